@@ -1,0 +1,108 @@
+"""torch2grid's framework: what plugin authors import.
+
+    from torch2grid_core import GridTransformer, hookimpl
+
+Names are imported on first use, so that ``import torch2grid_core`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "hookspecs": ("Lazy", "hookimpl"),
+    "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
+    "data.checkpoint": ("Checkpoint", "Part", "Skip"),
+    "data.source": ("Source",),
+    "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage"),
+    "data.tensor": ("LazyTensor",),
+    "kinds.command": ("Command",),
+    "kinds.loader": ("Loader",),
+    "kinds.renderer": ("Renderer", "Style"),
+    "kinds.rule": ("Finding", "Rule"),
+    "kinds.tensor_filter": ("TensorFilter",),
+    "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
+    "kinds.view": ("View",),
+    "needs": ("Profile", "Raster", "Summary", "Transformed", "Values"),
+    "pictures.colors": ("colormap", "paint"),
+    "pictures.grid": ("Grid", "Region"),
+    "pictures.layout": ("Block", "Curve", "Layout"),
+    "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Page", "Table", "Text"),
+    "pictures.scale": ("ColorScale", "color_scale"),
+    "run": ("Run",),
+    "summary.distribution": ("Distribution",),
+    "summary.profile": ("UnitProfile",),
+}
+_WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = sorted(_WHERE)
+
+if TYPE_CHECKING:
+    from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
+    from torch2grid_core.data.checkpoint import Part as Part
+    from torch2grid_core.data.checkpoint import Skip as Skip
+    from torch2grid_core.data.source import Source as Source
+    from torch2grid_core.data.storage import BytesStorage as BytesStorage
+    from torch2grid_core.data.storage import ByteSwapped as ByteSwapped
+    from torch2grid_core.data.storage import CheckedStorage as CheckedStorage
+    from torch2grid_core.data.storage import FileStorage as FileStorage
+    from torch2grid_core.data.storage import Storage as Storage
+    from torch2grid_core.data.tensor import LazyTensor as LazyTensor
+    from torch2grid_core.errors import LoadError as LoadError
+    from torch2grid_core.errors import NotDrawable as NotDrawable
+    from torch2grid_core.errors import PluginError as PluginError
+    from torch2grid_core.errors import Torch2GridError as Torch2GridError
+    from torch2grid_core.errors import UsageError as UsageError
+    from torch2grid_core.hookspecs import Lazy as Lazy
+    from torch2grid_core.hookspecs import hookimpl as hookimpl
+    from torch2grid_core.kinds.command import Command as Command
+    from torch2grid_core.kinds.loader import Loader as Loader
+    from torch2grid_core.kinds.renderer import Renderer as Renderer
+    from torch2grid_core.kinds.renderer import Style as Style
+    from torch2grid_core.kinds.rule import Finding as Finding
+    from torch2grid_core.kinds.rule import Rule as Rule
+    from torch2grid_core.kinds.tensor_filter import TensorFilter as TensorFilter
+    from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
+    from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
+    from torch2grid_core.kinds.view import View as View
+    from torch2grid_core.needs import Profile as Profile
+    from torch2grid_core.needs import Raster as Raster
+    from torch2grid_core.needs import Summary as Summary
+    from torch2grid_core.needs import Transformed as Transformed
+    from torch2grid_core.needs import Values as Values
+    from torch2grid_core.pictures.colors import colormap as colormap
+    from torch2grid_core.pictures.colors import paint as paint
+    from torch2grid_core.pictures.grid import Grid as Grid
+    from torch2grid_core.pictures.grid import Region as Region
+    from torch2grid_core.pictures.layout import Block as Block
+    from torch2grid_core.pictures.layout import Curve as Curve
+    from torch2grid_core.pictures.layout import Layout as Layout
+    from torch2grid_core.pictures.page import Band as Band
+    from torch2grid_core.pictures.page import Bar as Bar
+    from torch2grid_core.pictures.page import Boxes as Boxes
+    from torch2grid_core.pictures.page import Heatmap as Heatmap
+    from torch2grid_core.pictures.page import Histogram as Histogram
+    from torch2grid_core.pictures.page import Image as Image
+    from torch2grid_core.pictures.page import Line as Line
+    from torch2grid_core.pictures.page import Page as Page
+    from torch2grid_core.pictures.page import Table as Table
+    from torch2grid_core.pictures.page import Text as Text
+    from torch2grid_core.pictures.scale import ColorScale as ColorScale
+    from torch2grid_core.pictures.scale import color_scale as color_scale
+    from torch2grid_core.run import Run as Run
+    from torch2grid_core.summary.distribution import Distribution as Distribution
+    from torch2grid_core.summary.profile import UnitProfile as UnitProfile
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"torch2grid_core.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'torch2grid_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

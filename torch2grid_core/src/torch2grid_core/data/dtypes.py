@@ -1,0 +1,60 @@
+"""Number types by the names that PyTorch gives them, as numpy dtypes (``ml_dtypes`` for bfloat16, float8 and float4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+_NAMES = {
+    "float64": np.float64,
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
+    "float4_e2m1fn": ml_dtypes.float4_e2m1fn,
+    "int64": np.int64,
+    "int32": np.int32,
+    "int16": np.int16,
+    "int8": np.int8,
+    "uint64": np.uint64,
+    "uint32": np.uint32,
+    "uint16": np.uint16,
+    "uint8": np.uint8,
+    "bool": np.bool_,
+    "complex128": np.complex128,
+    "complex64": np.complex64,
+}
+BY_NAME: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in _NAMES.items()}
+
+
+def is_complex(dtype: np.dtype[Any]) -> bool:
+    """True for complex64 and complex128."""
+    return dtype.kind == "c"
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """True for every real floating type, those of ``ml_dtypes`` included (numpy gives them kind ``V`` or ``f``)."""
+    return dtype.kind == "f" or (dtype.kind == "V" and dtype.name in BY_NAME)
+
+
+def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """*array* in the smallest of float32 and float64 that can hold it for drawing; complex numbers by magnitude.
+
+    bfloat16, float16, float8, bool and integers up to 16 bits become float32 exactly; wider integers become float64
+    (exact up to 2**53); float32 and float64 are returned as they are, without a copy.
+    """
+    dtype = array.dtype
+    if dtype.kind == "c":
+        magnitude: np.ndarray[Any, Any] = np.abs(array)
+        return magnitude
+    if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        return array
+    if dtype.kind in "iu" and dtype.itemsize > 2:
+        return array.astype(np.float64)
+    return array.astype(np.float32)

@@ -1,0 +1,34 @@
+"""From a page to bytes of some format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar
+
+from torch2grid_core.pictures.page import Page
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pages look, for every renderer. colormap: a name, ``None`` for the default of each scale.
+
+    width: columns of a terminal, where that matters.
+    """
+
+    colormap: str | None = None
+    width: int | None = None
+
+
+class Renderer(ABC):
+    """Writes pages in one or more formats."""
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
+        """Write *page* as *format* to *target*, a binary file that the caller opened and will move into place.
+
+        A panel that the renderer does not know is shown through its ``as_table()``.
+        """

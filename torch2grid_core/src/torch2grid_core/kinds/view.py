@@ -1,0 +1,43 @@
+"""From tensors to pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.needs import Need
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.run import Run
+
+
+class View:
+    """Draws pages from what it asked for. Stateless: everything comes in the arguments.
+
+    ``tensor_needs`` and ``needs`` name what the view wants under keys of its own; the engine collects the wants of all views,
+    reads each tensor once, and hands back results under the same keys:
+
+    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``Values`` → array or ``None``, ``Raster`` and
+      ``Transformed`` → ``Grid``;
+    - in ``needs``, which is about the whole, ``Summary``, ``Profile`` and ``Values`` → mapping of tensor name to result.
+    """
+
+    name: ClassVar[str]
+    default_format: ClassVar[str] = "png"  # "text" for tables that belong on stdout
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+        """What the pages of one tensor need; empty where the view has none for it."""
+        return {}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        """The pages of one tensor, called once it has been read. Only called where ``tensor_needs`` asked for something."""
+        return ()
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        """What the overview pages need."""
+        return {}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        """The overview, after all tensors have been read."""
+        return ()

@@ -1,0 +1,52 @@
+"""What a view may ask of the weights. Needs are plain, hashable and compared by value, so that views share one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch2grid_core.kinds.transformer import GridTransformer
+    from torch2grid_core.pictures.layout import Layout
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers."""
+
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The ``UnitProfile`` of a tensor: |max| and L2 norm of each output unit (row, filter) and input unit (column)."""
+
+
+@dataclass(frozen=True)
+class Raster:
+    """The ``Grid`` that *layout* describes, its weights reduced to cells by *reduce* while they stream past."""
+
+    layout: Layout
+    reduce: str = "mean"
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """The ``Grid`` of the whole model by *transformer*, at most *max_cells* a side.
+
+    A ``LayoutTransformer`` is streamed; any other gets the arrays, and what it returns is reduced the same way.
+    """
+
+    transformer: GridTransformer
+    reduce: str = "mean"
+    max_cells: int = 2048
+
+
+@dataclass(frozen=True)
+class Values:
+    """The numbers of a tensor as an array of its dtype, if it has at most *limit* weights, else ``None``."""
+
+    limit: int = 1 << 20
+
+
+Need = Summary | Profile | Raster | Transformed | Values

@@ -1,0 +1,78 @@
+"""A picture's numbers before they have colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Rect = tuple[int, int, int, int]  # row, column, height, width, in cells
+
+
+@dataclass(frozen=True)
+class Region:
+    """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps)."""
+
+    name: str
+    rects: tuple[Rect, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values of cells.
+
+    values: float32, (rows, columns); NaN where a weight of the cell is NaN, 0 where there is no weight.
+    count: int64, same shape, weights per cell; 0 means no weight here. ``None`` at construction: one weight a cell.
+    reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
+    regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
+    largest: tensor name, flat index and value of the largest |weight|, where it was looked for.
+    """
+
+    values: Array
+    count: Array | None = None
+    reduce: str = "mean"
+    cell: tuple[int, int] = (1, 1)
+    regions: tuple[Region, ...] = field(default=())
+    quantity: str = "weight"
+    largest: tuple[str, int, float] | None = None
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        if values.ndim != 2:
+            raise ValueError(f"a grid has two dimensions, not {values.ndim}")
+        count = np.ones(values.shape, np.int64) if self.count is None else np.asarray(self.count, dtype=np.int64)
+        if count.shape != values.shape:
+            raise ValueError(f"values are {values.shape}, counts {count.shape}")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "count", count)
+
+    @property
+    def counts(self) -> Array:
+        """``count`` as the array that it always is after construction."""
+        assert self.count is not None
+        return self.count
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) in cells."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    @property
+    def weights(self) -> int:
+        """Number of weights that the grid holds."""
+        return int(self.counts.sum())
+
+    def drawn(self) -> Array:
+        """The values of the cells that hold weights, 1-D float32."""
+        values: Array = self.values[self.counts > 0]
+        return values
+
+    def cell_text(self) -> str:
+        """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""
+        rows, columns = self.cell
+        if rows * columns == 1:
+            return f"one {self.quantity}"
+        return f"{self.reduce} of {rows}×{columns} {self.quantity}s"

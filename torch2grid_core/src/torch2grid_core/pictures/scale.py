@@ -1,0 +1,101 @@
+"""From values to a share of the colour map: limits that survive real tensors, and what lies beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from torch2grid_core.pictures.grid import Grid
+
+Array = np.ndarray[Any, Any]
+ScaleKind = Literal["auto", "symmetric", "minmax", "symlog"]
+DEFAULT_CLIP = 0.995
+
+
+@dataclass(frozen=True)
+class ColorScale:
+    """Limits and shape of a colour scale. ``diverging`` says that 0 is its middle.
+
+    over, under: share of the drawn, finite cells beyond the limits.
+    """
+
+    low: float
+    high: float
+    kind: Literal["linear", "symlog"] = "linear"
+    over: float = 0.0
+    under: float = 0.0
+
+    @property
+    def diverging(self) -> bool:
+        return self.low < 0 < self.high and np.isclose(-self.low, self.high)
+
+    @property
+    def linear_threshold(self) -> float:
+        """Half-width of the linear middle of a symlog scale: a thousandth of the larger limit."""
+        return max(abs(self.low), abs(self.high)) * 1e-3
+
+    def fraction(self, values: Array) -> Array:
+        """Place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""
+        values = np.asarray(values, dtype=np.float64)
+        low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
+        with np.errstate(invalid="ignore", over="ignore"):
+            fraction: Array = (self._bend(values) - low) / (high - low)
+        return fraction
+
+    def value(self, fraction: Array) -> Array:
+        """The inverse of ``fraction``."""
+        low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
+        bent = low + np.asarray(fraction, dtype=np.float64) * (high - low)
+        if self.kind == "linear":
+            return np.asarray(bent)
+        return np.asarray(np.sinh(bent) * self.linear_threshold)
+
+    def _bend(self, values: Any) -> Any:
+        # asinh is linear near 0 and logarithmic beyond, without the corner of a piecewise symlog.
+        return values if self.kind == "linear" else np.arcsinh(values / self.linear_threshold)
+
+
+def color_scale(
+    grids: Grid | Iterable[Grid],
+    kind: ScaleKind = "auto",
+    clip: float = DEFAULT_CLIP,
+    limits: tuple[float, float] | None = None,
+) -> ColorScale:
+    """One scale for one or more grids.
+
+    kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
+    (1−clip) to the clip quantile of the values; ``symlog`` is symmetric with asinh spacing; ``auto`` is symmetric where
+    a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation gets
+    limits around its value, never a zero range. *limits* overrides the quantiles. Raises ``ValueError`` for low ≥ high.
+    """
+    drawn = [grid.drawn() for grid in ([grids] if isinstance(grids, Grid) else grids)]
+    values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
+    finite = values[np.isfinite(values)]
+    if kind == "auto":
+        kind = "symmetric" if finite.size and float(finite.min()) < 0 else "minmax"
+    shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"
+    if limits is not None:
+        low, high = limits
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ValueError(f"limits {low:g},{high:g}: the first must be below the second, both finite")
+    elif finite.size == 0:
+        low, high = -1.0, 1.0
+    elif kind == "minmax":
+        low, high = (float(each) for each in np.quantile(finite, [1 - clip, clip], method="inverted_cdf"))
+        if float(finite.min()) >= 0 and low < 0.5 * high:
+            low = 0.0
+        if not low < high:
+            low, high = float(finite.min()), float(finite.max())
+        if not low < high:
+            margin = abs(low) * 0.5 or 1.0
+            low, high = low - margin, high + margin
+    else:
+        sizes = np.abs(finite)
+        high = float(np.quantile(sizes, clip, method="inverted_cdf")) or float(sizes.max()) or 1.0
+        low = -high
+    if finite.size == 0:
+        return ColorScale(low, high, shape)
+    return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
