@@ -16,9 +16,35 @@ def torch2grid_loaders() -> list[Lazy]:
 
 
 @hookimpl
+def torch2grid_filters() -> list[Lazy]:
+    by_name, by_kind = f"{_HERE}.filters.by_name", f"{_HERE}.filters.by_kind"
+    return [
+        Lazy(f"{by_name}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
+        Lazy(f"{by_name}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),
+        Lazy(f"{by_name}:Positions", "tensors", "the tensors at positions of the listing, counted from 1", flag="1,3-5"),
+        Lazy(f"{by_kind}:WeightsOnly", "weights_only", "tensors named weight: no biases, no running statistics"),
+        Lazy(f"{by_kind}:Floating", "floating", "tensors of a floating type"),
+        Lazy(f"{by_kind}:MinSize", "min_size", "tensors of at least so many weights"),
+        Lazy(f"{by_kind}:Largest", "largest", "the largest tensors, in the order of the file"),
+    ]
+
+
+@hookimpl
 def torch2grid_transformers() -> list[Lazy]:
     return [
         Lazy(f"{_HERE}.transformers.flatten:Flatten", "flatten", "all weights in order, row after row"),
+        Lazy(f"{_HERE}.transformers.spiral:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
+        Lazy(f"{_HERE}.transformers.normalized:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
+        Lazy(
+            f"{_HERE}.transformers.layer_weighted:LayerWeighted",
+            "layer_weighted",
+            "every tensor a patch with area in proportion to its size (a treemap)",
+        ),
+        Lazy(
+            f"{_HERE}.transformers.layer_separated:LayerSeparated",
+            "layer_separated",
+            "every tensor a block of its own, matrices as they are, empty cells between",
+        ),
     ]
 
 
@@ -26,6 +52,8 @@ def torch2grid_transformers() -> list[Lazy]:
 def torch2grid_views() -> list[Lazy]:
     return [
         Lazy(f"{_HERE}.views.grid:GridView", "grid", "one grid of all weights"),
+        Lazy(f"{_HERE}.views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
+        Lazy(f"{_HERE}.views.conv:ConvView", "conv", "kernels of every convolution, each output channel a tile"),
     ]
 
 

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "cli.draw": ("summary_line",),
+    "engine": ("Engine",),
+    "output": ("Output",),
+    "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
     "data.checkpoint": ("Checkpoint", "Part", "Skip"),
+    "data.dtypes": ("is_complex", "is_floating"),
     "data.source": ("Source",),
     "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage"),
     "data.tensor": ("LazyTensor",),
@@ -26,23 +31,39 @@ _EXPORTS = {
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
-    "needs": ("Profile", "Raster", "Summary", "Transformed", "Values"),
-    "pictures.colors": ("colormap", "paint"),
-    "pictures.grid": ("Grid", "Region"),
+    "names": ("chosen", "matching", "numbered"),
+    "needs": ("Need", "Profile", "Raster", "Summary", "Transformed", "Values"),
+    "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
+    "pictures.grid": ("Grid", "Rect", "Region"),
     "pictures.layout": ("Block", "Curve", "Layout"),
+    "pictures.layouts": (
+        "drawable_sizes",
+        "flat_run",
+        "is_vector",
+        "matrix_layout",
+        "matrix_shape",
+        "vector_columns",
+        "weights_per_cell",
+    ),
     "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Page", "Table", "Text"),
+    "pictures.raster": ("REDUCTIONS", "reduce_array"),
     "pictures.scale": ("ColorScale", "color_scale"),
     "run": ("Run",),
     "summary.distribution": ("Distribution",),
     "summary.profile": ("UnitProfile",),
+    "text": ("human_count", "safe_filename", "visible"),
+    "pictures.halfblocks": ("half_blocks",),
 }
 _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
+    from torch2grid_core.cli.draw import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Part as Part
     from torch2grid_core.data.checkpoint import Skip as Skip
+    from torch2grid_core.data.dtypes import is_complex as is_complex
+    from torch2grid_core.data.dtypes import is_floating as is_floating
     from torch2grid_core.data.source import Source as Source
     from torch2grid_core.data.storage import BytesStorage as BytesStorage
     from torch2grid_core.data.storage import ByteSwapped as ByteSwapped
@@ -50,6 +71,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import FileStorage as FileStorage
     from torch2grid_core.data.storage import Storage as Storage
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
+    from torch2grid_core.engine import Engine as Engine
     from torch2grid_core.errors import LoadError as LoadError
     from torch2grid_core.errors import NotDrawable as NotDrawable
     from torch2grid_core.errors import PluginError as PluginError
@@ -67,18 +89,37 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
     from torch2grid_core.kinds.view import View as View
+    from torch2grid_core.names import chosen as chosen
+    from torch2grid_core.names import matching as matching
+    from torch2grid_core.names import numbered as numbered
+    from torch2grid_core.needs import Need as Need
     from torch2grid_core.needs import Profile as Profile
     from torch2grid_core.needs import Raster as Raster
     from torch2grid_core.needs import Summary as Summary
     from torch2grid_core.needs import Transformed as Transformed
     from torch2grid_core.needs import Values as Values
+    from torch2grid_core.output import Output as Output
+    from torch2grid_core.pictures.colors import EMPTY as EMPTY
+    from torch2grid_core.pictures.colors import NOT_FINITE as NOT_FINITE
+    from torch2grid_core.pictures.colors import OVER as OVER
+    from torch2grid_core.pictures.colors import UNDER as UNDER
     from torch2grid_core.pictures.colors import colormap as colormap
+    from torch2grid_core.pictures.colors import default_map as default_map
     from torch2grid_core.pictures.colors import paint as paint
     from torch2grid_core.pictures.grid import Grid as Grid
+    from torch2grid_core.pictures.grid import Rect as Rect
     from torch2grid_core.pictures.grid import Region as Region
+    from torch2grid_core.pictures.halfblocks import half_blocks as half_blocks
     from torch2grid_core.pictures.layout import Block as Block
     from torch2grid_core.pictures.layout import Curve as Curve
     from torch2grid_core.pictures.layout import Layout as Layout
+    from torch2grid_core.pictures.layouts import drawable_sizes as drawable_sizes
+    from torch2grid_core.pictures.layouts import flat_run as flat_run
+    from torch2grid_core.pictures.layouts import is_vector as is_vector
+    from torch2grid_core.pictures.layouts import matrix_layout as matrix_layout
+    from torch2grid_core.pictures.layouts import matrix_shape as matrix_shape
+    from torch2grid_core.pictures.layouts import vector_columns as vector_columns
+    from torch2grid_core.pictures.layouts import weights_per_cell as weights_per_cell
     from torch2grid_core.pictures.page import Band as Band
     from torch2grid_core.pictures.page import Bar as Bar
     from torch2grid_core.pictures.page import Boxes as Boxes
@@ -89,11 +130,17 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.page import Page as Page
     from torch2grid_core.pictures.page import Table as Table
     from torch2grid_core.pictures.page import Text as Text
+    from torch2grid_core.pictures.raster import REDUCTIONS as REDUCTIONS
+    from torch2grid_core.pictures.raster import reduce_array as reduce_array
     from torch2grid_core.pictures.scale import ColorScale as ColorScale
     from torch2grid_core.pictures.scale import color_scale as color_scale
+    from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
     from torch2grid_core.summary.distribution import Distribution as Distribution
     from torch2grid_core.summary.profile import UnitProfile as UnitProfile
+    from torch2grid_core.text import human_count as human_count
+    from torch2grid_core.text import safe_filename as safe_filename
+    from torch2grid_core.text import visible as visible
 
 
 def __getattr__(name: str) -> Any:

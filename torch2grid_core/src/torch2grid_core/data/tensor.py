@@ -132,7 +132,7 @@ class LazyTensor:
         """The whole tensor as an array of *shape* and *dtype*; a view that repeats elements is a read-only view."""
         array = np.empty(self.span, dtype=self.dtype)
         if self.size:
-            self.storage.read_into(self.offset * self.dtype.itemsize, memoryview(array.view(np.uint8)))
+            self.storage.read_into(self.offset * self.dtype.itemsize, array.view(np.uint8).data)
         if self.contiguous or self.strides is None:
             return array[: self.size].reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
@@ -160,5 +160,5 @@ def _contiguous_chunks(tensor: LazyTensor, start: int, stop: int, chunk_bytes: i
     buffer = np.empty(length if stop > start else 0, dtype=tensor.dtype)
     for first in range(start, stop, length):
         part = buffer[: min(length, stop - first)]
-        tensor.storage.read_into((tensor.offset + first) * width, memoryview(part.view(np.uint8)))
+        tensor.storage.read_into((tensor.offset + first) * width, part.view(np.uint8).data)
         yield part

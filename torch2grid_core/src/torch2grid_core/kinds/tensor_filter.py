@@ -9,9 +9,14 @@ from torch2grid_core.data.tensor import LazyTensor
 
 
 class TensorFilter:
-    """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once."""
+    """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
+
+    flag: a filter that sets it gets an option of its own, ``--NAME VALUE``, which sets its first dataclass field; the text
+    is what ``--help`` shows for the value.
+    """
 
     name: ClassVar[str]
+    flag: ClassVar[str] = ""
 
     def keep(self, tensor: LazyTensor) -> bool:
         """True for a tensor that stays."""

@@ -35,10 +35,11 @@ _DIVERGING = (
     "#9c2f26",
     "#5c0a16",
 )
-_SEQUENTIAL = ("#fbfbf3", "#d6e8c5", "#a1d0b3", "#62b3ad", "#3590a8", "#2a6b9c", "#2c4683", "#231f51")
+_SEQUENTIAL = ("#fbfbf0", "#d8efae", "#97d6a6", "#58b6ab", "#3590a8", "#2a6b9c", "#2c4683", "#231f51")
 DIVERGING, SEQUENTIAL = "t2g_diverging", "t2g_sequential"
 _OWN = {DIVERGING: _DIVERGING, SEQUENTIAL: _SEQUENTIAL}
 LEVELS = 256
+_SLAB = 1 << 16  # cells painted at a time: their intermediates stay in the cache, and memory flat
 
 
 @lru_cache(maxsize=32)
@@ -75,14 +76,28 @@ def default_map(scale: ColorScale) -> str:
 
 
 def paint(grid: Grid, scale: ColorScale, name: str | None = None) -> Array:
-    """The grid in colours: uint8, (rows, columns, 3)."""
+    """The grid in colours: uint8, (rows, columns, 3).
+
+    A value takes level ``floor(256 · fraction)`` of its map, so a colour tells the value within 1/512 of the range. Beyond
+    the limits: ``OVER`` and ``UNDER``; NaN and ±Inf: ``NOT_FINITE``; no weight: ``EMPTY``. Raises ``UsageError`` for an
+    unknown map.
+    """
     table = colormap(name or default_map(scale))
-    fraction = scale.fraction(grid.values)
-    with np.errstate(invalid="ignore"):
-        level = np.clip(np.nan_to_num(fraction * LEVELS, nan=0.0, posinf=LEVELS, neginf=0.0), 0, LEVELS - 1)
-        over, under = grid.values > scale.high, grid.values < scale.low
-    rgb: Array = table[level.astype(np.uint8)]
-    rgb[over], rgb[under] = OVER, UNDER
-    rgb[~np.isfinite(grid.values)] = NOT_FINITE
-    rgb[grid.counts == 0] = EMPTY
+    rows, columns = grid.shape
+    rgb = np.empty((rows, columns, 3), dtype=np.uint8)
+    slab = max(1, _SLAB // max(columns, 1))
+    for start in range(0, rows, slab):
+        part = slice(start, start + slab)
+        _paint(grid.values[part], grid.counts[part], scale, table, rgb[part])
     return rgb
+
+
+def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, rgb: Array) -> None:
+    finite = np.isfinite(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        level = np.clip(scale.fraction(np.where(finite, values, 0.0)) * LEVELS, 0, LEVELS - 1).astype(np.uint8)
+        over, under = values > scale.high, values < scale.low
+    np.take(table, level, axis=0, out=rgb)
+    rgb[over], rgb[under] = OVER, UNDER
+    rgb[~finite] = NOT_FINITE
+    rgb[counts == 0] = EMPTY

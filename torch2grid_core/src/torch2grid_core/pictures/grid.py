@@ -27,7 +27,8 @@ class Grid:
     count: int64, same shape, weights per cell; 0 means no weight here. ``None`` at construction: one weight a cell.
     reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
     regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
-    largest: tensor name, flat index and value of the largest |weight|, where it was looked for.
+    largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
+    (row, column) of the cell that it is in.
     """
 
     values: Array
@@ -37,6 +38,7 @@ class Grid:
     regions: tuple[Region, ...] = field(default=())
     quantity: str = "weight"
     largest: tuple[str, int, float] | None = None
+    largest_cell: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)

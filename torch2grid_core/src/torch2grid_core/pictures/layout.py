@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,4 +141,45 @@ class Layout:
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the tensors that it places, in order of first appearance."""
-        return tuple(dict.fromkeys(block.tensor for block in self.blocks))
+        return tuple(self._by_tensor)
+
+    def blocks_of(self, tensor: str) -> tuple[Block | Curve, ...]:
+        """The blocks and curves of one tensor, by their first weight; none for a tensor that has no place here."""
+        return self._by_tensor.get(tensor, ())
+
+    def only(self, tensor: str) -> Layout:
+        """The same grid with the blocks of one tensor and no regions: little to send to another process."""
+        return Layout(self.rows, self.columns, self.cell, self.blocks_of(tensor))
+
+    def weights_of(self, tensor: str) -> int:
+        """Number of weights of one tensor that have a place."""
+        return sum(block.size for block in self.blocks_of(tensor))
+
+    def validate(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None = None) -> Layout:
+        """Itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
+
+        Raises ``ValueError`` that says what is wrong: a block that leaves the grid or its tensor, weights without a place or
+        with two, two weights in one place, two tensors in one cell, a region outside, more than *max_cells* cells a side.
+        Takes time and memory by blocks and cells, not by weights.
+        """
+        from torch2grid_core.pictures.layout_check import check
+
+        check(self, shapes, max_cells)
+        return self
+
+    @cached_property
+    def _by_tensor(self) -> dict[str, tuple[Block | Curve, ...]]:
+        found: dict[str, list[Block | Curve]] = {}
+        for block in self.blocks:
+            found.setdefault(block.tensor, []).append(block)
+        return {name: tuple(sorted(blocks, key=lambda block: block.start)) for name, blocks in found.items()}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions))
+
+    def __hash__(self) -> int:
+        return self._hash  # a spiral has thousands of blocks, and layouts are keys of needs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions)

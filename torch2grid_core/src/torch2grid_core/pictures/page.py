@@ -134,7 +134,8 @@ class Line:
         columns = (self.xlabel or "x", *self.y)
         x: Sequence[Cell] = list(self.xticks) or [float(each) for each in self.x]
         series = [[float(each) for each in values] for values in self.y.values()]
-        return Table(columns, tuple(zip(x, *series, strict=True)), self.title)
+        rows: tuple[tuple[Cell, ...], ...] = tuple(zip(x, *series, strict=True))
+        return Table(columns, rows, self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +150,9 @@ class Band:
 
     def as_table(self) -> Table:
         columns = ("name", *(f"{level:.1%}" for level in self.levels))
-        rows = tuple((name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels))
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
+        )
         return Table(columns, rows, self.title)
 
 
@@ -179,7 +182,9 @@ class Boxes:
 
     def as_table(self) -> Table:
         columns = ("name", "low", "25%", "50%", "75%", "high")
-        rows = tuple((name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels))
+        rows: tuple[tuple[Cell, ...], ...] = tuple(
+            (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
+        )
         return Table(columns, rows, self.title)
 
 
@@ -204,6 +209,9 @@ class Page:
     name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
     columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
     about: the tensor that the page shows, with shape and dtype, for the index of the output folder.
+    formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
+    data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
+    wide: so many of the first panels each take a whole row, above the columns.
     """
 
     name: str
@@ -213,3 +221,6 @@ class Page:
     columns: int = 1
     kind: Literal["picture", "table"] = "picture"
     about: Mapping[str, Any] = field(default_factory=dict)
+    formats: tuple[str, ...] = ()
+    data: Mapping[str, Any] | None = None
+    wide: int = 0

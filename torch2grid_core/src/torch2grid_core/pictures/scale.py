@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,7 +31,8 @@ class ColorScale:
 
     @property
     def diverging(self) -> bool:
-        return self.low < 0 < self.high and np.isclose(-self.low, self.high)
+        """True for limits that are symmetric about 0."""
+        return self.low < 0 < self.high and math.isclose(-self.low, self.high, rel_tol=1e-6)
 
     @property
     def linear_threshold(self) -> float:
@@ -84,7 +86,7 @@ def color_scale(
     elif finite.size == 0:
         low, high = -1.0, 1.0
     elif kind == "minmax":
-        low, high = (float(each) for each in np.quantile(finite, [1 - clip, clip], method="inverted_cdf"))
+        low, high = _quantile(finite, 1 - clip), _quantile(finite, clip)
         if float(finite.min()) >= 0 and low < 0.5 * high:
             low = 0.0
         if not low < high:
@@ -94,8 +96,14 @@ def color_scale(
             low, high = low - margin, high + margin
     else:
         sizes = np.abs(finite)
-        high = float(np.quantile(sizes, clip, method="inverted_cdf")) or float(sizes.max()) or 1.0
+        high = _quantile(sizes, clip) or float(sizes.max()) or 1.0
         low = -high
     if finite.size == 0:
         return ColorScale(low, high, shape)
     return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
+
+
+def _quantile(values: Array, share: float) -> float:
+    """The smallest value that at least *share* of the values do not exceed (the inverted CDF), by one partition."""
+    place = min(max(math.ceil(len(values) * share) - 1, 0), len(values) - 1)
+    return float(np.partition(values, place)[place])

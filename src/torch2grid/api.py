@@ -1,0 +1,81 @@
+"""The functions of ``import torch2grid as t2g``, thin over the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch2grid.pages import Pages
+from torch2grid.session import as_checkpoint, manager
+from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core.engine import Engine
+from torch2grid_core.kinds.transformer import GridTransformer
+from torch2grid_core.selection import select
+
+
+def load(model: Any) -> Checkpoint:
+    """Every tensor and numeric array of *model*, all parts and buffers, nothing read yet.
+
+    model: a path, an ``nn.Module`` on any device, or a state dict. Raises ``LoadError`` for a file that cannot be read.
+    """
+    return as_checkpoint(model)
+
+
+def grid(model: Any, plugin: str | GridTransformer | None = None, **settings: Any) -> Pages:
+    """One grid of all weights. plugin: a transformer's name with options, or an instance; *settings*: fields of ``Run``."""
+    return draw(model, ["grid"], plugin, **settings)
+
+
+def layers(model: Any, **settings: Any) -> Pages:
+    """A page for each tensor, and the overview."""
+    return draw(model, ["layers"], **settings)
+
+
+def histograms(model: Any, **settings: Any) -> Pages:
+    """A histogram for each tensor, and the overview."""
+    return draw(model, ["histogram"], **settings)
+
+
+def conv(model: Any, **settings: Any) -> Pages:
+    """The kernels of every convolution."""
+    return draw(model, ["conv"], **settings)
+
+
+def stats(model: Any, **settings: Any) -> Pages:
+    """The statistics table; ``print`` shows it as text."""
+    options = {key: settings.pop(key) for key in ("detail", "sort") if key in settings}
+    spec = ",".join(f'{key}="{value}"' for key, value in options.items())
+    return draw(model, [f"stats:{spec}" if spec else "stats"], **settings)
+
+
+def dead_neurons(model: Any, **settings: Any) -> Pages:
+    """Units whose every weight is below ``threshold``: a table, a report and an overview."""
+    return draw(model, ["dead_neurons"], **settings)
+
+
+def draw(
+    model: Any,
+    views: list[str],
+    plugin: str | GridTransformer | None = None,
+    *,
+    part: str = "",
+    include_buffers: bool = False,
+    filters: tuple[str, ...] = (),
+    **settings: Any,
+) -> Pages:
+    """Any views over *model*. settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
+
+    Raises ``UsageError`` for an unknown view, transformer, filter or setting.
+    """
+    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
+    plugins = manager()
+    name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
+    transformer = plugin if isinstance(plugin, GridTransformer) else plugins.create("transformer", plugin or "flatten")
+    run = Run(transformer=transformer, transformer_name=name.partition(":")[0].rpartition("/")[2], **settings)
+    instances = [plugins.create("view", spec) for spec in views]
+    chosen = [plugins.create("filter", spec) for spec in filters]
+    checkpoint = select(as_checkpoint(model), part, chosen, include_buffers).checkpoint
+    drawn: list[tuple[Page, View]] = []
+    Engine().run(checkpoint, instances, lambda page, view: drawn.append((page, view)), run)
+    return Pages(drawn, run, checkpoint)

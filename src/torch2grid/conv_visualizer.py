@@ -1,0 +1,16 @@
+"""The kernels of convolutions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch2grid.api import draw
+
+
+def visualize_all_conv_layers(
+    tensors: Any, output_dir: str | os.PathLike[str] = "grids/conv_kernels", **settings: Any
+) -> list[Path]:
+    """Write ``<output_dir>/<tensor>_grid.png`` for each convolution; the paths, none where there is no convolution."""
+    return draw(tensors, ["conv"], **settings).flat().save(output_dir)

@@ -1,0 +1,17 @@
+"""``inspect_torch_object``: the tensors of anything that holds weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch2grid.arrays import TensorArrays
+from torch2grid.session import as_checkpoint
+from torch2grid_core.selection import select
+
+
+def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:
+    """A mapping of name to float32 array, in order, bookkeeping left out: of a model, state dict, checkpoint or path.
+
+    Raises ``LoadError`` where there is no tensor, ``UsageError`` for something that holds none by its nature.
+    """
+    return TensorArrays(select(as_checkpoint(model_or_state_dict)).checkpoint)

@@ -1,0 +1,21 @@
+"""A picture of each layer, and all of them on one sheet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch2grid.api import draw
+
+
+def visualize_layers(tensors: Any, output_dir: str | os.PathLike[str] = "grids/layers", **settings: Any) -> list[Path]:
+    """Write ``<output_dir>/<tensor>.png`` for each tensor; the paths. settings: fields of ``Run``, such as ``title``."""
+    return draw(tensors, ["layers:overview=false"], **settings).flat().save(output_dir)
+
+
+def create_layer_overview(
+    tensors: Any, output_path: str | os.PathLike[str] = "grids/layer_overview.png", **settings: Any
+) -> Path:
+    """Write all tensors on one sheet (the first of several, for very many); its path."""
+    return draw(tensors, ["layers:each=false"], **settings)[:1].save(output_path)[0]

@@ -1,0 +1,17 @@
+"""One grid of all weights, as an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from torch2grid.api import grid
+
+
+def to_neutral_grid(tensors: Any, plugin_name: str | None = None, **settings: Any) -> np.ndarray[Any, Any]:
+    """The grid by *plugin_name* (``flatten`` unless given): 2-D float32, 0 where there is no weight.
+
+    Raises ``UsageError`` for an unknown transformer.
+    """
+    return grid(tensors, plugin_name, **settings).grid.values

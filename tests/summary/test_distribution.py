@@ -1,0 +1,398 @@
+"""Every figure of a distribution against numpy in float64, on ordinary and on adversarial numbers."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from functools import reduce
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from torch2grid_core import Distribution
+
+LEVELS = (0, 0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 1)
+FLOAT8 = [
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e4m3fnuz,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float8_e5m2fnuz,
+    ml_dtypes.float8_e8m0fnu,
+]
+EXACT = [ml_dtypes.bfloat16, *FLOAT8, np.int8, np.uint8, np.bool_]
+THRESHOLDS = (0.0, 1e-6, 0.015625, 0.1)
+
+
+def of(array, thresholds=THRESHOLDS, chunk=None):
+    distribution = Distribution(thresholds)
+    flat = np.asarray(array).reshape(-1)
+    for start in range(0, len(flat), chunk or max(len(flat), 1)):
+        distribution.update(flat[start : start + (chunk or len(flat))])
+    return distribution
+
+
+def wide(array):
+    """The stored numbers in float64; complex ones by magnitude."""
+    flat = np.asarray(array).reshape(-1)
+    with np.errstate(all="ignore"):
+        return np.abs(flat.astype(np.complex128)) if flat.dtype.kind == "c" else flat.astype(np.float64)
+
+
+def check(array, distribution=None, *, exact=False, rel=1e-9):
+    """All figures of *array* by *distribution* against float64 (extended precision for the reference's own sums)."""
+    found = of(array) if distribution is None else distribution
+    values = wide(array)
+    finite = values[np.isfinite(values)]
+    assert found.count == len(values)
+    assert found.finite == len(finite)
+    assert (found.nan, found.posinf, found.neginf) == (
+        np.isnan(values).sum(),
+        np.isposinf(values).sum(),
+        np.isneginf(values).sum(),
+    )
+    assert found.zeros == (finite == 0).sum()
+    for threshold in found.thresholds:
+        assert found.near_zero(threshold) == (np.abs(finite) < threshold).sum()
+    if not len(finite):
+        for figure in ("mean", "std", "min", "max", "absmax", "rms", "skewness", "kurtosis"):
+            assert math.isnan(getattr(found, figure))
+        assert (found.l1, found.l2) == (0, 0)
+        assert np.isnan(found.quantiles(LEVELS)).all()
+        return
+    assert (found.min, found.max, found.absmax) == (finite.min(), finite.max(), np.abs(finite).max())
+    long = finite.astype(np.longdouble)
+    mean = long.mean()
+    distance = long - mean
+    size = float(np.abs(long).mean())
+    assert abs(found.mean - float(mean)) <= 1e-12 * size
+    assert found.l1 == pytest.approx(float(np.abs(long).sum()), rel=1e-12)
+    assert found.l2 == pytest.approx(float(np.sqrt((long * long).sum())), rel=1e-12)
+    assert found.rms == pytest.approx(float(np.sqrt((long * long).mean())), rel=1e-12)
+    variance = (distance**2).mean()
+    if finite.min() == finite.max():
+        assert found.std == 0
+        assert math.isnan(found.skewness)
+        assert math.isnan(found.kurtosis)
+    else:
+        assert found.std == pytest.approx(float(np.sqrt(variance)), rel=rel)
+        assert found.skewness == pytest.approx(float((distance**3).mean() / variance ** np.longdouble(1.5)), rel=1e-6, abs=1e-6)
+        assert found.kurtosis == pytest.approx(float((distance**4).mean() / variance**2 - 3), rel=1e-6, abs=1e-6)
+    expected = np.quantile(finite, LEVELS, method="inverted_cdf")
+    if exact:
+        np.testing.assert_array_equal(found.quantiles(LEVELS), expected)
+    else:
+        assert (np.abs(found.quantiles(LEVELS) - expected) <= np.maximum(0.004 * np.abs(expected), 2.0**-133)).all()
+
+
+def normal(dtype, count=50_000, scale=0.05, seed=0):
+    numbers = np.random.default_rng(seed).standard_normal(count) * scale
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iub":
+        numbers = np.clip(np.rint(numbers * 1000), -128 if dtype.kind == "i" else 0, 127)
+    return np.abs(numbers).astype(dtype) if dtype == ml_dtypes.float8_e8m0fnu else numbers.astype(dtype)
+
+
+@pytest.mark.parametrize("chunk", [None, 777, 20_000])
+@pytest.mark.parametrize("dtype", [*EXACT, np.float16, np.float32, np.float64, np.int16, np.int32, np.int64, np.uint32])
+def test_every_dtype_in_any_chunks(dtype, chunk):
+    exact = dtype in EXACT or np.dtype(dtype).kind in "iu"
+    check(normal(dtype), of(normal(dtype), chunk=chunk), exact=exact)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.int16, np.uint16])
+def test_every_pattern_of_sixteen_bits(dtype):
+    everything = np.arange(65536, dtype=np.uint16).view(dtype)
+    check(everything, exact=dtype is ml_dtypes.bfloat16)
+    check(np.tile(everything, 3), exact=dtype is ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [*FLOAT8, ml_dtypes.float8_e4m3, ml_dtypes.float8_e3m4, np.int8, np.uint8])
+@pytest.mark.parametrize("repeats", [1, 33])
+def test_every_pattern_of_eight_bits(dtype, repeats):
+    everything = np.arange(256, dtype=np.uint8).view(dtype)
+    check(np.append(np.tile(everything, repeats), everything[:1]), exact=True)
+
+
+def test_float4():
+    check(np.arange(16, dtype=np.uint8).view(ml_dtypes.float4_e2m1fn), exact=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_narrow_distribution_far_from_zero(dtype):
+    numbers = (1e4 + 1e-3 * np.random.default_rng(1).standard_normal(300_000)).astype(dtype)
+    found = of(numbers, chunk=70_001)
+    assert found.std == pytest.approx(float(np.std(numbers.astype(np.longdouble))), rel=1e-9)
+    check(numbers, found)
+
+
+def test_sorted_numbers_have_no_shift_that_fits_all():
+    check(np.sort(normal(np.float32, 200_000) + np.float32(3)))
+    check(np.concatenate([np.full(100_000, 5, np.float32), np.linspace(-1e-3, 1e-3, 100_000, dtype=np.float32)]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16, np.float16])
+def test_subnormal_numbers(dtype):
+    least = float(ml_dtypes.finfo(dtype).smallest_subnormal)
+    numbers = (np.random.default_rng(2).integers(-9, 10, 20_000) * least).astype(dtype)
+    assert (numbers != 0).any()
+    check(numbers, of(numbers, (0.0, 4 * least)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
+def test_one_outlier_among_millions(dtype):
+    numbers = normal(dtype, 2_000_000)
+    numbers[1_234_567] = 1e30
+    found = of(numbers, chunk=1 << 18)
+    assert found.max == float(np.asarray(1e30, dtype))
+    assert found.quantile(0.999999) < 1
+    check(numbers, found, exact=dtype is ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float16, np.float32, np.float64, np.complex64]
+)
+@pytest.mark.parametrize("count", [1, 3, 10_001])
+def test_all_nan(dtype, count):
+    numbers = np.full(count, np.nan).astype(dtype)
+    found = of(numbers)
+    assert (found.count, found.nan, found.finite) == (count, count, 0)
+    check(numbers, found)
+
+
+@pytest.mark.parametrize("dtype", [*EXACT, np.float32, np.float64, np.int64, np.complex64])
+def test_nothing(dtype):
+    check(np.empty(0, dtype))
+    check(np.empty((3, 0, 2), dtype))
+    check(np.empty(0), Distribution())
+
+
+def test_nan_and_inf_among_numbers():
+    for dtype in (np.float32, np.float64, np.float16, ml_dtypes.bfloat16):
+        for count in (100, 30_000):
+            numbers = normal(dtype, count)
+            numbers[[3, 50]] = np.nan
+            numbers[7], numbers[[8, 99]] = np.inf, -np.inf
+            check(numbers, exact=dtype is ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e308, 1e-60, 1e-100, 1e-300])
+def test_float64_beyond_float32(scale):
+    numbers = np.random.default_rng(3).uniform(-1, 1, 50_000) * scale
+    found = of(numbers, (0.0, 0.5 * scale), chunk=9_999)
+    assert found.count == found.finite == 50_000
+    assert (found.min, found.max) == (numbers.min(), numbers.max())
+    assert found.near_zero(0.5 * scale) == (np.abs(numbers) < 0.5 * scale).sum()
+    reduced = numbers.astype(np.longdouble) / np.longdouble(scale)
+    assert found.mean / scale == pytest.approx(float(reduced.mean()), rel=1e-9)
+    assert found.std / scale == pytest.approx(float(reduced.std()), rel=1e-9)
+    assert found.rms / scale == pytest.approx(float(np.sqrt((reduced**2).mean())), rel=1e-9)
+    centred = reduced - reduced.mean()
+    assert found.kurtosis == pytest.approx(float((centred**4).mean() / (centred**2).mean() ** 2 - 3), rel=1e-6)
+    assert np.isfinite(found.quantiles(LEVELS)).all()
+    counts, below, above = found.histogram(np.linspace(-1, 1, 11) * scale)
+    assert counts.sum() + below + above == 50_000
+
+
+def test_tiny_and_huge_together():
+    numbers = np.concatenate([np.zeros(10), np.full(10, 1e-100), np.full(10, 3.0), np.full(10, 1e200), [-1e300]])
+    found = reduce(Distribution.merge, [of(part, ()) for part in np.split(numbers, [10, 20, 30, 40])], Distribution())
+    assert found.mean == pytest.approx((1e201 - 1e300) / 41, rel=1e-12)
+    assert found.absmax == 1e300
+    assert found.l2 == pytest.approx(1e300, rel=1e-12)
+    assert found.quantile(0.6) == pytest.approx(3.0, rel=0.004)
+    assert found.quantile(0.4) == 0
+    assert found.quantile(0) == -1e300
+
+
+def test_large_integers():
+    numbers = np.random.default_rng(4).integers(-(2**63), 2**63 - 1, 20_000)
+    numbers[:4] = -(2**63), 2**63 - 1, 0, 300
+    found = of(numbers, (0.5, 300.5, 2.0**62, 2.0**63, 1e30))
+    assert found.zeros == 1
+    assert found.near_zero(300.5) == 2
+    assert found.near_zero(2.0**62) == sum(abs(int(number)) < 2**62 for number in numbers)
+    assert found.near_zero(2.0**63) == 19_999
+    assert found.near_zero(1e30) == 20_000
+    check(numbers, of(numbers, ()))
+    check(np.array([2**64 - 1, 0, 5], np.uint64), exact=False)
+
+
+def test_whole_numbers_up_to_256_are_exact():
+    check(np.arange(-256, 257), exact=True)
+    found = of(np.append(np.repeat(np.arange(250, 257), 3), 1000))
+    np.testing.assert_array_equal(found.quantiles([0.1, 0.5, 0.9]), [250, 253, 256])
+
+
+def test_complex_numbers_by_magnitude():
+    generator = np.random.default_rng(5)
+    numbers = generator.standard_normal(20_000) + 1j * generator.standard_normal(20_000)
+    check(numbers.astype(np.complex128))
+    numbers[5] = complex(np.nan, np.inf)
+    numbers[6] = complex(np.inf, 1)
+    found = of(numbers)
+    assert (found.nan, found.posinf) == (1, 1)
+
+
+def test_thresholds_are_compared_without_rounding():
+    just = np.float32(1e-6)  # a little less than 1e-6
+    assert float(just) < 1e-6
+    numbers = np.array([just, -just, np.nextafter(just, np.float32(1)), 0], np.float32)
+    assert of(numbers).near_zero(1e-6) == 3
+    assert of(np.tile(numbers, 5000)).near_zero(1e-6) == 15_000
+    assert of(np.array([3, -3, 4]), (3.5, 3.0)).near_zero(3.5) == 2
+    with pytest.raises(KeyError):
+        of(numbers).near_zero(1e-5)
+    with pytest.raises(ValueError, match="thresholds"):
+        Distribution((-1.0,))
+
+
+def test_what_bfloat16_holds_is_exact_in_any_dtype():
+    numbers = normal(ml_dtypes.bfloat16)
+    assert of(numbers.astype(np.float32)).exact
+    check(numbers.astype(np.float32), exact=True)
+    check(np.ones(5000, np.float32), exact=True)
+    check(np.full(5000, 1 / 3, np.float32), exact=True)
+    assert not of(np.float32([1 / 3, 1])).exact
+    assert not of(np.array([1 + 1e-12, 1])).exact
+
+
+def test_byte_order_strides_and_shape_do_not_matter():
+    numbers = normal(np.float32, 6000).reshape(60, 100)
+    check(numbers.astype(">f4"))
+    check(numbers[::2, 1::3])
+    check(numbers.T)
+    check(np.float32(3.25), exact=True)
+
+
+@pytest.mark.parametrize("wrong", [np.array(["a"]), np.array([object()]), np.zeros(2, "V4"), np.zeros(2, [("a", "f4")])])
+def test_what_is_no_number_is_refused(wrong):
+    with pytest.raises(TypeError, match="dtype"):
+        Distribution().update(wrong)
+
+
+def same(left, right):
+    assert left.count == right.count
+    np.testing.assert_array_equal(left.quantiles(LEVELS), right.quantiles(LEVELS))
+    edges = np.linspace(-1, 1, 33)
+    assert [np.asarray(each).tolist() for each in left.histogram(edges)] == [
+        np.asarray(each).tolist() for each in right.histogram(edges)
+    ]
+    for figure in ("zeros", "nan", "posinf", "neginf", "finite"):
+        assert getattr(left, figure) == getattr(right, figure)
+    assert [left.near_zero(t) for t in left.thresholds] == [right.near_zero(t) for t in right.thresholds]
+    for figure in ("min", "max"):
+        np.testing.assert_equal(getattr(left, figure), getattr(right, figure))
+    for figure in ("mean", "std", "l1", "l2"):
+        assert getattr(left, figure) == pytest.approx(
+            getattr(right, figure), rel=1e-9, abs=1e-12 * (right.absmax or 1), nan_ok=True
+        )
+
+
+DTYPES = st.sampled_from(
+    [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.int16, np.int64, np.bool_]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    parts=st.lists(st.tuples(DTYPES, hnp.arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e4, 1e4))), max_size=7),
+    data=st.data(),
+)
+def test_merging_in_any_grouping(parts, data):
+    arrays = [values.astype(dtype) for dtype, values in parts]
+    straight = Distribution(THRESHOLDS)
+    for array in arrays:
+        straight.update(array)
+    piles = [of(array) for array in arrays] or [Distribution(THRESHOLDS)]
+    while len(piles) > 1:
+        left = piles.pop(data.draw(st.integers(0, len(piles) - 1)))
+        right = piles.pop(data.draw(st.integers(0, len(piles) - 1)))
+        piles.append(left.merge(pickle.loads(pickle.dumps(right))))
+    same(piles[0], straight)
+
+
+def test_merging_large_parts_of_mixed_dtypes():
+    parts = [normal(np.float32, 30_000, seed=1), normal(ml_dtypes.bfloat16, 30_001, seed=2), normal(np.float16, 29_999, seed=3)]
+    straight = Distribution(THRESHOLDS)
+    for part in parts:
+        straight.update(part)
+    forward = reduce(Distribution.merge, [of(part) for part in parts])
+    backward = reduce(Distribution.merge, [of(part) for part in reversed(parts)])
+    same(forward, straight)
+    same(backward, straight)
+    check(np.concatenate([wide(part) for part in parts]), straight)
+    with pytest.raises(ValueError, match="thresholds"):
+        of(parts[0]).merge(Distribution())
+
+
+def test_merging_leaves_the_other_as_it_was():
+    other = of(normal(np.float32, 20_000))
+    before = copy.copy(pickle.loads(pickle.dumps(other)))
+    of(normal(np.float32, 20_000, seed=9)).merge(other)
+    same(other, before)
+
+
+def test_a_pickle_is_small():
+    assert len(pickle.dumps(of(normal(np.float32, 1_000_000)))) < 50_000
+    assert len(pickle.dumps(of(normal(ml_dtypes.bfloat16, 1_000_000)))) < 50_000
+
+
+def test_reading_between_updates_changes_nothing():
+    numbers = normal(np.float16, 60_000)
+    found = Distribution(THRESHOLDS)
+    for part in np.array_split(numbers, 5):
+        found.update(part)
+        assert found.quantile(0.5) == pytest.approx(0, abs=0.01)
+    same(found, of(numbers))
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.int8])
+def test_histograms_of_exact_numbers_are_numpys(dtype):
+    numbers = normal(dtype, 30_000)
+    edges = np.linspace(float(wide(numbers).min()) * 0.8, float(wide(numbers).max()) * 0.9, 38)
+    edges = np.unique(np.append(edges, 0))
+    counts, below, above = of(numbers).histogram(edges)
+    np.testing.assert_array_equal(counts, np.histogram(wide(numbers), edges)[0])
+    assert (below, above) == ((wide(numbers) < edges[0]).sum(), (wide(numbers) > edges[-1]).sum())
+
+
+def test_histograms_of_float32():
+    numbers = np.append(normal(np.float32, 100_000), np.zeros(5000, np.float32))
+    aligned = (np.arange(-40, 41) + 0.5) / 256  # bfloat16 numbers: they cut no bucket
+    counts, below, above = of(numbers).histogram(aligned)
+    np.testing.assert_array_equal(counts, np.histogram(numbers, aligned)[0])
+    assert (below, above) == ((numbers < aligned[0]).sum(), (numbers > aligned[-1]).sum())
+    edges = np.linspace(-0.2, 0.2, 101)
+    counts, below, above = of(numbers).histogram(edges)
+    expected = np.histogram(numbers, edges)[0]
+    assert counts.sum() + below + above == len(numbers)
+    assert counts[50] == pytest.approx(expected[50], abs=20)  # the zeros are in the bar that begins at 0
+    assert np.abs(counts - expected).sum() < 0.03 * len(numbers)
+
+
+def test_histogram_edges_are_checked():
+    found = of(normal(np.float32, 100))
+    for edges in ([1.0], [1.0, 1.0], [2.0, 1.0], [[0.0, 1.0]]):
+        with pytest.raises(ValueError, match="edges"):
+            found.histogram(np.array(edges))
+    with pytest.raises(ValueError, match="levels"):
+        found.quantiles([1.5])
+    counts, below, above = of(np.array([1.0, 2.0, 3.0])).histogram(np.array([1.0, 2.0, 3.0]))
+    assert (counts.tolist(), below, above) == ([1, 2], 0, 0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    values=hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e4, 1e4, width=32)),
+    level=st.floats(0, 1),
+)
+def test_any_quantile_is_within_its_error(values, level):
+    expected = np.quantile(values.astype(np.float64), level, method="inverted_cdf")
+    rank = np.clip(np.ceil(level * len(values)), 1, len(values))  # numpy rounds n·q − 1: take the rank itself
+    expected = np.sort(values.astype(np.float64))[int(rank) - 1]
+    assert abs(of(values).quantile(level) - expected) <= max(0.004 * abs(expected), 2.0**-133)

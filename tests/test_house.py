@@ -1,0 +1,72 @@
+"""The arrows between the distributions, and the promises of the layout, read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tools import PROJECT
+
+CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
+BUILTIN = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin"
+TEMPLATE = PROJECT / "examples" / "plugin_template" / "src"
+
+
+def imports(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """(file, module, name) of every import below *folder*; the name is empty for ``import module``."""
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((file, alias.name, "") for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield from ((file, node.module, alias.name) for alias in node.names)
+
+
+def test_the_core_knows_neither_builtins_nor_facade_nor_torch() -> None:
+    for file, module, _ in imports(CORE):
+        assert module.partition(".")[0] not in ("torch2grid_builtin", "torch2grid", "torch"), file
+
+
+def test_the_builtins_have_no_private_door() -> None:
+    for folder in (BUILTIN, TEMPLATE):
+        for file, module, _ in imports(folder):
+            root = module.partition(".")[0]
+            assert root not in ("torch2grid", "torch"), file
+            assert root != "torch2grid_core" or module == "torch2grid_core", (file, module)
+
+
+def test_the_export_table_is_whole() -> None:
+    import torch2grid_core
+
+    for name in torch2grid_core.__all__:
+        assert getattr(torch2grid_core, name) is not None
+    told = {
+        name for file, module, name in imports(CORE) if file.name == "__init__.py" and module.startswith("torch2grid_core.")
+    }
+    assert told >= set(torch2grid_core.__all__)
+
+
+def test_one_version_for_the_three() -> None:
+    versions = set()
+    for project in (PROJECT, PROJECT / "torch2grid_core", PROJECT / "torch2grid_builtin"):
+        text = (project / "pyproject.toml").read_text(encoding="utf-8")
+        versions.add(re.search(r'^version = "(.+)"$', text, flags=re.MULTILINE)[1])  # type: ignore[index]
+        versions |= set(re.findall(r'"torch2grid-(?:core|builtin)==(.+)"', text))
+    for package in (CORE, BUILTIN):
+        versions.add(re.search(r'__version__ = "(.+)"', (package / "__init__.py").read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    assert versions == {"0.1.0"}
+
+
+@pytest.mark.parametrize("package", ["torch2grid_core", "torch2grid_builtin", "torch2grid"])
+def test_importing_a_package_imports_nothing_heavy(package: str) -> None:
+    script = (
+        f"import sys, {package}; print(*[name for name in ('numpy', 'torch', 'matplotlib', 'click') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

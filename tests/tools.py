@@ -1,0 +1,48 @@
+"""What several tests use: the installed command in a subprocess, small files, and distributions that only the path knows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMMAND = Path(sys.executable).parent / "torch2grid"
+DIGITS = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data" / "digits_trained.pth"
+
+
+def torch2grid(
+    *words: object,
+    cwd: Path,
+    path: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed ``torch2grid`` in *cwd*; *path*: folders put first on the import path."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **(env or {})}
+    return subprocess.run(
+        [str(COMMAND), *map(str, words)],
+        cwd=cwd,
+        env=environment,
+        input=stdin if stdin is not None else "",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def distribution(folder: Path, name: str, source: str, *, version: str = "1.0", entry: str = "") -> Path:
+    """A distribution as an installer leaves it, in *folder*: a module, and a ``.dist-info`` with an entry point."""
+    module = name.replace("-", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    info = folder / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[torch2grid]\n{entry or module} = {module}\n", encoding="utf-8")
+    return folder

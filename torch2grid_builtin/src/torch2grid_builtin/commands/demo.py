@@ -1,0 +1,139 @@
+"""``torch2grid demo``: a small network, untrained and trained, side by side on one scale.
+
+The two checkpoints come with this package; ``examples/train_digits.py`` in the repository trained them on 8×8 digits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.resources import as_file, files
+from typing import Any, ClassVar
+
+import click
+
+from torch2grid_builtin.views.conv_layout import kernel_layout
+from torch2grid_core import (
+    Checkpoint,
+    Command,
+    Engine,
+    Grid,
+    Output,
+    Page,
+    PluginManager,
+    Raster,
+    Run,
+    Transformed,
+    View,
+    colormap,
+    summary_line,
+)
+
+STAGES = ("untrained", "trained")
+KERNELS = "conv1.weight"  # of the first convolution: 16 kernels of 3×3
+DEFAULT, ALSO = "flatten", ("layer_separated",)  # transformers to draw with, the others where they are installed
+
+
+class Demo(Command):
+    """draw a small trained network, untrained and trained side by side"""
+
+    name: ClassVar[str] = "demo"
+
+    def build(self) -> click.Command:
+        def run(
+            manager: PluginManager, /, plugin: str | None, output: str, formats: tuple[str, ...], colors: str | None
+        ) -> None:
+            names = [part.strip().lower() for each in formats for part in each.split(",") if part.strip()]
+            draw_demo(manager, plugin, output, names, colors)
+
+        return click.Command(
+            self.name,
+            callback=click.pass_obj(run),
+            params=[
+                click.Option(["--plugin"], metavar="NAME[:KEY=VALUE,…]", help="Draw with this grid transformer only."),
+                click.Option(
+                    ["-o", "--output"],
+                    default="grids",
+                    show_default=True,
+                    metavar="DIR|FILE",
+                    help="Where pictures go; FILE.png takes one.",
+                ),
+                click.Option(
+                    ["--format", "--export", "formats"],
+                    multiple=True,
+                    metavar="LIST",
+                    help="File formats, such as png,svg,pdf.",
+                ),
+                click.Option(["--colormap", "colors"], metavar="NAME", help="Colours, by any matplotlib name."),
+            ],
+            help="Draw a network that reads handwritten digits (9,258 weights), untrained and trained, side by side on one "
+            "scale. Prints the path of each file written.",
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+
+
+def draw_demo(
+    manager: PluginManager, plugin: str | None, output: str, formats: Iterable[str] = (), colors: str | None = None
+) -> None:
+    """Write the pictures of the demo below *output*, their paths to stdout, and one summary line to stderr.
+
+    plugin: ``NAME:key=value,…`` of the only transformer to draw with; ``None`` draws with the usual ones, and the kernels of
+    the first convolution. Raises ``UsageError`` for an unknown name, ``PluginError`` for a transformer that fails.
+    """
+    started = time.perf_counter()
+    if colors:
+        colormap(colors)  # an unknown name ends the run before a picture is written
+    run = Run(colormap=colors)
+    with ExitStack() as stack:
+        data = files("torch2grid_builtin") / "data"
+        paths = [stack.enter_context(as_file(data / f"digits_{stage}.pth")) for stage in STAGES]
+        destination = stack.enter_context(Output(manager, output, run, formats=formats, say=click.echo))
+        one_file = destination.file is not None
+        specs = [plugin] if plugin else _usual(manager)[: 1 if one_file else None]
+        transformers = {spec: manager.create("transformer", spec) for spec in specs}
+        checkpoints = [manager.open(str(path)) for path in paths]
+        for spec, transformer in transformers.items():
+            name = spec.partition(":")[0].rpartition("/")[2]
+            view = _OneGrid(Transformed(transformer, run.reduce, run.max_cells))
+            file = f"demo_grid_{name}" if plugin or spec != DEFAULT else "demo_grid"
+            destination.take(side_by_side(checkpoints, view, run, file, f"all weights, {name}"), view)
+        if not plugin and not one_file:
+            view = _OneGrid(Raster(kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells).layout, run.reduce))
+            destination.take(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
+    click.echo(summary_line(checkpoints[-1], "", time.perf_counter() - started), err=True)
+
+
+def _usual(manager: PluginManager) -> list[str]:
+    """The transformers of a run without ``--plugin``; one that ``--load-plugin`` brings takes the default's place."""
+    installed = manager.names("transformer")
+    loaded = [name for name, provided in installed.items() if provided.record.is_file]
+    return loaded if len(loaded) == 1 else [DEFAULT, *(name for name in ALSO if name in installed)]
+
+
+class _OneGrid(View):
+    """The grid of one need of the whole checkpoint, as a page of its own."""
+
+    name = "demo"
+
+    def __init__(self, need: Raster | Transformed) -> None:
+        self.need = need
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+        return {"grid": self.need}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        yield Page(self.name, "", (run.heatmap(results["grid"]),))
+
+
+def side_by_side(checkpoints: Sequence[Checkpoint], view: View, run: Run, name: str, what: str) -> Page:
+    """One page with the grid that *view* draws of each checkpoint, all on the scale of all grids together."""
+    grids: list[Grid] = []
+    for checkpoint in checkpoints:
+        Engine().run(checkpoint, [view], lambda page, _: grids.append(page.panels[0].grid), run)
+    scale = run.color_scale(*grids)
+    panels = tuple(
+        run.heatmap(grid, scale=scale, title=stage, boundaries=True, labels=True)
+        for stage, grid in zip(STAGES, grids, strict=True)
+    )
+    return Page(name, f"A network that reads digits: {what}", panels, columns=len(panels))

@@ -1,0 +1,1 @@
+"""Which tensors are drawn: by name, by position, by type and by size."""

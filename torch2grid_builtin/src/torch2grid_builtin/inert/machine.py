@@ -1,0 +1,217 @@
+"""The pickle machine: protocols 0 to 5 interpreted as data. Format: CPython's ``Lib/pickletools.py``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.opcodes import RARE, extend, set_items
+from torch2grid_builtin.inert.stream import PickleStream
+from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Stub
+
+Handler = Callable[["Machine", tuple[Any, ...]], Any]
+_u32 = struct.Struct("<I").unpack_from
+_i32 = struct.Struct("<i").unpack_from
+_u16 = struct.Struct("<H").unpack_from
+_f64 = struct.Struct(">d").unpack_from
+
+
+def refuse_persistent(saved: Any) -> Any:
+    """The ``persistent_load`` of a pickle that stands alone."""
+    raise Malformed("the pickle refers to a storage outside itself", "it is a part of a checkpoint, not one")
+
+
+class Machine:
+    """Reads one pickle after another from *stream*.
+
+    constructors: what is interpreted, by (module, name); every other name becomes a ``Stub`` when it is called.
+    persistent_load: gives the value of a persistent id, as the container defines it.
+    calls: the stubs of functions that were not called, in the order of the file.
+    """
+
+    def __init__(
+        self,
+        stream: PickleStream,
+        constructors: Mapping[tuple[str, str], Handler],
+        persistent_load: Callable[[Any], Any] = refuse_persistent,
+    ) -> None:
+        self.stream = stream
+        self.constructors = constructors
+        self.persistent_load = persistent_load
+        self.calls: list[Stub] = []
+        self.containers = 0
+        self.payload = 0  # bytes of strings, which cost nothing to interpret
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.pos = 0
+
+    def load(self) -> Any:
+        """The value of the next pickle. The stream stands behind its STOP. Raises ``Malformed``."""
+        self.stack, self.marks, self.memo = [], [], {}
+        try:
+            return self._run()
+        except (IndexError, struct.error) as error:
+            # Both mean the same here: an opcode wants more than the stack, or the file, holds.
+            short = isinstance(error, struct.error)
+            reason = "the pickle ends inside an opcode" if short else "an opcode takes more than the stack holds"
+            raise Malformed(f"broken pickle: {reason}") from error
+        except UnicodeError as error:
+            raise Malformed("broken pickle: a text is not UTF-8") from error
+        except (ValueError, TypeError, OverflowError, KeyError) as error:
+            raise Malformed(f"broken pickle: {type(error).__name__} near byte {self.stream.tell()}") from error
+        finally:
+            self.stack, self.marks, self.memo = [], [], {}
+
+    def _run(self) -> Any:
+        # One long function with the frequent opcodes first: calling a method for each would cost three times as much.
+        stream, memo, marks, stack = self.stream, self.memo, self.marks, self.stack
+        data, pos, safe = stream.data, stream.pos, stream.safe
+        begun = stream.tell() - self.payload
+        while True:
+            if pos >= safe:
+                pos = stream.advance(pos)
+                data, safe = stream.data, stream.safe
+                if stream.base - self.payload - begun > limits.OPCODE_BYTES:
+                    raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
+            op = data[pos]
+            pos += 1
+            if op == 0x71:  # BINPUT
+                memo[data[pos]] = stack[-1]
+                pos += 1
+            elif op == 0x68:  # BINGET
+                stack.append(memo[data[pos]])
+                pos += 1
+            elif op == 0x6A:  # LONG_BINGET
+                stack.append(memo[_u32(data, pos)[0]])
+                pos += 4
+            elif op == 0x72:  # LONG_BINPUT
+                index = _u32(data, pos)[0]
+                pos += 4
+                if index > stream.base + pos:  # every earlier one took at least a byte
+                    raise Malformed(f"broken pickle: memo slot {index} is out of order")
+                memo[index] = stack[-1]
+            elif op == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif op == 0x4B:  # BININT1
+                stack.append(data[pos])
+                pos += 1
+            elif op == 0x28:  # MARK
+                if len(marks) >= limits.MARKS:
+                    raise Malformed(f"more than {limits.MARKS} brackets are open at once", "it is hostile")
+                marks.append(stack)
+                stack = []
+            elif op == 0x74:  # TUPLE
+                items = tuple(stack)
+                stack = marks.pop()
+                stack.append(items)
+            elif op == 0x85:  # TUPLE1
+                stack[-1] = (stack[-1],)
+            elif op == 0x86:  # TUPLE2
+                second = stack.pop()
+                stack[-1] = (stack[-1], second)
+            elif op == 0x87:  # TUPLE3
+                third, second = stack.pop(), stack.pop()
+                stack[-1] = (stack[-1], second, third)
+            elif op == 0x29:  # EMPTY_TUPLE
+                stack.append(())
+            elif op == 0x52:  # REDUCE
+                args = stack.pop()
+                stack[-1] = self.call(stack[-1], args)
+            elif op == 0x58 or op == 0x8C:  # BINUNICODE, SHORT_BINUNICODE
+                if op == 0x58:
+                    length = _u32(data, pos)[0]
+                    pos += 4
+                else:
+                    length = data[pos]
+                    pos += 1
+                if length <= limits.TEXT_IN_MEMORY and pos + length <= len(data):
+                    stack.append(data[pos : pos + length].decode("utf-8", "surrogatepass"))
+                    pos += length
+                    self.payload += length
+                else:
+                    pos = self._long_text(length, pos, stack)
+                    data, safe = stream.data, stream.safe
+            elif op == 0x4A:  # BININT
+                stack.append(_i32(data, pos)[0])
+                pos += 4
+            elif op == 0x4D:  # BININT2
+                stack.append(_u16(data, pos)[0])
+                pos += 2
+            elif op == 0x47:  # BINFLOAT
+                stack.append(_f64(data, pos)[0])
+                pos += 8
+            elif op == 0x89:  # NEWFALSE
+                stack.append(False)
+            elif op == 0x88:  # NEWTRUE
+                stack.append(True)
+            elif op == 0x4E:  # NONE
+                stack.append(None)
+            elif op == 0x51:  # BINPERSID
+                stack[-1] = self.persistent_load(stack[-1])
+            elif op == 0x65:  # APPENDS
+                items = stack
+                stack = marks.pop()
+                extend(stack[-1], items)
+            elif op == 0x75:  # SETITEMS
+                items = stack
+                stack = marks.pop()
+                set_items(stack[-1], items)
+            elif op == 0x2E:  # STOP
+                stream.pos = pos
+                value = stack.pop()
+                if stack or marks:
+                    raise Malformed("broken pickle: STOP with values left over")
+                return value
+            else:
+                self.stack, stream.pos = stack, pos
+                handler = RARE.get(op)
+                if handler is None:
+                    raise Malformed(f"broken pickle: unknown opcode 0x{op:02x} at byte {stream.tell() - 1}")
+                handler(self)
+                stack, pos, data, safe = self.stack, stream.pos, stream.data, stream.safe
+
+    def _long_text(self, length: int, pos: int, stack: list[Any]) -> int:
+        value, pos = self.string(length, pos, is_text=True)
+        stack.append(value)
+        return pos
+
+    def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
+        """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
+        self.payload += max(length, 0)
+        if length > limits.TEXT_IN_MEMORY:
+            storage, pos = self.stream.leave(pos, length)
+            return LongBytes(storage, is_text), pos
+        raw, pos = self.stream.take(pos, length)
+        return (raw.decode("utf-8", "surrogatepass") if is_text else raw), pos
+
+    def find_global(self, module: Any, name: Any) -> Global:
+        """The stand-in of ``module.name``, one for each name."""
+        if type(module) is not str or type(name) is not str:
+            raise Malformed("broken pickle: a name to import is not a text")
+        key = (module, name)
+        found = self.globals.get(key)
+        if found is None:
+            found = self.globals[key] = Global(module, name, self.constructors.get(key))
+        return found
+
+    def call(self, function: Any, args: Any, how: str = "call", kwargs: Any = None) -> Any:
+        """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``."""
+        if type(args) is not tuple:
+            raise Malformed("broken pickle: a call whose arguments are not a tuple")
+        if type(function) is Global and function.handler is not None and kwargs is None:
+            return function.handler(self, args)
+        stub = Stub(function, args, how, kwargs)
+        self.count()
+        if how == "call" or args or kwargs is not None:
+            self.calls.append(stub)
+        return stub
+
+    def count(self) -> None:
+        """One more container. Raises ``Malformed`` beyond the limit."""
+        self.containers += 1
+        if self.containers > limits.CONTAINERS:
+            raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")

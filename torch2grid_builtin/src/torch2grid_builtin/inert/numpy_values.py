@@ -1,0 +1,171 @@
+"""Numpy's constructors as data: dtypes, arrays, scalars. Format: ``numpy/_core/src/multiarray``, ``numpy.lib.format``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+from torch2grid_core import BytesStorage, ByteSwapped, LazyTensor, Storage
+
+from torch2grid_builtin.inert.storages import Latin1Bytes
+from torch2grid_builtin.inert.torch_values import checked, integers
+from torch2grid_builtin.inert.values import (
+    Global,
+    LongBytes,
+    Malformed,
+    NumpyArray,
+    NumpyDtype,
+    Pairs,
+    Stub,
+    Tensor,
+    numpy_dtype,
+    text,
+)
+
+if TYPE_CHECKING:
+    from torch2grid_builtin.inert.machine import Machine
+
+_OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
+
+
+def storage_of(value: Any) -> Storage:
+    """The bytes of a pickled byte string, wherever it is. Raises ``Malformed`` for anything else."""
+    if type(value) in (bytes, bytearray):
+        return BytesStorage(bytes(value))
+    if type(value) is str:  # Python 2 bytes in a protocol that has none
+        return BytesStorage(value.encode("latin-1"))
+    if isinstance(value, LongBytes):
+        return Latin1Bytes(value.storage) if value.is_text else value.storage
+    raise Malformed("a numpy array without its bytes")
+
+
+def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
+    """A tensor of a numpy array's parts. Raises ``Malformed`` where there are fewer bytes than it needs."""
+    lengths = integers(shape, "shape")
+    if isinstance(dtype, Global):
+        dtype = NumpyDtype(_SCALARS.get(dtype.name, dtype.name))
+    if not isinstance(dtype, NumpyDtype):
+        return Tensor(None, "a numpy array without a dtype")
+    number = _ML_DTYPES.get(dtype.code) or numpy_dtype(dtype.code)
+    if number is None or dtype.fields:
+        return Tensor(None, f"a numpy array of dtype {'a structure' if dtype.fields else repr(dtype.code[:40])}, not numbers")
+    if number.itemsize > 8 and number.kind == "f" or number.itemsize > 16:
+        return Tensor(None, f"a numpy array of extended precision ({number.itemsize} bytes a number)")
+    storage = storage_of(data)
+    if dtype.order == _OTHER_ORDER and number.itemsize > 1:
+        storage = ByteSwapped(storage, number.itemsize // (2 if number.kind == "c" else 1))
+    strides = None
+    if fortran is True or fortran == 1:
+        steps = [1]
+        for length in lengths[:-1]:
+            steps.append(steps[-1] * max(length, 1))
+        strides = tuple(steps[: len(lengths)])
+    if math.prod(lengths) >= 2**63:
+        raise Malformed(f"a numpy array of shape {list(lengths)}")
+    return Tensor(checked(LazyTensor("", lengths, number, storage, 0, strides, note)))
+
+
+def build_array(array: NumpyArray, state: Any) -> None:
+    """``ndarray.__setstate__((version, shape, dtype, fortran, data))``. Raises ``Malformed``."""
+    if type(state) is tuple and len(state) == 2 and type(state[0]) is tuple:
+        state = state[0]  # a subclass that adds its attributes
+    if type(state) is not tuple or len(state) < 4:
+        raise Malformed("a numpy array without shape and dtype")
+    shape, dtype, fortran, data = state[1:5] if len(state) >= 5 else state
+    if isinstance(dtype, NumpyDtype) and dtype.code[:1] == "O":
+        array.objects = data
+        return
+    array.tensor = make_array(dtype, shape, fortran, data, array.note)
+
+
+def build_dtype(dtype: NumpyDtype, state: Any) -> None:
+    """``dtype.__setstate__((version, order, subarray, names, fields, …))``. Raises ``Malformed``."""
+    if type(state) is not tuple or len(state) < 2:
+        raise Malformed("a numpy dtype whose state is not a tuple")
+    dtype.order = text(state[1]) or ""
+    dtype.fields = any(part is not None for part in state[2:5])
+
+
+def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``_reconstruct(type, shape, typecode)``: an array whose state follows."""
+    machine.count()
+    kind = args[0].name if args and isinstance(args[0], Global) else "ndarray"
+    return NumpyArray("" if kind in ("ndarray", "memmap") else f"numpy {kind[:40]}")
+
+
+def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``numpy.ma.core._mareconstruct(…)``: a masked array, whose numbers are read and whose mask is not."""
+    machine.count()
+    return NumpyArray("masked array, its mask left out")
+
+
+def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
+    """``numpy.dtype(code, align, copy)``."""
+    code = args[0] if args else ""
+    if isinstance(code, Global):
+        code = _SCALARS.get(code.name, code.name)
+    name = text(code) or "V"
+    dtype = NumpyDtype(name.lstrip("<>=|"))
+    dtype.order = name[0] if name[:1] in "<>" and name else ""
+    return dtype
+
+
+def scalar(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``numpy.core.multiarray.scalar(dtype, bytes)``: a number, as an array without dimensions."""
+    if len(args) != 2 or not isinstance(args[0], NumpyDtype):
+        return Stub(Global("numpy", "scalar"), args, "new")
+    made = NumpyArray("numpy scalar")
+    if args[0].code[:1] == "O":
+        made.objects = [args[1]]
+    else:
+        made.tensor = make_array(args[0], (), False, args[1], made.note)
+    return made
+
+
+def frombuffer(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``numpy._core.numeric._frombuffer(buffer, dtype, shape, order)`` (protocol 5)."""
+    if len(args) < 4:
+        raise Malformed("broken pickle: a numpy array with too few parts")
+    array = NumpyArray()
+    array.tensor = make_array(args[1], args[2], text(args[3]) == "F", args[0])
+    return array
+
+
+def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_codecs.encode(text, 'latin1')``: how Python 3 writes bytes in protocols that have none."""
+    if not args or type(args[0]) not in (str, LongBytes):
+        return Stub(Global("_codecs", "encode"), args, "new")
+    encoding = text(args[1]) if len(args) > 1 else "utf-8"
+    if encoding not in ("latin1", "latin-1", "iso-8859-1"):
+        return Stub(Global("_codecs", "encode"), args, "new")
+    if isinstance(args[0], LongBytes):
+        return LongBytes(Latin1Bytes(args[0].storage), False) if args[0].is_text else args[0]
+    try:
+        return args[0].encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise Malformed("broken pickle: bytes with characters beyond one byte") from error
+
+
+def pairs_state(state: Any) -> Any:
+    """The mapping inside a state, where there is one."""
+    return state if isinstance(state, Pairs) else None
+
+
+_SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}
+_SCALARS |= {name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8")}
+_SCALARS |= {name: np.dtype(name).str[1:] for name in ("uint64", "uint32", "uint16", "uint8")}
+_SCALARS |= {"bool_": "b1", "bool": "b1", "object_": "O8", "str_": "U1", "bytes_": "S1"}
+_ML_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+}
+
+CONSTRUCTORS: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_of, ("_codecs", "encode"): bytes_of}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    CONSTRUCTORS |= {(_module, "_reconstruct"): reconstruct, (_module, "scalar"): scalar}
+for _module in ("numpy.core.numeric", "numpy._core.numeric"):
+    CONSTRUCTORS |= {(_module, "_frombuffer"): frombuffer}
+CONSTRUCTORS |= {("numpy.ma.core", "_mareconstruct"): mareconstruct, ("numpy.ma", "_mareconstruct"): mareconstruct}

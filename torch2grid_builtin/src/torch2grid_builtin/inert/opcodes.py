@@ -1,0 +1,379 @@
+"""The opcodes of the pickle machine, and what the rare ones do."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
+
+if TYPE_CHECKING:
+    from torch2grid_builtin.inert.machine import Machine
+
+
+class Op:
+    """Opcodes as the bytes that they are; the frequent ones are interpreted in ``Machine``, the others below."""
+
+    MARK, STOP, POP, POP_MARK, DUP = b"(.012"
+    FLOAT, INT, BININT, BININT1, LONG, BININT2, NONE = b"FIJKLMN"
+    PERSID, BINPERSID, REDUCE, STRING, BINSTRING, SHORT_BINSTRING = b"PQRSTU"
+    UNICODE, BINUNICODE, APPEND, BUILD, GLOBAL, DICT, EMPTY_DICT = b"VXabcd}"
+    APPENDS, GET, BINGET, INST, LONG_BINGET, LIST, EMPTY_LIST, OBJ = b"eghijl]o"
+    PUT, BINPUT, LONG_BINPUT, SETITEM, TUPLE, EMPTY_TUPLE, SETITEMS, BINFLOAT = b"pqrst)uG"
+    PROTO, NEWOBJ, EXT1, EXT2, EXT4, TUPLE1, TUPLE2, TUPLE3 = range(0x80, 0x88)
+    NEWTRUE, NEWFALSE, LONG1, LONG4 = range(0x88, 0x8C)
+    BINBYTES, SHORT_BINBYTES = b"BC"
+    SHORT_BINUNICODE, BINUNICODE8, BINBYTES8, EMPTY_SET, ADDITEMS, FROZENSET = range(0x8C, 0x92)
+    NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, BYTEARRAY8, NEXT_BUFFER, READONLY_BUFFER = range(0x92, 0x99)
+
+
+def extend(target: Any, items: list[Any]) -> None:
+    """APPENDS: *items* at the end of a list, or of an object that would have been one."""
+    if type(target) is list:
+        target.extend(items)
+    elif type(target) is Stub:
+        if target.items is None:
+            target.items = []
+        target.items.extend(items)
+    else:
+        raise Malformed(f"broken pickle: items appended to a {type(target).__name__}")
+
+
+def set_items(target: Any, items: list[Any]) -> None:
+    """SETITEMS: keys and values in turn."""
+    if len(items) % 2:
+        raise Malformed("broken pickle: a key without a value")
+    pairs = zip(items[::2], items[1::2], strict=True)
+    if type(target) is Pairs:
+        target.pairs.extend(pairs)
+    elif type(target) is Stub:
+        if target.pairs is None:
+            target.pairs = []
+        target.pairs.extend(pairs)
+    else:
+        raise Malformed(f"broken pickle: a key set in a {type(target).__name__}")
+
+
+RARE: dict[int, Callable[[Machine], None]] = {}
+Rare = Callable[["Machine"], None]
+
+
+def _op(*codes: int) -> Callable[[Rare], Rare]:
+    def register(function: Rare) -> Rare:
+        for code in codes:
+            RARE[code] = function
+        return function
+
+    return register
+
+
+def _fixed(machine: Machine, form: str) -> int:
+    """The fixed argument at the stream's place, which moves behind it."""
+    stream = machine.stream
+    (value,) = struct.unpack_from(form, stream.data, stream.pos)
+    stream.pos += struct.calcsize(form)
+    return int(value)
+
+
+def _line(machine: Machine) -> bytes:
+    raw, machine.stream.pos = machine.stream.line(machine.stream.pos)
+    machine.payload += len(raw)
+    return raw
+
+
+def _string(machine: Machine, form: str, is_text: bool) -> None:
+    length = _fixed(machine, form)
+    value, machine.stream.pos = machine.string(length, machine.stream.pos, is_text)
+    machine.stack.append(value)
+
+
+def _pop_mark(machine: Machine) -> list[Any]:
+    items = machine.stack
+    machine.stack = machine.marks.pop()
+    return items
+
+
+@_op(Op.PROTO)
+def _proto(machine: Machine) -> None:
+    protocol = _fixed(machine, "<B")
+    if protocol > 5:
+        raise Malformed(f"pickle protocol {protocol} does not exist yet")
+
+
+@_op(Op.FRAME)
+def _frame(machine: Machine) -> None:
+    machine.stream.check(machine.stream.pos + 8, _fixed(machine, "<Q"))
+
+
+@_op(Op.POP)
+def _pop(machine: Machine) -> None:
+    if machine.stack:
+        machine.stack.pop()
+    else:
+        _pop_mark(machine)
+
+
+@_op(Op.POP_MARK)
+def _drop_mark(machine: Machine) -> None:
+    _pop_mark(machine)
+
+
+@_op(Op.DUP)
+def _dup(machine: Machine) -> None:
+    machine.stack.append(machine.stack[-1])
+
+
+@_op(Op.INT)
+def _int(machine: Machine) -> None:
+    raw = _line(machine)
+    machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _decimal(raw))
+
+
+@_op(Op.LONG)
+def _long(machine: Machine) -> None:
+    machine.stack.append(_decimal(_line(machine).removesuffix(b"L")))
+
+
+def _decimal(raw: bytes) -> int:
+    if len(raw) > limits.DECIMAL_DIGITS or not re.fullmatch(rb"\s*[+-]?\d+\s*", raw):
+        raise Malformed("broken pickle: an integer that is none, or has thousands of digits")
+    return int(raw)
+
+
+@_op(Op.LONG1)
+def _long1(machine: Machine) -> None:
+    _long_bytes(machine, _fixed(machine, "<B"))
+
+
+@_op(Op.LONG4)
+def _long4(machine: Machine) -> None:
+    _long_bytes(machine, _fixed(machine, "<i"))
+
+
+def _long_bytes(machine: Machine, count: int) -> None:
+    raw, machine.stream.pos = machine.stream.take(machine.stream.pos, count)
+    machine.payload += count
+    machine.stack.append(int.from_bytes(raw, "little", signed=True))
+
+
+@_op(Op.FLOAT)
+def _float(machine: Machine) -> None:
+    machine.stack.append(float(_line(machine)[:400]))
+
+
+@_op(Op.STRING)
+def _quoted(machine: Machine) -> None:
+    raw = _line(machine).strip()
+    if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
+        raise Malformed("broken pickle: a text without quotes")
+    machine.stack.append(unescape(raw[1:-1]))
+
+
+_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b"}
+_ESCAPES |= {b"f": b"\f", b"v": b"\v", b"\n": b""}
+
+
+def unescape(raw: bytes) -> bytes:
+    """The bytes of a Python 2 string literal without its quotes."""
+
+    def one(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        if code[:1] == b"x":
+            return bytes([int(code[1:], 16)])
+        if code[:1].isdigit():
+            return bytes([int(code, 8) & 0xFF])
+        return _ESCAPES.get(code, b"\\" + code)
+
+    return re.sub(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", one, raw, flags=re.DOTALL)
+
+
+@_op(Op.UNICODE)
+def _raw_unicode(machine: Machine) -> None:
+    machine.stack.append(_line(machine).decode("raw-unicode-escape"))
+
+
+@_op(Op.BINSTRING)
+def _binstring(machine: Machine) -> None:
+    _string(machine, "<i", False)
+
+
+@_op(Op.SHORT_BINSTRING, Op.SHORT_BINBYTES)
+def _short_bytes(machine: Machine) -> None:
+    _string(machine, "<B", False)
+
+
+@_op(Op.BINBYTES)
+def _binbytes(machine: Machine) -> None:
+    _string(machine, "<I", False)
+
+
+@_op(Op.BINBYTES8, Op.BYTEARRAY8)
+def _bytes8(machine: Machine) -> None:
+    _string(machine, "<Q", False)
+
+
+@_op(Op.BINUNICODE8)
+def _unicode8(machine: Machine) -> None:
+    _string(machine, "<Q", True)
+
+
+@_op(Op.NEXT_BUFFER)
+def _next_buffer(machine: Machine) -> None:
+    raise Malformed("the pickle's buffers were stored outside it")
+
+
+@_op(Op.READONLY_BUFFER)
+def _readonly(machine: Machine) -> None:
+    machine.stack.append(machine.stack.pop())
+
+
+@_op(Op.EXT1, Op.EXT2, Op.EXT4)
+def _extension(machine: Machine) -> None:
+    raise Malformed("the pickle uses a private extension code", "nothing is known about it outside the program that wrote it")
+
+
+@_op(Op.PERSID)
+def _persid(machine: Machine) -> None:
+    machine.stack.append(machine.persistent_load(_line(machine).decode("ascii")))
+
+
+@_op(Op.EMPTY_LIST)
+def _empty_list(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append([])
+
+
+@_op(Op.EMPTY_DICT)
+def _empty_dict(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append(Pairs())
+
+
+@_op(Op.EMPTY_SET)
+def _empty_set(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append(Bag())
+
+
+@_op(Op.LIST)
+def _list(machine: Machine) -> None:
+    machine.count()
+    items = _pop_mark(machine)
+    machine.stack.append(items)
+
+
+@_op(Op.DICT)
+def _dict(machine: Machine) -> None:
+    machine.count()
+    items = _pop_mark(machine)
+    pairs = Pairs()
+    set_items(pairs, items)
+    machine.stack.append(pairs)
+
+
+@_op(Op.FROZENSET)
+def _frozenset(machine: Machine) -> None:
+    machine.count()
+    items = _pop_mark(machine)
+    machine.stack.append(Bag(items))
+
+
+@_op(Op.ADDITEMS)
+def _additems(machine: Machine) -> None:
+    items = _pop_mark(machine)
+    target = machine.stack[-1]
+    if type(target) is Bag:
+        target.items.extend(items)
+    elif type(target) is Stub:
+        if target.items is None:
+            target.items = []
+        target.items.extend(items)
+    else:
+        raise Malformed(f"broken pickle: items added to a {type(target).__name__}")
+
+
+@_op(Op.APPEND)
+def _append(machine: Machine) -> None:
+    value = machine.stack.pop()
+    extend(machine.stack[-1], [value])
+
+
+@_op(Op.SETITEM)
+def _setitem(machine: Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    set_items(machine.stack[-1], [key, value])
+
+
+@_op(Op.GET)
+def _get(machine: Machine) -> None:
+    machine.stack.append(machine.memo[_decimal(_line(machine))])
+
+
+@_op(Op.PUT)
+def _put(machine: Machine) -> None:
+    index = _decimal(_line(machine))
+    if not 0 <= index <= machine.stream.tell():
+        raise Malformed(f"broken pickle: memo slot {index} is out of order")
+    machine.memo[index] = machine.stack[-1]
+
+
+@_op(Op.GLOBAL)
+def _global(machine: Machine) -> None:
+    module, name = _line(machine).decode("utf-8"), _line(machine).decode("utf-8")
+    machine.stack.append(machine.find_global(module, name))
+
+
+@_op(Op.STACK_GLOBAL)
+def _stack_global(machine: Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    machine.stack.append(machine.find_global(module, name))
+
+
+@_op(Op.INST)
+def _inst(machine: Machine) -> None:
+    module, name = _line(machine).decode("ascii"), _line(machine).decode("ascii")
+    args = tuple(_pop_mark(machine))
+    machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "new"))
+
+
+@_op(Op.OBJ)
+def _obj(machine: Machine) -> None:
+    function, *args = _pop_mark(machine)
+    machine.stack.append(machine.call(function, tuple(args), "call" if args else "new"))
+
+
+@_op(Op.NEWOBJ)
+def _newobj(machine: Machine) -> None:
+    args = machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "new")
+
+
+@_op(Op.NEWOBJ_EX)
+def _newobj_ex(machine: Machine) -> None:
+    kwargs, args = machine.stack.pop(), machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "new", kwargs)
+
+
+@_op(Op.BUILD)
+def _build(machine: Machine) -> None:
+    from torch2grid_builtin.inert.numpy_values import build_array, build_dtype
+
+    state = machine.stack.pop()
+    target = machine.stack[-1]
+    if isinstance(target, Stub):
+        if target.state is None:
+            target.state = []
+        target.state.append(state)
+    elif isinstance(target, (Pairs, Tensor)):
+        target.state = state
+    elif isinstance(target, NumpyArray):
+        build_array(target, state)
+    elif isinstance(target, NumpyDtype):
+        build_dtype(target, state)
+    elif isinstance(target, Global):
+        machine.calls.append(Stub(target, (state,), "build"))
+    else:
+        raise Malformed(f"broken pickle: state given to a {type(target).__name__}")

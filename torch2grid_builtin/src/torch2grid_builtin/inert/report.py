@@ -1,0 +1,110 @@
+"""What a pickle holds and what it would have called, as short text. Everything here comes from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch2grid_core import visible
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.python_values import HARMLESS
+from torch2grid_builtin.inert.values import (
+    Bag,
+    DtypeName,
+    Global,
+    LongBytes,
+    NumpyArray,
+    Pairs,
+    StorageRef,
+    Stub,
+    Tensor,
+    number_text,
+    text,
+)
+
+_ITEMS = 4
+_DEPTH = 3
+_RISKY = {"os", "posix", "nt", "subprocess", "sys", "builtins", "__builtin__", "runpy", "ctypes", "socket", "importlib"}
+
+
+def describe(value: Any, depth: int = _DEPTH) -> str:
+    """A value of a pickle in a few words, as Python would write it where that is short."""
+    if isinstance(value, (str, bytes)):
+        short = value[:60]
+        return repr(short) if len(short) == len(value) else f"{short!r}…"
+    if isinstance(value, (bool, int, float, type(None))):
+        return number_text(value) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
+    if isinstance(value, Global):
+        return f"{value.module[:100]}.{value.name[:100]}"
+    if isinstance(value, Stub):
+        if depth <= 0:
+            return f"{_path(value)}(…)"
+        inside = [describe(arg, depth - 1) for arg in value.args[:_ITEMS]] + ["…"] * (len(value.args) > _ITEMS)
+        return f"{_path(value, depth)}({', '.join(inside)})"
+    if isinstance(value, (list, tuple)):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        if depth <= 0 and value:
+            return f"{opening}…{closing}"
+        inside = [describe(item, depth - 1) for item in value[:_ITEMS]] + ["…"] * (len(value) > _ITEMS)
+        return opening + ", ".join(inside) + ("," if len(value) == 1 and opening == "(" else "") + closing
+    if isinstance(value, Pairs):
+        return f"a {value.kind} of {len(value.pairs)}"
+    if isinstance(value, Bag):
+        return f"a set of {len(value.items)}"
+    if isinstance(value, Tensor):
+        return "a tensor" if value.lazy is None else f"a tensor of {list(value.lazy.shape)}"
+    if isinstance(value, NumpyArray):
+        return "a numpy array"
+    if isinstance(value, StorageRef):
+        return "a storage"
+    if isinstance(value, LongBytes):
+        return f"{value.storage.size} bytes"
+    return value.name if isinstance(value, DtypeName) else type(value).__name__
+
+
+def _path(stub: Stub, depth: int = _DEPTH) -> str:
+    if isinstance(stub.function, Stub):
+        return describe(stub.function, depth - 1) if depth > 0 else "…"
+    return describe(stub.function) if isinstance(stub.function, Global) else "…"
+
+
+def not_run(calls: Iterable[Stub]) -> list[str]:
+    """One line for each function that the file would have had called, such as ``posix.system("…")``."""
+    lines: dict[str, int] = {}
+    for stub in calls:
+        if stub.path in HARMLESS:
+            continue
+        if stub.how == "new" and stub.path.split(".")[0] not in _RISKY:
+            continue
+        line = visible(f"setting the state of {describe(stub.function)}" if stub.how == "build" else describe(stub))
+        lines[line] = lines.get(line, 0) + 1
+        if len(lines) > 50 * limits.NOT_RUN:
+            break
+    shown = [line if count == 1 else f"{line} ({count} times)" for line, count in list(lines.items())[: limits.NOT_RUN]]
+    if len(lines) > limits.NOT_RUN:
+        shown.append(f"and {len(lines) - limits.NOT_RUN} other calls")
+    return shown
+
+
+def summary(value: Any) -> str:
+    """What the file holds instead of tensors."""
+    if isinstance(value, Pairs):
+        names = [f"{visible(str(text(key) or describe(key, 1)), 40)}: {_kind(item)}" for key, item in value.pairs[:6]]
+        more = f", … ({len(value.pairs)} in all)" if len(value.pairs) > 6 else ""
+        return f"a {value.kind} with {', '.join(names)}{more}" if names else f"an empty {value.kind}"
+    if isinstance(value, (list, tuple, Bag)):
+        items = value.items if isinstance(value, Bag) else value
+        return f"a {type(value).__name__.lower()} of {len(items)}" + (f", the first {_kind(items[0])}" if items else "")
+    return visible(_kind(value) if not isinstance(value, Stub) else f"an object of {value.path}", 120)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (Pairs, Bag, Tensor, NumpyArray, StorageRef)):
+        return describe(value, 0)
+    if isinstance(value, Stub):
+        return f"an object of {visible(value.path, 60)}"
+    if isinstance(value, Global):
+        return f"the name {visible(value.path, 60)}"
+    names = {str: "text", bytes: "bytes", int: "a number", float: "a number", bool: "a truth value", type(None): "nothing"}
+    return names.get(type(value), f"a {type(value).__name__}")

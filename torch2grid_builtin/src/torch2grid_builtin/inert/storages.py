@@ -1,0 +1,247 @@
+"""Storages that compute their bytes: parts of others, dequantised, unpacked, conjugated and negated numbers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+from torch2grid_core import BytesStorage, LoadError, Storage
+
+STEP = 1 << 20
+
+
+def verify(storage: Any) -> None:
+    """Check the checksum of *storage* where it has one."""
+    check = getattr(storage, "verify", None)
+    if check is not None:
+        check()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A range of another storage: *size* bytes from *offset*."""
+
+    inner: Storage
+    offset: int
+    size: int
+
+    @property
+    def shippable(self) -> bool:
+        return self.inner.shippable
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise LoadError("<slice>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
+        self.inner.read_into(self.offset + offset, buffer)
+
+    def verify(self) -> None:
+        verify(self.inner)
+
+
+class _Computed:
+    """Numbers of *width_in* bits computed into numbers of *dtype*. A subclass says how, for any run of elements."""
+
+    inner: Storage
+    count: int
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+
+    @property
+    def size(self) -> int:
+        return self.count * self.dtype.itemsize
+
+    @property
+    def shippable(self) -> bool:
+        return self.inner.shippable
+
+    def verify(self) -> None:
+        verify(self.inner)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        width = self.dtype.itemsize
+        first, last = offset // width, -(-(offset + len(buffer)) // width)
+        if offset < 0 or last > self.count:
+            raise LoadError("<computed>", f"elements {first}–{last} of {self.count} asked for")
+        step = STEP // width
+        for start in range(first, last, step):
+            stop = min(start + step, last)
+            numbers = np.ascontiguousarray(self.elements(start, stop)).view(np.uint8)
+            low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
+            buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
+
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Elements *start* to *stop* as a 1-D array of ``dtype``."""
+        raise TypeError(f"{type(self).__name__} does not compute")
+
+    def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
+        """Bytes of the inner storage as a uint8 array."""
+        array = np.empty(size, dtype=np.uint8)
+        self.inner.read_into(offset, memoryview(array))
+        return array
+
+
+@dataclass(frozen=True)
+class Dequantised(_Computed):
+    """Integers of one scale and zero point, as float32: ``(stored - zero_point) * scale``.
+
+    code: the numpy dtype of the stored integers. Scale and zero point of a per-channel tensor are arrays, and element
+    *i* of the storage is of channel ``(i - offset) // stride % length``. Format: ``torch._utils._rebuild_qtensor``.
+    """
+
+    inner: Storage
+    code: str
+    count: int
+    scale: tuple[float, ...]
+    zero_point: tuple[float, ...]
+    offset: int = 0
+    stride: int = 1
+
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        width = np.dtype(self.code).itemsize
+        stored = self.read(start * width, (stop - start) * width).view(self.code)
+        scale = np.array(self.scale, dtype=np.float64)
+        zero = np.array(self.zero_point, dtype=np.float64)
+        if len(scale) == 1:
+            values = (stored - zero[0]) * scale[0]
+        else:
+            channel = (np.arange(start, stop) - self.offset) // self.stride % len(scale)
+            values = (stored - zero[channel]) * scale[channel]
+        return values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Float4(_Computed):
+    """Two float4_e2m1fn numbers a byte, the first in the low half, as one a byte."""
+
+    inner: Storage
+    count: int
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.float4_e2m1fn)
+
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        packed = self.read(start // 2, -(-stop // 2) - start // 2)
+        halves = np.empty(2 * len(packed), dtype=np.uint8)
+        halves[0::2], halves[1::2] = packed & 0x0F, packed >> 4
+        return halves[start % 2 : start % 2 + stop - start]
+
+
+@dataclass(frozen=True)
+class Float6(_Computed):
+    """Four 6-bit floats in three bytes, little-endian bit order, as float32. bias and mantissa bits: E2M3 or E3M2."""
+
+    inner: Storage
+    count: int
+    mantissa: int
+
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        first, last = start // 4, -(-stop // 4)
+        size = min(last * 3, self.inner.size) - first * 3
+        raw = np.zeros((last - first) * 3, dtype=np.uint8)
+        raw[:size] = self.read(first * 3, size)
+        word = raw.reshape(-1, 3).astype(np.uint32)
+        packed = word[:, 0] | word[:, 1] << 8 | word[:, 2] << 16
+        codes = np.stack([packed >> shift & 0x3F for shift in (0, 6, 12, 18)], axis=1).reshape(-1).astype(np.uint8)
+        kind = ml_dtypes.float6_e2m3fn if self.mantissa == 3 else ml_dtypes.float6_e3m2fn
+        values = codes.view(kind).astype(np.float32)
+        return values[start - first * 4 : stop - first * 4]
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Numbers whose sign bits are flipped: the whole number (a negative view) or the imaginary part (a conjugate one).
+
+    dtype: numpy name of the numbers. Reads start and end at whole numbers.
+    """
+
+    inner: Storage
+    dtype: str
+    conjugate: bool
+    negate: bool
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    @property
+    def shippable(self) -> bool:
+        return self.inner.shippable
+
+    def verify(self) -> None:
+        verify(self.inner)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.inner.read_into(offset, buffer)
+        numbers = np.frombuffer(buffer, dtype=self.dtype)
+        if self.conjugate:
+            np.conjugate(numbers, out=numbers)
+        if self.negate:
+            np.negative(numbers, out=numbers)
+
+
+@dataclass(eq=False)
+class Latin1Bytes:
+    """Bytes that were pickled as text (protocol 2 from Python 3): U+0000–U+00FF in UTF-8. Decoded to a temporary file on first use.
+
+    Raises ``LoadError`` where the text has other characters. *size* is counted when it is made.
+    """
+
+    inner: Storage
+    size: int = field(init=False)
+    _file: Any = field(default=None, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(int(np.count_nonzero((piece & 0xC0) != 0x80)) for piece in self._pieces())
+
+    @property
+    def shippable(self) -> bool:
+        return False
+
+    def verify(self) -> None:
+        verify(self.inner)
+
+    def _pieces(self) -> Iterator[np.ndarray[Any, Any]]:
+        for start in range(0, self.inner.size, STEP):
+            piece = np.empty(min(STEP, self.inner.size - start), dtype=np.uint8)
+            self.inner.read_into(start, memoryview(piece))
+            yield piece
+
+    def _decode(self) -> None:
+        file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as this storage
+        rest = b""
+        try:
+            for piece in self._pieces():
+                block = rest + piece.tobytes()
+                cut = len(block) - 1 if block[-1] >= 0xC0 else len(block)  # a character of two bytes may be split
+                rest = block[cut:]
+                file.write(block[:cut].decode("utf-8").encode("latin-1"))
+            if rest:
+                raise LoadError("<pickle>", "a byte string ends inside a character")
+        except (UnicodeDecodeError, UnicodeEncodeError) as error:
+            raise LoadError("<pickle>", "a byte string holds characters beyond one byte") from error
+        file.flush()
+        self._file = file
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with self._lock:
+            if self._file is None:
+                self._decode()
+            if offset < 0 or offset + len(buffer) > self.size:
+                raise LoadError("<pickle>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
+            self._file.seek(offset, os.SEEK_SET)
+            self._file.readinto(buffer)
+
+
+def read_all(storage: Storage, limit: int) -> bytes:
+    """All bytes of a small storage. Raises ``LoadError`` above *limit* bytes."""
+    if isinstance(storage, BytesStorage):
+        return bytes(storage.data)
+    if storage.size > limit:
+        raise LoadError("<pickle>", f"a record of {storage.size} bytes where at most {limit} are expected")
+    buffer = bytearray(storage.size)
+    storage.read_into(0, memoryview(buffer))
+    return bytes(buffer)

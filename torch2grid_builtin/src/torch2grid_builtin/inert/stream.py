@@ -1,0 +1,93 @@
+"""The bytes of a pickle through a small window, so that a long one is not held in memory."""
+
+from __future__ import annotations
+
+from torch2grid_core import FileStorage, Storage
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.storages import Slice
+from torch2grid_builtin.inert.values import Malformed
+
+WINDOW = 1 << 20
+WIDEST = 9  # bytes of the longest opcode with a fixed argument
+
+
+class PickleStream:
+    """Reads a storage forwards. ``data`` is the window, ``base`` the place of its first byte, ``pos`` the next byte in it.
+
+    The machine reads ``data`` directly and calls ``advance`` when it comes near the end of the window.
+    """
+
+    def __init__(self, storage: Storage, start: int = 0) -> None:
+        self.storage = storage
+        self.size = storage.size
+        self.base = start
+        self.pos = 0
+        self.data = b""
+        self.safe = 0  # up to here in the window, every fixed argument is inside it
+
+    def tell(self) -> int:
+        """The place of the next byte in the storage."""
+        return self.base + self.pos
+
+    def advance(self, pos: int, need: int = WIDEST) -> int:
+        """Move the window so that it starts at *pos* and holds *need* bytes where there are so many; the new *pos*.
+
+        Raises ``Malformed`` when no byte is left.
+        """
+        place = self.base + pos
+        if place >= self.size:
+            raise Malformed("the pickle ends before its STOP", "the file is cut short; fetch it again")
+        length = min(max(WINDOW, need), self.size - place)
+        kept = self.data[pos : pos + length]
+        if len(kept) < length:
+            rest = bytearray(length - len(kept))
+            self.storage.read_into(place + len(kept), memoryview(rest))
+            kept += rest
+        self.base, self.data = place, kept
+        self.safe = length if place + length == self.size else length - WIDEST
+        self.pos = 0
+        return 0
+
+    def check(self, pos: int, count: int) -> None:
+        """Raise ``Malformed`` unless *count* bytes follow *pos*."""
+        if count < 0 or self.base + pos + count > self.size:
+            raise Malformed(
+                f"a string of {count} bytes is claimed where {max(self.size - self.base - pos, 0)} are left",
+                "the file is cut short or hostile",
+            )
+
+    def take(self, pos: int, count: int) -> tuple[bytes, int]:
+        """*count* bytes from *pos*, and the place after them in the window."""
+        self.check(pos, count)
+        if pos + count > len(self.data):
+            pos = self.advance(pos, count + WIDEST) if count else pos
+        return self.data[pos : pos + count], pos + count
+
+    def leave(self, pos: int, count: int) -> tuple[Storage, int]:
+        """The next *count* bytes as a storage, not read, and the place after them in the window."""
+        self.check(pos, count)
+        storage = part(self.storage, self.base + pos, count)
+        if pos + count > len(self.data):
+            self.base, self.data, self.safe = self.base + pos + count, b"", 0
+            return storage, 0
+        return storage, pos + count
+
+    def line(self, pos: int) -> tuple[bytes, int]:
+        """The bytes up to the next line feed, and the place after it."""
+        end = self.data.find(b"\n", pos)
+        need = WINDOW
+        while end < 0:
+            if need > limits.LINE_BYTES or (self.data and self.base + len(self.data) == self.size):
+                raise Malformed("a line of text does not end")
+            need *= 4
+            pos = self.advance(pos, need)
+            end = self.data.find(b"\n", pos)
+        return self.data[pos:end], end + 1
+
+
+def part(storage: Storage, offset: int, size: int) -> Storage:
+    """A range of *storage*; of a file, a range of the file."""
+    if isinstance(storage, FileStorage):
+        return FileStorage(storage.path, storage.offset + offset, size, storage.identity)
+    return Slice(storage, offset, size)

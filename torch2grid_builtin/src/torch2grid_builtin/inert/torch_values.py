@@ -1,0 +1,350 @@
+"""PyTorch's constructors as data: storages, tensors of every kind, parameters. Format: ``torch/_utils.py``, ``torch/_tensor.py``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4
+from torch2grid_builtin.inert.values import DtypeName, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+
+if TYPE_CHECKING:
+    from torch2grid_builtin.inert.machine import Machine
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    **{name: np.dtype(name) for name in ("float64", "float32", "float16", "complex128", "complex64", "bool")},
+    **{name: np.dtype(name) for name in ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8")},
+    **{
+        name: np.dtype(getattr(ml_dtypes, name))
+        for name in (
+            *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2"),
+            *("float8_e5m2fnuz", "float8_e8m0fnu", "float8_e4m3"),
+        )
+    },
+}
+_SHORT = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
+_SHORT |= {"cfloat": "complex64", "cdouble": "complex128"}
+_QUANTISED = {"quint8": "u1", "qint8": "i1", "qint32": "i4"}
+_PACKED = {"float4_e2m1fn_x2": 2, "quint4x2": 2, "quint2x4": 4}
+STORAGES = {
+    **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
+    **{"LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8"},
+    **{"ByteStorage": "uint8", "BoolStorage": "bool", "ComplexDoubleStorage": "complex128"},
+    **{"ComplexFloatStorage": "complex64", "QUInt8Storage": "quint8", "QInt8Storage": "qint8"},
+    **{"QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4"},
+    **{"UntypedStorage": "", "_UntypedStorage": ""},
+}
+_WIDEST = 2**63
+
+
+def itemsize(dtype_name: str) -> int:
+    """Bytes of one stored element; 1 where the storage has no dtype or packs several in a byte."""
+    if dtype_name in DTYPES:
+        return DTYPES[dtype_name].itemsize
+    return np.dtype(_QUANTISED[dtype_name]).itemsize if dtype_name in _QUANTISED else 1
+
+
+def storage_dtype(kind: Any) -> str:
+    """The dtype name of a storage class as a persistent id holds it, empty for untyped. Raises ``Malformed``."""
+    if isinstance(kind, DtypeName):
+        return kind.name
+    if isinstance(kind, Global) and (kind.module == "torch" or kind.module.startswith("torch.")):
+        name = kind.name.removeprefix("cuda.").removeprefix("storage.")
+        if name in STORAGES:
+            return STORAGES[name]
+        raise Malformed(f"the storage class {kind.path} is not known", "it is of a newer PyTorch, or not of PyTorch at all")
+    raise Malformed("a storage whose class is not a class of PyTorch")
+
+
+def dtype_name(value: Any) -> str | None:
+    """The name of a ``torch.dtype`` as it was pickled, ``None`` for anything else."""
+    if isinstance(value, DtypeName):
+        return value.name
+    if isinstance(value, Global) and value.module == "torch":
+        return _SHORT.get(value.name, value.name)
+    return None
+
+
+def integers(value: Any, what: str) -> tuple[int, ...]:
+    """A size or stride. Raises ``Malformed`` for anything but integers that fit 64 bits."""
+    if isinstance(value, Stub) and value.path == "torch.Size":
+        value = value.args[0] if value.args else ()
+    if type(value) not in (tuple, list) or not all(type(each) in (int, bool) for each in value):
+        raise Malformed(f"a tensor whose {what} is not a tuple of integers")
+    if len(value) > limits.DIMENSIONS:
+        raise Malformed(f"a tensor of {len(value)} dimensions, more than {limits.DIMENSIONS}")
+    if any(not 0 <= each < _WIDEST for each in value):
+        raise Malformed(f"a tensor with a negative or too large {what}")
+    return tuple(int(each) for each in value)
+
+
+def integer(value: Any, what: str) -> int:
+    """A non-negative integer of 64 bits. Raises ``Malformed``."""
+    if type(value) is not int or not 0 <= value < _WIDEST:
+        raise Malformed(f"{what} is not a number that a tensor can have")
+    return value
+
+
+def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None = None, metadata: Any = None) -> Tensor:
+    """A strided tensor on a storage. *name*: its dtype where the storage has none. Raises ``Malformed`` where it lies."""
+    if isinstance(ref, Tensor) and ref.lazy is None:
+        return ref
+    if not isinstance(ref, StorageRef):
+        raise Malformed("a tensor without a storage")
+    shape, steps = integers(size, "size"), integers(stride, "stride")
+    first = integer(offset, "a tensor's offset")
+    if len(shape) != len(steps):
+        raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
+    name = name if name is not None else ref.dtype_name
+    count = math.prod(shape)
+    if count >= _WIDEST:
+        raise Malformed(f"a tensor of size {list(shape)}, more weights than an address can count")
+    if name in _QUANTISED:
+        raise Malformed("a quantized storage under a tensor that is not quantized")
+    if name in _PACKED:
+        if name != "float4_e2m1fn_x2":
+            return Tensor(None, f"{name} is not read")
+        return _packed(ref, first, shape, steps)
+    if name not in DTYPES:
+        return Tensor(None, f"dtype {name or 'unknown'} is not known")
+    dtype = DTYPES[name]
+    if name == "float8_e4m3":
+        return Tensor(None, f"dtype {name} is not known")
+    storage = typed(ref, dtype)
+    note = ""
+    if isinstance(metadata, Pairs) and metadata.pairs:
+        conjugate, negate = metadata.get("conj") is True, metadata.get("neg") is True
+        if conjugate or negate:
+            storage = Flipped(storage, dtype.name, conjugate and dtype.kind == "c", negate)
+            note = "conjugate view" if conjugate else "negative view"
+    return Tensor(checked(LazyTensor("", shape, dtype, storage, first, _row_major(shape, steps), note)))
+
+
+def _row_major(shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...] | None:
+    """*steps*, or ``None`` where they are those of C order; a dimension of length 1 has stride 0."""
+    expected = 1
+    if 0 in shape:
+        return None
+    for length, step in zip(reversed(shape), reversed(steps), strict=True):
+        if length != 1 and step != expected:
+            return tuple(0 if length == 1 else step for length, step in zip(shape, steps, strict=True))
+        expected *= length
+    return None
+
+
+def checked(tensor: LazyTensor) -> LazyTensor:
+    """*tensor*, if its storage holds it. Raises ``Malformed``."""
+    try:
+        return tensor.check()
+    except LoadError as error:
+        raise Malformed(f"a tensor of size {list(tensor.shape)[:8]} {error.reason}", "the file is cut short or wrong") from error
+
+
+def typed(ref: StorageRef, dtype: np.dtype[Any]) -> Storage:
+    """The storage's bytes in this machine's byte order."""
+    if not ref.swapped or dtype.itemsize == 1:
+        return ref.storage
+    return ByteSwapped(ref.storage, dtype.itemsize // (2 if dtype.kind == "c" else 1))
+
+
+def _packed(ref: StorageRef, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+    """float4, two a byte: PyTorch counts bytes, so the last dimension is twice as long as the shape says."""
+    if not shape or (shape[-1] != 1 and steps[-1] != 1):
+        return Tensor(None, "packed float4 whose last dimension is not contiguous is not read")
+    storage = Float4(ref.storage, ref.storage.size * 2)
+    full = (*shape[:-1], 2 * shape[-1])
+    strides = (*(2 * step for step in steps[:-1]), 1)
+    note = "float4, two a byte"
+    return Tensor(checked(LazyTensor("", full, Float4.dtype, storage, 2 * first, _row_major(full, strides), note)))
+
+
+def whole_storage(ref: StorageRef) -> Tensor:
+    """A storage that is saved alone, as a tensor of one dimension; bytes where it has no dtype."""
+    name = ref.dtype_name or "uint8"
+    if name in _QUANTISED:
+        dtype = np.dtype(_QUANTISED[name])
+        return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref, dtype), note=f"storage of {name}")))
+    return make_tensor(StorageRef(ref.storage, name, ref.numel, ref.swapped), 0, (ref.numel,), (1,))
+
+
+def _arguments(args: tuple[Any, ...], fewest: int, what: str) -> tuple[Any, ...]:
+    if len(args) < fewest:
+        raise Malformed(f"broken pickle: {what} with {len(args)} arguments")
+    return args
+
+
+def rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> Tensor:
+    """``_rebuild_tensor(storage, offset, size, stride)`` and v2 (…, requires_grad, hooks, metadata)."""
+    ref, offset, size, stride, *rest = _arguments(args, 4, "a tensor")
+    if type(ref) is tuple and ref[:1] in (("storage",), (b"storage",)):
+        ref = machine.persistent_load(ref)  # some writers of tars put the id itself where the storage belongs
+    return make_tensor(ref, offset, size, stride, None, rest[2] if len(rest) > 2 else None)
+
+
+def rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> Tensor:
+    """``_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)``."""
+    ref, offset, size, stride, _, _, dtype, *rest = _arguments(args, 7, "a tensor")
+    return make_tensor(ref, offset, size, stride, dtype_name(dtype) or "", rest[0] if rest else None)
+
+
+def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_rebuild_parameter(data, requires_grad, hooks)``, and ``…_with_state`` (…, state): the data."""
+    data, *rest = _arguments(args, 1, "a parameter")
+    if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
+        return Tensor(data.lazy, data.reason, rest[2])
+    return data
+
+
+def rebuild_parameter_of(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``Parameter(data, …)`` or ``Variable(data, …)`` itself."""
+    return args[0] if args else Tensor(None, "a parameter without data")
+
+
+def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_rebuild_from_type_v2(function, type, args, state)``: a tensor subclass is the tensor it is made of."""
+    function, _, inner, *state = _arguments(args, 3, "a tensor subclass")
+    made = machine.call(function, inner)
+    if isinstance(made, Tensor) and state and made.state is None:
+        return Tensor(made.lazy, made.reason, state[0])
+    if isinstance(made, Stub) and state:
+        made.state = [*(made.state or ()), state[0]]
+    return made
+
+
+def rebuild_wrapper(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``_rebuild_wrapper_subclass(type, dtype, size, …)``: its data are the tensors in its state."""
+    machine.count()
+    return Stub(args[0] if args else None, (), "new")
+
+
+def rebuild_meta(machine: Machine, args: tuple[Any, ...]) -> Tensor:
+    """``_rebuild_meta_tensor_no_storage(dtype, size, …)``: a shape without numbers."""
+    size = integers(args[1], "size") if len(args) > 1 else ()
+    return Tensor(None, f"a meta tensor of size {list(size)}: the file holds no numbers for it")
+
+
+def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
+    """``_rebuild_qtensor(storage, offset, size, stride, (scheme, …), requires_grad, hooks)``, as float32."""
+    ref, offset, size, stride, parameters, *_ = _arguments(args, 5, "a quantized tensor")
+    if not isinstance(ref, StorageRef) or type(parameters) is not tuple or len(parameters) < 3:
+        raise Malformed("a quantized tensor without storage or scale")
+    if ref.dtype_name not in _QUANTISED:
+        return Tensor(None, f"quantized dtype {ref.dtype_name or 'unknown'} is not read")
+    code = np.dtype(_QUANTISED[ref.dtype_name])
+    scheme = parameters[0].name if isinstance(parameters[0], Global) else str(text(parameters[0]))
+    shape, steps, first = integers(size, "size"), integers(stride, "stride"), integer(offset, "a tensor's offset")
+    inner, count, note = typed(ref, code), ref.storage.size // code.itemsize, f"{ref.dtype_name}, dequantised"
+    if scheme.endswith("per_tensor_affine"):
+        scale, zero = parameters[1:3]
+        if not isinstance(scale, (int, float)) or type(zero) is not int or abs(zero) > 2**62:
+            raise Malformed("a quantized tensor whose scale is not a number")
+        storage = Dequantised(inner, code.str, count, (float(scale),), (float(zero),))
+    elif scheme.startswith("per_channel_affine") and len(parameters) > 3:
+        axis = parameters[3]
+        if type(axis) is not int or not 0 <= axis < len(shape):
+            raise Malformed("a quantized tensor whose channels are along no dimension of it")
+        scales, zeros = _small_values(parameters[1]), _small_values(parameters[2])
+        if len(scales) != shape[axis] or len(zeros) != shape[axis]:
+            raise Malformed(f"a quantized tensor with {len(scales)} scales for {shape[axis]} channels")
+        storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1))
+        if not scales or steps[axis] == 0 or not _nested(shape, steps, axis):
+            return Tensor(None, f"{ref.dtype_name} with these strides is not read")
+    else:
+        return Tensor(None, f"quantization scheme {scheme} is not read")
+    return Tensor(checked(LazyTensor("", shape, storage.dtype, storage, first, _row_major(shape, steps), note)))
+
+
+def _nested(shape: tuple[int, ...], steps: tuple[int, ...], axis: int) -> bool:
+    """True where the channel of a stored element follows from its place: dimensions inside the channel's stay inside it."""
+    period = steps[axis] * shape[axis]
+    for each, (length, step) in enumerate(zip(shape, steps, strict=True)):
+        if each != axis and length > 1 and not (step % period == 0 or step * length <= steps[axis]):
+            return False
+    return True
+
+
+def _small_values(value: Any) -> tuple[float, ...]:
+    lazy = value.lazy if isinstance(value, Tensor) else None
+    if lazy is None or lazy.ndim != 1 or lazy.size > 1 << 20:
+        raise Malformed("a quantized tensor whose scales are not a list of numbers")
+    return tuple(float(number) for number in lazy.numpy())
+
+
+def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
+    """``_rebuild_sparse_tensor(layout, (indices, values, size, …))``: its values, as a tensor."""
+    layout, data, *_ = _arguments(args, 2, "a sparse tensor")
+    name = str(text(layout) or getattr(layout, "name", "sparse")).removeprefix("torch.")
+    compressed = name != "sparse_coo"
+    if type(data) is not tuple or len(data) < 3 + compressed:
+        raise Malformed("a sparse tensor without indices, values and size")
+    values, size = (data[2], data[3]) if compressed else (data[1], data[2])
+    shape = integers(size, "size")
+    if not isinstance(values, Tensor) or values.lazy is None:
+        return values if isinstance(values, Tensor) else Tensor(None, f"a {name} tensor without values")
+    indices = data[0]
+    if not compressed and isinstance(indices, Tensor) and indices.lazy is not None:
+        found, stored_shape = indices.lazy.shape, values.lazy.shape
+        if len(found) != 2 or stored_shape[:1] != found[1:] or len(shape) != found[0] + len(stored_shape) - 1:
+            raise Malformed(f"a sparse tensor whose indices {list(found)} do not fit its values {list(stored_shape)}")
+    stored = f"{name} of size {list(shape)}: its {values.lazy.size} stored values"
+    return Tensor(replace(values.lazy, note=", ".join(filter(None, (stored, values.lazy.note)))))
+
+
+def layout(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``torch.serialization._get_layout(name)``: the name."""
+    return args[0] if args else ""
+
+
+def rebuild_from_numpy(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_rebuild_device_tensor_from_numpy(array, dtype, device, requires_grad)`` (XLA, HPU …): the array."""
+    array, dtype, *_ = _arguments(args, 2, "a tensor")
+    name = dtype_name(dtype)
+    if not isinstance(array, NumpyArray) or array.tensor is None or array.tensor.lazy is None:
+        return array
+    lazy = array.tensor.lazy
+    if name in DTYPES and name != lazy.dtype.name and DTYPES[str(name)].itemsize == lazy.dtype.itemsize:
+        return Tensor(replace(lazy, dtype=DTYPES[str(name)]))
+    return array
+
+
+def size_of(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``torch.Size(lengths)``: the tuple."""
+    value = args[0] if args else ()
+    return tuple(value) if type(value) in (list, tuple) else ()
+
+
+def typed_storage(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``torch.storage.TypedStorage(…)`` and its like hold what follows as state."""
+    return args[0] if args and isinstance(args[0], StorageRef) else Stub(Global("torch.storage", "TypedStorage"), args, "new")
+
+
+CONSTRUCTORS: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): rebuild_tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): rebuild_parameter,
+    ("torch._utils", "_rebuild_qtensor"): rebuild_quantised,
+    ("torch._utils", "_rebuild_sparse_tensor"): rebuild_sparse,
+    ("torch._utils", "_rebuild_sparse_csr_tensor"): rebuild_sparse,
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): rebuild_meta,
+    ("torch._utils", "_rebuild_device_tensor_from_numpy"): rebuild_from_numpy,
+    ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"): rebuild_parameter_of,
+    ("torch._utils", "_rebuild_xla_tensor"): rebuild_from_numpy,
+    ("torch._utils", "_rebuild_wrapper_subclass"): rebuild_wrapper,
+    ("torch._tensor", "_rebuild_from_type"): rebuild_from_type,
+    ("torch._tensor", "_rebuild_from_type_v2"): rebuild_from_type,
+    ("torch.tensor", "_rebuild_from_type"): rebuild_from_type,
+    ("torch.nn.parameter", "Parameter"): rebuild_parameter_of,
+    ("torch.nn.parameter", "Buffer"): rebuild_parameter_of,
+    ("torch.autograd.variable", "Variable"): rebuild_parameter_of,
+    ("torch.serialization", "_get_layout"): layout,
+    ("torch", "Size"): size_of,
+    ("torch.storage", "TypedStorage"): typed_storage,
+}

@@ -1,0 +1,197 @@
+"""What a pickle becomes when nothing in it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch2grid_core import LazyTensor, Storage
+
+
+class Malformed(Exception):
+    """The bytes are not what the format says; the loader adds the file's name. *advice* is for the user."""
+
+    def __init__(self, reason: str, advice: str = "the file is damaged or was not made by PyTorch") -> None:
+        super().__init__(reason)
+        self.reason, self.advice = reason, advice
+
+
+class Global:
+    """A name that the pickle would import: never imported here. *handler* interprets it, where it is on the allow-list."""
+
+    __slots__ = ("handler", "module", "name", "poisoned")
+
+    def __init__(self, module: str, name: str, handler: Callable[..., Any] | None = None) -> None:
+        self.module, self.name, self.handler, self.poisoned = module, name, handler, False
+
+    @property
+    def path(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+class Pairs:
+    """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow."""
+
+    __slots__ = ("kind", "pairs", "state")
+
+    def __init__(self, kind: str = "dict", pairs: list[tuple[Any, Any]] | None = None) -> None:
+        self.kind = kind
+        self.pairs: list[tuple[Any, Any]] = [] if pairs is None else pairs
+        self.state: Any = None
+
+    def entries(self) -> Iterator[tuple[Any, Any]]:
+        """(key, value) as the dict would hold them: a key that was set twice comes once, with its last value."""
+        latest: dict[Any, tuple[Any, Any]] = {}
+        for key, value in self.pairs:
+            latest[identity(key)] = (key, value)  # keeps the place of the first, as dict does
+        return iter(latest.values())
+
+    def get(self, name: str) -> Any:
+        """The value under the text key *name*, ``None`` where there is none."""
+        found = None
+        for key, value in self.pairs:
+            if text(key) == name:
+                found = value
+        return found
+
+
+class Bag:
+    """A set, as the list of what was put into it."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any] | None = None) -> None:
+        self.items: list[Any] = [] if items is None else items
+
+
+class Stub:
+    """An object that was not made: what would have been called, with what, and the state it would have been given."""
+
+    __slots__ = ("args", "function", "how", "items", "kwargs", "pairs", "state")
+
+    def __init__(self, function: Any, args: tuple[Any, ...], how: str = "call", kwargs: Any = None) -> None:
+        self.function, self.args, self.how, self.kwargs = function, args, how, kwargs
+        self.items: list[Any] | None = None
+        self.pairs: list[tuple[Any, Any]] | None = None
+        self.state: list[Any] | None = None
+
+    @property
+    def path(self) -> str:
+        """Dotted name of the class or function, as the file states it."""
+        function = self.function
+        while isinstance(function, Stub):
+            function = function.function
+        return function.path if isinstance(function, Global) else type(function).__name__
+
+    def attributes(self) -> Iterator[tuple[Any, Any]]:
+        """(name, value) of the state that ``BUILD`` would have set, slots included."""
+        for state in self.state or ():
+            halves = state if type(state) is tuple and len(state) == 2 and _is_state(state) else (state,)
+            for half in halves:
+                if isinstance(half, Pairs):
+                    yield from half.entries()
+
+
+def _is_state(pair: tuple[Any, ...]) -> bool:
+    return all(half is None or isinstance(half, Pairs) for half in pair)
+
+
+class Tensor:
+    """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass."""
+
+    __slots__ = ("lazy", "reason", "state")
+
+    def __init__(self, lazy: LazyTensor | None, reason: str = "", state: Any = None) -> None:
+        self.lazy, self.reason, self.state = lazy, reason, state
+
+
+class StorageRef:
+    """A storage of the file: its bytes, the name of its dtype (empty: bytes without one) and its number of elements."""
+
+    __slots__ = ("dtype_name", "numel", "storage", "swapped")
+
+    def __init__(self, storage: Storage, dtype_name: str, numel: int, swapped: bool = False) -> None:
+        self.storage, self.dtype_name, self.numel, self.swapped = storage, dtype_name, numel, swapped
+
+
+@dataclass(frozen=True)
+class DtypeName:
+    """A ``torch.dtype``, by name."""
+
+    name: str
+
+
+class NumpyDtype:
+    """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it."""
+
+    __slots__ = ("code", "fields", "order")
+
+    def __init__(self, code: str) -> None:
+        self.code, self.order, self.fields = code, "", False
+
+
+class NumpyArray:
+    """A numpy array as it was pickled; the state comes after the object."""
+
+    __slots__ = ("note", "objects", "tensor")
+
+    def __init__(self, note: str = "") -> None:
+        self.note = note
+        self.tensor: Tensor | None = None
+        self.objects: Any = None  # the list of an object array
+
+
+class LongBytes:
+    """A byte string, or a text in UTF-8, that was left in the file because it is long."""
+
+    __slots__ = ("is_text", "storage")
+
+    def __init__(self, storage: Storage, is_text: bool) -> None:
+        self.storage, self.is_text = storage, is_text
+
+
+def text(value: Any) -> str | None:
+    """A text key or name: a Python 2 byte string is one too. ``None`` for anything else."""
+    if type(value) is str:
+        return value
+    if type(value) is bytes:
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    return None
+
+
+def identity(key: Any) -> Any:
+    """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object."""
+    if type(key) is str:
+        return key
+    if type(key) is bytes:
+        return key
+    if isinstance(key, (bool, int, float)):
+        return (0, number_text(int(key) if isinstance(key, bool) else key))
+    if type(key) is tuple and len(key) <= 8 and all(type(each) in (str, bytes, int) for each in key):
+        return (1, *((type(each).__name__, number_text(each) if type(each) is int else each) for each in key))
+    return (2, id(key))
+
+
+def number_text(number: float) -> str:
+    """A number as text, in bounded time (the decimal text of a very long integer takes quadratic time)."""
+    if isinstance(number, int) and number.bit_length() > 512:
+        return f"<integer of {number.bit_length()} bits>"
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return str(int(number))  # 1.0 and 1 are one key
+    return repr(number)
+
+
+def numpy_dtype(code: str) -> np.dtype[Any] | None:
+    """The dtype of a short numpy code such as ``f4``; ``None`` where it is not of numbers."""
+    kind, width = code[:1], code[1:]
+    if kind in "biufc" and width in ("1", "2", "4", "8", "16") and (kind != "b" or width == "1"):
+        try:
+            return np.dtype(code)
+        except TypeError:
+            return None
+    return None

@@ -1,0 +1,1 @@
+"""Loaders: each opens one family of checkpoint files, by content."""

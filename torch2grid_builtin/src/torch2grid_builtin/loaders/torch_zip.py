@@ -1,0 +1,130 @@
+"""What ``torch.save`` writes since PyTorch 1.6, and TorchScript archives. Format: ``torch/serialization.py``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.read import CONSTRUCTORS, load_error, make_checkpoint
+from torch2grid_builtin.inert.storages import verify
+from torch2grid_builtin.inert.stream import PickleStream
+from torch2grid_builtin.inert.torch_values import itemsize, storage_dtype
+from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, text
+from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+
+_TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
+
+
+class TorchZip(Loader):
+    """What torch.save writes since PyTorch 1.6: a zip archive of one pickle and one record a storage; TorchScript too."""
+
+    name: ClassVar[str] = "torch-zip"
+
+    def sniff(self, source: Source) -> int:
+        if source.is_folder or not source.head.startswith(LOCAL):
+            return 0
+        if first_name(source).rsplit("/", 1)[-1] in _TELLING:
+            return 2
+        try:
+            names = open_zip(source).entries
+        except LoadError:
+            return 1
+        return 2 if any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
+
+    def load(self, source: Source) -> Checkpoint:
+        archive = open_zip(source)
+        prefix = _prefix(archive)
+        swapped = _byte_order(archive, prefix) != sys.byteorder
+        try:
+            root, calls = _read(archive, prefix, "data", swapped)
+            script = f"{prefix}constants.pkl" in archive.entries
+            if script:
+                constants, more = _read(archive, prefix, "constants", swapped)
+                if constants not in ((), []):
+                    root = Pairs("archive", [("", root), ("constants", constants)]) if _holds(constants) else root
+                calls += more
+        except Malformed as error:
+            raise load_error(source, error) from error
+        format = "TorchScript archive" if script else "PyTorch zip"
+        return make_checkpoint(source, root, by=self.name, format=format, calls=calls)
+
+
+def _holds(constants: Any) -> bool:
+    return bool(constants)
+
+
+def _prefix(archive: ZipArchive) -> str:
+    """The folder inside the archive that holds ``data.pkl``, with its slash, or nothing. Raises ``LoadError``."""
+    found = [name[: -len("data.pkl")] for name in archive.entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    if not found:
+        if any(name.endswith("model.json") for name in archive.entries):
+            raise archive.fail("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
+        raise archive.fail("is a zip archive, but no checkpoint: it has no data.pkl", "unpack it, if a checkpoint is inside")
+    depth = min(prefix.count("/") for prefix in found)
+    outer = [prefix for prefix in found if prefix.count("/") == depth]
+    if len(outer) > 1:
+        raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
+    return outer[0]
+
+
+def _byte_order(archive: ZipArchive, prefix: str) -> str:
+    if f"{prefix}byteorder" not in archive.entries:
+        return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
+    storage = archive.storage(f"{prefix}byteorder")
+    order = bytearray(min(storage.size, 16))
+    storage.read_into(0, memoryview(order))
+    if bytes(order) not in (b"little", b"big"):
+        raise archive.fail(f"states the byte order {bytes(order)!r}", "it is damaged")
+    return order.decode("ascii")
+
+
+def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool) -> tuple[Any, list[Stub]]:
+    """The value of one pickle of the archive, and the calls that it wanted."""
+    entry = archive.entries[f"{prefix}{name}.pkl"]
+    if entry.method and entry.size > limits.PICKLE_INFLATED:
+        raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
+    record = archive.storage(entry.name)
+    storages = _Storages(archive, f"{prefix}{name}/", swapped)
+    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load)
+    verify(record)
+    return machine.load(), machine.calls
+
+
+class _Storages:
+    """Gives persistent ids ``("storage", class, key, location, numel)`` their records."""
+
+    def __init__(self, archive: ZipArchive, folder: str, swapped: bool) -> None:
+        self.archive, self.folder, self.swapped = archive, folder, swapped
+        self.by_key: dict[str, StorageRef] = {}
+
+    def persistent_load(self, saved: Any) -> StorageRef:
+        kind, key, numel = parse_id(saved)
+        found = self.by_key.get(key)
+        if found is None:
+            dtype = storage_dtype(kind)
+            found = StorageRef(self.record(key), dtype, numel, self.swapped)
+            if numel * itemsize(dtype) > found.storage.size:
+                raise Malformed(
+                    f"storage {key!r} of {numel} numbers has {found.storage.size} bytes", "the file is cut short or wrong"
+                )
+            self.by_key[key] = found
+        elif found.dtype_name != storage_dtype(kind) or found.numel != numel:
+            raise Malformed(f"storage {key!r} is described twice, differently")
+        return found
+
+    def record(self, key: str) -> Storage:
+        return self.archive.storage(self.folder + key)
+
+
+def parse_id(saved: Any) -> tuple[Any, str, int]:
+    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``."""
+    if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
+        raise Malformed("broken checkpoint: a persistent id that names no storage")
+    key, numel = text(saved[2]), saved[4]
+    if key is None or type(numel) is not int or not 0 <= numel < 2**63:
+        raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
+    return saved[1], key, numel

@@ -1,0 +1,282 @@
+"""Records of a zip archive as storages. Format: PKWARE APPNOTE 6.3.10; stored and deflated records, zip64."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
+
+from torch2grid_builtin.inert import limits
+
+LOCAL = b"PK\x03\x04"
+_END = struct.Struct("<4s4H2LH")
+_END64_AT = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_DAMAGED = "the file is cut short or damaged; fetch it again"
+_FULL32 = 0xFFFFFFFF
+
+
+class Entry(NamedTuple):
+    """One record of the central directory. method: 0 stored, 8 deflated."""
+
+    name: str
+    raw_name: bytes
+    flags: int
+    method: int
+    crc32: int
+    packed: int
+    size: int
+    header: int
+
+
+class ZipArchive:
+    """The directory of a zip file. Raises ``LoadError`` where it is damaged or lies."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.entries: dict[str, Entry] = {}
+        self._spool = _Spool()
+        self._storages: dict[str, Storage] = {}
+        self._read_directory()
+
+    def fail(self, reason: str, advice: str = _DAMAGED) -> LoadError:
+        return LoadError(self.source.shown, reason, advice)
+
+    def _read_directory(self) -> None:
+        start, size, count = self._find_directory()
+        if count > limits.ZIP_ENTRIES or size > limits.DIRECTORY_BYTES:
+            raise self.fail(f"is a zip archive that claims {count} records in a directory of {size} bytes")
+        data = self.source.read(start, size)
+        place = 0
+        for _ in range(count):
+            if place + _CENTRAL.size > len(data):
+                raise self.fail("is a zip archive whose directory is cut short")
+            fields = _CENTRAL.unpack_from(data, place)
+            _, _, _, flags, method, _, _, crc, packed, full, name_size, extra_size, comment_size, _, _, _, header = fields
+            if fields[0] != b"PK\x01\x02":
+                raise self.fail("is a zip archive whose directory is damaged")
+            place += _CENTRAL.size
+            raw = data[place : place + name_size]
+            extra = data[place + name_size : place + name_size + extra_size]
+            place += name_size + extra_size + comment_size
+            if _FULL32 in (packed, full, header):
+                full, packed, header = self._wide(extra, full, packed, header)
+            name = _decoded(raw)
+            if name in self.entries:
+                raise self.fail(f"is a zip archive with two records named {name!r}", "it is damaged or hostile")
+            self.entries[name] = Entry(name, raw, flags, method, crc, packed, full, header)
+
+    def _find_directory(self) -> tuple[int, int, int]:
+        """Start and size of the central directory, and its number of records."""
+        source = self.source
+        reach = min(source.size, _END.size + 65535)
+        tail = source.read(source.size - reach, reach)
+        at = tail.rfind(b"PK\x05\x06")
+        while at >= 0:
+            if at + _END.size <= len(tail):
+                comment = _END.unpack_from(tail, at)[-1]
+                if at + _END.size + comment == len(tail):
+                    break
+            at = tail.rfind(b"PK\x05\x06", 0, at)
+        if at < 0:
+            raise self.fail("is a zip archive without its end", "it is cut short; fetch it again")
+        _, disk, start_disk, _, count, size, start, _ = _END.unpack_from(tail, at)
+        end = source.size - reach + at
+        locator = end - _END64_AT.size
+        if locator >= 0 and source.read(locator, 4) == b"PK\x06\x07":  # PyTorch writes it in small archives too
+            _, _, where, _ = _END64_AT.unpack(source.read(locator, _END64_AT.size))
+            if where + _END64.size > locator or source.read(where, 4) != b"PK\x06\x06":
+                raise self.fail("is a zip archive whose end is damaged")
+            fields = _END64.unpack(source.read(where, _END64.size))
+            for short, wide, unset in ((count, fields[7], 0xFFFF), (size, fields[8], _FULL32), (start, fields[9], _FULL32)):
+                if short not in (unset, wide):
+                    raise self.fail("states the place of its zip directory twice, differently", "it is damaged or hostile")
+            disk, start_disk, count, size, start, end = fields[4], fields[5], fields[7], fields[8], fields[9], where
+        if disk or start_disk:
+            raise self.fail("is one piece of a zip archive in several", "join the pieces first")
+        if start + size != end:
+            what = "has something in front of the zip archive in it" if start + size < end else "has a damaged zip directory"
+            raise self.fail(what, "save or fetch the checkpoint again")
+        return start, size, count
+
+    def _wide(self, extra: bytes, full: int, packed: int, header: int) -> tuple[int, int, int]:
+        """Sizes and place of a record beyond 4 GiB, from its zip64 extra field."""
+        place = 0
+        while place + 4 <= len(extra):
+            kind, length = struct.unpack_from("<HH", extra, place)
+            if kind == 1:
+                numbers = list(struct.unpack_from(f"<{min(length, len(extra) - place - 4) // 8}Q", extra, place + 4))
+                try:
+                    full = numbers.pop(0) if full == _FULL32 else full
+                    packed = numbers.pop(0) if packed == _FULL32 else packed
+                    header = numbers.pop(0) if header == _FULL32 else header
+                except IndexError:
+                    break
+                return full, packed, header
+            place += 4 + length
+        return full, packed, header
+
+    def storage(self, name: str) -> Storage:
+        """The bytes of record *name*, checked against its CRC-32 when they are read; one object for each record.
+
+        Raises ``LoadError`` when the record is missing, encrypted, or differs from what the directory says.
+        """
+        found = self._storages.get(name)
+        if found is None:
+            found = self._storages[name] = self._open(name)
+        return found
+
+    def _open(self, name: str) -> Storage:
+        entry = self.entries.get(name)
+        label = repr(visible(name, 80))
+        if entry is None:
+            raise self.fail(f"has no record {label}", "it is damaged or incomplete")
+        head = self.source.read(entry.header, _LOCAL.size + len(entry.raw_name))
+        signature, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(head)
+        if signature != LOCAL:
+            raise self.fail(f"has no record {label} where its directory says")
+        if name_size != len(entry.raw_name) or head[_LOCAL.size :] != entry.raw_name:
+            raise self.fail(f"calls the record {label} by another name in front of its data", "it is damaged or hostile")
+        if (flags | entry.flags) & 1:
+            raise self.fail(f"has an encrypted record {label}", "unpack it first")
+        if method != entry.method or method not in (0, 8):
+            raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
+        told_later = flags & 8
+        if not told_later and (crc != entry.crc32 or _differs(size, entry.size) or _differs(packed, entry.packed)):
+            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
+        start = entry.header + _LOCAL.size + name_size + extra_size
+        inner = self.source.storage(start, entry.packed)
+        if method == 0:
+            if entry.packed != entry.size:
+                raise self.fail(f"has a record {label} of {entry.packed} bytes that claims {entry.size}")
+            return CheckedStorage(inner, entry.crc32, self.source.shown, label)
+        if entry.size > max(limits.INFLATE_ALWAYS, limits.INFLATE_RATIO * entry.packed):
+            raise self.fail(
+                f"has a record {label} that unpacks from {entry.packed} to {entry.size} bytes",
+                "this is a decompression bomb, not weights",
+            )
+        return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
+
+
+def _differs(local: int, central: int) -> bool:
+    return local not in (_FULL32, central)
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
+
+
+class _Spool:
+    """One temporary file for everything that is unpacked from one archive; it vanishes with the process."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def unpack(self, record: Deflated) -> int:
+        """Where the unpacked bytes of *record* begin. Raises ``LoadError`` where they are not what the archive says."""
+        with self._lock:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the archive
+            start, done, crc = self._end, 0, 0
+            self._file.seek(start)
+            unpacker = zlib.decompressobj(-15)
+            for offset in range(0, record.inner.size, 1 << 18):
+                piece = bytearray(min(1 << 18, record.inner.size - offset))
+                record.inner.read_into(offset, memoryview(piece))
+                pending = bytes(piece)
+                while pending and not unpacker.eof:
+                    try:
+                        out = unpacker.decompress(pending, 1 << 20)
+                    except zlib.error as error:
+                        raise record.fail("cannot be unpacked") from error
+                    pending = unpacker.unconsumed_tail
+                    done += len(out)
+                    if done > record.size:
+                        raise record.fail(f"unpacks to more than the {record.size} bytes it claims")
+                    crc = zlib.crc32(out, crc)
+                    self._write(record, out)
+            while not unpacker.eof and (out := unpacker.decompress(b"", 1 << 20)):
+                done += len(out)
+                crc = zlib.crc32(out, crc)
+                self._write(record, out)
+            if done != record.size or crc != record.crc32:
+                raise record.fail(f"unpacks to {done} bytes of CRC-32 {crc:08x}, {record.size} of {record.crc32:08x} are stated")
+            self._file.flush()
+            self._end = start + done
+            return start
+
+    def _write(self, record: Deflated, out: bytes) -> None:
+        try:
+            self._file.write(out)
+        except OSError as error:
+            raise record.fail(f"cannot be unpacked to a temporary file: {error.strerror}") from error
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with self._lock:
+            self._file.seek(offset, os.SEEK_SET)
+            self._file.readinto(buffer)
+
+
+@dataclass(eq=False)
+class Deflated:
+    """A deflated record: unpacked to a temporary file when it is first read, and checked on the way."""
+
+    inner: FileStorage
+    size: int
+    crc32: int
+    path: str
+    label: str
+    spool: _Spool
+    _start: int = -1
+
+    @property
+    def shippable(self) -> bool:
+        return False  # the temporary file has no name that another process could open
+
+    def fail(self, reason: str) -> LoadError:
+        return LoadError(self.path, f"record {self.label} {reason}", _DAMAGED)
+
+    def verify(self) -> None:
+        """Unpack and check the whole record, once. Raises ``LoadError``."""
+        if self._start < 0:
+            self._start = self.spool.unpack(self)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise self.fail(f"has {self.size} bytes, {offset}–{offset + len(buffer)} are asked for")
+        self.verify()
+        self.spool.read_into(self._start + offset, buffer)
+
+
+_archives: WeakKeyDictionary[Source, ZipArchive] = WeakKeyDictionary()
+
+
+def open_zip(source: Source) -> ZipArchive:
+    """The archive in *source*, its directory read once however many loaders ask. Raises ``LoadError``."""
+    found = _archives.get(source)
+    if found is None:
+        found = _archives[source] = ZipArchive(source)
+    return found
+
+
+def first_name(source: Source) -> str:
+    """The name of the first record in the file, empty where *source* does not begin as a zip archive."""
+    head = source.head
+    if len(head) < _LOCAL.size or not head.startswith(LOCAL):
+        return ""
+    length = _LOCAL.unpack_from(head)[9]
+    return _decoded(head[_LOCAL.size : _LOCAL.size + length])

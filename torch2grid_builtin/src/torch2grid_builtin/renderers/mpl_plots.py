@@ -1,0 +1,251 @@
+"""Histograms and lines: diagrams over a level axis of numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.renderers.mpl_axes import Scale, draw_x, draw_y, finite_range, left_room, number, padded, percent
+from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, SERIES, Canvas, fit, literal, text_width
+from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_core import Histogram, Line, Style
+
+Array = np.ndarray[Any, Any]
+_MARK = "#9c2f26"
+_BEYOND = "#8e5ea2"
+
+
+class Diagram(Drawing):
+    """A plot area with room for labels around it. Subclasses fill it."""
+
+    flexible = True
+
+    def __init__(self, title: str, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.width = sizes.plot[0]
+        self.area = sizes.plot[1]  # height of the plot area
+        self.title = title_lines(title, self.width, sizes)
+        self.over = 0  # between title and plot area
+        self.under = round(sizes.text * LINE) + (4 if sizes.compact else 12)
+
+    def finish(self) -> None:
+        """Sum up the height, once ``over`` and ``under`` are known."""
+        self.height = title_height(self.title, self.sizes) + self.over + self.area + self.under
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        draw_title(canvas, self.title, left, top, self.sizes)
+        self.plot(canvas, left, top + title_height(self.title, self.sizes) + self.over, width)
+
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def line(self) -> int:
+        return round(self.sizes.text * LINE)
+
+
+def _value_scale(high: float, low: float, log: bool, top: float, bottom: float) -> Scale:
+    """An upright axis from 0, or from just under the least positive value where it is logarithmic."""
+    if log and high > 0:
+        return Scale(low, max(high * 1.3, low * 10), bottom, top, log=True)
+    return Scale(0.0, high * 1.05 if high > 0 else 1.0, bottom, top)
+
+
+class HistogramDrawing(Diagram):
+    """Bars between edges; what lies outside them, and NaN, as named counts; marks as upright lines; a box of figures."""
+
+    def __init__(self, panel: Histogram, style: Style, sizes: Sizes) -> None:
+        super().__init__(panel.title, sizes)
+        self.panel = panel
+        self.facts = [f"{literal(key)} {literal(value)}" for key, value in panel.summary.items()]
+        self.beyond = self._beyond()
+        self.box = 0
+        if self.facts and not sizes.compact:
+            keys = max(text_width(literal(key), sizes.text) for key in panel.summary)
+            values = max(text_width(literal(value), sizes.text) for value in panel.summary.values())
+            self.keys, self.box = keys, min(keys + values + 40, 300)
+        self.marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
+        if sizes.compact:
+            self.captions = self._captions()
+            self.under += self.line * len(self.captions)
+        else:
+            self.captions = []
+            self.over = self.line * min(len(self.marks), 2) + 4
+            self.under += self.line + 6 + (self.line + 4 if self.beyond else 0)
+            self.area = max(self.area, self.line * len(self.facts) + 24 - self.over)
+        self.finish()
+
+    def _beyond(self) -> str:
+        panel = self.panel
+        total = int(np.sum(panel.counts)) + panel.below + panel.above + panel.nan
+        parts = []
+        for count, name in ((panel.below, "below the range"), (panel.above, "above the range"), (panel.nan, "NaN")):
+            if count:
+                parts.append(f"{count:,} {name} ({percent(count / total)})")
+        return " · ".join(parts)
+
+    def _captions(self) -> list[str]:
+        lines: list[str] = []
+        facts = [*self.facts, self.beyond] if self.beyond else self.facts
+        for fact in facts:
+            joined = f"{lines[-1]} · {fact}" if lines else fact
+            if lines and text_width(joined, self.sizes.text) <= self.width:
+                lines[-1] = joined
+            else:
+                lines.append(fit(fact, self.width, self.sizes.text))
+        return lines[:3]
+
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        panel, size = self.panel, self.sizes.text
+        counts, edges = np.asarray(panel.counts, dtype=np.float64), np.asarray(panel.edges, dtype=np.float64)
+        bottom = top + self.area
+        high = float(counts.max()) if counts.size else 0.0
+        up = _value_scale(high, 0.8, panel.log, top, bottom)
+        room = 2 if self.sizes.compact else left_room(up, 46, size) + round(size * LINE)
+        start, stop = left + room, left + width - (self.box + 16 if self.box else 8)
+        low_x, high_x = (float(edges[0]), float(edges[-1])) if edges.size > 1 and edges[0] < edges[-1] else (0.0, 1.0)
+        across = Scale(low_x, high_x, start, stop)
+        if not self.sizes.compact:
+            draw_y(canvas, up, start, stop, size)
+            kind = "weights, log scale" if panel.log else "weights"
+            canvas.text(left, (top + bottom) / 2, kind, size, INK, ha="center", va="top", upright=True)
+            label = fit(panel.xlabel, stop - start, size)
+            canvas.text((start + stop) / 2, bottom + self.line + 12, label, size, INK, ha="center", va="top")
+        if high > 0:
+            xs, tops = np.repeat(across(edges), 2)[1:-1], np.repeat(up(counts) if not panel.log else _log_tops(up, counts), 2)
+            canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], SERIES[0], alpha=0.85)
+        draw_x(canvas, across, top, bottom, size, apart=90 if not self.sizes.compact else 70)
+        for index, (name, value) in enumerate(self.marks):
+            self._mark(canvas, across, index, name, value, top, bottom)
+        if self.beyond and not self.sizes.compact:
+            text = fit(self.beyond, stop - start, size)
+            canvas.text(start, bottom + 2 * self.line + 18, text, size, _BEYOND, va="top")
+        for index, caption in enumerate(self.captions):
+            canvas.text(left, bottom + self.under - self.line * (len(self.captions) - index), caption, size, MUTED, va="top")
+        if self.box:
+            self._box(canvas, left + width - self.box, top - self.over)
+
+    def _mark(self, canvas: Canvas, across: Scale, index: int, name: str, value: float, top: int, bottom: int) -> None:
+        if not across.low <= value <= across.high:
+            return
+        at = float(across(value))
+        canvas.rule(at, top - self.over + 2 if not self.sizes.compact else top, at, bottom, _MARK, dashed=True)
+        if self.sizes.compact:
+            return
+        name = fit(name, 160, self.sizes.text)
+        right = at + 4 + text_width(name, self.sizes.text) > across.stop
+        y = top - self.over + (index % 2) * self.line
+        canvas.text(at + (-4 if right else 4), y, name, self.sizes.text, _MARK, ha="right" if right else "left", va="top")
+
+    def _box(self, canvas: Canvas, left: int, top: int) -> None:
+        size, line = self.sizes.text, self.line
+        high = line * len(self.facts) + 16
+        canvas.rects([(left, top, self.box, high)], "#f5f6f8")
+        for index, (key, value) in enumerate(self.panel.summary.items()):
+            y = top + 8 + index * line
+            canvas.text(left + 10, y, fit(key, self.box / 2, size), size, MUTED, va="top")
+            room = self.box - 30 - min(self.keys, self.box / 2)
+            canvas.text(left + self.box - 10, y, fit(value, room, size), size, INK, ha="right", va="top")
+
+
+def _log_tops(scale: Scale, counts: Array) -> Array:
+    return np.where(counts > 0, scale(np.maximum(counts, scale.low)), scale.start)
+
+
+class LineDrawing(Diagram):
+    """Series over a common x, named above the plot; marks as level lines."""
+
+    def __init__(self, panel: Line, style: Style, sizes: Sizes) -> None:
+        super().__init__(panel.title, sizes)
+        self.panel = panel
+        self.names = [literal(name) for name in panel.y]
+        self.rows = self._rows()
+        self.over = len(self.rows) * self.line + 6 if self.rows else 4
+        self.ticks = [literal(each) for each in panel.xticks]
+        self.turned = 0
+        if self.ticks and max(map(lambda each: text_width(each, sizes.text), self.ticks)) * len(self.ticks) > self.width * 0.8:
+            self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 170)
+            self.under += self.turned - self.line
+        self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
+        self.finish()
+
+    def _rows(self) -> list[list[tuple[int, str]]]:
+        """Which names share a line of the legend; none for a single series that the y label names."""
+        if len(self.names) < 2 and (self.panel.ylabel or self.sizes.compact):
+            return []
+        rows: list[list[tuple[int, str]]] = []
+        used = self.width
+        for index, name in enumerate(self.names):
+            name = fit(name, 260, self.sizes.text)
+            wide = 30 + text_width(name, self.sizes.text)
+            if used + wide > self.width:
+                rows.append([])
+                used = 0
+            rows[-1].append((index, name))
+            used += wide
+        return rows[:6]
+
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        panel, size, bottom = self.panel, self.sizes.text, top + self.area
+        series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
+        marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
+        up = self._upright(series, [value for _, value in marks], top, bottom)
+        room = left_room(up, 46, size) + (self.line if panel.ylabel else 0)
+        start, stop = left + room, left + width - 10
+        x = np.asarray(panel.x, dtype=np.float64)
+        across = Scale(*padded(*finite_range(x), share=0.01), start, stop)
+        draw_y(canvas, up, start, stop, size)
+        self._draw_ticks(canvas, across, x, top, bottom)
+        for name, value in marks:
+            at = float(up(value))
+            canvas.rule(start, at, stop, at, _MARK, dashed=True)
+            canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, _MARK, ha="right")
+        for index, values in enumerate(series):
+            shown = np.where(values > 0, values, np.nan) if up.log else values
+            color = SERIES[index % len(SERIES)]
+            canvas.line(across(x), up(shown), color, 2 if len(series) < 5 else 1.4)
+            if len(x) <= 60:
+                canvas.dots(across(x), up(shown), color, 5)
+        y = top - self.over
+        for row in self.rows:
+            at = float(start)
+            for index, name in row:
+                canvas.rects([(round(at), round(y + size / 2), 16, 3)], SERIES[index % len(SERIES)])
+                canvas.text(at + 21, y, name, size, INK, va="top")
+                at += 34 + text_width(name, size)
+            y += self.line
+        if panel.ylabel:
+            label = fit(panel.ylabel, self.area, size)
+            canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
+
+    def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
+        log = self.panel.log and any(bool((values > 0).any()) for values in series)
+        if log:
+            low, high = finite_range(*[values[values > 0] for values in series], [each for each in marks if each > 0])
+            return Scale(low / 1.3, max(high * 1.3, low * 2), bottom, top, log=True)
+        low, high = padded(*finite_range(*series, marks))
+        return Scale(low, high, bottom, top)
+
+    def _draw_ticks(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
+        panel, size = self.panel, self.sizes.text
+        if not self.ticks:
+            draw_x(canvas, across, top, bottom, size)
+        else:
+            canvas.rule(across.start, bottom, across.stop, bottom, RULE)
+            edge = -np.inf
+            for at, text in zip(across(x), self.ticks, strict=False):
+                half = size * 0.6 if self.turned else text_width(text, size) / 2
+                if at - half < edge:
+                    continue
+                edge = at + half + (0 if self.turned else 6)
+                canvas.rule(at, bottom, at, bottom + 4, RULE)
+                if self.turned:
+                    label = fit(text, self.turned, size)
+                    canvas.text(at - size * 0.5, bottom + 7, label, size, MUTED, ha="right", va="top", upright=True)
+                else:
+                    canvas.text(at, bottom + 7, text, size, MUTED, ha="center", va="top")
+        if panel.xlabel and not self.sizes.compact:
+            label = fit(panel.xlabel, across.stop - across.start, size)
+            y = bottom + self.under - self.line - 2
+            canvas.text((across.start + across.stop) / 2, y, label, size, INK, ha="center", va="top")

@@ -1,0 +1,155 @@
+"""Which tensor is where in a heatmap: thin lines between regions, names inside roomy ones or beside bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width
+from torch2grid_core import Grid
+
+Array = np.ndarray[Any, Any]
+_THIN = 4  # a region of fewer pixels across gets no line of its own: it would hide what it marks off
+_LINE = (0.08, 0.1, 0.13)
+_LONGEST = 260
+
+
+def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
+    """int32, shape of the grid: which region a cell is in, −1 for none.
+
+    A region thinner than a few pixels counts as the one before it, so that lines never crowd out cells.
+    """
+    ids = np.full(grid.shape, -1, dtype=np.int32)
+    current = 0
+    for index, region in enumerate(grid.regions):
+        pixels = sum(height * factor[0] * width * factor[1] for _, _, height, width in region.rects)
+        across = max((max(height * factor[0], width * factor[1]) for _, _, height, width in region.rects), default=1)
+        if index and pixels < _THIN * across:
+            pass
+        else:
+            current = index
+        for row, column, height, width in region.rects:
+            ids[row : row + height, column : column + width] = current
+    return ids
+
+
+def borders(ids: Array) -> tuple[Array, Array]:
+    """Where neighbours differ, as runs: (n, 3) of row, first column, length, and of column, first row, length.
+
+    A border lies above its row, left of its column.
+    """
+    return _runs(ids[1:] != ids[:-1]), _runs((ids[:, 1:] != ids[:, :-1]).T)
+
+
+def _runs(different: Array) -> Array:
+    rows, width = different.shape
+    edged = np.zeros((rows, width + 2), dtype=np.int8)
+    edged[:, 1:-1] = different
+    change = np.diff(edged, axis=1)
+    row, start = np.nonzero(change == 1)
+    stop = np.nonzero(change == -1)[1]
+    return np.stack([row + 1, start, stop - start], axis=1)
+
+
+def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int]) -> None:
+    """One pixel wide, half seen through, on the first pixel of the lower or right region."""
+    high, wide = factor
+    level, upright = borders(region_map(grid, factor))
+    boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, 1 + 0 * level[:, 0]], axis=1)]
+    boxes.append(np.stack([left + upright[:, 0] * wide, top + upright[:, 1] * high, 1 + 0 * upright[:, 0], upright[:, 2] * high], axis=1))
+    canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
+
+
+def draw_inside(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
+    """Names on a light ground in the upper left corner of regions that a name leaves mostly free."""
+    high, wide = factor
+    line = round(size * LINE)
+    for region in grid.regions:
+        row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
+        room = width * wide - 12
+        if height * high < 3 * line:
+            continue
+        name = _short(region.name, room, size)
+        if name:
+            x, y = left + column * wide + 3, top + row * high + 3
+            canvas.rects([(x, y, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
+            canvas.text(x + 4, y, name, size, INK, va="top")
+
+
+def _short(name: str, room: float, size: float) -> str:
+    """The name, or its last parts, where that fits; else nothing."""
+    parts = literal(name).split(".")
+    for skip in range(len(parts)):
+        text = ("…" if skip else "") + ".".join(parts[skip:])
+        if text_width(text, size) <= room:
+            return text
+    return ""
+
+
+@dataclass(frozen=True)
+class _Label:
+    name: str
+    middle: float  # pixel of the band's middle, from the top of the heatmap
+    at: float  # pixel of the text's middle
+
+
+class BandLabels:
+    """Names left of a heatmap whose regions are bands of rows: never over the data. width: pixels that they take."""
+
+    def __init__(self, grid: Grid, height: int, factor: int, size: float) -> None:
+        self.size = size
+        line = size * 1.25
+        bands = []
+        for region in grid.regions:
+            cells = sum(rows * columns for _, _, rows, columns in region.rects)
+            if cells:
+                middle = sum((row + rows / 2) * rows * columns for row, _, rows, columns in region.rects) / cells
+                bands.append((cells, middle * factor, region.name))
+        most = int(height / line)
+        named = sorted(sorted(bands, reverse=True)[:most], key=lambda band: band[1])
+        self.left_out = len(bands) - len(named)
+        places = _spread([middle for _, middle, _ in named], line, height)
+        self.labels = [
+            _Label(fit(name, _LONGEST, size), middle, at) for (_, middle, name), at in zip(named, places, strict=True)
+        ]
+        self.width = max((text_width(label.name, size) for label in self.labels), default=0) + 24
+
+    def draw(self, canvas: Canvas, right: int, top: int) -> None:
+        for label in self.labels:
+            y = top + label.at
+            canvas.line([right - 3, right - 7, right - 15, right - 18], [top + label.middle, top + label.middle, y, y], RULE, 1)
+            canvas.text(right - 22, y, label.name, self.size, MUTED, ha="right", va="middle")
+
+
+def _spread(wanted: list[float], apart: float, height: float) -> list[float]:
+    """Places in order, *apart* from each other, inside 0 … height, near where they are wanted."""
+    places: list[float] = []
+    for each in wanted:
+        places.append(max(each, places[-1] + apart if places else apart / 2))
+    limit = height - apart / 2
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = min(places[index], limit)
+        limit = places[index] - apart
+    return places
+
+
+def are_bands(grid: Grid) -> bool:
+    """True where regions follow one another down the rows, each as wide as the grid or part of a shared row."""
+    rows, columns = grid.shape
+    if not grid.regions or rows < 2:
+        return False
+    placed = wide = 0
+    last = -1
+    for region in grid.regions:
+        if not region.rects:
+            continue
+        first = min(row for row, _, _, _ in region.rects)
+        if first < last:
+            return False
+        last = max(row + height - 1 for row, _, height, _ in region.rects)
+        cells = sum(height * width for _, _, height, width in region.rects)
+        placed += cells
+        wide += cells if max(width for _, _, _, width in region.rects) == columns else 0
+    return placed > 0 and wide >= 0.5 * placed

@@ -1,0 +1,1 @@
+"""Where weights go in the picture of a whole model."""

@@ -1,0 +1,1 @@
+"""The command line, built from a plugin manager by functions."""

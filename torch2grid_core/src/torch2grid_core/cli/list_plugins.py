@@ -1,0 +1,136 @@
+"""``torch2grid plugins`` and ``--list-plugins``: what was found, what it brings, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from torch2grid_core.errors import PluginError, UsageError
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core.plugins.record import PluginRecord, Provided
+from torch2grid_core.text import did_you_mean, visible
+
+
+def list_transformers(manager: PluginManager) -> None:
+    """A line for each transformer: name and summary."""
+    names = manager.names("transformer")
+    if not names:
+        click.echo("no transformer is installed")
+    width = max(map(len, names), default=0)
+    for name, each in names.items():
+        origin = "" if each.record.owner == "torch2grid-builtin" else f"  [{each.record.owner}]"
+        click.echo(f"  {visible(name):<{width}}  {visible(each.summary)}{origin}".rstrip())
+
+
+def plugins_command() -> click.Command:
+    """``torch2grid plugins [NAME] [--json]``."""
+
+    @click.command("plugins", short_help="Every plugin found, what it brings, and the error of each that failed.")
+    @click.argument("name", required=False)
+    @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+    @click.pass_obj
+    def plugins(manager: PluginManager, name: str | None, as_json: bool) -> None:
+        """Every plugin found: distribution, version, source, status and what it brings.
+
+        With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
+        """
+        for kind in KINDS:
+            manager.names(kind)  # asks every hook, so that each failure is in its record
+        records, brought = (manager.records, None) if name is None else _matching(manager, name)
+        if as_json:
+            document = [_as_json(record, brought) for record in records]
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        for record in records:
+            _print_record(record, brought, options=name is not None)
+        if not records:
+            click.echo("no plugin is installed; torch2grid-builtin brings the usual loaders, views and renderers")
+
+    return plugins
+
+
+def _matching(manager: PluginManager, name: str) -> tuple[list[PluginRecord], set[int] | None]:
+    """The records of that name, or those that bring a thing of that name (then only those things)."""
+    records = [record for record in manager.records if name in (record.name, record.owner, record.source)]
+    if records:
+        return records, None
+    found = [each for kind in KINDS for each in _all(manager.records, kind) if name in (each.name, each.qualified)]
+    if not found:
+        valid = {each.name for kind in KINDS for each in _all(manager.records, kind)} | {r.owner for r in manager.records}
+        raise UsageError(f"no plugin, and nothing that one brings, is named {name!r}{did_you_mean(name, valid)}")
+    owners = [record for record in manager.records if any(each.record is record for each in found)]
+    return owners, {id(each) for each in found}
+
+
+def _all(records: Iterable[PluginRecord], kind: str) -> list[Provided]:
+    return [each for record in records for each in record.provides(kind)]
+
+
+def _brought(record: PluginRecord, only: set[int] | None) -> list[Provided]:
+    return [each for kind in KINDS for each in record.provides(kind) if only is None or id(each) in only]
+
+
+def _as_json(record: PluginRecord, only: set[int] | None) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "distribution": record.distribution,
+        "version": record.version,
+        "source": record.source,
+        "status": record.status,
+        "error": record.error or None,
+        "provides": [
+            {
+                "kind": each.kind,
+                "name": each.name,
+                "summary": each.summary,
+                "reached_as": each.qualified if each.taken_by else each.name,
+                "options": _options_json(each),
+            }
+            for each in _brought(record, only)
+        ],
+    }
+
+
+def _options_json(each: Provided) -> list[dict[str, Any]]:
+    try:
+        options = each.options()
+    except PluginError:
+        return []
+    return [
+        {"name": option.name, "type": option.type_text, "default": _plain(option.default), "help": option.help}
+        for option in options.values()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _print_record(record: PluginRecord, only: set[int] | None, options: bool) -> None:
+    status = record.status if record.status != "ok" or not record.error else "in part"
+    head = f"{record.owner} {record.version}".strip()
+    click.echo(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
+    if record.error:
+        click.echo(visible(f"  error: {record.error}", 1000))
+    for each in _brought(record, only):
+        name = each.qualified if each.taken_by else each.name
+        click.echo(visible(f"  {each.kind:<12} {name:<18} {each.summary}", 400).rstrip())
+        try:
+            found = each.options()
+        except PluginError as error:
+            click.echo(visible(f"    error: {error}", 1000))
+            continue
+        if not options:
+            if found:
+                told = ", ".join(f"{option.name}={_plain(option.default)}" for option in found.values())
+                click.echo(visible(f"{'':<15} {'':<18} options: {told}", 400))
+            continue
+        for option in found.values():
+            default = _plain(option.default)
+            click.echo(visible(f"    {option.name}={default}  ({option.type_text})  {option.help}", 400).rstrip())
+        if not found:
+            click.echo("    no options")

@@ -1,0 +1,82 @@
+"""The entry point: one line and an exit code for everything that goes wrong, a traceback only with ``--debug``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from torch2grid_core.errors import Torch2GridError
+from torch2grid_core.text import visible
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. Codes: 0 done, 1 a failure, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(words))
+
+
+def run(words: list[str]) -> int:
+    """Run the command line; the exit code."""
+    if words == ["--version"]:
+        from torch2grid_core import __version__
+
+        print(f"torch2grid {__version__}")
+        return 0
+    debug = "--debug" in words
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head -1`): nothing more to say, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Torch2GridError as error:
+        if debug:
+            traceback.print_exc()
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        text = visible(" ".join(str(error).split()), limit=500)
+        _say(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    import click
+
+    from torch2grid_core.cli.app import App
+    from torch2grid_core.cli.preparse import preparse
+    from torch2grid_core.plugins.manager import PluginManager
+
+    process, rest = preparse(words)
+    manager = PluginManager.discover(
+        third_party=not process.no_plugins, disabled=process.disable_plugin, files=process.load_plugin
+    )
+    try:
+        result = App(manager).main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        _say(" ".join(error.format_message().split()))
+        return error.exit_code
+    finally:
+        for line in manager.problems():
+            _say(line)
+
+
+def _say(line: str) -> None:
+    print(f"torch2grid: {visible(line, limit=2000)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Interactive mode: a numbered list of tensors, a prompt, and drawings of what is chosen."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.names import chosen
+from torch2grid_core.text import visible
+
+PROMPT = "Your choice: "
+CONFIRM = "Visualize these layers? (y/n): "
+_HELP = """\
+  1,3,5   1-10   1,3-5,7     tensors by number
+  fc*   *weight*   *.bias    tensors by pattern
+  all                        every tensor
+  overview                   all tensors on one sheet
+  unified                    one grid of all weights
+  list                       the tensors again, a screen at a time
+  views [NAME ...]           what is drawn for a choice; names change it
+  help                       this
+  quit                       leave"""
+
+Draw = Callable[[Sequence[str], Sequence[str]], None]
+
+
+class Menu:
+    """The conversation. draw: called with tensor names and view specs, draws and says what it wrote.
+
+    views: what a choice is drawn with; available: names that the command ``views`` accepts.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, draw: Draw, views: Sequence[str], available: Sequence[str]) -> None:
+        self.checkpoint, self.draw = checkpoint, draw
+        self.names = list(checkpoint)
+        self.views, self.available = list(views), list(available)
+
+    def run(self) -> None:
+        """Talk until ``quit`` or the end of the input. Ctrl-C raises ``KeyboardInterrupt``."""
+        self._list("Available layers:")
+        print("Type numbers, a pattern, or 'help'.")
+        while True:
+            answer = _ask(PROMPT)
+            if answer is None or answer.lower() in ("quit", "q", "exit"):
+                return
+            try:
+                self._answer(answer)
+            except Torch2GridError as error:
+                print(f"{error}")
+
+    def _answer(self, answer: str) -> None:
+        word, _, rest = answer.partition(" ")
+        command = word.lower()
+        if not answer:
+            print("Nothing chosen: type numbers, a pattern, 'list', 'help' or 'quit'.")
+        elif answer in self.names:  # a tensor's own name is always that tensor
+            self._draw_after_asking([answer])
+        elif command == "help" or answer == "?":
+            print(_HELP)
+        elif command == "list":
+            self._list("Available layers:")
+        elif command == "views":
+            self._choose_views(rest.replace(",", " ").split())
+        elif command == "all":
+            self._draw_after_asking(self.names)
+        elif command == "overview":
+            self.draw(self.names, ["layers:each=false"])
+        elif command == "unified":
+            self.draw(self.names, ["grid"])
+        else:
+            self._draw_after_asking(chosen(self.names, answer))
+
+    def _draw_after_asking(self, names: Sequence[str]) -> None:
+        print(f"Matched {len(names)} layer(s):")
+        most = max(_screen_lines() - 6, 5)
+        shown = names if len(names) <= most else names[: most - 1]
+        for name in shown:
+            print(f"  - {visible(name)}")
+        if len(shown) < len(names):
+            print(f"  … and {len(names) - len(shown)} more")
+        while True:
+            answer = _ask(CONFIRM)
+            if answer is None or answer.lower() in ("n", "no"):
+                return
+            if answer.lower() in ("y", "yes"):
+                self.draw(names, self.views)
+                return
+            print("Please answer y or n.")
+
+    def _choose_views(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.available:
+                raise UsageError(f"unknown view {name!r}; there are {', '.join(self.available)}")
+        self.views = list(names) or self.views
+        for name in self.available:
+            print(f"  [{'x' if name in self.views else ' '}] {name}")
+        if not names:
+            print("Type 'views NAME ...' to change them.")
+
+    def _list(self, title: str) -> None:
+        """The numbered tensors, a screen at a time where a person reads them."""
+        print(title)
+        width = max(len(str(len(self.names))), 1)
+        screen = _screen_lines() - 2 if sys.stdin.isatty() and sys.stdout.isatty() else len(self.names) + 1
+        printed = 1
+        for number, name in enumerate(self.names, 1):
+            if printed >= screen and number <= len(self.names):
+                answer = _ask(f"-- {number - 1} of {len(self.names)}; Enter for more, q to stop: ")
+                if answer is None or answer:
+                    return
+                printed = 0
+            print(self._row(number, name, width))
+            printed += 1
+
+    def _row(self, number: int, name: str, width: int) -> str:
+        shape = f"torch.Size({list(self.checkpoint[name].shape)})"
+        room = max(shutil.get_terminal_size((80, 24)).columns - width - 6 - len(shape), 20)
+        return f"  {number:>{width}}. {visible(name, min(max(room, 20), 200)):<38} {shape}"
+
+
+def _screen_lines() -> int:
+    return shutil.get_terminal_size((80, 24)).lines
+
+
+def _ask(prompt: str) -> str | None:
+    """A line of input without surrounding blanks; ``None`` at its end."""
+    try:
+        return input(prompt).strip()
+    except EOFError:
+        print()
+        return None

@@ -1,0 +1,132 @@
+"""The options of the core, declared once: for parsing, for help in groups, and for the pre-parser's arities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+DRAWING, PICTURE, CHOOSING, PLUGINS, PROCESS = "Drawing", "Picture", "Choosing tensors", "Plugins", "Process"
+
+
+class GroupedOption(click.Option):
+    """An option that says under which heading ``--help`` lists it."""
+
+    def __init__(self, *declarations: Any, group: str = DRAWING, **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.group = group
+
+
+def _limits(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    if value is None or value == "shared":
+        return value
+    parts = value.split(",")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not LO,HI (two numbers)") from None
+    if not low < high:
+        raise click.BadParameter(f"{value!r}: the first number must be below the second")
+    return low, high
+
+
+def _formats(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for each in value for part in each.split(",") if part.strip())
+
+
+def drawing_options() -> list[GroupedOption]:
+    """The options of the drawing command that the core brings; views add a flag each."""
+    return [
+        GroupedOption(
+            ["-o", "--output"],
+            default="grids",
+            show_default=True,
+            metavar="DIR|FILE",
+            help="Where pictures go; FILE.png takes one.",
+        ),
+        GroupedOption(
+            ["--format", "--export", "formats"],
+            multiple=True,
+            callback=_formats,
+            metavar="LIST",
+            help="File formats, such as png,svg,pdf.",
+        ),
+        GroupedOption(["--title"], default="", metavar="TEXT", help="A title of your own."),
+        GroupedOption(["--part"], default="", metavar="NAME", help="The part of a training checkpoint; else the model."),
+        GroupedOption(["--include-buffers"], group=CHOOSING, is_flag=True, help="Draw counters and index buffers too."),
+        GroupedOption(["-i", "--interactive"], is_flag=True, help="Choose tensors from a menu."),
+        GroupedOption(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the paths written."),
+        GroupedOption(["--list-plugins"], is_flag=True, help="List the grid transformers and stop."),
+        GroupedOption(["--colormap"], group=PICTURE, metavar="NAME", help="Colours, by any matplotlib name."),
+        GroupedOption(
+            ["--reduce"],
+            group=PICTURE,
+            type=click.Choice(["mean", "absmax", "rms", "min", "max"]),
+            default="mean",
+            show_default=True,
+            help="How weights share a cell.",
+        ),
+        GroupedOption(
+            ["--scale"],
+            group=PICTURE,
+            type=click.Choice(["auto", "symmetric", "minmax", "symlog"]),
+            default="auto",
+            show_default=True,
+            help="Shape of the colour scale.",
+        ),
+        GroupedOption(
+            ["--clip"],
+            group=PICTURE,
+            type=click.FloatRange(0.5, 1.0, min_open=True),
+            default=0.995,
+            show_default=True,
+            metavar="SHARE",
+            help="Quantile of the cells that the colour limits keep.",
+        ),
+        GroupedOption(["--limits"], group=PICTURE, callback=_limits, metavar="LO,HI|shared", help="Fixed colour limits."),
+        GroupedOption(
+            ["--threshold"],
+            group=PICTURE,
+            type=click.FloatRange(0),
+            default=1e-6,
+            show_default=True,
+            metavar="X",
+            help="|weight| below X is near zero.",
+        ),
+        GroupedOption(
+            ["--max-cells"],
+            group=PICTURE,
+            type=click.IntRange(1, 16384),
+            default=2048,
+            show_default=True,
+            metavar="N",
+            help="Cells a side of the grid, at most.",
+        ),
+        GroupedOption(
+            ["--plugin"], group=PLUGINS, metavar="NAME[:KEY=VALUE,…]", help="The grid transformer; see --list-plugins."
+        ),
+        GroupedOption(
+            ["--view", "views"], group=PLUGINS, multiple=True, metavar="NAME[:KEY=VALUE,…]", help="A view, with options."
+        ),
+        GroupedOption(
+            ["--filter", "filters"],
+            group=CHOOSING,
+            multiple=True,
+            metavar="NAME[:KEY=VALUE,…]",
+            help="Draw only what a filter keeps (repeatable).",
+        ),
+        GroupedOption(["--loader"], group=PLUGINS, metavar="NAME", help="Read the file with this loader."),
+        GroupedOption(["--renderer"], group=PLUGINS, metavar="NAME", help="Write files with this renderer."),
+    ]
+
+
+def process_options() -> list[GroupedOption]:
+    """Options that hold for every command, before or after its name; read before any plugin is imported."""
+    return [
+        GroupedOption(["--load-plugin"], group=PROCESS, multiple=True, metavar="FILE.py", help="Add the plugin in a file."),
+        GroupedOption(["--no-plugins"], group=PROCESS, is_flag=True, help="Leave installed third-party plugins out."),
+        GroupedOption(
+            ["--disable-plugin"], group=PROCESS, multiple=True, metavar="NAME", help="Leave a plugin or distribution out."
+        ),
+        GroupedOption(["--debug"], group=PROCESS, is_flag=True, help="Show tracebacks."),
+    ]

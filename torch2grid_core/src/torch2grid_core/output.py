@@ -1,0 +1,234 @@
+"""Where pages become files: safe and unique names, whole files or none, and an index of what they show."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.kinds.renderer import Renderer, Style
+from torch2grid_core.kinds.view import View
+from torch2grid_core.pictures.page import Heatmap, Page
+from torch2grid_core.pictures.tables import table_lines
+from torch2grid_core.plugins.guard import call
+from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core.run import Run
+from torch2grid_core.text import safe_filename, visible
+
+INDEX = "index.json"
+_INDEX_FORMAT = "torch2grid index 1"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears at *path* when the block ends well, and leaves nothing behind when it does not.
+
+    Raises ``Torch2GridError`` naming *path* where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: Path, error: OSError) -> Torch2GridError:
+    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with --output")
+
+
+class Namer:
+    """Relative paths for pages: safe on every file system, and unique where upper and lower case are the same."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set()
+
+    def stem(self, page: Page) -> str:
+        """``folder/name`` without ending; the same page name gives the same stem, two names never do."""
+        key = (page.folder, page.name)
+        if key not in self._given:
+            folder = "/".join(safe_filename(part) for part in page.folder.split("/") if part)
+            base = safe_filename(page.name)
+            stem, number = base, 2
+            while f"{folder}/{stem}".casefold() in self._taken:
+                stem, number = f"{base}_{number}", number + 1
+            self._taken.add(f"{folder}/{stem}".casefold())
+            self._given[key] = f"{folder}/{stem}" if folder else stem
+        return self._given[key]
+
+
+class Output:
+    """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
+
+    target: a folder, or a file whose ending is a known format, which then takes exactly one page. formats: asked for by the
+    user, else each view's own. say: receives the path of each file, and the text of tables.
+    """
+
+    def __init__(
+        self,
+        manager: PluginManager,
+        target: str | os.PathLike[str],
+        run: Run,
+        *,
+        formats: Iterable[str] = (),
+        renderer: str = "",
+        say: Callable[[str], None] = print,
+        shown: Callable[[Page], None] | None = None,
+    ) -> None:
+        self.manager, self.run, self.say, self.shown = manager, run, say, shown
+        self.style = Style(colormap=run.colormap)
+        self.formats = tuple(dict.fromkeys(formats))
+        self._forced = renderer
+        self._renderers: dict[str, Renderer] = {}
+        self._namer = Namer()
+        self._entries: dict[str, dict[str, Any]] = {}
+        path = Path(target)
+        ending = path.suffix.lstrip(".").lower()
+        self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
+        self.folder = path.parent if self.file else path
+        if self.file:
+            if self.formats not in ((), (ending,)):
+                raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(self.formats)}")
+            self.formats = (ending,)
+        for name in self.formats:  # an unknown format ends the run before anything is read
+            if name not in ("text", "json"):
+                self._renderer(name)
+        self._single: tuple[Page, bytes] | None = None
+        self.written: list[Path] = []
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, Exception):
+            self.close()
+        elif self._entries:
+            with contextlib.suppress(Torch2GridError):
+                self._write_index()
+
+    def close(self) -> None:
+        """Write what waits for the end: the one file, and the index."""
+        if self.file and self._single:
+            page, data = self._single
+            self._single = None
+            self._place(page, self.file, data)
+        if self._entries:
+            self._write_index()
+
+    def take(self, page: Page, view: View) -> None:
+        """Write *page* in each wanted format. The engine's sink."""
+        if self.shown is not None:
+            self.shown(page)
+        for name in self._formats_for(page, view):
+            if name == "text":
+                self.say("\n".join(text_lines(page)))
+            elif self.file:
+                if self._single is not None:
+                    raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
+                self._single = (page, self._render(page, name))
+            else:
+                path = self.folder / f"{self._namer.stem(page)}.{name}"
+                self._place(page, path, self._render(page, name))
+                self._entries[path.relative_to(self.folder).as_posix()] = _entry(page)
+
+    def _formats_for(self, page: Page, view: View) -> tuple[str, ...]:
+        if page.formats:
+            return page.formats
+        if self.file:
+            return self.formats
+        if page.kind == "table":  # a table is text on the screen unless a data format is asked for
+            return tuple(name for name in self.formats if name in ("json", "csv", "html")) or ("text",)
+        return self.formats or (view.default_format,)
+
+    def _renderer(self, name: str) -> Renderer:
+        if name not in self._renderers:
+            self._renderers[name] = self.manager.renderer_for(name, self._forced).create()
+        return self._renderers[name]
+
+    def _render(self, page: Page, name: str) -> bytes:
+        stream = io.BytesIO()
+        if name == "json" and page.data is not None:
+            stream.write(json.dumps(page.data, indent=2, ensure_ascii=False).encode() + b"\n")
+        else:
+            renderer = self._renderer(name)
+            call(renderer, renderer.render, page, stream, self.style, name)
+        return stream.getvalue()
+
+    def _place(self, page: Page, path: Path, data: bytes) -> None:
+        with whole_file(path) as stream:
+            stream.write(data)
+        self.written.append(path)
+        self.say(str(path))
+        self.manager.written(page, path, self.run)
+
+    def _write_index(self) -> None:
+        """Merge this run's entries into the folder's index; entries of files that are gone are dropped."""
+        path = self.folder / INDEX
+        entries = {name: entry for name, entry in _read_index(path).items() if (self.folder / name).is_file()}
+        entries.update(self._entries)
+        document = {"format": _INDEX_FORMAT, "files": dict(sorted(entries.items()))}
+        with whole_file(path) as stream:
+            stream.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    files = document.get("files") if isinstance(document, dict) else None
+    return files if isinstance(files, dict) else {}
+
+
+def _entry(page: Page) -> dict[str, Any]:
+    """What the index says of a page: its tensor, and for each heatmap the reduction, the scale and the largest weight."""
+    heatmaps = []
+    for panel in page.panels:
+        if isinstance(panel, Heatmap):
+            grid, scale = panel.grid, panel.scale
+            entry: dict[str, Any] = {
+                "cells": list(grid.shape),
+                "cell": list(grid.cell),
+                "reduce": grid.reduce,
+                "quantity": grid.quantity,
+                "weights": grid.weights,
+                "limits": [scale.low, scale.high],
+                "scale": scale.kind,
+                "over": scale.over,
+                "under": scale.under,
+            }
+            if grid.largest is not None:
+                name, index, value = grid.largest
+                entry["largest"] = {"tensor": name, "index": index, "value": value, "cell": grid.largest_cell}
+            heatmaps.append(entry)
+    return {"title": page.title, **({"about": dict(page.about)} if page.about else {}), "heatmaps": heatmaps}
+
+
+def text_lines(page: Page) -> list[str]:
+    """A page as plain text: its title and every panel as a table."""
+    lines = [visible(page.title)] if page.title else []
+    for panel in page.panels:
+        lines += table_lines(panel.as_table())
+    return lines

@@ -1,0 +1,226 @@
+"""The plugins of one run: found once, listed, chosen and reported from the same records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.options import split_spec
+from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed
+from torch2grid_core.plugins.guard import Origin, call, stamp
+from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.text import did_you_mean
+
+if TYPE_CHECKING:
+    from torch2grid_core.data.checkpoint import Checkpoint
+    from torch2grid_core.data.source import Source
+    from torch2grid_core.pictures.page import Page
+    from torch2grid_core.run import Run
+
+
+class PluginManager:
+    """Records of plugins, and the names of what they bring. Nothing here is global: each caller makes its own.
+
+    The names of ``torch2grid-builtin`` are its own; a file's names win over those of other installed plugins; two of those with
+    one name are reached as ``distribution/name`` only.
+    """
+
+    def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
+        self.records: list[PluginRecord] = list(records)
+        self._indexed: dict[str, dict[str, list[Provided]]] = {}
+        self._notes: list[str] = []
+
+    @classmethod
+    def discover(cls, *, third_party: bool = True, disabled: Collection[str] = (), files: Iterable[str] = ()) -> PluginManager:
+        """The manager of what is installed and of *files*.
+
+        third_party: False leaves only ``torch2grid-builtin``. disabled: names of plugins or distributions, beside those
+        in the variable ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated); they are never imported.
+        """
+        variable = [name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")]
+        manager = cls(installed(third_party, {*disabled, *filter(None, variable)}))
+        for path in files:
+            manager.load_file(path)
+        return manager
+
+    def load_file(self, path: str) -> PluginRecord:
+        """Add the plugin in a Python file. Raises ``UsageError`` or ``PluginError``."""
+        record = from_file(path)
+        self.records = [each for each in self.records if not (each.is_file and each.source == record.source)]
+        self.records.append(record)
+        self._indexed.clear()
+        return record
+
+    def add(self, instance: Any) -> None:
+        """Register a ready instance of any kind under its name, as if a file had brought it."""
+        kind = kind_of(type(instance))
+        if kind is None:
+            raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
+        record = PluginRecord(type(instance).__name__, "", "", "registered", is_file=True)
+        provided = Provided(kind, instance.name, getattr(instance, "description", ""), instance, record)
+        record.provided = {name: [provided] if name == kind else [] for name in KINDS}
+        stamp(instance, Origin(kind, instance.name))
+        self.records.append(record)
+        self._indexed.clear()
+
+    def names(self, kind: str) -> dict[str, Provided]:
+        """What is there of one kind, by the name that reaches it, sorted."""
+        listed = {}
+        for name, owners in self._index(kind).items():
+            for each in owners:
+                listed[name if len(owners) == 1 and not each.taken_by else each.qualified] = each
+        return dict(sorted(listed.items()))
+
+    def find(self, kind: str, name: str) -> Provided:
+        """The thing of that name. Raises ``UsageError``: unknown (with the nearest names), or claimed by two plugins."""
+        owner, slash, short = name.rpartition("/")
+        candidates = [
+            each for each in self._index(kind).get(short, []) if (each.record.owner == owner if slash else not each.taken_by)
+        ]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            both = " or ".join(each.qualified for each in candidates)
+            raise UsageError(f"{kind} {name!r} is brought by {len(candidates)} plugins; say which: {both}")
+        raise UsageError(f"unknown {kind} {name!r}{self._why_missing(kind, name)}")
+
+    def _why_missing(self, kind: str, name: str) -> str:
+        valid = self.names(kind)
+        if not valid:
+            return f"; none is installed ({BATTERIES} brings the usual ones)"
+        off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
+        return f"; {off[0]} is disabled" if off else did_you_mean(name, valid)
+
+    def create(self, kind: str, spec: str) -> Any:
+        """An instance by ``NAME:key=value,…``. Raises ``UsageError`` or ``PluginError``."""
+        name, options = split_spec(spec)
+        return self.find(kind, name).create(options)
+
+    def loaders(self, path: str | Path, forced: str = "") -> list[GuardedLoader]:
+        """The loaders that may open *path*: all, or the one that *forced* names.
+
+        Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one.
+        """
+        names = self.names("loader")
+        if not names:
+            raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
+        if forced:
+            name, options = split_spec(forced)
+            return [GuardedLoader(self.find("loader", name), options)]
+        return [GuardedLoader(each) for each in names.values()]
+
+    def open(self, path: str | Path, loader: str = "") -> Checkpoint:
+        """The checkpoint at *path*, by the loader that knows its content best, or by *loader*.
+
+        Raises ``LoadError`` for a file that no loader opens, ``UsageError`` for two that claim it or an unknown loader.
+        """
+        from torch2grid_core.opening import open_checkpoint
+
+        loaders = self.loaders(path, loader)
+        return open_checkpoint(path, loaders, loaders[0] if loader else None)
+
+    def create_by_flag(self, name: str, value: str) -> Any:
+        """The filter that adds ``--NAME VALUE``, its first option set to *value*. Raises ``UsageError``."""
+        provided = self.find("filter", name)
+        first = next(iter(provided.options()), None)
+        if first is None:
+            raise provided.origin.error("has a flag and no option for its value")
+        return provided.create({first: value})
+
+    def renderer_for(self, format: str, forced: str = "") -> Provided:
+        """The renderer that writes *format*. Raises ``UsageError`` when none or more than one does, unless *forced*."""
+        renderers = self.names("renderer")
+        if forced:
+            return self.find("renderer", split_spec(forced)[0])
+        claims = [each for each in renderers.values() if format in each.facts.get("formats", ())]
+        own = [each for each in claims if each.record.owner == BATTERIES]
+        claims = own if own else claims
+        if len(claims) == 1:
+            return claims[0]
+        if claims:
+            names = ", ".join(each.name for each in claims)
+            raise UsageError(f"format {format!r} is written by {names}; say which with --renderer NAME")
+        known = sorted({known for each in renderers.values() for known in each.facts.get("formats", ())})
+        raise UsageError(f"unknown format {format!r}{did_you_mean(format, known)}")
+
+    def formats(self) -> list[str]:
+        """Every format that an installed renderer writes, sorted."""
+        return sorted({name for each in self.names("renderer").values() for name in each.facts.get("formats", ())})
+
+    def written(self, page: Page, path: Path, run: Run) -> None:
+        """Send the one event to every plugin. One that fails is reported once, at the end."""
+        for record in self.records:
+            try:
+                record.written(page=page, path=path, run=run)
+            except Torch2GridError as error:
+                record.error = record.error or (error.reason if isinstance(error, PluginError) else str(error))
+
+    def problems(self) -> list[str]:
+        """One line for each plugin that failed, lost a name or took one: what the command line prints on stderr."""
+        lines = [record.line() for record in self.records if record.error and record.status != "disabled"]
+        return lines + self._notes
+
+    def _index(self, kind: str) -> dict[str, list[Provided]]:
+        """Name → its claimants in order of precedence; those that lost the short name say to whom."""
+        if kind not in self._indexed:
+            index: dict[str, list[Provided]] = {}
+            for record in sorted(self.records, key=_precedence):
+                for each in record.provides(kind):
+                    index.setdefault(each.name, []).append(each)
+            for name, claimants in index.items():
+                self._settle(kind, name, claimants)
+            self._indexed[kind] = dict(sorted(index.items()))
+        return self._indexed[kind]
+
+    def _settle(self, kind: str, name: str, claimants: list[Provided]) -> None:
+        first = claimants[0]
+        keeps = first.record.owner == BATTERIES or first.record.is_file
+        for later in claimants[1:] if keeps else []:
+            later.taken_by = first.record.owner
+            if first.record.is_file:
+                note = f"{kind} {name!r}: {first.record.source} is used instead of {later.record.owner}'s"
+            else:
+                note = f"{kind} {name!r} of {later.record.owner} is taken by {BATTERIES}; reach it as {later.qualified}"
+            if note not in self._notes:
+                self._notes.append(note)
+
+
+class GuardedLoader:
+    """A loader whose failures cost its plugin a line: one that cannot sniff is passed over."""
+
+    def __init__(self, provided: Provided, options: dict[str, str] | None = None) -> None:
+        self.name, self._provided, self._options = provided.name, provided, options
+        self._loader: Any = None
+
+    def sniff(self, source: Source) -> int:
+        """What the loader says, 0 where it fails."""
+        try:
+            loader = self._create()
+            return int(call(loader, loader.sniff, source))
+        except PluginError as error:
+            self._provided.record.error = self._provided.record.error or str(error)
+            return 0
+
+    def load(self, source: Source) -> Checkpoint:
+        """The checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
+        from torch2grid_core.data.checkpoint import Checkpoint
+
+        loader = self._create()
+        checkpoint = call(loader, loader.load, source)
+        if not isinstance(checkpoint, Checkpoint):
+            raise self._provided.origin.error(f"load returned {type(checkpoint).__name__}, not a Checkpoint")
+        return checkpoint
+
+    def _create(self) -> Any:
+        if self._loader is None:
+            self._loader = self._provided.create(self._options)
+        return self._loader
+
+
+def _precedence(record: PluginRecord) -> tuple[int, str, str]:
+    rank = 0 if record.owner == BATTERIES else 1 if record.is_file else 2
+    return rank, record.owner, record.name

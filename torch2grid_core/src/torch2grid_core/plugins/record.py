@@ -1,0 +1,209 @@
+"""What is known of one plugin, and of each thing that it provides."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from torch2grid_core.errors import PluginError
+from torch2grid_core.hookspecs import PROJECT, Hooks, Lazy
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.options import Option, build, options_of
+from torch2grid_core.plugins.guard import Origin, at_most, describe, guarded, stamp
+
+Status = Literal["ok", "disabled", "failed"]
+
+
+@dataclass
+class Provided:
+    """One class (or ready instance) that a plugin brings, known by kind and name before it is imported."""
+
+    kind: str
+    name: str
+    summary: str
+    target: Any  # a class, a Lazy, or an instance
+    record: PluginRecord
+    taken_by: str = ""  # the distribution that keeps the short name, where this one lost it
+
+    @property
+    def qualified(self) -> str:
+        """``distribution/name``, which always reaches it."""
+        return f"{self.record.owner}/{self.name}"
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.kind, self.name, self.record.distribution, self.record.version)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is known without an import; attributes of the class itself otherwise."""
+        if isinstance(self.target, Lazy):
+            return self.target.facts
+        return {name: getattr(self.target, name) for name in ("formats", "flag") if hasattr(self.target, name)}
+
+    def load(self) -> type:
+        """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
+        if not isinstance(self.target, Lazy):
+            return self.target if isinstance(self.target, type) else type(self.target)
+        with guarded(self.origin, "import"):
+            module, _, name = self.target.path.partition(":")
+            cls = getattr(importlib.import_module(module), name)
+            self.target = _of_kind(cls, self.kind, self.origin)
+        return cls  # type: ignore[no-any-return]
+
+    def options(self) -> dict[str, Option]:
+        """Its options by name; imports the class."""
+        return options_of(self.load())
+
+    def create(self, given: Mapping[str, Any] | None = None) -> Any:
+        """A new instance with the options *given*. Raises ``UsageError`` for a wrong option."""
+        if not isinstance(self.target, (type, Lazy)):
+            return self.target
+        cls = self.load()
+        with guarded(self.origin):
+            instance = build(cls, given or {}, f"{self.kind} {self.name!r}")
+        stamp(instance, self.origin)
+        return instance
+
+
+@dataclass
+class PluginRecord:
+    """A plugin that was found. source: its entry point or file; owner: the name before the ``/`` in messages."""
+
+    name: str
+    distribution: str
+    version: str
+    source: str
+    status: Status = "ok"
+    error: str = ""
+    is_file: bool = False
+    provided: dict[str, list[Provided]] = field(default_factory=dict)
+    _hooks: pluggy.PluginManager | None = None
+    _bare: list[type] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        return self.distribution or self.name
+
+    def fail(self, reason: str) -> None:
+        """Unregister the whole plugin; *reason* is its row and its line."""
+        self.status, self.error = "failed", reason
+        self._hooks, self._bare, self.provided = None, [], {}
+
+    def line(self) -> str:
+        """The one line that a user sees of a plugin that failed."""
+        version = f" {self.version}" if self.version else ""
+        return f"plugin {self.name!r} of {self.owner}{version}: {self.error}"
+
+    def register(self, plugin: Any) -> None:
+        """Take *plugin*, a module or object with hook implementations, or a class of some kind."""
+        if isinstance(plugin, type) and kind_of(plugin):
+            self._bare = [plugin]
+            return
+        manager = pluggy.PluginManager(PROJECT)  # one for each plugin: no other plugin can spoil its calls
+        manager.add_hookspecs(Hooks)
+        try:
+            manager.register(plugin)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self.fail(" ".join(str(error).split()))
+            return
+        self._hooks = manager
+        if inspect.ismodule(plugin) and not manager.get_hookcallers(plugin):
+            self._bare = [
+                member
+                for member in vars(plugin).values()
+                if isinstance(member, type) and member.__module__ == plugin.__name__ and kind_of(member)
+            ]
+        if not self._bare and not manager.get_hookcallers(plugin):
+            self.fail("brings nothing: it has no hook implementation and no class of a known kind")
+
+    def provides(self, kind: str) -> list[Provided]:
+        """What it brings of one kind; its hook is called once. A hook that fails marks the record and brings nothing."""
+        if self.status != "ok":
+            return []
+        if kind not in self.provided:
+            try:
+                self.provided[kind] = self._collect(kind)
+            except PluginError as error:
+                self.provided[kind] = []
+                self.error = self.error or error.reason
+        return self.provided[kind]
+
+    def _collect(self, kind: str) -> list[Provided]:
+        hook = KINDS[kind].hook
+        origin = Origin("plugin", self.name, self.distribution, self.version)
+        items: list[Any] = [cls for cls in self._bare if kind_of(cls) == kind]
+        if self._hooks is not None:
+            with guarded(origin, hook):
+                for result in getattr(self._hooks.hook, hook)():
+                    if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
+                        raise origin.error(f"{hook} returned {describe_value(result)}, not an iterable of classes")
+                    items += at_most(result, origin)
+        found = [self._provided(item, kind, origin, hook) for item in items]
+        return sorted(found, key=lambda each: each.name)
+
+    def _provided(self, item: Any, kind: str, origin: Origin, hook: str) -> Provided:
+        if isinstance(item, Lazy):
+            return Provided(kind, item.name, item.summary, item, self)
+        if not isinstance(item, type):
+            raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
+        _of_kind(item, kind, origin)
+        with guarded(origin, f"{hook}: {item.__name__}()"):
+            instance = item()
+            name = instance.name
+            if not isinstance(name, str) or not name:
+                raise origin.error(f"{item.__name__}.name is {describe_value(name)}, not a text")
+            return Provided(kind, name, _summary(instance), item, self)
+
+    def written(self, **event: Any) -> None:
+        """Tell the plugin of a file. Raises ``PluginError``."""
+        if self._hooks is not None and self.status == "ok":
+            with guarded(Origin("plugin", self.name, self.distribution, self.version), "torch2grid_written"):
+                self._hooks.hook.torch2grid_written(**event)
+
+
+def describe_value(value: Any) -> str:
+    """A value in a message: short, and never the repr of something large."""
+    text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
+    return text[:60]
+
+
+def kind_of(cls: type) -> str | None:
+    """The kind of a concrete class, ``None`` for any other class."""
+    if inspect.isabstract(cls):
+        return None
+    for kind in KINDS.values():
+        base = _base(kind.name)
+        if issubclass(cls, base) and not cls.__module__.startswith("torch2grid_core.kinds"):
+            return kind.name
+    return None
+
+
+def _base(kind: str) -> type:
+    module, _, name = KINDS[kind].base.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def _of_kind(cls: Any, kind: str, origin: Origin) -> type:
+    base = _base(kind)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        name = getattr(cls, "__name__", describe_value(cls))
+        raise origin.error(f"{name} is not a subclass of {base.__name__}")
+    return cls
+
+
+def _summary(instance: Any) -> str:
+    described = getattr(instance, "description", None)
+    text = described if isinstance(described, str) else inspect.getdoc(type(instance)) or ""
+    return text.strip().partition("\n")[0]
+
+
+def failure(error: BaseException) -> str:
+    """Why a plugin could not be imported, in one line."""
+    return f"cannot be imported: {describe(error)}"

@@ -1,0 +1,66 @@
+"""Which tensors of an opened checkpoint are drawn: a part, what filters keep, and no bookkeeping unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch2grid_core.data.checkpoint import Checkpoint, Skip
+from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.errors import NotDrawable
+from torch2grid_core.kinds.tensor_filter import TensorFilter
+from torch2grid_core.plugins.guard import call, origin_of
+
+# Buffers that count steps or hold indices; never trained, and of another scale than weights.
+_BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
+
+
+def is_bookkeeping(tensor: LazyTensor) -> bool:
+    """True for integer or bool tensors that are a single number or have the name of a known counter or index."""
+    whole = tensor.dtype.kind in "iub"
+    return whole and (tensor.size == 1 or tensor.name.rpartition(".")[2] in _BOOKKEEPING_NAMES)
+
+
+@dataclass
+class Selection:
+    """The checkpoint that is drawn, and what to say about how it was chosen."""
+
+    checkpoint: Checkpoint
+    part: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+
+def select(
+    checkpoint: Checkpoint, part: str = "", filters: Iterable[TensorFilter] = (), include_buffers: bool = False
+) -> Selection:
+    """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
+
+    Where nothing but bookkeeping is there, it is drawn after all, with a remark. Raises ``UsageError`` for an unknown part,
+    ``NotDrawable`` when nothing is left.
+    """
+    chosen = part or (checkpoint.default_part or "" if checkpoint.parts else "")
+    selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, chosen)
+    for each in filters:
+        before = selection.checkpoint
+        result = call(each, each.apply, before)
+        if not isinstance(result, Checkpoint):
+            raise origin_of(each).error(f"apply returned {type(result).__name__}, not a Checkpoint")
+        if not result:
+            raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
+        selection.checkpoint = result
+    return selection if include_buffers else _without_bookkeeping(selection)
+
+
+def _without_bookkeeping(selection: Selection) -> Selection:
+    checkpoint = selection.checkpoint
+    dropped = {name: "bookkeeping" for name, tensor in checkpoint.items() if is_bookkeeping(tensor)}
+    dropped.update({name: "empty" for name, tensor in checkpoint.items() if tensor.size == 0})
+    drawable = [name for name in checkpoint if name not in dropped]
+    if not drawable:
+        if all(tensor.size == 0 for tensor in checkpoint.values()):
+            raise NotDrawable(f"{checkpoint.source}: all {len(checkpoint)} tensors are empty: there is no weight to draw")
+        selection.remarks.append("nothing but bookkeeping is there, so it is drawn")
+        return selection
+    skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]
+    selection.checkpoint = checkpoint.select(drawable, skipped=skipped)
+    return selection

@@ -1,0 +1,106 @@
+"""Counts by the upper 16 bits of the float32 pattern: 65,536 buckets, which are the bfloat16 numbers.
+
+A bucket's code is the pattern. Buckets are kept as a sorted array of the occupied codes and one of their counts. The bits
+say sign, exponent and seven bits of the fraction, so a bucket is 1/128 of a power of two wide.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+CODES = 65_536
+SIGN = 0x8000
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_UPPER = 1 if sys.byteorder == "little" else 0
+
+
+class Fineness(enum.IntEnum):
+    """What the numbers of a distribution are, which tells where in its bucket a number lies. Ordered: the coarsest wins."""
+
+    EXACT = 0  # bfloat16 numbers: the bucket's edge next to zero
+    INTEGER = 1  # whole numbers: the edge up to 256, anywhere beyond
+    REAL = 2
+
+
+def codes_of(numbers: Array) -> Array:
+    """The codes of float32 *numbers* (contiguous): a strided uint16 view."""
+    return numbers.view(np.uint16)[_UPPER::2]
+
+
+def has_lower_bits(numbers: Array) -> bool:
+    """True where one of float32 *numbers* (contiguous) is not a bfloat16 number."""
+    lower = numbers.view(np.uint16)[1 - _UPPER :: 2]
+    return bool(lower[:256].any()) or bool(lower.any())
+
+
+def float_of(codes: Array) -> Array:
+    """The float64 numbers whose float32 patterns are the magnitudes of *codes* followed by 16 zero bits; Inf stays Inf."""
+    patterns = (codes & np.uint16(SIGN - 1)).astype(np.uint32) << np.uint32(16)
+    return patterns.view(np.float32).astype(np.float64)
+
+
+def pack(dense: Array) -> tuple[Array, Array]:
+    """Sorted occupied codes (uint16) and their counts (int64) of a counter of 65,536."""
+    codes = np.flatnonzero(dense != 0)
+    return codes.astype(np.uint16), dense[codes]
+
+
+def unite(codes: Array, counts: Array) -> tuple[Array, Array]:
+    """The same counts with each code once, sorted."""
+    if len(codes) < 2:
+        return codes, counts
+    order = np.argsort(codes, kind="stable")
+    codes, counts = codes[order], counts[order]
+    first = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
+    return codes[first], np.add.reduceat(counts, first)
+
+
+class Points:
+    """The buckets in order of value, as float64 arrays of one entry a bucket.
+
+    low, high: the edges between which the numbers lie, equal where they are all one number. value: what stands for them.
+    total: how many numbers there are up to and with the bucket (int64).
+    """
+
+    def __init__(self, codes: Array, counts: Array, fineness: Fineness, least: float, most: float) -> None:
+        negative = codes >= SIGN
+        order = np.concatenate((np.flatnonzero(negative)[::-1], np.flatnonzero(~negative)))
+        codes, counts, negative = codes[order], counts[order], negative[order]
+        near = float_of(codes)  # the edge next to zero
+        far = np.minimum(float_of(codes + np.uint16(1)), FLOAT32_MAX)
+        if fineness is Fineness.REAL:
+            middle = np.where(near == 0, 0.0, near + (far - near) / 2)
+            far = np.where(near == 0, 0.0, far)  # zeros; what is smaller than 2**-133 counts as zero
+        else:
+            single = near < 256 if fineness is Fineness.INTEGER else np.ones(len(near), bool)
+            middle = np.where(single, near, near + np.floor((far - near - 1) / 2))
+            far = np.where(single, near, far)
+        far = np.where(codes & np.uint16(SIGN - 1) == 0x7F7F, np.maximum(far, max(abs(least), abs(most))), far)
+        if fineness is Fineness.EXACT:
+            far = near
+        self.value = np.clip(np.where(negative, -middle, middle), least, most) + 0.0
+        self.low = np.clip(np.where(negative, -far, near), least, most) + 0.0  # + 0.0: no negative zero
+        self.high = np.clip(np.where(negative, -near, far), least, most) + 0.0
+        self.total = np.cumsum(counts)
+        self._before = self.total - counts
+        self._counts = counts.astype(np.float64)
+
+    def below(self, edges: Array, *, included: bool = False) -> Array:
+        """How many numbers are less than each of *edges* (or equal, where *included*), int64.
+
+        The numbers of a bucket that an edge cuts are taken as evenly spread over it.
+        """
+        place = np.searchsorted(self.low, edges, side="right" if included else "left") - 1
+        inside = np.maximum(place, 0)
+        width = self.high[inside] - self.low[inside]
+        with np.errstate(invalid="ignore", over="ignore"):
+            share = np.where(width > 0, (edges - self.low[inside]) / np.where(width > 0, width, 1), 1.0)
+        found = self._before[inside] + np.rint(np.minimum(share, 1.0) * self._counts[inside]).astype(np.int64)
+        result: Array = np.where(place < 0, 0, found)
+        return result

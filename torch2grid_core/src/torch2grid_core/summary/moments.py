@@ -1,0 +1,156 @@
+"""Mean and central moments that can be merged, in float64, for numbers of any size."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_ROW = 8192  # BLAS computes dot products up to 10,000 numbers in the calling thread
+_BLOCK = 4 * _ROW  # two float64 arrays of it fit the second-level cache
+_PLAIN = 200  # |x| within 2**±200: the fourth power of x, times any count, is a normal float64
+_LOWEST = -1100  # the exponent of nothing but zeros: below that of every float64
+
+
+class _Scratch(threading.local):
+    """Two arrays of a block for each thread, zero-padded to whole rows, and a row of ones to add with."""
+
+    def __init__(self) -> None:
+        self.values = np.empty(_BLOCK)
+        self.squares = np.empty(_BLOCK)
+        self.ones = np.ones((_ROW, 1))
+
+
+_scratch = _Scratch()
+
+
+@dataclass
+class Moments:
+    """Count, mean, sums of the 2nd to 4th powers of the distance from the mean, and the sum of magnitudes.
+
+    Everything is about x·2**-exponent, and exponent is 0 unless a |x| lies beyond 2**±200, so that 1e300 does not
+    overflow and 1e-100 does not vanish. Blocks of 32,768 numbers are centred on their own mean and united by the
+    formulas of Chan et al. (1979) and Pébay (SAND2008-6212): relative errors are about 1e-15 for the mean (of the mean
+    |x|), 1e-12 for the standard deviation where it is above 1e-12 of the mean.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
+    l1: float = 0.0
+    exponent: int = _LOWEST
+
+    @classmethod
+    def of(cls, numbers: Array, low: float, high: float) -> Moments:
+        """The moments of finite real *numbers* (1-D, any dtype that casts to float64) between *low* and *high*."""
+        exponent = _exponent(max(abs(low), abs(high)))
+        if low == high:
+            mean = math.ldexp(low, -exponent)
+            return cls(len(numbers), mean, l1=len(numbers) * abs(mean), exponent=exponent)
+        moments = cls(exponent=exponent)
+        for start in range(0, len(numbers), _BLOCK):
+            moments.add(_of_block(numbers[start : start + _BLOCK], exponent))
+        return moments
+
+    @classmethod
+    def of_counted(cls, values: Array, counts: Array) -> Moments:
+        """The moments of finite float64 *values*, each *counts* times: two passes over the distinct values."""
+        if not len(values):
+            return cls()
+        exponent = _exponent(float(np.abs(values).max()))
+        scaled = np.ldexp(values, -exponent) if exponent else values
+        weights = counts.astype(np.float64)
+        count = int(counts.sum())
+        mean = float((weights * scaled).sum()) / count
+        distance = scaled - mean
+        powers = []
+        for _ in range(3):
+            weights = weights * distance
+            powers.append(weights)
+        m2, m3, m4 = (float((power * distance).sum()) for power in powers)
+        if len(values) == 1:
+            mean, m2, m3, m4 = float(scaled[0]), 0.0, 0.0, 0.0
+        return cls(count, mean, m2, m3, m4, float((counts * np.abs(scaled)).sum()), exponent)
+
+    def add(self, other: Moments) -> None:
+        """Take *other* in."""
+        if other.count == 0:
+            return
+        if self.count == 0:
+            self.count, self.mean, self.m2, self.m3, self.m4 = other.count, other.mean, other.m2, other.m3, other.m4
+            self.l1, self.exponent = other.l1, other.exponent
+            return
+        exponent = max(self.exponent, other.exponent)
+        mean_a, a2, a3, a4, l1_a = self._at(exponent)
+        mean_b, b2, b3, b4, l1_b = other._at(exponent)
+        na, nb = float(self.count), float(other.count)
+        n = na + nb
+        delta = mean_b - mean_a
+        step = delta / n
+        self.m4 = (
+            a4
+            + b4
+            + delta * step**3 * na * nb * (na * na - na * nb + nb * nb)
+            + 6 * step * step * (na * na * b2 + nb * nb * a2)
+            + 4 * step * (na * b3 - nb * a3)
+        )
+        self.m3 = a3 + b3 + delta * step * step * na * nb * (na - nb) + 3 * step * (na * b2 - nb * a2)
+        self.m2 = a2 + b2 + delta * step * na * nb
+        self.mean = mean_a + step * nb
+        self.l1 = l1_a + l1_b
+        self.count += other.count
+        self.exponent = exponent
+
+    def _at(self, exponent: int) -> tuple[float, float, float, float, float]:
+        shift = self.exponent - exponent
+        if shift == 0:
+            return self.mean, self.m2, self.m3, self.m4, self.l1
+        return (
+            math.ldexp(self.mean, shift),
+            math.ldexp(self.m2, 2 * shift),
+            math.ldexp(self.m3, 3 * shift),
+            math.ldexp(self.m4, 4 * shift),
+            math.ldexp(self.l1, shift),
+        )
+
+    def unscaled(self, value: float) -> float:
+        """*value*, which is about the scaled numbers, for the numbers themselves; Inf where float64 ends."""
+        try:
+            return math.ldexp(value, self.exponent)
+        except OverflowError:
+            return math.copysign(math.inf, value)
+
+
+def _exponent(largest: float) -> int:
+    if largest == 0:
+        return _LOWEST
+    exponent = math.frexp(largest)[1]
+    return exponent if abs(exponent) > _PLAIN else 0
+
+
+def _of_block(numbers: Array, exponent: int) -> Moments:
+    count = len(numbers)
+    rows = -(-count // _ROW)
+    values, squares, ones = _scratch.values[: rows * _ROW], _scratch.squares[: rows * _ROW], _scratch.ones
+    values[:count] = numbers
+    values[count:] = 0
+    if exponent:
+        np.ldexp(values, -exponent, out=values)
+    np.abs(values, out=squares)
+    across, magnitudes, down = values.reshape(rows, 1, _ROW), squares.reshape(rows, 1, _ROW), values.reshape(rows, _ROW, 1)
+    l1 = float(np.matmul(magnitudes, ones).sum())
+    mean = float(np.matmul(across, ones).sum()) / count
+    values -= mean
+    values[count:] = 0
+    np.multiply(values, values, out=squares)
+    m2 = float(np.matmul(magnitudes, ones).sum())
+    m3 = float(np.matmul(magnitudes, down).sum())
+    m4 = float(np.matmul(magnitudes, squares.reshape(rows, _ROW, 1)).sum())
+    return Moments(count, mean, m2, m3, m4, l1, exponent)
