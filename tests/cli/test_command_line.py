@@ -17,7 +17,7 @@ def test_one_grid_by_default(tmp_path: Path) -> None:
     assert run.stdout == "grids/neural_grid.png\n"
     assert (tmp_path / "grids/neural_grid.png").read_bytes().startswith(b"\x89PNG")
     (line,) = run.stderr.splitlines()
-    assert re.search(r"digits_trained\.pth: torch-zip, 8 tensors, 9,2\d\d parameters, float32, \d+\.\d s$", line), line
+    assert re.search(r"digits_trained\.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, \d+\.\d s$", line), line
 
 
 def test_python_m_is_the_same_program(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_help_is_one_page_with_groups_flags_and_commands(tmp_path: Path) -> None
     assert run.returncode == 0
     text = run.stdout
     headings = re.findall(r"^(\w[\w ]*):$", text, flags=re.MULTILINE)
-    assert headings == ["Drawing", "Views", "Picture", "Choosing tensors", "Plugins", "Process", "Commands"]
+    assert headings == ["Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process", "Commands"]
     for word in ("--output", "--layers", "--reduce", "--plugin", "--load-plugin", "demo", "plugins"):
         assert re.search(rf"^ +(-\w, )?{word}\b", text, flags=re.MULTILINE), word
 

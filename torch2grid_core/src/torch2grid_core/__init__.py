@@ -22,7 +22,7 @@ _EXPORTS = {
     "data.checkpoint": ("Checkpoint", "Part", "Skip"),
     "data.dtypes": ("is_complex", "is_floating"),
     "data.source": ("Source",),
-    "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage"),
+    "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage", "verify"),
     "data.tensor": ("LazyTensor",),
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import CheckedStorage as CheckedStorage
     from torch2grid_core.data.storage import FileStorage as FileStorage
     from torch2grid_core.data.storage import Storage as Storage
+    from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Engine as Engine
     from torch2grid_core.errors import LoadError as LoadError

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Any, ClassVar
 
@@ -18,7 +19,6 @@ from torch2grid_core import (
     Checkpoint,
     Command,
     Engine,
-    Grid,
     Output,
     Page,
     PluginManager,
@@ -95,11 +95,12 @@ def draw_demo(
         checkpoints = [manager.open(str(path)) for path in paths]
         for spec, transformer in transformers.items():
             name = spec.partition(":")[0].rpartition("/")[2]
-            view = _OneGrid(Transformed(transformer, run.reduce, run.max_cells))
+            view = _OneGrid(Transformed(transformer, run.reduce, run.max_cells), outlined=True)
             file = f"demo_grid_{name}" if plugin or spec != DEFAULT else "demo_grid"
             destination.take(side_by_side(checkpoints, view, run, file, f"all weights, {name}"), view)
         if not plugin and not one_file:
-            view = _OneGrid(Raster(kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells).layout, run.reduce))
+            kernels = kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells)
+            view = _OneGrid(Raster(kernels.layout, run.reduce), outlined=False)
             destination.take(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
     click.echo(summary_line(checkpoints[-1], "", time.perf_counter() - started), err=True)
 
@@ -112,28 +113,30 @@ def _usual(manager: PluginManager) -> list[str]:
 
 
 class _OneGrid(View):
-    """The grid of one need of the whole checkpoint, as a page of its own."""
+    """The grid of one need of the whole checkpoint, as a page of its own. outlined: with its regions' outlines and names."""
 
     name = "demo"
 
-    def __init__(self, need: Raster | Transformed) -> None:
-        self.need = need
+    def __init__(self, need: Raster | Transformed, outlined: bool) -> None:
+        self.need, self.outlined = need, outlined
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
         return {"grid": self.need}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        yield Page(self.name, "", (run.heatmap(results["grid"]),))
+        yield Page(self.name, "", (run.heatmap(results["grid"], boundaries=self.outlined, labels=self.outlined),))
 
 
 def side_by_side(checkpoints: Sequence[Checkpoint], view: View, run: Run, name: str, what: str) -> Page:
-    """One page with the grid that *view* draws of each checkpoint, all on the scale of all grids together."""
-    grids: list[Grid] = []
+    """One page with the grid that *view* draws of each checkpoint, all with the colour limits of all grids together."""
+    pages: list[Page] = []
     for checkpoint in checkpoints:
-        Engine().run(checkpoint, [view], lambda page, _: grids.append(page.panels[0].grid), run)
-    scale = run.color_scale(*grids)
+        Engine().run(checkpoint, [view], lambda page, _: pages.append(page), run)
+    heatmaps = [page.panels[0] for page in pages]
+    shared = run.color_scale(*(heatmap.grid for heatmap in heatmaps))
+    run = replace(run, limits=(shared.low, shared.high))  # the shares beyond them are each panel's own
     panels = tuple(
-        run.heatmap(grid, scale=scale, title=stage, boundaries=True, labels=True)
-        for stage, grid in zip(STAGES, grids, strict=True)
+        replace(heatmap, scale=run.color_scale(heatmap.grid), title=stage)
+        for stage, heatmap in zip(STAGES, heatmaps, strict=True)
     )
     return Page(name, f"A network that reads digits: {what}", panels, columns=len(panels))

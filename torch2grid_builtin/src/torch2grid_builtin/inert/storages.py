@@ -16,13 +16,6 @@ from torch2grid_core import BytesStorage, LoadError, Storage
 STEP = 1 << 20
 
 
-def verify(storage: Any) -> None:
-    """Check the checksum of *storage* where it has one."""
-    check = getattr(storage, "verify", None)
-    if check is not None:
-        check()
-
-
 @dataclass(frozen=True)
 class Slice:
     """A range of another storage: *size* bytes from *offset*."""
@@ -40,9 +33,6 @@ class Slice:
             raise LoadError("<slice>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
         self.inner.read_into(self.offset + offset, buffer)
 
-    def verify(self) -> None:
-        verify(self.inner)
-
 
 class _Computed:
     """Numbers of *width_in* bits computed into numbers of *dtype*. A subclass says how, for any run of elements."""
@@ -58,9 +48,6 @@ class _Computed:
     @property
     def shippable(self) -> bool:
         return self.inner.shippable
-
-    def verify(self) -> None:
-        verify(self.inner)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         width = self.dtype.itemsize
@@ -170,9 +157,6 @@ class Flipped:
     def shippable(self) -> bool:
         return self.inner.shippable
 
-    def verify(self) -> None:
-        verify(self.inner)
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.inner.read_into(offset, buffer)
         numbers = np.frombuffer(buffer, dtype=self.dtype)
@@ -200,9 +184,6 @@ class Latin1Bytes:
     @property
     def shippable(self) -> bool:
         return False
-
-    def verify(self) -> None:
-        verify(self.inner)
 
     def _pieces(self) -> Iterator[np.ndarray[Any, Any]]:
         for start in range(0, self.inner.size, STEP):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import CONSTRUCTORS, load_error, make_checkpoint
-from torch2grid_builtin.inert.storages import verify
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_values import itemsize, storage_dtype
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, text
+from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor, text
 from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
@@ -44,8 +43,7 @@ class TorchZip(Loader):
             script = f"{prefix}constants.pkl" in archive.entries
             if script:
                 constants, more = _read(archive, prefix, "constants", swapped)
-                if constants not in ((), []):
-                    root = Pairs("archive", [("", root), ("constants", constants)]) if _holds(constants) else root
+                root = Pairs("archive", [("", root), ("constants", _constants(constants))])
                 calls += more
         except Malformed as error:
             raise load_error(source, error) from error
@@ -53,8 +51,16 @@ class TorchZip(Loader):
         return make_checkpoint(source, root, by=self.name, format=format, calls=calls)
 
 
-def _holds(constants: Any) -> bool:
-    return bool(constants)
+def _constants(value: Any) -> Any:
+    """The constants of a TorchScript archive's code; empty ones hold no weight and are said to be left out."""
+    if type(value) not in (tuple, list):
+        return value
+    return [
+        Tensor(None, "an empty constant of the archive's code")
+        if isinstance(item, Tensor) and item.lazy is not None and item.lazy.size == 0
+        else item
+        for item in value
+    ]
 
 
 def _prefix(archive: ZipArchive) -> str:

@@ -14,6 +14,7 @@ Array = np.ndarray[Any, Any]
 _THIN = 4  # a region of fewer pixels across gets no line of its own: it would hide what it marks off
 _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 260
+_COVERED = 0.04  # of a region's area, at most, lies under its name
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
@@ -68,11 +69,8 @@ def draw_inside(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[i
     line = round(size * LINE)
     for region in grid.regions:
         row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
-        room = width * wide - 12
-        if height * high < 3 * line:
-            continue
-        name = _short(region.name, room, size)
-        if name:
+        name = _short(region.name, width * wide - 12, size)
+        if name and (text_width(name, size) + 8) * line <= _COVERED * height * high * width * wide:
             x, y = left + column * wide + 3, top + row * high + 3
             canvas.rects([(x, y, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
             canvas.text(x + 4, y, name, size, INK, va="top")

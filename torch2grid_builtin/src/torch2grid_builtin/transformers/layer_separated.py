@@ -148,26 +148,41 @@ def _best_packing(boxes: Sequence[tuple[int, int]], gap: int, limit: int = 0) ->
 
 
 def _pack(boxes: Sequence[tuple[int, int]], gap: int, limit: int) -> _Packing:
-    """Boxes in order on shelves of at most *limit* cells; under a box that is lower than its shelf comes the next one that fits."""
+    """Boxes in order, each as high up as it can be below all that is there, then as far left, at most *limit* cells wide.
+
+    The skyline heuristic: only the lower edge of what was placed counts, so a later box never fills a hole further up.
+    """
+    skyline = [(0, 0, limit + gap)]  # left, bottom, width, from left to right
     places: list[tuple[int, int]] = []
-    top = shelf = 0  # of the current shelf: its first row, its height
-    left = across = down = 0  # of the current column: its first cell, its width, rows in use
     extent = 0
     for height, width in boxes:
-        if places and width <= across and down + gap + height <= shelf:
-            place = (top + down + gap, left)
-            down += gap + height
-        else:
-            begin = left + across + gap if across else 0
-            higher = max(height - shelf, 0) * begin > shelf * (limit - begin)
-            if across and (begin + width > limit or higher):
-                top, shelf, begin = top + shelf + gap, 0, 0
-            left, across, down = begin, width, height
-            shelf = max(shelf, height)
-            place = (top, left)
-        places.append(place)
-        extent = max(extent, place[1] + width)
-    return places, top + shelf, extent
+        top, index = min(_tops(skyline, width + gap))
+        left = skyline[index][0]
+        stop, right = index, left + width + gap
+        while stop < len(skyline) and sum(skyline[stop][::2]) <= right:
+            stop += 1
+        rest = []
+        if stop < len(skyline) and skyline[stop][0] < right:
+            begin, bottom, span = skyline[stop]
+            rest = [(right, bottom, begin + span - right)]
+            stop += 1
+        skyline[index:stop] = [(left, top + height + gap, width + gap), *rest]
+        places.append((top, left))
+        extent = max(extent, left + width)
+    return places, max(top + height for (top, _), (height, _) in zip(places, boxes, strict=True)), extent
+
+
+def _tops(skyline: Sequence[tuple[int, int, int]], width: int) -> Iterator[tuple[int, int]]:
+    """(top, index) of a box of *width* that begins at the left edge of each step of the skyline where it has room."""
+    end = sum(skyline[-1][::2])
+    for index, (left, top, _) in enumerate(skyline):
+        if left + width > end:
+            return
+        for begin, bottom, _ in skyline[index + 1 :]:
+            if begin >= left + width:
+                break
+            top = max(top, bottom)
+        yield top, index
 
 
 def _layout(forms: Sequence[_Form], places: Sequence[tuple[int, int]], height: int, width: int, side: int) -> Layout:

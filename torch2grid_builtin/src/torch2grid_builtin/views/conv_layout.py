@@ -59,7 +59,7 @@ def kernel_layout(name: str, shape: tuple[int, ...], max_cells: int) -> Kernels:
     kernel = (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
     inner = _inner(channels, kernel) if len(shape) == 4 else (channels, 1)
     parted = len(shape) == 4 and channels > 1 and kernel != (1, 1)
-    plan = _plan(out, kernel, inner, (1, 1), 1 if parted else 0, 3 if parted else 1)
+    plan = _plan(out, kernel, inner, (1, 1), 1 if parted else 0, 2 if parted else 1)
     cell = kernel
     if len(shape) == 3:
         cell = (1, 1)

@@ -8,7 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch2grid_builtin.views.describing import about, shape_text, source_name, tensor_title
-from torch2grid_core import Checkpoint, Grid, Heatmap, LazyTensor, Need, Page, Raster, Run, View, is_vector, matrix_layout, visible
+from torch2grid_core import (
+    Checkpoint,
+    Grid,
+    Heatmap,
+    LazyTensor,
+    Need,
+    Page,
+    Raster,
+    Run,
+    View,
+    is_vector,
+    matrix_layout,
+    visible,
+)
 
 FOLDER, OVERVIEW = "layers", "layer_overview"
 _THUMBNAIL = 64  # cells a side: thousands of tensors' thumbnails fit in memory together

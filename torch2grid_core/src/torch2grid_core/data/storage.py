@@ -94,15 +94,21 @@ class ByteSwapped:
 class CheckedStorage:
     """Another storage whose bytes have a CRC-32 (a zip record's). A mismatch is a ``LoadError`` naming *label*.
 
-    Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once.
+    Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once, and
+    ``verify`` checks what has not been read yet: a tensor calls it behind its last read, so that one which covers only
+    the beginning of a record is checked too. Safe to share between threads; each process checks for itself.
     """
 
     def __init__(self, inner: Storage, crc32: int, path: str, label: str) -> None:
         self.inner, self.crc32, self.path, self.label = inner, crc32, path, label
         self._next, self._running, self._verified = 0, 0, inner.size == 0 and crc32 == 0
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"CheckedStorage({self.inner!r}, crc32=0x{self.crc32:08x}, label={self.label!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.inner, self.crc32, self.path, self.label), {"_verified": self._verified})
 
     @property
     def size(self) -> int:
@@ -113,17 +119,26 @@ class CheckedStorage:
         return self.inner.shippable
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if not self._verified and offset != self._next:
-            self.verify()
-        self.inner.read_into(offset, buffer)
-        if not self._verified:
-            self._running = zlib.crc32(buffer, self._running)
-            self._next += len(buffer)
-            if self._next == self.size:
-                self._finish()
+        if self._verified:
+            self.inner.read_into(offset, buffer)
+            return
+        with self._lock:
+            if not self._verified and offset != self._next:
+                self._verify()
+            self.inner.read_into(offset, buffer)
+            if not self._verified:
+                self._running = zlib.crc32(buffer, self._running)
+                self._next += len(buffer)
+                if self._next == self.size:
+                    self._finish()
 
     def verify(self) -> None:
         """Check the whole record now, in bounded memory, unless it was checked before. Raises ``LoadError``."""
+        if not self._verified:
+            with self._lock:
+                self._verify()
+
+    def _verify(self) -> None:
         if self._verified:
             return
         buffer = bytearray(min(1 << 20, max(self.size - self._next, 1)))
@@ -143,6 +158,16 @@ class CheckedStorage:
                 "fetch or save the file again",
             )
         self._verified = True
+
+
+def verify(storage: object) -> None:
+    """Check the checksum of *storage*, or of the one that it wraps as ``inner``, where there is one. Raises ``LoadError``."""
+    while storage is not None:
+        check = getattr(storage, "verify", None)
+        if check is not None:
+            check()
+            return
+        storage = getattr(storage, "inner", None)
 
 
 class _OpenFiles:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core.data.storage import Storage
+from torch2grid_core.data.storage import Storage, verify
 from torch2grid_core.errors import LoadError
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
@@ -133,6 +133,7 @@ class LazyTensor:
         array = np.empty(self.span, dtype=self.dtype)
         if self.size:
             self.storage.read_into(self.offset * self.dtype.itemsize, array.view(np.uint8).data)
+            verify(self.storage)
         if self.contiguous or self.strides is None:
             return array[: self.size].reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
@@ -161,4 +162,6 @@ def _contiguous_chunks(tensor: LazyTensor, start: int, stop: int, chunk_bytes: i
     for first in range(start, stop, length):
         part = buffer[: min(length, stop - first)]
         tensor.storage.read_into((tensor.offset + first) * width, part.view(np.uint8).data)
+        if first + length >= stop:
+            verify(tensor.storage)  # before the last part is handed out: a damaged record never ends well
         yield part

@@ -41,7 +41,7 @@ class Distribution:
       float64 beyond float32's range is counted in the end buckets: there a quantile only lies between the largest float32
       and ``max``. The 0 and 1 quantiles are ``min`` and ``max``;
     - ``histogram``: exact where quantiles are; elsewhere each edge may misplace weights of the one bucket that it cuts, and
-      an edge that is a bfloat16 number cuts none.
+      an edge that is a bfloat16 number cuts none (weights equal to a negative one count as below it).
 
     Merging in any grouping gives the same counts and quantiles; moments differ by rounding alone.
 

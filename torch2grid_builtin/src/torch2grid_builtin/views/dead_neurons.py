@@ -1,0 +1,148 @@
+"""Rows, columns, filters and channels that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.views.captions import shape_text
+from torch2grid_builtin.views.units import DeadUnits, dead_units, has_units, ranges_text
+from torch2grid_core import Bar, Checkpoint, Line, Page, Profile, Run, Table, Text, UnitProfile, View, visible
+
+Array = np.ndarray[Any, Any]
+COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Which")
+FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs"), ",d")}
+
+
+@dataclass(frozen=True)
+class DeadNeurons(View):
+    """Output rows, input columns, filters and norm channels whose every weight is near zero: table, report, picture."""
+
+    name = "dead_neurons"
+
+    only_dead: bool = field(default=False, metadata={"help": "leave tensors without dead units out of the table"})
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+        return {"profile": Profile()}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        profiles: Mapping[str, UnitProfile] = results["profile"]
+        found = [
+            dead_units(tensor, profiles[name], run.threshold)
+            for name, tensor in checkpoint.items()
+            if name in profiles and has_units(tensor, checkpoint)
+        ]
+        counted = [each for each in found if each.tensor.name not in checkpoint.aliases]
+        title = _title(counted, run.threshold)
+        shown = [each for each in found if each.dead or not self.only_dead]
+        table = Table(COLUMNS, (*map(_row, shown), _total(counted)), formats=FORMATS)
+        yield Page("dead_neurons", title, (table,), kind="table")
+        yield Page("dead_neurons_overview", title, *_panels(found, profiles, run.threshold))
+        report = _report(checkpoint, found, counted, run.threshold)
+        yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report)
+
+
+def _title(found: list[DeadUnits], threshold: float) -> str:
+    dead, units = sum(each.dead for each in found), sum(each.units for each in found)
+    layers = sum(bool(each.dead) for each in found)
+    return (
+        f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} tensors"
+    )
+
+
+def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
+    which = [ranges_text(each.dead_outputs)] if each.dead_outputs else []
+    if each.dead_inputs:
+        which.append(f"inputs {ranges_text(each.dead_inputs)}")
+    inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
+    sizes = (each.outputs, len(each.dead_outputs), *inputs)
+    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, "; ".join(which))
+
+
+def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
+    units = sum(each.units for each in found)
+    sizes = (
+        sum(each.outputs for each in found),
+        sum(len(each.dead_outputs) for each in found),
+        sum(each.inputs for each in found),
+        sum(len(each.dead_inputs) for each in found),
+    )
+    return ("(all tensors)", "", *sizes, 100 * sum(each.dead for each in found) / units if units else 0.0, "")
+
+
+def _panels(
+    found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float
+) -> tuple[tuple[Bar | Line | Text, ...]]:
+    """The share of dead units for each layer, and how far from dead the weakest unit of each is."""
+    if not found:
+        return ((Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),),)
+    labels = tuple(visible(each.tensor.name) for each in found)
+    shares = np.array([100 * each.share for each in found])
+    bar = Bar(labels, shares, title="Share of dead units of each tensor", ylabel="dead units (outputs and inputs), %")
+    sizes = [profiles[each.tensor.name].output_absmax for each in found]
+    least = threshold / 10 if threshold > 0 else np.finfo(np.float64).tiny
+    series = {
+        "weakest output unit": np.array([_least(each, least) for each in sizes]),
+        "median output unit": np.array([max(float(np.nanmedian(each)), least) if _known(each) else np.nan for each in sizes]),
+    }
+    line = Line(
+        np.arange(len(found), dtype=np.float64),
+        series,
+        title="Largest |weight| of output units, layer after layer",
+        ylabel=f"|max|, at least {least:g}",
+        xticks=labels,
+        log=True,
+        marks={"threshold": threshold} if threshold > 0 else {},
+    )
+    return ((bar, line),)
+
+
+def _known(sizes: Array) -> bool:
+    return bool((~np.isnan(sizes)).any())
+
+
+def _least(sizes: Array, least: float) -> float:
+    return max(float(np.nanmin(sizes)), least) if _known(sizes) else float("nan")
+
+
+def _report(checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUnits], threshold: float) -> dict[str, Any]:
+    """The JSON report: every tensor with units, with the indices of the dead ones; totals count a tied tensor once."""
+    tensors = [
+        {
+            "name": each.tensor.name,
+            "shape": list(each.tensor.shape),
+            "dtype": each.tensor.dtype.name,
+            "units": each.units,
+            "output_units": each.outputs,
+            "input_units": each.inputs,
+            "dead_output_units": list(each.dead_outputs),
+            "dead_input_units": list(each.dead_inputs),
+            "dead": each.dead,
+            "share": each.share,
+            "threshold": threshold,
+            **({"tied_to": checkpoint.aliases[each.tensor.name]} if each.tensor.name in checkpoint.aliases else {}),
+        }
+        for each in found
+    ]
+    units, dead = sum(each.units for each in counted), sum(each.dead for each in counted)
+    totals = {
+        "tensors": len(counted),
+        "tensors_with_dead_units": sum(bool(each.dead) for each in counted),
+        "units": units,
+        "output_units": sum(each.outputs for each in counted),
+        "input_units": sum(each.inputs for each in counted),
+        "dead_output_units": sum(len(each.dead_outputs) for each in counted),
+        "dead_input_units": sum(len(each.dead_inputs) for each in counted),
+        "dead": dead,
+        "share": dead / units if units else 0.0,
+    }
+    return {
+        "format": "torch2grid dead neurons 1",
+        "source": checkpoint.source,
+        "threshold": threshold,
+        "totals": totals,
+        "tensors": tensors,
+    }

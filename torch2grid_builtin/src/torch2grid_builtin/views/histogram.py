@@ -1,0 +1,182 @@
+"""How the weights of each tensor are distributed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from torch2grid_builtin.views.captions import about, caption
+from torch2grid_core import Band, Checkpoint, Distribution, Histogram, LazyTensor, Page, Run, Summary, Values, View, visible
+
+Array = np.ndarray[Any, Any]
+COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
+PER_SHEET = 48
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_RUNNING = re.compile(r"(^|\.)(running_(mean|var)|num_batches_tracked)$")
+
+
+@dataclass(frozen=True)
+class HistogramView(View):
+    """A histogram of each tensor, and all of them on one sheet with the quantiles of every layer."""
+
+    name = "histogram"
+
+    bars: int = field(default=100, metadata={"help": "about so many bars on a tensor's page"})
+    tail: float = field(default=0.001, metadata={"help": "share of the weights that may lie beyond the bars, at each end"})
+    log: bool = field(default=False, metadata={"help": "logarithmic heights, to see rare weights"})
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bars <= 2000:
+            raise ValueError("bars is between 2 and 2000")
+        if not 0 <= self.tail < 0.5:
+            raise ValueError("tail is between 0 and 0.5")
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> dict[str, Any]:
+        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        summary: Distribution = results["summary"]
+        edges = bar_edges(summary, tensor.dtype, self.bars, self.tail, whole=results["values"] is not None)
+        counts, below, above = _counted(results["values"], summary, edges)
+        panel = Histogram(
+            edges,
+            counts,
+            xlabel="|weight|" if tensor.dtype.kind == "c" else "weight",
+            below=below + summary.neginf,
+            above=above + summary.posinf,
+            nan=summary.nan,
+            log=self.log,
+            marks=_marks(summary, edges, run.threshold),
+            summary=_figures(summary, run.threshold),
+        )
+        yield Page(f"{tensor.name}_hist", f"Histogram of {caption(tensor)}", (panel,), "histograms", about=about(tensor))
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+        return {"summary": Summary((run.threshold,))}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        summaries: Mapping[str, Distribution] = results["summary"]
+        names = list(checkpoint)
+        count = len(names)
+        sheets = -(-count // PER_SHEET)
+        for sheet in range(sheets):
+            chosen = names[sheet * PER_SHEET : (sheet + 1) * PER_SHEET]
+            bands = _bands(chosen, checkpoint, summaries)
+            small = tuple(self._small(checkpoint[name], summaries[name], run) for name in chosen)
+            title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {caption(checkpoint[names[0]])}"
+            if sheets > 1:
+                title += f", sheet {sheet + 1} of {sheets}"
+            columns = 4 if len(chosen) <= 16 else 6
+            suffix = f"_{sheet + 1}" if sheet else ""
+            yield Page(f"histogram_overview{suffix}", title, (*bands, *small), columns=columns, wide=len(bands))
+        if sheets > 1:
+            bands = _bands(names, checkpoint, summaries)
+            yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors, first layer to last", bands)
+
+    def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram:
+        edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
+        counts, below, above = summary.histogram(edges)
+        share = f"{summary.near_zero(run.threshold) / summary.count:.3g}" if summary.count else "–"
+        return Histogram(
+            edges,
+            counts,
+            title=visible(tensor.name),
+            below=below + summary.neginf,
+            above=above + summary.posinf,
+            nan=summary.nan,
+            log=self.log,
+            marks={"0": 0.0},
+            summary={"mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
+        )
+
+
+def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: float, *, whole: bool) -> Array:
+    """Edges of about *bars* bars from the *tail* quantile to its opposite, or from end to end where that is not much more.
+
+    Every bar is a power of two wide, one is centred at 0, and none is narrower than the numbers are apart. Numbers of a
+    coarse dtype then spread evenly over the bars instead of making a comb, and the bars cut no bucket of a distribution,
+    so that it counts them exactly. whole: the weights will be counted one by one, by their own precision.
+    """
+    if not summary.finite:
+        return np.array([-1.0, 1.0])
+    low, high = summary.quantiles((tail, 1 - tail)).tolist()
+    if low == high or summary.max - summary.min <= 2 * (high - low):
+        low, high = summary.min, summary.max
+    span = high - low
+    largest = max(abs(low), abs(high))
+    if dtype.kind in "iub":
+        apart = 1.0
+    else:
+        digits = min(_fraction_bits(dtype), 40 if whole else 7)
+        apart = math.ldexp(1.0, math.frexp(largest)[1] - 1 - digits + (0 if whole else 1))
+    narrowest = span / (1.28 * bars)
+    width = math.ldexp(1.0, math.ceil(math.log2(narrowest))) if narrowest > 0 else math.ldexp(largest or 1.0, -4)
+    width = max(width, apart)
+    first, last = math.floor(low / width - 0.5), math.ceil(high / width - 0.5)
+    return (np.arange(first, max(last, first + 1) + 1) + 0.5) * width
+
+
+def _fraction_bits(dtype: np.dtype[Any]) -> int:
+    if dtype.kind in "fc":
+        return int(np.finfo(dtype).nmant)
+    return int(ml_dtypes.finfo(dtype).nmant)
+
+
+def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple[Array, int, int]:
+    """Counts between the edges, below and above: of the weights themselves where they are here."""
+    if values is None:
+        return summary.histogram(edges)
+    flat = np.abs(values.reshape(-1)) if values.dtype.kind == "c" else values.reshape(-1).astype(np.float64)
+    finite = flat[np.isfinite(flat)].astype(np.float64)
+    counts = np.histogram(finite, edges)[0].astype(np.int64)
+    return counts, int(np.count_nonzero(finite < edges[0])), int(np.count_nonzero(finite > edges[-1]))
+
+
+def _marks(summary: Distribution, edges: Array, threshold: float) -> dict[str, float]:
+    if not summary.finite:
+        return {}
+    marks = {f"mean {summary.mean:.3g}": summary.mean}
+    if 0 < 4 * threshold < edges[1] - edges[0]:  # closer than a line is wide: one mark for the three
+        marks[f"0 (near zero: ±{threshold:g})"] = 0.0
+    else:
+        marks["0"] = 0.0
+        if threshold > 0:
+            marks.update({f"near zero −{threshold:g}": -threshold, f"near zero {threshold:g}": threshold})
+    return {name: value for name, value in marks.items() if edges[0] <= value <= edges[-1]}
+
+
+def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
+    figures = {"weights": f"{summary.count:,}"}
+    if summary.finite:
+        figures.update(
+            mean=f"{summary.mean:.4g}",
+            std=f"{summary.std:.4g}",
+            min=f"{summary.min:.4g}",
+            max=f"{summary.max:.4g}",
+            median=f"{summary.quantile(0.5):.4g}",
+        )
+        near = summary.near_zero(threshold)
+        figures[f"|w| < {threshold:g}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"
+    for name, count in (("NaN", summary.nan), ("+Inf", summary.posinf), ("−Inf", summary.neginf)):
+        if count:
+            figures[name] = f"{count:,}"
+    return figures
+
+
+def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
+    """Quantiles in the order of depth: matrices and kernels, and vectors, whose scale is another, apart."""
+    bands = []
+    kinds = (("Matrices and kernels", lambda ndim: ndim > 1), ("Biases and other vectors", lambda ndim: ndim <= 1))
+    for kind, belongs in kinds:
+        chosen = [name for name in names if belongs(checkpoint[name].ndim) and not _RUNNING.search(name)]
+        chosen = [name for name in chosen if summaries[name].finite]
+        if chosen:
+            values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
+            bands.append(Band(tuple(map(visible, chosen)), LEVELS, values, title=f"{kind}: quantiles in the order of the file"))
+    return tuple(bands)

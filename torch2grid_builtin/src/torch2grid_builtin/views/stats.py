@@ -1,0 +1,113 @@
+"""The table of statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+from torch2grid_builtin.views.describing import shape_text
+from torch2grid_builtin.views.units import dead_units, has_units
+from torch2grid_core import Checkpoint, Distribution, Page, Profile, Run, Summary, Table, UnitProfile, UsageError, View
+
+TITLE = "Layer Statistics Comparison"
+COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
+LEVELS = {"1%": 0.01, "25%": 0.25, "Median": 0.5, "75%": 0.75, "99%": 0.99}
+_FIGURES = ("Weights", *LEVELS, "|Max|", "RMS", "L1", "L2", "Skewness", "Kurtosis", "Zeros", "NaN", "+Inf", "-Inf", "Dead%")
+DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
+FORMATS = {
+    **dict.fromkeys(("Mean", "Std", "Min", "Max"), ".4f"),
+    **dict.fromkeys(("~Zero%", "Dead%"), ".2f"),
+    **dict.fromkeys(("Weights", "Zeros", "NaN", "+Inf", "-Inf"), ",d"),
+    **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
+    **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
+}
+TOTAL = "(all tensors)"
+Row = dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Stats(View):
+    """A table of mean, std, min, max and near-zero share of each tensor."""
+
+    name = "stats"
+    default_format = "text"
+
+    detail: bool = field(
+        default=False,
+        metadata={"help": "also shape, dtype, quantiles, norms, skewness, kurtosis, NaN, Inf, dead units, and totals"},
+    )
+    sort: str = field(
+        default="", metadata={"help": "the column to sort by, largest first; names from A to Z; empty: as in the file"}
+    )
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+        if self.sort:
+            self._column()
+        summary = {"summary": Summary((run.threshold,))}
+        return {**summary, "profile": Profile()} if self.detail else summary
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        summaries: Mapping[str, Distribution] = results["summary"]
+        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
+        rows = []
+        dead = units = 0
+        for name, tensor in checkpoint.items():
+            share: float | None = None
+            if name in profiles and has_units(tensor, checkpoint):
+                found = dead_units(tensor, profiles[name], run.threshold)
+                share = found.share
+                if name not in checkpoint.aliases:
+                    dead, units = dead + found.dead, units + found.units
+            rows.append(_row(name, shape_text(tensor.shape), tensor.dtype.name, summaries[name], run.threshold, share))
+        if self.sort:
+            rows = _sorted(rows, self._column())
+        if self.detail:
+            kept = [summaries[name] for name in checkpoint if name not in checkpoint.aliases]
+            total = reduce(Distribution.merge, kept, Distribution((run.threshold,)))
+            dtypes = ", ".join(checkpoint.dtypes)
+            rows.append(_row(TOTAL, "", dtypes, total, run.threshold, dead / units if units else None))
+        columns = DETAIL if self.detail else COLUMNS
+        table = Table(columns, tuple(tuple(row[column] for column in columns) for row in rows), formats=FORMATS)
+        yield Page("stats", TITLE, (table,), kind="table")
+
+    def _column(self) -> str:
+        columns = DETAIL if self.detail else COLUMNS
+        wanted = self.sort.strip().casefold()
+        for column in columns:
+            if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
+                return column
+        raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
+
+
+def _row(name: str, shape: str, dtype: str, summary: Distribution, threshold: float, dead: float | None) -> Row:
+    row: Row = {"Layer Name": name, "Shape": shape, "Dtype": dtype, "Weights": summary.count}
+    row["~Zero%"] = 100 * summary.near_zero(threshold) / summary.count if summary.count else None
+    row.update({"Zeros": summary.zeros, "NaN": summary.nan, "+Inf": summary.posinf, "-Inf": summary.neginf})
+    row["Dead%"] = None if dead is None else 100 * dead
+    figures: dict[str, float] = {
+        "Mean": summary.mean,
+        "Std": summary.std,
+        "Min": summary.min,
+        "Max": summary.max,
+        "|Max|": summary.absmax,
+        "RMS": summary.rms,
+        "L1": summary.l1,
+        "L2": summary.l2,
+        "Skewness": summary.skewness,
+        "Kurtosis": summary.kurtosis,
+        **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
+    }
+    # No figure of nothing: an all-NaN or empty tensor shows a dash, as does the skewness of a constant.
+    row.update({key: None if value != value or not summary.finite else value for key, value in figures.items()})
+    return row
+
+
+def _sorted(rows: list[Row], column: str) -> list[Row]:
+    """Largest first and unknown figures last; text from A to Z. Equal rows stay in the order of the file."""
+    if any(isinstance(row[column], str) for row in rows):
+        return sorted(rows, key=lambda row: str(row[column]).casefold())
+    known = [row for row in rows if row[column] is not None]
+    unknown = [row for row in rows if row[column] is None]
+    return sorted(known, key=lambda row: -float(row[column] or 0)) + unknown
