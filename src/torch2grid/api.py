@@ -77,5 +77,5 @@ def draw(
     chosen = [plugins.create("filter", spec) for spec in filters]
     checkpoint = select(as_checkpoint(model), part, chosen, include_buffers).checkpoint
     drawn: list[tuple[Page, View]] = []
-    Engine().run(checkpoint, instances, lambda page, view: drawn.append((page, view)), run)
+    Engine().run(checkpoint, instances, lambda each: drawn.append((each.page, each.view)), run)
     return Pages(drawn, run, checkpoint)

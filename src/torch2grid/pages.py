@@ -71,7 +71,7 @@ class Pages(Sequence[Page]):
         chosen = self._shown() if one else self._drawn
         with Output(manager(), target, self._run, formats=formats, say=lambda line: None) as output:
             for page, view in chosen:
-                output.take(page, view)
+                output.add(page, view)
         return output.written
 
     def flat(self) -> Pages:

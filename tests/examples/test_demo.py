@@ -30,9 +30,9 @@ def pages(monkeypatch) -> list[Page]:
     seen: list[Page] = []
     take = Output.take
 
-    def spy(self, page, view):
-        seen.append(page)
-        take(self, page, view)
+    def spy(self, drawn):
+        seen.append(drawn.page)
+        take(self, drawn)
 
     monkeypatch.setattr(Output, "take", spy)
     return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def reduced(layout: Layout, arrays: Mapping[str, Array], reduce: str) -> tuple[A
 def chunks(size: int, rng: np.random.Generator, most: int = 8) -> Iterator[tuple[int, int]]:
     """(start, stop) of some chunks that cover *size* weights, in any order."""
     cuts = np.unique(np.concatenate(([0, size], rng.integers(0, size + 1, size=int(rng.integers(0, most))))))
-    pairs = [(int(low), int(high)) for low, high in zip(cuts[:-1], cuts[1:], strict=True)]
+    pairs = [(int(low), int(high)) for low, high in pairwise(cuts)]
     rng.shuffle(pairs)
     yield from pairs
 
@@ -98,10 +99,9 @@ def assert_same(grid: Grid, layout: Layout, arrays: Mapping[str, Array], reduce:
     values, counts = reduced(layout, arrays, reduce)
     np.testing.assert_array_equal(grid.counts, counts)
     np.testing.assert_array_equal(np.isnan(grid.values), np.isnan(values))
+    scale = np.abs(values)
     if reduce == "mean":  # a mean near zero is known to within the rounding of what was added up
-        scale = np.maximum(np.abs(values), 1e-10 * reduced(layout, arrays, "rms")[0])
-    else:
-        scale = np.abs(values)
+        scale = np.maximum(scale, 1e-10 * reduced(layout, arrays, "rms")[0])
     with np.errstate(invalid="ignore"):
         wrong = ~(np.isnan(values) | (np.abs(grid.values.astype(np.float64) - values) <= 1e-6 * scale + 1e-45))
         wrong &= grid.values != values  # infinities

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.raster.reference import assert_same, streamed
+
 from torch2grid_core import REDUCTIONS, Block, Curve, Layout, Region
 
 Array = np.ndarray[Any, Any]
@@ -147,7 +147,7 @@ V = one(ROW_OF_4, row=2, tensor="v")
 )
 def test_a_wrong_layout_is_refused(blocks: tuple[Block, ...], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Layout(3, 4, (1, 1), blocks).validate(SHAPES)
+        Layout(3, 5, (1, 1), blocks).validate(SHAPES)
 
 
 def test_a_cell_holds_one_tensor_only() -> None:

@@ -9,9 +9,16 @@ _HERE = "torch2grid_builtin"
 
 @hookimpl
 def torch2grid_loaders() -> list[Lazy]:
+    loaders = f"{_HERE}.loaders"
     return [
-        Lazy(f"{_HERE}.loaders.safetensors:Safetensors", "safetensors", "one .safetensors file"),
-        Lazy(f"{_HERE}.loaders.torch_zip:TorchZip", "torch-zip", "what torch.save writes since PyTorch 1.6"),
+        Lazy(f"{loaders}.numpy_files:Npy", "npy", "One numpy array (.npy)."),
+        Lazy(f"{loaders}.numpy_files:Npz", "npz", "Numpy arrays in a zip archive (.npz), compressed or not."),
+        Lazy(f"{loaders}.pickled:Pickled", "pickle", "A plain pickle of tensors or numpy arrays (.pkl), of any protocol."),
+        Lazy(f"{loaders}.safetensors:Safetensors", "safetensors", "One .safetensors file."),
+        Lazy(f"{loaders}.sharded:Sharded", "sharded", "A *.index.json and its shards, or the folder that holds them."),
+        Lazy(f"{loaders}.torch_legacy:TorchLegacy", "torch-legacy", "What torch.save wrote before PyTorch 1.6, a stream."),
+        Lazy(f"{loaders}.torch_tar:TorchTar", "torch-tar", "What torch.save wrote before PyTorch 0.4, a tar archive."),
+        Lazy(f"{loaders}.torch_zip:TorchZip", "torch-zip", "What torch.save writes since PyTorch 1.6, and TorchScript."),
     ]
 
 
@@ -54,13 +61,22 @@ def torch2grid_views() -> list[Lazy]:
         Lazy(f"{_HERE}.views.grid:GridView", "grid", "one grid of all weights"),
         Lazy(f"{_HERE}.views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
         Lazy(f"{_HERE}.views.conv:ConvView", "conv", "kernels of every convolution, each output channel a tile"),
+        Lazy(f"{_HERE}.views.histogram:HistogramView", "histogram", "a histogram per tensor, and all on one sheet"),
+        Lazy(f"{_HERE}.views.stats:Stats", "stats", "a table of mean, std, min, max and near-zero share"),
+        Lazy(
+            f"{_HERE}.views.dead_neurons:DeadNeurons",
+            "dead_neurons",
+            "units that are near zero throughout: table, report, picture",
+        ),
     ]
 
 
 @hookimpl
 def torch2grid_renderers() -> list[Lazy]:
     return [
-        Lazy(f"{_HERE}.renderers.matplotlib:Matplotlib", "matplotlib", "png, svg and pdf figures", formats=("png", "svg", "pdf")),
+        Lazy(
+            f"{_HERE}.renderers.matplotlib:Matplotlib", "matplotlib", "png, svg and pdf figures", formats=("png", "svg", "pdf")
+        ),
     ]
 
 

@@ -53,6 +53,7 @@ _EXPORTS = {
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
     "pictures.halfblocks": ("half_blocks",),
+    "pictures.png": ("encode_png",),
 }
 _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.page import Page as Page
     from torch2grid_core.pictures.page import Table as Table
     from torch2grid_core.pictures.page import Text as Text
+    from torch2grid_core.pictures.png import encode_png as encode_png
     from torch2grid_core.pictures.raster import REDUCTIONS as REDUCTIONS
     from torch2grid_core.pictures.raster import reduce_array as reduce_array
     from torch2grid_core.pictures.scale import ColorScale as ColorScale

@@ -97,7 +97,11 @@ def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Sou
 
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "is a Git LFS pointer, not the weights themselves", "run `git lfs pull`, or download the file"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights themselves",
+        "run `git lfs pull`, or download the file",
+    ),
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
     (b"GGUF", "is a GGUF file of llama.cpp", "use the safetensors files that it was made from"),
     (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),

@@ -7,10 +7,12 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.errors import Torch2GridError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
@@ -22,6 +24,7 @@ from torch2grid_core.run import Run
 from torch2grid_core.text import safe_filename, visible
 
 INDEX = "index.json"
+DATA_FORMATS = ("json", "csv", "html")
 _INDEX_FORMAT = "torch2grid index 1"
 
 
@@ -79,11 +82,53 @@ class Namer:
         return self._given[key]
 
 
+@dataclass(frozen=True)
+class Preparer:
+    """Renders a page where it was drawn, perhaps in another process: all that this takes is pickled with it.
+
+    formats: asked for by the user; single: one file is written, in the one format. renderers: by format; a format that is
+    not among them is left to the parent. whole: pages travel back with their panels, because somebody looks at them.
+    """
+
+    formats: tuple[str, ...]
+    single: bool
+    renderers: Mapping[str, Renderer]
+    style: Style
+    whole: bool = False
+
+    def __call__(self, page: Page, view: View) -> Drawn:
+        rendered = {name: self.render(page, name) for name in self.wanted(page, view) if self._can(page, name)}
+        keep = self.whole or not page.folder or len(rendered) < len(self.wanted(page, view))
+        return Drawn(page if keep else replace(page, panels=()), view, rendered, _entry(page))
+
+    def wanted(self, page: Page, view: View) -> tuple[str, ...]:
+        """The formats that *page* is written in."""
+        if page.formats:
+            return page.formats
+        if self.single:
+            return self.formats
+        if page.kind == "table":  # a table is text on the screen unless a data format is asked for
+            return tuple(name for name in self.formats if name in DATA_FORMATS) or ("text",)
+        return self.formats or (view.default_format,)
+
+    def _can(self, page: Page, name: str) -> bool:
+        return name in self.renderers or (name == "json" and page.data is not None)
+
+    def render(self, page: Page, name: str) -> bytes:
+        """The bytes of *page* in one format."""
+        if name == "json" and page.data is not None:
+            return json.dumps(page.data, indent=2, ensure_ascii=False).encode() + b"\n"
+        stream = io.BytesIO()
+        renderer = self.renderers[name]
+        call(renderer, renderer.render, page, stream, self.style, name)
+        return stream.getvalue()
+
+
 class Output:
     """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
 
     target: a folder, or a file whose ending is a known format, which then takes exactly one page. formats: asked for by the
-    user, else each view's own. say: receives the path of each file, and the text of tables.
+    user, else each view's own. say: receives the path of each file, and the text of tables. shown: looks at each page.
     """
 
     def __init__(
@@ -98,31 +143,43 @@ class Output:
         shown: Callable[[Page], None] | None = None,
     ) -> None:
         self.manager, self.run, self.say, self.shown = manager, run, say, shown
-        self.style = Style(colormap=run.colormap)
-        self.formats = tuple(dict.fromkeys(formats))
         self._forced = renderer
-        self._renderers: dict[str, Renderer] = {}
         self._namer = Namer()
-        self._entries: dict[str, dict[str, Any]] = {}
+        self._entries: dict[str, Mapping[str, Any]] = {}
+        self._single: tuple[Page, bytes] | None = None
+        self.written: list[Path] = []
         path = Path(target)
         ending = path.suffix.lstrip(".").lower()
         self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
         self.folder = path.parent if self.file else path
+        wanted = tuple(dict.fromkeys(formats))
         if self.file:
-            if self.formats not in ((), (ending,)):
-                raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(self.formats)}")
-            self.formats = (ending,)
-        for name in self.formats:  # an unknown format ends the run before anything is read
-            if name not in ("text", "json"):
-                self._renderer(name)
-        self._single: tuple[Page, bytes] | None = None
-        self.written: list[Path] = []
+            if wanted not in ((), (ending,)):
+                raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
+            wanted = (ending,)
+        renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
+        self.prepare = Preparer(wanted, self.file is not None, renderers, Style(colormap=run.colormap), manager.listens())
+
+    def for_views(self, views: Iterable[View]) -> Output:
+        """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
+        names = {view.default_format for view in views if not self.prepare.formats} - {"text", *self.prepare.renderers}
+        self._add(names)
+        return self
+
+    def _add(self, names: Iterable[str]) -> None:
+        added = {name: self._renderer(name) for name in names}
+        if added:
+            self.prepare = replace(self.prepare, renderers={**self.prepare.renderers, **added})
+
+    def _renderer(self, name: str) -> Renderer:
+        renderer: Renderer = self.manager.renderer_for(name, self._forced).create()
+        return renderer
 
     def __enter__(self) -> Output:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, Exception):
+        if kind is None:
             self.close()
         elif self._entries:
             with contextlib.suppress(Torch2GridError):
@@ -137,44 +194,30 @@ class Output:
         if self._entries:
             self._write_index()
 
-    def take(self, page: Page, view: View) -> None:
-        """Write *page* in each wanted format. The engine's sink."""
+    def add(self, page: Page, view: View) -> None:
+        """Render and write a page that did not come from the engine."""
+        self.take(self.prepare(page, view))
+
+    def take(self, drawn: Drawn) -> None:
+        """Write a page in each wanted format. The engine's sink."""
+        page = drawn.page
         if self.shown is not None:
             self.shown(page)
-        for name in self._formats_for(page, view):
+        for name in self.prepare.wanted(page, drawn.view):
             if name == "text":
                 self.say("\n".join(text_lines(page)))
-            elif self.file:
+                continue
+            if name not in drawn.rendered:
+                self._add([name])
+            data = drawn.rendered[name] if name in drawn.rendered else self.prepare.render(page, name)
+            if self.file:
                 if self._single is not None:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
-                self._single = (page, self._render(page, name))
+                self._single = (page, data)
             else:
                 path = self.folder / f"{self._namer.stem(page)}.{name}"
-                self._place(page, path, self._render(page, name))
-                self._entries[path.relative_to(self.folder).as_posix()] = _entry(page)
-
-    def _formats_for(self, page: Page, view: View) -> tuple[str, ...]:
-        if page.formats:
-            return page.formats
-        if self.file:
-            return self.formats
-        if page.kind == "table":  # a table is text on the screen unless a data format is asked for
-            return tuple(name for name in self.formats if name in ("json", "csv", "html")) or ("text",)
-        return self.formats or (view.default_format,)
-
-    def _renderer(self, name: str) -> Renderer:
-        if name not in self._renderers:
-            self._renderers[name] = self.manager.renderer_for(name, self._forced).create()
-        return self._renderers[name]
-
-    def _render(self, page: Page, name: str) -> bytes:
-        stream = io.BytesIO()
-        if name == "json" and page.data is not None:
-            stream.write(json.dumps(page.data, indent=2, ensure_ascii=False).encode() + b"\n")
-        else:
-            renderer = self._renderer(name)
-            call(renderer, renderer.render, page, stream, self.style, name)
-        return stream.getvalue()
+                self._place(page, path, data)
+                self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or _entry(page)
 
     def _place(self, page: Page, path: Path, data: bytes) -> None:
         with whole_file(path) as stream:

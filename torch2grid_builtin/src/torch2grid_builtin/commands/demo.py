@@ -97,11 +97,11 @@ def draw_demo(
             name = spec.partition(":")[0].rpartition("/")[2]
             view = _OneGrid(Transformed(transformer, run.reduce, run.max_cells), outlined=True)
             file = f"demo_grid_{name}" if plugin or spec != DEFAULT else "demo_grid"
-            destination.take(side_by_side(checkpoints, view, run, file, f"all weights, {name}"), view)
+            destination.add(side_by_side(checkpoints, view, run, file, f"all weights, {name}"), view)
         if not plugin and not one_file:
             kernels = kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells)
             view = _OneGrid(Raster(kernels.layout, run.reduce), outlined=False)
-            destination.take(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
+            destination.add(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
     click.echo(summary_line(checkpoints[-1], "", time.perf_counter() - started), err=True)
 
 
@@ -131,7 +131,7 @@ def side_by_side(checkpoints: Sequence[Checkpoint], view: View, run: Run, name: 
     """One page with the grid that *view* draws of each checkpoint, all with the colour limits of all grids together."""
     pages: list[Page] = []
     for checkpoint in checkpoints:
-        Engine().run(checkpoint, [view], lambda page, _: pages.append(page), run)
+        Engine().run(checkpoint, [view], lambda drawn: pages.append(drawn.page), run)
     heatmaps = [page.panels[0] for page in pages]
     shared = run.color_scale(*(heatmap.grid for heatmap in heatmaps))
     run = replace(run, limits=(shared.low, shared.high))  # the shares beyond them are each panel's own

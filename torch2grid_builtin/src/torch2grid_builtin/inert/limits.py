@@ -8,6 +8,7 @@ MARKS = 100_000  # open brackets at once
 DECIMAL_DIGITS = 4000  # of an integer written in decimal, whose parsing is quadratic
 TEXT_IN_MEMORY = 1 << 16  # longer strings and byte strings of a pickle stay in the file until they are used
 LINE_BYTES = 256 << 20  # of a text argument (protocol 0)
+PICKLES = 3  # pickles inside byte strings of pickles
 DEPTH = 1000  # nested containers that the search for tensors enters
 NAMES = 2_000_000  # tensors of one checkpoint
 NAME_CHARACTERS = 64 << 20  # of all tensor names together

@@ -9,7 +9,7 @@ from typing import Any
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.opcodes import RARE, extend, set_items
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Stub
+from torch2grid_builtin.inert.values import CutShort, Global, LongBytes, Malformed, Stub
 
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 _u32 = struct.Struct("<I").unpack_from
@@ -28,7 +28,7 @@ class Machine:
 
     constructors: what is interpreted, by (module, name); every other name becomes a ``Stub`` when it is called.
     persistent_load: gives the value of a persistent id, as the container defines it.
-    calls: the stubs of functions that were not called, in the order of the file.
+    calls: the stubs of functions that were not called, in the order of the file. depth: of pickles inside pickles.
     """
 
     def __init__(
@@ -36,10 +36,12 @@ class Machine:
         stream: PickleStream,
         constructors: Mapping[tuple[str, str], Handler],
         persistent_load: Callable[[Any], Any] = refuse_persistent,
+        depth: int = 0,
     ) -> None:
         self.stream = stream
         self.constructors = constructors
         self.persistent_load = persistent_load
+        self.depth = depth
         self.calls: list[Stub] = []
         self.containers = 0
         self.payload = 0  # bytes of strings, which cost nothing to interpret
@@ -54,11 +56,10 @@ class Machine:
         self.stack, self.marks, self.memo = [], [], {}
         try:
             return self._run()
-        except (IndexError, struct.error) as error:
-            # Both mean the same here: an opcode wants more than the stack, or the file, holds.
-            short = isinstance(error, struct.error)
-            reason = "the pickle ends inside an opcode" if short else "an opcode takes more than the stack holds"
-            raise Malformed(f"broken pickle: {reason}") from error
+        except struct.error as error:
+            raise CutShort("the pickle ends inside an opcode", "the file is cut short; fetch it again") from error
+        except IndexError as error:
+            raise Malformed("broken pickle: an opcode takes more than the stack, or the file, holds") from error
         except UnicodeError as error:
             raise Malformed("broken pickle: a text is not UTF-8") from error
         except (ValueError, TypeError, OverflowError, KeyError) as error:

@@ -78,7 +78,7 @@ def _shares(root: Any, prefix: str, tensors: Mapping[str, LazyTensor]) -> list[_
     for index, (key, value) in enumerate(root.entries()):
         if isinstance(value, (Pairs, Stub, list, tuple, Bag)):
             name = key_text(key, index)
-            shares.setdefault(name, _Share(name, value, [], optimizer=_is_optimizer(value)))
+            shares.setdefault(name, _Share(name, value, [], optimizer="optim" in name.lower() or _is_optimizer(value)))
     # The longest key first, where one key with its dot is the beginning of another.
     ordered = sorted(shares, key=len, reverse=True)
     dotted = any("." in key for key in ordered)

@@ -7,18 +7,10 @@ from typing import Any
 
 from torch2grid_core import Checkpoint, LoadError, Source
 
-from torch2grid_builtin.inert import numpy_values, python_values, torch_values
 from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.report import not_run, summary
 from torch2grid_builtin.inert.values import Malformed, Stub
 from torch2grid_builtin.inert.walk import collect
-
-CONSTRUCTORS: dict[tuple[str, str], Any] = {
-    **python_values.CONSTRUCTORS,
-    **numpy_values.CONSTRUCTORS,
-    **torch_values.CONSTRUCTORS,
-}
-
 
 def load_error(source: Source, error: Malformed) -> LoadError:
     """*error* with the name of the file."""

@@ -6,7 +6,7 @@ from torch2grid_core import FileStorage, Storage
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Slice
-from torch2grid_builtin.inert.values import Malformed
+from torch2grid_builtin.inert.values import CutShort, Malformed
 
 WINDOW = 1 << 20
 WIDEST = 9  # bytes of the longest opcode with a fixed argument
@@ -37,7 +37,7 @@ class PickleStream:
         """
         place = self.base + pos
         if place >= self.size:
-            raise Malformed("the pickle ends before its STOP", "the file is cut short; fetch it again")
+            raise CutShort("the pickle ends before its STOP", "the file is cut short; fetch it again")
         length = min(max(WINDOW, need), self.size - place)
         kept = self.data[pos : pos + length]
         if len(kept) < length:
@@ -52,7 +52,7 @@ class PickleStream:
     def check(self, pos: int, count: int) -> None:
         """Raise ``Malformed`` unless *count* bytes follow *pos*."""
         if count < 0 or self.base + pos + count > self.size:
-            raise Malformed(
+            raise CutShort(
                 f"a string of {count} bytes is claimed where {max(self.size - self.base - pos, 0)} are left",
                 "the file is cut short or hostile",
             )
@@ -72,6 +72,16 @@ class PickleStream:
             self.base, self.data, self.safe = self.base + pos + count, b"", 0
             return storage, 0
         return storage, pos + count
+
+    def raw(self, count: int) -> bytes:
+        """The next *count* bytes, which are no part of a pickle."""
+        data, self.pos = self.take(self.pos, count)
+        return data
+
+    def skip(self, count: int) -> Storage:
+        """The next *count* bytes as a storage, not read."""
+        storage, self.pos = self.leave(self.pos, count)
+        return storage
 
     def line(self, pos: int) -> tuple[bytes, int]:
         """The bytes up to the next line feed, and the place after it."""

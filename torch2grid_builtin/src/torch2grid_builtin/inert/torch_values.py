@@ -62,6 +62,16 @@ def storage_dtype(kind: Any) -> str:
     raise Malformed("a storage whose class is not a class of PyTorch")
 
 
+def parse_id(saved: Any) -> tuple[Any, str, int]:
+    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``."""
+    if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
+        raise Malformed("broken checkpoint: a persistent id that names no storage")
+    key, numel = text(saved[2]), saved[4]
+    if key is None or type(numel) is not int or not 0 <= numel < 2**63:
+        raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
+    return saved[1], key, numel
+
+
 def dtype_name(value: Any) -> str | None:
     """The name of a ``torch.dtype`` as it was pickled, ``None`` for anything else."""
     if isinstance(value, DtypeName):
@@ -123,7 +133,14 @@ def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None 
         if conjugate or negate:
             storage = Flipped(storage, dtype.name, conjugate and dtype.kind == "c", negate)
             note = "conjugate view" if conjugate else "negative view"
-    return Tensor(checked(LazyTensor("", shape, dtype, storage, first, _row_major(shape, steps), note)))
+    lazy = LazyTensor("", shape, dtype, storage, first, _row_major(shape, steps), note)
+    held = ref.numel * itemsize(ref.dtype_name)
+    if lazy.size and (first + lazy.span) * dtype.itemsize > held:
+        raise Malformed(
+            f"a tensor of size {list(shape)[:8]} needs {(first + lazy.span) * dtype.itemsize} bytes of a storage of {held}",
+            "the file is cut short or wrong",
+        )
+    return Tensor(checked(replace(lazy, offset=ref.first + first) if ref.first else lazy))
 
 
 def _row_major(shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -169,8 +186,8 @@ def whole_storage(ref: StorageRef) -> Tensor:
     name = ref.dtype_name or "uint8"
     if name in _QUANTISED:
         dtype = np.dtype(_QUANTISED[name])
-        return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref, dtype), note=f"storage of {name}")))
-    return make_tensor(StorageRef(ref.storage, name, ref.numel, ref.swapped), 0, (ref.numel,), (1,))
+        return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref, dtype), ref.first, note=f"storage of {name}")))
+    return make_tensor(StorageRef(ref.storage, name, ref.numel, ref.swapped, ref.first), 0, (ref.numel,), (1,))
 
 
 def _arguments(args: tuple[Any, ...], fewest: int, what: str) -> tuple[Any, ...]:
@@ -238,7 +255,10 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         return Tensor(None, f"quantized dtype {ref.dtype_name or 'unknown'} is not read")
     code = np.dtype(_QUANTISED[ref.dtype_name])
     scheme = parameters[0].name if isinstance(parameters[0], Global) else str(text(parameters[0]))
-    shape, steps, first = integers(size, "size"), integers(stride, "stride"), integer(offset, "a tensor's offset")
+    shape, steps = integers(size, "size"), integers(stride, "stride")
+    first = integer(offset, "a tensor's offset") + ref.first
+    if len(shape) != len(steps):
+        raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
     inner, count, note = typed(ref, code), ref.storage.size // code.itemsize, f"{ref.dtype_name}, dequantised"
     if scheme.endswith("per_tensor_affine"):
         scale, zero = parameters[1:3]

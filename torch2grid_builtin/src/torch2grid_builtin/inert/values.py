@@ -18,6 +18,10 @@ class Malformed(Exception):
         self.reason, self.advice = reason, advice
 
 
+class CutShort(Malformed):
+    """The bytes end before the pickle does."""
+
+
 class Global:
     """A name that the pickle would import: never imported here. *handler* interprets it, where it is on the allow-list."""
 
@@ -108,12 +112,16 @@ class Tensor:
 
 
 class StorageRef:
-    """A storage of the file: its bytes, the name of its dtype (empty: bytes without one) and its number of elements."""
+    """A storage of the file: its bytes, the name of its dtype (empty: bytes without one) and its number of elements.
 
-    __slots__ = ("dtype_name", "numel", "storage", "swapped")
+    first: its first element in *storage*, where it is a slice of one (before PyTorch 0.4).
+    """
 
-    def __init__(self, storage: Storage, dtype_name: str, numel: int, swapped: bool = False) -> None:
+    __slots__ = ("dtype_name", "first", "numel", "storage", "swapped")
+
+    def __init__(self, storage: Storage, dtype_name: str, numel: int, swapped: bool = False, first: int = 0) -> None:
         self.storage, self.dtype_name, self.numel, self.swapped = storage, dtype_name, numel, swapped
+        self.first = first
 
 
 @dataclass(frozen=True)

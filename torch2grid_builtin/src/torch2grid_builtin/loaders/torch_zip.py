@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
-from torch2grid_builtin.inert.read import CONSTRUCTORS, load_error, make_checkpoint
+from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.torch_values import itemsize, storage_dtype
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin.inert.torch_values import itemsize, parse_id, storage_dtype
+from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
@@ -124,13 +125,3 @@ class _Storages:
 
     def record(self, key: str) -> Storage:
         return self.archive.storage(self.folder + key)
-
-
-def parse_id(saved: Any) -> tuple[Any, str, int]:
-    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``."""
-    if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
-        raise Malformed("broken checkpoint: a persistent id that names no storage")
-    key, numel = text(saved[2]), saved[4]
-    if key is None or type(numel) is not int or not 0 <= numel < 2**63:
-        raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
-    return saved[1], key, numel

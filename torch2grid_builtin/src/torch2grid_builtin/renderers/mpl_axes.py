@@ -128,19 +128,22 @@ def left_room(scale: Scale, apart: float, size: float) -> int:
     return max((text_width(text, size) for text in numbers(scale.ticks(apart))), default=0) + 8
 
 
-def draw_x(canvas: Canvas, scale: Scale, top: float, bottom: float, size: float, apart: float = 80, grid: bool = False) -> None:
-    """Ticks below *bottom* with labels that never touch; grid: faint lines up to *top*."""
+def draw_x(
+    canvas: Canvas, scale: Scale, top: float, bottom: float, size: float, apart: float = 80, *, grid: bool = False, hang: float = 12
+) -> None:
+    """Ticks below *bottom* with labels that never touch. grid: faint lines up to *top*; hang: how far labels may stick out."""
     ticks = scale.ticks(apart)
     edge = -math.inf
     canvas.rule(scale.start, bottom, scale.stop, bottom, RULE)
     for at, text in zip(scale(ticks), numbers(ticks), strict=True):
         half = text_width(text, size) / 2
+        middle = min(max(at, scale.start - hang + half), scale.stop + hang - half)
         if grid:
             canvas.rule(at, top, at, bottom, FAINT)
         canvas.rule(at, bottom, at, bottom + 5, RULE)
-        if at - half > edge:
-            canvas.text(at, bottom + 7, text, size, MUTED, ha="center", va="top")
-            edge = at + half + 6
+        if middle - half > edge:
+            canvas.text(middle, bottom + 7, text, size, MUTED, ha="center", va="top")
+            edge = middle + half + 6
 
 
 def draw_y(canvas: Canvas, scale: Scale, left: float, right: float, size: float, apart: float = 46) -> None:

@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
-from torch2grid_core import visible
+from torch2grid_core import encode_png, visible
 
 Array = np.ndarray[Any, Any]
 Color = str | tuple[float, ...]
@@ -88,7 +88,7 @@ def _without_middle(text: str, keep: int) -> str:
 
 
 def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
-    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. / _ -``, and the last one fitted."""
+    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. /`` or ``_ -``, and the last one fitted."""
     rest = literal(text, bold, limit=2000).strip()
     found: list[str] = []
     while rest and len(found) < lines - 1 and text_width(rest, size, bold) > width:
@@ -108,8 +108,11 @@ def _break(text: str, limit: int) -> int:
     space = text.rfind(" ", limit // 3, limit + 1)
     if space > 0:
         return space
-    joint = max(text.rfind(char, limit // 3, limit) for char in "./_-")
-    return joint + 1 if joint > 0 else max(limit, 1)
+    for joints in ("./", "_-"):
+        joint = max(text.rfind(char, limit // 3, limit) for char in joints)
+        if joint > 0:
+            return joint + 1
+    return max(limit, 1)
 
 
 class _Cells(Artist):
@@ -249,13 +252,7 @@ class Canvas:
 
     def _save_png(self, target: BinaryIO, title: str) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from PIL import Image
-        from PIL.PngImagePlugin import PngInfo
 
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
-        info = PngInfo()
-        info.add_itxt("Title", title)
-        # Level 3 takes a third of the time of the default and a few per cent more bytes: cells are noise to a compressor.
-        Image.fromarray(np.ascontiguousarray(pixels)).save(target, "png", compress_level=3, dpi=(DPI, DPI), pnginfo=info)
+        target.write(encode_png(np.asarray(canvas.buffer_rgba())[:, :, :3], title, DPI))

@@ -19,9 +19,12 @@ _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until
 
 
 def cell_pixels(rows: int, columns: int, least: int) -> tuple[int, int]:
-    """(high, wide) pixels of a cell, so that the longer side has at least *least* pixels and neither side is a hair."""
+    """(high, wide) pixels of a cell, so that the longer side has at least *least* pixels and neither side is a hair.
+
+    A cell is at most an eighth of *least*: a handful of weights needs no poster.
+    """
     longer = max(rows, columns, 1)
-    factor = max(1, math.ceil(least / longer))
+    factor = max(1, math.ceil(least / max(longer, 8)))
     long_side = longer * factor
     high = wide = factor
     if 0 < rows * factor * _SLENDER < long_side:
@@ -139,7 +142,7 @@ class ThumbnailDrawing(Drawing):
         self.width = max(self.wide + 2, sizes.cells + 24)
         self.title = wrap(panel.title, self.width, sizes.title, lines=2) if panel.title else []
         self.line = round(sizes.text * LINE)
-        self.captions = [fit(each, self.width, sizes.text) for each in (panel.label, self._limits()) if each]
+        self.captions = [*wrap(panel.label, self.width, sizes.text), *wrap(self._limits(), self.width, sizes.text)]
         self.height = title_height(self.title, sizes) + 4 + max(self.high, 1) + 4 + self.line * len(self.captions)
 
     def _limits(self) -> str:
@@ -147,12 +150,13 @@ class ThumbnailDrawing(Drawing):
         scale, grid = self.panel.scale, self.panel.grid
         if not grid.values.size:
             return "no weights"
-        text = f"±{number(scale.high)}" if scale.diverging else f"{number(scale.low)} … {number(scale.high)}"
-        legend = Legend.of(grid, scale, "", self.style.colormap)
-        if any("NaN" in label for _, label in legend.swatches):
-            return text + " · NaN"
-        beyond = np.count_nonzero((grid.values > scale.high) | (grid.values < scale.low))
-        return text + (f" · {percent(beyond / max(grid.drawn().size, 1))} off" if beyond else "")
+        text = f"±{number(scale.high)}" if scale.diverging else f"{number(scale.low)} to {number(scale.high)}"
+        drawn = grid.drawn()
+        finite = np.isfinite(drawn)
+        if not finite.all():
+            return f"{text}, {percent(1 - float(finite.mean()))} NaN or Inf".replace(" %", "\u00a0%")
+        beyond = float(np.mean((drawn > scale.high) | (drawn < scale.low))) if drawn.size else 0.0
+        return f"{text}, {percent(beyond)} beyond".replace(" %", "\u00a0%") if beyond else text
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         draw_title(canvas, self.title, left, top, self.sizes)

@@ -115,7 +115,12 @@ class HistogramDrawing(Diagram):
         if high > 0:
             xs, tops = np.repeat(across(edges), 2)[1:-1], np.repeat(up(counts) if not panel.log else _log_tops(up, counts), 2)
             canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], SERIES[0], alpha=0.85)
-        draw_x(canvas, across, top, bottom, size, apart=90 if not self.sizes.compact else 70)
+        if self.sizes.compact:
+            draw_x(canvas, across, top, bottom, size, apart=70, hang=0)
+            if panel.log:
+                canvas.text(start, top, "log", size, MUTED, va="top")
+        else:
+            draw_x(canvas, across, top, bottom, size, apart=90)
         for index, (name, value) in enumerate(self.marks):
             self._mark(canvas, across, index, name, value, top, bottom)
         if self.beyond and not self.sizes.compact:
@@ -165,7 +170,7 @@ class LineDrawing(Diagram):
         self.ticks = [literal(each) for each in panel.xticks]
         self.turned = 0
         if self.ticks and max(map(lambda each: text_width(each, sizes.text), self.ticks)) * len(self.ticks) > self.width * 0.8:
-            self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 170)
+            self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 230)
             self.under += self.turned - self.line
         self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
         self.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ Array = np.ndarray[Any, Any]
 _THIN = 4  # a region of fewer pixels across gets no line of its own: it would hide what it marks off
 _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 260
+_FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.04  # of a region's area, at most, lies under its name
 
 
@@ -105,13 +107,16 @@ class BandLabels:
             if cells:
                 middle = sum((row + rows / 2) * rows * columns for row, _, rows, columns in region.rects) / cells
                 bands.append((cells, middle * factor, region.name))
-        most = int(height / line)
-        named = sorted(sorted(bands, reverse=True)[:most], key=lambda band: band[1])
+        named: list[tuple[float, str]] = []
+        for _, middle, name in sorted(bands, key=lambda band: -band[0]):  # the largest first, while names stay near bands
+            place = bisect.bisect(named, (middle, name))
+            trial = [*named[:place], (middle, name), *named[place:]]
+            places = _spread([at for at, _ in trial], line, height)
+            if max(abs(at - wanted) for at, (wanted, _) in zip(places, trial, strict=True)) <= _FAR * line:
+                named = trial
         self.left_out = len(bands) - len(named)
-        places = _spread([middle for _, middle, _ in named], line, height)
-        self.labels = [
-            _Label(fit(name, _LONGEST, size), middle, at) for (_, middle, name), at in zip(named, places, strict=True)
-        ]
+        places = _spread([middle for middle, _ in named], line, height)
+        self.labels = [_Label(fit(name, _LONGEST, size), middle, at) for (middle, name), at in zip(named, places, strict=True)]
         self.width = max((text_width(label.name, size) for label in self.labels), default=0) + 24
 
     def draw(self, canvas: Canvas, right: int, top: int) -> None:
@@ -122,15 +127,17 @@ class BandLabels:
 
 
 def _spread(wanted: list[float], apart: float, height: float) -> list[float]:
-    """Places in order, *apart* from each other, inside 0 … height, near where they are wanted."""
-    places: list[float] = []
+    """Places in order, *apart* from each other, inside 0 … height, each group of crowded ones about where it is wanted."""
+    groups: list[tuple[float, int]] = []  # first place, number of places
     for each in wanted:
-        places.append(max(each, places[-1] + apart if places else apart / 2))
-    limit = height - apart / 2
-    for index in range(len(places) - 1, -1, -1):
-        places[index] = min(places[index], limit)
-        limit = places[index] - apart
-    return places
+        start, count = min(max(each, apart / 2), height - apart / 2), 1
+        while groups and groups[-1][0] + groups[-1][1] * apart > start:
+            before, more = groups.pop()
+            middle = ((before + (more - 1) * apart / 2) * more + (start + (count - 1) * apart / 2) * count) / (more + count)
+            count += more
+            start = max(min(middle - (count - 1) * apart / 2, height - (count - 0.5) * apart), apart / 2)
+        groups.append((start, count))
+    return [start + index * apart for start, count in groups for index in range(count)]
 
 
 def are_bands(grid: Grid) -> bool:

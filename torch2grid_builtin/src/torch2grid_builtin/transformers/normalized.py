@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch2grid_core import Distribution
 from torch2grid_builtin.transformers.flatten import Flatten
+from torch2grid_core import Distribution
 
 _Range = tuple[float, float]
 _NO_WIDTH = 1e-300  # below it, the factor would not be a float64
+_FAR = 1e140  # what the raster takes larger weights for
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,8 @@ class Normalized(Flatten):
 
 
 def _to_unit(extremes: _Range) -> tuple[float, float]:
-    low, high = extremes
+    low, high = (min(max(each, -_FAR), _FAR) for each in extremes)
     width = high - low
     if width < _NO_WIDTH:
         return 0.0, 0.5
-    if math.isinf(width):  # halves first: float64 extremes of both signs
-        low, width = low / 2, high / 2 - low / 2
-        return 0.5 / width, -low / width
     return 1 / width, -low / width

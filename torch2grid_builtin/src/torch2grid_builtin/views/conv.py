@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -63,12 +64,12 @@ class ConvView(View):
         """One page, ``TENSOR_grid`` in the folder ``conv_kernels``: the kernels as a heatmap, and as colours for RGB."""
         grid: Grid = results["grid"]
         kernels = kernel_layout(tensor.name, tensor.shape, run.tensor_cells)
-        heatmap = run.heatmap(grid, title=_explained(tensor, kernels, grid), labels=not kernels.flat)
+        heatmap = run.heatmap(grid, title=_explained(tensor, kernels, grid), **_axes(tensor, kernels))
         title = tensor_title(tensor)
         panels: tuple[Any, ...] = (heatmap,)
         values = results.get("values")
         if values is not None:
-            panels = (rgb_tiles(values, kernels.tiles[1]), heatmap)
+            panels = (rgb_tiles(values), heatmap)
         yield Page(
             f"{tensor.name}_grid",
             f"{run.title} · {title}" if run.title else title,
@@ -79,27 +80,41 @@ class ConvView(View):
         )
 
 
+def _axes(tensor: LazyTensor, kernels: Kernels) -> dict[str, Any]:
+    """Ticks where rows are output channels, else the tiles' numbers."""
+    if tensor.ndim == 3 and tensor.shape[1] == 1 and kernels.tiles[1] == 1 and not kernels.flat:
+        return {"rows": "output channel", "columns": "tap"}
+    return {"labels": not kernels.flat and tensor.shape[0] > 1}
+
+
 def _explained(tensor: LazyTensor, kernels: Kernels, grid: Grid) -> str:
     """What a tile is, and what is in it."""
     out, channels, *kernel = tensor.shape
     if kernels.flat:
         return f"{out} output channels as rows, {channels}×{shape_text(tuple(kernel))} weights of each as columns"
-    tile = f"{out} output channel{'s' if out > 1 else ''}, a tile each"
+    tile = f"{out} output channels, a tile each" if out > 1 else "one output channel"
     if len(kernel) == 1:
-        inside = f"{channels} input channel{'s' if channels > 1 else ''} as rows, {kernel[0]} taps as columns"
+        inside = f"{_counted(channels, 'input channel')} down, {_counted(kernel[0], 'tap')} across"
     elif channels == 1:
         inside = f"one kernel of {shape_text(tuple(kernel))}"
-    elif grid.cell == (1, 1):
-        inside = f"{channels} kernels of {shape_text(tuple(kernel))}, {kernels.inner[1]} side by side"
-    elif grid.cell == tuple(kernel):
-        inside = f"a cell for each of {channels} kernels of {shape_text(tuple(kernel))}, {kernels.inner[1]} side by side"
     else:
-        inside = f"{channels} kernels of {shape_text(tuple(kernel))}, several to a cell"
+        side = "side by side" if kernels.inner[0] == 1 else f"{kernels.inner[1]} side by side"
+        every = f"{channels} kernels of {shape_text(tuple(kernel))}"
+        if grid.cell == (1, 1):
+            inside = f"{every}, {side}"
+        elif grid.cell == tuple(kernel):
+            inside = f"a cell for each of {every}, {side}"
+        else:
+            inside = f"{every}, several to a cell"
     return f"{tile}: {inside}"
 
 
-def rgb_tiles(values: Array, across: int) -> Image:
-    """Kernels (out, 3, kh, kw) as small colour pictures, *across* of them side by side, a white line between.
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def rgb_tiles(values: Array) -> Image:
+    """Kernels (out, 3, kh, kw) as small colour pictures in reading order, a white line between.
 
     Each kernel is divided by the largest |weight| of its three channels together, so that 0 is mid-grey; a pixel with a
     NaN or Inf has the colour for that.
@@ -112,7 +127,7 @@ def rgb_tiles(values: Array, across: int) -> Image:
     share = np.where(finite, weights, 0.0) / np.where(largest > 0, largest, 1.0)
     pixels = np.rint(127.5 + 127.5 * share).astype(np.uint8).transpose(0, 2, 3, 1)
     pixels[~finite.all(axis=1)] = NOT_FINITE
-    across = min(across, out)
+    across = min(max(round(math.sqrt(out * (high + 1) / (wide + 1))), 1), out)
     down = -(-out // across)
     sheet = np.full((down * (high + 1) - 1, across * (wide + 1) - 1, 3), 255, np.uint8)
     for index in range(out):

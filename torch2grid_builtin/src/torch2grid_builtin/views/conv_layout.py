@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from torch2grid_core import Block, Layout, Region, matrix_layout
 
 Pair = tuple[int, int]
@@ -59,12 +61,11 @@ def kernel_layout(name: str, shape: tuple[int, ...], max_cells: int) -> Kernels:
     kernel = (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
     inner = _inner(channels, kernel) if len(shape) == 4 else (channels, 1)
     parted = len(shape) == 4 and channels > 1 and kernel != (1, 1)
-    plan = _plan(out, kernel, inner, (1, 1), 1 if parted else 0, 2 if parted else 1)
-    cell = kernel
-    if len(shape) == 3:
-        cell = (1, 1)
+    gap = (2, 2) if parted else (1, 1) if len(shape) == 4 or channels > 1 else (0, 1)  # single rows need no line between
+    plan = _plan(out, kernel, inner, (1, 1), 1 if parted else 0, gap)
+    cell = kernel if len(shape) == 4 else (1, 1)
     while not plan.fits(max_cells):
-        plan = _plan(out, kernel, inner, cell, 0, 1)
+        plan = _plan(out, kernel, inner, cell, 0, (1, 1))
         high, wide = -(-plan.tile[0] // cell[0]), -(-plan.tile[1] // cell[1])
         if high == wide == 1:
             break
@@ -99,16 +100,16 @@ def _inner(channels: int, kernel: Pair) -> Pair:
     return -(-channels // columns), columns
 
 
-def _plan(out: int, kernel: Pair, inner: Pair, cell: Pair, line: int, gap: int) -> _Plan:
-    """Tiles in the arrangement with the shortest longer side. line, gap: cells between kernels, and between tiles."""
+def _plan(out: int, kernel: Pair, inner: Pair, cell: Pair, line: int, gap: Pair) -> _Plan:
+    """Tiles in the arrangement with a short longer side and few empty places. line, gap: cells between kernels, tiles."""
     step = (kernel[0] + line, kernel[1] + line)
     tile = (inner[0] * step[0] - line, inner[1] * step[1] - line)
-    pitch = (_whole(tile[0], cell[0]) + gap * cell[0], _whole(tile[1], cell[1]) + gap * cell[1])
-    high, wide = pitch[0] // cell[0], pitch[1] // cell[1]
-    best = max(min(round(math.sqrt(out * high / wide)), out), 1)
-    near = range(max(best - 3, 1), min(best + 3, out) + 1)
-    across = min(near, key=lambda columns: (max(-(-out // columns) * high, columns * wide), -columns))
-    return _Plan(kernel, inner, step, cell, tile, pitch, (-(-out // across), across))
+    pitch = (_whole(tile[0], cell[0]) + gap[0] * cell[0], _whole(tile[1], cell[1]) + gap[1] * cell[1])
+    across = np.arange(1, out + 1)
+    down = -(-out // across)
+    longer = np.maximum(down * (pitch[0] // cell[0]), across * (pitch[1] // cell[1]))
+    columns = int(across[np.argmin(longer * (2 - out / (down * across)))])
+    return _Plan(kernel, inner, step, cell, tile, pitch, (-(-out // columns), columns))
 
 
 def _blocks(name: str, out: int, channels: int, plan: _Plan) -> tuple[Block, ...]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.views.captions import shape_text
+from torch2grid_builtin.views.describing import shape_text
 from torch2grid_builtin.views.units import DeadUnits, dead_units, has_units, ranges_text
 from torch2grid_core import Bar, Checkpoint, Line, Page, Profile, Run, Table, Text, UnitProfile, View, visible
 
 Array = np.ndarray[Any, Any]
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Which")
+SHOWN = 60  # bars; more are no picture
 FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs"), ",d")}
 
 
@@ -40,7 +41,7 @@ class DeadNeurons(View):
         shown = [each for each in found if each.dead or not self.only_dead]
         table = Table(COLUMNS, (*map(_row, shown), _total(counted)), formats=FORMATS)
         yield Page("dead_neurons", title, (table,), kind="table")
-        yield Page("dead_neurons_overview", title, *_panels(found, profiles, run.threshold))
+        yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold))
         report = _report(checkpoint, found, counted, run.threshold)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report)
 
@@ -73,39 +74,35 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
     return ("(all tensors)", "", *sizes, 100 * sum(each.dead for each in found) / units if units else 0.0, "")
 
 
-def _panels(
-    found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float
-) -> tuple[tuple[Bar | Line | Text, ...]]:
+def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
     """The share of dead units for each layer, and how far from dead the weakest unit of each is."""
     if not found:
-        return ((Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),),)
-    labels = tuple(visible(each.tensor.name) for each in found)
-    shares = np.array([100 * each.share for each in found])
-    bar = Bar(labels, shares, title="Share of dead units of each tensor", ylabel="dead units (outputs and inputs), %")
-    sizes = [profiles[each.tensor.name].output_absmax for each in found]
+        return (Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),)
+    shown, which = found, "each tensor"
+    if len(found) > SHOWN:
+        shown = sorted(found, key=lambda each: -each.share)[:SHOWN]
+        which = f"the {SHOWN} tensors with the largest, of {len(found):,}"
+    labels = tuple(visible(each.tensor.name) for each in shown)
+    shares = np.array([100 * each.share for each in shown])
+    bar = Bar(labels, shares, title=f"Share of dead units: {which}", ylabel="dead units (outputs and inputs), %")
+    layers = [each for each in found if each.inputs] or found  # the weights of normalisations are of another size
+    sizes = [profiles[each.tensor.name].output_absmax for each in layers]
     least = threshold / 10 if threshold > 0 else np.finfo(np.float64).tiny
+    known = [bool((~np.isnan(each)).any()) for each in sizes]
     series = {
-        "weakest output unit": np.array([_least(each, least) for each in sizes]),
-        "median output unit": np.array([max(float(np.nanmedian(each)), least) if _known(each) else np.nan for each in sizes]),
+        "weakest output unit": [np.nanmin(each) if any_ else np.nan for each, any_ in zip(sizes, known, strict=True)],
+        "median output unit": [np.nanmedian(each) if any_ else np.nan for each, any_ in zip(sizes, known, strict=True)],
     }
     line = Line(
-        np.arange(len(found), dtype=np.float64),
-        series,
+        np.arange(len(layers), dtype=np.float64),
+        {name: np.maximum(values, least) for name, values in series.items()},
         title="Largest |weight| of output units, layer after layer",
         ylabel=f"|max|, at least {least:g}",
-        xticks=labels,
+        xticks=tuple(visible(each.tensor.name) for each in layers),
         log=True,
         marks={"threshold": threshold} if threshold > 0 else {},
     )
-    return ((bar, line),)
-
-
-def _known(sizes: Array) -> bool:
-    return bool((~np.isnan(sizes)).any())
-
-
-def _least(sizes: Array, least: float) -> float:
-    return max(float(np.nanmin(sizes)), least) if _known(sizes) else float("nan")
+    return bar, line
 
 
 def _report(checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUnits], threshold: float) -> dict[str, Any]:

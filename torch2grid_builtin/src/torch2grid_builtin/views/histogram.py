@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin.views.captions import about, caption
+from torch2grid_builtin.views.describing import about, tensor_title
 from torch2grid_core import Band, Checkpoint, Distribution, Histogram, LazyTensor, Page, Run, Summary, Values, View, visible
 
 Array = np.ndarray[Any, Any]
@@ -55,7 +55,7 @@ class HistogramView(View):
             marks=_marks(summary, edges, run.threshold),
             summary=_figures(summary, run.threshold),
         )
-        yield Page(f"{tensor.name}_hist", f"Histogram of {caption(tensor)}", (panel,), "histograms", about=about(tensor))
+        yield Page(f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}", (panel,), "histograms", about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
         return {"summary": Summary((run.threshold,))}
@@ -69,7 +69,7 @@ class HistogramView(View):
             chosen = names[sheet * PER_SHEET : (sheet + 1) * PER_SHEET]
             bands = _bands(chosen, checkpoint, summaries)
             small = tuple(self._small(checkpoint[name], summaries[name], run) for name in chosen)
-            title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {caption(checkpoint[names[0]])}"
+            title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
             if sheets > 1:
                 title += f", sheet {sheet + 1} of {sheets}"
             columns = 4 if len(chosen) <= 16 else 6
@@ -82,7 +82,7 @@ class HistogramView(View):
     def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram:
         edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
         counts, below, above = summary.histogram(edges)
-        share = f"{summary.near_zero(run.threshold) / summary.count:.3g}" if summary.count else "–"
+        share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %" if summary.count else "–"
         return Histogram(
             edges,
             counts,
@@ -108,24 +108,28 @@ def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: floa
     low, high = summary.quantiles((tail, 1 - tail)).tolist()
     if low == high or summary.max - summary.min <= 2 * (high - low):
         low, high = summary.min, summary.max
-    span = high - low
-    largest = max(abs(low), abs(high))
+    apart = _apart(max(abs(low), abs(high)), dtype, whole)
+    bars = min(bars, max(round(3 * math.sqrt(summary.finite)), 10))  # a few weights in many bars are a comb of ones
+    narrowest = (high / 2 - low / 2) / (0.64 * bars)
+    pad = 0
+    if narrowest > 0:
+        width = max(math.ldexp(1.0, math.ceil(math.log2(narrowest))), apart)
+    else:  # one number only: a bar in the middle of some empty ones
+        width, pad = max(math.ldexp(1.0, math.frexp(low)[1] - 4) if low else 0.125, apart), 4
+    first, last = math.floor(low / width - 0.5) - pad, math.ceil(high / width - 0.5) + pad
+    limit = np.finfo(np.float64).max
+    return np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit)
+
+
+def _apart(largest: float, dtype: np.dtype[Any], whole: bool) -> float:
+    """How far apart numbers of *dtype* as large as *largest* are; twice what a bucket spans, where those are counted."""
+    exponent = math.frexp(largest)[1] - 1
     if dtype.kind in "iub":
-        apart = 1.0
-    else:
-        digits = min(_fraction_bits(dtype), 40 if whole else 7)
-        apart = math.ldexp(1.0, math.frexp(largest)[1] - 1 - digits + (0 if whole else 1))
-    narrowest = span / (1.28 * bars)
-    width = math.ldexp(1.0, math.ceil(math.log2(narrowest))) if narrowest > 0 else math.ldexp(largest or 1.0, -4)
-    width = max(width, apart)
-    first, last = math.floor(low / width - 0.5), math.ceil(high / width - 0.5)
-    return (np.arange(first, max(last, first + 1) + 1) + 0.5) * width
-
-
-def _fraction_bits(dtype: np.dtype[Any]) -> int:
-    if dtype.kind in "fc":
-        return int(np.finfo(dtype).nmant)
-    return int(ml_dtypes.finfo(dtype).nmant)
+        return 1.0 if whole or largest <= 256 else math.ldexp(1.0, exponent - 6)
+    digits = int(np.finfo(dtype).nmant if dtype.kind in "fc" else ml_dtypes.finfo(dtype).nmant)  # type: ignore[no-untyped-call]
+    if whole or digits <= 7:
+        return math.ldexp(1.0, exponent - min(digits, 40))
+    return math.ldexp(1.0, exponent - 6)
 
 
 def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple[Array, int, int]:
@@ -172,9 +176,8 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
 def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
     """Quantiles in the order of depth: matrices and kernels, and vectors, whose scale is another, apart."""
     bands = []
-    kinds = (("Matrices and kernels", lambda ndim: ndim > 1), ("Biases and other vectors", lambda ndim: ndim <= 1))
-    for kind, belongs in kinds:
-        chosen = [name for name in names if belongs(checkpoint[name].ndim) and not _RUNNING.search(name)]
+    for kind, vectors in (("Matrices and kernels", False), ("Biases and other vectors", True)):
+        chosen = [name for name in names if (checkpoint[name].ndim < 2) is vectors and not _RUNNING.search(name)]
         chosen = [name for name in chosen if summaries[name].finite]
         if chosen:
             values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)

@@ -92,7 +92,7 @@ def _thumbnail(tensor: LazyTensor, grid: Grid, run: Run) -> Heatmap:
     size = grid.cell[0] * grid.cell[1]
     label = shape_text(tensor.shape)
     if size > 1:
-        label += f", {grid.reduce} of {grid.cell[0]}×{grid.cell[1]}"
+        label += f", {grid.reduce}\u00a0of\u00a0{grid.cell[0]}×{grid.cell[1]}"
     return run.heatmap(grid, title=visible(tensor.name), label=label)
 
 

@@ -36,10 +36,10 @@ class Stats(View):
 
     detail: bool = field(
         default=False,
-        metadata={"help": "also shape, dtype, quantiles, norms, skewness, kurtosis, NaN, Inf, dead units, and totals"},
+        metadata={"help": "also shape, dtype, quantiles, norms, kurtosis, NaN, Inf, dead units and totals"},
     )
     sort: str = field(
-        default="", metadata={"help": "the column to sort by, largest first; names from A to Z; empty: as in the file"}
+        default="", metadata={"help": "column to sort by, largest first, names from A to Z; empty: as in the file"}
     )
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:

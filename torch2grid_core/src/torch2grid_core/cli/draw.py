@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine import Engine
+from torch2grid_core.engine import Engine, workers
 from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.kinds.view import View
 from torch2grid_core.output import Output
 from torch2grid_core.pictures.colors import colormap
 from torch2grid_core.pictures.page import Heatmap, Page
@@ -72,10 +73,17 @@ def draw_one(manager: PluginManager, model: str, output: str, given: dict[str, A
     preview = _Preview(run)
     if sys.stderr.isatty() and not given["quiet"]:
         destination.shown = preview.look
-    with destination:
-        Engine().run(selection.checkpoint, views, destination.take, run)
+    _pass(selection.checkpoint, views, destination, run, given["jobs"])
     tell(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
     preview.show()
+
+
+def _pass(checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run, jobs: int) -> None:
+    """One run of the engine into *destination*, in as many processes as it is worth."""
+    destination.for_views(views)
+    pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
+    with destination, workers(checkpoint, jobs, pages) as executor:
+        Engine(executor).run(checkpoint, views, destination.take, run, destination.prepare)
 
 
 def open_output(manager: PluginManager, output: str, run: Run, given: dict[str, Any]) -> Output:
@@ -97,8 +105,8 @@ def _interact(manager: PluginManager, checkpoint: Checkpoint, output: str, given
 
     def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
         instances, run = views_and_run(manager, {**given, "views": views})
-        with open_output(manager, output, run, given) as destination:
-            Engine().run(checkpoint.select(names), instances, destination.take, run)
+        destination = open_output(manager, output, run, given)
+        _pass(checkpoint.select(names), instances, destination, run, given["jobs"])
 
     views = [*dict.fromkeys(given["views"])] or ["layers"]
     Menu(checkpoint, draw_chosen, views, list(manager.names("view"))).run()

@@ -24,6 +24,8 @@ def run(words: list[str]) -> int:
 
         print(f"torch2grid {__version__}")
         return 0
+    for library in ("OPENBLAS", "MKL", "OMP"):  # work is spread over processes, and fork must find no other thread
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     debug = "--debug" in words
     try:
         return _run(words)

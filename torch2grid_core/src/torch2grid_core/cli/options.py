@@ -55,6 +55,9 @@ def drawing_options() -> list[GroupedOption]:
         GroupedOption(["--part"], default="", metavar="NAME", help="The part of a training checkpoint; else the model."),
         GroupedOption(["--include-buffers"], group=CHOOSING, is_flag=True, help="Draw counters and index buffers too."),
         GroupedOption(["-i", "--interactive"], is_flag=True, help="Choose tensors from a menu."),
+        GroupedOption(
+            ["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core, as needed."
+        ),
         GroupedOption(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the paths written."),
         GroupedOption(["--list-plugins"], is_flag=True, help="List the grid transformers and stop."),
         GroupedOption(["--colormap"], group=PICTURE, metavar="NAME", help="Colours, by any matplotlib name."),

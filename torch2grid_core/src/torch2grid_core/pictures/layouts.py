@@ -42,7 +42,9 @@ def weights_per_cell(sizes: Iterable[int], cells: int) -> int:
     return low
 
 
-def flat_run(name: str, size: int, rect: Rect, first: int = 0, cell: tuple[int, int] = (1, 1)) -> tuple[tuple[Block, ...], Region]:
+def flat_run(
+    name: str, size: int, rect: Rect, first: int = 0, cell: tuple[int, int] = (1, 1)
+) -> tuple[tuple[Block, ...], Region]:
     """The weights of one tensor, r·c consecutive ones a cell, row after row of cells through a rectangle.
 
     rect: (row, column, height, width) in cells; first: the number of the cell in it that takes the first weights;

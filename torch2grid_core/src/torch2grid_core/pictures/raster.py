@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,53 +182,57 @@ def assemble(
     Raises ``ValueError`` where the parts of a tensor do not hold each of its weights once, or belong to another layout.
     """
     rule = _reduction(reduce)
-    combined = np.full(layout.shape, rule.initial)
-    counts = np.zeros(layout.shape, dtype=np.int64)
-    cells: dict[str, list[BlockCells | CurveCells]] = {}
+    combined: dict[str, Array] = {}
     seen: dict[str, int] = {}
     largest: dict[str, tuple[int, float]] = {}
+    narrow = np.zeros(layout.shape, dtype=np.float32)
+    counts = np.zeros(layout.shape, dtype=np.int64)
     with np.errstate(all="ignore"):
         for part in parts:
-            if part.tensor not in cells:
-                cells[part.tensor] = cells_of(layout, part.tensor)
-                for each in cells[part.tensor]:
-                    counts[each.index(layout.shape)] += each.counts()
-            if part.reduce != reduce or len(part.values) != sum(math.prod(each.shape) for each in cells[part.tensor]):
-                raise ValueError(f"the part of {part.tensor!r} belongs to another layout or reduction")
-            for each, values in zip(cells[part.tensor], split(part.values, cells[part.tensor]), strict=True):
-                index = each.index(layout.shape)
-                combined[index] = rule.ufunc(combined[index], values)
-            seen[part.tensor] = seen.get(part.tensor, 0) + part.weights
+            name, before = part.tensor, combined.get(part.tensor)
+            if part.reduce != reduce or (before is not None and len(before) != len(part.values)):
+                raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
+            combined[name] = part.values if before is None else rule.ufunc(before, part.values)
+            seen[name] = seen.get(name, 0) + part.weights
             if part.largest is not None:
-                largest[part.tensor] = max(part.largest, largest.get(part.tensor, part.largest), key=_rank)
-        for tensor, weights in seen.items():
-            if weights != layout.weights_of(tensor):
-                raise ValueError(f"{weights} weights of {tensor!r} were read, its layout has {layout.weights_of(tensor)}")
-        finished = rule.finish(combined, counts)
-        if scale is not None:
-            _apply(scale, finished, cells, rule.size)
-        narrow = to_float32(finished)
-    narrow[counts == 0] = 0
+                largest[name] = max(part.largest, largest.get(name, part.largest), key=_rank)
+        for name, values in combined.items():
+            cells = cells_of(layout, name)
+            if len(values) != sum(math.prod(each.shape) for each in cells):
+                raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
+            if seen[name] != layout.weights_of(name):
+                raise ValueError(f"{seen[name]} weights of {name!r} were read, its layout has {layout.weights_of(name)}")
+            for index, total in _totals(cells, values, counts, rule):
+                finished = rule.finish(total, counts[index])
+                if scale is not None and name in scale:
+                    factor, offset = scale[name]
+                    finished = finished * abs(factor) if rule.size else finished * factor + offset
+                narrow[index] = to_float32(finished)
     best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
-    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, None if best is None else (best[0], *best[1]))
+    found = None if best is None else (best[0], *best[1])
+    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found)
 
 
-def _apply(
-    scale: Mapping[str, tuple[float, float]],
-    values: Array,
-    cells: Mapping[str, list[BlockCells | CurveCells]],
-    size: bool,
-) -> None:
-    """Scale the cells of each tensor in place: once each, even where two of its blocks share a cell."""
-    waiting = np.ones(values.shape, dtype=bool)
-    shape = (values.shape[0], values.shape[1])
-    for tensor, (factor, offset) in scale.items():
-        for each in cells.get(tensor, ()):
-            index = each.index(shape)
-            old = values[index]
-            new = old * abs(factor) if size else old * factor + offset
-            values[index] = np.where(waiting[index], new, old)
-            waiting[index] = False
+def _totals(
+    cells: list[BlockCells | CurveCells], values: Array, counts: Array, rule: _Reduction
+) -> Iterator[tuple[Any, Array]]:
+    """(index into the grid, combined weights of these cells), each cell of one tensor once; its weights are counted first."""
+    shape = (counts.shape[0], counts.shape[1])
+    placed = [(each.index(shape), each.counts()) for each in cells]
+    for index, own in placed:
+        counts[index] += own
+    shared: list[tuple[Any, Array]] = []
+    for (index, own), total in zip(placed, split(values, cells), strict=True):
+        if np.array_equal(counts[index], own):
+            yield index, total.copy()
+        else:  # another block has weights in some of these cells
+            shared.append((index, total))
+    if shared:
+        numbers = np.arange(counts.size).reshape(shape)
+        places, inverse = np.unique(np.concatenate([numbers[index].reshape(-1) for index, _ in shared]), return_inverse=True)
+        totals = np.full(len(places), rule.initial)
+        rule.ufunc.at(totals, inverse, np.concatenate([total.reshape(-1) for _, total in shared]))
+        yield np.unravel_index(places, shape), totals
 
 
 def to_float32(values: Array) -> Array:

@@ -151,6 +151,10 @@ class PluginManager:
         """Every format that an installed renderer writes, sorted."""
         return sorted({name for each in self.names("renderer").values() for name in each.facts.get("formats", ())})
 
+    def listens(self) -> bool:
+        """True when a plugin implements ``torch2grid_written``, so that pages must stay whole until they are written."""
+        return any(record.listens() for record in self.records)
+
     def written(self, page: Page, path: Path, run: Run) -> None:
         """Send the one event to every plugin. One that fails is reported once, at the end."""
         for record in self.records:

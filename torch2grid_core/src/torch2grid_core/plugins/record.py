@@ -161,6 +161,10 @@ class PluginRecord:
                 raise origin.error(f"{item.__name__}.name is {describe_value(name)}, not a text")
             return Provided(kind, name, _summary(instance), item, self)
 
+    def listens(self) -> bool:
+        """True when it implements the event ``torch2grid_written``."""
+        return self._hooks is not None and bool(self._hooks.hook.torch2grid_written.get_hookimpls())
+
     def written(self, **event: Any) -> None:
         """Tell the plugin of a file. Raises ``PluginError``."""
         if self._hooks is not None and self.status == "ok":

@@ -1,0 +1,30 @@
+"""Tables as text."""
+
+from __future__ import annotations
+
+import math
+
+from torch2grid_core import Table
+from torch2grid_core.pictures.tables import table_lines
+
+
+def test_numbers_at_the_right_and_names_at_the_left():
+    rows = (("conv.weight", 0.12345, 12), ("b", -1.0, None), ("c", math.nan, 1234))
+    lines = table_lines(Table(("Name", "Mean", "Count"), rows, formats={"Mean": ".2f", "Count": ",d"}))
+    assert lines == [
+        "Name          Mean  Count",
+        "-----------  -----  -----",
+        "conv.weight   0.12     12",
+        "b            -1.00      –",
+        "c              nan  1,234",
+    ]
+
+
+def test_a_title_comes_first_and_an_empty_table_is_a_header():
+    assert table_lines(Table(("a", "bb"), (), "A title")) == ["A title", "a  bb", "-  --"]
+
+
+def test_names_cannot_move_the_cursor():
+    lines = table_lines(Table(("Name", "x"), (("evil\x1b[2J\nname", 1), ("층.weight", 2))))
+    assert lines[2:] == [r"evil\x1b[2J\x0aname  1", "층.weight            2"]
+    assert all(line.isprintable() for line in lines)

@@ -1,0 +1,184 @@
+"""Histograms: bars against numpy, nothing lost at the ends, sheets for many tensors."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tests.views.drawing import draw
+
+from torch2grid_builtin.views.histogram import HistogramView, bar_edges
+from torch2grid_core import Band, Distribution, Histogram, Run
+
+
+def histogram_of(array, view=None, run=None):
+    pages = draw(view or HistogramView(), {"layer.weight": array}, run)
+    page = pages["histograms/layer.weight_hist"]
+    (panel,) = page.panels
+    assert isinstance(panel, Histogram)
+    return page, panel
+
+
+def check_bars(array, panel):
+    values = np.asarray(array).reshape(-1)
+    values = np.abs(values) if values.dtype.kind == "c" else values.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        finite = values[np.isfinite(values)]
+        np.testing.assert_array_equal(panel.counts, np.histogram(finite, panel.edges)[0])
+        assert panel.below == (values < panel.edges[0]).sum()
+        assert panel.above == (values > panel.edges[-1]).sum()
+    assert panel.nan == np.isnan(values).sum()
+    assert panel.counts.sum() + panel.below + panel.above + panel.nan == values.size
+
+
+@pytest.mark.parametrize("size", [1, 7, 300, 5_000, 300_000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
+def test_bars_are_numpys(dtype, size):
+    array = (np.random.default_rng(size).standard_normal(size) * 0.1).astype(dtype).reshape(1, size)
+    page, panel = histogram_of(array)
+    check_bars(array, panel)
+    assert np.dtype(dtype).name in page.title
+    assert f"1×{size}" in page.title
+    assert page.about == {"tensor": "layer.weight", "shape": [1, size], "dtype": np.dtype(dtype).name}
+    if size == 300_000 and dtype != ml_dtypes.float8_e4m3fn:
+        assert 60 <= len(panel.counts) <= 130
+        assert panel.counts.max() < 0.1 * size
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.bool_, np.complex64])
+def test_whole_and_complex_numbers(dtype):
+    array = np.random.default_rng(1).integers(0, 2 if dtype == np.bool_ else 120, (40, 50)).astype(dtype)
+    _, panel = histogram_of(array)
+    check_bars(array, panel)
+    if dtype != np.complex64:
+        assert set(panel.edges % 1) <= {0.0, 0.5}
+        assert (np.diff(panel.edges) >= 1).all()
+
+
+def test_bfloat16_makes_no_comb():
+    array = (np.random.default_rng(2).standard_normal(400_000)).astype(ml_dtypes.bfloat16)
+    _, panel = histogram_of(array)
+    heights = panel.counts[np.abs(panel.edges[:-1]) < 2].astype(float)
+    smooth = (heights[:-2] + heights[2:]) / 2
+    assert (np.abs(heights[1:-1] - smooth) < 0.15 * smooth + 50).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    array=hnp.arrays(np.float32, st.integers(1, 80), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
+    shift=st.sampled_from([0, 1, 1e4]),
+)
+def test_no_weight_is_lost(array, shift):
+    with np.errstate(over="ignore"):
+        array = array + np.float32(shift)
+    _, panel = histogram_of(array)
+    check_bars(array, panel)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(50, np.float32),
+        np.full(50, -0.37, np.float32),
+        np.full(5, np.nan),
+        np.array([np.inf, -np.inf, np.nan]),
+        np.array([1e308, -1e308, 0]),
+        np.array([1e-310, 3e-310]),
+        np.array(3.5),
+        1e4 + 1e-3 * np.random.default_rng(0).standard_normal(3000),
+        np.append(np.zeros(100_000, np.float32), np.float32(7)),
+    ],
+    ids=["zeros", "constant", "nan", "inf", "huge", "tiny", "scalar", "narrow", "one outlier"],
+)
+def test_odd_tensors(array):
+    _, panel = histogram_of(array)
+    check_bars(array, panel)
+    assert np.isfinite(panel.edges).all()
+    assert (np.diff(panel.edges) > 0).all()
+    assert len(panel.counts) <= 260
+
+
+def test_one_outlier_does_not_flatten_the_rest():
+    array = (np.random.default_rng(3).standard_normal(100_000) * 0.02).astype(np.float32)
+    array[5] = 1000
+    _, panel = histogram_of(array)
+    assert panel.edges[-1] < 1
+    assert panel.above >= 1
+    assert panel.counts.max() < 5_000
+
+
+def test_marks_and_figures():
+    array = np.random.default_rng(4).standard_normal(2000).astype(np.float32)
+    array[:20] = 0
+    array[20] = np.nan
+    finite = np.delete(array, 20).astype(np.float64)
+    _, panel = histogram_of(array)
+    assert 0.0 in panel.marks.values()
+    assert any(value == pytest.approx(finite.mean()) for value in panel.marks.values())
+    assert panel.summary["weights"] == "2,000"
+    assert panel.summary["mean"] == f"{finite.mean():.4g}"
+    assert panel.summary["std"] == f"{finite.std():.4g}"
+    assert panel.summary["min"] == f"{finite.min():.4g}"
+    assert panel.summary["max"] == f"{finite.max():.4g}"
+    assert panel.summary["|w| < 1e-06"] == "20 (1.00 %)"
+    assert panel.summary["NaN"] == "1"
+    _, panel = histogram_of(array, run=Run(threshold=0.5))
+    assert {0.5, -0.5, 0.0} <= set(panel.marks.values())
+
+
+def test_large_tensors_are_counted_by_their_distribution_exactly():
+    array = (np.random.default_rng(5).standard_normal(600_000) * 0.03 + 0.01).astype(np.float32)
+    distribution = Distribution()
+    distribution.update(array)
+    edges = bar_edges(distribution, array.dtype, 100, 0.001, whole=False)
+    counts, below, above = distribution.histogram(edges)
+    np.testing.assert_array_equal(counts, np.histogram(array.astype(np.float64), edges)[0])
+    assert (below, above) == ((array < edges[0]).sum(), (array > edges[-1]).sum())
+
+
+def test_options():
+    array = np.random.default_rng(6).standard_normal(50_000)
+    _, coarse = histogram_of(array, HistogramView(bars=20, log=True))
+    assert 10 <= len(coarse.counts) <= 30
+    assert coarse.log
+    _, whole = histogram_of(array, HistogramView(tail=0))
+    assert whole.below == whole.above == 0
+    for wrong in ({"bars": 1}, {"tail": 0.5}, {"tail": -1}):
+        with pytest.raises(ValueError, match="between"):
+            HistogramView(**wrong)
+
+
+def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
+    generator = np.random.default_rng(7)
+    arrays = {f"{layer}.weight": generator.standard_normal((20, 30)) * (layer + 1) for layer in range(5)}
+    arrays.update({f"{layer}.bias": generator.standard_normal(30) for layer in range(5)})
+    arrays["bn.running_var"] = np.full(8, 1e6)
+    arrays["\x1b[31mred"] = np.full(4, np.nan)
+    page = draw(HistogramView(), arrays)["histogram_overview"]
+    bands = [panel for panel in page.panels if isinstance(panel, Band)]
+    small = [panel for panel in page.panels if isinstance(panel, Histogram)]
+    assert page.wide == len(bands) == 2
+    assert [panel.title for panel in small] == [name.replace("\x1b", "\\x1b") for name in arrays]
+    for name, panel in zip(arrays, small, strict=True):
+        check_bars(arrays[name], panel) if "bn" not in name else None
+    assert bands[0].labels == tuple(f"{layer}.weight" for layer in range(5))
+    assert bands[1].labels == tuple(f"{layer}.bias" for layer in range(5))
+    middle = bands[0].levels.index(0.5)
+    for layer in range(5):
+        expected = np.quantile(arrays[f"{layer}.weight"], 0.5, method="inverted_cdf")
+        assert bands[0].values[middle, layer] == pytest.approx(expected, rel=0.004)
+
+
+def test_many_tensors_take_several_sheets():
+    arrays = {f"layers.{layer}.weight": np.random.default_rng(layer).standard_normal((4, 5)) for layer in range(100)}
+    pages = draw(HistogramView(), arrays)
+    sheets = [pages[name] for name in ("histogram_overview", "histogram_overview_2", "histogram_overview_3")]
+    titles = [panel.title for sheet in sheets for panel in sheet.panels if isinstance(panel, Histogram)]
+    assert titles == list(arrays)
+    assert max(len(sheet.panels) for sheet in sheets) <= 50
+    (band,) = pages["histogram_overview_depth"].panels
+    assert band.labels == tuple(arrays)
+    assert len(pages) == 100 + 4

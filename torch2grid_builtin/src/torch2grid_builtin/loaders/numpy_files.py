@@ -1,0 +1,121 @@
+"""numpy's own files. Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html"""
+
+from __future__ import annotations
+
+import ast
+import math
+import sys
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
+
+from torch2grid_builtin.inert.stream import part
+from torch2grid_builtin.inert.values import numpy_dtype
+from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
+
+MAGIC = b"\x93NUMPY"
+_HEADER_BYTES = 1 << 16
+_ML_DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2}
+
+
+class Npy(Loader):
+    """One numpy array (.npy)."""
+
+    name: ClassVar[str] = "npy"
+
+    def sniff(self, source: Source) -> int:
+        return 2 if source.head.startswith(MAGIC) else 0
+
+    def load(self, source: Source) -> Checkpoint:
+        found = read_array(source.storage(), source.path.stem or "array", source.shown)
+        if isinstance(found, str):
+            raise LoadError(source.shown, f"holds no tensors: {found}", "save it as an array of numbers")
+        return Checkpoint([found], source=source.shown, format="npy")
+
+
+class Npz(Loader):
+    """Numpy arrays in a zip archive (.npz), compressed or not."""
+
+    name: ClassVar[str] = "npz"
+
+    def sniff(self, source: Source) -> int:
+        if not source.head.startswith(LOCAL):
+            return 0
+        if first_name(source).endswith(".npy"):
+            return 2
+        try:
+            names = open_zip(source).entries
+        except LoadError:
+            return 0
+        arrays = sum(name.endswith(".npy") for name in names)
+        return 2 if arrays and arrays == sum(not name.endswith("/") for name in names) else 0
+
+    def load(self, source: Source) -> Checkpoint:
+        archive = open_zip(source)
+        tensors: list[LazyTensor] = []
+        skipped: list[Skip] = []
+        for name in archive.entries:
+            if not name.endswith(".npy"):
+                skipped.append(Skip(name, "not a numpy array", self.name))
+                continue
+            found = read_array(archive.storage(name), name.removesuffix(".npy"), source.shown)
+            if isinstance(found, str):
+                skipped.append(Skip(name, found, self.name))
+            else:
+                tensors.append(found)
+        if not tensors:
+            reason = f"{skipped[0].name}: {skipped[0].reason}" if skipped else "it is empty"
+            raise LoadError(source.shown, f"holds no tensors: {reason}", "save it as arrays of numbers")
+        return Checkpoint(tensors, source=source.shown, format="npz", skipped=skipped)
+
+
+def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
+    """The array in a .npy record, or why it is not read. Raises ``LoadError`` where the record lies."""
+
+    def wrong(reason: str) -> LoadError:
+        return LoadError(path, f"array {visible(name, 60)!r} {reason}", "the file is cut short or damaged")
+
+    head = _bytes(storage, 0, min(12, storage.size))
+    if not head.startswith(MAGIC) or len(head) < 10:
+        raise wrong("has no header of a numpy file")
+    width = 2 if head[6] == 1 else 4
+    start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
+    if head[6] not in (1, 2, 3) or start > storage.size or start > _HEADER_BYTES:
+        raise wrong("has a header that is longer than the file or than any header")
+    try:
+        header = ast.literal_eval(_bytes(storage, 8 + width, start - 8 - width).decode("utf-8" if head[6] == 3 else "latin-1"))
+        code, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise wrong("has a header that cannot be read") from error
+    if type(shape) is not tuple or not all(type(length) is int and 0 <= length < 2**63 for length in shape) or len(shape) > 64:
+        raise wrong("has an impossible shape")
+    if not isinstance(code, str):
+        return "a structured array, not plain numbers"
+    order, plain = (code[0], code[1:]) if code[:1] in tuple("<>|=") else ("", code)
+    dtype: np.dtype[Any] | None = np.dtype(_ML_DTYPES[plain]) if plain in _ML_DTYPES else numpy_dtype(plain)
+    if dtype is None:
+        return "an array of Python objects" if plain[:1] == "O" else f"an array of dtype {visible(code, 30)}, not numbers"
+    if dtype.itemsize > 8 and dtype.kind != "c" or dtype.itemsize > 16:
+        return f"numbers of {dtype.itemsize} bytes (extended precision)"
+    count = math.prod(shape)
+    if count * dtype.itemsize > storage.size - start:
+        raise wrong(f"of shape {list(shape)} needs {count * dtype.itemsize} bytes, {storage.size - start} are there")
+    data = part(storage, start, storage.size - start)
+    if order == (">" if sys.byteorder == "little" else "<") and dtype.itemsize > 1:
+        data = ByteSwapped(data, dtype.itemsize // (2 if dtype.kind == "c" else 1))
+    strides = None
+    if fortran is True and len(shape) > 1:
+        steps = [1]
+        for length in shape[:-1]:
+            steps.append(steps[-1] * max(length, 1))
+        strides = tuple(steps)
+    return LazyTensor(name, shape, dtype, data, strides=strides)
+
+
+def _bytes(storage: Storage, offset: int, size: int) -> bytes:
+    buffer = bytearray(size)
+    if size:
+        storage.read_into(offset, memoryview(buffer))
+    return bytes(buffer)

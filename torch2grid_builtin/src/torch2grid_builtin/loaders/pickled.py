@@ -1,0 +1,56 @@
+"""Plain pickles of numpy arrays or tensors, of Python 2 and 3."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch2grid_core import BytesStorage, Checkpoint, Loader, Source
+
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.read import load_error, make_checkpoint
+from torch2grid_builtin.inert.stream import PickleStream
+from torch2grid_builtin.inert.values import CutShort, Malformed
+from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
+
+_TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
+
+
+class Pickled(Loader):
+    """A plain pickle of tensors or numpy arrays (.pkl), of any protocol, Python 2's too."""
+
+    name: ClassVar[str] = "pickle"
+
+    def sniff(self, source: Source) -> int:
+        head = source.head
+        if len(head) < 2 or TorchLegacy().sniff(source):
+            return 0
+        if head[0] == 0x80:
+            return 2
+        if head[0] not in _TEXT_OPENINGS:
+            return 0
+        # All of a short file, or the beginning of a long one; cut at two places, as one may be inside an opcode.
+        whole = len(head) == source.size
+        return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
+
+    def load(self, source: Source) -> Checkpoint:
+        stream = PickleStream(source.storage())
+        machine = Machine(stream, CONSTRUCTORS)
+        try:
+            root = machine.load()
+        except Malformed as error:
+            raise load_error(source, error) from error
+        left = source.size - stream.tell()
+        notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
+        return make_checkpoint(source, root, by=self.name, format="pickle", calls=machine.calls, notes=notes)
+
+
+def _is_pickle(head: bytes, whole: bool) -> bool:
+    machine = Machine(PickleStream(BytesStorage(head)), {}, lambda saved: None)
+    try:
+        machine.load()
+    except CutShort:
+        return not whole
+    except Malformed:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""What ``torch.save`` wrote from PyTorch 0.4 to 1.5, and writes with ``_use_new_zipfile_serialization=False``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch2grid_core import Checkpoint, Loader, Source
+
+from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
+from torch2grid_builtin.inert.read import load_error, make_checkpoint
+from torch2grid_builtin.inert.values import Malformed
+
+_BYTES = MAGIC.to_bytes(10, "little")
+_TEXT = str(MAGIC).encode()
+
+
+class TorchLegacy(Loader):
+    """What torch.save wrote before PyTorch 1.6: a stream of pickles and storages behind a magic number."""
+
+    name: ClassVar[str] = "torch-legacy"
+
+    def sniff(self, source: Source) -> int:
+        head = source.head[:64]
+        return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
+
+    def load(self, source: Source) -> Checkpoint:
+        try:
+            root, calls = read_legacy(source.storage())
+        except Malformed as error:
+            raise load_error(source, error) from error
+        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy stream", calls=calls)

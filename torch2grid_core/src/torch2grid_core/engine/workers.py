@@ -1,0 +1,45 @@
+"""How many processes a run is worth, and starting them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+from torch2grid_core.data.checkpoint import Checkpoint
+
+_WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
+_WORTH_PAGES = 12
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[Executor | None]:
+    """An executor of *jobs* processes (0: one for each core), or ``None`` where one process does it as fast.
+
+    pages: pictures that tensors will draw, as far as that is known. Processes are forked on Linux, before any thread is
+    started; elsewhere they are spawned.
+    """
+    wanted = jobs or cores()
+    worth = sum(tensor.nbytes for tensor in checkpoint.values()) >= _WORTH_BYTES or pages >= _WORTH_PAGES
+    if wanted < 2 or not (worth or jobs) or len(checkpoint) < 2:
+        yield None
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    executor = ProcessPoolExecutor(min(wanted, len(checkpoint)), mp_context=context, initializer=_ignore_interrupts)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; workers end with it
