@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.raster.reference import assert_same, streamed
+from tests.raster.reference import assert_same, cell_numbers, streamed
 
 from torch2grid_core import REDUCTIONS, Block, Curve, Layout, Region
 
@@ -66,6 +66,7 @@ def test_bounds_are_the_extremes_of_the_places(layout: Layout) -> None:
     assert isinstance(block, Block)
     rows, columns = block.positions()
     top, left, height, width = block.bounds()
+    assert layout.cell_of("w", block.size - 1) == (rows.flat[-1] // layout.cell[0], columns.flat[-1] // layout.cell[1])
     assert (top, top + height - 1) == (rows.min(), rows.max())
     assert (left, left + width - 1) == (columns.min(), columns.max())
 
@@ -116,6 +117,9 @@ def test_any_curve_streamed_is_its_reference(counts: list[int], step: int, width
     arrays = {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
     arrays["t0"][0] = np.nan
     assert_same(streamed(layout, arrays, reduce, seed), layout, arrays, reduce)
+    for name, size in sizes.items():
+        found = [layout.cell_of(name, index) for index in range(size)]
+        assert [row * layout.shape[1] + column for row, column in found] == cell_numbers(layout, name, size).tolist()
 
 
 def one(*dims: tuple[int, int, int], row: int = 0, column: int = 0, start: int = 0, tensor: str = "w") -> Block:
@@ -198,3 +202,5 @@ def test_layouts_are_values() -> None:
     assert pickle.loads(pickle.dumps(layout)) == layout
     assert layout.tensors == ("w", "v")
     assert layout.blocks_of("empty") == ()
+    with pytest.raises(ValueError, match="weight 4 of 'v' has no place"):
+        layout.cell_of("v", 4)

@@ -33,6 +33,7 @@ def test_nan_makes_its_cell_nan_and_no_other(reduce: str) -> None:
     grid = streamed(layout, {"w": weights}, reduce)
     assert np.argwhere(np.isnan(grid.values)).tolist() == [[2, 1]]
     assert grid.largest == ("w", 99, 99.0)
+    assert grid.largest_cell == (4, 4)
 
 
 def test_infinite_weights_stay_infinite_and_finite_ones_never_become_so() -> None:
@@ -221,7 +222,7 @@ def test_a_grid_is_reduced_with_its_counts_and_regions() -> None:
     values = np.array([[2.0, 4.0, 7.0], [6.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     count = np.array([[1, 3, 1], [1, 0, 0], [2, 0, 0]])
     regions = (Region("w", ((0, 0, 1, 3),)),)
-    grid = Grid(values, count, "mean", (1, 3), regions, largest=("w", 4, 7.0))
+    grid = Grid(values, count, "mean", (1, 3), regions, largest=("w", 4, 7.0), largest_cell=(0, 2))
     half = reduce_array(grid, "max", 2)
     assert half.reduce == "mean"
     assert half.cell == (2, 6)
@@ -229,6 +230,7 @@ def test_a_grid_is_reduced_with_its_counts_and_regions() -> None:
     np.testing.assert_array_equal(half.counts, [[5, 1], [2, 0]])
     assert half.regions == (Region("w", ((0, 0, 1, 2),)),)
     assert half.largest == ("w", 4, 7.0)
+    assert half.largest_cell == (0, 1)
     sparse = Grid(values, (count > 0).astype(int))
     np.testing.assert_allclose(reduce_array(sparse, "min", 2).values, [[2, 7], [-1, 0]])
     np.testing.assert_allclose(reduce_array(sparse, "rms", 2).values, [[math.sqrt(56 / 3), 7], [1, 0]], rtol=1e-6)

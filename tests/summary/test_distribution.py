@@ -396,3 +396,13 @@ def test_any_quantile_is_within_its_error(values, level):
     rank = np.clip(np.ceil(level * len(values)), 1, len(values))  # numpy rounds n·q − 1: take the rank itself
     expected = np.sort(values.astype(np.float64))[int(rank) - 1]
     assert abs(of(values).quantile(level) - expected) <= max(0.004 * abs(expected), 2.0**-133)
+
+
+def test_a_counter_is_given_back_clean():
+    first = Distribution()
+    first.update(normal(np.float32, 20_000))
+    assert first.settle() is first
+    second = of(normal(np.float16, 20_000, seed=8))
+    check(normal(np.float16, 20_000, seed=8), second)
+    first.update(normal(np.float32, 20_000, seed=9))
+    check(np.concatenate([normal(np.float32, 20_000), normal(np.float32, 20_000, seed=9)]), first)

@@ -52,7 +52,8 @@ _EXPORTS = {
     "summary.distribution": ("Distribution",),
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
-    "pictures.halfblocks": ("half_blocks",),
+    "pictures.halfblocks": ("half_blocks", "half_blocks_rgb"),
+    "pictures.tables": ("display_width",),
     "pictures.png": ("encode_png",),
 }
 _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.grid import Rect as Rect
     from torch2grid_core.pictures.grid import Region as Region
     from torch2grid_core.pictures.halfblocks import half_blocks as half_blocks
+    from torch2grid_core.pictures.halfblocks import half_blocks_rgb as half_blocks_rgb
     from torch2grid_core.pictures.layout import Block as Block
     from torch2grid_core.pictures.layout import Curve as Curve
     from torch2grid_core.pictures.layout import Layout as Layout
@@ -137,6 +139,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.raster import reduce_array as reduce_array
     from torch2grid_core.pictures.scale import ColorScale as ColorScale
     from torch2grid_core.pictures.scale import color_scale as color_scale
+    from torch2grid_core.pictures.tables import display_width as display_width
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
     from torch2grid_core.summary.distribution import Distribution as Distribution

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core import BytesStorage
-
 from torch2grid_builtin.inert import limits, numpy_values, python_values, torch_values
 from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Stub
+from torch2grid_core import BytesStorage
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from torch2grid_core import Storage
-
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.torch_values import itemsize, make_tensor, parse_id, storage_dtype
+from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
+from torch2grid_builtin.inert.torch_values import make_tensor
 from torch2grid_builtin.inert.values import Global, Malformed, StorageRef, Stub, Tensor, number_text, text
+from torch2grid_core import Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001

@@ -106,9 +106,9 @@ class Machine:
                 marks.append(stack)
                 stack = []
             elif op == 0x74:  # TUPLE
-                items = tuple(stack)
+                closed = tuple(stack)
                 stack = marks.pop()
-                stack.append(items)
+                stack.append(closed)
             elif op == 0x85:  # TUPLE1
                 stack[-1] = (stack[-1],)
             elif op == 0x86:  # TUPLE2

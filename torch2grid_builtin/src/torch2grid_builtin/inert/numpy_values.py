@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
-from torch2grid_core import BytesStorage, ByteSwapped, LazyTensor, Storage
 
 from torch2grid_builtin.inert.storages import Latin1Bytes
 from torch2grid_builtin.inert.torch_values import checked, integers
@@ -24,6 +23,7 @@ from torch2grid_builtin.inert.values import (
     numpy_dtype,
     text,
 )
+from torch2grid_core import BytesStorage, ByteSwapped, LazyTensor, Storage
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
@@ -52,7 +52,7 @@ def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") 
     number = _ML_DTYPES.get(dtype.code) or numpy_dtype(dtype.code)
     if number is None or dtype.fields:
         return Tensor(None, f"a numpy array of dtype {'a structure' if dtype.fields else repr(dtype.code[:40])}, not numbers")
-    if number.itemsize > 8 and number.kind == "f" or number.itemsize > 16:
+    if (number.itemsize > 8 and number.kind == "f") or number.itemsize > 16:
         return Tensor(None, f"a numpy array of extended precision ({number.itemsize} bytes a number)")
     storage = storage_of(data)
     if dtype.order == _OTHER_ORDER and number.itemsize > 1:

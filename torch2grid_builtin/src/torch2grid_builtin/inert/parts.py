@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch2grid_core import LazyTensor, Part
-
 from torch2grid_builtin.inert.values import Bag, NumpyArray, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.inert.walk import key_text
+from torch2grid_core import LazyTensor, Part
 
 _AVERAGED = ("ema", "avg", "average", "shadow", "swa")
 _DESCENTS = 3
@@ -121,9 +120,7 @@ def _dotted(value: Any) -> bool:
     """True for a state dict: tensors right under keys that have dots."""
     if not isinstance(value, Pairs):
         return False
-    return any(
-        type(key) is str and "." in key and isinstance(item, (Tensor, NumpyArray)) for key, item in value.pairs[:1000]
-    )
+    return any(type(key) is str and "." in key and isinstance(item, (Tensor, NumpyArray)) for key, item in value.pairs[:1000])
 
 
 def _named_by_text(value: Any) -> bool:

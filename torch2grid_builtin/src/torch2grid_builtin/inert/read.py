@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch2grid_core import Checkpoint, LoadError, Source
-
 from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.report import not_run, summary
 from torch2grid_builtin.inert.values import Malformed, Stub
 from torch2grid_builtin.inert.walk import collect
+from torch2grid_core import Checkpoint, LoadError, Source
+
 
 def load_error(source: Source, error: Malformed) -> LoadError:
     """*error* with the name of the file."""

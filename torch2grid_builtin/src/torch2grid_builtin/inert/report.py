@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from torch2grid_core import visible
-
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.python_values import HARMLESS
 from torch2grid_builtin.inert.values import (
@@ -22,6 +20,7 @@ from torch2grid_builtin.inert.values import (
     number_text,
     text,
 )
+from torch2grid_core import visible
 
 _ITEMS = 4
 _DEPTH = 3

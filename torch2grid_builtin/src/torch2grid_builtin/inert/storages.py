@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
+
 from torch2grid_core import BytesStorage, LoadError, Storage
 
 STEP = 1 << 20
@@ -34,8 +36,8 @@ class Slice:
         self.inner.read_into(self.offset + offset, buffer)
 
 
-class _Computed:
-    """Numbers of *width_in* bits computed into numbers of *dtype*. A subclass says how, for any run of elements."""
+class _Computed(ABC):
+    """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements."""
 
     inner: Storage
     count: int
@@ -61,14 +63,14 @@ class _Computed:
             low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
             buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
 
+    @abstractmethod
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Elements *start* to *stop* as a 1-D array of ``dtype``."""
-        raise TypeError(f"{type(self).__name__} does not compute")
 
     def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
         """Bytes of the inner storage as a uint8 array."""
         array = np.empty(size, dtype=np.uint8)
-        self.inner.read_into(offset, memoryview(array))
+        self.inner.read_into(offset, array.data)
         return array
 
 
@@ -113,7 +115,8 @@ class Float4(_Computed):
         packed = self.read(start // 2, -(-stop // 2) - start // 2)
         halves = np.empty(2 * len(packed), dtype=np.uint8)
         halves[0::2], halves[1::2] = packed & 0x0F, packed >> 4
-        return halves[start % 2 : start % 2 + stop - start]
+        found: np.ndarray[Any, Any] = halves[start % 2 : start % 2 + stop - start]
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ class Float6(_Computed):
         codes = np.stack([packed >> shift & 0x3F for shift in (0, 6, 12, 18)], axis=1).reshape(-1).astype(np.uint8)
         kind = ml_dtypes.float6_e2m3fn if self.mantissa == 3 else ml_dtypes.float6_e3m2fn
         values = codes.view(kind).astype(np.float32)
-        return values[start - first * 4 : stop - first * 4]
+        found: np.ndarray[Any, Any] = values[start - first * 4 : stop - first * 4]
+        return found
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class Flipped:
 
 @dataclass(eq=False)
 class Latin1Bytes:
-    """Bytes that were pickled as text (protocol 2 from Python 3): U+0000–U+00FF in UTF-8. Decoded to a temporary file on first use.
+    """Bytes that were pickled as text (protocol 2 from Python 3): U+0000–U+00FF in UTF-8, decoded to a temporary file.
 
     Raises ``LoadError`` where the text has other characters. *size* is counted when it is made.
     """
@@ -188,7 +192,7 @@ class Latin1Bytes:
     def _pieces(self) -> Iterator[np.ndarray[Any, Any]]:
         for start in range(0, self.inner.size, STEP):
             piece = np.empty(min(STEP, self.inner.size - start), dtype=np.uint8)
-            self.inner.read_into(start, memoryview(piece))
+            self.inner.read_into(start, piece.data)
             yield piece
 
     def _decode(self) -> None:

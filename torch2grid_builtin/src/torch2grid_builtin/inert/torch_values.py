@@ -1,4 +1,4 @@
-"""PyTorch's constructors as data: storages, tensors of every kind, parameters. Format: ``torch/_utils.py``, ``torch/_tensor.py``."""
+"""PyTorch's constructors as data: tensors of every kind, parameters. Format: ``torch/_utils.py``, ``torch/_tensor.py``."""
 
 from __future__ import annotations
 
@@ -6,79 +6,16 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
-from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4
-from torch2grid_builtin.inert.values import DtypeName, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin.inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
+from torch2grid_builtin.inert.values import Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    **{name: np.dtype(name) for name in ("float64", "float32", "float16", "complex128", "complex64", "bool")},
-    **{name: np.dtype(name) for name in ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8")},
-    **{
-        name: np.dtype(getattr(ml_dtypes, name))
-        for name in (
-            *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2"),
-            *("float8_e5m2fnuz", "float8_e8m0fnu", "float8_e4m3"),
-        )
-    },
-}
-_SHORT = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
-_SHORT |= {"cfloat": "complex64", "cdouble": "complex128"}
-_QUANTISED = {"quint8": "u1", "qint8": "i1", "qint32": "i4"}
-_PACKED = {"float4_e2m1fn_x2": 2, "quint4x2": 2, "quint2x4": 4}
-STORAGES = {
-    **{"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"},
-    **{"LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8"},
-    **{"ByteStorage": "uint8", "BoolStorage": "bool", "ComplexDoubleStorage": "complex128"},
-    **{"ComplexFloatStorage": "complex64", "QUInt8Storage": "quint8", "QInt8Storage": "qint8"},
-    **{"QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4"},
-    **{"UntypedStorage": "", "_UntypedStorage": ""},
-}
-_WIDEST = 2**63
-
-
-def itemsize(dtype_name: str) -> int:
-    """Bytes of one stored element; 1 where the storage has no dtype or packs several in a byte."""
-    if dtype_name in DTYPES:
-        return DTYPES[dtype_name].itemsize
-    return np.dtype(_QUANTISED[dtype_name]).itemsize if dtype_name in _QUANTISED else 1
-
-
-def storage_dtype(kind: Any) -> str:
-    """The dtype name of a storage class as a persistent id holds it, empty for untyped. Raises ``Malformed``."""
-    if isinstance(kind, DtypeName):
-        return kind.name
-    if isinstance(kind, Global) and (kind.module == "torch" or kind.module.startswith("torch.")):
-        name = kind.name.removeprefix("cuda.").removeprefix("storage.")
-        if name in STORAGES:
-            return STORAGES[name]
-        raise Malformed(f"the storage class {kind.path} is not known", "it is of a newer PyTorch, or not of PyTorch at all")
-    raise Malformed("a storage whose class is not a class of PyTorch")
-
-
-def parse_id(saved: Any) -> tuple[Any, str, int]:
-    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``."""
-    if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
-        raise Malformed("broken checkpoint: a persistent id that names no storage")
-    key, numel = text(saved[2]), saved[4]
-    if key is None or type(numel) is not int or not 0 <= numel < 2**63:
-        raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
-    return saved[1], key, numel
-
-
-def dtype_name(value: Any) -> str | None:
-    """The name of a ``torch.dtype`` as it was pickled, ``None`` for anything else."""
-    if isinstance(value, DtypeName):
-        return value.name
-    if isinstance(value, Global) and value.module == "torch":
-        return _SHORT.get(value.name, value.name)
-    return None
 
 
 def integers(value: Any, what: str) -> tuple[int, ...]:
@@ -89,14 +26,14 @@ def integers(value: Any, what: str) -> tuple[int, ...]:
         raise Malformed(f"a tensor whose {what} is not a tuple of integers")
     if len(value) > limits.DIMENSIONS:
         raise Malformed(f"a tensor of {len(value)} dimensions, more than {limits.DIMENSIONS}")
-    if any(not 0 <= each < _WIDEST for each in value):
+    if any(not 0 <= each < WIDEST for each in value):
         raise Malformed(f"a tensor with a negative or too large {what}")
     return tuple(int(each) for each in value)
 
 
 def integer(value: Any, what: str) -> int:
     """A non-negative integer of 64 bits. Raises ``Malformed``."""
-    if type(value) is not int or not 0 <= value < _WIDEST:
+    if type(value) is not int or not 0 <= value < WIDEST:
         raise Malformed(f"{what} is not a number that a tensor can have")
     return value
 
@@ -113,11 +50,11 @@ def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None 
         raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
     name = name if name is not None else ref.dtype_name
     count = math.prod(shape)
-    if count >= _WIDEST:
+    if count >= WIDEST:
         raise Malformed(f"a tensor of size {list(shape)}, more weights than an address can count")
-    if name in _QUANTISED:
+    if name in QUANTISED:
         raise Malformed("a quantized storage under a tensor that is not quantized")
-    if name in _PACKED:
+    if name in PACKED:
         if name != "float4_e2m1fn_x2":
             return Tensor(None, f"{name} is not read")
         return _packed(ref, first, shape, steps)
@@ -160,7 +97,9 @@ def checked(tensor: LazyTensor) -> LazyTensor:
     try:
         return tensor.check()
     except LoadError as error:
-        raise Malformed(f"a tensor of size {list(tensor.shape)[:8]} {error.reason}", "the file is cut short or wrong") from error
+        raise Malformed(
+            f"a tensor of size {list(tensor.shape)[:8]} {error.reason}", "the file is cut short or wrong"
+        ) from error
 
 
 def typed(ref: StorageRef, dtype: np.dtype[Any]) -> Storage:
@@ -184,8 +123,8 @@ def _packed(ref: StorageRef, first: int, shape: tuple[int, ...], steps: tuple[in
 def whole_storage(ref: StorageRef) -> Tensor:
     """A storage that is saved alone, as a tensor of one dimension; bytes where it has no dtype."""
     name = ref.dtype_name or "uint8"
-    if name in _QUANTISED:
-        dtype = np.dtype(_QUANTISED[name])
+    if name in QUANTISED:
+        dtype = np.dtype(QUANTISED[name])
         return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref, dtype), ref.first, note=f"storage of {name}")))
     return make_tensor(StorageRef(ref.storage, name, ref.numel, ref.swapped, ref.first), 0, (ref.numel,), (1,))
 
@@ -251,9 +190,9 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     ref, offset, size, stride, parameters, *_ = _arguments(args, 5, "a quantized tensor")
     if not isinstance(ref, StorageRef) or type(parameters) is not tuple or len(parameters) < 3:
         raise Malformed("a quantized tensor without storage or scale")
-    if ref.dtype_name not in _QUANTISED:
+    if ref.dtype_name not in QUANTISED:
         return Tensor(None, f"quantized dtype {ref.dtype_name or 'unknown'} is not read")
-    code = np.dtype(_QUANTISED[ref.dtype_name])
+    code = np.dtype(QUANTISED[ref.dtype_name])
     scheme = parameters[0].name if isinstance(parameters[0], Global) else str(text(parameters[0]))
     shape, steps = integers(size, "size"), integers(stride, "stride")
     first = integer(offset, "a tensor's offset") + ref.first

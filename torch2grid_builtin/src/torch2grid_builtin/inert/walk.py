@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch2grid_core import LazyTensor, Skip
-
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.torch_values import whole_storage
-from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, number_text, text
+from torch2grid_builtin.inert.values import (
+    Bag,
+    Global,
+    Malformed,
+    NumpyArray,
+    Pairs,
+    StorageRef,
+    Stub,
+    Tensor,
+    number_text,
+    text,
+)
+from torch2grid_core import LazyTensor, Skip
 
 Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)

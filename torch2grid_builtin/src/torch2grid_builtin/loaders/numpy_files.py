@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 from torch2grid_builtin.inert.stream import part
 from torch2grid_builtin.inert.values import numpy_dtype
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
@@ -97,7 +97,7 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     dtype: np.dtype[Any] | None = np.dtype(_ML_DTYPES[plain]) if plain in _ML_DTYPES else numpy_dtype(plain)
     if dtype is None:
         return "an array of Python objects" if plain[:1] == "O" else f"an array of dtype {visible(code, 30)}, not numbers"
-    if dtype.itemsize > 8 and dtype.kind != "c" or dtype.itemsize > 16:
+    if (dtype.itemsize > 8 and dtype.kind != "c") or dtype.itemsize > 16:
         return f"numbers of {dtype.itemsize} bytes (extended precision)"
     count = math.prod(shape)
     if count * dtype.itemsize > storage.size - start:

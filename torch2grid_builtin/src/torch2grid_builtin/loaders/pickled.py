@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch2grid_core import BytesStorage, Checkpoint, Loader, Source
-
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
+from torch2grid_core import BytesStorage, Checkpoint, Loader, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 from torch2grid_builtin.inert.storages import Float4, Float6
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 HEADER_BYTES = 100_000_000
 _STRUCTURE = 8_000_000  # commas and brackets of a header, each of which costs memory when parsed
@@ -19,13 +19,26 @@ _CUT = "the file is cut short; fetch it again"
 _WRONG = "the file is damaged or was not written by safetensors"
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    **{"F64": np.dtype("f8"), "F32": np.dtype("f4"), "F16": np.dtype("f2"), "BF16": np.dtype(ml_dtypes.bfloat16)},
-    **{"I64": np.dtype("i8"), "I32": np.dtype("i4"), "I16": np.dtype("i2"), "I8": np.dtype("i1")},
-    **{"U64": np.dtype("u8"), "U32": np.dtype("u4"), "U16": np.dtype("u2"), "U8": np.dtype("u1")},
-    **{"BOOL": np.dtype("?"), "C64": np.dtype("c8"), "C128": np.dtype("c16")},
-    **{"F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2)},
-    **{"F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz), "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz)},
-    **{"F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu)},
+    "F64": np.dtype("f8"),
+    "F32": np.dtype("f4"),
+    "F16": np.dtype("f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("i8"),
+    "I32": np.dtype("i4"),
+    "I16": np.dtype("i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("u8"),
+    "U32": np.dtype("u4"),
+    "U16": np.dtype("u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+    "C64": np.dtype("c8"),
+    "C128": np.dtype("c16"),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
 }
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _WIDE = 2**63
@@ -66,9 +79,7 @@ class Safetensors(Loader):
             reason = f": {skipped[0].reason}" if skipped else ""
             raise LoadError(source.shown, f"holds no tensors{reason}", "give a checkpoint with weights")
         in_file = sorted(tensors.values(), key=lambda tensor: _place(tensor))
-        return Checkpoint(
-            in_file, source=source.shown, format="safetensors", metadata=metadata, skipped=skipped, aliases={}
-        )
+        return Checkpoint(in_file, source=source.shown, format="safetensors", metadata=metadata, skipped=skipped, aliases={})
 
 
 def _place(tensor: LazyTensor) -> int:

@@ -1,4 +1,4 @@
-"""A model in several files and an index of them, as Hugging Face's libraries save it. Format: ``{"weight_map": {name: file}}``."""
+"""A model in several files, and their index as Hugging Face's libraries write it: ``{"weight_map": {name: file}}``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, visible
-
 from torch2grid_builtin.loaders.pickled import Pickled
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin.loaders.torch_zip import TorchZip
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, visible
 
 _INDEX_BYTES = 200 << 20
 _SHARDS = 100_000
@@ -52,7 +51,9 @@ class Sharded(Loader):
                 skip = next((skip for skip in by_file[file].skipped if skip.name == name), None)
                 if skip is None:
                     raise LoadError(
-                        source.shown, f"names tensor {visible(name, 80)!r} in {visible(file, 60)}, which lacks it", "fetch both again"
+                        source.shown,
+                        f"names tensor {visible(name, 80)!r} in {visible(file, 60)}, which lacks it",
+                        "fetch both again",
                     )
                 skipped.append(skip)
                 continue

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch2grid_core import Checkpoint, Loader, Source
-
 from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
+from torch2grid_core import Checkpoint, Loader, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
 _TEXT = str(MAGIC).encode()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage
-
 from torch2grid_builtin.inert.legacy import read_tar
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage
 
 _BLOCK = 512
 _MEMBERS = 10_000

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
-
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.torch_values import itemsize, parse_id, storage_dtype
+from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
 from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
 
@@ -48,8 +47,8 @@ class TorchZip(Loader):
                 calls += more
         except Malformed as error:
             raise load_error(source, error) from error
-        format = "TorchScript archive" if script else "PyTorch zip"
-        return make_checkpoint(source, root, by=self.name, format=format, calls=calls)
+        kind = "TorchScript archive" if script else "PyTorch zip"
+        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls)
 
 
 def _constants(value: Any) -> Any:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
-
 from torch2grid_builtin.inert import limits
+from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
 
 LOCAL = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
@@ -214,7 +213,9 @@ class _Spool:
                 crc = zlib.crc32(out, crc)
                 self._write(record, out)
             if done != record.size or crc != record.crc32:
-                raise record.fail(f"unpacks to {done} bytes of CRC-32 {crc:08x}, {record.size} of {record.crc32:08x} are stated")
+                raise record.fail(
+                    f"unpacks to {done} bytes of CRC-32 {crc:08x}, {record.size} of {record.crc32:08x} are stated"
+                )
             self._file.flush()
             self._end = start + done
             return start

@@ -20,7 +20,9 @@ def number(value: float, digits: int = 3) -> str:
         return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    text = f"{value:.{digits}g}" if 1e-3 <= abs(value) < 10**max(digits, 5) else f"{value:.{digits - 1}e}"
+    text = f"{value:.{digits - 1}e}"
+    if 1e-3 <= abs(float(text)) < 1e7:
+        text = f"{float(text):,.0f}" if abs(float(text)) >= 10**digits else f"{value:.{digits}g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
@@ -109,10 +111,7 @@ def padded(low: float, high: float, share: float = 0.04) -> tuple[float, float]:
     """Limits with room at both ends; a range of nothing gets a width."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
-    if low == high:
-        room = abs(low) * 0.5 or 0.5
-    else:
-        room = (high - low) * share
+    room = (high - low) * share if low < high else abs(low) * 0.5 or 0.5
     return low - room, high + room
 
 
@@ -123,13 +122,21 @@ def finite_range(*arrays: Any) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
 
 
-def left_room(scale: Scale, apart: float, size: float) -> int:
+def left_room(scale: Scale, size: float) -> int:
     """Pixels that the tick labels of an upright axis take."""
-    return max((text_width(text, size) for text in numbers(scale.ticks(apart))), default=0) + 8
+    return max((text_width(text, size) for text in numbers(scale.ticks(46))), default=0) + 8
 
 
 def draw_x(
-    canvas: Canvas, scale: Scale, top: float, bottom: float, size: float, apart: float = 80, *, grid: bool = False, hang: float = 12
+    canvas: Canvas,
+    scale: Scale,
+    top: float,
+    bottom: float,
+    size: float,
+    apart: float = 80,
+    *,
+    grid: bool = False,
+    hang: float = 12,
 ) -> None:
     """Ticks below *bottom* with labels that never touch. grid: faint lines up to *top*; hang: how far labels may stick out."""
     ticks = scale.ticks(apart)
@@ -146,9 +153,9 @@ def draw_x(
             edge = middle + half + 6
 
 
-def draw_y(canvas: Canvas, scale: Scale, left: float, right: float, size: float, apart: float = 46) -> None:
-    """Labels left of *left*, faint lines across to *right*."""
-    ticks = scale.ticks(apart)
+def draw_y(canvas: Canvas, scale: Scale, left: float, right: float, size: float, *, whole: bool = False) -> None:
+    """Labels left of *left*, faint lines across to *right*. whole: of whole numbers only."""
+    ticks = [tick for tick in scale.ticks(46) if not whole or tick == round(tick)]
     for at, text in zip(scale(ticks), numbers(ticks), strict=True):
         canvas.rule(left, at, right, at, FAINT)
         canvas.text(left - 6, at, text, size, MUTED, ha="right", va="middle")

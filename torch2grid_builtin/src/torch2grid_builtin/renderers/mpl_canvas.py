@@ -26,7 +26,7 @@ from matplotlib.transforms import Affine2D
 from torch2grid_core import encode_png, visible
 
 Array = np.ndarray[Any, Any]
-Color = str | tuple[float, ...]
+Color = str | tuple[float, float, float]
 
 DPI = 100
 FAMILY = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
@@ -88,7 +88,7 @@ def _without_middle(text: str, keep: int) -> str:
 
 
 def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
-    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. /`` or ``_ -``, and the last one fitted."""
+    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. / _ -``; the last is fitted."""
     rest = literal(text, bold, limit=2000).strip()
     found: list[str] = []
     while rest and len(found) < lines - 1 and text_width(rest, size, bold) > width:
@@ -186,13 +186,23 @@ class Canvas:
 
     def line(self, x: Sequence[float] | Array, y: Sequence[float] | Array, color: Color = INK, width: float = 1.5) -> None:
         """A line through points, *width* pixels wide. NaN interrupts it."""
-        made = Line2D(x, y, color=color, linewidth=width * 72 / DPI, linestyle="-", marker="", solid_joinstyle="round", zorder=1)
+        made = Line2D(
+            x, y, color=color, linewidth=width * 72 / DPI, linestyle="-", marker="", solid_joinstyle="round", zorder=1
+        )
         self._add(made)
 
     def dots(self, x: Sequence[float] | Array, y: Sequence[float] | Array, color: Color = INK, size: float = 4) -> None:
         """A dot at each point."""
         made = Line2D(
-            x, y, linestyle="", marker="o", color=color, markersize=size * 72 / DPI, markeredgewidth=0, zorder=1, antialiased=True
+            x,
+            y,
+            linestyle="",
+            marker="o",
+            color=color,
+            markersize=size * 72 / DPI,
+            markeredgewidth=0,
+            zorder=1,
+            antialiased=True,
         )
         self._add(made)
 
@@ -237,22 +247,24 @@ class Canvas:
         if format == "png":
             self._save_png(target, title)
             return
-        settings = {"svg.fonttype": "none", "svg.hashsalt": "torch2grid", "pdf.fonttype": 42, "pdf.compression": 6}
+        settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "torch2grid", "pdf.fonttype": 42, "pdf.compression": 6}
         with _SAVING, matplotlib.rc_context(settings):
             if format == "svg":
                 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-                FigureCanvasSVG(self.figure).print_svg(target, metadata={"Date": None, "Title": title})
+                canvas: Any = FigureCanvasSVG(self.figure)
+                canvas.print_svg(target, metadata={"Date": None, "Title": title})
             elif format == "pdf":
                 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-                FigureCanvasPdf(self.figure).print_pdf(target, metadata={"CreationDate": None, "Title": title})
+                canvas = FigureCanvasPdf(self.figure)
+                canvas.print_pdf(target, metadata={"CreationDate": None, "Title": title})
             else:
                 raise ValueError(f"no format {format!r}; png, svg and pdf are")
 
     def _save_png(self, target: BinaryIO, title: str) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        canvas = FigureCanvasAgg(self.figure)
+        canvas: Any = FigureCanvasAgg(self.figure)
         canvas.draw()
         target.write(encode_png(np.asarray(canvas.buffer_rgba())[:, :, :3], title, DPI))

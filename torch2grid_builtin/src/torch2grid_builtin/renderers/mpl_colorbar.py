@@ -16,9 +16,9 @@ BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def rgb(color: tuple[int, int, int]) -> tuple[float, ...]:
+def rgb(color: tuple[int, int, int]) -> tuple[float, float, float]:
     """A colour of 0…255 as matplotlib takes it."""
-    return tuple(channel / 255 for channel in color)
+    return color[0] / 255, color[1] / 255, color[2] / 255
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Legend:
 
     def ticks(self) -> list[str]:
         """The values at the quarters of the bar."""
-        return numbers([float(self.scale.value(np.float64(share))) for share in _SHARES])
+        return numbers([float(each) for each in self.scale.value(np.array(_SHARES))])
 
     @property
     def title(self) -> str:
@@ -70,7 +70,7 @@ class UprightBar:
 
     def __init__(self, legend: Legend, height: int, text: float) -> None:
         self.legend, self.text = legend, text
-        self.height = min(height, self.MOST)
+        self.height = min(height, round(self.MOST * text / 12))
         self.beside = BAR + 18 + max(text_width(each, text) for each in legend.ticks())
         widths = [BAR + 8 + text_width(each, text) for each in (legend.above, legend.below)]
         widths += [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
@@ -79,7 +79,9 @@ class UprightBar:
     def draw(self, canvas: Canvas, left: int, top: int) -> None:
         legend, line = self.legend, round(self.text * LINE) + 2
         start = top + (line + 3 if legend.above else 0)
-        stop = top + self.height - len(legend.swatches) * line - (8 if legend.swatches else 0) - (line + 2 if legend.below else 0)
+        stop = (
+            top + self.height - len(legend.swatches) * line - (8 if legend.swatches else 0) - (line + 2 if legend.below else 0)
+        )
         _ramp(canvas, left, start, BAR, stop - start, legend.map, upright=True)
         if legend.above:
             canvas.polygon([left, left + BAR, left + BAR / 2], [start - 2, start - 2, start - 2 - TIP], rgb(OVER))
@@ -103,14 +105,16 @@ class LevelBar:
     def __init__(self, legend: Legend, width: int, text: float) -> None:
         self.legend, self.text = legend, text
         widest = max(text_width(each, text) for each in legend.ticks())
-        self.bar = max(min(width - 2 * TIP, 420), 5 * (widest + 14), 200)
+        self.bar = max(min(width - 2 * TIP, round(420 * text / 12)), 5 * (widest + 14), 200)
         self.line = round(text * LINE) + 2
         beyond = " · ".join(filter(None, (legend.below, legend.above)))
         shown = [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
         self.beyond = beyond
         self.extra = bool(beyond or shown)
         parts = [*shown, text_width(beyond, text)] if beyond else shown
-        self.width = max(self.bar + 2 * TIP + widest, text_width(fit(legend.title, 600, text), text), sum(parts) + 18 * len(parts))
+        self.width = max(
+            self.bar + 2 * TIP + widest, text_width(fit(legend.title, 600, text), text), sum(parts) + 18 * len(parts)
+        )
         self.height = self.line + BAR - 2 + 6 + self.line + (self.line + 4 if self.extra else 0)
 
     def draw(self, canvas: Canvas, left: int, top: int) -> None:

@@ -38,14 +38,17 @@ class HeatmapDrawing(Drawing):
     """A grid with ticks, region names, a colour bar, and what cannot be seen from the colours."""
 
     def __init__(self, panel: Heatmap, style: Style, sizes: Sizes) -> None:
-        self.panel, self.sizes, self.style = panel, sizes, style
         grid = panel.grid
         rows, columns = grid.shape
         self.factor = cell_pixels(rows, columns, sizes.cells)
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
+        sizes = sizes.beside(max(self.high, self.wide))
+        self.panel, self.sizes, self.style = panel, sizes, style
         size = sizes.text
-        self.row_ticks = index_ticks(rows * grid.cell[0], self.high, 34 if self.high < 200 else 46) if panel.rows else []
-        self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64) if panel.columns else []
+        self.row_ticks = (
+            index_ticks(rows * grid.cell[0], self.high, (34 if self.high < 200 else 46) * size / 12) if panel.rows else []
+        )
+        self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64 * size / 12) if panel.columns else []
         self.bands = None
         if panel.labels and not panel.rows and are_bands(grid):
             self.bands = BandLabels(grid, self.high, self.factor[0], size - 1)

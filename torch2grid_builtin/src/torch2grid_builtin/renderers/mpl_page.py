@@ -95,11 +95,12 @@ def draw_page(page: Page, style: Style) -> Canvas:
 
 def _heading(title: str, width: int) -> tuple[list[str], float]:
     """The page's title as large as it fits on one line, else on up to three lines, whole wherever that is possible."""
-    for size in _TITLES:
+    zoom = min(max(width / 1100, 1.0), 1.6)
+    for size in (each * zoom for each in _TITLES):
         lines = wrap(title, width, size, bold=True, lines=1)
         if not lines or "…" not in lines[0] or "…" in title:
             return lines, size
-    return wrap(title, width, _TITLES[-1], bold=True, lines=3), _TITLES[-1]
+    return wrap(title, width, size, bold=True, lines=3), size
 
 
 class _Legend:

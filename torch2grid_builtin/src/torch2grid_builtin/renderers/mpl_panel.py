@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, Canvas, wrap
 
@@ -31,6 +31,11 @@ class Sizes:
         if columns == 3:
             return cls(300, (380, 230), 11, 13)
         return cls(120, (200, 110), 10.5, 11.5, compact=True)
+
+    def beside(self, pixels: int) -> Sizes:
+        """The same with larger text, for what stands beside a picture that is seen scaled down as a whole."""
+        zoom = min(max(pixels / 1000, 1.0), 1.7)
+        return replace(self, text=self.text * zoom, title=self.title * zoom)
 
 
 class Drawing(ABC):

@@ -102,12 +102,12 @@ class HistogramDrawing(Diagram):
         bottom = top + self.area
         high = float(counts.max()) if counts.size else 0.0
         up = _value_scale(high, 0.8, panel.log, top, bottom)
-        room = 2 if self.sizes.compact else left_room(up, 46, size) + round(size * LINE)
+        room = 2 if self.sizes.compact else left_room(up, size) + round(size * LINE)
         start, stop = left + room, left + width - (self.box + 16 if self.box else 8)
         low_x, high_x = (float(edges[0]), float(edges[-1])) if edges.size > 1 and edges[0] < edges[-1] else (0.0, 1.0)
         across = Scale(low_x, high_x, start, stop)
         if not self.sizes.compact:
-            draw_y(canvas, up, start, stop, size)
+            draw_y(canvas, up, start, stop, size, whole=True)
             kind = "weights, log scale" if panel.log else "weights"
             canvas.text(left, (top + bottom) / 2, kind, size, INK, ha="center", va="top", upright=True)
             label = fit(panel.xlabel, stop - start, size)
@@ -124,7 +124,7 @@ class HistogramDrawing(Diagram):
         for index, (name, value) in enumerate(self.marks):
             self._mark(canvas, across, index, name, value, top, bottom)
         if self.beyond and not self.sizes.compact:
-            text = fit(self.beyond, stop - start, size)
+            text = fit(self.beyond, left + width - start, size)
             canvas.text(start, bottom + 2 * self.line + 18, text, size, _BEYOND, va="top")
         for index, caption in enumerate(self.captions):
             canvas.text(left, bottom + self.under - self.line * (len(self.captions) - index), caption, size, MUTED, va="top")
@@ -169,7 +169,7 @@ class LineDrawing(Diagram):
         self.over = len(self.rows) * self.line + 6 if self.rows else 4
         self.ticks = [literal(each) for each in panel.xticks]
         self.turned = 0
-        if self.ticks and max(map(lambda each: text_width(each, sizes.text), self.ticks)) * len(self.ticks) > self.width * 0.8:
+        if self.ticks and max(text_width(each, sizes.text) for each in self.ticks) * len(self.ticks) > self.width * 0.8:
             self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 230)
             self.under += self.turned - self.line
         self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
@@ -196,7 +196,7 @@ class LineDrawing(Diagram):
         series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
         marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
         up = self._upright(series, [value for _, value in marks], top, bottom)
-        room = left_room(up, 46, size) + (self.line if panel.ylabel else 0)
+        room = left_room(up, size) + (self.line if panel.ylabel else 0)
         start, stop = left + room, left + width - 10
         x = np.asarray(panel.x, dtype=np.float64)
         across = Scale(*padded(*finite_range(x), share=0.01), start, stop)

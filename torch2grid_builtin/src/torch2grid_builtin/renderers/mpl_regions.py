@@ -60,8 +60,10 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
     """One pixel wide, half seen through, on the first pixel of the lower or right region."""
     high, wide = factor
     level, upright = borders(region_map(grid, factor))
-    boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, 1 + 0 * level[:, 0]], axis=1)]
-    boxes.append(np.stack([left + upright[:, 0] * wide, top + upright[:, 1] * high, 1 + 0 * upright[:, 0], upright[:, 2] * high], axis=1))
+    one = np.ones(len(level), dtype=np.int64)
+    boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, one], axis=1)]
+    one = np.ones(len(upright), dtype=np.int64)
+    boxes.append(np.stack([left + upright[:, 0] * wide, top + upright[:, 1] * high, one, upright[:, 2] * high], axis=1))
     canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
 
 

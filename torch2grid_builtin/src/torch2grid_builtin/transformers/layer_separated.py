@@ -28,7 +28,7 @@ _WIDTHS = (0.85, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0)  # of
 class LayerSeparated(LayoutTransformer):
     """Every tensor a block of its own: matrices as they are (rows = output units), vectors folded, empty cells between."""
 
-    gap: int = field(default=1, metadata={"help": "empty cells between blocks"})
+    gap: int = field(default=2, metadata={"help": "empty cells between blocks"})
 
     name = "layer_separated"
 

@@ -19,7 +19,7 @@ class LayerWeighted(LayoutTransformer):
     effective use of 2D space to display hierarchies" (ACM Transactions on Graphics 21, 2002).
     """
 
-    slack: float = field(default=0.04, metadata={"help": "share of empty cells that keeps patches rectangular, 0 to 0.5"})
+    slack: float = field(default=0.02, metadata={"help": "share of empty cells that keeps patches rectangular, 0 to 0.5"})
 
     name = "layer_weighted"
 

@@ -26,8 +26,8 @@ _RGB_LIMIT = 1 << 20
 def is_convolution(tensor: LazyTensor) -> bool:
     """True for the weight of a 1-D or 2-D convolution, told by its shape and, where shapes are ambiguous, by its name.
 
-    4-D: kernels of at most 128×128, or 512×1, that are not named as a mask, bias, table or position. 3-D: at most 512 taps, and a
-    name that says convolution, or the numbered weight of a ``Sequential`` with at most 32 taps.
+    4-D: kernels of at most 128×128, or 512×1, that are not named as a mask, bias, table or position. 3-D: at most 512 taps,
+    and a name that says convolution, or the numbered weight of a ``Sequential`` with at most 32 taps.
     """
     name = tensor.name.lower()
     if tensor.dtype.kind == "b" or not tensor.size or _NO_KERNEL.search(name):

@@ -65,7 +65,7 @@ def kernel_layout(name: str, shape: tuple[int, ...], max_cells: int) -> Kernels:
     plan = _plan(out, kernel, inner, (1, 1), 1 if parted else 0, gap)
     cell = kernel if len(shape) == 4 else (1, 1)
     while not plan.fits(max_cells):
-        plan = _plan(out, kernel, inner, cell, 0, (1, 1))
+        plan = _plan(out, kernel, inner, cell, 0, (2, 2) if min(plan.tile) > 8 * max(cell) else (1, 1))
         high, wide = -(-plan.tile[0] // cell[0]), -(-plan.tile[1] // cell[1])
         if high == wide == 1:
             break

@@ -23,7 +23,11 @@ class GridView(View):
         grid: Grid = results["grid"]
         transformer = run.transformer or Flatten()
         chosen = run.transformer_name
-        facts = [source_name(checkpoint), f"{human_count(checkpoint.parameters)} weights", visible(chosen or transformer.name, 60)]
+        facts = [
+            source_name(checkpoint),
+            f"{human_count(checkpoint.parameters)} weights",
+            visible(chosen or transformer.name, 60),
+        ]
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),

@@ -27,6 +27,8 @@ class HistogramView(View):
 
     name = "histogram"
 
+    each: bool = field(default=True, metadata={"help": "draw a histogram of each tensor"})
+    overview: bool = field(default=True, metadata={"help": "draw the sheet of all histograms"})
     bars: int = field(default=100, metadata={"help": "about so many bars on a tensor's page"})
     tail: float = field(default=0.001, metadata={"help": "share of the weights that may lie beyond the bars, at each end"})
     log: bool = field(default=False, metadata={"help": "logarithmic heights, to see rare weights"})
@@ -38,7 +40,7 @@ class HistogramView(View):
             raise ValueError("tail is between 0 and 0.5")
 
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> dict[str, Any]:
-        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)}
+        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each else {}
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         summary: Distribution = results["summary"]
@@ -58,9 +60,11 @@ class HistogramView(View):
         yield Page(f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}", (panel,), "histograms", about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
-        return {"summary": Summary((run.threshold,))}
+        return {"summary": Summary((run.threshold,))} if self.overview else {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        if not self.overview:
+            return
         summaries: Mapping[str, Distribution] = results["summary"]
         names = list(checkpoint)
         count = len(names)
@@ -101,7 +105,8 @@ def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: floa
 
     Every bar is a power of two wide, one is centred at 0, and none is narrower than the numbers are apart. Numbers of a
     coarse dtype then spread evenly over the bars instead of making a comb, and the bars cut no bucket of a distribution,
-    so that it counts them exactly. whole: the weights will be counted one by one, by their own precision.
+    so that it counts them exactly. A number on an edge belongs to the bar farther from 0, as it does in a bucket: a negative
+    edge is the next float64 above the multiple of the width. whole: the weights will be counted one by one.
     """
     if not summary.finite:
         return np.array([-1.0, 1.0])
@@ -118,7 +123,8 @@ def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: floa
         width, pad = max(math.ldexp(1.0, math.frexp(low)[1] - 4) if low else 0.125, apart), 4
     first, last = math.floor(low / width - 0.5) - pad, math.ceil(high / width - 0.5) + pad
     limit = np.finfo(np.float64).max
-    return np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit)
+    edges = np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit)
+    return np.where(edges < 0, np.nextafter(edges, 0), edges)
 
 
 def _apart(largest: float, dtype: np.dtype[Any], whole: bool) -> float:

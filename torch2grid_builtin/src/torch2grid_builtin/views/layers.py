@@ -33,6 +33,7 @@ class LayersView(View):
 
     name = "layers"
 
+    each: bool = field(default=True, metadata={"help": "draw a picture of each tensor"})
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all tensors"})
     sheet: int = field(default=60, metadata={"help": "tensors on one sheet of the overview; more take further sheets"})
 
@@ -41,7 +42,7 @@ class LayersView(View):
             raise ValueError("sheet is at least 1")
 
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
-        if not tensor.size:
+        if not (self.each and tensor.size):
             return {}
         return {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
 

@@ -107,7 +107,7 @@ class _SummaryCollector:
         self.distribution.update(stored)
 
     def result(self) -> Distribution:
-        return self.distribution
+        return self.distribution.settle()
 
 
 class _ProfileCollector:

@@ -67,7 +67,8 @@ def _from_matplotlib(name: str) -> Array:
     if name not in colormaps:
         raise UsageError(f"unknown colour map {name!r}{did_you_mean(name, [*colormaps, *_OWN])}")
     shares = np.linspace(0, 1, LEVELS)
-    return np.rint(np.asarray(colormaps[name](shares))[:, :3] * 255).astype(np.uint8)
+    table: Array = np.rint(np.asarray(colormaps[name](shares))[:, :3] * 255).astype(np.uint8)
+    return table
 
 
 def default_map(scale: ColorScale) -> str:

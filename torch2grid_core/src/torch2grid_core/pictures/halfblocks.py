@@ -44,6 +44,23 @@ def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: boo
     return lines
 
 
+def half_blocks_rgb(rgb: Array, width: int, rows: int) -> list[str]:
+    """*rgb*, uint8 of shape (rows, columns, 3), as ``half_blocks`` draws with colour: groups of pixels become their mean.
+
+    A picture without pixels gives no lines. Raises ``ValueError`` for no room.
+    """
+    if width < 1 or rows < 1:
+        raise ValueError(f"no room for a picture in {width}×{rows} characters")
+    if not rgb.size:
+        return []
+    step = max(math.ceil(rgb.shape[0] / (2 * rows)), math.ceil(rgb.shape[1] / width), 1)
+    starts = (np.arange(0, rgb.shape[0], step), np.arange(0, rgb.shape[1], step))
+    count = np.outer(np.diff(starts[0], append=rgb.shape[0]), np.diff(starts[1], append=rgb.shape[1]))
+    small = np.rint(_grouped(np.add, rgb.astype(np.int64), starts) / count[:, :, None]).astype(np.uint8)
+    small = _repeat(small, max(1, min(2 * rows // small.shape[0], width // small.shape[1])))
+    return [_colored(small[top], small[top + 1] if top + 1 < len(small) else None) for top in range(0, len(small), 2)]
+
+
 def _repeat(values: Array, factor: int) -> Array:
     return np.repeat(np.repeat(values, factor, axis=0), factor, axis=1)
 

@@ -155,6 +155,18 @@ class Layout:
         """Number of weights of one tensor that have a place."""
         return sum(block.size for block in self.blocks_of(tensor))
 
+    def cell_of(self, tensor: str, index: int) -> tuple[int, int]:
+        """(row, column) of the cell of the weight with flat index *index*. Raises ``ValueError`` where it has no place."""
+        for block in self.blocks_of(tensor):
+            if not block.start <= index < block.stop:
+                continue
+            if isinstance(block, Curve):
+                rows, columns = block.place(np.array([block.first + (index - block.start) // block.step], dtype=np.int64))
+                return int(rows[0]), int(columns[0])
+            one = next(block.cut(index, index + 1))
+            return one.row // self.cell[0], one.column // self.cell[1]
+        raise ValueError(f"weight {index} of {tensor!r} has no place in the layout")
+
     def validate(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None = None) -> Layout:
         """Itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
 

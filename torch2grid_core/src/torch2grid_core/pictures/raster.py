@@ -210,7 +210,8 @@ def assemble(
                 narrow[index] = to_float32(finished)
     best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
     found = None if best is None else (best[0], *best[1])
-    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found)
+    where = None if found is None else layout.cell_of(*found[:2])
+    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found, where)
 
 
 def _totals(
@@ -313,7 +314,9 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     values[counts == 0] = 0
     r, c = layout.cell
     regions = tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in grid.regions)
-    return Grid(values, counts, reduce, (grid.cell[0] * r, grid.cell[1] * c), regions, grid.quantity, grid.largest)
+    cell = (grid.cell[0] * r, grid.cell[1] * c)
+    where = None if grid.largest_cell is None else (grid.largest_cell[0] // r, grid.largest_cell[1] // c)
+    return Grid(values, counts, reduce, cell, regions, grid.quantity, grid.largest, where)
 
 
 def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:

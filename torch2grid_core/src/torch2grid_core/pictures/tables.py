@@ -19,7 +19,7 @@ def table_lines(table: Table) -> list[str]:
     header = [visible(column) for column in table.columns]
     rows = [[visible(text) for text in texts] for texts in table.texts()]
     textual = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(header))]
-    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(header, *rows, strict=True)]
     lines = [visible(table.title)] if table.title else []
     rule = _GAP.join("-" * width for width in widths)
     return [*lines, _line(header, widths, textual), rule, *(_line(row, widths, textual) for row in rows)]
@@ -28,12 +28,12 @@ def table_lines(table: Table) -> list[str]:
 def _line(texts: list[str], widths: list[int], textual: list[bool]) -> str:
     padded = []
     for text, width, left in zip(texts, widths, textual, strict=True):
-        fill = " " * (width - _width(text))
+        fill = " " * (width - display_width(text))
         padded.append(text + fill if left else fill + text)
     return _GAP.join(padded).rstrip()
 
 
-def _width(text: str) -> int:
+def display_width(text: str) -> int:
     """Terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
     if text.isascii():
         return len(text)

@@ -101,6 +101,6 @@ class Points:
         width = self.high[inside] - self.low[inside]
         with np.errstate(invalid="ignore", over="ignore"):
             share = np.where(width > 0, (edges - self.low[inside]) / np.where(width > 0, width, 1), 1.0)
-        found = self._before[inside] + np.rint(np.minimum(share, 1.0) * self._counts[inside]).astype(np.int64)
+        found = self._before[inside] + np.rint(np.clip(share, 0.0, 1.0) * self._counts[inside]).astype(np.int64)
         result: Array = np.where(place < 0, 0, found)
         return result

@@ -38,14 +38,17 @@ class UnitProfile:
 
     @property
     def output_norm(self) -> Array:
+        """L2 norm of each output unit."""
         return np.sqrt(self._output_squares)
 
     @property
     def input_absmax(self) -> Array | None:
+        """|max| of each input unit; ``None`` for tensors of fewer than two dimensions."""
         return self._input_absmax if len(self.shape) > 1 else None
 
     @property
     def input_norm(self) -> Array | None:
+        """L2 norm of each input unit; ``None`` for tensors of fewer than two dimensions."""
         return np.sqrt(self._input_squares) if len(self.shape) > 1 else None
 
     def update(self, start: int, values: Array) -> None:

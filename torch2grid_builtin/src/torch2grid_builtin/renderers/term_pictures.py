@@ -1,0 +1,82 @@
+"""Heatmaps and images in a terminal, with what their colours mean."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torch2grid_builtin.renderers.term_text import Screen, fit, number, title_lines, wrap
+from torch2grid_core import (
+    EMPTY,
+    NOT_FINITE,
+    OVER,
+    UNDER,
+    Heatmap,
+    Image,
+    colormap,
+    default_map,
+    half_blocks,
+    half_blocks_rgb,
+)
+
+_BAR = 16  # characters of the colour bar
+
+
+def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
+    """The title, the picture, its colour bar with the limits, and what a cell is."""
+    grid, scale = panel.grid, panel.scale
+    lines = title_lines(panel.title, screen)
+    if not grid.values.size:
+        return [*lines, "no cells"]
+    lines += half_blocks(grid, scale, screen.width, screen.rows, screen.color, screen.colormap)
+    label = panel.label or grid.cell_text()
+    facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", *(part.strip() for part in label.split(","))]
+    drawn = grid.drawn()
+    legend = [_bar(panel, screen)]
+    for share, rgb, word, limit in ((scale.over, OVER, "above", scale.high), (scale.under, UNDER, "below", scale.low)):
+        if share:
+            legend.append(_swatch(f"{_percent(share)} {word} {number(limit)}", rgb, screen))
+    lost = int(np.count_nonzero(~np.isfinite(drawn)))
+    if lost:
+        legend.append(_swatch(f"{lost:,} NaN or Inf", NOT_FINITE, screen, "!"))
+    if len(drawn) < grid.values.size:
+        legend.append(_swatch("no weight", EMPTY, screen, "(space)"))
+    return lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
+
+
+def _fitting(facts: list[str], screen: Screen) -> list[str]:
+    return [fit(fact, screen.width) for fact in facts if fact]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share >= 0.0001 else "<0.01 %"
+
+
+def _swatch(text: str, rgb: tuple[int, int, int], screen: Screen, sign: str = "") -> str:
+    if screen.color:
+        return f"{screen.tinted('■', rgb)} {text}"
+    return f"{sign} {text}" if sign else text
+
+
+def _bar(panel: Heatmap, screen: Screen) -> str:
+    """``−0.12 ████ 0.12`` in the map's colours; the shades without colour, by distance from the middle."""
+    scale = panel.scale
+    low, high = number(scale.low), number(scale.high)
+    if screen.color:
+        table = colormap(screen.colormap or default_map(scale))
+        levels = table[np.linspace(0, len(table) - 1, 2 * _BAR).astype(int)].tolist()
+        cells = ["\x1b[38;2;{};{};{};48;2;{};{};{}m▌".format(*a, *b) for a, b in zip(levels[::2], levels[1::2], strict=True)]
+        bar = "".join(cells) + "\x1b[0m"
+    else:
+        bar = "█▓▒░··░▒▓█" if scale.diverging else "·░▒▓█"
+    return f"{low} {bar} {high}" + (" symlog" if scale.kind == "symlog" else "")
+
+
+def image_lines(panel: Image, screen: Screen) -> list[str]:
+    """A picture in colours; where there are none, its size and mean colour."""
+    lines = title_lines(panel.title, screen)
+    if screen.color and panel.rgb.size:
+        lines += half_blocks_rgb(panel.rgb, screen.width, screen.rows)
+    else:
+        rows, columns, *mean = panel.as_table().rows[0]
+        lines.append(f"{rows}×{columns} pixels; mean red, green, blue: " + ", ".join(f"{float(each or 0):.0f}" for each in mean))
+    return lines + ([screen.dim(line) for line in wrap(panel.caption.split(" "), screen.width, " ")] if panel.caption else [])
