@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "cli.draw": ("summary_line",),
+    "cli.telling": ("summary_line",),
     "engine": ("Engine",),
     "output": ("Output",),
     "plugins.manager": ("PluginManager",),
@@ -45,6 +45,7 @@ _EXPORTS = {
         "vector_columns",
         "weights_per_cell",
     ),
+    "pictures.locate": ("CellWeights", "weights_of_cell"),
     "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Page", "Table", "Text"),
     "pictures.raster": ("REDUCTIONS", "reduce_array"),
     "pictures.scale": ("ColorScale", "color_scale"),
@@ -60,7 +61,7 @@ _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
-    from torch2grid_core.cli.draw import summary_line as summary_line
+    from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Part as Part
     from torch2grid_core.data.checkpoint import Skip as Skip
@@ -124,6 +125,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.layouts import matrix_shape as matrix_shape
     from torch2grid_core.pictures.layouts import vector_columns as vector_columns
     from torch2grid_core.pictures.layouts import weights_per_cell as weights_per_cell
+    from torch2grid_core.pictures.locate import CellWeights as CellWeights
+    from torch2grid_core.pictures.locate import weights_of_cell as weights_of_cell
     from torch2grid_core.pictures.page import Band as Band
     from torch2grid_core.pictures.page import Bar as Bar
     from torch2grid_core.pictures.page import Boxes as Boxes

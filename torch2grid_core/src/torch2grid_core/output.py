@@ -21,10 +21,12 @@ from torch2grid_core.pictures.tables import table_lines
 from torch2grid_core.plugins.guard import call
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.run import Run
+from torch2grid_core.spool import Spool
 from torch2grid_core.text import safe_filename, visible
 
 INDEX = "index.json"
 DATA_FORMATS = ("json", "csv", "html")
+SCREEN_FORMATS = ("text", "terminal")  # shown on stdout, unless a file is asked for
 _INDEX_FORMAT = "torch2grid index 1"
 
 
@@ -88,6 +90,7 @@ class Preparer:
 
     formats: asked for by the user; single: one file is written, in the one format. renderers: by format; a format that is
     not among them is left to the parent. whole: pages travel back with their panels, because somebody looks at them.
+    combine: one file takes all pages, at the end; nothing is rendered before.
     """
 
     formats: tuple[str, ...]
@@ -95,6 +98,7 @@ class Preparer:
     renderers: Mapping[str, Renderer]
     style: Style
     whole: bool = False
+    combine: bool = False
 
     def __call__(self, page: Page, view: View) -> Drawn:
         rendered = {name: self.render(page, name) for name in self.wanted(page, view) if self._can(page, name)}
@@ -103,16 +107,18 @@ class Preparer:
 
     def wanted(self, page: Page, view: View) -> tuple[str, ...]:
         """The formats that *page* is written in."""
+        if self.combine:
+            return self.formats if not page.formats or self.formats[0] in page.formats else ()
         if page.formats:
             return page.formats
-        if self.single:
+        if self.single and page.kind != "table":
             return self.formats
         if page.kind == "table":  # a table is text on the screen unless a data format is asked for
-            return tuple(name for name in self.formats if name in DATA_FORMATS) or ("text",)
+            return tuple(name for name in self.formats if name in (*DATA_FORMATS, "terminal")) or ("text",)
         return self.formats or (view.default_format,)
 
     def _can(self, page: Page, name: str) -> bool:
-        return name in self.renderers or (name == "json" and page.data is not None)
+        return not self.combine and (name in self.renderers or (name == "json" and page.data is not None))
 
     def render(self, page: Page, name: str) -> bytes:
         """The bytes of *page* in one format."""
@@ -127,7 +133,8 @@ class Preparer:
 class Output:
     """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
 
-    target: a folder, or a file whose ending is a known format, which then takes exactly one page. formats: asked for by the
+    target: a folder, or a file whose ending is a known format, which then takes exactly one page, or all of them where the
+    format's renderer combines. formats: asked for by the
     user, else each view's own. say: receives the path of each file, and the text of tables. shown: looks at each page.
     """
 
@@ -158,7 +165,10 @@ class Output:
                 raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
             wanted = (ending,)
         renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
-        self.prepare = Preparer(wanted, self.file is not None, renderers, Style(colormap=run.colormap), manager.listens())
+        combine = self.file is not None and ending in renderers[ending].combines
+        style = Style(colormap=run.colormap)
+        self.prepare = Preparer(wanted, self.file is not None, renderers, style, manager.listens(), combine)
+        self._all = Spool()  # the pages that wait for the one file
 
     def for_views(self, views: Iterable[View]) -> Output:
         """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
@@ -191,8 +201,22 @@ class Output:
             page, data = self._single
             self._single = None
             self._place(page, self.file, data)
+        if self.file and len(self._all):
+            self._write_all(self.file, self.prepare.formats[0])
         if self._entries:
             self._write_index()
+
+    def _write_all(self, path: Path, name: str) -> None:
+        """All pages that were taken, as one file; a single one as it would be alone."""
+        renderer = self.prepare.renderers[name]
+        pages = iter(self._all)
+        first = next(pages)
+        with self._all, whole_file(path) as stream:
+            if len(self._all) == 1:
+                stream.write(self.prepare.render(first, name))
+            else:
+                call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
+        self._report(first, path)
 
     def add(self, page: Page, view: View) -> None:
         """Render and write a page that did not come from the engine."""
@@ -207,10 +231,15 @@ class Output:
             if name == "text":
                 self.say("\n".join(text_lines(page)))
                 continue
+            if self.prepare.combine:
+                self._all.add(page)
+                continue
             if name not in drawn.rendered:
                 self._add([name])
             data = drawn.rendered[name] if name in drawn.rendered else self.prepare.render(page, name)
-            if self.file:
+            if name in SCREEN_FORMATS and not self.file:
+                self.say(data.decode("utf-8").rstrip("\n") + "\n")
+            elif self.file:
                 if self._single is not None:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
                 self._single = (page, data)
@@ -222,6 +251,9 @@ class Output:
     def _place(self, page: Page, path: Path, data: bytes) -> None:
         with whole_file(path) as stream:
             stream.write(data)
+        self._report(page, path)
+
+    def _report(self, page: Page, path: Path) -> None:
         self.written.append(path)
         self.say(str(path))
         self.manager.written(page, path, self.run)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-OPCODE_BYTES = 48 << 20  # of one pickle, strings not counted: about 8 s of interpreting
-CONTAINERS = 3_000_000  # lists, mappings and stubs of one pickle: about 120 bytes each
+OPCODE_BYTES = 24 << 20  # of one pickle, long strings not counted: about 8 s of interpreting
+CONTAINERS = 2_000_000  # lists, mappings, tensors and stubs of one pickle: 120 to 400 bytes each
+TUPLES = 8_000_000
+MEMO = 4_000_000
 MARKS = 100_000  # open brackets at once
 DECIMAL_DIGITS = 4000  # of an integer written in decimal, whose parsing is quadratic
 TEXT_IN_MEMORY = 1 << 16  # longer strings and byte strings of a pickle stay in the file until they are used
 LINE_BYTES = 256 << 20  # of a text argument (protocol 0)
 PICKLES = 3  # pickles inside byte strings of pickles
 DEPTH = 1000  # nested containers that the search for tensors enters
-NAMES = 2_000_000  # tensors of one checkpoint
+NAMES = 1_000_000  # tensors of one checkpoint
 NAME_CHARACTERS = 64 << 20  # of all tensor names together
 DIMENSIONS = 64  # of one tensor, as numpy
 NOT_RUN = 20  # calls listed one by one
-STORAGES = 2_000_000  # of one checkpoint
+CALLS = 100_000  # calls looked at for that list
+STORAGES = 1_000_000  # of one checkpoint
 ZIP_ENTRIES = 4_000_000
 DIRECTORY_BYTES = 512 << 20  # of a zip archive's central directory
 INFLATE_ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio

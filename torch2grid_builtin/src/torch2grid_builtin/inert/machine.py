@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from torch2grid_builtin.inert.opcodes import RARE, extend, set_items
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Global, LongBytes, Malformed, Stub
 
+_SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 _u32 = struct.Struct("<I").unpack_from
 _i32 = struct.Struct("<i").unpack_from
@@ -54,6 +56,8 @@ class Machine:
     def load(self) -> Any:
         """The value of the next pickle. The stream stands behind its STOP. Raises ``Malformed``."""
         self.stack, self.marks, self.memo = [], [], {}
+        collecting = gc.isenabled()
+        gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
         try:
             return self._run()
         except struct.error as error:
@@ -65,6 +69,8 @@ class Machine:
         except (ValueError, TypeError, OverflowError, KeyError) as error:
             raise Malformed(f"broken pickle: {type(error).__name__} near byte {self.stream.tell()}") from error
         finally:
+            if collecting:
+                gc.enable()
             self.stack, self.marks, self.memo = [], [], {}
 
     def _run(self) -> Any:
@@ -72,12 +78,15 @@ class Machine:
         stream, memo, marks, stack = self.stream, self.memo, self.marks, self.stack
         data, pos, safe = stream.data, stream.pos, stream.safe
         begun = stream.tell() - self.payload
+        tuples = 0
         while True:
             if pos >= safe:
                 pos = stream.advance(pos)
                 data, safe = stream.data, stream.safe
                 if stream.base - self.payload - begun > limits.OPCODE_BYTES:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
+                if tuples > limits.TUPLES or len(memo) > limits.MEMO:
+                    raise Malformed("the pickle makes more objects than any checkpoint", "it is not a checkpoint")
             op = data[pos]
             pos += 1
             if op == 0x71:  # BINPUT
@@ -107,16 +116,20 @@ class Machine:
                 stack = []
             elif op == 0x74:  # TUPLE
                 closed = tuple(stack)
+                tuples += 1
                 stack = marks.pop()
                 stack.append(closed)
             elif op == 0x85:  # TUPLE1
                 stack[-1] = (stack[-1],)
+                tuples += 1
             elif op == 0x86:  # TUPLE2
                 second = stack.pop()
                 stack[-1] = (stack[-1], second)
+                tuples += 1
             elif op == 0x87:  # TUPLE3
                 third, second = stack.pop(), stack.pop()
                 stack[-1] = (stack[-1], second, third)
+                tuples += 1
             elif op == 0x29:  # EMPTY_TUPLE
                 stack.append(())
             elif op == 0x52:  # REDUCE
@@ -132,7 +145,8 @@ class Machine:
                 if length <= limits.TEXT_IN_MEMORY and pos + length <= len(data):
                     stack.append(data[pos : pos + length].decode("utf-8", "surrogatepass"))
                     pos += length
-                    self.payload += length
+                    if length > _SHORT:
+                        self.payload += length
                 else:
                     pos = self._long_text(length, pos, stack)
                     data, safe = stream.data, stream.safe
@@ -182,12 +196,17 @@ class Machine:
 
     def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
         """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
-        self.payload += max(length, 0)
+        self.spent(length)
         if length > limits.TEXT_IN_MEMORY:
             storage, pos = self.stream.leave(pos, length)
             return LongBytes(storage, is_text), pos
         raw, pos = self.stream.take(pos, length)
         return (raw.decode("utf-8", "surrogatepass") if is_text else raw), pos
+
+    def spent(self, length: int) -> None:
+        """*length* bytes of the pickle were a string: only a short one counts as an instruction."""
+        if length > _SHORT:
+            self.payload += length
 
     def find_global(self, module: Any, name: Any) -> Global:
         """The stand-in of ``module.name``, one for each name."""
@@ -203,10 +222,10 @@ class Machine:
         """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``."""
         if type(args) is not tuple:
             raise Malformed("broken pickle: a call whose arguments are not a tuple")
+        self.count()
         if type(function) is Global and function.handler is not None and kwargs is None:
             return function.handler(self, args)
         stub = Stub(function, args, how, kwargs)
-        self.count()
         if how == "call" or args or kwargs is not None:
             self.calls.append(stub)
         return stub

@@ -91,14 +91,12 @@ def build_dtype(dtype: NumpyDtype, state: Any) -> None:
 
 def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     """``_reconstruct(type, shape, typecode)``: an array whose state follows."""
-    machine.count()
     kind = args[0].name if args and isinstance(args[0], Global) else "ndarray"
     return NumpyArray("" if kind in ("ndarray", "memmap") else f"numpy {kind[:40]}")
 
 
 def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     """``numpy.ma.core._mareconstruct(…)``: a masked array, whose numbers are read and whose mask is not."""
-    machine.count()
     return NumpyArray("masked array, its mask left out")
 
 

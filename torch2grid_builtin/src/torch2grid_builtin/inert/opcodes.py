@@ -80,7 +80,7 @@ def _fixed(machine: Machine, form: str) -> int:
 
 def _line(machine: Machine) -> bytes:
     raw, machine.stream.pos = machine.stream.line(machine.stream.pos)
-    machine.payload += len(raw)
+    machine.spent(len(raw))
     return raw
 
 
@@ -155,7 +155,7 @@ def _long4(machine: Machine) -> None:
 
 def _long_bytes(machine: Machine, count: int) -> None:
     raw, machine.stream.pos = machine.stream.take(machine.stream.pos, count)
-    machine.payload += count
+    machine.spent(count)
     machine.stack.append(int.from_bytes(raw, "little", signed=True))
 
 

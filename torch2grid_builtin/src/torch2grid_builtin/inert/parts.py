@@ -12,6 +12,7 @@ from torch2grid_core import LazyTensor, Part
 
 _AVERAGED = ("ema", "avg", "average", "shadow", "swa")
 _DESCENTS = 3
+_DOTS = 20
 
 
 @dataclass
@@ -78,16 +79,16 @@ def _shares(root: Any, prefix: str, tensors: Mapping[str, LazyTensor]) -> list[_
         if isinstance(value, (Pairs, Stub, list, tuple, Bag)):
             name = key_text(key, index)
             shares.setdefault(name, _Share(name, value, [], optimizer="optim" in name.lower() or _is_optimizer(value)))
-    # The longest key first, where one key with its dot is the beginning of another.
-    ordered = sorted(shares, key=len, reverse=True)
-    dotted = any("." in key for key in ordered)
+    deepest = min(max((key.count(".") for key in shares), default=0), _DOTS)
     for name, tensor in tensors.items():
         if not name.startswith(prefix):
             continue
-        inside = name[len(prefix) :]
-        key = inside.split(".", 1)[0] if not dotted else next((key for key in ordered if inside.startswith(f"{key}.")), "")
+        pieces = name[len(prefix) :].split(".", deepest + 1)
+        # The longest key first, where one key with its dot is the beginning of another.
+        candidates = (".".join(pieces[:count]) for count in range(len(pieces) - 1, 0, -1))
+        key = next((key for key in candidates if key in shares), "")
         share = shares.get(key)
-        if share is not None and len(inside) > len(key):
+        if share is not None:
             share.names.append(name)
             share.parameters += tensor.size
     return [share for share in shares.values() if share.names]

@@ -25,31 +25,26 @@ def _pairs(kind: str, value: Any) -> Pairs:
 
 def ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``OrderedDict()``, or of a list of pairs (Python 2)."""
-    machine.count()
     return _pairs("OrderedDict", args[0] if args else None)
 
 
 def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``dict()`` or of pairs."""
-    machine.count()
     return _pairs("dict", args[0] if args else None)
 
 
 def default_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``defaultdict(factory)``."""
-    machine.count()
     return _pairs("defaultdict", args[1] if len(args) > 1 else None)
 
 
 def counter(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``Counter(dict)``."""
-    machine.count()
     return _pairs("Counter", args[0] if args else None)
 
 
 def bag(machine: Machine, args: tuple[Any, ...]) -> Bag:
     """``set(list)``, ``frozenset(list)``."""
-    machine.count()
     items = args[0] if args else []
     if isinstance(items, Bag):
         items = items.items
@@ -58,7 +53,6 @@ def bag(machine: Machine, args: tuple[Any, ...]) -> Bag:
 
 def sequence(machine: Machine, args: tuple[Any, ...]) -> list[Any]:
     """``list(items)``, ``deque(items)``."""
-    machine.count()
     items = args[0] if args else []
     return list(items) if type(items) in (list, tuple) else []
 
@@ -91,7 +85,6 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``copyreg._reconstructor(class, base, state)``: an object of protocols 0 and 1; of a container, its content too."""
     if len(args) < 3:
         raise Malformed("broken pickle: an object with too few parts")
-    machine.count()
     made = Stub(args[0], (), "new")
     content = args[2]
     if isinstance(content, Pairs):

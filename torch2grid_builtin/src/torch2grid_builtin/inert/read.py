@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch2grid_builtin.inert.parts import find_parts
-from torch2grid_builtin.inert.report import not_run, summary
-from torch2grid_builtin.inert.values import Malformed, Stub
+from torch2grid_builtin.inert.report import describe, not_run, summary
+from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
 from torch2grid_builtin.inert.walk import collect
-from torch2grid_core import Checkpoint, LoadError, Source
+from torch2grid_core import Checkpoint, LoadError, Source, visible
+
+
+_TOLD = 50
 
 
 def load_error(source: Source, error: Malformed) -> LoadError:
@@ -23,7 +26,7 @@ def make_checkpoint(
     *,
     by: str,
     format: str,
-    calls: Iterable[Stub] = (),
+    calls: Sequence[Stub] = (),
     metadata: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
 ) -> Checkpoint:
@@ -46,10 +49,21 @@ def make_checkpoint(
         found.tensors,
         source=source.shown,
         format=format,
-        metadata=metadata,
+        metadata={**_told(root), **(metadata or {})},
         skipped=found.skipped,
         parts=parts,
         default_part=default,
         not_run=lines,
         notes=[*notes, *found.notes],
     )
+
+
+def _told(root: Any) -> dict[str, str]:
+    """The numbers and short texts beside the tensors of a mapping, such as an epoch or a loss."""
+    told: dict[str, str] = {}
+    for key, value in root.pairs[:10_000] if isinstance(root, Pairs) else ():
+        name = text(key)
+        if name is None or type(value) not in (str, int, float, bool) or len(told) >= _TOLD:
+            continue
+        told[visible(name, 100)] = visible(value[:1000], 200) if type(value) is str else describe(value)
+    return told

@@ -92,15 +92,16 @@ class Dequantised(_Computed):
 
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         width = np.dtype(self.code).itemsize
-        stored = self.read(start * width, (stop - start) * width).view(self.code)
-        scale = np.array(self.scale, dtype=np.float64)
+        stored = self.read(start * width, (stop - start) * width).view(self.code).astype(np.float64)
+        scale = np.array(self.scale, dtype=np.float32)
         zero = np.array(self.zero_point, dtype=np.float64)
         if len(scale) == 1:
-            values = (stored - zero[0]) * scale[0]
+            values = (stored - zero[0]).astype(np.float32) * scale[0]  # in float32, as PyTorch does
         else:
             channel = (np.arange(start, stop) - self.offset) // self.stride % len(scale)
-            values = (stored - zero[channel]) * scale[channel]
-        return values.astype(np.float32)
+            values = (stored - zero[channel]).astype(np.float32) * scale[channel]
+        found: np.ndarray[Any, Any] = values
+        return found
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Slice
-from torch2grid_builtin.inert.values import CutShort, Malformed
+from torch2grid_builtin.inert.values import CutShort
 from torch2grid_core import FileStorage, Storage
 
 WINDOW = 1 << 20
@@ -32,7 +32,7 @@ class PickleStream:
     def advance(self, pos: int, need: int = WIDEST) -> int:
         """Move the window so that it starts at *pos* and holds *need* bytes where there are so many; the new *pos*.
 
-        Raises ``Malformed`` when no byte is left.
+        Raises ``CutShort`` when no byte is left.
         """
         place = self.base + pos
         if place >= self.size:
@@ -49,7 +49,7 @@ class PickleStream:
         return 0
 
     def check(self, pos: int, count: int) -> None:
-        """Raise ``Malformed`` unless *count* bytes follow *pos*."""
+        """Raise ``CutShort`` unless *count* bytes follow *pos*."""
         if count < 0 or self.base + pos + count > self.size:
             raise CutShort(
                 f"a string of {count} bytes is claimed where {max(self.size - self.base - pos, 0)} are left",
@@ -88,7 +88,7 @@ class PickleStream:
         need = WINDOW
         while end < 0:
             if need > limits.LINE_BYTES or (self.data and self.base + len(self.data) == self.size):
-                raise Malformed("a line of text does not end")
+                raise CutShort("a line of text does not end")
             need *= 4
             pos = self.advance(pos, need)
             end = self.data.find(b"\n", pos)

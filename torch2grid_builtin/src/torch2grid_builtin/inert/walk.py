@@ -25,6 +25,7 @@ from torch2grid_core import LazyTensor, Skip
 Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
 _LEAVES = (Tensor, NumpyArray, StorageRef)
+_INSIDE = frozenset((*_LEAVES, *_CONTAINERS))
 _REVISITS = 100_000
 
 
@@ -54,12 +55,12 @@ class _Walk:
         self.found = found
         self.skipped_names: set[str] = set()
         self.characters = 0
+        self.repeats: dict[str, int] = {}
         self.seen: set[int] = set()  # leaves that have a name
         self.entered: set[int] = set()
         self.barren: set[int] = set()  # containers that hold no tensor
         self.revisits = 0
         self.later: list[Child] = []
-        self.keep: list[Any] = []  # what is made on the way stays alive, so that no id is used twice
 
     def run(self, root: Any) -> None:
         if isinstance(root, _LEAVES):
@@ -119,16 +120,16 @@ class _Walk:
                 self.put_off(name, [("", value.state)])
             return self.entries(name, value.entries())
         if isinstance(value, (list, tuple)):
-            return ((str(index), item) for index, item in enumerate(value))
+            return ((str(index), item) for index, item in enumerate(value) if type(item) in _INSIDE)
         if isinstance(value, Bag):
-            return ((str(index), item) for index, item in enumerate(value.items))
+            return ((str(index), item) for index, item in enumerate(value.items) if type(item) in _INSIDE)
         return self.object_children(name, value)
 
     def entries(self, name: str, pairs: Iterator[tuple[Any, Any]]) -> Iterator[Child]:
         for index, (key, item) in enumerate(pairs):
-            if isinstance(item, (*_LEAVES, *_CONTAINERS)):
+            if type(item) in _INSIDE:
                 yield key_text(key, index), item
-            if isinstance(key, (*_LEAVES, *_CONTAINERS)):
+            if type(key) in _INSIDE:
                 self.put_off(name, [(f"{index}.key", key)])
 
     def object_children(self, name: str, stub: Stub) -> Iterator[Child]:
@@ -158,7 +159,7 @@ class _Walk:
 
     def put_off(self, name: str, children: Any) -> None:
         for key, value in children:
-            if isinstance(value, (*_LEAVES, *_CONTAINERS)):
+            if type(value) in _INSIDE:
                 self.later.append((_join(name, key) if key else name, value))
 
     def leaf(self, name: str, value: Any) -> None:
@@ -192,9 +193,10 @@ class _Walk:
             raise Malformed("the names of the tensors are too long together", "it is hostile")
         if name not in taken:
             return name
-        number = 2
+        number = self.repeats.get(name, 1) + 1
         while f"{name}#{number}" in taken:
             number += 1
+        self.repeats[name] = number
         return f"{name}#{number}"
 
 

@@ -56,7 +56,9 @@ class Legend:
 
     def ticks(self) -> list[str]:
         """The values at the quarters of the bar."""
-        return numbers([float(each) for each in self.scale.value(np.array(_SHARES))])
+        values = self.scale.value(np.array(_SHARES))
+        values[np.abs(values) < 1e-9 * np.abs(values).max()] = 0.0  # what rounding leaves of 0
+        return numbers(values.tolist())
 
     @property
     def title(self) -> str:

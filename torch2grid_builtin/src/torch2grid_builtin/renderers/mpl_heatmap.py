@@ -11,7 +11,7 @@ from torch2grid_builtin.renderers.mpl_axes import index_ticks, number, percent
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width, wrap
 from torch2grid_builtin.renderers.mpl_colorbar import Legend, LevelBar, UprightBar
 from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
-from torch2grid_builtin.renderers.mpl_regions import BandLabels, are_bands, draw_borders, draw_inside
+from torch2grid_builtin.renderers.mpl_regions import BandLabels, are_bands, draw_borders, draw_names
 from torch2grid_core import Heatmap, Image, Style, paint
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +97,7 @@ class HeatmapDrawing(Drawing):
         if self.bands:
             self.bands.draw(canvas, x, y)
         elif panel.labels:
-            draw_inside(canvas, panel.grid, x, y, self.factor, size - 1)
+            draw_names(canvas, panel.grid, x, y, self.factor, size - 1)
         self._draw_ticks(canvas, left, x, y)
         bottom = y + self.high + self.below
         if isinstance(self.bar, UprightBar):

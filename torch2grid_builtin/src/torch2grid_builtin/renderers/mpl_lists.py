@@ -159,8 +159,12 @@ class BandDrawing(ListDrawing):
         if len(self.levels) % 2:
             canvas.line(across(self.values[len(self.levels) // 2]), middles, INK, 1.5)
             key.append((INK, "median" if self.levels[len(self.levels) // 2] == 0.5 else "middle level"))
-        x, y, size = across.start, middles[0] - self.pitch / 2 - self.key if len(middles) else 0, self.sizes.text
+        wanted = sum(35 + text_width(text, self.sizes.text) for _, text in key)
+        x = max(min(across.start, across.stop - wanted), across.start - self.names)
+        y, size = middles[0] - self.pitch / 2 - self.key if len(middles) else 0, self.sizes.text
         for color, text in key:
+            if x + 17 + text_width(text, size) > across.stop + 20:
+                break
             canvas.rects([(round(x), round(y) + 2, 12, 12)], color)
             canvas.text(x + 17, y, text, size, MUTED, va="top")
             x += 35 + text_width(text, size)

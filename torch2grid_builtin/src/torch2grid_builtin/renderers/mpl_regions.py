@@ -1,8 +1,9 @@
-"""Which tensor is where in a heatmap: thin lines between regions, names inside roomy ones or beside bands."""
+"""Which tensor is where in a heatmap: thin lines between regions, names beside them or in roomy ones."""
 
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ _THIN = 4  # a region of fewer pixels across gets no line of its own: it would h
 _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 260
 _FAR = 1.7  # lines that a name may be from the middle of its band
-_COVERED = 0.04  # of a region's area, at most, lies under its name
+_COVERED = 0.05  # of a region's area, at most, lies under its name
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
@@ -67,17 +68,42 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
     canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
 
 
-def draw_inside(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
-    """Names on a light ground in the upper left corner of regions that a name leaves mostly free."""
+def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
+    """Names of regions, the largest first: beside a region where no weight is, else inside it, in its upper left corner
+    on a light ground, where that leaves most of it free; else not at all."""
     high, wide = factor
     line = round(size * LINE)
-    for region in grid.regions:
+    taken = grid.counts > 0
+    by_size = sorted(grid.regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
+    for region in by_size:
         row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
-        name = _short(region.name, width * wide - 12, size)
-        if name and (text_width(name, size) + 8) * line <= _COVERED * height * high * width * wide:
-            x, y = left + column * wide + 3, top + row * high + 3
-            canvas.rects([(x, y, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
-            canvas.text(x + 4, y, name, size, INK, va="top")
+        if not height:
+            continue
+        x, y = column * wide, row * high
+        name = literal(region.name)
+        long = text_width(name, size) + 6
+        for at_x, at_y in ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2)):
+            cells = _cells_under(at_x, at_y, long, line, factor, taken.shape)
+            if cells is not None and not taken[cells].any():
+                taken[cells] = True
+                canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
+                break
+        else:
+            area = height * high * width * wide
+            name = _short(region.name, min(width * wide - 12, _COVERED * area / line - 8), size)
+            if name and height * high > 2 * line:
+                canvas.rects([(left + x + 3, top + y + 3, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
+                canvas.text(left + x + 7, top + y + 3, name, size, INK, va="top")
+
+
+def _cells_under(
+    x: float, y: float, width: float, height: float, factor: tuple[int, int], shape: tuple[int, ...]
+) -> tuple[slice, slice] | None:
+    """The cells that a rectangle of pixels touches; ``None`` where it leaves the grid."""
+    if x < 0 or y < 0 or x + width > shape[1] * factor[1] or y + height > shape[0] * factor[0]:
+        return None
+    rows = slice(int(y // factor[0]), math.ceil((y + height) / factor[0]))
+    return rows, slice(int(x // factor[1]), math.ceil((x + width) / factor[1]))
 
 
 def _short(name: str, room: float, size: float) -> str:

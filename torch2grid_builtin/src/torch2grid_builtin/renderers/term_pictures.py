@@ -40,7 +40,9 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
         legend.append(_swatch(f"{lost:,} NaN or Inf", NOT_FINITE, screen, "!"))
     if len(drawn) < grid.values.size:
         legend.append(_swatch("no weight", EMPTY, screen, "(space)"))
-    return lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
+    return (
+        lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
+    )
 
 
 def _fitting(facts: list[str], screen: Screen) -> list[str]:
@@ -78,5 +80,7 @@ def image_lines(panel: Image, screen: Screen) -> list[str]:
         lines += half_blocks_rgb(panel.rgb, screen.width, screen.rows)
     else:
         rows, columns, *mean = panel.as_table().rows[0]
-        lines.append(f"{rows}×{columns} pixels; mean red, green, blue: " + ", ".join(f"{float(each or 0):.0f}" for each in mean))
+        lines.append(
+            f"{rows}×{columns} pixels; mean red, green, blue: " + ", ".join(f"{float(each or 0):.0f}" for each in mean)
+        )
     return lines + ([screen.dim(line) for line in wrap(panel.caption.split(" "), screen.width, " ")] if panel.caption else [])

@@ -49,7 +49,8 @@ def _columns(heights: Array, rows: int) -> list[str]:
     eighths = np.zeros(len(heights), np.int64) if top <= 0 else np.rint(heights / top * rows * 8).astype(np.int64)
     eighths = np.where((heights > 0) & (eighths == 0), 1, eighths)
     return [
-        "".join(_EIGHTHS[level] for level in np.clip(eighths - 8 * row, 0, 8).tolist()).rstrip() for row in range(rows - 1, -1, -1)
+        "".join(_EIGHTHS[level] for level in np.clip(eighths - 8 * row, 0, 8).tolist()).rstrip()
+        for row in range(rows - 1, -1, -1)
     ]
 
 

@@ -93,7 +93,7 @@ def table_lines(table: Table, screen: Screen) -> list[str]:
         return title_lines(table.title, screen)
     textual = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(header))]
     widths = [max(map(display_width, column)) for column in zip(header, *rows, strict=True)]
-    _narrow(widths, textual, screen.width)
+    widths = _narrowed(widths, textual, screen.width)
     lines = title_lines(table.title, screen)
     for number, group in enumerate(_groups(widths, screen.width)):
         if number:
@@ -104,18 +104,20 @@ def table_lines(table: Table, screen: Screen) -> list[str]:
     return lines
 
 
-def _narrow(widths: list[int], textual: list[bool], room: int) -> None:
-    """Cut the widest columns of text until the table fits, or as far as makes sense."""
+def _narrowed(widths: list[int], textual: list[bool], room: int) -> list[int]:
+    """Widths that fit by cutting the widest columns of text; where that is not enough, none takes more than half."""
+    fitting = list(widths)
     excess = sum(widths) + _GAP * (len(widths) - 1) - room
     while excess > 0:
-        cut = [i for i, width in enumerate(widths) if textual[i] and width > _SHORTEST]
+        cut = [i for i, width in enumerate(fitting) if textual[i] and width > _SHORTEST]
         if not cut:
-            return
-        widest = max(cut, key=lambda i: widths[i])
-        others = max([_SHORTEST, *(widths[i] for i in cut if i != widest)])
-        step = max(1, min(excess, widths[widest] - others))
-        widths[widest] -= step
+            return [min(width, max(room // 2, 3)) for width in widths]
+        widest = max(cut, key=lambda i: fitting[i])
+        others = max([_SHORTEST, *(fitting[i] for i in cut if i != widest)])
+        step = max(1, min(excess, fitting[widest] - others))
+        fitting[widest] -= step
         excess -= step
+    return fitting
 
 
 def _groups(widths: list[int], room: int) -> list[list[int]]:

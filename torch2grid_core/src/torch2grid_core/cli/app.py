@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
 
 from torch2grid_core import __version__
+from torch2grid_core.cli.completion import completion_command
+from torch2grid_core.cli.config import ConfigFile, default_map
 from torch2grid_core.cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core.cli.options import CHOOSING, DRAWING, PROCESS, GroupedOption, drawing_options, process_options
+from torch2grid_core.cli.show_config import config_command
 from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.guard import call
 from torch2grid_core.plugins.manager import PluginManager
@@ -23,7 +27,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 class App(DefaultGroup):  # type: ignore[misc]
     """The group: ``torch2grid MODEL …`` draws, ``torch2grid NAME …`` runs a subcommand, ours or a plugin's."""
 
-    def __init__(self, manager: PluginManager) -> None:
+    def __init__(self, manager: PluginManager, config: ConfigFile | None = None) -> None:
         super().__init__(
             "torch2grid",
             default=_DEFAULT,
@@ -31,10 +35,19 @@ class App(DefaultGroup):  # type: ignore[misc]
             help="See every weight of a PyTorch checkpoint, without running its code.",
             context_settings=_CONTEXT,
         )
-        self.manager = manager
-        self.add_command(draw_command(manager))
+        self.manager, self.config = manager, config
+        drawing = draw_command(manager)
+        self.drawing = [each for each in drawing.params if isinstance(each, GroupedOption)]
+        self.add_command(drawing)
         self.add_command(plugins_command())
+        self.add_command(config_command(self.drawing, config))
+        self.add_command(completion_command())
         self._own = set(self.commands)
+
+    def defaults(self) -> dict[str, Any]:
+        """The settings file as click's defaults. Raises ``UsageError`` for a wrong key or value."""
+        found = default_map(self.config, self.drawing) if self.config else {}
+        return {_DEFAULT: found, "config": found}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*self._own - {_DEFAULT}, *self.manager.names("command")})
@@ -52,9 +65,20 @@ class App(DefaultGroup):  # type: ignore[misc]
             raise provided.origin.error(f"build returned {type(command).__name__}, not a click command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Subcommands, and what the drawing command completes: options and paths."""
+        drawing = self.commands[_DEFAULT]
+        completed: list[CompletionItem] = super().shell_complete(ctx, incomplete)
+        found = [each for each in completed if each.value != _DEFAULT]
+        if incomplete.startswith("-"):
+            return drawing.shell_complete(click.Context(drawing, parent=ctx, obj=self.manager), incomplete)
+        return [*found, CompletionItem(incomplete, type="file")]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] in ("-h", "--help"):
             args = ["--help"]
+        if ctx.resilient_parsing and not args:  # completing the first word: it may become a subcommand
+            return click.Group.parse_args(self, ctx, args)
         return super().parse_args(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -93,24 +117,21 @@ class DrawCommand(click.Command):
         write_groups(self, ctx, formatter)
 
 
-def view_flags(manager: PluginManager) -> list[GroupedOption]:
-    """A flag for each installed view; the names of core options stay theirs, such a view is reached by ``--view``."""
-    taken = {flag for option in [*drawing_options(), *process_options()] for flag in option.opts}
-    flags: list[GroupedOption] = []
+def view_flags(manager: PluginManager) -> dict[str, GroupedOption]:
+    """View name → its flag; the names of core options stay theirs, such a view is reached by ``--view``."""
+    taken = _core_flags()
+    flags: dict[str, GroupedOption] = {}
     for name, provided in manager.names("view").items():
         flag = "--" + name.replace("_", "-").replace("/", "-")
         if flag not in taken:
             taken.add(flag)
-            name_of_value = f"view_{len(flags)}"
-            flags.append(
-                GroupedOption([flag, name_of_value], group=VIEWS, flag_value=name, default=None, help=provided.summary)
-            )
+            flags[name] = GroupedOption([flag, f"view_{len(flags)}"], group=VIEWS, is_flag=True, help=provided.summary)
     return flags
 
 
 def filter_flags(manager: PluginManager) -> list[GroupedOption]:
-    """An option for each filter that wants one; all of them and ``--filter`` apply in the order of the line."""
-    taken = {flag for option in [*drawing_options(), *process_options()] for flag in option.opts}
+    """An option for each filter that wants one; these and ``--filter`` apply in the order in which they first stand."""
+    taken = _core_flags()
     flags: list[GroupedOption] = []
     for name, provided in manager.names("filter").items():
         metavar, flag = provided.facts.get("flag", ""), "--" + name.replace("_", "-").replace("/", "-")
@@ -121,10 +142,17 @@ def filter_flags(manager: PluginManager) -> list[GroupedOption]:
     return flags
 
 
+def _core_flags() -> set[str]:
+    return {flag for option in [*drawing_options(), *process_options()] for flag in option.opts}
+
+
 def _add_filter(name: str) -> Any:
     def add(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> None:
         chosen = context.meta.setdefault(FILTERS, [])
-        chosen += [(name, value) if parameter.name != "filters" else (value, None) for value in values]
+        if parameter.name == "filters":
+            chosen += [(value, None) for value in values]
+        elif values:  # a flag given twice means either: one filter, its values joined
+            chosen.append((name, ",".join(values)))
 
     return add
 
@@ -146,9 +174,9 @@ def draw_command(manager: PluginManager) -> click.Command:
             return 0
         from torch2grid_core.cli.draw import draw  # numpy comes with it
 
-        chosen = [given.pop(str(flag.name)) for flag in flags]
+        chosen = [name for name, flag in flags.items() if given.pop(str(flag.name))]
         given["filters"] = click.get_current_context().meta.get(FILTERS, [])
-        given["views"] = [*filter(None, chosen), *given["views"]]
+        given["views"] = [*chosen, *given["views"]]
         return draw(manager, models, **given)
 
     version_option = click.Option(["--version"], is_flag=True, help="Show the version and stop.")
@@ -156,9 +184,9 @@ def draw_command(manager: PluginManager) -> click.Command:
         _DEFAULT,
         callback=run,
         params=[
-            click.Argument(["models"], nargs=-1, metavar="MODEL..."),
+            click.Argument(["models"], nargs=-1, metavar="MODEL...", type=click.Path()),
             *drawing,
-            *flags,
+            *flags.values(),
             *filter_flags(manager),
             *rest,
             *process_options(),

@@ -53,15 +53,21 @@ def _run(words: list[str]) -> int:
     import click
 
     from torch2grid_core.cli.app import App
+    from torch2grid_core.cli.config import process_settings, read_config
     from torch2grid_core.cli.preparse import preparse
     from torch2grid_core.plugins.manager import PluginManager
 
     process, rest = preparse(words)
+    config = read_config(process.config) if process.config else None
+    early = process_settings(config) if config else {}
     manager = PluginManager.discover(
-        third_party=not process.no_plugins, disabled=process.disable_plugin, files=process.load_plugin
+        third_party=not (process.no_plugins or early.get("no_plugins")),
+        disabled=[*process.disable_plugin, *early.get("disable_plugin", ())],
+        files=process.load_plugin,
     )
     try:
-        result = App(manager).main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager)
+        app = App(manager, config)
+        result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map=app.defaults())
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:

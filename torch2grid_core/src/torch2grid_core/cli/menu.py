@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ _HELP = """\
   unified                    one grid of all weights
   list                       the tensors again, a screen at a time
   views [NAME ...]           what is drawn for a choice; names change it
+  /text                      list the tensors whose names hold the text
   help                       this
   quit                       leave"""
 
@@ -40,7 +42,8 @@ class Menu:
 
     def run(self) -> None:
         """Talk until ``quit`` or the end of the input. Ctrl-C raises ``KeyboardInterrupt``."""
-        self._list("Available layers:")
+        _prepare_line_editing(self.names)
+        self._list("Available layers:", whole=False)
         print("Type numbers, a pattern, or 'help'.")
         while True:
             answer = _ask(PROMPT)
@@ -62,6 +65,8 @@ class Menu:
             print(_HELP)
         elif command == "list":
             self._list("Available layers:")
+        elif answer.startswith("/"):
+            self._search(answer[1:].strip())
         elif command == "views":
             self._choose_views(rest.replace(",", " ").split())
         elif command == "all":
@@ -100,15 +105,31 @@ class Menu:
         if not names:
             print("Type 'views NAME ...' to change them.")
 
-    def _list(self, title: str) -> None:
-        """The numbered tensors, a screen at a time where a person reads them."""
+    def _search(self, text: str) -> None:
+        found = [(number, name) for number, name in enumerate(self.names, 1) if text.lower() in name.lower()]
+        if not found:
+            raise UsageError(f"no tensor's name holds {text!r}")
+        self._rows(f"{len(found)} of {len(self.names)} tensors:", found)
+
+    def _list(self, title: str, whole: bool = True) -> None:
+        """The numbered tensors; not *whole*: the first screen of them, so that the prompt is there at once."""
+        rows = list(enumerate(self.names, 1))
+        room = _screen_lines() - 5
+        if whole or len(rows) <= room or not _watched():
+            self._rows(title, rows)
+        else:
+            self._rows(title, rows[: room - 1])
+            print(f"  … and {len(rows) - room + 1} more: 'list' shows all, '/text' those whose names hold a text")
+
+    def _rows(self, title: str, rows: Sequence[tuple[int, str]]) -> None:
+        """Numbered rows, a screen at a time where a person reads them."""
         print(title)
-        width = max(len(str(len(self.names))), 1)
-        screen = _screen_lines() - 2 if sys.stdin.isatty() and sys.stdout.isatty() else len(self.names) + 1
+        width = len(str(len(self.names)))
+        screen = _screen_lines() - 2 if _watched() else len(rows) + 1
         printed = 1
-        for number, name in enumerate(self.names, 1):
-            if printed >= screen and number <= len(self.names):
-                answer = _ask(f"-- {number - 1} of {len(self.names)}; Enter for more, q to stop: ")
+        for index, (number, name) in enumerate(rows):
+            if printed >= screen:
+                answer = _ask(f"-- {index} of {len(rows)}; Enter for more, q to stop: ")
                 if answer is None or answer:
                     return
                 printed = 0
@@ -119,6 +140,29 @@ class Menu:
         shape = f"torch.Size({list(self.checkpoint[name].shape)})"
         room = max(shutil.get_terminal_size((80, 24)).columns - width - 6 - len(shape), 20)
         return f"  {number:>{width}}. {visible(name, min(max(room, 20), 200)):<38} {shape}"
+
+
+def _watched() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _prepare_line_editing(names: Sequence[str]) -> None:
+    """History and completion of names at the prompt, where a terminal and the library are there."""
+    if not _watched() or os.environ.get("TERM") == "dumb":
+        return
+    try:
+        import readline
+    except ImportError:  # Windows
+        return
+    words = [*names, "all", "overview", "unified", "list", "views", "help", "quit"]
+
+    def complete(text: str, state: int) -> str | None:
+        found = [word for word in words if word.startswith(text)]
+        return found[state] if state < len(found) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" ,")
+    readline.parse_and_bind("tab: complete")
 
 
 def _screen_lines() -> int:

@@ -6,15 +6,26 @@ from typing import Any
 
 import click
 
+from torch2grid_core.cli.completion import formats, plugin_names, quiet
+
 DRAWING, PICTURE, CHOOSING, PLUGINS, PROCESS = "Drawing", "Picture", "Choosing tensors", "Plugins", "Process"
+
+_SPEC = "NAME[:KEY=VALUE,…]"
 
 
 class GroupedOption(click.Option):
-    """An option that says under which heading ``--help`` lists it."""
+    """An option that says under which heading ``--help`` lists it, and that the environment can set.
 
-    def __init__(self, *declarations: Any, group: str = DRAWING, **attributes: Any) -> None:
-        super().__init__(*declarations, **attributes)
+    key: its name in a settings file, the long flag with underscores; variable: ``TORCH2GRID_`` and that in capitals.
+    """
+
+    def __init__(self, declarations: list[str], group: str = DRAWING, **attributes: Any) -> None:
+        self.key = next(flag for flag in declarations if flag.startswith("--"))[2:].replace("-", "_")
+        self.variable = f"TORCH2GRID_{self.key.upper()}"
         self.group = group
+        if group != PROCESS:
+            attributes.setdefault("envvar", self.variable)
+        super().__init__(declarations, **attributes)
 
 
 def _limits(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
@@ -47,6 +58,7 @@ def drawing_options() -> list[GroupedOption]:
         GroupedOption(
             ["--format", "--export", "formats"],
             multiple=True,
+            shell_complete=quiet(formats),
             callback=_formats,
             metavar="LIST",
             help="File formats, such as png,svg,pdf.",
@@ -58,6 +70,7 @@ def drawing_options() -> list[GroupedOption]:
         GroupedOption(
             ["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core, as needed."
         ),
+        GroupedOption(["-v", "--verbose"], is_flag=True, help="Say more: each tensor that was left out, and why."),
         GroupedOption(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the paths written."),
         GroupedOption(["--list-plugins"], is_flag=True, help="List the grid transformers and stop."),
         GroupedOption(["--colormap"], group=PICTURE, metavar="NAME", help="Colours, by any matplotlib name."),
@@ -106,20 +119,42 @@ def drawing_options() -> list[GroupedOption]:
             help="Cells a side of the grid, at most.",
         ),
         GroupedOption(
-            ["--plugin"], group=PLUGINS, metavar="NAME[:KEY=VALUE,…]", help="The grid transformer; see --list-plugins."
+            ["--plugin"],
+            group=PLUGINS,
+            shell_complete=quiet(plugin_names("transformer")),
+            metavar=_SPEC,
+            help="The grid transformer; see --list-plugins.",
         ),
         GroupedOption(
-            ["--view", "views"], group=PLUGINS, multiple=True, metavar="NAME[:KEY=VALUE,…]", help="A view, with options."
+            ["--view", "views"],
+            group=PLUGINS,
+            shell_complete=quiet(plugin_names("view")),
+            multiple=True,
+            metavar=_SPEC,
+            help="A view, with options.",
         ),
         GroupedOption(
             ["--filter", "filters"],
             group=CHOOSING,
+            shell_complete=quiet(plugin_names("filter")),
             multiple=True,
-            metavar="NAME[:KEY=VALUE,…]",
+            metavar=_SPEC,
             help="Draw only what a filter keeps (repeatable).",
         ),
-        GroupedOption(["--loader"], group=PLUGINS, metavar="NAME", help="Read the file with this loader."),
-        GroupedOption(["--renderer"], group=PLUGINS, metavar="NAME", help="Write files with this renderer."),
+        GroupedOption(
+            ["--loader"],
+            group=PLUGINS,
+            shell_complete=quiet(plugin_names("loader")),
+            metavar="NAME",
+            help="Read the file with this loader.",
+        ),
+        GroupedOption(
+            ["--renderer"],
+            group=PLUGINS,
+            shell_complete=quiet(plugin_names("renderer")),
+            metavar="NAME",
+            help="Write files with this renderer.",
+        ),
     ]
 
 
@@ -131,5 +166,6 @@ def process_options() -> list[GroupedOption]:
         GroupedOption(
             ["--disable-plugin"], group=PROCESS, multiple=True, metavar="NAME", help="Leave a plugin or distribution out."
         ),
+        GroupedOption(["--config"], group=PROCESS, metavar="FILE", help="Settings from a YAML, JSON or TOML file."),
         GroupedOption(["--debug"], group=PROCESS, is_flag=True, help="Show tracebacks."),
     ]

@@ -15,6 +15,7 @@ class Process:
 
     debug: bool = False
     no_plugins: bool = False
+    config: str = ""
     disable_plugin: list[str] = field(default_factory=list)
     load_plugin: list[str] = field(default_factory=list)
 
@@ -46,7 +47,10 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
                 if not waiting:
                     raise UsageError(f"{flag} needs a value: {option.metavar}")
                 value = waiting.pop(0)
-            getattr(process, str(option.name)).append(value)
+            if option.multiple:
+                getattr(process, str(option.name)).append(value)
+            else:
+                setattr(process, str(option.name), value)
             continue
         rest.append(word)
         if flag in core and not core[flag].is_flag and not equals and waiting:

@@ -128,18 +128,22 @@ def _shared_storages(tensors: Iterable[LazyTensor]) -> dict[str, str]:
             by_storage.setdefault((_identity(tensor.storage), tensor.dtype), []).append(tensor)
     aliases = {}
     for sharing in by_storage.values():
-        whole: list[LazyTensor] = []
-        for tensor in sorted(sharing, key=lambda each: -each.span):  # stable: the first name of equal spans stays
-            owner = next((each for each in whole if _covers(each, tensor)), None)
-            if owner is not None:
+        if len(sharing) == 1:
+            continue
+        owner: LazyTensor | None = None  # of the tensors without gaps so far, the one that reaches farthest
+        exact: dict[Any, LazyTensor] = {}
+        # From left to right, the longer one first, so that what covers a view has been seen; equal ones stay in order.
+        for tensor in sorted(sharing, key=lambda each: (each.offset, -each.span)):
+            place = (tensor.offset, tensor.shape, tensor.strides)
+            if owner is not None and tensor.offset + tensor.span <= owner.offset + owner.span:
                 aliases[tensor.name] = owner.name
+            elif place in exact:
+                aliases[tensor.name] = exact[place].name
             elif tensor.size >= tensor.span:
-                whole.append(tensor)
+                owner = tensor
+            else:
+                exact[place] = tensor
     return aliases
-
-
-def _covers(owner: LazyTensor, view: LazyTensor) -> bool:
-    return owner.offset <= view.offset and view.offset + view.span <= owner.offset + owner.span
 
 
 def _identity(storage: Any) -> Any:

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.plan import Plan
 from torch2grid_core.engine.tasks import Drawn, Outcome, Prepare, Task, perform
 from torch2grid_core.errors import NotDrawable, Torch2GridError
@@ -26,13 +27,19 @@ class Engine:
         self.executor = executor
 
     def run(
-        self, checkpoint: Checkpoint, views: Sequence[View], sink: Sink, run: Run | None = None, prepare: Prepare = Drawn
+        self,
+        checkpoint: Checkpoint,
+        views: Sequence[View],
+        sink: Sink,
+        run: Run | None = None,
+        prepare: Prepare = Drawn,
+        progress: Callable[[LazyTensor], None] | None = None,
     ) -> None:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
 
         The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
         order of *views*. prepare: called with each page and its view where the page was drawn, perhaps in a worker, so
-        picklable; what it returns is what *sink* gets.
+        picklable; what it returns is what *sink* gets. progress: told of each tensor that is done.
 
         Raises ``LoadError`` for unreadable bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable``
         when no tensor is left.
@@ -44,6 +51,8 @@ class Engine:
         plan = Plan(checkpoint, views, run, prepare)
         for name, outcome in self._performed(plan):
             plan.take(name, outcome)
+            if progress is not None:
+                progress(checkpoint[name])
             for drawn in outcome.drawn:
                 sink(drawn)
         for view, results in zip(views, plan.overview_results(), strict=True):

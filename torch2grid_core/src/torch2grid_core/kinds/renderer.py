@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
@@ -21,10 +22,14 @@ class Style:
 
 
 class Renderer(ABC):
-    """Writes pages in one or more formats."""
+    """Writes pages in one or more formats.
+
+    combines: those of its formats in which one file can take the pages of a whole run, by ``render_all``.
+    """
 
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
+    combines: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
@@ -32,3 +37,10 @@ class Renderer(ABC):
 
         A panel that the renderer does not know is shown through its ``as_table()``.
         """
+
+    def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
+        """Write all *pages*, two at least, as one file; only called for a format among ``combines``.
+
+        pages: read from disk one at a time, as often as they are iterated; do not hold them all.
+        """
+        raise TypeError(f"renderer {self.name!r} writes one page a file")

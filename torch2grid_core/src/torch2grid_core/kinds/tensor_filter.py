@@ -12,7 +12,7 @@ class TensorFilter:
     """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
 
     flag: a filter that sets it gets an option of its own, ``--NAME VALUE``, which sets its first dataclass field; the text
-    is what ``--help`` shows for the value.
+    is what ``--help`` shows for the value. Given twice, the values are joined by a comma.
     """
 
     name: ClassVar[str]

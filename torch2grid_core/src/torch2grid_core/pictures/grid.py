@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch2grid_core.pictures.layout import Layout
 
 Array = np.ndarray[Any, Any]
 Rect = tuple[int, int, int, int]  # row, column, height, width, in cells
@@ -28,7 +31,8 @@ class Grid:
     reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
     regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
     largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
-    (row, column) of the cell that it is in.
+    (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
+    ``locate.weights_of_cell``); ``None`` where only the values are known.
     """
 
     values: Array
@@ -39,6 +43,7 @@ class Grid:
     quantity: str = "weight"
     largest: tuple[str, int, float] | None = None
     largest_cell: tuple[int, int] | None = None
+    layout: Layout | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)

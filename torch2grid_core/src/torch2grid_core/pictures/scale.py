@@ -14,6 +14,8 @@ from torch2grid_core.pictures.grid import Grid
 Array = np.ndarray[Any, Any]
 ScaleKind = Literal["auto", "symmetric", "minmax", "symlog"]
 DEFAULT_CLIP = 0.995
+_ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def color_scale(
     values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
     finite = values[np.isfinite(values)]
     if kind == "auto":
-        kind = "symmetric" if finite.size and float(finite.min()) < 0 else "minmax"
+        kind = "symmetric" if finite.size and float(finite.min()) < -_ROUNDING * float(finite.max()) else "minmax"
     shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"
     if limits is not None:
         low, high = limits
@@ -87,20 +89,21 @@ def color_scale(
         low, high = -1.0, 1.0
     elif kind == "minmax":
         low, high = _quantile(finite, 1 - clip), _quantile(finite, clip)
-        if float(finite.min()) >= 0 and low < 0.5 * high:
-            low = 0.0
+        if float(finite.min()) >= -_ROUNDING * float(finite.max()) and low < 0.5 * high:
+            low = min(float(finite.min()), 0.0)
         if not low < high:
             low, high = float(finite.min()), float(finite.max())
         if not low < high:
             margin = abs(low) * 0.5 or 1.0
-            low, high = low - margin, high + margin
+            low, high = max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
     else:
         sizes = np.abs(finite)
         high = _quantile(sizes, clip) or float(sizes.max()) or 1.0
         low = -high
     if finite.size == 0:
         return ColorScale(low, high, shape)
-    return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
+    with np.errstate(over="ignore"):  # given limits may be beyond float32; nothing is beyond them then
+        return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
 
 
 def _quantile(values: Array, share: float) -> float:

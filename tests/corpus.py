@@ -1,0 +1,49 @@
+"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def root() -> Path | None:
+    """The folder of the corpus, ``None`` where there is none."""
+    for candidate in (os.environ.get("TORCH2GRID_CORPUS"), PROJECT.parent / "shared" / "corpus"):
+        if candidate and (Path(candidate) / "real" / "manifest.json").is_file():
+            return Path(candidate)
+    return None
+
+
+needs_corpus = pytest.mark.skipif(root() is None, reason="no corpus: set TORCH2GRID_CORPUS, or put it at ../shared/corpus")
+
+
+def _path(kind: str, name: str) -> Path:
+    folder = root()
+    if folder is None:
+        pytest.skip("no corpus: set TORCH2GRID_CORPUS, or put it at ../shared/corpus")
+    return folder / kind / name
+
+
+def real(name: str) -> Path:
+    """The path of a real checkpoint of the corpus; skips the test where there is no corpus."""
+    return _path("real", name)
+
+
+def hostile(name: str) -> Path:
+    """The path of a hostile file of the corpus; skips the test where there is no corpus."""
+    return _path("hostile", name)
+
+
+@functools.cache
+def manifest(kind: str) -> tuple[dict[str, Any], ...]:
+    """The cases of ``real`` or ``hostile``; none where there is no corpus, so that parametrised tests collect."""
+    folder = root()
+    return () if folder is None else tuple(json.loads((folder / kind / "manifest.json").read_text(encoding="utf-8")))

@@ -1,0 +1,74 @@
+"""Reading pictures back: the cells of a heatmap from the pixels of a PNG, through the colour map."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from torch2grid_builtin.renderers.matplotlib import Matplotlib
+from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, Page, Style, colormap, default_map
+
+FRAME = (0x9A, 0xA3, 0xAD)  # the line around a heatmap, outside its cells
+
+
+def rendered(page: Page, format: str = "png", style: Style | None = None) -> bytes:
+    target = io.BytesIO()
+    Matplotlib().render(page, target, style or Style(), format)
+    return target.getvalue()
+
+
+def pixels(png: bytes) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def framed(png: bytes) -> np.ndarray[Any, Any]:
+    """The pixels inside the largest frame."""
+    shown = pixels(png)
+    line = (shown == FRAME).all(axis=2)
+    best: tuple[int, int, int, int] | None = None
+    rows = np.flatnonzero(line.sum(axis=1) >= 8)
+    for top in rows:
+        columns = np.flatnonzero(line[top])
+        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
+            left, right = int(run[0]), int(run[-1])
+            if right - left < 8 or top + 1 >= len(line) or not (line[top + 1, left] and line[top + 1, right]):
+                continue
+            down = np.flatnonzero(~(line[top:, left] & line[top:, right]))
+            bottom = top + (int(down[0]) if down.size else len(line) - top) - 1
+            closed = line[bottom, left : right + 1].all()
+            if closed and (best is None or (right - left) * (bottom - top) > best[2] * best[3]):
+                best = (int(top) + 1, left + 1, right - left - 1, bottom - int(top) - 1)
+    assert best is not None, "no heatmap in the picture"
+    top, left, width, height = best
+    return shown[top : top + height, left : left + width]
+
+
+def cells_of(png: bytes, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """One colour per cell, (rows, columns, 3); fails where a cell's pixels differ or are not a whole number."""
+    inside = framed(png)
+    high, wide = inside.shape[0] // shape[0], inside.shape[1] // shape[1]
+    assert (high * shape[0], wide * shape[1]) == inside.shape[:2]
+    blocks = inside.reshape(shape[0], high, shape[1], wide, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all(), "a cell has more than one colour"
+    return blocks[:, 0, :, 0]
+
+
+def inverted(colors: np.ndarray[Any, Any], scale: ColorScale, name: str | None = None) -> np.ndarray[Any, Any]:
+    """The values that the colours stand for: the middle of each level, ±inf beyond the limits, NaN for no number."""
+    table = {tuple(color): index for index, color in enumerate(colormap(name or default_map(scale)).tolist())}
+    values = np.empty(colors.shape[:2])
+    for place in np.ndindex(values.shape):
+        color = tuple(colors[place].tolist())
+        if color == OVER:
+            values[place] = np.inf
+        elif color == UNDER:
+            values[place] = -np.inf
+        elif color in (NOT_FINITE, EMPTY):
+            values[place] = np.nan
+        else:
+            values[place] = scale.value(np.array((table[color] + 0.5) / 256))
+    return values

@@ -1,0 +1,297 @@
+"""Pages as png, svg and pdf: every panel, literal names, vector text, the same bytes each time, nothing cut off."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+
+import matplotlib
+import numpy as np
+import pytest
+from tests.renderers.pixels import pixels, rendered
+
+from torch2grid_builtin.renderers.mpl_canvas import fit, literal, text_width, wrap
+from torch2grid_core import (
+    Band,
+    Bar,
+    Boxes,
+    Grid,
+    Histogram,
+    Image,
+    Line,
+    Page,
+    Region,
+    Run,
+    Style,
+    Table,
+    Text,
+    UsageError,
+)
+
+RNG = np.random.default_rng(0)
+NAMES = tuple(f"model.layers.{i}.self_attn.q_proj.weight" for i in range(9))
+COUNTS, EDGES = np.histogram(RNG.standard_normal(1000), 40)
+HOSTILE = [
+    "../../etc/passwd",
+    "\x1b[31mred\x1b[0m",
+    "<script>alert(1)</script> & co",
+    "$\\frac{a}{b}$ 10 $",
+    "name." * 1000,
+    "abc\u202edef",
+    "权重.weight \U0001f600",
+    "two\nlines",
+    "\ud800 alone",
+]
+
+
+def heatmap(shape=(30, 40), **options):
+    return Run().heatmap(Grid(RNG.standard_normal(shape)), **options)
+
+
+class Unknown:
+    """A panel of a plugin that this renderer has never heard of."""
+
+    def as_table(self) -> Table:
+        return Table(("marvel", "value"), (("phoenix", 4.25),), "An unknown panel")
+
+
+PANELS = {
+    "heatmap": heatmap(rows="output unit", columns="input", title="Heatmap"),
+    "image": Image(RNG.integers(0, 255, (20, 30, 3)).astype(np.uint8), "Image", "a caption"),
+    "histogram": Histogram(EDGES, COUNTS, "Histogram", below=3, above=2, nan=1, marks={"mean": 0.1}, summary={"std": "1.0"}),
+    "log histogram": Histogram(EDGES, COUNTS, "Log histogram", log=True),
+    "line": Line(np.arange(50), {"a": RNG.random(50), "b": RNG.random(50)}, "Line", "step", "norm", marks={"limit": 0.5}),
+    "named line": Line(np.arange(9), {"ratio": 10.0 ** -np.arange(9)}, "Named line", "layer", "ratio", NAMES, log=True),
+    "band": Band(NAMES, (0.05, 0.25, 0.5, 0.75, 0.95), np.sort(RNG.standard_normal((5, 9)), axis=0), "Band"),
+    "bar": Bar(NAMES, RNG.standard_normal(9), "Bar", "share", {"alarm": 0.5}),
+    "boxes": Boxes(NAMES, np.sort(RNG.standard_normal((5, 9)), axis=0), "Boxes"),
+    "table": Table(("name", "mean"), tuple((name, 0.25) for name in NAMES), "Table", {"mean": ".4f"}),
+    "text": Text("one line\nand another", "Text"),
+    "unknown": Unknown(),
+}
+EMPTY_PANELS = {
+    "heatmap": Run().heatmap(Grid(np.zeros((0, 5)))),
+    "no weights": Run().heatmap(Grid(np.zeros((4, 4)), np.zeros((4, 4), int))),
+    "all nan": Run().heatmap(Grid(np.full((4, 4), np.nan)), title="NaN"),
+    "image": Image(np.zeros((0, 0, 3), np.uint8)),
+    "histogram": Histogram(np.zeros(1), np.zeros(0, np.int64), nan=7),
+    "flat histogram": Histogram(np.array([0.0, 0.0]), np.array([3])),
+    "line": Line(np.zeros(0), {}),
+    "nan line": Line(np.arange(3), {"a": np.full(3, np.nan)}, log=True),
+    "band": Band((), (0.25, 0.5, 0.75), np.zeros((3, 0))),
+    "nan band": Band(("a", "b"), (0.25, 0.75), np.array([[np.nan, 1.0], [np.nan, 2.0]])),
+    "bar": Bar((), np.zeros(0)),
+    "odd bar": Bar(("a", "b", "c"), np.array([np.nan, np.inf, -2.0])),
+    "boxes": Boxes(("a",), np.full((5, 1), np.nan)),
+    "table": Table((), ()),
+    "text": Text(""),
+}
+
+
+def texts(svg: bytes) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("columns", [1, 3, 5])
+def test_a_page_of_all_panels(format, columns):
+    page = Page("all", "All panels", tuple(PANELS.values()), columns=columns, wide=1)
+    data = rendered(page, format)
+    assert data.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[format])
+    assert rendered(page, format) == data
+    if format == "svg":
+        shown = " ".join(texts(data))
+        for words in ("All panels", "Image", "phoenix", "4.25", "marvel", "An unknown panel", "one line", "0.2500"):
+            assert words in shown
+
+
+@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_no_text_leaves_the_page(name, columns):
+    page = Page("p", "A page with a title of some length", (PANELS[name],) * columns, columns=columns)
+    root = ET.fromstring(rendered(page, "svg"))
+    width, height = (float(each) for each in root.attrib["viewBox"].split()[2:])
+    found = list(root.iter("{http://www.w3.org/2000/svg}text"))
+    assert len(found) >= 2
+    for element in found:
+        x, y, style = float(element.attrib["x"]), float(element.attrib["y"]), element.attrib["style"]
+        size = float(re.search(r"font-size: ([\d.]+)px", style)[1])
+        long = text_width(element.text, size * 100 / 72, "700" in style) * 0.72
+        anchor = re.search(r"text-anchor: (\w+)", style)[1]
+        before = {"start": 0.0, "middle": long / 2, "end": long}[anchor]
+        if "rotate(-90" in element.attrib["transform"]:
+            low, high, across = y - (long - before), y + before, x
+            assert low >= -1
+            assert high <= height + 1
+            assert size * 0.5 <= across <= width
+        else:
+            assert x - before >= -1
+            assert x - before + long <= width + 1, element.text
+            assert size * 0.6 <= y <= height
+
+
+@pytest.mark.parametrize("name", EMPTY_PANELS)
+@pytest.mark.parametrize("columns", [1, 4])
+def test_panels_with_nothing_in_them(name, columns):
+    page = Page("p", "empty", (EMPTY_PANELS[name],), columns=columns)
+    assert pixels(rendered(page)).shape[1] >= 300
+
+
+def test_a_page_without_panels_says_so():
+    assert "nothing to draw" in texts(rendered(Page("p", "t", ()), "svg"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_literal_text(name):
+    grid = Grid(RNG.standard_normal((50, 50)), regions=(Region(name, ((0, 0, 25, 50),)), Region("b", ((25, 0, 25, 50),))))
+    panels = (
+        Run().heatmap(grid, title=name, rows=name, columns=name, label=name),
+        Run().heatmap(grid, labels=True, boundaries=True),
+        Bar((name,), np.ones(1), name, name, {name: 0.5}),
+        Histogram(EDGES, COUNTS, name, name, marks={name: 0.1}, summary={name: name}),
+        Table((name,), ((name,),), name),
+        Text(name, name),
+    )
+    page = Page("p", name, panels)
+    svg = rendered(page, "svg")
+    shown = texts(svg)
+    assert not re.search(rb"<script|\x1b", svg)
+    assert all(text.isprintable() for text in shown)
+    assert "\u202e" not in "".join(shown)
+    if len(name) < 40:
+        assert shown[0] == literal(name)
+    assert pixels(rendered(page)).shape[1] < 1600
+    assert rendered(page, "pdf").startswith(b"%PDF")
+
+
+def test_svg_is_vector_and_text_but_for_the_cells():
+    svg = rendered(Page("p", "h.0.attn · 30×40", (PANELS["heatmap"], PANELS["histogram"])), "svg")
+    root = ET.fromstring(svg)
+    images = list(root.iter("{http://www.w3.org/2000/svg}image"))
+    assert len(images) == 1
+    assert "pixelated" in images[0].attrib["style"]
+    assert {"h.0.attn · 30×40", "output unit", "input", "one weight"} <= set(texts(svg))
+    assert b"date" not in svg.lower()
+
+
+def test_pdf_text_is_text_and_nothing_has_a_date():
+    pdf = rendered(Page("p", "h.0.attn", (PANELS["heatmap"], PANELS["histogram"])), "pdf")
+    assert pdf.count(b"/Subtype /Image") == 1
+    assert b"/Subtype /CIDFontType2" in pdf or b"/Subtype /TrueType" in pdf  # fonttype 42, not outlines
+    assert b"/Subtype /Type3" not in pdf
+    assert b"ToUnicode" in pdf
+    assert b"CreationDate" not in pdf
+
+
+def test_over_under_and_missing_are_in_the_legend_only_where_they_are():
+    values, count = RNG.uniform(-1, 1, (40, 40)), np.ones((40, 40), int)
+    plain = texts(rendered(Page("p", "t", (Run(limits=(-1, 1)).heatmap(Grid(values)),)), "svg"))
+    assert not [text for text in plain if any(word in text for word in ("above", "below", "NaN", "no weight"))]
+    values[0, :8], values[1, 0], values[2, 0], count[30:] = 5, -5, np.nan, 0
+    heatmap = Run(limits=(-1, 1)).heatmap(Grid(values, count, cell=(2, 3)))
+    for rows in (1, 12):  # an upright bar, and one below a low picture
+        low = heatmap if rows == 1 else Run(limits=(-1, 1)).heatmap(Grid(values.reshape(10, 160), count.reshape(10, 160)))
+        shown = " · ".join(texts(rendered(Page("p", "t", (low,)), "svg")))
+        for words in ("0.67 % above", "0.083 % below", "NaN or Inf: 1 cell", "no weight", "−1", "0.5"):
+            assert words in shown
+    assert "mean of 2×3 weights" in texts(rendered(Page("p", "t", (heatmap,)), "svg"))
+
+
+def test_ticks_count_weights_not_cells():
+    heatmap = Run().heatmap(Grid(RNG.standard_normal((100, 100)), cell=(16, 4)), rows="r", columns="c")
+    shown = texts(rendered(Page("p", "t", (heatmap,)), "svg"))
+    assert {"200", "1400", "100", "300"} <= set(shown)
+    assert "1600" not in shown
+
+
+def test_bands_are_named_beside_the_picture_and_tiles_inside():
+    bands = tuple(Region(f"layer{i}.weight", ((20 * i, 0, 20, 60),)) for i in range(3))
+    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((60, 60)), regions=bands), labels=True),)), "svg"))
+    assert [text for text in shown if "layer" in text] == ["layer0.weight", "layer1.weight", "layer2.weight"]
+    tiles = tuple(Region(f"layer{i}.weight", ((0, 20 * i, 60, 20),)) for i in range(3))
+    small = (*tiles, Region("tiny.bias", ((59, 59, 1, 1),)))
+    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((60, 60)), regions=small), labels=True),)), "svg"))
+    assert [text for text in shown if "layer" in text] == ["layer0.weight", "layer1.weight", "layer2.weight"]
+    assert "tiny.bias" not in shown
+    assert "bias" not in " ".join(shown)
+
+
+def test_many_bands_name_the_largest():
+    regions = tuple(Region(f"t{i}", ((i * 4, 0, 3 if i % 2 else 4, 300),)) for i in range(125))
+    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((500, 300)), regions=regions), labels=True),)), "svg"))
+    named = [int(text[1:]) for text in shown if re.fullmatch(r"t\d+", text)]
+    assert 20 < len(named) < 60
+    assert named == sorted(named)
+    assert f"{125 - len(named)} smaller tensors are not named" in shown
+
+
+def test_small_multiples_are_titled_and_have_their_limits():
+    panels = tuple(Run().heatmap(Grid(RNG.standard_normal((64, 64)) * i), title=f"layers.{i}.weight") for i in range(1, 61))
+    page = Page("overview", "60 tensors", panels, columns=10)
+    shown = texts(rendered(page, "svg"))
+    assert [text for text in shown if text.startswith("layers.")] == [f"layers.{i}.weight" for i in range(1, 61)]
+    assert sum(text.startswith("±") for text in shown) == 60
+    assert "each picture has its own limits" in shown
+    height, width, _ = pixels(rendered(page)).shape
+    assert width < 2000
+    assert height < 1600
+
+
+def test_settings_of_others_are_neither_used_nor_changed():
+    page = Page("p", "title", (PANELS["heatmap"], PANELS["line"]))
+    before = {kind: rendered(page, kind) for kind in ("png", "svg", "pdf")}
+    theirs = {"font.size": 30, "svg.fonttype": "path", "text.usetex": True, "figure.dpi": 50, "lines.linewidth": 9}
+    with matplotlib.rc_context(theirs):
+        kept = dict(matplotlib.rcParams)
+        after = {kind: rendered(page, kind) for kind in before}
+        assert dict(matplotlib.rcParams) == kept
+    assert after == before
+
+
+def test_threads_draw_the_same_bytes():
+    jobs = [(Page("p", f"title {i}", (PANELS["heatmap"],)), kind) for i in range(4) for kind in ("png", "svg", "pdf")]
+    alone = [rendered(*job) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda job: rendered(*job), jobs)) == alone
+
+
+def test_unknown_formats_and_maps_are_errors():
+    page = Page("p", "t", (PANELS["heatmap"],))
+    with pytest.raises(ValueError, match="no format 'gif'"):
+        rendered(page, "gif")
+    with pytest.raises(UsageError, match="did you mean 'viridis'"):
+        rendered(page, style=Style(colormap="viridiss"))
+
+
+def test_importing_the_renderer_is_cheap_and_drawing_needs_no_pyplot():
+    script = """
+import io, sys
+import torch2grid_builtin.renderers.matplotlib as renderer
+assert "matplotlib" not in sys.modules
+import numpy as np
+from torch2grid_core import Grid, Page, Run, Style
+page = Page("p", "t", (Run().heatmap(Grid(np.ones((3, 3)))),))
+renderer.Matplotlib().render(page, io.BytesIO(), Style(), "png")
+assert "matplotlib.pyplot" not in sys.modules
+assert "matplotlib.backends.backend_pdf" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_texts_are_fitted_and_wrapped():
+    name = "model.layers.10.self_attn.q_proj.weight"
+    short = fit(name, 120)
+    assert "…" in short
+    assert text_width(short) <= 120
+    assert short.endswith("weight")
+    assert fit("abc", 500) == "abc"
+    assert fit(name, 0) == "…"
+    lines = wrap(name, 160)
+    assert "".join(lines) == name
+    assert lines[0].endswith(".")
+    assert max(text_width(line) for line in lines) <= 160
+    assert wrap("x" * 500, 100, lines=3)[-1].count("…") == 1
+    assert wrap("", 100) == []

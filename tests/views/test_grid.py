@@ -1,0 +1,67 @@
+"""The grid view: its need, its names and titles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from tests.views.drawing import checkpoint_of, draw
+
+from torch2grid_builtin.transformers.flatten import Flatten
+from torch2grid_builtin.views.grid import GridView
+from torch2grid_core import GridTransformer, Heatmap, Run
+
+ARRAYS = {"fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "fc.bias": -np.arange(4, dtype=np.float32)}
+
+
+@dataclass(frozen=True)
+class Negated(GridTransformer):
+    """A plain transformer."""
+
+    name = "negated"
+
+    def transform(self, tensors):
+        return -np.concatenate([array.ravel() for array in tensors.values()]).reshape(4, 4)
+
+
+def test_the_default_is_all_weights_in_order():
+    page = draw(GridView(), checkpoint_of(ARRAYS, source="/some/folder/model.pth"), Run(transformer=Flatten()))["neural_grid"]
+    (panel,) = page.panels
+    assert isinstance(panel, Heatmap)
+    assert panel.boundaries
+    assert panel.labels
+    assert panel.grid.weights == 16
+    np.testing.assert_array_equal(panel.grid.values.ravel(), np.concatenate([array.ravel() for array in ARRAYS.values()]))
+    assert page.title == "model.pth · 16 weights · flatten"
+    assert page.folder == ""
+
+
+@pytest.mark.parametrize("transformer", [None, Flatten()])
+def test_without_a_choice_the_name_has_no_suffix(transformer):
+    assert list(draw(GridView(), ARRAYS, Run(transformer=transformer))) == ["neural_grid"]
+
+
+def test_a_chosen_transformer_names_the_file():
+    run = Run(transformer=Negated(), transformer_name="negated")
+    pages = draw(GridView(), ARRAYS, run)
+    assert list(pages) == ["neural_grid_negated"]
+    (panel,) = pages["neural_grid_negated"].panels
+    assert panel.grid.values[0, 1] == -1
+    assert "negated" in pages["neural_grid_negated"].title
+
+
+def test_the_users_title_scale_and_size_count():
+    arrays = {"w": np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32)}
+    run = Run(title="My network", limits=(-2, 2), reduce="absmax", max_cells=10)
+    page = draw(GridView(), arrays, run)["neural_grid"]
+    assert page.title == "My network"
+    (panel,) = page.panels
+    assert max(panel.grid.shape) <= 10
+    assert (panel.scale.low, panel.scale.high) == (-2, 2)
+    assert panel.label == panel.grid.cell_text() == "absmax of 1×100 weights"
+
+
+def test_names_from_files_are_made_visible():
+    page = draw(GridView(), checkpoint_of(ARRAYS, source="/tmp/\x1b[31mmodel.pth"))["neural_grid"]
+    assert page.title.startswith("\\x1b[31mmodel.pth · ")

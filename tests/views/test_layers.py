@@ -1,0 +1,127 @@
+"""A page per tensor with every weight in its place, and sheets of all of them."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from tests.views.drawing import checkpoint_of, draw
+
+from torch2grid_builtin.views.layers import LayersView
+from torch2grid_core import Run
+from torch2grid_core.options import options_of
+
+RNG = np.random.default_rng(0)
+
+
+def page_of(array, name="layer.weight", run=None, view=None):
+    return draw(view or LayersView(), {name: array}, run)[f"layers/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [
+        ((20, 10), "row (output unit)", "column (input)"),
+        ((7,), "", "index"),
+        ((1, 9), "", "index"),
+        ((), "", ""),
+        ((6, 5, 3), "output channel", "input channel × kernel (5×3, flattened)"),
+        ((6, 3, 5, 5), "output channel", "input channel × kernel (3×5×5, flattened)"),
+        ((2, 2, 2, 2, 2, 2), "first dimension", "other dimensions (2×2×2×2×2, flattened)"),
+    ],
+)
+def test_each_weight_is_a_cell_in_the_matrix_of_the_tensor(shape, rows, columns):
+    array = RNG.standard_normal(shape).astype(np.float32)
+    page = page_of(array)
+    (panel,) = page.panels
+    matrix = array.reshape(shape[0], -1) if len(shape) > 1 else array.reshape(1, -1)
+    np.testing.assert_array_equal(panel.grid.values, matrix)
+    assert (panel.rows, panel.columns) == (rows, columns)
+    assert panel.label == "one weight"
+    assert page.folder == "layers"
+    assert page.name == "layer.weight"
+    assert page.about == {"tensor": "layer.weight", "shape": list(shape), "dtype": "float32"}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64, np.int8, np.complex64, ml_dtypes.float8_e5m2])
+def test_the_title_has_name_shape_and_dtype(dtype):
+    array = (RNG.standard_normal((4, 6)) * 9).astype(dtype)
+    page = page_of(array, "model.h.0.attn.weight")
+    assert page.title == f"model.h.0.attn.weight · 4×6 · {np.dtype(dtype).name}"
+    wanted = np.abs(array) if np.dtype(dtype).kind == "c" else array.astype(np.float32)
+    np.testing.assert_allclose(page.panels[0].grid.values, wanted, rtol=1e-6)
+
+
+def test_the_users_title_and_the_number_of_a_scalar():
+    page = page_of(np.float32(2.5), "logit_scale", Run(title="CLIP"))
+    assert page.title == "CLIP · logit_scale · one number · float32"
+    assert page.panels[0].grid.values.tolist() == [[2.5]]
+
+
+def test_long_vectors_are_folded_and_say_so():
+    array = RNG.standard_normal(1000).astype(np.float32)
+    page = page_of(array)
+    (panel,) = page.panels
+    across = panel.grid.shape[1]
+    assert panel.grid.shape[0] > 1
+    assert f"folded, {across} weights a row" in page.title
+    np.testing.assert_array_equal(panel.grid.values.ravel()[:1000], array)
+    assert (panel.grid.counts.ravel()[1000:] == 0).all()
+    assert (panel.rows, panel.columns) == ("", "")
+
+
+@pytest.mark.parametrize("reduce", ["mean", "absmax", "rms", "min", "max"])
+def test_large_matrices_are_reduced_as_asked(reduce):
+    array = RNG.standard_normal((100, 60)).astype(np.float32)
+    panel = page_of(array, run=Run(tensor_cells=20, reduce=reduce)).panels[0]
+    assert panel.grid.cell == (5, 3)
+    blocks = array.astype(np.float64).reshape(20, 5, 20, 3).transpose(0, 2, 1, 3).reshape(20, 20, 15)
+    wanted = {
+        "mean": blocks.mean(2),
+        "absmax": np.abs(blocks).max(2),
+        "rms": np.sqrt((blocks**2).mean(2)),
+        "min": blocks.min(2),
+        "max": blocks.max(2),
+    }[reduce]
+    np.testing.assert_allclose(panel.grid.values, wanted, rtol=1e-5)
+    assert panel.label == f"{reduce} of 5×3 weights"
+
+
+def test_tables_of_embeddings_are_not_output_units():
+    assert page_of(np.ones((5, 4), np.float32), "wte.weight").panels[0].rows == "row (entry of the table)"
+
+
+def test_the_overview_shows_every_tensor_with_its_own_scale():
+    arrays = {f"layers.{i}.weight": RNG.standard_normal((300, 90 + i)).astype(np.float32) * 10.0**-i for i in range(5)}
+    arrays["empty"] = np.zeros((0, 4), np.float32)
+    pages = draw(LayersView(), checkpoint_of(arrays, source="net.pth"))
+    overview = pages["layer_overview"]
+    assert overview.title == "net.pth · 5 tensors"
+    assert [panel.title for panel in overview.panels] == list(arrays)[:5]
+    assert all(max(panel.grid.shape) <= 64 for panel in overview.panels)
+    highs = [panel.scale.high for panel in overview.panels]
+    np.testing.assert_allclose(np.diff(np.log10(highs)), -1, atol=0.2)
+    assert overview.panels[0].label.replace("\u00a0", " ") == "300×90, mean of 5×2"
+    assert "layers/empty" not in pages
+    assert len(pages) == 6
+
+
+def test_many_tensors_take_several_sheets():
+    arrays = {f"h.{i}.weight": np.full((2, 2), i, np.float32) for i in range(130)}
+    pages = draw(LayersView(), arrays)
+    sheets = [pages[name] for name in ("layer_overview", "layer_overview_2", "layer_overview_3")]
+    assert [len(sheet.panels) for sheet in sheets] == [60, 60, 10]
+    assert [panel.title for sheet in sheets for panel in sheet.panels] == list(arrays)
+    assert all(4 <= sheet.columns <= 10 for sheet in sheets)
+    assert sheets[1].title.endswith("61–120, sheet 2 of 3")
+    assert "layer_overview_4" not in pages
+
+
+def test_options():
+    assert set(options_of(LayersView)) == {"each", "overview", "sheet"}
+    arrays = {"a": np.ones((2, 2), np.float32), "b": np.ones(3, np.float32)}
+    assert set(draw(LayersView(overview=False), arrays)) == {"layers/a", "layers/b"}
+    assert set(draw(LayersView(each=False), arrays)) == {"layer_overview"}
+    assert set(draw(LayersView(sheet=1), arrays)) == {"layers/a", "layers/b", "layer_overview", "layer_overview_2"}
+    with pytest.raises(ValueError, match="at least 1"):
+        LayersView(sheet=0)

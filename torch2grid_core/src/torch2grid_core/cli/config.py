@@ -1,0 +1,217 @@
+"""Settings from a file: YAML, JSON or TOML, checked key by key, each error with its line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from torch2grid_core.cli.options import PROCESS, GroupedOption
+from torch2grid_core.errors import UsageError
+from torch2grid_core.text import did_you_mean
+
+_LARGEST = 1 << 20
+_KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a file and the line that it is on."""
+
+    key: str
+    value: Any
+    line: int
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A settings file that was read; its keys are not checked yet."""
+
+    path: str
+    settings: tuple[Setting, ...] = ()
+
+    def error(self, setting: Setting, reason: str) -> UsageError:
+        """The error of one setting: file, line, key and reason."""
+        return UsageError(f"{self.path}:{setting.line}: {setting.key}: {reason}")
+
+
+def read_config(path: str) -> ConfigFile:
+    """The settings in *path*, whose ending says what it is. Raises ``UsageError`` with file and line."""
+    file = Path(path)
+    kind = _KINDS.get(file.suffix.lower())
+    if kind is None:
+        raise UsageError(f"--config {path}: the name must end in .yaml, .json or .toml")
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise UsageError(f"--config {path}: larger than 1 MiB; is this the file that you mean?")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from error
+    read = {"YAML": _read_yaml, "JSON": _read_json, "TOML": _read_toml}[kind]
+    return ConfigFile(path, tuple(read(path, text)))
+
+
+def _read_yaml(path: str, text: str) -> list[Setting]:
+    import yaml
+
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return []
+        if not isinstance(root, yaml.MappingNode):
+            raise UsageError(f"{path}:{root.start_mark.line + 1}: settings are 'key: value' lines")
+        made = loader.construct_object
+        settings = [
+            Setting(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
+        ]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UsageError(f"{path}: not YAML: {error}") from error
+    return _unique(path, settings)
+
+
+def _read_json(path: str, text: str) -> list[Setting]:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not JSON: nested too deeply") from error
+    if not text.lstrip().startswith("{"):
+        raise UsageError(f"{path}:1: settings are one object, {{…}}")
+    plain = json.loads(text)
+    settings = [Setting(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
+    return _unique(path, settings)
+
+
+def _read_toml(path: str, text: str) -> list[Setting]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        raise UsageError(f"{path}:{found[1] if found else 1}: not TOML: {error}") from error
+    return [Setting(key, value, _line(text, rf'^\s*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
+
+
+def _line(text: str, pattern: str) -> int:
+    found = re.search(pattern, text, flags=re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
+
+
+def _unique(path: str, settings: list[Setting]) -> list[Setting]:
+    seen: dict[str, int] = {}
+    for setting in settings:
+        if setting.key in seen:
+            raise UsageError(f"{path}:{setting.line}: {setting.key} is set already on line {seen[setting.key]}")
+        seen[setting.key] = setting.line
+    return settings
+
+
+def process_settings(config: ConfigFile) -> dict[str, Any]:
+    """The process-wide settings of the file, by key: they act before plugins are imported.
+
+    Raises ``UsageError`` for ``load_plugin``: a plugin's file is named on the command line or not at all.
+    """
+    found: dict[str, Any] = {}
+    for setting in config.settings:
+        key = setting.key.replace("-", "_")
+        if key == "load_plugin":
+            raise config.error(setting, "plugins are loaded from the command line only; give --load-plugin there")
+        if key in ("no_plugins", "debug"):
+            if not isinstance(setting.value, bool):
+                raise config.error(setting, f"expected true or false, not {setting.value!r}")
+            found[key] = setting.value
+        elif key == "disable_plugin":
+            names = [setting.value] if isinstance(setting.value, str) else setting.value
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise config.error(setting, "expected a name or a list of names")
+            found[key] = names
+    return found
+
+
+def default_map(config: ConfigFile, options: Sequence[GroupedOption]) -> dict[str, Any]:
+    """The file's settings as click's defaults: parameter name → value. Raises ``UsageError`` with file, line and key."""
+    process = {"no_plugins", "debug", "disable_plugin"}
+    known = {option.key: option for option in options if option.group != PROCESS}
+    defaults: dict[str, Any] = {}
+    for setting in config.settings:
+        key = setting.key.replace("-", "_")
+        if key in process:
+            continue
+        if key not in known:
+            nearest = did_you_mean(key, {*known, *process})
+            raise UsageError(f"{config.path}:{setting.line}: unknown key {setting.key!r}{nearest}")
+        option = known[key]
+        value = _checked(config, setting, option)
+        try:
+            context = click.Context(click.Command("config"))
+            cast = option.type_cast_value(context, value)
+            if option.callback is not None and not option.multiple:
+                option.callback(context, option, cast)
+        except click.UsageError as error:
+            raise config.error(setting, " ".join(error.format_message().split())) from error
+        defaults[str(option.name)] = value
+    return defaults
+
+
+def _checked(config: ConfigFile, setting: Setting, option: GroupedOption) -> Any:
+    """The value in the form that the option takes on the command line, its type checked."""
+    value = setting.value
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise config.error(setting, f"expected true or false, not {value!r}")
+        return value
+    if option.multiple:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_text(config, setting, option, item) for item in items)
+    if option.key == "limits" and isinstance(value, list):
+        return ",".join(_text(config, setting, option, item, numbers=True) for item in value)
+    if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
+        if isinstance(value, str):
+            value = _number(value)  # YAML 1.1 takes 1e-3 for text
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or (isinstance(value, float) and isinstance(option.type, click.types.IntParamType)):
+            wanted = "a whole number" if isinstance(option.type, click.types.IntParamType) else "a number"
+            raise config.error(setting, f"expected {wanted}, not {value!r}")
+        return value
+    return _text(config, setting, option, value)
+
+
+def _text(config: ConfigFile, setting: Setting, option: GroupedOption, value: Any, numbers: bool = False) -> str:
+    """*value* as text; ``{spiral: {clockwise: false}}`` is the long form of ``spiral:clockwise=false``."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and len(value) == 1 and "KEY=VALUE" in str(option.metavar):
+        name, options = next(iter(value.items()))
+        if isinstance(options, Mapping):
+            pairs = (f'{key}="{_escaped(each)}"' for key, each in options.items())
+            return f"{name}:{','.join(pairs)}"
+    if (numbers or option.key == "tensors") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    raise config.error(setting, f"expected text, not {value!r}")
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _escaped(value: Any) -> str:
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,140 @@
+"""One model drawn by the settings of the command line: from a path to files and a summary line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from torch2grid_core.cli.progress import progress_bar, watched
+from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.engine import Engine, workers
+from torch2grid_core.kinds.view import View
+from torch2grid_core.output import Output
+from torch2grid_core.pictures.colors import colormap
+from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core.run import Run
+from torch2grid_core.selection import Selection, select
+
+DEFAULT_VIEW, DEFAULT_TRANSFORMER = "grid", "flatten"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of one model: for the summary of a batch."""
+
+    files: int
+    tensors: int
+    parameters: int
+
+
+class Drawing:
+    """The settings of one command line, checked before any file is read. given: the drawing command's parameters."""
+
+    def __init__(self, manager: PluginManager, given: dict[str, Any]) -> None:
+        self.manager, self.given = manager, given
+        self.quiet, self.verbose = given["quiet"], given["verbose"]
+        self.views, self.run = self._views_and_run()
+        self.output(given["output"], self.run)  # a wrong format ends the run here
+
+    def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Drawn:
+        """Open *model*, draw its pages below *output*, and say on stderr what it was."""
+        started = time.perf_counter()
+        selection = self.open(model)
+        run = replace(self.run, limits=limits) if limits else self.run
+        if self.given["interactive"]:
+            self._interact(selection.checkpoint, output)
+            return Drawn(0, len(selection.checkpoint), selection.checkpoint.parameters)
+        destination = self.output(output, run)
+        preview = Preview(run)
+        if watched(self.quiet):
+            destination.shown = preview.look
+        self._pass(selection.checkpoint, self.views, destination, run)
+        if not self.quiet:
+            say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
+        preview.show()
+        return Drawn(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)
+
+    def open(self, model: str) -> Selection:
+        """The tensors of *model* that this run is about; remarks go to stderr."""
+        selection = self.quietly_open(model)
+        if not self.quiet:
+            for line in [*remarks(selection.checkpoint), *selection.remarks]:
+                say(line)
+        if self.verbose:
+            for line in skips(selection.checkpoint):
+                say(line)
+        return selection
+
+    def quietly_open(self, model: str) -> Selection:
+        """The same without a word."""
+        checkpoint = self.manager.open(model, self.given["loader"] or "")
+        return select(checkpoint, self.given["part"], self._filters(), self.given["include_buffers"])
+
+    def output(self, target: str | Path, run: Run) -> Output:
+        """Where pages go."""
+        formats, renderer = self.given["formats"], self.given["renderer"] or ""
+        return Output(self.manager, target, run, formats=formats, renderer=renderer, say=click.echo)
+
+    def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> None:
+        """One run of the engine into *destination*, in as many processes as it is worth."""
+        destination.for_views(views)
+        pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
+        with (
+            destination,
+            progress_bar(checkpoint, watched(self.quiet)) as progress,
+            workers(checkpoint, self.given["jobs"], pages) as executor,
+        ):
+            Engine(executor).run(checkpoint, views, destination.take, run, destination.prepare, progress)
+
+    def _interact(self, checkpoint: Checkpoint, output: str) -> None:
+        from torch2grid_core.cli.menu import Menu
+
+        def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
+            instances = [self.manager.create("view", spec) for spec in views]
+            self._pass(checkpoint.select(names), instances, self.output(output, self.run), self.run)
+
+        views = [*dict.fromkeys(self.given["views"])] or ["layers"]
+        Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
+
+    def _filters(self) -> list[Any]:
+        """The filters asked for, by ``--filter`` or by a flag of their own, in the order of the line."""
+        return [
+            self.manager.create("filter", name) if value is None else self.manager.create_by_flag(name, value)
+            for name, value in self.given["filters"]
+        ]
+
+    def _views_and_run(self) -> tuple[list[View], Run]:
+        """The views asked for (the default one where none is) and the settings they follow."""
+        given = self.given
+        self._filters()  # a wrong filter ends the run before a file is read
+        specs = list(dict.fromkeys(given["views"])) or [self._default("view", DEFAULT_VIEW)]
+        views = [self.manager.create("view", spec) for spec in specs]
+        spec = given["plugin"] or self._only_loaded_transformer()
+        transformer = self.manager.create("transformer", spec or self._default("transformer", DEFAULT_TRANSFORMER))
+        if given["colormap"]:
+            colormap(given["colormap"])  # so does an unknown colour map
+        return views, Run(
+            transformer=transformer,
+            transformer_name=spec.partition(":")[0].rpartition("/")[2],
+            limits=given["limits"] if isinstance(given["limits"], tuple) else None,
+            **{key: given[key] for key in ("reduce", "scale", "clip", "threshold", "title", "colormap", "max_cells")},
+        )
+
+    def _default(self, kind: str, name: str) -> str:
+        """The usual one of a kind, or the only one there is."""
+        names = self.manager.names(kind)
+        if name in names or len(names) != 1:
+            return name
+        return next(iter(names))
+
+    def _only_loaded_transformer(self) -> str:
+        """The transformer of the ``--load-plugin`` files, if they bring exactly one."""
+        files = [record for record in self.manager.records if record.is_file]
+        brought = [each for record in files for each in record.provides("transformer")]
+        return brought[0].name if len(brought) == 1 else ""

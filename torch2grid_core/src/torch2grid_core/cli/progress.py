@@ -1,0 +1,67 @@
+"""A progress bar on stderr, for runs that a person waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.text import visible
+
+_PATIENCE = 0.5  # seconds without a bar: most runs end before, and a bar that flashes helps nobody
+
+
+def watched(quiet: bool) -> bool:
+    """True where a person watches: stderr is a terminal that can move its cursor, and nobody asked for silence."""
+    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def progress_bar(checkpoint: Checkpoint, show: bool) -> Iterator[Callable[[LazyTensor], None] | None]:
+    """What the engine tells of each tensor that is done, shown as a bar of bytes with rate and time left."""
+    if not show:
+        yield None
+        return
+    bar = _Bar(sum(tensor.nbytes for tensor in checkpoint.values()), checkpoint.source)
+    try:
+        yield bar.advance
+    finally:
+        bar.stop()
+
+
+class _Bar:
+    def __init__(self, total: int, name: str) -> None:
+        self.total, self.name = total, name
+        self.done, self.started = 0, time.perf_counter()
+        self._progress: Any = None
+        self._task: Any = None
+
+    def advance(self, tensor: LazyTensor) -> None:
+        """Count one tensor; the bar appears once the run has taken a while."""
+        self.done += tensor.nbytes
+        if self._progress is None:
+            if time.perf_counter() - self.started < _PATIENCE or self.done >= self.total:
+                return
+            self._start()
+        self._progress.update(self._task, completed=self.done)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        text = TextColumn("{task.description}")
+        columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+        self._task = self._progress.add_task(escape(visible(os.path.basename(self.name), 30)), total=self.total)
+
+    def stop(self) -> None:
+        """Take the bar away; what follows is written as if it had not been there."""
+        if self._progress is not None:
+            self._progress.stop()
