@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from torch2grid_builtin.plugin import torch2grid_loaders
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.opening import open_checkpoint

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch2grid_core import LoadError
-
 from tests.corpus import manifest, needs_corpus, real
 from tests.loaders.opened import named, opened, same
+
+from torch2grid_core import LoadError
 
 CASES = [case for case in manifest("real") if case.get("expect") != "error"]
 # The manifest counts torch tensors here; the files hold numpy arrays as well: the bounds of an action space, and the

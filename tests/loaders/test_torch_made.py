@@ -18,9 +18,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch2grid_core import Checkpoint, LoadError
-
 from tests.loaders.opened import bits, named, opened, same
+
+from torch2grid_core import Checkpoint, LoadError
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128, torch.bool),
@@ -84,10 +84,12 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
 names = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1, max_size=8)
 trees = st.recursive(
     tensors() | st.integers() | st.floats(allow_nan=False) | st.none() | st.text(max_size=5) | st.booleans(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.dictionaries(names, inner, max_size=4)
-    | st.dictionaries(names, inner, max_size=3).map(collections.OrderedDict),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(names, inner, max_size=4)
+        | st.dictionaries(names, inner, max_size=3).map(collections.OrderedDict)
+    ),
     max_leaves=10,
 )
 

@@ -31,7 +31,7 @@ _EXPORTS = {
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
-    "names": ("chosen", "matching", "numbered"),
+    "names": ("chosen", "matching", "modules", "numbered"),
     "needs": ("Need", "Profile", "Raster", "Summary", "Transformed", "Values"),
     "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
     "pictures.grid": ("Grid", "Rect", "Region"),
@@ -40,6 +40,7 @@ _EXPORTS = {
         "drawable_sizes",
         "flat_run",
         "is_vector",
+        "label_rows",
         "matrix_layout",
         "matrix_shape",
         "vector_columns",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.view import View as View
     from torch2grid_core.names import chosen as chosen
     from torch2grid_core.names import matching as matching
+    from torch2grid_core.names import modules as modules
     from torch2grid_core.names import numbered as numbered
     from torch2grid_core.needs import Need as Need
     from torch2grid_core.needs import Profile as Profile
@@ -121,6 +123,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.layouts import drawable_sizes as drawable_sizes
     from torch2grid_core.pictures.layouts import flat_run as flat_run
     from torch2grid_core.pictures.layouts import is_vector as is_vector
+    from torch2grid_core.pictures.layouts import label_rows as label_rows
     from torch2grid_core.pictures.layouts import matrix_layout as matrix_layout
     from torch2grid_core.pictures.layouts import matrix_shape as matrix_shape
     from torch2grid_core.pictures.layouts import vector_columns as vector_columns

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
@@ -55,3 +57,28 @@ def chosen(names: Sequence[str], text: str) -> list[str]:
             raise UsageError(f"no tensor matches {pattern!r}{did_you_mean(pattern, names) if len(names) < 5000 else ''}")
         kept.update(found)
     return [name for name in names if name in kept]
+
+
+def modules(names: Iterable[str]) -> dict[str, list[str]]:
+    """*names* of tensors by the part of the model that they belong to, in order of first appearance.
+
+    A part is a layer of a numbered stack (``model.layers.0`` holds ``model.layers.0.mlp.up_proj.weight``); where a name has
+    no number, it is the first component behind what nearly all names begin with (``model.embed_tokens``). A tensor outside
+    of any module is in the part named "".
+    """
+    paths = {name: name.split(".")[:-1] for name in names}
+    shared: list[str] = []
+    while True:
+        longer = [path for path in paths.values() if path[: len(shared)] == shared and len(path) > len(shared) + 1]
+        most = Counter(path[len(shared)] for path in longer).most_common(1)
+        if not most or most[0][0].isdigit() or most[0][1] < 0.6 * len(paths):
+            break
+        shared.append(most[0][0])
+    found: dict[str, list[str]] = {}
+    for name, path in paths.items():
+        depth = next((index + 1 for index, part in enumerate(path) if index and part.isdigit()), 0)
+        if not depth:
+            alike = (here == there for here, there in zip(path, shared, strict=False))
+            depth = 1 + sum(takewhile(bool, alike))
+        found.setdefault(".".join(path[:depth]), []).append(name)
+    return found

@@ -25,7 +25,7 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
         return Stub(Global("torch.storage", "_load_from_bytes"), args)
     if machine.depth >= limits.PICKLES:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
-    value, calls = read_legacy(storage, machine.depth + 1)
+    value, calls, _ = read_legacy(storage, machine.depth + 1)
     machine.calls.extend(calls)
     return value
 

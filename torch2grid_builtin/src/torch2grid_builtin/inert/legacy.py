@@ -19,8 +19,8 @@ PROTOCOL = 1001
 _SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
 
 
-def read_legacy(storage: Storage, depth: int = 0) -> tuple[Any, list[Stub]]:
-    """The object of a legacy stream (0.4 to 1.5) and the calls that it wanted. Raises ``Malformed``.
+def read_legacy(storage: Storage, depth: int = 0) -> tuple[Any, list[Stub], int]:
+    """The object of a legacy stream (0.4 to 1.5), the calls that it wanted, and its length. Raises ``Malformed``.
 
     The stream: four pickles (magic number, protocol, sys_info, the object), a pickle of the storages' keys, then for
     each key its number of elements (int64) and the elements.
@@ -46,7 +46,7 @@ def read_legacy(storage: Storage, depth: int = 0) -> tuple[Any, list[Stub]]:
     if missing is not None:
         raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
     again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, depth)
-    return again.load(), machine.calls[:0] + again.calls
+    return again.load(), again.calls, stream.tell()
 
 
 def _ids_only(saved: Any) -> Any:

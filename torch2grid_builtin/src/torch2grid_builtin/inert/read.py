@@ -11,7 +11,6 @@ from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import Checkpoint, LoadError, Source, visible
 
-
 _TOLD = 50
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -210,6 +211,7 @@ class Latin1Bytes:
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise LoadError("<pickle>", "a byte string holds characters beyond one byte") from error
         file.flush()
+        weakref.finalize(self, file.close)
         self._file = file
 
     def read_into(self, offset: int, buffer: memoryview) -> None:

@@ -57,10 +57,11 @@ class Npz(Loader):
         tensors: list[LazyTensor] = []
         skipped: list[Skip] = []
         for name in archive.entries:
+            storage = archive.storage(name)  # checks the record's own header, whatever it is
             if not name.endswith(".npy"):
                 skipped.append(Skip(name, "not a numpy array", self.name))
                 continue
-            found = read_array(archive.storage(name), name.removesuffix(".npy"), source.shown)
+            found = read_array(storage, name.removesuffix(".npy"), source.shown)
             if isinstance(found, str):
                 skipped.append(Skip(name, found, self.name))
             else:

@@ -24,7 +24,9 @@ class TorchLegacy(Loader):
 
     def load(self, source: Source) -> Checkpoint:
         try:
-            root, calls = read_legacy(source.storage())
+            root, calls, end = read_legacy(source.storage())
         except Malformed as error:
             raise load_error(source, error) from error
-        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy stream", calls=calls)
+        left = source.size - end
+        notes = [f"{left} bytes behind the last storage were not read"] if left else []
+        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy stream", calls=calls, notes=notes)

@@ -6,10 +6,10 @@ import os
 import struct
 import tempfile
 import threading
+import weakref
 import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from torch2grid_builtin.inert import limits
 from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
@@ -149,8 +149,10 @@ class ZipArchive:
             raise self.fail(f"has an encrypted record {label}", "unpack it first")
         if method != entry.method or method not in (0, 8):
             raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
-        told_later = flags & 8
-        if not told_later and (crc != entry.crc32 or _differs(size, entry.size) or _differs(packed, entry.packed)):
+        # Sizes may come behind the data, and those beyond 4 GiB elsewhere: what stands here must not disagree.
+        unset = (0, _FULL32) if flags & 8 else (_FULL32,)
+        stated = ((crc, entry.crc32), (size, entry.size), (packed, entry.packed))
+        if any(local not in unset and local != told for local, told in stated):
             raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
         start = entry.header + _LOCAL.size + name_size + extra_size
         inner = self.source.storage(start, entry.packed)
@@ -164,10 +166,6 @@ class ZipArchive:
                 "this is a decompression bomb, not weights",
             )
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
-
-
-def _differs(local: int, central: int) -> bool:
-    return local not in (_FULL32, central)
 
 
 def _decoded(raw: bytes) -> str:
@@ -190,6 +188,7 @@ class _Spool:
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the archive
+                weakref.finalize(self, self._file.close)
             start, done, crc = self._end, 0, 0
             self._file.seek(start)
             unpacker = zlib.decompressobj(-15)
@@ -263,7 +262,7 @@ class Deflated:
         self.spool.read_into(self._start + offset, buffer)
 
 
-_archives: WeakKeyDictionary[Source, ZipArchive] = WeakKeyDictionary()
+_archives: weakref.WeakKeyDictionary[Source, ZipArchive] = weakref.WeakKeyDictionary()
 
 
 def open_zip(source: Source) -> ZipArchive:

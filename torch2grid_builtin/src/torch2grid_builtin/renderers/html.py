@@ -15,7 +15,7 @@ from torch2grid_builtin.renderers.data import dumps
 from torch2grid_builtin.renderers.html_panels import Tensors, heatmaps_of, page_data
 from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Style, colormap, visible
 
-_SCRIPTS = ("base", "decode", "locate", "viewer", "heatmap", "axes", "histogram", "plots", "table", "app")
+_SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "heatmap", "axes", "histogram", "plots", "table", "app")
 _MEGABYTE = 1_000_000
 _LEAST = 4  # cells a side, below which a heatmap is not lowered
 _TRIES = 5
@@ -86,7 +86,10 @@ def _fitting(sizes: list[tuple[int, int]], room: float, most: int) -> int:
 
 def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: float) -> tuple[bytes, int]:
     """The whole file, and how many of its bytes are cells."""
-    tensors, entries, blocks, maps, heatmap_bytes, title = Tensors(), [], [], {}, 0, ""
+    tensors, heatmap_bytes, best, title, first = Tensors(), 0, -1, "", 0
+    entries: list[dict[str, Any]] = []
+    blocks: list[str] = []
+    maps: dict[str, None] = {}
     for number, page in enumerate(pages):
         data, used, spent = page_data(page, style, tensors, cells)
         heatmap_bytes += spent
@@ -102,10 +105,12 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
                 "tensor": tensors.of(str(about), page.about) if about is not None else -1,
             }
         )
-        if not title or (not page.folder and entries[0]["folder"]):
-            title = title if title and page.folder else visible(page.title or page.name)
+        rank = 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for the whole
+        if rank > best:
+            best, title, first = rank, visible(page.title or page.name), number
     head = {
         "title": title,
+        "first": first,
         "pages": entries,
         "tensors": tensors.entries(),
         "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},

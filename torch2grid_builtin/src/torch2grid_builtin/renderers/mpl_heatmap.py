@@ -45,16 +45,14 @@ class HeatmapDrawing(Drawing):
         sizes = sizes.beside(max(self.high, self.wide))
         self.panel, self.sizes, self.style = panel, sizes, style
         size = sizes.text
-        self.row_ticks = (
-            index_ticks(rows * grid.cell[0], self.high, (34 if self.high < 200 else 46) * size / 12) if panel.rows else []
-        )
+        self.row_ticks = self._row_ticks(rows)
         self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64 * size / 12) if panel.columns else []
         self.bands = None
         if panel.labels and not panel.rows and are_bands(grid):
             self.bands = BandLabels(grid, self.high, self.factor[0], size - 1)
         self.before = self.bands.width if self.bands else 0
         if panel.rows:
-            widest = max((text_width(str(tick), size) for tick in self.row_ticks), default=0)
+            widest = max((text_width(text, size) for _, text in self.row_ticks), default=0)
             self.before = round(size * LINE) + 6 + widest + 8
         self.below = round(2 * size * LINE) + 10 if panel.columns else 0
         self.bar: UprightBar | LevelBar
@@ -74,6 +72,20 @@ class HeatmapDrawing(Drawing):
         if not upright:
             self.height += 14 + self.bar.height
         self.height += round(len(self.lines) * size * LINE) + 8 if self.lines else 0
+
+    def _row_ticks(self, rows: int) -> list[tuple[float, str]]:
+        """Places in cells and their texts: given names as far as there is room, else indices of weights."""
+        panel, size, step = self.panel, self.sizes.text, self.panel.grid.cell[0]
+        if panel.row_names:
+            kept: list[tuple[float, str]] = []
+            for place, text in panel.row_names:
+                if not kept or (place - kept[-1][0]) * self.factor[0] >= size * LINE:
+                    kept.append((place, fit(literal(text), 240, size)))
+            return kept
+        if not panel.rows:
+            return []
+        ticks = index_ticks(rows * step, self.high, (34 if self.high < 200 else 46) * size / 12)
+        return [((tick + 0.5) / step, str(tick)) for tick in ticks]
 
     def _notes(self) -> list[str]:
         notes = []
@@ -109,11 +121,11 @@ class HeatmapDrawing(Drawing):
             canvas.text(x, bottom + 6 + index * size * LINE, line, size, MUTED, va="top")
 
     def _draw_ticks(self, canvas: Canvas, left: int, x: int, y: int) -> None:
-        panel, size, (cell_rows, cell_columns) = self.panel, self.sizes.text, self.panel.grid.cell
-        for tick in self.row_ticks:
-            at = y + (tick + 0.5) / cell_rows * self.factor[0]
+        panel, size, cell_columns = self.panel, self.sizes.text, self.panel.grid.cell[1]
+        for place, text in self.row_ticks:
+            at = y + place * self.factor[0]
             canvas.rule(x - 5, math.floor(at), x - 1, math.floor(at), RULE)
-            canvas.text(x - 8, at, str(tick), size, MUTED, ha="right", va="middle")
+            canvas.text(x - 8, at, text, size, MUTED, ha="right", va="middle")
         if panel.rows:
             label = fit(panel.rows, max(self.high, 60), size)
             canvas.text(left, y + self.high / 2, label, size, INK, ha="center", va="top", upright=True)

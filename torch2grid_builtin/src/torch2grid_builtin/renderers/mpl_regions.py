@@ -17,7 +17,7 @@ _THIN = 4  # a region of fewer pixels across gets no line of its own: it would h
 _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 260
 _FAR = 1.7  # lines that a name may be from the middle of its band
-_COVERED = 0.05  # of a region's area, at most, lies under its name
+_COVERED = 0.1  # of a region's area, at most, lies under its name
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
@@ -107,9 +107,9 @@ def _cells_under(
 
 
 def _short(name: str, room: float, size: float) -> str:
-    """The name, or its last parts, where that fits; else nothing."""
+    """The name, or its last parts but never the very last alone, where that fits; else nothing."""
     parts = literal(name).split(".")
-    for skip in range(len(parts)):
+    for skip in range(max(len(parts) - 1, 1)):
         text = ("…" if skip else "") + ".".join(parts[skip:])
         if text_width(text, size) <= room:
             return text

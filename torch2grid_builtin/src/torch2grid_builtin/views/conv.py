@@ -64,7 +64,7 @@ class ConvView(View):
         """One page, ``TENSOR_grid`` in the folder ``conv_kernels``: the kernels as a heatmap, and as colours for RGB."""
         grid: Grid = results["grid"]
         kernels = kernel_layout(tensor.name, tensor.shape, run.tensor_cells)
-        heatmap = run.heatmap(grid, title=_explained(tensor, kernels, grid), **_axes(tensor, kernels))
+        heatmap = run.heatmap(grid, title=_explained(tensor, kernels, grid), **_axes(tensor, kernels, grid))
         title = tensor_title(tensor)
         panels: tuple[Any, ...] = (heatmap,)
         values = results.get("values")
@@ -80,11 +80,19 @@ class ConvView(View):
         )
 
 
-def _axes(tensor: LazyTensor, kernels: Kernels) -> dict[str, Any]:
-    """Ticks where rows are output channels, else the tiles' numbers."""
+def _axes(tensor: LazyTensor, kernels: Kernels, grid: Grid) -> dict[str, Any]:
+    """Ticks where rows are output channels, else the number of each row's first tile beside it."""
     if tensor.ndim == 3 and tensor.shape[1] == 1 and kernels.tiles[1] == 1 and not kernels.flat:
         return {"rows": "output channel", "columns": "tap"}
-    return {"labels": not kernels.flat and tensor.shape[0] > 1}
+    if kernels.flat or tensor.shape[0] == 1:
+        return {}
+    names = []
+    for region in grid.regions:
+        row, column, height, _ = region.rects[0]
+        if column == 0:
+            names.append((row + height / 2, region.name))
+    across = kernels.tiles[1]
+    return {"rows": "output channel" if across == 1 else "first output channel of the row", "row_names": tuple(names)}
 
 
 def _explained(tensor: LazyTensor, kernels: Kernels, grid: Grid) -> str:

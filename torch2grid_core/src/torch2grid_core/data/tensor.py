@@ -137,7 +137,9 @@ class LazyTensor:
         if self.contiguous or self.strides is None:
             return array[: self.size].reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
-        return np.lib.stride_tricks.as_strided(array, self.shape, steps, writeable=False)
+        view: Array = np.ndarray(self.shape, self.dtype, array.view(np.uint8).data, 0, steps)  # as_strided fails for float8_e5m2
+        view.flags.writeable = False
+        return view
 
 
 def _dense(tensor: LazyTensor) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from torch2grid_core.kinds.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need, Raster, Summary, Transformed
 from torch2grid_core.pictures.grid import Grid
-from torch2grid_core.pictures.layout import Block, Curve
+from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.raster import PartResult, assemble, reduce_array
-from torch2grid_core.plugins.guard import call, origin_of
+from torch2grid_core.plugins.guard import call, guarded, origin_of
 from torch2grid_core.run import Run
 from torch2grid_core.summary.distribution import Distribution
 
@@ -51,16 +50,21 @@ class Whole:
         if streams(self.transformer):
             assert isinstance(self.transformer, LayoutTransformer)
             shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
-            self.raster = Raster(call(self.transformer, self.transformer.layout, shapes, need.max_cells), need.reduce)
+            self.raster = Raster(self._layout(self.transformer, shapes, need.max_cells), need.reduce)
             self._share()
+
+    def _layout(self, transformer: LayoutTransformer, shapes: Mapping[str, tuple[int, ...]], max_cells: int) -> Layout:
+        """The layout, checked. Raises ``PluginError`` that names its author for one that is not valid."""
+        found = call(transformer, transformer.layout, shapes, max_cells)
+        if not isinstance(found, Layout):
+            raise origin_of(transformer).error(f"layout returned {type(found).__name__}, not a Layout")
+        with guarded(origin_of(transformer), "layout"):
+            return found.validate(shapes, max_cells)
 
     def _share(self) -> None:
         assert self.raster is not None
-        blocks: dict[str, list[Block | Curve]] = {}
-        for block in self.raster.layout.blocks:
-            blocks.setdefault(block.tensor, []).append(block)
-        for name, own in blocks.items():
-            self.shares[name] = Raster(replace(self.raster.layout, blocks=tuple(own), regions=()), self.raster.reduce)
+        for name in self.raster.layout.tensors:
+            self.shares[name] = Raster(self.raster.layout.only(name), self.raster.reduce)
 
     @property
     def summary(self) -> Summary | None:

@@ -32,7 +32,8 @@ class Grid:
     regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
     largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
     (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
-    ``locate.weights_of_cell``); ``None`` where only the values are known.
+    ``locate.weights_of_cell``); ``None`` where only the values are known. labels: names of modules, each with the
+    rectangle of empty cells that is free for it.
     """
 
     values: Array
@@ -44,6 +45,7 @@ class Grid:
     largest: tuple[str, int, float] | None = None
     largest_cell: tuple[int, int] | None = None
     layout: Layout | None = field(default=None, repr=False)
+    labels: tuple[Region, ...] = field(default=())
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)

@@ -62,11 +62,13 @@ class Block:
 
     def bounds(self) -> Rect:
         """The rectangle (row, column, height, width) of the full-size grid that the block stays in."""
-        spans = [((length - 1) * row_step, (length - 1) * column_step) for length, row_step, column_step in self.dims if length]
-        top = self.row + sum(min(row, 0) for row, _ in spans)
-        left = self.column + sum(min(column, 0) for _, column in spans)
-        height = 1 + sum(abs(row) for row, _ in spans)
-        width = 1 + sum(abs(column) for _, column in spans)
+        top, left, height, width = self.row, self.column, 1, 1
+        for length, row_step, column_step in self.dims:
+            down, across = (length - 1) * row_step, (length - 1) * column_step
+            if length and down:
+                top, height = top + min(down, 0), height + abs(down)
+            if length and across:
+                left, width = left + min(across, 0), width + abs(across)
         return top, left, height, width
 
 
@@ -124,7 +126,8 @@ class Layout:
     """Where every weight of some tensors goes.
 
     rows, columns: of the full-size grid, in weights. cell: (r, c), so many rows and columns of it become one cell; a
-    cell holds weights of one tensor only. regions: in cells. labels: regions that a renderer may name and outline.
+    cell holds weights of one tensor only. regions: the cells of each tensor. labels: names of modules, each with the
+    rectangle of empty cells that is kept free for it.
     """
 
     rows: int
@@ -132,6 +135,7 @@ class Layout:
     cell: tuple[int, int]
     blocks: tuple[Block | Curve, ...]
     regions: tuple[Region, ...] = ()
+    labels: tuple[Region, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,7 +152,7 @@ class Layout:
         return self._by_tensor.get(tensor, ())
 
     def only(self, tensor: str) -> Layout:
-        """The same grid with the blocks of one tensor and no regions: little to send to another process."""
+        """The same grid with the blocks of one tensor, no regions and no labels: little to send to another process."""
         return Layout(self.rows, self.columns, self.cell, self.blocks_of(tensor))
 
     def weights_of(self, tensor: str) -> int:
@@ -171,7 +175,8 @@ class Layout:
         """Itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
 
         Raises ``ValueError`` that says what is wrong: a block that leaves the grid or its tensor, weights without a place or
-        with two, two weights in one place, two tensors in one cell, a region outside, more than *max_cells* cells a side.
+        with two, two weights in one place, two tensors in one cell, a region or label outside, more than *max_cells* cells
+        a side.
         Takes time and memory by blocks and cells, not by weights.
         """
         from torch2grid_core.pictures.layout_check import check
@@ -188,10 +193,10 @@ class Layout:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions))
+        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels))
 
     def __hash__(self) -> int:
         return self._hash  # a spiral has thousands of blocks, and layouts are keys of needs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions)
+        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels)

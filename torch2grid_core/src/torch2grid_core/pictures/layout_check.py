@@ -30,10 +30,10 @@ def check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int 
     _check_places([block for block in layout.blocks if isinstance(block, Block)])
     _check_owners(layout)
     height, width = layout.shape
-    for region in layout.regions:
+    for kind, region in [("region", each) for each in layout.regions] + [("label", each) for each in layout.labels]:
         for row, column, rows, columns in region.rects:
             if min(row, column, rows, columns) < 0 or row + rows > height or column + columns > width:
-                raise ValueError(f"region {region.name!r} leaves the {height}×{width} cells of the grid")
+                raise ValueError(f"{kind} {region.name!r} leaves the {height}×{width} cells of the grid")
 
 
 def _check_grid(layout: Layout, max_cells: int | None) -> None:
@@ -77,18 +77,44 @@ def _check_coverage(layout: Layout, name: str, size: int) -> None:
 
 def _check_places(blocks: Sequence[Block]) -> None:
     """No two weights in one place of the full-size grid: none of one block, none of two blocks whose bounds meet."""
-    ordered = sorted(blocks, key=lambda block: block.bounds()[:2])
-    bounds = np.array([block.bounds() for block in ordered], dtype=np.int64).reshape(-1, 4)
+    if not blocks:
+        return
+    found = np.array([block.bounds() for block in blocks], dtype=np.int64)
+    order = np.lexsort((found[:, 1], found[:, 0]))
+    bounds, ordered = found[order], [blocks[index] for index in order.tolist()]
     tops, lefts = bounds[:, 0], bounds[:, 1]
     rights = lefts + bounds[:, 3]
+    below = np.searchsorted(tops, tops + bounds[:, 2]).tolist()  # from there on, all begin below this one
     for index, block in enumerate(ordered):
-        if math.prod(length for length, _, _ in block.dims) > _distinct(block, 0) * _distinct(block, 1):
+        if not _is_nested(block) and block.size > _distinct(block, 0) * _distinct(block, 1):
             raise ValueError(f"a block of {block.tensor!r} puts two weights in one place")
-        stop = int(np.searchsorted(tops, tops[index] + bounds[index, 2]))  # the next ones begin below this one
-        beside = np.flatnonzero((lefts[index + 1 : stop] < rights[index]) & (rights[index + 1 : stop] > lefts[index]))
-        for other in (ordered[index + 1 + int(each)] for each in beside):
+        beside = slice(index + 1, below[index])
+        met = np.flatnonzero((lefts[beside] < rights[index]) & (rights[beside] > lefts[index]))
+        for other in (ordered[index + 1 + each] for each in met.tolist()):
             if _meet(block, other):
                 raise ValueError(f"blocks of {block.tensor!r} and {other.tensor!r} put two weights in one place")
+
+
+def _is_nested(block: Block) -> bool:
+    """True where each step is longer than all smaller steps of its direction reach together: no place twice."""
+    for side in (0, 1):
+        reach = 0
+        for length, step in reversed(_steps(block, side)):
+            if step <= reach:
+                return False
+            reach += (length - 1) * step
+    return True
+
+
+def _is_gapless(block: Block, cell: tuple[int, int]) -> bool:
+    """True where no step jumps over a cell: the block is in every cell of the rectangle that it stays in."""
+    for side in (0, 1):
+        reach = 0
+        for length, step in reversed(_steps(block, side)):
+            if step > reach + cell[side]:
+                return False
+            reach += (length - 1) * step
+    return True
 
 
 def _steps(block: Block, side: int) -> list[tuple[int, int]]:
@@ -113,16 +139,28 @@ def _check_owners(layout: Layout) -> None:
     """Cells of blocks belong to one tensor; a cell of a curve belongs to one place of one curve."""
     owner = np.zeros(layout.shape, dtype=np.int32)
     for number, name in enumerate(layout.tensors, start=1):
-        for each in cells_of(layout, name):
-            index = each.index(layout.shape)
-            if isinstance(each.block, Curve):
-                rows, columns = index
-                if min(rows.min(), columns.min()) < 0 or rows.max() >= owner.shape[0] or columns.max() >= owner.shape[1]:
-                    raise ValueError(f"a curve of {name!r} leaves the {owner.shape[0]}×{owner.shape[1]} cells of the grid")
-                flat = rows * owner.shape[1] + columns
-                if len(np.unique(flat)) < len(flat) or owner[index].any():
-                    raise ValueError(f"a curve of {name!r} goes through a cell that holds other weights")
+        blocks = layout.blocks_of(name)
+        cells = None
+        for place, block in enumerate(blocks):
+            if isinstance(block, Block) and _is_gapless(block, layout.cell):
+                (top, left, height, width), (r, c) = block.bounds(), layout.cell
+                index: Any = np.s_[top // r : (top + height - 1) // r + 1, left // c : (left + width - 1) // c + 1]
+            else:
+                cells = cells or cells_of(layout, name)
+                index = cells[place].index(layout.shape)
+            if isinstance(block, Curve):
+                _check_curve(name, index, owner)
             elif np.any((found := owner[index]) & (found != number)):
                 taken = layout.tensors[int(found[(found != 0) & (found != number)][0]) - 1]
                 raise ValueError(f"{taken!r} and {name!r} share a cell; each cell holds weights of one tensor")
             owner[index] = number
+
+
+def _check_curve(name: str, index: tuple[Array, Array], owner: Array) -> None:
+    rows, columns = index
+    if min(rows.min(), columns.min()) < 0 or rows.max() >= owner.shape[0] or columns.max() >= owner.shape[1]:
+        raise ValueError(f"a curve of {name!r} leaves the {owner.shape[0]}×{owner.shape[1]} cells of the grid")
+    taken = owner[index].any()
+    owner[index] = order = np.arange(1, len(rows) + 1, dtype=np.int32)
+    if taken or not np.array_equal(owner[index], order):  # a cell that comes twice keeps its last number
+        raise ValueError(f"a curve of {name!r} goes through a cell that holds other weights")

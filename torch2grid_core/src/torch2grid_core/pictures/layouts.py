@@ -122,6 +122,15 @@ def vector_columns(cells: int) -> int:
     return 1 << math.ceil(math.log2(1.5 * math.sqrt(cells)))
 
 
+def label_rows(side: int) -> int:
+    """Rows of cells that one line of text takes in a whole picture of about *side* cells a side.
+
+    Renderers draw a picture of fewer than 500 cells larger, and write larger beside or in a large one.
+    """
+    pixels = max(-(-500 // max(side, 8)), 1)  # for each cell
+    return math.ceil(18 * min(max(side * pixels / 1000, 1.0), 1.7) / pixels)
+
+
 def matrix_layout(name: str, shape: tuple[int, ...], max_cells: int | None = 1024) -> Layout:
     """The layout of one tensor's own picture, at most *max_cells* cells a side (``None``: one weight a cell).
 

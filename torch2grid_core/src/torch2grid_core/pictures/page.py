@@ -48,7 +48,8 @@ def _cell_text(value: Cell, spec: str) -> str:
 class Heatmap:
     """A grid in colours. rows, columns: what an index along each side counts; empty: the side has no ticks.
 
-    label: text of the colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
+    row_names: (place in cells from the top, text), written beside the picture instead of indices. label: text of the
+    colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
     where there is room.
     """
 
@@ -60,6 +61,7 @@ class Heatmap:
     label: str = ""
     boundaries: bool = False
     labels: bool = False
+    row_names: tuple[tuple[float, str], ...] = ()
 
     def as_table(self) -> Table:
         rows, columns = self.grid.shape

@@ -211,7 +211,7 @@ def assemble(
     best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
     found = None if best is None else (best[0], *best[1])
     where = None if found is None else layout.cell_of(*found[:2])
-    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found, where, layout)
+    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found, where, layout, layout.labels)
 
 
 def _totals(
@@ -313,13 +313,16 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
         values = to_float32(rule.finish(total, counts))
     values[counts == 0] = 0
     r, c = layout.cell
-    regions = tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in grid.regions)
+    regions, labels = (
+        tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in marks)
+        for marks in (grid.regions, grid.labels)
+    )
     cell = (grid.cell[0] * r, grid.cell[1] * c)
     where = None if grid.largest_cell is None else (grid.largest_cell[0] // r, grid.largest_cell[1] // c)
     coarser = None
     if grid.layout is not None and all(isinstance(block, Block) for block in grid.layout.blocks):  # a curve counts its cells
-        coarser = replace(grid.layout, cell=cell, regions=regions)
-    return Grid(values, counts, reduce, cell, regions, grid.quantity, grid.largest, where, coarser)
+        coarser = replace(grid.layout, cell=cell, regions=regions, labels=labels)
+    return Grid(values, counts, reduce, cell, regions, grid.quantity, grid.largest, where, coarser, labels)
 
 
 def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:

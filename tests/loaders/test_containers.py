@@ -1,0 +1,253 @@
+"""Archives, headers and indices that lie are errors; what they may legally say is read."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.loaders.opened import opened, same
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.loaders.safetensors import Safetensors
+from torch2grid_builtin.loaders.zip_archive import ZipArchive
+from torch2grid_core import LoadError, Source
+
+WEIGHTS = {"w": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5)}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    torch.save(WEIGHTS, tmp_path / "archive.pt")
+    return tmp_path / "archive.pt"
+
+
+def changed(path: Path, change: Callable[[bytearray], Any]) -> Path:
+    raw = bytearray(path.read_bytes())
+    change(raw)
+    path.write_bytes(raw)
+    return path
+
+
+def central(raw: bytearray, name: bytes) -> int:
+    """Where the central directory's entry of *name* begins."""
+    return raw.rindex(b"PK\x01\x02", 0, raw.rindex(name))
+
+
+ZIP_LIES: dict[str, tuple[Callable[[bytearray], Any], str]] = {
+    "cut short": (lambda raw: raw.__delitem__(slice(len(raw) - 30, None)), "without its end"),
+    "in front": (lambda raw: raw.__setitem__(slice(0, 0), b"PK\x03\x04 more"), "front|damaged"),
+    "local name": (lambda raw: raw.__setitem__(raw.index(b"archive/data/0") + 13, ord("7")), "another name"),
+    "local size": (lambda raw: raw.__setitem__(raw.index(b"archive/data/0") - 12, 9), "twice, differently|bytes"),
+    "encrypted": (lambda raw: raw.__setitem__(central(raw, b"archive/data/0") + 8, 1), "encrypted"),
+    "method": (lambda raw: raw.__setitem__(central(raw, b"archive/data/0") + 10, 12), "not read"),
+    "place": (lambda raw: raw.__setitem__(central(raw, b"archive/data/0") + 42, 1), "where its directory says"),
+    "directory": (lambda raw: raw.__setitem__(central(raw, b"archive/data/0"), 0), "directory is damaged"),
+}
+
+
+@pytest.mark.parametrize("lie", ZIP_LIES)
+def test_a_zip_that_lies_is_an_error(lie: str, archive: Path) -> None:
+    change, message = ZIP_LIES[lie]
+    with pytest.raises(LoadError, match=message):
+        opened(changed(archive, change))
+
+
+def test_two_records_of_one_name_are_an_error(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as made:
+        made.writestr("a/data.pkl", b"N.")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            made.writestr("a/data.pkl", b"N.")
+    with pytest.raises(LoadError, match="two records"):
+        opened(tmp_path / "x.pt")
+
+
+def test_a_comment_and_zip64_records_are_read(tmp_path: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(tmp_path / "y.pt", "w") as new:
+        for name in old.namelist():
+            with new.open(name, "w", force_zip64=True) as record:
+                record.write(old.read(name))
+        new.comment = b"PK\x05\x06 a comment that looks like an end"
+    checkpoint = opened(tmp_path / "y.pt")
+    assert all(same(checkpoint[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"w": torch.zeros(100_000)}, tmp_path / "x")
+    with zipfile.ZipFile(tmp_path / "x") as old, zipfile.ZipFile(tmp_path / "y", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert not opened(tmp_path / "y")["w"].numpy().any()
+    monkeypatch.setattr(limits, "INFLATE_ALWAYS", 100_000)
+    with pytest.raises(LoadError, match="bomb"):
+        opened(tmp_path / "y")
+    monkeypatch.setattr(limits, "PICKLE_INFLATED", 10)
+    with pytest.raises(LoadError, match="bomb"):
+        opened(tmp_path / "y")
+
+
+def test_a_deflated_record_that_claims_another_size(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("x.npy", b"\0" * 1000)
+    raw = bytearray((tmp_path / "x").read_bytes())
+    struct.pack_into("<L", raw, 22, 900)
+    struct.pack_into("<L", raw, raw.rindex(b"PK\x01\x02") + 24, 900)
+    (tmp_path / "x").write_bytes(raw)
+    storage = ZipArchive(Source(tmp_path / "x")).storage("x.npy")
+    with pytest.raises(LoadError, match="more than the 900 bytes"):
+        storage.read_into(0, memoryview(bytearray(10)))
+
+
+def test_a_zip_of_something_else_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        made.writestr("readme.txt", "hello")
+    with pytest.raises(LoadError, match=r"no data\.pkl"):
+        opened(tmp_path / "x.zip")
+
+
+def written(path: Path, header: Any, data: bytes = b"") -> Path:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw + data)
+    return path
+
+
+def described(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def test_every_dtype_of_safetensors(tmp_path: Path) -> None:
+    tensor = described("F4", [3, 2], [0, 3])
+    codes = np.array([0x21, 0x43, 0x65], np.uint8)
+    checkpoint = opened(written(tmp_path / "x", {"w": tensor}, codes.tobytes()))
+    assert checkpoint["w"].numpy().astype(np.float32).tolist() == [[0.5, 1.0], [1.5, 2.0], [3.0, 4.0]]
+    assert [chunk.astype(float).tolist() for chunk in checkpoint["w"].chunks(4)] == [[0.5, 1.0, 1.5, 2.0], [3.0, 4.0]]
+    six = described("F6_E2M3", [4], [0, 3])
+    packed = (0b001000 | 0b010000 << 6 | 0b101000 << 12 | 0b000001 << 18).to_bytes(3, "little")
+    assert opened(written(tmp_path / "x", {"w": six}, packed))["w"].numpy().tolist() == [1.0, 2.0, -1.0, 0.125]
+
+
+HEADERS: dict[str, tuple[Any, str]] = {
+    "twice": (b'{"w":' + json.dumps(described()).encode() + b',"w":' + json.dumps(described()).encode() + b"}", "twice"),
+    "overlap": ({"a": described(), "b": described(offsets=[4, 12])}, "overlaps"),
+    "hole": ({"a": described(offsets=[8, 16])}, "hole"),
+    "behind": ({"a": described()}, "fill 8"),
+    "beyond": ({"a": described(shape=[6], offsets=[0, 24])}, "reaches to byte"),
+    "size": ({"a": described(shape=[3], offsets=[0, 16])}, "has 16 bytes"),
+    "negative": ({"a": described(shape=[-2, -1])}, "no shape"),
+    "truth": ({"a": described(shape=[True, 2])}, "no shape"),
+    "float": ({"a": described(offsets=[0.0, 8.0])}, "whole number"),
+    "deep": (b'{"a":' + b"[" * 50_000, "not the JSON"),
+    "metadata": ({"__metadata__": {"a": 1}, "w": described()}, "__metadata__"),
+    "no tensors": ({}, "its tensors fill 0"),
+}
+
+
+@pytest.mark.parametrize("lie", HEADERS)
+def test_a_safetensors_header_that_lies_is_an_error(lie: str, tmp_path: Path) -> None:
+    header, message = HEADERS[lie]
+    with pytest.raises(LoadError, match=message):
+        Safetensors().load(Source(written(tmp_path / "x.safetensors", header, b"\0" * 16)))
+
+
+def test_an_unknown_dtype_is_skipped_beside_a_good_one(tmp_path: Path) -> None:
+    header = {"a": described("F3_ALIEN", [2], [0, 8]), "b": described(offsets=[8, 16]), "__metadata__": {"by": "a test"}}
+    checkpoint = opened(written(tmp_path / "x", header, b"\0" * 16))
+    assert list(checkpoint) == ["b"]
+    assert checkpoint.skipped[0].name == "a"
+    assert checkpoint.metadata == {"by": "a test"}
+
+
+def sharded(folder: Path, files: dict[str, dict[str, torch.Tensor]], weight_map: dict[str, Any]) -> Path:
+    for name, tensors in files.items():
+        torch.save(tensors, folder / name)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return folder
+
+
+def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+    files = {"1.bin": {"w": WEIGHTS["w"]}, "2.bin": {"b": WEIGHTS["b"]}}
+    folder = sharded(tmp_path, files, {"b": "2.bin", "w": "1.bin"})
+    checkpoint = opened(folder)
+    assert list(checkpoint) == ["b", "w"]
+    assert all(same(checkpoint[name], WEIGHTS[name]) for name in WEIGHTS)
+    assert checkpoint.format == "2 shards of PyTorch zip"
+    (folder / "other.index.json").write_text("{}")
+    with pytest.raises(LoadError, match="2 checkpoints"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../1.bin", "/etc/passwd", "a/../../1.bin", "C:\\x", "\\\\host\\x", "..\\1.bin", "", ".", "a\0b"]
+)
+def test_a_shard_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    torch.save(WEIGHTS, tmp_path / "1.bin")
+    with pytest.raises(LoadError, match="outside its folder"):
+        opened(sharded(inside, {}, {"w": name}))
+
+
+def test_a_missing_shard_or_tensor_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="no such file"):
+        opened(sharded(tmp_path, {}, {"w": "1.bin"}))
+    with pytest.raises(LoadError, match="lacks it"):
+        opened(sharded(tmp_path, {"1.bin": WEIGHTS}, {"ghost": "1.bin"}))
+
+
+def npy(array: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asanyarray(array), **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.filterwarnings("ignore:Stored array in format")
+def test_npy_of_every_version(version: tuple[int, int], tmp_path: Path) -> None:
+    for array in (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6, dtype=">i2").reshape(3, 2)), np.float32(3)):
+        (tmp_path / "x.npy").write_bytes(npy(array, version=version))
+        found = opened(tmp_path / "x.npy")["x"]
+        assert found.numpy().tolist() == np.asarray(array).tolist()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (npy(np.arange(6.0))[:-1], "needs 48 bytes"),
+        (npy(np.arange(6.0))[:20], "longer than the file"),
+        (npy(np.arange(6.0)).replace(b"(6,)", b"(-6)"), "cannot be read|impossible"),
+        (npy(np.arange(6.0)).replace(b"(6,)", b"x() "), "cannot be read"),
+        (npy(np.array([None], dtype=object), allow_pickle=True), "Python objects"),
+        (npy(np.array(["text"])), "not numbers"),
+    ],
+)
+def test_npy_that_lies_or_holds_no_numbers(raw: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(raw)
+    with pytest.raises(LoadError, match=message):
+        opened(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_with_arrays_that_are_none(save: Any, tmp_path: Path) -> None:
+    save(tmp_path / "x.npz", w=np.arange(4.0), o=np.array([None], dtype=object), s=np.array("text"))
+    checkpoint = opened(tmp_path / "x.npz")
+    assert list(checkpoint) == ["w"]
+    assert checkpoint["w"].numpy().tolist() == [0, 1, 2, 3]
+    assert {skip.name for skip in checkpoint.skipped} == {"o.npy", "s.npy"}
+
+
+def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as made:
+        for name in ("sys_info", "pickle", "storages"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            made.addfile(link)
+    with pytest.raises(LoadError, match="without the members"):
+        opened(tmp_path / "x.tar")

@@ -1,0 +1,71 @@
+// Axes of plots: linear or logarithmic scales, ticks and the SVG that holds them.
+
+function linear(low, high, from, to) {
+  const span = high - low || 1;
+  return (value) => from + ((value - low) / span) * (to - from);
+}
+
+function logarithmic(low, high, from, to) {
+  const inner = linear(Math.log10(low), Math.log10(high), from, to);
+  return (value) => (value > 0 ? inner(Math.log10(value)) : from);
+}
+
+function powers(low, high) {
+  const found = [];
+  const first = Math.ceil(Math.log10(low) - 1e-9);
+  const last = Math.floor(Math.log10(high) + 1e-9);
+  const step = Math.max(1, Math.ceil((last - first) / 5));
+  for (let power = first; power <= last; power += step) found.push(10 ** power);
+  return found.length > 1 ? found : [low, high];
+}
+
+function plot(width, height, label) {
+  return drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label || "plot" });
+}
+
+function finite(numbers) {
+  return numbers.map(numeric).filter((value) => value !== null && Number.isFinite(value));
+}
+
+// A plot that is drawn anew for the width it gets.
+function sized(draw) {
+  const box = element("div");
+  let width = 0;
+  new ResizeObserver(() => {
+    const now = Math.floor(box.clientWidth);
+    if (now && now !== width) {
+      width = now;
+      box.replaceChildren(draw(width));
+    }
+  }).observe(box);
+  box.redraw = () => width && box.replaceChildren(draw(width));
+  return box;
+}
+
+function xAxis(svg, scale, places, y, left, right) {
+  svg.append(drawn("line", { class: "axis", x1: left, x2: right, y1: y, y2: y }));
+  let end = -Infinity;
+  for (const place of places) {
+    const x = scale(place);
+    const text = brief(place);
+    const half = text.length * 3.2;
+    if (x - half < end + 6) continue;
+    end = x + half;
+    svg.append(drawn("line", { class: "axis", x1: x, x2: x, y1: y, y2: y + 4 }));
+    svg.append(drawn("text", { x: clamp(x, left + half - 4, right - half + 4), y: y + 16, "text-anchor": "middle" }, text));
+  }
+}
+
+function yAxis(svg, scale, places, left, right) {
+  for (const place of places) {
+    const y = scale(place);
+    svg.append(drawn("line", { class: "grid", x1: left, x2: right, y1: y, y2: y }));
+    svg.append(drawn("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, brief(place)));
+  }
+}
+
+function figures(pairs) {
+  const list = element("dl", { class: "figures" });
+  for (const [name, text] of pairs) list.append(element("div", {}, element("dt", { text: name }), element("dd", { text })));
+  return list;
+}

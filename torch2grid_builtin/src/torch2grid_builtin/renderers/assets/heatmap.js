@@ -1,0 +1,174 @@
+// A heatmap: values to colours, what a cell is, and which weights are in it.
+
+async function heatmapPanel(panel, context) {
+  const [rows, columns] = panel.shape;
+  const values = await words(panel.values, Float32Array);
+  const counts = typeof panel.counts === "number" ? null : await words(panel.counts, Int32Array);
+  const countAt = (index) => (counts ? counts[index] : panel.counts);
+  const source = element("canvas");
+  source.width = columns;
+  source.height = rows;
+  const pixels = source.getContext("2d");
+  const image = pixels.createImageData(Math.max(columns, 1), Math.max(rows, 1));
+  const fraction = fractionOf(panel);
+  const map = colorMap(panel.map);
+  const { over, under, lost, empty } = head.colors;
+
+  function paint(chosen) {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      let rgb = empty;
+      let at = -1;
+      if (countAt(i) > 0) {
+        if (!Number.isFinite(value)) rgb = lost;
+        else if (value > panel.high) rgb = over;
+        else if (value < panel.low) rgb = under;
+        else at = 3 * clamp(Math.floor(256 * fraction(value)), 0, 255);
+      }
+      image.data[4 * i] = at < 0 ? rgb[0] : map[at];
+      image.data[4 * i + 1] = at < 0 ? rgb[1] : map[at + 1];
+      image.data[4 * i + 2] = at < 0 ? rgb[2] : map[at + 2];
+      image.data[4 * i + 3] = !chosen || (countAt(i) > 0 && chosen(value)) ? 255 : 24;
+    }
+    pixels.putImageData(image, 0, 0);
+  }
+  paint(null);
+
+  const blocks = blocksOf(panel);
+  const show = panel.exact ? exactly : (value) => brief(value, 4);
+
+  function regionAt(row, column) {
+    for (const [name, rects] of panel.regions) {
+      for (const [top, left, high, wide] of rects) {
+        if (row >= top && row < top + high && column >= left && column < left + wide) return name;
+      }
+    }
+    return "";
+  }
+
+  function whereLines(row, column) {
+    const region = regionAt(row, column);
+    const found = blocks ? weightsOf(blocks, panel.cell, row, column) : [];
+    if (found.length) {
+      const lines = found.slice(0, 3).map((weights) => {
+        const tensor = head.tensors[weights.tensor];
+        return [tensor.name, indexText(weights, tensor.shape ?? guessedShape(blocks, weights.tensor))];
+      });
+      const first = lines[0][0];
+      const part = region && !head.tensors.some((tensor) => tensor.name === region) ? region : "";
+      return [first, part, ...lines.map(([name, text]) => (name === first ? text : `${name} ${text}`))];
+    }
+    const owner = panel.tensor >= 0 ? head.tensors[panel.tensor].name : "";
+    return [region || owner || "the grid", `row ${spanText(row, panel.cell[0])}, column ${spanText(column, panel.cell[1])}`];
+  }
+
+  function tell(row, column) {
+    const index = row * columns + column;
+    const count = countAt(index);
+    if (!count) return ["no weight here"];
+    const value = values[index];
+    const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity}s`;
+    const beyond = value > panel.high ? ", above the limit" : value < panel.low ? ", below the limit" : "";
+    return [...whereLines(row, column), `${what}: ${show(value)}${beyond}`];
+  }
+
+  const readout = element("div", { class: "readout", "aria-live": "polite" });
+  const viewer = new Viewer(source, {
+    compact: context.compact,
+    name: panel.title,
+    rows: context.compact ? "" : panel.rows,
+    columns: context.compact ? "" : panel.columns,
+    cell: panel.cell,
+    height: context.compact ? 170 : Math.max(320, innerHeight * 0.72),
+    tell,
+    read: (row, column) => {
+      readout.textContent = tell(row, column).filter(Boolean).join(" · ");
+    },
+    decorate: panel.regions.length && (panel.boundaries || panel.labels) ? regionMarks(panel, context.compact) : null,
+  });
+  context.brush?.add((chosen) => {
+    paint(chosen);
+    viewer.draw();
+  });
+  const parts = rows && columns ? [viewer.box, legend(panel, values, counts, context)] : [element("div", { text: "no cells" })];
+  if (!context.compact) {
+    parts.unshift(viewer.tools());
+    parts.push(readout);
+  }
+  return parts;
+}
+
+// The lengths of a tensor's one block refine its shape: good enough to tell rows from columns.
+function guessedShape(blocks, tensor) {
+  const own = blocks.filter((block) => block.tensor === tensor);
+  return own.length === 1 && own[0].start === 0 && own[0].dims.length > 1 && own[0].dims.length <= 3 ? own[0].dims.map((dim) => dim.length) : null;
+}
+
+function spanText(cell, weights) {
+  return weights === 1 ? grouped(cell) : `${grouped(cell * weights)}…${grouped((cell + 1) * weights - 1)}`;
+}
+
+function legend(panel, values, counts, context) {
+  const bar = element("canvas", { width: 256, height: 1 });
+  const context2d = bar.getContext("2d");
+  const strip = context2d.createImageData(256, 1);
+  const map = colorMap(panel.map);
+  for (let i = 0; i < 256; i++) strip.data.set([map[3 * i], map[3 * i + 1], map[3 * i + 2], 255], 4 * i);
+  context2d.putImageData(strip, 0, 0);
+  const scale = element("span", { class: "scale" }, brief(panel.low), bar, brief(panel.high) + (panel.bend ? " (symlog)" : ""));
+  const what = panel.label || panel.what;
+  const parts = [scale];
+  const swatch = (rgb, text) => {
+    const box = element("i", { class: "swatch" });
+    box.style.background = `rgb(${rgb.join(",")})`;
+    parts.push(element("span", {}, box, text));
+  };
+  const { over, under, lost, empty } = head.colors;
+  if (panel.over) swatch(over, `${percent(panel.over)} above`);
+  if (panel.under) swatch(under, `${percent(panel.under)} below`);
+  let missing = 0;
+  for (let i = 0; i < values.length; i++) if ((counts ? counts[i] : panel.counts) > 0 && !Number.isFinite(values[i])) missing++;
+  if (missing) swatch(lost, `${grouped(missing)} NaN or Inf`);
+  if (counts ? counts.some((count) => count === 0) : panel.counts === 0) swatch(empty, "no weight");
+  parts.push(element("span", { text: what }));
+  if (!context.compact || panel.lowered) {
+    const [rows, columns] = panel.shape;
+    const before = panel.lowered ? `, lowered from ${panel.lowered.map(grouped).join(" × ")}` : "";
+    parts.push(element("span", { text: `${grouped(rows)} × ${grouped(columns)} cells${before}` }));
+  }
+  if (!context.compact && !panel.exact) parts.push(element("span", { text: "values to four digits" }));
+  if (!context.compact && panel.largest) {
+    const { tensor, index, value } = panel.largest;
+    const { name, shape } = head.tensors[tensor];
+    const place = shape?.length ? `[${unravel(index, shape).join(", ")}]` : grouped(index);
+    parts.push(element("span", { text: `largest |weight|: ${brief(value, 5)} at ${tensor === panel.tensor ? "" : `${name} `}${place}` }));
+  }
+  return element("div", { class: "legend" }, ...parts);
+}
+
+async function imagePanel(panel, context) {
+  const [rows, columns] = panel.shape;
+  const bytes = await unpacked(panel.rgb);
+  const source = element("canvas");
+  source.width = columns;
+  source.height = rows;
+  if (!rows || !columns) return [element("div", { text: "no pixels" })];
+  const pixels = source.getContext("2d");
+  const image = pixels.createImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) image.data.set([bytes[3 * i], bytes[3 * i + 1], bytes[3 * i + 2], 255], 4 * i);
+  pixels.putImageData(image, 0, 0);
+  const viewer = new Viewer(source, {
+    compact: context.compact,
+    name: panel.title,
+    rows: "",
+    columns: "",
+    cell: [1, 1],
+    height: context.compact ? 170 : Math.max(320, innerHeight * 0.72),
+    tell: (row, column) => {
+      const at = 3 * (row * columns + column);
+      return [`pixel ${row}, ${column}`, `red ${bytes[at]}, green ${bytes[at + 1]}, blue ${bytes[at + 2]}`];
+    },
+  });
+  const caption = panel.caption ? element("div", { class: "legend", text: panel.caption }) : null;
+  return [context.compact ? null : viewer.tools(), viewer.box, caption].filter(Boolean);
+}

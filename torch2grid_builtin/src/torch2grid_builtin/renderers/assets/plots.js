@@ -1,0 +1,177 @@
+// Bars, nested quantiles and lines.
+
+function named(label, context) {
+  const tensor = context.find(label);
+  if (tensor === undefined) return element("span", { class: "name", text: label, title: label });
+  return element("button", { type: "button", class: "link name", text: label, title: label, onclick: () => context.open(tensor) });
+}
+
+function barPanel(panel, context) {
+  const values = panel.values.map(numeric);
+  const levels = panel.marks.map(([name, value]) => [name, numeric(value)]);
+  const known = finite([...values, ...levels.map(([, value]) => value)]);
+  const low = Math.min(0, ...known);
+  const high = Math.max(0, ...known) || (low < 0 ? 0 : 1);
+  const at = linear(low, high, 0, 100);
+  const rows = element("div", { class: "rows" });
+  panel.labels.forEach((label, index) => {
+    const value = values[index];
+    const track = element("div", { class: "track" });
+    if (Number.isFinite(value) && value !== 0) {
+      const bar = element("i", { class: value < 0 ? "minus" : "" });
+      bar.style.left = `${Math.min(at(0), at(value))}%`;
+      bar.style.width = `${Math.abs(at(value) - at(0))}%`;
+      track.append(bar);
+    }
+    for (const [name, level] of levels) {
+      if (!Number.isFinite(level)) continue;
+      const line = element("u", { title: `${name}: ${brief(level)}` });
+      line.style.left = `${at(level)}%`;
+      track.append(line);
+    }
+    rows.append(element("div", { class: "bar-row" }, named(label, context), track, element("span", { text: brief(value, 4) })));
+  });
+  const notes = [panel.ylabel, ...levels.map(([name, value]) => `${name}: ${brief(value)}`)].filter(Boolean);
+  return [rows, ...(notes.length ? [element("div", { class: "legend" }, ...notes.map((text) => element("span", { text })))] : [])];
+}
+
+const ROW = 24;
+
+function quantilesPanel(panel, context) {
+  const values = panel.values.map((row) => row.map(numeric));
+  const known = finite(values.flat());
+  if (!known.length) return [element("div", { text: "no finite quantile" })];
+  const low = Math.min(...known);
+  const high = Math.max(...known);
+  const pairs = Math.floor(values.length / 2);
+
+  function draw(width) {
+    const longest = Math.max(...panel.labels.map((label) => label.length));
+    const left = clamp(longest * 6.6 + 14, 60, Math.min(300, width * 0.42));
+    const right = width - 12;
+    const height = panel.labels.length * ROW + 46;
+    const bottom = height - 40;
+    const x = linear(low, high, left, right);
+    const svg = plot(width, height, panel.title || "quantiles");
+    for (const tick of ticks(low, high, 6)) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: bottom }));
+    panel.labels.forEach((label, column) => {
+      const y = column * ROW;
+      const fitted = Math.floor((left - 14) / 6.4);
+      const text = label.length > fitted ? `${label.slice(0, Math.ceil(fitted * 0.5) - 1)}…${label.slice(-Math.floor(fitted * 0.5))}` : label;
+      svg.append(drawn("text", { class: "ink", x: left - 10, y: y + 16, "text-anchor": "end" }, text));
+      const own = values.map((row) => row[column]);
+      if (own.every(Number.isFinite)) {
+        for (let depth = 0; depth < pairs; depth++) {
+          const inset = 3 + (pairs - 1 - depth ? 4 - Math.min(depth, 2) * 2 : 0);
+          const from = x(own[depth]);
+          svg.append(drawn("rect", { class: `q${Math.min(4 - pairs + depth, 3)}`, x: from, width: Math.max(x(own[own.length - 1 - depth]) - from, 1), y: y + inset, height: ROW - 2 * inset }));
+        }
+        if (values.length % 2) svg.append(drawn("line", { class: "median", x1: x(own[pairs]), x2: x(own[pairs]), y1: y + 2, y2: y + ROW - 2 }));
+      }
+      const hit = drawn("rect", { class: "hit", x: 0, width, y, height: ROW });
+      hit.addEventListener("pointermove", (event) => showTip(event, [label, ...panel.names.map((name, level) => `${name}: ${brief(own[level], 4)}`)]));
+      hit.addEventListener("pointerleave", hideTip);
+      const tensor = context.find(label);
+      if (tensor !== undefined) {
+        hit.addEventListener("click", () => context.open(tensor));
+        hit.style.cursor = "pointer";
+      }
+      svg.append(hit);
+    });
+    xAxis(svg, x, ticks(low, high, 6), bottom, left, right);
+    svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.ylabel));
+    return svg;
+  }
+  return [element("div", { class: "scroll" }, sized(draw)), element("div", { class: "legend" }, element("span", { text: `quantiles: ${panel.names.join(", ")}` }))];
+}
+
+function linePanel(panel, context) {
+  const series = panel.y.map(([name, values]) => [name, values.map(numeric)]);
+  const levels = panel.marks.map(([name, value]) => [name, numeric(value)]);
+  const usable = (value) => Number.isFinite(value) && (!panel.log || value > 0);
+  const known = [...series.flatMap(([, values]) => values), ...levels.map(([, value]) => value)].filter(usable);
+  if (!known.length) return [element("div", { text: "no finite value" })];
+  let low = Math.min(...known);
+  let high = Math.max(...known);
+  if (low === high) [low, high] = panel.log ? [low / 10, high * 10] : [low - 1, high + 1];
+  const xs = panel.x.map(numeric);
+
+  function draw(width) {
+    const height = clamp(width * 0.36, 200, 380);
+    const left = 64;
+    const right = width - 14;
+    const bottom = height - 40;
+    const x = linear(xs[0], xs[xs.length - 1], left, xs.length > 1 ? right : left);
+    const y = (panel.log ? logarithmic : linear)(low, high, bottom, 14);
+    const svg = plot(width, height, panel.title || "lines");
+    yAxis(svg, y, panel.log ? powers(low, high) : ticks(low, high, 5), left, right);
+    if (panel.xticks.length) {
+      svg.append(drawn("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }));
+      tickNames(svg, panel.xticks, xs, x, bottom, left, right);
+    } else {
+      xAxis(svg, x, ticks(xs[0], xs[xs.length - 1], 8), bottom, left, right);
+    }
+    svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.xlabel));
+    svg.append(drawn("text", { x: 0, y: 8 }, panel.ylabel));
+    for (const [name, level] of levels.filter(([, value]) => usable(value))) {
+      svg.append(drawn("line", { class: "mark", x1: left, x2: right, y1: y(level), y2: y(level) }));
+      svg.append(drawn("text", { class: "ink", x: right, y: y(level) - 4, "text-anchor": "end" }, name));
+    }
+    series.forEach(([, values], index) => {
+      let path = "";
+      let pen = "M";
+      values.forEach((value, place) => {
+        if (usable(value)) {
+          path += `${pen}${x(xs[place]).toFixed(1)} ${y(value).toFixed(1)}`;
+          pen = "L";
+        } else {
+          pen = "M";
+        }
+      });
+      if (values.length === 1 && usable(values[0])) path += "h8";
+      svg.append(drawn("path", { class: `series n${index % 5}`, d: path }));
+    });
+    const cross = drawn("line", { class: "axis", y1: 14, y2: bottom, visibility: "hidden" });
+    const hit = drawn("rect", { x: left, y: 0, width: right - left, height: bottom, fill: "transparent" });
+    hit.addEventListener("pointermove", (event) => {
+      const place = svg.getBoundingClientRect();
+      const at = ((event.clientX - place.left) / place.width) * width;
+      let nearest = 0;
+      for (let i = 1; i < xs.length; i++) if (Math.abs(x(xs[i]) - at) < Math.abs(x(xs[nearest]) - at)) nearest = i;
+      cross.setAttribute("x1", x(xs[nearest]));
+      cross.setAttribute("x2", x(xs[nearest]));
+      cross.setAttribute("visibility", "visible");
+      const label = panel.xticks[nearest] ?? `${panel.xlabel || "x"} ${brief(xs[nearest], 6)}`;
+      showTip(event, [label, ...series.map(([name, values]) => `${name}: ${brief(values[nearest], 4)}`)]);
+    });
+    hit.addEventListener("pointerleave", () => {
+      cross.setAttribute("visibility", "hidden");
+      hideTip();
+    });
+    svg.append(cross, hit);
+    return svg;
+  }
+  const keys = series.map(([name], index) => element("span", {}, element("i", { class: `key n${index % 5}` }), name));
+  return [sized(draw), element("div", { class: "legend" }, ...keys)];
+}
+
+// Names below their places: the first, the last, and as many between as there is room for.
+function tickNames(svg, labels, xs, x, bottom, left, right) {
+  const texts = labels.map((label) => (label.length > 30 ? `${label.slice(0, 14)}…${label.slice(-14)}` : label));
+  const width = (text) => text.length * 6.2 + 14;
+  const last = texts.length - 1;
+  const end = right - width(texts[last]);
+  let from = left;
+  texts.forEach((text, place) => {
+    const half = width(text) / 2;
+    const middle = clamp(x(xs[place]), left + half - 7, right - half + 7);
+    if (place === last ? last === 0 || end >= left : middle - half >= from && (place === 0 || middle + half <= end)) {
+      svg.append(drawn("text", { x: middle, y: bottom + 16, "text-anchor": "middle" }, text));
+      from = middle + half;
+    }
+  });
+}
+
+function textPanel(panel) {
+  return [element("pre", { text: panel.lines.join("\n") })];
+}

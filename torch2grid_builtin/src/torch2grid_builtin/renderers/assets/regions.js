@@ -1,0 +1,83 @@
+// Thin lines between the regions of a heatmap, and their names where there is room.
+
+const COVERED = 0.05; // of a region's area, at most, lies under its name
+const LEAST_ACROSS = 4; // pixels; a line around less would hide what it marks off
+
+// Where neighbouring cells belong to different regions, as runs [line, from, to]: above a row, left of a column.
+function borderRuns(panel) {
+  const [rows, columns] = panel.shape;
+  const owner = new Int32Array(rows * columns).fill(-1);
+  panel.regions.forEach(([, rects], region) => {
+    for (const [top, left, high, wide] of rects) {
+      for (let row = top; row < Math.min(top + high, rows); row++) owner.fill(region, row * columns + left, row * columns + Math.min(left + wide, columns));
+    }
+  });
+  const runs = (lines, length, differs) => {
+    const found = [];
+    for (let line = 1; line < lines; line++) {
+      let from = -1;
+      for (let place = 0; place <= length; place++) {
+        const edge = place < length && differs(line, place);
+        if (edge && from < 0) from = place;
+        if (!edge && from >= 0) {
+          found.push([line, from, place]);
+          from = -1;
+        }
+      }
+    }
+    return found;
+  };
+  return {
+    above: runs(rows, columns, (row, column) => owner[row * columns + column] !== owner[(row - 1) * columns + column]),
+    left: runs(columns, rows, (column, row) => owner[row * columns + column] !== owner[row * columns + column - 1]),
+  };
+}
+
+function regionMarks(panel, compact) {
+  let runs = null;
+  return (context, viewer, first, last) => {
+    if (panel.boundaries) {
+      runs ??= borderRuns(panel);
+      drawBorders(runs, context, viewer, first, last);
+    }
+    if (panel.labels && !compact) drawNames(panel, context, viewer, first, last);
+  };
+}
+
+function drawBorders(runs, context, { cellWidth, cellHeight, ratio }, first, last) {
+  const line = Math.max(1, Math.round(ratio));
+  context.fillStyle = "rgba(20, 26, 33, .6)";
+  for (const [row, from, to] of runs.above) {
+    if (row < first.row || row > last.row || to < first.column || from > last.column) continue;
+    if ((to - from) * cellWidth >= LEAST_ACROSS * ratio) context.fillRect(from * cellWidth, row * cellHeight, (to - from) * cellWidth, line);
+  }
+  for (const [column, from, to] of runs.left) {
+    if (column < first.column || column > last.column || to < first.row || from > last.row) continue;
+    if ((to - from) * cellHeight >= LEAST_ACROSS * ratio) context.fillRect(column * cellWidth, from * cellHeight, line, (to - from) * cellHeight);
+  }
+}
+
+function drawNames(panel, context, viewer, first, last) {
+  const { cellWidth, cellHeight, ratio } = viewer;
+  const inView = ([top, left, high, wide]) => top < last.row && top + high > first.row && left < last.column && left + wide > first.column;
+  context.font = `${12 * ratio}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  context.textAlign = "left";
+  for (const [name, rects] of panel.regions) {
+    const seen = rects.filter(inView);
+    if (!seen.length) continue;
+    const [top, left, high, wide] = seen.reduce((a, b) => (a[2] * a[3] >= b[2] * b[3] ? a : b));
+    const room = { width: wide * cellWidth, height: high * cellHeight };
+    if (room.height < 22 * ratio || room.width < 24 * ratio) continue;
+    const text = context.measureText(name).width;
+    const box = { width: text + 8 * ratio, height: 17 * ratio };
+    if (box.width > room.width || box.width * box.height > COVERED * room.width * room.height) continue;
+    const x = Math.max(left * cellWidth, viewer.x) + 3 * ratio;
+    const y = Math.max(top * cellHeight, viewer.y) + 3 * ratio;
+    if (x + box.width > (left + wide) * cellWidth || y + box.height > (top + high) * cellHeight) continue;
+    context.fillStyle = "rgba(255, 255, 255, .88)";
+    context.fillRect(x, y, box.width, box.height);
+    context.fillStyle = "#1b2330";
+    context.fillText(name, x + 4 * ratio, y + 2 * ratio);
+  }
+}

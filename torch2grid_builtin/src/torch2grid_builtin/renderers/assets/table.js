@@ -1,0 +1,79 @@
+// Tables that sort by a click on a heading and filter by a word.
+
+const FILTER_FROM = 15;
+
+function tablePanel(panel, context) {
+  const numbers = (column) => panel.numbers[column];
+  const order = panel.rows.map((_, index) => index);
+  const isTotal = (index) => panel.rows[index][0].startsWith("(") && index === panel.rows.length - 1;
+  let sorted = null;
+  const body = element("tbody");
+  const shown = panel.rows.map((row, index) => {
+    const cells = row.map((text, column) => {
+      const tensor = column === 0 ? context.find(text) : undefined;
+      const content = tensor === undefined ? text : element("button", { type: "button", class: "link", text, onclick: () => context.open(tensor) });
+      return element("td", { class: numbers(column) ? "" : "text", title: text.length > 40 ? text : null }, content);
+    });
+    return element("tr", { class: isTotal(index) ? "total" : "" }, ...cells);
+  });
+
+  function arrange() {
+    const places = [...order];
+    if (sorted) {
+      const { column, down } = sorted;
+      const by = numbers(column)?.map(numeric);
+      places.sort((a, b) => {
+        if (isTotal(a) !== isTotal(b)) return isTotal(a) ? 1 : -1;
+        if (!by) return (down ? -1 : 1) * panel.rows[a][column].localeCompare(panel.rows[b][column], undefined, { numeric: true });
+        const [p, q] = [by[a], by[b]];
+        if (p === null || q === null) return (p === null) - (q === null) || a - b;
+        return (down ? q - p : p - q) || a - b;
+      });
+    }
+    body.replaceChildren(...places.map((index) => shown[index]));
+  }
+
+  const headings = panel.columns.map((name, column) => {
+    const heading = element("th", { scope: "col", class: numbers(column) ? "" : "text" });
+    heading.append(
+      element("button", {
+        type: "button",
+        text: name,
+        title: "sort",
+        onclick: () => {
+          const first = Boolean(numbers(column));
+          if (sorted?.column !== column) sorted = { column, down: first };
+          else if (sorted.down === first) sorted = { column, down: !first };
+          else sorted = null;
+          headings.forEach((each, index) => {
+            if (sorted?.column === index) each.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+            else each.removeAttribute("aria-sort");
+          });
+          arrange();
+        },
+      }),
+    );
+    return heading;
+  });
+  arrange();
+  const table = element("table", {}, element("thead", {}, element("tr", {}, ...headings)), body);
+  const parts = [element("div", { class: "scroll" }, table)];
+  if (panel.rows.length >= FILTER_FROM) {
+    const found = element("span", { class: "facts", text: `${grouped(panel.rows.length)} rows` });
+    const input = element("input", { class: "search", type: "search", placeholder: "filter rows", "aria-label": "filter rows" });
+    input.addEventListener("input", () => {
+      const word = input.value.trim().toLowerCase();
+      let count = 0;
+      shown.forEach((row, index) => {
+        row.hidden = word !== "" && !panel.rows[index].some((text) => text.toLowerCase().includes(word));
+        count += row.hidden ? 0 : 1;
+      });
+      found.textContent = word ? `${grouped(count)} of ${grouped(panel.rows.length)} rows` : `${grouped(panel.rows.length)} rows`;
+    });
+    input.style.width = "16rem";
+    input.style.margin = "0";
+    parts.unshift(element("div", { class: "tools" }, input, found));
+  }
+  if (panel.left_out) parts.push(element("div", { class: "legend", text: `${grouped(panel.left_out)} more rows are not in this file` }));
+  return parts;
+}

@@ -1,0 +1,307 @@
+// A grid of pixels that can be zoomed, dragged and read. Cells are whole device pixels from 1:1 on: nothing is resampled.
+
+const LARGEST_CELL = 96;
+const SLENDER = 12;
+const ENOUGH = 8;
+
+class Viewer {
+  // source: canvas with one pixel a cell. options: compact, rows and columns (names of the axes, or ""), cell, tell(row,
+  // column) → lines or null, decorate(context, view), height (the most, in CSS pixels).
+  constructor(source, options) {
+    this.source = source;
+    this.options = options;
+    this.rows = source.height;
+    this.columns = source.width;
+    this.wide = this.columns * SLENDER < this.rows ? Math.ceil(this.rows / ENOUGH / this.columns) : 1;
+    this.high = this.rows * SLENDER < this.columns ? Math.ceil(this.columns / ENOUGH / this.rows) : 1;
+    this.canvas = element("canvas", {
+      tabindex: options.compact ? -1 : 0,
+      role: "img",
+      "aria-label": `${options.name || "heatmap"}, ${this.rows} by ${this.columns} cells; arrow keys move over the cells`,
+    });
+    this.box = element("div", { class: options.compact ? "view" : "view zooms" }, this.canvas);
+    this.cursor = null;
+    this.pointers = new Map();
+    this.listen();
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(this.box);
+  }
+
+  resize() {
+    const width = Math.floor(this.box.clientWidth);
+    if (!width || (width === this.width && devicePixelRatio === this.ratio)) return;
+    const untouched = this.scale === undefined || this.scale === this.fitted;
+    this.width = width;
+    this.ratio = devicePixelRatio;
+    this.left = this.options.rows ? 54 : 0;
+    this.below = this.options.columns ? 36 : 0;
+    this.over = this.options.rows ? 18 : 0;
+    const across = (width - this.left) * this.ratio;
+    const down = this.options.height * this.ratio;
+    this.fitted = this.snapped(Math.min(across / (this.columns * this.wide), down / (this.rows * this.high), this.enough()));
+    const tall = Math.ceil((this.rows * this.high * this.fitted) / this.ratio);
+    this.height = Math.max(tall, this.options.compact ? 12 : 60) + this.below + this.over;
+    this.canvas.width = Math.round(width * this.ratio);
+    this.canvas.height = Math.round(this.height * this.ratio);
+    this.canvas.style.width = `${this.canvas.width / this.ratio}px`;
+    this.canvas.style.height = `${this.canvas.height / this.ratio}px`;
+    if (untouched) this.reset();
+    else this.move(0, 0);
+  }
+
+  enough() {
+    return (this.options.compact ? 16 : 32) * this.ratio;
+  }
+
+  snapped(scale) {
+    return scale >= 1 ? Math.floor(scale) : scale;
+  }
+
+  // The plot's frame in device pixels.
+  frame() {
+    const x = Math.round(this.left * this.ratio);
+    const y = Math.round(this.over * this.ratio);
+    return { x, y, width: this.canvas.width - x, height: this.canvas.height - y - Math.round(this.below * this.ratio) };
+  }
+
+  reset() {
+    this.scale = this.wanted = this.fitted;
+    this.x = this.y = 0;
+    this.draw();
+  }
+
+  // Zoom by a factor about a point in device pixels, in the frame.
+  zoom(factor, at) {
+    const frame = this.frame();
+    const point = at ?? { x: frame.width / 2, y: frame.height / 2 };
+    const before = this.scale;
+    this.wanted = clamp(this.wanted * factor, Math.min(this.fitted, 1), LARGEST_CELL * this.ratio);
+    let scale = this.wanted >= 1 ? Math.round(this.wanted) : this.wanted;
+    if (this.wanted <= this.fitted && factor < 1) scale = this.wanted = this.fitted;
+    if (scale === before) return;
+    this.scale = scale;
+    this.x = (this.x + point.x) * (scale / before) - point.x;
+    this.y = (this.y + point.y) * (scale / before) - point.y;
+    this.move(0, 0);
+  }
+
+  move(dx, dy) {
+    const frame = this.frame();
+    const full = { x: this.columns * this.wide * this.scale, y: this.rows * this.high * this.scale };
+    this.x = Math.round(clamp(this.x - dx, 0, Math.max(0, full.x - frame.width)));
+    this.y = Math.round(clamp(this.y - dy, 0, Math.max(0, full.y - frame.height)));
+    this.draw();
+  }
+
+  get cellWidth() {
+    return this.wide * this.scale;
+  }
+
+  get cellHeight() {
+    return this.high * this.scale;
+  }
+
+  draw() {
+    if (!this.width) return;
+    const context = this.canvas.getContext("2d");
+    const frame = this.frame();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    const { cellWidth, cellHeight } = this;
+    const first = { column: Math.floor(this.x / cellWidth), row: Math.floor(this.y / cellHeight) };
+    const last = {
+      column: Math.min(this.columns, Math.ceil((this.x + frame.width) / cellWidth)),
+      row: Math.min(this.rows, Math.ceil((this.y + frame.height) / cellHeight)),
+    };
+    context.save();
+    context.beginPath();
+    context.rect(frame.x, frame.y, frame.width, frame.height);
+    context.clip();
+    context.translate(frame.x - this.x, frame.y - this.y);
+    context.imageSmoothingEnabled = this.scale < 1;
+    context.imageSmoothingQuality = "high";
+    const across = last.column - first.column;
+    const down = last.row - first.row;
+    if (across > 0 && down > 0) {
+      context.drawImage(
+        this.source,
+        first.column, first.row, across, down,
+        first.column * cellWidth, first.row * cellHeight, across * cellWidth, down * cellHeight,
+      );
+    }
+    this.options.decorate?.(context, this, first, last);
+    if (this.cursor) this.outline(context, this.cursor);
+    context.restore();
+    if (this.left || this.below) this.axes(context, frame);
+    Object.assign(this.canvas.dataset, {
+      left: (frame.x - this.x) / this.ratio,
+      top: (frame.y - this.y) / this.ratio,
+      cellWidth: cellWidth / this.ratio,
+      cellHeight: cellHeight / this.ratio,
+    });
+    this.options.changed?.(this);
+  }
+
+  outline(context, { row, column }) {
+    const line = Math.max(1, Math.round(this.ratio));
+    for (const [width, style] of [[3 * line, "#ffffff"], [line, "#000000"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.strokeRect(column * this.cellWidth, row * this.cellHeight, this.cellWidth, this.cellHeight);
+    }
+  }
+
+  axes(context, frame) {
+    const ratio = this.ratio;
+    context.fillStyle = context.strokeStyle = color("--muted");
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.lineWidth = 1;
+    const drawnWidth = Math.min(frame.width, this.columns * this.cellWidth - this.x);
+    const drawnHeight = Math.min(frame.height, this.rows * this.cellHeight - this.y);
+    if (this.options.columns) {
+      const base = frame.y + drawnHeight;
+      context.textBaseline = "top";
+      for (const tick of this.indices(this.x, drawnWidth, this.cellWidth, this.options.cell[1], this.columns, 70)) {
+        const place = Math.round(frame.x + (tick / this.options.cell[1] + 0.5) * this.cellWidth - this.x);
+        context.textAlign = "center";
+        context.fillRect(place, base, 1, 4 * ratio);
+        context.fillText(grouped(tick), clamp(place, frame.x + 6 * ratio, this.canvas.width - 14 * ratio), base + 5 * ratio);
+      }
+      context.textAlign = "left";
+      context.fillText(this.options.columns, frame.x, base + 20 * ratio);
+    }
+    if (this.options.rows) {
+      context.textBaseline = "middle";
+      context.textAlign = "right";
+      for (const tick of this.indices(this.y, drawnHeight, this.cellHeight, this.options.cell[0], this.rows, 34)) {
+        const place = Math.round(frame.y + (tick / this.options.cell[0] + 0.5) * this.cellHeight - this.y);
+        context.fillRect(frame.x - 4 * ratio, place, 4 * ratio, 1);
+        context.fillText(grouped(tick), frame.x - 6 * ratio, place);
+      }
+      context.textAlign = "left";
+      context.textBaseline = "top";
+      context.fillText(this.options.rows, 0, 1 * ratio);
+    }
+  }
+
+  // Indices of the full-size grid to write beside a stretch of cells.
+  indices(from, length, cell, weights, cells, apart) {
+    const low = Math.ceil(from / cell - 0.5);
+    const high = Math.min(Math.floor((from + length) / cell - 0.5), cells - 1);
+    const wanted = Math.max(1, Math.floor(length / this.ratio / apart));
+    return ticks(low * weights, high * weights, wanted).filter((tick) => Number.isInteger(tick) && tick >= 0);
+  }
+
+  cellAt(event) {
+    const place = this.canvas.getBoundingClientRect();
+    const frame = this.frame();
+    const x = (event.clientX - place.left) * this.ratio - frame.x;
+    const y = (event.clientY - place.top) * this.ratio - frame.y;
+    if (x < 0 || y < 0 || x >= frame.width || y >= frame.height) return null;
+    const row = Math.floor((y + this.y) / this.cellHeight);
+    const column = Math.floor((x + this.x) / this.cellWidth);
+    return row < this.rows && column < this.columns ? { row, column, x, y } : null;
+  }
+
+  point(event) {
+    const place = this.canvas.getBoundingClientRect();
+    const frame = this.frame();
+    return { x: (event.clientX - place.left) * this.ratio - frame.x, y: (event.clientY - place.top) * this.ratio - frame.y };
+  }
+
+  listen() {
+    const { canvas, options } = this;
+    canvas.addEventListener("pointermove", (event) => this.moved(event));
+    canvas.addEventListener("pointerleave", () => hideTip());
+    if (options.compact) return;
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-clamp(event.deltaY * (event.deltaMode ? 30 : 1), -240, 240) / 240), this.point(event));
+      this.hover(event);
+    }, { passive: false });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.pointers.set(event.pointerId, this.point(event));
+      this.box.classList.add("drags");
+    });
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, (event) => {
+        this.pointers.delete(event.pointerId);
+        this.box.classList.toggle("drags", this.pointers.size > 0);
+      });
+    }
+    canvas.addEventListener("dblclick", () => this.reset());
+    canvas.addEventListener("keydown", (event) => this.pressed(event));
+    canvas.addEventListener("blur", () => {
+      this.cursor = null;
+      this.draw();
+    });
+  }
+
+  moved(event) {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return this.hover(event);
+    const now = this.point(event);
+    if (this.pointers.size === 2) {
+      const other = [...this.pointers.entries()].find(([id]) => id !== event.pointerId)[1];
+      const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
+      this.zoom(apart(now) / apart(before), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+    } else {
+      this.move(now.x - before.x, now.y - before.y);
+    }
+    this.pointers.set(event.pointerId, now);
+    hideTip();
+  }
+
+  hover(event) {
+    const cell = this.cellAt(event);
+    const lines = cell && this.options.tell(cell.row, cell.column);
+    if (lines) showTip(event, lines);
+    else hideTip();
+  }
+
+  pressed(event) {
+    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    if (event.key === "+" || event.key === "=") this.zoom(1.5);
+    else if (event.key === "-") this.zoom(1 / 1.5);
+    else if (event.key === "0" || event.key === "Escape") this.reset();
+    else if (steps[event.key]) this.step(steps[event.key], event.shiftKey ? 10 : 1);
+    else return;
+    event.preventDefault();
+  }
+
+  step([down, across], by) {
+    const from = this.cursor ?? { row: Math.floor(this.y / this.cellHeight), column: Math.floor(this.x / this.cellWidth) };
+    const moved = this.cursor !== null;
+    this.cursor = {
+      row: clamp(from.row + (moved ? down * by : 0), 0, this.rows - 1),
+      column: clamp(from.column + (moved ? across * by : 0), 0, this.columns - 1),
+    };
+    const frame = this.frame();
+    const left = this.cursor.column * this.cellWidth;
+    const top = this.cursor.row * this.cellHeight;
+    this.x = clamp(this.x, left + this.cellWidth - frame.width, left);
+    this.y = clamp(this.y, top + this.cellHeight - frame.height, top);
+    this.move(0, 0);
+    this.options.read?.(this.cursor.row, this.cursor.column);
+  }
+
+  tools() {
+    const facts = element("span", { class: "facts" });
+    this.options.changed = () => {
+      const size = this.scale / this.ratio;
+      facts.textContent = this.scale < 1
+        ? `${Math.round(100 * this.scale)} %: several cells a pixel; zoom in for each`
+        : `a cell is ${brief(size * this.wide)} × ${brief(size * this.high)} px`;
+    };
+    const button = (text, label, act) => element("button", { type: "button", "aria-label": label, title: label, text, onclick: act });
+    return element(
+      "div",
+      { class: "tools" },
+      button("−", "zoom out (− key)", () => this.zoom(1 / 1.5)),
+      button("+", "zoom in (+ key, or the wheel)", () => this.zoom(1.5)),
+      button("fit", "show all (0 key, or double click)", () => this.reset()),
+      facts,
+    );
+  }
+}
