@@ -326,8 +326,41 @@ def test_merging_large_parts_of_mixed_dtypes():
     same(forward, straight)
     same(backward, straight)
     check(np.concatenate([wide(part) for part in parts]), straight)
-    with pytest.raises(ValueError, match="thresholds"):
-        of(parts[0]).merge(Distribution())
+
+
+def test_merging_keeps_what_both_have():
+    few, many = of(normal(np.float32, 500), (0.1, 0.5)), of(normal(np.float32, 700, seed=1), (0.5, 0.7))
+    expected = few.near_zero(0.5) + many.near_zero(0.5)
+    few.merge(many)
+    assert few.thresholds == (0.5,)
+    assert few.near_zero(0.5) == expected
+    assert few.merge(Distribution((0.5,), brief=True)).count == 1200
+    with pytest.raises(ValueError, match="brief"):
+        few.quantile(0.5)
+
+
+BRIEF = ("count", "finite", "zeros", "nan", "posinf", "neginf", "min", "max", "absmax", "mean", "std", "l2", "rms")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, *EXACT, np.int32, np.complex64])
+def test_a_brief_distribution_has_the_same_figures_and_few_bytes(dtype):
+    values = (normal(np.float64, 300_000) * 40).astype(dtype)
+    values[:1000] = 0
+    if np.dtype(dtype).kind not in "iub":
+        with np.errstate(invalid="ignore"):
+            values[[5, 70_000]], values[9] = np.array([np.nan, np.inf]).astype(dtype)
+    whole, brief = of(values, chunk=77_777), Distribution(THRESHOLDS, brief=True)
+    for start in range(0, len(values), 99_999):
+        brief.update(values[start : start + 99_999])
+    for figure in BRIEF:
+        np.testing.assert_allclose(getattr(brief, figure), getattr(whole, figure), rtol=1e-11, err_msg=figure)
+    assert [brief.near_zero(each) for each in THRESHOLDS] == [whole.near_zero(each) for each in THRESHOLDS]
+    assert len(pickle.dumps(brief)) < 1500
+    for figure in ("l1", "skewness", "kurtosis", "exact"):
+        with pytest.raises(ValueError, match="brief"):
+            getattr(brief, figure)
+    with pytest.raises(ValueError, match="brief"):
+        brief.histogram([0, 1])
 
 
 def test_merging_leaves_the_other_as_it_was():

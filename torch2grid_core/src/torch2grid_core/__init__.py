@@ -49,7 +49,7 @@ _EXPORTS = {
     "pictures.locate": ("CellWeights", "weights_of_cell"),
     "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Page", "Table", "Text"),
     "pictures.raster": ("REDUCTIONS", "reduce_array"),
-    "pictures.scale": ("ColorScale", "color_scale"),
+    "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
     "run": ("Run",),
     "summary.distribution": ("Distribution",),
     "summary.profile": ("UnitProfile",),
@@ -144,6 +144,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.raster import REDUCTIONS as REDUCTIONS
     from torch2grid_core.pictures.raster import reduce_array as reduce_array
     from torch2grid_core.pictures.scale import ColorScale as ColorScale
+    from torch2grid_core.pictures.scale import ScaleKind as ScaleKind
     from torch2grid_core.pictures.scale import color_scale as color_scale
     from torch2grid_core.pictures.tables import display_width as display_width
     from torch2grid_core.plugins.manager import PluginManager as PluginManager

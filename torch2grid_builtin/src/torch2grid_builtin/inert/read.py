@@ -39,7 +39,7 @@ def make_checkpoint(
         reason = f"holds no tensors: {summary(root)}"
         if found.skipped:
             first = found.skipped[0]
-            reason += f"; {len(found.skipped)} entries cannot be read ({first.name or 'the first'}: {first.reason})"
+            reason += f"; {len(found.skipped)} cannot be read ({visible(first.name, 60) or 'the first'}: {first.reason})"
         if lines:
             reason += "; not run: " + ", ".join(lines[:3])
         raise LoadError(source.shown, reason, "give a checkpoint with weights")

@@ -199,6 +199,7 @@ class Latin1Bytes:
 
     def _decode(self) -> None:
         file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as this storage
+        weakref.finalize(self, file.close)
         rest = b""
         try:
             for piece in self._pieces():
@@ -211,7 +212,6 @@ class Latin1Bytes:
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise LoadError("<pickle>", "a byte string holds characters beyond one byte") from error
         file.flush()
-        weakref.finalize(self, file.close)
         self._file = file
 
     def read_into(self, offset: int, buffer: memoryview) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import math
+import re
 import sys
 from typing import Any, ClassVar
 
@@ -85,14 +85,13 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
     if head[6] not in (1, 2, 3) or start > storage.size or start > _HEADER_BYTES:
         raise wrong("has a header that is longer than the file or than any header")
-    try:
-        header = ast.literal_eval(_bytes(storage, 8 + width, start - 8 - width).decode("utf-8" if head[6] == 3 else "latin-1"))
-        code, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
-    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as error:
-        raise wrong("has a header that cannot be read") from error
-    if type(shape) is not tuple or not all(type(length) is int and 0 <= length < 2**63 for length in shape) or len(shape) > 64:
+    header = _header(_bytes(storage, 8 + width, start - 8 - width).decode("utf-8" if head[6] == 3 else "latin-1", "replace"))
+    if header is None:
+        raise wrong("has a header that cannot be read")
+    code, fortran, shape = header
+    if any(length >= 2**63 for length in shape) or len(shape) > 64:
         raise wrong("has an impossible shape")
-    if not isinstance(code, str):
+    if code is None:
         return "a structured array, not plain numbers"
     order, plain = (code[0], code[1:]) if code[:1] in tuple("<>|=") else ("", code)
     dtype: np.dtype[Any] | None = np.dtype(_ML_DTYPES[plain]) if plain in _ML_DTYPES else numpy_dtype(plain)
@@ -107,12 +106,38 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     if order == (">" if sys.byteorder == "little" else "<") and dtype.itemsize > 1:
         data = ByteSwapped(data, dtype.itemsize // (2 if dtype.kind == "c" else 1))
     strides = None
-    if fortran is True and len(shape) > 1:
+    if fortran and len(shape) > 1:
         steps = [1]
         for length in shape[:-1]:
             steps.append(steps[-1] * max(length, 1))
         strides = tuple(steps)
     return LazyTensor(name, shape, dtype, data, strides=strides)
+
+
+# One entry of the header's dict. Read by hand: literal_eval compiles, and nothing of a file is compiled here.
+_ENTRY = re.compile(
+    r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*('[^']*'|"[^"]*"|\[.*\]|True|False|\([\d\s,L]*\))\s*(,|$)"""
+)
+
+
+def _header(text: str) -> tuple[str | None, bool, tuple[int, ...]] | None:
+    """The dtype code (``None`` for a structure), Fortran order and shape of a header, ``None`` where it is not one."""
+    body = text.strip()
+    if not (body.startswith("{") and body.endswith("}")):
+        return None
+    body, place, found = body[1:-1].rstrip(), 0, {}
+    while place < len(body):
+        entry = _ENTRY.match(body, place)
+        if entry is None:
+            return None
+        found[entry[2]], place = entry[3], entry.end()
+    descr, order, shape = found.get("descr", ""), found.get("fortran_order"), found.get("shape", "")
+    lengths = [length.strip().rstrip("L") for length in shape[1:-1].split(",") if length.strip()]
+    if descr[:1] not in ("'", '"', "[") or order not in ("True", "False") or shape[:1] != "(":
+        return None
+    if not all(length.isdigit() and len(length) < 20 for length in lengths):
+        return None
+    return (None if descr[0] == "[" else descr[1:-1]), order == "True", tuple(map(int, lengths))
 
 
 def _bytes(storage: Storage, offset: int, size: int) -> bytes:

@@ -35,6 +35,8 @@ class Sharded(Loader):
     def load(self, source: Source) -> Checkpoint:
         if source.is_folder:
             indices = _indices(source)
+            if not indices:
+                raise LoadError(source.shown, "is a folder without an *.index.json", "give the path of a checkpoint")
             if len(indices) > 1:
                 names = ", ".join(visible(name, 60) for name in indices)
                 raise LoadError(source.shown, f"is a folder of {len(indices)} checkpoints: {names}", "give the path of one")

@@ -18,6 +18,7 @@ from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Styl
 _SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "heatmap", "axes", "histogram", "plots", "table", "app")
 _MEGABYTE = 1_000_000
 _LEAST = 4  # cells a side, below which a heatmap is not lowered
+_WHOLE = 4  # times as many cells a side for the picture of a whole model, of which there are few, as for one of a tensor
 _TRIES = 5
 
 
@@ -45,25 +46,30 @@ class Html(Renderer):
         The file is at most ``megabytes`` (10^6 bytes) long wherever fewer cells can achieve it: no heatmap then has more than
         some number of cells a side, and the report says so. Raises ``UsageError`` for an unknown colour map.
         """
-        sizes = [shape for page in pages for shape in heatmaps_of(page)]
+        sizes = [(shape, _share(page)) for page in pages for shape in heatmaps_of(page)]
         budget = int(self.megabytes * _MEGABYTE)
-        most = max((max(shape) for shape in sizes), default=1)
-        cells, each, fixed = most, 3.2, 40_000 + 1500 * len(sizes)
+        most = max((max(shape) for shape, _ in sizes), default=1)
+        each, fixed = 3.2, 60_000 + 1500 * len(sizes)  # bytes: of a cell, and of the rest; the first report measures both
         best: bytes | None = None
         for attempt in range(_TRIES):
             cells = _fitting(sizes, (budget - fixed) / each, most)
-            whole, heatmap_bytes = _report(pages, style, cells if cells < most else None, self.megabytes)
+            whole, spent = _report(pages, style, cells if cells < most else None, self.megabytes)
             fits = len(whole) <= budget
             if fits and (best is None or len(whole) > len(best)):
                 best = whole
-            if (fits and (cells == most or len(whole) > 0.8 * budget)) or (cells <= _LEAST and not fits):
+            if fits and (cells == most or len(whole) > 0.85 * budget or attempt >= 2):
                 break
-            if best is not None and attempt >= 2:
+            if not fits and cells <= _LEAST:
                 break
-            fixed = len(whole) - heatmap_bytes
-            drawn = sum(_cells(shape, cells) for shape in sizes)
-            each = max(heatmap_bytes / max(drawn, 1), 0.01) * (1.02 + 0.04 * attempt)
+            fixed = len(whole) - spent
+            drawn = sum(_cells(shape, cells * share) for shape, share in sizes)
+            each = max(spent / max(drawn, 1), 0.01) * (1.02 + 0.04 * attempt)
         target.write(best if best is not None else whole)
+
+
+def _share(page: Page) -> int:
+    """How many times the cells a side of a tensor's heatmap those of *page* may have."""
+    return _WHOLE if not page.folder and "tensor" not in page.about and len(heatmaps_of(page)) == 1 else 1
 
 
 def _cells(shape: tuple[int, int], most: int) -> int:
@@ -72,12 +78,12 @@ def _cells(shape: tuple[int, int], most: int) -> int:
     return rows * columns
 
 
-def _fitting(sizes: list[tuple[int, int]], room: float, most: int) -> int:
+def _fitting(sizes: list[tuple[tuple[int, int], int]], room: float, most: int) -> int:
     """The largest number of cells a side with which all grids together have at most *room* cells."""
     low, high = min(_LEAST, most), most
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(_cells(shape, middle) for shape in sizes) <= room:
+        if sum(_cells(shape, middle * share) for shape, share in sizes) <= room:
             low = middle
         else:
             high = middle - 1
@@ -91,7 +97,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
     blocks: list[str] = []
     maps: dict[str, None] = {}
     for number, page in enumerate(pages):
-        data, used, spent = page_data(page, style, tensors, cells)
+        data, used, spent = page_data(page, style, tensors, None if cells is None else cells * _share(page))
         heatmap_bytes += spent
         maps.update(dict.fromkeys(used))
         blocks.append(_json_block(f"page-{number}", data))
@@ -115,9 +121,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         "tensors": tensors.entries(),
         "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},
         "colors": {"over": OVER, "under": UNDER, "lost": NOT_FINITE, "empty": EMPTY},
-        "note": f"Heatmaps have at most {cells:,} cells a side here, so that this file stays below {megabytes:g} MB."
-        if cells is not None
-        else "",
+        "note": "" if cells is None else _note(cells, megabytes),
     }
     css, script = _assets()
     policy = "; ".join(
@@ -142,6 +146,13 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         f"<script>{script}</script>\n</body>\n</html>\n",
     ]
     return "".join(document).encode("utf-8", "replace"), heatmap_bytes
+
+
+def _note(cells: int, megabytes: float) -> str:
+    return (
+        f"Cells lowered to at most {cells:,} a side for a tensor and {cells * _WHOLE:,} for a whole model, "
+        f"so that this file stays below {megabytes:g} MB."
+    )
 
 
 def _json_block(name: str, value: Mapping[str, Any]) -> str:

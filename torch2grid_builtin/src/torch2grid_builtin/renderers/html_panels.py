@@ -15,15 +15,18 @@ from torch2grid_core import (
     Bar,
     Block,
     Boxes,
+    ColorScale,
     Grid,
     Heatmap,
     Histogram,
     Image,
     Line,
     Page,
+    ScaleKind,
     Style,
     Table,
     Text,
+    color_scale,
     default_map,
     reduce_array,
     visible,
@@ -109,12 +112,13 @@ def rounded(values: Array, bits: int) -> Array:
 
 
 def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) -> dict[str, Any]:
-    full, scale = panel.grid, panel.scale
+    full = panel.grid
     grid = full if cells is None else reduce_array(full, full.reduce, cells)
     exact = grid.values.size <= _EXACT
     values = grid.values if exact else rounded(grid.values, _KEPT_BITS)
     counts = np.unique(grid.counts)
     lowered = grid.shape != full.shape
+    scale = _scale_of_fewer(panel, grid) if lowered else panel.scale
     data: dict[str, Any] = {
         "kind": "heatmap",
         "shape": grid.shape,
@@ -145,6 +149,17 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         name, index, value = grid.largest
         data["largest"] = {"tensor": tensors.of(name), "index": index, "value": value}
     return data
+
+
+def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:
+    """The scale of a heatmap lowered to *grid*: limits that came from its cells come from the fewer ones, others stay."""
+    scale = panel.scale
+    kinds: tuple[ScaleKind, ...] = ("symlog",) if scale.kind == "symlog" else ("auto", "symmetric", "minmax")
+    for kind in kinds:
+        derived = color_scale(panel.grid, kind)
+        if (derived.low, derived.high) == (scale.low, scale.high):
+            return color_scale(grid, kind)
+    return color_scale(grid, kinds[0], limits=(scale.low, scale.high))
 
 
 def _regions(grid: Grid) -> list[Any]:

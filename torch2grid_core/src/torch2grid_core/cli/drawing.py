@@ -13,7 +13,8 @@ import click
 from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine import Engine, workers
+from torch2grid_core.engine import Drawn, Engine, workers
+from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output import Output
 from torch2grid_core.pictures.colors import colormap
@@ -25,7 +26,7 @@ DEFAULT_VIEW, DEFAULT_TRANSFORMER = "grid", "flatten"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Done:
     """What became of one model: for the summary of a batch."""
 
     files: int
@@ -42,14 +43,14 @@ class Drawing:
         self.views, self.run = self._views_and_run()
         self.output(given["output"], self.run)  # a wrong format ends the run here
 
-    def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Drawn:
+    def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Done:
         """Open *model*, draw its pages below *output*, and say on stderr what it was."""
         started = time.perf_counter()
         selection = self.open(model)
         run = replace(self.run, limits=limits) if limits else self.run
         if self.given["interactive"]:
             self._interact(selection.checkpoint, output)
-            return Drawn(0, len(selection.checkpoint), selection.checkpoint.parameters)
+            return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
         if watched(self.quiet):
@@ -58,7 +59,7 @@ class Drawing:
         if not self.quiet:
             say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
         preview.show()
-        return Drawn(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)
+        return Done(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)
 
     def open(self, model: str) -> Selection:
         """The tensors of *model* that this run is about; remarks go to stderr."""
@@ -90,7 +91,18 @@ class Drawing:
             progress_bar(checkpoint, watched(self.quiet)) as progress,
             workers(checkpoint, self.given["jobs"], pages) as executor,
         ):
-            Engine(executor).run(checkpoint, views, destination.take, run, destination.prepare, progress)
+            drew: set[str] = set()
+
+            def take(drawn: Drawn) -> None:
+                drew.add(drawn.view.name)
+                destination.take(drawn)
+
+            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress)
+        idle = [view.name for view in views if view.name not in drew]
+        if len(idle) == len(views):
+            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")
+        for name in idle:
+            say(f"{name}: nothing to draw")
 
     def _interact(self, checkpoint: Checkpoint, output: str) -> None:
         from torch2grid_core.cli.menu import Menu

@@ -191,6 +191,7 @@ class _OpenFiles:
                 if count == 0:
                     raise LoadError(storage.path, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
                 done += count
+            _check_unchanged(storage, descriptor)
 
     def _descriptor(self, storage: FileStorage) -> int:
         key = (os.getpid(), storage.path, storage.identity)
@@ -202,16 +203,23 @@ class _OpenFiles:
             found = os.open(storage.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
             raise LoadError(storage.path, f"cannot be opened: {error.strerror}") from error
-        status = os.fstat(found)
-        if storage.identity not in (UNKNOWN, (status.st_size, status.st_mtime_ns)):
+        try:
+            _check_unchanged(storage, found)
+        except LoadError:
             os.close(found)
-            raise LoadError(storage.path, "changed while it was being read", "run again when it is complete")
+            raise
         self._open[key] = found
         while len(self._open) > self.limit:
             (owner, _, _), stale = self._open.popitem(last=False)
             if owner == os.getpid():
                 os.close(stale)
         return found
+
+
+def _check_unchanged(storage: FileStorage, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if storage.identity not in (UNKNOWN, (status.st_size, status.st_mtime_ns)):
+        raise LoadError(storage.path, "changed while it was being read", "run again when it is complete")
 
 
 def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:

@@ -130,16 +130,24 @@ class LazyTensor:
 
     def numpy(self) -> Array:
         """The whole tensor as an array of *shape* and *dtype*; a view that repeats elements is a read-only view."""
+        if not self.size:
+            return self._empty()
         array = np.empty(self.span, dtype=self.dtype)
-        if self.size:
-            self.storage.read_into(self.offset * self.dtype.itemsize, array.view(np.uint8).data)
-            verify(self.storage)
+        self.storage.read_into(self.offset * self.dtype.itemsize, array.view(np.uint8).data)
+        verify(self.storage)
         if self.contiguous or self.strides is None:
             return array[: self.size].reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
-        view: Array = np.ndarray(self.shape, self.dtype, array.view(np.uint8).data, 0, steps)  # as_strided fails for float8_e5m2
+        # Not as_strided, which does not know float8_e5m2.
+        view: Array = np.ndarray(self.shape, self.dtype, array.view(np.uint8).data, 0, steps)
         view.flags.writeable = False
         return view
+
+    def _empty(self) -> Array:
+        try:
+            return np.empty(self.shape, dtype=self.dtype)
+        except ValueError as error:  # a length of 0 beside one that no array can have
+            raise LoadError(self.name, f"no array can have its shape {list(self.shape)}") from error
 
 
 def _dense(tensor: LazyTensor) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from torch2grid_core.data.dtypes import BY_NAME
 from torch2grid_core.summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, pack, unite
 from torch2grid_core.summary.counting import code_of, count_below, magnitudes
+from torch2grid_core.summary.figures import Figures
 from torch2grid_core.summary.moments import Moments
 
 Array = np.ndarray[Any, Any]
@@ -17,17 +19,19 @@ Array = np.ndarray[Any, Any]
 _PIECE = 1 << 20  # bytes taken at once: what is computed from them stays in the cache
 _FEW = 4096  # so many weights are cheaper to sort than to count in 65,536 buckets
 _BUCKETS = "buckets"  # the pending counter holds bucket codes, not the patterns of a dtype
+_BFLOAT16 = BY_NAME["bfloat16"]
 _spare: list[Array] = []  # zeroed counters for the next distribution; append and pop are atomic
 
 
-class Distribution:
+class Distribution(Figures):
     """The mergeable summary of a set of weights: counts, moments, extremes, quantiles, histograms.
 
     ``update`` takes weights of any dtype (complex ones by magnitude), ``merge`` another distribution; neither needs a
     range known beforehand. Every figure but ``count``, ``nan``, ``posinf`` and ``neginf`` is about the finite weights; a
     figure of nothing is NaN, a sum of nothing 0.
 
-    thresholds: the near-zero thresholds that will be asked for.
+    thresholds: the near-zero thresholds that will be asked for. brief: only the counts, ``min``, ``max``, ``absmax``,
+    ``mean``, ``std``, ``l2`` and ``rms``, for half the time and a few bytes; the other figures raise ``ValueError``.
 
     How exact each figure is, against the same computed in float64 from the stored numbers:
 
@@ -51,6 +55,7 @@ class Distribution:
     """
 
     __slots__ = (
+        "_brief",
         "_codes",
         "_count",
         "_counts",
@@ -64,7 +69,8 @@ class Distribution:
         "_points",
     )
 
-    def __init__(self, thresholds: Sequence[float] = ()) -> None:
+    def __init__(self, thresholds: Sequence[float] = (), brief: bool = False) -> None:
+        self._brief = brief
         self._near = {float(threshold): 0 for threshold in thresholds}
         if any(not threshold >= 0 for threshold in self._near):
             raise ValueError(f"thresholds {tuple(thresholds)}: each must be 0 or more")
@@ -87,7 +93,8 @@ class Distribution:
         if dtype.kind not in "biufcV" or (dtype.kind == "V" and dtype.name.startswith(("void", "record"))) or dtype.names:
             raise TypeError(f"{dtype} is not a dtype of weights")
         array = array.reshape(-1)
-        step = _PIECE // max(dtype.itemsize, 2)
+        widened = self._brief and dtype == _BFLOAT16  # cheaper as float32 than counting patterns, and as exact
+        step = _PIECE // max(2 * dtype.itemsize if widened else dtype.itemsize, 2)
         for start in range(0, len(array), step):
             piece = np.ascontiguousarray(array[start : start + step])
             if not dtype.isnative:
@@ -95,7 +102,9 @@ class Distribution:
             self._count += len(piece)
             self._points = None
             with np.errstate(all="ignore"):
-                if dtype.itemsize <= 2:
+                if widened:
+                    self._add_wide(piece.astype(np.float32))
+                elif dtype.itemsize <= 2:
                     self._add_narrow(piece)
                 else:
                     self._add_wide(piece)
@@ -131,7 +140,8 @@ class Distribution:
         if has_lower_bits(single):
             self._coarsen(Fineness.INTEGER if dtype.kind in "iu" else Fineness.REAL)
         self._moments.add(Moments.of_counted(values, counts))
-        self._take_codes(codes_of(single), counts)
+        if not self._brief:
+            self._take_codes(codes_of(single), counts)
 
     def _add_wide(self, piece: Array) -> None:
         """Weights of more than 16 bits, as float32 or float64."""
@@ -146,7 +156,10 @@ class Distribution:
                 return
             low, high = float(real.min()), float(real.max())
         self._take_extremes(low, high)
-        self._moments.add(Moments.of(real, low, high))
+        self._moments.add(Moments.of(real, low, high, self._brief))
+        if self._brief:
+            self._count_small(piece, real, None)
+            return
         single = real if real.dtype == np.float32 else np.clip(real, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
         if self._fineness is not Fineness.REAL and (has_lower_bits(single) or not np.array_equal(single, real)):
             self._coarsen(Fineness.INTEGER if piece.dtype.kind in "iu" else Fineness.REAL)
@@ -217,21 +230,25 @@ class Distribution:
         return self
 
     def merge(self, other: Distribution) -> Distribution:
-        """Take *other* in and return itself; *other* stays as it is. Raises ``ValueError`` where the thresholds differ."""
-        if self._near.keys() != other._near.keys():
-            raise ValueError(f"thresholds differ: {tuple(self._near)} and {tuple(other._near)}")
+        """Take *other* in and return itself; *other* stays as it is.
+
+        What only one of them has is dropped: a threshold, or the figures that a brief one lacks.
+        """
         self.settle()
         other.settle()
         self._points = None
         self._count += other._count
         for key, count in other._extra.items():
             self._extra[key] += count
-        for threshold, count in other._near.items():
-            self._near[threshold] += count
+        self._near = {each: count + other._near[each] for each, count in self._near.items() if each in other._near}
         self._take_extremes(other._min, other._max)
         self._coarsen(other._fineness)
         self._moments.add(other._moments)
-        self._take_codes(other._codes, other._counts)
+        self._brief = self._brief or other._brief
+        if self._brief:
+            self._codes, self._counts = self._codes[:0], self._counts[:0]
+        else:
+            self._take_codes(other._codes, other._counts)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -250,145 +267,3 @@ class Distribution:
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, std {self.std:.4g}, {self.min:.4g} … {self.max:.4g}"
         return f"<Distribution of {self.count:,} weights: {figures}>"
-
-    # --- reading figures
-
-    @property
-    def count(self) -> int:
-        """Number of weights, NaN and Inf included."""
-        return self._count
-
-    @property
-    def finite(self) -> int:
-        """Number of weights that are neither NaN nor Inf."""
-        return self.settle()._moments.count
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """The near-zero thresholds that were counted."""
-        return tuple(self._near)
-
-    @property
-    def zeros(self) -> int:
-        """Number of weights that are 0 or −0."""
-        return self.settle()._extra["zeros"]
-
-    @property
-    def nan(self) -> int:
-        """Number of NaN."""
-        return self.settle()._extra["nan"]
-
-    @property
-    def posinf(self) -> int:
-        """Number of +Inf."""
-        return self.settle()._extra["posinf"]
-
-    @property
-    def neginf(self) -> int:
-        """Number of −Inf."""
-        return self.settle()._extra["neginf"]
-
-    def near_zero(self, threshold: float) -> int:
-        """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
-        return self.settle()._near[float(threshold)]
-
-    @property
-    def exact(self) -> bool:
-        """True where every weight is a bfloat16 number, so that quantiles and histograms are exact."""
-        return self.settle()._fineness is Fineness.EXACT
-
-    @property
-    def min(self) -> float:
-        """The least weight."""
-        return self._min if self.finite else math.nan
-
-    @property
-    def max(self) -> float:
-        """The greatest weight."""
-        return self._max if self.finite else math.nan
-
-    @property
-    def absmax(self) -> float:
-        """The greatest |w|."""
-        return max(abs(self._min), abs(self._max)) if self.finite else math.nan
-
-    @property
-    def mean(self) -> float:
-        moments = self.settle()._moments
-        return moments.unscaled(moments.mean) if moments.count else math.nan
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the population: the root of the mean squared distance from the mean."""
-        moments = self.settle()._moments
-        return moments.unscaled(math.sqrt(max(moments.m2, 0.0) / moments.count)) if moments.count else math.nan
-
-    @property
-    def l1(self) -> float:
-        """Sum of |w|."""
-        moments = self.settle()._moments
-        return moments.unscaled(moments.l1) if moments.count else 0.0
-
-    @property
-    def l2(self) -> float:
-        """Root of the sum of squares."""
-        moments = self.settle()._moments
-        return moments.unscaled(math.sqrt(moments.m2 + moments.count * moments.mean**2)) if moments.count else 0.0
-
-    @property
-    def rms(self) -> float:
-        """Root of the mean of squares."""
-        moments = self.settle()._moments
-        return moments.unscaled(math.sqrt(moments.m2 / moments.count + moments.mean**2)) if moments.count else math.nan
-
-    @property
-    def skewness(self) -> float:
-        """Third standardised moment, of the population: 0 for a symmetric distribution; NaN for a constant."""
-        moments = self.settle()._moments
-        return math.sqrt(moments.count) * moments.m3 / moments.m2**1.5 if moments.m2 > 0 else math.nan
-
-    @property
-    def kurtosis(self) -> float:
-        """Excess kurtosis, of the population: 0 for a normal distribution, −1.2 for a uniform one; NaN for a constant."""
-        moments = self.settle()._moments
-        return moments.count * moments.m4 / moments.m2**2 - 3 if moments.m2 > 0 else math.nan
-
-    def quantile(self, level: float) -> float:
-        """The least weight that at least the share *level* (0…1) of the finite weights do not exceed."""
-        return float(self.quantiles([level])[0])
-
-    def quantiles(self, levels: Iterable[float]) -> Array:
-        """``quantile`` of each level, float64; NaN where there is no finite weight. Raises ``ValueError`` outside 0…1."""
-        wanted = np.asarray(list(levels), dtype=np.float64)
-        if not ((wanted >= 0) & (wanted <= 1)).all():
-            raise ValueError(f"quantile levels are between 0 and 1, not {wanted.tolist()}")
-        count = self.finite
-        if not count:
-            return np.full(len(wanted), np.nan)
-        points = self._sorted()
-        rank = np.clip(np.ceil(wanted * count), 1, count).astype(np.int64)
-        found: Array = points.value[np.searchsorted(points.total, rank)]
-        return np.where(rank == 1, self._min, np.where(rank == count, self._max, found))
-
-    def histogram(self, edges: Array) -> tuple[Array, int, int]:
-        """Weights between *edges*, as ``numpy.histogram`` counts them (the last edge belongs to the last bar).
-
-        Returns int64 counts, (n,) for n+1 edges, and how many finite weights lie below the first and above the last edge.
-        Raises ``ValueError`` for edges that do not increase.
-        """
-        bounds = np.asarray(edges, dtype=np.float64)
-        if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():
-            raise ValueError("a histogram takes two or more increasing edges")
-        count = self.finite
-        if not count:
-            return np.zeros(len(bounds) - 1, np.int64), 0, 0
-        points = self._sorted()
-        below = points.below(bounds)
-        below[-1] = points.below(bounds[-1:], included=True)[0]
-        return np.diff(below), int(below[0]), count - int(below[-1])
-
-    def _sorted(self) -> Points:
-        self.settle()
-        if self._points is None:
-            self._points = Points(self._codes, self._counts, self._fineness, self._min, self._max)
-        return self._points

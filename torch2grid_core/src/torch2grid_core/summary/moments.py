@@ -36,7 +36,8 @@ class Moments:
     Everything is about x·2**-exponent, and exponent is 0 unless a |x| lies beyond 2**±200, so that 1e300 does not
     overflow and 1e-100 does not vanish. Blocks of 32,768 numbers are centred on their own mean and united by the
     formulas of Chan et al. (1979) and Pébay (SAND2008-6212): relative errors are about 1e-15 for the mean (of the mean
-    |x|), 1e-12 for the standard deviation where it is above 1e-12 of the mean.
+    |x|), 1e-12 for the standard deviation where it is above 1e-12 of the mean. Brief moments stop at the 2nd power: m3,
+    m4 and l1 are NaN.
     """
 
     count: int = 0
@@ -48,7 +49,7 @@ class Moments:
     exponent: int = _LOWEST
 
     @classmethod
-    def of(cls, numbers: Array, low: float, high: float) -> Moments:
+    def of(cls, numbers: Array, low: float, high: float, brief: bool = False) -> Moments:
         """The moments of finite real *numbers* (1-D, any dtype that casts to float64) between *low* and *high*."""
         exponent = _exponent(max(abs(low), abs(high)))
         if low == high:
@@ -56,7 +57,7 @@ class Moments:
             return cls(len(numbers), mean, l1=len(numbers) * abs(mean), exponent=exponent)
         moments = cls(exponent=exponent)
         for start in range(0, len(numbers), _BLOCK):
-            moments.add(_of_block(numbers[start : start + _BLOCK], exponent))
+            moments.add(_of_block(numbers[start : start + _BLOCK], exponent, brief))
         return moments
 
     @classmethod
@@ -135,7 +136,7 @@ def _exponent(largest: float) -> int:
     return exponent if abs(exponent) > _PLAIN else 0
 
 
-def _of_block(numbers: Array, exponent: int) -> Moments:
+def _of_block(numbers: Array, exponent: int, brief: bool) -> Moments:
     count = len(numbers)
     rows = -(-count // _ROW)
     values, squares, ones = _scratch.values[: rows * _ROW], _scratch.squares[: rows * _ROW], _scratch.ones
@@ -143,8 +144,13 @@ def _of_block(numbers: Array, exponent: int) -> Moments:
     values[count:] = 0
     if exponent:
         np.ldexp(values, -exponent, out=values)
-    np.abs(values, out=squares)
     across, magnitudes, down = values.reshape(rows, 1, _ROW), squares.reshape(rows, 1, _ROW), values.reshape(rows, _ROW, 1)
+    if brief:
+        mean = float(np.matmul(across, ones).sum()) / count
+        values -= mean
+        values[count:] = 0
+        return Moments(count, mean, float(np.matmul(across, down).sum()), math.nan, math.nan, math.nan, exponent)
+    np.abs(values, out=squares)
     l1 = float(np.matmul(magnitudes, ones).sum())
     mean = float(np.matmul(across, ones).sum()) / count
     values -= mean

@@ -79,7 +79,7 @@ async function heatmapPanel(panel, context) {
     rows: context.compact ? "" : panel.rows,
     columns: context.compact ? "" : panel.columns,
     cell: panel.cell,
-    height: context.compact ? 170 : Math.max(320, innerHeight * 0.72),
+    height: context.compact ? 170 : Math.max(320, innerHeight * 0.78),
     tell,
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
@@ -163,7 +163,7 @@ async function imagePanel(panel, context) {
     rows: "",
     columns: "",
     cell: [1, 1],
-    height: context.compact ? 170 : Math.max(320, innerHeight * 0.72),
+    height: context.compact ? 170 : Math.max(320, innerHeight * 0.78),
     tell: (row, column) => {
       const at = 3 * (row * columns + column);
       return [`pixel ${row}, ${column}`, `red ${bytes[at]}, green ${bytes[at + 1]}, blue ${bytes[at + 2]}`];

@@ -16,7 +16,7 @@ function histogramPanel(panel, context) {
     const height = context.compact ? 120 : clamp(width * 0.42, 220, 420);
     const left = context.compact ? 6 : 58;
     const right = width - 10;
-    const top = context.compact ? 6 : 20;
+    const top = context.compact ? 6 : 20 + 13 * Math.min(panel.marks.length, 3); // names of marks have room above the bars
     const bottom = height - (context.compact ? 22 : 40);
     const peak = Math.max(1, ...counts);
     const x = linear(edges[0], edges[edges.length - 1], left, right);
@@ -36,7 +36,7 @@ function histogramPanel(panel, context) {
     xAxis(svg, x, ticks(edges[0], edges[edges.length - 1], context.compact ? 3 : Math.max(3, width / 110)), bottom, left, right);
     if (!context.compact) {
       svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.xlabel));
-      marks(svg, panel.marks, x, top, bottom, right);
+      marks(svg, panel.marks, x, bottom, right);
     }
     hits(svg, x, top, bottom);
     return svg;
@@ -77,18 +77,18 @@ function histogramPanel(panel, context) {
 }
 
 // Named vertical lines; names that would meet go to further lines.
-function marks(svg, named, x, top, bottom, right) {
+function marks(svg, named, x, bottom, right) {
   const ends = [];
   const sorted = named.map(([name, value]) => [name, numeric(value)]).filter(([, value]) => Number.isFinite(value));
   sorted.sort((a, b) => a[1] - b[1]);
   for (const [name, value] of sorted) {
     const place = x(value);
-    svg.append(drawn("line", { class: "mark", x1: place, x2: place, y1: top - 6, y2: bottom }));
+    svg.append(drawn("line", { class: "mark", x1: place, x2: place, y1: 8, y2: bottom }));
     const wide = name.length * 6 + 8;
     const from = place + wide > right ? place - wide : place + 4;
     let line = ends.findIndex((end) => from > end);
     if (line < 0) line = ends.length;
     ends[line] = from + wide;
-    svg.append(drawn("text", { class: "ink", x: from, y: top + 4 + 13 * line }, name));
+    svg.append(drawn("text", { class: "ink", x: from, y: 16 + 13 * line }, name));
   }
 }

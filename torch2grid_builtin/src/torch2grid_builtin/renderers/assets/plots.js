@@ -36,6 +36,7 @@ function barPanel(panel, context) {
 }
 
 const ROW = 24;
+const LONG = 20; // rows that may not all be in view: the axis is above them too
 
 function quantilesPanel(panel, context) {
   const values = panel.values.map((row) => row.map(numeric));
@@ -49,13 +50,15 @@ function quantilesPanel(panel, context) {
     const longest = Math.max(...panel.labels.map((label) => label.length));
     const left = clamp(longest * 6.6 + 14, 60, Math.min(300, width * 0.42));
     const right = width - 12;
-    const height = panel.labels.length * ROW + 46;
-    const bottom = height - 40;
+    const long = panel.labels.length > LONG;
+    const top = long ? 24 : 0;
+    const bottom = top + panel.labels.length * ROW + 6;
+    const height = bottom + 40;
     const x = linear(low, high, left, right);
     const svg = plot(width, height, panel.title || "quantiles");
-    for (const tick of ticks(low, high, 6)) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: bottom }));
+    for (const tick of ticks(low, high, 6)) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: bottom }));
     panel.labels.forEach((label, column) => {
-      const y = column * ROW;
+      const y = top + column * ROW;
       const fitted = Math.floor((left - 14) / 6.4);
       const text = label.length > fitted ? `${label.slice(0, Math.ceil(fitted * 0.5) - 1)}…${label.slice(-Math.floor(fitted * 0.5))}` : label;
       svg.append(drawn("text", { class: "ink", x: left - 10, y: y + 16, "text-anchor": "end" }, text));
@@ -78,6 +81,7 @@ function quantilesPanel(panel, context) {
       }
       svg.append(hit);
     });
+    if (long) for (const tick of ticks(low, high, 6)) svg.append(drawn("text", { x: x(tick), y: 14, "text-anchor": "middle" }, brief(tick)));
     xAxis(svg, x, ticks(low, high, 6), bottom, left, right);
     svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.ylabel));
     return svg;

@@ -46,7 +46,7 @@ function regionMarks(panel, compact) {
 
 function drawBorders(runs, context, { cellWidth, cellHeight, ratio }, first, last) {
   const line = Math.max(1, Math.round(ratio));
-  context.fillStyle = "rgba(20, 26, 33, .6)";
+  context.fillStyle = "rgba(20, 26, 33, .5)";
   for (const [row, from, to] of runs.above) {
     if (row < first.row || row > last.row || to < first.column || from > last.column) continue;
     if ((to - from) * cellWidth >= LEAST_ACROSS * ratio) context.fillRect(from * cellWidth, row * cellHeight, (to - from) * cellWidth, line);

@@ -1,0 +1,350 @@
+"""The html renderer: what is in the file, and what a person finds in it with a browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+import torch2grid as t2g
+from tests.renderers.browser import Visit, chromium
+from tests.tools import DIGITS
+from torch2grid_builtin.renderers.html import Html
+from torch2grid_builtin.renderers.html_panels import rounded
+from torch2grid_core import (
+    Band,
+    Bar,
+    Boxes,
+    ColorScale,
+    Grid,
+    Heatmap,
+    Histogram,
+    Image,
+    Line,
+    Page,
+    Style,
+    Table,
+    Text,
+    weights_of_cell,
+)
+
+HOSTILE = (
+    "</script><script>window.hurt = 1</script>",
+    "<img src=x onerror=window.hurt=1>",
+    "../../etc/passwd\x1b[31m",
+    "abc\u202egnp.exe",
+    "$\\frac{1}{2}$ & \"quoted\" 'too'",
+    "x" * 5000,
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as each:
+        yield each
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("html") / "report.html"
+    views = ["grid", "layers", "histogram", "conv", "stats:detail=true", "dead_neurons"]
+    from torch2grid.api import draw
+
+    (written,) = draw(str(DIGITS), views).save(path)
+    return written
+
+
+def head_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="head">(.*?)</script>', text)
+    assert found is not None
+    document = json.loads(found[1])
+    assert isinstance(document, dict)
+    return document
+
+
+def number(text: str) -> np.float32:
+    return np.float32(text.replace("−", "-").replace("NaN", "nan"))
+
+
+def test_one_file_forbids_everything_that_it_does_not_hold(digits: Path) -> None:
+    text = digits.read_text()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy[1]
+    addresses = set(re.findall(r"https?://[^\s\"'<>]*", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}
+    head = head_of(text)
+    assert [entry["name"] for entry in head["tensors"]] == list(t2g.load(str(DIGITS)))
+    assert head["note"] == ""
+
+
+def test_hover_tells_index_and_value_of_ten_cells(browser: Any, digits: Path) -> None:
+    values = t2g.load(str(DIGITS))["conv2.weight"].numpy()
+    with Visit(browser, digits) as visit:
+        visit.choose("conv2.weight")
+        layers = [title.inner_text() for title in visit.page.locator(".page h1").all()]
+        which = next(i for i, title in enumerate(layers) if title.endswith("layers"))
+        for cell in random.Random(1).sample(range(values.size), 10):
+            row, column = divmod(cell, values[0].size)
+            name, index, value = visit.hover(row, column, which)
+            assert name == "conv2.weight"
+            place = tuple(int(part) for part in index.strip("[]").split(", "))
+            assert place == np.unravel_index(cell, values.shape)
+            assert number(value.removeprefix("weight: ").partition(",")[0]) == values[place]
+
+
+def test_hover_on_kernels_finds_the_weight(browser: Any, digits: Path) -> None:
+    (page,) = [page for page in t2g.conv(str(DIGITS)) if page.about["tensor"] == "conv2.weight"]
+    grid = page.panels[0].grid
+    values = t2g.load(str(DIGITS))["conv2.weight"].numpy()
+    with Visit(browser, digits) as visit:
+        visit.choose("conv2.weight")
+        titles = [title.inner_text() for title in visit.page.locator(".page h1").all()]
+        which = next(i for i, title in enumerate(titles) if title.endswith("conv kernels"))
+        cells = np.argwhere(grid.counts > 0)
+        for row, column in random.Random(2).sample(cells.tolist(), 5):
+            lines = visit.hover(row, column, which)
+            (part,) = weights_of_cell(grid.layout, row, column)
+            place = np.unravel_index(part.first, values.shape)
+            assert lines[-2] == f"[{', '.join(map(str, place))}]"
+            assert number(lines[-1].removeprefix("weight: ").partition(",")[0]) == values[place]
+        empty = np.argwhere(grid.counts == 0)[0]
+        assert visit.hover(*empty.tolist(), which) == ["no weight here"]
+
+
+def test_hover_on_a_spiral_of_all_weights(browser: Any, tmp_path: Path) -> None:
+    checkpoint = t2g.load(str(DIGITS))
+    pages = t2g.grid(str(DIGITS), plugin="spiral", max_cells=40)
+    (path,) = pages.save(tmp_path / "spiral.html")
+    grid = pages.grid
+    with Visit(browser, path) as visit:
+        cells = np.argwhere(grid.counts > 1)
+        for row, column in random.Random(3).sample(cells.tolist(), 10):
+            name, _, value = visit.hover(row, column)
+            part = next(each for each in weights_of_cell(grid.layout, row, column) if each.tensor == name)
+            assert value.startswith(f"mean of {part.weights} weights: ")
+            mean = checkpoint[name].numpy().reshape(-1)[part.first : part.last + 1].mean(dtype=np.float64)
+            if part.is_run:
+                assert number(value.rpartition(": ")[2].partition(",")[0]) == pytest.approx(mean, rel=1e-5, abs=1e-9)
+
+
+def test_a_cell_of_several_weights_says_its_ranges(browser: Any, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((900, 500)).astype(np.float32)
+    save_file({"w": values}, tmp_path / "m.safetensors")
+    (path,) = t2g.layers(str(tmp_path / "m.safetensors"), tensor_cells=300).save(tmp_path / "m.html")
+    with Visit(browser, path) as visit:
+        visit.choose("w")
+        for row, column in ((0, 0), (17, 201), (299, 249)):
+            name, index, value = visit.hover(row, column)
+            assert (name, index) == ("w", f"[{3 * row}…{3 * row + 2}, {2 * column}…{2 * column + 1}]")
+            mean = values[3 * row : 3 * row + 3, 2 * column : 2 * column + 2].mean(dtype=np.float64)
+            assert value.startswith("mean of 6 weights: ")
+            assert number(value.rpartition(": ")[2].partition(",")[0]) == pytest.approx(mean, rel=6e-4)
+
+
+def test_zoom_keeps_the_cell_below_the_pointer(browser: Any, digits: Path) -> None:
+    with Visit(browser, digits) as visit:
+        visit.choose("fc1.weight")
+        canvas, page = visit.canvas(), visit.page
+
+        def cell_width() -> float:
+            return float(canvas.get_attribute("data-cell-width"))
+
+        fitted, before = cell_width(), visit.hover(12, 40)
+        page.mouse.wheel(0, -300)
+        page.wait_for_timeout(100)
+        zoomed = cell_width()
+        assert zoomed > fitted
+        assert page.locator(".tip div").all_inner_texts() == before
+        x, y = visit.place(12, 40)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 80, y, steps=4)
+        page.mouse.up()
+        assert visit.place(12, 40)[0] == pytest.approx(x - 80, abs=1.5)
+        assert visit.hover(12, 40) == before
+        canvas.dblclick()
+        assert cell_width() == fitted
+        page.get_by_role("button", name="zoom in").first.click()
+        assert cell_width() > fitted
+        canvas.focus()
+        page.keyboard.press("0")
+        assert cell_width() == fitted
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        assert page.locator(".readout").first.inner_text().startswith("fc1.weight · [1, 0] · weight: ")
+
+
+def test_a_bar_of_the_histogram_picks_cells(browser: Any, digits: Path) -> None:
+    opaque = """canvas => {
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let count = 0;
+        for (let i = 3; i < data.length; i += 4) count += data[i] === 255;
+        return count;
+    }"""
+    with Visit(browser, digits) as visit:
+        visit.choose("fc2.weight")
+        before = visit.canvas().evaluate(opaque)
+        hits = visit.page.locator("svg .hit")
+        hits.nth(0).scroll_into_view_if_needed()
+        hits.nth(0).hover()
+        visit.page.wait_for_timeout(100)
+        assert 0 < visit.canvas().evaluate(opaque) < before / 4
+        assert visit.page.locator(".tip").inner_text().split("\n")[0].endswith("weight")
+        visit.page.mouse.move(5, 5)
+        visit.page.wait_for_timeout(100)
+        assert visit.canvas().evaluate(opaque) == before
+
+
+def test_the_index_is_searched_and_the_table_sorted(browser: Any, digits: Path) -> None:
+    with Visit(browser, digits) as visit:
+        page = visit.page
+        page.get_by_placeholder("search tensors").fill("BIAS fc")
+        shown = page.locator(".item:visible .name").all_inner_texts()
+        assert [name for name in shown if "." in name] == ["fc1.bias", "fc2.bias"]
+        page.get_by_placeholder("search tensors").press("Enter")
+        page.wait_for_timeout(150)
+        assert page.locator("h1").first.inner_text().startswith("fc1.bias")
+        page.get_by_placeholder("search tensors").fill("")
+        visit.choose("stats")
+        page.get_by_role("button", name="Std", exact=True).click()
+        names = page.locator("tbody tr td:first-child").all_inner_texts()
+        checkpoint = t2g.load(str(DIGITS))
+        stds = {name: float(tensor.numpy().std(dtype=np.float64)) for name, tensor in checkpoint.items()}
+        assert names == [*sorted(stds, key=lambda name: -stds[name]), "(all tensors)"]
+        page.get_by_role("button", name=names[0], exact=True).click()
+        page.wait_for_timeout(200)
+        assert page.locator("h1").first.inner_text().startswith(names[0])
+
+
+def test_hostile_names_are_inert_text(browser: Any, tmp_path: Path) -> None:
+    save_file({name: np.ones((4, 5), np.float32) * i for i, name in enumerate(HOSTILE)}, tmp_path / "m.safetensors")
+    from torch2grid.api import draw
+
+    pages = draw(str(tmp_path / "m.safetensors"), ["grid", "layers", "histogram", "stats", "dead_neurons"], title="<b>own</b>")
+    (path,) = pages.save(tmp_path / "m.html")
+    assert "<img" not in path.read_text()
+    with Visit(browser, path) as visit:
+        items = visit.page.locator(".item")
+        for place in range(items.count()):
+            items.nth(place).click()
+            visit.page.wait_for_timeout(120)
+            assert visit.page.locator("main h1").count() > 0
+        assert visit.page.evaluate("window.hurt") is None
+        names = visit.page.locator(".item .name").all_inner_texts()
+        assert "</script><script>window.hurt = 1</script>" in names
+        assert "abc\\u202egnp.exe" in names
+        assert max(map(len, names)) < 400
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """A panel that no renderer knows."""
+
+    title: str = "of a plugin"
+
+    def as_table(self) -> Table:
+        return Table(("what", "number"), (("mine", 1.5),), self.title)
+
+
+def every_panel() -> Page:
+    values = np.array([[np.nan, 1.0, -2.0], [np.inf, 0.0, 3.0]], np.float32)
+    grid = Grid(values, np.array([[1, 2, 1], [1, 1, 0]]))
+    panels = (
+        Heatmap(grid, ColorScale(-1, 1), "heat", "row", "column"),
+        Heatmap(grid, ColorScale(-1, 1, "symlog"), "symlog"),
+        Heatmap(Grid(np.empty((0, 3), np.float32)), ColorScale(-1, 1), "no cells"),
+        Image(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "image", "a caption"),
+        Histogram(np.array([-1.0, 0.0, 1.0]), np.array([3, 4]), "hist", below=1, above=2, nan=3, marks={"mean": 0.5}),
+        Histogram(np.array([0.0, 1.0]), np.array([0]), "nothing", log=True),
+        Line(np.arange(3.0), {"a": np.array([1.0, np.nan, 3.0]), "b": np.array([0.1, 1, 10])}, "line", "x", "y", log=True),
+        Line(np.arange(1.0), {"one": np.array([2.0])}, "one point", xticks=("here",), marks={"level": 1.0}),
+        Band(("a", "b"), (0.1, 0.5, 0.9), np.array([[0.0, 1], [1, 2], [2, 3]]), "band"),
+        Bar(("a", "b", "c"), np.array([-1.0, 2.0, np.nan]), "bar", "share", {"level": 1.0}),
+        Boxes(("a",), np.array([[0.0], [1], [2], [3], [4]]), "boxes"),
+        Table(("name", "n"), (("x", 1), ("y", None), ("z", float("nan"))), "table", {"n": ".2f"}),
+        Text("two\nlines <b>", "text"),
+        Own(),
+    )
+    return Page("all", "Every panel", panels)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_panel_shows_itself(browser: Any, tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "all.html"
+    with path.open("wb") as stream:
+        Html().render(every_panel(), stream, Style(), "html")
+    with Visit(browser, path, color_scheme=scheme) as visit:
+        titles = visit.page.locator(".panel > h2").all_inner_texts()
+        assert titles == [panel.title for panel in every_panel().panels]
+        assert all(box.bounding_box()["height"] > 30 for box in visit.page.locator(".panel").all())
+        assert visit.hover(0, 0)[-1] == "weight: NaN"
+        assert visit.hover(0, 2)[-1] == "weight: −2, below the limit"
+        assert visit.hover(1, 2) == ["no weight here"]
+        assert visit.page.locator(".side").is_hidden()
+        assert visit.page.locator("pre").inner_text() == "two\nlines <b>"
+
+
+def test_without_scripts_the_page_says_so(browser: Any, digits: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(digits.as_uri())
+    assert "switched off" in page.locator("body").inner_text()
+    context.close()
+
+
+def test_the_file_keeps_its_size_and_says_what_that_cost() -> None:
+    random_numbers = np.random.default_rng(0).standard_normal((6, 400, 400)).astype(np.float32)
+    pages = [
+        Page(f"t{i}", f"tensor {i}", (Heatmap(Grid(each), ColorScale(-2, 2)),), "layers", about={"tensor": f"t{i}"})
+        for i, each in enumerate(random_numbers)
+    ]
+    stream = io.BytesIO()
+    Html(megabytes=0.5).render_all(pages, stream, Style(), "html")
+    assert 0.3e6 < len(stream.getvalue()) <= 0.5e6
+    text = stream.getvalue().decode()
+    cells = re.search(r"Cells lowered to at most (\d+) a side", head_of(text)["note"])
+    assert cells is not None
+    shapes = [json.loads(each) for each in re.findall(r'"kind": "heatmap", "shape": (\[\d+, \d+\])', text)]
+    assert len(shapes) == 6
+    assert all(max(shape) <= int(cells[1]) < 400 for shape in shapes)
+    assert text.count('"lowered": [400, 400]') == 6
+    with pytest.raises(ValueError, match="megabytes"):
+        Html(megabytes=0)
+
+
+def test_lowered_cells_get_limits_of_their_own_unless_those_were_fixed() -> None:
+    from torch2grid_builtin.renderers.html_panels import Tensors, page_data
+    from torch2grid_core import color_scale
+
+    grid = Grid(np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))
+    pages = [Page("a", "a", (Heatmap(grid, scale),)) for scale in (color_scale(grid), ColorScale(-5, 5))]
+    derived, fixed = (page_data(page, Style(), Tensors(), 20)[0]["panels"][0] for page in pages)
+    assert derived["high"] < 0.6
+    assert 0 < derived["over"] < 0.01
+    assert (fixed["low"], fixed["high"], fixed["over"]) == (-5, 5, 0.0)
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_rounding_keeps_four_digits_and_never_invents_infinity(numbers: list[float]) -> None:
+    values = np.array(numbers, dtype=np.float32)
+    result = rounded(values, 12)
+    finite = np.isfinite(values)
+    assert np.array_equal(result[~finite], values[~finite], equal_nan=True)
+    assert np.isfinite(result[finite]).all()
+    wide = values[finite].astype(np.float64)
+    bound = np.maximum(np.abs(wide) * 2.0**-12, 2.0**-138)
+    assert (np.abs(result[finite] - wide) <= bound).all()

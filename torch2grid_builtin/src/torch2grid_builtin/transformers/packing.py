@@ -1,0 +1,106 @@
+"""Boxes on a sheet of some width: in order, as high up as they fit, and the arrangements that are worth trying."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+Box = tuple[int, int]  # height, width
+_DEEP = 1 << 60
+_HOLES = 48  # free rectangles that are remembered, the largest
+
+
+class Packing(NamedTuple):
+    """places: (row, column) of each box. height, width: of all together."""
+
+    places: tuple[tuple[int, int], ...]
+    height: int
+    width: int
+
+
+def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None = None) -> Packing:
+    """*boxes* at least *gap* apart, at most *limit* wide: in *order* each goes as high up as it fits, then as far left.
+
+    Free room is kept as maximal rectangles (J. Jylänki, "A thousand ways to pack the bin", 2010), so that a later box may
+    fill a hole further up. A box wider than *limit* makes the sheet as wide as itself.
+    """
+    limit = max(limit, max((width for _, width in boxes), default=0)) + gap
+    free = [(0, 0, _DEEP, limit)]  # top, left, bottom, right
+    places = [(0, 0)] * len(boxes)
+    low, narrow = (min((box[side] for box in boxes), default=0) + gap for side in (0, 1))
+    for index in range(len(boxes)) if order is None else order:
+        height, width = boxes[index][0] + gap, boxes[index][1] + gap
+        row, column = min(
+            (top, left) for top, left, bottom, right in free if right - left >= width and bottom - top >= height
+        )
+        places[index] = (row, column)
+        free = _without(free, row, column, row + height, column + width, low, narrow)
+    down = max((row + box[0] for (row, _), box in zip(places, boxes, strict=True)), default=0)
+    across = max((column + box[1] for (_, column), box in zip(places, boxes, strict=True)), default=0)
+    return Packing(tuple(places), down, across)
+
+
+_Free = tuple[int, int, int, int]
+
+
+def _without(free: list[_Free], top: int, left: int, bottom: int, right: int, low: int, narrow: int) -> list[_Free]:
+    """The maximal free rectangles when that rectangle is taken; those lower or narrower than any box are forgotten."""
+    kept: list[_Free] = []
+    cut: list[_Free] = []
+    for each in free:
+        above, before, below, behind = each
+        if top >= below or bottom <= above or left >= behind or right <= before:
+            kept.append(each)
+            continue
+        if top - above >= low:
+            cut.append((above, before, top, behind))
+        if below - bottom >= low:
+            cut.append((bottom, before, below, behind))
+        if left - before >= narrow:
+            cut.append((above, before, below, left))
+        if behind - right >= narrow:
+            cut.append((above, right, below, behind))
+    for index, (above, before, below, behind) in enumerate(cut):
+        for other in (*kept, *cut[:index], *cut[index + 1 :]):
+            if other[0] <= above and other[1] <= before and other[2] >= below and other[3] >= behind:
+                if other != cut[index] or other in kept or other in cut[:index]:
+                    break
+        else:
+            kept.append(cut[index])
+    if len(kept) > _HOLES:
+        kept.sort(key=lambda each: (each[2] - each[0]) * (each[3] - each[1]), reverse=True)
+        del kept[_HOLES:]
+    return kept
+
+
+def orders(boxes: Sequence[Box]) -> list[list[int]]:
+    """Orders that are worth trying: as they are, the highest first, the widest first, the largest first."""
+    numbers = range(len(boxes))
+    found = [
+        list(numbers),
+        sorted(numbers, key=lambda index: -boxes[index][0]),
+        sorted(numbers, key=lambda index: -boxes[index][1]),
+        sorted(numbers, key=lambda index: -boxes[index][0] * boxes[index][1]),
+    ]
+    return [order for index, order in enumerate(found) if order not in found[:index]]
+
+
+def widths(boxes: Sequence[Box], gap: int, low: float, high: float, most: int) -> list[int]:
+    """At most *most* widths of a sheet to try, from *low* to *high* times the side of a square of the boxes' area.
+
+    Those come first at which some boxes fit side by side without a rest.
+    """
+    side = math.sqrt(sum((height + gap) * (width + gap) for height, width in boxes))
+    least = max(max(width for _, width in boxes), round(low * side))
+    greatest = max(least, round(high * side))
+    wide = sorted({width + gap for _, width in boxes}, reverse=True)[:6]
+    exact = {sum(some) - gap for count in (1, 2, 3) for some in combinations(wide, count)}
+    exact |= {width * times - gap for width in wide for times in range(2, 1 + (greatest + gap) // width)}
+    steps = [round(least + (greatest - least) * step / max(most - 1, 1)) for step in range(most)]
+    found: list[int] = []
+    for width in (*sorted((each for each in exact if least <= each <= greatest), key=lambda each: abs(each - side)), *steps):
+        if all(abs(width - other) > 0.01 * side for other in found):
+            found.append(width)
+    return found[:most]
