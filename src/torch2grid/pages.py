@@ -62,15 +62,13 @@ class Pages(Sequence[Page]):
     def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
         """Write the pages and return the paths: one page to ``path`` with a known ending, or all into the folder *path*.
 
-        format: ``png`` unless given, comma-separated for several. With a file name, the overview is what is written
-        where there are several pages. Raises ``UsageError`` for an unknown format.
+        format: ``png`` unless given, comma-separated for several. Where there are several pages, a file of a format that
+        takes one (``png``) gets the overview, a file of one that takes many (``html``, ``pdf``) gets all. Raises
+        ``UsageError`` for an unknown format.
         """
         formats = [part.strip() for part in format.split(",") if part.strip()]
-        target = Path(path)
-        one = target.suffix.lstrip(".").lower() in manager().formats() and not target.is_dir()
-        chosen = self._shown() if one else self._drawn
-        with Output(manager(), target, self._run, formats=formats, say=lambda line: None) as output:
-            for page, view in chosen:
+        with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+            for page, view in self._shown() if output.file and not output.prepare.combine else self._drawn:
                 output.add(page, view)
         return output.written
 

@@ -18,6 +18,7 @@ from tests.loaders.opened import opened, same
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.loaders.safetensors import Safetensors
+from torch2grid_builtin.loaders.sharded import Sharded
 from torch2grid_builtin.loaders.zip_archive import ZipArchive
 from torch2grid_core import LoadError, Source
 
@@ -173,6 +174,8 @@ def sharded(folder: Path, files: dict[str, dict[str, torch.Tensor]], weight_map:
 
 
 def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="without an"):
+        Sharded().load(Source(tmp_path))
     files = {"1.bin": {"w": WEIGHTS["w"]}, "2.bin": {"b": WEIGHTS["b"]}}
     folder = sharded(tmp_path, files, {"b": "2.bin", "w": "1.bin"})
     checkpoint = opened(folder)

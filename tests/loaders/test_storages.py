@@ -164,3 +164,11 @@ def test_a_file_that_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="changed while it was being read"):
         checkpoint["w"].numpy()
     assert opened(tmp_path / "x").notes == ("4 bytes behind the last storage were not read",)
+
+
+def test_a_length_of_zero_beside_an_impossible_one() -> None:
+    empty = LazyTensor("w", (0, 2**60), np.dtype(np.float32), BytesStorage(b""))
+    assert list(empty.chunks()) == []
+    with pytest.raises(LoadError, match="no array can have its shape"):
+        empty.numpy()
+    assert LazyTensor("w", (0, 3), np.dtype(np.float32), BytesStorage(b"")).numpy().shape == (0, 3)
