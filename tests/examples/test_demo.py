@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.renderers.pixels import all_framed
 
 from torch2grid_core import NOT_FINITE, Output, Page, PluginManager, UsageError
 
@@ -108,25 +109,21 @@ def test_a_nan_weight_changes_exactly_its_cell(tmp_path):
     done = demo("--plugin", "flatten", "-o", after, cwd=tmp_path, package=package)
     assert done.returncode == 0, done.stderr
 
-    one, two = (np.asarray(Image.open(folder / "demo_grid_flatten.png").convert("RGB")) for folder in (before, after))
-    rows, columns = np.nonzero((two == NOT_FINITE).all(axis=2))
-    left, bounds = columns.min(), np.diff(np.unique(columns))
-    size = int(np.argmax(bounds > 1)) + 1  # pixels a side of the cell; what follows to the right is the legend's
-    top = rows[columns == left].min()
-    assert (two[top : top + size, left : left + size] == NOT_FINITE).all()
-    assert (columns < left + size).sum() == size * size
-
+    one, two = (all_framed((folder / "demo_grid_flatten.png").read_bytes()) for folder in (before, after))
     side = 97  # cells a side for 9,258 weights
+    sizes = {inside.shape for inside in (*one, *two)}
+    ((high, wide, _),) = sizes
+    assert high == wide
+    assert high % side == 0
+    np.testing.assert_array_equal(one[0], two[0])  # the untrained network is as it was
+    size = high // side
     names = list(changed)
     index = sum(changed[name].numel() for name in names[: names.index("fc1.weight")]) + 7 * 128 + 40
-    panel_top, panel_left = top - index // side * size, left - index % side * size
-    width = panel_left + side * size
-    different = (one[:, :width] != two[:, :width]).any(axis=2)
-    assert different[top : top + size, left : left + size].all()
-    different[top : top + size, left : left + size] = False
-    assert not different.any()  # in the trained panel, nor in the untrained one to the left of it
-    frame = one[panel_top - 1, panel_left : panel_left + side * size]
-    assert (frame == frame[0]).all()  # the panel begins where its cell says
+    row, column = divmod(index, side)
+    there = np.zeros((high, wide), dtype=bool)
+    there[row * size : (row + 1) * size, column * size : (column + 1) * size] = True
+    np.testing.assert_array_equal((one[1] != two[1]).any(axis=2), there)
+    assert (two[1][there] == NOT_FINITE).all()
 
 
 def test_the_transformer_asked_for_is_the_only_one(manager, tmp_path, capsys):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from tests.raster.reference import cell_numbers
+
 from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_builtin.transformers.layer_separated import LayerSeparated
 from torch2grid_builtin.transformers.layer_weighted import LayerWeighted

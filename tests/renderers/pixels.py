@@ -27,9 +27,14 @@ def pixels(png: bytes) -> np.ndarray[Any, Any]:
 
 def framed(png: bytes) -> np.ndarray[Any, Any]:
     """The pixels inside the largest frame."""
+    return max(all_framed(png), key=lambda inside: inside.shape[0] * inside.shape[1])
+
+
+def all_framed(png: bytes) -> list[np.ndarray[Any, Any]]:
+    """The pixels inside each frame, from left to right in the order of their upper edges; fails where there is none."""
     shown = pixels(png)
     line = (shown == FRAME).all(axis=2)
-    best: tuple[int, int, int, int] | None = None
+    found = {}
     rows = np.flatnonzero(line.sum(axis=1) >= 8)
     for top in rows:
         columns = np.flatnonzero(line[top])
@@ -39,12 +44,10 @@ def framed(png: bytes) -> np.ndarray[Any, Any]:
                 continue
             down = np.flatnonzero(~(line[top:, left] & line[top:, right]))
             bottom = top + (int(down[0]) if down.size else len(line) - top) - 1
-            closed = line[bottom, left : right + 1].all()
-            if closed and (best is None or (right - left) * (bottom - top) > best[2] * best[3]):
-                best = (int(top) + 1, left + 1, right - left - 1, bottom - int(top) - 1)
-    assert best is not None, "no heatmap in the picture"
-    top, left, width, height = best
-    return shown[top : top + height, left : left + width]
+            if line[bottom, left : right + 1].all():
+                found[int(top), left] = shown[top + 1 : bottom, left + 1 : right]
+    assert found, "no heatmap in the picture"
+    return [found[place] for place in sorted(found)]
 
 
 def cells_of(png: bytes, shape: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -7,7 +7,6 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+from tests.renderers.browser import Visit, chromium
+from tests.renderers.pages import every_panel
+from tests.tools import DIGITS
 
 import torch2grid as t2g
-from tests.renderers.browser import Visit, chromium
-from tests.tools import DIGITS
 from torch2grid_builtin.renderers.html import Html
 from torch2grid_builtin.renderers.html_panels import rounded
-from torch2grid_core import (
-    Band,
-    Bar,
-    Boxes,
-    ColorScale,
-    Grid,
-    Heatmap,
-    Histogram,
-    Image,
-    Line,
-    Page,
-    Style,
-    Table,
-    Text,
-    weights_of_cell,
-)
+from torch2grid_core import ColorScale, Grid, Heatmap, Page, Style, weights_of_cell
 
 HOSTILE = (
     "</script><script>window.hurt = 1</script>",
@@ -189,7 +174,10 @@ def test_zoom_keeps_the_cell_below_the_pointer(browser: Any, digits: Path) -> No
 
 def test_a_bar_of_the_histogram_picks_cells(browser: Any, digits: Path) -> None:
     opaque = """canvas => {
-        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        const copy = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+        Object.assign(copy.canvas, {width: canvas.width, height: canvas.height});
+        copy.drawImage(canvas, 0, 0);
+        const data = copy.getImageData(0, 0, canvas.width, canvas.height).data;
         let count = 0;
         for (let i = 3; i < data.length; i += 4) count += data[i] === 255;
         return count;
@@ -248,38 +236,6 @@ def test_hostile_names_are_inert_text(browser: Any, tmp_path: Path) -> None:
         assert "abc\\u202egnp.exe" in names
         assert max(map(len, names)) < 400
         assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-@dataclass(frozen=True, eq=False)
-class Own:
-    """A panel that no renderer knows."""
-
-    title: str = "of a plugin"
-
-    def as_table(self) -> Table:
-        return Table(("what", "number"), (("mine", 1.5),), self.title)
-
-
-def every_panel() -> Page:
-    values = np.array([[np.nan, 1.0, -2.0], [np.inf, 0.0, 3.0]], np.float32)
-    grid = Grid(values, np.array([[1, 2, 1], [1, 1, 0]]))
-    panels = (
-        Heatmap(grid, ColorScale(-1, 1), "heat", "row", "column"),
-        Heatmap(grid, ColorScale(-1, 1, "symlog"), "symlog"),
-        Heatmap(Grid(np.empty((0, 3), np.float32)), ColorScale(-1, 1), "no cells"),
-        Image(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "image", "a caption"),
-        Histogram(np.array([-1.0, 0.0, 1.0]), np.array([3, 4]), "hist", below=1, above=2, nan=3, marks={"mean": 0.5}),
-        Histogram(np.array([0.0, 1.0]), np.array([0]), "nothing", log=True),
-        Line(np.arange(3.0), {"a": np.array([1.0, np.nan, 3.0]), "b": np.array([0.1, 1, 10])}, "line", "x", "y", log=True),
-        Line(np.arange(1.0), {"one": np.array([2.0])}, "one point", xticks=("here",), marks={"level": 1.0}),
-        Band(("a", "b"), (0.1, 0.5, 0.9), np.array([[0.0, 1], [1, 2], [2, 3]]), "band"),
-        Bar(("a", "b", "c"), np.array([-1.0, 2.0, np.nan]), "bar", "share", {"level": 1.0}),
-        Boxes(("a",), np.array([[0.0], [1], [2], [3], [4]]), "boxes"),
-        Table(("name", "n"), (("x", 1), ("y", None), ("z", float("nan"))), "table", {"n": ".2f"}),
-        Text("two\nlines <b>", "text"),
-        Own(),
-    )
-    return Page("all", "Every panel", panels)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -52,6 +52,14 @@ def torch2grid_transformers() -> list[Lazy]:
             "layer_separated",
             "every tensor a block of its own, matrices as they are, empty cells between",
         ),
+        Lazy(
+            f"{_HERE}.transformers.atlas:Atlas",
+            "atlas",
+            "every matrix as it is, module by module with names, kernels as tiles: a map of the model",
+        ),
+        Lazy(
+            f"{_HERE}.transformers.hilbert:Hilbert", "hilbert", "all weights in order along a curve that keeps neighbours near"
+        ),
     ]
 
 

@@ -32,7 +32,7 @@ _EXPORTS = {
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
     "names": ("chosen", "matching", "modules", "numbered"),
-    "needs": ("Need", "Profile", "Raster", "Summary", "Transformed", "Values"),
+    "needs": ("Duplicates", "Need", "Profile", "Raster", "Summary", "Transformed", "Values"),
     "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
     "pictures.grid": ("Grid", "Rect", "Region"),
     "pictures.layout": ("Block", "Curve", "Layout"),
@@ -52,6 +52,8 @@ _EXPORTS = {
     "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
     "run": ("Run",),
     "summary.distribution": ("Distribution",),
+    "summary.duplicates": ("DuplicateGroup", "DuplicateUnits"),
+    "summary.locate": ("first_index",),
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
     "pictures.halfblocks": ("half_blocks", "half_blocks_rgb"),
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from torch2grid_core.names import matching as matching
     from torch2grid_core.names import modules as modules
     from torch2grid_core.names import numbered as numbered
+    from torch2grid_core.needs import Duplicates as Duplicates
     from torch2grid_core.needs import Need as Need
     from torch2grid_core.needs import Profile as Profile
     from torch2grid_core.needs import Raster as Raster
@@ -150,6 +153,9 @@ if TYPE_CHECKING:
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
     from torch2grid_core.summary.distribution import Distribution as Distribution
+    from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup
+    from torch2grid_core.summary.duplicates import DuplicateUnits as DuplicateUnits
+    from torch2grid_core.summary.locate import first_index as first_index
     from torch2grid_core.summary.profile import UnitProfile as UnitProfile
     from torch2grid_core.text import human_count as human_count
     from torch2grid_core.text import safe_filename as safe_filename

@@ -12,14 +12,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers."""
+    """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers.
+
+    brief: counts, extremes, mean, std, norm and RMS are enough, which takes half the time. What comes back may hold more
+    than was asked for, because several views share it.
+    """
 
     thresholds: tuple[float, ...] = ()
+    brief: bool = False
 
 
 @dataclass(frozen=True)
 class Profile:
     """The ``UnitProfile`` of a tensor: |max| and L2 norm of each output unit (row, filter) and input unit (column)."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
+
+    Tensors of more than *max_units* are not compared. Candidates for duplicates are read a second time.
+    """
+
+    cosine: float = 0.999
+    max_units: int = 8192
 
 
 @dataclass(frozen=True)
@@ -49,4 +65,4 @@ class Values:
     limit: int = 1 << 20
 
 
-Need = Summary | Profile | Raster | Transformed | Values
+Need = Summary | Profile | Duplicates | Raster | Transformed | Values

@@ -17,7 +17,6 @@ from torch2grid_builtin.inert.values import (
     Malformed,
     NumpyArray,
     NumpyDtype,
-    Pairs,
     Stub,
     Tensor,
     numpy_dtype,
@@ -145,11 +144,6 @@ def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
         return args[0].encode("latin-1")
     except UnicodeEncodeError as error:
         raise Malformed("broken pickle: bytes with characters beyond one byte") from error
-
-
-def pairs_state(state: Any) -> Any:
-    """The mapping inside a state, where there is one."""
-    return state if isinstance(state, Pairs) else None
 
 
 _SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
-from torch2grid_core import BytesStorage, LoadError, Storage
+from torch2grid_core import LoadError, Storage
 
 STEP = 1 << 20
 
@@ -222,14 +222,3 @@ class Latin1Bytes:
                 raise LoadError("<pickle>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
             self._file.seek(offset, os.SEEK_SET)
             self._file.readinto(buffer)
-
-
-def read_all(storage: Storage, limit: int) -> bytes:
-    """All bytes of a small storage. Raises ``LoadError`` above *limit* bytes."""
-    if isinstance(storage, BytesStorage):
-        return bytes(storage.data)
-    if storage.size > limit:
-        raise LoadError("<pickle>", f"a record of {storage.size} bytes where at most {limit} are expected")
-    buffer = bytearray(storage.size)
-    storage.read_into(0, memoryview(buffer))
-    return bytes(buffer)

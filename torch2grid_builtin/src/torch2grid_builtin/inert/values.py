@@ -26,10 +26,10 @@ class CutShort(Malformed):
 class Global:
     """A name that the pickle would import: never imported here. *handler* interprets it, where it is on the allow-list."""
 
-    __slots__ = ("handler", "module", "name", "poisoned")
+    __slots__ = ("handler", "module", "name")
 
     def __init__(self, module: str, name: str, handler: Callable[..., Any] | None = None) -> None:
-        self.module, self.name, self.handler, self.poisoned = module, name, handler, False
+        self.module, self.name, self.handler = module, name, handler
 
     @property
     def path(self) -> str:

@@ -268,3 +268,15 @@ class Canvas:
         canvas: Any = FigureCanvasAgg(self.figure)
         canvas.draw()
         target.write(encode_png(np.asarray(canvas.buffer_rgba())[:, :, :3], title, DPI))
+
+
+def save_book(canvases: Iterable[Canvas], target: BinaryIO, title: str) -> None:
+    """Write the canvases as the pages of one pdf, each of its own size; they are asked for one at a time."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
+
+    settings: Any = {"pdf.fonttype": 42, "pdf.compression": 6}
+    with PdfPages(target, metadata={"CreationDate": None, "Title": title}) as book:
+        for each in canvases:
+            with _SAVING, matplotlib.rc_context(settings):
+                canvas: Any = FigureCanvasPdf(each.figure)
+                canvas.print_pdf(book)

@@ -92,7 +92,7 @@ class HeatmapDrawing(Drawing):
         if self.factor[0] != self.factor[1]:
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
-            notes.append(f"{self.bands.left_out:,} smaller tensors are not named")
+            notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
         return notes
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:

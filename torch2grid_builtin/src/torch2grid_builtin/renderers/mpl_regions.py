@@ -4,47 +4,70 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width
-from torch2grid_core import Grid
+from torch2grid_core import Grid, Region, modules
 
 Array = np.ndarray[Any, Any]
-_THIN = 4  # a region of fewer pixels across gets no line of its own: it would hide what it marks off
+_THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
 _LINE = (0.08, 0.1, 0.13)
-_LONGEST = 260
+_LONGEST = 20  # of a name beside bands, in sizes of its text
 _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
+_MANY = 40  # regions above which modules are named instead, where there are any
+
+
+def by_module(regions: Sequence[Region]) -> list[Region]:
+    """Regions of one module made one, named by the module; a tensor that is alone in its module keeps its name."""
+    by_name = {region.name: region for region in regions}
+    found: list[Region] = []
+    for title, names in modules(by_name).items():
+        own = [by_name[name] for name in names]
+        if title and len(own) > 1:
+            found.append(Region(title, tuple(rect for region in own for rect in region.rects)))
+        else:
+            found += own
+    return found
+
+
+def _thickness(region: Region, factor: tuple[int, int]) -> float:
+    """Pixels across, on average along the longest of its rectangles."""
+    high, wide = factor
+    pixels = sum(height * high * width * wide for _, _, height, width in region.rects)
+    return pixels / max((max(height * high, width * wide) for _, _, height, width in region.rects), default=1)
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
     """int32, shape of the grid: which region a cell is in, −1 for none.
 
-    A region thinner than a few pixels counts as the one before it, so that lines never crowd out cells.
+    A region of few pixels across counts as the one before it, unless a module begins there that is wide enough.
     """
     ids = np.full(grid.shape, -1, dtype=np.int32)
-    current = 0
+    module_of = {name: title for title, names in modules(region.name for region in grid.regions).items() for name in names}
+    wide_enough = {region.name for region in by_module(grid.regions) if _thickness(region, factor) >= _THIN}
+    current, module = 0, None
     for index, region in enumerate(grid.regions):
-        pixels = sum(height * factor[0] * width * factor[1] for _, _, height, width in region.rects)
-        across = max((max(height * factor[0], width * factor[1]) for _, _, height, width in region.rects), default=1)
-        if index and pixels < _THIN * across:
-            pass
-        else:
+        begins = module_of[region.name] != module and module_of[region.name] in wide_enough
+        if begins or _thickness(region, factor) >= _THIN:
             current = index
+        module = module_of[region.name]
         for row, column, height, width in region.rects:
             ids[row : row + height, column : column + width] = current
     return ids
 
 
 def borders(ids: Array) -> tuple[Array, Array]:
-    """Where neighbours differ, as runs: (n, 3) of row, first column, length, and of column, first row, length.
+    """Where two regions meet, as runs: (n, 3) of row, first column, length, and of column, first row, length.
 
-    A border lies above its row, left of its column.
+    A border lies above its row, left of its column. Where a region ends at empty cells, they are border enough.
     """
-    return _runs(ids[1:] != ids[:-1]), _runs((ids[:, 1:] != ids[:, :-1]).T)
+    upright = (ids[:, 1:] != ids[:, :-1]) & (ids[:, 1:] >= 0) & (ids[:, :-1] >= 0)
+    return _runs((ids[1:] != ids[:-1]) & (ids[1:] >= 0) & (ids[:-1] >= 0)), _runs(upright.T)
 
 
 def _runs(different: Array) -> Array:
@@ -69,20 +92,25 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
 
 
 def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
-    """Names of regions, the largest first: beside a region where no weight is, else inside it, in its upper left corner
-    on a light ground, where that leaves most of it free; else not at all."""
+    """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
+    is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
     high, wide = factor
+    for label in grid.labels:
+        for row, column, _, width in label.rects:
+            canvas.text(left + column * wide, top + row * high, fit(label.name, width * wide, size), size, INK, va="top")
     line = round(size * LINE)
     taken = grid.counts > 0
-    by_size = sorted(grid.regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
+    regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
+    by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     for region in by_size:
         row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
         if not height:
             continue
         x, y = column * wide, row * high
-        name = literal(region.name)
+        name = literal(_inside(grid.labels, region.name))
         long = text_width(name, size) + 6
-        for at_x, at_y in ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2)):
+        around = () if grid.labels else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
+        for at_x, at_y in around:
             cells = _cells_under(at_x, at_y, long, line, factor, taken.shape)
             if cells is not None and not taken[cells].any():
                 taken[cells] = True
@@ -90,10 +118,16 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 break
         else:
             area = height * high * width * wide
-            name = _short(region.name, min(width * wide - 12, _COVERED * area / line - 8), size)
+            name = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
             if name and height * high > 2 * line:
                 canvas.rects([(left + x + 3, top + y + 3, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
                 canvas.text(left + x + 7, top + y + 3, name, size, INK, va="top")
+
+
+def _inside(labels: Sequence[Region], name: str) -> str:
+    """The name of a tensor without that of its module, where that is written above."""
+    titles = (label.name for label in labels if name.startswith(f"{label.name}."))
+    return name[len(max(titles, key=len, default="")) :].lstrip(".")
 
 
 def _cells_under(
@@ -107,11 +141,15 @@ def _cells_under(
 
 
 def _short(name: str, room: float, size: float) -> str:
-    """The name, or its last parts but never the very last alone, where that fits; else nothing."""
-    parts = literal(name).split(".")
-    for skip in range(max(len(parts) - 1, 1)):
+    """The name, without ``.weight`` or all but its last parts where only that fits; else nothing."""
+    parts = name.split(".")
+    if text_width(name, size) <= room:
+        return name
+    if len(parts) > 1 and parts[-1] == "weight":
+        parts.pop()
+    for skip in range(len(parts)):
         text = ("…" if skip else "") + ".".join(parts[skip:])
-        if text_width(text, size) <= room:
+        if text_width(text, size) <= room and (not skip or skip < len(parts) - 1 or parts[-1] != "bias"):
             return text
     return ""
 
@@ -119,39 +157,67 @@ def _short(name: str, room: float, size: float) -> str:
 @dataclass(frozen=True)
 class _Label:
     name: str
-    middle: float  # pixel of the band's middle, from the top of the heatmap
+    first: float  # pixels of the band from the top of the heatmap
+    last: float
     at: float  # pixel of the text's middle
 
 
 class BandLabels:
-    """Names left of a heatmap whose regions are bands of rows: never over the data. width: pixels that they take."""
+    """Names left of a heatmap whose regions are bands of rows: never over the data. width: pixels that they take.
+
+    Where not all tensors can be named, their modules are. left_out: how many of *what* have no name.
+    """
 
     def __init__(self, grid: Grid, height: int, factor: int, size: float) -> None:
         self.size = size
-        line = size * 1.25
-        bands = []
-        for region in grid.regions:
-            cells = sum(rows * columns for _, _, rows, columns in region.rects)
-            if cells:
-                middle = sum((row + rows / 2) * rows * columns for row, _, rows, columns in region.rects) / cells
-                bands.append((cells, middle * factor, region.name))
-        named: list[tuple[float, str]] = []
-        for _, middle, name in sorted(bands, key=lambda band: -band[0]):  # the largest first, while names stay near bands
-            place = bisect.bisect(named, (middle, name))
-            trial = [*named[:place], (middle, name), *named[place:]]
-            places = _spread([at for at, _ in trial], line, height)
-            if max(abs(at - wanted) for at, (wanted, _) in zip(places, trial, strict=True)) <= _FAR * line:
-                named = trial
-        self.left_out = len(bands) - len(named)
-        places = _spread([middle for middle, _ in named], line, height)
-        self.labels = [_Label(fit(name, _LONGEST, size), middle, at) for (middle, name), at in zip(named, places, strict=True)]
+        self.what = "tensors"
+        columns = grid.shape[1]
+        named, self.left_out = _named(_bands(grid.regions, columns, factor), size * 1.25, height)
+        joined = by_module(grid.regions)
+        if self.left_out and 1 < len(joined) < len(grid.regions):
+            self.what = "modules"
+            named, self.left_out = _named(_bands(joined, columns, factor), size * 1.25, height)
+        places = _spread([(first + last) / 2 for first, last, _ in named], size * 1.25, height)
+        self.labels = [
+            _Label(fit(name, _LONGEST * size, size), first, last, at)
+            for (first, last, name), at in zip(named, places, strict=True)
+        ]
         self.width = max((text_width(label.name, size) for label in self.labels), default=0) + 24
 
     def draw(self, canvas: Canvas, right: int, top: int) -> None:
         for label in self.labels:
-            y = top + label.at
-            canvas.line([right - 3, right - 7, right - 15, right - 18], [top + label.middle, top + label.middle, y, y], RULE, 1)
+            y, middle = top + label.at, top + (label.first + label.last) / 2
+            first, last = round(top + label.first), round(top + label.last)
+            canvas.rects([(right - 4, first + 1, 2, max(last - first - 1, 1))], RULE)
+            canvas.line([right - 4, right - 7, right - 15, right - 18], [middle, middle, y, y], RULE, 1)
             canvas.text(right - 22, y, label.name, self.size, MUTED, ha="right", va="middle")
+
+
+_Band = tuple[float, float, str]
+
+
+def _bands(regions: Sequence[Region], columns: int, factor: int) -> list[_Band]:
+    """(first, last, name) of each region that has cells: the pixels down the side from its first cell to its last."""
+    found = []
+    for region in regions:
+        rects = [rect for rect in region.rects if rect[2] and rect[3]]
+        if rects:
+            first = min(row + column / columns for row, column, _, _ in rects)
+            last = max(row + height - 1 + (column + width) / columns for row, column, height, width in rects)
+            found.append((first * factor, last * factor, region.name))
+    return found
+
+
+def _named(bands: Sequence[_Band], line: float, height: int) -> tuple[list[_Band], int]:
+    """Those that can be named, in order, the largest chosen first while names stay near bands; and how many cannot."""
+    named: list[_Band] = []
+    for band in sorted(bands, key=lambda each: each[0] - each[1]):
+        place = bisect.bisect(named, band)
+        trial = [*named[:place], band, *named[place:]]
+        wanted = [(first + last) / 2 for first, last, _ in trial]
+        if max(abs(at - each) for at, each in zip(_spread(wanted, line, height), wanted, strict=True)) <= _FAR * line:
+            named = trial
+    return named, len(bands) - len(named)
 
 
 def _spread(wanted: list[float], apart: float, height: float) -> list[float]:

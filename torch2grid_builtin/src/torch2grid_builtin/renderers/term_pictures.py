@@ -31,7 +31,7 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     label = panel.label or grid.cell_text()
     facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", *(part.strip() for part in label.split(","))]
     drawn = grid.drawn()
-    legend = [_bar(panel, screen)]
+    legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
     for share, rgb, word, limit in ((scale.over, OVER, "above", scale.high), (scale.under, UNDER, "below", scale.low)):
         if share:
             legend.append(_swatch(f"{_percent(share)} {word} {number(limit)}", rgb, screen))
@@ -65,12 +65,13 @@ def _bar(panel: Heatmap, screen: Screen) -> str:
     low, high = number(scale.low), number(scale.high)
     if screen.color:
         table = colormap(screen.colormap or default_map(scale))
-        levels = table[np.linspace(0, len(table) - 1, 2 * _BAR).astype(int)].tolist()
+        width = max(4, min(_BAR, screen.width - len(low) - len(high) - 2))
+        levels = table[np.linspace(0, len(table) - 1, 2 * width).astype(int)].tolist()
         cells = ["\x1b[38;2;{};{};{};48;2;{};{};{}m▌".format(*a, *b) for a, b in zip(levels[::2], levels[1::2], strict=True)]
         bar = "".join(cells) + "\x1b[0m"
     else:
         bar = "█▓▒░··░▒▓█" if scale.diverging else "·░▒▓█"
-    return f"{low} {bar} {high}" + (" symlog" if scale.kind == "symlog" else "")
+    return f"{low} {bar} {high}"
 
 
 def image_lines(panel: Image, screen: Screen) -> list[str]:
@@ -80,7 +81,6 @@ def image_lines(panel: Image, screen: Screen) -> list[str]:
         lines += half_blocks_rgb(panel.rgb, screen.width, screen.rows)
     else:
         rows, columns, *mean = panel.as_table().rows[0]
-        lines.append(
-            f"{rows}×{columns} pixels; mean red, green, blue: " + ", ".join(f"{float(each or 0):.0f}" for each in mean)
-        )
+        text = f"{rows}×{columns} pixels; mean red, green, blue: " + ", ".join(f"{float(each or 0):.0f}" for each in mean)
+        lines += wrap(text.split(" "), screen.width, " ")
     return lines + ([screen.dim(line) for line in wrap(panel.caption.split(" "), screen.width, " ")] if panel.caption else [])

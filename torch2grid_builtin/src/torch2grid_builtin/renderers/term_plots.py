@@ -33,7 +33,7 @@ def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
         heights = np.where(heights > 0, np.log10(np.maximum(heights, 1)) + 0.3, 0)
     width, rows = len(heights) * repeat, max(4, min(10, screen.rows - 4))
     peak = int(np.add.reduceat(counts, starts).max())
-    lines.append(screen.dim(f"{peak:,} in the highest bar" + (", log heights" if panel.log else "")))
+    lines.append(screen.dim(fit(f"{peak:,} in the highest bar" + (", log heights" if panel.log else ""), screen.width)))
     lines += [screen.tinted(row, _BLUE) for row in _columns(np.repeat(heights, repeat), rows)]
     edges = np.append(np.asarray(panel.edges)[starts], panel.edges[-1])
     lines += _axis(edges, width, repeat)
@@ -92,10 +92,11 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
         if math.isfinite(value):
             length = abs(value) / span * room
             if value >= 0:
-                full, rest = divmod(round(length * 8), 8)
+                full, rest = divmod(min(round(length * 8), 8 * (room - zero)), 8)
                 bar = " " * zero + screen.tinted(("█" * full + _LEFT_EIGHTHS[rest]).rstrip(), _BLUE)
             else:
-                bar = " " * (zero - round(length)) + screen.tinted("█" * round(length), _RED)
+                full = min(round(length), zero)
+                bar = " " * (zero - full) + screen.tinted("█" * full, _RED)
         lines.append(f"{padded(fit(name, label), label)} {padded(bar, room)} {text.rjust(size)}".rstrip())
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel, screen.width)))

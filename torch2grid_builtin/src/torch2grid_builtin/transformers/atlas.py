@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch2grid_builtin.transformers.cards import Card, Item, cards_of
-from torch2grid_builtin.transformers.forms import form_of
-from torch2grid_builtin.transformers.packing import Packing, pack, widths
-from torch2grid_core import Block, Layout, LayoutTransformer, NotDrawable, Region, drawable_sizes, label_rows, modules, natural
+from torch2grid_builtin.transformers.cards import Item, Scale, arrangements, items_of, put
+from torch2grid_builtin.transformers.packing import Box, Packing, pack, widths
+from torch2grid_core import Block, Layout, LayoutTransformer, NotDrawable, Region, drawable_sizes, label_rows, modules
 
-_WORK = 5000  # boxes placed while an arrangement of modules is looked for
+Part = tuple[str, list[Item]]  # a module: its name, its matrices
+_WORK = 15_000  # boxes placed while an arrangement of modules is looked for
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,16 @@ class Atlas(LayoutTransformer):
         Raises ``NotDrawable`` without weights, and where the tensors do not fit *max_cells* a side.
         """
         sizes = drawable_sizes(shapes)
-        parts = [(title, [name for name in names if name in sizes]) for title, names in _in_order(shapes)]
-        parts = [(title, names) for title, names in parts if names]
+        parts = [
+            (title, items_of([name for name in names if name in sizes], shapes)) for title, names in _in_order(list(sizes))
+        ]
         if max_cells is None:
-            return _Sheet(parts, shapes, 1, self.gap, self.names).layout(list(sizes))
+            return _sheet(parts, sum(sizes.values()), 1, self.gap, self.names).layout(list(sizes))
         side = max(math.isqrt(sum(sizes.values())) // max_cells, 1)
-        longest = max(max(form_of(shapes[name]).rows, form_of(shapes[name]).columns) for name in sizes)
+        longest = max(max(item.form.rows, item.form.columns) for _, items in parts for item in items)
         while True:
             for gap, named in ((self.gap, self.names), (0, False)) if side >= longest else ((self.gap, self.names),):
-                sheet = _Sheet(parts, shapes, side, gap, named)
+                sheet = _sheet(parts, sum(sizes.values()), side, gap, named)
                 if max(sheet.height, sheet.width) <= max_cells:
                     return sheet.layout(list(sizes))
             if side >= longest:
@@ -52,9 +54,14 @@ class Atlas(LayoutTransformer):
             side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
 
 
-def _in_order(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, list[str]]]:
+def _sheet(parts: Sequence[Part], weights: int, side: int, gap: int, named: bool) -> _Sheet:
+    extent = math.isqrt(weights) // side + 1
+    return _Sheet(parts, Scale(side, gap, max(extent // 4, 8)), extent, named)
+
+
+def _in_order(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Modules as they come, but the numbered layers of one stack in the order of their numbers."""
-    found = list(modules(shapes).items())
+    found = list(modules(names).items())
     stacks: dict[str, list[int]] = {}
     for place, (title, _) in enumerate(found):
         stem, _, number = title.rpartition(".")
@@ -68,28 +75,80 @@ def _in_order(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, list[str
 
 
 class _Sheet:
-    """All cards on one sheet, in cells of side×side weights. height, width: of the sheet."""
+    """All modules on one sheet, in cells of side×side weights. height, width: of the sheet."""
 
-    def __init__(
-        self, parts: Sequence[tuple[str, Sequence[str]]], shapes: Mapping[str, tuple[int, ...]], side: int, gap: int, named: bool
-    ) -> None:
-        self.side, self.gap = side, gap
-        weights = sum(math.prod(shapes[name]) for _, names in parts for name in names)
-        extent = math.isqrt(weights) // side + 1
-        self.cards = cards_of(parts, shapes, side, gap, max(extent // 4, 8))
+    def __init__(self, parts: Sequence[Part], scale: Scale, extent: int, named: bool) -> None:
+        self.parts, self.scale = parts, scale
+        self.kinds = [tuple(item.kind for item in items) for _, items in parts]
+        alike = list(dict.fromkeys(self.kinds))
+        work = _WORK // len(alike)
+        self.ways = {kinds: arrangements(kinds, scale, work) for kinds in alike}
+        self.chosen = {kinds: ways[0] for kinds, ways in self.ways.items()}
         self.line = label_rows(extent)
-        self.named = [named and bool(card.title) for card in self.cards]
-        small = [card.height < self.line or card.width < 2 * self.line for card in self.cards]
-        if sum(self.named) * self.line * 4 * self.line > 0.08 * extent**2:  # too many names: those of small ones go first
-            self.named = [each and not tiny for each, tiny in zip(self.named, small, strict=True)]
-        self.chosen = [card.best for card in self.cards]
-        self.packing = self._arrange()
+        self.named = [named and bool(title) for title, _ in parts]
+        if sum(self.named) * 5 * self.line**2 > 0.08 * extent**2:  # too many names: those of small modules go first
+            large = [min(self.chosen[kinds].box) >= self.line for kinds in self.kinds]
+            self.named = [each and enough for each, enough in zip(self.named, large, strict=True)]
+        self.packing = self._arranged()
         self.height, self.width = self.packing.height, self.packing.width
 
-    def _boxes(self, best: Mapping[object, int]) -> list[tuple[int, int]]:
-        """(height, width) of each card with its name, in the arrangement of its kind."""
-        boxes = []
-        for card, named in zip(self.cards, self.named, strict=True):
-            height, width = card.kind.sizes[best[card.kind]]
-            boxes.append((height + self.line, max(width, 3 * self.line)) if named else (height, width))
-        return boxes
+    def _arranged(self) -> Packing:
+        """The squarest packing found: the best ways of all kinds first, then other ways of those with the most weights."""
+        best = self._packed(16)
+        tries = _WORK // len(self.parts)
+        area = Counter(dict.fromkeys(self.ways, 0))
+        for kinds in self.kinds:
+            area[kinds] += math.prod(self.chosen[kinds].box)
+        for _ in range(2):
+            before = best
+            for kinds, _ in area.most_common(6):
+                kept = self.chosen[kinds]
+                for way in self.ways[kinds]:
+                    if tries <= 0 or way is kept:
+                        continue
+                    self.chosen[kinds] = way
+                    found = self._packed(10)
+                    tries -= 10
+                    if _goodness(found) < _goodness(best):
+                        best, kept = found, way
+                self.chosen[kinds] = kept
+            if best is before:
+                break
+        return best
+
+    def _packed(self, sheets: int) -> Packing:
+        boxes = [self._box(place) for place in range(len(self.parts))]
+        gap = 2 * self.scale.gap
+        return min((pack(boxes, gap, width) for width in widths(boxes, gap, 0.9, 1.2, sheets)), key=_goodness)
+
+    def _box(self, place: int) -> Box:
+        """(height, width) of one module, with its name above."""
+        height, width = self.chosen[self.kinds[place]].box
+        return (height + self.line, max(width, 3 * self.line)) if self.named[place] else (height, width)
+
+    def layout(self, names: Sequence[str]) -> Layout:
+        """Everything at its place; regions in the order of *names*."""
+        found: dict[str, tuple[tuple[Block, ...], Region]] = {}
+        labels = []
+        for place, (title, items) in enumerate(self.parts):
+            row, column = self.packing.places[place]
+            way = self.chosen[self.kinds[place]]
+            if self.named[place]:
+                labels.append(Region(title, ((row, column, self.line, self._box(place)[1]),)))
+                row += self.line
+            for item, bands, (down, across) in zip(items, way.bands, way.packing.places, strict=True):
+                for blocks, region in put(item, self.scale, bands, row + down, column + across):
+                    found[region.name] = blocks, region
+        side = self.scale.side
+        return Layout(
+            self.height * side,
+            self.width * side,
+            (side, side),
+            tuple(block for name in names for block in found[name][0]),
+            tuple(found[name][1] for name in names),
+            tuple(labels),
+        )
+
+
+def _goodness(packing: Packing) -> tuple[int, int]:
+    return max(packing.height, packing.width), packing.height * packing.width

@@ -74,7 +74,9 @@ def cut(form: Form, side: int, wanted: int) -> Cut:
     """
     if form.columns > form.rows:
         length = form.dims[1][0]
-        near = [each for each in range(max(wanted * 2 // 3, 2), wanted * 3 // 2 + 1) if length % each == 0] if wanted > 1 else []
+        near = (
+            [each for each in range(max(wanted * 2 // 3, 2), wanted * 3 // 2 + 1) if length % each == 0] if wanted > 1 else []
+        )
         bands = min(near, key=lambda each: abs(each - wanted), default=1)
         if len([each for each in form.dims if each[0] > 1]) >= 5:  # a block has five dimensions, bands are one
             bands = 1
@@ -103,8 +105,10 @@ def blocks_of(name: str, piece: Cut, row: int, column: int, pitch: int) -> Itera
 
 def _steps(dims: Sequence[tuple[int, str, int]], pitch: int) -> tuple[tuple[int, int, int], ...]:
     """Dimensions of a block, those of length 1 left out."""
-    turned = {"down": lambda step: (step, 0), "across": lambda step: (0, step), "bands": lambda step: (pitch, 0)}
-    return tuple((length, *turned[way](step)) for length, way, step in dims if length > 1) or ((1, 0, 1),)
+    turned = [
+        (length, {"down": step, "bands": pitch}.get(way, 0), step if way == "across" else 0) for length, way, step in dims
+    ]
+    return tuple(dim for dim in turned if dim[0] > 1) or ((1, 0, 1),)
 
 
 def rects_of(piece: Cut, row: int, column: int, pitch: int) -> tuple[Rect, ...]:
@@ -143,7 +147,7 @@ def strip_above(name: str, piece: Cut, row: int, column: int, pitch: int) -> tup
 
 
 def line_box(size: int, side: int, longest: int) -> tuple[int, int]:
-    """(height, width) in cells of a vector by itself: a row, of which each cell holds *side* weights; folded where it is long."""
+    """(height, width) in cells of a vector by itself: one row, each cell *side* weights; a long one is folded."""
     if -(-size // side) <= longest:
         return 1, -(-size // side)
     cells = -(-size // side**2)

@@ -32,9 +32,7 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
     low, narrow = (min((box[side] for box in boxes), default=0) + gap for side in (0, 1))
     for index in range(len(boxes)) if order is None else order:
         height, width = boxes[index][0] + gap, boxes[index][1] + gap
-        row, column = min(
-            (top, left) for top, left, bottom, right in free if right - left >= width and bottom - top >= height
-        )
+        row, column = min((top, left) for top, left, bottom, right in free if right - left >= width and bottom - top >= height)
         places[index] = (row, column)
         free = _without(free, row, column, row + height, column + width, low, narrow)
     down = max((row + box[0] for (row, _), box in zip(places, boxes, strict=True)), default=0)
@@ -62,17 +60,18 @@ def _without(free: list[_Free], top: int, left: int, bottom: int, right: int, lo
             cut.append((above, before, below, left))
         if behind - right >= narrow:
             cut.append((above, right, below, behind))
-    for index, (above, before, below, behind) in enumerate(cut):
-        for other in (*kept, *cut[:index], *cut[index + 1 :]):
-            if other[0] <= above and other[1] <= before and other[2] >= below and other[3] >= behind:
-                if other != cut[index] or other in kept or other in cut[:index]:
-                    break
-        else:
-            kept.append(cut[index])
+    cut = list(dict.fromkeys(cut))
+    for each in cut:
+        if not any(_holds(other, each) for other in kept) and not any(_holds(other, each) for other in cut if other != each):
+            kept.append(each)
     if len(kept) > _HOLES:
         kept.sort(key=lambda each: (each[2] - each[0]) * (each[3] - each[1]), reverse=True)
         del kept[_HOLES:]
     return kept
+
+
+def _holds(outer: _Free, inner: _Free) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
 
 
 def orders(boxes: Sequence[Box]) -> list[list[int]]:

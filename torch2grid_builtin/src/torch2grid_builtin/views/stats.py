@@ -45,7 +45,7 @@ class Stats(View):
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
         if self.sort:
             self._column()
-        summary = {"summary": Summary((run.threshold,))}
+        summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
         return {**summary, "profile": Profile()} if self.detail else summary
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
@@ -60,14 +60,17 @@ class Stats(View):
                 share = found.share
                 if name not in checkpoint.aliases:
                     dead, units = dead + found.dead, units + found.units
-            rows.append(_row(name, shape_text(tensor.shape), tensor.dtype.name, summaries[name], run.threshold, share))
+            row = _row(name, summaries[name], run.threshold)
+            if self.detail:
+                row.update(_detail(shape_text(tensor.shape), tensor.dtype.name, summaries[name], share))
+            rows.append(row)
         if self.sort:
             rows = _sorted(rows, self._column())
         if self.detail:
             kept = [summaries[name] for name in checkpoint if name not in checkpoint.aliases]
             total = reduce(Distribution.merge, kept, Distribution((run.threshold,)))
             dtypes = ", ".join(checkpoint.dtypes)
-            rows.append(_row(TOTAL, "", dtypes, total, run.threshold, dead / units if units else None))
+            rows.append({**_row(TOTAL, total, run.threshold), **_detail("", dtypes, total, dead / units if units else None)})
         columns = DETAIL if self.detail else COLUMNS
         table = Table(columns, tuple(tuple(row[column] for column in columns) for row in rows), formats=FORMATS)
         yield Page("stats", TITLE, (table,), kind="table")
@@ -81,16 +84,17 @@ class Stats(View):
         raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
 
 
-def _row(name: str, shape: str, dtype: str, summary: Distribution, threshold: float, dead: float | None) -> Row:
-    row: Row = {"Layer Name": name, "Shape": shape, "Dtype": dtype, "Weights": summary.count}
+def _row(name: str, summary: Distribution, threshold: float) -> Row:
+    row: Row = {"Layer Name": name}
     row["~Zero%"] = 100 * summary.near_zero(threshold) / summary.count if summary.count else None
+    return row | _known(summary, {"Mean": summary.mean, "Std": summary.std, "Min": summary.min, "Max": summary.max})
+
+
+def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -> Row:
+    row: Row = {"Shape": shape, "Dtype": dtype, "Weights": summary.count}
     row.update({"Zeros": summary.zeros, "NaN": summary.nan, "+Inf": summary.posinf, "-Inf": summary.neginf})
     row["Dead%"] = None if dead is None else 100 * dead
-    figures: dict[str, float] = {
-        "Mean": summary.mean,
-        "Std": summary.std,
-        "Min": summary.min,
-        "Max": summary.max,
+    figures = {
         "|Max|": summary.absmax,
         "RMS": summary.rms,
         "L1": summary.l1,
@@ -99,9 +103,12 @@ def _row(name: str, shape: str, dtype: str, summary: Distribution, threshold: fl
         "Kurtosis": summary.kurtosis,
         **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
     }
-    # No figure of nothing: an all-NaN or empty tensor shows a dash, as does the skewness of a constant.
-    row.update({key: None if value != value or not summary.finite else value for key, value in figures.items()})
-    return row
+    return row | _known(summary, figures)
+
+
+def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:
+    """No figure of nothing: an all-NaN or empty tensor shows a dash, as does the skewness of a constant."""
+    return {key: None if value != value or not summary.finite else value for key, value in figures.items()}
 
 
 def _sorted(rows: list[Row], column: str) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.data.storage import Storage, verify
-from torch2grid_core.errors import LoadError
+from torch2grid_core.errors import LoadError, Torch2GridError
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
 
@@ -133,8 +134,8 @@ class LazyTensor:
         if not self.size:
             return self._empty()
         array = np.empty(self.span, dtype=self.dtype)
-        self.storage.read_into(self.offset * self.dtype.itemsize, array.view(np.uint8).data)
-        verify(self.storage)
+        _read(self, self.offset * self.dtype.itemsize, array)
+        _verify(self)
         if self.contiguous or self.strides is None:
             return array[: self.size].reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
@@ -171,7 +172,30 @@ def _contiguous_chunks(tensor: LazyTensor, start: int, stop: int, chunk_bytes: i
     buffer = np.empty(length if stop > start else 0, dtype=tensor.dtype)
     for first in range(start, stop, length):
         part = buffer[: min(length, stop - first)]
-        tensor.storage.read_into((tensor.offset + first) * width, part.view(np.uint8).data)
+        _read(tensor, (tensor.offset + first) * width, part)
         if first + length >= stop:
-            verify(tensor.storage)  # before the last part is handed out: a damaged record never ends well
+            _verify(tensor)  # before the last part is handed out: a damaged record never ends well
         yield part
+
+
+def _read(tensor: LazyTensor, offset: int, target: Array) -> None:
+    """Fill *target* from byte *offset* of the storage. Whatever a plugin's storage raises becomes a ``LoadError``."""
+    with _reading(tensor):
+        tensor.storage.read_into(offset, target.view(np.uint8).data)
+
+
+def _verify(tensor: LazyTensor) -> None:
+    with _reading(tensor):
+        verify(tensor.storage)
+
+
+@contextlib.contextmanager
+def _reading(tensor: LazyTensor) -> Iterator[None]:
+    try:
+        yield
+    except (Torch2GridError, MemoryError):
+        raise
+    except Exception as error:
+        cls = type(tensor.storage)
+        what = f"{type(error).__name__}: " + " ".join(str(error).split())
+        raise LoadError(tensor.name, f"cannot be read: {cls.__module__}.{cls.__qualname__}: {what}") from error

@@ -11,13 +11,15 @@ import numpy as np
 from torch2grid_core.data.dtypes import as_float
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.kinds.view import View
-from torch2grid_core.needs import Need, Profile, Raster, Summary, Values
+from torch2grid_core.needs import Duplicates, Need, Profile, Raster, Summary, Values
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.raster import PartResult, RasterPart, assemble
 from torch2grid_core.plugins.guard import collect
 from torch2grid_core.run import Run
 from torch2grid_core.summary.distribution import Distribution
+from torch2grid_core.summary.duplicates import DuplicateUnits, duplicate_units, has_rows
 from torch2grid_core.summary.profile import UnitProfile
+from torch2grid_core.summary.sketch import Sketch
 
 Array = np.ndarray[Any, Any]
 
@@ -74,24 +76,34 @@ class Task:
         return Outcome({need: results[need] for need in self.kept}, drawn)
 
     def _measure(self, needs: tuple[Need, ...]) -> dict[Need, Any]:
-        collectors = [_collector(need, self.tensor) for need in needs]
         if not needs:
             return {}
-        if all(isinstance(need, Summary) for need in needs):
-            for chunk in self.tensor.chunks():
-                for collector in collectors:
-                    collector.update(0, chunk, chunk)
-        else:
+        summaries = tuple(need for need in needs if isinstance(need, Summary))
+        others = [need for need in needs if not isinstance(need, Summary)]
+        collectors = [_collector(need, self.tensor) for need in others]
+        if summaries:
+            collectors.append(_SummaryCollector(_united(summaries)))
+        if others:
             for start, chunk in self.tensor.flat_chunks():
                 values = as_float(chunk)
                 for collector in collectors:
                     collector.update(start, chunk, values)
-        return {need: collector.result() for need, collector in zip(needs, collectors, strict=True)}
+        else:
+            for chunk in self.tensor.chunks():
+                collectors[0].update(0, chunk, chunk)
+        results = [collector.result() for collector in collectors]
+        return {**dict(zip(others, results, strict=False)), **dict.fromkeys(summaries, results[-1])}
 
 
 def perform(task: Task) -> Outcome:
     """``task.perform()``, for an executor."""
     return task.perform()
+
+
+def _united(needs: tuple[Summary, ...]) -> Summary:
+    """One summary that serves all."""
+    thresholds = {threshold: None for need in needs for threshold in need.thresholds}
+    return Summary(tuple(thresholds), all(need.brief for need in needs))
 
 
 def _finished(need: Need, result: Any) -> Any:
@@ -101,7 +113,7 @@ def _finished(need: Need, result: Any) -> Any:
 
 class _SummaryCollector:
     def __init__(self, need: Summary) -> None:
-        self.distribution = Distribution(need.thresholds)
+        self.distribution = Distribution(need.thresholds, need.brief)
 
     def update(self, start: int, stored: Array, values: Array) -> None:
         self.distribution.update(stored)
@@ -119,6 +131,21 @@ class _ProfileCollector:
 
     def result(self) -> UnitProfile:
         return self.profile
+
+
+class _DuplicatesCollector:
+    def __init__(self, need: Duplicates, tensor: LazyTensor) -> None:
+        self.need, self.tensor = need, tensor
+        self.sketch = Sketch(tensor.shape) if has_rows(tensor) and tensor.shape[0] <= need.max_units else None
+
+    def update(self, start: int, stored: Array, values: Array) -> None:
+        if self.sketch is not None:
+            self.sketch.update(start, values)
+
+    def result(self) -> DuplicateUnits:
+        if self.sketch is None:
+            return DuplicateUnits(self.tensor.shape[0] if has_rows(self.tensor) else 0, False)
+        return duplicate_units(self.tensor, self.sketch, self.need.cosine)
 
 
 class _RasterCollector:
@@ -151,6 +178,8 @@ def _collector(need: Need, tensor: LazyTensor) -> Any:
         return _SummaryCollector(need)
     if isinstance(need, Profile):
         return _ProfileCollector(tensor)
+    if isinstance(need, Duplicates):
+        return _DuplicatesCollector(need, tensor)
     if isinstance(need, Raster):
         return _RasterCollector(need, tensor)
     if isinstance(need, Values):

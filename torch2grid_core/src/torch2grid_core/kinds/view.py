@@ -18,9 +18,9 @@ class View:
     ``tensor_needs`` and ``needs`` name what the view wants under keys of its own; the engine collects the wants of all views,
     reads each tensor once, and hands back results under the same keys:
 
-    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``Values`` → array or ``None``, ``Raster`` and
-      ``Transformed`` → ``Grid``;
-    - in ``needs``, which is about the whole, ``Summary``, ``Profile`` and ``Values`` → mapping of tensor name to result.
+    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``Duplicates`` → ``DuplicateUnits``, ``Values`` → array
+      or ``None``, ``Raster`` and ``Transformed`` → ``Grid``;
+    - in ``needs``, which is about the whole, all but ``Raster`` and ``Transformed`` → mapping of tensor name to result.
     """
 
     name: ClassVar[str]

@@ -74,7 +74,8 @@ def _offsets(places: Array, block: Block, direction: int) -> Array:
             digit = np.minimum(left // step, length - 1)
             left = left - digit * step
             offsets += (length - 1 - digit if backwards else digit) * stride
-    return offsets[left == 0]
+    found: Array = offsets[left == 0]
+    return found
 
 
 def _on_curve(curve: Curve, row: int, column: int) -> CellWeights | None:

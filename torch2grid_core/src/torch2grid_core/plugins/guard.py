@@ -15,6 +15,7 @@ Result = TypeVar("Result")
 
 _ATTRIBUTE = "_torch2grid_origin"
 MOST_ITEMS = 1000
+MOST_PAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
     """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are."""
     try:
         yield
-    except Torch2GridError:
+    except (Torch2GridError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
         raise origin.error((f"{doing}: " if doing else "") + describe(error)) from error
 
 
