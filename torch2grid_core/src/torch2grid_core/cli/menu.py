@@ -46,7 +46,7 @@ class Menu:
         self._list("Available layers:", whole=False)
         print("Type numbers, a pattern, or 'help'.")
         while True:
-            answer = _ask(PROMPT)
+            answer = _ask(PROMPT, remember=True)
             if answer is None or answer.lower() in ("quit", "q", "exit"):
                 return
             try:
@@ -169,10 +169,14 @@ def _screen_lines() -> int:
     return shutil.get_terminal_size((80, 24)).lines
 
 
-def _ask(prompt: str) -> str | None:
-    """A line of input without surrounding blanks; ``None`` at its end."""
+def _ask(prompt: str, remember: bool = False) -> str | None:
+    """A line of input without surrounding blanks; ``None`` at its end. remember: keep it in the history of the prompt."""
     try:
-        return input(prompt).strip()
+        answer = input(prompt).strip()
     except EOFError:
         print()
         return None
+    readline = sys.modules.get("readline")
+    if readline is not None and answer and not remember:
+        readline.remove_history_item(readline.get_current_history_length() - 1)
+    return answer
