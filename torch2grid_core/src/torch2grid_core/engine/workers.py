@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 
 from torch2grid_core.data.checkpoint import Checkpoint
 
@@ -33,6 +32,9 @@ def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[E
     if wanted < 2 or not (worth or jobs) or len(checkpoint) < 2:
         yield None
         return
+    import multiprocessing  # 15 ms that a small file does not pay
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(min(wanted, len(checkpoint)), mp_context=context, initializer=_ignore_interrupts)
     try:

@@ -1,0 +1,1 @@
+"""Measurements beside other tools: whole processes, in turn, medians. See README.md in this folder."""
