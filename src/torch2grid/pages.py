@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from torch2grid.session import manager
 from torch2grid_core import Checkpoint, Grid, Heatmap, Page, Run, Table, UsageError, View
+from torch2grid_core.notebook import page_html
 from torch2grid_core.output import Output, text_lines
 
 
@@ -96,10 +96,4 @@ class Pages(Sequence[Page]):
     def _repr_html_(self) -> str | None:
         if any(page.kind == "picture" for page, _ in self._shown()):
             return None  # the picture is the better answer
-        return "".join(_html_table(table) for table in self.tables)
-
-
-def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in table.texts())
-    return f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
+        return "".join(page_html(page) for page in self if page.kind == "table")

@@ -36,8 +36,13 @@ def full_size(layout: Layout, arrays: Mapping[str, Array]) -> tuple[Array, Array
     """Values (float64) and counts of the full-size grid, by the positions of every weight."""
     values, counts = np.zeros((layout.rows, layout.columns)), np.zeros((layout.rows, layout.columns), dtype=np.int64)
     for block in layout.blocks:
-        assert isinstance(block, Block)
-        rows, columns = np.broadcast_arrays(*block.positions())
+        if isinstance(block, Block):
+            rows, columns = np.broadcast_arrays(*block.positions())
+        else:  # line by line inside each cell of the curve
+            along = np.arange(block.size)
+            rows, columns = block.place(block.first + along // block.step)
+            down, across = np.divmod(along % block.step, layout.cell[1])
+            rows, columns = rows * layout.cell[0] + down, columns * layout.cell[1] + across
         weights = np.asarray(arrays[block.tensor]).reshape(-1)[block.start : block.stop]
         np.add.at(counts, (rows.reshape(-1), columns.reshape(-1)), 1)
         values[rows.reshape(-1), columns.reshape(-1)] = weights

@@ -85,7 +85,14 @@ class Visit:
         return x, y
 
     def hover(self, row: int, column: int, number: int = 0) -> list[str]:
-        """The lines of the tooltip over a cell."""
-        self.page.mouse.move(*self.place(row, column, number))
+        """The lines of the tooltip over a cell; the pointer moves a little until there are any, as scrolling hides them."""
         tip = self.page.locator(".tip")
-        return [] if tip.get_attribute("hidden") is not None else tip.locator("div").all_inner_texts()
+        for attempt in range(10):
+            x, y = self.place(row, column, number)
+            self.page.mouse.move(x + 0.2 * (attempt % 2), y)
+            if tip.get_attribute("hidden") is None:
+                lines: list[str] = tip.locator("div").all_inner_texts()
+                if lines:
+                    return lines
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"no tooltip over cell ({row}, {column})")

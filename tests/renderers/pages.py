@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torch2grid_core import Band, Bar, Boxes, ColorScale, Grid, Heatmap, Histogram, Image, Line, Page, Table, Text
+from torch2grid_core import Band, Bar, Boxes, ColorScale, Grid, Heatmap, Histogram, Image, Line, Marginal, Page, Table, Text
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,10 @@ def small_grid() -> Grid:
 def every_panel() -> Page:
     """The page."""
     grid = small_grid()
+    rows, columns = Marginal(np.array([np.nan, 3.0])), Marginal(np.array([np.inf, 1.0, 2.0]))
     panels = (
-        Heatmap(grid, ColorScale(-1, 1), "heat", "row", "column"),
+        Heatmap(grid, ColorScale(-1, 1), "heat", "row", "column", row_marginal=rows, column_marginal=columns),
+        Heatmap(grid, ColorScale(-1, 1), "named rows", row_names=((0.5, "first"), (1.5, "second"))),
         Heatmap(grid, ColorScale(-1, 1, "symlog"), "symlog"),
         Heatmap(Grid(np.empty((0, 3), np.float32)), ColorScale(-1, 1), "no cells"),
         Image(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "image", "a caption"),

@@ -49,6 +49,8 @@ def test_every_panel_is_in_the_json() -> None:
     assert heat["values"] == [["NaN", 1, -2], ["Infinity", 0, None]]
     assert heat["weights_per_cell"] == [[1, 2, 1], [1, 1, 0]]
     assert (heat["limits"], heat["scale"], heat["reduce"], heat["cell"]) == ([-1, 1], "linear", "mean", [1, 1])
+    assert heat["row_marginal"] == {"label": "|max|", "values": ["NaN", 3]}
+    assert heat["column_marginal"]["values"] == ["Infinity", 1, 2]
     histogram = next(panel for panel in document["panels"] if panel["title"] == "hist")
     assert (histogram["edges"], histogram["counts"]) == ([-1, 0, 1], [3, 4])
     assert (histogram["below"], histogram["above"], histogram["nan"]) == (1, 2, 3)
@@ -89,11 +91,11 @@ def test_cells_without_weights_are_not_rows() -> None:
 
 def test_several_panels_are_tables_with_a_column_that_says_which() -> None:
     rows = as_rows(every_panel())
-    assert rows[0] == ["panel", "row", "column", "value", "weights"]
-    assert [row[0] for row in rows if len(row) == 5][1] == "1: heat"
+    assert rows[0] == ["panel", "row", "column", "value", "weights", "|max| of the row", "|max| of the column"]
+    assert rows[2] == ["1: heat", "0", "1", "1", "2", "nan", "1.0"]
     blank = [index for index, row in enumerate(rows) if not row]
     assert all(rows[index + 1][0] == "panel" for index in blank)
-    assert rows[-1] == ["14: of a plugin", "mine", "1.5"]
+    assert rows[-1] == ["15: of a plugin", "mine", "1.5"]
     same = Page("p", "p", (Table(("a",), ((1,),), "one"), Table(("a",), ((2,),), "two")))
     assert as_rows(same) == [["panel", "a"], ["1: one", "1"], ["2: two", "2"]]
 

@@ -83,7 +83,7 @@ def test_hover_tells_index_and_value_of_ten_cells(browser: Any, digits: Path) ->
         which = next(i for i, title in enumerate(layers) if title.endswith("layers"))
         for cell in random.Random(1).sample(range(values.size), 10):
             row, column = divmod(cell, values[0].size)
-            name, index, value = visit.hover(row, column, which)
+            name, index, value, *_ = visit.hover(row, column, which)
             assert name == "conv2.weight"
             place = tuple(int(part) for part in index.strip("[]").split(", "))
             assert place == np.unravel_index(cell, values.shape)
@@ -132,7 +132,7 @@ def test_a_cell_of_several_weights_says_its_ranges(browser: Any, tmp_path: Path)
     with Visit(browser, path) as visit:
         visit.choose("w")
         for row, column in ((0, 0), (17, 201), (299, 249)):
-            name, index, value = visit.hover(row, column)
+            name, index, value, *_ = visit.hover(row, column)
             assert (name, index) == ("w", f"[{3 * row}…{3 * row + 2}, {2 * column}…{2 * column + 1}]")
             mean = values[3 * row : 3 * row + 3, 2 * column : 2 * column + 2].mean(dtype=np.float64)
             assert value.startswith("mean of 6 weights: ")
@@ -170,6 +170,22 @@ def test_zoom_keeps_the_cell_below_the_pointer(browser: Any, digits: Path) -> No
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
         assert page.locator(".readout").first.inner_text().startswith("fc1.weight · [1, 0] · weight: ")
+
+
+def test_two_fingers_zoom(browser: Any, digits: Path) -> None:
+    with Visit(browser, digits, has_touch=True) as visit:
+        visit.choose("fc1.weight")
+        canvas = visit.canvas()
+        fitted = float(canvas.get_attribute("data-cell-width"))
+        x, y = visit.place(16, 64)
+        touch = visit.context.new_cdp_session(visit.page)
+        for kind, apart in (("touchStart", 40), ("touchMove", 80), ("touchMove", 120), ("touchMove", 160)):
+            fingers = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        visit.page.wait_for_timeout(100)
+        assert float(canvas.get_attribute("data-cell-width")) >= 2 * fitted
+        assert visit.place(16, 64) == pytest.approx((x, y), abs=3 * fitted)
 
 
 def test_a_bar_of_the_histogram_picks_cells(browser: Any, digits: Path) -> None:
@@ -247,8 +263,9 @@ def test_every_panel_shows_itself(browser: Any, tmp_path: Path, scheme: str) -> 
         titles = visit.page.locator(".panel > h2").all_inner_texts()
         assert titles == [panel.title for panel in every_panel().panels]
         assert all(box.bounding_box()["height"] > 30 for box in visit.page.locator(".panel").all())
-        assert visit.hover(0, 0)[-1] == "weight: NaN"
-        assert visit.hover(0, 2)[-1] == "weight: −2, below the limit"
+        assert visit.hover(0, 0)[-3:] == ["weight: NaN", "|max| of the row: NaN", "|max| of the column: Inf"]
+        assert visit.hover(1, 1)[-3:] == ["weight: 0", "|max| of the row: 3", "|max| of the column: 1"]
+        assert visit.hover(0, 2, 1)[-1] == "weight: −2, below the limit"
         assert visit.hover(1, 2) == ["no weight here"]
         assert visit.page.locator(".side").is_hidden()
         assert visit.page.locator("pre").inner_text() == "two\nlines <b>"

@@ -33,7 +33,7 @@ def lines_of(page: Page, width: int, color: str = "never", lines: int = 12) -> l
 
 
 @pytest.mark.parametrize("color", ["never", "always"])
-@pytest.mark.parametrize("width", [24, 40, 80, 137])
+@pytest.mark.parametrize("width", [32, 40, 80, 137])
 def test_nothing_is_wider_than_the_screen(width: int, color: str) -> None:
     pages = [every_panel(), *t2g.layers(str(DIGITS)), *t2g.histograms(str(DIGITS)), *t2g.dead_neurons(str(DIGITS))]
     for page in pages:

@@ -118,7 +118,7 @@ def test_many_tensors_take_several_sheets():
 
 
 def test_options():
-    assert set(options_of(LayersView)) == {"each", "overview", "sheet"}
+    assert set(options_of(LayersView)) == {"each", "overview", "sheet", "profiles"}
     arrays = {"a": np.ones((2, 2), np.float32), "b": np.ones(3, np.float32)}
     assert set(draw(LayersView(overview=False), arrays)) == {"layers/a", "layers/b"}
     assert set(draw(LayersView(each=False), arrays)) == {"layer_overview"}

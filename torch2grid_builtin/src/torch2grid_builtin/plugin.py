@@ -74,7 +74,7 @@ def torch2grid_views() -> list[Lazy]:
         Lazy(
             f"{_HERE}.views.dead_neurons:DeadNeurons",
             "dead_neurons",
-            "units that are near zero throughout: table, report, picture",
+            "units that are near zero throughout or repeat others: table, report, picture",
         ),
     ]
 
@@ -98,7 +98,42 @@ def torch2grid_renderers() -> list[Lazy]:
 
 
 @hookimpl
+def torch2grid_rules() -> list[Lazy]:
+    rules = f"{_HERE}.rules"
+    return [
+        Lazy(f"{rules}.values:NaN", "nan", "weights that are NaN"),
+        Lazy(f"{rules}.values:Inf", "inf", "weights that are infinite (−Inf in a mask is none)"),
+        Lazy(f"{rules}.values:AllZero", "all_zero", "weights that are nothing but zeros"),
+        Lazy(f"{rules}.values:Constant", "constant", "matrices and kernels of one number throughout"),
+        Lazy(f"{rules}.values:Exploding", "exploding", "weights larger than training leaves them"),
+        Lazy(
+            f"{rules}.precision:Subnormal",
+            "subnormal",
+            "a large share of subnormal weights, which have lost digits and are slow",
+        ),
+        Lazy(f"{rules}.precision:Float16Range", "float16_range", "weights that float16 cannot hold, or that it has cut off"),
+        Lazy(f"{rules}.units:DeadUnitShare", "dead_units", "layers of which many rows, columns, filters or channels are dead"),
+        Lazy(f"{rules}.units:DuplicateUnitShare", "duplicate_units", "layers of which rows or filters repeat one another"),
+        Lazy(f"{rules}.initialisation:Initialisation", "initialisation", "weights that look untrained, or badly scaled"),
+        Lazy(f"{rules}.files:MixedDtypes", "mixed_dtypes", "more than one floating type in one checkpoint"),
+        Lazy(f"{rules}.files:ZeroSize", "zero_size", "tensors without a single weight"),
+        Lazy(f"{rules}.files:TiedWeights", "tied_weights", "tensors that are views of one storage"),
+        Lazy(f"{rules}.files:NotRun", "not_run", "calls in the pickle that torch2grid did not make, and torch.load may"),
+    ]
+
+
+@hookimpl
 def torch2grid_commands() -> list[Lazy]:
     return [
+        Lazy(
+            f"{_HERE}.commands.check:Check",
+            "check",
+            "look for defects: NaN, dead and duplicate units, exploded weights, code in the pickle",
+        ),
+        Lazy(
+            f"{_HERE}.commands.compare:Compare",
+            "compare",
+            "say and draw what changed between two checkpoints, or over a training run",
+        ),
         Lazy(f"{_HERE}.commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
     ]

@@ -13,26 +13,39 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "checking": ("Found", "check", "choose_rules"),
     "cli.telling": ("summary_line",),
-    "engine": ("Engine",),
+    "engine": ("Engine", "workers"),
     "output": ("Output",),
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
     "data.checkpoint": ("Checkpoint", "Part", "Skip"),
-    "data.dtypes": ("is_complex", "is_floating"),
+    "data.dtypes": ("as_float", "is_complex", "is_floating"),
     "data.source": ("Source",),
     "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage", "verify"),
     "data.tensor": ("LazyTensor",),
+    "data.joint": ("ComputedStorage", "JointTensor"),
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
-    "kinds.rule": ("Finding", "Rule"),
+    "kinds.rule": ("Finding", "Rule", "Severity"),
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
     "names": ("chosen", "matching", "modules", "numbered"),
-    "needs": ("Duplicates", "Need", "Profile", "Raster", "Summary", "Transformed", "Values"),
+    "needs": (
+        "Duplicates",
+        "Measure",
+        "MeasureCollector",
+        "Need",
+        "Of",
+        "Profile",
+        "Raster",
+        "Summary",
+        "Transformed",
+        "Values",
+    ),
     "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
     "pictures.grid": ("Grid", "Rect", "Region"),
     "pictures.layout": ("Block", "Curve", "Layout"),
@@ -47,10 +60,11 @@ _EXPORTS = {
         "weights_per_cell",
     ),
     "pictures.locate": ("CellWeights", "weights_of_cell"),
-    "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Page", "Table", "Text"),
+    "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Marginal", "Page", "Table", "Text"),
     "pictures.raster": ("REDUCTIONS", "reduce_array"),
     "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
     "run": ("Run",),
+    "selection": ("Selection", "select"),
     "summary.distribution": ("Distribution",),
     "summary.duplicates": ("DuplicateGroup", "DuplicateUnits"),
     "summary.locate": ("first_index",),
@@ -64,12 +78,18 @@ _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
+    from torch2grid_core.checking import Found as Found
+    from torch2grid_core.checking import check as check
+    from torch2grid_core.checking import choose_rules as choose_rules
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Part as Part
     from torch2grid_core.data.checkpoint import Skip as Skip
+    from torch2grid_core.data.dtypes import as_float as as_float
     from torch2grid_core.data.dtypes import is_complex as is_complex
     from torch2grid_core.data.dtypes import is_floating as is_floating
+    from torch2grid_core.data.joint import ComputedStorage as ComputedStorage
+    from torch2grid_core.data.joint import JointTensor as JointTensor
     from torch2grid_core.data.source import Source as Source
     from torch2grid_core.data.storage import BytesStorage as BytesStorage
     from torch2grid_core.data.storage import ByteSwapped as ByteSwapped
@@ -79,6 +99,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Engine as Engine
+    from torch2grid_core.engine import workers as workers
     from torch2grid_core.errors import LoadError as LoadError
     from torch2grid_core.errors import NotDrawable as NotDrawable
     from torch2grid_core.errors import PluginError as PluginError
@@ -92,6 +113,7 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.renderer import Style as Style
     from torch2grid_core.kinds.rule import Finding as Finding
     from torch2grid_core.kinds.rule import Rule as Rule
+    from torch2grid_core.kinds.rule import Severity as Severity
     from torch2grid_core.kinds.tensor_filter import TensorFilter as TensorFilter
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
@@ -101,7 +123,10 @@ if TYPE_CHECKING:
     from torch2grid_core.names import modules as modules
     from torch2grid_core.names import numbered as numbered
     from torch2grid_core.needs import Duplicates as Duplicates
+    from torch2grid_core.needs import Measure as Measure
+    from torch2grid_core.needs import MeasureCollector as MeasureCollector
     from torch2grid_core.needs import Need as Need
+    from torch2grid_core.needs import Of as Of
     from torch2grid_core.needs import Profile as Profile
     from torch2grid_core.needs import Raster as Raster
     from torch2grid_core.needs import Summary as Summary
@@ -140,6 +165,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.page import Histogram as Histogram
     from torch2grid_core.pictures.page import Image as Image
     from torch2grid_core.pictures.page import Line as Line
+    from torch2grid_core.pictures.page import Marginal as Marginal
     from torch2grid_core.pictures.page import Page as Page
     from torch2grid_core.pictures.page import Table as Table
     from torch2grid_core.pictures.page import Text as Text
@@ -152,6 +178,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.tables import display_width as display_width
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
+    from torch2grid_core.selection import Selection as Selection
+    from torch2grid_core.selection import select as select
     from torch2grid_core.summary.distribution import Distribution as Distribution
     from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup
     from torch2grid_core.summary.duplicates import DuplicateUnits as DuplicateUnits

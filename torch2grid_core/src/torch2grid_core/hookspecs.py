@@ -27,7 +27,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
-    facts: what listings need to know of the class without importing it, such as a renderer's ``formats``.
+    facts: what listings need to know of the class without importing it: a renderer's ``formats``, which must be given, and a
+    filter's ``flag``.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:

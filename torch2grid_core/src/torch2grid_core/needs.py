@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from torch2grid_core.data.tensor import LazyTensor
     from torch2grid_core.kinds.transformer import GridTransformer
     from torch2grid_core.pictures.layout import Layout
 
@@ -65,4 +67,36 @@ class Values:
     limit: int = 1 << 20
 
 
-Need = Summary | Profile | Duplicates | Raster | Transformed | Values
+class Measure(ABC):
+    """A need of one's own: a frozen dataclass, picklable, with a ``collector`` that sees every weight once.
+
+    What comes back under its key is what the collector's ``result`` returns.
+    """
+
+    @abstractmethod
+    def collector(self, tensor: LazyTensor) -> MeasureCollector:
+        """What will see the chunks of *tensor* in one pass."""
+
+
+class MeasureCollector(Protocol):
+    """Sees the weights of one tensor in the order of their flat indices."""
+
+    def update(self, start: int, chunk: Any) -> None:
+        """Take the weights with flat indices *start* and on: a 1-D array of the stored dtype.
+
+        Of a ``JointTensor``: a mapping of member name to such an array. Valid until the next call.
+        """
+
+    def result(self) -> Any:
+        """What was measured: small and picklable."""
+
+
+@dataclass(frozen=True)
+class Of:
+    """*need* of one *member* of each ``JointTensor``, which is not what the joint tensor itself computes."""
+
+    member: str
+    need: Summary | Profile | Duplicates | Raster | Transformed | Values
+
+
+Need = Summary | Profile | Duplicates | Raster | Transformed | Values | Measure | Of

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,18 +14,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from torch2grid_core.engine.tasks import Drawn
-from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.pictures.tables import table_lines
-from torch2grid_core.plugins.guard import call
+from torch2grid_core.plugins.guard import call, origin_of
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.run import Run
 from torch2grid_core.spool import Spool
 from torch2grid_core.text import safe_filename, visible
 
 INDEX = "index.json"
+STDOUT = "-"
 DATA_FORMATS = ("json", "csv", "html")
 SCREEN_FORMATS = ("text", "terminal")  # shown on stdout, unless a file is asked for
 _INDEX_FORMAT = "torch2grid index 1"
@@ -51,6 +53,22 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def _target(path: Path) -> Iterator[BinaryIO]:
+    """Where a page's bytes go: a whole file, or stdout."""
+    if str(path) != STDOUT:
+        with whole_file(path) as stream:
+            yield stream
+        return
+    sys.stdout.flush()
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _umask() -> int:
@@ -101,9 +119,19 @@ class Preparer:
     combine: bool = False
 
     def __call__(self, page: Page, view: View) -> Drawn:
-        rendered = {name: self.render(page, name) for name in self.wanted(page, view) if self._can(page, name)}
-        keep = self.whole or not page.folder or len(rendered) < len(self.wanted(page, view))
-        return Drawn(page if keep else replace(page, panels=()), view, rendered, _entry(page))
+        rendered: dict[str, bytes] = {}
+        failures: dict[str, PluginError] = {}
+        wanted = self.wanted(page, view)
+        for name in wanted:
+            if self._can(page, name):
+                try:
+                    rendered[name] = self.render(page, name)
+                except PluginError as error:
+                    if len(wanted) == 1:
+                        raise
+                    failures[name] = error  # the other formats are written all the same
+        keep = self.whole or not page.folder or len(rendered) + len(failures) < len(wanted)
+        return Drawn(page if keep else replace(page, panels=()), view, rendered, _entry(page), failures)
 
     def wanted(self, page: Page, view: View) -> tuple[str, ...]:
         """The formats that *page* is written in."""
@@ -127,6 +155,9 @@ class Preparer:
         stream = io.BytesIO()
         renderer = self.renderers[name]
         call(renderer, renderer.render, page, stream, self.style, name)
+        if stream.closed or not stream.tell():
+            what = "closed its target" if stream.closed else "wrote nothing"
+            raise origin_of(renderer).error(f"render: {what} for page {page.name!r} as {name}")
         return stream.getvalue()
 
 
@@ -134,8 +165,9 @@ class Output:
     """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
 
     target: a folder, or a file whose ending is a known format, which then takes exactly one page, or all of them where the
-    format's renderer combines. formats: asked for by the
-    user, else each view's own. say: receives the path of each file, and the text of tables. shown: looks at each page.
+    format's renderer combines; ``-`` is stdout, which takes one format in the same way (text, where none is asked for).
+    formats: asked for by the user, else each view's own. say: receives the path of each file, and the text of tables;
+    stderr does where stdout takes another format. shown: looks at each page.
     """
 
     def __init__(
@@ -155,11 +187,18 @@ class Output:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._single: tuple[Page, bytes] | None = None
         self.written: list[Path] = []
+        self._failed: dict[str, PluginError] = {}  # format → the first failure of its renderer
         path = Path(target)
+        wanted = tuple(dict.fromkeys(formats))
         ending = path.suffix.lstrip(".").lower()
+        if str(target) == STDOUT:
+            wanted = wanted or ("text",)
+            if len(wanted) > 1:
+                raise UsageError(f"--output - takes one format, --format asks for {', '.join(wanted)}")
+            ending = wanted[0] if wanted[0] not in ("text", *SCREEN_FORMATS) else ""
+            self.say = _to_stderr if ending else say
         self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
         self.folder = path.parent if self.file else path
-        wanted = tuple(dict.fromkeys(formats))
         if self.file:
             if wanted not in ((), (ending,)):
                 raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
@@ -196,7 +235,10 @@ class Output:
                 self._write_index()
 
     def close(self) -> None:
-        """Write what waits for the end: the one file, and the index."""
+        """Write what waits for the end: the one file, and the index.
+
+        Raises the ``PluginError`` of a renderer that failed while the other formats were written.
+        """
         if self.file and self._single:
             page, data = self._single
             self._single = None
@@ -205,13 +247,15 @@ class Output:
             self._write_all(self.file, self.prepare.formats[0])
         if self._entries:
             self._write_index()
+        for error in self._failed.values():
+            raise error
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
         renderer = self.prepare.renderers[name]
         pages = iter(self._all)
         first = next(pages)
-        with self._all, whole_file(path) as stream:
+        with self._all, _target(path) as stream:
             if len(self._all) == 1:
                 stream.write(self.prepare.render(first, name))
             else:
@@ -234,11 +278,14 @@ class Output:
             if self.prepare.combine:
                 self._all.add(page)
                 continue
+            if name in drawn.failures:
+                self._failed.setdefault(name, drawn.failures[name])
+                continue
             if name not in drawn.rendered:
                 self._add([name])
             data = drawn.rendered[name] if name in drawn.rendered else self.prepare.render(page, name)
             if name in SCREEN_FORMATS and not self.file:
-                self.say(data.decode("utf-8").rstrip("\n") + "\n")
+                self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
             elif self.file:
                 if self._single is not None:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
@@ -249,11 +296,13 @@ class Output:
                 self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or _entry(page)
 
     def _place(self, page: Page, path: Path, data: bytes) -> None:
-        with whole_file(path) as stream:
+        with _target(path) as stream:
             stream.write(data)
         self._report(page, path)
 
     def _report(self, page: Page, path: Path) -> None:
+        if str(path) == STDOUT:
+            return
         self.written.append(path)
         self.say(str(path))
         self.manager.written(page, path, self.run)

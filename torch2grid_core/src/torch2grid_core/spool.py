@@ -39,3 +39,6 @@ class Spool:
         if self._file is not None:
             self._file.close()
         self._file, self._places = None, []
+
+    def __del__(self) -> None:
+        self.__exit__()  # a run that failed leaves no open file

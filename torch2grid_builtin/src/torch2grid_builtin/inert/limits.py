@@ -22,4 +22,6 @@ ZIP_ENTRIES = 4_000_000
 DIRECTORY_BYTES = 512 << 20  # of a zip archive's central directory
 INFLATE_ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
 INFLATE_RATIO = 64  # unpacked bytes to packed bytes above that
+CHECKED_BESIDE = 16 << 20  # bytes of records that hold no tensor, checked against their CRC-32 all the same
+INDICES = 1 << 20  # of a sparse tensor, looked at when the file is opened
 PICKLE_INFLATED = 64 << 20  # of a deflated pickle record

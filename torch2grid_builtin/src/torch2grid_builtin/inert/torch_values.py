@@ -250,8 +250,46 @@ def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         found, stored_shape = indices.lazy.shape, values.lazy.shape
         if len(found) != 2 or stored_shape[:1] != found[1:] or len(shape) != found[0] + len(stored_shape) - 1:
             raise Malformed(f"a sparse tensor whose indices {list(found)} do not fit its values {list(stored_shape)}")
+    if compressed:
+        _check_compressed(name, shape, values.lazy.shape, indices, data[1])
+    elif isinstance(indices, Tensor) and indices.lazy is not None and indices.lazy.size <= limits.INDICES:
+        for length, row in zip(shape, _integers(indices), strict=False):
+            _check_within(row, length)
     stored = f"{name} of size {list(shape)}: its {values.lazy.size} stored values"
     return Tensor(replace(values.lazy, note=", ".join(filter(None, (stored, values.lazy.note)))))
+
+
+def _integers(value: Tensor) -> np.ndarray[Any, Any]:
+    lazy = value.lazy
+    if lazy is None or lazy.dtype.kind not in "iu":
+        raise Malformed("a sparse tensor whose indices are not integers")
+    return lazy.numpy()
+
+
+def _check_within(indices: np.ndarray[Any, Any], length: int) -> None:
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < length:
+        raise Malformed(
+            f"a sparse tensor with an index outside its size: {int(indices.min())}–{int(indices.max())} of {length}"
+        )
+
+
+def _check_compressed(name: str, shape: tuple[int, ...], values: tuple[int, ...], compressed: Any, plain: Any) -> None:
+    """CSR, CSC, BSR, BSC without a batch dimension: (length + 1) ends of rows, then an index for each stored value."""
+    both = (compressed, plain)
+    if not all(isinstance(each, Tensor) and each.lazy is not None and each.lazy.size <= limits.INDICES for each in both):
+        return
+    ends, indices = _integers(compressed), _integers(plain)
+    blocks = values[1:3] if name in ("sparse_bsr", "sparse_bsc") else (1, 1)
+    if ends.ndim != 1 or len(shape) < 2 or len(blocks) != 2 or 0 in blocks:
+        return  # a batch of matrices: their values are drawn, their places are not
+    rows, columns = (length // block for length, block in zip(shape[:2], blocks, strict=True))
+    if name in ("sparse_csc", "sparse_bsc"):
+        rows, columns = columns, rows
+    steps = np.diff(ends.astype(np.int64))
+    fits = len(ends) == rows + 1 and indices.shape == values[:1] and int(ends[0]) == 0 and int(ends[-1]) == len(indices)
+    if not fits or (steps.size and int(steps.min()) < 0):
+        raise Malformed(f"a {name} tensor of size {list(shape)[:8]} whose rows do not fit its {values[0]} values")
+    _check_within(indices, columns)
 
 
 def layout(machine: Machine, args: tuple[Any, ...]) -> Any:

@@ -45,10 +45,20 @@ class TorchZip(Loader):
                 constants, more = _read(archive, prefix, "constants", swapped)
                 root = Pairs("archive", [("", root), ("constants", _constants(constants))])
                 calls += more
+            _check_rest(archive)
         except Malformed as error:
             raise load_error(source, error) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
         return make_checkpoint(source, root, by=self.name, format=kind, calls=calls)
+
+
+def _check_rest(archive: ZipArchive) -> None:
+    """Check the small records that nothing was read from (versions, code): damage there is damage to the file."""
+    room = limits.CHECKED_BESIDE
+    for entry in archive.unread():
+        if entry.size <= room and entry.method in (0, 8) and not entry.flags & 1:
+            room -= entry.size
+            verify(archive.storage(entry.name))
 
 
 def _constants(value: Any) -> Any:

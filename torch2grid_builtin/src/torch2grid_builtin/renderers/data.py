@@ -22,7 +22,6 @@ from torch2grid_core import (
     Band,
     Bar,
     Boxes,
-    Grid,
     Heatmap,
     Histogram,
     Image,
@@ -96,17 +95,19 @@ class Csv(Renderer):
 
 def _csv_rows(panel: Any) -> tuple[tuple[str, ...], Iterator[list[Any]]]:
     if isinstance(panel, Heatmap):
-        return ("row", "column", "value", "weights"), _cell_rows(panel.grid)
+        return panel.as_table().columns, _cell_rows(panel)
     table: Table = panel.as_table()
     return table.columns, ([_csv_cell(value) for value in row] for row in table.rows)
 
 
-def _cell_rows(grid: Grid) -> Iterator[list[Any]]:
+def _cell_rows(panel: Heatmap) -> Iterator[list[Any]]:
+    grid, down, across = panel.grid, panel.row_marginal, panel.column_marginal
     for row in range(grid.shape[0]):
         columns = np.flatnonzero(grid.counts[row])
         texts = _texts(grid.values[row][columns])
         for column, text, count in zip(columns.tolist(), texts, grid.counts[row][columns].tolist(), strict=True):
-            yield [row, column, text, count]
+            sides = [float(side.values[place]) for side, place in ((down, row), (across, column)) if side is not None]
+            yield [row, column, text, count, *sides]
 
 
 def _csv_cell(value: Any) -> Any:
@@ -159,6 +160,9 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     if grid.largest is not None:
         tensor, index, value = grid.largest
         head["largest"] = {"tensor": tensor, "index": index, "value": value, "cell": grid.largest_cell}
+    for side, marginal in (("row_marginal", panel.row_marginal), ("column_marginal", panel.column_marginal)):
+        if marginal is not None:
+            head[side] = {"label": marginal.label, "values": marginal.values}
     yield dumps(head)[:-1] + ', "weights_per_cell": '
     yield str(int(counts[0])) if len(counts) == 1 else dumps(grid.counts.tolist())
     yield ', "values": ['

@@ -15,7 +15,7 @@ from torch2grid_builtin.renderers.data import dumps
 from torch2grid_builtin.renderers.html_panels import Tensors, heatmaps_of, page_data
 from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Style, colormap, visible
 
-_SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "heatmap", "axes", "histogram", "plots", "table", "app")
+_SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "margins", "heatmap", "axes", "histogram", "plots", "table", "app")
 _MEGABYTE = 1_000_000
 _LEAST = 4  # cells a side, below which a heatmap is not lowered
 _WHOLE = 4  # times as many cells a side for the picture of a whole model, of which there are few, as for one of a tensor

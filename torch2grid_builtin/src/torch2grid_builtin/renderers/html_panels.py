@@ -21,6 +21,7 @@ from torch2grid_core import (
     Histogram,
     Image,
     Line,
+    Marginal,
     Page,
     ScaleKind,
     Style,
@@ -145,10 +146,28 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
     }
     if lowered:
         data["lowered"] = full.shape
+    for side, marginal, length in zip(
+        ("row", "column"), (panel.row_marginal, panel.column_marginal), zip(full.shape, grid.shape, strict=True), strict=True
+    ):
+        if marginal is not None:
+            data[f"{side}_marginal"] = _marginal(marginal, *length)
+    if panel.row_names:
+        step = -(-full.shape[0] // max(grid.shape[0], 1))
+        data["row_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.row_names[:_MOST_ROWS]]
     if grid.largest is not None:
         name, index, value = grid.largest
         data["largest"] = {"tensor": tensors.of(name), "index": index, "value": value}
     return data
+
+
+def _marginal(marginal: Marginal, before: int, after: int) -> dict[str, Any]:
+    """Values of the cells of one side; of several that became one, the largest, which a largest stays."""
+    values = np.asarray(marginal.values, dtype=np.float64)
+    label = visible(marginal.label)
+    if after < before:
+        values = np.maximum.reduceat(values, np.arange(0, before, -(-before // after)))
+        label = label if "max" in label else f"largest {label}"
+    return {"label": label, "values": [float(f"{value:.4g}") for value in values.tolist()]}
 
 
 def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:

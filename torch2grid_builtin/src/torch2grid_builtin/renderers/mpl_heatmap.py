@@ -10,6 +10,7 @@ import numpy as np
 from torch2grid_builtin.renderers.mpl_axes import index_ticks, number, percent
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width, wrap
 from torch2grid_builtin.renderers.mpl_colorbar import Legend, LevelBar, UprightBar
+from torch2grid_builtin.renderers.mpl_marginals import Marginals
 from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
 from torch2grid_builtin.renderers.mpl_regions import BandLabels, are_bands, draw_borders, draw_names
 from torch2grid_core import Heatmap, Image, Style, paint
@@ -54,21 +55,23 @@ class HeatmapDrawing(Drawing):
         if panel.rows:
             widest = max((text_width(text, size) for _, text in self.row_ticks), default=0)
             self.before = round(size * LINE) + 6 + widest + 8
+        self.marginals = Marginals(panel, size)
+        self.before = max(self.before, self.marginals.before)
         self.below = round(2 * size * LINE) + 10 if panel.columns else 0
         self.bar: UprightBar | LevelBar
         legend = Legend.of(grid, panel.scale, literal(panel.label or grid.cell_text()), style.colormap)
         upright = self.high >= UprightBar.LEAST
         self.bar = UprightBar(legend, self.high, size) if upright else LevelBar(legend, self.wide, size)
         if upright:
-            self.width = self.before + self.wide + 18 + self.bar.width
+            self.width = self.before + self.wide + self.marginals.beside + 18 + self.bar.width
         else:
-            self.width = self.before + max(self.wide, self.bar.width)
+            self.width = self.before + max(self.wide + self.marginals.beside, self.bar.width)
         self.width = max(self.width, self.before + (text_width(fit(panel.columns, 400, size), size) if panel.columns else 0))
         self.notes = self._notes()
         self.title = title_lines(panel.title, max(self.width, 320), sizes)
         self.width = max(self.width, max((text_width(line, sizes.title) for line in self.title), default=0))
         self.lines = [line for note in self.notes for line in wrap(note, self.width - self.before, size, lines=3)]
-        self.height = title_height(self.title, sizes) + self.high + self.below
+        self.height = title_height(self.title, sizes) + self.marginals.above + self.high + self.below
         if not upright:
             self.height += 14 + self.bar.height
         self.height += round(len(self.lines) * size * LINE) + 8 if self.lines else 0
@@ -93,17 +96,18 @@ class HeatmapDrawing(Drawing):
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
             notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
-        return notes
+        return [*notes, self.marginals.note] if self.marginals.note else notes
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         panel, size = self.panel, self.sizes.text
         draw_title(canvas, self.title, left, top, self.sizes)
-        x, y = left + self.before, top + title_height(self.title, self.sizes)
+        x, y = left + self.before, top + title_height(self.title, self.sizes) + self.marginals.above
         if not panel.grid.values.size:
             canvas.text(x, y, "nothing here: the grid has no cells", size, MUTED, va="top")
             return
         canvas.cells(x, y, paint(panel.grid, panel.scale, self.style.colormap), self.factor)
         _frame(canvas, x, y, self.wide, self.high)
+        self.marginals.draw(canvas, x, y, self.factor)
         if panel.boundaries:
             draw_borders(canvas, panel.grid, x, y, self.factor)
         if self.bands:
@@ -113,7 +117,7 @@ class HeatmapDrawing(Drawing):
         self._draw_ticks(canvas, left, x, y)
         bottom = y + self.high + self.below
         if isinstance(self.bar, UprightBar):
-            self.bar.draw(canvas, x + self.wide + 18, y)
+            self.bar.draw(canvas, x + self.wide + self.marginals.beside + 18, y)
         else:
             self.bar.draw(canvas, x, bottom + 14)
             bottom += 14 + self.bar.height

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import Scale, draw_x, draw_y, finite_range, left_room, number, padded, percent
+from torch2grid_builtin.renderers.mpl_axes import Scale, draw_x, draw_y, finite_range, left_room, number, numbers, padded, percent
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, SERIES, Canvas, fit, literal, text_width
 from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
 from torch2grid_core import Histogram, Line, Style
@@ -53,7 +53,8 @@ def _value_scale(high: float, low: float, log: bool, top: float, bottom: float) 
 
 
 class HistogramDrawing(Diagram):
-    """Bars between edges; what lies outside them, and NaN, as named counts; marks as upright lines; a box of figures."""
+    """Bars between edges; what lies outside them as a striped bar at each end, and as named counts, as NaN is; marks as
+    upright lines; a box of figures."""
 
     def __init__(self, panel: Histogram, style: Style, sizes: Sizes) -> None:
         super().__init__(panel.title, sizes)
@@ -100,27 +101,41 @@ class HistogramDrawing(Diagram):
         panel, size = self.panel, self.sizes.text
         counts, edges = np.asarray(panel.counts, dtype=np.float64), np.asarray(panel.edges, dtype=np.float64)
         bottom = top + self.area
-        high = float(counts.max()) if counts.size else 0.0
+        high = float(max(counts.max() if counts.size else 0, panel.below, panel.above))
         up = _value_scale(high, 0.8, panel.log, top, bottom)
         room = 2 if self.sizes.compact else left_room(up, size) + round(size * LINE)
         start, stop = left + room, left + width - (self.box + 16 if self.box else 8)
+        outer = 8 if self.sizes.compact else 18  # thickness of the bars beyond the ends
+        outer_start, outer_stop = start, stop
+        start, stop = start + (outer + 5 if panel.below else 0), stop - (outer + 5 if panel.above else 0)
         low_x, high_x = (float(edges[0]), float(edges[-1])) if edges.size > 1 and edges[0] < edges[-1] else (0.0, 1.0)
         across = Scale(low_x, high_x, start, stop)
         if not self.sizes.compact:
-            draw_y(canvas, up, start, stop, size, whole=True)
+            draw_y(canvas, up, outer_start, outer_stop, size, whole=True)
             kind = "weights, log scale" if panel.log else "weights"
             canvas.text(left, (top + bottom) / 2, kind, size, INK, ha="center", va="top", upright=True)
             label = fit(panel.xlabel, stop - start, size)
             canvas.text((start + stop) / 2, bottom + self.line + 12, label, size, INK, ha="center", va="top")
-        if high > 0:
+        for count, at in ((panel.below, outer_start), (panel.above, outer_stop - outer)):
+            if count:
+                self._beyond_bar(canvas, at, outer, float(_log_tops(up, np.array(count)) if panel.log else up(count)), bottom)
+        if counts.size and counts.max() > 0:
             xs, tops = np.repeat(across(edges), 2)[1:-1], np.repeat(up(counts) if not panel.log else _log_tops(up, counts), 2)
             canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], SERIES[0], alpha=0.85)
         if self.sizes.compact:
-            draw_x(canvas, across, top, bottom, size, apart=70, hang=0)
+            canvas.rule(start, bottom, stop, bottom, RULE)
+            if edges.size > 1:
+                low_text, high_text = numbers([low_x, high_x])
+                canvas.text(start, bottom + 4, low_text, size, MUTED, va="top")
+                canvas.text(stop, bottom + 4, high_text, size, MUTED, ha="right", va="top")
             if panel.log:
-                canvas.text(start, top, "log", size, MUTED, va="top")
+                canvas.text(outer_start, top, "log", size, MUTED, va="top")
         else:
             draw_x(canvas, across, top, bottom, size, apart=90)
+            for count, at, ha in ((panel.below, outer_start, "left"), (panel.above, outer_stop, "right")):
+                if count:
+                    word = "below" if ha == "left" else "above"
+                    canvas.text(at, bottom + 12 + self.line, word, size, _BEYOND, ha=ha, va="top")  # type: ignore[arg-type]
         for index, (name, value) in enumerate(self.marks):
             self._mark(canvas, across, index, name, value, top, bottom)
         if self.beyond and not self.sizes.compact:
@@ -130,6 +145,12 @@ class HistogramDrawing(Diagram):
             canvas.text(left, bottom + self.under - self.line * (len(self.captions) - index), caption, size, MUTED, va="top")
         if self.box:
             self._box(canvas, left + width - self.box, top - self.over)
+
+    def _beyond_bar(self, canvas: Canvas, left: float, width: int, top: float, bottom: int) -> None:
+        """Striped, so that it is not taken for a bar of the same axis."""
+        canvas.rects([(left, top, width, bottom - top)], _BEYOND, alpha=0.35)
+        stripes = np.arange(bottom - 3, top, -6)
+        canvas.rects([(left, at, width, 3) for at in stripes], _BEYOND, alpha=0.6)
 
     def _mark(self, canvas: Canvas, across: Scale, index: int, name: str, value: float, top: int, bottom: int) -> None:
         if not across.low <= value <= across.high:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width
-from torch2grid_core import Grid, Region, modules
+from torch2grid_core import Grid, Rect, Region, modules
 
 Array = np.ndarray[Any, Any]
 _THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
@@ -95,15 +95,18 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
     high, wide = factor
+    shared = _shared([label.name for label in grid.labels])
     for label in grid.labels:
+        title = literal(label.name[shared:])
         for row, column, _, width in label.rects:
-            canvas.text(left + column * wide, top + row * high, fit(label.name, width * wide, size), size, INK, va="top")
+            shown = _short(title, width * wide - 2, size, bold=True) or fit(title, width * wide - 2, size, bold=True)
+            canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
     line = round(size * LINE)
     taken = grid.counts > 0
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     for region in by_size:
-        row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
+        row, column, height, width = _roomiest(region, line / high)
         if not height:
             continue
         x, y = column * wide, row * high
@@ -119,9 +122,28 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
         else:
             area = height * high * width * wide
             name = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
-            if name and height * high > 2 * line:
+            if name and height * high > 2 * line and (name != "weight" or not grid.labels):
                 canvas.rects([(left + x + 3, top + y + 3, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
                 canvas.text(left + x + 7, top + y + 3, name, size, INK, va="top")
+
+
+def _roomiest(region: Region, least: float) -> Rect:
+    """The largest rectangle; of a region in many, with those to its right as far as they are *least* rows high from its top."""
+    row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
+    beside = {rect[1]: rect for rect in region.rects if rect[0] <= row and rect[0] + rect[2] >= row + min(least + 2, height)}
+    while column + width in beside:
+        height = min(height, beside[column + width][0] + beside[column + width][2] - row)
+        width += beside[column + width][3]
+    return row, column, height, width
+
+
+def _shared(names: Sequence[str]) -> int:
+    """How many characters all *names* begin with alike, up to a dot."""
+    if len(names) < 2:
+        return 0
+    first, last = min(names), max(names)
+    alike = next((index for index, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first.rfind(".", 0, alike) + 1
 
 
 def _inside(labels: Sequence[Region], name: str) -> str:
@@ -140,16 +162,17 @@ def _cells_under(
     return rows, slice(int(x // factor[1]), math.ceil((x + width) / factor[1]))
 
 
-def _short(name: str, room: float, size: float) -> str:
+def _short(name: str, room: float, size: float, bold: bool = False) -> str:
     """The name, without ``.weight`` or all but its last parts where only that fits; else nothing."""
     parts = name.split(".")
-    if text_width(name, size) <= room:
+    if text_width(name, size, bold) <= room:
         return name
     if len(parts) > 1 and parts[-1] == "weight":
         parts.pop()
-    for skip in range(len(parts)):
+    least = 2 if parts[-1] in ("bias", "weight") or parts[-1].isdigit() else 1  # alone, these say nothing
+    for skip in range(max(len(parts) - least + 1, 1)):
         text = ("…" if skip else "") + ".".join(parts[skip:])
-        if text_width(text, size) <= room and (not skip or skip < len(parts) - 1 or parts[-1] != "bias"):
+        if text_width(text, size, bold) <= room:
             return text
     return ""
 

@@ -12,10 +12,12 @@ from torch2grid_core import (
     UNDER,
     Heatmap,
     Image,
+    Marginal,
     colormap,
     default_map,
     half_blocks,
     half_blocks_rgb,
+    visible,
 )
 
 _BAR = 16  # characters of the colour bar
@@ -30,6 +32,7 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     lines += half_blocks(grid, scale, screen.width, screen.rows, screen.color, screen.colormap)
     label = panel.label or grid.cell_text()
     facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", *(part.strip() for part in label.split(","))]
+    facts += [_largest(side, each) for side, each in (("row", panel.row_marginal), ("column", panel.column_marginal)) if each]
     drawn = grid.drawn()
     legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
     for share, rgb, word, limit in ((scale.over, OVER, "above", scale.high), (scale.under, UNDER, "below", scale.low)):
@@ -43,6 +46,15 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     return (
         lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
     )
+
+
+def _largest(side: str, marginal: Marginal) -> str:
+    """Which row or column stands out: ``largest |max| of a row: 3.1 (row 17)``; nothing where no value is known."""
+    known = np.where(np.isnan(marginal.values), -np.inf, marginal.values)
+    place = int(np.argmax(known))
+    if np.isneginf(known[place]):
+        return ""
+    return f"largest {visible(marginal.label)} of a {side}: {number(float(known[place]))} ({side} {place})"
 
 
 def _fitting(facts: list[str], screen: Screen) -> list[str]:

@@ -125,7 +125,7 @@ def quantile_lines(panel: Band | Boxes, screen: Screen) -> list[str]:
     lines += [screen.dim(blank + text) for text in _axis(np.linspace(low, high, room + 1), room, 1)]
     shown = levels if isinstance(panel, Band) else ()
     words = ", ".join(f"{100 * level:g} %" for level in shown) or "whiskers, quartiles, median"
-    return [*lines, *(screen.dim(line) for line in wrap([panel.ylabel, f"{words}"], screen.width, ": "))]
+    return [*lines, *(screen.dim(line) for line in wrap(f"{panel.ylabel}: {words}".split(" "), screen.width, " "))]
 
 
 def _nested(values: Array, low: float, span: float, room: int, screen: Screen) -> str:

@@ -67,7 +67,13 @@ def wrap(parts: Iterable[str], width: int, gap: str = "  ") -> list[str]:
 
 
 def title_lines(title: str, screen: Screen) -> list[str]:
-    return [screen.bold(fit(title, screen.width))] if title else []
+    """The title in bold, on as many lines as its words take, on three at most."""
+    if not title:
+        return []
+    lines = wrap([fit(word, screen.width) for word in visible(title, 3 * screen.width).split(" ")], screen.width, gap=" ")
+    if len(lines) > 3:
+        lines = [*lines[:2], fit(" ".join(lines[2:]), screen.width)]
+    return [screen.bold(line) for line in lines]
 
 
 def beside(blocks: list[list[str]], width: int, gap: int) -> list[str]:

@@ -30,6 +30,7 @@ from torch2grid_core import (
 
 Draw = Callable[[Any, Screen], list[str]]
 _GAP = 3
+_NARROWEST = 32  # columns; a narrower terminal breaks the lines itself
 # How a panel is drawn, and how many columns it needs at least to stand beside another.
 _PANELS: dict[type, tuple[Draw, int]] = {
     Heatmap: (heatmap_lines, 26),
@@ -61,10 +62,10 @@ class Terminal(Renderer):
             raise ValueError("lines is 0 or more")
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
-        """Write *page* as lines of UTF-8, no wider than ``style.width`` or the terminal."""
+        """Write *page* as lines of UTF-8, no wider than ``style.width`` or the terminal, or 32 columns."""
         size = shutil.get_terminal_size((100, 40))
         screen = Screen(
-            width=max(20, style.width or size.columns),
+            width=max(_NARROWEST, style.width or size.columns),
             rows=self.lines or max(8, min(size.lines - 8, 40)),
             color=self._colors(),
             colormap=style.colormap,

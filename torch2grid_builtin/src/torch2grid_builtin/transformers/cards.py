@@ -49,10 +49,10 @@ class Kind:
     beside: int
     above: int
 
-    @property
-    def slimness(self) -> float:
-        """How many times longer than wide."""
-        return max(self.form.rows, self.form.columns) / min(self.form.rows, self.form.columns)
+    def slimness(self, side: int) -> float:
+        """How many times longer than wide it is, in cells of side×side weights."""
+        rows, columns = -(-self.form.rows // side), -(-self.form.columns // side)
+        return max(rows, columns) / min(rows, columns)
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,14 @@ def arrangements(kinds: Sequence[Kind], scale: Scale, work: int) -> list[Arrange
 
     work: boxes that may be placed while looking for them.
     """
-    options = _options(kinds)
+    options = _options(kinds, scale.side)
     tries = max(work // max(len(kinds), 1), 3)
     found: dict[Box, Arrangement] = {}
     sheets = max(min(tries // len(options), 14), 2)
     ways = []
     for bands in options:
         boxes = [_shape(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
-        cost = 1 + _CUT_COST * _needlessly_cut(kinds, bands)
+        cost = 1 + _CUT_COST * _needlessly_cut(kinds, bands, scale.side)
         ways += [(turn, bands, boxes, order, cost) for turn, order in enumerate(orders(boxes))]
     for _, bands, boxes, order, cost in sorted(ways, key=lambda way: way[0]):
         for width in widths(boxes, scale.gap, 0.4, 2.2, sheets):
@@ -192,33 +192,32 @@ def arrangements(kinds: Sequence[Kind], scale: Scale, work: int) -> list[Arrange
     return _unlike(sorted(found.values(), key=lambda each: each.cost), 24 if len(kinds) == 1 else 8)
 
 
-def _options(kinds: Sequence[Kind]) -> list[tuple[int, ...]]:
+def _options(kinds: Sequence[Kind], side: int) -> list[tuple[int, ...]]:
     """Numbers of bands to try for each item: the least cut first."""
-    if len(kinds) == 1 and not kinds[0].form.is_line:
-        best = math.sqrt(kinds[0].slimness)
-        most = max(min(math.ceil(best * 2.5), 64), 1)
-        return [(bands,) for bands in range(1, most + 1) if kinds[0].slimness / bands**2 <= _LONG]
+    slim = [1.0 if kind.form.is_line else kind.slimness(side) for kind in kinds]
+    if len(kinds) == 1:
+        most = max(min(math.ceil(math.sqrt(slim[0]) * 2.5), 64), 1)
+        return [(bands,) for bands in range(1, most + 1) if slim[0] / bands**2 <= _LONG]
     found = []
-    longer = any(kind.slimness > _LONG for kind in kinds if not kind.form.is_line)
+    longer = max(slim) > _LONG
     for high, wide, stretch in product(_LIMITS, _LIMITS, (1.0, 0.6, 1.6) if longer else (1.0,)):
-        bands = tuple(_bands(kind, high if kind.form.rows > kind.form.columns else wide, stretch) for kind in kinds)
+        limits = [high if kind.form.rows > kind.form.columns else wide for kind in kinds]
+        bands = tuple(_bands(each, limit, stretch) for each, limit in zip(slim, limits, strict=True))
         if bands not in found:
             found.append(bands)
     return found
 
 
-def _bands(kind: Kind, limit: float, stretch: float) -> int:
+def _bands(slim: float, limit: float, stretch: float) -> int:
     """Into how many bands a matrix slimmer than *limit* is cut: about a square, or *stretch* times as wide if it is long."""
-    if kind.form.is_line or kind.slimness <= limit:
-        return 1
-    return max(round(math.sqrt(kind.slimness) * (stretch if kind.slimness > _LONG else 1)), 1)
+    return 1 if slim <= limit else max(round(math.sqrt(slim) * (stretch if slim > _LONG else 1)), 1)
 
 
-def _needlessly_cut(kinds: Sequence[Kind], bands: Sequence[int]) -> float:
+def _needlessly_cut(kinds: Sequence[Kind], bands: Sequence[int], side: int) -> float:
     """Share of the weights that is in matrices which are cut without being long."""
     weights = [kind.form.rows * kind.form.columns for kind in kinds]
     pairs = zip(kinds, weights, bands, strict=True)
-    return sum(size for kind, size, each in pairs if each > 1 and kind.slimness <= _LONG) / sum(weights)
+    return sum(size for kind, size, each in pairs if each > 1 and kind.slimness(side) <= _LONG) / sum(weights)
 
 
 def _unlike(ordered: Sequence[Arrangement], most: int) -> list[Arrangement]:

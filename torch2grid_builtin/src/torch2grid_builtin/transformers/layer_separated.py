@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch2grid_builtin.transformers.packing import Box, Packing, pack, widths
 from torch2grid_core import (
     Block,
     Layout,
@@ -21,7 +22,7 @@ from torch2grid_core import (
 )
 
 _LONG = 8  # a matrix that is so many times longer than wide is cut into bands side by side
-_WIDTHS = (0.85, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0)  # of the packing, to choose from
+_WORK = 3000  # boxes placed while a packing is looked for
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LayerSeparated(LayoutTransformer):
             raise ValueError("gap is a number of cells from 0 to 64")
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
-        """Blocks on shelves in the order of the model, cells of s×s weights with the smallest s that fits.
+        """Blocks in the order of the model, each as high up as it fits, cells of s×s weights with the smallest s that fits.
 
         A cell of a folded vector holds s·s consecutive weights. A matrix more than eight times as long as wide is cut into
         bands of whole rows (or, where they divide evenly, of columns) that stand side by side.
@@ -46,15 +47,18 @@ class LayerSeparated(LayoutTransformer):
         sizes = drawable_sizes(shapes)
         if max_cells is None:
             forms = [_Form(name, shapes[name], 1, self.gap) for name in sizes]
-            return _layout(forms, *_best_packing([form.box for form in forms], self.gap), 1)
+            return _layout(forms, _best_packing([form.box for form in forms], self.gap), 1)
         side = max(math.isqrt(sum(sizes.values())) // max_cells, 1)
         longest = max(max(matrix_shape(shapes[name])) for name in sizes)
         while True:
             for gap in (self.gap, 0) if side >= longest else (self.gap,):
                 forms = [_Form(name, shapes[name], side, gap) for name in sizes]
-                places, height, width = _best_packing([form.box for form in forms], gap, max_cells)
-                if max(height, width) <= max_cells:
-                    return _layout(forms, places, height, width, side)
+                boxes = [form.box for form in forms]
+                if sum(height * width for height, width in boxes) > max_cells**2:
+                    continue  # no packing can fit
+                packing = _best_packing(boxes, gap, max_cells)
+                if max(packing.height, packing.width) <= max_cells:
+                    return _layout(forms, packing, side)
             if side >= longest:
                 raise NotDrawable(f"{len(sizes):,} tensors do not fit {max_cells}×{max_cells} cells as separate blocks")
             side = max(side + 1, side * 21 // 20)
@@ -130,66 +134,18 @@ def _even_bands(shape: tuple[int, ...], wanted: int) -> int:
     return 1
 
 
-_Packing = tuple[list[tuple[int, int]], int, int]  # (row, column) of each box; height and width of all
-
-
-def _best_packing(boxes: Sequence[tuple[int, int]], gap: int, limit: int = 0) -> _Packing:
+def _best_packing(boxes: Sequence[Box], gap: int, limit: int = 0) -> Packing:
     """The squarest of some packings, one of them *limit* wide."""
-    area = sum((height + gap) * (width + gap) for height, width in boxes)
-    widest = max(width for _, width in boxes)
-    best: _Packing | None = None
-    widths = {max(widest, limit), *(max(widest, round(math.sqrt(area) * share)) for share in _WIDTHS)}
-    for width in sorted(widths):
-        found = _pack(boxes, gap, width)
-        if best is None or max(found[1:]) < max(best[1:]):
-            best = found
-    assert best is not None
-    return best
+    sheets = max(min(_WORK // len(boxes), 12), 2)
+    tried = [*widths(boxes, gap, 0.85, 1.4, sheets), *([limit] if limit else [])]
+    return min((pack(boxes, gap, width) for width in tried), key=lambda packing: max(packing.height, packing.width))
 
 
-def _pack(boxes: Sequence[tuple[int, int]], gap: int, limit: int) -> _Packing:
-    """Boxes in order, each as high up as it can be below all that is there, then as far left, at most *limit* cells wide.
-
-    The skyline heuristic: only the lower edge of what was placed counts, so a later box never fills a hole further up.
-    """
-    skyline = [(0, 0, limit + gap)]  # left, bottom, width, from left to right
-    places: list[tuple[int, int]] = []
-    extent = 0
-    for height, width in boxes:
-        top, index = min(_tops(skyline, width + gap))
-        left = skyline[index][0]
-        stop, right = index, left + width + gap
-        while stop < len(skyline) and sum(skyline[stop][::2]) <= right:
-            stop += 1
-        rest = []
-        if stop < len(skyline) and skyline[stop][0] < right:
-            begin, bottom, span = skyline[stop]
-            rest = [(right, bottom, begin + span - right)]
-            stop += 1
-        skyline[index:stop] = [(left, top + height + gap, width + gap), *rest]
-        places.append((top, left))
-        extent = max(extent, left + width)
-    return places, max(top + height for (top, _), (height, _) in zip(places, boxes, strict=True)), extent
-
-
-def _tops(skyline: Sequence[tuple[int, int, int]], width: int) -> Iterator[tuple[int, int]]:
-    """(top, index) of a box of *width* that begins at the left edge of each step of the skyline where it has room."""
-    end = sum(skyline[-1][::2])
-    for index, (left, top, _) in enumerate(skyline):
-        if left + width > end:
-            return
-        for begin, bottom, _ in skyline[index + 1 :]:
-            if begin >= left + width:
-                break
-            top = max(top, bottom)
-        yield top, index
-
-
-def _layout(forms: Sequence[_Form], places: Sequence[tuple[int, int]], height: int, width: int, side: int) -> Layout:
+def _layout(forms: Sequence[_Form], packing: Packing, side: int) -> Layout:
     blocks: list[Block] = []
     regions: list[Region] = []
-    for form, (row, column) in zip(forms, places, strict=True):
+    for form, (row, column) in zip(forms, packing.places, strict=True):
         found, region = form.put(row, column)
         blocks += found
         regions.append(region)
-    return Layout(height * side, width * side, (side, side), tuple(blocks), tuple(regions))
+    return Layout(packing.height * side, packing.width * side, (side, side), tuple(blocks), tuple(regions))

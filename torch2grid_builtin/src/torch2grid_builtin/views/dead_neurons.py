@@ -1,4 +1,4 @@
-"""Rows, columns, filters and channels that do nothing."""
+"""Rows, columns, filters and channels that do nothing, and rows and filters that say what others say."""
 
 from __future__ import annotations
 
@@ -9,49 +9,74 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.views.describing import shape_text
-from torch2grid_builtin.views.units import DeadUnits, dead_units, has_units, ranges_text
-from torch2grid_core import Bar, Checkpoint, Line, Page, Profile, Run, Table, Text, UnitProfile, View, visible
+from torch2grid_builtin.views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
+from torch2grid_core import (
+    Bar,
+    Checkpoint,
+    Duplicates,
+    DuplicateUnits,
+    Line,
+    Page,
+    Profile,
+    Run,
+    Table,
+    Text,
+    UnitProfile,
+    View,
+    visible,
+)
 
 Array = np.ndarray[Any, Any]
-COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Which")
+COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
 SHOWN = 60  # bars; more are no picture
-FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs"), ",d")}
+FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs", "Duplicates"), ",d")}
 
 
 @dataclass(frozen=True)
 class DeadNeurons(View):
-    """Output rows, input columns, filters and norm channels whose every weight is near zero: table, report, picture."""
+    """Units whose every weight is near zero, and rows and filters that repeat others: table, report, picture."""
 
     name = "dead_neurons"
 
-    only_dead: bool = field(default=False, metadata={"help": "leave tensors without dead units out of the table"})
+    only_dead: bool = field(default=False, metadata={"help": "leave tensors without dead or duplicate units out of the table"})
+    duplicates: bool = field(default=True, metadata={"help": "also look for output units that repeat others"})
+    cosine: float = field(default=0.999, metadata={"help": "units with a greater cosine are near duplicates"})
+    max_units: int = field(default=8192, metadata={"help": "units of tensors with more are not compared with one another"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cosine <= 1:
+            raise ValueError(f"cosine={self.cosine:g} is not between 0 and 1")
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
-        return {"profile": Profile()}
+        profile = {"profile": Profile()}
+        return {**profile, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else profile
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         profiles: Mapping[str, UnitProfile] = results["profile"]
-        found = [
-            dead_units(tensor, profiles[name], run.threshold)
-            for name, tensor in checkpoint.items()
-            if name in profiles and has_units(tensor, checkpoint)
-        ]
+        duplicates: Mapping[str, DuplicateUnits] = results.get("duplicates", {})
+        found = []
+        for name, tensor in checkpoint.items():
+            if name in profiles and has_units(tensor, checkpoint):
+                units = dead_units(tensor, profiles[name], run.threshold)
+                found.append(with_duplicates(units, duplicates[name]) if name in duplicates else units)
         counted = [each for each in found if each.tensor.name not in checkpoint.aliases]
         title = _title(counted, run.threshold)
-        shown = [each for each in found if each.dead or not self.only_dead]
+        shown = [each for each in found if each.dead or each.repeated or not self.only_dead]
         table = Table(COLUMNS, (*map(_row, shown), _total(counted)), formats=FORMATS)
         yield Page("dead_neurons", title, (table,), kind="table")
         yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold))
-        report = _report(checkpoint, found, counted, run.threshold)
+        report = _report(checkpoint, found, counted, run.threshold, self.cosine)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report)
 
 
 def _title(found: list[DeadUnits], threshold: float) -> str:
     dead, units = sum(each.dead for each in found), sum(each.units for each in found)
     layers = sum(bool(each.dead) for each in found)
-    return (
+    text = (
         f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} tensors"
     )
+    repeated = sum(each.repeated for each in found)
+    return f"{text}; {repeated:,} duplicate{'s' if repeated > 1 else ''}" if repeated else text
 
 
 def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
@@ -60,7 +85,9 @@ def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
         which.append(f"inputs {ranges_text(each.dead_inputs)}")
     inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
     sizes = (each.outputs, len(each.dead_outputs), *inputs)
-    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, "; ".join(which))
+    repeated = None if each.groups is None else each.repeated
+    texts = ("; ".join(which), groups_text(each.groups or ()))
+    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, repeated, *texts)
 
 
 def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
@@ -71,20 +98,18 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
         sum(each.inputs for each in found),
         sum(len(each.dead_inputs) for each in found),
     )
-    return ("(all tensors)", "", *sizes, 100 * sum(each.dead for each in found) / units if units else 0.0, "")
+    share = 100 * sum(each.dead for each in found) / units if units else 0.0
+    return ("(all tensors)", "", *sizes, share, sum(each.repeated for each in found), "", "")
 
 
 def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
     """The share of dead units for each layer, and how far from dead the weakest unit of each is."""
     if not found:
         return (Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),)
-    shown, which = found, "each tensor"
-    if len(found) > SHOWN:
-        shown = sorted(found, key=lambda each: -each.share)[:SHOWN]
-        which = f"the {SHOWN} tensors with the largest, of {len(found):,}"
-    labels = tuple(visible(each.tensor.name) for each in shown)
-    shares = np.array([100 * each.share for each in shown])
-    bar = Bar(labels, shares, title=f"Share of dead units: {which}", ylabel="dead units (outputs and inputs), %")
+    bars = [_bar(found, "dead units", "dead units (outputs and inputs), %", {each.tensor.name: each.share for each in found})]
+    if any(each.repeated for each in found):
+        repeats = {each.tensor.name: each.repeated / each.outputs for each in found}
+        bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats))
     layers = [each for each in found if each.inputs] or found  # the weights of normalisations are of another size
     sizes = [profiles[each.tensor.name].output_absmax for each in layers]
     least = threshold / 10 if threshold > 0 else np.finfo(np.float64).tiny
@@ -102,11 +127,26 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         log=True,
         marks={"threshold": threshold} if threshold > 0 else {},
     )
-    return bar, line
+    return *bars, line
 
 
-def _report(checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUnits], threshold: float) -> dict[str, Any]:
-    """The JSON report: every tensor with units, with the indices of the dead ones; totals count a tied tensor once."""
+def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float]) -> Bar:
+    shown, which = found, "each tensor"
+    if len(found) > SHOWN:
+        shown = sorted(found, key=lambda each: -shares[each.tensor.name])[:SHOWN]
+        which = f"the {SHOWN} tensors with the largest, of {len(found):,}"
+    labels = tuple(visible(each.tensor.name) for each in shown)
+    values = np.array([100 * shares[each.tensor.name] for each in shown])
+    return Bar(labels, values, title=f"Share of {what}: {which}", ylabel=ylabel)
+
+
+def _report(
+    checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUnits], threshold: float, cosine: float
+) -> dict[str, Any]:
+    """The JSON report: every tensor with units, with the indices of the dead ones and of those that repeat others.
+
+    Totals count a tied tensor once. ``duplicate_groups`` is null where units were not compared.
+    """
     tensors = [
         {
             "name": each.tensor.name,
@@ -120,6 +160,10 @@ def _report(checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUn
             "dead": each.dead,
             "share": each.share,
             "threshold": threshold,
+            "duplicate_units": each.repeated,
+            "duplicate_groups": None
+            if each.groups is None
+            else [{"units": list(group.units), "equal": list(group.equal), "cosine": group.cosine} for group in each.groups],
             **({"tied_to": checkpoint.aliases[each.tensor.name]} if each.tensor.name in checkpoint.aliases else {}),
         }
         for each in found
@@ -135,11 +179,13 @@ def _report(checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUn
         "dead_input_units": sum(len(each.dead_inputs) for each in counted),
         "dead": dead,
         "share": dead / units if units else 0.0,
+        "duplicate_units": sum(each.repeated for each in counted),
     }
     return {
         "format": "torch2grid dead neurons 1",
         "source": checkpoint.source,
         "threshold": threshold,
+        "cosine": cosine,
         "totals": totals,
         "tensors": tensors,
     }

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
 PER_SHEET = 48
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_SCALES = {"weight", "gamma", "scale"}
 _RUNNING = re.compile(r"(^|\.)(running_(mean|var)|num_batches_tracked)$")
 
 
@@ -31,7 +32,7 @@ class HistogramView(View):
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all histograms"})
     bars: int = field(default=100, metadata={"help": "about so many bars on a tensor's page"})
     tail: float = field(default=0.001, metadata={"help": "share of the weights that may lie beyond the bars, at each end"})
-    log: bool = field(default=False, metadata={"help": "logarithmic heights, to see rare weights"})
+    log: bool = field(default=True, metadata={"help": "logarithmic heights, to see rare weights; false: linear"})
 
     def __post_init__(self) -> None:
         if not 2 <= self.bars <= 2000:
@@ -180,11 +181,19 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
 
 
 def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
-    """Quantiles in the order of depth: matrices and kernels, and vectors, whose scale is another, apart."""
+    """Quantiles in the order of depth: matrices and kernels, biases, and weights of normalisations apart, since their scales
+    are others."""
+    kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
+    for name in names:
+        if not summaries[name].finite or _RUNNING.search(name):
+            continue
+        if checkpoint[name].ndim > 1:
+            kinds["Matrices and kernels"].append(name)
+        else:
+            scale = name.rpartition(".")[2] in _SCALES
+            kinds["Weights of normalisations" if scale else "Biases and other vectors"].append(name)
     bands = []
-    for kind, vectors in (("Matrices and kernels", False), ("Biases and other vectors", True)):
-        chosen = [name for name in names if (checkpoint[name].ndim < 2) is vectors and not _RUNNING.search(name)]
-        chosen = [name for name in chosen if summaries[name].finite]
+    for kind, chosen in kinds.items():
         if chosen:
             values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
             bands.append(Band(tuple(map(visible, chosen)), LEVELS, values, title=f"{kind}: quantiles in the order of the file"))

@@ -7,23 +7,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from torch2grid_builtin.views.describing import about, shape_text, source_name, tensor_title
 from torch2grid_core import (
     Checkpoint,
     Grid,
     Heatmap,
     LazyTensor,
+    Marginal,
     Need,
     Page,
+    Profile,
     Raster,
     Run,
+    UnitProfile,
     View,
     is_vector,
     matrix_layout,
     visible,
 )
 
+Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
+_PROFILED = 8  # a side of fewer rows or columns is seen at a glance
 _THUMBNAIL = 64  # cells a side: thousands of tensors' thumbnails fit in memory together
 
 
@@ -36,6 +43,7 @@ class LayersView(View):
     each: bool = field(default=True, metadata={"help": "draw a picture of each tensor"})
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all tensors"})
     sheet: int = field(default=60, metadata={"help": "tensors on one sheet of the overview; more take further sheets"})
+    profiles: bool = field(default=True, metadata={"help": "draw the |max| of each row and column beside a matrix"})
 
     def __post_init__(self) -> None:
         if self.sheet < 1:
@@ -44,7 +52,10 @@ class LayersView(View):
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
         if not (self.each and tensor.size):
             return {}
-        return {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
+        needs: dict[str, Need] = {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
+        if self.profiles and tensor.ndim == 2 and min(tensor.shape) >= _PROFILED:
+            needs["profile"] = Profile()
+        return needs
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         """One page, named as the tensor, in the folder ``layers``."""
@@ -55,7 +66,13 @@ class LayersView(View):
             title = f"{run.title} · {title}"
         if is_vector(tensor.shape) and grid.shape[0] > 1:
             title += f" · folded, {grid.shape[1] * grid.cell[1]} weights a row"
-        yield Page(tensor.name, title, (run.heatmap(grid, rows=rows, columns=columns),), folder=FOLDER, about=about(tensor))
+        profile: UnitProfile | None = results.get("profile")
+        sides: dict[str, Marginal] = {}
+        if profile is not None and profile.input_absmax is not None:
+            sides["row_marginal"] = Marginal(_largest(profile.output_absmax, grid.cell[0]))
+            sides["column_marginal"] = Marginal(_largest(profile.input_absmax, grid.cell[1]))
+        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
+        yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
         if not self.overview:
@@ -95,6 +112,11 @@ def _thumbnail(tensor: LazyTensor, grid: Grid, run: Run) -> Heatmap:
     if size > 1:
         label += f", {grid.reduce}\u00a0of\u00a0{grid.cell[0]}×{grid.cell[1]}"
     return run.heatmap(grid, title=visible(tensor.name), label=label)
+
+
+def _largest(sizes: Array, step: int) -> Array:
+    """The largest of the sizes of the units that each cell holds, *step* of them; NaN where one is."""
+    return np.asarray(np.maximum.reduceat(sizes, np.arange(0, len(sizes), step)))
 
 
 def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:

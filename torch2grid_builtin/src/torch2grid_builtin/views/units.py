@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from torch2grid_core import LazyTensor, UnitProfile, is_complex, is_floating
+from torch2grid_core import DuplicateGroup, DuplicateUnits, LazyTensor, UnitProfile, is_complex, is_floating
 
 _NORM = re.compile(r"norm|(^|[._])(ln|bn|gn|rms)(\d|[._]|$)", re.IGNORECASE)
 _NORM_WEIGHTS = {"weight", "gamma", "scale"}
@@ -41,13 +41,17 @@ def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
 
 @dataclass(frozen=True)
 class DeadUnits:
-    """The dead units of one tensor. outputs, inputs: how many units there are; the others: indices of those dead."""
+    """The dead and duplicate units of one tensor. outputs, inputs: how many units there are; dead_*: indices of those dead.
+
+    groups: of living output units that repeat one another; ``None`` where they were not compared.
+    """
 
     tensor: LazyTensor
     outputs: int
     inputs: int
     dead_outputs: tuple[int, ...]
     dead_inputs: tuple[int, ...]
+    groups: tuple[DuplicateGroup, ...] | None = None
 
     @property
     def units(self) -> int:
@@ -56,6 +60,11 @@ class DeadUnits:
     @property
     def dead(self) -> int:
         return len(self.dead_outputs) + len(self.dead_inputs)
+
+    @property
+    def repeated(self) -> int:
+        """Output units that repeat an earlier one."""
+        return sum(len(group.units) - 1 for group in self.groups or ())
 
     @property
     def share(self) -> float:
@@ -74,6 +83,19 @@ def dead_units(tensor: LazyTensor, profile: UnitProfile, threshold: float) -> De
     return DeadUnits(tensor, counts[0], counts[1], found[0], found[1])
 
 
+def with_duplicates(units: DeadUnits, found: DuplicateUnits) -> DeadUnits:
+    """*units* with the duplicates that were *found* among those that are not dead."""
+    if not found.compared:
+        return units
+    dead = set(units.dead_outputs)
+    living = []
+    for group in found.groups:
+        kept = tuple(unit for unit in group.units if unit not in dead)
+        if len(kept) > 1 and kept[0] == group.units[0]:
+            living.append(replace(group, units=kept, equal=tuple(unit for unit in group.equal if unit not in dead)))
+    return replace(units, groups=tuple(living))
+
+
 def ranges_text(indices: tuple[int, ...], limit: int = 8) -> str:
     """``0, 3–5, 9``: neighbours joined, at most *limit* pieces and how many more there are."""
     pieces: list[list[int]] = []
@@ -85,3 +107,16 @@ def ranges_text(indices: tuple[int, ...], limit: int = 8) -> str:
     text = ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in pieces[:limit])
     more = sum(last - first + 1 for first, last in pieces[limit:])
     return f"{text}, and {more} more" if more else text
+
+
+def groups_text(groups: Sequence[DuplicateGroup], limit: int = 4) -> str:
+    """``4 = 0; 7–9 = 2; 11 ≈ 5``: which units repeat which, ``=`` weight for weight, ``≈`` nearly; at most *limit* groups."""
+    pieces = []
+    for group in groups[:limit]:
+        near = tuple(unit for unit in group.units[1:] if unit not in set(group.equal))
+        for units, sign in ((group.equal, "="), (near, "≈")):
+            if units:
+                pieces.append(f"{ranges_text(units, 4)} {sign} {group.units[0]}")
+    text = "; ".join(pieces)
+    more = len(groups) - limit
+    return f"{text}; and {more} more group{'s' if more > 1 else ''}" if more > 0 else text

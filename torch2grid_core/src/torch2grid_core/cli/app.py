@@ -14,8 +14,9 @@ from torch2grid_core.cli.config import ConfigFile, default_map
 from torch2grid_core.cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core.cli.options import CHOOSING, DRAWING, PROCESS, GroupedOption, drawing_options, process_options
 from torch2grid_core.cli.show_config import config_command
+from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.plugins.discovery import BATTERIES
-from torch2grid_core.plugins.guard import call
+from torch2grid_core.plugins.guard import call, describe
 from torch2grid_core.plugins.manager import PluginManager
 
 VIEWS = "Views"
@@ -64,6 +65,17 @@ class App(DefaultGroup):  # type: ignore[misc]
         if not isinstance(command, click.Command):
             raise provided.origin.error(f"build returned {type(command).__name__}, not a click command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, Torch2GridError, BrokenPipeError):
+            raise
+        except Exception as error:
+            provided = self.manager.names("command").get(str(ctx.invoked_subcommand))
+            if provided is None or ctx.invoked_subcommand in self._own:
+                raise
+            raise provided.origin.error(describe(error)) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Subcommands, and what the drawing command completes: options and paths."""

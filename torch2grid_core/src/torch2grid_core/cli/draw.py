@@ -23,6 +23,8 @@ def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
         raise UsageError("no model given; try 'torch2grid MODEL', 'torch2grid demo' or 'torch2grid --help'")
     if len(models) > 1 and given["interactive"]:
         raise UsageError(f"--interactive takes one model, not {len(models)}")
+    if len(models) > 1 and given["output"] == "-":
+        raise UsageError(f"--output - takes one model, not {len(models)}")
     manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
     drawing = Drawing(manager, given)
     limits = None

@@ -14,7 +14,7 @@ from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Drawn, Engine, workers
-from torch2grid_core.errors import NotDrawable
+from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output import Output
 from torch2grid_core.pictures.colors import colormap
@@ -85,6 +85,7 @@ class Drawing:
     def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> None:
         """One run of the engine into *destination*, in as many processes as it is worth."""
         destination.for_views(views)
+        failures: list[PluginError] = []
         pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
         with (
             destination,
@@ -97,7 +98,11 @@ class Drawing:
                 drew.add(drawn.view.name)
                 destination.take(drawn)
 
-            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress)
+            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, failures.append)
+        if failures:
+            for error in failures[1:]:
+                say(str(error))
+            raise failures[0]
         idle = [view.name for view in views if view.name not in drew]
         if len(idle) == len(views):
             raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")

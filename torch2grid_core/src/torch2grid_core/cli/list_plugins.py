@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -27,13 +28,14 @@ def list_transformers(manager: PluginManager) -> None:
 
 
 def plugins_command() -> click.Command:
-    """``torch2grid plugins [NAME] [--json]``."""
+    """``torch2grid plugins [NAME] [--json] [--timing]``."""
 
     @click.command("plugins", short_help="Every plugin found, what it brings, and the error of each that failed.")
     @click.argument("name", required=False)
     @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+    @click.option("--timing", is_flag=True, help="What each costs to import: at every start, and when it is used.")
     @click.pass_obj
-    def plugins(manager: PluginManager, name: str | None, as_json: bool) -> None:
+    def plugins(manager: PluginManager, name: str | None, as_json: bool, timing: bool) -> None:
         """Every plugin found: distribution, version, source, status and what it brings.
 
         With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
@@ -44,6 +46,9 @@ def plugins_command() -> click.Command:
         if as_json:
             document = [_as_json(record, brought) for record in records]
             click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        if timing:
+            _print_timing(records, brought)
             return
         for record in records:
             _print_record(record, brought, options=name is not None)
@@ -82,6 +87,8 @@ def _as_json(record: PluginRecord, only: set[int] | None) -> dict[str, Any]:
         "source": record.source,
         "status": record.status,
         "error": record.error or None,
+        "remarks": record.remarks,
+        "import_seconds": record.seconds,
         "provides": [
             {
                 "kind": each.kind,
@@ -89,6 +96,7 @@ def _as_json(record: PluginRecord, only: set[int] | None) -> dict[str, Any]:
                 "summary": each.summary,
                 "reached_as": each.qualified if each.taken_by else each.name,
                 "options": _options_json(each),
+                "import_seconds": each.seconds,
             }
             for each in _brought(record, only)
         ],
@@ -116,6 +124,8 @@ def _print_record(record: PluginRecord, only: set[int] | None, options: bool) ->
     click.echo(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
     if record.error:
         click.echo(visible(f"  error: {record.error}", 1000))
+    for remark in record.remarks:
+        click.echo(visible(f"  note: {remark}", 1000))
     for each in _brought(record, only):
         name = each.qualified if each.taken_by else each.name
         click.echo(visible(f"  {each.kind:<12} {name:<18} {each.summary}", 400).rstrip())
@@ -134,3 +144,28 @@ def _print_record(record: PluginRecord, only: set[int] | None, options: bool) ->
             click.echo(visible(f"    {option.name}={default}  ({option.type_text})  {option.help}", 400).rstrip())
         if not found:
             click.echo("    no options")
+
+
+def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
+    """A table: what each plugin takes at every start, and each thing of it when it is first used, slowest plugin first.
+
+    A module that several need counts for the one that imports it first: numpy, say, for the first loader.
+    """
+    from torch2grid_core.pictures.page import Cell, Table  # numpy comes with it
+    from torch2grid_core.pictures.tables import table_lines
+
+    rows: list[tuple[Cell, ...]] = []
+    for record in sorted(records, key=lambda each: -each.seconds):
+        rows.append((record.owner, "at every start", _milliseconds(record.seconds)))
+        for each in _brought(record, only):
+            with contextlib.suppress(PluginError):
+                each.load()
+            if each.seconds is not None:
+                rows.append((record.owner, f"{each.kind} {each.name}", _milliseconds(each.seconds)))
+    table = Table(("Distribution", "Imported", "Milliseconds"), tuple(rows), formats={"Milliseconds": ",.1f"})
+    for line in table_lines(table):
+        click.echo(visible(line, 400))
+
+
+def _milliseconds(seconds: float) -> float:
+    return 1000 * seconds

@@ -64,6 +64,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.default_part = default_part
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
+        self._whole: Checkpoint | None = None
 
     def __getitem__(self, name: str) -> LazyTensor:
         return self._tensors[name]
@@ -76,6 +77,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def __repr__(self) -> str:
         return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
+
+    def _repr_html_(self) -> str:
+        from torch2grid_core.notebook import checkpoint_html
+
+        return checkpoint_html(self)
 
     @property
     def parameters(self) -> int:
@@ -97,9 +103,16 @@ class Checkpoint(Mapping[str, LazyTensor]):
         for part in self.parts:
             if part.name == name:
                 tensors = [replace(self[full], name=full[len(part.prefix) :]) for full in part.names]
-                return self._derive({tensor.name: tensor for tensor in tensors})
+                derived = self._derive({tensor.name: tensor for tensor in tensors})
+                derived._whole = self.whole
+                return derived
         valid = [part.name for part in self.parts]
         raise UsageError(f"{self.source} has no part {name!r}{did_you_mean(name, valid)}")
+
+    @property
+    def whole(self) -> Checkpoint:
+        """The checkpoint of all parts that this one is a part of; itself where it is all."""
+        return self._whole or self
 
     def with_tensors(
         self, tensors: Mapping[str, LazyTensor] | Iterable[LazyTensor], *, skipped: Iterable[Skip] = ()
@@ -109,7 +122,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
     def _derive(self, tensors: Mapping[str, LazyTensor], skipped: Iterable[Skip] = ()) -> Checkpoint:
-        return Checkpoint(
+        derived = Checkpoint(
             tensors,
             source=self.source,
             format=self.format,
@@ -118,6 +131,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
             not_run=self.not_run,
             notes=self.notes,
         )
+        derived._whole = self._whole
+        return derived
 
 
 def _shared_storages(tensors: Iterable[LazyTensor]) -> dict[str, str]:

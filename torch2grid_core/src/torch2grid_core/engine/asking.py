@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
+from torch2grid_core.errors import PluginError
+from torch2grid_core.kinds.transformer import GridTransformer
 from torch2grid_core.kinds.view import View
-from torch2grid_core.needs import Need, Raster, Transformed
+from torch2grid_core.needs import Need, Of, Raster, Transformed
 from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.raster import REDUCTIONS
@@ -29,8 +31,13 @@ def needs_of(asked: Any, method: Callable[..., Mapping[str, Need]], *arguments: 
     for key, need in needs.items():
         if not isinstance(need, _NEEDS):
             raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, not a need such as Summary() or Raster(layout)")
+        if isinstance(need, Of):
+            need = need.need
         if isinstance(need, Transformed) and not whole:
             raise origin.error(f"{doing}: {key!r} is Transformed, which is of the whole: name it in needs")
+        if isinstance(need, Transformed) and not isinstance(need.transformer, GridTransformer):
+            what = type(need.transformer).__name__
+            raise origin.error(f"{doing}: the transformer of {key!r} is {what}, not a GridTransformer")
         if isinstance(need, (Raster, Transformed)) and need.reduce not in REDUCTIONS:
             raise origin.error(f"{doing}: {key!r} reduces by {need.reduce!r}; valid: {', '.join(REDUCTIONS)}")
         if isinstance(need, Raster) and not isinstance(need.layout, Layout):
@@ -44,7 +51,7 @@ def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any)
     for number, page in enumerate(collect(view, method, *arguments)):
         if not isinstance(page, Page):
             raise origin.error(f"{doing} yields {type(page).__name__}, not a Page")
-        if not isinstance(page.name, str) or not page.name:
+        if not isinstance(page.name, str):  # a tensor may have the empty name, and its page with it
             raise origin.error(f"{doing}: a page is named {type(page.name).__name__} {str(page.name)[:40]!r}, not a text")
         if not isinstance(page.panels, (tuple, list)):
             raise origin.error(f"{doing}: the panels of page {page.name!r} are {type(page.panels).__name__}, not a tuple")
@@ -54,3 +61,11 @@ def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any)
         if number >= MOST_PAGES:
             raise origin.error(f"{doing} yields more than {MOST_PAGES:,} pages")
         yield page
+
+
+def unless_failed(pages: Iterator[Page], failed: Callable[[PluginError], None]) -> Iterator[Page]:
+    """*pages* until the plugin behind them fails; then *failed* is told, and there are no more."""
+    try:
+        yield from pages
+    except PluginError as error:
+        failed(error)

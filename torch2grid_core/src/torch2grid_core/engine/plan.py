@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.dtypes import is_floating
+from torch2grid_core.data.joint import JointTensor
+from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.arrays import ArrayMapping
-from torch2grid_core.engine.tasks import Outcome, Prepare, Task
+from torch2grid_core.engine.asking import needs_of
+from torch2grid_core.engine.tasks import Draw, Failed, Outcome, Prepare, Task
+from torch2grid_core.errors import PluginError
 from torch2grid_core.kinds.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core.kinds.view import View
-from torch2grid_core.needs import Need, Raster, Summary, Transformed
+from torch2grid_core.needs import Need, Of, Raster, Summary, Transformed
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.raster import PartResult, assemble, reduce_array
@@ -29,20 +35,23 @@ def streams(transformer: GridTransformer) -> bool:
 
 
 class Whole:
-    """A grid of the whole model while its parts arrive."""
+    """A grid of the whole model while its parts arrive. member: of the joint tensors, empty for what they compute."""
 
-    def __init__(self, need: Raster | Transformed, checkpoint: Checkpoint) -> None:
-        self.need = need
+    def __init__(self, need: Raster | Transformed, checkpoint: Checkpoint, member: str = "") -> None:
+        self.need, self.member = need, member
         self.parts: list[PartResult] = []
         self.summaries: dict[str, Distribution] = {}
-        self.shares: dict[str, Raster] = {}  # tensor → the part of the raster that it fills, which travels to a worker
+        self._grid: Grid | None = None
+        self._failed: Failed | None = None
+        self.shares: dict[str, Raster | Of] = {}  # tensor → the part of the raster that it fills, which travels to a worker
         if isinstance(need, Raster):
             self.raster: Raster | None = need
             self.transformer: GridTransformer | None = None
             self._share()
             return
         self.transformer = need.transformer
-        self.tensors = {name: tensor for name, tensor in checkpoint.items() if name not in checkpoint.aliases}
+        tensors = {name: tensor for name, tensor in checkpoint.items() if name not in checkpoint.aliases}
+        self.tensors = {name: _member(tensor, member) for name, tensor in tensors.items()} if member else tensors
         arrays = ArrayMapping(self.tensors)
         if not call(self.transformer, self.transformer.can_handle, arrays):
             raise origin_of(self.transformer).error("cannot handle these tensors (can_handle is false)")
@@ -64,34 +73,47 @@ class Whole:
     def _share(self) -> None:
         assert self.raster is not None
         for name in self.raster.layout.tensors:
-            self.shares[name] = Raster(self.raster.layout.only(name), self.raster.reduce)
+            share = Raster(self.raster.layout.only(name), self.raster.reduce)
+            self.shares[name] = Of(self.member, share) if self.member else share
 
     @property
-    def summary(self) -> Summary | None:
+    def summary(self) -> Summary | Of | None:
         """What the transformer must know of each tensor before its values are scaled."""
         wanted = (
             isinstance(self.transformer, LayoutTransformer) and self.raster is not None and self.transformer.needs_summaries
         )
-        return Summary() if wanted else None
+        if not wanted:
+            return None
+        return Of(self.member, Summary()) if self.member else Summary()
 
-    def grid(self) -> Grid:
+    def grid(self, view: View) -> Grid:
+        """The finished grid. Raises ``PluginError`` that names the transformer, or *view* whose layout it is."""
+        if self._failed is not None:
+            raise origin_of(self.transformer or view).error(self._failed.reason)
+        if self._grid is None:
+            with guarded(origin_of(self.transformer or view)):
+                self._grid = self._finished()
+        return self._grid
+
+    def _finished(self) -> Grid:
         if self.raster is None:
             assert isinstance(self.need, Transformed)
             assert self.transformer is not None
             drawn = call(self.transformer, self.transformer, ArrayMapping(self.tensors))
-            if not isinstance(drawn, Grid) and (not isinstance(drawn, np.ndarray) or drawn.ndim != 2):
-                shape = f"an array of shape {drawn.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-                raise origin_of(self.transformer).error(f"transform returned {shape}, not a 2-D array or a Grid")
+            _check_drawn(self.transformer, drawn)
             return reduce_array(drawn, self.need.reduce, self.need.max_cells)
         if not isinstance(self.transformer, LayoutTransformer):
             return assemble(self.raster.layout, self.raster.reduce, self.parts)
-        scale = call(self.transformer, self.transformer.scale, self.summaries) if self.summary else None
+        scale = _scale_of(self.transformer, self.summaries) if self.summary else None
         return assemble(self.raster.layout, self.raster.reduce, self.parts, scale, self.transformer.quantity)
 
     def take(self, name: str, results: Mapping[Need, object]) -> None:
         """Keep what one tensor's task brought back."""
         if name in self.shares:
             part = results[self.shares[name]]
+            if isinstance(part, Failed):
+                self._failed = self._failed or part
+                return
             assert isinstance(part, PartResult)
             self.parts.append(part)
             if self.summary:
@@ -100,28 +122,73 @@ class Whole:
                 self.summaries[name] = distribution
 
 
+def _member(tensor: LazyTensor, member: str) -> LazyTensor:
+    assert isinstance(tensor, JointTensor)
+    return replace(dict(tensor.members)[member], name=tensor.name)
+
+
+def _check_drawn(transformer: GridTransformer, drawn: object) -> None:
+    """Raise ``PluginError`` for anything but a grid or a 2-D array of numbers that is not empty."""
+    if isinstance(drawn, Grid):
+        shape: tuple[int, ...] = drawn.shape
+    elif isinstance(drawn, np.ndarray) and drawn.ndim == 2 and (drawn.dtype.kind in "biufc" or is_floating(drawn.dtype)):
+        shape = drawn.shape
+    else:
+        what = type(drawn).__name__
+        if isinstance(drawn, np.ndarray):
+            what = f"an array of shape {drawn.shape} and dtype {drawn.dtype}"
+        raise origin_of(transformer).error(f"transform returned {what}, not a 2-D array of numbers or a Grid")
+    if 0 in shape:
+        raise origin_of(transformer).error(f"transform returned a grid of {shape[0]}×{shape[1]} cells: there is nothing in it")
+
+
+def _scale_of(
+    transformer: LayoutTransformer, summaries: Mapping[str, Distribution]
+) -> Mapping[str, tuple[float, float]] | None:
+    """The transformer's scale, as numbers. Raises ``PluginError`` for anything but (factor, offset) for each tensor."""
+    found = call(transformer, transformer.scale, summaries)
+    if found is None:
+        return None
+    with guarded(origin_of(transformer), "scale"):
+        return {name: (float(factor), float(offset)) for name, (factor, offset) in found.items()}
+
+
 class Plan:
-    """The needs of all views, united: which tensor is read for what, and who gets which result."""
+    """The needs of all views, united: which tensor is read for what, and who gets which result.
+
+    failed: the error of each view that failed, by its place in *views*; it is left out from then on.
+    """
 
     def __init__(self, checkpoint: Checkpoint, views: Sequence[View], run: Run, prepare: Prepare) -> None:
         self.checkpoint, self.views, self.run, self.prepare = checkpoint, views, run, prepare
-        self.of_tensor: list[dict[str, Mapping[str, Need]]] = [
-            {name: dict(call(view, view.tensor_needs, tensor, run)) for name, tensor in checkpoint.items()} for view in views
-        ]
-        self.of_whole: list[Mapping[str, Need]] = [dict(call(view, view.needs, checkpoint, run)) for view in views]
+        self.failed: dict[int, PluginError] = {}
+        self.of_tensor: list[dict[str, dict[str, Need]]] = [{} for _ in views]
+        self.of_whole: list[dict[str, Need]] = [{} for _ in views]
+        for index, view in enumerate(views):
+            try:
+                by_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in checkpoint.items()}
+                self.of_whole[index] = needs_of(view, view.needs, checkpoint, run, whole=True)
+                self.of_tensor[index] = by_tensor
+            except PluginError as error:
+                self.failed[index] = error
         self.kept: dict[Need, dict[str, object]] = {}  # per-tensor needs of the overviews → results by tensor
         self.wholes: dict[Need, Whole] = {}
         for needs in self.of_whole:
             for need in needs.values():
-                if not isinstance(need, (Raster, Transformed)):
+                member, inner = (need.member, need.need) if isinstance(need, Of) else ("", need)
+                if not isinstance(inner, (Raster, Transformed)):
                     self.kept[need] = {}
                 elif need not in self.wholes:
-                    self.wholes[need] = Whole(need, checkpoint)
+                    self.wholes[need] = Whole(inner, checkpoint, member)
 
     @property
-    def draws_tensors(self) -> int:
-        """Number of tensors that have pages of their own."""
-        return sum(any(needs[name] for needs in self.of_tensor) for name in self.checkpoint)
+    def active(self) -> list[tuple[int, View]]:
+        """The views that have not failed, with their places."""
+        return [(index, view) for index, view in enumerate(self.views) if index not in self.failed]
+
+    def fail(self, index: int, error: PluginError) -> None:
+        """Leave a view out from now on. The first error is kept."""
+        self.failed.setdefault(index, error)
 
     def task(self, name: str) -> Task:
         """The reading and drawing of one tensor: every view's needs, each once."""
@@ -131,19 +198,21 @@ class Plan:
                 kept[whole.shares[name]] = None
                 if whole.summary:
                     kept[whole.summary] = None
-        draws = tuple((view, needs[name]) for view, needs in zip(self.views, self.of_tensor, strict=True) if needs[name])
-        return Task(self.checkpoint[name], tuple(kept), draws, self.run, self.prepare)
+        draws = [Draw(index, view, self.of_tensor[index].get(name, {})) for index, view in self.active]
+        return Task(self.checkpoint[name], tuple(kept), tuple(draw for draw in draws if draw.needs), self.run, self.prepare)
 
     def take(self, name: str, outcome: Outcome) -> None:
-        """Keep what the overviews wait for."""
+        """Keep what the overviews wait for, and which views failed."""
+        for index, error in outcome.failures:
+            self.fail(index, error)
         for need, by_tensor in self.kept.items():
             by_tensor[name] = outcome.results[need]
         for whole in self.wholes.values():
             whole.take(name, outcome.results)
 
-    def overview_results(self) -> list[dict[str, object]]:
-        """For each view, the results of its ``needs`` under its keys."""
-        grids = {need: whole.grid() for need, whole in self.wholes.items()}
-        return [
-            {key: grids[need] if need in grids else self.kept[need] for key, need in needs.items()} for needs in self.of_whole
-        ]
+    def overview_results(self, index: int) -> dict[str, object]:
+        """The results of a view's ``needs`` under its keys. Raises ``PluginError`` where one could not be had."""
+        found: dict[str, object] = {}
+        for key, need in self.of_whole[index].items():
+            found[key] = self.wholes[need].grid(self.views[index]) if need in self.wholes else self.kept[need]
+        return found

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor
+from functools import partial
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.engine.ahead import outcomes, prepared
+from torch2grid_core.engine.asking import pages_of, unless_failed
 from torch2grid_core.engine.plan import Plan
-from torch2grid_core.engine.tasks import Drawn, Outcome, Prepare, Task, perform
-from torch2grid_core.errors import NotDrawable, Torch2GridError
+from torch2grid_core.engine.tasks import Drawn, Prepare
+from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.kinds.view import View
-from torch2grid_core.plugins.guard import collect
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.plugins.guard import call, origin_of
 from torch2grid_core.run import Run
 
 Sink = Callable[[Drawn], None]
-_AHEAD = 32  # tasks submitted before their turn: enough to keep workers busy, few enough to keep results small
 
 
 class Engine:
@@ -34,53 +35,83 @@ class Engine:
         run: Run | None = None,
         prepare: Prepare = Drawn,
         progress: Callable[[LazyTensor], None] | None = None,
+        failed: Callable[[PluginError], None] | None = None,
     ) -> None:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
 
         The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
         order of *views*. prepare: called with each page and its view where the page was drawn, perhaps in a worker, so
-        picklable; what it returns is what *sink* gets. progress: told of each tensor that is done.
+        picklable; what it returns is what *sink* gets. progress: told of each tensor that is done. failed: told at the end
+        of each view that failed; ``None`` raises the first of these errors instead.
 
+        A view that fails, or whose transformer fails while it draws, is left out from then on, and the others go on.
         Raises ``LoadError`` for unreadable bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable``
         when no tensor is left.
         """
         run = run or Run()
         if not checkpoint:
             raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
-        checkpoint = _without_repetition(checkpoint)
+        failures: dict[str, PluginError] = {}  # one transformer may fail several views
+        for subject, group in _subjects(checkpoint, views, run, failures):
+            self._pass(_without_repetition(subject), group, sink, run, prepare, progress, failures)
+        for error in failures.values():
+            if failed is None:
+                raise error
+            failed(error)
+
+    def _pass(
+        self,
+        checkpoint: Checkpoint,
+        views: Sequence[View],
+        sink: Sink,
+        run: Run,
+        prepare: Prepare,
+        progress: Callable[[LazyTensor], None] | None,
+        failures: dict[str, PluginError],
+    ) -> None:
+        """One pass over *checkpoint* for the views that are about it; *failures* takes those of views that fail."""
         plan = Plan(checkpoint, views, run, prepare)
-        for name, outcome in self._performed(plan):
+        for name, outcome in outcomes(plan, self.executor):
             plan.take(name, outcome)
             if progress is not None:
                 progress(checkpoint[name])
             for drawn in outcome.drawn:
                 sink(drawn)
-        for view, results in zip(views, plan.overview_results(), strict=True):
-            for page in collect(view, view.pages, checkpoint, results, run):
-                sink(prepare(page, view))
+            if not plan.active:
+                break
+        for drawn in prepared(_overviews(plan), prepare, self.executor):
+            sink(drawn)
+        failures.update({str(error): error for _, error in sorted(plan.failed.items())})
 
-    def _performed(self, plan: Plan) -> Iterator[tuple[str, Outcome]]:
-        """The outcome of each tensor's task, in the order of the file; at most a few are ahead of their turn."""
-        waiting: deque[tuple[str, Task, Future[Outcome] | None]] = deque()
+
+def _subjects(
+    checkpoint: Checkpoint, views: Sequence[View], run: Run, failures: dict[str, PluginError]
+) -> list[tuple[Checkpoint, list[View]]]:
+    """Which views are about which tensors, in the order of the first of each."""
+    found: dict[int, tuple[Checkpoint, list[View]]] = {}
+    for view in views:
         try:
-            for name in plan.checkpoint:
-                task = plan.task(name)
-                away = self.executor is not None and task.tensor.storage.shippable and (task.kept or task.draws)
-                waiting.append((name, task, self.executor.submit(perform, task) if away and self.executor else None))
-                if self.executor is None or len(waiting) >= _AHEAD:
-                    yield _settled(*waiting.popleft())
-            while waiting:
-                yield _settled(*waiting.popleft())
-        except BrokenProcessPool as error:
-            raise Torch2GridError("a worker process was killed, perhaps for memory; try again with --jobs 1") from error
-        finally:
-            for _, _, future in waiting:
-                if future is not None:
-                    future.cancel()
+            subject = call(view, view.subject, checkpoint, run)
+            if not isinstance(subject, Checkpoint):
+                raise origin_of(view).error(f"subject returned {type(subject).__name__}, not a Checkpoint")
+        except PluginError as error:
+            failures[str(error)] = error
+            continue
+        if not subject:
+            raise NotDrawable(f"{checkpoint.source}: no tensor is left for view {view.name!r}")
+        found.setdefault(id(subject), (subject, []))[1].append(view)
+    return list(found.values())
 
 
-def _settled(name: str, task: Task, future: Future[Outcome] | None) -> tuple[str, Outcome]:
-    return name, task.perform() if future is None else future.result()
+def _overviews(plan: Plan) -> Iterator[tuple[Page, View]]:
+    """The overview pages of all views, as far as they do not fail."""
+    for index, view in plan.active:
+        for page in unless_failed(_overview(plan, index, view), partial(plan.fail, index)):
+            yield page, view
+
+
+def _overview(plan: Plan, index: int, view: View) -> Iterator[Page]:
+    yield from pages_of(view, view.pages, plan.checkpoint, plan.overview_results(index), plan.run)
 
 
 def _without_repetition(checkpoint: Checkpoint) -> Checkpoint:

@@ -8,31 +8,40 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.needs import Need
 from torch2grid_core.run import Run
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a rule found. tensor: its name, empty for the whole file; index: of the weight, where there is one."""
+    """One thing that a rule found. tensor: its name, empty for the whole file; index: of the weight, where there is one.
+
+    message: one line, about the tensor without naming it. severity: where it differs from the rule's.
+    """
 
     message: str
     tensor: str = ""
     index: tuple[int, ...] | None = None
+    severity: Severity | None = None
 
 
 class Rule(ABC):
-    """Finds one defect. code: short and stable (``T101``); severity: what ``--fail-on`` compares with."""
+    """Finds one defect. Stateless; its thresholds are options.
+
+    code: short and stable, a letter and three digits (``T101``), which ``--select`` and ``--ignore`` take. severity: what
+    ``--fail-on`` compares with.
+    """
 
     name: ClassVar[str]
     code: ClassVar[str]
-    severity: ClassVar[Literal["error", "warning"]] = "error"
+    severity: ClassVar[Severity] = "error"
 
-    def needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
-        """What the rule wants of each tensor, as a view does."""
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass."""
         return {}
 
     @abstractmethod
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Mapping[str, Any]]) -> Iterable[Finding]:
-        """The findings. results: tensor name → the results of ``needs`` under its keys."""
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        """The findings, in the order of the file. results: under the keys of ``needs``, tensor name → result."""

@@ -20,11 +20,19 @@ class View:
 
     - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``Duplicates`` → ``DuplicateUnits``, ``Values`` → array
       or ``None``, ``Raster`` and ``Transformed`` → ``Grid``;
+    - a ``Measure`` → what its collector returns; ``Of`` → the same as its need, of one member of a ``JointTensor``;
     - in ``needs``, which is about the whole, all but ``Raster`` and ``Transformed`` → mapping of tensor name to result.
     """
 
     name: ClassVar[str]
     default_format: ClassVar[str] = "png"  # "text" for tables that belong on stdout
+
+    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+        """The tensors that the view is about: those chosen, unless it draws others of ``checkpoint.whole``, or computed ones.
+
+        Raises ``NotDrawable`` where the file has nothing for the view.
+        """
+        return checkpoint
 
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
         """What the pages of one tensor need; empty where the view has none for it."""

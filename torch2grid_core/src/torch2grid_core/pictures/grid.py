@@ -79,6 +79,16 @@ class Grid:
         values: Array = self.values[self.counts > 0]
         return values
 
+    def _repr_png_(self) -> bytes | None:
+        from torch2grid_core.notebook import grid_png
+
+        return grid_png(self)
+
+    def _repr_html_(self) -> str:
+        from torch2grid_core.notebook import grid_html
+
+        return grid_html(self)
+
     def cell_text(self) -> str:
         """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""
         rows, columns = self.cell

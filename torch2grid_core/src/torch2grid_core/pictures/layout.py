@@ -103,6 +103,8 @@ def _cut(block: Block, low: int, high: int) -> Iterator[Block]:
 class Curve:
     """A flat range of one tensor along a curve of cells: each cell takes *step* weights in turn, the last may take fewer.
 
+    In the full-size grid, the weights of a cell lie in it line by line.
+
     place: vectorised, cell index along the curve (int64) → (row, column) of the cell in the reduced grid.
     first: index along the curve of the range's first cell. Compared by the identity of *place*: pass a module-level
     function or a frozen dataclass with ``__call__``, so that it pickles and two equal layouts are equal.

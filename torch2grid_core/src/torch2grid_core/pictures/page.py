@@ -28,6 +28,11 @@ class Table:
     def as_table(self) -> Table:
         return self
 
+    def _repr_html_(self) -> str:
+        from torch2grid_core.notebook import table_html
+
+        return table_html(self)
+
     def texts(self) -> list[tuple[str, ...]]:
         """The rows as text, numbers by their column's format."""
         specs = [self.formats.get(column, "") for column in self.columns]
@@ -45,12 +50,21 @@ def _cell_text(value: Cell, spec: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Marginal:
+    """A value for each row, or each column, of a grid's cells, drawn beside the heatmap. label: what a value is."""
+
+    values: Array
+    label: str = "|max|"
+
+
+@dataclass(frozen=True, eq=False)
 class Heatmap:
     """A grid in colours. rows, columns: what an index along each side counts; empty: the side has no ticks.
 
     row_names: (place in cells from the top, text), written beside the picture instead of indices. label: text of the
     colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
-    where there is room.
+    where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
+    Raises ``ValueError`` for one of another length.
     """
 
     grid: Grid
@@ -62,16 +76,33 @@ class Heatmap:
     boundaries: bool = False
     labels: bool = False
     row_names: tuple[tuple[float, str], ...] = ()
+    row_marginal: Marginal | None = None
+    column_marginal: Marginal | None = None
+
+    def __post_init__(self) -> None:
+        for side, marginal, length in zip(
+            ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
+        ):
+            if marginal is not None and np.shape(marginal.values) != (length,):
+                raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
 
     def as_table(self) -> Table:
         rows, columns = self.grid.shape
         step = max(1, math.ceil(math.sqrt(rows * columns / 10_000)))  # a fallback table, not a copy of the picture
+        sides = [(side, each) for side, each in (("row", self.row_marginal), ("column", self.column_marginal)) if each]
         cells = tuple(
-            (row, column, float(self.grid.values[row, column]), int(self.grid.counts[row, column]))
+            (
+                row,
+                column,
+                float(self.grid.values[row, column]),
+                int(self.grid.counts[row, column]),
+                *(float(each.values[row if side == "row" else column]) for side, each in sides),
+            )
             for row in range(0, rows, step)
             for column in range(0, columns, step)
         )
-        return Table(("row", "column", "value", "weights"), cells, self.title)
+        names = tuple(f"{each.label} of the {side}" for side, each in sides)
+        return Table(("row", "column", "value", "weights", *names), cells, self.title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,3 +257,8 @@ class Page:
     formats: tuple[str, ...] = ()
     data: Mapping[str, Any] | None = None
     wide: int = 0
+
+    def _repr_html_(self) -> str:
+        from torch2grid_core.notebook import page_html
+
+        return page_html(self)

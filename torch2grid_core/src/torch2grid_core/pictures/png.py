@@ -11,7 +11,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SLAB = 1 << 20  # bytes compressed at a time
-_LEVEL = 2  # of zlib: above it, files of cells hardly shrink and take several times as long
+_LEVEL = 1  # of zlib: above it, files of cells do not shrink, and take longer
 
 
 def encode_png(rgb: Array, title: str = "", dpi: int = 100) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.hookspecs import ENTRY_POINT_GROUP
 from torch2grid_core.plugins.guard import Origin, guarded
+from torch2grid_core.plugins.importing import first_run, timed, wrong_core_of
 from torch2grid_core.plugins.record import PluginRecord, failure
 
 BATTERIES = "torch2grid-builtin"  # the distribution that brings the usual plugins; the core never imports it
@@ -44,9 +45,12 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
 
 def _import(record: PluginRecord, entry: EntryPoint) -> None:
     try:
-        plugin = entry.load()
-    except (Exception, SystemExit) as error:
-        record.fail(failure(error))
+        with timed(record), first_run(record, "while it is imported"):
+            plugin = entry.load()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
+        record.fail(wrong_core_of(entry.dist) or failure(error))
     else:
         record.register(plugin)
 
@@ -67,7 +71,8 @@ def from_file(path: str) -> PluginRecord:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look a class's module up there
     record = PluginRecord(file.stem, "", "", str(file), is_file=True)
-    with guarded(Origin("plugin", file.stem, str(file)), "import"):
+    origin = Origin("plugin", file.stem, str(file))
+    with guarded(origin, "import"), timed(record), first_run(record, "while it is imported"):
         spec.loader.exec_module(module)
     record.register(module)
     if record.status == "failed":

@@ -12,7 +12,7 @@ from torch2grid_core.kinds import KINDS
 from torch2grid_core.options import split_spec
 from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed
 from torch2grid_core.plugins.guard import Origin, call, stamp
-from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.plugins.record import PluginRecord, Provided, describe_value, kind_of
 from torch2grid_core.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -160,13 +160,15 @@ class PluginManager:
         for record in self.records:
             try:
                 record.written(page=page, path=path, run=run)
+            except PluginError as error:
+                record.blame(error)
             except Torch2GridError as error:
-                record.error = record.error or (error.reason if isinstance(error, PluginError) else str(error))
+                record.error = record.error or str(error)
 
     def problems(self) -> list[str]:
-        """One line for each plugin that failed, lost a name or took one: what the command line prints on stderr."""
-        lines = [record.line() for record in self.records if record.error and record.status != "disabled"]
-        return lines + self._notes
+        """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
+        lines = [record.line() for record in self.records if record.status != "disabled"]
+        return [line for line in lines if line] + self._notes
 
     def _index(self, kind: str) -> dict[str, list[Provided]]:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""
@@ -204,19 +206,26 @@ class GuardedLoader:
         """What the loader says, 0 where it fails."""
         try:
             loader = self._create()
-            return int(call(loader, loader.sniff, source))
+            found = call(loader, loader.sniff, source)
+            if not isinstance(found, int) or not 0 <= found <= 2:
+                raise self._provided.origin.error(f"sniff returned {describe_value(found)}, not 0, 1 or 2")
+            return int(found)
         except PluginError as error:
-            self._provided.record.error = self._provided.record.error or str(error)
+            self._provided.record.blame(error)
             return 0
 
     def load(self, source: Source) -> Checkpoint:
         """The checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
         from torch2grid_core.data.checkpoint import Checkpoint
+        from torch2grid_core.data.tensor import LazyTensor
 
         loader = self._create()
         checkpoint = call(loader, loader.load, source)
         if not isinstance(checkpoint, Checkpoint):
             raise self._provided.origin.error(f"load returned {type(checkpoint).__name__}, not a Checkpoint")
+        for tensor in checkpoint.values():
+            if not isinstance(tensor, LazyTensor):
+                raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
         return checkpoint
 
     def _create(self) -> Any:

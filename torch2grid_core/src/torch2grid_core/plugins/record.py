@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from torch2grid_core.hookspecs import PROJECT, Hooks, Lazy
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.options import Option, build, options_of
 from torch2grid_core.plugins.guard import Origin, at_most, describe, guarded, stamp
+from torch2grid_core.plugins.importing import first_run, wrong_core
 
 Status = Literal["ok", "disabled", "failed"]
 
@@ -29,6 +32,7 @@ class Provided:
     target: Any  # a class, a Lazy, or an instance
     record: PluginRecord
     taken_by: str = ""  # the distribution that keeps the short name, where this one lost it
+    seconds: float | None = None  # what importing the class took, ``None`` before that or where it came with the plugin
 
     @property
     def qualified(self) -> str:
@@ -50,10 +54,12 @@ class Provided:
         """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
         if not isinstance(self.target, Lazy):
             return self.target if isinstance(self.target, type) else type(self.target)
-        with guarded(self.origin, "import"):
+        started = time.perf_counter()
+        with guarded(self.origin, "import"), first_run(self.record, f"while {self.kind} {self.name!r} is imported"):
             module, _, name = self.target.path.partition(":")
             cls = getattr(importlib.import_module(module), name)
-            self.target = _of_kind(cls, self.kind, self.origin)
+        self.target = _of_kind(cls, self.kind, self.origin)
+        self.seconds = time.perf_counter() - started
         return cls  # type: ignore[no-any-return]
 
     def options(self) -> dict[str, Option]:
@@ -65,7 +71,7 @@ class Provided:
         if not isinstance(self.target, (type, Lazy)):
             return self.target
         cls = self.load()
-        with guarded(self.origin):
+        with guarded(self.origin), first_run(self.record, f"while {self.kind} {self.name!r} is made"):
             instance = build(cls, given or {}, f"{self.kind} {self.name!r}")
         stamp(instance, self.origin)
         return instance
@@ -73,7 +79,11 @@ class Provided:
 
 @dataclass
 class PluginRecord:
-    """A plugin that was found. source: its entry point or file; owner: the name before the ``/`` in messages."""
+    """A plugin that was found. source: its entry point or file; owner: the name before the ``/`` in messages.
+
+    error: why it failed, or the first thing of it that did. remarks: what its user should know though it works. seconds: what
+    importing it took.
+    """
 
     name: str
     distribution: str
@@ -83,6 +93,8 @@ class PluginRecord:
     error: str = ""
     is_file: bool = False
     provided: dict[str, list[Provided]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
     _hooks: pluggy.PluginManager | None = None
     _bare: list[type] = field(default_factory=list)
 
@@ -95,13 +107,32 @@ class PluginRecord:
         self.status, self.error = "failed", reason
         self._hooks, self._bare, self.provided = None, [], {}
 
+    def remark(self, text: str) -> None:
+        """Note something about a plugin that works all the same."""
+        if text not in self.remarks:
+            self.remarks.append(text)
+
+    def blame(self, error: PluginError) -> None:
+        """Keep the first failure of something that it brings: the plugin's one line says which thing failed, and how."""
+        thing = "" if error.kind == "plugin" else f"{error.kind} {error.name!r}: "
+        self.error = self.error or thing + error.reason
+
     def line(self) -> str:
-        """The one line that a user sees of a plugin that failed."""
+        """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""
         version = f" {self.version}" if self.version else ""
-        return f"plugin {self.name!r} of {self.owner}{version}: {self.error}"
+        told = self.error or "; ".join(self.remarks)
+        return f"plugin {self.name!r} of {self.owner}{version}: {told}" if told else ""
 
     def register(self, plugin: Any) -> None:
-        """Take *plugin*, a module or object with hook implementations, or a class of some kind."""
+        """Take *plugin*, a module or object with hook implementations, or a class of some kind.
+
+        Its ``requires_core``, a range of versions such as ``">=0.1,<1"``, is checked before anything else of it is used.
+        """
+        wanted = getattr(plugin, "requires_core", None)
+        wrong = wrong_core(wanted) if wanted is not None else ""
+        if wrong:
+            self.fail(wrong)
+            return
         if isinstance(plugin, type) and kind_of(plugin):
             self._bare = [plugin]
             return
@@ -132,7 +163,7 @@ class PluginRecord:
                 self.provided[kind] = self._collect(kind)
             except PluginError as error:
                 self.provided[kind] = []
-                self.error = self.error or error.reason
+                self.blame(error)
         return self.provided[kind]
 
     def _collect(self, kind: str) -> list[Provided]:
@@ -140,25 +171,30 @@ class PluginRecord:
         origin = Origin("plugin", self.name, self.distribution, self.version)
         items: list[Any] = [cls for cls in self._bare if kind_of(cls) == kind]
         if self._hooks is not None:
-            with guarded(origin, hook):
+            with guarded(origin, hook), first_run(self, f"in {hook}"):
                 for result in getattr(self._hooks.hook, hook)():
                     if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
                         raise origin.error(f"{hook} returned {describe_value(result)}, not an iterable of classes")
                     items += at_most(result, origin)
         found = [self._provided(item, kind, origin, hook) for item in items]
+        twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
+        if twice:
+            raise origin.error(f"{hook} yields two of the name {twice[0]!r}")
         return sorted(found, key=lambda each: each.name)
 
     def _provided(self, item: Any, kind: str, origin: Origin, hook: str) -> Provided:
         if isinstance(item, Lazy):
+            _check_lazy(item, kind, origin, hook)
             return Provided(kind, item.name, item.summary, item, self)
         if not isinstance(item, type):
             raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
         _of_kind(item, kind, origin)
-        with guarded(origin, f"{hook}: {item.__name__}()"):
+        with guarded(origin, f"{hook}: {item.__name__}()"), first_run(self, f"while {item.__name__} is made"):
             instance = item()
             name = instance.name
-            if not isinstance(name, str) or not name:
-                raise origin.error(f"{item.__name__}.name is {describe_value(name)}, not a text")
+            _check_name(name, f"{item.__name__}.name", origin)
+            if kind == "renderer":
+                _check_formats(instance.formats, item.__name__, origin)
             return Provided(kind, name, _summary(instance), item, self)
 
     def listens(self) -> bool:
@@ -187,6 +223,30 @@ def kind_of(cls: type) -> str | None:
         if issubclass(cls, base) and not cls.__module__.startswith("torch2grid_core.kinds"):
             return kind.name
     return None
+
+
+def _check_name(name: Any, what: str, origin: Origin) -> None:
+    """A name is typed as ``NAME:key=value`` and ``distribution/NAME``, so it holds neither ``:`` nor ``/``."""
+    if not isinstance(name, str) or not name:
+        raise origin.error(f"{what} is {describe_value(name)}, not a text")
+    if not name.isprintable() or any(char in ":/," or char.isspace() for char in name):
+        raise origin.error(f"{what} is {name[:60]!r}; a name holds no space, ':', '/' or ','")
+
+
+def _check_formats(formats: Any, what: str, origin: Origin) -> None:
+    if not isinstance(formats, (tuple, list)) or not formats or not all(isinstance(each, str) and each for each in formats):
+        raise origin.error(f"the formats of renderer {what} are {describe_value(formats)}, not a tuple of texts: ('png',)")
+
+
+def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
+    module, _, name = item.path.partition(":") if isinstance(item.path, str) else ("", "", "")
+    if not module or not name:
+        raise origin.error(f"{hook}: the path of a Lazy is {describe_value(item.path)}, not 'package.module:Class'")
+    _check_name(item.name, f"{hook}: the name of {name}", origin)
+    if not isinstance(item.summary, str):
+        raise origin.error(f"{hook}: the summary of {item.name!r} is {describe_value(item.summary)}, not a text")
+    if kind == "renderer":
+        _check_formats(item.facts.get("formats"), repr(item.name), origin)
 
 
 def _base(kind: str) -> type:

@@ -267,3 +267,14 @@ class Distribution(Figures):
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, std {self.std:.4g}, {self.min:.4g} … {self.max:.4g}"
         return f"<Distribution of {self.count:,} weights: {figures}>"
+
+    def _repr_html_(self) -> str:
+        from torch2grid_core.notebook import distribution_html
+
+        return distribution_html(self)
+
+    def _sorted(self) -> Points:
+        self.settle()
+        if self._points is None:
+            self._points = Points(self._codes, self._counts, self._fineness, self._min, self._max)
+        return self._points

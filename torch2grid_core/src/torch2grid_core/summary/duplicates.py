@@ -140,7 +140,8 @@ def _confirmed(tensor: LazyTensor, rows: Array, cosine: float) -> Iterator[Dupli
     waiting = rows
     while len(waiting):
         capacity = min(room, len(waiting))
-        first, directions, stored = [], np.empty((capacity, width), np.float32), np.empty((capacity, width), tensor.dtype)
+        directions, stored = np.empty((capacity, width), np.float32), np.empty((capacity, width), tensor.dtype)
+        first: list[int] = []
         members: list[list[tuple[int, float, bool]]] = []
         later = []
         for start in range(0, len(waiting), step):

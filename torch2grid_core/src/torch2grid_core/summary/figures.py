@@ -30,11 +30,14 @@ class Figures(ABC):
     _min: float
     _moments: Moments
     _near: dict[float, int]
-    _points: Points | None
 
     @abstractmethod
     def settle(self) -> Figures:
         """Itself, with everything that was counted folded in."""
+
+    @abstractmethod
+    def _sorted(self) -> Points:
+        """The buckets in order of value."""
 
     def _not_brief(self) -> None:
         if self._brief:
@@ -179,9 +182,3 @@ class Figures(ABC):
         below = points.below(bounds)
         below[-1] = points.below(bounds[-1:], included=True)[0]
         return np.diff(below), int(below[0]), count - int(below[-1])
-
-    def _sorted(self) -> Points:
-        self.settle()
-        if self._points is None:
-            self._points = Points(self._codes, self._counts, self._fineness, self._min, self._max)
-        return self._points

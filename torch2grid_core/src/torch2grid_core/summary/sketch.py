@@ -88,7 +88,8 @@ def _all_signs(columns: int) -> Array:
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
     bits = (mixed[:, None] >> np.arange(DIMENSIONS, dtype=np.uint64)) & np.uint64(1)
-    return (1 - 2 * bits.astype(np.float32)).astype(np.float32)
+    signs: Array = (1 - 2 * bits.astype(np.float32)).astype(np.float32)
+    return signs
 
 
 @lru_cache(maxsize=8)
@@ -99,4 +100,5 @@ def _signs(columns: int, dtype: str) -> Array:
 @lru_cache(maxsize=64)
 def _tile_signs(tile: int) -> Array:
     """The signs that a later tile's projections are multiplied with."""
-    return _all_signs(_TILE)[(tile * 7919) % _TILE]
+    signs: Array = _all_signs(_TILE)[(tile * 7919) % _TILE]
+    return signs

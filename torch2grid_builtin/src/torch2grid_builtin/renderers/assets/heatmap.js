@@ -69,7 +69,11 @@ async function heatmapPanel(panel, context) {
     const value = values[index];
     const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity}s`;
     const beyond = value > panel.high ? ", above the limit" : value < panel.low ? ", below the limit" : "";
-    return [...whereLines(row, column), `${what}: ${show(value)}${beyond}`];
+    const sides = [["row", row], ["column", column]].map(([side, place]) => {
+      const marginal = panel[`${side}_marginal`];
+      return marginal ? `${marginal.label} of the ${side}${panel.cell[side === "row" ? 0 : 1] > 1 ? "s" : ""}: ${brief(marginal.values[place], 4)}` : "";
+    });
+    return [...whereLines(row, column), `${what}: ${show(value)}${beyond}`, ...sides];
   }
 
   const readout = element("div", { class: "readout", "aria-live": "polite" });
@@ -80,6 +84,8 @@ async function heatmapPanel(panel, context) {
     columns: context.compact ? "" : panel.columns,
     cell: panel.cell,
     height: context.compact ? 170 : Math.max(320, innerHeight * 0.78),
+    margins: context.compact ? {} : marginSizes(panel),
+    frame: context.compact ? null : (...view) => frameMarks(panel, ...view),
     tell,
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
@@ -137,6 +143,7 @@ function legend(panel, values, counts, context) {
     parts.push(element("span", { text: `${grouped(rows)} × ${grouped(columns)} cells${before}` }));
   }
   if (!context.compact && !panel.exact) parts.push(element("span", { text: "values to four digits" }));
+  if (!context.compact && marginNote(panel)) parts.push(element("span", { text: marginNote(panel) }));
   if (!context.compact && panel.largest) {
     const { tensor, index, value } = panel.largest;
     const { name, shape } = head.tensors[tensor];

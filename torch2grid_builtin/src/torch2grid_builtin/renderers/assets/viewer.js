@@ -33,10 +33,12 @@ class Viewer {
     const untouched = this.scale === undefined || this.scale === this.fitted;
     this.width = width;
     this.ratio = devicePixelRatio;
-    this.left = this.options.rows ? 54 : 0;
+    const { above = 0, beside = 0, names = 0 } = this.options.margins ?? {};
+    this.left = Math.max(this.options.rows ? 54 : 0, names, above ? 54 : 0);
     this.below = this.options.columns ? 36 : 0;
-    this.over = this.options.rows ? 18 : 0;
-    const across = (width - this.left) * this.ratio;
+    this.over = above + (this.options.rows ? 18 : 0);
+    this.right = beside;
+    const across = (width - this.left - this.right) * this.ratio;
     const down = this.options.height * this.ratio;
     this.fitted = this.snapped(Math.min(across / (this.columns * this.wide), down / (this.rows * this.high), this.enough()));
     const tall = Math.ceil((this.rows * this.high * this.fitted) / this.ratio);
@@ -61,7 +63,8 @@ class Viewer {
   frame() {
     const x = Math.round(this.left * this.ratio);
     const y = Math.round(this.over * this.ratio);
-    return { x, y, width: this.canvas.width - x, height: this.canvas.height - y - Math.round(this.below * this.ratio) };
+    const right = Math.round(this.right * this.ratio);
+    return { x, y, width: this.canvas.width - x - right, height: this.canvas.height - y - Math.round(this.below * this.ratio) };
   }
 
   reset() {
@@ -133,6 +136,7 @@ class Viewer {
     if (this.cursor) this.outline(context, this.cursor);
     context.restore();
     if (this.left || this.below) this.axes(context, frame);
+    this.options.frame?.(context, this, frame, first, last);
     Object.assign(this.canvas.dataset, {
       left: (frame.x - this.x) / this.ratio,
       top: (frame.y - this.y) / this.ratio,
@@ -165,7 +169,7 @@ class Viewer {
         const place = Math.round(frame.x + (tick / this.options.cell[1] + 0.5) * this.cellWidth - this.x);
         context.textAlign = "center";
         context.fillRect(place, base, 1, 4 * ratio);
-        context.fillText(grouped(tick), clamp(place, frame.x + 6 * ratio, this.canvas.width - 14 * ratio), base + 5 * ratio);
+        context.fillText(grouped(tick), clamp(place, frame.x + 6 * ratio, frame.x + frame.width - 14 * ratio), base + 5 * ratio);
       }
       context.textAlign = "left";
       context.fillText(this.options.columns, frame.x, base + 20 * ratio);

@@ -1,0 +1,166 @@
+"""``torch2grid check``: a linter for checkpoints."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import click
+
+from torch2grid_builtin.commands.check_reports import REPORTS, Checked
+from torch2grid_core import (
+    Command,
+    PluginManager,
+    Rule,
+    Severity,
+    Torch2GridError,
+    UsageError,
+    check,
+    choose_rules,
+    select,
+    summary_line,
+    workers,
+)
+
+CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The words of the command line."""
+
+    chosen: tuple[str, ...]
+    ignored: tuple[str, ...]
+    rules: tuple[str, ...]
+    fail_on: Severity
+    format: str
+    part: str
+    filters: tuple[str, ...]
+    loader: str
+    jobs: int
+    quiet: bool
+
+
+class Check(Command):
+    """look for defects: NaN, dead and duplicate units, exploded weights, code in the pickle"""
+
+    name: ClassVar[str] = "check"
+
+    def build(self) -> click.Command:
+        def run(manager: PluginManager, /, models: tuple[str, ...], list_rules: bool, **given: Any) -> int:
+            if list_rules:
+                for rule in choose_rules(_rules(manager, given["rules"])):
+                    click.echo(f"{rule.code}  {rule.severity:7}  {rule.name:16}  {_summary(rule)}")
+                return CLEAN
+            if not models:
+                raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
+            return check_models(manager, models, Settings(**given))
+
+        return click.Command(
+            self.name,
+            callback=click.pass_obj(run),
+            params=_params(),
+            help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 where "
+            "there is none, 1 where there is, 2 for a file that cannot be read and for wrong usage.",
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+
+
+def _params() -> list[click.Parameter]:
+    return [
+        click.Argument(["models"], nargs=-1, metavar="MODEL..."),
+        click.Option(
+            ["--select", "chosen"], multiple=True, callback=_words, metavar="CODE,…", help="Only these rules: T101, T1 or nan."
+        ),
+        click.Option(["--ignore", "ignored"], multiple=True, callback=_words, metavar="CODE,…", help="Not these rules."),
+        click.Option(
+            ["--rule", "rules"],
+            multiple=True,
+            metavar="NAME:KEY=VALUE,…",
+            help="A rule's thresholds; 'torch2grid plugins NAME' lists them.",
+        ),
+        click.Option(
+            ["--fail-on"],
+            type=click.Choice(["error", "warning"]),
+            default="error",
+            show_default=True,
+            help="The least severity that makes the exit code 1.",
+        ),
+        click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="Of the report."),
+        click.Option(["--part"], default="", metavar="NAME", help="The part of a training checkpoint; else the model."),
+        click.Option(
+            ["--filter", "filters"], multiple=True, metavar="NAME[:KEY=VALUE,…]", help="Check only what a filter keeps."
+        ),
+        click.Option(["--loader"], default="", metavar="NAME", help="Read the files with this loader."),
+        click.Option(["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but findings and errors."),
+        click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
+    ]
+
+
+def _words(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for each in value for part in each.split(",") if part.strip())
+
+
+def _summary(rule: Rule) -> str:
+    return (type(rule).__doc__ or "").strip().partition("\n")[0]
+
+
+def _rules(manager: PluginManager, specs: Sequence[str]) -> list[Rule]:
+    """Every rule that is installed, with the options of *specs*. Raises ``UsageError`` for an unknown rule or option."""
+    by_name: Mapping[str, str] = {manager.find("rule", spec.partition(":")[0].strip()).qualified: spec for spec in specs}
+    names = manager.names("rule").items()
+    return [manager.create("rule", by_name.get(provided.qualified, name)) for name, provided in names]
+
+
+def check_models(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
+    """Check each of *models*, write the report to stdout and a line for each to stderr; the exit code.
+
+    Raises ``UsageError`` for wrong settings; a file that cannot be read is part of the report, and the rest is checked.
+    """
+    rules = choose_rules(_rules(manager, settings.rules), settings.chosen, settings.ignored)
+    if not rules:
+        raise UsageError("no rule is left to check; see 'torch2grid check --list-rules'")
+    for spec in settings.filters:
+        manager.create("filter", spec)  # a wrong filter ends the run before a file is read
+    manager.loaders(models[0], settings.loader)  # so does an unknown loader
+    checked = []
+    for model in models:
+        checked.append(_check_one(manager, model, rules, settings))
+        if settings.format == "text":
+            _write(REPORTS["text"](checked[-1:], rules, settings.fail_on))
+    if settings.format != "text":
+        _write(REPORTS[settings.format](checked, rules, settings.fail_on))
+    if any(each.error for each in checked):
+        return UNREADABLE
+    return FINDINGS if any(each.fails(settings.fail_on) for each in checked) else CLEAN
+
+
+def _write(report: str) -> None:
+    if report:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(report.encode())
+        sys.stdout.buffer.flush()
+
+
+def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], settings: Settings) -> Checked:
+    started = time.perf_counter()
+    try:
+        checkpoint = manager.open(model, settings.loader)
+        filters = [manager.create("filter", spec) for spec in settings.filters]
+        selection = select(checkpoint, settings.part, filters, include_buffers=True)
+        with workers(selection.checkpoint, settings.jobs) as executor:
+            found = check(selection.checkpoint, rules, executor)
+    except UsageError:
+        raise
+    except Torch2GridError as error:
+        click.echo(f"torch2grid: {error}", err=True)
+        return Checked(model, error=str(error))
+    checked = Checked(model, selection.checkpoint, tuple(found))
+    if not settings.quiet:
+        line = summary_line(selection.checkpoint, selection.part, time.perf_counter() - started)
+        click.echo(f"{line}: {checked.verdict}", err=True)
+    return checked

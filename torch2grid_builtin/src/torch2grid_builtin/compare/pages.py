@@ -1,0 +1,270 @@
+"""Pictures and tables of what changed between two checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.compare.delta import A, B, Delta, DeltaOf
+from torch2grid_builtin.compare.findings import Comparison, as_json, totals
+from torch2grid_builtin.compare.match import Match
+from torch2grid_builtin.views.describing import about, shape_text, tensor_title
+from torch2grid_builtin.views.histogram import bar_edges
+from torch2grid_builtin.views.layers import axis_names
+from torch2grid_core import (
+    Checkpoint,
+    Distribution,
+    Grid,
+    GridTransformer,
+    Histogram,
+    LazyTensor,
+    Line,
+    Need,
+    Of,
+    Page,
+    Raster,
+    Run,
+    Summary,
+    Table,
+    Text,
+    Transformed,
+    View,
+    human_count,
+    matrix_layout,
+    visible,
+)
+
+COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
+FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
+FOLDER = "compare"
+_BARS = 80
+
+
+@dataclass(frozen=True)
+class Names:
+    """What pictures call the two checkpoints."""
+
+    a: str
+    b: str
+
+
+class DeltaStatistics(View):
+    """Keeps the figures of every pair in ``found``, by name; draws nothing."""
+
+    name = "compare"
+
+    def __init__(self, need: DeltaOf) -> None:
+        self.need = need
+        self.found: dict[str, Delta] = {}
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        return {"delta": self.need}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        self.found.update(results["delta"])
+        return ()
+
+
+@dataclass(frozen=True)
+class PairPages(View):
+    """A page for each tensor that changed: A, B and Δ on one scale, Δ on its own, and their histograms."""
+
+    name = "compare"
+
+    need: DeltaOf
+    names: Names
+    everything: bool = False
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+        raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
+        summary = Summary((run.threshold,))
+        return {
+            "delta": self.need,
+            "a": Of(A, raster),
+            "b": Of(B, raster),
+            "d": raster,
+            "of a": Of(A, summary),
+            "of b": Of(B, summary),
+            "of d": summary,
+        }
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        delta: Delta = results["delta"]
+        if not (delta.changed or self.everything):
+            return
+        rows, columns = axis_names(tensor, results["a"])
+        shared = run.color_scale(results["a"], results["b"])
+        limits = replace(run, limits=(shared.low, shared.high), scale="symlog" if shared.kind == "symlog" else "auto")
+        difference: Grid = replace(results["d"], quantity="Δ")
+        panels = [
+            limits.heatmap(grid, title=title, rows=rows, columns=columns)
+            for title, grid in ((f"A: {self.names.a}", results["a"]), (f"B: {self.names.b}", results["b"]))
+        ]
+        panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", rows=rows, columns=columns))
+        panels.append(run.heatmap(difference, title="Δ on a scale of its own", rows=rows, columns=columns))
+        histograms = (_overlaid(results["of a"], results["of b"], tensor), _histogram(results["of d"], tensor))
+        yield Page(
+            f"{tensor.name}_delta",
+            f"{tensor_title(tensor)} · {_figures(delta)}",
+            (*panels, *histograms),
+            FOLDER,
+            columns=2,
+            about={**about(tensor), "relative_l2": delta.relative, "max_abs_delta": delta.absmax},
+        )
+
+
+def _figures(delta: Delta) -> str:
+    facts = [f"‖Δ‖/‖A‖ {delta.relative:.3g}", f"max |Δ| {delta.absmax:.3g}", f"{delta.changed / delta.weights:.2%} changed"]
+    if delta.cosine is not None:
+        facts.insert(1, f"cosine {delta.cosine:.4f}")
+    if delta.rank is not None:
+        facts.append(f"stable rank {delta.rank.stable:.1f}")
+    return ", ".join(facts)
+
+
+def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Text:
+    """The two distributions as lines over the same bars."""
+    both = Distribution().merge(a).merge(b)
+    if not both.finite:
+        return Text("No weight is finite.", title="A and B")
+    edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
+    middle = (edges[1:] + edges[:-1]) / 2
+    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b))}
+    return Line(middle, counts, title="Weights of A and B, in the same bars", xlabel="weight", ylabel="weights a bar")
+
+
+def _histogram(delta: Distribution, tensor: LazyTensor) -> Histogram | Text:
+    if not delta.finite:
+        return Text("No Δ is finite.", title="Δ")
+    edges = bar_edges(delta, tensor.dtype, _BARS, 0.0005, whole=False)
+    counts, below, above = delta.histogram(edges)
+    summary = {"mean": f"{delta.mean:.3g}", "std": f"{delta.std:.3g}", "unchanged": f"{delta.zeros / delta.count:.2%}"}
+    return Histogram(
+        edges,
+        counts,
+        title="Δ (heights are logarithmic)",
+        xlabel="Δ",
+        below=below,
+        above=above,
+        nan=delta.nan,
+        log=True,
+        marks={"0": 0.0},
+        summary=summary,
+    )
+
+
+@dataclass(frozen=True)
+class DeltaAtlas(View):
+    """Δ of the whole model as one grid."""
+
+    name = "delta_atlas"
+
+    transformer: GridTransformer
+    names: Names
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        grid: Grid = replace(results["grid"], quantity="Δ")
+        title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
+        panel = run.heatmap(grid, boundaries=True, labels=True)
+        yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
+
+
+def table_page(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:
+    """The table, most changed first, and what has no partner below it. top: so many rows; 0: all that differ."""
+    said: dict[str, list[str]] = {}
+    for each in comparison.differences:
+        said.setdefault(each.name, []).append(each.text if each.kind != "dtype" else f"dtype {each.text}")
+    rows = []
+    for name, pair in comparison.pairs.items():
+        delta, texts = comparison.deltas.get(name), said.get(name, [])
+        swapped = any(name == other for other in _swapped(comparison))
+        if not (texts or swapped or everything):
+            continue
+        if pair.renamed:
+            texts = [*texts, f"{visible(pair.a.name)} in A"]
+        figures: tuple[Any, ...] = (None,) * 5
+        if delta is not None:
+            stable = delta.rank.stable if delta.rank else None
+            share = 100 * delta.changed / delta.weights if delta.weights else 0.0
+            figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
+        dtype = pair.b.dtype.name if pair.a.dtype == pair.b.dtype else f"{pair.a.dtype.name} → {pair.b.dtype.name}"
+        rows.append((visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts)))
+    rows.sort(key=lambda row: (row[3] is not None, -(row[3] or 0.0)))
+    shown = rows[:top] if top else rows
+    panels: list[Any] = [Table(COLUMNS, tuple(shown), formats=FORMATS)] if shown else []
+    others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
+    if others:
+        where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
+        entries = tuple((visible(each.name), where[each.kind], each.text) for each in others)
+        panels.append(Table(("Tensor", "Where", "What"), entries))
+    lines = [*_remarks(comparison.match), verdict(comparison, len(rows) - len(shown))]
+    panels.append(Text("\n".join(lines)))
+    return Page("compare", f"A: {names.a}   B: {names.b}", tuple(panels), kind="table", data=as_json(comparison))
+
+
+def _swapped(comparison: Comparison) -> list[str]:
+    """The second of each swapped pair, which the first one's text names."""
+    firsts = {each.name for each in comparison.differences if each.kind == "swapped"}
+    told = {each.name for each in comparison.differences}
+    return [
+        name
+        for name, delta in comparison.deltas.items()
+        if firsts and delta.changed and name not in told and not delta.rounded
+    ]
+
+
+def _remarks(match: Match) -> list[str]:
+    lines = [f"matched without {visible(what)}: {count:,} tensors" for what, count in match.wrappers.items()]
+    return [*lines, *(f"{visible(name)} is tied to {visible(owner)} and stands for it" for name, owner in match.tied.items())]
+
+
+def verdict(comparison: Comparison, hidden: int = 0) -> str:
+    """One line: the same, or how much of it differs."""
+    deltas = comparison.deltas
+    counted = [name for name in deltas if name not in comparison.b.aliases]
+    total = totals(deltas, counted)
+    if comparison.same:
+        beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
+        return f"same{beyond}: {len(counted):,} tensors, {human_count(total.weights)} weights"
+    changed = sum(bool(deltas[name].changed) for name in counted)
+    facts = [f"{changed:,} of {len(counted):,} tensors changed", f"{total.changed:,} of {total.weights:,} weights"]
+    if total.squares and math.isfinite(total.relative):
+        facts.append(f"‖Δ‖/‖A‖ {total.relative:.3g}")
+    counts: dict[str, int] = {}
+    for each in comparison.differences:
+        counts[each.kind] = counts.get(each.kind, 0) + 1
+    words = {"only_a": "only in A", "only_b": "only in B", "shape": "reshaped", "dtype": "of another dtype"}
+    facts += [f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded")]
+    return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
+
+
+def overview_page(comparison: Comparison, names: Names) -> Page | None:
+    """How far each tensor moved, first layer to last; ``None`` where nothing did."""
+    chosen = [name for name, delta in comparison.deltas.items() if delta.weights and name not in comparison.b.aliases]
+    if not any(comparison.deltas[name].squares for name in chosen):
+        return None
+    matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
+    vectors = [name for name in chosen if name not in set(matrices)]
+    panels = [_depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each]
+    return Page("compare_overview", f"Change from {names.a} to {names.b}", tuple(panels))
+
+
+def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
+    deltas = [comparison.deltas[name] for name in names]
+    relative = np.array([delta.relative if np.isfinite(delta.relative) else np.nan for delta in deltas])
+    share = np.array([delta.changed / delta.weights for delta in deltas])
+    return Line(
+        np.arange(len(names), dtype=np.float64),
+        {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
+        title=f"{what}, in the order of the file",
+        ylabel="log scale; 0 is not drawn",
+        xticks=tuple(visible(name) for name in names),
+        log=True,
+    )

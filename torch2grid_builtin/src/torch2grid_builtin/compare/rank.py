@@ -1,0 +1,60 @@
+"""How many directions a change has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_BLOCK, _STEPS = 8, 3  # 32 directions: LoRA of rank 16 and more is found whole
+_SMALL = 96
+_SHARE = 0.999
+
+
+@dataclass(frozen=True)
+class Rank:
+    """stable: ‖Δ‖_F² / ‖Δ‖₂², at most the rank, and 1 where one direction is all; within 2 % (above, if at all).
+
+    directions: the fewest singular directions that hold 99.9 % of ‖Δ‖_F², ``None`` where 32 do not.
+    """
+
+    stable: float
+    directions: int | None
+
+
+def rank_of(delta: Array) -> Rank | None:
+    """The rank of a float32 matrix; ``None`` for a matrix of zeros.
+
+    The spectral norm of a larger matrix comes from block Krylov iteration (Musco & Musco, NeurIPS 2015) from 8 fixed random
+    directions, three steps: a dozen reads of the matrix.
+    """
+    scale = float(np.abs(delta).max(initial=0.0))
+    if not scale:
+        return None
+    matrix = delta / np.float32(scale) if np.isfinite(scale) else np.nan_to_num(delta)
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    whole = float(np.vdot(matrix, matrix))
+    if min(matrix.shape) <= _SMALL:
+        wide = matrix.astype(np.float64)
+        values = np.linalg.eigvalsh(wide @ wide.T)[::-1]
+        whole = float(values.sum())
+    else:
+        values = _krylov(matrix)
+    values = np.maximum(values, 0.0)
+    held = np.cumsum(values) >= _SHARE * whole
+    return Rank(max(whole / float(values[0]), 1.0), int(held.argmax()) + 1 if held.any() and whole else None)
+
+
+def _krylov(matrix: Array) -> Array:
+    """The largest squared singular values, falling; of the span of 32 vectors."""
+    block = matrix @ np.random.default_rng(0).standard_normal((matrix.shape[1], _BLOCK), dtype=np.float32)
+    blocks = [np.linalg.qr(block)[0]]
+    for _ in range(_STEPS):
+        blocks.append(np.linalg.qr(matrix @ (matrix.T @ blocks[-1]))[0])
+    basis = np.linalg.qr(np.concatenate(blocks, axis=1))[0]
+    inside = (basis.T @ matrix).astype(np.float64)
+    return np.asarray(np.linalg.eigvalsh(inside @ inside.T)[::-1])

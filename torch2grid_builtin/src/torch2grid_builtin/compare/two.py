@@ -1,0 +1,106 @@
+"""Comparing two checkpoints: one pass over both, then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+from torch2grid_builtin.compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair
+from torch2grid_builtin.compare.findings import Comparison, find_differences
+from torch2grid_builtin.compare.match import Match, in_shape_of, match
+from torch2grid_builtin.compare.pages import DeltaStatistics, Names
+from torch2grid_core import Checkpoint, Engine, JointTensor, Run, View, visible
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What counts as a difference. tolerance: |Δ| up to it does not; ignore_dtype: nor does another dtype, nor rounding to it.
+
+    rank_size: weights of the largest matrix whose rank is looked for.
+    """
+
+    tolerance: float = 0.0
+    ignore_dtype: bool = False
+    rank_size: int = RANK_SIZE
+
+    @property
+    def need(self) -> DeltaOf:
+        return DeltaOf(tolerance=self.tolerance, rank_size=self.rank_size)
+
+
+class Comparing:
+    """Two checkpoints, matched. joint: Δ of each pair that can be compared, with the two as members ``a`` and ``b``."""
+
+    def __init__(self, a: Checkpoint, b: Checkpoint) -> None:
+        self.a, self.b = a, b
+        self.match: Match = match(a, b)
+        self.names = names_of([a, b])
+        self.joint, self._twins = _joint(self)
+
+    def compare(
+        self,
+        settings: Settings,
+        views: Sequence[View] = (),
+        sink: Any = None,
+        run: Run | None = None,
+        *,
+        executor: Executor | None = None,
+        prepare: Any = None,
+        progress: Any = None,
+    ) -> Comparison:
+        """Read both once, hand the pages of *views* (over ``joint``) to *sink*, and say what differs."""
+        statistics = DeltaStatistics(settings.need)
+        options = {"prepare": prepare} if prepare is not None else {}
+        if self.joint:
+            Engine(executor).run(
+                self.joint, [statistics, *views], sink or (lambda drawn: None), run, progress=progress, **options
+            )
+        deltas: dict[str, Delta] = {}
+        for pair in self.match.pairs:
+            found = statistics.found.get(self._twins.get(pair.name, pair.name))
+            if found is not None:
+                deltas[pair.name] = found
+        return find_differences(self.a, self.b, self.match, deltas, settings.tolerance, settings.ignore_dtype)
+
+
+def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
+    """The joint tensors, and pairs whose both sides are tied to another pair's: name → that one's name, not read twice."""
+    a, b = comparing.a, comparing.b
+    by_a = {pair.a.name: pair.name for pair in comparing.match.pairs}
+    tensors: list[JointTensor] = []
+    twins: dict[str, str] = {}
+    for pair in comparing.match.pairs:
+        owner = b.aliases.get(pair.name)
+        if owner is not None and by_a.get(a.aliases.get(pair.a.name, "")) == owner:
+            same_view = all(side.shape == other.shape for side, other in ((pair.a, a[a.aliases[pair.a.name]]), (pair.b, b[owner])))
+            if same_view:
+                twins[pair.name] = owner
+                continue
+        if pair.reshaped:
+            seen = in_shape_of(pair)
+            if seen is None:
+                continue
+            pair = replace(seen[0])
+        if pair.b.size:
+            tensors.append(joint_pair(pair.name, pair.a, pair.b))
+    source = f"{comparing.names.b} − {comparing.names.a}"
+    return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=b.metadata, aliases={}), twins
+
+
+def names_of(checkpoints: Sequence[Checkpoint]) -> Any:
+    """Short names of the first two: the last parts of their paths, as many as it takes to tell them apart."""
+    short = short_names([each.source for each in checkpoints])
+    return Names(short[0], short[1])
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """The last part of each path, or more of them until all are different."""
+    parts = [PurePath(source).parts or (source or "model",) for source in sources]
+    for count in (1, 2, 3):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    return [visible(name, 60) for name in names]

@@ -1,0 +1,88 @@
+// Beside a heatmap: bars for the rows and columns, and names of rows; all follow the zoom.
+
+const BARS = 44;
+const MARGIN_GAP = 6;
+
+function marginSizes(panel) {
+  const longest = (panel.row_names ?? []).reduce((length, [, name]) => Math.max(length, name.length), 0);
+  return {
+    above: panel.column_marginal ? BARS + MARGIN_GAP : 0,
+    beside: panel.row_marginal ? BARS + MARGIN_GAP + 10 : 0,
+    names: longest ? clamp(longest * 6.2 + 12, 30, 200) : 0,
+  };
+}
+
+function frameMarks(panel, context, viewer, frame, first, last) {
+  const { ratio, cellWidth, cellHeight } = viewer;
+  context.font = `${11 * ratio}px system-ui, sans-serif`;
+  if (panel.column_marginal) {
+    const { values } = panel.column_marginal;
+    const top = largestOf(values);
+    const base = frame.y - MARGIN_GAP * ratio;
+    for (let column = first.column; column < last.column; column++) {
+      const tall = barLength(values[column], top) * ratio;
+      const from = Math.max(frame.x + column * cellWidth - viewer.x, frame.x);
+      const to = Math.min(frame.x + (column + 1) * cellWidth - viewer.x, frame.x + frame.width);
+      fillBar(context, values[column], from, base - tall, to - from, tall, ratio);
+    }
+    marginText(context, brief(top), viewer.left * ratio - 6 * ratio, base - BARS * ratio, "right", ratio);
+  }
+  if (panel.row_marginal) {
+    const { values } = panel.row_marginal;
+    const top = largestOf(values);
+    const start = frame.x + Math.min(frame.width, viewer.columns * cellWidth - viewer.x) + MARGIN_GAP * ratio;
+    for (let row = first.row; row < last.row; row++) {
+      const from = Math.max(frame.y + row * cellHeight - viewer.y, frame.y);
+      const to = Math.min(frame.y + (row + 1) * cellHeight - viewer.y, frame.y + frame.height);
+      const long = barLength(values[row], top) * ratio;
+      fillBar(context, values[row], start, from, long, to - from, ratio);
+    }
+    marginText(context, brief(top), start, frame.y - 15 * ratio, "left", ratio);
+  }
+  if (panel.row_names) {
+    let end = -Infinity;
+    context.fillStyle = color("--muted");
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const [place, name] of panel.row_names) {
+      const y = frame.y + place * cellHeight - viewer.y;
+      if (y < frame.y || y > frame.y + frame.height || y - 7 * ratio < end) continue;
+      end = y + 7 * ratio;
+      context.fillText(name, frame.x - 6 * ratio, y, (viewer.left - 8) * ratio);
+    }
+  }
+}
+
+// What the bars are, for the legend.
+function marginNote(panel) {
+  const sides = ["row", "column"].filter((side) => panel[`${side}_marginal`]);
+  return sides.length ? `bars: ${sides.map((side) => `${panel[`${side}_marginal`].label} of each ${side}`).join(" and ")}, from 0` : "";
+}
+
+const largestOf = (values) => Math.max(0, ...values.map(numeric).filter(Number.isFinite));
+
+// NaN and Inf have a bar of full length in their own colour.
+function barLength(value, top) {
+  value = numeric(value);
+  return Number.isFinite(value) ? (top ? (BARS * Math.max(value, 0)) / top : 0) : BARS;
+}
+
+function fillBar(context, value, x, y, width, height, ratio) {
+  context.fillStyle = Number.isFinite(numeric(value)) ? color2d("--bar") : `rgb(${head.colors.lost.join(",")})`;
+  context.fillRect(x, y, Math.max(width, Math.min(1, ratio)), Math.max(height, Math.min(1, ratio)));
+}
+
+function marginText(context, text, x, y, align, ratio) {
+  context.fillStyle = color2d("--muted");
+  context.textAlign = align;
+  context.textBaseline = "top";
+  context.fillText(text, x, y, 60 * ratio);
+}
+
+// Colours of the style sheet, looked up once a scheme: bars are drawn by the thousand.
+const seen = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => seen.clear());
+function color2d(name) {
+  if (!seen.has(name)) seen.set(name, color(name));
+  return seen.get(name);
+}

@@ -1,0 +1,68 @@
+"""What is odd about a checkpoint as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity, is_floating
+
+_SHOWN = 3
+_HARMLESS = re.compile(r"torch\.nn\.[\w.]+\(")  # whole modules of old versions rebuild themselves by calling these
+
+
+class MixedDtypes(Rule):
+    """more than one floating type in one checkpoint"""
+
+    name: ClassVar[str] = "mixed_dtypes"
+    code: ClassVar[str] = "T301"
+    severity: ClassVar[Severity] = "warning"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        floating = {name: tensor.dtype.name for name, tensor in checkpoint.items() if is_floating(tensor.dtype)}
+        counts = Counter(floating.values()).most_common()
+        if len(counts) > 1:
+            listed = ", ".join(f"{count:,} {dtype}" for dtype, count in counts)
+            rarest = counts[-1][0]
+            names = [name for name, dtype in floating.items() if dtype == rarest]
+            yield Finding(f"tensors of {len(counts)} floating types: {listed}; this is the first {rarest}", names[0])
+
+
+class ZeroSize(Rule):
+    """tensors without a single weight"""
+
+    name: ClassVar[str] = "zero_size"
+    code: ClassVar[str] = "T302"
+    severity: ClassVar[Severity] = "warning"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        for name, tensor in checkpoint.items():
+            if tensor.size == 0:
+                yield Finding(f"shape {list(tensor.shape)} holds no weight", name)
+
+
+class TiedWeights(Rule):
+    """tensors that are views of one storage"""
+
+    name: ClassVar[str] = "tied_weights"
+    code: ClassVar[str] = "T303"
+    severity: ClassVar[Severity] = "warning"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        for name, first in checkpoint.aliases.items():
+            whole = checkpoint[name].size == checkpoint[first].size
+            yield Finding(f"{'shares its weights with' if whole else 'is a part of'} {first}", name)
+
+
+class NotRun(Rule):
+    """calls in the pickle that torch2grid did not make, and torch.load may"""
+
+    name: ClassVar[str] = "not_run"
+    code: ClassVar[str] = "T304"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        for text in checkpoint.not_run:
+            harmless = _HARMLESS.match(text) is not None
+            yield Finding(f"calls {text}; it was not run", severity="warning" if harmless else None)

@@ -1,0 +1,114 @@
+"""Rules over a checkpoint: what all of them need in one pass, and what they found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.engine import Engine
+from torch2grid_core.engine.asking import needs_of
+from torch2grid_core.errors import UsageError
+from torch2grid_core.kinds.rule import Finding, Rule, Severity
+from torch2grid_core.kinds.view import View
+from torch2grid_core.needs import Need
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.plugins.guard import at_most, collect, origin_of
+from torch2grid_core.run import Run
+from torch2grid_core.text import did_you_mean
+
+MOST_FINDINGS = 100_000  # of one rule: one that never ends must not hang a run
+_CODE = re.compile(r"[A-Z]+\d{3,}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding with the rule that it comes from."""
+
+    code: str
+    rule: str
+    severity: Severity
+    tensor: str
+    index: tuple[int, ...] | None
+    message: str
+
+    @property
+    def place(self) -> str:
+        """``layer.weight[3, 17]``; empty for the whole file."""
+        return self.tensor if self.index is None else f"{self.tensor}[{', '.join(map(str, self.index))}]"
+
+
+def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Rule]:
+    """The rules by code, those that *select* names (all where it is empty) without those that *ignore* names.
+
+    A word is a code, the beginning of one (``T1``) or a rule's name. Raises ``UsageError`` for one that names no rule, and
+    for two rules of one code; ``PluginError`` for a rule without a proper code.
+    """
+    known = sorted(rules, key=lambda rule: str(rule.code))
+    for rule, after in pairwise(known):
+        if rule.code == after.code:
+            raise UsageError(f"the rules {rule.name} and {after.name} share the code {rule.code}; disable one's plugin")
+    for rule in known:
+        if not isinstance(rule.code, str) or not _CODE.fullmatch(rule.code):
+            raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
+        if rule.severity not in ("error", "warning"):
+            raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
+    for word in (*select, *ignore):
+        if not any(_named(rule, word) for rule in known):
+            raise UsageError(f"no rule {word!r}{did_you_mean(word, [*(r.name for r in known), *(r.code for r in known)])}")
+    chosen = [rule for rule in known if not select or any(_named(rule, word) for word in select)]
+    return [rule for rule in chosen if not any(_named(rule, word) for word in ignore)]
+
+
+def _named(rule: Rule, word: str) -> bool:
+    return bool(word) and (rule.code.startswith(word.upper()) or rule.name == word.lower().replace("-", "_"))
+
+
+def check(
+    checkpoint: Checkpoint, rules: Sequence[Rule], executor: Executor | None = None, run: Run | None = None
+) -> list[Found]:
+    """What *rules* find in *checkpoint*, rule by rule, from one pass over the weights.
+
+    Raises ``LoadError`` for unreadable bytes, ``PluginError`` for a rule that fails.
+    """
+    view = _Rules(tuple(rules))
+    run = run or Run()
+    if not checkpoint:  # a file may hold calls and not a single tensor
+        return list(view.found(checkpoint, {key: {} for key in view.needs(checkpoint, run)}, run))
+    found: list[Found] = []
+    Engine(executor).run(checkpoint, [view], lambda drawn: found.extend(drawn.page.about["found"]), run)
+    return found
+
+
+class _Rules(View):
+    """All rules as one view, whose only page carries what they found."""
+
+    name: ClassVar[str] = "check"
+    default_format: ClassVar[str] = "text"
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        return {
+            f"{rule.code} {key}": need
+            for rule in self.rules
+            for key, need in needs_of(rule, rule.needs, checkpoint, run, whole=True).items()
+        }
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        yield Page(self.name, "", (), about={"found": tuple(self.found(checkpoint, results, run))})
+
+    def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
+        for rule in self.rules:
+            start = f"{rule.code} "
+            mine = {key[len(start) :]: result for key, result in results.items() if key.startswith(start)}
+            for finding in at_most(collect(rule, rule.findings, checkpoint, mine, run), origin_of(rule), MOST_FINDINGS):
+                if not isinstance(finding, Finding):
+                    raise origin_of(rule).error(f"findings yields {type(finding).__name__}, not a Finding")
+                severity = finding.severity or rule.severity
+                yield Found(rule.code, rule.name, severity, finding.tensor, finding.index, finding.message)

@@ -1,0 +1,120 @@
+"""Tensors of one shape read side by side: a weight in two checkpoints, a weight with its gradient or optimizer state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core.data.storage import verify
+from torch2grid_core.data.tensor import CHUNK_BYTES, LazyTensor
+
+Array = np.ndarray[Any, Any]
+Combine = Callable[[Mapping[str, Array]], Array]
+
+_LEAST = 1 << 14  # weights of a chunk: what many members at once are cut down to
+
+
+class ComputedStorage:
+    """Numbers of *dtype* that *combine* makes of those of *members*, range by range; nothing of them is kept.
+
+    combine: member name → 1-D array of that member's dtype, all of one length, to the 1-D array of results; a module-level
+    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered once.
+    """
+
+    def __init__(self, members: Sequence[tuple[str, LazyTensor]], combine: Combine, dtype: np.dtype[Any]) -> None:
+        self.members, self.combine, self.dtype = tuple(members), combine, dtype
+        self._gathered: dict[str, Array] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.members, self.combine, self.dtype))
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.members[0][1].size * self.dtype.itemsize
+
+    @property
+    def shippable(self) -> bool:
+        """True where every member is."""
+        return all(tensor.storage.shippable for _, tensor in self.members)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Compute bytes *offset* and on, whole numbers of them. Raises ``LoadError`` where a member cannot be read."""
+        first, count = offset // self.dtype.itemsize, len(buffer) // self.dtype.itemsize
+        arrays = {name: self._range(name, tensor, first, count) for name, tensor in self.members}
+        np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
+
+    def verify(self) -> None:
+        """Check every member's checksum, where it has one. Raises ``LoadError``."""
+        for _, tensor in self.members:
+            verify(tensor.storage)
+
+    def _range(self, name: str, tensor: LazyTensor, first: int, count: int) -> Array:
+        if not tensor.contiguous:
+            if name not in self._gathered:
+                self._gathered[name] = np.ascontiguousarray(tensor.numpy()).reshape(-1)
+            return self._gathered[name][first : first + count]
+        array = np.empty(count, tensor.dtype)
+        tensor.storage.read_into((tensor.offset + first) * tensor.dtype.itemsize, array.view(np.uint8).data)
+        return array
+
+
+@dataclass(frozen=True)
+class JointTensor(LazyTensor):
+    """A tensor that is computed from others of its shape, its *members*, which a pass can read side by side.
+
+    Whatever takes a ``LazyTensor`` gets the computed numbers. A view that wants a member's asks with ``Of(member, need)``,
+    and a ``Measure`` sees the chunks of all members together; the engine reads each member once for all of them.
+    """
+
+    members: tuple[tuple[str, LazyTensor], ...] = ()
+    combine: Combine | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        members: Mapping[str, LazyTensor],
+        combine: Combine,
+        dtype: Any = np.float32,
+        note: str = "",
+    ) -> JointTensor:
+        """The tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
+
+        Raises ``ValueError`` for members of different shapes, or none.
+        """
+        shapes = {tensor.shape for tensor in members.values()}
+        if len(shapes) != 1:
+            raise ValueError(f"{name}: members of shapes {sorted(shapes)}")
+        named = tuple(members.items())
+        storage = ComputedStorage(named, combine, np.dtype(dtype))
+        return cls(name, shapes.pop(), np.dtype(dtype), storage, note=note, members=named, combine=combine)
+
+    def compute(self, chunks: Mapping[str, Array]) -> Array:
+        """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
+        assert self.combine is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self.combine(chunks)).astype(self.dtype, copy=False)
+
+    def lockstep(self) -> Iterator[tuple[int, dict[str, Array]]]:
+        """``(start, member name → 1-D array)`` in C order: each array holds the flat indices *start* and on.
+
+        Arrays are of the members' dtypes and valid until the next ones are asked for. One file's bytes are read once.
+        """
+        widest = max(tensor.dtype.itemsize for _, tensor in self.members)
+        # A quarter of a chunk each: the members and what is computed from them stay in the cache together.
+        count = max(CHUNK_BYTES // (4 * widest) * 2 // max(len(self.members), 2), _LEAST)
+        streams = [(name, _pieces(tensor, count)) for name, tensor in self.members]
+        for start in range(0, math.prod(self.shape), count):
+            yield start, {name: next(stream) for name, stream in streams}
+
+
+def _pieces(tensor: LazyTensor, count: int) -> Iterator[Array]:
+    """The weights in C order, *count* at a time."""
+    for _, chunk in tensor.flat_chunks(count * tensor.dtype.itemsize):
+        for first in range(0, len(chunk), count):
+            yield chunk[first : first + count]

@@ -1,0 +1,97 @@
+"""Running a plugin's code for the first time: what it prints stays out of stdout, what it costs is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_core import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+    from torch2grid_core.plugins.record import PluginRecord
+
+SLOW_SECONDS = 2.0  # an import that takes longer is worth a line: every command pays for it
+_SHOWN = 60
+_CORE = "torch2grid-core"
+
+
+@contextlib.contextmanager
+def first_run(record: PluginRecord, doing: str) -> Iterator[None]:
+    """Code of *record* runs inside: what it prints becomes a remark of the record, not a line on stdout."""
+    head = _Head()
+    # A text layer over bytes, as sys.stdout is: code that asks for its buffer, or reconfigures it, finds what it expects.
+    stream = io.TextIOWrapper(io.BufferedWriter(head), encoding="utf-8", errors="replace")
+    try:
+        with contextlib.redirect_stdout(stream):
+            yield
+    finally:
+        with contextlib.suppress(ValueError):  # it was closed inside
+            stream.flush()
+        text = " ".join(head.kept.decode("utf-8", "replace").split())
+        if text:
+            told = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+            record.remark(f"prints {told!r} {doing}; it was kept out of stdout")
+
+
+@contextlib.contextmanager
+def timed(record: PluginRecord) -> Iterator[None]:
+    """The seconds inside are the record's cost at every start; a remark where that is much."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        record.seconds = time.perf_counter() - started
+        if record.seconds > SLOW_SECONDS:
+            record.remark(f"takes {record.seconds:.1f} s to import, at every start; --disable-plugin leaves it out")
+
+
+class _Head(io.RawIOBase):
+    """Keeps the first 4,096 bytes written."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.kept += bytes(view[: 4096 - len(self.kept)])
+        return len(view)
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()  # for a child process that is given "stdout"
+
+
+def wrong_core(wanted: Any) -> str:
+    """Why this core does not fit ``requires_core = wanted``, empty where it does. wanted: a text such as ``>=0.1,<1``."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        if not isinstance(wanted, str):
+            raise InvalidSpecifier
+        fits = SpecifierSet(wanted).contains(__version__, prereleases=True)
+    except InvalidSpecifier:
+        return f"requires_core = {wanted!r} is not a range of versions such as '>=0.1,<1'"
+    return "" if fits else f"needs {_CORE} {wanted}, and {__version__} is installed"
+
+
+def wrong_core_of(distribution: Distribution | None) -> str:
+    """The same for what the metadata of a distribution requires: looked at when its plugin cannot be imported."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    for line in (distribution.requires if distribution else None) or ():
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == _CORE and str(requirement.specifier):
+            return wrong_core(str(requirement.specifier))
+    return ""
