@@ -9,6 +9,7 @@ from torch2grid.session import as_checkpoint, manager
 from torch2grid_core import Checkpoint, Page, Run, UsageError, View
 from torch2grid_core.engine import Engine
 from torch2grid_core.kinds.transformer import GridTransformer
+from torch2grid_core.options import quoted
 from torch2grid_core.selection import select
 
 
@@ -43,7 +44,7 @@ def conv(model: Any, **settings: Any) -> Pages:
 def stats(model: Any, **settings: Any) -> Pages:
     """The statistics table; ``print`` shows it as text."""
     options = {key: settings.pop(key) for key in ("detail", "sort") if key in settings}
-    spec = ",".join(f'{key}="{value}"' for key, value in options.items())
+    spec = ",".join(f"{key}={quoted(value)}" for key, value in options.items())
     return draw(model, [f"stats:{spec}" if spec else "stats"], **settings)
 
 

@@ -93,7 +93,7 @@ def test_help_is_one_page_with_groups_flags_and_commands(tmp_path: Path) -> None
     assert run.returncode == 0
     text = run.stdout
     headings = re.findall(r"^(\w[\w ]*):$", text, flags=re.MULTILINE)
-    assert headings == ["Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process", "Commands"]
+    assert headings == ["Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process", "Commands", "Examples"]
     for word in ("--output", "--layers", "--reduce", "--plugin", "--load-plugin", "demo", "plugins"):
         assert re.search(rf"^ +(-\w, )?{word}\b", text, flags=re.MULTILINE), word
 

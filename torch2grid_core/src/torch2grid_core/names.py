@@ -50,6 +50,8 @@ def chosen(names: Sequence[str], text: str) -> list[str]:
     if _NUMBERS.fullmatch(text) and any(char.isdigit() for char in text) and text not in names:
         return numbered(names, text.strip().strip(","))
     patterns = [text] if text in names else [piece for piece in re.split(r"[,\s]+", text) if piece]
+    if not patterns:
+        raise UsageError(f"{text!r} names nothing; write numbers or a pattern")
     kept: set[str] = set()
     for pattern in patterns:
         found = matching(names, pattern)

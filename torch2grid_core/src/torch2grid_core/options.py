@@ -45,6 +45,8 @@ def _pairs(spec: str, text: str) -> dict[str, str]:
         if equals < 0:
             raise UsageError(f"{spec!r}: {text[place:]!r} is not key=value")
         key = text[place:equals].strip()
+        if "," in key:
+            raise UsageError(f"{spec!r}: {key.partition(',')[0]!r} is not key=value")
         value, place = _value(spec, text, equals + 1)
         if not key or key in pairs:
             raise UsageError(f"{spec!r}: " + (f"{key!r} is given twice" if key else "a key is missing before '='"))
@@ -54,6 +56,8 @@ def _pairs(spec: str, text: str) -> dict[str, str]:
 
 def _value(spec: str, text: str, place: int) -> tuple[str, int]:
     """The value at *place* and where the next pair begins. In quotes, a backslash takes the next character as it is."""
+    while text[place : place + 1] == " ":
+        place += 1
     if text[place : place + 1] not in ('"', "'"):
         comma = text.find(",", place)
         end = len(text) if comma < 0 else comma
@@ -66,9 +70,17 @@ def _value(spec: str, text: str, place: int) -> tuple[str, int]:
     if place >= len(text):
         raise UsageError(f"{spec!r}: a quote is not closed")
     place += 1
+    while text[place : place + 1] == " ":
+        place += 1
     if place < len(text) and text[place] != ",":
         raise UsageError(f"{spec!r}: {text[place:]!r} follows a closing quote; a comma separates options")
     return "".join(taken), place + 1
+
+
+def quoted(value: Any) -> str:
+    """*value* as the grammar takes it, whatever text it holds."""
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def options_of(cls: type) -> dict[str, Option]:

@@ -17,6 +17,7 @@ from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
+from torch2grid_core.options import split_spec
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.pictures.tables import table_lines
 from torch2grid_core.plugins.guard import call, origin_of
@@ -27,8 +28,8 @@ from torch2grid_core.text import safe_filename, visible
 
 INDEX = "index.json"
 STDOUT = "-"
-DATA_FORMATS = ("json", "csv", "html")
-SCREEN_FORMATS = ("text", "terminal")  # shown on stdout, unless a file is asked for
+# A folder may have a dot in its name; these are files that nobody means as one.
+_PICTURE_ENDINGS = {"jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "eps", "ps", "png", "svg", "pdf", "xlsx", "txt", "md"}
 _INDEX_FORMAT = "torch2grid index 1"
 
 
@@ -139,11 +140,19 @@ class Preparer:
             return self.formats if not page.formats or self.formats[0] in page.formats else ()
         if page.formats:
             return page.formats
-        if self.single and page.kind != "table":
+        if self.single and (page.kind != "table" or self.suits_tables(self.formats[0])):
             return self.formats
         if page.kind == "table":  # a table is text on the screen unless a data format is asked for
-            return tuple(name for name in self.formats if name in (*DATA_FORMATS, "terminal")) or ("text",)
+            return tuple(name for name in self.formats if self.suits_tables(name)) or ("text",)
         return self.formats or (view.default_format,)
+
+    def suits_tables(self, name: str) -> bool:
+        """True for a format whose renderer says that tables are at home in it."""
+        return name in self.renderers and name in self.renderers[name].tables
+
+    def on_screen(self, name: str) -> bool:
+        """True for a format that is shown rather than kept."""
+        return name == "text" or (name in self.renderers and name in self.renderers[name].screen)
 
     def _can(self, page: Page, name: str) -> bool:
         return not self.combine and (name in self.renderers or (name == "json" and page.data is not None))
@@ -155,7 +164,7 @@ class Preparer:
         stream = io.BytesIO()
         renderer = self.renderers[name]
         call(renderer, renderer.render, page, stream, self.style, name)
-        if stream.closed or not stream.tell():
+        if stream.closed or (page.panels and not stream.tell()):
             what = "closed its target" if stream.closed else "wrote nothing"
             raise origin_of(renderer).error(f"render: {what} for page {page.name!r} as {name}")
         return stream.getvalue()
@@ -195,8 +204,13 @@ class Output:
             wanted = wanted or ("text",)
             if len(wanted) > 1:
                 raise UsageError(f"--output - takes one format, --format asks for {', '.join(wanted)}")
-            ending = wanted[0] if wanted[0] not in ("text", *SCREEN_FORMATS) else ""
+            on_screen = wanted[0] == "text" or wanted[0] in self._renderer(wanted[0]).screen
+            ending = "" if on_screen else wanted[0]
             self.say = _to_stderr if ending else say
+        if not str(target):
+            raise UsageError("--output is empty; give a folder or a file")
+        if ending in _PICTURE_ENDINGS and ending not in manager.formats() and not path.is_dir():
+            raise UsageError(f"--output {path}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
         self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
         self.folder = path.parent if self.file else path
         if self.file:
@@ -221,7 +235,9 @@ class Output:
             self.prepare = replace(self.prepare, renderers={**self.prepare.renderers, **added})
 
     def _renderer(self, name: str) -> Renderer:
-        renderer: Renderer = self.manager.renderer_for(name, self._forced).create()
+        found = self.manager.renderer_for(name, self._forced)
+        forced, options = split_spec(self._forced) if self._forced else ("", {})
+        renderer: Renderer = found.create(options if forced in (found.name, found.qualified) else None)
         return renderer
 
     def __enter__(self) -> Output:
@@ -249,6 +265,10 @@ class Output:
             self._write_index()
         for error in self._failed.values():
             raise error
+        if self.file and str(self.file) != STDOUT and not self.written:
+            raise UsageError(
+                f"--output {self.file}: nothing was drawn as {self.prepare.formats[0]}; a table takes json, csv or html"
+            )
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
@@ -284,7 +304,7 @@ class Output:
             if name not in drawn.rendered:
                 self._add([name])
             data = drawn.rendered[name] if name in drawn.rendered else self.prepare.render(page, name)
-            if name in SCREEN_FORMATS and not self.file:
+            if self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
             elif self.file:
                 if self._single is not None:

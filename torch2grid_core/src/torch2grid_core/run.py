@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
+from torch2grid_core.errors import UsageError
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap
 from torch2grid_core.pictures.scale import DEFAULT_CLIP, ColorScale, ScaleKind, color_scale
@@ -33,7 +35,24 @@ class Run:
     colormap: str | None = None
     max_cells: int = 2048
     tensor_cells: int = 1024
-    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ``UsageError`` for a setting that no picture can follow."""
+        from torch2grid_core.pictures.raster import REDUCTIONS
+
+        if self.reduce not in REDUCTIONS:
+            raise UsageError(f"unknown reduction {self.reduce!r}; valid: {', '.join(REDUCTIONS)}")
+        if self.scale not in get_args(ScaleKind):
+            raise UsageError(f"unknown scale {self.scale!r}; valid: {', '.join(get_args(ScaleKind))}")
+        ranges = {"clip": (0.5, 1.0), "threshold": (0.0, 1e308), "max_cells": (1, 16384), "tensor_cells": (1, 16384)}
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise UsageError(f"{name} is {value!r}; a number from {low:g} to {high:g} is needed")
+        if self.limits is not None:
+            low, high = self.limits
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise UsageError(f"limits {low:g},{high:g}: the first must be below the second, both finite")
 
     def color_scale(self, *grids: Grid) -> ColorScale:
         """One scale for *grids* by this run's ``scale``, ``clip`` and ``limits``."""

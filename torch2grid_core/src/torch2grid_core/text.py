@@ -59,7 +59,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 def human_count(number: int) -> str:
     """A count with a unit, three digits: ``1.10 billion``, ``124 million``, ``21,418``."""
-    for size, unit in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
-        if number >= size:
+    for size, unit in ((10**6, "million"), (10**9, "billion"), (10**12, "trillion")):
+        if number >= size and float(f"{number / size:.3g}") < 1000:
             return f"{number / size:.3g} {unit}"
     return f"{number:,}"

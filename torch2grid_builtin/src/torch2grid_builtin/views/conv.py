@@ -16,7 +16,9 @@ from torch2grid_core import NOT_FINITE, Grid, Image, LazyTensor, Need, Page, Ras
 Array = np.ndarray[Any, Any]
 FOLDER = "conv_kernels"
 _LONGEST_1D, _LONGEST_2D = 512, 128  # taps, and a side of a kernel: what is larger is a mask, a table or an expert
-_NO_KERNEL = re.compile(r"(mask|bias|running_|num_batches|token|table|pos(ition)?_?(embed|enc|emb)|rel_pos|query|_buffer)")
+_NO_KERNEL = re.compile(
+    r"(mask|bias|running_|num_batches|token|table|pos(ition)?_?(embed|enc|emb)|rel_pos|query|_buffer|[._](scale|zero_point)s?$)"
+)
 _NO_KERNEL_1D = re.compile(r"(emb|att|expert|moe|lora|rnn|lstm|gru|bilinear|proj|head|qkv)")
 _CONV_NAME = re.compile(r"(conv|cnn|tcn|filter|kernel|stft|basis|wav)")
 _NUMBERED = re.compile(r"(^|\.)\d+\.weight$")
@@ -51,6 +53,7 @@ class ConvView(View):
     """The kernels of every convolution, each output channel a tile."""
 
     name = "conv"
+    uses_transformer = False
 
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
         if not is_convolution(tensor):

@@ -37,6 +37,7 @@ class DeadNeurons(View):
     """Units whose every weight is near zero, and rows and filters that repeat others: table, report, picture."""
 
     name = "dead_neurons"
+    uses_transformer = False
 
     only_dead: bool = field(default=False, metadata={"help": "leave tensors without dead or duplicate units out of the table"})
     duplicates: bool = field(default=True, metadata={"help": "also look for output units that repeat others"})

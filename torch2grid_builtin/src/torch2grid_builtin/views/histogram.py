@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin.views.describing import about, tensor_title
+from torch2grid_builtin.views.describing import about, in_depth, tensor_title
 from torch2grid_core import Band, Checkpoint, Distribution, Histogram, LazyTensor, Page, Run, Summary, Values, View, visible
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +27,7 @@ class HistogramView(View):
     """A histogram of each tensor, and all of them on one sheet with the quantiles of every layer."""
 
     name = "histogram"
+    uses_transformer = False
 
     each: bool = field(default=True, metadata={"help": "draw a histogram of each tensor"})
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all histograms"})
@@ -67,7 +68,7 @@ class HistogramView(View):
         if not self.overview:
             return
         summaries: Mapping[str, Distribution] = results["summary"]
-        names = list(checkpoint)
+        names = in_depth(checkpoint)
         count = len(names)
         sheets = -(-count // PER_SHEET)
         for sheet in range(sheets):
@@ -75,6 +76,8 @@ class HistogramView(View):
             bands = _bands(chosen, checkpoint, summaries)
             small = tuple(self._small(checkpoint[name], summaries[name], run) for name in chosen)
             title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
+            if self.log:
+                title += ", logarithmic heights"
             if sheets > 1:
                 title += f", sheet {sheet + 1} of {sheets}"
             columns = 4 if len(chosen) <= 16 else 6
@@ -82,7 +85,7 @@ class HistogramView(View):
             yield Page(f"histogram_overview{suffix}", title, (*bands, *small), columns=columns, wide=len(bands))
         if sheets > 1:
             bands = _bands(names, checkpoint, summaries)
-            yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors, first layer to last", bands)
+            yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors", bands)
 
     def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram:
         edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
@@ -133,7 +136,7 @@ def _apart(largest: float, dtype: np.dtype[Any], whole: bool) -> float:
     exponent = math.frexp(largest)[1] - 1
     if dtype.kind in "iub":
         return 1.0 if whole or largest <= 256 else math.ldexp(1.0, exponent - 6)
-    digits = int(np.finfo(dtype).nmant if dtype.kind in "fc" else ml_dtypes.finfo(dtype).nmant)  # type: ignore[no-untyped-call]
+    digits = int(ml_dtypes.finfo(dtype).nmant)  # type: ignore[no-untyped-call]  # numpy takes float8_e5m2 for its own kind
     if whole or digits <= 7:
         return math.ldexp(1.0, exponent - min(digits, 40))
     return math.ldexp(1.0, exponent - 6)
@@ -196,5 +199,6 @@ def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str,
     for kind, chosen in kinds.items():
         if chosen:
             values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
-            bands.append(Band(tuple(map(visible, chosen)), LEVELS, values, title=f"{kind}: quantiles in the order of the file"))
+            title = f"{kind}: quantiles from the first layer to the last"
+            bands.append(Band(tuple(map(visible, chosen)), LEVELS, values, title=title))
     return tuple(bands)

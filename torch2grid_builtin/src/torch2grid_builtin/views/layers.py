@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.views.describing import about, shape_text, source_name, tensor_title
+from torch2grid_builtin.views.describing import about, in_depth, shape_text, source_name, tensor_title
 from torch2grid_core import (
     Checkpoint,
     Grid,
@@ -39,6 +39,7 @@ class LayersView(View):
     """A picture per tensor, and all on one sheet."""
 
     name = "layers"
+    uses_transformer = False
 
     each: bool = field(default=True, metadata={"help": "draw a picture of each tensor"})
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all tensors"})
@@ -67,7 +68,7 @@ class LayersView(View):
         if is_vector(tensor.shape) and grid.shape[0] > 1:
             title += f" · folded, {grid.shape[1] * grid.cell[1]} weights a row"
         profile: UnitProfile | None = results.get("profile")
-        sides: dict[str, Marginal] = {}
+        sides: dict[str, Any] = {}
         if profile is not None and profile.input_absmax is not None:
             sides["row_marginal"] = Marginal(_largest(profile.output_absmax, grid.cell[0]))
             sides["column_marginal"] = Marginal(_largest(profile.input_absmax, grid.cell[1]))
@@ -88,7 +89,7 @@ class LayersView(View):
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
         if not self.overview:
             return
-        names = [name for name in checkpoint if name in results]
+        names = in_depth(name for name in checkpoint if name in results)
         sheets = math.ceil(len(names) / self.sheet)
         for index in range(sheets):
             part = names[index * self.sheet : (index + 1) * self.sheet]

@@ -32,6 +32,7 @@ class Stats(View):
     """A table of mean, std, min, max and near-zero share of each tensor."""
 
     name = "stats"
+    uses_transformer = False
     default_format = "text"
 
     detail: bool = field(

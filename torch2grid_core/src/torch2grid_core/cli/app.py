@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,10 +20,17 @@ from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.guard import call, describe
 from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core.plugins.record import Provided
 
 VIEWS = "Views"
 FILTERS = "torch2grid.filters"  # (name, value of its flag or None for a --filter spec), in the order of the line
 _DEFAULT = "draw"
+EXAMPLES = (
+    ("torch2grid model.pth", "one grid of all weights"),
+    ("torch2grid model.pth --layers --stats", "a picture per layer, and a table"),
+    ("torch2grid model.pth --plugin atlas -o atlas.png", "another transformer, one file"),
+    ("torch2grid model.pth --only '*.weight' --histogram", "some of the tensors"),
+)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -37,29 +46,44 @@ class App(DefaultGroup):  # type: ignore[misc]
             context_settings=_CONTEXT,
         )
         self.manager, self.config = manager, config
-        drawing = draw_command(manager)
-        self.drawing = [each for each in drawing.params if isinstance(each, GroupedOption)]
-        self.add_command(drawing)
-        self.add_command(plugins_command())
-        self.add_command(config_command(self.drawing, config))
-        self.add_command(completion_command())
-        self._own = set(self.commands)
+        # Built when they are asked for: each asks plugins for what it lists, and a run asks for no more than it needs.
+        self._builders: dict[str, Callable[[], click.Command]] = {
+            _DEFAULT: lambda: draw_command(manager),
+            "plugins": plugins_command,
+            "config": lambda: config_command(self._options(), config),
+            "completion": completion_command,
+        }
+        self.commands = dict.fromkeys(self._builders)
+
+    def _options(self) -> list[GroupedOption]:
+        return [each for each in self._own(_DEFAULT).params if isinstance(each, GroupedOption)]
+
+    def _own(self, name: str) -> click.Command:
+        if self.commands[name] is None:
+            self.commands[name] = self._builders[name]()
+        return cast("click.Command", self.commands[name])
 
     def defaults(self) -> dict[str, Any]:
         """The settings file as click's defaults. Raises ``UsageError`` for a wrong key or value."""
-        found = default_map(self.config, self.drawing) if self.config else {}
+        found = default_map(self.config, self._options(), self.manager) if self.config else {}
         return {_DEFAULT: found, "config": found}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self._own - {_DEFAULT}, *self.manager.names("command")})
+        return sorted({*self._builders, *self._plugin_commands()} - {_DEFAULT})
+
+    def _plugin_commands(self) -> dict[str, Provided]:
+        names = self.manager.names("command")
+        for name in self._builders.keys() & names.keys():
+            self.manager.note(f"command {name!r} of {names[name].record.owner} is torch2grid's own and cannot be taken")
+        return {name: each for name, each in names.items() if name not in self._builders}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self._own:
-            return self.commands[cmd_name]
-        provided = self.manager.names("command").get(cmd_name)
-        if provided is None:
-            found: click.Command | None = super().get_command(ctx, cmd_name)
-            return found
+        if cmd_name in self._builders:
+            return self._own(cmd_name)
+        provided = self._plugin_commands().get(cmd_name)
+        if provided is None:  # no subcommand: the first word of what the drawing command gets
+            ctx.arg0 = cmd_name  # type: ignore[attr-defined]
+            return self._own(_DEFAULT)
         instance = provided.create()
         command = call(instance, instance.build)
         if not isinstance(command, click.Command):
@@ -72,19 +96,18 @@ class App(DefaultGroup):  # type: ignore[misc]
         except (click.ClickException, click.exceptions.Exit, click.Abort, Torch2GridError, BrokenPipeError):
             raise
         except Exception as error:
-            provided = self.manager.names("command").get(str(ctx.invoked_subcommand))
-            if provided is None or ctx.invoked_subcommand in self._own:
+            provided = self._plugin_commands().get(str(ctx.invoked_subcommand))
+            if provided is None:
                 raise
             raise provided.origin.error(describe(error)) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Subcommands, and what the drawing command completes: options and paths."""
-        drawing = self.commands[_DEFAULT]
-        completed: list[CompletionItem] = super().shell_complete(ctx, incomplete)
-        found = [each for each in completed if each.value != _DEFAULT]
         if incomplete.startswith("-"):
+            drawing = self._own(_DEFAULT)
             return drawing.shell_complete(click.Context(drawing, parent=ctx, obj=self.manager), incomplete)
-        return [*found, CompletionItem(incomplete, type="file")]
+        found = [CompletionItem(name) for name in self.list_commands(ctx) if incomplete and name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] in ("-h", "--help"):
@@ -98,15 +121,19 @@ class App(DefaultGroup):  # type: ignore[misc]
         formatter.write_usage("torch2grid", "COMMAND [ARGS]...")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_groups(self.commands[_DEFAULT], ctx, formatter)
-        rows = []
-        for name in self.list_commands(ctx):
-            if name in self._own:
-                rows.append((name, self.commands[name].get_short_help_str(90)))
-            else:
-                rows.append((name, self.manager.names("command")[name].summary))
+        write_groups(self._own(_DEFAULT), ctx, formatter)
+        brought = self._plugin_commands()
+        rows = [
+            (name, brought[name].summary if name in brought else self._own(name).get_short_help_str(90))
+            for name in self.list_commands(ctx)
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+        with formatter.section("Examples"):
+            formatter.write_dl(list(EXAMPLES))
+        if not self.manager.names("loader"):
+            formatter.write_paragraph()
+            formatter.write_text(f"The usual loaders, views and renderers come with {BATTERIES}.")
 
 
 def write_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -129,33 +156,45 @@ class DrawCommand(click.Command):
         write_groups(self, ctx, formatter)
 
 
-def view_flags(manager: PluginManager) -> dict[str, GroupedOption]:
-    """View name → its flag; the names of core options stay theirs, such a view is reached by ``--view``."""
-    taken = _core_flags()
-    flags: dict[str, GroupedOption] = {}
-    for name, provided in manager.names("view").items():
+@dataclass
+class PluginFlags:
+    """The options that views and filters add to the drawing command."""
+
+    views: dict[str, GroupedOption]
+    filters: list[GroupedOption]
+
+
+def plugin_flags(manager: PluginManager) -> PluginFlags:
+    """A flag for each view, and an option for each filter that wants one.
+
+    The core's options keep their names, then those of torch2grid-builtin; whoever comes later is told of, and is reached by
+    ``--view`` or ``--filter``. These and ``--filter`` apply in the order in which they first stand.
+    """
+    found = PluginFlags({}, [])
+    taken = {flag for option in [*drawing_options(), *process_options()] for flag in (*option.opts, *option.secondary_opts)}
+    taken |= {"--version", "--help"}
+    wanting = [
+        (each.record.owner != BATTERIES, each.qualified, kind, name, each)
+        for kind in ("view", "filter")
+        for name, each in manager.names(kind).items()
+        if kind == "view" or each.facts.get("flag")
+    ]
+    for _, _, kind, name, each in sorted(wanting, key=lambda item: item[:4]):
         flag = "--" + name.replace("_", "-").replace("/", "-")
-        if flag not in taken:
-            taken.add(flag)
-            flags[name] = GroupedOption([flag, f"view_{len(flags)}"], group=VIEWS, is_flag=True, help=provided.summary)
-    return flags
-
-
-def filter_flags(manager: PluginManager) -> list[GroupedOption]:
-    """An option for each filter that wants one; these and ``--filter`` apply in the order in which they first stand."""
-    taken = _core_flags()
-    flags: list[GroupedOption] = []
-    for name, provided in manager.names("filter").items():
-        metavar, flag = provided.facts.get("flag", ""), "--" + name.replace("_", "-").replace("/", "-")
-        if metavar and flag not in taken:
-            taken.add(flag)
-            options = {"multiple": True, "metavar": metavar, "help": f"Draw {provided.summary}.", "expose_value": False}
-            flags.append(GroupedOption([flag, f"filter_{len(flags)}"], group=CHOOSING, callback=_add_filter(name), **options))
-    return flags
-
-
-def _core_flags() -> set[str]:
-    return {flag for option in [*drawing_options(), *process_options()] for flag in option.opts}
+        if taken & {flag, f"--no-{flag[2:]}"}:
+            manager.note(f"{kind} {name!r} of {each.record.owner} gets no flag: {flag} is taken; use --{kind} {name}")
+            continue
+        taken |= {flag, f"--no-{flag[2:]}"}
+        if kind == "view":
+            parameter = f"view_{len(found.views)}"
+            found.views[name] = GroupedOption([flag, parameter], group=VIEWS, is_flag=True, help=each.summary)
+        else:
+            options = {"multiple": True, "metavar": each.facts["flag"], "help": f"Draw {each.summary}.", "expose_value": False}
+            parameter = f"filter_{len(found.filters)}"
+            option = GroupedOption([flag, parameter], group=CHOOSING, callback=_add_filter(name), **options)
+            found.filters.append(option)
+    found.views = dict(sorted(found.views.items()))
+    return found
 
 
 def _add_filter(name: str) -> Any:
@@ -172,23 +211,24 @@ def _add_filter(name: str) -> Any:
 def draw_command(manager: PluginManager) -> click.Command:
     """``torch2grid MODEL …`` for the views that *manager* knows."""
     options = drawing_options()
-    flags = view_flags(manager)
+    flags = plugin_flags(manager)
     drawing = [option for option in options if option.group == DRAWING]
     rest = [option for option in options if option.group != DRAWING]
     next(option for option in rest if option.name == "filters").callback = _add_filter("")
 
     def run(models: tuple[str, ...], version: bool, list_plugins: bool, **given: Any) -> int:
         if version:
-            click.echo(f"torch2grid {__version__}")
+            print(f"torch2grid {__version__}")
             return 0
         if list_plugins:
             list_transformers(manager)
             return 0
         from torch2grid_core.cli.draw import draw  # numpy comes with it
 
-        chosen = [name for name, flag in flags.items() if given.pop(str(flag.name))]
+        chosen = [name for name, flag in flags.views.items() if given.pop(str(flag.name))]
         given["filters"] = click.get_current_context().meta.get(FILTERS, [])
-        given["views"] = [*chosen, *given["views"]]
+        named = {spec.partition(":")[0] for spec in given["views"]}  # `--layers --view layers:sheet=9` is one view
+        given["views"] = [*(name for name in chosen if name not in named), *given["views"]]
         return draw(manager, models, **given)
 
     version_option = click.Option(["--version"], is_flag=True, help="Show the version and stop.")
@@ -198,13 +238,12 @@ def draw_command(manager: PluginManager) -> click.Command:
         params=[
             click.Argument(["models"], nargs=-1, metavar="MODEL...", type=click.Path()),
             *drawing,
-            *flags.values(),
-            *filter_flags(manager),
+            *flags.views.values(),
+            *flags.filters,
             *rest,
             *process_options(),
             version_option,
         ],
         help="Draw MODEL: one grid of all its weights, or the views asked for.",
         context_settings=_CONTEXT,
-        epilog=f"The usual loaders, views and renderers come with {BATTERIES}." if not manager.names("loader") else None,
     )

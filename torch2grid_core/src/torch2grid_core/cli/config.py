@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from torch2grid_core.cli.options import PROCESS, GroupedOption
-from torch2grid_core.errors import UsageError
+from torch2grid_core.cli.options import CHOOSING, PROCESS, GroupedOption
+from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.options import quoted
+from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.text import did_you_mean
 
 _LARGEST = 1 << 20
@@ -143,7 +145,10 @@ def process_settings(config: ConfigFile) -> dict[str, Any]:
     return found
 
 
-def default_map(config: ConfigFile, options: Sequence[GroupedOption]) -> dict[str, Any]:
+_KIND_OF_KEY = {"plugin": "transformer", "view": "view", "filter": "filter", "loader": "loader", "renderer": "renderer"}
+
+
+def default_map(config: ConfigFile, options: Sequence[GroupedOption], manager: PluginManager) -> dict[str, Any]:
     """The file's settings as click's defaults: parameter name → value. Raises ``UsageError`` with file, line and key."""
     process = {"no_plugins", "debug", "disable_plugin"}
     known = {option.key: option for option in options if option.group != PROCESS}
@@ -164,8 +169,23 @@ def default_map(config: ConfigFile, options: Sequence[GroupedOption]) -> dict[st
                 option.callback(context, option, cast)
         except click.UsageError as error:
             raise config.error(setting, " ".join(error.format_message().split())) from error
+        _try_plugins(config, setting, option, value, manager)
         defaults[str(option.name)] = value
     return defaults
+
+
+def _try_plugins(config: ConfigFile, setting: Setting, option: GroupedOption, value: Any, manager: PluginManager) -> None:
+    """Make what the setting names, so that a wrong name or option is told with its line."""
+    try:
+        if option.key in _KIND_OF_KEY:
+            for spec in value if option.multiple else [value]:
+                manager.create(_KIND_OF_KEY[option.key], spec)
+        elif option.key == "colormap":
+            from torch2grid_core.pictures.colors import colormap
+
+            colormap(value)
+    except Torch2GridError as error:
+        raise config.error(setting, str(error)) from error
 
 
 def _checked(config: ConfigFile, setting: Setting, option: GroupedOption) -> Any:
@@ -198,9 +218,9 @@ def _text(config: ConfigFile, setting: Setting, option: GroupedOption, value: An
     if isinstance(value, Mapping) and len(value) == 1 and "KEY=VALUE" in str(option.metavar):
         name, options = next(iter(value.items()))
         if isinstance(options, Mapping):
-            pairs = (f'{key}="{_escaped(each)}"' for key, each in options.items())
+            pairs = (f"{key}={quoted(each)}" for key, each in options.items())
             return f"{name}:{','.join(pairs)}"
-    if (numbers or option.key == "tensors") and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if (numbers or option.group == CHOOSING) and isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     raise config.error(setting, f"expected text, not {value!r}")
 
@@ -210,8 +230,3 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
-
-
-def _escaped(value: Any) -> str:
-    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -13,6 +13,7 @@ from torch2grid_core.cli.telling import say
 from torch2grid_core.errors import Torch2GridError, UsageError
 from torch2grid_core.pictures.page import Cell, Table
 from torch2grid_core.pictures.tables import table_lines
+from torch2grid_core.plugins.guard import describe
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.text import safe_filename, visible
 
@@ -89,6 +90,9 @@ class _Batch:
         except Torch2GridError as error:
             entry.result = "failed"
             say(str(error))
+        except Exception as error:  # a fault of ours or of a library must not cost the other models
+            entry.result = "failed"
+            say(f"{entry.model}: internal error: {describe(error)}")
         else:
             entry.result = "drawn"
             entry.files, entry.tensors, entry.parameters = drawn.files, drawn.tensors, drawn.parameters

@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from torch2grid_core.cli.progress import progress_bar, watched
-from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line
+from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Drawn, Engine, workers
 from torch2grid_core.errors import NotDrawable, PluginError
@@ -50,10 +48,12 @@ class Drawing:
         run = replace(self.run, limits=limits) if limits else self.run
         if self.given["interactive"]:
             self._interact(selection.checkpoint, output)
+            if not self.quiet:
+                say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
-        if watched(self.quiet):
+        if watched(self.quiet) and "terminal" not in self.given["formats"]:  # else the screen shows the pages themselves
             destination.shown = preview.look
         self._pass(selection.checkpoint, self.views, destination, run)
         if not self.quiet:
@@ -80,7 +80,7 @@ class Drawing:
     def output(self, target: str | Path, run: Run) -> Output:
         """Where pages go."""
         formats, renderer = self.given["formats"], self.given["renderer"] or ""
-        return Output(self.manager, target, run, formats=formats, renderer=renderer, say=click.echo)
+        return Output(self.manager, target, run, formats=formats, renderer=renderer, say=tell)
 
     def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> None:
         """One run of the engine into *destination*, in as many processes as it is worth."""
@@ -116,7 +116,7 @@ class Drawing:
             instances = [self.manager.create("view", spec) for spec in views]
             self._pass(checkpoint.select(names), instances, self.output(output, self.run), self.run)
 
-        views = [*dict.fromkeys(self.given["views"])] or ["layers"]
+        views = [*dict.fromkeys(self.given["views"])] or [self._default("view", "layers")]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
 
     def _filters(self) -> list[Any]:
@@ -132,13 +132,16 @@ class Drawing:
         self._filters()  # a wrong filter ends the run before a file is read
         specs = list(dict.fromkeys(given["views"])) or [self._default("view", DEFAULT_VIEW)]
         views = [self.manager.create("view", spec) for spec in specs]
-        spec = given["plugin"] or self._only_loaded_transformer()
-        transformer = self.manager.create("transformer", spec or self._default("transformer", DEFAULT_TRANSFORMER))
+        spec = given["plugin"] if given["plugin"] is not None else self._only_loaded_transformer()
+        transformer = None  # made only where something asks for it: plugins are not called for what a run does not need
+        if spec is not None or self.given["interactive"] or any(view.uses_transformer for view in views):
+            chosen = self._default("transformer", DEFAULT_TRANSFORMER) if spec is None else spec
+            transformer = self.manager.create("transformer", chosen)
         if given["colormap"]:
             colormap(given["colormap"])  # so does an unknown colour map
         return views, Run(
             transformer=transformer,
-            transformer_name=spec.partition(":")[0].rpartition("/")[2],
+            transformer_name=(spec or "").partition(":")[0].rpartition("/")[2],
             limits=given["limits"] if isinstance(given["limits"], tuple) else None,
             **{key: given[key] for key in ("reduce", "scale", "clip", "threshold", "title", "colormap", "max_cells")},
         )
@@ -150,8 +153,8 @@ class Drawing:
             return name
         return next(iter(names))
 
-    def _only_loaded_transformer(self) -> str:
+    def _only_loaded_transformer(self) -> str | None:
         """The transformer of the ``--load-plugin`` files, if they bring exactly one."""
         files = [record for record in self.manager.records if record.is_file]
         brought = [each for record in files for each in record.provides("transformer")]
-        return brought[0].name if len(brought) == 1 else ""
+        return brought[0].name if len(brought) == 1 else None

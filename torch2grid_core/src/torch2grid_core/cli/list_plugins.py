@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from torch2grid_core.cli.completion import owners, quiet
 from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds import KINDS
+from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.plugins.record import PluginRecord, Provided
 from torch2grid_core.text import did_you_mean, visible
@@ -20,18 +22,18 @@ def list_transformers(manager: PluginManager) -> None:
     """A line for each transformer: name and summary."""
     names = manager.names("transformer")
     if not names:
-        click.echo("no transformer is installed")
+        print("no transformer is installed")
     width = max(map(len, names), default=0)
     for name, each in names.items():
-        origin = "" if each.record.owner == "torch2grid-builtin" else f"  [{each.record.owner}]"
-        click.echo(f"  {visible(name):<{width}}  {visible(each.summary)}{origin}".rstrip())
+        origin = "" if each.record.owner == BATTERIES else f"  [{each.record.owner}]"
+        print(f"  {visible(name):<{width}}  {visible(each.summary)}{origin}".rstrip())
 
 
 def plugins_command() -> click.Command:
     """``torch2grid plugins [NAME] [--json] [--timing]``."""
 
     @click.command("plugins", short_help="Every plugin found, what it brings, and the error of each that failed.")
-    @click.argument("name", required=False)
+    @click.argument("name", required=False, shell_complete=quiet(owners))
     @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
     @click.option("--timing", is_flag=True, help="What each costs to import: at every start, and when it is used.")
     @click.pass_obj
@@ -45,7 +47,7 @@ def plugins_command() -> click.Command:
         records, brought = (manager.records, None) if name is None else _matching(manager, name)
         if as_json:
             document = [_as_json(record, brought) for record in records]
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            print(json.dumps(document, indent=2, ensure_ascii=False))
             return
         if timing:
             _print_timing(records, brought)
@@ -53,7 +55,7 @@ def plugins_command() -> click.Command:
         for record in records:
             _print_record(record, brought, options=name is not None)
         if not records:
-            click.echo("no plugin is installed; torch2grid-builtin brings the usual loaders, views and renderers")
+            print(f"no plugin is installed; {BATTERIES} brings the usual loaders, views and renderers")
 
     return plugins
 
@@ -121,29 +123,29 @@ def _plain(value: Any) -> Any:
 def _print_record(record: PluginRecord, only: set[int] | None, options: bool) -> None:
     status = record.status if record.status != "ok" or not record.error else "in part"
     head = f"{record.owner} {record.version}".strip()
-    click.echo(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
+    print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
     if record.error:
-        click.echo(visible(f"  error: {record.error}", 1000))
+        print(visible(f"  error: {record.error}", 1000))
     for remark in record.remarks:
-        click.echo(visible(f"  note: {remark}", 1000))
+        print(visible(f"  note: {remark}", 1000))
     for each in _brought(record, only):
         name = each.qualified if each.taken_by else each.name
-        click.echo(visible(f"  {each.kind:<12} {name:<18} {each.summary}", 400).rstrip())
+        print(visible(f"  {each.kind:<12} {name:<18} {each.summary}", 400).rstrip())
         try:
             found = each.options()
         except PluginError as error:
-            click.echo(visible(f"    error: {error}", 1000))
+            print(visible(f"    error: {error}", 1000))
             continue
         if not options:
             if found:
                 told = ", ".join(f"{option.name}={_plain(option.default)}" for option in found.values())
-                click.echo(visible(f"{'':<15} {'':<18} options: {told}", 400))
+                print(visible(f"{'':<15} {'':<18} options: {told}", 400))
             continue
         for option in found.values():
             default = _plain(option.default)
-            click.echo(visible(f"    {option.name}={default}  ({option.type_text})  {option.help}", 400).rstrip())
+            print(visible(f"    {option.name}={default}  ({option.type_text})  {option.help}", 400).rstrip())
         if not found:
-            click.echo("    no options")
+            print("    no options")
 
 
 def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
@@ -164,7 +166,7 @@ def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
                 rows.append((record.owner, f"{each.kind} {each.name}", _milliseconds(each.seconds)))
     table = Table(("Distribution", "Imported", "Milliseconds"), tuple(rows), formats={"Milliseconds": ",.1f"})
     for line in table_lines(table):
-        click.echo(visible(line, 400))
+        print(visible(line, 400))
 
 
 def _milliseconds(seconds: float) -> float:

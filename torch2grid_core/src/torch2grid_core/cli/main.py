@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
+from torch2grid_core.cli.streams import guard_streams
 from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.text import visible
 
@@ -14,28 +16,28 @@ from torch2grid_core.text import visible
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Codes: 0 done, 1 a failure, 2 wrong usage, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    guard_streams()
     sys.exit(run(words))
 
 
 def run(words: list[str]) -> int:
     """Run the command line; the exit code."""
-    if words == ["--version"]:
-        from torch2grid_core import __version__
-
-        print(f"torch2grid {__version__}")
-        return 0
     for library in ("OPENBLAS", "MKL", "OMP"):  # work is spread over processes, and fork must find no other thread
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    debug = "--debug" in words
+    debug = ["--debug"] if "--debug" in words else []  # emptied or filled once the line has been read properly
     try:
-        return _run(words)
+        if words == ["--version"]:
+            from torch2grid_core import __version__
+
+            print(f"torch2grid {__version__}")
+            code = 0
+        else:
+            code = _run(words, debug)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
-    except BrokenPipeError:
-        # The reader of our output is gone (`| head -1`): nothing more to say, and Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Torch2GridError as error:
         if debug:
             traceback.print_exc()
@@ -49,17 +51,20 @@ def run(words: list[str]) -> int:
         return 1
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], debug: list[str]) -> int:
     import click
 
     from torch2grid_core.cli.app import App
+    from torch2grid_core.cli.completion import words_to_complete
     from torch2grid_core.cli.config import process_settings, read_config
     from torch2grid_core.cli.preparse import preparse
     from torch2grid_core.plugins.manager import PluginManager
 
-    process, rest = preparse(words)
-    config = read_config(process.config) if process.config else None
+    completing = words_to_complete()
+    process, rest = preparse(words if completing is None else completing)
+    config = read_config(process.config) if process.config and completing is None else None
     early = process_settings(config) if config else {}
+    debug[:] = ["--debug"] if process.debug or early.get("debug") else []
     manager = PluginManager.discover(
         third_party=not (process.no_plugins or early.get("no_plugins")),
         disabled=[*process.disable_plugin, *early.get("disable_plugin", ())],
@@ -68,7 +73,6 @@ def _run(words: list[str]) -> int:
     try:
         app = App(manager, config)
         result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map=app.defaults())
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
@@ -78,12 +82,13 @@ def _run(words: list[str]) -> int:
         _say(" ".join(error.format_message().split()))
         return error.exit_code
     finally:
-        for line in manager.problems():
+        for line in manager.problems() if completing is None else ():
             _say(line)
 
 
 def _say(line: str) -> None:
-    print(f"torch2grid: {visible(line, limit=2000)}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"torch2grid: {visible(line, limit=2000)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.errors import Torch2GridError, UsageError
 from torch2grid_core.names import chosen
+from torch2grid_core.pictures.tables import display_width
 from torch2grid_core.text import visible
 
 PROMPT = "Your choice: "
@@ -139,7 +140,10 @@ class Menu:
     def _row(self, number: int, name: str, width: int) -> str:
         shape = f"torch.Size({list(self.checkpoint[name].shape)})"
         room = max(shutil.get_terminal_size((80, 24)).columns - width - 6 - len(shape), 20)
-        return f"  {number:>{width}}. {visible(name, min(max(room, 20), 200)):<38} {shape}"
+        shown = visible(name, min(room, 200))
+        while display_width(shown) > room:  # wide characters take two columns
+            shown = visible(name, len(shown) - 1)
+        return f"  {number:>{width}}. {shown}{' ' * (38 - display_width(shown))} {shape}"
 
 
 def _watched() -> bool:
@@ -177,6 +181,6 @@ def _ask(prompt: str, remember: bool = False) -> str | None:
         print()
         return None
     readline = sys.modules.get("readline")
-    if readline is not None and answer and not remember:
+    if readline is not None and answer and not remember and readline.get_current_history_length():
         readline.remove_history_item(readline.get_current_history_length() - 1)
     return answer

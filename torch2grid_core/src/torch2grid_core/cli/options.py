@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
 
-from torch2grid_core.cli.completion import formats, plugin_names, quiet
+from torch2grid_core.cli.completion import formats, owners, plugin_names, quiet
 
 DRAWING, PICTURE, CHOOSING, PLUGINS, PROCESS = "Drawing", "Picture", "Choosing tensors", "Plugins", "Process"
 
@@ -17,6 +18,7 @@ class GroupedOption(click.Option):
     """An option that says under which heading ``--help`` lists it, and that the environment can set.
 
     key: its name in a settings file, the long flag with underscores; variable: ``TORCH2GRID_`` and that in capitals.
+    A flag that a file may set has a ``--no-`` form, so that the command line can take it back.
     """
 
     def __init__(self, declarations: list[str], group: str = DRAWING, **attributes: Any) -> None:
@@ -25,7 +27,27 @@ class GroupedOption(click.Option):
         self.group = group
         if group != PROCESS:
             attributes.setdefault("envvar", self.variable)
+            if attributes.get("is_flag"):
+                declarations = [f"{each}/--no-{each[2:]}" if each.startswith("--") else each for each in declarations]
         super().__init__(declarations, **attributes)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line of ``--help``, without the ``--no-`` form: it would double the page and say nothing."""
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0].partition(" / ")[0], record[1])
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """The variable's text; a repeatable option takes it as one value, blanks and all."""
+        if self.multiple:
+            text = self.resolve_envvar_value(ctx)
+            return None if text is None else (text,)
+        return super().value_from_envvar(ctx)
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def _limits(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
@@ -36,8 +58,8 @@ def _limits(context: click.Context, parameter: click.Parameter, value: str | Non
         low, high = (float(part) for part in parts)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not LO,HI (two numbers)") from None
-    if not low < high:
-        raise click.BadParameter(f"{value!r}: the first number must be below the second")
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise click.BadParameter(f"{value!r}: both must be finite, and the first number must be below the second")
     return low, high
 
 
@@ -53,6 +75,7 @@ def drawing_options() -> list[GroupedOption]:
             default="grids",
             show_default=True,
             metavar="DIR|FILE",
+            type=click.Path(),
             help="Where pictures go; FILE.png takes one.",
         ),
         GroupedOption(
@@ -102,6 +125,7 @@ def drawing_options() -> list[GroupedOption]:
         GroupedOption(["--limits"], group=PICTURE, callback=_limits, metavar="LO,HI|shared", help="Fixed colour limits."),
         GroupedOption(
             ["--threshold"],
+            callback=_finite,
             group=PICTURE,
             type=click.FloatRange(0),
             default=1e-6,
@@ -158,14 +182,31 @@ def drawing_options() -> list[GroupedOption]:
     ]
 
 
+def standard_options(*keys: str) -> list[GroupedOption]:
+    """The drawing command's own options of these keys, for a subcommand that takes the same: same words, same completion.
+
+    Raises ``KeyError`` for a key that there is not.
+    """
+    options = {option.key: option for option in drawing_options()}
+    return [options[key] for key in keys]
+
+
 def process_options() -> list[GroupedOption]:
     """Options that hold for every command, before or after its name; read before any plugin is imported."""
+    path = click.Path()
     return [
-        GroupedOption(["--load-plugin"], group=PROCESS, multiple=True, metavar="FILE.py", help="Add the plugin in a file."),
+        GroupedOption(
+            ["--load-plugin"], group=PROCESS, type=path, multiple=True, metavar="FILE.py", help="Add the plugin in a file."
+        ),
         GroupedOption(["--no-plugins"], group=PROCESS, is_flag=True, help="Leave installed third-party plugins out."),
         GroupedOption(
-            ["--disable-plugin"], group=PROCESS, multiple=True, metavar="NAME", help="Leave a plugin or distribution out."
+            ["--disable-plugin"],
+            group=PROCESS,
+            shell_complete=quiet(owners),
+            multiple=True,
+            metavar="NAME",
+            help="Leave a plugin or distribution out.",
         ),
-        GroupedOption(["--config"], group=PROCESS, metavar="FILE", help="Settings from a YAML, JSON or TOML file."),
+        GroupedOption(["--config"], group=PROCESS, type=path, metavar="FILE", help="Settings from a YAML, JSON or TOML file."),
         GroupedOption(["--debug"], group=PROCESS, is_flag=True, help="Show tracebacks."),
     ]

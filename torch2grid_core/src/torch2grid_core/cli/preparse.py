@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch2grid_core.cli.options import GroupedOption, drawing_options, process_options
 from torch2grid_core.errors import UsageError
+
+_YES, _NO = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
 @dataclass
@@ -23,10 +26,15 @@ class Process:
 def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
     """The process-wide options, and the rest of the line in its order.
 
-    Knows which core options take a value, so that ``--title --debug`` keeps its title, and stops at ``--``.
+    Knows which core options take a value, so that ``--title --debug`` keeps its title, and stops at ``--``. The environment
+    sets ``TORCH2GRID_CONFIG``, ``TORCH2GRID_NO_PLUGINS`` and ``TORCH2GRID_DEBUG`` where the line does not.
     Raises ``UsageError`` where a value is missing.
     """
-    process = Process()
+    process = Process(
+        debug=_flag("TORCH2GRID_DEBUG"),
+        no_plugins=_flag("TORCH2GRID_NO_PLUGINS"),
+        config=os.environ.get("TORCH2GRID_CONFIG", ""),
+    )
     rest: list[str] = []
     ours = _by_flag(process_options())
     core = _by_flag(drawing_options())
@@ -56,6 +64,13 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
         if flag in core and not core[flag].is_flag and not equals and waiting:
             rest.append(waiting.pop(0))
     return process, rest
+
+
+def _flag(variable: str) -> bool:
+    value = os.environ.get(variable, "").strip().lower()
+    if value not in _YES | _NO:
+        raise UsageError(f"{variable}={value!r}: expected true or false")
+    return value in _YES
 
 
 def _by_flag(options: list[GroupedOption]) -> dict[str, GroupedOption]:

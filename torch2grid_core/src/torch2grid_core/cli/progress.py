@@ -34,7 +34,16 @@ def progress_bar(checkpoint: Checkpoint, show: bool) -> Iterator[Callable[[LazyT
         bar.stop()
 
 
+def clear_line() -> None:
+    """Make room on a terminal for a line of output where a bar is shown; the bar comes back below it."""
+    if _Bar.shown:
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()
+
+
 class _Bar:
+    shown = False
+
     def __init__(self, total: int, name: str) -> None:
         self.total, self.name = total, name
         self.done, self.started = 0, time.perf_counter()
@@ -48,7 +57,7 @@ class _Bar:
             if time.perf_counter() - self.started < _PATIENCE or self.done >= self.total:
                 return
             self._start()
-        self._progress.update(self._task, completed=self.done)
+        self._progress.update(self._task, completed=self.done, refresh=True)
 
     def _start(self) -> None:
         from rich.console import Console
@@ -57,11 +66,21 @@ class _Bar:
 
         text = TextColumn("{task.description}")
         columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        # Drawn only when a tensor is done, never by a thread of its own, so that `clear_line` and paths cannot meet it.
+        self._progress = Progress(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._progress.start()
+        _Bar.shown = True
         self._task = self._progress.add_task(escape(visible(os.path.basename(self.name), 30)), total=self.total)
 
     def stop(self) -> None:
         """Take the bar away; what follows is written as if it had not been there."""
         if self._progress is not None:
             self._progress.stop()
+            _Bar.shown = False

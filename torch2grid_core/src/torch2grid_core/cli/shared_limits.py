@@ -9,7 +9,6 @@ import numpy as np
 
 from torch2grid_core.cli.drawing import Drawing
 from torch2grid_core.engine import Drawn, Engine, workers
-from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.summary.distribution import Distribution
@@ -43,7 +42,7 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
             checkpoint = drawing.quietly_open(model).checkpoint
             with workers(checkpoint, drawing.given["jobs"], len(checkpoint)) as executor:
                 Engine(executor).run(checkpoint, drawing.views, take, drawing.run, cells_of)
-        except Torch2GridError:
+        except Exception:
             continue
     if not values.finite:
         return None

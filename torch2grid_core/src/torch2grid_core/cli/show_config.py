@@ -26,7 +26,7 @@ def config_command(options: Sequence[GroupedOption], config: ConfigFile | None) 
             rows.append((option.key, _shown(context.params.get(str(option.name))), _where(option, source, config)))
         width = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for key, value, where in rows:
-            click.echo(visible(f"{key:<{width[0]}}  {value:<{width[1]}}  {where}", 400).rstrip())
+            print(visible(f"{key:<{width[0]}}  {value:<{width[1]}}  {where}", 400).rstrip())
 
     copies = [option for option in options if option.group != PROCESS]
     return click.Command(

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from torch2grid_core.cli.progress import clear_line
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.run import Run
@@ -18,7 +19,15 @@ _MOST_CALLS = 10
 
 def say(line: str) -> None:
     """One line for the person, on stderr."""
+    clear_line()
     print(visible(line, limit=2000), file=sys.stderr)
+
+
+def tell(line: str) -> None:
+    """A line of output, on stdout: the path of a file, or a table."""
+    if sys.stdout.isatty():
+        clear_line()
+    print(line, flush=True)
 
 
 def remarks(checkpoint: Checkpoint) -> Iterator[str]:
@@ -35,7 +44,7 @@ def skips(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
-    """``model.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, part model, 2 skipped (2 bookkeeping), 0.3 s``."""
+    """``model.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, part model (also optimizer), 2 tied, 0.3 s``."""
     names = checkpoint.dtypes
     dtypes = ", ".join(f"{name} ({count})" if len(names) > 1 else name for name, count in names.items())
     pieces = [
@@ -45,7 +54,7 @@ def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
         dtypes,
     ]
     if part:
-        pieces.append(f"part {visible(part)}")
+        pieces.append(f"part {visible(part)}{_other_parts(checkpoint, part)}")
     if checkpoint.skipped:
         reasons = Counter(skip.reason for skip in checkpoint.skipped)
         told = ", ".join(f"{count} {visible(reason, 60)}" for reason, count in reasons.most_common(3))
@@ -54,6 +63,13 @@ def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
         pieces.append(f"{len(checkpoint.aliases)} tied")
     pieces.append(f"{seconds:.1f} s")
     return f"{visible(checkpoint.source)}: " + ", ".join(pieces)
+
+
+def _other_parts(checkpoint: Checkpoint, part: str) -> str:
+    """What ``--part`` could show instead."""
+    others = [visible(each.name, 40) for each in checkpoint.whole.parts if each.name != part]
+    more = ["…"] if len(others) > 4 else []
+    return f" (also {', '.join(others[:4] + more)})" if others else ""
 
 
 class Preview:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A hook kind. base: import path of its base class, ``module:Class``; prefix: how a class is told by its base."""
+    """A hook kind. hook: the hook that yields its classes; base: import path of its base class, ``module:Class``."""
 
     name: str
     hook: str

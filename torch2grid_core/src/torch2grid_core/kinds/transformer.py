@@ -31,7 +31,8 @@ class GridTransformer(ABC):
     @property
     def description(self) -> str:
         """One line on what it does; the first line of the docstring unless overridden."""
-        return (inspect.getdoc(type(self)) or "").partition("\n")[0]
+        own = type(self).__dict__.get("__doc__")  # not the base class's: what that says is about writing one
+        return inspect.cleandoc(own).partition("\n")[0] if own else ""
 
     def can_handle(self, tensors: Mapping[str, Any]) -> bool:
         """False to decline these tensors; nothing is drawn then and the run ends with one line."""

@@ -26,6 +26,7 @@ class View:
 
     name: ClassVar[str]
     default_format: ClassVar[str] = "png"  # "text" for tables that belong on stdout
+    uses_transformer: ClassVar[bool] = True  # False for a view that never looks at ``run.transformer``: none is made then
 
     def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
         """The tensors that the view is about: those chosen, unless it draws others of ``checkpoint.whole``, or computed ones.

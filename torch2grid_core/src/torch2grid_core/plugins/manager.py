@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.options import split_spec
-from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed
+from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core.plugins.guard import Origin, call, stamp
 from torch2grid_core.plugins.record import PluginRecord, Provided, describe_value, kind_of
 from torch2grid_core.text import did_you_mean
@@ -42,7 +42,12 @@ class PluginManager:
         in the variable ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated); they are never imported.
         """
         variable = [name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")]
-        manager = cls(installed(third_party, {*disabled, *filter(None, variable)}))
+        wanted_off = {*disabled, *filter(None, variable)}
+        manager = cls(installed(third_party, wanted_off))
+        known = {normalized(name) for record in manager.records for name in (record.owner, record.name)}
+        for name in sorted(wanted_off):
+            if normalized(name) not in known:
+                manager.note(f"--disable-plugin {name}: no plugin and no distribution of one has that name")
         for path in files:
             manager.load_file(path)
         return manager
@@ -67,6 +72,20 @@ class PluginManager:
         self.records.append(record)
         self._indexed.clear()
 
+    def register(self, plugin: Any, name: str = "") -> PluginRecord:
+        """Add a plugin as if an entry point named it: a module or object with hook implementations, or a class of some kind.
+
+        Raises ``PluginError`` for one that cannot be used.
+        """
+        own = name or getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
+        record = PluginRecord(own, "", "", "registered")
+        record.register(plugin)
+        if record.status == "failed":
+            raise PluginError("plugin", own, "", "", record.error)
+        self.records.append(record)
+        self._indexed.clear()
+        return record
+
     def names(self, kind: str) -> dict[str, Provided]:
         """What is there of one kind, by the name that reaches it, sorted."""
         listed = {}
@@ -78,8 +97,11 @@ class PluginManager:
     def find(self, kind: str, name: str) -> Provided:
         """The thing of that name. Raises ``UsageError``: unknown (with the nearest names), or claimed by two plugins."""
         owner, slash, short = name.rpartition("/")
+        owner = normalized(owner)
         candidates = [
-            each for each in self._index(kind).get(short, []) if (each.record.owner == owner if slash else not each.taken_by)
+            each
+            for each in self._index(kind).get(short, [])
+            if (normalized(each.record.owner) == owner if slash else not each.taken_by)
         ]
         if len(candidates) == 1:
             return candidates[0]
@@ -132,10 +154,14 @@ class PluginManager:
         return provided.create({first: value})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:
-        """The renderer that writes *format*. Raises ``UsageError`` when none or more than one does, unless *forced*."""
+        """The renderer that writes *format*: the one that *forced* names where it does.
+
+        Raises ``UsageError`` when none or more than one does, and for an unknown name.
+        """
         renderers = self.names("renderer")
-        if forced:
-            return self.find("renderer", split_spec(forced)[0])
+        chosen = self.find("renderer", split_spec(forced)[0]) if forced else None
+        if chosen is not None and format in chosen.facts.get("formats", ()):
+            return chosen
         claims = [each for each in renderers.values() if format in each.facts.get("formats", ())]
         own = [each for each in claims if each.record.owner == BATTERIES]
         claims = own if own else claims
@@ -165,6 +191,11 @@ class PluginManager:
             except Torch2GridError as error:
                 record.error = record.error or str(error)
 
+    def note(self, line: str) -> None:
+        """Remember one line for the person, once."""
+        if line not in self._notes:
+            self._notes.append(line)
+
     def problems(self) -> list[str]:
         """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
         lines = [record.line() for record in self.records if record.status != "disabled"]
@@ -191,8 +222,7 @@ class PluginManager:
                 note = f"{kind} {name!r}: {first.record.source} is used instead of {later.record.owner}'s"
             else:
                 note = f"{kind} {name!r} of {later.record.owner} is taken by {BATTERIES}; reach it as {later.qualified}"
-            if note not in self._notes:
-                self._notes.append(note)
+            self.note(note)
 
 
 class GuardedLoader:

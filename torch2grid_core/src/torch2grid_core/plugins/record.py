@@ -180,6 +180,10 @@ class PluginRecord:
         twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
         if twice:
             raise origin.error(f"{hook} yields two of the name {twice[0]!r}")
+        names = [each.name for each in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise origin.error(f"{hook} brings {twice[0]!r} twice")
         return sorted(found, key=lambda each: each.name)
 
     def _provided(self, item: Any, kind: str, origin: Origin, hook: str) -> Provided:
@@ -264,7 +268,8 @@ def _of_kind(cls: Any, kind: str, origin: Origin) -> type:
 
 def _summary(instance: Any) -> str:
     described = getattr(instance, "description", None)
-    text = described if isinstance(described, str) else inspect.getdoc(type(instance)) or ""
+    own = type(instance).__dict__.get("__doc__")  # not the base class's: what that says is about writing one
+    text = described if isinstance(described, str) else inspect.cleandoc(own) if own else ""
     return text.strip().partition("\n")[0]
 
 

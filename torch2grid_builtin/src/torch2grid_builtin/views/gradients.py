@@ -1,0 +1,233 @@
+"""Where the gradients of a backward pass reach, and where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.views.describing import about, shape_text, source_name
+from torch2grid_builtin.views.histogram import bar_edges
+from torch2grid_builtin.views.layers import axis_names
+from torch2grid_core import (
+    Checkpoint,
+    Distribution,
+    Histogram,
+    JointTensor,
+    LazyTensor,
+    Line,
+    Need,
+    NotDrawable,
+    Of,
+    Page,
+    Raster,
+    Run,
+    Summary,
+    Table,
+    Text,
+    View,
+    matrix_layout,
+    visible,
+)
+
+Array = np.ndarray[Any, Any]
+GRADIENT, WEIGHT = "gradient", "weight"
+SUFFIX = ".grad"
+FOLDERS = ("grad", "grads", "gradient", "gradients")
+COLUMNS = ("Parameter", "Shape", "Mean |g|", "Max |g|", "‖g‖", "‖w‖", "‖g‖/‖w‖", "Zero%", "Verdict")
+FORMATS = {**dict.fromkeys(("Mean |g|", "Max |g|", "‖g‖", "‖w‖", "‖g‖/‖w‖"), ".3e"), "Zero%": ".2f"}
+_CELLS = 512
+
+
+def gradient_of(arrays: Mapping[str, Array]) -> Array:
+    """The gradient itself: what a joint tensor of a gradient and its weight is."""
+    return arrays[GRADIENT]
+
+
+def find_gradients(checkpoint: Checkpoint) -> Checkpoint:
+    """A joint tensor for each gradient, with its weight as a member where the file holds that too.
+
+    Gradients are tensors named ``<parameter>.grad``, or those below ``grad``, ``grads``, ``gradient`` or ``gradients``; a file
+    without any such name, and without the parts of a training checkpoint, is taken to hold nothing but gradients.
+    Raises ``NotDrawable`` where there are none.
+    """
+    whole = checkpoint.whole
+    weights: Mapping[str, LazyTensor] = whole.part(whole.default_part) if whole.default_part else whole
+    found: dict[str, LazyTensor] = {}
+    for name, tensor in whole.items():
+        folder, _, rest = name.partition(".")
+        if name.endswith(SUFFIX):
+            bare = name[: -len(SUFFIX)]
+            inside = bare.partition(".")[2]
+            found[inside if whole.default_part and inside in weights else bare] = tensor
+        elif folder.lower() in FOLDERS and rest:
+            found[rest] = tensor
+    notes = []
+    if not found:
+        if whole.parts:
+            raise NotDrawable(f"{whole.source}: holds no gradients: no tensor is named *{SUFFIX} or grads.*")
+        found, weights = dict(checkpoint), {}
+        notes.append("every tensor is taken for a gradient")
+    joint = []
+    for name, gradient in found.items():
+        gradient = gradient.distinct()
+        if gradient.size:
+            members = {GRADIENT: gradient}
+            weight = weights.get(name)
+            if weight is not None and weight is not found.get(name) and weight.shape == gradient.shape:
+                members[WEIGHT] = weight
+            joint.append(JointTensor.of(name, members, gradient_of, note="gradient"))
+    return Checkpoint(joint, source=whole.source, format=whole.format, notes=notes, aliases={})
+
+
+@dataclass(frozen=True)
+class GradientsView(View):
+    """Gradient flow through the layers, each gradient beside its weight, and verdicts for those that vanish or explode."""
+
+    name = "gradients"
+
+    each: bool = field(default=True, metadata={"help": "draw a page for each parameter"})
+    overview: bool = field(default=True, metadata={"help": "draw the flow and print the table"})
+    vanishing: float = field(default=1e-7, metadata={"help": "mean |g| below it is vanishing"})
+    exploding: float = field(default=100.0, metadata={"help": "|g| above it is exploding"})
+    spread: float = field(default=1e4, metadata={"help": "so many times off the median layer's mean |g| is either, too"})
+
+    def __post_init__(self) -> None:
+        if not (self.vanishing >= 0 and self.exploding > 0 and self.spread > 1):
+            raise ValueError("vanishing is 0 or more, exploding above 0, spread above 1")
+
+    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+        """The gradients of the file, wherever it keeps them."""
+        return find_gradients(checkpoint)
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+        if not self.each:
+            return {}
+        raster = Raster(matrix_layout(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
+        return {"g": raster, "w": Of(WEIGHT, raster), "of g": Summary(), "of w": Of(WEIGHT, Summary(brief=True))}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        g: Distribution = results["of g"]
+        w: Distribution | None = results["of w"]
+        rows, columns = axis_names(tensor, results["g"])
+        panels: list[Any] = []
+        if w is not None:
+            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns))
+        gradient = replace(results["g"], quantity="gradient")
+        panels += [run.heatmap(gradient, title="gradient", rows=rows, columns=columns), _histogram(g, tensor)]
+        facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {g.absmax:.3g}"]
+        if w is not None and w.l2:
+            facts.append(f"‖g‖/‖w‖ {g.l2 / w.l2:.2e}")
+        title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
+        yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        return {"g": Summary(), "w": Of(WEIGHT, Summary(brief=True))} if self.overview else {}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        if not self.overview:
+            return
+        found: Mapping[str, Distribution] = results["g"]
+        weights: Mapping[str, Distribution | None] = results["w"]
+        middle = typical(found.values())
+        rows = []
+        for name, tensor in checkpoint.items():
+            g, w = found[name], weights[name]
+            ratio = g.l2 / w.l2 if w is not None and w.l2 else None
+            zero = 100 * g.zeros / g.count
+            figures = (_mean(g), g.absmax, g.l2, w.l2 if w is not None else None, ratio, zero)
+            rows.append((visible(name), shape_text(tensor.shape), *figures, self.verdict(g, middle)))
+        ill = sum(row[-1] != "" for row in rows)
+        title = f"Gradients of {source_name(checkpoint)}: {ill} of {len(rows)} parameters look ill. {self.thresholds}"
+        if checkpoint.notes:
+            title += f" ({'; '.join(checkpoint.notes)})"
+        yield Page("gradients", title, (Table(COLUMNS, tuple(rows), formats=FORMATS),), kind="table")
+        yield Page("gradient_flow", title, self._flow(checkpoint, found, weights))
+
+    @property
+    def thresholds(self) -> str:
+        """What the verdicts go by, in one sentence."""
+        return (
+            f"Vanishing: mean |g| < {self.vanishing:g}, or {self.spread:g} times below the median layer's; exploding: "
+            f"max |g| > {self.exploding:g}, or mean |g| {self.spread:g} times above it"
+        )
+
+    def verdict(self, g: Distribution, middle: float) -> str:
+        """What is wrong with a gradient and by which measure; empty where nothing is. middle: the median layer's mean |g|."""
+        mean = _mean(g)
+        if g.finite < g.count:
+            return f"not finite: {g.count - g.finite:,} of {g.count:,} are NaN or Inf"
+        if g.zeros == g.count:
+            return "none: every gradient is 0"
+        if mean < self.vanishing:
+            return f"vanishing: mean |g| {mean:.2g} < {self.vanishing:g}"
+        if mean * self.spread < middle:
+            return f"vanishing: mean |g| {mean:.2g} is {middle / mean:.2g} times below the median layer's"
+        if g.absmax > self.exploding:
+            return f"exploding: max |g| {g.absmax:.2g} > {self.exploding:g}"
+        if middle and mean > self.spread * middle:
+            return f"exploding: mean |g| {mean:.2g} is {mean / middle:.2g} times above the median layer's"
+        return ""
+
+    def _flow(
+        self,
+        checkpoint: Checkpoint,
+        found: Mapping[str, Distribution],
+        weights: Mapping[str, Distribution | None],
+    ) -> tuple[Line, ...]:
+        panels = []
+        for what, vectors in (("matrices and kernels", False), ("biases and other vectors", True)):
+            names = [name for name, tensor in checkpoint.items() if (tensor.ndim < 2) is vectors]
+            if not names:
+                continue
+            ticks, x = tuple(visible(name) for name in names), np.arange(len(names), dtype=np.float64)
+            series = {
+                "max |g|": np.array([found[name].absmax for name in names]),
+                "mean |g|": np.array([_mean(found[name]) for name in names]),
+            }
+            title = f"Gradient flow, first layer to last: {what}"
+            panels.append(Line(x, series, title, ylabel="|g|", xticks=ticks, log=True))
+            panels += _ratio(names, found, weights, ticks, x, what)
+        return tuple(panels)
+
+
+def _ratio(
+    names: Sequence[str],
+    found: Mapping[str, Distribution],
+    weights: Mapping[str, Distribution | None],
+    ticks: tuple[str, ...],
+    x: Array,
+    what: str,
+) -> list[Line]:
+    ratios = []
+    for name in names:
+        w = weights[name]
+        ratios.append(found[name].l2 / w.l2 if w is not None and w.l2 else np.nan)
+    if not np.isfinite(ratios).any():
+        return []
+    return [Line(x, {"ratio": np.array(ratios)}, f"‖g‖/‖w‖: {what}", ylabel="‖g‖/‖w‖", xticks=ticks, log=True)]
+
+
+def _mean(g: Distribution) -> float:
+    return g.l1 / g.finite if g.finite else float("nan")
+
+
+def typical(found: Iterable[Distribution]) -> float:
+    """The median of the layers' mean |g|, of those that have a gradient at all; 0 where none has."""
+    means = [_mean(g) for g in found if g.finite and g.l1 > 0]
+    return float(np.median(means)) if means else 0.0
+
+
+def _histogram(g: Distribution, tensor: LazyTensor) -> Histogram | Text:
+    if not g.finite:
+        return Text("No gradient is finite.", title="gradient")
+    edges = bar_edges(g, tensor.dtype, 80, 0.0005, whole=False)
+    counts, below, above = g.histogram(edges)
+    facts = {"mean": f"{g.mean:.3g}", "std": f"{g.std:.3g}", "zero": f"{g.zeros / g.count:.2%}"}
+    large = g.count >= 1000
+    title = "gradient (heights are logarithmic)" if large else "gradient"
+    outside = (below + g.neginf, above + g.posinf)
+    marks = {"0": 0.0}
+    return Histogram(edges, counts, title, "gradient", *outside, nan=g.nan, log=large, marks=marks, summary=facts)

@@ -1,0 +1,165 @@
+"""What the optimizer of a training checkpoint keeps, and what its last step did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin.optimizers.state import joint_state, optimizer_state
+from torch2grid_builtin.optimizers.update import WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
+from torch2grid_builtin.views.describing import shape_text, source_name
+from torch2grid_builtin.views.layers import axis_names
+from torch2grid_core import (
+    Checkpoint,
+    Distribution,
+    Grid,
+    JointTensor,
+    LazyTensor,
+    Line,
+    Need,
+    Of,
+    Page,
+    Raster,
+    Run,
+    Summary,
+    Table,
+    Text,
+    View,
+    matrix_layout,
+    visible,
+)
+
+USUAL = 1e-3  # ‖update‖/‖weight‖ of a step: the rule of thumb (Bottou; CS231n), much above trains unstably, much below slowly
+COLUMNS = ("Parameter", "Shape", "Step", "lr", "‖w‖", "RMS m", "RMS √v", "|m|/√v", "‖update‖", "‖update‖/‖w‖", "decay")
+FORMATS = {
+    **dict.fromkeys(("lr", "‖w‖", "RMS m", "RMS √v", "‖update‖", "‖update‖/‖w‖", "decay"), ".3e"),
+    "|m|/√v": ".3f",
+    "Step": ",.0f",
+}
+_FIRST, _SECOND, _BUFFER = "exp_avg", "exp_avg_sq", "momentum_buffer"
+_CELLS = 512
+
+
+@dataclass(frozen=True)
+class OptimizerView(View):
+    """Adam's moments or SGD's momentum of each parameter, the last update and its ratio to the weight."""
+
+    name = "optimizer"
+
+    each: bool = field(default=True, metadata={"help": "draw a page for each parameter"})
+    overview: bool = field(default=True, metadata={"help": "draw the overview and print the table"})
+
+    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+        """A joint tensor for each parameter with state: its last update, with weight and state as members."""
+        state = optimizer_state(checkpoint)
+        joint = [joint_state(entry) for entry in state.entries]
+        return Checkpoint(joint, source=checkpoint.source, format=checkpoint.format, notes=state.notes, aliases={})
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+        if not self.each or not isinstance(tensor, JointTensor):
+            return {}
+        cells = min(run.tensor_cells, _CELLS)
+        raster = Raster(matrix_layout(tensor.name, tensor.shape, cells), run.reduce)
+        brief = Summary(brief=True)
+        grids = {f"grid {member}": Of(member, raster) for member, _ in tensor.members}
+        return {**grids, "grid": raster, "update": brief, "weight": Of(WEIGHT, brief)}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        assert isinstance(tensor, JointTensor)
+        rows, columns = axis_names(tensor, results["grid"])
+        panels = []
+        for member, _ in tensor.members:
+            grid, title = _readable(member, results[f"grid {member}"])
+            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
+        update, weight = results["update"], results["weight"]
+        facts = []
+        rule = _rule(tensor)
+        if not isinstance(rule, UnknownUpdate):
+            grid = replace(results["grid"], quantity="update")
+            title = f"last update, {rule.formula}"
+            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
+            facts.append(f"‖update‖ {update.l2:.3g}")
+            if weight is not None and weight.l2:
+                facts.append(f"‖update‖/‖w‖ {update.l2 / weight.l2:.2e}")
+        title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
+        about = {"tensor": tensor.name, "shape": list(tensor.shape), "members": [name for name, _ in tensor.members]}
+        yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=about)
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        brief = Summary(brief=True)
+        members = {WEIGHT: brief, _FIRST: brief, _SECOND: brief, _BUFFER: brief}
+        return {"update": brief, **{member: Of(member, need) for member, need in members.items()}} if self.overview else {}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        if not self.overview:
+            return
+        rows = [_row(tensor, {key: each.get(name) for key, each in results.items()}) for name, tensor in checkpoint.items()]
+        rules = list(dict.fromkeys(_rule(tensor).text for tensor in checkpoint.values()))
+        told = "; ".join(rules[:3]) + (f" and {len(rules) - 3} more" if len(rules) > 3 else "")
+        title = f"Optimizer of {source_name(checkpoint)}: {told}"
+        if checkpoint.notes:
+            title += f" ({'; '.join(checkpoint.notes)})"
+        yield Page("optimizer", title, (Table(COLUMNS, tuple(rows), formats=FORMATS),), kind="table")
+        yield Page("optimizer_overview", title, _overview(rows))
+
+
+def _rule(tensor: LazyTensor) -> Update:
+    assert isinstance(tensor, JointTensor)
+    assert isinstance(tensor.combine, (AdamUpdate, MomentumUpdate, UnknownUpdate))
+    return tensor.combine
+
+
+def _row(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> tuple[Any, ...]:
+    rule = _rule(tensor)
+    step = rule.step if isinstance(rule, AdamUpdate) else None
+    lr = None if isinstance(rule, UnknownUpdate) else rule.lr
+    weight = found[WEIGHT].l2 if found[WEIGHT] is not None else None
+    first = found[_FIRST] or found[_BUFFER]
+    m = first.rms if first is not None else None
+    v = _root(found[_SECOND].mean) if found[_SECOND] is not None else None
+    update = None if isinstance(rule, UnknownUpdate) else found["update"].l2
+    ratio = update / weight if update is not None and weight else None
+    decay = None if isinstance(rule, UnknownUpdate) else rule.decay
+    signal = m / v if m is not None and v else None
+    return (visible(tensor.name), shape_text(tensor.shape), step, lr, weight, m, v, signal, update, ratio, decay)
+
+
+def _root(mean: float) -> float:
+    return float(np.sqrt(mean)) if mean > 0 else 0.0
+
+
+def _readable(member: str, grid: Grid) -> tuple[Grid, str]:
+    """A member's grid as it is drawn, and its title; second moments as their roots, which are of a gradient's size."""
+    if member == WEIGHT:
+        return grid, "weight"
+    titles = {_FIRST: f"m ({_FIRST}): mean of the gradients", _BUFFER: f"{_BUFFER}: sum of the gradients"}
+    if member.endswith("exp_avg_sq"):
+        values = np.sqrt(np.maximum(grid.values, 0))
+        text = "√v" if member == _SECOND else "√ of the largest v"
+        return replace(
+            grid, values=values, quantity="√v", reduce=f"root of the {grid.reduce}"
+        ), f"{text} ({member}): size of the gradients"
+    return replace(grid, quantity=member), titles.get(member, member)
+
+
+def _overview(rows: Sequence[tuple[Any, ...]]) -> tuple[Line | Text, ...]:
+    """The update ratio and the moments, first parameter to last."""
+    ticks = tuple(row[0] for row in rows)
+    x = np.arange(len(rows), dtype=np.float64)
+    column = {
+        name: np.array([np.nan if row[i] is None else row[i] for row in rows], float) for i, name in enumerate(COLUMNS) if i > 1
+    }
+    ratio, moments = (
+        column["‖update‖/‖w‖"],
+        {name: column[name] for name in ("RMS m", "RMS √v") if np.isfinite(column[name]).any()},
+    )
+    panels: list[Line | Text] = []
+    if np.isfinite(ratio).any():
+        title = "The last step: ‖update‖/‖w‖ of each parameter"
+        panels.append(Line(x, {"ratio": ratio}, title, ylabel="‖update‖/‖w‖", xticks=ticks, log=True, marks={"usual": USUAL}))
+    if moments:
+        panels.append(Line(x, moments, "What the gradients were like", ylabel="RMS", xticks=ticks, log=True))
+    return tuple(panels) or (Text("The rule of this optimizer is not known, and it keeps no moments."),)
