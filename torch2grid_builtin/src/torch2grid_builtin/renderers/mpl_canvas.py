@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import matplotlib
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Color, Dots, Polygon, Shape, Stroke, Words
+from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Color, Dots, Polygon, Ramp, Shape, Stroke, Words
 from torch2grid_builtin.renderers.mpl_text import FAMILY, fit, literal, text_width, wrap
 from torch2grid_core import encode_png
 
@@ -91,6 +91,10 @@ class Canvas:
             self.rects([(a, round(y1), b - a, 1) for a, b in pieces], color)
         else:
             self.rects([(round(x1), a, 1, b - a) for a, b in pieces], color)
+
+    def ramp(self, left: float, top: float, width: float, height: float, colors: Array, *, upright: bool) -> None:
+        """A rectangle in *colors*, (n, 3) of 0…1, from below to above, or from left to right."""
+        self.shapes.append(Ramp(left, top, width, height, colors, upright))
 
     def cells(self, left: int, top: int, rgb: Array, factor: tuple[int, int]) -> None:
         """Cells as uint8 (rows, columns, 3), each *factor* = (high, wide) pixels, from the whole pixel (left, top) on."""

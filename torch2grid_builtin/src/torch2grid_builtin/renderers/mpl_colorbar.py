@@ -84,7 +84,7 @@ class UprightBar:
         stop = (
             top + self.height - len(legend.swatches) * line - (8 if legend.swatches else 0) - (line + 2 if legend.below else 0)
         )
-        _ramp(canvas, left, start, BAR, stop - start, legend.map, upright=True)
+        canvas.ramp(left, start, BAR, stop - start, colormap(legend.map) / 255.0, upright=True)
         if legend.above:
             canvas.polygon([left, left + BAR, left + BAR / 2], [start - 2, start - 2, start - 2 - TIP], rgb(OVER))
             canvas.text(left + BAR + 8, start - 6 - TIP / 2, legend.above, self.text, INK, va="middle")
@@ -123,7 +123,7 @@ class LevelBar:
         legend, line = self.legend, self.line
         canvas.text(left + TIP, top, fit(legend.title, self.width - TIP, self.text), self.text, INK, va="top")
         high, start, y = BAR - 2, left + TIP, top + line
-        _ramp(canvas, start, y, self.bar, high, legend.map, upright=False)
+        canvas.ramp(start, y, self.bar, high, colormap(legend.map) / 255.0, upright=False)
         middle, stop = y + high / 2, start + self.bar
         if legend.below:
             canvas.polygon([start - 2, start - 2, start - 2 - TIP + 2], [y, y + high, middle], rgb(UNDER))
@@ -140,17 +140,6 @@ class LevelBar:
                 canvas.text(start, below, self.beyond, self.text, INK, va="top")
                 start += text_width(self.beyond, self.text) + 18
             _swatches(canvas, legend, start, below, self.text, stacked=False)
-
-
-def _ramp(canvas: Canvas, left: float, top: float, width: float, height: float, name: str, *, upright: bool) -> None:
-    """The map from low to high as 256 rectangles, each reaching to the end, so that no seam shows between them."""
-    colors = colormap(name) / 255.0
-    share = np.arange(len(colors)) / len(colors)
-    if upright:
-        boxes = np.stack([0 * share + left, 0 * share + top, 0 * share + width, height * (1 - share)], axis=1)
-    else:
-        boxes = np.stack([left + width * share, 0 * share + top, width * (1 - share), 0 * share + height], axis=1)
-    canvas.rects(boxes, colors)
 
 
 def _swatches(canvas: Canvas, legend: Legend, left: float, top: float, text: float, *, stacked: bool) -> None:

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Shape, Stroke, Words
+from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
 from torch2grid_builtin.renderers.mpl_text import FAMILY
 
 Array = np.ndarray[Any, Any]
@@ -62,7 +62,7 @@ def figure_of(width: int, height: int, shapes: Sequence[Shape]) -> Figure:
             cells.set_zorder(1)
             figure.add_artist(cells)
             continue
-        artist = _artist(shape)
+        artist = _artist(shape.boxes() if isinstance(shape, Ramp) else shape)
         artist.set_transform(place)
         figure.add_artist(artist)
     return figure

@@ -131,8 +131,10 @@ class HeatmapDrawing(Drawing):
             canvas.rule(x - 5, math.floor(at), x - 1, math.floor(at), RULE)
             canvas.text(x - 8, at, text, size, MUTED, ha="right", va="middle")
         if panel.rows:
-            label = fit(panel.rows, max(self.high, 60), size)
-            canvas.text(left, y + self.high / 2, label, size, INK, ha="center", va="top", upright=True)
+            label, room = panel.rows, max(self.high, 60)
+            if text_width(literal(label), size) > room:
+                label = label.partition(" (")[0]  # what is explained matters more than how
+            canvas.text(left, y + self.high / 2, fit(label, room, size), size, INK, ha="center", va="top", upright=True)
         for tick in self.column_ticks:
             at = x + (tick + 0.5) / cell_columns * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)

@@ -133,7 +133,7 @@ class BoxesDrawing(ListDrawing):
 
 
 class BandDrawing(ListDrawing):
-    """Quantiles of each name as nested bands: the wider the share, the lighter; the middle level as a line."""
+    """Quantiles of each name as nested bars: the wider the share, the lighter; the middle level as a line across."""
 
     def __init__(self, panel: Band, style: Style, sizes: Sizes) -> None:
         super().__init__(panel.labels, panel.title, panel.ylabel, sizes)
@@ -151,13 +151,16 @@ class BandDrawing(ListDrawing):
         pairs = [(index, len(self.levels) - 1 - index) for index in range(len(self.levels) // 2)]
         shades = [(0.84 - 0.6 * (index + 1) / (len(pairs) + 1)) for index in range(len(pairs))]
         key: list[tuple[Any, str]] = []
+        thick = self.pitch * 0.8 if self.pitch >= 15 else self.pitch  # names too close for bars of their own make a ribbon
         for (low, high), shade in zip(pairs, shades, strict=True):
             color = tuple(1 - (1 - channel) * (1.1 - shade) for channel in (0.16, 0.42, 0.61))
-            for run in _runs(np.isfinite(self.values[low]) & np.isfinite(self.values[high])):
-                self._ribbon(canvas, across(self.values[low, run]), across(self.values[high, run]), middles[run], color)
+            known = np.isfinite(self.values[low]) & np.isfinite(self.values[high])
+            self._bars(canvas, across(self.values[low]), across(self.values[high]), middles, thick, known, color)
             key.append((color, f"{number(self.levels[low] * 100)}–{number(self.levels[high] * 100)} %"))
         if len(self.levels) % 2:
-            canvas.line(across(self.values[len(self.levels) // 2]), middles, INK, 1.5)
+            middle = self.values[len(self.levels) // 2]
+            at = across(middle) - 1
+            self._bars(canvas, at, at + 2, middles, thick, np.isfinite(middle), INK)
             key.append((INK, "median" if self.levels[len(self.levels) // 2] == 0.5 else "middle level"))
         wanted = sum(35 + text_width(text, self.sizes.text) for _, text in key)
         x = max(min(across.start, across.stop - wanted), across.start - self.names)
@@ -169,13 +172,8 @@ class BandDrawing(ListDrawing):
             canvas.text(x + 17, y, text, size, MUTED, va="top")
             x += 35 + text_width(text, size)
 
-    def _ribbon(self, canvas: Canvas, low: Array, high: Array, at: Array, color: Any) -> None:
-        if len(at) == 1:  # one layer alone still has a width
-            low, high, at = np.repeat(low, 2), np.repeat(high, 2), at[0] + np.array([-0.4, 0.4]) * self.pitch
-        canvas.polygon([*low, *high[::-1]], [*at, *at[::-1]], color)
-
-
-def _runs(known: Array) -> list[Array]:
-    """The indices that are known, as arrays of neighbours."""
-    places = np.flatnonzero(known)
-    return [run for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if run.size]
+    @staticmethod
+    def _bars(canvas: Canvas, low: Array, high: Array, middles: Array, thick: float, known: Array, color: Any) -> None:
+        """Level bars from *low* to *high* pixels, each at least one wide."""
+        boxes = np.stack([low, middles - thick / 2, np.maximum(high - low, 1), np.full_like(low, thick)], axis=1)
+        canvas.rects(boxes[known], color)

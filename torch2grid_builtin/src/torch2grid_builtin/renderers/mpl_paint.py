@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Shape, Stroke, Words
+from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
 from torch2grid_builtin.renderers.mpl_text import text_pixels
 
 Array = np.ndarray[Any, Any]
+_SMALL = 1 << 13  # pixels up to which blending all of them beats finding those that need it
 
 
 def paint_page(width: int, height: int, shapes: Sequence[Shape]) -> Array:
@@ -24,6 +25,8 @@ def paint_page(width: int, height: int, shapes: Sequence[Shape]) -> Array:
             _words(page, shape)
         elif isinstance(shape, Boxes):
             _boxes(page, shape)
+        elif isinstance(shape, Ramp):
+            _ramp(page, shape)
         elif isinstance(shape, Cells):
             _cells(page, shape)
         else:
@@ -33,7 +36,7 @@ def paint_page(width: int, height: int, shapes: Sequence[Shape]) -> Array:
 
 @lru_cache(maxsize=64)
 def _rgb(color: Any) -> Array:
-    found = np.rint(np.array(to_rgb(color)) * 255).astype(np.uint8)
+    found: Array = np.rint(np.array(to_rgb(color)) * 255).astype(np.uint8)
     found.setflags(write=False)
     return found
 
@@ -45,10 +48,17 @@ def _blend(page: Array, left: int, top: int, cover: Array, color: Array) -> None
     target = page[top + above : max(top + rows, 0), left + first : max(left + columns, 0)]
     if not target.size:
         return
-    part = cover[above : above + target.shape[0], first : first + target.shape[1], None].astype(np.uint16)
+    part = cover[above : above + target.shape[0], first : first + target.shape[1]]
     if color.ndim > 1:
         color = color[above : above + target.shape[0], first : first + target.shape[1]]
-    target[...] = (target * (255 - part) + color * part + 127) // 255
+    if part.size < _SMALL:
+        weight = part[:, :, None].astype(np.uint16)
+        target[...] = (target * (255 - weight) + color * weight + 127) // 255
+        return
+    np.copyto(target, color, where=(part == 255)[:, :, None])
+    edge = np.nonzero((part > 0) & (part < 255))
+    weight = part[edge][:, None].astype(np.uint16)
+    target[edge] = (target[edge] * (255 - weight) + (color[edge] if color.ndim > 1 else color) * weight + 127) // 255
 
 
 def _words(page: Array, words: Words) -> None:
@@ -62,19 +72,55 @@ def _words(page: Array, words: Words) -> None:
         _blend(page, round(words.x - along), round(words.y) - rise, cover, _rgb(words.color))
 
 
+def _edges(start: Array, length: Array) -> Array:
+    """The pixels whose centres are in each stretch: (n, 2), first and behind the last."""
+    edges = np.ceil(np.stack([start, start + length], axis=1) - 0.5)
+    return np.asarray(np.maximum(edges, 0).astype(np.int64))
+
+
 def _boxes(page: Array, boxes: Boxes) -> None:
     """A pixel belongs to a rectangle that holds its centre."""
     left, top, width, height = boxes.box.T
-    edges = np.ceil(np.stack([left, left + width, top, top + height], axis=1) - 0.5)
-    one = _rgb(boxes.color) if isinstance(boxes.color, (str, tuple)) else None
-    many = np.rint(np.asarray(boxes.color) * 255).astype(np.uint8) if one is None else ()
-    for index, (x0, x1, y0, y1) in enumerate(np.maximum(edges, 0).astype(np.int64).tolist()):
-        color = one if one is not None else many[index]
-        target = page[y0:y1, x0:x1]
-        if boxes.alpha is None:
-            target[...] = color
-        else:
-            target[...] = np.rint(target * (1 - boxes.alpha) + color * boxes.alpha)
+    columns, rows = _edges(left, width), _edges(top, height)
+    if not isinstance(boxes.color, (str, tuple)):
+        colors = np.rint(np.asarray(boxes.color) * 255).astype(np.uint8)
+        for (x0, x1), (y0, y1), each in zip(columns.tolist(), rows.tolist(), colors, strict=True):
+            _fill(page[y0:y1, x0:x1], each, boxes.alpha)
+        return
+    color = _rgb(boxes.color)
+    if len(columns) > 4 and (columns == columns[0]).all() and boxes.alpha is None:  # dashes
+        page[_places(rows, page.shape[0]), columns[0, 0] : columns[0, 1]] = color
+    elif len(columns) > 4 and (rows == rows[0]).all() and boxes.alpha is None:
+        page[rows[0, 0] : rows[0, 1], _places(columns, page.shape[1])] = color
+    else:
+        for (x0, x1), (y0, y1) in zip(columns.tolist(), rows.tolist(), strict=True):
+            _fill(page[y0:y1, x0:x1], color, boxes.alpha)
+
+
+def _fill(target: Array, color: Array, alpha: float | None) -> None:
+    if alpha is None:
+        target[...] = color
+    else:
+        target[...] = np.rint(target * (1 - alpha) + color * alpha)
+
+
+def _places(stretches: Array, limit: int) -> Array:
+    """The pixels of all stretches, those below *limit*."""
+    lengths = stretches[:, 1] - stretches[:, 0]
+    ends = np.cumsum(lengths)
+    places = np.arange(int(ends[-1])) + np.repeat(stretches[:, 0] - (ends - lengths), lengths)
+    return np.asarray(places[places < limit])
+
+
+def _ramp(page: Array, ramp: Ramp) -> None:
+    """As its rectangles would be, each over the one before."""
+    colors = np.rint(ramp.colors * 255).astype(np.uint8)
+    ((x0, x1),) = _edges(np.array([ramp.left]), np.array([ramp.width]))
+    ((y0, y1),) = _edges(np.array([ramp.top]), np.array([ramp.height]))
+    length = y1 - y0 if ramp.upright else x1 - x0
+    from_start = (np.arange(length) + 0.5) / max(ramp.height if ramp.upright else ramp.width, 1)
+    level = np.minimum((from_start * len(colors)).astype(np.int64), len(colors) - 1)
+    page[y0:y1, x0:x1] = colors[level][::-1, None] if ramp.upright else colors[level]
 
 
 def _cells(page: Array, cells: Cells) -> None:
@@ -107,7 +153,7 @@ def _rasterised(shape: Stroke | Dots | Polygon, points: Array, width: int, heigh
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D, IdentityTransform
 
-    renderer: Any = RendererAgg(width, height, 72)  # a point is a pixel
+    renderer: Any = RendererAgg(width, height, 72)  # type: ignore[no-untyped-call]  # a point is a pixel
     gc = renderer.new_gc()
     color = (*to_rgb(shape.color), 1.0)
     if isinstance(shape, Stroke):

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import Scale, draw_x, draw_y, finite_range, left_room, number, numbers, padded, percent
+from torch2grid_builtin.renderers.mpl_axes import (
+    Scale,
+    draw_x,
+    draw_y,
+    finite_range,
+    left_room,
+    number,
+    numbers,
+    padded,
+    percent,
+)
 from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, SERIES, Canvas, fit, literal, text_width
 from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
 from torch2grid_core import Histogram, Line, Style
@@ -14,6 +24,7 @@ from torch2grid_core import Histogram, Line, Style
 Array = np.ndarray[Any, Any]
 _MARK = "#9c2f26"
 _BEYOND = "#8e5ea2"
+_BARS = "#4a80aa"
 
 
 class Diagram(Drawing):
@@ -82,9 +93,11 @@ class HistogramDrawing(Diagram):
         total = int(np.sum(panel.counts)) + panel.below + panel.above + panel.nan
         parts = []
         for count, name in ((panel.below, "below the range"), (panel.above, "above the range"), (panel.nan, "NaN")):
-            if count:
+            if count and self.sizes.compact:
+                parts.append(f"{count:,} {name.split()[0]}")
+            elif count:
                 parts.append(f"{count:,} {name} ({percent(count / total)})")
-        return " · ".join(parts)
+        return ", ".join(parts) if self.sizes.compact else " · ".join(parts)
 
     def _captions(self) -> list[str]:
         lines: list[str] = []
@@ -121,15 +134,13 @@ class HistogramDrawing(Diagram):
                 self._beyond_bar(canvas, at, outer, float(_log_tops(up, np.array(count)) if panel.log else up(count)), bottom)
         if counts.size and counts.max() > 0:
             xs, tops = np.repeat(across(edges), 2)[1:-1], np.repeat(up(counts) if not panel.log else _log_tops(up, counts), 2)
-            canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], SERIES[0], alpha=0.85)
+            canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], _BARS)
         if self.sizes.compact:
             canvas.rule(start, bottom, stop, bottom, RULE)
             if edges.size > 1:
                 low_text, high_text = numbers([low_x, high_x])
                 canvas.text(start, bottom + 4, low_text, size, MUTED, va="top")
                 canvas.text(stop, bottom + 4, high_text, size, MUTED, ha="right", va="top")
-            if panel.log:
-                canvas.text(outer_start, top, "log", size, MUTED, va="top")
         else:
             draw_x(canvas, across, top, bottom, size, apart=90)
             for count, at, ha in ((panel.below, outer_start, "left"), (panel.above, outer_stop, "right")):
@@ -155,14 +166,16 @@ class HistogramDrawing(Diagram):
     def _mark(self, canvas: Canvas, across: Scale, index: int, name: str, value: float, top: int, bottom: int) -> None:
         if not across.low <= value <= across.high:
             return
-        at = float(across(value))
-        canvas.rule(at, top - self.over + 2 if not self.sizes.compact else top, at, bottom, _MARK, dashed=True)
+        at, size = float(across(value)), self.sizes.text
+        y = top - self.over + (index % 2) * self.line
+        canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, _MARK, dashed=True)
         if self.sizes.compact:
             return
-        name = fit(name, 160, self.sizes.text)
-        right = at + 4 + text_width(name, self.sizes.text) > across.stop
-        y = top - self.over + (index % 2) * self.line
-        canvas.text(at + (-4 if right else 4), y, name, self.sizes.text, _MARK, ha="right" if right else "left", va="top")
+        name = fit(name, 160, size)
+        end = at + 6 + text_width(name, size)
+        crossed = any(at < float(across(other)) < end for _, other in self.marks[:index])
+        left = end > across.stop or (crossed and at - (end - at) > across.start)
+        canvas.text(at + (-4 if left else 4), y, name, size, _MARK, ha="right" if left else "left", va="top")
 
     def _box(self, canvas: Canvas, left: int, top: int) -> None:
         size, line = self.sizes.text, self.line
@@ -262,15 +275,18 @@ class LineDrawing(Diagram):
             edge = -np.inf
             for at, text in zip(across(x), self.ticks, strict=False):
                 half = size * 0.6 if self.turned else text_width(text, size) / 2
-                if at - half < edge:
+                middle = at
+                if not self.turned:  # the outer ones begin and end on the page
+                    middle = min(max(at, across.start - 30 + half), across.stop + 20 - half)
+                if middle - half < edge:
                     continue
-                edge = at + half + (0 if self.turned else 6)
+                edge = middle + half + (0 if self.turned else 6)
                 canvas.rule(at, bottom, at, bottom + 4, RULE)
                 if self.turned:
                     label = fit(text, self.turned, size)
                     canvas.text(at - size * 0.5, bottom + 7, label, size, MUTED, ha="right", va="top", upright=True)
                 else:
-                    canvas.text(at, bottom + 7, text, size, MUTED, ha="center", va="top")
+                    canvas.text(middle, bottom + 7, text, size, MUTED, ha="center", va="top")
         if panel.xlabel and not self.sizes.compact:
             label = fit(panel.xlabel, across.stop - across.start, size)
             y = bottom + self.under - self.line - 2

@@ -36,10 +36,18 @@ def by_module(regions: Sequence[Region]) -> list[Region]:
 
 
 def _thickness(region: Region, factor: tuple[int, int]) -> float:
-    """Pixels across, on average along the longest of its rectangles."""
+    """Pixels across, on average along the longest of its rectangles, or all around where they wind around something."""
     high, wide = factor
-    pixels = sum(height * high * width * wide for _, _, height, width in region.rects)
-    return pixels / max((max(height * high, width * wide) for _, _, height, width in region.rects), default=1)
+    rects = [rect for rect in region.rects if rect[2] and rect[3]]
+    if not rects:
+        return 0.0
+    pixels = sum(height * high * width * wide for _, _, height, width in rects)
+    along = max(max(height * high, width * wide) for _, _, height, width in rects)
+    down = (max(row + height for row, _, height, _ in rects) - min(row for row, *_ in rects)) * high
+    across = (max(column + width for _, column, _, width in rects) - min(column for _, column, *_ in rects)) * wide
+    if len(rects) > 4 and down * across > 3 * pixels:
+        along = 2 * (down + across)
+    return pixels / along
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
@@ -121,10 +129,31 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 break
         else:
             area = height * high * width * wide
-            name = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
-            if name and height * high > 2 * line and (name != "weight" or not grid.labels):
-                canvas.rects([(left + x + 3, top + y + 3, text_width(name, size) + 8, line + 1)], "white", alpha=0.82)
-                canvas.text(left + x + 7, top + y + 3, name, size, INK, va="top")
+            shown = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
+            if min(height * high, width * wide) < 2 * line:
+                ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)
+                area = high * wide * sum(rows * columns for _, _, rows, columns in region.rects)
+                fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
+                x, y, shown = (ring[1] * wide, ring[0] * high, name) if ring is not None and fits else (x, y, "")
+            if shown and (shown != "weight" or not grid.labels):
+                canvas.rects([(left + x + 3, top + y + 3, text_width(shown, size) + 8, line + 1)], "white", alpha=0.82)
+                canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
+
+
+def _ring(region: Region, shape: tuple[int, ...], across: int) -> Rect | None:
+    """The highest stretch, *across* cells wide in the middle of the grid, of a region in many thin rectangles: an arm of a
+    spiral above another."""
+    first = (shape[1] - across) // 2
+    if first < 0 or len(region.rects) < 5:
+        return None
+    covered = np.zeros((shape[0], across), dtype=bool)
+    for row, column, height, width in region.rects:
+        covered[row : row + height, max(column - first, 0) : max(column + width - first, 0)] = True
+    runs = _runs(np.all(covered, axis=1, keepdims=True).T)
+    if not len(runs):
+        return None
+    _, row, height = runs[np.argmax(runs[:, 2])].tolist()
+    return row, first, height, across
 
 
 def _roomiest(region: Region, least: float) -> Rect:

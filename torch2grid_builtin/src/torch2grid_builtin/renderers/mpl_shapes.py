@@ -65,6 +65,28 @@ class Polygon:
 
 
 @dataclass(frozen=True, eq=False)
+class Ramp:
+    """A rectangle in *colors*, (n, 3) of 0…1, from below to above where *upright*, else from left to right."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    colors: Array
+    upright: bool
+
+    def boxes(self) -> Boxes:
+        """A rectangle for each colour, each reaching to the end, so that no seam shows between them."""
+        share = np.arange(len(self.colors)) / len(self.colors)
+        still = np.zeros(len(share))
+        if self.upright:
+            box = (still + self.left, still + self.top, still + self.width, self.height * (1 - share))
+        else:
+            box = (self.left + self.width * share, still + self.top, self.width * (1 - share), still + self.height)
+        return Boxes(np.stack(box, axis=1), self.colors, None)
+
+
+@dataclass(frozen=True, eq=False)
 class Cells:
     """Cells, uint8 (rows, columns, 3), each *factor* = (high, wide) pixels."""
 
@@ -74,4 +96,4 @@ class Cells:
     factor: tuple[int, int]
 
 
-Shape = Words | Stroke | Dots | Boxes | Polygon | Cells
+Shape = Words | Stroke | Dots | Boxes | Polygon | Ramp | Cells

@@ -21,12 +21,11 @@ _FACES = threading.local()  # a face holds the size and text that were set last
 
 
 def _face(bold: bool) -> FT2Font:
-    faces = _FACES.__dict__
-    if bold not in faces:
-        name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-        faces[bold] = FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)))
-    face: FT2Font = faces[bold]
-    return face
+    faces: dict[str, FT2Font] = _FACES.__dict__
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    if name not in faces:
+        faces[name] = FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)))
+    return faces[name]
 
 
 @lru_cache(maxsize=2)

@@ -51,6 +51,8 @@ class Terminal(Renderer):
 
     name: ClassVar[str] = "terminal"
     formats: ClassVar[tuple[str, ...]] = ("terminal",)
+    tables: ClassVar[tuple[str, ...]] = ("terminal",)
+    screen: ClassVar[tuple[str, ...]] = ("terminal",)
 
     color: Literal["auto", "always", "never"] = field(
         default="auto", metadata={"help": "24-bit colours; auto: on a terminal, unless NO_COLOR is set or TERM is dumb"}

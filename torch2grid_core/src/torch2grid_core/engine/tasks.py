@@ -143,13 +143,13 @@ def _measured_together(tensor: JointTensor, needs: tuple[Need, ...]) -> dict[Nee
     members = dict(tensor.members)
     found: dict[Need, tuple[str | None, Any]] = {}
     for need in needs:
-        if isinstance(need, Of):
-            found[need] = (need.member, _collector(need.need, replace(members[need.member], name=tensor.name)))
-        else:
+        if not isinstance(need, Of):
             found[need] = (None, _collector(need, tensor))
+        elif need.member in members:
+            found[need] = (need.member, _collector(need.need, replace(members[need.member], name=tensor.name)))
     computed = any(member is None and not isinstance(need, Measure) for need, (member, _) in found.items())
     for start, chunks in tensor.lockstep():
-        stored: dict[str | None, Array] = {**chunks}
+        stored: dict[str | None, Array] = dict(chunks.items())
         if computed:
             stored[None] = tensor.compute(chunks)
         values: dict[str | None, Array] = {}
@@ -160,7 +160,8 @@ def _measured_together(tensor: JointTensor, needs: tuple[Need, ...]) -> dict[Nee
             if member not in values:
                 values[member] = as_float(stored[member])
             collector.update(start, stored[member], values[member])
-    return {need: collector.result() for need, (_, collector) in found.items()}
+    results = {need: collector.result() for need, (_, collector) in found.items()}
+    return {need: results.get(need) for need in needs}
 
 
 def _united(needs: tuple[Summary, ...]) -> Summary:
@@ -172,7 +173,7 @@ def _united(needs: tuple[Summary, ...]) -> Summary:
 def _finished(need: Need, result: Any) -> Any:
     """The result as a view sees it: the parts of a tensor's own raster are a grid already."""
     need = need.need if isinstance(need, Of) else need
-    if not isinstance(need, Raster) or isinstance(result, Failed):
+    if not isinstance(need, Raster) or result is None or isinstance(result, Failed):
         return result
     try:
         return assemble(need.layout, need.reduce, [result])

@@ -94,4 +94,5 @@ class Grid:
         rows, columns = self.cell
         if rows * columns == 1:
             return f"one {self.quantity}"
-        return f"{self.reduce} of {rows}×{columns} {self.quantity}s"
+        one, space, rest = self.quantity.partition(" ")  # shares of range
+        return f"{self.reduce} of {rows}×{columns} {one}s{space}{rest}"

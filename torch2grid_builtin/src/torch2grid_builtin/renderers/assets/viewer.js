@@ -249,7 +249,8 @@ class Viewer {
     if (this.pointers.size === 2) {
       const other = [...this.pointers.entries()].find(([id]) => id !== event.pointerId)[1];
       const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
-      this.zoom(apart(now) / apart(before), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+      this.zoom(apart(now) / apart(before), { x: (before.x + other.x) / 2, y: (before.y + other.y) / 2 });
+      this.move((now.x - before.x) / 2, (now.y - before.y) / 2);
     } else {
       this.move(now.x - before.x, now.y - before.y);
     }

@@ -1,0 +1,109 @@
+"""Models of well-known shapes with random weights, written once into the cache folder.
+
+python -m benchmarks.models            # all of them
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+Shapes = dict[str, tuple[int, ...]]
+_STD = 0.02
+_PIECE = 1 << 22
+
+
+def cache() -> Path:
+    """Where models and other tools are kept: ``$TORCH2GRID_BENCH``, else ``~/.cache/torch2grid-bench``."""
+    folder = Path(os.environ.get("TORCH2GRID_BENCH") or Path.home() / ".cache" / "torch2grid-bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def gpt2() -> Shapes:
+    """GPT-2, 124 million parameters."""
+    shapes: Shapes = {"wte.weight": (50257, 768), "wpe.weight": (1024, 768)}
+    for layer in range(12):
+        block = f"h.{layer}."
+        for norm in ("ln_1", "ln_2"):
+            shapes.update({f"{block}{norm}.weight": (768,), f"{block}{norm}.bias": (768,)})
+        for name, rows, columns in (
+            ("attn.c_attn", 768, 2304),
+            ("attn.c_proj", 768, 768),
+            ("mlp.c_fc", 768, 3072),
+            ("mlp.c_proj", 3072, 768),
+        ):
+            shapes.update({f"{block}{name}.weight": (rows, columns), f"{block}{name}.bias": (columns,)})
+    return {**shapes, "ln_f.weight": (768,), "ln_f.bias": (768,)}
+
+
+def llama() -> Shapes:
+    """TinyLlama's shapes, 1.1 billion parameters."""
+    shapes: Shapes = {"model.embed_tokens.weight": (32000, 2048)}
+    for layer in range(22):
+        block = f"model.layers.{layer}."
+        for name, rows in (("q_proj", 2048), ("k_proj", 256), ("v_proj", 256), ("o_proj", 2048)):
+            shapes[f"{block}self_attn.{name}.weight"] = (rows, 2048)
+        shapes.update({f"{block}mlp.{name}.weight": (5632, 2048) for name in ("gate_proj", "up_proj")})
+        shapes[f"{block}mlp.down_proj.weight"] = (2048, 5632)
+        shapes.update({f"{block}{name}.weight": (2048,) for name in ("input_layernorm", "post_attention_layernorm")})
+    return {**shapes, "model.norm.weight": (2048,), "lm_head.weight": (32000, 2048)}
+
+
+MODELS: dict[str, tuple[Callable[[], Shapes], str]] = {
+    "gpt2.safetensors": (gpt2, "float32"),
+    "llama.safetensors": (llama, "bfloat16"),
+    "gpt2.pth": (gpt2, "float32"),
+}
+
+
+def model(name: str) -> Path:
+    """The path of one of ``MODELS``; it is made if it is not there."""
+    path = cache() / name
+    if not path.exists():
+        shapes, dtype = MODELS[name]
+        temporary = path.with_suffix(".part")
+        (_write_safetensors if path.suffix == ".safetensors" else _write_torch)(temporary, shapes(), dtype)
+        temporary.rename(path)
+    return path
+
+
+def _weights(shapes: Shapes, dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        values = generator.standard_normal(math.prod(shape), dtype=np.float32) * np.float32(_STD)
+        if len(shape) == 1 and name.endswith("weight"):
+            values += 1
+        yield name, values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).reshape(shape)
+
+
+def _write_safetensors(path: Path, shapes: Shapes, dtype: str) -> None:
+    width, offset, header = {"float32": 4, "bfloat16": 2}[dtype], 0, {}
+    for name, shape in shapes.items():
+        end = offset + math.prod(shape) * width
+        header[name] = {"dtype": {4: "F32", 2: "BF16"}[width], "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for _, values in _weights(shapes, dtype):
+            values.tofile(file)
+
+
+def _write_torch(path: Path, shapes: Shapes, dtype: str) -> None:
+    import torch
+
+    torch.save({name: torch.from_numpy(values) for name, values in _weights(shapes, dtype)}, path)
+
+
+if __name__ == "__main__":
+    for each in MODELS:
+        print(model(each))

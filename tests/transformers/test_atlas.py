@@ -1,0 +1,255 @@
+"""The atlas: matrices in their own form, vectors at their matrices, modules together, and little empty room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.raster.reference import assert_same, full_size, streamed
+
+from torch2grid_builtin.transformers.atlas import Atlas
+from torch2grid_builtin.transformers.packing import pack
+from torch2grid_core import REDUCTIONS, Grid, Layout, UsageError, modules
+from torch2grid_core.options import build
+
+Array = np.ndarray[Any, Any]
+Shapes = dict[str, tuple[int, ...]]
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Shapes:
+    """Modules of matrices, kernels, biases, norms, tables and stacks, in no numbered order; up to about 200,000 weights."""
+    shapes: Shapes = {}
+    width = st.integers(1, 40)
+    for index in draw(st.permutations(range(draw(st.integers(1, 6))))):
+        stem = f"{draw(st.sampled_from(['net.blocks', 'net.blocks', 'head']))}.{index}"
+        out, inputs = draw(width), draw(width)
+        kernel = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
+        if draw(st.booleans()):
+            shapes[f"{stem}.norm.weight"] = (inputs,)
+        shapes[f"{stem}.first.weight"] = (out, inputs, *kernel)
+        for name in draw(st.lists(st.sampled_from(["bias", "extra", "scale"]), unique=True)):
+            shapes[f"{stem}.first.{name}"] = (out,)
+        if draw(st.booleans()):
+            shapes[f"{stem}.second.weight"] = draw(
+                st.sampled_from([(out * 37, 3), (2, out * 40), (3, 50, inputs + 33), (1, out)])
+            )
+            shapes[f"{stem}.second.bias"] = (shapes[f"{stem}.second.weight"][0],)
+        if draw(st.booleans()):
+            shapes[f"{stem}.alone"] = draw(st.sampled_from([(), (7,), (999,), (0, 3)]))
+    if draw(st.booleans()):
+        shapes["embed.weight"] = (draw(st.integers(1, 3000)), draw(width))
+    return shapes
+
+
+def numbered(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    arrays, place = {}, 1
+    for name, shape in shapes.items():
+        arrays[name] = np.arange(place, place + math.prod(shape), dtype=np.float32).reshape(shape)
+        place += math.prod(shape)
+    return arrays
+
+
+def drawn(shapes: Mapping[str, tuple[int, ...]], **options: Any) -> tuple[Grid, dict[str, Array]]:
+    arrays = numbered(shapes)
+    grid = Atlas(**options)(arrays)
+    assert isinstance(grid, Grid)
+    return grid, arrays
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes=networks(), gap=st.sampled_from([None, 0, 3]))
+def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int | None) -> None:
+    layout = Atlas(gap=gap).layout(shapes, None).validate(shapes)
+    values, counts = full_size(layout, numbered(shapes))
+    assert counts.max() == 1
+    assert np.array_equal(np.sort(values[counts > 0]), np.arange(1, counts.sum() + 1))
+    for row, column, height, width in (rect for label in layout.labels for rect in label.rects):
+        assert not counts[row : row + height, column : column + width].any()
+    titles = {label.name for label in layout.labels}
+    assert titles <= set(modules(shapes))
+
+
+@settings(max_examples=25, deadline=None)
+@given(shapes=networks(), side=st.integers(40, 120), reduce=st.sampled_from(REDUCTIONS), seed=st.integers(0, 2**31))
+def test_streamed_is_the_reduction_of_the_full_size(shapes: Shapes, side: int, reduce: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    layout = Atlas().layout(shapes, side).validate(shapes, side)
+    assert_same(streamed(layout, arrays, reduce, seed), layout, arrays, reduce)
+    for number, region in enumerate(layout.regions, start=1):
+        marked = np.zeros(layout.shape, dtype=int)
+        for row, column, height, width in region.rects:
+            marked[row : row + height, column : column + width] += 1
+        ones = {region.name: np.full(shapes[region.name], number, dtype=np.float32)}
+        np.testing.assert_array_equal(marked, streamed(layout.only(region.name), ones, "max").counts > 0)
+
+
+def part(grid: Grid, name: str) -> list[Array]:
+    region = next(region for region in grid.regions if region.name == name)
+    return [grid.values[row : row + height, column : column + width] for row, column, height, width in region.rects]
+
+
+def test_matrices_and_kernels_keep_their_form() -> None:
+    shapes = {
+        "net.linear.weight": (30, 20),
+        "net.conv.weight": (6, 5, 3, 4),
+        "net.conv1d.weight": (8, 6, 3),
+        "net.conv3d.weight": (4, 3, 2, 3, 2),
+        "net.stack": (3, 40, 50),
+    }
+    grid, arrays = drawn(shapes)
+    forms = {
+        "net.linear.weight": arrays["net.linear.weight"],
+        "net.conv.weight": arrays["net.conv.weight"].transpose(0, 2, 1, 3).reshape(18, 20),
+        "net.conv1d.weight": arrays["net.conv1d.weight"].reshape(8, 18),
+        "net.conv3d.weight": arrays["net.conv3d.weight"].transpose(0, 3, 1, 2, 4).reshape(12, 12),
+        "net.stack": arrays["net.stack"].reshape(120, 50),
+    }
+    for name, form in forms.items():
+        np.testing.assert_array_equal(np.concatenate(part(grid, name), axis=0 if len(form) > form.shape[1] else 1), form)
+
+
+def test_long_matrices_are_bands_of_whole_rows_with_their_vectors() -> None:
+    grid, arrays = drawn({"embed.weight": (1000, 10), "embed.bias": (1000,), "conv.weight": (64, 1, 3, 3), "conv.bias": (64,)})
+    bands = part(grid, "embed.weight")
+    assert 5 < len(bands) < 25
+    np.testing.assert_array_equal(np.concatenate(bands), arrays["embed.weight"])
+    strips = part(grid, "embed.bias")
+    assert [len(strip) for strip in strips] == [len(band) for band in bands]
+    np.testing.assert_array_equal(np.concatenate(strips)[:, 0], arrays["embed.bias"])
+    kernels = part(grid, "conv.weight")
+    assert all(band.shape[0] % 3 == 0 and band.shape[1] == 3 for band in kernels)
+    np.testing.assert_array_equal(np.concatenate(part(grid, "conv.bias"))[:, 0], arrays["conv.bias"])
+
+
+def test_vectors_stand_at_the_units_that_they_belong_to() -> None:
+    shapes = {
+        "h.0.norm.weight": (48,),
+        "h.0.attn.weight": (60, 48),
+        "h.0.attn.bias": (60,),
+        "h.0.down.weight": (48, 60),
+        "h.0.conv.weight": (7, 5, 2, 2),
+        "h.0.bn.weight": (7,),
+        "h.0.rnn.weight_ih": (90, 30),
+        "h.0.rnn.weight_hh": (90, 31),
+        "h.0.rnn.bias_ih": (90,),
+        "h.0.rnn.bias_hh": (90,),
+    }
+    layout = Atlas().layout(shapes, None)
+    (rects,) = [{region.name: region.rects[0] for region in layout.regions}]
+
+    def beside(vector: str, matrix: str) -> bool:
+        row, column, _, width = rects[matrix]
+        return rects[vector][0] == row and rects[vector][1] == column + width + 1
+
+    assert beside("h.0.attn.bias", "h.0.attn.weight")
+    assert beside("h.0.bn.weight", "h.0.conv.weight")
+    assert beside("h.0.rnn.bias_ih", "h.0.rnn.weight_ih")
+    assert beside("h.0.rnn.bias_hh", "h.0.rnn.weight_hh")
+    row, column, height, width = rects["h.0.norm.weight"]  # above the matrix whose inputs it scales
+    assert (row + 2, column, height, width) == (*rects["h.0.attn.weight"][:2], 1, 48)
+
+
+def stack(prefix: str, count: int, each: Shapes) -> Shapes:
+    return {f"{prefix}.{layer}.{name}": shape for layer in range(count) for name, shape in each.items()}
+
+
+LLAMA = {
+    "model.embed_tokens.weight": (32000, 2048),
+    **stack(
+        "model.layers",
+        22,
+        {
+            "input_layernorm.weight": (2048,),
+            "self_attn.q_proj.weight": (2048, 2048),
+            "self_attn.k_proj.weight": (256, 2048),
+            "self_attn.v_proj.weight": (256, 2048),
+            "self_attn.o_proj.weight": (2048, 2048),
+            "post_attention_layernorm.weight": (2048,),
+            "mlp.gate_proj.weight": (5632, 2048),
+            "mlp.up_proj.weight": (5632, 2048),
+            "mlp.down_proj.weight": (2048, 5632),
+        },
+    ),
+    "model.norm.weight": (2048,),
+    "lm_head.weight": (32000, 2048),
+}
+BERT = {
+    "bert.embeddings.word_embeddings.weight": (30522, 768),
+    "bert.embeddings.position_embeddings.weight": (512, 768),
+    **stack(
+        "bert.encoder.layer",
+        12,
+        {
+            **{f"attention.self.{name}.weight": (768, 768) for name in ("query", "key", "value")},
+            "attention.output.dense.weight": (768, 768),
+            "intermediate.dense.weight": (3072, 768),
+            "intermediate.dense.bias": (3072,),
+            "output.dense.weight": (768, 3072),
+        },
+    ),
+    "bert.pooler.dense.weight": (768, 768),
+}
+CNN = {
+    f"features.{index}.{name}": shape
+    for index, (out, inputs) in enumerate([(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (512, 256)])
+    for name, shape in {"weight": (out, inputs, 3, 3), "bias": (out,)}.items()
+} | {"classifier.weight": (1000, 512), "classifier.bias": (1000,)}
+
+
+def filled(layout: Layout, shapes: Shapes) -> float:
+    return sum(map(math.prod, shapes.values())) / (layout.rows * layout.columns)
+
+
+@pytest.mark.parametrize("shapes", [LLAMA, BERT, CNN], ids=["llama", "bert", "cnn"])
+def test_real_shapes_fill_the_sheet_module_by_module(shapes: Shapes) -> None:
+    layout = Atlas().layout(shapes, 2048).validate(shapes, 2048)
+    assert filled(layout, shapes) > 0.65
+    assert max(layout.shape) / min(layout.shape) < 2
+    titles = [label.name for label in layout.labels]
+    assert len(titles) == len(set(titles)) == len(modules(shapes))
+    assert layout == Atlas().layout(shapes, 2048)  # the same picture every time
+
+
+def test_layers_alike_look_alike_in_the_order_of_their_numbers() -> None:
+    layer = {"a.weight": (64, 48), "a.bias": (64,), "b.weight": (48, 64), "norm.weight": (48,)}
+    shuffled = {f"h.{index}.{name}": shape for index in (0, 1, 10, 11, 2, 3) for name, shape in layer.items()}
+    layout = Atlas().layout(shuffled, None)
+    corner = {label.name: label.rects[0][:2] for label in layout.labels}
+    assert [label.name for label in layout.labels] == ["h.0", "h.1", "h.2", "h.3", "h.10", "h.11"]
+    rects = {region.name: region.rects[0] for region in layout.regions}
+    for name in layer:
+        places = {
+            (rects[f"{title}.{name}"][0] - row, rects[f"{title}.{name}"][1] - column, *rects[f"{title}.{name}"][2:])
+            for title, (row, column) in corner.items()
+        }
+        assert len(places) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    boxes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=25),
+    gap=st.integers(0, 3),
+    limit=st.integers(1, 80),
+)
+def test_packed_boxes_keep_their_distance(boxes: list[tuple[int, int]], gap: int, limit: int) -> None:
+    packing = pack(boxes, gap, limit)
+    taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
+    for (row, column), (height, width) in zip(packing.places, boxes, strict=True):
+        taken[row : row + height + gap, column : column + width + gap] += 1
+    assert taken.max() == 1
+    assert packing.width <= max(limit, max(width for _, width in boxes))
+
+
+def test_options() -> None:
+    assert build(Atlas, {"gap": "4", "names": "false"}, "transformer 'atlas'") == Atlas(gap=4, names=False)
+    assert build(Atlas, {"gap": "none"}, "transformer 'atlas'") == Atlas()
+    assert not Atlas(names=False).layout(CNN, 500).labels
+    with pytest.raises(UsageError, match="gap is a number of cells"):
+        build(Atlas, {"gap": "99"}, "transformer 'atlas'")
