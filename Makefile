@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types train wheels clean
+.PHONY: demo test lint types template train fuzz baselines wheels clean docs pictures
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -20,13 +20,36 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
+# Packs examples/plugin_template for 'torch2grid new-plugin'; a test compares the two.
+template: $(BIN)/python
+	$(BIN)/python examples/pack_template.py
+
 # Trains the small network again, prints its accuracy and compares it with the committed weights.
 train: $(VENV)/.test
 	$(BIN)/python examples/train_digits.py
 
+# Changes bytes of small files of twelve formats, 24,000 times: each must open equal or be a clean error (docs/safety.md).
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz.fuzz
+
+# Draws the pictures of docs/gallery.md, docs/layouts.md and of the README again. Without a MODEL it says which one, and where it is.
+MODEL ?= $(if $(TORCH2GRID_CORPUS),$(TORCH2GRID_CORPUS)/real/silero/)silero_vad_16k.safetensors
+pictures: $(VENV)/.demo
+	$(BIN)/python docs/draw_gallery.py
+	$(BIN)/python docs/draw_pictures.py $(MODEL)
+
+# Builds the documentation into site/, strictly, and looks for anything that a page would fetch from another host.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/_tools/check_site.py site
+
+# Draws the pictures of tests/images anew: look at them before they are committed.
+baselines: $(VENV)/.test
+	$(BIN)/python -m tests.images.drawn
+
 wheels: $(VENV)/.test
 	rm -rf dist
-	for project in torch2grid_core torch2grid_builtin . examples/plugin_template; do \
+	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf; do \
 	  $(BIN)/python -m build --wheel --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
 
@@ -43,5 +66,9 @@ $(VENV)/.test: $(BIN)/python $(PROJECTS)
 	$(PIP) -e ./torch2grid_core -e ./torch2grid_builtin -e '.[test]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) dist grids
+	rm -rf $(VENV) dist grids site

@@ -16,6 +16,7 @@ from tests.tools import PROJECT
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
 BUILTIN = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin"
 TEMPLATE = PROJECT / "examples" / "plugin_template" / "src"
+GGUF = PROJECT / "plugins" / "torch2grid_gguf" / "src"
 
 
 def imports(folder: Path) -> Iterator[tuple[Path, str, str]]:
@@ -34,7 +35,7 @@ def test_the_core_knows_neither_builtins_nor_facade_nor_torch() -> None:
 
 
 def test_the_builtins_have_no_private_door() -> None:
-    for folder in (BUILTIN, TEMPLATE):
+    for folder in (BUILTIN, TEMPLATE, GGUF):
         for file, module, _ in imports(folder):
             root = module.partition(".")[0]
             assert root not in ("torch2grid", "torch"), file

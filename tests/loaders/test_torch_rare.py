@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,10 @@ def test_a_sparse_tensor_whose_indices_lie_is_an_error(kind: str, wrong: int, tm
         tensor = sparse(kind)
         path = tmp_path / f"{which}.pt"
         torch.save(tensor, path)
-        assert opened(path)["tensor"].size == tensor.values().numel() if kind != "coo" else True
+        assert opened(path)["tensor"].size >= 3
         parts(tensor)[which].view(-1)[-1] = wrong  # in the tensor's own memory: torch checks it when it is made
         torch.save(tensor, path)
-        with pytest.raises(LoadError, match="outside its size|do not fit"):
+        with pytest.raises(LoadError, match=r"outside its size|do not fit"):
             opened(path)
 
 
@@ -147,3 +148,24 @@ def test_large_records_beside_the_tensors_are_not_read(tmp_path: Path, monkeypat
         opened(tmp_path / "x.pt")
     monkeypatch.setattr(limits, "CHECKED_BESIDE", 4000)
     assert opened(tmp_path / "x.pt")["w"].numpy().tolist() == list(range(8))
+
+
+def test_a_key_that_is_set_twice_is_said(tmp_path: Path) -> None:
+    value = {"w": np.ones(2), "x": np.zeros(3)}
+    raw = pickle.dumps(value, 2).replace(b"X\x01\x00\x00\x00x", b"X\x01\x00\x00\x00w")
+    (tmp_path / "x.pkl").write_bytes(raw)
+    checkpoint = opened(tmp_path / "x.pkl")
+    assert {name: tensor.shape for name, tensor in checkpoint.items()} == {"w": (3,)}
+    assert [(skip.name, skip.reason) for skip in checkpoint.skipped] == [
+        ("w", "the file sets this key again; the last value is shown")
+    ]
+
+
+def test_an_array_with_more_bytes_than_its_shape_needs_is_an_error(tmp_path: Path) -> None:
+    raw = pickle.dumps({"w": np.arange(3.0)}, 2)
+    (tmp_path / "x.pkl").write_bytes(raw.replace(b"K\x03\x85", b"K\x02\x85"))
+    with pytest.raises(LoadError, match="more than it needs"):
+        opened(tmp_path / "x.pkl")
+    np.save(tmp_path / "x.npy", np.arange(3.0))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes() + b"more")
+    assert opened(tmp_path / "x.npy").notes == ("4 bytes behind the array were not read",)

@@ -295,3 +295,38 @@ def test_texts_are_fitted_and_wrapped():
     assert max(text_width(line) for line in lines) <= 160
     assert wrap("x" * 500, 100, lines=3)[-1].count("…") == 1
     assert wrap("", 100) == []
+
+
+def test_bands_too_many_to_name_are_named_by_module():
+    regions, row = [], 0
+    for layer in range(12):
+        for name in ("norm.weight", "attn.weight", "attn.bias", "up.weight", "up.bias", "down.weight", "down.bias"):
+            height = 12 if name.endswith("weight") else 1
+            regions.append(Region(f"model.h.{layer}.{name}", ((row, 0, height, 300),)))
+            row += height
+    grid = Grid(np.ones((row, 300)), regions=tuple(regions))
+    shown = texts(rendered(Page("p", "t", (Run().heatmap(grid, labels=True),)), "svg"))
+    assert [text for text in shown if text.startswith("model.")] == [f"model.h.{layer}" for layer in range(12)]
+    assert not any("not named" in text for text in shown)
+
+
+def test_names_that_a_grid_keeps_room_for_are_written_there():
+    count = np.ones((200, 300), int)
+    count[:10], count[:, 145:155] = 0, 0
+    regions = (Region("net.conv1.weight", ((10, 0, 190, 145),)), Region("net.conv2.weight", ((10, 155, 190, 145),)))
+    labels = (Region("net.conv1", ((0, 0, 10, 145),)), Region("net.conv2", ((0, 155, 10, 145),)))
+    grid = Grid(np.ones((200, 300)), count, regions=regions, labels=labels)
+    shown = texts(rendered(Page("p", "t", (Run().heatmap(grid, labels=True),)), "svg"))
+    assert [text for text in shown if "conv" in text] == ["conv1", "conv2"]  # what all begin with is left out
+    assert "weight" not in shown
+
+
+def test_a_border_is_not_drawn_where_empty_cells_part_regions():
+    count = np.ones((60, 60), int)
+    count[29:31] = 0
+    regions = (Region("a", ((0, 0, 29, 60),)), Region("b", ((31, 0, 29, 60),)))
+    plain, lined = (
+        rendered(Page("p", "t", (Run().heatmap(Grid(np.zeros((60, 60)), count, regions=regions), boundaries=lines),)))
+        for lines in (False, True)
+    )
+    assert plain == lined

@@ -131,7 +131,7 @@ def test_the_table_and_the_picture():
     assert page.title.startswith("Dead neurons: 5 of 23 units")
     (table,) = page.panels
     assert [row[0] for row in table.rows] == [*arrays, "(all tensors)"]
-    assert table.rows[0] == ("a.weight", "12×3", 12, 5, 3, 0, pytest.approx(100 / 3), "0, 4–6, 11")
+    assert table.rows[0] == ("a.weight", "12×3", 12, 5, 3, 0, pytest.approx(100 / 3), 0, "0, 4–6, 11", "")
     (table,) = draw(DeadNeurons(only_dead=True), arrays)["dead_neurons"].panels
     assert [row[0] for row in table.rows] == ["a.weight", "(all tensors)"]
     bar, line = pages["dead_neurons_overview"].panels
@@ -143,6 +143,42 @@ def test_the_table_and_the_picture():
     weakest = line.y["weakest output unit"]
     assert weakest[0] == 1e-7
     assert weakest[1] == np.abs(arrays["b.weight"]).max(axis=1).min()
+
+
+def test_units_that_repeat_others():
+    linear, kernels, norm = alive(20, 30), alive(8, 4, 3, 3, seed=1), alive(16)
+    linear[[7, 9]] = linear[2]
+    linear[11] = linear[4] * 3
+    linear[[0, 1]] = 0  # dead, which is another thing
+    linear[[12, 13]] = 5e-7
+    kernels[5] = kernels[1]
+    arrays = {"fc.weight": linear, "conv.weight": kernels, "bn.weight": norm, "bn.bias": norm, "tied": linear}
+    pages = draw(DeadNeurons(), arrays)
+    report, tensors = report_of(arrays)
+    assert tensors["fc.weight"]["duplicate_units"] == 3
+    first, second = tensors["fc.weight"]["duplicate_groups"]
+    assert first == {"units": [2, 7, 9], "equal": [7, 9], "cosine": 1.0}
+    assert (second["units"], second["equal"]) == ([4, 11], [])
+    assert second["cosine"] == pytest.approx(1, abs=1e-6)
+    assert tensors["conv.weight"]["duplicate_groups"] == [{"units": [1, 5], "equal": [5], "cosine": 1.0}]
+    assert tensors["bn.weight"]["duplicate_groups"] is None
+    assert report["totals"]["duplicate_units"] == 4
+    table = pages["dead_neurons"].panels[0]
+    assert table.rows[0][-3:] == (3, "0–1, 12–13", "7, 9 = 2; 11 ≈ 4")
+    assert pages["dead_neurons"].title.endswith("; 4 duplicates")
+    bars = pages["dead_neurons_overview"].panels[:2]
+    np.testing.assert_allclose(bars[1].values, [100 * 3 / 20, 100 / 8, 0, 100 * 3 / 20])
+
+
+def test_duplicates_only_where_they_are_wanted():
+    arrays = {"fc.weight": np.repeat(alive(3, 30), 2, axis=0)}
+    assert report_of(arrays)[0]["totals"]["duplicate_units"] == 3
+    for view in (DeadNeurons(duplicates=False), DeadNeurons(max_units=5)):
+        report, tensors = report_of(arrays, view=view)
+        assert report["totals"]["duplicate_units"] == 0
+        assert tensors["fc.weight"]["duplicate_groups"] is None
+    with pytest.raises(ValueError, match="cosine"):
+        DeadNeurons(cosine=0)
 
 
 def test_many_tensors_and_none():

@@ -153,19 +153,23 @@ def test_options():
 
 def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
     generator = np.random.default_rng(7)
-    arrays = {f"{layer}.weight": generator.standard_normal((20, 30)) * (layer + 1) for layer in range(5)}
-    arrays.update({f"{layer}.bias": generator.standard_normal(30) for layer in range(5)})
+    arrays = {}
+    for layer in range(5):
+        arrays[f"{layer}.weight"] = generator.standard_normal((20, 30)) * (layer + 1)
+        arrays[f"{layer}.bias"] = generator.standard_normal(30)
+    arrays["bn.weight"] = generator.uniform(0.9, 1.1, 8)
     arrays["bn.running_var"] = np.full(8, 1e6)
     arrays["\x1b[31mred"] = np.full(4, np.nan)
     page = draw(HistogramView(), arrays)["histogram_overview"]
     bands = [panel for panel in page.panels if isinstance(panel, Band)]
     small = [panel for panel in page.panels if isinstance(panel, Histogram)]
-    assert page.wide == len(bands) == 2
+    assert page.wide == len(bands) == 3
     assert [panel.title for panel in small] == [name.replace("\x1b", "\\x1b") for name in arrays]
     for name, panel in zip(arrays, small, strict=True):
         check_bars(arrays[name], panel) if "bn" not in name else None
     assert bands[0].labels == tuple(f"{layer}.weight" for layer in range(5))
     assert bands[1].labels == tuple(f"{layer}.bias" for layer in range(5))
+    assert bands[2].labels == ("bn.weight",)  # about 1, where biases are about 0
     middle = bands[0].levels.index(0.5)
     for layer in range(5):
         expected = np.quantile(arrays[f"{layer}.weight"], 0.5, method="inverted_cdf")
@@ -182,3 +186,16 @@ def test_many_tensors_take_several_sheets():
     (band,) = pages["histogram_overview_depth"].panels
     assert band.labels == tuple(arrays)
     assert len(pages) == 100 + 4
+
+
+def test_layers_of_a_sorted_file_are_in_the_order_of_depth():
+    names = sorted(f"layers.{layer}.weight" for layer in range(12))
+    page = draw(HistogramView(each=False), {name: np.ones((2, 2), np.float32) for name in names})["histogram_overview"]
+    assert page.panels[0].labels == tuple(f"layers.{layer}.weight" for layer in range(12))
+
+
+def test_heights_are_logarithmic_unless_asked_otherwise():
+    array = np.random.default_rng(8).standard_normal(5_000)
+    assert histogram_of(array)[1].log
+    assert not histogram_of(array, HistogramView(log=False))[1].log
+    assert "logarithmic heights" in draw(HistogramView(), {"a": array, "b": array})["histogram_overview"].title

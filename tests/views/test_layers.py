@@ -125,3 +125,34 @@ def test_options():
     assert set(draw(LayersView(sheet=1), arrays)) == {"layers/a", "layers/b", "layer_overview", "layer_overview_2"}
     with pytest.raises(ValueError, match="at least 1"):
         LayersView(sheet=0)
+
+
+def test_matrices_have_the_largest_weight_of_each_row_and_column_beside_them():
+    array = RNG.standard_normal((50, 30)).astype(np.float32)
+    array[:, 7] *= 20  # an outlier feature
+    array[3, 4] = np.nan
+    panel = page_of(array, run=Run(tensor_cells=20)).panels[0]
+    assert panel.grid.cell == (3, 2)
+    rows = np.array([np.abs(array[start : start + 3]).max() for start in range(0, 50, 3)])
+    columns = np.array([np.abs(array[:, start : start + 2]).max() for start in range(0, 30, 2)])
+    np.testing.assert_array_equal(panel.row_marginal.values, rows)
+    np.testing.assert_array_equal(panel.column_marginal.values, columns)
+    assert np.isnan(rows[1])
+    assert np.nanargmax(columns) == 3
+    table = panel.as_table()
+    assert table.columns[-2:] == ("|max| of the row", "|max| of the column")
+    assert table.rows[3][-1] == columns[3]
+
+
+@pytest.mark.parametrize("shape", [(7, 30), (30, 7), (40,), (16, 3, 3, 3)])
+def test_small_sides_vectors_and_kernels_have_none(shape):
+    panel = page_of(RNG.standard_normal(shape).astype(np.float32)).panels[0]
+    assert panel.row_marginal is panel.column_marginal is None
+    off = page_of(RNG.standard_normal((9, 9)).astype(np.float32), view=LayersView(profiles=False)).panels[0]
+    assert off.row_marginal is off.column_marginal is None
+
+
+def test_the_overview_of_a_sorted_file_is_in_the_order_of_depth():
+    arrays = {name: np.ones((2, 2), np.float32) for name in sorted(f"h.{i}.weight" for i in range(12))}
+    overview = draw(LayersView(each=False), arrays)["layer_overview"]
+    assert [panel.title for panel in overview.panels] == [f"h.{i}.weight" for i in range(12)]

@@ -76,6 +76,16 @@ def torch2grid_views() -> list[Lazy]:
             "dead_neurons",
             "units that are near zero throughout or repeat others: table, report, picture",
         ),
+        Lazy(
+            f"{_HERE}.views.gradients:GradientsView",
+            "gradients",
+            "the gradients of a file that holds them: flow through the layers, a page each",
+        ),
+        Lazy(
+            f"{_HERE}.views.optimizer:OptimizerView",
+            "optimizer",
+            "a training checkpoint's Adam moments or momentum, and the last update",
+        ),
     ]
 
 
@@ -85,6 +95,7 @@ def torch2grid_renderers() -> list[Lazy]:
         Lazy(
             f"{_HERE}.renderers.matplotlib:Matplotlib", "matplotlib", "png, svg and pdf figures", formats=("png", "svg", "pdf")
         ),
+        Lazy(f"{_HERE}.renderers.gif:Gif", "gif", "animated pictures, a frame for each page", formats=("gif",)),
         Lazy(f"{_HERE}.renderers.html:Html", "html", "pages to explore, in one file that needs no network", formats=("html",)),
         Lazy(f"{_HERE}.renderers.data:Json", "json", "the pages' data as JSON", formats=("json",)),
         Lazy(f"{_HERE}.renderers.data:Csv", "csv", "the pages' data as CSV tables", formats=("csv",)),
@@ -136,4 +147,9 @@ def torch2grid_commands() -> list[Lazy]:
             "say and draw what changed between two checkpoints, or over a training run",
         ),
         Lazy(f"{_HERE}.commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
+        Lazy(
+            f"{_HERE}.commands.new_plugin:NewPlugin",
+            "new-plugin",
+            "write a project to start a plugin from, with tests that pass",
+        ),
     ]

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "checking": ("Found", "check", "choose_rules"),
+    "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
     "engine": ("Engine", "workers"),
     "output": ("Output",),
@@ -65,6 +66,7 @@ _EXPORTS = {
     "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
     "run": ("Run",),
     "selection": ("Selection", "select"),
+    "summary.counted": ("counted_distribution",),
     "summary.distribution": ("Distribution",),
     "summary.duplicates": ("DuplicateGroup", "DuplicateUnits"),
     "summary.locate": ("first_index",),
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from torch2grid_core.checking import Found as Found
     from torch2grid_core.checking import check as check
     from torch2grid_core.checking import choose_rules as choose_rules
+    from torch2grid_core.cli.options import standard_options as standard_options
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Part as Part
@@ -180,6 +183,7 @@ if TYPE_CHECKING:
     from torch2grid_core.run import Run as Run
     from torch2grid_core.selection import Selection as Selection
     from torch2grid_core.selection import select as select
+    from torch2grid_core.summary.counted import counted_distribution as counted_distribution
     from torch2grid_core.summary.distribution import Distribution as Distribution
     from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup
     from torch2grid_core.summary.duplicates import DuplicateUnits as DuplicateUnits

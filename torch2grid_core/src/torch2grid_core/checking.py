@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Engine
 from torch2grid_core.engine.asking import needs_of
-from torch2grid_core.errors import UsageError
+from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.rule import Finding, Rule, Severity
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need
@@ -69,13 +69,18 @@ def _named(rule: Rule, word: str) -> bool:
 
 
 def check(
-    checkpoint: Checkpoint, rules: Sequence[Rule], executor: Executor | None = None, run: Run | None = None
+    checkpoint: Checkpoint,
+    rules: Sequence[Rule],
+    executor: Executor | None = None,
+    run: Run | None = None,
+    failed: Callable[[Rule, PluginError], None] | None = None,
 ) -> list[Found]:
     """What *rules* find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    Raises ``LoadError`` for unreadable bytes, ``PluginError`` for a rule that fails.
+    failed: told of each rule that fails, while the others go on; without it, the first ``PluginError`` is raised. Raises
+    ``LoadError`` for unreadable bytes.
     """
-    view = _Rules(tuple(rules))
+    view = _Rules(tuple(rules), failed or _raise)
     run = run or Run()
     if not checkpoint:  # a file may hold calls and not a single tensor
         return list(view.found(checkpoint, {key: {} for key in view.needs(checkpoint, run)}, run))
@@ -90,25 +95,42 @@ class _Rules(View):
     name: ClassVar[str] = "check"
     default_format: ClassVar[str] = "text"
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self.rules = rules
+    def __init__(self, rules: tuple[Rule, ...], failed: Callable[[Rule, PluginError], None]) -> None:
+        self.rules, self.failed = rules, failed
+        self._able: list[Rule] = []  # those whose needs could be had
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        return {
-            f"{rule.code} {key}": need
-            for rule in self.rules
-            for key, need in needs_of(rule, rule.needs, checkpoint, run, whole=True).items()
-        }
+        wanted: dict[str, Need] = {}
+        self._able = []
+        for rule in self.rules:
+            try:
+                needs = needs_of(rule, rule.needs, checkpoint, run, whole=True)
+            except PluginError as error:
+                self.failed(rule, error)
+                continue
+            self._able.append(rule)
+            wanted.update({f"{rule.code} {key}": need for key, need in needs.items()})
+        return wanted
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         yield Page(self.name, "", (), about={"found": tuple(self.found(checkpoint, results, run))})
 
     def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
-        for rule in self.rules:
+        for rule in self._able:
             start = f"{rule.code} "
             mine = {key[len(start) :]: result for key, result in results.items() if key.startswith(start)}
-            for finding in at_most(collect(rule, rule.findings, checkpoint, mine, run), origin_of(rule), MOST_FINDINGS):
-                if not isinstance(finding, Finding):
-                    raise origin_of(rule).error(f"findings yields {type(finding).__name__}, not a Finding")
+            try:
+                found = at_most(collect(rule, rule.findings, checkpoint, mine, run), origin_of(rule), MOST_FINDINGS)
+                wrong = next((each for each in found if not isinstance(each, Finding)), None)
+                if wrong is not None:
+                    raise origin_of(rule).error(f"findings yields {type(wrong).__name__}, not a Finding")
+            except PluginError as error:
+                self.failed(rule, error)
+                continue
+            for finding in found:
                 severity = finding.severity or rule.severity
                 yield Found(rule.code, rule.name, severity, finding.tensor, finding.index, finding.message)
+
+
+def _raise(rule: Rule, error: PluginError) -> None:
+    raise error

@@ -93,7 +93,10 @@ class MeasureCollector(Protocol):
 
 @dataclass(frozen=True)
 class Of:
-    """*need* of one *member* of each ``JointTensor``, which is not what the joint tensor itself computes."""
+    """*need* of one *member* of each ``JointTensor``, not of what the joint tensor computes.
+
+    ``None`` comes back for a tensor without that member.
+    """
 
     member: str
     need: Summary | Profile | Duplicates | Raster | Transformed | Values

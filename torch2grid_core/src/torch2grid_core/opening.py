@@ -103,7 +103,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
         "run `git lfs pull`, or download the file",
     ),
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
-    (b"GGUF", "is a GGUF file of llama.cpp", "use the safetensors files that it was made from"),
+    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
     (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
     (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
     (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),

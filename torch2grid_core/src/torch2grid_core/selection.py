@@ -11,6 +11,7 @@ from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.tensor_filter import TensorFilter
 from torch2grid_core.plugins.guard import call, origin_of
 
+MODEL = "model"  # the name that loaders give to the part that is drawn by default
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
 
@@ -38,7 +39,9 @@ def select(
     Where nothing but bookkeeping is there, it is drawn after all, with a remark. Raises ``UsageError`` for an unknown part,
     ``NotDrawable`` when nothing is left.
     """
-    chosen = part or (checkpoint.default_part or "" if checkpoint.parts else "")
+    chosen = part or checkpoint.default_part or ""
+    if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
+        chosen = ""
     selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, chosen)
     for each in filters:
         before = selection.checkpoint

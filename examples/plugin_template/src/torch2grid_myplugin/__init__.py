@@ -1,3 +1,3 @@
-"""A plugin for torch2grid: each layer's output units, sorted by norm."""
+"""A plugin for torch2grid."""
 
 __version__ = "0.1.0"

@@ -4,9 +4,41 @@ from __future__ import annotations
 
 from torch2grid_core import Lazy, hookimpl
 
+requires_core = ">=0.1,<1"  # the versions of torch2grid-core that it works with, checked before it is used
+
+
+@hookimpl
+def torch2grid_loaders() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.loader:RawFloats", "raw_floats", "one matrix of float32 behind a line of text")]
+
+
+@hookimpl
+def torch2grid_filters() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.filter:Dimensions", "dimensions", "tensors of at least so many dimensions")]
+
 
 @hookimpl
 def torch2grid_transformers() -> list[Lazy]:
     return [
-        Lazy("torch2grid_myplugin.sorted_units:SortedUnits", "sorted_units", "each layer's output units, sorted by norm"),
+        Lazy("torch2grid_myplugin.transformer:SortedUnits", "sorted_units", "each layer's output units, sorted by norm"),
     ]
+
+
+@hookimpl
+def torch2grid_views() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.view:Spread", "spread", "the standard deviation of each tensor, as bars")]
+
+
+@hookimpl
+def torch2grid_renderers() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.renderer:Tsv", "tsv", "tables with tabs between the columns", formats=("tsv",))]
+
+
+@hookimpl
+def torch2grid_rules() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.rule:LargeWeights", "large_weights", "weights beyond a limit")]
+
+
+@hookimpl
+def torch2grid_commands() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.command:Count", "count", "count the weights of a checkpoint")]

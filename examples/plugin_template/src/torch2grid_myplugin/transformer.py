@@ -1,4 +1,4 @@
-"""The transformer ``sorted_units``."""
+"""A transformer: one grid of the whole model."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ class SortedUnits(GridTransformer):
         units = array.reshape(len(array), -1)
         norms = np.sqrt(np.sum(np.square(units, dtype=np.float64), axis=1))
         order = np.argsort(norms if self.weakest_first else -norms, kind="stable")  # NaN last either way
-        sorted_units: Array = units[order]
-        return sorted_units
+        ordered: Array = units[order]
+        return ordered

@@ -13,6 +13,7 @@ import click
 from torch2grid_builtin.commands.check_reports import REPORTS, Checked
 from torch2grid_core import (
     Command,
+    PluginError,
     PluginManager,
     Rule,
     Severity,
@@ -64,7 +65,7 @@ class Check(Command):
             callback=click.pass_obj(run),
             params=_params(),
             help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 where "
-            "there is none, 1 where there is, 2 for a file that cannot be read and for wrong usage.",
+            "there is none, 1 where there is, 2 for a file that cannot be read, a rule that fails, and wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
@@ -134,7 +135,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
             _write(REPORTS["text"](checked[-1:], rules, settings.fail_on))
     if settings.format != "text":
         _write(REPORTS[settings.format](checked, rules, settings.fail_on))
-    if any(each.error for each in checked):
+    if any(each.error or each.broken for each in checked):
         return UNREADABLE
     return FINDINGS if any(each.fails(settings.fail_on) for each in checked) else CLEAN
 
@@ -148,18 +149,24 @@ def _write(report: str) -> None:
 
 def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], settings: Settings) -> Checked:
     started = time.perf_counter()
+    broken: dict[str, str] = {}
+
+    def failed(rule: Rule, error: PluginError) -> None:
+        broken[rule.code] = str(error)
+        click.echo(f"torch2grid: {error}", err=True)
+
     try:
         checkpoint = manager.open(model, settings.loader)
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part, filters, include_buffers=True)
         with workers(selection.checkpoint, settings.jobs) as executor:
-            found = check(selection.checkpoint, rules, executor)
+            found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
         raise
     except Torch2GridError as error:
         click.echo(f"torch2grid: {error}", err=True)
         return Checked(model, error=str(error))
-    checked = Checked(model, selection.checkpoint, tuple(found))
+    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken)
     if not settings.quiet:
         line = summary_line(selection.checkpoint, selection.part, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)

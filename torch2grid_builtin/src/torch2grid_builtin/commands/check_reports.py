@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch2grid_core import Checkpoint, Found, Rule, Severity, visible
 
@@ -15,12 +15,16 @@ _LIMIT = 1000
 
 @dataclass(frozen=True)
 class Checked:
-    """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*."""
+    """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*.
+
+    broken: code of each rule that failed itself → why; what the others found is there all the same.
+    """
 
     model: str
     checkpoint: Checkpoint | None = None
     found: tuple[Found, ...] = ()
     error: str = ""
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def fails(self, fail_on: Severity) -> bool:
         """True where a finding is as severe as *fail_on*."""
@@ -33,7 +37,9 @@ class Checked:
     def verdict(self) -> str:
         """``2 errors, 1 warning``, or ``clean``."""
         counts = ((self.count("error"), "error"), (self.count("warning"), "warning"))
-        return ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count) or "clean"
+        told = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+        told += [f"{len(self.broken)} of the rules failed"] if self.broken else []
+        return ", ".join(told) or "clean"
 
 
 def _fails(found: Found, fail_on: Severity) -> bool:
@@ -65,6 +71,8 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
             entry["error"] = each.error
         else:
             entry.update(format=each.checkpoint.format, tensors=len(each.checkpoint), parameters=each.checkpoint.parameters)
+        if each.broken:
+            entry["rules_failed"] = dict(each.broken)
         entry.update(errors=each.count("error"), warnings=each.count("warning"))
         entry["findings"] = [
             {
@@ -90,6 +98,8 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
 def _status(checked: Checked, fail_on: Severity) -> str:
     if checked.error:
         return "unreadable"
+    if checked.broken:
+        return "incomplete"
     return "failed" if checked.fails(fail_on) else "passed"
 
 
@@ -109,13 +119,15 @@ def as_junit(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severit
             found = [finding for finding in each.found if finding.code == rule.code]
             failing = [finding for finding in found if _fails(finding, fail_on)]
             failures += bool(failing)
+            if rule.code in each.broken:
+                ElementTree.SubElement(case, "error", message=visible(each.broken[rule.code], _LIMIT))
             for finding in failing[:1]:
                 failure = ElementTree.SubElement(case, "failure", type=finding.severity, message=_line(finding))
                 failure.text = "\n".join(map(_line, failing))
             if len(found) > len(failing):
                 rest = [_line(finding) for finding in found if not _fails(finding, fail_on)]
                 ElementTree.SubElement(case, "system-out").text = "\n".join(rest)
-        counts = (len(suite), failures, int(bool(each.error)))
+        counts = (len(suite), failures, int(bool(each.error)) + len(each.broken))
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         suite.attrib.update(zip(("tests", "failures", "errors"), map(str, counts), strict=True))
     root.attrib.update(zip(("tests", "failures", "errors"), map(str, totals), strict=True))

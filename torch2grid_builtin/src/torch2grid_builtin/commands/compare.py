@@ -157,9 +157,7 @@ def compare(manager: PluginManager, models: Sequence[str], words: Words) -> int:
 
 def run_of(words: Words, transformer: GridTransformer) -> Run:
     """The settings of pictures."""
-    return Run(
-        transformer=transformer, reduce=words.reduce, colormap=words.colors, title=words.title, tensor_cells=PAIR_CELLS
-    )
+    return Run(transformer=transformer, reduce=words.reduce, colormap=words.colors, title=words.title, tensor_cells=PAIR_CELLS)
 
 
 def transformer_of(manager: PluginManager, words: Words) -> GridTransformer:

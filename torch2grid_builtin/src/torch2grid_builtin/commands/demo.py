@@ -1,6 +1,7 @@
 """``torch2grid demo``: a small network, untrained and trained, side by side on one scale.
 
-The two checkpoints come with this package; ``examples/train_digits.py`` in the repository trained them on 8×8 digits.
+The checkpoints come with this package. In the repository, ``examples/train_digits.py`` trained the two on 8×8 digits, and
+``examples/make_hostile_demo.py`` made the hostile one, whose only harm would be an empty file.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -24,6 +26,7 @@ from torch2grid_core import (
     PluginManager,
     Raster,
     Run,
+    Torch2GridError,
     Transformed,
     View,
     colormap,
@@ -31,6 +34,7 @@ from torch2grid_core import (
 )
 
 STAGES = ("untrained", "trained")
+WITNESS = "torch2grid-was-here"  # the empty file that the hostile checkpoint's call would leave in the working folder
 KERNELS = "conv1.weight"  # of the first convolution: 16 kernels of 3×3
 DEFAULT, ALSO = "flatten", ("layer_separated",)  # transformers to draw with, the others where they are installed
 
@@ -42,16 +46,28 @@ class Demo(Command):
 
     def build(self) -> click.Command:
         def run(
-            manager: PluginManager, /, plugin: str | None, output: str, formats: tuple[str, ...], colors: str | None
+            manager: PluginManager,
+            /,
+            plugin: str | None,
+            hostile: bool,
+            output: str,
+            formats: tuple[str, ...],
+            colors: str | None,
         ) -> None:
             names = [part.strip().lower() for each in formats for part in each.split(",") if part.strip()]
-            draw_demo(manager, plugin, output, names, colors)
+            draw = draw_hostile if hostile else draw_demo
+            draw(manager, plugin, output, names, colors)
 
         return click.Command(
             self.name,
             callback=click.pass_obj(run),
             params=[
                 click.Option(["--plugin"], metavar="NAME[:KEY=VALUE,…]", help="Draw with this grid transformer only."),
+                click.Option(
+                    ["--hostile"],
+                    is_flag=True,
+                    help="Draw a checkpoint that holds a call to os.system, and show that the call is not made.",
+                ),
                 click.Option(
                     ["-o", "--output"],
                     default="grids",
@@ -103,6 +119,39 @@ def draw_demo(
             view = _OneGrid(Raster(kernels.layout, run.reduce), outlined=False)
             destination.add(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
     click.echo(summary_line(checkpoints[-1], "", time.perf_counter() - started), err=True)
+
+
+def draw_hostile(
+    manager: PluginManager, plugin: str | None, output: str, formats: Iterable[str] = (), colors: str | None = None
+) -> None:
+    """Draw a checkpoint with a call in its pickle; say on stderr what was not run, and that it left no trace.
+
+    Arguments as for ``draw_demo``. Raises ``Torch2GridError`` where the file that the call would create is there afterwards
+    and was not there before.
+    """
+    started = time.perf_counter()
+    if colors:
+        colormap(colors)
+    witness, run = Path(WITNESS), Run(colormap=colors)
+    before = witness.exists()
+    with ExitStack() as stack:
+        path = stack.enter_context(as_file(files("torch2grid_builtin") / "data" / "hostile_demo.pth"))
+        destination = stack.enter_context(Output(manager, output, run, formats=formats, say=click.echo))
+        view = _OneGrid(Transformed(manager.create("transformer", plugin or DEFAULT), run.reduce, run.max_cells), outlined=True)
+        checkpoint = manager.open(str(path))
+        pages: list[Page] = []
+        Engine().run(checkpoint, [view], lambda drawn: pages.append(drawn.page), run)
+        for page in pages:
+            destination.add(replace(page, name="demo_hostile", title="A hostile checkpoint, drawn and not run"), view)
+    click.echo(summary_line(checkpoint, "", time.perf_counter() - started), err=True)
+    for call in checkpoint.not_run:
+        click.echo(f"not run: {call}", err=True)
+    if before:
+        click.echo(f"there was a file {WITNESS} here before: remove it and run again to see that none appears", err=True)
+    elif witness.exists():
+        raise Torch2GridError(f"a file {WITNESS} appeared: something ran the code of the checkpoint; please report this")
+    else:
+        click.echo(f"no file {WITNESS} appeared here: nothing in the checkpoint was run", err=True)
 
 
 def _usual(manager: PluginManager) -> list[str]:

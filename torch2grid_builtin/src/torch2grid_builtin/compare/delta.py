@@ -17,6 +17,7 @@ A, B = "a", "b"  # the members of a pair's joint tensor
 
 RANK_SIZE = 1 << 22  # weights of the largest matrix whose rank is looked for, unless asked otherwise
 _PIECE = 1 << 15  # weights computed at once: three float64 arrays of them stay in the second-level cache
+_LOOK = 64  # weights that mostly tell already that two chunks differ
 _PLACES = 16  # rows and columns that are told one by one
 
 
@@ -126,7 +127,9 @@ class DeltaCollector:
         self.seen += len(before)
         if before.dtype != after.dtype:
             self._look_rounded(before, after)
-        equal = before.dtype == after.dtype and np.array_equal(_bits(before), _bits(after))
+        equal = before.dtype == after.dtype and all(
+            np.array_equal(_bits(before[:place]), _bits(after[:place])) for place in (_LOOK, len(before))
+        )
         with np.errstate(all="ignore"):
             for first in range(0, len(before), _PIECE):
                 self._piece(start + first, before[first : first + _PIECE], after[first : first + _PIECE], equal)
@@ -134,12 +137,12 @@ class DeltaCollector:
     def _piece(self, start: int, before: Array, after: Array, equal: bool) -> None:
         a, b, d = self.scratch[:, : len(before)]
         complexes = before.dtype.kind == "c" or after.dtype.kind == "c"
-        a[:] = np.abs(before) if complexes else as_float(before)
+        a[:] = np.abs(before) if complexes else before
         square = float(a @ a)
         if equal and math.isfinite(square):
             self.sums[:2] += square
             return
-        b[:] = np.abs(after) if complexes else as_float(after)
+        b[:] = np.abs(after) if complexes else after
         np.abs(after - before, out=d) if complexes else np.subtract(b, a, out=d)
         squares = float(d @ d)
         broken: Array | None = None
@@ -192,7 +195,8 @@ class DeltaCollector:
     def result(self) -> Delta:
         mixed = self.seen and self.rounded["A"] != self.rounded["B"]
         a, b, d = (float(each) for each in self.sums)
-        rank = rank_of(self.delta.reshape(self.shape)) if self.delta is not None and d > 0 else None
+        largest = self.largest[0] if self.largest else 0.0
+        rank = rank_of(self.delta.reshape(self.shape), largest) if self.delta is not None else None
         return Delta(
             weights=self.seen,
             changed=self.changed,
@@ -200,7 +204,7 @@ class DeltaCollector:
             squares_a=a,
             squares_b=b,
             squares=d,
-            absmax=self.largest[0] if self.largest else 0.0,
+            absmax=largest,
             largest=self.largest[1:] if self.largest else None,
             rows=None if self.rows is None else tuple(sorted(self.rows)),
             columns=None if self.columns is None else tuple(sorted(self.columns)),

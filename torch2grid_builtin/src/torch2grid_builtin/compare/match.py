@@ -7,7 +7,7 @@ that a tensor without a partner is another one's copy (``moves``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch2grid_core import Checkpoint, LazyTensor
@@ -16,6 +16,8 @@ from torch2grid_core import Checkpoint, LazyTensor
 PREFIXES = ("module.", "_orig_mod.", "model.")
 # Components that torch.compile, FSDP and activation checkpointing put anywhere.
 INFIXES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+Key = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def match(a: Checkpoint, b: Checkpoint) -> Match:
         prefix = _shared_prefix([name for name in side if name not in (found if side is b else found.values())])
         if prefix:
             strip = _Strip(prefix)
-            _by_key(a, b, found, *((strip, unwrapped) if side is a else (unwrapped, strip)), wrappers)
+            _by_key(a, b, found, strip if side is a else unwrapped, strip if side is b else unwrapped, wrappers)
     pairs = tuple(Pair(name, a[found[name]].distinct(), b[name].distinct()) for name in b if name in found)
     taken = set(found.values())
     only_a = [a[name] for name in a if name not in taken]
@@ -98,13 +100,11 @@ class _Strip:
         return name[len(self.prefix) :] if name.startswith(self.prefix) else name
 
 
-def _by_key(
-    a: Checkpoint, b: Checkpoint, found: dict[str, str], key_a: object, key_b: object, wrappers: Counter[str]
-) -> None:
+def _by_key(a: Checkpoint, b: Checkpoint, found: dict[str, str], key_a: Key, key_b: Key, wrappers: Counter[str]) -> None:
     """Add to *found* (name in *b* → name in *a*) the leftovers with one key, where that is unique on both sides."""
     taken = set(found.values())
-    left = _unique(((key_a(name), name) for name in a if name not in taken))  # type: ignore[operator]
-    right = _unique(((key_b(name), name) for name in b if name not in found))  # type: ignore[operator]
+    left = _unique((key_a(name), name) for name in a if name not in taken)
+    right = _unique((key_b(name), name) for name in b if name not in found)
     for key, name in right.items():
         if key in left:
             found[name] = left[key]

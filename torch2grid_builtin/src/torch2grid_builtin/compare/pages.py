@@ -11,7 +11,6 @@ import numpy as np
 
 from torch2grid_builtin.compare.delta import A, B, Delta, DeltaOf
 from torch2grid_builtin.compare.findings import Comparison, as_json, totals
-from torch2grid_builtin.compare.match import Match
 from torch2grid_builtin.views.describing import about, shape_text, tensor_title
 from torch2grid_builtin.views.histogram import bar_edges
 from torch2grid_builtin.views.layers import axis_names
@@ -142,16 +141,17 @@ def _histogram(delta: Distribution, tensor: LazyTensor) -> Histogram | Text:
         return Text("No Δ is finite.", title="Δ")
     edges = bar_edges(delta, tensor.dtype, _BARS, 0.0005, whole=False)
     counts, below, above = delta.histogram(edges)
+    large = delta.count >= 1000
     summary = {"mean": f"{delta.mean:.3g}", "std": f"{delta.std:.3g}", "unchanged": f"{delta.zeros / delta.count:.2%}"}
     return Histogram(
         edges,
         counts,
-        title="Δ (heights are logarithmic)",
+        title="Δ (heights are logarithmic)" if large else "Δ",
         xlabel="Δ",
         below=below,
         above=above,
         nan=delta.nan,
-        log=True,
+        log=large,
         marks={"0": 0.0},
         summary=summary,
     )
@@ -204,9 +204,14 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
         where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
         entries = tuple((visible(each.name), where[each.kind], each.text) for each in others)
         panels.append(Table(("Tensor", "Where", "What"), entries))
-    lines = [*_remarks(comparison.match), verdict(comparison, len(rows) - len(shown))]
-    panels.append(Text("\n".join(lines)))
-    return Page("compare", f"A: {names.a}   B: {names.b}", tuple(panels), kind="table", data=as_json(comparison))
+    taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
+    if taken:
+        panels.append(Table(("Taken off names to match them", "Tensors"), tuple(taken)))
+    ties = [(visible(name), visible(owner)) for name, owner in comparison.match.tied.items()]
+    if ties:
+        panels.append(Table(("Only on one side, as another name", "Of"), tuple(ties)))
+    title = f"{verdict(comparison, len(rows) - len(shown))} (A: {names.a}, B: {names.b})"
+    return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
 
 
 def _swapped(comparison: Comparison) -> list[str]:
@@ -214,15 +219,8 @@ def _swapped(comparison: Comparison) -> list[str]:
     firsts = {each.name for each in comparison.differences if each.kind == "swapped"}
     told = {each.name for each in comparison.differences}
     return [
-        name
-        for name, delta in comparison.deltas.items()
-        if firsts and delta.changed and name not in told and not delta.rounded
+        name for name, delta in comparison.deltas.items() if firsts and delta.changed and name not in told and not delta.rounded
     ]
-
-
-def _remarks(match: Match) -> list[str]:
-    lines = [f"matched without {visible(what)}: {count:,} tensors" for what, count in match.wrappers.items()]
-    return [*lines, *(f"{visible(name)} is tied to {visible(owner)} and stands for it" for name, owner in match.tied.items())]
 
 
 def verdict(comparison: Comparison, hidden: int = 0) -> str:
@@ -252,7 +250,9 @@ def overview_page(comparison: Comparison, names: Names) -> Page | None:
         return None
     matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
     vectors = [name for name in chosen if name not in set(matrices)]
-    panels = [_depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each]
+    panels = [
+        _depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each
+    ]
     return Page("compare_overview", f"Change from {names.a} to {names.b}", tuple(panels))
 
 

@@ -75,7 +75,9 @@ def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
     for pair in comparing.match.pairs:
         owner = b.aliases.get(pair.name)
         if owner is not None and by_a.get(a.aliases.get(pair.a.name, "")) == owner:
-            same_view = all(side.shape == other.shape for side, other in ((pair.a, a[a.aliases[pair.a.name]]), (pair.b, b[owner])))
+            same_view = all(
+                side.shape == other.shape for side, other in ((pair.a, a[a.aliases[pair.a.name]]), (pair.b, b[owner]))
+            )
             if same_view:
                 twins[pair.name] = owner
                 continue

@@ -42,7 +42,7 @@ def storage_of(value: Any) -> Storage:
 
 
 def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
-    """A tensor of a numpy array's parts. Raises ``Malformed`` where there are fewer bytes than it needs."""
+    """A tensor of a numpy array's parts. Raises ``Malformed`` where it needs fewer or more bytes."""
     lengths = integers(shape, "shape")
     if isinstance(dtype, Global):
         dtype = NumpyDtype(_SCALARS.get(dtype.name, dtype.name))
@@ -64,6 +64,8 @@ def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") 
         strides = tuple(steps[: len(lengths)])
     if math.prod(lengths) >= 2**63:
         raise Malformed(f"a numpy array of shape {list(lengths)}")
+    if math.prod(lengths) * number.itemsize < storage.size:
+        raise Malformed(f"a numpy array of shape {list(lengths)} with {storage.size} bytes, more than it needs")
     return Tensor(checked(LazyTensor("", lengths, number, storage, 0, strides, note)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.report import describe, not_run, summary
 from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
@@ -48,7 +49,7 @@ def make_checkpoint(
         found.tensors,
         source=source.shown,
         format=format,
-        metadata={**_told(root), **(metadata or {})},
+        metadata={**_told(root), **optimizer_facts(root), **(metadata or {})},
         skipped=found.skipped,
         parts=parts,
         default_part=default,

@@ -39,19 +39,39 @@ class Global:
 class Pairs:
     """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow."""
 
-    __slots__ = ("kind", "pairs", "state")
+    __slots__ = ("_different", "kind", "pairs", "state")
 
     def __init__(self, kind: str = "dict", pairs: list[tuple[Any, Any]] | None = None) -> None:
         self.kind = kind
         self.pairs: list[tuple[Any, Any]] = [] if pairs is None else pairs
         self.state: Any = None
+        self._different = 0  # so many keys were found to be different, all of them
+
+    def repeats(self) -> bool:
+        """True where a key is set more than once."""
+        if self._different != len(self.pairs):
+            if len({identity(key) for key, _ in self.pairs}) < len(self.pairs):
+                return True
+            self._different = len(self.pairs)
+        return False
 
     def entries(self) -> Iterator[tuple[Any, Any]]:
         """(key, value) as the dict would hold them: a key that was set twice comes once, with its last value."""
+        if not self.repeats():
+            return iter(self.pairs)
         latest: dict[Any, tuple[Any, Any]] = {}
         for key, value in self.pairs:
             latest[identity(key)] = (key, value)  # keeps the place of the first, as dict does
         return iter(latest.values())
+
+    def replaced(self) -> Iterator[tuple[Any, Any]]:
+        """(key, value) of what ``entries`` leaves out: values of keys that are set again."""
+        latest: dict[Any, tuple[Any, Any]] = {}
+        for key, value in self.pairs:
+            label = identity(key)
+            if label in latest:
+                yield latest[label]
+            latest[label] = (key, value)
 
     def get(self, name: str) -> Any:
         """The value under the text key *name*, ``None`` where there is none."""
@@ -180,7 +200,9 @@ def identity(key: Any) -> Any:
     if type(key) is bytes:
         return key
     if isinstance(key, (bool, int, float)):
-        return (0, number_text(int(key) if isinstance(key, bool) else key))
+        if abs(key) < 2**53 and int(key) == key:
+            return int(key)  # no two of these have one hash
+        return (0, number_text(key))
     if type(key) is tuple and len(key) <= 8 and all(type(each) in (str, bytes, int) for each in key):
         return (1, *((type(each).__name__, number_text(each) if type(each) is int else each) for each in key))
     return (2, id(key))

@@ -118,11 +118,13 @@ class _Walk:
         if isinstance(value, Pairs):
             if value.state is not None:
                 self.put_off(name, [("", value.state)])
+            if value.repeats():
+                self.say_replaced(name, value)
             return self.entries(name, value.entries())
         if isinstance(value, (list, tuple)):
-            return ((str(index), item) for index, item in enumerate(value) if type(item) in _INSIDE)
+            return ((str(index), item) for index, item in enumerate(value) if type(item) in _INSIDE and _may_hold(item))
         if isinstance(value, Bag):
-            return ((str(index), item) for index, item in enumerate(value.items) if type(item) in _INSIDE)
+            return self.children(name, value.items)
         return self.object_children(name, value)
 
     def entries(self, name: str, pairs: Iterator[tuple[Any, Any]]) -> Iterator[Child]:
@@ -131,6 +133,12 @@ class _Walk:
                 yield key_text(key, index), item
             if type(key) in _INSIDE:
                 self.put_off(name, [(f"{index}.key", key)])
+
+    def say_replaced(self, name: str, mapping: Pairs) -> None:
+        """No mapping is pickled with a key twice: one is damaged or hostile, and what the last value hides is said."""
+        for index, (key, item) in enumerate(mapping.replaced()):
+            if type(item) in _INSIDE:
+                self.skip(_join(name, key_text(key, index)), "the file sets this key again; the last value is shown")
 
     def object_children(self, name: str, stub: Stub) -> Iterator[Child]:
         attributes = list(stub.attributes())
@@ -198,6 +206,11 @@ class _Walk:
             number += 1
         self.repeats[name] = number
         return f"{name}#{number}"
+
+
+def _may_hold(value: Any) -> bool:
+    """False for a list or tuple of plain values, of which a file may have millions."""
+    return type(value) not in (list, tuple) or any(type(item) in _INSIDE for item in value)
 
 
 def _join(prefix: str, key: str) -> str:

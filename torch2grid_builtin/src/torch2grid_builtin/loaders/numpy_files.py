@@ -32,7 +32,9 @@ class Npy(Loader):
         found = read_array(source.storage(), source.path.stem or "array", source.shown)
         if isinstance(found, str):
             raise LoadError(source.shown, f"holds no tensors: {found}", "save it as an array of numbers")
-        return Checkpoint([found], source=source.shown, format="npy")
+        left = found.storage.size - found.nbytes
+        notes = [f"{left} bytes behind the array were not read"] if left else []
+        return Checkpoint([found], source=source.shown, format="npy", notes=notes)
 
 
 class Npz(Loader):
@@ -85,7 +87,8 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
     if head[6] not in (1, 2, 3) or start > storage.size or start > _HEADER_BYTES:
         raise wrong("has a header that is longer than the file or than any header")
-    header = _header(_bytes(storage, 8 + width, start - 8 - width).decode("utf-8" if head[6] == 3 else "latin-1", "replace"))
+    raw = _bytes(storage, 8 + width, start - 8 - width)
+    header = _header(raw.decode("utf-8" if head[6] == 3 else "latin-1", "replace")) if raw.endswith(b"\n") else None
     if header is None:
         raise wrong("has a header that cannot be read")
     code, fortran, shape = header

@@ -20,7 +20,7 @@ _END64_AT = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_BEHIND, _BEHIND64 = struct.Struct("<4s3L"), struct.Struct("<4sL2Q")
+_BEHIND, _BEHIND64 = struct.Struct("<3L"), struct.Struct("<L2Q")
 _DAMAGED = "the file is cut short or damaged; fetch it again"
 _FULL32 = 0xFFFFFFFF
 
@@ -161,7 +161,7 @@ class ZipArchive:
             raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
         start = entry.header + _LOCAL.size + name_size + extra_size
         inner = self.source.storage(start, entry.packed)
-        if flags & 8 and not self._same_behind(start + entry.packed, entry):
+        if flags & 8 and not crc and not self._same_behind(start + entry.packed, entry):
             raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
         if method == 0:
             if entry.packed != entry.size:
@@ -175,12 +175,14 @@ class ZipArchive:
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
 
     def _same_behind(self, place: int, entry: Entry) -> bool:
-        """True unless a data descriptor stands behind the record's data and says something else than the directory."""
-        raw = self.source.read(place, min(_BEHIND64.size, max(self.source.size - place, 0)))
-        if len(raw) < _BEHIND.size or not raw.startswith(b"PK\x07\x08"):
-            return True  # the signature is optional, and without it there is no telling
-        stated = [_BEHIND.unpack_from(raw)[1:], *([_BEHIND64.unpack(raw)[1:]] if len(raw) == _BEHIND64.size else [])]
-        return (entry.crc32, entry.packed, entry.size) in stated
+        """True where the data descriptor behind the record's data says what the directory does; its signature is optional."""
+        raw = self.source.read(place, min(4 + _BEHIND64.size, max(self.source.size - place, 0)))
+        stated = (entry.crc32, entry.packed, entry.size)
+        for start in (4, 0) if raw.startswith(b"PK\x07\x08") else (0,):
+            for form in (_BEHIND, _BEHIND64):
+                if len(raw) >= start + form.size and form.unpack_from(raw, start) == stated:
+                    return True
+        return False
 
 
 def _decoded(raw: bytes) -> str:

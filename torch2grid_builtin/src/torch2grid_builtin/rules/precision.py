@@ -18,6 +18,7 @@ NORMAL = {
     "bfloat16": 2.0**-126,
     "float16": 2.0**-14,
 }
+LEAST = 100  # weights; of fewer, a single one is a large share
 SMALLEST = 5e-324
 FLOAT16_MAX = 65504.0
 FLOAT16_ZERO = 2.0**-25  # a smaller |weight| rounds to zero
@@ -39,7 +40,7 @@ class Subnormal(Rule):
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             least = NORMAL.get(tensor.dtype.name)
-            if least is None or not summary.count:
+            if least is None or summary.count < LEAST:
                 continue
             count = summary.near_zero(least) - summary.zeros
             if count and count >= self.share * summary.count:

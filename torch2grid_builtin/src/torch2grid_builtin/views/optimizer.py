@@ -116,11 +116,11 @@ def _row(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> tuple[
     rule = _rule(tensor)
     step = rule.step if isinstance(rule, AdamUpdate) else None
     lr = None if isinstance(rule, UnknownUpdate) else rule.lr
-    weight = found[WEIGHT].l2 if found[WEIGHT] is not None else None
-    first = found[_FIRST] or found[_BUFFER]
+    w, first, second, step_taken = found[WEIGHT], found[_FIRST] or found[_BUFFER], found[_SECOND], found["update"]
+    weight = w.l2 if w is not None else None
     m = first.rms if first is not None else None
-    v = _root(found[_SECOND].mean) if found[_SECOND] is not None else None
-    update = None if isinstance(rule, UnknownUpdate) else found["update"].l2
+    v = _root(second.mean) if second is not None else None
+    update = None if isinstance(rule, UnknownUpdate) or step_taken is None else step_taken.l2
     ratio = update / weight if update is not None and weight else None
     decay = None if isinstance(rule, UnknownUpdate) else rule.decay
     signal = m / v if m is not None and v else None

@@ -106,6 +106,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
                 derived = self._derive({tensor.name: tensor for tensor in tensors})
                 derived._whole = self.whole
                 return derived
+        if not self.parts:
+            raise UsageError(f"{self.source} has no parts to choose from: it is not a training checkpoint")
         valid = [part.name for part in self.parts]
         raise UsageError(f"{self.source} has no part {name!r}{did_you_mean(name, valid)}")
 

@@ -71,7 +71,7 @@ class Points:
     def __init__(self, codes: Array, counts: Array, fineness: Fineness, least: float, most: float) -> None:
         negative = codes >= SIGN
         order = np.concatenate((np.flatnonzero(negative)[::-1], np.flatnonzero(~negative)))
-        codes, counts, negative = codes[order], counts[order], negative[order]
+        codes, counts, negative = codes[order], counts[order].astype(np.int64), negative[order]
         near = float_of(codes)  # the edge next to zero
         far = np.minimum(float_of(codes + np.uint16(1)), FLOAT32_MAX)
         if fineness is Fineness.REAL:

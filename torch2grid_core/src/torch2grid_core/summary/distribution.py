@@ -66,7 +66,6 @@ class Distribution(Figures):
         "_moments",
         "_near",
         "_pending",
-        "_points",
     )
 
     def __init__(self, thresholds: Sequence[float] = (), brief: bool = False) -> None:
@@ -82,7 +81,6 @@ class Distribution(Figures):
         self._min, self._max = math.inf, -math.inf
         self._moments = Moments()
         self._pending: tuple[Any, Array] | None = None
-        self._points: Points | None = None
 
     # --- taking weights in
 
@@ -100,7 +98,6 @@ class Distribution(Figures):
             if not dtype.isnative:
                 piece = piece.astype(dtype.newbyteorder("="))
             self._count += len(piece)
-            self._points = None
             with np.errstate(all="ignore"):
                 if widened:
                     self._add_wide(piece.astype(np.float32))
@@ -236,7 +233,6 @@ class Distribution(Figures):
         """
         self.settle()
         other.settle()
-        self._points = None
         self._count += other._count
         for key, count in other._extra.items():
             self._extra[key] += count
@@ -253,7 +249,7 @@ class Distribution(Figures):
 
     def __getstate__(self) -> dict[str, Any]:
         self.settle()
-        state = {name: getattr(self, name) for name in self.__slots__ if name != "_points"}
+        state = {name: getattr(self, name) for name in self.__slots__}
         if len(self._counts) and int(self._counts.max()) < 1 << 32:
             state["_counts"] = self._counts.astype(np.uint32)
         return state
@@ -261,8 +257,6 @@ class Distribution(Figures):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self._counts = self._counts.astype(np.int64)
-        self._points = None
 
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, std {self.std:.4g}, {self.min:.4g} … {self.max:.4g}"
@@ -275,6 +269,4 @@ class Distribution(Figures):
 
     def _sorted(self) -> Points:
         self.settle()
-        if self._points is None:
-            self._points = Points(self._codes, self._counts, self._fineness, self._min, self._max)
-        return self._points
+        return Points(self._codes, self._counts, self._fineness, self._min, self._max)  # not kept: six numbers a bucket

@@ -1,12 +1,21 @@
-"""The transformer on arrays, and found by torch2grid as an installed plugin."""
+"""The template's transformer on arrays: what its picture shows."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from tests.tools import PROJECT
 
 from torch2grid_core import Grid, NotDrawable, PluginManager
-from torch2grid_myplugin.sorted_units import SortedUnits
+
+FILE = PROJECT / "examples" / "plugin_template" / "src" / "torch2grid_myplugin" / "transformer.py"
+
+
+def sorted_units(**options: Any) -> Any:
+    manager = PluginManager.discover(third_party=False, files=[str(FILE)])
+    return manager.find("transformer", "sorted_units").create(options)
 
 
 @pytest.fixture
@@ -24,8 +33,8 @@ def norms(grid: Grid, region: int) -> np.ndarray:
     return np.linalg.norm(grid.values[row : row + height, column : column + width], axis=1)
 
 
-def test_each_band_is_sorted_and_holds_every_weight_of_its_tensor(tensors):
-    grid = SortedUnits()(tensors)
+def test_each_band_is_sorted_and_holds_every_weight_of_its_tensor(tensors: dict[str, np.ndarray]) -> None:
+    grid = sorted_units()(tensors)
     assert [region.name for region in grid.regions] == ["conv.weight", "fc.weight"]
     assert grid.shape == (4 + 1 + 6, 18)
     assert grid.weights == 4 * 18 + 6 * 5
@@ -34,26 +43,18 @@ def test_each_band_is_sorted_and_holds_every_weight_of_its_tensor(tensors):
         np.testing.assert_allclose(norms(grid, i), np.sort(expected)[::-1], rtol=1e-5)
 
 
-def test_weakest_first_turns_the_order_round(tensors):
-    grid = SortedUnits(weakest_first=True)(tensors)
-    assert np.all(np.diff(norms(grid, 0)) >= 0)
+def test_weakest_first_turns_the_order_round(tensors: dict[str, np.ndarray]) -> None:
+    assert np.all(np.diff(norms(sorted_units(weakest_first=True)(tensors), 0)) >= 0)
 
 
-def test_a_unit_with_a_nan_is_kept_and_comes_last(tensors):
+def test_a_unit_with_a_nan_is_kept_and_comes_last(tensors: dict[str, np.ndarray]) -> None:
     tensors["fc.weight"][0, 3] = np.nan
     for weakest_first in (False, True):
-        grid = SortedUnits(weakest_first=weakest_first)(tensors)
+        grid = sorted_units(weakest_first=weakest_first)(tensors)
         np.testing.assert_array_equal(np.isnan(grid.values[-1]), [False] * 3 + [True] + [False] * 14)
         assert np.isnan(grid.values).sum() == 1
 
 
-def test_a_model_of_vectors_only_is_declined():
+def test_a_model_of_vectors_only_is_declined() -> None:
     with pytest.raises(NotDrawable):
-        SortedUnits()({"bias": np.ones(3, np.float32)})
-
-
-def test_torch2grid_finds_it_and_sets_its_option():
-    manager = PluginManager.discover()
-    found = manager.find("transformer", "sorted_units")
-    assert found.record.distribution == "torch2grid-myplugin"
-    assert manager.create("transformer", "sorted_units:weakest_first=true") == SortedUnits(weakest_first=True)
+        sorted_units()({"bias": np.ones(3, np.float32)})

@@ -1,0 +1,183 @@
+"""Change over time from Python: two checkpoints, a run of them, an optimizer's state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch2grid.pages import Pages
+from torch2grid.session import as_checkpoint, manager
+from torch2grid_core import Checkpoint, Page, Part, Run, UsageError, View, select
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Comparison(Pages):
+    """The pages of ``compare``. same: nothing differs; report: the figures as plain data, as ``--format json`` prints them."""
+
+    def __init__(self, drawn: Any, run: Run, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
+        super().__init__(drawn, run, checkpoint)
+        self.report = dict(report)
+
+    @property
+    def same(self) -> bool:
+        return bool(self.report["same"])
+
+
+def compare(
+    a: Any,
+    b: Any,
+    plugin: str = "",
+    *,
+    tolerance: float = 0.0,
+    ignore_dtype: bool = False,
+    layers: bool = False,
+    part: str = "",
+    filters: tuple[str, ...] = (),
+    include_buffers: bool = False,
+    **settings: Any,
+) -> Comparison:
+    """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
+
+    a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
+    """
+    from torch2grid_builtin.commands.compare import ATLASES, PAIR_CELLS
+    from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
+    from torch2grid_builtin.compare.two import Comparing, Settings
+
+    chosen = Settings(tolerance, ignore_dtype)
+    comparing = Comparing(*(_model(each, part, filters, include_buffers) for each in (a, b)))
+    transformer = manager().create("transformer", plugin or _first(ATLASES))
+    run = _run(transformer, settings, tensor_cells=PAIR_CELLS)
+    atlas = DeltaAtlas(transformer, comparing.names)
+    views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
+    drawn: list[tuple[Page, View]] = []
+    comparison = comparing.compare(chosen, [*views, atlas], lambda each: drawn.append((each.page, each.view)), run)
+    table = table_page(comparison, comparing.names)
+    if not any(delta.changed for delta in comparison.deltas.values()):
+        drawn = []
+    overview = overview_page(comparison, comparing.names)
+    drawn = [(table, atlas), *([(overview, atlas)] if overview is not None else []), *drawn]
+    return Comparison(drawn, run, comparing.joint, table.data or {})
+
+
+def series(
+    checkpoints: Any,
+    *,
+    given: bool = False,
+    part: str = "",
+    filters: tuple[str, ...] = (),
+    layers: bool = False,
+    **settings: Any,
+) -> Pages:
+    """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
+
+    checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
+    path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
+    are. layers: histograms over time of every tensor, not only of those that moved most.
+    """
+    from torch2grid_builtin.compare.order import Ordered, in_order
+    from torch2grid_builtin.compare.recording import is_recording, read_recording
+    from torch2grid_builtin.compare.series import Frames, Series, compare_many
+    from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
+    from torch2grid_builtin.transformers.flatten import Flatten
+
+    run = _run(Flatten(), settings)
+    found = _several(checkpoints, part, filters)
+    if len(found) == 1 and is_recording(found[0]):
+        recording, words = read_recording(found[0]), GRADIENTS
+        labels = tuple(f"step {step:g}" for step in recording.steps)
+        tracked = Series(Ordered(tuple(found), recording.steps, labels, "as recorded", "step"), recording.tracks, frozenset())
+        title = f"Gradients of {len(recording.tracks)} parameters at {len(labels)} steps"
+    elif len(found) < 2:
+        raise UsageError("a series takes two checkpoints or more")
+    else:
+        ordered, words = in_order(found, given), Words()
+        tracked = compare_many(ordered, run=run)
+        title = f"{len(found)} checkpoints, {ordered.said}"
+    view = Frames(Flatten(), tracked.ordered.labels)
+    names = list(tracked.tracks) if layers else chosen(tracked)
+    pages = [table_page(tracked, words, run.title or title), trends_page(tracked, words, run.title or title)]
+    pages += [ridges_page(tracked, name, words) for name in names]
+    return Pages([(page, view) for page in pages], run, found[-1])
+
+
+def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings: Any) -> Pages:
+    """The optimizer's moments of each parameter, and the last update with its ratio to the weight.
+
+    model: a training checkpoint (a path or ``Checkpoint``), or a module together with its optimizer as *state*. settings: the
+    view's ``each`` and ``overview``, and fields of ``Run``. Raises ``NotDrawable`` where there is no optimizer state.
+    """
+    from torch2grid.api import draw
+
+    spec = view_spec("optimizer", settings, ("each", "overview"))
+    return draw(model if state is None else live_training(model, state), [spec], **settings)
+
+
+def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Checkpoint:
+    """A module and its optimizer as the training checkpoint that ``{"model": …, "optimizer": …}`` would make."""
+    import json
+
+    from torch2grid.live import from_mapping
+
+    saved = state.state_dict()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    held = [[names.get(id(each), "") for each in group["params"]] for group in state.param_groups]
+    found = from_mapping({"model": model.state_dict(), "optimizer": {"state": saved["state"]}}, source=type(model).__name__)
+    groups = []
+    for group, named in zip(saved["param_groups"], held, strict=True):
+        plain = {key: _plain(value) for key, value in group.items() if key not in ("params", "param_names")}
+        groups.append({**plain, "params": [str(key) for key in group["params"]], "param_names": named})
+    parts = [
+        Part(name, f"{name}.", tuple(each for each in found if each.startswith(f"{name}."))) for name in ("model", "optimizer")
+    ]
+    metadata = {"optimizer.param_groups": json.dumps(groups)}
+    return Checkpoint(
+        list(found.values()), source=found.source, format="live", metadata=metadata, parts=parts, default_part="model"
+    )
+
+
+def view_spec(name: str, settings: dict[str, Any], options: Sequence[str]) -> str:
+    """``name:key=value,…`` of those *options* that *settings* holds; they are taken out of it."""
+    given = [f'{key}="{settings.pop(key)}"' for key in options if key in settings]
+    return f"{name}:{','.join(given)}" if given else name
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _model(model: Any, part: str, filters: Sequence[str], include_buffers: bool) -> Checkpoint:
+    kept = [manager().create("filter", spec) for spec in filters]
+    return select(as_checkpoint(model), part, kept, include_buffers).checkpoint
+
+
+def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
+    from torch2grid.recorder import GradientRecorder
+    from torch2grid_builtin.compare.folder import checkpoints_in
+
+    if isinstance(checkpoints, GradientRecorder):
+        return [checkpoints.checkpoint()]
+    if isinstance(checkpoints, (str, os.PathLike)):
+        if os.path.isdir(checkpoints):
+            return checkpoints_in(os.fspath(checkpoints), lambda path: _model(path, part, filters, False))[0]
+        checkpoints = [checkpoints]
+    return [_model(each, part, filters, False) for each in checkpoints]
+
+
+def _first(names: Sequence[str]) -> str:
+    installed = manager().names("transformer")
+    return next((name for name in names if name in installed), names[-1])
+
+
+def _run(transformer: Any, settings: Mapping[str, Any], **usual: Any) -> Run:
+    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
+    return replace(Run(transformer=transformer, **usual), **settings)

@@ -1,0 +1,24 @@
+"""Checkpoints opened and compared without the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch2grid_builtin.compare.findings import Comparison
+from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages
+from torch2grid_builtin.compare.two import Comparing, Settings
+from torch2grid_builtin.transformers.flatten import Flatten
+from torch2grid_core import PluginManager, Run, select
+
+MANAGER = PluginManager.discover(third_party=False)
+
+
+def comparison_of(a: Any, b: Any, pictures: bool = False, **settings: Any) -> Comparison:
+    """What differs between two files; *pictures*: with the pages drawn in the same pass."""
+    comparing = Comparing(*(select(MANAGER.open(str(path))).checkpoint for path in (a, b)))
+    chosen = Settings(**settings)
+    views = [PairPages(chosen.need, comparing.names), DeltaAtlas(Flatten(), comparing.names)] if pictures else []
+    pages: list[Any] = []
+    comparison = comparing.compare(chosen, views, pages.append, Run())
+    assert len(pages) == (len([each for each in comparison.deltas.values() if each.changed]) + 1 if pictures else 0)
+    return comparison

@@ -1,0 +1,167 @@
+"""Every hook has a page with its signature, an example that conforms, and a test here that uses the example by the manager."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from tests.docs.blocks import DOCS, blocks, prepare
+
+from torch2grid_core import Finding, Grid, Output, Page, PluginManager, Run, Source, Style, Text, check
+from torch2grid_core.hookspecs import Hooks
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.testing import bound_checks
+
+HOOKS = {name: spec for name, spec in vars(Hooks).items() if name.startswith("torch2grid_")}
+PAGE_OF = {kind.hook: name for name, kind in KINDS.items()}
+
+
+def page_of(hook: str) -> Path:
+    return DOCS / "plugins" / f"{hook.removeprefix('torch2grid_')}.md"
+
+
+def examples(hook: str, folder: Path) -> list[Path]:
+    """The files that the hook's page shows, written to *folder*."""
+    written = []
+    for block in blocks(page_of(hook)):
+        if block.language == "python" and block.title.endswith(".py"):
+            path = folder / block.title
+            path.write_text(block.text, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_example_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> PluginManager:
+    """The built-ins and the examples of the page of the hook that the test is named after."""
+    hook = request.node.originalname.removeprefix("test_hook_")
+    prepare(tmp_path)
+    files = [path for path in examples(hook, tmp_path) if not path.name.startswith("write_")]
+    return PluginManager.discover(third_party=False, files=map(str, files))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_each_hook_has_its_page_signature_example_and_test(hook: str) -> None:
+    page = page_of(hook)
+    text = page.read_text(encoding="utf-8")
+    wanted = [name for name in inspect.signature(HOOKS[hook]).parameters if name != "self"]
+    assert f"`{hook}({', '.join(wanted)})`" in text
+    assert any(block.title.endswith(".py") for block in blocks(page))
+    assert any(block.language == "console" for block in blocks(page))
+    assert f"test_hook_{hook}" in globals()
+    assert f"`{hook}({', '.join(wanted)})`" in (DOCS / "plugins" / "index.md").read_text(encoding="utf-8")
+    assert inspect.getdoc(HOOKS[hook])
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook in PAGE_OF])
+def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    written = examples(hook, tmp_path)
+    files = next((imported(path).write for path in written if path.name.startswith("write_")), None)
+    for path in written:
+        if not path.name.startswith("write_"):
+            bound = bound_checks(importlib.import_module(path.stem), files)
+            assert {each.subject.kind for each in bound} == {PAGE_OF[hook]}
+            for each in bound:
+                each()
+            monkeypatch.delitem(sys.modules, path.stem)
+
+
+def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None:
+    (path,) = imported(tmp_path / "write_boxed.py").write(tmp_path)
+    checkpoint = manager.open(path)
+    expected = np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32)
+    assert checkpoint.format == "boxed"
+    np.testing.assert_array_equal(checkpoint["fc.weight"].numpy(), expected)
+    assert manager.create("loader", "boxed").sniff(Source(tmp_path / "model.pth")) == 0
+
+
+def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:
+    checkpoint = manager.open(tmp_path / "model.pth")
+    assert list(manager.create("filter", "dimensions").apply(checkpoint)) == ["fc1.weight", "fc2.weight"]
+    assert list(manager.create_by_flag("dimensions", "4").apply(checkpoint)) == ["conv1.weight", "conv2.weight"]
+
+
+def test_hook_torch2grid_transformers(manager: PluginManager) -> None:
+    arrays = {"a": np.array([[1, -4]], np.float32), "b": np.array([2], np.float32), "c": np.array([np.nan], np.float32)}
+    bars = manager.create("transformer", "bars:width=8")(arrays)
+    np.testing.assert_array_equal(bars, [[4] * 8, [2] * 4 + [0] * 4, [np.nan] + [0] * 7])
+    grid = manager.create("transformer", "shelves")({name: arrays[name] for name in "ab"})
+    assert isinstance(grid, Grid)
+    np.testing.assert_array_equal(grid.values, [[1, -4], [2, 0]])
+    assert [region.name for region in grid.regions] == ["a", "b"]
+
+
+def drawn(manager: PluginManager, folder: Path, view: str, format: str = "json") -> dict[str, Any]:
+    """The pages that *view* draws of the model, by name, as JSON has them."""
+    from torch2grid_core import Engine
+
+    run, pages = Run(), []
+    with Output(manager, folder / "out", run, formats=[format], say=lambda line: None) as output:
+        view_instance = manager.create("view", view)
+        sink = lambda each: (pages.append(each.page), output.add(each.page, view_instance))  # noqa: E731
+        Engine().run(manager.open(folder / "model.pth"), [view_instance], sink, run)
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in output.written] if format == "json" else []
+    return {f"{page['folder']}/{page['name']}": page for page in read}
+
+
+def test_hook_torch2grid_views(manager: PluginManager, tmp_path: Path) -> None:
+    pages = drawn(manager, tmp_path, "unit_norms")
+    weights = manager.open(tmp_path / "model.pth")["fc2.weight"].numpy()
+    (line,) = pages["unit_norms/fc2.weight"]["panels"]
+    np.testing.assert_allclose(line["y"]["norm"], np.sort(np.linalg.norm(weights, axis=1))[::-1], rtol=1e-6)
+    (bar,) = pages["/unit_norms"]["panels"]
+    index = bar["labels"].index("fc2.weight")
+    assert bar["values"][index] == pytest.approx(float(np.sqrt(np.mean(np.square(weights, dtype=np.float64)))))
+
+
+def test_hook_torch2grid_renderers(manager: PluginManager) -> None:
+    renderer = manager.renderer_for("md").create()
+    stream = io.BytesIO()
+    renderer.render(Page("p", "A|<b>", (Text("one\ntwo"),)), stream, Style(), "md")
+    assert stream.getvalue().decode() == "# A\\|&lt;b>\n\n| text |\n| --- |\n| one |\n| two |\n"
+
+
+def test_hook_torch2grid_rules(manager: PluginManager, tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", near=np.random.default_rng(0).normal(size=(9, 9)), far=9 + np.eye(9))
+    found = check(manager.open(tmp_path / "m.npz"), [manager.create("rule", "off_centre")])
+    assert [(each.code, each.severity, each.tensor) for each in found] == [("X101", "warning", "far")]
+    assert check(manager.open(tmp_path / "m.npz"), [manager.create("rule", "off_centre:limit=99")]) == []
+    assert Finding("text").tensor == ""
+
+
+def test_hook_torch2grid_commands(manager: PluginManager, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    command = manager.create("command", "count").build()
+    assert isinstance(command, click.Command)
+    done = CliRunner().invoke(command, [str(tmp_path / "model.pth"), "--depth", "2"], obj=manager)
+    assert done.output.splitlines()[:2] == ["conv1.weight: 144", "conv1.bias: 16"]
+
+
+def test_hook_torch2grid_written(manager: PluginManager, tmp_path: Path) -> None:
+    assert manager.listens()
+    drawn(manager, tmp_path, "layers:each=false")
+    (line,) = (tmp_path / "out" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    entry = json.loads(line)
+    assert Path(entry["file"]) == tmp_path / "out" / "layer_overview.json"
+    assert (entry["reduce"], len(entry["sha256"])) == ("mean", 64)
+    assert manager.problems() == []

@@ -1,0 +1,163 @@
+"""The reference is whole: every option of every command, every public name. And what the site is built of fits together."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from tests.docs.blocks import DOCS, blocks, pages
+from tests.tools import PROJECT
+
+import torch2grid
+import torch2grid_core
+from torch2grid_core import PluginManager
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # a dependency of pytest there
+
+MANAGER = PluginManager.discover(third_party=False)
+GENERATED = {"reference/command-line.md"}
+
+
+def tool(path: Path) -> ModuleType:
+    """A script of the documentation as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = tool(DOCS / "_tools" / "command_reference.py")
+COMMANDS = [name for name, _, _ in REFERENCE.commands(MANAGER)]
+
+
+def sections(text: str) -> dict[str, str]:
+    """The page by its second-level headings, the drawing command as ``draw``."""
+    parts = re.split(r"^## torch2grid (\S+).*$", text, flags=re.MULTILINE)
+    return {"draw" if name == "MODEL…" else name: body for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_is_in_the_reference(name: str) -> None:
+    found = sections(REFERENCE.reference(MANAGER))
+    assert list(found) == COMMANDS
+    text = found["draw"] if REFERENCE.SAME in found[name] else found[name]
+    ((command, context),) = [(each, context) for own, each, context in REFERENCE.commands(MANAGER) if own == name]
+    options = list(REFERENCE.options_of(command, context))
+    assert options
+    for option in options:
+        for flag in (*option.opts, *option.secondary_opts):
+            assert re.search(rf"<code>[^<]*(?<![\w-]){re.escape(flag)}(?![\w-])[^<]*</code>", text), flag
+        assert option.help
+
+
+def test_the_help_of_the_program_names_no_other_option(tmp_path: Path) -> None:
+    from tests.tools import torch2grid as run
+
+    text = REFERENCE.reference(MANAGER)
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", run("--help", "--no-plugins", cwd=tmp_path).stdout)):
+        assert flag in text
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^::: torch2grid_core\.(\w+)$", text, flags=re.MULTILINE)) == set(torch2grid_core.__all__)
+    own = set(torch2grid.__all__) - set(torch2grid_core.__all__)
+    assert set(re.findall(r"^::: torch2grid\.(\w+)$", text, flags=re.MULTILINE)) == own
+
+
+def test_the_kits_names_are_on_its_page() -> None:
+    import torch2grid_core.testing as kit
+
+    text = (DOCS / "plugins" / "testing.md").read_text(encoding="utf-8")
+    assert set(re.search(r"members: \[(.*)\]", text)[1].split(", ")) == set(kit.__all__)  # type: ignore[index]
+
+
+def links(text: str) -> list[str]:
+    """The targets of a page's links and pictures, code left out."""
+    text = re.sub(r"^( *)(`{3,})[^\n]*\n.*?^\1\2 *$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+
+
+@pytest.mark.parametrize("page", [*pages(), PROJECT / "README.md"], ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page.read_text(encoding="utf-8")):
+        if link.startswith(("https://", "http://")):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        known = path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else ""
+        assert path.exists() or known in GENERATED, f"{page}: {link}"
+        if anchor and path.suffix == ".md" and path.exists():
+            text = path.read_text(encoding="utf-8")
+            headings = {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headed(text)}
+            named = anchor in re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE) or f"#{anchor} }}" in text
+            assert anchor in headings or named, f"{page}: {link}"
+
+
+def headed(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+?)(?: \{.*\})?$", text, flags=re.MULTILINE)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (PROJECT / "mkdocs.yml").read_text(encoding="utf-8")
+    nav = yaml.safe_load(text)["nav"]
+
+    def named(entry: object) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [each for part in (entry.values() if isinstance(entry, dict) else entry) for each in named(part)]  # type: ignore[attr-defined]
+
+    assert sorted(named(nav)) == sorted({*(page.relative_to(DOCS).as_posix() for page in pages()), *GENERATED})
+
+
+def test_the_package_on_the_page_is_one_that_torch2grid_finds() -> None:
+    (block,) = [each for each in blocks(DOCS / "plugins" / "index.md") if each.language == "toml"]
+    project = tomllib.loads(block.text)["project"]
+    template = tomllib.loads((PROJECT / "examples/plugin_template/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"].keys() == template["entry-points"].keys() == {"torch2grid"}
+    assert set(template["dependencies"]) >= set(project["dependencies"])
+
+
+def test_the_gallery_shows_what_its_commands_draw() -> None:
+    gallery = tool_beside(DOCS / "draw_gallery.py")
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    shown = gallery.shown(text)
+    assert len(shown) == len(gallery.commands(text)) > 8
+    here = {path.relative_to(DOCS / gallery.TARGET).as_posix() for path in (DOCS / gallery.TARGET).rglob("*") if path.is_file()}
+    assert here == set(shown)
+
+
+def tool_beside(path: Path) -> ModuleType:
+    """A script that imports its neighbours, as a module."""
+    sys.path.insert(0, str(path.parent))
+    try:
+        return tool(path)
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+def test_a_fetch_from_another_host_is_found() -> None:
+    foreign = tool(DOCS / "_tools" / "check_site.py").foreign
+    assert foreign('<script src="https://cdn.test/a.js"></script>', "html") == ["<script> https://cdn.test/a.js"]
+    assert foreign('<link rel="stylesheet" href="//fonts.test/a.css">', "html") == ["<link> //fonts.test/a.css"]
+    assert foreign('<img src="http://pixel.test/1.gif"><style>a{background:url(https://x.test/i.png)}</style>', "html") == [
+        "https://x.test/i.png",
+        "<img> http://pixel.test/1.gif",
+    ]
+    assert (
+        foreign(
+            '<a href="https://elsewhere.test">a link</a><img src="a.png"><link rel="canonical" href="https://a.test">', "html"
+        )
+        == []
+    )
+    assert foreign("@import 'https://fonts.test/a.css'; a{b:url(x.png)}", "css") == ["https://fonts.test/a.css"]

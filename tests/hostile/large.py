@@ -1,0 +1,93 @@
+"""The worst pickles that the limits of the reader let through, opened one by one: how long, and how much memory.
+
+    python -m tests.hostile.large
+
+Each is made to cost as much as possible for its size: up to 114 MiB of opcodes, millions of containers, keys, calls or
+arrays of one number. Every one must be opened or refused within 30 s of processor time and in an address space of 1 GiB
+above a good file's; exits 1 where one is not. Files are made in a temporary folder, 1 GiB in all.
+"""
+
+from __future__ import annotations
+
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+from tests.tools import DIGITS
+
+from torch2grid_core import PluginManager, Torch2GridError
+
+SECONDS, ABOVE = 30, 1 << 30
+MIB = 1 << 20
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87Rq\x020"
+ONE = b"h\x00h\x01K\x00\x85C\x01b\x87R(K\x01K\x01\x85h\x02\x89C\x04aaaatb"
+
+
+def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
+    """What it is, and its bytes in pieces."""
+    yield "opcodes that do nothing", [b"\x80\x02", *repeat(b"N0" * MIB, 57), b"N."]
+    yield "brackets", [b"\x80\x02", *repeat(b"(" * 90_000 + b"1" * 90_000, 120), b"N."]
+    yield "lists", [b"\x80\x02(", *repeat(b"]" * MIB, 19), b"l."]
+    yield "lists, as many as may be", [b"\x80\x02(", b"]" * 1_900_000, b"l."]
+    yield "lists in lists", [b"\x80\x02", b"]" * MIB, b"a" * (MIB - 1), b"."]
+    yield "tuples in tuples", [b"\x80\x02N", *repeat(b"\x85" * MIB, 23), b"."]
+    yield "tuples", [b"\x80\x02(", *repeat(b"N\x85" * MIB, 7), b"t."]
+    yield "memo slots", [b"\x80\x04N", *repeat(b"\x94" * MIB, 20), b"."]
+    yield "small numbers", [b"\x80\x02(", *repeat(b"K\x01" * MIB, 11), b"t."]
+    yield "long numbers", [b"\x80\x02(", *repeat(b"\x8a\x08aaaaaaaa" * MIB, 2), b"t."]
+    yield "keys", [b"\x80\x02}(", *(b"J" + struct.pack("<i", index) + b"N" for index in range(3_900_000)), b"u."]
+    yield "one key again and again", [b"\x80\x02}(", *repeat(b"K\x01N" * MIB, 7), b"u."]
+    yield "short texts", [b"\x80\x02(", *repeat(b"\x8c\x01a" * MIB, 7), b"t."]
+    yield "texts", [b"\x80\x02(", *repeat(b"\x8c\x21" + b"a" * 33, 3_000_000), b"t."]
+    yield "long texts", [b"\x80\x02(", *repeat(b"X" + struct.pack("<I", 60_000) + b"a" * 60_000, 1900), b"l."]
+    yield "one line of text", [b"V", b"a" * (110 * MIB), b"\n."]
+    yield "names to import", [b"\x80\x02(", *(b"ca\n%d\n" % index for index in range(2_000_000)), b"t."]
+    yield "calls", [b"\x80\x02(", *repeat(b"cos\nsystem\n)R", 1_600_000), b"t."]
+    yield "states of one object", [b"\x80\x02cos\nsystem\nq\x000h\x00)R", b"}b" * 1_900_000, b"."]
+    yield "arrays of one number", [b"\x80\x03", ARRAY, b"(", *repeat(ONE, 700_000), b"l."]
+
+
+def opened_alone(path: str) -> int:
+    """Open *path* in this process under the limit of memory; prints one line, 1 where it took too long or failed."""
+    manager = PluginManager.discover(third_party=False)
+    manager.open(str(DIGITS))
+    before = _peak()
+    resource.setrlimit(resource.RLIMIT_AS, (before + ABOVE, before + ABOVE))
+    started = time.process_time()
+    try:
+        became = f"{len(manager.open(path)):,} tensors"
+    except Torch2GridError as error:
+        became = str(error).removeprefix(f"{path}: ")
+    seconds = time.process_time() - started
+    fine = seconds < SECONDS and "MemoryError" not in became
+    print(f"{seconds:8.1f} s {(_peak() - before) >> 20:6} MiB  {became[:90]}{'' if fine else '  TOO MUCH'}")
+    return 0 if fine else 1
+
+
+def _peak() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmPeak:")[1].split()[0]) * 1024
+
+
+def main() -> int:
+    """Make and open each of them in a process of its own; 1 where one took too much."""
+    if len(sys.argv) > 1:
+        return opened_alone(sys.argv[1])
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="torch2grid-large-") as folder:
+        path = Path(folder) / "large.pkl"
+        for what, pieces in pickles():
+            with open(path, "wb") as file:
+                file.writelines(pieces)
+            print(f"{what + ',':28}{path.stat().st_size >> 20:4} MiB:", end="", flush=True)
+            failed += subprocess.run([sys.executable, "-m", "tests.hostile.large", str(path)], check=False).returncode != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The pictures of the digits network that are compared; ``python -m tests.images.drawn`` draws the committed ones anew."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from tests.tools import DIGITS
+
+from torch2grid_core import Engine, Page, PluginManager, Run, Style
+
+BASELINE = Path(__file__).parent / "baseline"
+VIEWS = {
+    "grid": ("neural_grid",),
+    "layers": ("conv2.weight", "fc1.weight", "fc1.bias", "layer_overview"),
+    "histogram": ("fc1.weight_hist", "histogram_overview"),
+    "conv": ("conv1.weight_grid", "conv2.weight_grid"),
+    "stats": ("stats",),
+    "dead_neurons": ("dead_neurons_overview",),
+}
+NAMES = [f"{view}-{name}" for view, names in VIEWS.items() for name in names]
+
+
+def pictures() -> Iterator[tuple[str, bytes]]:
+    """``view-page`` and the PNG of each."""
+    manager = PluginManager.discover()
+    renderer = manager.renderer_for("png").create()
+    checkpoint = manager.open(str(DIGITS))
+    for view, names in VIEWS.items():
+        pages: dict[str, Page] = {}
+        Engine().run(
+            checkpoint,
+            [manager.create("view", view)],
+            lambda page, pages=pages: pages.setdefault(page.name, page),
+            Run(title="digits" if view == "grid" else ""),
+            prepare=lambda page, _: page,
+        )
+        for name in names:
+            target = io.BytesIO()
+            renderer.render(pages[name], target, Style(), "png")
+            yield f"{view}-{name}", target.getvalue()
+
+
+def main() -> None:
+    """Write the pictures that later runs are compared with."""
+    BASELINE.mkdir(exist_ok=True)
+    for path in BASELINE.glob("*.png"):
+        path.unlink()
+    for name, data in pictures():
+        with Image.open(io.BytesIO(data)) as image:  # fewer greys of letters, half the bytes
+            image.quantize(256, dither=Image.Dither.NONE).save(BASELINE / f"{name}.png", optimize=True)
+        print(BASELINE / f"{name}.png", (BASELINE / f"{name}.png").stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

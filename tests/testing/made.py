@@ -1,0 +1,100 @@
+"""Files of every format that a built-in loader reads, by the libraries that own the formats."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from tests.corpus import real
+
+
+def _state() -> OrderedDict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    weight = torch.randn(6, 5)
+    return OrderedDict(
+        [
+            ("fc.weight", weight),
+            ("fc.bias", torch.randn(6)),
+            ("head.weight", weight),
+            ("turned.weight", torch.randn(4, 7).t()),
+            ("half.weight", torch.randn(3, 3).to(torch.bfloat16)),
+            ("steps", torch.tensor(7)),
+            ("none", torch.empty(0, 3)),
+        ]
+    )
+
+
+def _separate() -> dict[str, torch.Tensor]:
+    return {name: tensor.clone().contiguous() for name, tensor in _state().items()}
+
+
+def _arrays() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    return {
+        "w": random.normal(size=(5, 4)),
+        "b": np.arange(4, dtype=np.int16),
+        "f": np.asfortranarray(random.normal(size=(3, 4))),
+    }
+
+
+def npy(folder: Path) -> list[Path]:
+    np.save(folder / "w.npy", _arrays()["w"])
+    np.save(folder / "f.npy", _arrays()["f"])
+    return [folder / "w.npy", folder / "f.npy"]
+
+
+def npz(folder: Path) -> list[Path]:
+    np.savez(folder / "plain.npz", **_arrays())
+    np.savez_compressed(folder / "packed.npz", **_arrays())
+    return [folder / "plain.npz", folder / "packed.npz"]
+
+
+def plain_pickle(folder: Path) -> list[Path]:
+    (folder / "w.pkl").write_bytes(pickle.dumps(_arrays()))
+    return [folder / "w.pkl"]
+
+
+def one_safetensors(folder: Path) -> list[Path]:
+    safetensors.torch.save_file(_separate(), folder / "w.safetensors")
+    return [folder / "w.safetensors"]
+
+
+def sharded(folder: Path) -> list[Path]:
+    state = _separate()
+    safetensors.torch.save_file({"fc.weight": state["fc.weight"]}, folder / "a.safetensors")
+    safetensors.torch.save_file({"fc.bias": state["fc.bias"]}, folder / "b.safetensors")
+    index = {"metadata": {}, "weight_map": {"fc.weight": "a.safetensors", "fc.bias": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    return [folder / "model.safetensors.index.json"]
+
+
+def torch_zip(folder: Path) -> list[Path]:
+    torch.save(_state(), folder / "w.pth")
+    return [folder / "w.pth"]
+
+
+def torch_legacy(folder: Path) -> list[Path]:
+    torch.save(_state(), folder / "w.pth", _use_new_zipfile_serialization=False)
+    return [folder / "w.pth"]
+
+
+def torch_tar(folder: Path) -> list[Path]:
+    return [Path(shutil.copyfile(real("burn/reader/tar_2d_tensor.tar"), folder / "w.tar"))]
+
+
+FILES = {
+    "npy": npy,
+    "npz": npz,
+    "pickle": plain_pickle,
+    "safetensors": one_safetensors,
+    "sharded": sharded,
+    "torch-legacy": torch_legacy,
+    "torch-tar": torch_tar,
+    "torch-zip": torch_zip,
+}

@@ -1,0 +1,30 @@
+"""Every built-in of every kind passes the kit that third parties get."""
+
+from __future__ import annotations
+
+from tests.testing.made import FILES
+
+from torch2grid_core import PluginManager
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.testing import Bound, bound_checks, checks, conformance
+
+BUILTINS = PluginManager.discover(third_party=False)
+
+
+@conformance(BUILTINS, files=FILES)
+def test_it_conforms(check: Bound) -> None:
+    check()
+
+
+def test_every_builtin_of_every_kind_is_checked() -> None:
+    checked = {(each.subject.kind, each.subject.name) for each in bound_checks(BUILTINS, FILES)}
+    assert checked == {(kind, name) for kind in KINDS for name in BUILTINS.names(kind)}
+    assert set(BUILTINS.names("loader")) == set(FILES)
+
+
+def test_every_kind_has_checks_of_its_own_and_each_says_what_is_promised() -> None:
+    for kind in KINDS:
+        assert len([each for each in checks(kind) if each.kind == kind]) >= 3, kind
+        assert len({each.name for each in checks(kind)}) == len(checks(kind))
+        for each in checks(kind):
+            assert 20 < len(each.description) <= 130, each.name

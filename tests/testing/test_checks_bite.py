@@ -1,0 +1,101 @@
+"""Each check fails on a plugin that was written to break the promise, and passes on one that keeps all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.testing import broken
+from tests.testing.broken import BREAKS, GOOD, write_toy
+from tests.testing.imports_torch import Heavy
+
+from torch2grid_core import Lazy, PluginError, PluginManager, hookimpl
+from torch2grid_core.kinds import KINDS
+from torch2grid_core.testing import Bound, bound_checks, checks, conformance, transformer_checks
+from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
+
+COMMON = [each.name for each in checks("filter") if not each.kind]
+
+
+class Announces:
+    """A plugin object with one thing to bring."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    @hookimpl
+    def torch2grid_transformers(self) -> list[Any]:
+        return [self.item]
+
+
+def bound_to(target: Any, name: str) -> Bound:
+    target = Announces(target) if isinstance(target, Lazy) else target
+    return next(each for each in bound_checks(target, write_toy) if each.check.name == name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plugin_that_keeps_its_promises_passes_every_check(kind: str) -> None:
+    for bound in bound_checks(GOOD[kind], write_toy):
+        bound()
+
+
+def test_every_check_has_a_plugin_that_breaks_it() -> None:
+    own = {(kind, each.name) for kind in KINDS for each in checks(kind) if each.kind}
+    assert own <= set(BREAKS)
+    assert {name for _, name in BREAKS} >= {*COMMON} - {"no_torch_at_import"}
+
+
+@pytest.mark.parametrize(("kind", "name"), BREAKS, ids=map("-".join, BREAKS))
+def test_the_check_fails(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer_checks, "_LAYOUT_SECONDS", 0.5)
+    bound = bound_to(BREAKS[kind, name], name)
+    assert bound.subject.kind == kind
+    with pytest.raises(Exception) as failure:
+        bound()
+    assert str(failure.value)
+
+
+def test_a_module_that_imports_torch_is_told() -> None:
+    with pytest.raises(AssertionError, match="imports torch: import it where it is used"):
+        bound_to(Heavy, "no_torch_at_import")()
+
+
+@conformance(broken.InPlace, expected_failures={"inputs_stay": "written to fail", "toy-deterministic": "follows from it"})
+def test_expected_failures_are_strict_and_the_rest_runs(check: Bound) -> None:
+    if check.check.name == "deterministic":
+        raise AssertionError("as expected")
+    check()
+
+
+def test_an_unknown_expected_failure_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"there is no check 'determinism'; there are .*deterministic"):
+        conformance(broken.GoodRule, expected_failures={"determinism": "a typing error"})
+
+
+def test_ids_name_kind_class_and_check() -> None:
+    ids = [each.id for each in bound_checks(broken.GoodFilter)]
+    assert "filter-toy-keep_answers" in ids
+    assert len(set(ids)) == len(ids) == len(checks("filter"))
+
+
+def test_a_loader_without_files_is_told_what_to_give() -> None:
+    (bound,) = [each for each in bound_checks(broken.GoodLoader) if each.check.name == "reads_agree"]
+    with pytest.raises(AssertionError, match="files=write_files"):
+        bound()
+
+
+def test_a_class_of_no_kind_and_a_plugin_that_fails_are_errors() -> None:
+    with pytest.raises(PluginError, match="of no kind that a plugin can bring"):
+        bound_checks(int)
+    with pytest.raises(PluginError, match="is not a subclass of GridTransformer"):
+        bound_checks(Announces(int))
+
+
+def test_the_isolated_manager_knows_what_is_registered_and_nothing_else(isolated_manager: PluginManager) -> None:
+    assert not any(isolated_manager.names(kind) for kind in KINDS)
+    isolated_manager.register(broken.GoodFilter)
+    assert list(isolated_manager.names("filter")) == ["toy"]
+    assert isolated_manager.create("filter", "toy:letter=x").letter == "x"
+    with pytest.raises(PluginError, match="brings nothing"):
+        isolated_manager.register(object())
+    assert PluginManager().names("filter") == {}

@@ -1,0 +1,83 @@
+"""What an optimizer's state dict says beside its tensors: the settings of its parameter groups, and which parameter is which.
+
+Format: ``Optimizer.state_dict()``, ``{"state": {key: {…}}, "param_groups": [{"params": [key, …], …}]}``; a key is the number
+of a parameter in the order in which the groups hold them, or its name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch2grid_builtin.inert.values import Pairs, text
+from torch2grid_builtin.inert.walk import key_text
+from torch2grid_core import visible
+
+_DEPTH, _OPTIMIZERS, _GROUPS, _SETTINGS, _PARAMETERS = 3, 20, 100, 60, 200_000
+_LARGEST = 2**53
+
+
+def optimizer_facts(root: Any) -> dict[str, str]:
+    """Metadata ``<prefix>param_groups`` for each optimizer in *root*: its groups as JSON text, with plain settings only.
+
+    A group's ``params`` are keys as text, in order; ``param_names``, where the file has them, in the same order; ``steps`` maps
+    a key to the number of steps where that is a plain number (a tensor's is among the tensors).
+    """
+    return {f"{prefix}param_groups": json.dumps(_groups(found)) for prefix, found in _optimizers(root)}
+
+
+def _optimizers(root: Any) -> Iterator[tuple[str, Pairs]]:
+    waiting: list[tuple[str, Any, int]] = [("", root, 0)]
+    found = 0
+    while waiting and found < _OPTIMIZERS:
+        prefix, value, depth = waiting.pop(0)
+        if isinstance(value, Pairs) and isinstance(value.get("param_groups"), list) and isinstance(value.get("state"), Pairs):
+            found += 1
+            yield prefix, value
+        elif depth < _DEPTH and isinstance(value, Pairs) and len(value.pairs) < 1000:
+            waiting += [
+                (f"{prefix}{key_text(key, index)}.", item, depth + 1)
+                for index, (key, item) in enumerate(value.entries())
+                if isinstance(item, (Pairs, list))
+            ]
+        elif depth < _DEPTH and isinstance(value, list) and len(value) < 100:
+            waiting += [(f"{prefix}{index}.", item, depth + 1) for index, item in enumerate(value)]
+
+
+def _groups(optimizer: Pairs) -> list[dict[str, Any]]:
+    steps = {}
+    for index, (key, value) in enumerate(optimizer.get("state").pairs[:_PARAMETERS]):
+        step = value.get("step") if isinstance(value, Pairs) else None
+        if _is_number(step):
+            steps[visible(key_text(key, index))] = step
+    groups = []
+    for group in optimizer.get("param_groups")[:_GROUPS]:
+        if isinstance(group, Pairs):
+            groups.append({**_settings(group), "steps": steps} if steps else _settings(group))
+    return groups
+
+
+def _settings(group: Pairs) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in group.pairs[:_SETTINGS]:
+        name = text(key)
+        if name is None:
+            continue
+        name = visible(name, 100)
+        if name in ("params", "param_names") and isinstance(value, list):
+            found[name] = [visible(key_text(each, index)) for index, each in enumerate(value[:_PARAMETERS])]
+        elif _is_number(value) or value is None or type(value) is bool:
+            found[name] = value
+        elif type(value) is str:
+            found[name] = visible(value[:1000], 200)
+        elif isinstance(value, (list, tuple)) and len(value) <= 8 and all(_is_number(each) for each in value):
+            found[name] = list(value)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is int:
+        return -_LARGEST <= value <= _LARGEST
+    return type(value) is float and math.isfinite(value)

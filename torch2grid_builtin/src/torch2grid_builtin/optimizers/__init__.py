@@ -1,0 +1,1 @@
+"""What a training checkpoint says of its optimizer: which state belongs to which parameter, and the last update."""

@@ -1,0 +1,30 @@
+"""The conformance kit: what every plugin promises, as checks that its author runs.
+
+    from torch2grid_core.testing import conformance
+
+    @conformance("torch2grid_myplugin.plugin")
+    def test_conforms(check):
+        check()
+
+makes a pytest test of each check of each class that the plugin brings. A check tests documented contract only. Without
+pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is imported by ``conformance`` alone; the fixture
+``isolated_manager`` is in ``torch2grid_core.testing.pytest_plugin``, which nothing loads by itself.
+"""
+
+from torch2grid_core.testing.binding import Bound, bound_checks, conformance
+from torch2grid_core.testing.checking import Check, NotConforming, checks
+from torch2grid_core.testing.samples import sample_checkpoints, sample_pages
+from torch2grid_core.testing.subject import Subject, subjects
+
+__all__ = [
+    "Bound",
+    "Check",
+    "NotConforming",
+    "Subject",
+    "bound_checks",
+    "checks",
+    "conformance",
+    "sample_checkpoints",
+    "sample_pages",
+    "subjects",
+]

@@ -1,0 +1,95 @@
+"""Running views, transformers and rules over samples as the engine does, and comparing what they made."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.engine.run import Engine
+from torch2grid_core.engine.tasks import Drawn
+from torch2grid_core.errors import NotDrawable
+from torch2grid_core.kinds.transformer import GridTransformer
+from torch2grid_core.kinds.view import View
+from torch2grid_core.needs import Need, Transformed
+from torch2grid_core.pictures.grid import Grid, Region
+from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.run import Run
+
+
+class Rows(GridTransformer):
+    """each tensor's weights as a row"""
+
+    name = "rows"
+
+    def transform(self, tensors: Mapping[str, Any]) -> Grid:
+        import numpy as np
+
+        arrays = {name: np.ravel(array) for name, array in tensors.items() if array.size}
+        if not arrays:
+            raise NotDrawable("there is no weight")
+        width = max(map(len, arrays.values()))
+        values = np.zeros((len(arrays), width), np.float32)
+        count = np.zeros(values.shape, np.int64)
+        for row, array in enumerate(arrays.values()):
+            values[row, : len(array)], count[row, : len(array)] = array, 1
+        blocks = tuple(Block(name, 0, row, 0, ((len(array), 0, 1),)) for row, (name, array) in enumerate(arrays.items()))
+        regions = tuple(Region(name, ((row, 0, 1, len(array)),)) for row, (name, array) in enumerate(arrays.items()))
+        return Grid(values, count, regions=regions, layout=Layout(*values.shape, (1, 1), blocks, regions))
+
+
+def settings(transformer: GridTransformer | None = None, max_cells: int = 64) -> Run:
+    """The settings of a run that asks for small pictures."""
+    made = transformer or Rows()
+    return Run(transformer=made, transformer_name=str(made.name), max_cells=max_cells, tensor_cells=32)
+
+
+def draw(checkpoint: Checkpoint, view: View, run: Run, executor: Executor | None = None) -> list[Page] | None:
+    """The pages of *view*; ``None`` where it declines the checkpoint."""
+    drawn: list[Drawn] = []
+    try:
+        Engine(executor).run(checkpoint, [view], drawn.append, run)
+    except NotDrawable:
+        return None
+    return [each.page for each in drawn]
+
+
+class OneGrid(View):
+    """The grid of a transformer."""
+
+    name = "one_grid"
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+        assert run.transformer is not None
+        return {"grid": Transformed(run.transformer, run.reduce, run.max_cells)}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        yield Page("grid", "", (run.heatmap(results["grid"]),))
+
+
+def grid_of(checkpoint: Checkpoint, transformer: GridTransformer, max_cells: int = 64) -> Grid | None:
+    """What the engine draws with *transformer*; ``None`` where it declines."""
+    pages = draw(checkpoint, OneGrid(), settings(transformer, max_cells))
+    return None if pages is None else pages[0].panels[0].grid
+
+
+def as_texts(page: Page) -> list[Any]:
+    """A page as plain values that can be compared."""
+    tables = [panel.as_table() for panel in page.panels]
+    return [page.folder, page.name, page.title, [(table.columns, table.texts(), table.title) for table in tables]]
+
+
+class PicklingExecutor(Executor):
+    """Runs tasks here, each sent through pickle and its result back, as to another process."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        sent, given, keys = pickle.loads(pickle.dumps((function, arguments, named)))
+        try:
+            future.set_result(pickle.loads(pickle.dumps(sent(*given, **keys))))
+        except Exception as error:
+            future.set_exception(error)
+        return future
