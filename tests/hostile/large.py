@@ -1,9 +1,9 @@
-"""The worst pickles that the limits of the reader let through, opened one by one: how long, and how much memory.
+"""The worst files that the limits of the reader let through, opened one by one: how long, and how much memory.
 
     python -m tests.hostile.large
 
 Each is made to cost as much as possible for its size: up to 114 MiB of opcodes, millions of containers, keys, calls or
-arrays of one number. Every one must be opened or refused within 30 s of processor time and in an address space of 1 GiB
+arrays of one number, or records and tensors without a byte. Every one must be opened or refused within 30 s of processor time and in an address space of 1 GiB
 above a good file's; exits 1 where one is not. Files are made in a temporary folder, 1 GiB in all.
 """
 
@@ -25,8 +25,41 @@ from torch2grid_core import PluginManager, Torch2GridError
 
 SECONDS, ABOVE = 30, 1 << 30
 MIB = 1 << 20
-ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87Rq\x020"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010cnumpy\ndtype\nX\x02\0\0\0f4K\0K\x01\x87Rq\x020"
 ONE = b"h\x00h\x01K\x00\x85C\x01b\x87R(K\x01K\x01\x85h\x02\x89C\x04aaaatb"
+
+
+def files() -> Iterator[tuple[str, Iterable[bytes]]]:
+    """What it is, and its bytes in pieces."""
+    yield from pickles()
+    for count, length in ((1_100_000, 8), (4_000_000, 8), (2900, 65_000)):
+        yield f"{count:,} records in a zip", _records(count, length)
+    for count in (400_000, 900_000, 1_900_000):
+        yield f"{count:,} safetensors", _tensors(count)
+    yield (
+        "metadata of safetensors",
+        _header(b'{"__metadata__":{', b",".join(b'"%06d":""' % each for each in range(900_000)), b"}}"),
+    )
+
+
+def _records(count: int, length: int) -> Iterator[bytes]:
+    yield b"PK\x03\x04" + struct.pack("<5H3L2H", 0, 0, 0, 0, 0, 0, 0, 0, length, 0) + b"0" * length
+    entry = b"PK\x01\x02" + struct.pack("<6H3L5H2L", 0, 0, 0, 0, 0, 0, 0, 0, 0, length, 0, 0, 0, 0, 0, 0)
+    yield from (entry + b"%0*d" % (length, index) for index in range(count))
+    size, start = count * (46 + length), 30 + length
+    yield b"PK\x06\x06" + struct.pack("<Q2H2L4Q", 44, 0, 0, 0, 0, count, count, size, start)
+    yield b"PK\x06\x07" + struct.pack("<LQL", 0, start + size, 1) + b"PK\x05\x06"
+    yield struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+
+
+def _tensors(count: int) -> Iterator[bytes]:
+    one = b'"%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    return _header(b"{", b",".join(one % index for index in range(count)), b"}")
+
+
+def _header(*pieces: bytes) -> Iterator[bytes]:
+    yield struct.pack("<Q", sum(map(len, pieces)))
+    yield from pieces
 
 
 def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
@@ -80,8 +113,8 @@ def main() -> int:
         return opened_alone(sys.argv[1])
     failed = 0
     with tempfile.TemporaryDirectory(prefix="torch2grid-large-") as folder:
-        path = Path(folder) / "large.pkl"
-        for what, pieces in pickles():
+        path = Path(folder) / "large"
+        for what, pieces in files():
             with open(path, "wb") as file:
                 file.writelines(pieces)
             print(f"{what + ',':28}{path.stat().st_size >> 20:4} MiB:", end="", flush=True)

@@ -148,7 +148,10 @@ class Preparer:
 
     def suits_tables(self, name: str) -> bool:
         """True for a format whose renderer says that tables are at home in it."""
-        return name in self.renderers and name in self.renderers[name].tables
+        if name not in self.renderers:
+            return False
+        tables = self.renderers[name].tables
+        return tables is None or name in tables
 
     def on_screen(self, name: str) -> bool:
         """True for a format that is shown rather than kept."""
@@ -267,7 +270,7 @@ class Output:
             raise error
         if self.file and str(self.file) != STDOUT and not self.written:
             raise UsageError(
-                f"--output {self.file}: nothing was drawn as {self.prepare.formats[0]}; a table takes json, csv or html"
+                f"--output {self.file}: nothing was drawn as {self.prepare.formats[0]}; tables go to the screen, or to a file of data"
             )
 
     def _write_all(self, path: Path, name: str) -> None:

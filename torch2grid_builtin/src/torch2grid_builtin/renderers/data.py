@@ -45,7 +45,6 @@ class Json(Renderer):
 
     name: ClassVar[str] = "json"
     formats: ClassVar[tuple[str, ...]] = ("json",)
-    tables: ClassVar[tuple[str, ...]] = ("json",)
     combines: ClassVar[tuple[str, ...]] = ("json",)
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
@@ -69,7 +68,6 @@ class Csv(Renderer):
 
     name: ClassVar[str] = "csv"
     formats: ClassVar[tuple[str, ...]] = ("csv",)
-    tables: ClassVar[tuple[str, ...]] = ("csv",)
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write each panel as a table: a header, then its rows, as RFC 4180 has it, in UTF-8.

@@ -28,7 +28,6 @@ class Html(Renderer):
 
     name: ClassVar[str] = "html"
     formats: ClassVar[tuple[str, ...]] = ("html",)
-    tables: ClassVar[tuple[str, ...]] = ("html",)
     combines: ClassVar[tuple[str, ...]] = ("html",)
 
     megabytes: float = field(default=10.0, metadata={"help": "size of the file, met by lowering the cells of heatmaps"})

@@ -14,6 +14,7 @@ class Matplotlib(Renderer):
     name: ClassVar[str] = "matplotlib"
     formats: ClassVar[tuple[str, ...]] = ("png", "svg", "pdf")
     combines: ClassVar[tuple[str, ...]] = ("pdf",)
+    tables: ClassVar[tuple[str, ...]] = ()  # pictures of tables help nobody while the screen shows them as text
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write *page* to *target*. Raises ``ValueError`` for another format, ``UsageError`` for an unknown colour map."""

@@ -51,7 +51,6 @@ class Terminal(Renderer):
 
     name: ClassVar[str] = "terminal"
     formats: ClassVar[tuple[str, ...]] = ("terminal",)
-    tables: ClassVar[tuple[str, ...]] = ("terminal",)
     screen: ClassVar[tuple[str, ...]] = ("terminal",)
 
     color: Literal["auto", "always", "never"] = field(
