@@ -19,7 +19,7 @@ from tests.compare.training import digits_net
 from benchmarks.measure import machine
 from torch2grid.recorder import GradientRecorder
 
-EVERY, STEPS, MOST = (None, 50, 10), 500, 0.05
+EVERY, STEPS, MOST = (None, 50, 10), 150, 0.05
 
 
 def seconds(every: int | None) -> float:
@@ -36,7 +36,7 @@ def seconds(every: int | None) -> float:
         return (time.process_time() - started) / STEPS
 
 
-def main(rounds: int = 15) -> int:
+def main(rounds: int = 31) -> int:
     """Print the table; exit code 1 where the target is missed."""
     torch.set_num_threads(1)
     print(machine())

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 FORMAT = "torch2grid recording 1"
 FIGURES = ("mean", "std", "min", "max", "zeros", "nan", "posinf", "neginf", "weight_norm")
 _CODES = 65_536
-_FEW = 1 << 9  # so many gradients are cheaper to sort than to count in 65,536 buckets
+_FEW = 1 << 16  # so many gradients are cheaper to sort than to count in 65,536 buckets
 
 
 class GradientRecorder:
@@ -149,14 +149,7 @@ class _Record:
             gradient = gradient.coalesce().values() if gradient.layout is torch.sparse_coo else gradient.values()
         values = gradient.reshape(-1)
         values = (values.abs() if values.is_complex() else values).float()
-        codes = (values.view(torch.int32) >> 16) & 0xFFFF
-        if len(codes) < _FEW:
-            found, counts = torch.unique(codes, return_counts=True)
-        else:
-            dense = torch.bincount(codes, minlength=_CODES)
-            found = dense.nonzero().reshape(-1)
-            counts = dense[found]
-        code, count = found.cpu().numpy().astype(np.uint16), counts.cpu().numpy().astype(np.int64)
+        code, count = _counted(values)
         finite = (code & 0x7F80) != 0x7F80
         bad = (0, 0, 0)
         if not finite.all():
@@ -179,6 +172,19 @@ class _Record:
     def distribution(self) -> Distribution:
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
         return recorded_distribution(self.codes, self.counts, figures)
+
+
+def _counted(values: torch.Tensor) -> tuple[Array, Array]:
+    """The distinct upper 16 bits of float32 *values*, ascending (uint16), and how many have each (int64)."""
+    import torch
+
+    codes = (values.view(torch.int32) >> 16).to(torch.int16)
+    if values.device.type == "cpu" and len(codes) < _FEW:
+        found, counts = np.unique(codes.numpy().view(np.uint16), return_counts=True)  # a radix sort, in the cache
+        return found, counts.astype(np.int64)
+    dense = torch.bincount(codes.int() & 0xFFFF, minlength=_CODES)
+    present = dense.nonzero().reshape(-1)
+    return present.cpu().numpy().astype(np.uint16), dense[present].cpu().numpy().astype(np.int64)
 
 
 def _finite(values: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@
     python -m tests.hostile.large
 
 Each is made to cost as much as possible for its size: up to 114 MiB of opcodes, millions of containers, keys, calls or
-arrays of one number, or records and tensors without a byte. Every one must be opened or refused within 30 s of processor time and in an address space of 1 GiB
-above a good file's; exits 1 where one is not. Files are made in a temporary folder, 1 GiB in all.
+arrays of one number, records or tensors without a byte. Every one must be opened or refused within 30 s of processor time
+and in an address space of 1 GiB above a good file's; exits 1 where one is not. Files are made in a temporary folder, one
+after another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
@@ -34,7 +36,12 @@ def files() -> Iterator[tuple[str, Iterable[bytes]]]:
     yield from pickles()
     for count, length in ((1_100_000, 8), (4_000_000, 8), (2900, 65_000)):
         yield f"{count:,} records in a zip", _records(count, length)
-    for count in (400_000, 900_000, 1_900_000):
+    for count in (290_000, 1_100_000):
+        yield f"{count:,} arrays in an npz", _arrays(count)
+    yield "300,000 storages in a zip", _storages(300_000)
+    yield "500,000 storages in a zip", _storages(500_000)
+    yield "names in an index", [b'{"weight_map":{', b",".join(b'"%x":"a"' % index for index in range(2_900_000)), b"}}"]
+    for count in (400_000, 700_000, 900_000, 1_900_000):
         yield f"{count:,} safetensors", _tensors(count)
     yield (
         "metadata of safetensors",
@@ -43,10 +50,35 @@ def files() -> Iterator[tuple[str, Iterable[bytes]]]:
 
 
 def _records(count: int, length: int) -> Iterator[bytes]:
-    yield b"PK\x03\x04" + struct.pack("<5H3L2H", 0, 0, 0, 0, 0, 0, 0, 0, length, 0) + b"0" * length
-    entry = b"PK\x01\x02" + struct.pack("<6H3L5H2L", 0, 0, 0, 0, 0, 0, 0, 0, 0, length, 0, 0, 0, 0, 0, 0)
-    yield from (entry + b"%0*d" % (length, index) for index in range(count))
-    size, start = count * (46 + length), 30 + length
+    return _zip((b"%0*d" % (length, index), b"") for index in range(count))
+
+
+def _arrays(count: int) -> Iterator[bytes]:
+    header = b"{'descr':'<f4','fortran_order':False,'shape':()}\n"
+    data = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + b"data"
+    return _zip((b"%x.npy" % index, data) for index in range(count))
+
+
+def _storages(count: int) -> Iterator[bytes]:
+    """The smallest pickle of *count* tensors with a record each: everything but the keys is in the memo."""
+    names = (b"ctorch._utils\n_rebuild_tensor\n", b"ctorch\nByteStorage\n", b"X\x07\0\0\0storage", b"X\x03\0\0\0cpu")
+    start = b"\x80\x02" + b"".join(name + b"q%c0" % slot for slot, name in enumerate(names)) + b"("
+    ones = (b"h\0((h\2h\1X%c\0\0\0%xh\3K\1tQK\0))tR" % (len(b"%x" % index), index) for index in range(count))
+    pickle = b"".join((start, *ones, b"l."))
+    yield from _zip(((b"a/data.pkl", pickle), *((b"a/data/%x" % index, b"1") for index in range(count))))
+
+
+def _zip(records: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    place, directory, count = 0, [], 0
+    for name, data in records:
+        crc = zlib.crc32(data)
+        local = b"PK\x03\x04" + struct.pack("<5H3L2H", 0, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0) + name + data
+        fields = struct.pack("<6H3L5H2L", 0, 0, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0, 0, 0, 0, 0, place)
+        directory.append(b"PK\x01\x02" + fields + name)
+        place, count = place + len(local), count + 1
+        yield local
+    size, start = sum(map(len, directory)), place
+    yield from directory
     yield b"PK\x06\x06" + struct.pack("<Q2H2L4Q", 44, 0, 0, 0, 0, count, count, size, start)
     yield b"PK\x06\x07" + struct.pack("<LQL", 0, start + size, 1) + b"PK\x05\x06"
     yield struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)

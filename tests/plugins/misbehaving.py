@@ -130,6 +130,8 @@ SOURCES = {
     "render-nothing": _renderer("return b'returned, not written'"),
     "rule-raises": _rule("raise ArithmeticError('rule')"),
     "rule-text": _rule("return ['it is bad']"),
+    "rule-code-taken": _rule("return []").replace('"X999"', '"T101"'),
+    "rule-import": _plugin("torch2grid_rules", "", returns="[Lazy('not_there:Bad', 'bad', 'a rule')]"),
     "ten-thousand": _plugin("torch2grid_transformers", _GOOD, returns="[Bad] * 10_000"),
     "prints": _plugin("torch2grid_transformers", _GOOD, head="print('hello from the plugin')\nprint('again')\n"),
     "slow": _plugin("torch2grid_transformers", _GOOD, head="import time\ntime.sleep(3)\n"),

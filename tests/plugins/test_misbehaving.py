@@ -43,6 +43,8 @@ CASES = {
     "render-nothing": Case((MODEL, "--format", "bad"), 1, ("renderer 'bad'", "render: wrote nothing")),
     "rule-raises": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings: ArithmeticError: rule")),
     "rule-text": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings yields str, not a Finding")),
+    "rule-code-taken": Case(("check", "holes.npz"), 2, ("rule 'bad'", "its code T101 is that of the built-in rule")),
+    "rule-import": Case(("check", "holes.npz"), 2, ("rule 'bad'", "import: ModuleNotFoundError")),
     "ten-thousand": Case((MODEL,), 0, ("more than 1,000 items",), (GRID,)),
     "prints": Case(("--list-plugins",), 0, ("prints 'hello from the plugin again' while it is imported",)),
     "slow": Case(("--list-plugins",), 0, ("takes 3.", "s to import")),

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import matplotlib
 import numpy as np
 import pytest
-from tests.renderers.pixels import pixels, rendered
+from tests.renderers.pixels import framed, pixels, rendered
 
 from torch2grid_builtin.renderers.mpl_canvas import fit, literal, text_width, wrap
 from torch2grid_core import (
+    NOT_FINITE,
     Band,
     Bar,
     Boxes,
@@ -22,6 +23,7 @@ from torch2grid_core import (
     Histogram,
     Image,
     Line,
+    Marginal,
     Page,
     Region,
     Run,
@@ -330,3 +332,65 @@ def test_a_border_is_not_drawn_where_empty_cells_part_regions():
         for lines in (False, True)
     )
     assert plain == lined
+
+
+def test_marginals_are_bars_that_end_where_their_cells_do():
+    values = np.zeros((20, 30), np.float32)
+    rows, columns = np.arange(20.0), np.zeros(30)
+    columns[7], columns[9] = 5.0, np.nan
+    plain = Run(limits=(-1, 1)).heatmap(Grid(values))
+    beside = Run(limits=(-1, 1)).heatmap(
+        Grid(values), rows="r", columns="c", row_marginal=Marginal(rows), column_marginal=Marginal(columns)
+    )
+    page = Page("p", "t", (beside,))
+    shown = texts(rendered(page, "svg"))
+    assert {"19", "5"} <= set(shown)
+    assert "bars: |max| of each row and column, from 0" in shown
+    assert not [text for text in texts(rendered(Page("p", "t", (plain,)), "svg")) if "bars" in text]
+    png = pixels(rendered(page))
+    assert not (png == NOT_FINITE).all(axis=2).any(axis=0).all()
+    frame = np.argwhere((png == (0x9A, 0xA3, 0xAD)).all(axis=2))
+    inside = framed(rendered(page))
+    cell = inside.shape[1] // 30
+    ill = np.argwhere((png == NOT_FINITE).all(axis=2))
+    assert np.ptp(ill[:, 1]) + 1 == cell  # as wide as its column, and just above it
+    bar = (png == (0x7F, 0x9B, 0xB3)).all(axis=2)
+    above = np.flatnonzero(bar[: ill[:, 0].max() + 1].any(axis=0))
+    assert above[0] == ill[:, 1].min() - 2 * cell  # the bar of column 7, two columns before
+    assert len(above) == cell
+    assert len(frame)
+    with pytest.raises(ValueError, match="row_marginal has shape"):
+        Run().heatmap(Grid(values), row_marginal=Marginal(np.ones(3)))
+
+
+def test_what_is_beyond_a_histogram_is_a_bar_of_its_own_colour():
+    inside = Page("p", "t", (Histogram(EDGES, COUNTS, log=True),))
+    beyond = Page("p", "t", (Histogram(EDGES, COUNTS, below=300, above=4, nan=2, log=True),))
+    shown = texts(rendered(beyond, "svg"))
+    assert {"below", "above"} <= set(shown)
+    assert any("300 below the range (23 %)" in text and "4 above the range" in text and "2 NaN" in text for text in shown)
+    assert "below" not in texts(rendered(inside, "svg"))
+
+    def purple(page):
+        png = pixels(rendered(page)).astype(int)
+        return (png[:, :, 2] > png[:, :, 1] + 25) & (png[:, :, 0] > png[:, :, 1] + 10)
+
+    assert not purple(inside).any()
+    columns = np.flatnonzero(purple(beyond)[80:380].any(axis=0))
+    runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+    assert len(runs) == 2
+    heights = [int(purple(beyond)[80:380, run].any(axis=1).sum()) for run in runs]
+    assert heights[0] > 2 * heights[1] > 0
+
+
+def test_png_and_svg_put_text_in_the_same_place():
+    page = Page("p", "Same place", (Bar(("a", "b"), np.array([1.0, 2.0]), "title", "axis"),))
+    root = ET.fromstring(rendered(page, "svg"))
+    (title,) = (each for each in root.iter("{http://www.w3.org/2000/svg}text") if each.text == "Same place")
+    ink = (pixels(rendered(page)) < 128).all(axis=2)
+    baseline = round(float(title.attrib["y"]) / 0.72)
+    rows = np.flatnonzero(ink[: baseline + 12].any(axis=1))
+    assert abs(rows[-1] - (baseline + 3)) <= 2  # the p hangs below the line
+    columns = np.flatnonzero(ink[: baseline + 6].any(axis=0))
+    assert abs(columns[0] - float(title.attrib["x"]) / 0.72) <= 2
+    assert abs(columns[-1] - columns[0] - text_width("Same place", 18, bold=True)) <= 6

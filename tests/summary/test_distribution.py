@@ -439,3 +439,13 @@ def test_a_counter_is_given_back_clean():
     check(normal(np.float16, 20_000, seed=8), second)
     first.update(normal(np.float32, 20_000, seed=9))
     check(np.concatenate([normal(np.float32, 20_000), normal(np.float32, 20_000, seed=9)]), first)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(1e4, 1e-3), (1.0, 1e-6), (-3.0, 2.9), (0.0, 1e-3), (0.5, 0.5), (1e-30, 1e-35)])
+def test_a_brief_std_is_as_exact_whatever_the_mean(mean, std):
+    values = mean + std * normal(np.float64, 300_001)
+    brief = Distribution(brief=True)
+    for start in range(0, len(values), 100_000):
+        brief.update(values[start : start + 100_000])
+    assert brief.std == pytest.approx(values.astype(np.longdouble).std().astype(float), rel=1e-9)
+    assert brief.mean == pytest.approx(values.mean(), abs=1e-12 * np.abs(values).mean())

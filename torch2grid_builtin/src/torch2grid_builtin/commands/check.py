@@ -27,6 +27,7 @@ from torch2grid_core import (
 )
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
+OWN = "torch2grid-builtin"  # whose rules keep their codes
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class Check(Command):
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, models: tuple[str, ...], list_rules: bool, **given: Any) -> int:
             if list_rules:
-                for rule in choose_rules(_rules(manager, given["rules"])):
+                usable, broken = _rules(manager, given["rules"])
+                for rule in choose_rules(usable):
                     click.echo(f"{rule.code}  {rule.severity:7}  {rule.name:16}  {_summary(rule)}")
+                _tell(broken)
                 return CLEAN
             if not models:
                 raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
@@ -110,11 +113,30 @@ def _summary(rule: Rule) -> str:
     return (type(rule).__doc__ or "").strip().partition("\n")[0]
 
 
-def _rules(manager: PluginManager, specs: Sequence[str]) -> list[Rule]:
-    """Every rule that is installed, with the options of *specs*. Raises ``UsageError`` for an unknown rule or option."""
+def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], dict[str, str]]:
+    """Every rule that is installed, with the options of *specs*; and name → error of those that cannot be used.
+
+    A rule of another distribution never takes a code of the built-in ones. Raises ``UsageError`` for an unknown rule or
+    option.
+    """
     by_name: Mapping[str, str] = {manager.find("rule", spec.partition(":")[0].strip()).qualified: spec for spec in specs}
-    names = manager.names("rule").items()
-    return [manager.create("rule", by_name.get(provided.qualified, name)) for name, provided in names]
+    made: dict[str, Rule] = {}
+    own: dict[str, str] = {}  # code → name of a built-in rule
+    broken: dict[str, str] = {}
+    provided = manager.names("rule").items()
+    for name, each in sorted(provided, key=lambda item: item[1].record.owner != OWN):
+        try:
+            rule: Rule = manager.create("rule", by_name.get(each.qualified, name))
+            choose_rules([rule])  # its code and severity
+            if rule.code in own:
+                raise each.origin.error(f"its code {rule.code} is that of the built-in rule {own[rule.code]}")
+        except PluginError as error:
+            broken[name] = str(error)
+            continue
+        made[name] = rule
+        if each.record.owner == OWN:
+            own[rule.code] = name
+    return list(made.values()), broken
 
 
 def check_models(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
@@ -122,7 +144,11 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
 
     Raises ``UsageError`` for wrong settings; a file that cannot be read is part of the report, and the rest is checked.
     """
-    rules = choose_rules(_rules(manager, settings.rules), settings.chosen, settings.ignored)
+    usable, unusable = _rules(manager, settings.rules)
+    rules = choose_rules(usable, settings.chosen, settings.ignored)
+    _tell(unusable)
+    if settings.chosen or settings.ignored:  # only those that are asked for by name are missed
+        unusable = {name: told for name, told in unusable.items() if name in settings.chosen}
     if not rules:
         raise UsageError("no rule is left to check; see 'torch2grid check --list-rules'")
     for spec in settings.filters:
@@ -130,7 +156,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
     manager.loaders(models[0], settings.loader)  # so does an unknown loader
     checked = []
     for model in models:
-        checked.append(_check_one(manager, model, rules, settings))
+        checked.append(_check_one(manager, model, rules, settings, unusable))
         if settings.format == "text":
             _write(REPORTS["text"](checked[-1:], rules, settings.fail_on))
     if settings.format != "text":
@@ -147,9 +173,16 @@ def _write(report: str) -> None:
         sys.stdout.buffer.flush()
 
 
-def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], settings: Settings) -> Checked:
+def _tell(broken: Mapping[str, str]) -> None:
+    for told in broken.values():
+        click.echo(f"torch2grid: {told}", err=True)
+
+
+def _check_one(
+    manager: PluginManager, model: str, rules: Sequence[Rule], settings: Settings, unusable: Mapping[str, str]
+) -> Checked:
     started = time.perf_counter()
-    broken: dict[str, str] = {}
+    broken = dict(unusable)
 
     def failed(rule: Rule, error: PluginError) -> None:
         broken[rule.code] = str(error)

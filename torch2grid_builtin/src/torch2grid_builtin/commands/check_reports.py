@@ -17,7 +17,8 @@ _LIMIT = 1000
 class Checked:
     """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*.
 
-    broken: code of each rule that failed itself → why; what the others found is there all the same.
+    broken: code of each rule that failed itself (its name, where it could not even be made) → why; what the others found is
+    there all the same.
     """
 
     model: str
@@ -114,6 +115,9 @@ def as_junit(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severit
         if each.error:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name="read")
             ElementTree.SubElement(case, "error", message=visible(each.error, _LIMIT))
+        for unusable in sorted(set(each.broken) - {rule.code for rule in rules}):  # never got as far as to have a code
+            case = ElementTree.SubElement(suite, "testcase", classname=name, name=unusable)
+            ElementTree.SubElement(case, "error", message=visible(each.broken[unusable], _LIMIT))
         for rule in () if each.error else rules:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name=f"{rule.code} {rule.name}")
             found = [finding for finding in each.found if finding.code == rule.code]

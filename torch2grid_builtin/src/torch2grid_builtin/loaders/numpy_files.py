@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
+from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.stream import part
 from torch2grid_builtin.inert.values import numpy_dtype
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
@@ -56,6 +57,8 @@ class Npz(Loader):
 
     def load(self, source: Source) -> Checkpoint:
         archive = open_zip(source)
+        if len(archive.entries) > limits.ARRAYS:
+            raise LoadError(source.shown, f"claims {len(archive.entries):,} arrays, more than any model has", "it is hostile")
         tensors: list[LazyTensor] = []
         skipped: list[Skip] = []
         for name in archive.entries:

@@ -14,7 +14,7 @@ from torch2grid_builtin.inert.storages import Float4, Float6
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 HEADER_BYTES = 100_000_000
-_STRUCTURE = 8_000_000  # commas and brackets of a header, each of which costs memory when parsed
+_STRUCTURE = 6_000_000  # commas and brackets of a header, each of which costs memory when parsed
 _CUT = "the file is cut short; fetch it again"
 _WRONG = "the file is damaged or was not written by safetensors"
 

@@ -13,6 +13,7 @@ from torch2grid_builtin.loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, visible
 
 _INDEX_BYTES = 200 << 20
+_STRUCTURE = 3_000_000  # commas and brackets of an index, each of which costs memory when parsed
 _SHARDS = 100_000
 _LOADERS = (Safetensors, TorchZip, TorchLegacy, Pickled)
 
@@ -96,8 +97,11 @@ def _index(source: Source) -> tuple[dict[str, str], dict[str, str]]:
 
     if source.size > _INDEX_BYTES:
         raise wrong(f"is an index of {source.size} bytes")
+    raw = source.read(0, source.size)
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _STRUCTURE:
+        raise wrong("names more tensors than any model has")
     try:
-        index: Any = json.loads(source.read(0, source.size).decode("utf-8-sig"))
+        index: Any = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise wrong("is not JSON") from error
     weight_map = index.get("weight_map") if isinstance(index, dict) else None

@@ -21,7 +21,7 @@ class _Scratch(threading.local):
     """Two arrays of a block for each thread, zero-padded to whole rows, and a row of ones to add with."""
 
     def __init__(self) -> None:
-        self.values = np.empty(_BLOCK)
+        self.values = np.empty(2 * _BLOCK)  # brief moments need no second array, so their blocks are twice as long
         self.squares = np.empty(_BLOCK)
         self.ones = np.ones((_ROW, 1))
 
@@ -56,8 +56,9 @@ class Moments:
             mean = math.ldexp(low, -exponent)
             return cls(len(numbers), mean, l1=len(numbers) * abs(mean), exponent=exponent)
         moments = cls(exponent=exponent)
-        for start in range(0, len(numbers), _BLOCK):
-            moments.add(_of_block(numbers[start : start + _BLOCK], exponent, brief))
+        step, of_block = (2 * _BLOCK, _brief_block) if brief else (_BLOCK, _of_block)
+        for start in range(0, len(numbers), step):
+            moments.add(of_block(numbers[start : start + step], exponent))
         return moments
 
     @classmethod
@@ -136,20 +137,37 @@ def _exponent(largest: float) -> int:
     return exponent if abs(exponent) > _PLAIN else 0
 
 
-def _of_block(numbers: Array, exponent: int, brief: bool) -> Moments:
-    count = len(numbers)
-    rows = -(-count // _ROW)
-    values, squares, ones = _scratch.values[: rows * _ROW], _scratch.squares[: rows * _ROW], _scratch.ones
-    values[:count] = numbers
-    values[count:] = 0
+def _widened(numbers: Array, exponent: int) -> tuple[int, Array]:
+    """(rows, the scaled numbers as float64, zeros behind them to whole rows)."""
+    rows = -(-len(numbers) // _ROW)
+    values = _scratch.values[: rows * _ROW]
+    values[: len(numbers)] = numbers
+    values[len(numbers) :] = 0
     if exponent:
         np.ldexp(values, -exponent, out=values)
-    across, magnitudes, down = values.reshape(rows, 1, _ROW), squares.reshape(rows, 1, _ROW), values.reshape(rows, _ROW, 1)
-    if brief:
-        mean = float(np.matmul(across, ones).sum()) / count
+    return rows, values
+
+
+def _brief_block(numbers: Array, exponent: int) -> Moments:
+    count = len(numbers)
+    rows, values = _widened(numbers, exponent)
+    across, down = values.reshape(rows, 1, _ROW), values.reshape(rows, _ROW, 1)
+    mean = float(np.matmul(across, _scratch.ones).sum()) / count
+    m2 = float(np.matmul(across, down).sum())
+    if 2 * count * mean * mean > m2:  # the mean lies beyond the deviation: subtracting its square would cost digits
         values -= mean
         values[count:] = 0
-        return Moments(count, mean, float(np.matmul(across, down).sum()), math.nan, math.nan, math.nan, exponent)
+        m2 = float(np.matmul(across, down).sum())
+    else:
+        m2 -= count * mean * mean
+    return Moments(count, mean, m2, math.nan, math.nan, math.nan, exponent)
+
+
+def _of_block(numbers: Array, exponent: int) -> Moments:
+    count = len(numbers)
+    rows, values = _widened(numbers, exponent)
+    squares, ones = _scratch.squares[: rows * _ROW], _scratch.ones
+    across, magnitudes, down = values.reshape(rows, 1, _ROW), squares.reshape(rows, 1, _ROW), values.reshape(rows, _ROW, 1)
     np.abs(values, out=squares)
     l1 = float(np.matmul(magnitudes, ones).sum())
     mean = float(np.matmul(across, ones).sum()) / count
