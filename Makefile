@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -32,10 +32,11 @@ train: $(VENV)/.test
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.fuzz
 
-# Draws the pictures of docs/gallery.md, docs/layouts.md and of the README again. Without a MODEL it says which one, and where it is.
+# Draws the pictures of docs/gallery.md, docs/compare.md, docs/gradients.md (with torch), docs/layouts.md and of the README again. Without a MODEL it says which one, and where it is.
 MODEL ?= $(if $(TORCH2GRID_CORPUS),$(TORCH2GRID_CORPUS)/real/silero/)silero_vad_16k.safetensors
 pictures: $(VENV)/.demo
 	$(BIN)/python docs/draw_gallery.py
+	test ! -e $(VENV)/.test || $(BIN)/python docs/draw_change_pictures.py
 	$(BIN)/python docs/draw_pictures.py $(MODEL)
 
 # Builds the documentation into site/, strictly, and looks for anything that a page would fetch from another host.

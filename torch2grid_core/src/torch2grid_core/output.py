@@ -269,9 +269,8 @@ class Output:
         for error in self._failed.values():
             raise error
         if self.file and str(self.file) != STDOUT and not self.written:
-            raise UsageError(
-                f"--output {self.file}: nothing was drawn as {self.prepare.formats[0]}; tables go to the screen, or to a file of data"
-            )
+            wanted = self.prepare.formats[0]
+            raise UsageError(f"--output {self.file}: nothing was drawn as {wanted}; a table goes to a file of data")
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch2grid_builtin.inert.values import Pairs, text
 from torch2grid_builtin.inert.walk import key_text
 from torch2grid_core import visible
 
+_CONTAINERS, _WIDE = 2000, 1000  # looked into, and the longest of them
 _DEPTH, _OPTIMIZERS, _GROUPS, _SETTINGS, _PARAMETERS = 3, 20, 100, 60, 200_000
 _LARGEST = 2**53
 
@@ -29,21 +31,25 @@ def optimizer_facts(root: Any) -> dict[str, str]:
 
 
 def _optimizers(root: Any) -> Iterator[tuple[str, Pairs]]:
-    waiting: list[tuple[str, Any, int]] = [("", root, 0)]
+    waiting: deque[tuple[str, Any, int]] = deque([("", root, 0)])
+    seen: set[int] = set()  # each object once, however often a file repeats it
     found = 0
-    while waiting and found < _OPTIMIZERS:
-        prefix, value, depth = waiting.pop(0)
+    while waiting and found < _OPTIMIZERS and len(seen) < _CONTAINERS:
+        prefix, value, depth = waiting.popleft()
+        if id(value) in seen or not isinstance(value, (Pairs, list)):
+            continue
+        seen.add(id(value))
         if isinstance(value, Pairs) and isinstance(value.get("param_groups"), list) and isinstance(value.get("state"), Pairs):
             found += 1
             yield prefix, value
-        elif depth < _DEPTH and isinstance(value, Pairs) and len(value.pairs) < 1000:
-            waiting += [
+        elif depth < _DEPTH and len(value.pairs if isinstance(value, Pairs) else value) < _WIDE:
+            entries = value.entries() if isinstance(value, Pairs) else enumerate(value)
+            inside = (Pairs, list)
+            waiting.extend(
                 (f"{prefix}{key_text(key, index)}.", item, depth + 1)
-                for index, (key, item) in enumerate(value.entries())
-                if isinstance(item, (Pairs, list))
-            ]
-        elif depth < _DEPTH and isinstance(value, list) and len(value) < 100:
-            waiting += [(f"{prefix}{index}.", item, depth + 1) for index, item in enumerate(value)]
+                for index, (key, item) in enumerate(entries)
+                if isinstance(item, inside)
+            )
 
 
 def _groups(optimizer: Pairs) -> list[dict[str, Any]]:

@@ -144,14 +144,14 @@ class GradientsView(View):
         if checkpoint.notes:
             title += f" ({'; '.join(checkpoint.notes)})"
         yield Page("gradients", title, (Table(COLUMNS, tuple(rows), formats=FORMATS),), kind="table")
-        yield Page("gradient_flow", title, self._flow(checkpoint, found, weights))
+        yield Page("gradient_flow", title, self._flow(checkpoint, found, weights), columns=2)
 
     @property
     def thresholds(self) -> str:
         """What the verdicts go by, in one sentence."""
         return (
-            f"Vanishing: mean |g| < {self.vanishing:g}, or {self.spread:g} times below the median layer's; exploding: "
-            f"max |g| > {self.exploding:g}, or mean |g| {self.spread:g} times above it"
+            f"Vanishing: mean |g| < {self.vanishing:g}, or {self.spread:,.6g} times below the median layer's; exploding: "
+            f"max |g| > {self.exploding:g}, or mean |g| {self.spread:,.6g} times above it"
         )
 
     def verdict(self, g: Distribution, middle: float) -> str:

@@ -25,8 +25,8 @@ class Renderer(ABC):
     """Writes pages in one or more formats.
 
     combines: those of its formats in which one file can take the pages of a whole run, by ``render_all``.
-    tables: those that suit tables, ``None`` for all; in others a table goes to the screen as text. screen: those shown on stdout unless a file
-    is asked for.
+    tables: those that suit tables, ``None`` for all; in others a table goes to the screen as text.
+    screen: those shown on stdout unless a file is asked for.
     """
 
     name: ClassVar[str]

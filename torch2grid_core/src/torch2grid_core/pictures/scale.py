@@ -53,13 +53,18 @@ class ColorScale:
         """The inverse of ``fraction``."""
         low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
         bent = low + np.asarray(fraction, dtype=np.float64) * (high - low)
-        if self.kind == "linear":
+        if not self._bent:
             return np.asarray(bent)
         return np.asarray(np.sinh(bent) * self.linear_threshold)
 
+    @property
+    def _bent(self) -> bool:
+        # Limits so close that the logarithm tells them apart no more than to a few digits are as good as linear.
+        return self.kind == "symlog" and abs(self.high - self.low) > 1e-6 * max(abs(self.low), abs(self.high))
+
     def _bend(self, values: Any) -> Any:
         # asinh is linear near 0 and logarithmic beyond, without the corner of a piecewise symlog.
-        return values if self.kind == "linear" else np.arcsinh(values / self.linear_threshold)
+        return np.arcsinh(values / self.linear_threshold) if self._bent else values
 
 
 def color_scale(
