@@ -94,7 +94,7 @@ def _params() -> list[click.Parameter]:
         click.Option(["--atlas"], is_flag=True, help="Δ of the whole model as one grid. This and the table are the default."),
         click.Option(["--layers"], is_flag=True, help="A page for each tensor that changed: A, B, Δ and histograms."),
         click.Option(["--all", "everything"], is_flag=True, help="Tensors that did not change too."),
-        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="At most so many rows of the table."),
+        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="At most so many rows of each table."),
         click.Option(
             ["--tolerance"],
             type=click.FloatRange(0),

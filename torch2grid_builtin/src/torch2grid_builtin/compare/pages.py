@@ -202,7 +202,8 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
     others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
     if others:
         where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
-        entries = tuple((visible(each.name), where[each.kind], each.text) for each in others)
+        listed = others[:top] if top else others
+        entries = tuple((visible(each.name), where[each.kind], each.text) for each in listed)
         panels.append(Table(("Tensor", "Where", "What"), entries))
     taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
     if taken:
@@ -210,7 +211,8 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
     ties = [(visible(name), visible(owner)) for name, owner in comparison.match.tied.items()]
     if ties:
         panels.append(Table(("Only on one side, as another name", "Of"), tuple(ties)))
-    title = f"{verdict(comparison, len(rows) - len(shown))} (A: {names.a}, B: {names.b})"
+    hidden = len(rows) - len(shown) + (len(others) - len(others[:top]) if top else 0)
+    title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
     return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
 
 
