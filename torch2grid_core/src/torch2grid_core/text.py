@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -44,6 +43,8 @@ def safe_filename(name: str, limit: int = 120) -> str:
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The names of *valid* that *name* was probably meant to be, best first; may be empty."""
+    import difflib  # only mistakes need it
+
     folded = {candidate.lower(): candidate for candidate in valid}
     return [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=count, cutoff=0.5)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import sys
@@ -63,6 +62,8 @@ def from_file(path: str) -> PluginRecord:
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"--load-plugin {path}: no such file")
+    import hashlib  # 5 ms that a run without files does not pay
+
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
     module_name = f"torch2grid_file_{re.sub(r'[^0-9a-zA-Z_]', '_', file.stem)}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, file)
