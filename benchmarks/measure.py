@@ -58,8 +58,10 @@ class Result:
 def run_once(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Sample:
     """Run *command* to its end, its output thrown away."""
     started = time.perf_counter()
+    # Byte code is kept, as an installer keeps it: without it every run would compile our sources and none of the peers'.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=cwd, env={**kept, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     peak = [0]
     done = threading.Event()

@@ -124,7 +124,7 @@ class Preparer:
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
         for name in wanted:
-            if self._can(page, name):
+            if self._can(name):
                 try:
                     rendered[name] = self.render(page, name)
                 except PluginError as error:
@@ -157,13 +157,11 @@ class Preparer:
         """True for a format that is shown rather than kept."""
         return name == "text" or (name in self.renderers and name in self.renderers[name].screen)
 
-    def _can(self, page: Page, name: str) -> bool:
-        return not self.combine and (name in self.renderers or (name == "json" and page.data is not None))
+    def _can(self, name: str) -> bool:
+        return not self.combine and name in self.renderers
 
     def render(self, page: Page, name: str) -> bytes:
         """The bytes of *page* in one format."""
-        if name == "json" and page.data is not None:
-            return json.dumps(page.data, indent=2, ensure_ascii=False).encode() + b"\n"
         stream = io.BytesIO()
         renderer = self.renderers[name]
         call(renderer, renderer.render, page, stream, self.style, name)

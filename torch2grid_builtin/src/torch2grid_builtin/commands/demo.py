@@ -30,6 +30,7 @@ from torch2grid_core import (
     Transformed,
     View,
     colormap,
+    standard_options,
     summary_line,
 )
 
@@ -52,36 +53,21 @@ class Demo(Command):
             hostile: bool,
             output: str,
             formats: tuple[str, ...],
-            colors: str | None,
+            colormap: str | None,
         ) -> None:
-            names = [part.strip().lower() for each in formats for part in each.split(",") if part.strip()]
             draw = draw_hostile if hostile else draw_demo
-            draw(manager, plugin, output, names, colors)
+            draw(manager, plugin, output, formats, colormap)
 
         return click.Command(
             self.name,
             callback=click.pass_obj(run),
             params=[
-                click.Option(["--plugin"], metavar="NAME[:KEY=VALUE,…]", help="Draw with this grid transformer only."),
+                *standard_options("plugin", "output", "format", "colormap"),
                 click.Option(
                     ["--hostile"],
                     is_flag=True,
                     help="Draw a checkpoint that holds a call to os.system, and show that the call is not made.",
                 ),
-                click.Option(
-                    ["-o", "--output"],
-                    default="grids",
-                    show_default=True,
-                    metavar="DIR|FILE",
-                    help="Where pictures go; FILE.png takes one.",
-                ),
-                click.Option(
-                    ["--format", "--export", "formats"],
-                    multiple=True,
-                    metavar="LIST",
-                    help="File formats, such as png,svg,pdf.",
-                ),
-                click.Option(["--colormap", "colors"], metavar="NAME", help="Colours, by any matplotlib name."),
             ],
             help="Draw a network that reads handwritten digits (9,258 weights), untrained and trained, side by side on one "
             "scale. Prints the path of each file written.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,9 @@ class Diagram(Drawing):
         draw_title(canvas, self.title, left, top, self.sizes)
         self.plot(canvas, left, top + title_height(self.title, self.sizes) + self.over, width)
 
+    @abstractmethod
     def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        raise NotImplementedError(type(self).__name__)
+        """The plot area and what belongs to it, its upper left corner at (left, top)."""
 
     @property
     def line(self) -> int:
