@@ -25,7 +25,7 @@ class Pickled(Loader):
         if len(head) < 2 or TorchLegacy().sniff(source):
             return 0
         if head[0] == 0x80:
-            return 2
+            return 1  # no more: a safetensors file begins so, too, where its header has 128 bytes more than a multiple of 256
         if head[0] not in _TEXT_OPENINGS:
             return 0
         # All of a short file, or the beginning of a long one; cut at two places, as one may be inside an opcode.
