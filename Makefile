@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types template train fuzz baselines wheels clean docs pictures
+.PHONY: demo test lint types template train fuzz baselines wheels clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -48,6 +48,11 @@ docs: $(VENV)/.docs
 baselines: $(VENV)/.test
 	$(BIN)/python -m tests.images.drawn
 
+# Measures everything beside other tools, for three quarters of an hour on an idle machine, and writes benchmarks/RESULTS.md and the
+# README's table of ratios. Takes 16 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
 wheels: $(VENV)/.test
 	rm -rf dist
 	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf; do \
@@ -66,6 +71,10 @@ $(VENV)/.test: $(BIN)/python $(PROJECTS)
 	$(PIP) torch
 	$(PIP) -e ./torch2grid_core -e ./torch2grid_builtin -e '.[test]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) -e '.[bench]'
+	touch $@
 
 $(VENV)/.docs: $(VENV)/.test
 	$(PIP) -e '.[docs]'

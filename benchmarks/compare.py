@@ -1,31 +1,45 @@
-"""``torch2grid compare`` of two Llamas of 1.1 billion bfloat16 weights, beside ``sft diff --delta`` and a loop over safe_open.
-
-    python -m benchmarks.compare [ROUNDS]
-
-Targets: see ``SECONDS``, ``MEMORY`` and ``TARGETS``. The wall time is the target of two cores that do nothing else.
-"""
+"""``torch2grid compare`` of two Llamas of 1.1 billion bfloat16 weights, beside ``sft diff --delta`` and the plain loop."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from tests.tools import COMMAND
 
-from benchmarks.measure import in_turn, machine, table
 from benchmarks.models import cache, model
-from benchmarks.peers import peers
+from benchmarks.peers import SFT, peers
+from benchmarks.task import SCRIPTS, Section, Task, at_most, section
 
-OURS, BARE = "torch2grid compare --stats", "the same, without ranks"
-SFT, LOOP = "sft-cli 0.2.2, sft diff --delta", "loop over safe_open"
-TARGETS = {SFT: 5.0, LOOP: 3.0}  # times as fast
-SECONDS, MEMORY = 3.0, 400e6
+OURS, BARE = "torch2grid compare --stats", "the same with --rank-size 0"
+DIFF, LOOP = f"{SFT}, sft diff --delta", "loop over safe_open"
+SECONDS, MEMORY = 3.0, 400.0  # of wall time on two idle cores; peak PSS in MB
 _PIECE = 1 << 22
 
 
-def tuned() -> Path:
+def run(folder: Path, rounds: int) -> Section:
+    pair, programs = (model("llama.safetensors"), _tuned()), peers()
+    words = [str(path) for path in pair]
+    contenders = {
+        OURS: [str(COMMAND), "compare", *words, "--stats"],
+        BARE: [str(COMMAND), "compare", *words, "--stats", "--rank-size", "0"],
+        DIFF: [str(programs / "sft"), "diff", *words, "--delta"],
+        LOOP: [str(programs / "python"), str(SCRIPTS / "compare_loop.py"), *words],
+    }
+    others = {"sft-cli": DIFF, "a plain script": LOOP}
+    codes = {OURS: 1, BARE: 1}  # the files differ
+    found = Task("What changed between two Llamas, 1.1 B bfloat16 each", contenders, OURS, pair, others, codes).measured(rounds)
+    checks = [
+        *found.faster((DIFF, 5.0), (LOOP, 3.0)),
+        at_most("Comparing two Llamas", found.base.wall, SECONDS, " s"),
+        at_most("Comparing two Llamas: peak PSS", found.base.pss / 1e6, MEMORY, " MB"),
+    ]
+    about = "Relative change, cosine, largest change, share changed and stable rank of every tensor of two files of 2.2 GB."
+    return section("Comparison", about, [found], checks)
+
+
+def _tuned() -> Path:
     """The Llama with noise of a fortieth of its weights' size on every weight; made if it is not there."""
     source, path = model("llama.safetensors"), cache() / "llama_tuned.safetensors"
     if not path.exists():
@@ -39,40 +53,3 @@ def tuned() -> Path:
                 new.write(weights.astype(ml_dtypes.bfloat16).tobytes())
         temporary.rename(path)
     return path
-
-
-def contenders() -> dict[str, list[str]]:
-    """Each command, all with byte code kept and output buffered."""
-    programs, pair = peers(), [str(model("llama.safetensors")), str(tuned())]
-    same = ["env", "-u", "PYTHONDONTWRITEBYTECODE", "-u", "PYTHONUNBUFFERED", f"PYTHONPYCACHEPREFIX={cache() / 'pycache'}"]
-    differ = ["bash", "-c", '"$@"; [ $? -eq 1 ]', "--"]  # what compare's exit code must be
-    return {
-        OURS: [*differ, *same, str(COMMAND), "compare", *pair, "--stats"],
-        BARE: [*differ, *same, str(COMMAND), "compare", *pair, "--stats", "--rank-size", "0"],
-        SFT: [*same, str(programs / "sft"), "diff", *pair, "--delta"],
-        LOOP: [*same, str(programs / "python"), str(Path(__file__).with_name("compare_loop.py")), *pair],
-    }
-
-
-def main(rounds: int = 5) -> int:
-    """Print the table; exit code 1 where a target is missed."""
-    print(machine())
-    results = in_turn(contenders(), rounds)
-    print(f"\ntwo files of 2.2 GB, {rounds} rounds\n\n{table(results, OURS)}")
-    ours = results[OURS]
-    missed = [
-        f"{results[name].wall / ours.wall:.1f} times as fast as {name}, not {least}"
-        for name, least in TARGETS.items()
-        if results[name].wall < least * ours.wall
-    ]
-    if ours.wall > SECONDS:
-        missed.append(f"{ours.wall:.2f} s, not {SECONDS:g}")
-    if ours.pss > MEMORY:
-        missed.append(f"peak PSS of {ours.pss / 1e6:.0f} MB")
-    for line in missed:
-        print(f"missed: {line}")
-    return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))

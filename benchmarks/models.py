@@ -1,7 +1,4 @@
-"""Models of well-known shapes with random weights, written once into the cache folder.
-
-python -m benchmarks.models            # all of them
-"""
+"""Models of well-known shapes with random weights, written once into the cache folder."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import math
 import os
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -44,31 +42,53 @@ def gpt2() -> Shapes:
     return {**shapes, "ln_f.weight": (768,), "ln_f.bias": (768,)}
 
 
-def llama() -> Shapes:
-    """TinyLlama's shapes, 1.1 billion parameters."""
-    shapes: Shapes = {"model.embed_tokens.weight": (32000, 2048)}
-    for layer in range(22):
+def llama(hidden: int = 2048, layers: int = 22, vocabulary: int = 32000) -> Shapes:
+    """A Llama's; as it stands TinyLlama's, 1.1 billion parameters."""
+    inner = hidden * 11 // 4
+    shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, hidden)}
+    for layer in range(layers):
         block = f"model.layers.{layer}."
-        for name, rows in (("q_proj", 2048), ("k_proj", 256), ("v_proj", 256), ("o_proj", 2048)):
-            shapes[f"{block}self_attn.{name}.weight"] = (rows, 2048)
-        shapes.update({f"{block}mlp.{name}.weight": (5632, 2048) for name in ("gate_proj", "up_proj")})
-        shapes[f"{block}mlp.down_proj.weight"] = (2048, 5632)
-        shapes.update({f"{block}{name}.weight": (2048,) for name in ("input_layernorm", "post_attention_layernorm")})
-    return {**shapes, "model.norm.weight": (2048,), "lm_head.weight": (32000, 2048)}
+        for name, rows in (("q_proj", hidden), ("k_proj", hidden // 8), ("v_proj", hidden // 8), ("o_proj", hidden)):
+            shapes[f"{block}self_attn.{name}.weight"] = (rows, hidden)
+        shapes.update({f"{block}mlp.{name}.weight": (inner, hidden) for name in ("gate_proj", "up_proj")})
+        shapes[f"{block}mlp.down_proj.weight"] = (hidden, inner)
+        shapes.update({f"{block}{name}.weight": (hidden,) for name in ("input_layernorm", "post_attention_layernorm")})
+    return {**shapes, "model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
 
 
-MODELS: dict[str, tuple[Callable[[], Shapes], str]] = {
-    "gpt2.safetensors": (gpt2, "float32"),
-    "llama.safetensors": (llama, "bfloat16"),
-    "gpt2.pth": (gpt2, "float32"),
-}
+def small() -> Shapes:
+    """Five hundred tensors, a million parameters."""
+    return {
+        f"blocks.{number // 2}.{('linear.weight', 'norm.weight')[number % 2]}": ((64, 64), (64,))[number % 2]
+        for number in range(500)
+    }
+
+
+MODELS: dict[str, tuple[Callable[[], Shapes], str, str]] = {
+    "gpt2.safetensors": (gpt2, "float32", "GPT-2, 124 M float32"),
+    "gpt2.pth": (gpt2, "float32", "GPT-2, 124 M float32, .pth"),
+    "llama.safetensors": (llama, "bfloat16", "a Llama, 1.1 B bfloat16"),
+    "small.safetensors": (small, "float32", "500 small tensors, 1 M float32"),
+    "llama_1m.safetensors": (partial(llama, 128, 4, 1000), "bfloat16", "0.95 M bfloat16"),
+    "llama_10m.safetensors": (partial(llama, 256, 12, 4000), "bfloat16", "10 M bfloat16"),
+    "llama_100m.safetensors": (partial(llama, 768, 12, 16000), "bfloat16", "99 M bfloat16"),
+    "llama_4b.safetensors": (partial(llama, 3072, 38), "bfloat16", "4.0 B bfloat16"),
+}  # file → its shapes, its dtype, what it is
+
+
+def title(name: str) -> str:
+    return MODELS[name][2]
+
+
+def parameters(name: str) -> int:
+    return sum(math.prod(shape) for shape in MODELS[name][0]().values())
 
 
 def model(name: str) -> Path:
     """The path of one of ``MODELS``; it is made if it is not there."""
     path = cache() / name
     if not path.exists():
-        shapes, dtype = MODELS[name]
+        shapes, dtype, _ = MODELS[name]
         temporary = path.with_suffix(".part")
         (_write_safetensors if path.suffix == ".safetensors" else _write_torch)(temporary, shapes(), dtype)
         temporary.rename(path)
@@ -102,8 +122,3 @@ def _write_torch(path: Path, shapes: Shapes, dtype: str) -> None:
     import torch
 
     torch.save({name: torch.from_numpy(values) for name, values in _weights(shapes, dtype)}, path)
-
-
-if __name__ == "__main__":
-    for each in MODELS:
-        print(model(each))

@@ -1,7 +1,4 @@
-"""The other tools, each release pinned, in one virtual environment of their own in the cache folder.
-
-python -m benchmarks.peers
-"""
+"""The other tools, and what the plain scripts import, each release pinned, in a virtual environment in the cache folder."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.models import cache
 
-RELEASES = ("weightlens==0.3.0", "sft-cli==0.2.2", "safetensors==0.8.0", "numpy==2.4.6")
+LENS, SFT = "weightlens 0.3.0", "sft-cli 0.2.2"
+RELEASES = (LENS.replace(" ", "=="), SFT.replace(" ", "=="), "safetensors==0.8.0", "numpy==2.4.6", "matplotlib==3.11.2")
 _TORCH = "torch==2.13.0"  # first, alone: a build for CPUs, where the index or --find-links has one
 
 
@@ -30,5 +28,6 @@ def peers() -> Path:
     return programs
 
 
-if __name__ == "__main__":
-    print(peers())
+def releases() -> str:
+    """One line on what is installed there."""
+    return ", ".join(each.replace("==", " ") for each in (*RELEASES, _TORCH))

@@ -1,65 +1,67 @@
-"""``torch2grid --stats`` beside weightlens, sft-cli and the plain loop over safe_open.
-
-    python -m benchmarks.stats [ROUNDS]
-
-The targets, as ratios of wall times, and of memory: see ``TARGETS`` and ``MEMORY``.
-"""
+"""``--stats`` beside weightlens, sft-cli and the plain loop, and ``check`` beside sft-cli's and a loop over ``isfinite``."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from tests.tools import COMMAND
 
-from benchmarks.measure import Result, in_turn, machine, table
-from benchmarks.models import cache, model
-from benchmarks.peers import peers
+from benchmarks.models import model, title
+from benchmarks.peers import LENS, SFT, peers
+from benchmarks.task import OTHERS, SCRIPTS, Check, Measured, Section, Task, at_most, section
 
-OURS, LENS, SFT, LOOP = "torch2grid --stats", "weightlens 0.3.0, lens analyze", "sft-cli 0.2.2, sft stat", "loop over safe_open"
-TARGETS = {
-    "gpt2.safetensors": {LENS: 9.0, SFT: 7.0, LOOP: 4.5},
-    "llama.safetensors": {LENS: 15.0, SFT: 15.0, LOOP: 5.0},
+STATS, CHECK = "torch2grid --stats", "torch2grid check"
+ANALYZE, STAT, SFT_CHECK = f"{LENS}, lens analyze", f"{SFT}, sft stat", f"{SFT}, sft check"
+LOOP, FINITE = "loop over the tensors", "loop over torch.isfinite"
+TIMES = {  # as fast as each
+    "gpt2.safetensors": ((ANALYZE, 9.0), (STAT, 7.0), (LOOP, 4.5)),
+    "llama.safetensors": ((ANALYZE, 15.0), (STAT, 15.0), (LOOP, 5.0)),
 }
-MEMORY, SPREAD = 350e6, 1.2  # peak PSS in bytes, and the most that it may differ between the models
+MEMORY, SPREAD = 350.0, 1.2  # peak PSS in MB, and the most that it may differ between the models
 
 
-def contenders(path: Path) -> dict[str, list[str]]:
-    """Each command, all with byte code kept and output buffered."""
+def run(folder: Path, rounds: int) -> Section:
+    names = ("gpt2.safetensors", "gpt2.pth", "llama.safetensors", "small.safetensors")
+    found = {name: _statistics(model(name)).measured(rounds) for name in names}
+    finite = [_check(model(name)).measured(rounds) for name in ("gpt2.safetensors", "llama.safetensors")]
+    checks = [check for name, least in TIMES.items() for check in found[name].faster(*least)]
+    about = (
+        "Mean, deviation, extremes, the share near zero and more of every tensor, as a table; then the question whether a"
+        " file can be shipped. weightlens, sft-cli and the loops compute fewer figures (no quantiles, no norms)."
+    )
+    return section("Statistics", about, [*found.values(), *finite], [*checks, *_memory(found)])
+
+
+def _statistics(path: Path) -> Task:
     programs = peers()
-    same = ["env", "-u", "PYTHONDONTWRITEBYTECODE", "-u", "PYTHONUNBUFFERED", f"PYTHONPYCACHEPREFIX={cache() / 'pycache'}"]
-    return {
-        OURS: [*same, str(COMMAND), str(path), "--stats"],
-        LENS: [*same, str(programs / "lens"), "analyze", str(path)],
-        SFT: [*same, str(programs / "sft"), "stat", str(path)],
-        LOOP: [*same, str(programs / "python"), str(Path(__file__).with_name("plain_loop.py")), str(path)],
+    torch = path.suffix == ".pth"
+    loop = "statistics_loop_pth.py" if torch else "statistics_loop.py"
+    contenders = {
+        STATS: [str(COMMAND), str(path), "--stats"],
+        ANALYZE: [str(programs / "lens"), "analyze", str(path)],
+        STAT: [str(programs / "sft"), "stat", str(path)],
+        LOOP: [str(programs / "python"), str(SCRIPTS / loop), str(path)],
     }
+    others = dict(zip(OTHERS, (ANALYZE, STAT, LOOP), strict=True))
+    if torch:  # sft-cli reads safetensors alone
+        del contenders[STAT], others["sft-cli"]
+    return Task(f"Statistics of {title(path.name)}", contenders, STATS, (path,), others)
 
 
-def main(rounds: int = 5) -> int:
-    """Print the tables; exit code 1 where a target is missed."""
-    print(machine())
-    missed, memory = [], []
-    for name, targets in TARGETS.items():
-        path = model(name)
-        results = in_turn(contenders(path), rounds)
-        print(f"\n{name}, {path.stat().st_size / 1e6:.0f} MB, {rounds} rounds\n\n{table(results, OURS)}")
-        missed += misses(results, targets)
-        memory.append(results[OURS].pss)
-    if max(memory) > MEMORY or max(memory) > SPREAD * min(memory):
-        missed.append(f"peak PSS of {', '.join(f'{each / 1e6:.0f} MB' for each in memory)}")
-    for line in missed:
-        print(f"missed: {line}")
-    return 1 if missed else 0
+def _check(path: Path) -> Task:
+    programs = peers()
+    contenders = {
+        CHECK: [str(COMMAND), "check", str(path)],
+        SFT_CHECK: [str(programs / "sft"), "check", str(path)],
+        FINITE: [str(programs / "python"), str(SCRIPTS / "finite_loop.py"), str(path)],
+    }
+    others = {"sft-cli": SFT_CHECK, "a plain script": FINITE}
+    return Task(f"A check of {title(path.name)}", contenders, CHECK, (path,), others)
 
 
-def misses(results: dict[str, Result], targets: dict[str, float]) -> list[str]:
-    """A line for each target that is not met."""
-    ratios = {name: results[name].wall / results[OURS].wall for name in targets}
+def _memory(found: dict[str, Measured]) -> list[Check]:
+    taken = [found[name].base.pss / 1e6 for name in TIMES]
     return [
-        f"{ratios[name]:.1f} times as fast as {name}, not {least}" for name, least in targets.items() if ratios[name] < least
+        at_most("Statistics: peak PSS of the larger", max(taken), MEMORY, " MB"),
+        at_most("Statistics: peak PSS, the larger to the smaller", max(taken) / min(taken), SPREAD),
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:2])))

@@ -1,59 +1,59 @@
-"""Pictures of every tensor beside one ``plt.figure`` a tensor: ``python -m benchmarks.views [ROUNDS]``.
-
-The targets are seconds of wall time on two idle cores, and bytes: see ``SECONDS``, ``BOTH`` and ``MEMORY``.
-"""
+"""Pictures of every tensor beside one ``plt.figure`` a tensor."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 
 from tests.tools import COMMAND
 
-from benchmarks.measure import Result, in_turn, machine, table
-from benchmarks.models import cache, model
+from benchmarks.models import model, title
+from benchmarks.peers import peers
+from benchmarks.task import SCRIPTS, Section, Task, at_most, section
 
 LAYERS, HISTOGRAM, TOGETHER = "--layers", "--histogram", "--layers --histogram"
-NAIVE = {"layers": "one plt.figure each: heatmaps", "histogram": "one plt.figure each: histograms"}
-LLAMA = "--layers of 1.1 billion parameters"
-SECONDS = {LAYERS: 12.0, HISTOGRAM: 10.0, LLAMA: 25.0}
+NAIVE = "one plt.figure each"
+GPT2, LLAMA = "gpt2.safetensors", "llama.safetensors"
+SECONDS = {LAYERS: 12.0, HISTOGRAM: 10.0}  # of wall time on two idle cores
+LLAMA_SECONDS = 25.0
 BOTH = 1.7  # times the slower one that both views together may take
-MEMORY = 500e6  # peak PSS in bytes, of all processes together
+MEMORY = 500.0  # peak PSS in MB, of all processes together
 
 
-def main(rounds: int = 3) -> int:
-    """Print the tables; exit code 1 where a target is missed."""
-    print(machine())
-    same = ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={cache() / 'pycache'}"]
-    naive = str(Path(__file__).with_name("one_figure_each.py"))
-    with tempfile.TemporaryDirectory() as folder:
-        out = f"{folder}/out"
-
-        def ours(path: Path, views: str) -> list[str]:
-            return [*same, str(COMMAND), str(path), *views.split(), "-o", out]
-
-        small = {views: ours(model("gpt2.safetensors"), views) for views in (LAYERS, HISTOGRAM, TOGETHER)}
-        small |= {
-            NAIVE[kind]: [*same, sys.executable, naive, str(model("gpt2.pth")), kind, out] for kind in ("layers", "histogram")
-        }
-        results = in_turn(small, rounds)
-        print(f"\nGPT-2, 148 tensors, {rounds} rounds\n\n{table(results, LAYERS)}")
-        large = in_turn({LLAMA: ours(model("llama.safetensors"), LAYERS)}, rounds)
-        print(f"\nLlama, 201 tensors, {rounds} rounds\n\n{table(large, LLAMA)}\n")
-    return report(results | large)
-
-
-def report(results: dict[str, Result]) -> int:
-    """A line for each target; 1 where one is missed."""
-    slower = max(results[LAYERS].wall, results[HISTOGRAM].wall)
-    checks = [(f"{name}, s", results[name].wall, limit) for name, limit in SECONDS.items()]
-    checks.append(("both views to the slower one", results[TOGETHER].wall / slower, BOTH))
-    checks += [(f"{name}, MB", results[name].pss / 1e6, MEMORY / 1e6) for name in (LAYERS, HISTOGRAM, TOGETHER, LLAMA)]
-    for name, found, limit in checks:
-        print(f"{'ok  ' if found <= limit else 'OVER'} {name}: {found:.2f} (limit {limit:g})")
-    return int(any(found > limit for _, found, limit in checks) or any(each.failed for each in results.values()))
+def run(folder: Path, rounds: int) -> Section:
+    layers, histogram = (_beside_naive(views, folder).measured(rounds) for views in (LAYERS, HISTOGRAM))
+    words = {
+        views: [str(COMMAND), str(model(GPT2)), *views.split(), "-o", str(folder / "out")]
+        for views in (LAYERS, HISTOGRAM, TOGETHER)
+    }
+    both = Task(f"Two views in one pass, {title(GPT2)}", words, TOGETHER, (model(GPT2),)).measured(rounds)
+    large = _large(folder).measured(rounds)
+    slower = max(both.results[LAYERS].wall, both.results[HISTOGRAM].wall)
+    checks = [
+        at_most(f"{layers.task.title}", layers.base.wall, SECONDS[LAYERS], " s"),
+        at_most(f"{histogram.task.title}", histogram.base.wall, SECONDS[HISTOGRAM], " s"),
+        at_most("Both views together to the slower one", both.base.wall / slower, BOTH),
+        at_most(f"{large.task.title}", large.base.wall, LLAMA_SECONDS, " s"),
+    ]
+    tasks = [layers, histogram, both, large]
+    checks += [at_most(f"{each.task.title}: peak PSS", each.base.pss / 1e6, MEMORY, " MB") for each in tasks]
+    about = (
+        "A heatmap of each tensor and an overview (`--layers`), a histogram of each and an overview (`--histogram`),"
+        " beside a script that loads the file and calls `plt.figure` for each of the 148 tensors."
+    )
+    return section("Pictures of every tensor", about, tasks, checks)
 
 
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:2])))
+def _beside_naive(views: str, folder: Path) -> Task:
+    kind = views.removeprefix("--")
+    path = model("gpt2.pth")
+    contenders = {
+        views: [str(COMMAND), str(path), views, "-o", str(folder / "out")],
+        NAIVE: [str(peers() / "python"), str(SCRIPTS / "one_figure_each.py"), str(path), kind, str(folder / "naive")],
+    }
+    what = {"layers": "A heatmap", "histogram": "A histogram"}[kind]
+    return Task(f"{what} of each tensor of {title(path.name)}", contenders, views, (path,), {"a plain script": NAIVE})
+
+
+def _large(folder: Path) -> Task:
+    words = [str(COMMAND), str(model(LLAMA)), LAYERS, "-o", str(folder / "large")]
+    return Task(f"A heatmap of each tensor of {title(LLAMA)}", {LAYERS: words}, LAYERS, (model(LLAMA),))

@@ -1,4 +1,4 @@
-"""The loop that everybody writes: python plain_loop.py MODEL.safetensors"""
+"""The loop that everybody writes: python statistics_loop.py MODEL.safetensors"""
 
 import sys
 

@@ -1,0 +1,49 @@
+"""The kernels alone, in one process, beside numpy's plain way: pytest-benchmark over the files of this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.task import Check, Section, markdown
+
+OURS = "ours"  # the name of the parameter that is torch2grid's way
+_KERNELS = {"test_raster.py": "Raster", "test_distribution.py": "Distribution", "test_reader.py": "Reader"}
+
+
+def run(folder: Path, rounds: int) -> Section:
+    target = folder / "kernels.json"
+    options = ["-p", "no:xdist", f"--benchmark-min-rounds={rounds}", f"--benchmark-json={target}"]
+    words = [sys.executable, "-m", "pytest", str(Path(__file__).parent), *options]
+    # One thread: the engine runs one process for each core, each of which runs the kernels in one.
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=alone, stdout=subprocess.PIPE, text=True, check=False)
+    good = not done.returncode
+    text = f"{_ABOUT}\n\n{_table(json.loads(target.read_text()))}" if good else f"```text\n{done.stdout[-2000:]}\n```"
+    return Section(
+        "Kernels", text, [Check("Kernels: each ran", good, "yes" if good else f"exit code {done.returncode}")], whole=good
+    )
+
+
+_ABOUT = (
+    "In one process, by pytest-benchmark, medians. Beside each, what somebody who has the whole array in memory writes"
+    " with numpy (or torch's own reader). The kernels also keep what these leave out: ranks exact at any quantile, a NaN in"
+    " every reduction, sums in float64, chunks in any order, memory that does not grow with the file."
+)
+
+
+def _table(found: dict[str, Any]) -> str:
+    taken: dict[tuple[str, str], dict[str, float]] = {}
+    for each in found["benchmarks"]:
+        kernel = _KERNELS[Path(each["fullname"].partition("::")[0]).name]
+        taken.setdefault((kernel, each["group"]), {})[each["params"]["way"]] = each["stats"]["median"]
+    rows = []
+    for (kernel, what), medians in taken.items():
+        ours = medians.pop(OURS)
+        for way, median in medians.items():
+            rows.append([kernel, what, way, f"{1000 * ours:.1f}", f"{1000 * median:.1f}", f"{median / ours:.2f}"])
+    return markdown(["kernel", "what", "beside", "ours ms", "theirs ms", "theirs ÷ ours"], rows, words=3)
