@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from torch2grid_builtin.renderers.matplotlib import Matplotlib
+from torch2grid_builtin.renderers.matplotlib.renderer import Matplotlib
 from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, Page, Style, colormap, default_map
 
 FRAME = (0x9A, 0xA3, 0xAD)  # the line around a heatmap, outside its cells

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_core import ColorScale, Grid, Heatmap, Page, Renderer, Style
-from torch2grid_core.spool import Spool
+from torch2grid_core import (
+    ColorScale,
+    Grid,
+    Heatmap,
+    Output,
+    Page,
+    PluginError,
+    PluginManager,
+    Renderer,
+    Run,
+    Style,
+    Table,
+    Torch2GridError,
+    View,
+)
+from torch2grid_core.output.spool import Spool
 
 
 def page(name: str) -> Page:
@@ -29,6 +44,36 @@ def test_pages_wait_in_order_and_come_back_as_often_as_asked() -> None:
         (panel,) = next(iter(spool)).panels
         assert (panel.grid.values == 7).all()
     assert len(spool) == 0
+
+
+class Unkept:
+    """A panel that no file can keep."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("stays in memory")
+
+    def as_table(self) -> Table:
+        return Table(("a",), ())
+
+
+class Restless(View):
+    """draws what no file can keep"""
+
+    name = "restless"
+
+
+def test_a_page_that_cannot_wait_is_the_error_of_its_view(tmp_path: Path) -> None:
+    target = tmp_path / "all.pdf"
+    with pytest.raises(PluginError, match="'restless': page 'p': TypeError: stays in memory"):  # noqa: SIM117
+        with Output(PluginManager.discover(), target, Run()) as output:
+            output.add(Page("p", "t", (Unkept(),)), Restless())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with Spool() as spool, pytest.raises(Torch2GridError, match="cannot be kept in a temporary file: No such file"):
+        spool.add(page("a"))
 
 
 def test_one_pdf_has_every_page_of_a_run(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from tests.renderers.pages import every_panel
 from tests.tools import DIGITS
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.html import Html
-from torch2grid_builtin.renderers.html_panels import rounded
+from torch2grid_builtin.renderers.html.panels import rounded
+from torch2grid_builtin.renderers.html.renderer import Html
 from torch2grid_core import ColorScale, Grid, Heatmap, Page, Style, weights_of_cell
 
 HOSTILE = (
@@ -300,7 +300,7 @@ def test_the_file_keeps_its_size_and_says_what_that_cost() -> None:
 
 
 def test_lowered_cells_get_limits_of_their_own_unless_those_were_fixed() -> None:
-    from torch2grid_builtin.renderers.html_panels import Tensors, page_data
+    from torch2grid_builtin.renderers.html.panels import Tensors, page_data
     from torch2grid_core import color_scale
 
     grid = Grid(np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))

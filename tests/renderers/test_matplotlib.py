@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.renderers.pixels import framed, pixels, rendered
 
-from torch2grid_builtin.renderers.mpl_canvas import fit, literal, text_width, wrap
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_core import (
     NOT_FINITE,
     Band,
@@ -271,7 +271,7 @@ def test_unknown_formats_and_maps_are_errors():
 def test_importing_the_renderer_is_cheap_and_drawing_needs_no_pyplot():
     script = """
 import io, sys
-import torch2grid_builtin.renderers.matplotlib as renderer
+import torch2grid_builtin.renderers.matplotlib.renderer as renderer
 assert "matplotlib" not in sys.modules
 import numpy as np
 from torch2grid_core import Grid, Page, Run, Style
@@ -394,3 +394,13 @@ def test_png_and_svg_put_text_in_the_same_place():
     columns = np.flatnonzero(ink[: baseline + 6].any(axis=0))
     assert abs(columns[0] - float(title.attrib["x"]) / 0.72) <= 2
     assert abs(columns[-1] - columns[0] - text_width("Same place", 18, bold=True)) <= 6
+
+
+@pytest.mark.parametrize("colors", [None, "PuOr"])
+def test_a_sheets_legend_names_the_ends_of_a_map_by_its_scale(colors):
+    from torch2grid_builtin.renderers.matplotlib.page import draw_page
+
+    signed, positive = (Grid(np.linspace(low, 1, 9).reshape(3, 3)) for low in (-1, 0.1))
+    page = Page("sheet", "", tuple(Run().heatmap(grid) for grid in (signed, positive)), columns=4)
+    words = [shape.text for shape in draw_page(page, Style(colormap=colors)).shapes if hasattr(shape, "text")]
+    assert words[:4] == ["−limit", "limit", "low", "high"]

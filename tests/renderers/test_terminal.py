@@ -18,9 +18,9 @@ from tests.renderers.pages import every_panel
 from tests.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.term_plots import histogram_lines
-from torch2grid_builtin.renderers.term_text import Screen, drawn_width, table_lines
-from torch2grid_builtin.renderers.terminal import Terminal
+from torch2grid_builtin.renderers.terminal.plots import histogram_lines
+from torch2grid_builtin.renderers.terminal.renderer import Terminal
+from torch2grid_builtin.renderers.terminal.text import Screen, drawn_width, table_lines
 from torch2grid_core import Bar, Heatmap, Histogram, Page, Style, Table
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -65,7 +65,7 @@ def test_bars_add_up_where_several_share_a_column() -> None:
     assert lines[0] == f"{sum(range(980, 1000)):,} in the highest bar"
     assert lines[1].strip() == "▂▅█" or set(lines[1].strip()) <= set("▁▂▃▄▅▆▇█")
     assert len(lines[1]) == 50
-    assert lines[-1].split() == ["0", "1e+03"]
+    assert lines[-1].split() == ["0", "1,000"]
 
 
 def test_a_rare_weight_is_still_seen() -> None:

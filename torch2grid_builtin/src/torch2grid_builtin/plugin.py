@@ -93,14 +93,22 @@ def torch2grid_views() -> list[Lazy]:
 def torch2grid_renderers() -> list[Lazy]:
     return [
         Lazy(
-            f"{_HERE}.renderers.matplotlib:Matplotlib", "matplotlib", "png, svg and pdf figures", formats=("png", "svg", "pdf")
+            f"{_HERE}.renderers.matplotlib.renderer:Matplotlib",
+            "matplotlib",
+            "png, svg and pdf figures",
+            formats=("png", "svg", "pdf"),
         ),
         Lazy(f"{_HERE}.renderers.gif:Gif", "gif", "animated pictures, a frame for each page", formats=("gif",)),
-        Lazy(f"{_HERE}.renderers.html:Html", "html", "pages to explore, in one file that needs no network", formats=("html",)),
+        Lazy(
+            f"{_HERE}.renderers.html.renderer:Html",
+            "html",
+            "pages to explore, in one file that needs no network",
+            formats=("html",),
+        ),
         Lazy(f"{_HERE}.renderers.data:Json", "json", "the pages' data as JSON", formats=("json",)),
         Lazy(f"{_HERE}.renderers.data:Csv", "csv", "the pages' data as CSV tables", formats=("csv",)),
         Lazy(
-            f"{_HERE}.renderers.terminal:Terminal",
+            f"{_HERE}.renderers.terminal.renderer:Terminal",
             "terminal",
             "pictures, histograms and tables in the terminal",
             formats=("terminal",),

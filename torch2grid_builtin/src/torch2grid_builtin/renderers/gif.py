@@ -31,7 +31,7 @@ class Gif(Renderer):
         """Draw each page as the PNG renderer does, on frames as large as the largest, with a palette of its own."""
         from PIL import Image
 
-        from torch2grid_builtin.renderers.matplotlib import Matplotlib
+        from torch2grid_builtin.renderers.matplotlib.renderer import Matplotlib
 
         drawn: list[Any] = []
         for page in pages:

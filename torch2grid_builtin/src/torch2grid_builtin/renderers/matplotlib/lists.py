@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import Scale, draw_x, finite_range, number, padded
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, SERIES, Canvas, fit, literal, text_width
-from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.axes import Scale, draw_x, finite_range, padded
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_builtin.renderers.numbers import number
 from torch2grid_core import Band, Bar, Boxes, Style
 
 Array = np.ndarray[Any, Any]
-_MARK = "#9c2f26"
 
 
 class ListDrawing(Drawing):
     """Names at the left, a level axis of values, a line of the list for each name."""
-
-    flexible = True
 
     def __init__(self, labels: tuple[str, ...], title: str, axis: str, sizes: Sizes, marks: int = 0) -> None:
         self.sizes, self.axis = sizes, axis
@@ -65,11 +64,11 @@ class ListDrawing(Drawing):
                 canvas.text(start - 8, middle, label, self.size, INK, ha="right", va="middle")
         for index, (name, value) in enumerate(self.marks()):
             at = float(across(value))
-            canvas.rule(at, y - self.over + 2, at, bottom, _MARK, dashed=True)
+            canvas.rule(at, y - self.over + 2, at, bottom, MARK, dashed=True)
             text = fit(f"{name} {number(value)}", 220, size)
             right = at + 6 + text_width(text, size) > left + width
             where = y - self.over + (index % 3) * round(size * LINE)
-            canvas.text(at + (-4 if right else 4), where, text, size, _MARK, ha="right" if right else "left", va="top")
+            canvas.text(at + (-4 if right else 4), where, text, size, MARK, ha="right" if right else "left", va="top")
         label = fit(self.axis, stop - start, size)
         canvas.text((start + stop) / 2, bottom + round(size * LINE) + 10, label, size, MUTED, ha="center", va="top")
 
@@ -99,7 +98,7 @@ class BarDrawing(ListDrawing):
             if not label:
                 continue
             if not np.isfinite(value):
-                canvas.text(zero + 5, middle, number(value), self.size, _MARK, va="middle")
+                canvas.text(zero + 5, middle, number(value), self.size, MARK, va="middle")
             elif value >= 0:
                 canvas.text(end + 5, middle, number(value), self.size, MUTED, va="middle")
             else:
@@ -129,7 +128,7 @@ class BoxesDrawing(ListDrawing):
         canvas.rects(np.stack([middle - 1, at - thick // 2, 2 * one, one * thick], axis=1), INK)
         for place, label in zip(middles[~known], np.asarray(self.labels, dtype=object)[~known], strict=True):
             if label:
-                canvas.text(across.start + 6, place, "no values", self.size, _MARK, va="middle")
+                canvas.text(across.start + 6, place, "no values", self.size, MARK, va="middle")
 
 
 class BandDrawing(ListDrawing):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +27,11 @@ class Screen:
         return replace(self, width=width, rows=rows)
 
     def bold(self, text: str) -> str:
+        """*text* in bold, where there are escape sequences."""
         return f"\x1b[1m{text}\x1b[0m" if self.color else text
 
     def dim(self, text: str) -> str:
+        """*text* faint, where there are escape sequences."""
         return f"\x1b[2m{text}\x1b[0m" if self.color else text
 
     def tinted(self, text: str, rgb: Sequence[int]) -> str:
@@ -52,6 +53,7 @@ def fit(text: str, width: int) -> str:
 
 
 def padded(line: str, width: int) -> str:
+    """*line* with blanks up to *width* columns."""
     return line + " " * max(0, width - drawn_width(line))
 
 
@@ -145,10 +147,3 @@ def _row(texts: list[str], group: list[int], widths: list[int], textual: list[bo
         fill = " " * (widths[i] - display_width(short))
         cells.append(short + fill if textual[i] else fill + short)
     return (" " * _GAP).join(cells).rstrip()
-
-
-def number(value: float) -> str:
-    """A number for a label, four digits at most: ``-0.0123``, ``1.2e+05``."""
-    if not math.isfinite(value):
-        return {True: "NaN"}.get(math.isnan(value), "Inf" if value > 0 else "−Inf")
-    return format(value, ".3g").replace("-", "−", 1) if value else "0"

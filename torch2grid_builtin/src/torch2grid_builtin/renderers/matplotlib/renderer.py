@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
-from torch2grid_core import Page, Renderer, Style
+from torch2grid_core import Page, Renderer, Style, visible
 
 
 class Matplotlib(Renderer):
@@ -18,21 +18,19 @@ class Matplotlib(Renderer):
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write *page* to *target*. Raises ``ValueError`` for another format, ``UsageError`` for an unknown colour map."""
-        from torch2grid_builtin.renderers.mpl_page import draw_page
+        from torch2grid_builtin.renderers.matplotlib.page import draw_page
 
         draw_page(page, style).save(target, format, _title(page))
 
     def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
         """Write all *pages* as one pdf, overviews first. Raises ``UsageError`` for an unknown colour map."""
-        from torch2grid_builtin.renderers.mpl_canvas import save_book
-        from torch2grid_builtin.renderers.mpl_page import draw_page
+        from torch2grid_builtin.renderers.matplotlib.canvas import save_book
+        from torch2grid_builtin.renderers.matplotlib.page import draw_page
 
         title = next((_title(page) for page in pages if not page.folder), "torch2grid")
         ordered = (page for folder in (False, True) for page in pages if bool(page.folder) is folder)
         save_book((draw_page(page, style) for page in ordered), target, title)
 
 
-def _title(page: Any) -> str:
-    from torch2grid_core import visible
-
+def _title(page: Page) -> str:
     return visible(page.title or page.name)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, Literal
 
-from torch2grid_builtin.renderers.term_pictures import heatmap_lines, image_lines
-from torch2grid_builtin.renderers.term_plots import bar_lines, histogram_lines, line_lines, quantile_lines
-from torch2grid_builtin.renderers.term_text import Screen, beside, table_lines, text_lines
+from torch2grid_builtin.renderers.terminal.pictures import heatmap_lines, image_lines
+from torch2grid_builtin.renderers.terminal.plots import bar_lines, histogram_lines, line_lines, quantile_lines
+from torch2grid_builtin.renderers.terminal.text import Screen, beside, table_lines, text_lines
 from torch2grid_core import (
     Band,
     Bar,

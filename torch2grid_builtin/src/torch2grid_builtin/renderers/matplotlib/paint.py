@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
-from torch2grid_builtin.renderers.mpl_text import text_pixels
+from torch2grid_builtin.renderers.matplotlib.shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
+from torch2grid_builtin.renderers.matplotlib.text import text_pixels
 
 Array = np.ndarray[Any, Any]
 _SMALL = 1 << 13  # pixels up to which blending all of them beats finding those that need it

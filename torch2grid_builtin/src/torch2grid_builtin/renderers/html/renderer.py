@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any, BinaryIO, ClassVar
 
 from torch2grid_builtin.renderers.data import dumps
-from torch2grid_builtin.renderers.html_panels import Tensors, heatmaps_of, page_data
+from torch2grid_builtin.renderers.html.panels import Tensors, heatmaps_of, page_data
 from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Style, colormap, visible
 
 _SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "margins", "heatmap", "axes", "histogram", "plots", "table", "app")

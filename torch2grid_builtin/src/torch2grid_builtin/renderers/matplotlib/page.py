@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, Canvas, fit, text_width, wrap
-from torch2grid_builtin.renderers.mpl_colorbar import SWATCH, rgb
-from torch2grid_builtin.renderers.mpl_heatmap import HeatmapDrawing, ImageDrawing, ThumbnailDrawing
-from torch2grid_builtin.renderers.mpl_lists import BandDrawing, BarDrawing, BoxesDrawing
-from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes
-from torch2grid_builtin.renderers.mpl_plots import HistogramDrawing, LineDrawing
-from torch2grid_builtin.renderers.mpl_tables import TableDrawing, TextDrawing
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MUTED, Canvas
+from torch2grid_builtin.renderers.matplotlib.colorbar import SWATCH, rgb
+from torch2grid_builtin.renderers.matplotlib.heatmap import HeatmapDrawing, ImageDrawing, ThumbnailDrawing
+from torch2grid_builtin.renderers.matplotlib.lists import BandDrawing, BarDrawing, BoxesDrawing
+from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes
+from torch2grid_builtin.renderers.matplotlib.plots import HistogramDrawing, LineDrawing
+from torch2grid_builtin.renderers.matplotlib.tables import TableDrawing, TextDrawing
+from torch2grid_builtin.renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_core import (
     EMPTY,
     NOT_FINITE,
@@ -110,8 +111,8 @@ class _Legend:
 
     def __init__(self, panels: tuple[Any, ...], style: Style) -> None:
         heatmaps = [panel for panel in panels if isinstance(panel, Heatmap)]
-        maps = list(dict.fromkeys(style.colormap or default_map(panel.scale) for panel in heatmaps))
-        self.maps = [(name, name == maps[0] and any(panel.scale.diverging for panel in heatmaps)) for name in maps[:2]]
+        maps = [(style.colormap or default_map(panel.scale), panel.scale.diverging) for panel in heatmaps]
+        self.maps = list(dict.fromkeys(maps))[:2]
         self.swatches = [(rgb(OVER), "above"), (rgb(UNDER), "below")]
         if any(not np.isfinite(panel.grid.drawn()).all() for panel in heatmaps):
             self.swatches.append((rgb(NOT_FINITE), "NaN or Inf"))
@@ -120,14 +121,11 @@ class _Legend:
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         x, size = float(left), 11.0
-        for name, _ in self.maps:
-            diverging = name == "t2g_diverging"
+        for name, diverging in self.maps:
             low, high = ("−limit", "limit") if diverging else ("low", "high")
             canvas.text(x, top + 7, low, size, MUTED, va="middle")
             x += text_width(low, size) + 6
-            colors = colormap(name) / 255.0
-            share = np.arange(len(colors)) / len(colors)
-            canvas.rects(np.stack([x + 128 * share, 0 * share + top, 128 * (1 - share), 0 * share + 14], axis=1), colors)
+            canvas.ramp(x, top, 128, 14, colormap(name) / 255.0, upright=False)
             x += 128 + 6
             canvas.text(x, top + 7, high, size, MUTED, va="middle")
             x += text_width(high, size) + 22

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, Canvas, wrap
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, Canvas
+from torch2grid_builtin.renderers.matplotlib.text import wrap
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Drawing(ABC):
 
     width: int
     height: int
-    flexible = False  # takes the whole width of its column
 
     @abstractmethod
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
@@ -61,5 +61,6 @@ def title_height(lines: list[str], sizes: Sizes) -> int:
 
 
 def draw_title(canvas: Canvas, lines: list[str], left: float, top: float, sizes: Sizes) -> None:
+    """Draw title lines from their upper left corner on."""
     for index, line in enumerate(lines):
         canvas.text(left, top + index * sizes.title * LINE, line, sizes.title, INK, va="top")

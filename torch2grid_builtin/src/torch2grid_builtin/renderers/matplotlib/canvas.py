@@ -14,19 +14,12 @@ from typing import Any, BinaryIO, Literal
 import matplotlib
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Color, Dots, Polygon, Ramp, Shape, Stroke, Words
-from torch2grid_builtin.renderers.mpl_text import FAMILY, fit, literal, text_width, wrap
+from torch2grid_builtin.renderers.matplotlib.shapes import DPI, Boxes, Cells, Color, Dots, Polygon, Ramp, Shape, Stroke, Words
 from torch2grid_core import encode_png
-
-__all__ = [
-    "DPI", "FAINT", "FAMILY", "INK", "LINE", "MUTED", "RULE", "SERIES",
-    "Canvas", "Color", "fit", "literal", "save_book", "text_width", "wrap",
-]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
-DPI = 100
-INK, MUTED, RULE, FAINT = "#1f2328", "#5b6470", "#9aa3ad", "#e4e7eb"
+INK, MUTED, RULE, FAINT, MARK = "#1f2328", "#5b6470", "#9aa3ad", "#e4e7eb", "#9c2f26"
 SERIES = ("#2a6b9c", "#c96a4a", "#3a9a76", "#8e5ea2", "#b58900", "#5b6470", "#c2467d", "#17829b")
 LINE = 1.35  # height of a line of text, in units of its size
 _ASCENT, _MIDDLE = 0.95, 0.365  # of DejaVu Sans: from the top of a line to its baseline, and half a capital's height
@@ -43,7 +36,7 @@ class Canvas:
     @property
     def figure(self) -> Any:
         """The page as a figure of matplotlib, made anew at each call."""
-        from torch2grid_builtin.renderers.mpl_figure import figure_of
+        from torch2grid_builtin.renderers.matplotlib.figure import figure_of
 
         return figure_of(self.width, self.height, self.shapes)
 
@@ -104,7 +97,7 @@ class Canvas:
     def save(self, target: BinaryIO, format: str, title: str) -> None:
         """Write the page. The same page gives the same bytes: no dates, no random ids."""
         if format == "png":
-            from torch2grid_builtin.renderers.mpl_paint import paint_page
+            from torch2grid_builtin.renderers.matplotlib.paint import paint_page
 
             target.write(encode_png(paint_page(self.width, self.height, self.shapes), title, DPI))
             return

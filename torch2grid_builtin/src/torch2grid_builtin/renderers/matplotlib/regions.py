@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width
 from torch2grid_core import Grid, Rect, Region, modules
 
 Array = np.ndarray[Any, Any]

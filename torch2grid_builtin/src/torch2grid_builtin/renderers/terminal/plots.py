@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.term_text import Screen, fit, number, padded, title_lines, wrap
+from torch2grid_builtin.renderers.numbers import number
+from torch2grid_builtin.renderers.terminal.text import Screen, fit, padded, title_lines, wrap
 from torch2grid_core import Band, Bar, Boxes, Histogram, Line, display_width
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +41,7 @@ def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
     outside = [("below", panel.below), ("above", panel.above), ("NaN", panel.nan)]
     notes = [f"{count:,} {word}" for word, count in outside if count]
     notes += [fit(f"{name} {text}", screen.width) for name, text in panel.summary.items()]
-    return lines + wrap(notes, screen.width, " · ") + _marks(panel.marks, screen, 0)
+    return lines + wrap(notes, screen.width, " · ") + _marks(panel.marks, screen)
 
 
 def _columns(heights: Array, rows: int) -> list[str]:
@@ -66,7 +67,7 @@ def _axis(edges: Array, width: int, repeat: int) -> list[str]:
     return ["".join(rule), labels]
 
 
-def _marks(marks: Mapping[str, float], screen: Screen, digits: int) -> list[str]:
+def _marks(marks: Mapping[str, float], screen: Screen) -> list[str]:
     """Marks that do not say their value already."""
     texts = [name if _has_digit(name) else f"{name} {number(value)}" for name, value in marks.items() if name != "0"]
     return [screen.dim(line) for line in wrap([fit(text, screen.width) for text in texts], screen.width, " · ")]
@@ -100,7 +101,7 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
         lines.append(f"{padded(fit(name, label), label)} {padded(bar, room)} {text.rjust(size)}".rstrip())
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel, screen.width)))
-    return lines + _marks(panel.marks, screen, 0)
+    return lines + _marks(panel.marks, screen)
 
 
 def _label_width(labels: tuple[str, ...], screen: Screen) -> int:
@@ -165,7 +166,7 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
     lines += [screen.dim(line) for line in _x_ends(panel, frame.width, label)]
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel + (", log" if panel.log else ""), screen.width)))
-    return lines + _marks(panel.marks, screen, 0)
+    return lines + _marks(panel.marks, screen)
 
 
 def _x_ends(panel: Line, width: int, label: int) -> list[str]:

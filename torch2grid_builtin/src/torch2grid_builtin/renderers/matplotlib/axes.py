@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_canvas import FAINT, MUTED, RULE, Canvas, text_width
-
-Array = np.ndarray[Any, Any]
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A value with so many significant digits, a real minus sign, and no more of an exponent than it needs."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if value == 0:
-        return "0"
-    text = f"{value:.{digits - 1}e}"
-    if 1e-3 <= abs(float(text)) < 1e7:
-        text = f"{float(text):,.0f}" if abs(float(text)) >= 10**digits else f"{value:.{digits}g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-        text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", "−")
-
-
-def numbers(values: Sequence[float]) -> list[str]:
-    """The values with as few digits as tell them apart."""
-    for digits in range(3, 9):
-        texts = [number(value, digits) for value in values]
-        if len(set(texts)) == len(set(values)):
-            break
-    return texts
-
-
-def percent(share: float) -> str:
-    """A share as a short percentage; never ``0 %`` for what is there, nor ``100 %`` for what is not all."""
-    if 0 < share < 0.0005:
-        return "<0.05 %"
-    if 0.9995 < share < 1:
-        return ">99.9 %"
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.3g} %"
+from torch2grid_builtin.renderers.matplotlib.canvas import FAINT, MUTED, RULE, Canvas
+from torch2grid_builtin.renderers.matplotlib.text import text_width
+from torch2grid_builtin.renderers.numbers import numbers
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

@@ -7,31 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import (
-    Scale,
-    draw_x,
-    draw_y,
-    finite_range,
-    left_room,
-    number,
-    numbers,
-    padded,
-    percent,
-)
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, SERIES, Canvas, fit, literal, text_width
-from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.axes import Scale, draw_x, draw_y, finite_range, left_room, padded
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_builtin.renderers.numbers import number, numbers, percent
 from torch2grid_core import Histogram, Line, Style
 
 Array = np.ndarray[Any, Any]
-_MARK = "#9c2f26"
 _BEYOND = "#8e5ea2"
 _BARS = "#4a80aa"
 
 
 class Diagram(Drawing):
     """A plot area with room for labels around it. Subclasses fill it."""
-
-    flexible = True
 
     def __init__(self, title: str, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -55,13 +44,14 @@ class Diagram(Drawing):
 
     @property
     def line(self) -> int:
+        """Pixels from one line of text to the next."""
         return round(self.sizes.text * LINE)
 
 
 def _value_scale(high: float, low: float, log: bool, top: float, bottom: float) -> Scale:
     """An upright axis from 0, or from just under the least positive value where it is logarithmic."""
     if log and high > 0:
-        return Scale(low, max(high * 1.3, low * 10), bottom, top, log=True)
+        return Scale(low, max(high * 1.3, low * 2.5), bottom, top, log=True)
     return Scale(0.0, high * 1.05 if high > 0 else 1.0, bottom, top)
 
 
@@ -170,14 +160,14 @@ class HistogramDrawing(Diagram):
             return
         at, size = float(across(value)), self.sizes.text
         y = top - self.over + (index % 2) * self.line
-        canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, _MARK, dashed=True)
+        canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, MARK, dashed=True)
         if self.sizes.compact:
             return
         name = fit(name, 160, size)
         end = at + 6 + text_width(name, size)
         crossed = any(at < float(across(other)) < end for _, other in self.marks[:index])
         left = end > across.stop or (crossed and at - (end - at) > across.start)
-        canvas.text(at + (-4 if left else 4), y, name, size, _MARK, ha="right" if left else "left", va="top")
+        canvas.text(at + (-4 if left else 4), y, name, size, MARK, ha="right" if left else "left", va="top")
 
     def _box(self, canvas: Canvas, left: int, top: int) -> None:
         size, line = self.sizes.text, self.line
@@ -240,8 +230,8 @@ class LineDrawing(Diagram):
         self._draw_ticks(canvas, across, x, top, bottom)
         for name, value in marks:
             at = float(up(value))
-            canvas.rule(start, at, stop, at, _MARK, dashed=True)
-            canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, _MARK, ha="right")
+            canvas.rule(start, at, stop, at, MARK, dashed=True)
+            canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
         for index, values in enumerate(series):
             shown = np.where(values > 0, values, np.nan) if up.log else values
             color = SERIES[index % len(SERIES)]

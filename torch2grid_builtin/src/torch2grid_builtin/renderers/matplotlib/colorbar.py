@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import numbers, percent
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, text_width
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin.renderers.matplotlib.text import fit, text_width
+from torch2grid_builtin.renderers.numbers import numbers, percent
 from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, Grid, colormap, default_map
 
-Array = np.ndarray[Any, Any]
 BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -34,6 +33,7 @@ class Legend:
 
     @classmethod
     def of(cls, grid: Grid, scale: ColorScale, label: str, name: str | None) -> Legend:
+        """The legend of *grid*. name: of the colour map; ``None``: the one that suits the scale."""
         drawn = grid.counts > 0
         finite = np.isfinite(grid.values)
         above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
@@ -62,6 +62,7 @@ class Legend:
 
     @property
     def title(self) -> str:
+        """What a cell is, and how the scale is bent."""
         return self.label + (", asinh scale" if self.scale.kind == "symlog" else "")
 
 

@@ -18,11 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
-from torch2grid_builtin.renderers.mpl_shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
-from torch2grid_builtin.renderers.mpl_text import FAMILY
+from torch2grid_builtin.renderers.matplotlib.shapes import DPI, Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
+from torch2grid_builtin.renderers.matplotlib.text import FAMILY
 
 Array = np.ndarray[Any, Any]
-DPI = 100
 
 
 @lru_cache(maxsize=256)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import number
-from torch2grid_builtin.renderers.mpl_canvas import FAINT, LINE, MUTED, Canvas, literal, text_width
-from torch2grid_builtin.renderers.mpl_colorbar import rgb
+from torch2grid_builtin.renderers.matplotlib.canvas import FAINT, LINE, MUTED, Canvas
+from torch2grid_builtin.renderers.matplotlib.colorbar import rgb
+from torch2grid_builtin.renderers.matplotlib.text import literal, text_width
+from torch2grid_builtin.renderers.numbers import number
 from torch2grid_core import NOT_FINITE, Heatmap, Marginal
 
-Array = np.ndarray[Any, Any]
 _GAP = 6
 _BAR = "#7f9bb3"
 

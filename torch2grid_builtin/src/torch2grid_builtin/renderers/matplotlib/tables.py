@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width, wrap
-from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_core import Style, Table, Text
 
 _MOST_ROWS, _MOST_COLUMNS, _WIDEST = 400, 24, 420

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.mpl_axes import index_ticks, number, percent
-from torch2grid_builtin.renderers.mpl_canvas import INK, LINE, MUTED, RULE, Canvas, fit, literal, text_width, wrap
-from torch2grid_builtin.renderers.mpl_colorbar import Legend, LevelBar, UprightBar
-from torch2grid_builtin.renderers.mpl_marginals import Marginals
-from torch2grid_builtin.renderers.mpl_panel import Drawing, Sizes, draw_title, title_height, title_lines
-from torch2grid_builtin.renderers.mpl_regions import BandLabels, are_bands, draw_borders, draw_names
+from torch2grid_builtin.renderers.matplotlib.axes import index_ticks
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin.renderers.matplotlib.colorbar import Legend, LevelBar, UprightBar
+from torch2grid_builtin.renderers.matplotlib.marginals import Marginals
+from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin.renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_names
+from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width, wrap
+from torch2grid_builtin.renderers.numbers import number, percent
 from torch2grid_core import Heatmap, Image, Style, paint
 
-Array = np.ndarray[Any, Any]
 _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until it is at most 8:1
 
 

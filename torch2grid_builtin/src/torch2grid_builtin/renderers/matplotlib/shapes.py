@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+DPI = 100  # pixels to the inch, for what counts in inches
 Color = str | tuple[float, float, float]
 
 

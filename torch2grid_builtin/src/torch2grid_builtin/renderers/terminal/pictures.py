@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch2grid_builtin.renderers.term_text import Screen, fit, number, title_lines, wrap
+from torch2grid_builtin.renderers.numbers import number, percent
+from torch2grid_builtin.renderers.terminal.text import Screen, fit, title_lines, wrap
 from torch2grid_core import (
     EMPTY,
     NOT_FINITE,
@@ -37,7 +38,7 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
     for share, rgb, word, limit in ((scale.over, OVER, "above", scale.high), (scale.under, UNDER, "below", scale.low)):
         if share:
-            legend.append(_swatch(f"{_percent(share)} {word} {number(limit)}", rgb, screen))
+            legend.append(_swatch(f"{percent(share)} {word} {number(limit)}", rgb, screen))
     lost = int(np.count_nonzero(~np.isfinite(drawn)))
     if lost:
         legend.append(_swatch(f"{lost:,} NaN or Inf", NOT_FINITE, screen, "!"))
@@ -59,10 +60,6 @@ def _largest(side: str, marginal: Marginal) -> str:
 
 def _fitting(facts: list[str], screen: Screen) -> list[str]:
     return [fit(fact, screen.width) for fact in facts if fact]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share >= 0.0001 else "<0.01 %"
 
 
 def _swatch(text: str, rgb: tuple[int, int, int], screen: Screen, sign: str = "") -> str:

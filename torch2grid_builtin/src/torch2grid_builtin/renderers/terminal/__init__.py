@@ -1,0 +1,1 @@
+"""Pages as lines of text, with colours where the terminal has them."""
