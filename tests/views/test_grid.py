@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of, draw
 
+from torch2grid_builtin.transformers.atlas import Atlas
 from torch2grid_builtin.transformers.flatten import Flatten
+from torch2grid_builtin.transformers.layer_separated import LayerSeparated
+from torch2grid_builtin.transformers.spiral import Spiral
 from torch2grid_builtin.views.grid import GridView
 from torch2grid_core import GridTransformer, Heatmap, Run
 
@@ -65,3 +68,39 @@ def test_the_users_title_scale_and_size_count():
 def test_names_from_files_are_made_visible():
     page = draw(GridView(), checkpoint_of(ARRAYS, source="/tmp/\x1b[31mmodel.pth"))["neural_grid"]
     assert page.title.startswith("\\x1b[31mmodel.pth · ")
+
+
+def small_convolutional_network():
+    """Kernels of ±0.1, and 3 % of the weights normalisations and running statistics of another size."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for layer in range(6):
+        arrays[f"{layer}.conv.weight"] = generator.uniform(-0.1, 0.1, (32, 32, 1, 1)).astype(np.float32)
+        arrays[f"{layer}.bn.weight"] = np.ones(32, np.float32)
+        arrays[f"{layer}.bn.running_var"] = np.full(32, 300, np.float32)
+    return arrays
+
+
+@pytest.mark.parametrize("transformer", [Flatten(), Spiral(), Atlas(), LayerSeparated()])
+def test_normalisations_do_not_make_kernels_pale(transformer):
+    (panel,) = draw(GridView(), small_convolutional_network(), Run(transformer=transformer))["neural_grid"].panels
+    assert 0.09 < panel.scale.high <= 0.1
+    assert panel.scale.low == -panel.scale.high
+    assert panel.scale.over == pytest.approx(64 / 1088, rel=0.1)  # said, of all cells
+
+
+def test_limits_are_of_all_cells_where_that_is_alike_or_asked_for():
+    arrays = small_convolutional_network()
+    (panel,) = draw(GridView(), arrays, Run(limits=(-1, 1)))["neural_grid"].panels
+    assert (panel.scale.low, panel.scale.high) == (-1, 1)
+    (panel,) = draw(GridView(), arrays, Run(scale="symlog"))["neural_grid"].panels
+    assert panel.scale.kind == "symlog"
+    alike = {name: array if array.ndim > 1 else array * 0.15 / array.max() for name, array in arrays.items()}
+    (panel,) = draw(GridView(), alike)["neural_grid"].panels
+    assert panel.scale.high == np.float32(0.15)
+    vectors = {name: array for name, array in arrays.items() if array.ndim == 1}
+    (panel,) = draw(GridView(), vectors)["neural_grid"].panels
+    assert panel.scale.high == 300
+    plain = {"fc.weight": np.ones((2, 2)), "x": np.full(12, 300.0)}  # a transformer that does not say where weights go
+    (panel,) = draw(GridView(), plain, Run(transformer=Negated()))["neural_grid"].panels
+    assert panel.scale == Run().color_scale(panel.grid)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_builtin.views.describing import source_name
+from torch2grid_builtin.views.limits import whole_model_run
 from torch2grid_core import Checkpoint, Grid, Need, Page, Run, Transformed, View, human_count, visible
 
 
@@ -31,7 +32,7 @@ class GridView(View):
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),
-            (run.heatmap(grid, boundaries=True, labels=True),),
+            (whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True),),
             about={"transformer": transformer.name, "tensors": len(checkpoint)},
         )
         return (page,)
