@@ -185,11 +185,26 @@ def test_many_tensors_and_none():
     arrays = {f"{layer}.weight": alive(3, 3, seed=layer) for layer in range(90)}
     arrays["70.weight"][1] = 0
     bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
+    assert bar.labels == ("70.weight",)  # no bars of nothing
+    assert bar.title == "Share of dead units: 1 of 90 tensors, the others have none"
+    for layer in range(70):
+        arrays[f"{layer}.weight"][0] = 0
+    arrays["70.weight"][:] = 0
+    bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
     assert len(bar.labels) == 60
     assert bar.labels[0] == "70.weight"
+    assert bar.title == "Share of dead units: the 60 largest of 90 tensors"
     pages = draw(DeadNeurons(), {"bias": np.zeros(4, np.float32)})
     assert isinstance(pages["dead_neurons_overview"].panels[0], Text)
     assert pages["dead_neurons_report"].data["totals"]["share"] == 0
+
+
+def test_a_clean_model_is_said_to_be_clean():
+    arrays = {f"{layer}.weight": alive(3, 4, seed=layer) for layer in range(90)}
+    text, line = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
+    assert isinstance(text, Text)
+    assert text.text == "No unit is dead, of 630 in 90 tensors."
+    assert isinstance(line, Line)
 
 
 def test_ranges_are_short():

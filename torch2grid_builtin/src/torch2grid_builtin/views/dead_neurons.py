@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.views.describing import shape_text
+from torch2grid_builtin.views.describing import TOTAL, shape_text
 from torch2grid_builtin.views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
 from torch2grid_core import (
     Bar,
@@ -26,9 +26,8 @@ from torch2grid_core import (
     visible,
 )
 
-Array = np.ndarray[Any, Any]
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
-SHOWN = 60  # bars; more are no picture
+SHOWN = 60  # bars; more tensors than that are no picture, and only those with a share above 0 are drawn
 FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs", "Duplicates"), ",d")}
 
 
@@ -100,14 +99,20 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
         sum(len(each.dead_inputs) for each in found),
     )
     share = 100 * sum(each.dead for each in found) / units if units else 0.0
-    return ("(all tensors)", "", *sizes, share, sum(each.repeated for each in found), "", "")
+    return (TOTAL, "", *sizes, share, sum(each.repeated for each in found), "", "")
 
 
 def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
-    """The share of dead units for each layer, and how far from dead the weakest unit of each is."""
+    """The share of dead units of each tensor, or that there are none, and how far from dead the weakest unit of each is."""
     if not found:
         return (Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),)
-    bars = [_bar(found, "dead units", "dead units (outputs and inputs), %", {each.tensor.name: each.share for each in found})]
+    bars: list[Bar | Text] = []
+    if any(each.dead for each in found):
+        shares = {each.tensor.name: each.share for each in found}
+        bars.append(_bar(found, "dead units", "dead units (outputs and inputs), %", shares))
+    else:
+        units = sum(each.units for each in found)
+        bars.append(Text(f"No unit is dead, of {units:,} in {len(found):,} tensors."))
     if any(each.repeated for each in found):
         repeats = {each.tensor.name: each.repeated / each.outputs for each in found}
         bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats))
@@ -134,8 +139,11 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
 def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float]) -> Bar:
     shown, which = found, "each tensor"
     if len(found) > SHOWN:
-        shown = sorted(found, key=lambda each: -shares[each.tensor.name])[:SHOWN]
-        which = f"the {SHOWN} tensors with the largest, of {len(found):,}"
+        some = [each for each in found if shares[each.tensor.name]]
+        shown = sorted(some, key=lambda each: -shares[each.tensor.name])[:SHOWN]
+        which = f"the {SHOWN} largest of {len(found):,} tensors"
+        if len(shown) == len(some):
+            which = f"{len(shown)} of {len(found):,} tensors, the others have none"
     labels = tuple(visible(each.tensor.name) for each in shown)
     values = np.array([100 * shares[each.tensor.name] for each in shown])
     return Bar(labels, values, title=f"Share of {what}: {which}", ylabel=ylabel)
