@@ -15,7 +15,7 @@ from torch2grid_core.text import visible
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit. Codes: 0 done, 1 a failure, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit. Codes: 0 done, 1 a failure, 2 wrong usage, 130 interrupted, 143 terminated."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     guard_streams()
     sys.exit(run(words))
@@ -37,6 +37,9 @@ def run(words: list[str]) -> int:
             code = _run(words, debug)
         sys.stdout.flush()
         return code
+    except Terminated:
+        _say("terminated")
+        return 143
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -53,7 +56,17 @@ def run(words: list[str]) -> int:
         return 1
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler or ``timeout`` sends it: what an interrupt leaves clean, it leaves clean, temporary files too."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
 def _run(words: list[str], debug: list[str]) -> int:
+    import signal
+
     import click
 
     from torch2grid_core.cli.app import App
@@ -63,6 +76,9 @@ def _run(words: list[str], debug: list[str]) -> int:
     from torch2grid_core.plugins.manager import PluginManager
 
     completing = words_to_complete()
+    with contextlib.suppress(ValueError):  # only the main thread may
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
     process, rest = preparse(words if completing is None else completing)
     config = read_config(process.config) if process.config and completing is None else None
     early = process_settings(config) if config else {}
@@ -78,8 +94,8 @@ def _run(words: list[str], debug: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except click.Abort:
-        raise KeyboardInterrupt from None
+    except click.Abort as stop:  # which click makes of any interrupt
+        raise (stop.__cause__ if isinstance(stop.__cause__, Terminated) else KeyboardInterrupt()) from None
     except click.ClickException as error:
         _say(" ".join(error.format_message().split()))
         return error.exit_code
