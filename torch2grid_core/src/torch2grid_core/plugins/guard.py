@@ -28,6 +28,7 @@ class Origin:
     version: str = ""
 
     def error(self, reason: str) -> PluginError:
+        """The error that names this thing and who ships it."""
         return PluginError(self.kind, self.name, self.distribution, self.version, reason)
 
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds import KINDS
-from torch2grid_core.options import split_spec
 from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
-from torch2grid_core.plugins.guard import Origin, call, stamp
-from torch2grid_core.plugins.record import PluginRecord, Provided, describe_value, kind_of
+from torch2grid_core.plugins.guard import Origin, stamp
+from torch2grid_core.plugins.loaders import GuardedLoader
+from torch2grid_core.plugins.options import split_spec
+from torch2grid_core.plugins.provided import Provided, kind_of, summary_of
+from torch2grid_core.plugins.record import PluginRecord
 from torch2grid_core.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch2grid_core.data.checkpoint import Checkpoint
-    from torch2grid_core.data.source import Source
     from torch2grid_core.pictures.page import Page
     from torch2grid_core.run import Run
 
@@ -66,7 +67,7 @@ class PluginManager:
         if kind is None:
             raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
         record = PluginRecord(type(instance).__name__, "", "", "registered", is_file=True)
-        provided = Provided(kind, instance.name, getattr(instance, "description", ""), instance, record)
+        provided = Provided(kind, instance.name, summary_of(instance), instance, record)
         record.provided = {name: [provided] if name == kind else [] for name in KINDS}
         stamp(instance, Origin(kind, instance.name))
         self.records.append(record)
@@ -140,7 +141,7 @@ class PluginManager:
 
         Raises ``LoadError`` for a file that no loader opens, ``UsageError`` for two that claim it or an unknown loader.
         """
-        from torch2grid_core.opening import open_checkpoint
+        from torch2grid_core.data.opening import open_checkpoint
 
         loaders = self.loaders(path, loader)
         return open_checkpoint(path, loaders, loaders[0] if loader else None)
@@ -170,8 +171,7 @@ class PluginManager:
         if claims:
             names = ", ".join(each.name for each in claims)
             raise UsageError(f"format {format!r} is written by {names}; say which with --renderer NAME")
-        known = sorted({known for each in renderers.values() for known in each.facts.get("formats", ())})
-        raise UsageError(f"unknown format {format!r}{did_you_mean(format, known)}")
+        raise UsageError(f"unknown format {format!r}{did_you_mean(format, self.formats())}")
 
     def formats(self) -> list[str]:
         """Every format that an installed renderer writes, sorted."""
@@ -223,45 +223,6 @@ class PluginManager:
             else:
                 note = f"{kind} {name!r} of {later.record.owner} is taken by {BATTERIES}; reach it as {later.qualified}"
             self.note(note)
-
-
-class GuardedLoader:
-    """A loader whose failures cost its plugin a line: one that cannot sniff is passed over."""
-
-    def __init__(self, provided: Provided, options: dict[str, str] | None = None) -> None:
-        self.name, self._provided, self._options = provided.name, provided, options
-        self._loader: Any = None
-
-    def sniff(self, source: Source) -> int:
-        """What the loader says, 0 where it fails."""
-        try:
-            loader = self._create()
-            found = call(loader, loader.sniff, source)
-            if not isinstance(found, int) or not 0 <= found <= 2:
-                raise self._provided.origin.error(f"sniff returned {describe_value(found)}, not 0, 1 or 2")
-            return int(found)
-        except PluginError as error:
-            self._provided.record.blame(error)
-            return 0
-
-    def load(self, source: Source) -> Checkpoint:
-        """The checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
-        from torch2grid_core.data.checkpoint import Checkpoint
-        from torch2grid_core.data.tensor import LazyTensor
-
-        loader = self._create()
-        checkpoint = call(loader, loader.load, source)
-        if not isinstance(checkpoint, Checkpoint):
-            raise self._provided.origin.error(f"load returned {type(checkpoint).__name__}, not a Checkpoint")
-        for tensor in checkpoint.values():
-            if not isinstance(tensor, LazyTensor):
-                raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
-        return checkpoint
-
-    def _create(self) -> Any:
-        if self._loader is None:
-            self._loader = self._provided.create(self._options)
-        return self._loader
 
 
 def _precedence(record: PluginRecord) -> tuple[int, str, str]:
