@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch2grid_core import UsageError
-from torch2grid_core.options import build, options_of, split_spec
+from torch2grid_core.plugins.options import build, options_of, split_spec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tests.views.drawing import checkpoint_of
 
 from torch2grid_builtin.views.histogram import HistogramView
 from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Checkpoint, Engine, Page, PluginManager, Run, Text, View
+from torch2grid_core import Checkpoint, Engine, Page, PluginManager, Run, Summary, Text, View
 from torch2grid_core.engine import Drawn
 
 RNG = np.random.default_rng(0)
@@ -100,15 +100,30 @@ class StubbornView(View):
 
     name = "stubborn"
 
+    def tensor_needs(self, tensor, run):
+        return {"summary": Summary()}
+
+    def tensor_pages(self, tensor, results, run):
+        return [Page(tensor.name, f"{results['summary'].count}", (Stubborn(),), folder="stubborn")]
+
     def pages(self, checkpoint, results, run):
         return [Page("stubborn", "t", (Stubborn(),))]
 
 
 def test_a_page_that_cannot_travel_is_made_ready_here():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        (found,) = drawn_by(executor, {"a": np.ones((3, 3), np.float32)}, [StubbornView()])
-    assert found.rendered["pid"] == str(os.getpid()).encode()
-    assert found.page.panels[0].function() == 1
+        found = drawn_by(executor, {"a": np.ones((3, 3), np.float32)}, [StubbornView()])
+    assert [each.page.title for each in found] == ["9", "t"]
+    assert found[1].page.panels[0].function() == 1
+    assert found[1].rendered["pid"] == str(os.getpid()).encode()
+
+
+def test_a_tensor_whose_page_cannot_travel_is_drawn_here(tmp_path):
+    checkpoint = in_a_file(tmp_path, {"a": np.ones((3, 3), np.float32), "b": np.ones(4, np.float32)})
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        found = drawn_by(executor, checkpoint, [StubbornView()])
+    assert [each.page.title for each in found] == ["9", "4", "t"]
+    assert {each.rendered["pid"] for each in found} == {str(os.getpid()).encode()}
 
 
 def failing(page: Page, view: View) -> Drawn:

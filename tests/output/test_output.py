@@ -13,7 +13,10 @@ from tests.views.drawing import checkpoint_of
 
 from torch2grid_builtin.views.layers import LayersView
 from torch2grid_core import Engine, Page, PluginManager, Run, Text, Torch2GridError, UsageError
-from torch2grid_core.output import INDEX, Namer, Output, whole_file
+from torch2grid_core.output.files import whole_file
+from torch2grid_core.output.index import INDEX
+from torch2grid_core.output.namer import Namer
+from torch2grid_core.output.writing import Output
 
 HOSTILE = [
     "../../etc/passwd",

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "checking": ("Found", "check", "choose_rules"),
+    "engine.checking": ("Found", "check", "choose_rules"),
     "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
     "engine": ("Engine", "workers"),
-    "output": ("Output",),
+    "output.writing": ("Output",),
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
@@ -34,7 +34,7 @@ _EXPORTS = {
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
-    "names": ("chosen", "matching", "modules", "numbered"),
+    "choosing.names": ("chosen", "matching", "modules", "numbered"),
     "needs": (
         "Duplicates",
         "Measure",
@@ -65,7 +65,7 @@ _EXPORTS = {
     "pictures.raster": ("REDUCTIONS", "reduce_array"),
     "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
     "run": ("Run",),
-    "selection": ("Selection", "select"),
+    "choosing.selection": ("Selection", "select"),
     "summary.counted": ("counted_distribution",),
     "summary.distribution": ("Distribution",),
     "summary.duplicates": ("DuplicateGroup", "DuplicateUnits"),
@@ -80,9 +80,12 @@ _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
-    from torch2grid_core.checking import Found as Found
-    from torch2grid_core.checking import check as check
-    from torch2grid_core.checking import choose_rules as choose_rules
+    from torch2grid_core.choosing.names import chosen as chosen
+    from torch2grid_core.choosing.names import matching as matching
+    from torch2grid_core.choosing.names import modules as modules
+    from torch2grid_core.choosing.names import numbered as numbered
+    from torch2grid_core.choosing.selection import Selection as Selection
+    from torch2grid_core.choosing.selection import select as select
     from torch2grid_core.cli.options import standard_options as standard_options
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
@@ -103,6 +106,9 @@ if TYPE_CHECKING:
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Engine as Engine
     from torch2grid_core.engine import workers as workers
+    from torch2grid_core.engine.checking import Found as Found
+    from torch2grid_core.engine.checking import check as check
+    from torch2grid_core.engine.checking import choose_rules as choose_rules
     from torch2grid_core.errors import LoadError as LoadError
     from torch2grid_core.errors import NotDrawable as NotDrawable
     from torch2grid_core.errors import PluginError as PluginError
@@ -121,10 +127,6 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
     from torch2grid_core.kinds.view import View as View
-    from torch2grid_core.names import chosen as chosen
-    from torch2grid_core.names import matching as matching
-    from torch2grid_core.names import modules as modules
-    from torch2grid_core.names import numbered as numbered
     from torch2grid_core.needs import Duplicates as Duplicates
     from torch2grid_core.needs import Measure as Measure
     from torch2grid_core.needs import MeasureCollector as MeasureCollector
@@ -135,7 +137,7 @@ if TYPE_CHECKING:
     from torch2grid_core.needs import Summary as Summary
     from torch2grid_core.needs import Transformed as Transformed
     from torch2grid_core.needs import Values as Values
-    from torch2grid_core.output import Output as Output
+    from torch2grid_core.output.writing import Output as Output
     from torch2grid_core.pictures.colors import EMPTY as EMPTY
     from torch2grid_core.pictures.colors import NOT_FINITE as NOT_FINITE
     from torch2grid_core.pictures.colors import OVER as OVER
@@ -181,8 +183,6 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.tables import display_width as display_width
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
-    from torch2grid_core.selection import Selection as Selection
-    from torch2grid_core.selection import select as select
     from torch2grid_core.summary.counted import counted_distribution as counted_distribution
     from torch2grid_core.summary.distribution import Distribution as Distribution
     from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup

@@ -33,7 +33,8 @@ class Profile:
 class Duplicates:
     """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
 
-    Tensors of more than *max_units* are not compared. Candidates for duplicates are read a second time.
+    Tensors of more than *max_units* units are not compared: that takes longer than reading them. Candidates for
+    duplicates are read a second time.
     """
 
     cosine: float = 0.999

@@ -79,7 +79,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
 
     def _repr_html_(self) -> str:
-        from torch2grid_core.notebook import checkpoint_html
+        from torch2grid_core.pictures.notebook import checkpoint_html
 
         return checkpoint_html(self)
 

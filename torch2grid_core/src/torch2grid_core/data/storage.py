@@ -162,12 +162,20 @@ class CheckedStorage:
 
 def verify(storage: object) -> None:
     """Check the checksum of *storage*, or of the one that it wraps as ``inner``, where there is one. Raises ``LoadError``."""
-    while storage is not None:
-        check = getattr(storage, "verify", None)
-        if check is not None:
-            check()
-            return
+    found = _checked(storage)
+    if found is not None:
+        found.verify()
+
+
+def has_checksum(storage: object) -> bool:
+    """True where ``verify`` has something to check."""
+    return _checked(storage) is not None
+
+
+def _checked(storage: Any) -> Any:
+    while storage is not None and not hasattr(storage, "verify"):
         storage = getattr(storage, "inner", None)
+    return storage
 
 
 class _OpenFiles:

@@ -31,9 +31,13 @@ def unpacked(source: Source) -> Source:
     Raises ``LoadError`` where the stream is damaged (its CRC-32 and length are checked), unpacks to more than 64 times
     its size beyond 256 MiB, or does not fit on half of the free disk.
     """
-    folder = tempfile.mkdtemp(prefix="torch2grid-")
+    try:
+        folder = tempfile.mkdtemp(prefix="torch2grid-")
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _unwritable(source, error) from error
     atexit.register(_remove, folder, os.getpid())
-    bound = min(max(ALWAYS, RATIO * source.size), shutil.disk_usage(folder).free // 2)
+    bound = min(max(ALWAYS, RATIO * source.size), free // 2)
     target = Path(folder) / "unpacked"
     done = 0
     try:
@@ -45,11 +49,15 @@ def unpacked(source: Source) -> Source:
                 file.write(piece)
     except OSError as error:
         _remove(folder, os.getpid())
-        raise LoadError(source.shown, f"cannot be unpacked to a temporary file: {error.strerror}") from error
+        raise _unwritable(source, error) from error
     except LoadError:
         _remove(folder, os.getpid())
         raise
     return Source(target, shown=source.shown)
+
+
+def _unwritable(source: Source, error: OSError) -> LoadError:
+    return LoadError(source.shown, f"cannot be unpacked to a temporary file: {error.strerror}", "unpack it first")
 
 
 def _inflate(source: Source) -> Iterator[bytes]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
 
+from torch2grid_core.engine.measuring import Results
 from torch2grid_core.engine.plan import Plan
-from torch2grid_core.engine.tasks import Drawn, Outcome, Prepare, Task, perform
+from torch2grid_core.engine.tasks import Drawn, Outcome, Prepare, measure, perform
 from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.page import Heatmap, Page
@@ -18,6 +19,8 @@ _AHEAD = 32  # tasks submitted before their turn: enough to keep workers busy, f
 _LARGE = 1 / 32  # share of all bytes from which a tensor is begun before any other
 _PAGES_AHEAD = 8
 _MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to draw
+# Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
+_NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
 
 def outcomes(plan: Plan, executor: Executor | None) -> Iterator[tuple[str, Outcome]]:
@@ -25,23 +28,22 @@ def outcomes(plan: Plan, executor: Executor | None) -> Iterator[tuple[str, Outco
 
     The largest tensors are begun first, wherever they are in the file, so that no worker is left alone with one at the end.
     """
-    waiting: deque[tuple[str, Task, Future[Outcome] | None]] = deque()
-    early: dict[str, tuple[str, Task, Future[Outcome] | None]] = {}
+    waiting: deque[_HandedOut] = deque()
+    early: dict[str, _HandedOut] = {}
     try:
         if executor is not None:
-            early = {name: _submitted(plan, name, executor) for name in _largest(plan)}
+            early = {name: _HandedOut(plan, name, executor) for name in _largest(plan)}
         for name in plan.checkpoint:
-            waiting.append(early.pop(name) if name in early else _submitted(plan, name, executor))
+            waiting.append(early.pop(name) if name in early else _HandedOut(plan, name, executor))
             if executor is None or len(waiting) >= _AHEAD:
-                yield _settled(*waiting.popleft())
+                yield waiting.popleft().settled()
         while waiting:
-            yield _settled(*waiting.popleft())
+            yield waiting.popleft().settled()
     except BrokenExecutor as error:
         raise _broken() from error
     finally:
-        for _, _, future in [*waiting, *early.values()]:
-            if future is not None:
-                future.cancel()
+        for each in [*waiting, *early.values()]:
+            each.cancel()
 
 
 def _largest(plan: Plan) -> list[str]:
@@ -50,15 +52,37 @@ def _largest(plan: Plan) -> list[str]:
     return sorted((name for name in sizes if sizes[name] > least), key=lambda name: -sizes[name])
 
 
-def _submitted(plan: Plan, name: str, executor: Executor | None) -> tuple[str, Task, Future[Outcome] | None]:
-    task = plan.task(name)
-    if executor is None or not task.tensor.storage.shippable or not (task.kept or task.draws):
-        return name, task, None
-    return name, task, executor.submit(perform, task)
+class _HandedOut:
+    """The task of one tensor on its way: to one worker, in pieces to several, or kept for this process."""
 
+    def __init__(self, plan: Plan, name: str, executor: Executor | None) -> None:
+        self.name, self.task = name, plan.task(name)
+        self._whole: Future[Outcome] | None = None
+        self._pieces: list[Future[Results]] = []
+        if executor is None or not self.task.tensor.storage.shippable or not self.task.needs:
+            return
+        pieces = self.task.pieces()
+        if len(pieces) == 1:
+            self._whole = executor.submit(perform, self.task)
+        else:
+            self._pieces = [executor.submit(measure, piece) for piece in pieces]
 
-def _settled(name: str, task: Task, future: Future[Outcome] | None) -> tuple[str, Outcome]:
-    return name, task.perform() if future is None else future.result()
+    def settled(self) -> tuple[str, Outcome]:
+        """The tensor's name and what became of it."""
+        try:
+            if self._whole is not None:
+                return self.name, self._whole.result()
+            if self._pieces:
+                return self.name, self.task.draw([future.result() for future in self._pieces])
+        except _NOT_PICKLED:
+            pass
+        return self.name, self.task.perform()
+
+    def cancel(self) -> None:
+        """Take back what no worker has begun."""
+        for future in (self._whole, *self._pieces):
+            if future is not None:
+                future.cancel()
 
 
 def prepared(pages: Iterable[tuple[Page, View]], prepare: Prepare, executor: Executor | None) -> Iterator[Drawn]:
@@ -95,7 +119,7 @@ def _ready(prepare: Prepare, page: Page, view: View, future: Future[Drawn] | Non
         return prepare(page, view)
     try:
         drawn = future.result()
-    except (pickle.PicklingError, TypeError, AttributeError):  # a plugin's panel, or its view, that cannot be pickled
+    except _NOT_PICKLED:
         return prepare(page, view)
     return replace(drawn, page=page) if isinstance(drawn, Drawn) else drawn
 

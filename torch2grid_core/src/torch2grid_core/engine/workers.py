@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.engine.measuring import most_pieces
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
@@ -27,21 +28,22 @@ def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[E
     pages: pictures that tensors will draw, as far as that is known. Processes are forked on Linux, before any thread is
     started; elsewhere they are spawned.
     """
-    wanted = jobs or cores()
+    wanted, shares = jobs or cores(), sum(map(most_pieces, checkpoint.values()))
     worth = sum(tensor.nbytes for tensor in checkpoint.values()) >= _WORTH_BYTES or pages >= _WORTH_PAGES
-    if wanted < 2 or not (worth or jobs) or len(checkpoint) < 2:
+    if wanted < 2 or not (worth or jobs) or shares < 2:
         yield None
         return
     import multiprocessing  # 15 ms that a small file does not pay
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(min(wanted, len(checkpoint)), mp_context=context, initializer=_ignore_interrupts)
+    executor = ProcessPoolExecutor(min(wanted, shares), mp_context=context, initializer=_worker_signals)
     try:
         yield executor
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+def _worker_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; workers end with it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and a worker has nothing to clean up

@@ -80,12 +80,12 @@ class Grid:
         return values
 
     def _repr_png_(self) -> bytes | None:
-        from torch2grid_core.notebook import grid_png
+        from torch2grid_core.pictures.notebook import grid_png
 
         return grid_png(self)
 
     def _repr_html_(self) -> str:
-        from torch2grid_core.notebook import grid_html
+        from torch2grid_core.pictures.notebook import grid_html
 
         return grid_html(self)
 

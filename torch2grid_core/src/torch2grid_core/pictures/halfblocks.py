@@ -34,14 +34,7 @@ def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: boo
     small = Grid(_repeat(small.values, factor), _repeat(small.counts, factor), small.reduce)
     if not color:
         return _shaded(_shrunk_by(small, 2, 1), scale)
-    rgb = paint(small, scale, colormap)
-    missing = len(rgb) % 2
-    lines = []
-    for top in range(0, len(rgb), 2):
-        lower = rgb[top + 1] if top + 1 < len(rgb) else None
-        lines.append(_colored(rgb[top], lower))
-    assert len(lines) == (len(rgb) + missing) // 2
-    return lines
+    return _lines(paint(small, scale, colormap))
 
 
 def half_blocks_rgb(rgb: Array, width: int, rows: int) -> list[str]:
@@ -57,12 +50,16 @@ def half_blocks_rgb(rgb: Array, width: int, rows: int) -> list[str]:
     starts = (np.arange(0, rgb.shape[0], step), np.arange(0, rgb.shape[1], step))
     count = np.outer(np.diff(starts[0], append=rgb.shape[0]), np.diff(starts[1], append=rgb.shape[1]))
     small = np.rint(_grouped(np.add, rgb.astype(np.int64), starts) / count[:, :, None]).astype(np.uint8)
-    small = _repeat(small, max(1, min(2 * rows // small.shape[0], width // small.shape[1])))
-    return [_colored(small[top], small[top + 1] if top + 1 < len(small) else None) for top in range(0, len(small), 2)]
+    return _lines(_repeat(small, max(1, min(2 * rows // small.shape[0], width // small.shape[1]))))
 
 
 def _repeat(values: Array, factor: int) -> Array:
     return np.repeat(np.repeat(values, factor, axis=0), factor, axis=1)
+
+
+def _lines(rgb: Array) -> list[str]:
+    """Two rows of pixels a line; the last line of an odd number has an upper half only."""
+    return [_colored(rgb[top], rgb[top + 1] if top + 1 < len(rgb) else None) for top in range(0, len(rgb), 2)]
 
 
 def _colored(upper: Array, lower: Array | None) -> str:

@@ -29,7 +29,7 @@ class Table:
         return self
 
     def _repr_html_(self) -> str:
-        from torch2grid_core.notebook import table_html
+        from torch2grid_core.pictures.notebook import table_html
 
         return table_html(self)
 
@@ -51,7 +51,10 @@ def _cell_text(value: Cell, spec: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """A value for each row, or each column, of a grid's cells, drawn beside the heatmap. label: what a value is."""
+    """A value for each row, or each column, of a grid's cells, drawn beside the heatmap.
+
+    values: float, (rows,) or (columns,). label: what a value is.
+    """
 
     values: Array
     label: str = "|max|"
@@ -107,7 +110,7 @@ class Heatmap:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Colours as they are. rgb: uint8, (rows, columns, 3)."""
+    """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture."""
 
     rgb: Array
     title: str = ""
@@ -124,8 +127,8 @@ class Image:
 class Histogram:
     """Counts between edges. edges: float64, (n+1,); counts: int64, (n,).
 
-    below, above: counts outside the edges; nan: not-a-number weights. marks: named positions, drawn as lines.
-    summary: a few named figures, shown in a box.
+    below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
+    positions, drawn as lines. summary: a few named figures, shown in a box.
     """
 
     edges: Array
@@ -152,7 +155,11 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One or more named series over a common x. y: name → float64 of the length of x."""
+    """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
+
+    xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis. marks:
+    named levels of y, drawn as lines across.
+    """
 
     x: Array
     y: Mapping[str, Array]
@@ -173,7 +180,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Quantiles along an axis, drawn as nested bands. levels: (n,) in 0…1; values: (n, len(labels))."""
+    """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels))."""
 
     labels: tuple[str, ...]
     levels: tuple[float, ...]
@@ -191,7 +198,7 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Bar:
-    """A value for each label. marks: named levels, drawn as lines across."""
+    """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across."""
 
     labels: tuple[str, ...]
     values: Array
@@ -232,9 +239,6 @@ class Text:
         return Table(("text",), tuple((line,) for line in self.text.splitlines()), self.title)
 
 
-Panel = Heatmap | Image | Histogram | Line | Band | Bar | Boxes | Table | Text
-
-
 @dataclass(frozen=True, eq=False)
 class Page:
     """Something to look at: a name, a title and panels.
@@ -259,6 +263,6 @@ class Page:
     wide: int = 0
 
     def _repr_html_(self) -> str:
-        from torch2grid_core.notebook import page_html
+        from torch2grid_core.pictures.notebook import page_html
 
         return page_html(self)

@@ -18,7 +18,8 @@ def encode_png(rgb: Array, title: str = "", dpi: int = 100) -> bytes:
     """*rgb*, uint8 (rows, columns, 3), as a PNG file; the same pixels and title give the same bytes.
 
     Rows are not filtered: cells have few colours and no gradients, and are a third smaller, and faster, without. title: kept
-    in the file's ``Title``. Raises ``ValueError`` for another shape or dtype, or for no pixels.
+    in the file's ``Title``. dpi: pixels an inch, for programs that print. Raises ``ValueError`` for another shape or dtype,
+    or for no pixels.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise ValueError(f"pixels are uint8 of shape (rows, columns, 3), not {rgb.dtype} of {rgb.shape}")

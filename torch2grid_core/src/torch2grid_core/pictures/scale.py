@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -83,32 +83,68 @@ def color_scale(
     drawn = [grid.drawn() for grid in ([grids] if isinstance(grids, Grid) else grids)]
     values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
     finite = values[np.isfinite(values)]
-    if kind == "auto":
-        kind = "symmetric" if finite.size and float(finite.min()) < -_ROUNDING * float(finite.max()) else "minmax"
     shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"
-    if limits is not None:
+    if limits is None:
+        low, high = limits_of(_Drawn(finite), kind, clip) if finite.size else (-1.0, 1.0)
+    else:
         low, high = limits
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(f"limits {low:g},{high:g}: the first must be below the second, both finite")
-    elif finite.size == 0:
-        low, high = -1.0, 1.0
-    elif kind == "minmax":
-        low, high = _quantile(finite, 1 - clip), _quantile(finite, clip)
-        if float(finite.min()) >= -_ROUNDING * float(finite.max()) and low < 0.5 * high:
-            low = min(float(finite.min()), 0.0)
-        if not low < high:
-            low, high = float(finite.min()), float(finite.max())
-        if not low < high:
-            margin = abs(low) * 0.5 or 1.0
-            low, high = max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
-    else:
-        sizes = np.abs(finite)
-        high = _quantile(sizes, clip) or float(sizes.max()) or 1.0
-        low = -high
     if finite.size == 0:
         return ColorScale(low, high, shape)
     with np.errstate(over="ignore"):  # given limits may be beyond float32; nothing is beyond them then
         return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
+
+
+class DrawnCells(Protocol):
+    """The finite values of drawn cells, as far as limits need them: an array of them, or what was counted of many pictures."""
+
+    @property
+    def min(self) -> float:
+        """The least value."""
+
+    @property
+    def max(self) -> float:
+        """The greatest value."""
+
+    def quantile(self, share: float) -> float:
+        """The least value that at least *share* (0…1) of the values do not exceed."""
+
+    def size_quantile(self, share: float) -> float:
+        """The same of the absolute values."""
+
+
+def limits_of(cells: DrawnCells, kind: ScaleKind, clip: float) -> tuple[float, float]:
+    """The limits (low, high), low < high, that ``color_scale`` gives *cells*, of which there is one at least."""
+    least, most = cells.min, cells.max
+    if kind == "auto":
+        kind = "symmetric" if least < -_ROUNDING * most else "minmax"
+    if kind != "minmax":
+        high = cells.size_quantile(clip) or max(abs(least), abs(most)) or 1.0
+        return -high, high
+    low, high = cells.quantile(1 - clip), cells.quantile(clip)
+    if least >= -_ROUNDING * most and low < 0.5 * high:
+        low = min(least, 0.0)
+    if not low < high:
+        low, high = least, most
+    if not low < high:
+        margin = abs(low) * 0.5 or 1.0
+        low, high = max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
+    return low, high
+
+
+class _Drawn:
+    """Cells in memory: float32, 1-D, finite, one at least."""
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+        self.min, self.max = float(values.min()), float(values.max())
+
+    def quantile(self, share: float) -> float:
+        return _quantile(self._values, share)
+
+    def size_quantile(self, share: float) -> float:
+        return _quantile(np.abs(self._values), share)
 
 
 def _quantile(values: Array, share: float) -> float:

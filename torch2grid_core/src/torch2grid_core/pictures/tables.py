@@ -1,10 +1,10 @@
-"""Tables as lines of text, for terminals and logs."""
+"""Tables, and pages as tables, as lines of text for terminals and logs."""
 
 from __future__ import annotations
 
 import unicodedata
 
-from torch2grid_core.pictures.page import Table
+from torch2grid_core.pictures.page import Page, Table
 from torch2grid_core.text import visible
 
 _GAP = "  "
@@ -23,6 +23,14 @@ def table_lines(table: Table) -> list[str]:
     lines = [visible(table.title)] if table.title else []
     rule = _GAP.join("-" * width for width in widths)
     return [*lines, _line(header, widths, textual), rule, *(_line(row, widths, textual) for row in rows)]
+
+
+def text_lines(page: Page) -> list[str]:
+    """A page as plain text: its title and every panel as a table."""
+    lines = [visible(page.title)] if page.title else []
+    for panel in page.panels:
+        lines += table_lines(panel.as_table())
+    return lines
 
 
 def _line(texts: list[str], widths: list[int], textual: list[bool]) -> str:

@@ -263,7 +263,7 @@ class Distribution(Figures):
         return f"<Distribution of {self.count:,} weights: {figures}>"
 
     def _repr_html_(self) -> str:
-        from torch2grid_core.notebook import distribution_html
+        from torch2grid_core.pictures.notebook import distribution_html
 
         return distribution_html(self)
 

@@ -14,7 +14,6 @@ from torch2grid_core.summary.sketch import DIMENSIONS, Sketch
 
 Array = np.ndarray[Any, Any]
 
-MOST_UNITS = 8192  # above, comparing takes longer than reading, and users ask for it
 NARROW = 8  # units of fewer weights are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
 _ROWS = 512  # compared at once

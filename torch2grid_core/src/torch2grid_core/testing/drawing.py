@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine.run import Engine
+from torch2grid_core.engine.engine import Engine
 from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.transformer import GridTransformer

@@ -13,10 +13,12 @@ from typing import Any
 from torch2grid_core.errors import PluginError
 from torch2grid_core.hookspecs import Lazy
 from torch2grid_core.kinds import KINDS
-from torch2grid_core.options import build
 from torch2grid_core.plugins.guard import stamp
 from torch2grid_core.plugins.manager import PluginManager
-from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.plugins.options import build
+from torch2grid_core.plugins.provided import Provided, kind_of
+from torch2grid_core.plugins.record import PluginRecord
+from torch2grid_core.testing.checking import expect
 
 WriteFiles = Callable[[Path], Iterable[Path]]
 
@@ -43,8 +45,6 @@ class Subject:
     @contextmanager
     def samples(self) -> Iterator[list[Path]]:
         """Files of the loader's format, in a folder that is gone afterwards. Fails the check where there are none."""
-        from torch2grid_core.testing.checking import expect
-
         expect(self.files is not None, "a loader is checked on files of its format: conformance(…, files=write_files)")
         assert self.files is not None
         with tempfile.TemporaryDirectory() as folder:

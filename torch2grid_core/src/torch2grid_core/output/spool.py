@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.pictures.page import Page
 
 
@@ -21,11 +22,18 @@ class Spool:
         return len(self._places)
 
     def add(self, page: Page) -> None:
-        """Put *page* at the end. Raises ``TypeError`` or ``pickle.PicklingError`` for one that holds what cannot be stored."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - closed by __exit__
-        self._places.append(self._file.seek(0, 2))
-        pickle.dump(page, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        """Put *page* at the end.
+
+        Raises what ``pickle`` does for a page that holds what cannot be stored, ``Torch2GridError`` where the disk is full.
+        """
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - closed by __exit__
+            self._places.append(self._file.seek(0, 2))
+            pickle.dump(page, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        except OSError as error:
+            reason = f"pages cannot be kept in a temporary file: {error.strerror}"
+            raise Torch2GridError(f"{reason}; point TMPDIR to a disk with room") from error
 
     def __iter__(self) -> Iterator[Page]:
         for place in list(self._places):

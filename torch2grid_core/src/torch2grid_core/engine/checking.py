@@ -22,7 +22,7 @@ from torch2grid_core.run import Run
 from torch2grid_core.text import did_you_mean
 
 MOST_FINDINGS = 100_000  # of one rule: one that never ends must not hang a run
-_CODE = re.compile(r"[A-Z]+\d{3,}")
+CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
         if rule.code == after.code:
             raise UsageError(f"the rules {rule.name} and {after.name} share the code {rule.code}; disable one's plugin")
     for rule in known:
-        if not isinstance(rule.code, str) or not _CODE.fullmatch(rule.code):
+        if not isinstance(rule.code, str) or not CODE.fullmatch(rule.code):
             raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
         if rule.severity not in ("error", "warning"):
             raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")

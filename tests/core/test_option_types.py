@@ -1,0 +1,122 @@
+"""Options of every type that a field may have: how text becomes a value, and what is said where it does not."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from torch2grid_core import Run, UsageError
+from torch2grid_core.plugins.options import build, convert, options_of, split_spec
+
+
+class Side(enum.Enum):
+    LEFT = 1
+    RIGHT = 2
+
+
+@dataclass(frozen=True)
+class Typed:
+    side: Side = Side.LEFT
+    pair: tuple[int, float] = (1, 0.5)
+    names: list[str] = field(default_factory=lambda: ["a"])
+    any_of: set[int] = field(default_factory=set)
+    either: int | Literal["all"] = 0
+    file: Path = Path()
+    free: Any = None
+    made: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.pair[0] > 9:
+            raise ValueError("the first of pair is at most 9")
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "value"),
+    [
+        ("side", "RIGHT", Side.RIGHT),
+        ("side", "2", Side.RIGHT),
+        ("pair", "3,1e-2", (3, 0.01)),
+        ("pair", [3, 2], (3, 2.0)),
+        ("names", "x, y", ["x", "y"]),
+        ("any-of", "3,1,3", {1, 3}),
+        ("either", "7", 7),
+        ("either", "all", "all"),
+        ("file", "a/b", Path("a/b")),
+        ("file", Path("c"), Path("c")),
+        ("free", "as it is", "as it is"),
+    ],
+)
+def test_a_value_of_each_type(key: str, given: Any, value: Any) -> None:
+    made = build(Typed, {key: given}, "it")
+    assert getattr(made, key.replace("-", "_")) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "told"),
+    [
+        ("side", "UP", "expected one of LEFT, RIGHT"),
+        ("pair", "1", "expected a whole number,a number"),
+        ("pair", "1,2,3", "expected a whole number,a number"),
+        ("pair", "10,1", "^it: the first of pair is at most 9$"),
+        ("names", [5], "expected text"),
+        ("any-of", "1,x", "expected a whole number"),
+        ("either", "some", "expected a whole number or one of all"),
+        ("made", "1", "has no option 'made'"),
+    ],
+)
+def test_a_wrong_value_of_each_type(key: str, given: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        build(Typed, {key: given}, "it")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(int, float("nan")), (int, float("inf")), (float, "0x1"), (int, []), (float, None)]
+)
+def test_what_is_no_number(wanted: Any, given: Any) -> None:
+    with pytest.raises(ValueError, match="expected a"):
+        convert(given, wanted)
+
+
+def test_types_as_a_user_reads_them() -> None:
+    told = {name: option.type_text for name, option in options_of(Typed).items()}
+    assert told == {
+        "side": "one of LEFT, RIGHT",
+        "pair": "a whole number,a number",
+        "names": "text",
+        "any_of": "a whole number",
+        "either": "a whole number or one of all",
+        "file": "Path",
+        "free": "Any",
+    }
+    assert options_of(Typed)["names"].default == ["a"]
+    assert options_of(int) == {}
+    with pytest.raises(UsageError, match="int has no option 'x'; its options: it has none"):
+        build(int, {"x": 1}, "int")
+
+
+def test_commas_and_blanks_of_the_grammar() -> None:
+    assert split_spec("x:a=  'b, c'  ,d=1") == ("x", {"a": "b, c", "d": "1"})
+    for spec, told in (("x:a,b=1", "'a' is not key=value"), ("x:a=1,b", "'b' is not key=value")):
+        with pytest.raises(UsageError, match=told):
+            split_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"reduce": "median"}, "unknown reduction 'median'; valid: mean"),
+        ({"scale": "log"}, "unknown scale 'log'; valid: auto"),
+        ({"clip": 0.2}, "clip is 0.2; a number from 0.5 to 1 is needed"),
+        ({"max_cells": True}, "max_cells is True; a number from 1 to 16384"),
+        ({"threshold": "0"}, "threshold is '0'; a number from 0"),
+        ({"limits": (2.0, 1.0)}, "limits 2,1: the first must be below the second"),
+        ({"limits": (0.0, float("inf"))}, "both finite"),
+    ],
+)
+def test_settings_that_no_picture_can_follow(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Run(**settings)

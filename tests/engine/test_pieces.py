@@ -1,0 +1,185 @@
+"""Very large tensors in pieces: which ones, and that neither pieces nor workers change what is found."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.engine.test_ahead import Watched
+from tests.views.drawing import checkpoint_of
+
+from torch2grid_builtin.views.grid import GridView
+from torch2grid_builtin.views.histogram import HistogramView
+from torch2grid_builtin.views.layers import LayersView
+from torch2grid_core import (
+    CheckedStorage,
+    Checkpoint,
+    Duplicates,
+    Engine,
+    JointTensor,
+    LazyTensor,
+    Of,
+    Page,
+    PluginManager,
+    Profile,
+    Raster,
+    Run,
+    Summary,
+    Values,
+    View,
+    matrix_layout,
+)
+from torch2grid_core.engine import measuring, workers
+from torch2grid_core.engine.measuring import pieces
+
+RNG = np.random.default_rng(3)
+LARGE = RNG.standard_normal((370, 41)).astype(np.float32)
+ARRAYS = {"small": RNG.standard_normal((20, 30)).astype(np.float32), "large": LARGE, "bias": np.ones(7, np.float32)}
+
+
+def in_a_file(folder, arrays):
+    """Tensors without a checksum, which workers can read for themselves."""
+    save_file(arrays, folder / "model.safetensors")
+    return PluginManager.discover().open(str(folder / "model.safetensors"))
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Tensors of more than 1,000 weights are large."""
+    monkeypatch.setattr(measuring, "PIECE", 1000)
+
+
+class Everything(View):
+    """Keeps what it got."""
+
+    name = "everything"
+
+    def tensor_needs(self, tensor, run):
+        layout = matrix_layout(tensor.name, tensor.shape, 8)
+        return {
+            "brief": Summary((0.5,), brief=True),
+            "summary": Summary((0.01,)),
+            "profile": Profile(),
+            "grid": Raster(layout, "rms"),
+            "absmax": Raster(layout, "absmax"),
+            "values": Values(limit=600),
+        }
+
+    def tensor_pages(self, tensor, results, run):
+        yield Page(tensor.name, "", (), about=dict(results))
+
+
+def found_by(executor, checkpoint, views):
+    pages = []
+    transformer = PluginManager.discover().create("transformer", "flatten")
+    run = Run(transformer=transformer, max_cells=16, tensor_cells=16)
+    Engine(executor).run(checkpoint, views, lambda drawn: pages.append(drawn.page), run)
+    return pages
+
+
+def figures(about):
+    summary, profile = about["summary"], about["profile"]
+    names = ("count", "zeros", "min", "max", "mean", "std", "l1", "l2", "skewness", "kurtosis")
+    return [
+        *(getattr(summary, name) for name in names),
+        summary.near_zero(0.01),
+        about["brief"].near_zero(0.5),
+        *summary.quantiles(np.linspace(0, 1, 50)).tolist(),
+        *profile.output_absmax.tolist(),
+        *profile.output_norm.tolist(),
+        *(() if profile.input_norm is None else profile.input_norm.tolist()),
+        *about["grid"].values.reshape(-1).tolist(),
+        *about["absmax"].values.reshape(-1).tolist(),
+        about["grid"].largest,
+    ]
+
+
+def test_pieces_give_what_the_whole_gives(tmp_path, monkeypatch):
+    checkpoint = in_a_file(tmp_path, {"large": LARGE})
+    (whole,) = found_by(None, checkpoint, [Everything()])
+    monkeypatch.setattr(measuring, "PIECE", 1000)
+    (parts,) = found_by(None, checkpoint, [Everything()])
+    one, other = figures(whole.about), figures(parts.about)
+    assert one.pop() == other.pop()
+    np.testing.assert_allclose(other, one, rtol=1e-12)
+    assert other[:4] == one[:4]
+    assert other[10:62] == one[10:62]  # counts and quantiles follow from the weights, not from their grouping
+    assert parts.about["values"] is None
+    assert parts.about["grid"].weights == LARGE.size
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_workers_never_change_a_digit(tmp_path):
+    checkpoint = in_a_file(tmp_path, ARRAYS)
+    watched = Watched()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        runs = [found_by(executor, checkpoint, [Everything()]) for executor in (None, watched, processes)]
+    assert [page.name for page in runs[0]] == list(checkpoint)
+    for pages in runs[1:]:
+        assert [page.name for page in pages] == [page.name for page in runs[0]]
+        for page, first in zip(pages, runs[0], strict=True):
+            assert figures(page.about) == figures(first.about)
+    assert [each[0] for each in watched.given].count("measure") == 4
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_pictures_of_a_large_tensor_are_the_same_from_any_number_of_workers(tmp_path):
+    checkpoint = in_a_file(tmp_path, ARRAYS)
+    views = [GridView(), LayersView(), HistogramView()]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        here, away = (found_by(executor, checkpoint, views) for executor in (None, processes))
+    assert [page.name for page in here] == [page.name for page in away]
+    for one, other in zip(here, away, strict=True):
+        assert [each.as_table().texts() for each in one.panels] == [each.as_table().texts() for each in other.panels]
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_one_large_tensor_is_worth_several_processes(tmp_path):
+    checkpoint = in_a_file(tmp_path, {"large": LARGE})
+    with workers(checkpoint, jobs=2) as executor:
+        assert executor is not None
+    with workers(in_a_file(tmp_path, {"small": ARRAYS["small"]}), jobs=2) as executor:
+        assert executor is None
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_what_cannot_be_merged_is_read_at_one_go(tmp_path):
+    tensor = in_a_file(tmp_path, {"large": LARGE})["large"]
+    assert len(pieces(tensor, [Summary(), Profile()])) == 4
+    assert [(each.start, each.stop) for each in pieces(tensor, [Summary()])][::3] == [(0, 3792), (11377, 15170)]
+    assert len(pieces(tensor, [Summary(), Values(limit=10)])) == 4
+    for need in (Duplicates(), Values(limit=LARGE.size)):
+        assert len(pieces(tensor, [Summary(), need])) == 1
+    turned = LazyTensor("t", (41, 370), tensor.dtype, tensor.storage, tensor.offset, (1, 41))
+    checked = LazyTensor("c", tensor.shape, tensor.dtype, CheckedStorage(tensor.storage, 0, "file", "record"))
+    joint = JointTensor.of("j", {"a": tensor, "b": tensor}, lambda chunks: chunks["a"])
+    assert [len(pieces(each, [Summary()])) for each in (turned, checked, joint)] == [1, 1, 1]
+
+
+def test_a_small_tensor_is_one_piece(tmp_path):
+    (piece,) = pieces(in_a_file(tmp_path, {"large": LARGE})["large"], [Summary((1.0,)), Profile(), Summary((2.0,), brief=True)])
+    assert (piece.start, piece.stop) == (0, LARGE.size)
+    assert piece.needs == (Profile(), Summary((1.0, 2.0)))
+
+
+class OfOne(View):
+    """Asks for a member that only joint tensors have."""
+
+    name = "of_one"
+
+    def needs(self, checkpoint, run):
+        return {"a": Of("a", Summary())}
+
+    def pages(self, checkpoint, results, run):
+        yield Page("p", "", (), about=dict(results["a"]))
+
+
+def test_a_tensor_without_the_member_answers_nothing():
+    tensors = checkpoint_of({"plain": np.ones(3, np.float32), "other": np.ones(4, np.float32)})
+    joint = JointTensor.of("joint", {"a": tensors["other"]}, lambda chunks: chunks["a"])
+    (page,) = found_by(None, Checkpoint([tensors["plain"], joint], aliases={}), [OfOne()])
+    assert page.about["plain"] is None
+    assert page.about["joint"].count == 4

@@ -1,0 +1,78 @@
+"""Views that answer with something else: whose fault it is, and what was wrong, before anything is drawn of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.views.drawing import checkpoint_of
+
+from torch2grid_core import Engine, NotDrawable, Of, Page, PluginError, Raster, Summary, Transformed, View, matrix_layout
+
+
+class Answers(View):
+    """Answers what it was made with."""
+
+    name = "answers"
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+
+    def subject(self, checkpoint: Any, run: Any) -> Any:
+        return self.answers.get("subject", checkpoint)
+
+    def needs(self, checkpoint: Any, run: Any) -> Any:
+        return self.answers.get("needs", {})
+
+    def tensor_needs(self, tensor: Any, run: Any) -> Any:
+        return self.answers.get("tensor_needs", {})
+
+    def tensor_pages(self, tensor: Any, results: Any, run: Any) -> Any:
+        return self.answers.get("tensor_pages", ())
+
+    def pages(self, checkpoint: Any, results: Any, run: Any) -> Any:
+        return self.answers.get("pages", ())
+
+
+CHECKPOINT = checkpoint_of({"w": np.ones((4, 6), np.float32)})
+LAYOUT = matrix_layout("w", (4, 6), 8)
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "subject": ({"subject": {}}, "subject returned dict, not a Checkpoint"),
+    "no mapping": ({"needs": ["summary"]}, "needs returned list, not a mapping of key to need"),
+    "no need": ({"needs": {"s": "summary"}}, "needs: 's' is str, not a need such as Summary"),
+    "reduction": ({"tensor_needs": {"r": Raster(LAYOUT, "median")}}, "'r' reduces by 'median'; valid: mean"),
+    "layout": ({"tensor_needs": {"r": Raster((4, 6))}}, "the layout of 'r' is tuple, not a Layout"),
+    "inside another": ({"tensor_needs": {"r": Of("w", Raster(None))}}, "the layout of 'r' is NoneType, not a Layout"),
+    "whole": ({"tensor_needs": {"t": Transformed(None)}}, "'t' is Transformed, which is of the whole: name it in needs"),
+    "transformer": ({"needs": {"t": Transformed("spiral")}}, "the transformer of 't' is str, not a GridTransformer"),
+    "tensor's page": ({"tensor_needs": {"s": Summary()}, "tensor_pages": ["page"]}, "tensor_pages yields str, not a Page"),
+    "page": ({"pages": [None]}, "pages yields NoneType, not a Page"),
+    "name": ({"pages": [Page(b"x", "t", ())]}, r"a page is named bytes .*, not a text"),
+    "panels": ({"pages": [Page("x", "t", "panels")]}, "the panels of page 'x' are str, not a tuple"),
+    "panel": ({"pages": [Page("x", "t", ("text",))]}, "page 'x' has a panel of str, which has no as_table"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_it_is_an_error_of_the_view(case: str) -> None:
+    answers, told = WRONG[case]
+    with pytest.raises(PluginError, match=told) as found:
+        Engine().run(CHECKPOINT, [Answers(**answers)], lambda drawn: None)
+    assert "answers" in str(found.value)
+
+
+def test_the_others_go_on_without_it() -> None:
+    drawn: list[Any] = []
+    failed: list[PluginError] = []
+    good = Answers(tensor_needs={"s": Summary()}, pages=[Page("good", "t", ())])
+    views = [Answers(subject=3), good, Answers(pages=[7]), Answers(tensor_needs={"s": Summary()}, tensor_pages=[7])]
+    Engine().run(CHECKPOINT, views, drawn.append, failed=failed.append)
+    assert [each.page.name for each in drawn] == ["good"]
+    assert len(failed) == 3
+
+
+def test_nothing_to_draw_is_said() -> None:
+    for checkpoint, views in ((checkpoint_of({}), []), (CHECKPOINT, [Answers(subject=checkpoint_of({}))])):
+        with pytest.raises(NotDrawable, match="no tensor is left"):
+            Engine().run(checkpoint, views, lambda drawn: None)

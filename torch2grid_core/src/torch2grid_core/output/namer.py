@@ -1,0 +1,27 @@
+"""Names of files for pages, whose names may come from a checkpoint."""
+
+from __future__ import annotations
+
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.text import safe_filename
+
+
+class Namer:
+    """Relative paths for pages: safe on every file system, and unique where upper and lower case are the same."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set()
+
+    def stem(self, page: Page) -> str:
+        """``folder/name`` without ending; the same page name gives the same stem, two names never do."""
+        key = (page.folder, page.name)
+        if key not in self._given:
+            folder = "/".join(safe_filename(part) for part in page.folder.split("/") if part)
+            base = safe_filename(page.name)
+            stem, number = base, 2
+            while f"{folder}/{stem}".casefold() in self._taken:
+                stem, number = f"{base}_{number}", number + 1
+            self._taken.add(f"{folder}/{stem}".casefold())
+            self._given[key] = f"{folder}/{stem}" if folder else stem
+        return self._given[key]

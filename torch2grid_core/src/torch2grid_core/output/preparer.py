@@ -1,0 +1,83 @@
+"""A page as the bytes of each wanted format, made where it was drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch2grid_core.engine import Drawn
+from torch2grid_core.errors import PluginError
+from torch2grid_core.kinds.renderer import Renderer, Style
+from torch2grid_core.kinds.view import View
+from torch2grid_core.output.index import entry_of
+from torch2grid_core.pictures.page import Page
+from torch2grid_core.plugins.guard import call, origin_of
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Renders a page where it was drawn, perhaps in another process: all that this takes is pickled with it.
+
+    formats: asked for by the user; single: one file is written, in the one format. renderers: by format; a format that is
+    not among them is left to the parent. whole: pages travel back with their panels, because somebody looks at them.
+    combine: one file takes all pages, at the end; nothing is rendered before.
+    """
+
+    formats: tuple[str, ...]
+    single: bool
+    renderers: Mapping[str, Renderer]
+    style: Style
+    whole: bool = False
+    combine: bool = False
+
+    def __call__(self, page: Page, view: View) -> Drawn:
+        rendered: dict[str, bytes] = {}
+        failures: dict[str, PluginError] = {}
+        wanted = self.wanted(page, view)
+        for name in wanted:
+            if self._can(name):
+                try:
+                    rendered[name] = self.render(page, name)
+                except PluginError as error:
+                    if len(wanted) == 1:
+                        raise
+                    failures[name] = error  # the other formats are written all the same
+        keep = self.whole or not page.folder or len(rendered) + len(failures) < len(wanted)
+        return Drawn(page if keep else replace(page, panels=()), view, rendered, entry_of(page), failures)
+
+    def wanted(self, page: Page, view: View) -> tuple[str, ...]:
+        """The formats that *page* is written in."""
+        if self.combine:
+            return self.formats if not page.formats or self.formats[0] in page.formats else ()
+        if page.formats:
+            return page.formats
+        if self.single and (page.kind != "table" or self.suits_tables(self.formats[0])):
+            return self.formats
+        if page.kind == "table":  # a table is text on the screen unless a data format is asked for
+            return tuple(name for name in self.formats if self.suits_tables(name)) or ("text",)
+        return self.formats or (view.default_format,)
+
+    def suits_tables(self, name: str) -> bool:
+        """True for a format whose renderer says that tables are at home in it."""
+        if name not in self.renderers:
+            return False
+        tables = self.renderers[name].tables
+        return tables is None or name in tables
+
+    def on_screen(self, name: str) -> bool:
+        """True for a format that is shown rather than kept."""
+        return name == "text" or (name in self.renderers and name in self.renderers[name].screen)
+
+    def _can(self, name: str) -> bool:
+        return not self.combine and name in self.renderers
+
+    def render(self, page: Page, name: str) -> bytes:
+        """The bytes of *page* in one format."""
+        stream = io.BytesIO()
+        renderer = self.renderers[name]
+        call(renderer, renderer.render, page, stream, self.style, name)
+        if stream.closed or (page.panels and not stream.tell()):
+            what = "closed its target" if stream.closed else "wrote nothing"
+            raise origin_of(renderer).error(f"render: {what} for page {page.name!r} as {name}")
+        return stream.getvalue()
