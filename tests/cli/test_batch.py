@@ -54,7 +54,7 @@ def test_an_interrupt_keeps_what_is_finished_and_says_what_is_left(sweep: list[s
         [COMMAND, *sweep, "--layers"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "grids/step05/layer_overview.png").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "grids/step06/layer_overview.png").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)

@@ -14,8 +14,8 @@ import click
 
 from torch2grid_core.cli.options import CHOOSING, PROCESS, GroupedOption
 from torch2grid_core.errors import Torch2GridError, UsageError
-from torch2grid_core.options import quoted
 from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core.plugins.options import quoted
 from torch2grid_core.text import did_you_mean
 
 _LARGEST = 1 << 20
@@ -106,7 +106,7 @@ def _read_toml(path: str, text: str) -> list[Setting]:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise UsageError(f"{path}:{found[1] if found else 1}: not TOML: {error}") from error
-    return [Setting(key, value, _line(text, rf'^\s*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
+    return [Setting(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
 
 
 def _line(text: str, pattern: str) -> int:

@@ -1,4 +1,4 @@
-"""One model drawn by the settings of the command line: from a path to files and a summary line."""
+"""The drawing command: each model by the settings of the line, from a path to files and a summary line."""
 
 from __future__ import annotations
 
@@ -8,19 +8,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core.choosing.selection import Selection, select
+from torch2grid_core.cli import usual
 from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Drawn, Engine, workers
-from torch2grid_core.errors import NotDrawable, PluginError
+from torch2grid_core.errors import NotDrawable, PluginError, UsageError
 from torch2grid_core.kinds.view import View
-from torch2grid_core.output import Output
+from torch2grid_core.output.writing import Output
 from torch2grid_core.pictures.colors import colormap
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.run import Run
-from torch2grid_core.selection import Selection, select
 
-DEFAULT_VIEW, DEFAULT_TRANSFORMER = "grid", "flatten"
+
+def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
+    """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
+    if not models:
+        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
+        raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
+    if len(models) > 1 and given["interactive"]:
+        raise UsageError(f"--interactive takes one model, not {len(models)}")
+    if len(models) > 1 and given["output"] == "-":
+        raise UsageError(f"--output - takes one model, not {len(models)}")
+    manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
+    drawing = Drawing(manager, given)
+    limits = None
+    if given["limits"] == "shared":
+        from torch2grid_core.cli.shared_limits import shared_limits
+
+        limits = shared_limits(drawing, models)
+    if len(models) == 1:
+        drawing.one(models[0], given["output"], limits)
+        return 0
+    from torch2grid_core.cli.batch import Batch
+
+    return Batch(drawing, models).run(limits)
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,8 @@ class Drawing:
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
-        if watched(self.quiet) and "terminal" not in self.given["formats"]:  # else the screen shows the pages themselves
+        on_screen = any(map(destination.prepare.on_screen, self.given["formats"]))  # the screen shows the pages themselves
+        if watched(self.quiet) and not on_screen:
             destination.shown = preview.look
         self._pass(selection.checkpoint, self.views, destination, run)
         if not self.quiet:
@@ -116,7 +140,7 @@ class Drawing:
             instances = [self.manager.create("view", spec) for spec in views]
             self._pass(checkpoint.select(names), instances, self.output(output, self.run), self.run)
 
-        views = [*dict.fromkeys(self.given["views"])] or [self._default("view", "layers")]
+        views = [*dict.fromkeys(self.given["views"])] or [self._default("view", usual.VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
 
     def _filters(self) -> list[Any]:
@@ -130,12 +154,12 @@ class Drawing:
         """The views asked for (the default one where none is) and the settings they follow."""
         given = self.given
         self._filters()  # a wrong filter ends the run before a file is read
-        specs = list(dict.fromkeys(given["views"])) or [self._default("view", DEFAULT_VIEW)]
+        specs = list(dict.fromkeys(given["views"])) or [self._default("view", usual.VIEW)]
         views = [self.manager.create("view", spec) for spec in specs]
         spec = given["plugin"] if given["plugin"] is not None else self._only_loaded_transformer()
         transformer = None  # made only where something asks for it: plugins are not called for what a run does not need
         if spec is not None or self.given["interactive"] or any(view.uses_transformer for view in views):
-            chosen = self._default("transformer", DEFAULT_TRANSFORMER) if spec is None else spec
+            chosen = self._default("transformer", usual.TRANSFORMER) if spec is None else spec
             transformer = self.manager.create("transformer", chosen)
         if given["colormap"]:
             colormap(given["colormap"])  # so does an unknown colour map

@@ -14,7 +14,8 @@ from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.manager import PluginManager
-from torch2grid_core.plugins.record import PluginRecord, Provided
+from torch2grid_core.plugins.provided import Provided
+from torch2grid_core.plugins.record import PluginRecord
 from torch2grid_core.text import did_you_mean, visible
 
 
@@ -69,8 +70,8 @@ def _matching(manager: PluginManager, name: str) -> tuple[list[PluginRecord], se
     if not found:
         valid = {each.name for kind in KINDS for each in _all(manager.records, kind)} | {r.owner for r in manager.records}
         raise UsageError(f"no plugin, and nothing that one brings, is named {name!r}{did_you_mean(name, valid)}")
-    owners = [record for record in manager.records if any(each.record is record for each in found)]
-    return owners, {id(each) for each in found}
+    bringing = [record for record in manager.records if any(each.record is record for each in found)]
+    return bringing, {id(each) for each in found}
 
 
 def _all(records: Iterable[PluginRecord], kind: str) -> list[Provided]:

@@ -7,9 +7,10 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 
+from torch2grid_core.choosing.names import chosen
+from torch2grid_core.cli import usual
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.errors import Torch2GridError, UsageError
-from torch2grid_core.names import chosen
 from torch2grid_core.pictures.tables import display_width
 from torch2grid_core.text import visible
 
@@ -73,9 +74,9 @@ class Menu:
         elif command == "all":
             self._draw_after_asking(self.names)
         elif command == "overview":
-            self.draw(self.names, ["layers:each=false"])
+            self.draw(self.names, [usual.OVERVIEW])
         elif command == "unified":
-            self.draw(self.names, ["grid"])
+            self.draw(self.names, [usual.VIEW])
         else:
             self._draw_after_asking(chosen(self.names, answer))
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from torch2grid_core.cli.options import GroupedOption, drawing_options, process_options
 from torch2grid_core.errors import UsageError
-
-_YES, _NO = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+from torch2grid_core.plugins.options import convert
 
 
 @dataclass
@@ -44,7 +43,7 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
         if word == "--":
             return process, [*rest, word, *waiting]
         flag, equals, value = word.partition("=")
-        if flag in ours and flag.startswith("-"):
+        if flag in ours:
             option = ours[flag]
             if option.is_flag:
                 if equals:
@@ -67,10 +66,11 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
 
 
 def _flag(variable: str) -> bool:
-    value = os.environ.get(variable, "").strip().lower()
-    if value not in _YES | _NO:
-        raise UsageError(f"{variable}={value!r}: expected true or false")
-    return value in _YES
+    value = os.environ.get(variable, "").strip()
+    try:
+        return bool(convert(value or "false", bool))
+    except ValueError as error:
+        raise UsageError(f"{variable}={value!r}: {error}") from None
 
 
 def _by_flag(options: list[GroupedOption]) -> dict[str, GroupedOption]:

@@ -10,19 +10,52 @@ import numpy as np
 from torch2grid_core.cli.drawing import Drawing
 from torch2grid_core.engine import Drawn, Engine, workers
 from torch2grid_core.kinds.view import View
+from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap, Page
+from torch2grid_core.pictures.scale import limits_of
 from torch2grid_core.summary.distribution import Distribution
 
 
-def cells_of(page: Page, view: View) -> Drawn:
-    """The page without its panels; its entry holds the distribution of the cells that its heatmaps draw."""
-    values, sizes = Distribution(), Distribution()
+class _Cells:
+    """The drawn cells of many pictures, counted: a few kilobytes, whatever their number. See ``scale.DrawnCells``."""
+
+    def __init__(self) -> None:
+        self._values, self._sizes = Distribution(), Distribution()
+
+    def add(self, grid: Grid) -> None:
+        drawn = grid.drawn()
+        self._values.update(drawn)
+        self._sizes.update(np.abs(drawn))
+
+    def merge(self, other: _Cells) -> None:
+        self._values.merge(other._values)
+        self._sizes.merge(other._sizes)
+
+    def __len__(self) -> int:
+        return self._values.finite
+
+    @property
+    def min(self) -> float:
+        return self._values.min
+
+    @property
+    def max(self) -> float:
+        return self._values.max
+
+    def quantile(self, share: float) -> float:
+        return self._values.quantile(share)
+
+    def size_quantile(self, share: float) -> float:
+        return self._sizes.quantile(share)
+
+
+def _counted(page: Page, view: View) -> Drawn:
+    """The page without its panels; its entry holds the cells that its heatmaps draw."""
+    cells = _Cells()
     for panel in page.panels:
         if isinstance(panel, Heatmap):
-            drawn = panel.grid.drawn()
-            values.update(drawn)
-            sizes.update(np.abs(drawn))
-    return Drawn(replace(page, panels=()), view, {}, {"values": values, "sizes": sizes})
+            cells.add(panel.grid)
+    return Drawn(replace(page, panels=()), view, {}, {"cells": cells})
 
 
 def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float] | None:
@@ -30,27 +63,17 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
 
     A model that cannot be read is left to the drawing pass, which reports it. ``None`` where no picture has cells.
     """
-    values, sizes = Distribution(), Distribution()
+    cells = _Cells()
 
     def take(drawn: Drawn) -> None:
         assert drawn.entry is not None
-        values.merge(drawn.entry["values"])
-        sizes.merge(drawn.entry["sizes"])
+        cells.merge(drawn.entry["cells"])
 
     for model in models:
         try:
             checkpoint = drawing.quietly_open(model).checkpoint
             with workers(checkpoint, drawing.given["jobs"], len(checkpoint)) as executor:
-                Engine(executor).run(checkpoint, drawing.views, take, drawing.run, cells_of)
+                Engine(executor).run(checkpoint, drawing.views, take, drawing.run, _counted)
         except Exception:
             continue
-    if not values.finite:
-        return None
-    run = drawing.run
-    if run.scale == "minmax" or (run.scale == "auto" and values.min >= 0):
-        low, high = values.quantile(1 - run.clip), values.quantile(run.clip)
-        low = 0.0 if values.min >= 0 and low < 0.5 * high else low
-    else:
-        high = sizes.quantile(run.clip) or sizes.max or 1.0
-        low = -high
-    return (low, high) if low < high else (low - 0.5, low + 0.5)
+    return limits_of(cells, drawing.run.scale, drawing.run.clip) if len(cells) else None
