@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
-from torch2grid.session import as_checkpoint, manager
-from torch2grid_core import Checkpoint, Page, Part, Run, UsageError, View, select
+from torch2grid.session import drawable, make_run, manager, view_spec
+from torch2grid_core import Checkpoint, Page, Run, UsageError, View
 
 if TYPE_CHECKING:
     import torch
@@ -45,14 +44,14 @@ def compare(
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
     whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
     """
-    from torch2grid_builtin.commands.compare import ATLASES, PAIR_CELLS
+    from torch2grid_builtin.commands.compare_settings import ATLASES, PAIR_CELLS
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
     from torch2grid_builtin.compare.two import Comparing, Settings
 
     chosen = Settings(tolerance, ignore_dtype)
-    comparing = Comparing(*(_model(each, part, filters, include_buffers) for each in (a, b)))
+    comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
     transformer = manager().create("transformer", plugin or _first(ATLASES))
-    run = _run(transformer, settings, tensor_cells=PAIR_CELLS)
+    run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
@@ -86,7 +85,7 @@ def series(
     from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
     from torch2grid_builtin.transformers.flatten import Flatten
 
-    run = _run(Flatten(), settings)
+    run = make_run(Flatten(), settings)
     found = _several(checkpoints, part, filters)
     if len(found) == 1 and is_recording(found[0]):
         recording, words = read_recording(found[0]), GRADIENTS
@@ -109,8 +108,9 @@ def series(
 def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings: Any) -> Pages:
     """The optimizer's moments of each parameter, and the last update with its ratio to the weight.
 
-    model: a training checkpoint (a path or ``Checkpoint``), or a module together with its optimizer as *state*. settings: the
-    view's ``each`` and ``overview``, and fields of ``Run``. Raises ``NotDrawable`` where there is no optimizer state.
+    model: a training checkpoint (a path, a ``Checkpoint``, or what ``torch.load`` returns), or a module together with its
+    optimizer as *state*. settings: the view's ``each`` and ``overview``, and fields of ``Run``. Raises ``NotDrawable`` where
+    there is no optimizer state.
     """
     from torch2grid.api import draw
 
@@ -120,42 +120,24 @@ def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings
 
 def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Checkpoint:
     """A module and its optimizer as the training checkpoint that ``{"model": …, "optimizer": …}`` would make."""
-    import json
-
     from torch2grid.live import from_mapping
 
     saved = state.state_dict()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    held = [[names.get(id(each), "") for each in group["params"]] for group in state.param_groups]
-    found = from_mapping({"model": model.state_dict(), "optimizer": {"state": saved["state"]}}, source=type(model).__name__)
-    groups = []
-    for group, named in zip(saved["param_groups"], held, strict=True):
-        plain = {key: _plain(value) for key, value in group.items() if key not in ("params", "param_names")}
-        groups.append({**plain, "params": [str(key) for key in group["params"]], "param_names": named})
-    parts = [
-        Part(name, f"{name}.", tuple(each for each in found if each.startswith(f"{name}."))) for name in ("model", "optimizer")
+    groups = [
+        {
+            **{key: _plain(value) for key, value in group.items()},
+            "param_names": [names.get(id(each), "") for each in held["params"]],
+        }
+        for group, held in zip(saved["param_groups"], state.param_groups, strict=True)
     ]
-    metadata = {"optimizer.param_groups": json.dumps(groups)}
-    return Checkpoint(
-        list(found.values()), source=found.source, format="live", metadata=metadata, parts=parts, default_part="model"
-    )
-
-
-def view_spec(name: str, settings: dict[str, Any], options: Sequence[str]) -> str:
-    """``name:key=value,…`` of those *options* that *settings* holds; they are taken out of it."""
-    given = [f'{key}="{settings.pop(key)}"' for key in options if key in settings]
-    return f"{name}:{','.join(given)}" if given else name
+    optimizer = {"state": saved["state"], "param_groups": groups}
+    return from_mapping({"model": model, "optimizer": optimizer}, source=type(model).__name__)
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "item"):
-        return value.item()
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _model(model: Any, part: str, filters: Sequence[str], include_buffers: bool) -> Checkpoint:
-    kept = [manager().create("filter", spec) for spec in filters]
-    return select(as_checkpoint(model), part, kept, include_buffers).checkpoint
+    """A setting of a parameter group as a number, where it is a tensor (the ``lr`` of a capturable optimizer)."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
@@ -166,18 +148,11 @@ def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkp
         return [checkpoints.checkpoint()]
     if isinstance(checkpoints, (str, os.PathLike)):
         if os.path.isdir(checkpoints):
-            return checkpoints_in(os.fspath(checkpoints), lambda path: _model(path, part, filters, False))[0]
+            return checkpoints_in(os.fspath(checkpoints), lambda path: drawable(path, part, filters, False))[0]
         checkpoints = [checkpoints]
-    return [_model(each, part, filters, False) for each in checkpoints]
+    return [drawable(each, part, filters, False) for each in checkpoints]
 
 
 def _first(names: Sequence[str]) -> str:
     installed = manager().names("transformer")
     return next((name for name in names if name in installed), names[-1])
-
-
-def _run(transformer: Any, settings: Mapping[str, Any], **usual: Any) -> Run:
-    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
-    return replace(Run(transformer=transformer, **usual), **settings)

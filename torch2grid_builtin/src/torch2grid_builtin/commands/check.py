@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import click
 
 from torch2grid_builtin.commands.check_reports import REPORTS, Checked
+from torch2grid_builtin.commands.options import listed, options_like_drawing
 from torch2grid_core import (
     Command,
     PluginError,
@@ -41,7 +42,7 @@ class Settings:
     format: str
     part: str
     filters: tuple[str, ...]
-    loader: str
+    loader: str | None
     jobs: int
     quiet: bool
 
@@ -77,9 +78,9 @@ def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="MODEL..."),
         click.Option(
-            ["--select", "chosen"], multiple=True, callback=_words, metavar="CODE,…", help="Only these rules: T101, T1 or nan."
+            ["--select", "chosen"], multiple=True, callback=listed, metavar="CODE,…", help="Only these rules: T101, T1 or nan."
         ),
-        click.Option(["--ignore", "ignored"], multiple=True, callback=_words, metavar="CODE,…", help="Not these rules."),
+        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="Not these rules."),
         click.Option(
             ["--rule", "rules"],
             multiple=True,
@@ -94,19 +95,15 @@ def _params() -> list[click.Parameter]:
             help="The least severity that makes the exit code 1.",
         ),
         click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="Of the report."),
-        click.Option(["--part"], default="", metavar="NAME", help="The part of a training checkpoint; else the model."),
-        click.Option(
-            ["--filter", "filters"], multiple=True, metavar="NAME[:KEY=VALUE,…]", help="Check only what a filter keeps."
+        *options_like_drawing(
+            part="",
+            filter="Check only what a filter keeps (repeatable).",
+            loader="Read the files with this loader.",
+            jobs="",
+            quiet="Say nothing but findings and errors.",
         ),
-        click.Option(["--loader"], default="", metavar="NAME", help="Read the files with this loader."),
-        click.Option(["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core."),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but findings and errors."),
         click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
     ]
-
-
-def _words(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for each in value for part in each.split(",") if part.strip())
 
 
 def _summary(rule: Rule) -> str:
@@ -153,7 +150,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
         raise UsageError("no rule is left to check; see 'torch2grid check --list-rules'")
     for spec in settings.filters:
         manager.create("filter", spec)  # a wrong filter ends the run before a file is read
-    manager.loaders(models[0], settings.loader)  # so does an unknown loader
+    manager.loaders(models[0], settings.loader or "")  # so does an unknown loader
     checked = []
     for model in models:
         checked.append(_check_one(manager, model, rules, settings, unusable))
@@ -189,7 +186,7 @@ def _check_one(
         click.echo(f"torch2grid: {error}", err=True)
 
     try:
-        checkpoint = manager.open(model, settings.loader)
+        checkpoint = manager.open(model, settings.loader or "")
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part, filters, include_buffers=True)
         with workers(selection.checkpoint, settings.jobs) as executor:

@@ -32,6 +32,7 @@ class Checked:
         return any(_fails(each, fail_on) for each in self.found)
 
     def count(self, severity: Severity) -> int:
+        """Findings of one severity."""
         return sum(each.severity == severity for each in self.found)
 
     @property

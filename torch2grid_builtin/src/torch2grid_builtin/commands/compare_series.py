@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from torch2grid_builtin.commands.compare_settings import Asked, open_model, run_of, transformer_of
 from torch2grid_builtin.compare.folder import checkpoints_in
 from torch2grid_builtin.compare.order import Ordered, in_order
 from torch2grid_builtin.compare.recording import is_recording, read_recording
 from torch2grid_builtin.compare.series import Frames, Series, compare_many, joint_series
 from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
+from torch2grid_builtin.renderers.data import dumps
+from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
     Output,
@@ -28,58 +29,53 @@ from torch2grid_core import (
     workers,
 )
 
-if TYPE_CHECKING:
-    from torch2grid_builtin.commands.compare import Words as CommandWords
-
 DONE = 0
 ANIMATED = ("gif", "html")
 _FRAME_CELLS = 1024
 
 
-def compare_series(manager: PluginManager, models: Sequence[str], words: CommandWords) -> int:
+def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
-    from torch2grid_builtin.commands.compare import open_model, run_of, transformer_of
-
-    transformer = transformer_of(manager, words)
-    run = run_of(words, transformer)
-    pictures = tuple(name for name in words.formats if name not in ("json", *ANIMATED))
-    output = Output(manager, words.output, run, formats=pictures, say=click.echo)
+    transformer = transformer_of(manager, asked)
+    run = run_of(asked, transformer)
+    pictures = tuple(name for name in asked.formats if name not in ("json", *ANIMATED))
+    output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
     if output.file is not None:
-        raise UsageError(f"--output {words.output} takes one picture, and a series has several; give a folder")
-    found = _opened(manager, models, words, open_model)
+        raise UsageError(f"--output {asked.output} takes one picture, and a series has several; give a folder")
+    found = _opened(manager, models, asked)
     if len(found) == 1 and is_recording(found[0]):
-        return _recorded(found[0], output, words)
+        return _recorded(found[0], output, asked)
     if len(found) < 2:
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
     ordered = in_order(found)
-    if not words.quiet:
+    if not asked.quiet:
         click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
-    animated = [name for name in words.formats if name in ANIMATED]
+    animated = [name for name in asked.formats if name in ANIMATED]
     side = max(int(_FRAME_CELLS / len(found) ** 0.5), 256)
     run = replace(run, max_cells=side)
-    views: list[View] = [Frames(transformer, ordered.labels)] if animated or words.atlas else []
+    views: list[View] = [Frames(transformer, ordered.labels)] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
-    with output, workers(joint[0], words.jobs) as executor:
+    with output, workers(joint[0], asked.jobs) as executor:
         series = compare_many(ordered, views, lambda drawn: frames.append(drawn.page), run, executor=executor, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
         view = Frames(transformer, ordered.labels)
-        if not animated or words.stats or words.layers:
-            _write(series, Words(), title, output, words, view)
-        if words.atlas and not animated:
+        if not animated or asked.stats or asked.layers:
+            _write(series, Words(), title, output, asked, view)
+        if asked.atlas and not animated:
             for page in frames:
                 output.add(page, view)
     for name in animated:
-        with Output(manager, Path(words.output) / f"series_atlas.{name}", run, say=click.echo) as film:
+        with Output(manager, Path(asked.output) / f"series_atlas.{name}", run, say=click.echo) as film:
             for page in frames:
                 film.add(page, view)
-    if series.left_out and not words.quiet:
+    if series.left_out and not asked.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
         click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)
     return DONE
 
 
-def _recorded(checkpoint: Checkpoint, output: Output, words: CommandWords) -> int:
+def _recorded(checkpoint: Checkpoint, output: Output, asked: Asked) -> int:
     """The pages of a recording of gradients."""
     recording = read_recording(checkpoint)
     labels = tuple(f"step {step:g}" for step in recording.steps)
@@ -88,44 +84,42 @@ def _recorded(checkpoint: Checkpoint, output: Output, words: CommandWords) -> in
     series = Series(ordered, recording.tracks, vectors)
     title = f"Gradients of {len(recording.tracks)} parameters at {len(labels)} steps"
     with output:
-        from torch2grid_builtin.transformers.flatten import Flatten
-
-        _write(series, GRADIENTS, title, output, words, Frames(Flatten(), labels))
+        _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), labels))
     return DONE
 
 
-def _write(series: Series, said: Words, title: str, output: Output, words: CommandWords, view: View) -> None:
-    """The table and the pictures that *words* ask for; with none, all but a page for each tensor."""
-    table = table_page(series, said, words.title or title)
-    if "json" in words.formats:
-        click.echo(json.dumps(table.data, indent=2, ensure_ascii=False))
-    elif words.stats or not words.layers:
+def _write(series: Series, said: Words, title: str, output: Output, asked: Asked, view: View) -> None:
+    """The table and the pictures that *asked* names; with none, all but a page for each tensor."""
+    table = table_page(series, said, asked.title or title)
+    if "json" in asked.formats:
+        click.echo(dumps(table.data, indent=2))
+    elif asked.stats or not asked.layers:
         text = Output(output.manager, output.folder, output.run, say=click.echo)
         text.add(table, view)
-    if (words.stats and not words.layers) or "json" in words.formats:
+    if (asked.stats and not asked.layers) or "json" in asked.formats:
         return
-    output.add(trends_page(series, said, words.title or title), view)
-    names = list(series.tracks) if words.layers else chosen(series)
+    output.add(trends_page(series, said, asked.title or title), view)
+    names = list(series.tracks) if asked.layers else chosen(series)
     for name in names:
         output.add(ridges_page(series, name, said), view)
 
 
-def _opened(manager: PluginManager, models: Sequence[str], words: CommandWords, open_model: Any) -> list[Checkpoint]:
+def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:
     """Every checkpoint named, and those in the folders named."""
     found: list[Checkpoint] = []
     for model in models:
         if len(models) > 1 or not os.path.isdir(model):
-            found.append(open_model(manager, model, words))
+            found.append(open_model(manager, model, asked))
         else:
-            found += _in_folder(manager, model, words, open_model)
+            found += _in_folder(manager, model, asked)
     return found
 
 
-def _in_folder(manager: PluginManager, folder: str, words: CommandWords, open_model: Any) -> list[Checkpoint]:
+def _in_folder(manager: PluginManager, folder: str, asked: Asked) -> list[Checkpoint]:
     """The checkpoints in a folder; says on stderr how many there are."""
-    quiet = replace(words, quiet=True)
+    quiet = replace(asked, quiet=True)
     found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet))
-    if not words.quiet:
+    if not asked.quiet:
         weights = human_count(found[-1].parameters)
         others = f", {left} other files" if left else ""
         click.echo(f"{visible(folder)}: {len(found)} checkpoints of {weights} weights{others}", err=True)

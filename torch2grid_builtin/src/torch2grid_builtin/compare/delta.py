@@ -46,10 +46,12 @@ class Delta:
 
     @property
     def norm_a(self) -> float:
+        """‖A‖, L2 over the finite weights."""
         return math.sqrt(self.squares_a)
 
     @property
     def norm_b(self) -> float:
+        """‖B‖, L2 over the finite weights."""
         return math.sqrt(self.squares_b)
 
     @property
@@ -92,8 +94,12 @@ class DeltaOf(Measure):
 
 
 def difference(arrays: Mapping[str, Array]) -> Array:
-    """B − A, rounded once to float32 or float64; of complex numbers |B − A|."""
-    before, after = arrays[A], arrays[B]
+    """B − A of the members *a* and *b*; see ``minus``."""
+    return minus(arrays[B], arrays[A])
+
+
+def minus(after: Array, before: Array) -> Array:
+    """after − before, rounded once to float32 or float64; of complex numbers |after − before|."""
     if before.dtype.kind == "c" or after.dtype.kind == "c":
         return np.asarray(np.abs(after - before))
     with np.errstate(invalid="ignore", over="ignore"):  # Inf − Inf is NaN, and says so in the picture

@@ -1,7 +1,7 @@
 """Which tensor of one checkpoint is which of another: by name, the names that wrappers change, and nothing else.
 
 What is matched otherwise than by its whole name is said. Values never decide what is matched; they only tell, afterwards,
-that a tensor without a partner is another one's copy (``moves``).
+that a tensor holds what another one held (``findings``).
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class Pair:
 
     @property
     def renamed(self) -> bool:
+        """True where the names differ."""
         return self.a.name != self.b.name
 
     @property
     def reshaped(self) -> bool:
+        """True where the shapes differ."""
         return self.a.shape != self.b.shape
 
 

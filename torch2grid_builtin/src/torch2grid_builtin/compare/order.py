@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from torch2grid_builtin.compare.two import short_names
+from torch2grid_builtin.compare.names import short_names
 from torch2grid_core import Checkpoint
 
 # What training scripts call the number of steps so far, the finest first.

@@ -11,15 +11,16 @@ import numpy as np
 
 from torch2grid_builtin.compare.delta import A, B, Delta, DeltaOf
 from torch2grid_builtin.compare.findings import Comparison, as_json, totals
+from torch2grid_builtin.compare.names import Names
 from torch2grid_builtin.views.describing import about, shape_text, tensor_title
-from torch2grid_builtin.views.histogram import bar_edges
+from torch2grid_builtin.views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin.views.layers import axis_names
+from torch2grid_builtin.views.limits import whole_model_run
 from torch2grid_core import (
     Checkpoint,
     Distribution,
     Grid,
     GridTransformer,
-    Histogram,
     LazyTensor,
     Line,
     Need,
@@ -41,14 +42,6 @@ COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|",
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
 FOLDER = "compare"
 _BARS = 80
-
-
-@dataclass(frozen=True)
-class Names:
-    """What pictures call the two checkpoints."""
-
-    a: str
-    b: str
 
 
 class DeltaStatistics(View):
@@ -105,11 +98,12 @@ class PairPages(View):
         ]
         panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", rows=rows, columns=columns))
         panels.append(run.heatmap(difference, title="Δ on a scale of its own", rows=rows, columns=columns))
-        histograms = (_overlaid(results["of a"], results["of b"], tensor), _histogram(results["of d"], tensor))
+        both = _overlaid(results["of a"], results["of b"], tensor)
+        changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
             f"{tensor.name}_delta",
             f"{tensor_title(tensor)} · {_figures(delta)}",
-            (*panels, *histograms),
+            (*panels, both, changes),
             FOLDER,
             columns=2,
             about={**about(tensor), "relative_l2": delta.relative, "max_abs_delta": delta.absmax},
@@ -136,27 +130,6 @@ def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Te
     return Line(middle, counts, title="Weights of A and B, in the same bars", xlabel="weight", ylabel="weights a bar")
 
 
-def _histogram(delta: Distribution, tensor: LazyTensor) -> Histogram | Text:
-    if not delta.finite:
-        return Text("No Δ is finite.", title="Δ")
-    edges = bar_edges(delta, tensor.dtype, _BARS, 0.0005, whole=False)
-    counts, below, above = delta.histogram(edges)
-    large = delta.count >= 1000
-    summary = {"mean": f"{delta.mean:.3g}", "std": f"{delta.std:.3g}", "unchanged": f"{delta.zeros / delta.count:.2%}"}
-    return Histogram(
-        edges,
-        counts,
-        title="Δ (heights are logarithmic)" if large else "Δ",
-        xlabel="Δ",
-        below=below,
-        above=above,
-        nan=delta.nan,
-        log=large,
-        marks={"0": 0.0},
-        summary=summary,
-    )
-
-
 @dataclass(frozen=True)
 class DeltaAtlas(View):
     """Δ of the whole model as one grid."""
@@ -172,7 +145,7 @@ class DeltaAtlas(View):
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         grid: Grid = replace(results["grid"], quantity="Δ")
         title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
-        panel = run.heatmap(grid, boundaries=True, labels=True)
+        panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
 
 
@@ -182,10 +155,10 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
     for each in comparison.differences:
         said.setdefault(each.name, []).append(each.text if each.kind != "dtype" else f"dtype {each.text}")
     rows = []
+    swapped = _swapped(comparison)
     for name, pair in comparison.pairs.items():
         delta, texts = comparison.deltas.get(name), said.get(name, [])
-        swapped = any(name == other for other in _swapped(comparison))
-        if not (texts or swapped or everything):
+        if not (texts or name in swapped or everything):
             continue
         if pair.renamed:
             texts = [*texts, f"{visible(pair.a.name)} in A"]
@@ -216,13 +189,12 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
     return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
 
 
-def _swapped(comparison: Comparison) -> list[str]:
+def _swapped(comparison: Comparison) -> set[str]:
     """The second of each swapped pair, which the first one's text names."""
-    firsts = {each.name for each in comparison.differences if each.kind == "swapped"}
+    if not any(each.kind == "swapped" for each in comparison.differences):
+        return set()
     told = {each.name for each in comparison.differences}
-    return [
-        name for name, delta in comparison.deltas.items() if firsts and delta.changed and name not in told and not delta.rounded
-    ]
+    return {name for name, delta in comparison.deltas.items() if delta.changed and name not in told and not delta.rounded}
 
 
 def verdict(comparison: Comparison, hidden: int = 0) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from torch2grid_builtin.compare.match import match
 from torch2grid_builtin.compare.order import Ordered
 from torch2grid_builtin.compare.track import LastMinusFirst, Track, TrackOf
+from torch2grid_builtin.views.limits import whole_model_run
 from torch2grid_core import (
     Checkpoint,
     Engine,
@@ -51,11 +52,10 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
             if pair.reshaped:
                 left_out.setdefault(pair.name, f"another shape in {label}")
             partners[pair.name].append(pair.a)
-        for name, found in partners.items():
-            if not found or len(found) < len(partners[name]):
-                left_out.setdefault(name, f"not in {label}")
         paired = {pair.name for pair in matched.pairs}
-        left_out.update({name: f"not in {label}" for name in last if name not in paired and name not in left_out})
+        for name in last:
+            if name not in paired:
+                left_out.setdefault(name, f"not in {label}")
         left_out.update({tensor.name: f"only in {label}" for tensor in matched.only_a if tensor.name not in last})
     joint = []
     for name, found in partners.items():
@@ -101,7 +101,7 @@ class Frames(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]
-        shared = run.color_scale(*grids)
+        shared = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
         run = replace(run, limits=(shared.low, shared.high))
         for place, (grid, label) in enumerate(zip(grids, self.labels, strict=True)):
             title = f"{run.title or 'All weights'} · {label}"

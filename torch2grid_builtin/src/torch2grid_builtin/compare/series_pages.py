@@ -10,13 +10,13 @@ import numpy as np
 
 from torch2grid_builtin.compare.series import Series
 from torch2grid_builtin.compare.track import Track
+from torch2grid_builtin.optimizers.update import USUAL
 from torch2grid_builtin.views.histogram import LEVELS
 from torch2grid_core import Band, Line, Page, Table, visible
 
 Array = np.ndarray[Any, Any]
 SHOWN = 8  # tensors in one diagram: more cannot be told apart
 RIDGES = 12
-USUAL = 1e-3  # ‖Δw‖/‖w‖ of one step of the optimizer, by rule of thumb
 FOLDER = "series"
 FORMATS = {
     **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),

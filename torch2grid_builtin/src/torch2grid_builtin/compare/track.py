@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.compare.delta import DeltaCollector, DeltaOf
+from torch2grid_builtin.compare.delta import DeltaCollector, DeltaOf, minus
 from torch2grid_builtin.views.histogram import LEVELS, bar_edges
 from torch2grid_builtin.views.units import dead_units, has_units
 from torch2grid_core import Distribution, JointTensor, LazyTensor, Measure, UnitProfile, as_float
@@ -134,10 +134,7 @@ class LastMinusFirst:
     last: str
 
     def __call__(self, arrays: Mapping[str, Array]) -> Array:
-        first, last = arrays["0"], arrays[self.last]
-        if first.dtype.kind == "c" or last.dtype.kind == "c":
-            return np.asarray(np.abs(last - first))
-        return np.asarray(as_float(last) - as_float(first))
+        return minus(arrays[self.last], arrays["0"])
 
 
 def recorded_tracks(distributions: Mapping[str, Sequence[Distribution | None]], norms: Mapping[str, Array]) -> dict[str, Track]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from dataclasses import dataclass
 from typing import Any
 
 from torch2grid_builtin.compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair
 from torch2grid_builtin.compare.findings import Comparison, find_differences
 from torch2grid_builtin.compare.match import Match, in_shape_of, match
-from torch2grid_builtin.compare.pages import DeltaStatistics, Names
-from torch2grid_core import Checkpoint, Engine, JointTensor, Run, View, visible
+from torch2grid_builtin.compare.names import Names
+from torch2grid_builtin.compare.pages import DeltaStatistics
+from torch2grid_core import Checkpoint, Engine, JointTensor, Run, View
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Settings:
 
     @property
     def need(self) -> DeltaOf:
+        """What the engine measures of each pair."""
         return DeltaOf(tolerance=self.tolerance, rank_size=self.rank_size)
 
 
@@ -37,7 +38,7 @@ class Comparing:
     def __init__(self, a: Checkpoint, b: Checkpoint) -> None:
         self.a, self.b = a, b
         self.match: Match = match(a, b)
-        self.names = names_of([a, b])
+        self.names = Names.of(a, b)
         self.joint, self._twins = _joint(self)
 
     def compare(
@@ -85,24 +86,8 @@ def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
             seen = in_shape_of(pair)
             if seen is None:
                 continue
-            pair = replace(seen[0])
+            pair, _ = seen
         if pair.b.size:
             tensors.append(joint_pair(pair.name, pair.a, pair.b))
     source = f"{comparing.names.b} − {comparing.names.a}"
     return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=b.metadata, aliases={}), twins
-
-
-def names_of(checkpoints: Sequence[Checkpoint]) -> Any:
-    """Short names of the first two: the last parts of their paths, as many as it takes to tell them apart."""
-    short = short_names([each.source for each in checkpoints])
-    return Names(short[0], short[1])
-
-
-def short_names(sources: Sequence[str]) -> list[str]:
-    """The last part of each path, or more of them until all are different."""
-    parts = [PurePath(source).parts or (source or "model",) for source in sources]
-    for count in (1, 2, 3):
-        names = ["/".join(each[-count:]) for each in parts]
-        if len(set(names)) == len(names):
-            break
-    return [visible(name, 60) for name in names]
