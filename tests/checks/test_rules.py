@@ -14,8 +14,8 @@ from tests.checks.defects import HEALTHY, arrays, errors, found_in, manager, rul
 from tests.corpus import manifest, needs_corpus, real
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_builtin.rules.about import is_figure, is_matrix
-from torch2grid_builtin.views.units import has_units
+from torch2grid_builtin.rules.about import is_matrix
+from torch2grid_builtin.views.units import has_units, is_figure
 from torch2grid_core import LoadError, check, is_floating
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
@@ -46,7 +46,7 @@ def floating(tensor, checkpoint):
 
 
 def weight(tensor, checkpoint):
-    return floating(tensor, checkpoint) and has_units(tensor, checkpoint) and not is_figure(tensor)
+    return floating(tensor, checkpoint) and has_units(tensor, checkpoint) and not is_figure(tensor.name)
 
 
 def matrix(tensor, checkpoint):

@@ -159,6 +159,8 @@ def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
         arrays[f"{layer}.bias"] = generator.standard_normal(30)
     arrays["bn.weight"] = generator.uniform(0.9, 1.1, 8)
     arrays["bn.running_var"] = np.full(8, 1e6)
+    arrays["obs.var"] = np.full(8, 1e6)  # figures about data are no weights, whatever a policy calls them
+    arrays["prelu.weight"] = np.full(8, 0.25)
     arrays["\x1b[31mred"] = np.full(4, np.nan)
     page = draw(HistogramView(), arrays)["histogram_overview"]
     bands = [panel for panel in page.panels if isinstance(panel, Band)]
@@ -168,7 +170,7 @@ def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
     for name, panel in zip(arrays, small, strict=True):
         check_bars(arrays[name], panel) if "bn" not in name else None
     assert bands[0].labels == tuple(f"{layer}.weight" for layer in range(5))
-    assert bands[1].labels == tuple(f"{layer}.bias" for layer in range(5))
+    assert bands[1].labels == (*(f"{layer}.bias" for layer in range(5)), "prelu.weight")
     assert bands[2].labels == ("bn.weight",)  # about 1, where biases are about 0
     middle = bands[0].levels.index(0.5)
     for layer in range(5):

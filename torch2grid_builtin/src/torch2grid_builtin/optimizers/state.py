@@ -28,10 +28,12 @@ class Entry:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the parameter; there is a slot at least."""
         return next(iter(self.slots.values())).shape
 
     @property
     def update(self) -> Update:
+        """How the last step changed the parameter."""
         return update_of(self.group, self.slots, self.step)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 WEIGHT = "weight"
+USUAL = 1e-3  # ‖update‖/‖w‖ of one step, by rule of thumb (Bottou; CS231n): much above trains unstably, much below slowly
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class AdamUpdate:
 
     @property
     def formula(self) -> str:
+        """The rule, short."""
         return "lr·m̂/(√v̂+ε)"
 
     @property
@@ -63,6 +65,7 @@ class MomentumUpdate:
 
     @property
     def formula(self) -> str:
+        """The rule, short."""
         return "lr·momentum_buffer" + (", without Nesterov's gradient" if self.nesterov else "")
 
     @property

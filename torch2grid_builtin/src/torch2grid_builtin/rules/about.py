@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.views.units import has_units
+from torch2grid_builtin.views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, is_complex, is_floating
 
-# Buffers that hold figures about data, of any size, and masks that are meant to be infinite.
-_FIGURES = re.compile(r"(^|_)(mean|var|std|sum|sqr|count|min|max|num_batches_tracked|n|numel|step)$", re.IGNORECASE)
 _MASK = re.compile(r"mask|^bias$", re.IGNORECASE)
 FEW = 16  # weights: fewer say nothing about a distribution
 
@@ -28,7 +26,7 @@ def own(checkpoint: Checkpoint, results: Mapping[str, Any]) -> Iterator[tuple[La
 def weights(checkpoint: Checkpoint, results: Mapping[str, Any]) -> Iterator[tuple[LazyTensor, Any]]:
     """Of those, the weights: matrices, kernels and the weights of normalisations, but no biases and no figures about data."""
     for tensor, result in own(checkpoint, results):
-        if has_units(tensor, checkpoint) and not is_figure(tensor):
+        if has_units(tensor, checkpoint) and not is_figure(tensor.name):
             yield tensor, result
 
 
@@ -37,23 +35,14 @@ def is_number(tensor: LazyTensor) -> bool:
     return is_floating(tensor.dtype) or is_complex(tensor.dtype)
 
 
-def is_figure(tensor: LazyTensor) -> bool:
-    """True for running statistics, sums and counters, by their names."""
-    return bool(_FIGURES.search(last_name(tensor)))
-
-
 def is_mask(tensor: LazyTensor) -> bool:
     """True for buffers such as a causal mask (older transformers call theirs ``bias``): −Inf is what they are for."""
-    return tensor.ndim >= 2 and bool(_MASK.search(last_name(tensor)))
+    return tensor.ndim >= 2 and bool(_MASK.search(tensor.name.rpartition(".")[2]))
 
 
 def is_matrix(tensor: LazyTensor) -> bool:
     """True for two or more units of two or more weights each, ``FEW`` weights in all."""
     return tensor.ndim >= 2 and tensor.size >= FEW and tensor.shape[0] > 1 and tensor.size > tensor.shape[0]
-
-
-def last_name(tensor: LazyTensor) -> str:
-    return tensor.name.rpartition(".")[2]
 
 
 def fan_in(tensor: LazyTensor) -> int:

@@ -38,6 +38,7 @@ class Item:
 
     @property
     def kind(self) -> Kind:
+        """What it takes room for."""
         return Kind(self.form, len(self.beside), len(self.above))
 
 
@@ -74,6 +75,7 @@ class Arrangement:
 
     @property
     def box(self) -> Box:
+        """(height, width) in cells."""
         return self.packing.height, self.packing.width
 
 

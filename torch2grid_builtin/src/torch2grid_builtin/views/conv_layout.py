@@ -27,9 +27,10 @@ class Kernels:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Sizes in weights of the full-size grid. kernel: high and wide; step: from a kernel to the next in its tile;
+    """Sizes in weights of the full-size grid, (down, across).
 
-    cell: weights a cell; pitch: from a tile to the next.
+    kernel, tile: of one. step: from a kernel to the next in its tile; pitch: from a tile to the next. inner, tiles: numbers of
+    kernels in a tile, and of tiles. cell: weights a cell.
     """
 
     kernel: Pair

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch2grid_core import Checkpoint, LazyTensor, visible
 
+TOTAL = "(all tensors)"  # the name of the last row of tables
+
 
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as people write it: ``64×3×7×7``, ``one number`` for ()."""

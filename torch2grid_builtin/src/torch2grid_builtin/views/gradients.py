@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.views.describing import about, shape_text, source_name
-from torch2grid_builtin.views.histogram import bar_edges
+from torch2grid_builtin.views.histogram import plain_histogram
 from torch2grid_builtin.views.layers import axis_names
 from torch2grid_core import (
     Checkpoint,
     Distribution,
-    Histogram,
     JointTensor,
     LazyTensor,
     Line,
@@ -26,7 +25,6 @@ from torch2grid_core import (
     Run,
     Summary,
     Table,
-    Text,
     View,
     matrix_layout,
     visible,
@@ -116,7 +114,10 @@ class GradientsView(View):
         if w is not None:
             panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns))
         gradient = replace(results["g"], quantity="gradient")
-        panels += [run.heatmap(gradient, title="gradient", rows=rows, columns=columns), _histogram(g, tensor)]
+        panels += [
+            run.heatmap(gradient, title="gradient", rows=rows, columns=columns),
+            plain_histogram(g, tensor.dtype, "gradient", "zero"),
+        ]
         facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {g.absmax:.3g}"]
         if w is not None and w.l2:
             facts.append(f"‖g‖/‖w‖ {g.l2 / w.l2:.2e}")
@@ -218,16 +219,3 @@ def typical(found: Iterable[Distribution]) -> float:
     """The median of the layers' mean |g|, of those that have a gradient at all; 0 where none has."""
     means = [_mean(g) for g in found if g.finite and g.l1 > 0]
     return float(np.median(means)) if means else 0.0
-
-
-def _histogram(g: Distribution, tensor: LazyTensor) -> Histogram | Text:
-    if not g.finite:
-        return Text("No gradient is finite.", title="gradient")
-    edges = bar_edges(g, tensor.dtype, 80, 0.0005, whole=False)
-    counts, below, above = g.histogram(edges)
-    facts = {"mean": f"{g.mean:.3g}", "std": f"{g.std:.3g}", "zero": f"{g.zeros / g.count:.2%}"}
-    large = g.count >= 1000
-    title = "gradient (heights are logarithmic)" if large else "gradient"
-    outside = (below + g.neginf, above + g.posinf)
-    marks = {"0": 0.0}
-    return Histogram(edges, counts, title, "gradient", *outside, nan=g.nan, log=large, marks=marks, summary=facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +11,26 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin.views.describing import about, in_depth, tensor_title
-from torch2grid_core import Band, Checkpoint, Distribution, Histogram, LazyTensor, Page, Run, Summary, Values, View, visible
+from torch2grid_builtin.views.units import has_units, is_figure
+from torch2grid_core import (
+    Band,
+    Checkpoint,
+    Distribution,
+    Histogram,
+    LazyTensor,
+    Page,
+    Run,
+    Summary,
+    Text,
+    Values,
+    View,
+    visible,
+)
 
 Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
 PER_SHEET = 48
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_SCALES = {"weight", "gamma", "scale"}
-_RUNNING = re.compile(r"(^|\.)(running_(mean|var)|num_batches_tracked)$")
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,30 @@ class HistogramView(View):
         )
 
 
+def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, zeros: str) -> Histogram | Text:
+    """A histogram of something else than weights, to stand beside other panels. zeros: what a value of 0 is called there.
+
+    Heights are logarithmic from 1,000 values on.
+    """
+    if not found.finite:
+        return Text(f"No {quantity} is finite.", title=quantity)
+    edges = bar_edges(found, dtype, 80, 0.0005, whole=False)
+    counts, below, above = found.histogram(edges)
+    large = found.count >= 1000
+    return Histogram(
+        edges,
+        counts,
+        title=f"{quantity} (heights are logarithmic)" if large else quantity,
+        xlabel=quantity,
+        below=below + found.neginf,
+        above=above + found.posinf,
+        nan=found.nan,
+        log=large,
+        marks={"0": 0.0},
+        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: f"{found.zeros / found.count:.2%}"},
+    )
+
+
 def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: float, *, whole: bool) -> Array:
     """Edges of about *bars* bars from the *tail* quantile to its opposite, or from end to end where that is not much more.
 
@@ -185,16 +220,17 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
 
 def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
     """Quantiles in the order of depth: matrices and kernels, biases, and weights of normalisations apart, since their scales
-    are others."""
+    are others. Running statistics are no weights, and would dwarf them."""
     kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
     for name in names:
-        if not summaries[name].finite or _RUNNING.search(name):
+        if not summaries[name].finite or is_figure(name):
             continue
         if checkpoint[name].ndim > 1:
             kinds["Matrices and kernels"].append(name)
+        elif has_units(checkpoint[name], checkpoint):
+            kinds["Weights of normalisations"].append(name)
         else:
-            scale = name.rpartition(".")[2] in _SCALES
-            kinds["Weights of normalisations" if scale else "Biases and other vectors"].append(name)
+            kinds["Biases and other vectors"].append(name)
     bands = []
     for kind, chosen in kinds.items():
         if chosen:

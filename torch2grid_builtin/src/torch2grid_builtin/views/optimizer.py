@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.optimizers.state import joint_state, optimizer_state
-from torch2grid_builtin.optimizers.update import WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
-from torch2grid_builtin.views.describing import shape_text, source_name
+from torch2grid_builtin.optimizers.update import USUAL, WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
+from torch2grid_builtin.views.describing import about, shape_text, source_name
 from torch2grid_builtin.views.layers import axis_names
 from torch2grid_core import (
     Checkpoint,
@@ -32,7 +32,6 @@ from torch2grid_core import (
     visible,
 )
 
-USUAL = 1e-3  # ‖update‖/‖weight‖ of a step: the rule of thumb (Bottou; CS231n), much above trains unstably, much below slowly
 COLUMNS = ("Parameter", "Shape", "Step", "lr", "‖w‖", "RMS m", "RMS √v", "|m|/√v", "‖update‖", "‖update‖/‖w‖", "decay")
 FORMATS = {
     **dict.fromkeys(("lr", "‖w‖", "RMS m", "RMS √v", "‖update‖", "‖update‖/‖w‖", "decay"), ".3e"),
@@ -85,8 +84,8 @@ class OptimizerView(View):
             if weight is not None and weight.l2:
                 facts.append(f"‖update‖/‖w‖ {update.l2 / weight.l2:.2e}")
         title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
-        about = {"tensor": tensor.name, "shape": list(tensor.shape), "members": [name for name, _ in tensor.members]}
-        yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=about)
+        entry = {**about(tensor), "members": [name for name, _ in tensor.members]}
+        yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
         brief = Summary(brief=True)
@@ -137,11 +136,9 @@ def _readable(member: str, grid: Grid) -> tuple[Grid, str]:
         return grid, "weight"
     titles = {_FIRST: f"m ({_FIRST}): mean of the gradients", _BUFFER: f"{_BUFFER}: sum of the gradients"}
     if member.endswith("exp_avg_sq"):
-        values = np.sqrt(np.maximum(grid.values, 0))
         text = "√v" if member == _SECOND else "√ of the largest v"
-        return replace(
-            grid, values=values, quantity="√v", reduce=f"root of the {grid.reduce}"
-        ), f"{text} ({member}): size of the gradients"
+        roots = replace(grid, values=np.sqrt(np.maximum(grid.values, 0)), quantity="√v", reduce=f"root of the {grid.reduce}")
+        return roots, f"{text} ({member}): size of the gradients"
     return replace(grid, quantity=member), titles.get(member, member)
 
 
@@ -152,10 +149,8 @@ def _overview(rows: Sequence[tuple[Any, ...]]) -> tuple[Line | Text, ...]:
     column = {
         name: np.array([np.nan if row[i] is None else row[i] for row in rows], float) for i, name in enumerate(COLUMNS) if i > 1
     }
-    ratio, moments = (
-        column["‖update‖/‖w‖"],
-        {name: column[name] for name in ("RMS m", "RMS √v") if np.isfinite(column[name]).any()},
-    )
+    ratio = column["‖update‖/‖w‖"]
+    moments = {name: column[name] for name in ("RMS m", "RMS √v") if np.isfinite(column[name]).any()}
     panels: list[Line | Text] = []
     if np.isfinite(ratio).any():
         title = "The last step: ‖update‖/‖w‖ of each parameter"

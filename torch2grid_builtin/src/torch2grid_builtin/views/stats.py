@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from torch2grid_builtin.views.describing import shape_text
+from torch2grid_builtin.views.describing import TOTAL, shape_text
 from torch2grid_builtin.views.units import dead_units, has_units
 from torch2grid_core import Checkpoint, Distribution, Page, Profile, Run, Summary, Table, UnitProfile, UsageError, View
 
@@ -23,7 +23,6 @@ FORMATS = {
     **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
     **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
 }
-TOTAL = "(all tensors)"
 Row = dict[str, str | int | float | None]
 
 

@@ -19,6 +19,14 @@ _NOT_UNITS = re.compile(
     re.IGNORECASE,
 )
 
+# Buffers that hold figures about data, of any size.
+_FIGURES = re.compile(r"(^|_)(mean|var|std|sum|sqr|count|min|max|num_batches_tracked|n|numel|step)$", re.IGNORECASE)
+
+
+def is_figure(name: str) -> bool:
+    """True for the name of running statistics, sums and counters."""
+    return bool(_FIGURES.search(name.rpartition(".")[2]))
+
 
 def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
     """True for weights whose dimension 0 counts units: matrices, kernels, and the 1-D weights of normalisation layers.
@@ -55,10 +63,12 @@ class DeadUnits:
 
     @property
     def units(self) -> int:
+        """Output and input units together."""
         return self.outputs + self.inputs
 
     @property
     def dead(self) -> int:
+        """Dead output and input units together."""
         return len(self.dead_outputs) + len(self.dead_inputs)
 
     @property
