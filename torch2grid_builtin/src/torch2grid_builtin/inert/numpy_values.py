@@ -6,7 +6,6 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin.inert.storages import Latin1Bytes
@@ -19,6 +18,8 @@ from torch2grid_builtin.inert.values import (
     NumpyDtype,
     Stub,
     Tensor,
+    fortran_strides,
+    is_extended,
     numpy_dtype,
     text,
 )
@@ -48,20 +49,15 @@ def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") 
         dtype = NumpyDtype(_SCALARS.get(dtype.name, dtype.name))
     if not isinstance(dtype, NumpyDtype):
         return Tensor(None, "a numpy array without a dtype")
-    number = _ML_DTYPES.get(dtype.code) or numpy_dtype(dtype.code)
+    number = numpy_dtype(dtype.code)
     if number is None or dtype.fields:
         return Tensor(None, f"a numpy array of dtype {'a structure' if dtype.fields else repr(dtype.code[:40])}, not numbers")
-    if (number.itemsize > 8 and number.kind == "f") or number.itemsize > 16:
+    if is_extended(number):
         return Tensor(None, f"a numpy array of extended precision ({number.itemsize} bytes a number)")
     storage = storage_of(data)
     if dtype.order == _OTHER_ORDER and number.itemsize > 1:
         storage = ByteSwapped(storage, number.itemsize // (2 if number.kind == "c" else 1))
-    strides = None
-    if fortran is True or fortran == 1:
-        steps = [1]
-        for length in lengths[:-1]:
-            steps.append(steps[-1] * max(length, 1))
-        strides = tuple(steps[: len(lengths)])
+    strides = fortran_strides(lengths) if fortran is True or fortran == 1 else None
     if math.prod(lengths) >= 2**63:
         raise Malformed(f"a numpy array of shape {list(lengths)}")
     if math.prod(lengths) * number.itemsize < storage.size:
@@ -108,7 +104,7 @@ def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
         code = _SCALARS.get(code.name, code.name)
     name = text(code) or "V"
     dtype = NumpyDtype(name.lstrip("<>=|"))
-    dtype.order = name[0] if name[:1] in "<>" and name else ""
+    dtype.order = name[0] if name.startswith(("<", ">")) else ""
     return dtype
 
 
@@ -152,10 +148,6 @@ _SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "flo
 _SCALARS |= {name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8")}
 _SCALARS |= {name: np.dtype(name).str[1:] for name in ("uint64", "uint32", "uint16", "uint8")}
 _SCALARS |= {"bool_": "b1", "bool": "b1", "object_": "O8", "str_": "U1", "bytes_": "S1"}
-_ML_DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(getattr(ml_dtypes, name))
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
-}
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_of, ("_codecs", "encode"): bytes_of}
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):

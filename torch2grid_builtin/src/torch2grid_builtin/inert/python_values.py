@@ -64,9 +64,9 @@ def fixed(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def number(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``complex(re, im)``, ``int(x)``, ``float(x)`` and ``bool(x)`` of numbers."""
-    if args and all(type(each) in (int, float, bool) for each in args):
-        return args[0] if len(args) == 1 else Stub(Global("builtins", "complex"), args, "new")
+    """``int(x)``, ``float(x)`` and ``bool(x)`` of a number are that number; anything else, and ``complex``, is a stub."""
+    if len(args) == 1 and type(args[0]) in (int, float, bool):
+        return args[0]
     return Stub(Global("builtins", "complex"), args, "new")
 
 

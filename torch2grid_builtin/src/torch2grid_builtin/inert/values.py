@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from torch2grid_core import LazyTensor, Storage
@@ -195,9 +196,7 @@ def text(value: Any) -> str | None:
 
 def identity(key: Any) -> Any:
     """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object."""
-    if type(key) is str:
-        return key
-    if type(key) is bytes:
+    if type(key) in (str, bytes):
         return key
     if isinstance(key, (bool, int, float)):
         if abs(key) < 2**53 and int(key) == key:
@@ -217,8 +216,16 @@ def number_text(number: float) -> str:
     return repr(number)
 
 
+_ML_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+}
+
+
 def numpy_dtype(code: str) -> np.dtype[Any] | None:
-    """The dtype of a short numpy code such as ``f4``; ``None`` where it is not of numbers."""
+    """The dtype of a short numpy code such as ``f4`` or of a name of ml_dtypes'; ``None`` where it is not of numbers."""
+    if code in _ML_DTYPES:
+        return _ML_DTYPES[code]
     kind, width = code[:1], code[1:]
     if kind in "biufc" and width in ("1", "2", "4", "8", "16") and (kind != "b" or width == "1"):
         try:
@@ -226,3 +233,16 @@ def numpy_dtype(code: str) -> np.dtype[Any] | None:
         except TypeError:
             return None
     return None
+
+
+def is_extended(dtype: np.dtype[Any]) -> bool:
+    """True for numbers longer than float64, or complex ones of such: extended precision, which differs between machines."""
+    return dtype.itemsize > (16 if dtype.kind == "c" else 8)
+
+
+def fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of an array whose first index runs fastest."""
+    steps = [1]
+    for length in shape[:-1]:
+        steps.append(steps[-1] * max(length, 1))
+    return tuple(steps[: len(shape)])

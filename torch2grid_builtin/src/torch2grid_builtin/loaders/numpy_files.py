@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 import re
 import sys
-from typing import Any, ClassVar
-
-import ml_dtypes
-import numpy as np
+from typing import ClassVar
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.stream import part
-from torch2grid_builtin.inert.values import numpy_dtype
+from torch2grid_builtin.inert.values import fortran_strides, is_extended, numpy_dtype
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
-_ML_DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2}
 
 
 class Npy(Loader):
@@ -100,10 +96,10 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     if code is None:
         return "a structured array, not plain numbers"
     order, plain = (code[0], code[1:]) if code[:1] in tuple("<>|=") else ("", code)
-    dtype: np.dtype[Any] | None = np.dtype(_ML_DTYPES[plain]) if plain in _ML_DTYPES else numpy_dtype(plain)
+    dtype = numpy_dtype(plain)
     if dtype is None:
         return "an array of Python objects" if plain[:1] == "O" else f"an array of dtype {visible(code, 30)}, not numbers"
-    if (dtype.itemsize > 8 and dtype.kind != "c") or dtype.itemsize > 16:
+    if is_extended(dtype):
         return f"numbers of {dtype.itemsize} bytes (extended precision)"
     count = math.prod(shape)
     if count * dtype.itemsize > storage.size - start:
@@ -111,13 +107,7 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     data = part(storage, start, storage.size - start)
     if order == (">" if sys.byteorder == "little" else "<") and dtype.itemsize > 1:
         data = ByteSwapped(data, dtype.itemsize // (2 if dtype.kind == "c" else 1))
-    strides = None
-    if fortran and len(shape) > 1:
-        steps = [1]
-        for length in shape[:-1]:
-            steps.append(steps[-1] * max(length, 1))
-        strides = tuple(steps)
-    return LazyTensor(name, shape, dtype, data, strides=strides)
+    return LazyTensor(name, shape, dtype, data, strides=fortran_strides(shape) if fortran and len(shape) > 1 else None)
 
 
 # One entry of the header's dict. Read by hand: literal_eval compiles, and nothing of a file is compiled here.
