@@ -76,9 +76,13 @@ def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
     return winners[0]
 
 
-def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike]:
-    """The one checkpoint file in *folder*. Raises ``LoadError`` where there is none, or more than one."""
-    found: list[tuple[Source, LoaderLike]] = []
+def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None]:
+    """The one checkpoint file in *folder*, and its loader; without any, the one gzip-compressed file, which none has claimed yet.
+
+    Raises ``LoadError`` where there is none, or more than one.
+    """
+    found: list[tuple[Source, LoaderLike | None]] = []
+    packed: list[tuple[Source, LoaderLike | None]] = []
     for name in folder.entries[:_FOLDER_FILES]:
         try:
             source = Source(folder.path / name, shown=str(Path(folder.shown) / name))
@@ -87,6 +91,9 @@ def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Sou
             continue  # a broken link, a pipe, a file that may not be read
         if loader is not None:
             found.append((source, loader))
+        elif is_gzip(source):
+            packed.append((source, None))
+    found = found or packed
     if len(found) == 1:
         return found[0]
     if not found:
