@@ -5,8 +5,8 @@
     t2g.grid("model.safetensors").save("model.png")
     t2g.stats("model.safetensors")
 
-Every function takes a path, an open ``Checkpoint``, a live ``nn.Module`` or a state dict, and returns ``Pages``: they
-show themselves in a notebook and have ``save``. Nothing heavy is imported before it is used.
+Every function takes a path, an open ``Checkpoint``, a live ``nn.Module`` or a state dict. Those that draw return ``Pages``:
+they show themselves in a notebook and have ``save``. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core import __version__ as __version__
 
-_API = ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats")
-_ELSEWHERE = {
-    **dict.fromkeys(("Comparison", "compare", "optimizer", "series"), "torch2grid.changes"),
-    **dict.fromkeys(("gradients", "save_gradients"), "torch2grid.live_gradients"),
-    "GradientRecorder": "torch2grid.recorder",
+_WHERE = {
+    "torch2grid.api": ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats"),
+    "torch2grid.changes": ("Comparison", "compare", "optimizer", "series"),
+    "torch2grid.live_gradients": ("gradients", "save_gradients"),
+    "torch2grid.pages": ("Pages",),
+    "torch2grid.recorder": ("GradientRecorder",),
+    "torch2grid_core": ("Checkpoint", "Distribution", "Grid", "LazyTensor", "Page"),
 }
-_CORE = ("Checkpoint", "Distribution", "Grid", "LazyTensor", "Page")
-__all__ = sorted((*_API, *_CORE, *_ELSEWHERE, "Pages"))
+_HOMES = {name: home for home, names in _WHERE.items() for name in names}
+__all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
     from torch2grid.api import conv as conv
@@ -49,11 +51,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'torch2grid' has no attribute {name!r}")
-    usual = "torch2grid.api" if name in _API else "torch2grid_core" if name in _CORE else "torch2grid.pages"
-    home = _ELSEWHERE.get(name, usual)
-    value = getattr(importlib.import_module(home), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid.pages import Pages
-from torch2grid.session import as_checkpoint, manager
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
-from torch2grid_core.engine import Engine
-from torch2grid_core.kinds.transformer import GridTransformer
-from torch2grid_core.options import quoted
-from torch2grid_core.selection import select
+from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
+from torch2grid_core import Checkpoint, Engine, GridTransformer, Page, View
 
 
 def load(model: Any) -> Checkpoint:
@@ -43,9 +39,7 @@ def conv(model: Any, **settings: Any) -> Pages:
 
 def stats(model: Any, **settings: Any) -> Pages:
     """The statistics table; ``print`` shows it as text."""
-    options = {key: settings.pop(key) for key in ("detail", "sort") if key in settings}
-    spec = ",".join(f"{key}={quoted(value)}" for key, value in options.items())
-    return draw(model, [f"stats:{spec}" if spec else "stats"], **settings)
+    return draw(model, [view_spec("stats", settings, ("detail", "sort"))], **settings)
 
 
 def dead_neurons(model: Any, **settings: Any) -> Pages:
@@ -67,16 +61,12 @@ def draw(
 
     Raises ``UsageError`` for an unknown view, transformer, filter or setting.
     """
-    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
     plugins = manager()
-    name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
     transformer = plugin if isinstance(plugin, GridTransformer) else plugins.create("transformer", plugin or "flatten")
-    run = Run(transformer=transformer, transformer_name=name.partition(":")[0].rpartition("/")[2], **settings)
+    name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
+    run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
-    chosen = [plugins.create("filter", spec) for spec in filters]
-    checkpoint = select(as_checkpoint(model), part, chosen, include_buffers).checkpoint
+    checkpoint = drawable(model, part, filters, include_buffers)
     drawn: list[tuple[Page, View]] = []
     Engine().run(checkpoint, instances, lambda each: drawn.append((each.page, each.view)), run)
     return Pages(drawn, run, checkpoint)

@@ -20,7 +20,7 @@ def create_histogram_overview(
     tensors: Any, output_path: str | os.PathLike[str] = "grids/histogram_overview.png", **settings: Any
 ) -> Path:
     """Write all histograms on one sheet (the first of several, for very many); its path."""
-    return draw(tensors, ["histogram:each=false"], **settings)[:1].save(output_path)[0]
+    return draw(tensors, ["histogram:each=false"], **settings).first().save(output_path)[0]
 
 
 def compare_layer_statistics(tensors: Any, **settings: Any) -> None:

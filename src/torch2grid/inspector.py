@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid.arrays import TensorArrays
-from torch2grid.session import as_checkpoint
-from torch2grid_core.selection import select
+from torch2grid.session import drawable
 
 
 def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:
@@ -14,4 +13,4 @@ def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:
 
     Raises ``LoadError`` where there is no tensor, ``UsageError`` for something that holds none by its nature.
     """
-    return TensorArrays(select(as_checkpoint(model_or_state_dict)).checkpoint)
+    return TensorArrays(drawable(model_or_state_dict))

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch2grid.api import draw
-from torch2grid.session import as_checkpoint, manager
+from torch2grid.session import drawable, manager
 from torch2grid_core.cli.menu import Menu
-from torch2grid_core.selection import select
 
 
 def interactive_mode(tensors: Any, output_dir: str | os.PathLike[str] = "grids", **settings: Any) -> None:
     """List the tensors, ask which to draw, and draw them below *output_dir*, until ``quit`` or the end of the input."""
-    checkpoint = select(as_checkpoint(tensors)).checkpoint
+    checkpoint = drawable(tensors)
 
     def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
         for path in draw(checkpoint.select(names), list(views), include_buffers=True, **settings).save(output_dir):

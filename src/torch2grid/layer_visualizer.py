@@ -18,4 +18,4 @@ def create_layer_overview(
     tensors: Any, output_path: str | os.PathLike[str] = "grids/layer_overview.png", **settings: Any
 ) -> Path:
     """Write all tensors on one sheet (the first of several, for very many); its path."""
-    return draw(tensors, ["layers:each=false"], **settings)[:1].save(output_path)[0]
+    return draw(tensors, ["layers:each=false"], **settings).first().save(output_path)[0]

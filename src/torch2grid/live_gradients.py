@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
+from torch2grid.session import view_spec
 from torch2grid_core import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ def gradients(model: Any, **settings: Any) -> Pages:
     ``overview``) and fields of ``Run``. Raises ``UsageError`` for a module without gradients.
     """
     from torch2grid.api import draw
-    from torch2grid.changes import view_spec
 
     spec = view_spec("gradients", settings, ("vanishing", "exploding", "spread", "each", "overview"))
     return draw(as_gradients(model), [spec], **settings)
@@ -57,12 +57,14 @@ def save_gradients(model: torch.nn.Module, path: str | os.PathLike[str], *, weig
 
 
 def _tensors(model: torch.nn.Module) -> Mapping[str, torch.Tensor]:
-    """Parameters by name, each followed by its gradient; those without a gradient are left out."""
+    """Parameters by name, each followed by its gradient, as this process holds them; those without a gradient are left out."""
+    from torch2grid.live import local
+
     found: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
-            found[name] = parameter.detach()
-            found[f"{name}.grad"] = parameter.grad.detach()
+            found[name] = local(parameter.detach())
+            found[f"{name}.grad"] = local(parameter.grad.detach())
     if not found:
         raise UsageError(f"{type(model).__name__} has no gradients: call backward() first, and this before zero_grad()")
     return found

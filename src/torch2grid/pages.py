@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from torch2grid.session import manager
-from torch2grid_core import Checkpoint, Grid, Heatmap, Page, Run, Table, UsageError, View
-from torch2grid_core.notebook import page_html
-from torch2grid_core.output import Output, text_lines
+from torch2grid_core import Checkpoint, Grid, Heatmap, Output, Page, Run, Table, UsageError, View
+from torch2grid_core.pictures.notebook import page_html
+from torch2grid_core.pictures.tables import text_lines
 
 
 class Pages(Sequence[Page]):
@@ -26,7 +26,11 @@ class Pages(Sequence[Page]):
         if isinstance(index, slice):
             return Pages(self._drawn[index], self._run, self.checkpoint)
         if isinstance(index, str):
-            return next(page for page, _ in self._drawn if page.name == index)
+            found = next((page for page, _ in self._drawn if page.name == index), None)
+            if found is None:
+                names = ", ".join(page.name for page, _ in self._drawn[:8]) + (" …" if len(self) > 8 else "")
+                raise KeyError(f"no page {index!r}; there are: {names}")
+            return found
         return self._drawn[index][0]
 
     def __len__(self) -> int:
@@ -75,6 +79,10 @@ class Pages(Sequence[Page]):
     def flat(self) -> Pages:
         """The same pages without their folders: for writing straight into a folder of the caller's."""
         return Pages([(replace(page, folder=""), view) for page, view in self._drawn], self._run, self.checkpoint)
+
+    def first(self) -> Pages:
+        """The first page alone."""
+        return Pages(self._drawn[:1], self._run, self.checkpoint)
 
     def _shown(self) -> tuple[tuple[Page, View], ...]:
         """The page that stands for all: the last one outside the per-tensor folders, else the first."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import UsageError
-from torch2grid_core.output import whole_file
+from torch2grid_core.output.files import whole_file
 
 _CODES = {
     "float64": "F64",
@@ -38,7 +38,8 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
     One tensor at a time is copied from its device. The file appears when it is whole. Raises ``UsageError`` for a dtype that
     the format does not have, ``Torch2GridError`` where *path* cannot be written.
     """
-    place, header = 0, {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     for name, tensor in tensors.items():
         code = _CODES.get(str(tensor.dtype).removeprefix("torch."))
         if code is None:
@@ -65,5 +66,5 @@ def _bytes(tensor: Any) -> np.ndarray[Any, Any]:
     dense = tensor.detach()
     if dense.layout is not torch.strided:
         dense = dense.to_dense()
-    array: np.ndarray[Any, Any] = dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    array: np.ndarray[Any, Any] = dense.cpu().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
     return array

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from torch2grid_core import Checkpoint, UsageError
-from torch2grid_core.plugins.manager import PluginManager
+import numpy as np
+
+from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError, select
+from torch2grid_core.plugins.options import quoted
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +21,7 @@ def manager() -> PluginManager:
 
 
 def as_checkpoint(model: Any) -> Checkpoint:
-    """*model*: a path, a ``Checkpoint``, an ``nn.Module``, or a mapping of name to tensor or array.
+    """*model*: a path, a ``Checkpoint``, an ``nn.Module``, a mapping of name to tensor or array, or one of these alone.
 
     Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
     """
@@ -39,8 +41,32 @@ def as_checkpoint(model: Any) -> Checkpoint:
         from torch2grid.live import from_module
 
         return from_module(model)
-    if torch is not None and isinstance(model, torch.Tensor):
+    if isinstance(model, np.ndarray) or (torch is not None and isinstance(model, torch.Tensor)):
         from torch2grid.live import from_mapping
 
         return from_mapping({"tensor": model}, source="tensor")
     raise UsageError(f"a path, a module, a state dict or a Checkpoint is needed, not {type(model).__name__}")
+
+
+def drawable(model: Any, part: str = "", filters: Iterable[str] = (), include_buffers: bool = False) -> Checkpoint:
+    """What is drawn of *model*: its *part* (the model of a training checkpoint), after *filters*, without bookkeeping.
+
+    filters: names of filters, each with its options. Raises ``UsageError`` for an unknown part or filter, ``NotDrawable``
+    where nothing is left.
+    """
+    kept = [manager().create("filter", spec) for spec in filters]
+    return select(as_checkpoint(model), part, kept, include_buffers).checkpoint
+
+
+def make_run(transformer: GridTransformer, settings: Mapping[str, Any], **usual: Any) -> Run:
+    """A ``Run`` of *settings*, and of *usual* where they say nothing. Raises ``UsageError`` for an unknown setting."""
+    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
+    return Run(**{"transformer": transformer, **usual, **settings})
+
+
+def view_spec(name: str, settings: dict[str, Any], options: Iterable[str]) -> str:
+    """``name:key=value,…`` of those *options* that *settings* holds; they are taken out of it."""
+    given = [f"{key}={quoted(settings.pop(key))}" for key in options if key in settings]
+    return f"{name}:{','.join(given)}" if given else name

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.interface.digits import COLUMN_MAJOR, SIDE, STATE, WEIGHTS, square
 from tests.interface.reading import assert_shows
-from tests.interface.test_command_rows import COLUMN_MAJOR, SIDE, STATE, WEIGHTS, square
 from tests.tools import DIGITS
 
 import torch2grid as t2g
@@ -144,7 +144,11 @@ def test_the_new_api_takes_anything_and_saves_anything(tmp_path: Path) -> None:
         assert np.asarray(pages).shape == pages.grid.shape
     assert t2g.grid(DIGITS, plugin="spiral").save(tmp_path / "s.svg") == [tmp_path / "s.svg"]
     assert len(t2g.layers(DIGITS).save(tmp_path / "out", format="png,svg")) == 2 * 9
-    assert [page.name for page in t2g.conv(DIGITS)] == ["conv1.weight_grid", "conv2.weight_grid"]
+    kernels = t2g.conv(DIGITS)
+    assert [page.name for page in kernels] == ["conv1.weight_grid", "conv2.weight_grid"]
+    assert kernels["conv2.weight_grid"] is kernels[1]
+    with pytest.raises(KeyError, match=r"no page 'conv3'; there are: conv1\.weight_grid, conv2\.weight_grid"):
+        kernels["conv3"]
     assert "histogram_overview" in [page.name for page in t2g.histograms(module)]
     table = t2g.stats(DIGITS, detail=True)
     assert "Layer Statistics Comparison" in str(table)

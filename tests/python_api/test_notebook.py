@@ -12,7 +12,7 @@ from tests.renderers.pages import every_panel, small_grid
 from tests.tools import DIGITS
 
 from torch2grid_core import Distribution, Grid
-from torch2grid_core.notebook import grid_html, grid_png, page_html
+from torch2grid_core.pictures.notebook import grid_html, grid_png, page_html
 
 CELLS = {
     "checkpoint": f"import torch2grid as t2g\ncheckpoint = t2g.load({str(DIGITS)!r})\ncheckpoint",

@@ -49,7 +49,7 @@ def make_checkpoint(
         found.tensors,
         source=source.shown,
         format=format,
-        metadata={**_told(root), **optimizer_facts(root), **(metadata or {})},
+        metadata={**told(root), **optimizer_facts(root), **(metadata or {})},
         skipped=found.skipped,
         parts=parts,
         default_part=default,
@@ -58,12 +58,12 @@ def make_checkpoint(
     )
 
 
-def _told(root: Any) -> dict[str, str]:
+def told(root: Any) -> dict[str, str]:
     """The numbers and short texts beside the tensors of a mapping, such as an epoch or a loss."""
-    told: dict[str, str] = {}
+    facts: dict[str, str] = {}
     for key, value in root.pairs[:10_000] if isinstance(root, Pairs) else ():
         name = text(key)
-        if name is None or type(value) not in (str, int, float, bool) or len(told) >= _TOLD:
+        if name is None or type(value) not in (str, int, float, bool) or len(facts) >= _TOLD:
             continue
-        told[visible(name, 100)] = visible(value[:1000], 200) if type(value) is str else describe(value)
-    return told
+        facts[visible(name, 100)] = visible(value[:1000], 200) if type(value) is str else describe(value)
+    return facts
