@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid.live import from_mapping
+from torch2grid.live import from_mapping, local
 from torch2grid.safetensors_file import save
 from torch2grid_core import Checkpoint, Distribution, UsageError, counted_distribution
 
@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 FORMAT = "torch2grid recording 1"
 FIGURES = ("mean", "std", "min", "max", "zeros", "nan", "posinf", "neginf", "weight_norm")
 _CODES = 65_536
+_PIECE = 1 << 20  # gradients counted at a time: what they need beside them stays small
 _FEW = 1 << 16  # so many gradients are cheaper to sort than to count in 65,536 buckets
 
 
@@ -34,8 +35,8 @@ class GradientRecorder:
 
     Gradients are looked at when an optimizer that holds parameters of *model* is about to step: after accumulation, unscaling
     and clipping. Nothing is hooked into the model, and steps in between cost one comparison. They are counted where they are,
-    on their device; some kilobytes a parameter come back. ``record`` does it by hand, for loops without a ``torch.optim``
-    optimizer.
+    on their device; some kilobytes a parameter come back. Of a ``DTensor`` (FSDP 2), the shard of this process is counted.
+    ``record`` does it by hand, for loops without a ``torch.optim`` optimizer.
 
     steps: of the records so far, counted from 1. Raises ``ValueError`` for *every* below 1, ``UsageError`` for a model
     without parameters.
@@ -72,13 +73,13 @@ class GradientRecorder:
         self._counts[id(optimizer)] = count
         if (count - 1) % self.every == 0:
             held = {id(each) for group in optimizer.param_groups for each in group["params"]}
-            self._take(count, held)
+            self._take(count, held, _scale(optimizer))
 
     def record(self, step: int | None = None) -> None:
         """Record the gradients as they are now. step: its number, one more than the last unless given."""
         self._take(step if step is not None else (self.steps[-1] + 1 if self.steps else 1), self._mine)
 
-    def _take(self, step: int, held: set[int]) -> None:
+    def _take(self, step: int, held: set[int], scale: float = 1.0) -> None:
         import torch
 
         if not self.steps or self.steps[-1] != step:  # a second optimizer's step of the same number joins the first's
@@ -88,7 +89,7 @@ class GradientRecorder:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 if id(parameter) in held and parameter.grad is not None:
-                    self._taken[name][-1] = _Record.of(parameter.grad, parameter)
+                    self._taken[name][-1] = _Record.of(local(parameter.grad), local(parameter), scale)
 
     def distributions(self, name: str) -> list[Distribution | None]:
         """The gradient of parameter *name* at each of ``steps``, ``None`` where it had none."""
@@ -132,6 +133,12 @@ class GradientRecorder:
         return tensors
 
 
+def _scale(optimizer: Any) -> float:
+    """What gradients were multiplied with: a ``GradScaler`` leaves it to a fused optimizer's step to divide by it."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return 1.0 if scale is None else float(scale)
+
+
 class _Record:
     """One gradient, counted. codes: uint16, ascending; counts: int64; figures: float64, in the order of ``FIGURES``."""
 
@@ -141,33 +148,32 @@ class _Record:
         self.codes, self.counts, self.figures = codes, counts, figures
 
     @classmethod
-    def of(cls, gradient: torch.Tensor, parameter: torch.Tensor) -> _Record:
-        """Count *gradient* on its device."""
+    def of(cls, gradient: torch.Tensor, parameter: torch.Tensor, scale: float = 1.0) -> _Record:
+        """Count *gradient* on its device. scale: what it was multiplied with, and is to be divided by."""
         import torch
 
         if gradient.layout is not torch.strided:
             gradient = gradient.coalesce().values() if gradient.layout is torch.sparse_coo else gradient.values()
         values = gradient.reshape(-1)
         values = (values.abs() if values.is_complex() else values).float()
+        if scale != 1.0:
+            values = values / scale
         code, count = _counted(values)
         finite = (code & 0x7F80) != 0x7F80
-        bad = (0, 0, 0)
+        bad: tuple[int, ...] = (0, 0, 0)
         if not finite.all():
-            values = _finite(values)
-            bad = _not_finite(code, count, values, gradient)
+            bad = tuple(int(each(values).sum()) for each in (torch.isnan, torch.isposinf, torch.isneginf))
+            values = values[torch.isfinite(values)]
             code, count = code[finite], count[finite]
         if values.numel():
             std, mean = torch.std_mean(values, correction=0)
             low, high = torch.aminmax(values)
-            zeros = (values == 0).sum().float()
         else:
-            std = mean = low = high = zeros = values.new_zeros(())
-        norm = (
-            torch.linalg.vector_norm(parameter.float()) if not parameter.is_complex() else torch.linalg.vector_norm(parameter)
-        )
-        figures = torch.stack([mean, std, low, high, norm.real.float()]).cpu().numpy().astype(np.float64)
-        exact = int(zeros) if code.size and (code[0] == 0 or (code == 0x8000).any()) else 0
-        return cls(code, count, np.array([*figures[:4], exact, *bad, figures[4]]))
+            std = mean = low = high = values.new_zeros(())
+        figures = torch.stack([mean, std, low, high, _norm(parameter).to(values.device)]).cpu().numpy().astype(np.float64)
+        smallest = code.size and (code[0] == 0 or (code == 0x8000).any())  # their buckets hold the zeros, and the subnormal
+        zeros = int((values == 0).sum()) if smallest else 0
+        return cls(code, count, np.array([*figures[:4], zeros, *bad, figures[4]]))
 
     def distribution(self) -> Distribution:
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
@@ -178,30 +184,26 @@ def _counted(values: torch.Tensor) -> tuple[Array, Array]:
     """The distinct upper 16 bits of float32 *values*, ascending (uint16), and how many have each (int64)."""
     import torch
 
-    codes = (values.view(torch.int32) >> 16).to(torch.int16)
-    if values.device.type == "cpu" and len(codes) < _FEW:
+    if values.device.type == "cpu" and len(values) < _FEW:
+        codes = (values.view(torch.int32) >> 16).to(torch.int16)
         found, counts = np.unique(codes.numpy().view(np.uint16), return_counts=True)  # a radix sort, in the cache
         return found, counts.astype(np.int64)
-    dense = torch.bincount(codes.int() & 0xFFFF, minlength=_CODES)
+    dense = torch.zeros(_CODES, dtype=torch.int64, device=values.device)
+    for piece in torch.split(values, _PIECE):
+        dense += torch.bincount((piece.view(torch.int32) >> 16) & 0xFFFF, minlength=_CODES)
     present = dense.nonzero().reshape(-1)
     return present.cpu().numpy().astype(np.uint16), dense[present].cpu().numpy().astype(np.int64)
 
 
-def _finite(values: torch.Tensor) -> torch.Tensor:
+def _norm(parameter: torch.Tensor) -> torch.Tensor:
+    """The Euclidean norm, float32, added up in float32 at least and without a copy of *parameter* where torch can."""
     import torch
 
-    return values[torch.isfinite(values)]
-
-
-def _not_finite(code: Array, count: Array, finite: torch.Tensor, gradient: torch.Tensor) -> tuple[int, int, int]:
-    """How many are NaN, +Inf and −Inf."""
-    import torch
-
-    plain = gradient.reshape(-1)
-    nan = int(torch.isnan(plain).sum())
-    if plain.is_complex():
-        return nan, plain.numel() - finite.numel() - nan, 0
-    return nan, int(torch.isposinf(plain).sum()), int(torch.isneginf(plain).sum())
+    if parameter.dtype in (torch.float16, torch.bfloat16):
+        norm: torch.Tensor = torch.linalg.vector_norm(parameter, dtype=torch.float32)
+    else:
+        norm = torch.linalg.vector_norm(parameter if parameter.dtype.itemsize > 2 else parameter.float())  # float8 has no sums
+    return norm.float()
 
 
 def recorded_distribution(codes: Array, counts: Array, figures: dict[str, float]) -> Distribution:
