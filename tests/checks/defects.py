@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,9 @@ import numpy as np
 from tests.corpus import real, root
 from tests.tools import DIGITS
 
+from torch2grid import safetensors_file
 from torch2grid_core import PluginManager, Rule, check, choose_rules
 
-_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "int64": "I64",
-    "int8": "I8",
-    "bool": "BOOL",
-}
 _REAL = (
     "silero/silero_vad_16k.safetensors",
     "fracast/model.safetensors",
@@ -57,20 +45,7 @@ def arrays(name: str) -> dict[str, np.ndarray[Any, Any]]:
 
 def save(path: Path, tensors: dict[str, np.ndarray[Any, Any]]) -> Path:
     """A .safetensors file, of any dtype that the format knows."""
-    header, offset = {}, 0
-    for name, array in tensors.items():
-        header[name] = {
-            "dtype": _NAMES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    text = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in tensors.values():
-            file.write(np.ascontiguousarray(array).tobytes())
-    return path
+    return safetensors_file.save(tensors, path, {})
 
 
 def found_in(path: Path, **options: str):

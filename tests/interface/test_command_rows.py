@@ -6,47 +6,14 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.interface.digits import COLUMN_MAJOR, STATE, WEIGHTS, Array, spiral, square
 from tests.interface.reading import assert_shows, entry, read_back
 from tests.raster.reference import full_size
 from tests.tools import DIGITS, torch2grid
-
-Array = np.ndarray[Any, Any]
-STATE = {name: tensor.numpy().astype(np.float64) for name, tensor in torch.load(DIGITS, weights_only=True).items()}
-WEIGHTS = np.concatenate([array.reshape(-1) for array in STATE.values()])
-SIDE = math.ceil(math.sqrt(len(WEIGHTS)))
-
-
-def square(weights: Array) -> Array:
-    """Row after row into the smallest square; NaN where none is left."""
-    grid = np.full(SIDE * SIDE, np.nan)
-    grid[: len(weights)] = weights
-    return grid.reshape(SIDE, SIDE)
-
-
-def spiral(weights: Array, clockwise: bool = True) -> Array:
-    """From the centre out, one step at a time: the plain way to walk a spiral."""
-    places = [(0, 0)]
-    row = column = 0
-    length = 1
-    turns = [(0, 1), (1, 0), (0, -1), (-1, 0)] if clockwise else [(0, 1), (-1, 0), (0, -1), (1, 0)]
-    direction = 0
-    while len(places) < len(weights):
-        for _ in range(2):
-            for _ in range(length):
-                row, column = row + turns[direction][0], column + turns[direction][1]
-                places.append((row, column))
-            direction = (direction + 1) % 4
-        length += 1
-    places = places[: len(weights)]
-    rows, columns = (np.array([place[axis] for place in places]) for axis in (0, 1))
-    grid = np.full((np.ptp(rows) + 1, np.ptp(columns) + 1), np.nan)
-    grid[rows - rows.min(), columns - columns.min()] = weights
-    return grid
 
 
 @pytest.fixture(scope="module")
@@ -239,35 +206,6 @@ def test_list_plugins_names_the_five_with_a_line_each(tmp_path: Path) -> None:
     lines = torch2grid("--list-plugins", cwd=tmp_path).stdout.splitlines()
     for name in ("flatten", "spiral", "normalized", "layer_weighted", "layer_separated"):
         assert any(re.match(rf" +{name} +\w.{{8}}", line) for line in lines), name
-
-
-COLUMN_MAJOR = """
-import numpy as np
-from torch2grid.plugins.base import TransformerPlugin
-
-class ColumnMajor(TransformerPlugin):
-    @property
-    def name(self) -> str:
-        return "column_major"
-
-    @property
-    def description(self) -> str:
-        return "weights down the columns"
-
-    def preprocess(self, tensors: dict) -> dict:
-        return {k: v for k, v in tensors.items() if "weight" in k}
-
-    def transform(self, tensors: dict) -> np.ndarray:
-        values = []
-        for _, arr in tensors.items():
-            if arr is not None:
-                values.extend(arr.flatten())
-        side = int(np.ceil(np.sqrt(len(values))))
-        grid = np.zeros((side, side))
-        for i, v in enumerate(values[: side * side]):
-            grid[i % side, i // side] = v
-        return grid
-"""
 
 
 def test_a_transformer_file_works_as_it_stands(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing import broken
-from tests.testing.broken import BREAKS, GOOD, write_toy
+from tests.testing.broken import GOOD
+from tests.testing.broken.filters import GoodFilter
+from tests.testing.broken.loaders import GoodLoader, write_toy
+from tests.testing.broken.registry import BREAKS
+from tests.testing.broken.rules import GoodRule
+from tests.testing.broken.transformers import InPlace
 from tests.testing.imports_torch import Heavy
 
 from torch2grid_core import Lazy, PluginError, PluginManager, hookimpl
@@ -60,7 +64,7 @@ def test_a_module_that_imports_torch_is_told() -> None:
         bound_to(Heavy, "no_torch_at_import")()
 
 
-@conformance(broken.InPlace, expected_failures={"inputs_stay": "written to fail", "toy-deterministic": "follows from it"})
+@conformance(InPlace, expected_failures={"inputs_stay": "written to fail", "toy-deterministic": "follows from it"})
 def test_expected_failures_are_strict_and_the_rest_runs(check: Bound) -> None:
     if check.check.name == "deterministic":
         raise AssertionError("as expected")
@@ -69,17 +73,17 @@ def test_expected_failures_are_strict_and_the_rest_runs(check: Bound) -> None:
 
 def test_an_unknown_expected_failure_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there is no check 'determinism'; there are .*deterministic"):
-        conformance(broken.GoodRule, expected_failures={"determinism": "a typing error"})
+        conformance(GoodRule, expected_failures={"determinism": "a typing error"})
 
 
 def test_ids_name_kind_class_and_check() -> None:
-    ids = [each.id for each in bound_checks(broken.GoodFilter)]
+    ids = [each.id for each in bound_checks(GoodFilter)]
     assert "filter-toy-keep_answers" in ids
     assert len(set(ids)) == len(ids) == len(checks("filter"))
 
 
 def test_a_loader_without_files_is_told_what_to_give() -> None:
-    (bound,) = [each for each in bound_checks(broken.GoodLoader) if each.check.name == "reads_agree"]
+    (bound,) = [each for each in bound_checks(GoodLoader) if each.check.name == "reads_agree"]
     with pytest.raises(AssertionError, match="files=write_files"):
         bound()
 
@@ -93,7 +97,7 @@ def test_a_class_of_no_kind_and_a_plugin_that_fails_are_errors() -> None:
 
 def test_the_isolated_manager_knows_what_is_registered_and_nothing_else(isolated_manager: PluginManager) -> None:
     assert not any(isolated_manager.names(kind) for kind in KINDS)
-    isolated_manager.register(broken.GoodFilter)
+    isolated_manager.register(GoodFilter)
     assert list(isolated_manager.names("filter")) == ["toy"]
     assert isolated_manager.create("filter", "toy:letter=x").letter == "x"
     with pytest.raises(PluginError, match="brings nothing"):

@@ -1,0 +1,19 @@
+"""A plugin of each kind that keeps every promise, and for each check one that breaks that promise."""
+
+from tests.testing.broken.commands import Greet
+from tests.testing.broken.filters import GoodFilter
+from tests.testing.broken.loaders import GoodLoader
+from tests.testing.broken.renderers import GoodRenderer
+from tests.testing.broken.rules import GoodRule
+from tests.testing.broken.transformers import GoodTransformer
+from tests.testing.broken.views import GoodView
+
+GOOD = {
+    "loader": GoodLoader,
+    "filter": GoodFilter,
+    "transformer": GoodTransformer,
+    "view": GoodView,
+    "renderer": GoodRenderer,
+    "rule": GoodRule,
+    "command": Greet,
+}

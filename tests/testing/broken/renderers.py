@@ -1,0 +1,91 @@
+"""Renderers: one that keeps every promise of its kind, and for each check one that breaks that promise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from tests.testing.broken.registry import breaks
+
+from torch2grid_core import (
+    Page,
+    Renderer,
+    visible,
+)
+
+
+class GoodRenderer(Renderer):
+    """tables as text"""
+
+    name = "toy"
+    formats = ("toy", "html")
+    combines = ("toy",)
+
+    def render(self, page: Page, target: Any, style: Any, format: str) -> None:
+        target.write(f"{visible(page.title)}\n".replace("<", "&lt;").encode())
+        for panel in page.panels:
+            target.write(self.lines(panel.as_table()).replace("<", "&lt;").encode())
+
+    def lines(self, table: Any) -> str:
+        return "".join("\t".join(visible(text) for text in row) + "\n" for row in [table.columns, *table.texts()])
+
+    def render_all(self, pages: Iterable[Page], target: Any, style: Any, format: str) -> None:
+        for page in pages:
+            self.render(page, target, style, format)
+
+
+@breaks("renderer", "formats_are_named")
+class OneFormatAsText(GoodRenderer):
+    """an ending with its dot"""
+
+    formats = (".toy",)
+    combines = ()
+
+
+@breaks("renderer", "every_panel_is_shown")
+class KnowsHeatmaps(GoodRenderer):
+    """expects a grid"""
+
+    def render(self, page: Page, target: Any, style: Any, format: str) -> None:
+        target.write(b"".join(panel.grid.values.tobytes() for panel in page.panels))
+
+
+@breaks("renderer", "odd_pages_are_shown")
+class FirstPanel(GoodRenderer):
+    """needs a panel"""
+
+    def render(self, page: Page, target: Any, style: Any, format: str) -> None:
+        target.write(page.panels[0].title.encode() + b"\n")
+
+
+@breaks("renderer", "hostile_text_is_harmless")
+class TrustsTitles(GoodRenderer):
+    """writes titles as they are"""
+
+    def render(self, page: Page, target: Any, style: Any, format: str) -> None:
+        target.write(f"<h1>{page.title}</h1>".encode())
+
+
+@breaks("renderer", "deterministic")
+class Dated(GoodRenderer):
+    """writes the time"""
+
+    def render(self, page: Page, target: Any, style: Any, format: str) -> None:
+        target.write(f"{time.perf_counter_ns()}".encode())
+
+
+@breaks("renderer", "combined_pages")
+class CannotCombine(GoodRenderer):
+    """says that it combines, and does not"""
+
+    render_all = Renderer.render_all
+
+
+@breaks("renderer", "pickling")
+class HoldsAModule(GoodRenderer):
+    """cannot travel"""
+
+    def __init__(self) -> None:
+        self.numpy = np
