@@ -57,19 +57,6 @@ def set_items(target: Any, items: list[Any]) -> None:
         raise Malformed(f"broken pickle: a key set in a {type(target).__name__}")
 
 
-RARE: dict[int, Callable[[Machine], None]] = {}
-Rare = Callable[["Machine"], None]
-
-
-def _op(*codes: int) -> Callable[[Rare], Rare]:
-    def register(function: Rare) -> Rare:
-        for code in codes:
-            RARE[code] = function
-        return function
-
-    return register
-
-
 def _fixed(machine: Machine, form: str) -> int:
     """The fixed argument at the stream's place, which moves behind it."""
     stream = machine.stream
@@ -96,19 +83,16 @@ def _pop_mark(machine: Machine) -> list[Any]:
     return items
 
 
-@_op(Op.PROTO)
 def _proto(machine: Machine) -> None:
     protocol = _fixed(machine, "<B")
     if protocol > 5:
         raise Malformed(f"pickle protocol {protocol} does not exist yet")
 
 
-@_op(Op.FRAME)
 def _frame(machine: Machine) -> None:
     machine.stream.check(machine.stream.pos + 8, _fixed(machine, "<Q"))
 
 
-@_op(Op.POP)
 def _pop(machine: Machine) -> None:
     if machine.stack:
         machine.stack.pop()
@@ -116,23 +100,19 @@ def _pop(machine: Machine) -> None:
         _pop_mark(machine)
 
 
-@_op(Op.POP_MARK)
 def _drop_mark(machine: Machine) -> None:
     _pop_mark(machine)
 
 
-@_op(Op.DUP)
 def _dup(machine: Machine) -> None:
     machine.stack.append(machine.stack[-1])
 
 
-@_op(Op.INT)
 def _int(machine: Machine) -> None:
     raw = _line(machine)
     machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _decimal(raw))
 
 
-@_op(Op.LONG)
 def _long(machine: Machine) -> None:
     machine.stack.append(_decimal(_line(machine).removesuffix(b"L")))
 
@@ -143,12 +123,10 @@ def _decimal(raw: bytes) -> int:
     return int(raw)
 
 
-@_op(Op.LONG1)
 def _long1(machine: Machine) -> None:
     _long_bytes(machine, _fixed(machine, "<B"))
 
 
-@_op(Op.LONG4)
 def _long4(machine: Machine) -> None:
     _long_bytes(machine, _fixed(machine, "<i"))
 
@@ -159,12 +137,10 @@ def _long_bytes(machine: Machine, count: int) -> None:
     machine.stack.append(int.from_bytes(raw, "little", signed=True))
 
 
-@_op(Op.FLOAT)
 def _float(machine: Machine) -> None:
     machine.stack.append(float(_line(machine)[:400]))
 
 
-@_op(Op.STRING)
 def _quoted(machine: Machine) -> None:
     raw = _line(machine).strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
@@ -190,82 +166,67 @@ def unescape(raw: bytes) -> bytes:
     return re.sub(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", one, raw, flags=re.DOTALL)
 
 
-@_op(Op.UNICODE)
 def _raw_unicode(machine: Machine) -> None:
     machine.stack.append(_line(machine).decode("raw-unicode-escape"))
 
 
-@_op(Op.BINSTRING)
 def _binstring(machine: Machine) -> None:
     _string(machine, "<i", False)
 
 
-@_op(Op.SHORT_BINSTRING, Op.SHORT_BINBYTES)
 def _short_bytes(machine: Machine) -> None:
     _string(machine, "<B", False)
 
 
-@_op(Op.BINBYTES)
 def _binbytes(machine: Machine) -> None:
     _string(machine, "<I", False)
 
 
-@_op(Op.BINBYTES8, Op.BYTEARRAY8)
 def _bytes8(machine: Machine) -> None:
     _string(machine, "<Q", False)
 
 
-@_op(Op.BINUNICODE8)
 def _unicode8(machine: Machine) -> None:
     _string(machine, "<Q", True)
 
 
-@_op(Op.NEXT_BUFFER)
 def _next_buffer(machine: Machine) -> None:
     raise Malformed("the pickle's buffers were stored outside it")
 
 
-@_op(Op.READONLY_BUFFER)
 def _readonly(machine: Machine) -> None:
     machine.stack.append(machine.stack.pop())
 
 
-@_op(Op.EXT1, Op.EXT2, Op.EXT4)
 def _extension(machine: Machine) -> None:
     raise Malformed("the pickle uses a private extension code", "nothing is known about it outside the program that wrote it")
 
 
-@_op(Op.PERSID)
 def _persid(machine: Machine) -> None:
     machine.stack.append(machine.persistent_load(_line(machine).decode("ascii")))
 
 
-@_op(Op.EMPTY_LIST)
 def _empty_list(machine: Machine) -> None:
     machine.count()
     machine.stack.append([])
 
 
-@_op(Op.EMPTY_DICT)
 def _empty_dict(machine: Machine) -> None:
     machine.count()
     machine.stack.append(Pairs())
 
 
-@_op(Op.EMPTY_SET)
 def _empty_set(machine: Machine) -> None:
     machine.count()
     machine.stack.append(Bag())
 
 
-@_op(Op.LIST)
 def _list(machine: Machine) -> None:
     machine.count()
     items = _pop_mark(machine)
     machine.stack.append(items)
 
 
-@_op(Op.DICT)
 def _dict(machine: Machine) -> None:
     machine.count()
     items = _pop_mark(machine)
@@ -274,14 +235,12 @@ def _dict(machine: Machine) -> None:
     machine.stack.append(pairs)
 
 
-@_op(Op.FROZENSET)
 def _frozenset(machine: Machine) -> None:
     machine.count()
     items = _pop_mark(machine)
     machine.stack.append(Bag(items))
 
 
-@_op(Op.ADDITEMS)
 def _additems(machine: Machine) -> None:
     items = _pop_mark(machine)
     target = machine.stack[-1]
@@ -295,24 +254,20 @@ def _additems(machine: Machine) -> None:
         raise Malformed(f"broken pickle: items added to a {type(target).__name__}")
 
 
-@_op(Op.APPEND)
 def _append(machine: Machine) -> None:
     value = machine.stack.pop()
     extend(machine.stack[-1], [value])
 
 
-@_op(Op.SETITEM)
 def _setitem(machine: Machine) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
     set_items(machine.stack[-1], [key, value])
 
 
-@_op(Op.GET)
 def _get(machine: Machine) -> None:
     machine.stack.append(machine.memo[_decimal(_line(machine))])
 
 
-@_op(Op.PUT)
 def _put(machine: Machine) -> None:
     index = _decimal(_line(machine))
     if not 0 <= index <= machine.stream.tell():
@@ -320,44 +275,37 @@ def _put(machine: Machine) -> None:
     machine.memo[index] = machine.stack[-1]
 
 
-@_op(Op.GLOBAL)
 def _global(machine: Machine) -> None:
     module, name = _line(machine).decode("utf-8"), _line(machine).decode("utf-8")
     machine.stack.append(machine.find_global(module, name))
 
 
-@_op(Op.STACK_GLOBAL)
 def _stack_global(machine: Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     machine.stack.append(machine.find_global(module, name))
 
 
-@_op(Op.INST)
 def _inst(machine: Machine) -> None:
     module, name = _line(machine).decode("ascii"), _line(machine).decode("ascii")
     args = tuple(_pop_mark(machine))
     machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "new"))
 
 
-@_op(Op.OBJ)
 def _obj(machine: Machine) -> None:
     function, *args = _pop_mark(machine)
     machine.stack.append(machine.call(function, tuple(args), "call" if args else "new"))
 
 
-@_op(Op.NEWOBJ)
 def _newobj(machine: Machine) -> None:
     args = machine.stack.pop()
     machine.stack[-1] = machine.call(machine.stack[-1], args, "new")
 
 
-@_op(Op.NEWOBJ_EX)
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
     machine.stack[-1] = machine.call(machine.stack[-1], args, "new", kwargs)
 
 
-@_op(Op.BUILD)
 def _build(machine: Machine) -> None:
     from torch2grid_builtin.inert.numpy_values import build_array, build_dtype
 
@@ -377,3 +325,50 @@ def _build(machine: Machine) -> None:
         machine.calls.append(Stub(target, (state,), "build"))
     else:
         raise Malformed(f"broken pickle: state given to a {type(target).__name__}")
+
+
+RARE: dict[int, Callable[[Machine], None]] = {
+    Op.PROTO: _proto,
+    Op.FRAME: _frame,
+    Op.POP: _pop,
+    Op.POP_MARK: _drop_mark,
+    Op.DUP: _dup,
+    Op.INT: _int,
+    Op.LONG: _long,
+    Op.LONG1: _long1,
+    Op.LONG4: _long4,
+    Op.FLOAT: _float,
+    Op.STRING: _quoted,
+    Op.UNICODE: _raw_unicode,
+    Op.BINSTRING: _binstring,
+    Op.SHORT_BINSTRING: _short_bytes,
+    Op.SHORT_BINBYTES: _short_bytes,
+    Op.BINBYTES: _binbytes,
+    Op.BINBYTES8: _bytes8,
+    Op.BYTEARRAY8: _bytes8,
+    Op.BINUNICODE8: _unicode8,
+    Op.NEXT_BUFFER: _next_buffer,
+    Op.READONLY_BUFFER: _readonly,
+    Op.EXT1: _extension,
+    Op.EXT2: _extension,
+    Op.EXT4: _extension,
+    Op.PERSID: _persid,
+    Op.EMPTY_LIST: _empty_list,
+    Op.EMPTY_DICT: _empty_dict,
+    Op.EMPTY_SET: _empty_set,
+    Op.LIST: _list,
+    Op.DICT: _dict,
+    Op.FROZENSET: _frozenset,
+    Op.ADDITEMS: _additems,
+    Op.APPEND: _append,
+    Op.SETITEM: _setitem,
+    Op.GET: _get,
+    Op.PUT: _put,
+    Op.GLOBAL: _global,
+    Op.STACK_GLOBAL: _stack_global,
+    Op.INST: _inst,
+    Op.OBJ: _obj,
+    Op.NEWOBJ: _newobj,
+    Op.NEWOBJ_EX: _newobj_ex,
+    Op.BUILD: _build,
+}
