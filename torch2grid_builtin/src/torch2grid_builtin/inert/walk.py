@@ -65,8 +65,8 @@ class _Walk:
     def run(self, root: Any) -> None:
         if isinstance(root, _LEAVES):
             self.leaf("tensor", root)
-            return
-        self.descend("", root, again=True)
+        else:
+            self.descend("", root, again=True)
         done = 0
         while done < len(self.later):
             name, value = self.later[done]
