@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert import limits, stream
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.report import describe, not_run
@@ -163,12 +163,13 @@ def test_too_many_objects_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CONTAINERS", 1000)
     with pytest.raises(Malformed, match="objects"):
         load(b"(" + b"}" * 1001 + b"t.")
-    monkeypatch.setattr(limits, "OPCODE_BYTES", 1 << 20)
+    monkeypatch.setattr(stream, "WINDOW", 1 << 14)  # instructions and tuples are counted once a window
+    monkeypatch.setattr(limits, "OPCODE_BYTES", 1 << 14)
     with pytest.raises(Malformed, match="instructions"):
-        load(b"N0" * (2 << 20) + b"N.")
+        load(b"N0" * (2 << 14) + b"N.")
     monkeypatch.setattr(limits, "TUPLES", 1000)
     with pytest.raises(Malformed, match="objects"):
-        load(b"N" + b"\x85" * (1 << 20) + b"N0" * 100 + b".")
+        load(b"N" + b"\x85" * (1 << 14) + b"N0" * 100 + b".")
 
 
 def test_keys_that_collide_cost_nothing() -> None:

@@ -13,7 +13,7 @@ from tests.loaders.opened import loaders, opened
 
 from torch2grid_core import Checkpoint, LoadError, PluginError, Source, UsageError
 from torch2grid_core.data import unpacked
-from torch2grid_core.opening import open_checkpoint
+from torch2grid_core.data.opening import open_checkpoint
 
 
 class Fake:
