@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -11,33 +12,49 @@ from pathlib import Path
 
 import click
 
-from benchmarks.report import Report, write
+from benchmarks.measure import able
+from benchmarks.models import MODELS, cache, model, room
+from benchmarks.peers import peers
+from benchmarks.report import Report, facts, ready, write
 from benchmarks.task import Benchmark, Check, Section
 
-NAMES = ("stats", "layouts", "views", "compare", "startup", "recorder", "growth", "kernels")
+NAMES = ("kernels", "startup", "recorder", "stats", "layouts", "views", "compare", "growth")
+ROUNDS = 5
 
 
-@click.command(
-    help=f"Run the benchmarks NAMES, of: {', '.join(NAMES)}; all of them are also written to RESULTS.md and the README."
-)
+@click.command(help=f"Run the benchmarks NAMES, of: {', '.join(NAMES)}. All of them go to RESULTS.md and the README, too.")
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
-@click.option("--rounds", default=5, show_default=True, help="Timed turns of each contender; slow ones take one or two.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Timed turns; slow ones take fewer."
+)
 def main(names: tuple[str, ...], rounds: int) -> None:
-    started, sections = time.monotonic(), []
+    able()
+    ready()
+    peers()
+    for name in () if names else MODELS:
+        if not room(name):
+            model(name)
+    lines, started, sections = facts(), time.monotonic(), []
     for name in names or NAMES:
         click.echo(f"{name} …", err=True)
-        sections.append(_run(name, rounds))
+        # A process for each: what one of them imports would be shared with, and taken off, what the next one measures.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            sections.append(pool.apply(run_one, (name, rounds)))
         click.echo(sections[-1].text + "\n")
-    report = Report(sections, rounds, time.monotonic() - started)
+    report = Report(sections, rounds, time.monotonic() - started, lines)
     click.echo(report.targets())
-    if not names and all(section.whole for section in sections):
+    if names or rounds < ROUNDS:
+        click.echo("printed only: RESULTS.md holds one run of all benchmarks", err=True)
+    elif not all(section.whole for section in sections):
+        click.echo("RESULTS.md is left as it was: something failed", err=True)
+    else:
         write(report)
     sys.exit(int(not report.good))
 
 
-def _run(name: str, rounds: int) -> Section:
-    """A benchmark that breaks does not stop the others, whose figures are still printed."""
-    with tempfile.TemporaryDirectory() as folder:
+def run_one(name: str, rounds: int) -> Section:
+    """The section of one benchmark; where it breaks, one that says so."""
+    with tempfile.TemporaryDirectory(dir=cache()) as folder:
         try:
             benchmark: Benchmark = importlib.import_module(f"benchmarks.{name}").run
             return benchmark(Path(folder), rounds)

@@ -1,31 +1,36 @@
 """Whole processes measured in turn: wall and processor time, peak memory of the process tree, and bytes read.
 
 Contenders run A B A B …, so that a machine whose speed drifts treats them alike; medians are what is quoted, and ratios of
-medians. Before the timed turns, each runs once *observed*, with the files that it reads dropped from the page cache: that run
-says how much memory it takes and how much it reads, and is not timed, since the observer stops a process to look at it.
+medians. Each is warmed up by one run that does not count, and at the end runs once *observed*, with the files that it reads
+dropped from the page cache: that run says how much memory it takes, how much it reads, and whether it did what it should. It is
+not timed, since the observer stops a process to look at it.
 
 Memory is PSS (each shared page divided among its sharers) summed over the process tree, sampled from ``/proc/*/smaps_rollup``:
-unlike RSS it does not count a page of forked workers twice. Linux only.
+unlike RSS it does not count a page of forked workers twice. The measuring process imports neither numpy nor torch, whose pages
+it would share with the measured ones. Linux only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import platform
+import signal
 import statistics
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 _INTERVAL = 0.02  # seconds between samples of memory
-SLOW, VERY_SLOW = 20.0, 60.0  # seconds of the observed run from which on a contender takes two timed turns, or one
+SLOW, VERY_SLOW = 20.0, 60.0  # seconds of the warm-up from which on it counts, as one of two timed runs, or as the only one
+_PATIENCE = 900.0  # seconds; what takes longer is killed, and has failed
+_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")  # of the environment: nothing that steers Python or torch2grid
 
 Command = Sequence[str]
+Proof = str | Path  # text that the output must hold, or a file that the run must leave
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,22 @@ class Timed:
 
 @dataclass(frozen=True)
 class Observed:
-    """One run with a cold cache. pss: peak bytes; called: bytes that read calls gave, of whatever file (a memory map shows none
-    of them); stored: bytes that came from the disk, mapped or not (0 where the file system has none); wall: seconds."""
+    """One run with a cold cache. pss: peak bytes. called: bytes that its read calls gave, from files (a memory map shows none)
+    and from its own processes. stored: bytes that came from the disk, mapped or not (0 where the file system has no disk)."""
 
     pss: int
     called: int
     stored: int
-    wall: float
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender's runs showed; wall, cpu: medians, seconds. failed: a run ended with a wrong exit code."""
+    """What one contender's runs showed; wall, cpu: medians, seconds. failure: what went wrong, if anything did."""
 
     name: str
     runs: tuple[Timed, ...]
     observed: Observed
-    failed: bool
+    failure: str = ""
 
     @property
     def wall(self) -> float:
@@ -71,75 +75,110 @@ class Result:
 
 def in_turn(
     contenders: Mapping[str, Command],
-    rounds: int = 5,
+    rounds: int,
+    cwd: Path,
     files: Mapping[str, Iterable[Path]] | None = None,
+    proofs: Mapping[str, Proof] | None = None,
     codes: Mapping[str, int] | None = None,
 ) -> dict[str, Result]:
-    """Each contender once observed, then *rounds* times in turn; one that is ``SLOW`` twice, ``VERY_SLOW`` once.
+    """Each contender warmed up, then *rounds* times in turn, then once observed. Slow ones take fewer turns, see ``SLOW``.
 
-    files: what a contender reads, dropped from the page cache before it is observed. codes: the exit code of a contender's run
-    that went well, where it is not 0.
+    cwd: an empty folder to run in. files: what a contender reads, dropped from the page cache before it is observed. proofs: of
+    having done it. codes: the exit code of a run that went well, where it is not 0.
     """
-    files, codes = files or {}, codes or {}
-    observed: dict[str, Observed] = {}
-    timed: dict[str, list[Timed]] = {name: [] for name in contenders}
-    failed: set[str] = set()
-    for name, command in contenders.items():
-        _drop(files.get(name, ()))
-        observed[name], ended = _observe(command)
-        failed |= {name} if ended != codes.get(name, 0) else set()
-    turns = {
-        name: 1 if run.wall > VERY_SLOW else min(2, rounds) if run.wall > SLOW else rounds for name, run in observed.items()
-    }
+    files, proofs, codes = files or {}, proofs or {}, codes or {}
+    timed: dict[str, list[Timed]] = {}
+    ended: dict[str, list[int]] = {}
+
+    def take(name: str) -> Timed:
+        run, code = _time(contenders[name], cwd)
+        ended.setdefault(name, []).append(code)
+        return run
+
+    turns = {}
+    for name in contenders:
+        first = take(name)
+        timed[name] = [first] if first.wall > SLOW else []
+        turns[name] = 0 if first.wall > VERY_SLOW else 1 if first.wall > SLOW else rounds
     for turn in range(rounds):
-        for name, command in contenders.items():
+        for name in contenders:
             if turn < turns[name]:
-                run, ended = _time(command)
-                timed[name].append(run)
-                failed |= {name} if ended != codes.get(name, 0) else set()
-    return {name: Result(name, tuple(timed[name]), observed[name], name in failed) for name in contenders}
+                timed[name].append(take(name))
+    results = {}
+    for name, command in contenders.items():
+        observed, code, wrong = _observe(command, cwd, files.get(name, ()), proofs.get(name))
+        bad = sorted({code for code in (*ended[name], code) if code != codes.get(name, 0)})
+        failure = f"exit code {', '.join(map(str, bad))}" if bad else wrong
+        results[name] = Result(name, tuple(timed[name]), observed, failure)
+    return results
 
 
-def _drop(files: Iterable[Path]) -> None:
-    """Let the page cache forget *files*."""
-    for path in files:
-        with path.open("rb") as stream:
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def _start(command: Command, cwd: Path, output: int) -> tuple[subprocess.Popen[bytes], threading.Timer]:
+    kept = {key: os.environ[key] for key in _PASSED if key in os.environ}
+    process = subprocess.Popen(
+        command, cwd=cwd, env=kept, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+    timer = threading.Timer(_PATIENCE, _kill, [process.pid])
+    timer.start()
+    return process, timer
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
-    # Byte code is kept, as an installer keeps it: without it every run would compile our sources and none of the peers'.
-    # Output is buffered, as it is in a pipe: some machines set PYTHONUNBUFFERED.
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")}
-    return subprocess.Popen(command, env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
-def _time(command: Command) -> tuple[Timed, int]:
+def _time(command: Command, cwd: Path) -> tuple[Timed, int]:
     started = time.perf_counter()
-    process = _start(command)
+    process, timer = _start(command, cwd, subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
+    timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     return Timed(wall, usage.ru_utime + usage.ru_stime), process.returncode
 
 
-def _observe(command: Command) -> tuple[Observed, int]:
-    started, peak, done = time.perf_counter(), [0], threading.Event()
-    process = _start(command)
-    sampler = threading.Thread(target=_watch, args=(process.pid, peak, done))
-    sampler.start()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not yet reaped: its counters can still be read
-    done.set()
-    sampler.join()
-    called = _calls(process.pid)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Observed(peak[0], called, usage.ru_inblock * 512, time.perf_counter() - started), process.returncode
+def _observe(command: Command, cwd: Path, files: Iterable[Path], proof: Proof | None) -> tuple[Observed, int, str]:
+    """What was seen, the exit code, and what is missing of the proof."""
+    if isinstance(proof, Path):
+        proof.unlink(missing_ok=True)
+    _drop(files)
+    with tempfile.TemporaryFile() as output:
+        process, timer = _start(command, cwd, output.fileno())
+        peak, done = [_tree_pss(process.pid)], threading.Event()
+        sampler = threading.Thread(target=_watch, args=(process.pid, peak, done))
+        sampler.start()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not reaped: its counters can still be read
+        timer.cancel()
+        done.set()
+        sampler.join()
+        called = _calls(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read().decode("utf-8", "replace")
+    if isinstance(proof, Path):
+        wrong = "" if proof.is_file() else f"no {proof.name}"
+    else:
+        wrong = "" if proof is None or proof in text else f"{proof!r} not in its output"
+    return Observed(max(peak), called, usage.ru_inblock * 512), process.returncode, wrong
+
+
+def _drop(files: Iterable[Path]) -> None:
+    """Let the page cache forget *files*, what was just written of them included."""
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _watch(root: int, peak: list[int], done: threading.Event) -> None:
     while not done.wait(_INTERVAL):
-        peak[0] = max(peak[0], sum(_pss(pid) for pid in _tree(root)))
+        peak[0] = max(peak[0], _tree_pss(root))
+
+
+def _tree_pss(root: int) -> int:
+    return sum(_pss(pid) for pid in _tree(root))
 
 
 def _tree(root: int) -> list[int]:
@@ -162,27 +201,22 @@ def _pss(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     except OSError:
-        return 0
+        return 0  # it has ended meanwhile
     return 0
 
 
 def _calls(pid: int) -> int:
     """Bytes that *pid* and the children that it waited for were given by read calls."""
-    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-        if line.startswith("rchar:"):
-            return int(line.split()[1])
-    return 0
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
 
 
-def machine() -> str:
-    """One line on where this ran."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory, {platform.system()} {platform.release()}"
-
-
-def versions() -> str:
-    """One line on what ran: Python, and the libraries that torch2grid computes and draws with."""
-    names = ("torch2grid", "numpy", "matplotlib", "torch", "safetensors")
-    return f"Python {sys.version.split()[0]}, " + ", ".join(f"{name} {metadata.version(name)}" for name in names)
+def able() -> None:
+    """Raises ``RuntimeError`` where this machine does not show what is measured."""
+    for path in ("/proc/self/smaps_rollup", "/proc/self/io", f"/proc/self/task/{os.getpid()}/children"):
+        try:
+            Path(path).read_text()
+        except OSError as error:
+            raise RuntimeError(f"memory and bytes cannot be measured here: {error}") from error
+    if not _pss(os.getpid()):
+        raise RuntimeError("memory cannot be measured here: smaps_rollup says nothing")

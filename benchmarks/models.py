@@ -1,21 +1,27 @@
-"""Models of well-known shapes with random weights, written once into the cache folder."""
+"""Models of well-known shapes with random weights, written once into the cache folder.
+
+``python -m benchmarks.models NAME`` makes one; ``model`` does so in a process of its own, see ``measure``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-
-import ml_dtypes
-import numpy as np
+from typing import Any
 
 Shapes = dict[str, tuple[int, ...]]
 _STD = 0.02
-_PIECE = 1 << 22
+_KIND = 1  # to be raised where the weights of the same shapes change
+_SPARE = 2 << 30  # bytes of disk that are left alone
 
 
 def cache() -> Path:
@@ -58,17 +64,24 @@ def llama(hidden: int = 2048, layers: int = 22, vocabulary: int = 32000) -> Shap
 
 def small() -> Shapes:
     """Five hundred tensors, a million parameters."""
-    return {
-        f"blocks.{number // 2}.{('linear.weight', 'norm.weight')[number % 2]}": ((64, 64), (64,))[number % 2]
-        for number in range(500)
-    }
+    shapes: Shapes = {}
+    for number in range(250):
+        shapes.update({f"blocks.{number}.linear.weight": (64, 64), f"blocks.{number}.norm.weight": (64,)})
+    return shapes
+
+
+def squares() -> Shapes:
+    """Ten square matrices, 1.9 million parameters."""
+    return {f"layers.{number}.weight": (436, 436) for number in range(10)}
 
 
 MODELS: dict[str, tuple[Callable[[], Shapes], str, str]] = {
     "gpt2.safetensors": (gpt2, "float32", "GPT-2, 124 M float32"),
     "gpt2.pth": (gpt2, "float32", "GPT-2, 124 M float32, .pth"),
     "llama.safetensors": (llama, "bfloat16", "a Llama, 1.1 B bfloat16"),
+    "llama_tuned.safetensors": (llama, "bfloat16", "the same Llama, each weight a little changed"),
     "small.safetensors": (small, "float32", "500 small tensors, 1 M float32"),
+    "squares.safetensors": (squares, "float32", "ten matrices, 1.9 M float32"),
     "llama_1m.safetensors": (partial(llama, 128, 4, 1000), "bfloat16", "0.95 M bfloat16"),
     "llama_10m.safetensors": (partial(llama, 256, 12, 4000), "bfloat16", "10 M bfloat16"),
     "llama_100m.safetensors": (partial(llama, 768, 12, 16000), "bfloat16", "99 M bfloat16"),
@@ -80,22 +93,70 @@ def title(name: str) -> str:
     return MODELS[name][2]
 
 
+def tensors(name: str) -> list[str]:
+    """The names of its tensors, in the order of the file."""
+    return list(MODELS[name][0]())
+
+
 def parameters(name: str) -> int:
     return sum(math.prod(shape) for shape in MODELS[name][0]().values())
 
 
+def room(name: str) -> str:
+    """Why the file cannot be made, or kept in memory while it is read again and again; nothing where it can."""
+    size = parameters(name) * {"float32": 4, "bfloat16": 2}[MODELS[name][1]]
+    free = shutil.disk_usage(cache()).free
+    if not _made(name) and free < size + _SPARE:
+        return f"{size / 1e9:.0f} GB do not fit on a disk with {free / 1e9:.0f} GB free"
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    memory = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
+    return f"{size / 1e9:.0f} GB do not stay in {memory / 1e9:.0f} GB of memory" if size > 0.6 * memory else ""
+
+
 def model(name: str) -> Path:
-    """The path of one of ``MODELS``; it is made if it is not there."""
-    path = cache() / name
-    if not path.exists():
-        shapes, dtype, _ = MODELS[name]
-        temporary = path.with_suffix(".part")
-        (_write_safetensors if path.suffix == ".safetensors" else _write_torch)(temporary, shapes(), dtype)
-        temporary.rename(path)
-    return path
+    """The path of one of ``MODELS``; it is made if it is not there. Raises ``OSError`` where it has no room."""
+    if not _made(name):
+        if why := room(name):
+            raise OSError(f"{name}: {why}")
+        subprocess.run([sys.executable, "-m", "benchmarks.models", name], cwd=Path(__file__).parents[1], check=True)
+    return cache() / name
 
 
-def _weights(shapes: Shapes, dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+def _key(name: str) -> str:
+    """What the file was made from."""
+    shapes, dtype, _ = MODELS[name]
+    return hashlib.sha256(json.dumps([_KIND, name, dtype, shapes()]).encode()).hexdigest()
+
+
+def _key_file(name: str) -> Path:
+    return cache() / f"{name}.key"
+
+
+def _made(name: str) -> bool:
+    return (cache() / name).exists() and _key_file(name).exists() and _key_file(name).read_text() == _key(name)
+
+
+def _make(name: str) -> None:
+    shapes, dtype, _ = MODELS[name]
+    temporary = cache() / f"{name}.part"
+    try:
+        write = _write_torch if name.endswith(".pth") else _write_safetensors
+        write(temporary, shapes(), dtype, _tuned if name == "llama_tuned.safetensors" else _weights)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.rename(cache() / name)
+        _key_file(name).write_text(_key(name))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+Weights = Callable[[Shapes, str], Iterator[tuple[str, Any]]]
+
+
+def _weights(shapes: Shapes, dtype: str) -> Iterator[tuple[str, Any]]:
+    import ml_dtypes
+    import numpy as np
+
     generator = np.random.default_rng(0)
     for name, shape in shapes.items():
         values = generator.standard_normal(math.prod(shape), dtype=np.float32) * np.float32(_STD)
@@ -104,7 +165,17 @@ def _weights(shapes: Shapes, dtype: str) -> Iterator[tuple[str, np.ndarray]]:
         yield name, values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).reshape(shape)
 
 
-def _write_safetensors(path: Path, shapes: Shapes, dtype: str) -> None:
+def _tuned(shapes: Shapes, dtype: str) -> Iterator[tuple[str, Any]]:
+    """Noise of a fortieth of the weights' size on every weight."""
+    import numpy as np
+
+    generator = np.random.default_rng(1)
+    for name, weights in _weights(shapes, dtype):
+        noise = generator.standard_normal(weights.shape, dtype=np.float32) * np.float32(_STD / 40)
+        yield name, (weights.astype(np.float32) + noise).astype(weights.dtype)
+
+
+def _write_safetensors(path: Path, shapes: Shapes, dtype: str, weights: Weights) -> None:
     width, offset, header = {"float32": 4, "bfloat16": 2}[dtype], 0, {}
     for name, shape in shapes.items():
         end = offset + math.prod(shape) * width
@@ -114,11 +185,15 @@ def _write_safetensors(path: Path, shapes: Shapes, dtype: str) -> None:
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for _, values in _weights(shapes, dtype):
+        for _, values in weights(shapes, dtype):
             values.tofile(file)
 
 
-def _write_torch(path: Path, shapes: Shapes, dtype: str) -> None:
+def _write_torch(path: Path, shapes: Shapes, dtype: str, weights: Weights) -> None:
     import torch
 
-    torch.save({name: torch.from_numpy(values) for name, values in _weights(shapes, dtype)}, path)
+    torch.save({name: torch.from_numpy(values) for name, values in weights(shapes, dtype)}, path)
+
+
+if __name__ == "__main__":
+    _make(sys.argv[1])

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.measure import machine, versions
+from benchmarks.machine import commit, cores, load, machine, versions
+from benchmarks.measure import Result
 from benchmarks.peers import releases
 from benchmarks.task import CAT, OTHERS, SUM, Measured, Section, markdown, megabytes, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
 BEGIN, END = "<!-- ratios: written by make bench -->", "<!-- end of ratios -->"
-README = ROOT / "README.md"
+_OURS = ("torch2grid", "numpy", "matplotlib", "torch", "safetensors", "pytest-benchmark")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before anything is measured: a line for the README, and lines for the results."""
+
+    where: str
+    lines: list[str]
+
+
+def facts() -> Facts:
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    lines = [f"commit {commit()}", machine(), load(), versions(_OURS), f"beside it: {releases()}"]
+    return Facts(f"{date}, {machine()}", [date, *lines])
+
+
+def ready() -> None:
+    """Raises ``RuntimeError`` where the README has no place for its table."""
+    text = README.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise RuntimeError(f"{README} does not hold {BEGIN} and {END}, once each")
 
 
 @dataclass(frozen=True)
 class Report:
-    """sections: what ran. rounds: timed turns. took: seconds, all of it."""
+    """sections: what ran. rounds: timed turns. took: seconds, all of it. facts: see there."""
 
     sections: list[Section]
     rounds: int
     took: float
+    facts: Facts
 
     @property
     def good(self) -> bool:
@@ -36,8 +59,8 @@ class Report:
 
     def ratios(self) -> str:
         """Markdown: a row for each task that somebody else does too; how many times our time, and our memory, theirs are."""
-        head = ["whole process, start to end", "torch2grid", *(f"{other}" for other in OTHERS)]
-        return markdown(head, [_ratios(each) for each in self._tasks() if each.task.others])
+        rows = [_ratios(each) for each in self._tasks() if each.task.others]
+        return f"{markdown(['whole process, start to end', 'torch2grid', *OTHERS], rows)}\n\n{self.facts.where}."
 
     def limits(self) -> str:
         """Markdown: how far each task is from only reading its files."""
@@ -50,15 +73,9 @@ class Report:
         return markdown(head, rows)
 
     def text(self) -> str:
-        date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-        facts = [
-            f"- {date}, commit {_commit()}, `make bench`: {self.took / 60:.0f} minutes",
-            f"- {machine()}",
-            f"- {versions()}",
-            f"- beside it: {releases()}",
-        ]
-        parts = ["# Results", _HOW.format(rounds=self.rounds), "\n".join(facts)]
-        parts += ["## Ratios", _RATIOS, self.ratios(), "## Targets", self.targets()]
+        lines = "\n".join(f"- {line}" for line in [*self.facts.lines, f"`make bench` took {self.took / 60:.0f} minutes"])
+        parts = ["# Results", _HOW.format(rounds=self.rounds), lines]
+        parts += ["## Ratios", _RATIOS.format(cores=cores()), self.ratios(), "## Targets", self.targets()]
         parts += ["## The limit", _LIMITS, self.limits()]
         parts += [f"## {section.title}\n\n{section.text}" for section in self.sections]
         return "\n\n".join(parts) + "\n"
@@ -68,37 +85,44 @@ class Report:
 
 
 _HOW = (
-    "Written by `make bench`. Whole processes with warm file caches, in turn (A B A B …, {rounds} timed turns; those that"
-    " take more than 20 s two, more than 60 s one), medians. Before, each ran once with its file dropped from the page"
-    " cache, to be observed: peak memory is the largest sum of the proportional set sizes of all its processes, sampled"
-    " every 20 ms; bytes from disk count memory maps too. The weights are random, the shapes those of the models named."
-    " Times of a shared machine drift: compare ratios."
+    "Written by `make bench`. Whole processes in turn (A B A B …) with warm file caches: a warm-up, then {rounds} timed"
+    " turns; what takes more than 20 s is timed twice, more than 60 s once, the warm-up included. Medians. At the end each"
+    " runs once with its files dropped from the page cache, to be observed: peak memory is the largest sum of the"
+    " proportional set sizes of all its processes, sampled every 20 ms (pages of a library that other programs have mapped,"
+    " too, count in part); bytes from disk count memory maps, bytes by read calls those between its processes. Every"
+    " contender was held to have done its work: by its exit code, and by its output or a file. Weights are random, shapes"
+    " those of the models named. Times of a shared machine drift: compare ratios."
 )
-_RATIOS = "Times as long as torch2grid took, and times its memory."
+_RATIOS = (
+    "Times as long as torch2grid took, and times its memory; – where a tool has no such command. torch2grid used {cores}"
+    " processes where a file is larger than 48 MiB, the others mostly one: processor time stands in the tables below. Of"
+    " contenders that can do it in several ways the fastest counts."
+)
 _LIMITS = (
     "What the task takes beside only reading the same bytes from the page cache: by `cat FILE > /dev/null`, and by one"
-    " numpy sum of each megabyte while it is in the processor's cache (one process, interpreter and import included)."
-    " Statistics use every core; their processor time is beside it."
+    " numpy sum of each megabyte, as 64-bit words, while it is in the processor's cache (one process, interpreter and"
+    " import included)."
 )
 
 
 def _ratios(each: Measured) -> list[str]:
     cells = [each.task.title, f"{seconds(each.base.wall)} s, {megabytes(each.base.pss)} MB"]
-    for other in OTHERS:
-        name = each.task.others.get(other)
-        memory = each.results[name].pss / each.base.pss if name else 0
-        cells.append(f"{each.ratio(name):.1f} × time, {memory:.1f} × memory" if name else "–")
-    return cells
+    return [*cells, *(_ratio(each.other(column), each.base) for column in OTHERS)]
 
 
-def _commit() -> str:
-    answer = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
+def _ratio(other: Result | None, base: Result) -> str:
+    if other is None:
+        return "–"
+    if other.failure:
+        return f"failed ({other.failure})"
+    return f"{other.wall / base.wall:.1f} × time, {other.pss / base.pss:.1f} × memory"
 
 
 def write(report: Report) -> None:
-    """``RESULTS.md`` anew, and the table of ratios in the README."""
-    (ROOT / "benchmarks" / "RESULTS.md").write_text(report.text(), encoding="utf-8")
+    """The table of ratios in the README, and ``RESULTS.md`` anew; each whole or not at all."""
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{report.ratios()}\n{END}{after}", encoding="utf-8")
+    for path, text in ((README, f"{before}{BEGIN}\n{report.ratios()}\n{END}{after}"), (RESULTS, report.text())):
+        temporary = path.with_suffix(".part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)

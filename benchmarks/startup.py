@@ -48,7 +48,7 @@ def run(folder: Path, rounds: int) -> Section:
         "--help, 20 plugins that import numpy": ["env", f"PYTHONPATH={folder}/eager", command, "--help"],
         "--stats of a small file": [command, str(DIGITS), "--stats"],
     }
-    found = Task("Starting", contenders, NUMPY).measured(2 * rounds - 1)
+    found = Task("Starting", contenders, NUMPY).measured(folder, 2 * rounds - 1)
     checks = [at_most(f"{name} to the import of numpy", found.ratio(name), limit) for name, limit in LIMITS.items()]
     with_plugins = found.results[PLUGINS].wall / found.results[HELP].wall
     checks.append(at_most("--help with 20 plugins to none", with_plugins, WITH_PLUGINS))

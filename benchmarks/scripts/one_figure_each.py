@@ -14,12 +14,12 @@ folder = Path(sys.argv[3])
 folder.mkdir(parents=True, exist_ok=True)
 for name, tensor in state.items():
     values = tensor.numpy()
-    plt.figure(figsize=(10, 8))
+    plt.figure()
     if sys.argv[2] == "layers":
         plt.imshow(values.reshape(len(values), -1), cmap="coolwarm", aspect="auto")
         plt.colorbar()
     else:
         plt.hist(values.flatten(), bins=100)
     plt.title(name)
-    plt.savefig(folder / f"{name}.png", dpi=150)
+    plt.savefig(folder / f"{name}.png")
     plt.close()

@@ -1,4 +1,4 @@
-"""The least that touching every byte costs: one numpy sum of each megabyte, in cache: python sum_in_cache.py FILE [FILE]"""
+"""The least that touching every byte costs: numpy sums each megabyte, as 64-bit words: python sum_in_cache.py FILE [FILE]"""
 
 import sys
 

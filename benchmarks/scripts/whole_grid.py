@@ -4,12 +4,12 @@ import sys
 
 import matplotlib
 import numpy as np
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-weights = np.concatenate([tensor.float().numpy().ravel() for tensor in load_file(sys.argv[1]).values()])
+weights = np.concatenate([array.ravel() for array in load_file(sys.argv[1]).values()])
 side = int(np.ceil(np.sqrt(len(weights))))
 grid = np.zeros(side * side, np.float32)
 grid[: len(weights)] = weights

@@ -31,8 +31,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     results = Path(config.config_file_path).parent / "benchmarks" / "RESULTS.md"
     if RESULTS not in markdown:
         return markdown
-    if not results.is_file():
-        return markdown.replace(RESULTS, "")
     text = results.read_text(encoding="utf-8")
     text = re.sub(r"\A# .*\n", "", text)
     return markdown.replace(RESULTS, re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE))
