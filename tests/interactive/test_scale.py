@@ -66,5 +66,11 @@ def test_a_screen_at_a_time(model: Path, tmp_path: Path) -> None:
         child.expect(PROMPT)
         child.send("\x1b[A")  # history: the line before
         child.expect(r"layers\.777")
+        child.sendline("")
+        child.expect(r"\(y/n\): ")
+        child.sendline("n")
+        child.expect(PROMPT)
+        child.sendline("quit")
+        child.expect(pexpect.EOF)
     finally:
         child.close(force=True)

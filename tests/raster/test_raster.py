@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import time
 import tracemalloc
 from typing import Any
 
@@ -189,18 +188,6 @@ def test_memory_follows_the_cells_of_the_tensor() -> None:
     assert ring < 2 << 20
     assert streaming < 12 << 20
     assert part.result().values.size == 3 * side - 2
-
-
-def test_streaming_costs_a_few_nanoseconds_a_weight_at_most() -> None:
-    """A guard against a scatter per weight (10 ns and more), far above what is measured (below 1 ns)."""
-    chunk = np.random.default_rng(0).standard_normal(1 << 18).astype(np.float32)
-    best = math.inf
-    for _ in range(3):
-        part, began = RasterPart(matrix_layout("w", (4096, 4096), 1024), "w", "mean"), time.perf_counter()
-        for start in range(0, 1 << 22, 1 << 18):
-            part.update(start, chunk)
-        best = min(best, (time.perf_counter() - began) / (1 << 22) * 1e9)
-    assert best < 6
 
 
 def test_an_array_is_reduced_by_the_same_rules() -> None:

@@ -15,7 +15,7 @@ from tests.raster.reference import assert_same, full_size, streamed
 from torch2grid_builtin.transformers.atlas import Atlas
 from torch2grid_builtin.transformers.packing import pack
 from torch2grid_core import REDUCTIONS, Grid, Layout, UsageError, modules
-from torch2grid_core.options import build
+from torch2grid_core.plugins.options import build
 
 Array = np.ndarray[Any, Any]
 Shapes = dict[str, tuple[int, ...]]
@@ -62,7 +62,7 @@ def drawn(shapes: Mapping[str, tuple[int, ...]], **options: Any) -> tuple[Grid, 
     return grid, arrays
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(shapes=networks(), gap=st.sampled_from([None, 0, 3]))
 def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int | None) -> None:
     layout = Atlas(gap=gap).layout(shapes, None).validate(shapes)
@@ -75,7 +75,7 @@ def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int |
     assert titles <= set(modules(shapes))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(shapes=networks(), side=st.integers(40, 120), reduce=st.sampled_from(REDUCTIONS), seed=st.integers(0, 2**31))
 def test_streamed_is_the_reduction_of_the_full_size(shapes: Shapes, side: int, reduce: str, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -77,7 +77,7 @@ def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
 
 
 def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None]:
-    """The one checkpoint file in *folder*, and its loader; without any, the one gzip-compressed file, which none has claimed yet.
+    """The one checkpoint file in *folder*, with its loader; without any, the one gzip-compressed file, unclaimed yet.
 
     Raises ``LoadError`` where there is none, or more than one.
     """
