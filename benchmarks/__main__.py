@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import sys
-import tempfile
 import time
-import traceback
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import click
 
 from benchmarks.measure import able
-from benchmarks.models import MODELS, cache, model, room
+from benchmarks.models import MODELS, model, room
 from benchmarks.peers import peers
 from benchmarks.report import Report, facts, ready, write
-from benchmarks.task import Benchmark, Check, Section
+from benchmarks.running import run_one
 
 NAMES = ("kernels", "startup", "recorder", "stats", "layouts", "views", "compare", "growth")
 ROUNDS = 5
@@ -38,8 +35,8 @@ def main(names: tuple[str, ...], rounds: int) -> None:
     for name in names or NAMES:
         click.echo(f"{name} …", err=True)
         # A process for each: what one of them imports would be shared with, and taken off, what the next one measures.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            sections.append(pool.apply(run_one, (name, rounds)))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            sections.append(process.submit(run_one, name, rounds).result())
         click.echo(sections[-1].text + "\n")
     report = Report(sections, rounds, time.monotonic() - started, lines)
     click.echo(report.targets())
@@ -50,18 +47,6 @@ def main(names: tuple[str, ...], rounds: int) -> None:
     else:
         write(report)
     sys.exit(int(not report.good))
-
-
-def run_one(name: str, rounds: int) -> Section:
-    """The section of one benchmark; where it breaks, one that says so."""
-    with tempfile.TemporaryDirectory(dir=cache()) as folder:
-        try:
-            benchmark: Benchmark = importlib.import_module(f"benchmarks.{name}").run
-            return benchmark(Path(folder), rounds)
-        except Exception as error:
-            traceback.print_exc()
-            what = f"{type(error).__name__}: {error}"
-            return Section(name, f"It broke: {what}", [Check(f"{name} ran to its end", False, what)], whole=False)
 
 
 if __name__ == "__main__":
