@@ -51,7 +51,6 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.pos = 0
 
     def load(self) -> Any:
         """The value of the next pickle. The stream stands behind its STOP. Raises ``Malformed``."""
