@@ -1,4 +1,7 @@
-"""Which commands are traced when the suite is: a process costs 0.2 s more under coverage, and most tests run the same code."""
+"""How the suite is spread over the cores, and which commands are traced when it is.
+
+A process costs 0.2 s more under coverage, and most tests run the same code.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,12 @@ import pytest
 
 VARIABLE = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in
 TRACED = ("checks", "cli", "compare", "interactive", "plugins")  # what runs the command line in all its ways
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for a command, a terminal or a browser."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="module", autouse=True)

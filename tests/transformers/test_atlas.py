@@ -232,7 +232,7 @@ def test_layers_alike_look_alike_in_the_order_of_their_numbers() -> None:
         assert len(places) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     boxes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=25),
     gap=st.integers(0, 3),

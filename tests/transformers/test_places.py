@@ -140,7 +140,7 @@ def test_regions_cover_the_cells_of_their_tensor_and_no_others(
         np.testing.assert_array_equal(marked, streamed(layout.only(region.name), ones, "max").counts > 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(shapes=models())
 def test_flatten_is_the_weights_in_order(shapes: dict[str, tuple[int, ...]]) -> None:
     grid = drawn(Flatten(), numbered(shapes))
@@ -151,7 +151,7 @@ def test_flatten_is_the_weights_in_order(shapes: dict[str, tuple[int, ...]]) -> 
 
 
 @pytest.mark.parametrize("clockwise", [True, False])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(total=st.one_of(st.integers(1, 200), st.integers(1, 20_000)))
 def test_spiral_walks_from_the_centre_out(clockwise: bool, total: int) -> None:
     grid = drawn(Spiral(clockwise=clockwise), numbered({"a": (total // 2,), "b": (total - total // 2,)}))
@@ -171,7 +171,7 @@ def test_spiral_walks_from_the_centre_out(clockwise: bool, total: int) -> None:
     assert max(abs(row - side / 2), abs(column - side / 2)) <= side / 2 + 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(shapes=models(), per=st.sampled_from(["model", "tensor"]), seed=st.integers(0, 2**31))
 def test_normalized_is_the_place_in_the_range(shapes: dict[str, tuple[int, ...]], per: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def test_normalized_ignores_what_is_not_finite_and_survives_any_range() -> None:
     np.testing.assert_array_equal(grid.values.reshape(-1)[:7], [np.nan] * 3 + [0.5, 0.5, 0, 1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(shapes=models())
 def test_layer_separated_keeps_each_form(shapes: dict[str, tuple[int, ...]]) -> None:
     arrays = numbered(shapes)
