@@ -11,6 +11,8 @@ demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
 
 # The tests run traced (tests/conftest.py: which of their processes); tests/branches.py says how much must have been executed.
+# Byte code is kept, as an installer keeps it, even where the environment says otherwise: tests start hundreds of commands.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint types
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile
