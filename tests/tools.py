@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -34,6 +35,11 @@ def torch2grid(
         timeout=timeout,
         check=False,
     )
+
+
+def interruptible() -> None:
+    """For ``preexec_fn``: a shell starts what runs in the background with SIGINT ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def distribution(folder: Path, name: str, source: str, *, version: str = "1.0", entry: str = "") -> Path:

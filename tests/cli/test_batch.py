@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, DIGITS, torch2grid
+from tests.tools import COMMAND, DIGITS, interruptible, torch2grid
 
 
 @pytest.fixture
@@ -51,7 +51,12 @@ def test_failures_do_not_stop_the_rest(sweep: list[str], tmp_path: Path) -> None
 
 def test_an_interrupt_keeps_what_is_finished_and_says_what_is_left(sweep: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [COMMAND, *sweep, "--layers"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, *sweep, "--layers"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "grids/step06/layer_overview.png").exists() and time.monotonic() < deadline:

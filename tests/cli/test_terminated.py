@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tools import COMMAND, DIGITS
+from tests.tools import COMMAND, DIGITS, interruptible
 
 SLOW = """
 import pathlib
@@ -36,9 +36,8 @@ def test_a_signal_while_it_draws(tmp_path: Path, number: signal.Signals, code: i
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     words = [str(COMMAND), "model.pth.gz", "--load-plugin", "slow.py", "--plugin", "slow", "-o", "out"]
-    process = subprocess.Popen(
-        words, cwd=tmp_path, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.PIPE, text=True
-    )
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
     for _ in range(600):
         if (tmp_path / "began").exists():
             break

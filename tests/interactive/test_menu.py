@@ -10,7 +10,7 @@ import numpy as np
 import pexpect
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, torch2grid
+from tests.tools import COMMAND, interruptible, torch2grid
 
 PROMPT = "Your choice: "
 CONFIRM = r"Visualize these layers\? \(y/n\): "
@@ -28,7 +28,13 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def terminal(model: Path, tmp_path: Path) -> Iterator[pexpect.spawn]:
     child = pexpect.spawn(
-        str(COMMAND), [str(model), "-i"], cwd=tmp_path, dimensions=(24, 80), encoding="utf-8", timeout=30, echo=True
+        str(COMMAND),
+        [str(model), "-i"],
+        cwd=tmp_path,
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=30,
+        preexec_fn=interruptible,
     )
     yield child
     child.close(force=True)
