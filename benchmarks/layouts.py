@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.interface.promised import COLUMN_MAJOR
 from tests.tools import COMMAND
 
 from benchmarks.measure import Command, Proof
@@ -21,33 +22,6 @@ from benchmarks.models import model, title
 from benchmarks.peers import peers
 from benchmarks.task import SCRIPTS, Check, Measured, Section, Task, at_least, at_most, megabytes, section
 
-COLUMN_MAJOR = """
-import numpy as np
-from torch2grid.plugins.base import TransformerPlugin
-
-class ColumnMajor(TransformerPlugin):
-    @property
-    def name(self) -> str:
-        return "column_major"
-
-    @property
-    def description(self) -> str:
-        return "weights down the columns"
-
-    def preprocess(self, tensors: dict) -> dict:
-        return {k: v for k, v in tensors.items() if "weight" in k}
-
-    def transform(self, tensors: dict) -> np.ndarray:
-        values = []
-        for _, arr in tensors.items():
-            if arr is not None:
-                values.extend(arr.flatten())
-        side = int(np.ceil(np.sqrt(len(values))))
-        grid = np.zeros((side, side))
-        for i, v in enumerate(values[: side * side]):
-            grid[i % side, i // side] = v
-        return grid
-"""  # a transformer that knows nothing of layouts: a Python loop over every weight
 TRANSFORMERS = ("flatten", "spiral", "hilbert", "normalized", "layer_weighted", "layer_separated", "atlas")
 LEAST, OBVIOUS = "read it, draw noise", "load_file, concatenate, imshow"
 TO_LEAST = {"gpt2.safetensors": 1.5, "llama.safetensors": 2.0}  # wall time of flatten

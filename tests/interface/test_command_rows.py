@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.interface.digits import COLUMN_MAJOR, STATE, WEIGHTS, Array, spiral, square
+from tests.interface.digits import STATE, WEIGHTS, Array, spiral, square
+from tests.interface.promised import COLUMN_MAJOR
 from tests.interface.reading import assert_shows, entry, read_back
 from tests.raster.reference import full_size
 from tests.tools import DIGITS, torch2grid

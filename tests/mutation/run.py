@@ -66,7 +66,9 @@ KERNELS = (
     Kernel(
         "distribution",
         tuple(f"torch2grid_core/summary/{name}.py" for name in ("distribution", "moments", "buckets", "counting")),
-        tuple(f"tests/summary/test_{name}.py" for name in ("distribution", "distribution_state", "moments", "buckets")),
+        tuple(
+            f"tests/summary/test_{name}.py" for name in ("distribution", "merging", "distribution_state", "moments", "buckets")
+        ),
         ("tests/summary/test_distribution.py::test_one_outlier_among_millions",),
     ),
     Kernel(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.interface.digits import COLUMN_MAJOR, SIDE, STATE, WEIGHTS, square
+from tests.interface.digits import SIDE, STATE, WEIGHTS, square
+from tests.interface.promised import COLUMN_MAJOR
 from tests.interface.reading import assert_shows
 from tests.tools import DIGITS
 

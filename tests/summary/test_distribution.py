@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import pickle
 from functools import reduce
 
@@ -13,88 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.summary.reference import EXACT, FLOAT8, LEVELS, THRESHOLDS, check, normal, of, wide
 
 from torch2grid_core import Distribution
-
-LEVELS = (0, 0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 1)
-FLOAT8 = [
-    ml_dtypes.float8_e4m3fn,
-    ml_dtypes.float8_e4m3fnuz,
-    ml_dtypes.float8_e5m2,
-    ml_dtypes.float8_e5m2fnuz,
-    ml_dtypes.float8_e8m0fnu,
-]
-EXACT = [ml_dtypes.bfloat16, *FLOAT8, np.int8, np.uint8, np.bool_]
-THRESHOLDS = (0.0, 1e-6, 0.015625, 0.1)
-
-
-def of(array, thresholds=THRESHOLDS, chunk=None):
-    distribution = Distribution(thresholds)
-    flat = np.asarray(array).reshape(-1)
-    for start in range(0, len(flat), chunk or max(len(flat), 1)):
-        distribution.update(flat[start : start + (chunk or len(flat))])
-    return distribution
-
-
-def wide(array):
-    """The stored numbers in float64; complex ones by magnitude."""
-    flat = np.asarray(array).reshape(-1)
-    with np.errstate(all="ignore"):
-        return np.abs(flat.astype(np.complex128)) if flat.dtype.kind == "c" else flat.astype(np.float64)
-
-
-def check(array, distribution=None, *, exact=False, rel=1e-9):
-    """All figures of *array* by *distribution* against float64 (extended precision for the reference's own sums)."""
-    found = of(array) if distribution is None else distribution
-    values = wide(array)
-    finite = values[np.isfinite(values)]
-    assert found.count == len(values)
-    assert found.finite == len(finite)
-    assert (found.nan, found.posinf, found.neginf) == (
-        np.isnan(values).sum(),
-        np.isposinf(values).sum(),
-        np.isneginf(values).sum(),
-    )
-    assert found.zeros == (finite == 0).sum()
-    for threshold in found.thresholds:
-        assert found.near_zero(threshold) == (np.abs(finite) < threshold).sum()
-    if not len(finite):
-        for figure in ("mean", "std", "min", "max", "absmax", "rms", "skewness", "kurtosis"):
-            assert math.isnan(getattr(found, figure))
-        assert (found.l1, found.l2) == (0, 0)
-        assert np.isnan(found.quantiles(LEVELS)).all()
-        return
-    assert (found.min, found.max, found.absmax) == (finite.min(), finite.max(), np.abs(finite).max())
-    long = finite.astype(np.longdouble)
-    mean = long.mean()
-    distance = long - mean
-    size = float(np.abs(long).mean())
-    assert abs(found.mean - float(mean)) <= 1e-12 * size
-    assert found.l1 == pytest.approx(float(np.abs(long).sum()), rel=1e-12)
-    assert found.l2 == pytest.approx(float(np.sqrt((long * long).sum())), rel=1e-12)
-    assert found.rms == pytest.approx(float(np.sqrt((long * long).mean())), rel=1e-12)
-    variance = (distance**2).mean()
-    if finite.min() == finite.max():
-        assert found.std == 0
-        assert math.isnan(found.skewness)
-        assert math.isnan(found.kurtosis)
-    else:
-        assert found.std == pytest.approx(float(np.sqrt(variance)), rel=rel)
-        assert found.skewness == pytest.approx(float((distance**3).mean() / variance ** np.longdouble(1.5)), rel=1e-6, abs=1e-6)
-        assert found.kurtosis == pytest.approx(float((distance**4).mean() / variance**2 - 3), rel=1e-6, abs=1e-6)
-    expected = np.quantile(finite, LEVELS, method="inverted_cdf")
-    if exact:
-        np.testing.assert_array_equal(found.quantiles(LEVELS), expected)
-    else:
-        assert (np.abs(found.quantiles(LEVELS) - expected) <= np.maximum(0.004 * np.abs(expected), 2.0**-133)).all()
-
-
-def normal(dtype, count=50_000, scale=0.05, seed=0):
-    numbers = np.random.default_rng(seed).standard_normal(count) * scale
-    dtype = np.dtype(dtype)
-    if dtype.kind in "iub":
-        numbers = np.clip(np.rint(numbers * 1000), -128 if dtype.kind == "i" else 0, 127)
-    return np.abs(numbers).astype(dtype) if dtype == ml_dtypes.float8_e8m0fnu else numbers.astype(dtype)
 
 
 @pytest.mark.parametrize("chunk", [None, 777, 20_000])
@@ -275,70 +194,6 @@ def test_what_is_no_number_is_refused(wrong):
         Distribution().update(wrong)
 
 
-def same(left, right):
-    assert left.count == right.count
-    np.testing.assert_array_equal(left.quantiles(LEVELS), right.quantiles(LEVELS))
-    edges = np.linspace(-1, 1, 33)
-    assert [np.asarray(each).tolist() for each in left.histogram(edges)] == [
-        np.asarray(each).tolist() for each in right.histogram(edges)
-    ]
-    for figure in ("zeros", "nan", "posinf", "neginf", "finite"):
-        assert getattr(left, figure) == getattr(right, figure)
-    assert [left.near_zero(t) for t in left.thresholds] == [right.near_zero(t) for t in right.thresholds]
-    for figure in ("min", "max"):
-        np.testing.assert_equal(getattr(left, figure), getattr(right, figure))
-    for figure in ("mean", "std", "l1", "l2"):
-        assert getattr(left, figure) == pytest.approx(
-            getattr(right, figure), rel=1e-9, abs=1e-12 * (right.absmax or 1), nan_ok=True
-        )
-
-
-DTYPES = st.sampled_from(
-    [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.int16, np.int64, np.bool_]
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    parts=st.lists(st.tuples(DTYPES, hnp.arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e4, 1e4))), max_size=7),
-    data=st.data(),
-)
-def test_merging_in_any_grouping(parts, data):
-    arrays = [values.astype(dtype) for dtype, values in parts]
-    straight = Distribution(THRESHOLDS)
-    for array in arrays:
-        straight.update(array)
-    piles = [of(array) for array in arrays] or [Distribution(THRESHOLDS)]
-    while len(piles) > 1:
-        left = piles.pop(data.draw(st.integers(0, len(piles) - 1)))
-        right = piles.pop(data.draw(st.integers(0, len(piles) - 1)))
-        piles.append(left.merge(pickle.loads(pickle.dumps(right))))
-    same(piles[0], straight)
-
-
-def test_merging_large_parts_of_mixed_dtypes():
-    parts = [normal(np.float32, 30_000, seed=1), normal(ml_dtypes.bfloat16, 30_001, seed=2), normal(np.float16, 29_999, seed=3)]
-    straight = Distribution(THRESHOLDS)
-    for part in parts:
-        straight.update(part)
-    forward = reduce(Distribution.merge, [of(part) for part in parts])
-    backward = reduce(Distribution.merge, [of(part) for part in reversed(parts)])
-    same(forward, straight)
-    same(backward, straight)
-    check(np.concatenate([wide(part) for part in parts]), straight)
-
-
-def test_merging_keeps_what_both_have():
-    few, many = of(normal(np.float32, 500), (0.1, 0.5)), of(normal(np.float32, 700, seed=1), (0.5, 0.7))
-    expected = few.near_zero(0.5) + many.near_zero(0.5)
-    few.merge(many)
-    assert few.thresholds == (0.5,)
-    assert few.near_zero(0.5) == expected
-    assert few.merge(Distribution((0.5,), brief=True)).count == 1200
-    with pytest.raises(ValueError, match="brief"):
-        few.quantile(0.5)
-
-
 BRIEF = ("count", "finite", "zeros", "nan", "posinf", "neginf", "min", "max", "absmax", "mean", "std", "l2", "rms")
 
 
@@ -361,27 +216,6 @@ def test_a_brief_distribution_has_the_same_figures_and_few_bytes(dtype):
             getattr(brief, figure)
     with pytest.raises(ValueError, match="brief"):
         brief.histogram([0, 1])
-
-
-def test_merging_leaves_the_other_as_it_was():
-    other = of(normal(np.float32, 20_000))
-    before = copy.copy(pickle.loads(pickle.dumps(other)))
-    of(normal(np.float32, 20_000, seed=9)).merge(other)
-    same(other, before)
-
-
-def test_a_pickle_is_small():
-    assert len(pickle.dumps(of(normal(np.float32, 1_000_000)))) < 50_000
-    assert len(pickle.dumps(of(normal(ml_dtypes.bfloat16, 1_000_000)))) < 50_000
-
-
-def test_reading_between_updates_changes_nothing():
-    numbers = normal(np.float16, 60_000)
-    found = Distribution(THRESHOLDS)
-    for part in np.array_split(numbers, 5):
-        found.update(part)
-        assert found.quantile(0.5) == pytest.approx(0, abs=0.01)
-    same(found, of(numbers))
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.int8])

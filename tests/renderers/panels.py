@@ -1,0 +1,66 @@
+"""One panel of every kind, panels with nothing in them, and names that are hostile."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from torch2grid_core import Band, Bar, Boxes, Grid, Histogram, Image, Line, Run, Table, Text
+
+RNG = np.random.default_rng(0)
+NAMES = tuple(f"model.layers.{i}.self_attn.q_proj.weight" for i in range(9))
+COUNTS, EDGES = np.histogram(RNG.standard_normal(1000), 40)
+HOSTILE = [
+    "../../etc/passwd",
+    "\x1b[31mred\x1b[0m",
+    "<script>alert(1)</script> & co",
+    "$\\frac{a}{b}$ 10 $",
+    "name." * 1000,
+    "abc\u202edef",
+    "权重.weight \U0001f600",
+    "two\nlines",
+    "\ud800 alone",
+]
+
+
+def heatmap(shape=(30, 40), **options):
+    return Run().heatmap(Grid(RNG.standard_normal(shape)), **options)
+
+
+class Unknown:
+    """A panel of a plugin that this renderer has never heard of."""
+
+    def as_table(self) -> Table:
+        return Table(("marvel", "value"), (("phoenix", 4.25),), "An unknown panel")
+
+
+PANELS = {
+    "heatmap": heatmap(rows="output unit", columns="input", title="Heatmap"),
+    "image": Image(RNG.integers(0, 255, (20, 30, 3)).astype(np.uint8), "Image", "a caption"),
+    "histogram": Histogram(EDGES, COUNTS, "Histogram", below=3, above=2, nan=1, marks={"mean": 0.1}, summary={"std": "1.0"}),
+    "log histogram": Histogram(EDGES, COUNTS, "Log histogram", log=True),
+    "line": Line(np.arange(50), {"a": RNG.random(50), "b": RNG.random(50)}, "Line", "step", "norm", marks={"limit": 0.5}),
+    "named line": Line(np.arange(9), {"ratio": 10.0 ** -np.arange(9)}, "Named line", "layer", "ratio", NAMES, log=True),
+    "band": Band(NAMES, (0.05, 0.25, 0.5, 0.75, 0.95), np.sort(RNG.standard_normal((5, 9)), axis=0), "Band"),
+    "bar": Bar(NAMES, RNG.standard_normal(9), "Bar", "share", {"alarm": 0.5}),
+    "boxes": Boxes(NAMES, np.sort(RNG.standard_normal((5, 9)), axis=0), "Boxes"),
+    "table": Table(("name", "mean"), tuple((name, 0.25) for name in NAMES), "Table", {"mean": ".4f"}),
+    "text": Text("one line\nand another", "Text"),
+    "unknown": Unknown(),
+}
+EMPTY_PANELS = {
+    "heatmap": Run().heatmap(Grid(np.zeros((0, 5)))),
+    "no weights": Run().heatmap(Grid(np.zeros((4, 4)), np.zeros((4, 4), int))),
+    "all nan": Run().heatmap(Grid(np.full((4, 4), np.nan)), title="NaN"),
+    "image": Image(np.zeros((0, 0, 3), np.uint8)),
+    "histogram": Histogram(np.zeros(1), np.zeros(0, np.int64), nan=7),
+    "flat histogram": Histogram(np.array([0.0, 0.0]), np.array([3])),
+    "line": Line(np.zeros(0), {}),
+    "nan line": Line(np.arange(3), {"a": np.full(3, np.nan)}, log=True),
+    "band": Band((), (0.25, 0.5, 0.75), np.zeros((3, 0))),
+    "nan band": Band(("a", "b"), (0.25, 0.75), np.array([[np.nan, 1.0], [np.nan, 2.0]])),
+    "bar": Bar((), np.zeros(0)),
+    "odd bar": Bar(("a", "b", "c"), np.array([np.nan, np.inf, -2.0])),
+    "boxes": Boxes(("a",), np.full((5, 1), np.nan)),
+    "table": Table((), ()),
+    "text": Text(""),
+}
