@@ -59,7 +59,7 @@ docs: $(VENV)/.docs
 baselines: $(VENV)/.test
 	$(BIN)/python -m tests.images.drawn
 
-# Measures everything beside other tools, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md and
+# Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md and
 # the README's table of ratios. Takes 18 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

@@ -12,6 +12,7 @@ from benchmarks.task import SCRIPTS, Section, Task, at_most, section
 
 OURS, BARE = "torch2grid compare --stats", "the same with --rank-size 0"
 DIFF, LOOP = f"{SFT}, sft diff --delta", "loop over safe_open"
+COMPARING = "What changed between two Llamas, 1.1 B bfloat16 each"
 SECONDS, MEMORY = 3.0, 400.0  # of wall time on two idle cores; peak PSS in MB
 
 
@@ -27,8 +28,7 @@ def run(folder: Path, rounds: int) -> Section:
     others = {"sft-cli": (DIFF,), "a plain script": (LOOP,)}
     proofs = dict.fromkeys(contenders, tensors(pair[0].name)[-1])
     codes = {OURS: 1, BARE: 1}  # the files differ
-    what = "What changed between two Llamas, 1.1 B bfloat16 each"
-    found = Task(what, contenders, OURS, pair, others, proofs, codes).measured(folder, rounds)
+    found = Task(COMPARING, contenders, OURS, pair, others, proofs, codes).measured(folder, rounds)
     checks = [
         *found.faster((DIFF, 5.0), (LOOP, 3.0)),
         at_most("Comparing two Llamas", found.base.wall, SECONDS, " s"),

@@ -15,6 +15,7 @@ FILES = ("llama_1m.safetensors", "llama_10m.safetensors", "llama_100m.safetensor
 STATS, ATLAS = "Statistics", "A picture of all weights"
 LINEAR = 1.25  # times: what a further parameter costs beyond a billion, to what it costs below
 FLAT = 1.25  # times: the memory that the largest takes, to that of the hundred million
+MOST = {STATS: 100.0, ATLAS: 350.0}  # MB, at any size
 
 
 def run(folder: Path, rounds: int) -> Section:
@@ -22,7 +23,8 @@ def run(folder: Path, rounds: int) -> Section:
     about = (
         "Llamas in bfloat16, `--stats` and `--plugin atlas`. The time of a further parameter is the difference to the row"
         " above, divided. Files of less than 48 MiB are read by one process, larger ones by one for each core. The picture"
-        " stays of one size, so small models have less of it to paint."
+        " stays of one size, so small models have less of it to paint. Memory is bounded by the number of processes and the"
+        " cells of the picture: a small model has fewer of both."
     )
     left_out = [f"{title(name)} was left out: {room(name)}." for name in FILES if name not in names]
     parts, checks, whole = [" ".join([about, *left_out])], [], True
@@ -80,8 +82,10 @@ def _checks(what: str, results: dict[str, Result], further: list[float]) -> list
     failed = [f"{title(name)}: {result.failure}" for name, result in results.items() if result.failure]
     largest = next(reversed(results))
     memory = results[largest].pss / results[FILES[2]].pss
+    steps = [f"{title(smaller)} to {title(larger)}" for smaller, larger in pairwise(results)]
     return [
         Check(f"{what}: every size went well", not failed, "; ".join(failed) or "yes"),
-        at_most(f"{what}: a parameter beyond a billion to one below", further[-1] / further[-2], LINEAR),
+        at_most(f"{what}: a further parameter from {steps[-1]}, to one from {steps[-2]}", further[-1] / further[-2], LINEAR),
         at_most(f"{what}: memory of {title(largest)} to that of {title(FILES[2])}", memory, FLAT),
+        at_most(f"{what}: peak PSS at any size", max(each.pss for each in results.values()) / 1e6, MOST[what], " MB"),
     ]

@@ -6,7 +6,8 @@ dropped from the page cache: that run says how much memory it takes, how much it
 not timed, since the observer stops a process to look at it.
 
 Memory is PSS (each shared page divided among its sharers) summed over the process tree, sampled from ``/proc/*/smaps_rollup``:
-unlike RSS it does not count a page of forked workers twice. The measuring process imports neither numpy nor torch, whose pages
+unlike RSS it does not count a page of forked workers twice. It does count pages of mapped files, which a machine that is short
+of memory can drop; a second sum leaves those out. The measuring process imports neither numpy nor torch, whose pages
 it would share with the measured ones. Linux only.
 """
 
@@ -43,10 +44,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Observed:
-    """One run with a cold cache. pss: peak bytes. called: bytes that its read calls gave, from files (a memory map shows none)
-    and from its own processes. stored: bytes that came from the disk, mapped or not (0 where the file system has no disk)."""
+    """One run with a cold cache. pss: peak bytes; own: the same without pages of mapped files. called: bytes that its read
+    calls gave, from files (a memory map shows none) and from its own processes. stored: bytes that came from the disk, mapped
+    or not (0 where the file system has no disk)."""
 
     pss: int
+    own: int
     called: int
     stored: int
 
@@ -145,7 +148,7 @@ def _observe(command: Command, cwd: Path, files: Iterable[Path], proof: Proof | 
     _drop(files)
     with tempfile.TemporaryFile() as output:
         process, timer = _start(command, cwd, output.fileno())
-        peak, done = [_tree_pss(process.pid)], threading.Event()
+        peak, done = _Memory(), threading.Event()
         sampler = threading.Thread(target=_watch, args=(process.pid, peak, done))
         sampler.start()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not reaped: its counters can still be read
@@ -161,7 +164,7 @@ def _observe(command: Command, cwd: Path, files: Iterable[Path], proof: Proof | 
         wrong = "" if proof.is_file() else f"no {proof.name}"
     else:
         wrong = "" if proof is None or proof in text else f"{proof!r} not in its output"
-    return Observed(max(peak), called, usage.ru_inblock * 512), process.returncode, wrong
+    return Observed(peak.pss, peak.own, called, usage.ru_inblock * 512), process.returncode, wrong
 
 
 def _drop(files: Iterable[Path]) -> None:
@@ -172,13 +175,21 @@ def _drop(files: Iterable[Path]) -> None:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _watch(root: int, peak: list[int], done: threading.Event) -> None:
-    while not done.wait(_INTERVAL):
-        peak[0] = max(peak[0], _tree_pss(root))
+@dataclass
+class _Memory:
+    """Peaks, in bytes, of all processes together."""
+
+    pss: int = 0
+    own: int = 0
 
 
-def _tree_pss(root: int) -> int:
-    return sum(_pss(pid) for pid in _tree(root))
+def _watch(root: int, peak: _Memory, done: threading.Event) -> None:
+    while True:
+        found = [_memory(pid) for pid in _tree(root)]
+        peak.pss = max(peak.pss, sum(each.get("Pss", 0) for each in found))
+        peak.own = max(peak.own, sum(each.get("Pss", 0) - each.get("Pss_File", 0) for each in found))
+        if done.wait(_INTERVAL):
+            return
 
 
 def _tree(root: int) -> list[int]:
@@ -195,14 +206,13 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
+def _memory(pid: int) -> dict[str, int]:
+    """Bytes by the names of smaps_rollup; nothing of a process that has ended."""
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0  # it has ended meanwhile
-    return 0
+        return {}
+    return {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
 def _calls(pid: int) -> int:
@@ -218,5 +228,5 @@ def able() -> None:
             Path(path).read_text()
         except OSError as error:
             raise RuntimeError(f"memory and bytes cannot be measured here: {error}") from error
-    if not _pss(os.getpid()):
-        raise RuntimeError("memory cannot be measured here: smaps_rollup says nothing")
+    if missing := {"Pss", "Pss_File"} - _memory(os.getpid()).keys():
+        raise RuntimeError(f"memory cannot be measured here: smaps_rollup does not say {', '.join(sorted(missing))}")

@@ -93,6 +93,10 @@ def title(name: str) -> str:
     return MODELS[name][2]
 
 
+def dtype(name: str) -> str:
+    return MODELS[name][1]
+
+
 def tensors(name: str) -> list[str]:
     """The names of its tensors, in the order of the file."""
     return list(MODELS[name][0]())
@@ -104,7 +108,7 @@ def parameters(name: str) -> int:
 
 def room(name: str) -> str:
     """Why the file cannot be made, or kept in memory while it is read again and again; nothing where it can."""
-    size = parameters(name) * {"float32": 4, "bfloat16": 2}[MODELS[name][1]]
+    size = parameters(name) * {"float32": 4, "bfloat16": 2}[dtype(name)]
     free = shutil.disk_usage(cache()).free
     if not _made(name) and free < size + _SPARE:
         return f"{size / 1e9:.0f} GB do not fit on a disk with {free / 1e9:.0f} GB free"

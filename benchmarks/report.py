@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from benchmarks.compare import BARE, COMPARING
 from benchmarks.machine import commit, cores, load, machine, versions
 from benchmarks.measure import Result
+from benchmarks.models import tensors, title
 from benchmarks.peers import releases
+from benchmarks.stats import LOOP
 from benchmarks.task import CAT, OTHERS, SUM, Measured, Section, markdown, megabytes, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
-BEGIN, END = "<!-- ratios: written by make bench -->", "<!-- end of ratios -->"
+README, RESULTS, PERFORMANCE = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md", ROOT / "docs" / "performance.md"
 _OURS = ("torch2grid", "numpy", "matplotlib", "torch", "safetensors", "pytest-benchmark")
 
 
@@ -25,6 +27,35 @@ class Facts:
     lines: list[str]
 
 
+@dataclass(frozen=True)
+class Marks:
+    """A place in a page that belongs to the benchmarks: what stands between two comments."""
+
+    page: Path
+    subject: str
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return f"<!-- {self.subject}: written by make bench -->", f"<!-- end of {self.subject} -->"
+
+    def parts(self) -> tuple[str, str, str]:
+        """The text before, between and after the marks. Raises ``RuntimeError`` where they are not there once each."""
+        text, (begin, end) = self.page.read_text(encoding="utf-8"), self.pair
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise RuntimeError(f"{self.page} does not hold {begin} and {end}, once each")
+        before, _, rest = text.partition(begin)
+        between, _, after = rest.partition(end)
+        return before, between.strip(), after
+
+    def holding(self, text: str) -> str:
+        """The page with *text* between the marks."""
+        (begin, end), (before, _, after) = self.pair, self.parts()
+        return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+RATIOS, FIGURES = Marks(README, "ratios"), Marks(PERFORMANCE, "figures")
+
+
 def facts() -> Facts:
     date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     lines = [f"commit {commit()}", machine(), load(), versions(_OURS), f"beside it: {releases()}"]
@@ -32,10 +63,9 @@ def facts() -> Facts:
 
 
 def ready() -> None:
-    """Raises ``RuntimeError`` where the README has no place for its table."""
-    text = README.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise RuntimeError(f"{README} does not hold {BEGIN} and {END}, once each")
+    """Raises ``RuntimeError`` where a page has no place for what is to be written there."""
+    for marks in (RATIOS, FIGURES):
+        marks.parts()
 
 
 @dataclass(frozen=True)
@@ -76,9 +106,32 @@ class Report:
         lines = "\n".join(f"- {line}" for line in [*self.facts.lines, f"`make bench` took {self.took / 60:.0f} minutes"])
         parts = ["# Results", _HOW.format(rounds=self.rounds), lines]
         parts += ["## Ratios", _RATIOS.format(cores=cores()), self.ratios(), "## Targets", self.targets()]
-        parts += ["## The limit", _LIMITS, self.limits()]
+        parts += ["## The limit", self.figures(), _LIMITS, self.limits()]
         parts += [f"## {section.title}\n\n{section.text}" for section in self.sections]
         return "\n\n".join(parts) + "\n"
+
+    def figures(self) -> str:
+        """Markdown: what limits each task, in figures of this run, and which targets it missed."""
+        tasks = {each.task.title: each for each in self._tasks()}
+        gpt2, llama, small = (tasks[f"Statistics of {title(f'{name}.safetensors')}"] for name in ("gpt2", "llama", "small"))
+        pictures = tasks[f"A heatmap of each tensor of {title('llama.safetensors')}"]
+        two = tasks[COMPARING]
+        missed = [f"{check.what} ({check.told})" for section in self.sections for check in section.checks if not check.good]
+        return _FIGURES.format(
+            gpt2=seconds(gpt2.base.wall),
+            small=seconds(small.base.wall),
+            loop=f"{gpt2.ratio(LOOP):.1f}",
+            loop_large=f"{llama.ratio(LOOP):.1f}",
+            llama=seconds(llama.base.wall),
+            sums=f"{1 / llama.ratio(SUM):.1f}",
+            cpu=seconds(llama.base.cpu),
+            pictures=seconds(pictures.base.wall),
+            count=len(tensors("llama.safetensors")),
+            two=seconds(two.base.wall),
+            bare=seconds(two.results[BARE].wall),
+            missed=f"missed: {'; '.join(missed)}" if missed else "were all met",
+            where=self.facts.where,
+        )
 
     def _tasks(self) -> list[Measured]:
         return [each for section in self.sections for each in section.tasks]
@@ -89,15 +142,28 @@ _HOW = (
     " turns; what takes more than 20 s is timed twice, more than 60 s once, the warm-up included. Medians. At the end each"
     " runs once with its files dropped from the page cache, to be observed: peak memory is the largest sum of the"
     " proportional set sizes of all its processes, sampled every 20 ms (pages of a library that other programs have mapped,"
-    " too, count in part); bytes from disk count memory maps, bytes by read calls those between its processes. Every"
-    " contender was held to have done its work: by its exit code, and by its output or a file. Weights are random, shapes"
+    " too, count in part), with and without the pages of mapped files, which a machine that is short of memory can drop; bytes"
+    " from disk count memory maps, bytes by read calls those between its processes. Who does a task was held to have done it:"
+    " by the exit code, and by the output or a file. Weights are random, shapes"
     " those of the models named. Times of a shared machine drift: compare ratios."
 )
 _RATIOS = (
     "Times as long as torch2grid took, and times its memory; – where a tool has no such command. torch2grid used {cores}"
-    " processes where a file is larger than 48 MiB, the others mostly one: processor time stands in the tables below. Of"
-    " contenders that can do it in several ways the fastest counts."
+    " processes where a file is larger than 48 MiB, the others one, but torch's scripts as many threads: processor time"
+    " stands in the tables below. Of contenders that can do it in several ways the fastest counts. Memory is the peak of PSS;"
+    " the loops and sft-cli map the file, whose pages count, ours reads it: the tables have it without them, too."
 )
+_FIGURES = """\
+- Statistics of half a gigabyte: starting. `--stats` of GPT-2 took {gpt2} s, of 500 small tensors {small} s. That is why the
+  plain loop took only {loop} times as long there, and {loop_large} times on the larger model.
+- Statistics of two gigabytes: counting. {llama} s, {sums} times what one process needs to sum the same bytes, and {cpu} s of
+  processor time.
+- Pictures of every tensor: painting and compressing them. {pictures} s for {count} tensors of the same file, most of it after
+  the weights are read.
+- Comparing: the ranks of the changes. {two} s with them, {bare} s with `--rank-size 0`.
+- Targets of the run {missed}.
+
+{where}."""
 _LIMITS = (
     "What the task takes beside only reading the same bytes from the page cache: by `cat FILE > /dev/null`, and by one"
     " numpy sum of each megabyte, as 64-bit words, while it is in the processor's cache (one process, interpreter and"
@@ -119,10 +185,9 @@ def _ratio(other: Result | None, base: Result) -> str:
 
 
 def write(report: Report) -> None:
-    """The table of ratios in the README, and ``RESULTS.md`` anew; each whole or not at all."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    for path, text in ((README, f"{before}{BEGIN}\n{report.ratios()}\n{END}{after}"), (RESULTS, report.text())):
+    """The README's table of ratios, the figures of docs/performance.md, and ``RESULTS.md``; each whole or not at all."""
+    pages = {README: RATIOS.holding(report.ratios()), PERFORMANCE: FIGURES.holding(report.figures()), RESULTS: report.text()}
+    for path, text in pages.items():
         temporary = path.with_suffix(".part")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)

@@ -95,7 +95,7 @@ class Measured:
 
     def table(self) -> str:
         """Markdown: a row for each contender."""
-        head = ["what", "runs", "wall s", "least–most", "cpu s", "wall ratio", "peak PSS MB"]
+        head = ["what", "runs", "wall s", "least–most", "cpu s", "wall ratio", "peak PSS MB", "but mapped files MB"]
         if self.task.files:
             head += ["from disk MB", "by read calls MB"]
         return f"### {self.task.title}\n\n" + markdown(head, [self._row(name) for name in self.results])
@@ -107,7 +107,7 @@ class Measured:
         if result.failure:
             shown += f" (failed: {result.failure})"
         cells = [shown, str(len(walls)), seconds(result.wall), f"{seconds(walls[0])}–{seconds(walls[-1])}", seconds(result.cpu)]
-        cells += [f"{self.ratio(name):.2f}", megabytes(result.pss)]
+        cells += [f"{self.ratio(name):.2f}", megabytes(result.pss), megabytes(result.observed.own)]
         if self.task.files:
             cells += [megabytes(result.observed.stored), megabytes(result.observed.called)]
         return cells

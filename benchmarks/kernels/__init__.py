@@ -31,10 +31,10 @@ def run(folder: Path, rounds: int) -> Section:
 
 _ABOUT = (
     "In one process, by pytest-benchmark, medians. Beside each, what somebody who has the whole array in memory writes"
-    " with numpy (or torch's and safetensors' own readers). Ours keep what these leave out: quantiles of exact rank (but"
-    " for the four figures of the brief form), a NaN in every reduction, sums in float64, chunks in any order, memory that"
-    " does not grow with the file; a header is checked field by field in Python, where safe_open's is in Rust; a spiral is"
-    " two thousand short runs."
+    " with numpy (or torch's and safetensors' own readers). Our distribution is a count: its histogram and quantiles are within"
+    " 0.4 % of a value for float32, where numpy's are exact; in return it takes chunks in any order and memory that does not"
+    " grow with the file, as the raster does, and adds in float64. A header is checked field by field in Python, where"
+    " safe_open's is in Rust; a spiral is two thousand short runs."
 )
 
 

@@ -1,4 +1,4 @@
-"""The least that a picture of a file costs: read it, draw a figure of noise: python noise_figure.py FILE PNG"""
+"""Read a file, and draw an ordinary figure of noise: python noise_figure.py FILE PNG"""
 
 import sys
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from benchmarks.report import BEGIN, END, README, RESULTS
+from benchmarks.report import FIGURES, RATIOS, RESULTS
 
 
 def test_the_table_in_the_readme_is_that_of_the_results() -> None:
-    text, results = README.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")
-    assert text.count(BEGIN) == text.count(END) == 1
-    table = text.partition(BEGIN)[2].partition(END)[0].strip()
+    table, results = RATIOS.parts()[1], RESULTS.read_text(encoding="utf-8")
     assert table.startswith("| whole process")
     assert "failed" not in table
     assert f"\n{table}\n" in results
     assert "-dirty" not in results  # a commit that can be checked out again
+
+
+def test_what_limits_each_task_is_told_in_figures_of_the_results() -> None:
+    figures, results = FIGURES.parts()[1], RESULTS.read_text(encoding="utf-8")
+    assert figures.startswith("- Statistics of half a gigabyte")
+    assert f"\n{figures}\n" in results
+    rows = [
+        line.strip("| ").split(" | ") for line in results.partition("## Targets")[2].partition("## The limit")[0].splitlines()
+    ]
+    missed = [row[0] for row in rows if len(row) == 3 and "missed" in row[1]]
+    assert all(what in figures for what in missed)
+    assert ("were all met" in figures) is not bool(missed)
 
 
 def test_every_task_of_the_table_has_its_figures() -> None:
