@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/gallery.md by the commands that stand there; ``make pictures`` runs it."""
+"""Draws the pictures of docs/gallery.md by the commands that stand there, and the demo's; ``make pictures`` runs it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from draw_pictures import smaller
 
 DOCS = Path(__file__).resolve().parent
 PAGE, TARGET = DOCS / "gallery.md", "pictures/gallery"
+DEMO = DOCS / "pictures" / "demo.png"  # of docs/index.md
 DATA = DOCS.parent / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data"
 
 
@@ -35,7 +36,7 @@ def main() -> int:
         folder = Path(name)
         shutil.copy(DATA / "digits_trained.pth", folder / "model.pth")
         shutil.copy(DATA / "digits_untrained.pth", folder / "untrained.pth")
-        for command in commands(text):
+        for command in [*commands(text), "torch2grid demo -o demo"]:
             subprocess.run(
                 ["bash", "-c", command], cwd=folder, env={**os.environ, "PATH": path}, check=True, capture_output=True
             )
@@ -46,6 +47,7 @@ def main() -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(smaller(data) if target.suffix == ".png" else data)
             print(f"{target.relative_to(DOCS.parent)}: {target.stat().st_size // 1000} kB")
+        DEMO.write_bytes(smaller((folder / "demo" / "demo_grid.png").read_bytes()))
     return 0
 
 
