@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -86,6 +87,25 @@ def test_formats_output_file_and_title(tmp_path: Path) -> None:
     run = torch2grid(DIGITS, "-o", "deep/er/one.svg", cwd=tmp_path)
     assert (run.returncode, run.stdout) == (0, "deep/er/one.svg\n"), run.stderr
     assert (tmp_path / "deep/er/one.svg").read_text().startswith("<?xml")
+
+
+def test_a_file_that_edits_a_built_in_is_drawn_by_itself(tmp_path: Path) -> None:
+    source = """
+import numpy as np
+from torch2grid_core import GridTransformer
+
+class Flatten(GridTransformer):
+    "sevens"
+    name = "flatten"
+
+    def transform(self, tensors):
+        return np.full((3, 3), 7.0)
+"""
+    (tmp_path / "edited.py").write_text(source, encoding="utf-8")
+    run = torch2grid(DIGITS, "--load-plugin", "edited.py", "-o", "page.json", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    (panel,) = json.loads((tmp_path / "page.json").read_text())["panels"]
+    assert panel["values"] == [[7] * 3] * 3
 
 
 def test_help_is_one_page_with_groups_flags_and_commands(tmp_path: Path) -> None:

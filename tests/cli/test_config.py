@@ -47,6 +47,16 @@ def test_command_line_then_environment_then_file(tmp_path: Path) -> None:
     assert found["clip"] == ("0.9", "s.yaml:3")
 
 
+def test_filters_are_shown_however_they_are_given(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("skip: '*.bias'\n", encoding="utf-8")
+    words = ["--only", "fc*", "--only", "conv*", "--filter", "min_size:weights=9"]
+    found = effective("--config", "s.yaml", *words, cwd=tmp_path)
+    assert found["only"] == ("fc*,conv*", "command line")
+    assert found["skip"] == ("*.bias", "s.yaml:1")
+    assert found["filter"] == ("min_size:weights=9", "command line")
+    assert found["tensors"] == ("–", "default")
+
+
 def test_a_run_follows_the_file(tmp_path: Path) -> None:
     text = "plugin:\n  spiral: {clockwise: false}\nformat: svg\nonly: ['conv1.*', 'fc2.*']\nno_plugins: true\n"
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")

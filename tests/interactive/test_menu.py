@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,3 +135,13 @@ def test_piped_input(model: Path, tmp_path: Path) -> None:
     ended = torch2grid(model, "-i", cwd=tmp_path, stdin="1\n")
     assert ended.returncode == 0
     assert not (tmp_path / "grids").exists()
+
+
+def test_limits_shared_are_those_of_what_is_chosen_later(model: Path, tmp_path: Path) -> None:
+    answers = "fc2.weight\ny\nfc1.bias\ny\nquit\n"
+    run = torch2grid(model, "-i", "--layers", "--limits", "shared", "--format", "json", cwd=tmp_path, stdin=answers)
+    assert run.returncode == 0, run.stderr
+    pages = [json.loads(path.read_text()) for path in sorted((tmp_path / "grids/layers").glob("*.json"))]
+    limits = [panel["limits"] for page in pages for panel in page["panels"] if panel["kind"] == "heatmap"]
+    assert len(limits) == 2
+    assert limits[0] == limits[1]

@@ -189,7 +189,7 @@ def plugin_flags(manager: PluginManager) -> PluginFlags:
             parameter = f"view_{len(found.views)}"
             found.views[name] = GroupedOption([flag, parameter], group=VIEWS, is_flag=True, help=each.summary)
         else:
-            options = {"multiple": True, "metavar": each.facts["flag"], "help": f"Draw {each.summary}.", "expose_value": False}
+            options = {"multiple": True, "metavar": each.facts["flag"], "help": f"Draw {each.summary}."}
             parameter = f"filter_{len(found.filters)}"
             option = GroupedOption([flag, parameter], group=CHOOSING, callback=_add_filter(name), **options)
             found.filters.append(option)
@@ -198,12 +198,13 @@ def plugin_flags(manager: PluginManager) -> PluginFlags:
 
 
 def _add_filter(name: str) -> Any:
-    def add(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> None:
+    def add(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
         chosen = context.meta.setdefault(FILTERS, [])
         if parameter.name == "filters":
             chosen += [(value, None) for value in values]
         elif values:  # a flag given twice means either: one filter, its values joined
             chosen.append((name, ",".join(values)))
+        return values
 
     return add
 
@@ -226,6 +227,8 @@ def draw_command(manager: PluginManager) -> click.Command:
         from torch2grid_core.cli.drawing import draw  # numpy comes with it
 
         chosen = [name for name, flag in flags.views.items() if given.pop(str(flag.name))]
+        for flag in flags.filters:
+            given.pop(str(flag.name))
         given["filters"] = click.get_current_context().meta.get(FILTERS, [])
         named = {spec.partition(":")[0] for spec in given["views"]}  # `--layers --view layers:sheet=9` is one view
         given["views"] = [*(name for name in chosen if name not in named), *given["views"]]

@@ -70,7 +70,7 @@ class Drawing:
         selection = self.open(model)
         run = replace(self.run, limits=limits) if limits else self.run
         if self.given["interactive"]:
-            self._interact(selection.checkpoint, output)
+            self._interact(selection.checkpoint, output, run)
             if not self.quiet:
                 say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
@@ -132,13 +132,14 @@ class Drawing:
             raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")
         for name in idle:
             say(f"{name}: nothing to draw")
+        destination.require_drawn()
 
-    def _interact(self, checkpoint: Checkpoint, output: str) -> None:
+    def _interact(self, checkpoint: Checkpoint, output: str, run: Run) -> None:
         from torch2grid_core.cli.menu import Menu
 
         def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
             instances = [self.manager.create("view", spec) for spec in views]
-            self._pass(checkpoint.select(names), instances, self.output(output, self.run), self.run)
+            self._pass(checkpoint.select(names), instances, self.output(output, run), run)
 
         views = [*dict.fromkeys(self.given["views"])] or [self._default("view", usual.VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
@@ -179,6 +180,5 @@ class Drawing:
 
     def _only_loaded_transformer(self) -> str | None:
         """The transformer of the ``--load-plugin`` files, if they bring exactly one."""
-        files = [record for record in self.manager.records if record.is_file]
-        brought = [each for record in files for each in record.provides("transformer")]
-        return brought[0].name if len(brought) == 1 else None
+        brought = [name for name, each in self.manager.names("transformer").items() if each.record.is_file]
+        return brought[0] if len(brought) == 1 else None

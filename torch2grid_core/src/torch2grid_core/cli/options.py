@@ -176,7 +176,7 @@ def drawing_options() -> list[GroupedOption]:
             ["--renderer"],
             group=PLUGINS,
             shell_complete=quiet(plugin_names("renderer")),
-            metavar="NAME",
+            metavar=_SPEC,
             help="Write files with this renderer.",
         ),
     ]
