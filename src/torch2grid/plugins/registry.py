@@ -6,8 +6,7 @@ import os
 from functools import lru_cache
 
 from torch2grid.session import manager
-from torch2grid_core import GridTransformer
-from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core import GridTransformer, PluginManager, UsageError
 
 
 class PluginRegistry:
@@ -29,7 +28,12 @@ class PluginRegistry:
         return instance
 
     def register(self, plugin: GridTransformer) -> None:
-        """Make an instance available under its name. Raises ``UsageError`` for anything but a transformer."""
+        """Make an instance available under its name, in place of one that was registered before.
+
+        Raises ``UsageError`` for anything but a transformer.
+        """
+        if not isinstance(plugin, GridTransformer):
+            raise UsageError(f"{type(plugin).__name__} is no transformer; it must be a subclass of TransformerPlugin")
         self._plugins.add(plugin)
 
     def load_from_file(self, path: str | os.PathLike[str]) -> list[str]:

@@ -218,8 +218,10 @@ def _text(config: ConfigFile, setting: Setting, option: GroupedOption, value: An
     if isinstance(value, Mapping) and len(value) == 1 and "KEY=VALUE" in str(option.metavar):
         name, options = next(iter(value.items()))
         if isinstance(options, Mapping):
-            pairs = (f"{key}={quoted(each)}" for key, each in options.items())
-            return f"{name}:{','.join(pairs)}"
+            try:
+                return f"{name}:{','.join(f'{key}={quoted(each)}' for key, each in options.items())}"
+            except UsageError as error:
+                raise config.error(setting, str(error)) from error
     if (numbers or option.group == CHOOSING) and isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     raise config.error(setting, f"expected text, not {value!r}")

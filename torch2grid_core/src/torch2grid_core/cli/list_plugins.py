@@ -43,18 +43,18 @@ def plugins_command() -> click.Command:
 
         With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
         """
-        for kind in KINDS:
-            manager.names(kind)  # asks every hook, so that each failure is in its record
+        # Asks every hook, so that each failure is in its record.
+        reached = {id(each): name for kind in KINDS for name, each in manager.names(kind).items()}
         records, brought = (manager.records, None) if name is None else _matching(manager, name)
         if as_json:
-            document = [_as_json(record, brought) for record in records]
+            document = [_as_json(record, brought, reached) for record in records]
             print(json.dumps(document, indent=2, ensure_ascii=False))
             return
         if timing:
             _print_timing(records, brought)
             return
         for record in records:
-            _print_record(record, brought, options=name is not None)
+            _print_record(record, brought, reached, options=name is not None)
         if not records:
             print(f"no plugin is installed; {BATTERIES} brings the usual loaders, views and renderers")
 
@@ -82,7 +82,7 @@ def _brought(record: PluginRecord, only: set[int] | None) -> list[Provided]:
     return [each for kind in KINDS for each in record.provides(kind) if only is None or id(each) in only]
 
 
-def _as_json(record: PluginRecord, only: set[int] | None) -> dict[str, Any]:
+def _as_json(record: PluginRecord, only: set[int] | None, reached: dict[int, str]) -> dict[str, Any]:
     return {
         "name": record.name,
         "distribution": record.distribution,
@@ -97,7 +97,7 @@ def _as_json(record: PluginRecord, only: set[int] | None) -> dict[str, Any]:
                 "kind": each.kind,
                 "name": each.name,
                 "summary": each.summary,
-                "reached_as": each.qualified if each.taken_by else each.name,
+                "reached_as": reached.get(id(each), each.qualified),
                 "options": _options_json(each),
                 "import_seconds": each.seconds,
             }
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def _print_record(record: PluginRecord, only: set[int] | None, options: bool) -> None:
+def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int, str], options: bool) -> None:
     status = record.status if record.status != "ok" or not record.error else "in part"
     head = f"{record.owner} {record.version}".strip()
     print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
@@ -130,8 +130,7 @@ def _print_record(record: PluginRecord, only: set[int] | None, options: bool) ->
     for remark in record.remarks:
         print(visible(f"  note: {remark}", 1000))
     for each in _brought(record, only):
-        name = each.qualified if each.taken_by else each.name
-        print(visible(f"  {each.kind:<12} {name:<18} {each.summary}", 400).rstrip())
+        print(visible(f"  {each.kind:<12} {reached.get(id(each), each.qualified):<18} {each.summary}", 400).rstrip())
         try:
             found = each.options()
         except PluginError as error:

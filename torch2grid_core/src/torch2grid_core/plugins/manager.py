@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.page import Page
     from torch2grid_core.run import Run
 
+_INSTANCE = "registered"  # the source of an instance that is added by hand
+
 
 class PluginManager:
     """Records of plugins, and the names of what they bring. Nothing here is global: each caller makes its own.
@@ -34,6 +37,7 @@ class PluginManager:
         self.records: list[PluginRecord] = list(records)
         self._indexed: dict[str, dict[str, list[Provided]]] = {}
         self._notes: list[str] = []
+        self._conflicts: dict[str, list[str]] = {}  # kind → a line for each name that one plugin keeps and another loses
 
     @classmethod
     def discover(cls, *, third_party: bool = True, disabled: Collection[str] = (), files: Iterable[str] = ()) -> PluginManager:
@@ -56,43 +60,51 @@ class PluginManager:
     def load_file(self, path: str) -> PluginRecord:
         """Add the plugin in a Python file. Raises ``UsageError`` or ``PluginError``."""
         record = from_file(path)
-        self.records = [each for each in self.records if not (each.is_file and each.source == record.source)]
-        self.records.append(record)
-        self._indexed.clear()
-        return record
+        return self._take(record, lambda each: each.is_file and each.source == record.source)
 
     def add(self, instance: Any) -> None:
-        """Register a ready instance of any kind under its name, as if a file had brought it."""
+        """Register a ready instance of any kind under its name, as if a file had brought it.
+
+        It takes the place of an instance of that kind and name that was registered before. Raises ``UsageError`` for an
+        instance of no kind.
+        """
         kind = kind_of(type(instance))
         if kind is None:
             raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
-        record = PluginRecord(type(instance).__name__, "", "", "registered", is_file=True)
-        provided = Provided(kind, instance.name, summary_of(instance), instance, record)
-        record.provided = {name: [provided] if name == kind else [] for name in KINDS}
-        stamp(instance, Origin(kind, instance.name))
-        self.records.append(record)
-        self._indexed.clear()
+        name = instance.name
+        record = PluginRecord(type(instance).__name__, "", "", _INSTANCE, is_file=True)
+        provided = Provided(kind, name, summary_of(instance), instance, record)
+        record.provided = {each: [provided] if each == kind else [] for each in KINDS}
+        stamp(instance, Origin(kind, name))
+        self._take(record, lambda each: each.source == _INSTANCE and any(one.name == name for one in each.provides(kind)))
 
     def register(self, plugin: Any, name: str = "") -> PluginRecord:
         """Add a plugin as if an entry point named it: a module or object with hook implementations, or a class of some kind.
 
-        Raises ``PluginError`` for one that cannot be used.
+        It takes the place of what was registered before under that name from the same module and class. Raises ``PluginError``
+        for one that cannot be used.
         """
         own = name or getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
-        record = PluginRecord(own, "", "", "registered")
+        record = PluginRecord(own, "", "", _python_path(plugin))
         record.register(plugin)
         if record.status == "failed":
-            raise PluginError("plugin", own, "", "", record.error)
-        self.records.append(record)
+            raise record.origin.error(record.error)
+        return self._take(record, lambda each: (each.owner, each.source) == (own, record.source))
+
+    def _take(self, record: PluginRecord, replaces: Callable[[PluginRecord], bool]) -> PluginRecord:
+        """Add *record* in place of the earlier ones that it replaces; who keeps which name is settled anew."""
+        self.records = [*(each for each in self.records if not replaces(each)), record]
         self._indexed.clear()
+        self._conflicts.clear()
         return record
 
     def names(self, kind: str) -> dict[str, Provided]:
         """What is there of one kind, by the name that reaches it, sorted."""
         listed = {}
         for name, owners in self._index(kind).items():
+            free = [each for each in owners if not each.taken_by]
             for each in owners:
-                listed[name if len(owners) == 1 and not each.taken_by else each.qualified] = each
+                listed[name if len(free) == 1 and each is free[0] else each.qualified] = each
         return dict(sorted(listed.items()))
 
     def find(self, kind: str, name: str) -> Provided:
@@ -199,7 +211,7 @@ class PluginManager:
     def problems(self) -> list[str]:
         """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
         lines = [record.line() for record in self.records if record.status != "disabled"]
-        return [line for line in lines if line] + self._notes
+        return [line for line in lines if line] + self._notes + [line for lost in self._conflicts.values() for line in lost]
 
     def _index(self, kind: str) -> dict[str, list[Provided]]:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""
@@ -208,21 +220,30 @@ class PluginManager:
             for record in sorted(self.records, key=_precedence):
                 for each in record.provides(kind):
                     index.setdefault(each.name, []).append(each)
-            for name, claimants in index.items():
-                self._settle(kind, name, claimants)
             self._indexed[kind] = dict(sorted(index.items()))
+            lines = (line for name, claimants in index.items() for line in _settle(kind, name, claimants))
+            self._conflicts[kind] = list(dict.fromkeys(lines))  # two plugins of one distribution are told of once
         return self._indexed[kind]
 
-    def _settle(self, kind: str, name: str, claimants: list[Provided]) -> None:
-        first = claimants[0]
-        keeps = first.record.owner == BATTERIES or first.record.is_file
-        for later in claimants[1:] if keeps else []:
-            later.taken_by = first.record.owner
-            if first.record.is_file:
-                note = f"{kind} {name!r}: {first.record.source} is used instead of {later.record.owner}'s"
-            else:
-                note = f"{kind} {name!r} of {later.record.owner} is taken by {BATTERIES}; reach it as {later.qualified}"
-            self.note(note)
+
+def _settle(kind: str, name: str, claimants: list[Provided]) -> Iterator[str]:
+    """Who of the *claimants*, in order of precedence, keeps the short name; a line for each that loses it."""
+    first = claimants[0]
+    keeps = first.record.owner == BATTERIES or first.record.is_file
+    for each in claimants:
+        each.taken_by = first.record.owner if keeps and each is not first else ""
+        if each.taken_by and first.record.is_file:
+            yield f"{kind} {name!r}: {first.record.source} is used instead of {each.record.owner}'s"
+        elif each.taken_by:
+            yield f"{kind} {name!r} of {each.record.owner} is taken by {BATTERIES}; reach it as {each.qualified}"
+
+
+def _python_path(plugin: Any) -> str:
+    """``package.module`` of a module, ``package.module:Class`` of a class or an instance."""
+    if inspect.ismodule(plugin):
+        return plugin.__name__
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _precedence(record: PluginRecord) -> tuple[int, str, str]:

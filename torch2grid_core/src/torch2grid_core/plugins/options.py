@@ -78,9 +78,19 @@ def _value(spec: str, text: str, place: int) -> tuple[str, int]:
 
 
 def quoted(value: Any) -> str:
-    """*value* as the grammar takes it, whatever text it holds."""
-    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    """*value* as the grammar takes it, whatever text it holds; the items of a list or tuple with commas between them.
+
+    Raises ``UsageError`` for a mapping, and for a list in a list.
+    """
+    text = ",".join(map(_plain, value)) if isinstance(value, (list, tuple)) else _plain(value)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (Mapping, list, tuple)):
+        what = "a mapping" if isinstance(value, Mapping) else "a list in a list"
+        raise UsageError(f"{what} is no value of an option: a text, a number, true or false, or a list of these")
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def options_of(cls: type) -> dict[str, Option]:

@@ -60,8 +60,13 @@ class Provided:
         return cls  # type: ignore[no-any-return]
 
     def options(self) -> dict[str, Option]:
-        """Its options by name; imports the class."""
-        return options_of(self.load())
+        """Its options by name; imports the class. Raises ``PluginError`` where their types or defaults cannot be read."""
+        cls = self.load()
+        with (
+            guarded(self.origin, "options"),
+            first_run(self.record, f"while the options of {self.kind} {self.name!r} are read"),
+        ):
+            return options_of(cls)
 
     def create(self, given: Mapping[str, Any] | None = None) -> Any:
         """A new instance with the options *given*. Raises ``UsageError`` for a wrong option."""

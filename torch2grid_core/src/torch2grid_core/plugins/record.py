@@ -21,7 +21,7 @@ Status = Literal["ok", "disabled", "failed"]
 
 @dataclass
 class PluginRecord:
-    """A plugin that was found. source: its entry point or file.
+    """A plugin that was found. source: its entry point, file or class.
 
     error: why it failed, or the first thing of it that did. remarks: what its user should know though it works. seconds: what
     importing it took.
