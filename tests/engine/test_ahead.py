@@ -13,7 +13,7 @@ from tests.views.drawing import checkpoint_of
 from torch2grid_builtin.views.histogram import HistogramView
 from torch2grid_builtin.views.layers import LayersView
 from torch2grid_core import Checkpoint, Engine, Page, PluginManager, Run, Summary, Text, View
-from torch2grid_core.engine import Drawn
+from torch2grid_core.engine import Drawn, workers
 
 RNG = np.random.default_rng(0)
 ARRAYS = {f"h.{i}.weight": RNG.standard_normal((30 + i, 40)).astype(np.float32) for i in range(50)}
@@ -133,3 +133,43 @@ def failing(page: Page, view: View) -> Drawn:
 def test_a_failure_in_a_worker_is_the_failure_of_the_run():
     with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="no layer_overview"):
         drawn_by(executor, {"a": np.ones((3, 3), np.float32)}, [LayersView(each=False)], failing)
+
+
+class FailsAt(LayersView):
+    """Fails at one tensor, after a page of it."""
+
+    name = "fails_at"
+
+    def tensor_pages(self, tensor, results, run):
+        yield from super().tensor_pages(tensor, results, run)
+        if tensor.name == "h.7.weight":
+            raise RuntimeError("no more")
+
+
+def test_what_a_view_drew_before_it_failed_does_not_depend_on_the_workers(tmp_path):
+    arrays = {**ARRAYS, "last": np.ones((2000, 300), np.float32)}  # begun before all others
+    checkpoint, found = in_a_file(tmp_path, arrays), []
+    with ThreadPoolExecutor(2) as threads:
+        for executor in (None, threads, Watched()):
+            pages, failures = [], []
+            Engine(executor).run(
+                checkpoint,
+                [FailsAt(), HistogramView()],
+                lambda drawn, pages=pages: pages.append((drawn.view.name, drawn.page.name)),
+                failed=failures.append,
+            )
+            assert len(failures) == 1
+            found.append(pages)
+    assert [page for view, page in found[0] if view == "fails_at"] == [f"h.{i}.weight" for i in range(8)]
+    assert found[1] == found[2] == found[0]
+
+
+def test_no_more_workers_than_windows_can_wait_for(tmp_path, monkeypatch):
+    checkpoint = in_a_file(tmp_path, {f"w{i}": np.ones(2, np.float32) for i in range(70)})
+    with workers(checkpoint, jobs=64) as executor:
+        assert executor._max_workers == 64
+    monkeypatch.setattr("sys.platform", "win32")  # the executor checks its count there
+    with pytest.raises(ValueError, match="61"):
+        ProcessPoolExecutor(64)
+    with workers(checkpoint, jobs=64) as executor:
+        assert executor._max_workers == 61

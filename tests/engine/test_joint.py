@@ -252,3 +252,25 @@ def test_a_distribution_of_what_was_counted_elsewhere():
     with pytest.raises(ValueError):
         counted_distribution(np.array([0x7F80]), np.array([1]), **figures)
     assert counted_distribution(codes[:0], counts[:0], mean=0, std=0, low=0, high=0, zeros=0).count == 0
+
+
+def test_members_that_repeat_are_joined_as_what_they_store(tmp_path):
+    one, row = stored(tmp_path, "one", np.ones((1, 1), np.float32)), np.arange(700, dtype=np.float32)
+    expanded = LazyTensor("e", (300, 700), one.dtype, one.storage, 0, (0, 0))
+    rows = LazyTensor("r", (300, 700), one.dtype, stored(tmp_path, "row", row).storage, 0, (0, 1))
+    columns = LazyTensor("c", (300, 700), one.dtype, stored(tmp_path, "column", row[:300]).storage, 0, (1, 0))
+    sliding = LazyTensor("s", (300, 401), one.dtype, rows.storage, 0, (1, 1))
+    alike = JointTensor.of("x", {"a": rows, "b": rows}, difference, note="Δ")
+    assert (alike.shape, alike.note) == ((1, 700), "Δ, repeats to [300, 700]")
+    np.testing.assert_array_equal(alike.numpy(), np.zeros((1, 700)))
+    assert JointTensor.of("x", {"a": sliding, "b": sliding}, difference).shape == (700,)
+    full = np.random.default_rng(0).standard_normal((300, 700)).astype(np.float32)
+    for other, values in ((expanded, 1), (rows, row), (columns, row[:300, None])):
+        mixed = JointTensor.of("x", {"a": stored(tmp_path, "full", full), "b": other}, difference)
+        assert mixed.shape == (300, 700)
+        np.testing.assert_array_equal(mixed.numpy(), (values - full.astype(np.float64)).astype(np.float32))
+        parts = [np.array(chunks["b"]) for _, chunks in mixed.lockstep()]
+        np.testing.assert_array_equal(np.concatenate(parts).reshape(300, 700), np.broadcast_to(values, (300, 700)))
+    for first, second in ((rows, columns), (rows, expanded)):
+        with pytest.raises(ValueError, match="each in a way of its own"):
+            JointTensor.of("x", {"a": first, "b": second}, difference)

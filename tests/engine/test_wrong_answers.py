@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_core import Engine, NotDrawable, Of, Page, PluginError, Raster, Summary, Transformed, View, matrix_layout
+from torch2grid_core import (
+    Engine,
+    GridTransformer,
+    Measure,
+    NotDrawable,
+    Of,
+    Page,
+    PluginError,
+    Raster,
+    Summary,
+    Transformed,
+    View,
+    matrix_layout,
+)
 
 
 class Answers(View):
@@ -35,6 +49,27 @@ class Answers(View):
         return self.answers.get("pages", ())
 
 
+@dataclass
+class Loose(Measure):
+    """A measure that can change, so that it has no hash."""
+
+    bins: int = 8
+
+    def collector(self, tensor: Any) -> Any:
+        raise AssertionError("nothing is measured")
+
+
+@dataclass
+class LooseOnes(GridTransformer):
+    """ones, by a transformer without a hash"""
+
+    name = "loose_ones"
+    side: int = 3
+
+    def transform(self, tensors: Any) -> Any:
+        return np.ones((self.side, self.side))
+
+
 CHECKPOINT = checkpoint_of({"w": np.ones((4, 6), np.float32)})
 LAYOUT = matrix_layout("w", (4, 6), 8)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -46,6 +81,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "inside another": ({"tensor_needs": {"r": Of("w", Raster(None))}}, "the layout of 'r' is NoneType, not a Layout"),
     "whole": ({"tensor_needs": {"t": Transformed(None)}}, "'t' is Transformed, which is of the whole: name it in needs"),
     "transformer": ({"needs": {"t": Transformed("spiral")}}, "the transformer of 't' is str, not a GridTransformer"),
+    "list": ({"needs": {"s": Summary(thresholds=[1e-3])}}, "'s': Summary has no hash .TypeError: unhashable type: 'list'"),  # type: ignore[arg-type]
+    "list inside": ({"tensor_needs": {"s": Of("w", Summary([1e-3]))}}, "tensor_needs: 's': Of has no hash"),  # type: ignore[arg-type]
+    "not frozen": ({"tensor_needs": {"m": Loose()}}, "tensor_needs: 'm': Loose has no hash .*'Loose'"),
     "tensor's page": ({"tensor_needs": {"s": Summary()}, "tensor_pages": ["page"]}, "tensor_pages yields str, not a Page"),
     "page": ({"pages": [None]}, "pages yields NoneType, not a Page"),
     "name": ({"pages": [Page(b"x", "t", ())]}, r"a page is named bytes .*, not a text"),
@@ -76,3 +114,19 @@ def test_nothing_to_draw_is_said() -> None:
     for checkpoint, views in ((checkpoint_of({}), []), (CHECKPOINT, [Answers(subject=checkpoint_of({}))])):
         with pytest.raises(NotDrawable, match="no tensor is left"):
             Engine().run(checkpoint, views, lambda drawn: None)
+
+
+def test_the_others_go_on_without_what_has_no_hash() -> None:
+    drawn: list[Any] = []
+    failed: list[PluginError] = []
+    good = Answers(tensor_needs={"s": Summary()}, pages=[Page("good", "t", ())])
+    bad = [Answers(needs={"s": Summary(thresholds=[1e-3])}), Answers(tensor_needs={"m": Loose()})]  # type: ignore[arg-type]
+    Engine().run(CHECKPOINT, [bad[0], good, bad[1]], drawn.append, failed=failed.append)
+    assert [each.page.name for each in drawn] == ["good"]
+    assert len(failed) == 2
+
+
+def test_a_transformer_without_a_hash_is_the_error_of_the_transformer() -> None:
+    for need in (Transformed(LooseOnes()), Of("w", Transformed(LooseOnes()))):
+        with pytest.raises(PluginError, match=r"loose_ones.*has no hash .*'LooseOnes'.*frozen=True\)"):
+            Engine().run(CHECKPOINT, [Answers(needs={"t": need})], lambda drawn: None)

@@ -113,6 +113,8 @@ class Bad(GridTransformer):
         return np.ones((2, 3))
 """
 
+_GOOD_PLUGIN = _plugin("torch2grid_transformers", _GOOD, head="from dataclasses import dataclass\n")
+
 SOURCES = {
     "sniff-raises": _loader(sniff="raise ValueError('no idea')"),
     "sniff-text": _loader(sniff="return 'yes'"),
@@ -126,6 +128,24 @@ SOURCES = {
     "pages-numbers": _view("return [1, 2]"),
     "pages-endless": _view("import itertools; return (Page('p', 'P', (), kind='table') for _ in itertools.count())"),
     "needs-text": _view("return []", needs="return {'all': 'everything'}"),
+    "needs-hash": _view("return []", needs="return {'all': Summary(thresholds=[1e-3])}"),
+    "transformer-hash": _GOOD_PLUGIN.replace("class Bad", "@dataclass\nclass Bad").replace(
+        "    def", "    side: int = 3\n    def"
+    ),
+    "options-hint": _plugin(
+        "torch2grid_views",
+        """
+        from dataclasses import dataclass, field
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from decimal import Decimal
+        @dataclass(frozen=True)
+        class Bad(View):
+            "a view"
+            name = "bad"
+            share: "Decimal" = None
+        """,
+    ),
     "render-raises": _renderer("raise AttributeError('no canvas')"),
     "render-nothing": _renderer("return b'returned, not written'"),
     "rule-raises": _rule("raise ArithmeticError('rule')"),

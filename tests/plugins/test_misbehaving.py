@@ -39,6 +39,11 @@ CASES = {
     "pages-numbers": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "pages yields int, not a Page"), (GRID,)),
     "pages-endless": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "pages yields more than 10,000 pages"), (GRID,)),
     "needs-text": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "needs: 'all' is str, not a need"), (GRID,)),
+    "needs-hash": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "needs: 'all': Summary has no hash"), (GRID,)),
+    "transformer-hash": Case(
+        (MODEL, "--grid", "--layers", "--plugin", "bad"), 1, ("transformer 'bad'", "'Bad'"), ("grids/layer_overview.png",)
+    ),
+    "options-hint": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "NameError: name 'Decimal' is not defined")),
     "render-raises": Case((MODEL, "--format", "png,bad"), 1, ("renderer 'bad'", "render: AttributeError: no canvas"), (GRID,)),
     "render-nothing": Case((MODEL, "--format", "bad"), 1, ("renderer 'bad'", "render: wrote nothing")),
     "rule-raises": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings: ArithmeticError: rule")),
@@ -190,3 +195,16 @@ def test_a_slow_plugin_can_be_left_out(tmp_path: Path) -> None:
     run = torch2grid("--list-plugins", "--disable-plugin", "t2g-slow", cwd=tmp_path, path=[folder])
     assert (run.returncode, run.stderr) == (0, "")
     assert time.perf_counter() - started < 3
+
+
+def test_options_that_cannot_be_read_cost_their_plugin_a_line_of_the_listing(tmp_path: Path) -> None:
+    folder = distribution(tmp_path / "site", "t2g-options-hint", SOURCES["options-hint"])
+    clean = torch2grid("plugins", cwd=tmp_path)
+    for words in (("plugins",), ("plugins", "--json"), ("plugins", "--timing"), ("plugins", "bad")):
+        run = torch2grid(*words, cwd=tmp_path, path=[folder])
+        assert run.returncode == 0, run.stderr
+    run = torch2grid("plugins", cwd=tmp_path, path=[folder])
+    about = [line for line in run.stdout.splitlines() if "NameError: name 'Decimal' is not defined" in line]
+    assert len(about) == 1
+    assert "view 'bad' of t2g-options-hint 1.0: options: " in about[0]
+    assert set(clean.stdout.splitlines()) <= set(run.stdout.splitlines())

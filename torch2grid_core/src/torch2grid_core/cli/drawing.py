@@ -14,7 +14,7 @@ from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Drawn, Engine, workers
-from torch2grid_core.errors import NotDrawable, PluginError, UsageError
+from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.writing import Output
 from torch2grid_core.pictures.colors import colormap
@@ -110,6 +110,7 @@ class Drawing:
         """One run of the engine into *destination*, in as many processes as it is worth."""
         destination.for_views(views)
         failures: list[PluginError] = []
+        declined: dict[str, NotDrawable] = {}
         pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
         with (
             destination,
@@ -122,16 +123,21 @@ class Drawing:
                 drew.add(drawn.view.name)
                 destination.take(drawn)
 
-            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, failures.append)
-        if failures:
-            for error in failures[1:]:
-                say(str(error))
-            raise failures[0]
-        idle = [view.name for view in views if view.name not in drew]
-        if len(idle) == len(views):
+            def decline(view: View, error: NotDrawable) -> None:
+                declined[view.name] = error
+
+            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, failures.append, decline)
+        errors: list[Torch2GridError] = [*failures, *declined.values()]
+        idle = [view.name for view in views if view.name not in drew and view.name not in declined]
+        if not failures and len(idle) == len(views):
             raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")
-        for name in idle:
+        in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
+        for error in errors[in_vain:]:
+            say(str(error))
+        for name in () if failures else idle:
             say(f"{name}: nothing to draw")
+        if in_vain:
+            raise errors[0]
         destination.require_drawn()
 
     def _interact(self, checkpoint: Checkpoint, output: str, run: Run) -> None:

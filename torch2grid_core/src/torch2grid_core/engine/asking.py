@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
-from torch2grid_core.errors import PluginError
+from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.kinds.transformer import GridTransformer
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need, Of, Raster, Transformed
 from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.raster import REDUCTIONS
-from torch2grid_core.plugins.guard import MOST_PAGES, collect, guarded, origin_of
+from torch2grid_core.plugins.guard import MOST_PAGES, collect, describe, guarded, origin_of
+
+Stop = PluginError | NotDrawable  # what ends one view and not the run: it fails, or declines
+STOPS = (PluginError, NotDrawable)
 
 _NEEDS = get_args(Need)
 
@@ -28,11 +31,10 @@ def needs_of(asked: Any, method: Callable[..., Mapping[str, Need]], *arguments: 
         if not isinstance(found, Mapping):
             raise origin.error(f"{doing} returned {type(found).__name__}, not a mapping of key to need")
         needs = dict(found)
-    for key, need in needs.items():
-        if not isinstance(need, _NEEDS):
-            raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, not a need such as Summary() or Raster(layout)")
-        if isinstance(need, Of):
-            need = need.need
+    for key, asks in needs.items():
+        if not isinstance(asks, _NEEDS):
+            raise origin.error(f"{doing}: {key!r} is {type(asks).__name__}, not a need such as Summary() or Raster(layout)")
+        need = asks.need if isinstance(asks, Of) else asks
         if isinstance(need, Transformed) and not whole:
             raise origin.error(f"{doing}: {key!r} is Transformed, which is of the whole: name it in needs")
         if isinstance(need, Transformed) and not isinstance(need.transformer, GridTransformer):
@@ -42,7 +44,21 @@ def needs_of(asked: Any, method: Callable[..., Mapping[str, Need]], *arguments: 
             raise origin.error(f"{doing}: {key!r} reduces by {need.reduce!r}; valid: {', '.join(REDUCTIONS)}")
         if isinstance(need, Raster) and not isinstance(need.layout, Layout):
             raise origin.error(f"{doing}: the layout of {key!r} is {type(need.layout).__name__}, not a Layout")
+        if isinstance(need, Transformed) and (wrong := _unhashable(need.transformer)):
+            raise origin_of(need.transformer).error(wrong)
+        if wrong := _unhashable(asks):
+            raise origin.error(f"{doing}: {key!r}: {wrong}")
     return needs
+
+
+def _unhashable(asked: object) -> str:
+    """Why *asked* cannot be compared with what other views ask for; empty where it can."""
+    try:
+        hash(asked)
+    except Exception as error:  # a __hash__ of the plugin's own may raise anything
+        what = type(asked).__name__
+        return f"{what} has no hash ({describe(error)}); it must hold tuples, not lists, and be a dataclass(frozen=True)"
+    return ""
 
 
 def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any) -> Iterator[Page]:
@@ -63,9 +79,9 @@ def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any)
         yield page
 
 
-def unless_failed(pages: Iterator[Page], failed: Callable[[PluginError], None]) -> Iterator[Page]:
-    """*pages* until the plugin behind them fails; then *failed* is told, and there are no more."""
+def until_stopped(pages: Iterator[Page], stopped: Callable[[Stop], None]) -> Iterator[Page]:
+    """*pages* until the plugin behind them fails or declines; then *stopped* is told, and there are no more."""
     try:
         yield from pages
-    except PluginError as error:
-        failed(error)
+    except STOPS as error:
+        stopped(error)

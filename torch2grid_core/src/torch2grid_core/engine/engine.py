@@ -9,7 +9,7 @@ from functools import partial
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.ahead import outcomes, prepared
-from torch2grid_core.engine.asking import pages_of, unless_failed
+from torch2grid_core.engine.asking import STOPS, Stop, pages_of, until_stopped
 from torch2grid_core.engine.plan import Plan
 from torch2grid_core.engine.tasks import Drawn, Prepare
 from torch2grid_core.errors import NotDrawable, PluginError
@@ -36,28 +36,36 @@ class Engine:
         prepare: Prepare = Drawn,
         progress: Callable[[LazyTensor], None] | None = None,
         failed: Callable[[PluginError], None] | None = None,
+        declined: Callable[[View, NotDrawable], None] | None = None,
     ) -> None:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
 
         The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
         order of *views*. prepare: called with each page and its view where the page was drawn, perhaps in a worker, so
         picklable; what it returns is what *sink* gets. progress: told of each tensor that is done. failed: told at the end
-        of each view that failed; ``None`` raises the first of these errors instead.
+        of the error of each view that failed; declined: of each view that declined, or whose transformer did, and why.
+        ``None`` raises the first of these errors instead.
 
-        A view that fails, or whose transformer fails while it draws, is left out from then on, and the others go on.
-        Raises ``LoadError`` for unreadable bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable``
-        when no tensor is left.
+        A view that fails or declines is left out from then on, and the others go on. Raises ``LoadError`` for unreadable
+        bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable`` for one that declines, and when no
+        tensor is left.
         """
         run = run or Run()
         if not checkpoint:
             raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
-        failures: dict[str, PluginError] = {}  # one transformer may fail several views
-        for subject, group in _subjects(checkpoint, views, run, failures):
-            self._pass(_without_repetition(subject), group, sink, run, prepare, progress, failures)
-        for error in failures.values():
+        stopped: list[tuple[View, Stop]] = []
+        for subject, group in _subjects(checkpoint, views, run, stopped):
+            self._pass(_without_repetition(subject), group, sink, run, prepare, progress, stopped)
+        # One transformer may fail several views, with one error.
+        for failure in {str(error): error for _, error in stopped if isinstance(error, PluginError)}.values():
             if failed is None:
-                raise error
-            failed(error)
+                raise failure
+            failed(failure)
+        for view, error in stopped:
+            if isinstance(error, NotDrawable):
+                if declined is None:
+                    raise error
+                declined(view, error)
 
     def _pass(
         self,
@@ -67,25 +75,25 @@ class Engine:
         run: Run,
         prepare: Prepare,
         progress: Callable[[LazyTensor], None] | None,
-        failures: dict[str, PluginError],
+        stopped: list[tuple[View, Stop]],
     ) -> None:
-        """One pass over *checkpoint* for the views that are about it; *failures* takes those of views that fail."""
+        """One pass over *checkpoint* for the views that are about it; *stopped* takes those that fail or decline."""
         plan = Plan(checkpoint, views, run, prepare)
-        for name, outcome in outcomes(plan, self.executor):
-            plan.take(name, outcome)
+        for name, outcome in outcomes(plan, self.executor) if plan.active else ():
+            pages = plan.take(name, outcome)
             if progress is not None:
                 progress(checkpoint[name])
-            for drawn in outcome.drawn:
+            for drawn in pages:
                 sink(drawn)
             if not plan.active:
                 break
         for drawn in prepared(_overviews(plan), prepare, self.executor):
             sink(drawn)
-        failures.update({str(error): error for _, error in sorted(plan.failed.items())})
+        stopped += [(views[index], error) for index, error in sorted(plan.stopped.items())]
 
 
 def _subjects(
-    checkpoint: Checkpoint, views: Sequence[View], run: Run, failures: dict[str, PluginError]
+    checkpoint: Checkpoint, views: Sequence[View], run: Run, stopped: list[tuple[View, Stop]]
 ) -> list[tuple[Checkpoint, list[View]]]:
     """Which views are about which tensors, in the order of the first of each."""
     found: dict[int, tuple[Checkpoint, list[View]]] = {}
@@ -94,19 +102,19 @@ def _subjects(
             subject = call(view, view.subject, checkpoint, run)
             if not isinstance(subject, Checkpoint):
                 raise origin_of(view).error(f"subject returned {type(subject).__name__}, not a Checkpoint")
-        except PluginError as error:
-            failures[str(error)] = error
+            if not subject:
+                raise NotDrawable(f"{checkpoint.source}: no tensor is left for view {view.name!r}")
+        except STOPS as error:
+            stopped.append((view, error))
             continue
-        if not subject:
-            raise NotDrawable(f"{checkpoint.source}: no tensor is left for view {view.name!r}")
         found.setdefault(id(subject), (subject, []))[1].append(view)
     return list(found.values())
 
 
 def _overviews(plan: Plan) -> Iterator[tuple[Page, View]]:
-    """The overview pages of all views, as far as they do not fail."""
+    """The overview pages of all views, as far as they neither fail nor decline."""
     for index, view in plan.active:
-        for page in unless_failed(_overview(plan, index, view), partial(plan.fail, index)):
+        for page in until_stopped(_overview(plan, index, view), partial(plan.stop, index)):
             yield page, view
 
 

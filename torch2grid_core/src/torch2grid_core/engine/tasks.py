@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.engine.asking import pages_of, unless_failed
+from torch2grid_core.engine.asking import Stop, pages_of, until_stopped
 from torch2grid_core.engine.collectors import Failed
 from torch2grid_core.engine.measuring import Piece, Results, answers, merged, pieces
 from torch2grid_core.errors import PluginError
@@ -41,12 +41,12 @@ Prepare = Callable[[Page, View], Drawn]
 class Outcome:
     """What a task brings back: the results that overviews wait for, and the tensor's pages.
 
-    failures: (place in the run's views, error) of each view that failed to draw the tensor.
+    drawn: (place in the run's views, page). stops: (place, error) of each view that failed or declined to draw the tensor.
     """
 
     results: dict[Need, Any]
-    drawn: list[Drawn]
-    failures: list[tuple[int, PluginError]] = field(default_factory=list)
+    drawn: list[tuple[int, Drawn]]
+    stops: list[tuple[int, Stop]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ class Task:
             view, mine = draw.view, {key: _finished(need, results[need]) for key, need in draw.needs.items()}
             wrong = next((each.reason for each in mine.values() if isinstance(each, Failed)), None)
             if wrong is not None:
-                outcome.failures.append((draw.index, origin_of(view).error(wrong)))
+                outcome.stops.append((draw.index, origin_of(view).error(wrong)))
                 continue
 
-            def failed(error: PluginError, index: int = draw.index) -> None:
-                outcome.failures.append((index, error))
+            def stopped(error: Stop, index: int = draw.index) -> None:
+                outcome.stops.append((index, error))
 
-            for page in unless_failed(pages_of(view, view.tensor_pages, self.tensor, mine, self.run), failed):
-                outcome.drawn.append(self.prepare(page, view))
+            for page in until_stopped(pages_of(view, view.tensor_pages, self.tensor, mine, self.run), stopped):
+                outcome.drawn.append((draw.index, self.prepare(page, view)))
         return outcome
 
 

@@ -14,6 +14,7 @@ from torch2grid_core.engine.measuring import most_pieces
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
+_MOST_ON_WINDOWS = 61  # of a ProcessPoolExecutor there, which waits for as many handles as one call takes
 
 
 def cores() -> int:
@@ -26,7 +27,7 @@ def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[E
     """An executor of *jobs* processes (0: one for each core), or ``None`` where one process does it as fast.
 
     pages: pictures that tensors will draw, as far as that is known. Processes are forked on Linux, before any thread is
-    started; elsewhere they are spawned.
+    started; elsewhere they are spawned. On Windows there are 61 at most.
     """
     wanted, shares = jobs or cores(), sum(map(most_pieces, checkpoint.values()))
     worth = sum(tensor.nbytes for tensor in checkpoint.values()) >= _WORTH_BYTES or pages >= _WORTH_PAGES
@@ -37,7 +38,8 @@ def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[E
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(min(wanted, shares), mp_context=context, initializer=_worker_signals)
+    most = min(wanted, shares, _MOST_ON_WINDOWS) if sys.platform == "win32" else min(wanted, shares)
+    executor = ProcessPoolExecutor(most, mp_context=context, initializer=_worker_signals)
     try:
         yield executor
     finally:
