@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -22,6 +22,7 @@ def torch2grid(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
     timeout: float = 120,
+    preexec_fn: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed ``torch2grid`` in *cwd*; *path*: folders put first on the import path."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **(env or {})}
@@ -34,6 +35,7 @@ def torch2grid(
         text=True,
         timeout=timeout,
         check=False,
+        preexec_fn=preexec_fn,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from tests.compare.opened import MANAGER
 from tests.compare.training import SNAPSHOTS, backward, digits_net
 from tests.tools import DIGITS, torch2grid
@@ -139,7 +141,64 @@ def test_only_chosen_parameters_are_drawn_and_none_is_an_error(tmp_path):
     assert len([line for line in none.stderr.splitlines() if line.startswith("torch2grid: ")]) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Adam", "{}", "7", '"x"', "[1, null]", '[{"params": 5}]', "[" * 100_000),
+        '[{"params": ["0"], "param_names": 3, "steps": 4, "lr": 0.1, "betas": ["a", "b"], "eps": 1}]',
+    ],
+)
+def test_a_text_that_only_has_the_name_of_parameter_groups(tmp_path, text):
+    ones = np.ones((2, 3), np.float32)
+    path = tmp_path / "odd.safetensors"
+    save_file({"state.0.exp_avg": ones, "state.0.exp_avg_sq": ones}, path, metadata={"param_groups": text})
+    run = torch2grid(path, "--optimizer", "-o", "out", cwd=tmp_path)
+    known = '"0"' in text
+    assert run.returncode == (0 if known else 1), run.stderr
+    assert known or "this has parameter groups and no state yet" in run.stderr
+    assert "rror" not in run.stderr
+
+
 def test_a_live_model_without_steps_has_no_state():
     net, *_ = digits_net()
     with pytest.raises(NotDrawable):
         t2g.optimizer(net, torch.optim.Adam(net.parameters()))
+
+
+def expanded_state(tmp_path, **slots):
+    """A tiny file of Adam's state for one parameter of 65536 × 65536."""
+    group = {**torch.optim.Adam([torch.zeros(1)]).state_dict()["param_groups"][0], "params": [0]}
+    optimizer = {"state": {0: {"step": torch.tensor(3.0), **slots}}, "param_groups": [group]}
+    torch.save({"model": {}, "optimizer": optimizer}, tmp_path / "tiny.pth")
+    assert (tmp_path / "tiny.pth").stat().st_size < 1 << 20
+    return tmp_path / "tiny.pth"
+
+
+def with_little_memory():
+    import resource  # not on Windows
+
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_state_that_repeats_one_number_costs_one_number(tmp_path):
+    side = 65536
+    m, v = torch.full((1, 1), 0.5).expand(side, side), torch.full((1, 1), 0.25).expand(side, side)
+    path = expanded_state(tmp_path, exp_avg=m, exp_avg_sq=v)
+    done = torch2grid(path, "--optimizer", "-j", "1", cwd=tmp_path, preexec_fn=with_little_memory)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "grids" / "optimizer").iterdir())) == 1
+    (tensor,) = joint(path).values()
+    assert (tensor.shape, "repeats to [65536, 65536]" in tensor.note) == ((1, 1), True)
+    np.testing.assert_allclose(tensor.numpy(), 1e-3 * (0.5 / (1 - 0.9**3)) / np.sqrt(0.25 / (1 - 0.999**3)), rtol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_state_that_repeats_in_two_ways_is_declined(tmp_path):
+    side = 65536
+    row, column = torch.zeros(1, side).expand(side, side), torch.zeros(side, 1).expand(side, side)
+    path = expanded_state(tmp_path, exp_avg=row, exp_avg_sq=column)
+    done = torch2grid(path, "--optimizer", "-j", "1", cwd=tmp_path, preexec_fn=with_little_memory)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "each in a way of its own" in line]
+    assert "parameter 0" in line

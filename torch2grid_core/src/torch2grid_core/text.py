@@ -41,16 +41,16 @@ def safe_filename(name: str, limit: int = 120) -> str:
     return f"_{cleaned}" if cleaned.split(".")[0].strip().lower() in _RESERVED else cleaned.rstrip(" .")
 
 
-def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The names of *valid* that *name* was probably meant to be, best first; may be empty."""
+def nearest(name: str, valid: Iterable[str]) -> list[str]:
+    """Up to three names of *valid* that *name* was probably meant to be, best first; may be empty."""
     import difflib  # only mistakes need it
 
     folded = {candidate.lower(): candidate for candidate in valid}
-    return [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=count, cutoff=0.5)]
+    return [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'a', 'b'?``, else ``; valid: …`` when the list is short, else an empty text."""
+    """``; did you mean 'a' or 'b'?``, else ``; valid: …`` when the list is short, else an empty text."""
     names = sorted(valid)
     close = nearest(name, names)
     if close:

@@ -53,13 +53,22 @@ def optimizer_state(checkpoint: Checkpoint) -> OptimizerState:
     whole = checkpoint.whole
     for key, value in whole.metadata.items():
         if key == SETTINGS or key.endswith(f".{SETTINGS}"):
-            entries = _entries(whole, key[: -len(SETTINGS)], json.loads(value))
+            entries = _entries(whole, key[: -len(SETTINGS)], _groups(value))
             if entries:
                 return _named(entries, checkpoint)
     reason = "has parameter groups and no state yet" if any(key.endswith(SETTINGS) for key in whole.metadata) else "holds none"
     raise NotDrawable(
         f"{whole.source}: --optimizer draws the state of an optimizer in a training checkpoint, and this {reason}"
     )
+
+
+def _groups(text: str) -> list[dict[str, Any]]:
+    """The parameter groups in a metadata value; none where it is other text, as any file may have under that name."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [group for group in found if isinstance(group, dict)] if isinstance(found, list) else []
 
 
 def _entries(whole: Checkpoint, prefix: str, groups: Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -72,10 +81,12 @@ def _entries(whole: Checkpoint, prefix: str, groups: Sequence[Mapping[str, Any]]
     entries = []
     for number, group in enumerate(groups):
         settings = {**group, **_tensor_settings(whole, f"{prefix}{SETTINGS}.{number}.")}
-        names = group.get("param_names") or []
-        for index, key in enumerate(group.get("params") or []):
+        names, keys, steps = (group.get(key) for key in ("param_names", "params", "steps"))
+        names, keys = (list(map(str, each)) if isinstance(each, list) else [] for each in (names, keys))
+        for index, key in enumerate(keys):
             found = by_key.get(key, {})
-            step = _step(found.get("step"), (group.get("steps") or {}).get(key))
+            number_of_steps = steps.get(key) if isinstance(steps, dict) else None
+            step = _step(found.get("step"), number_of_steps if isinstance(number_of_steps, (int, float)) else None)
             slots = {slot: tensor for slot, tensor in found.items() if slot != "step" and tensor.ndim + tensor.size != 1}
             slots = {slot: tensor for slot, tensor in slots.items() if tensor.shape == _common(slots) and tensor.size}
             name = names[index] if index < len(names) else key if "." in key else ""
@@ -167,6 +178,12 @@ def _module(name: str) -> str:
 
 
 def joint_state(entry: Entry) -> JointTensor:
-    """The last update of one parameter (NaN where its rule is not known), with its weight and state as members."""
+    """The last update of one parameter (NaN where its rule is not known), with its weight and state as members.
+
+    Raises ``NotDrawable`` for members that are all expanded, each in a way of its own.
+    """
     members = {**({WEIGHT: entry.weight} if entry.weight is not None else {}), **entry.slots}
-    return JointTensor.of(entry.name, members, entry.update, note=f"last update {entry.update.formula}")
+    try:
+        return JointTensor.of(entry.name, members, entry.update, note=f"last update {entry.update.formula}")
+    except ValueError as error:
+        raise NotDrawable(f"the state of {error}") from error

@@ -35,8 +35,9 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
-    stay in the mapping). parts: of a training checkpoint, by name; *default_part* is the model. not_run: what the file
-    would have called, as text. notes: one-line remarks of the loader for the person who reads the output.
+    stay in the mapping); ``None``: found by the storages that they share. parts: of a training checkpoint, by name;
+    *default_part* is the model. not_run: what the file would have called, as text. notes: one-line remarks of the loader
+    for the person who reads the output.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.metadata = dict(metadata or {})
         self.skipped = tuple(skipped)
         self.aliases = dict(aliases) if aliases is not None else _shared_storages(self._tensors.values())
+        self._aliases_given = aliases is not None
         self.parts = tuple(parts)
         self.default_part = default_part
         self.not_run = tuple(not_run)
@@ -103,7 +105,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         for part in self.parts:
             if part.name == name:
                 tensors = [replace(self[full], name=full[len(part.prefix) :]) for full in part.names]
-                derived = self._derive({tensor.name: tensor for tensor in tensors})
+                derived = self._derive({tensor.name: tensor for tensor in tensors}, prefix=part.prefix)
                 derived._whole = self.whole
                 return derived
         if not self.parts:
@@ -123,18 +125,30 @@ class Checkpoint(Mapping[str, LazyTensor]):
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
-    def _derive(self, tensors: Mapping[str, LazyTensor], skipped: Iterable[Skip] = ()) -> Checkpoint:
+    def _derive(self, tensors: Mapping[str, LazyTensor], skipped: Iterable[Skip] = (), prefix: str = "") -> Checkpoint:
         derived = Checkpoint(
             tensors,
             source=self.source,
             format=self.format,
             metadata=self.metadata,
             skipped=(*self.skipped, *skipped),
+            aliases=self._aliases_left(tensors, prefix) if self._aliases_given else None,
             not_run=self.not_run,
             notes=self.notes,
         )
         derived._whole = self._whole
         return derived
+
+    def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:
+        """Those aliases whose both tensors are among *tensors*, whose names have lost *prefix*, over the same storage."""
+        same = {
+            prefix + name
+            for name, tensor in tensors.items()
+            if prefix + name in self and self[prefix + name].storage is tensor.storage
+        }
+        return {
+            second[len(prefix) :]: first[len(prefix) :] for second, first in self.aliases.items() if {second, first} <= same
+        }
 
 
 def _shared_storages(tensors: Iterable[LazyTensor]) -> dict[str, str]:

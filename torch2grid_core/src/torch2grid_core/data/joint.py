@@ -22,7 +22,8 @@ class ComputedStorage:
     """Numbers of *dtype* that *combine* makes of those of *members*, range by range; nothing of them is kept.
 
     combine: member name → 1-D array of that member's dtype, all of one length, to the 1-D array of results; a module-level
-    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered once.
+    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered once,
+    those that repeat elements (an expanded view) range by range.
     """
 
     def __init__(self, members: Sequence[tuple[str, LazyTensor]], combine: Combine, dtype: np.dtype[Any]) -> None:
@@ -56,8 +57,13 @@ class ComputedStorage:
     def _range(self, name: str, tensor: LazyTensor, first: int, count: int) -> Array:
         if not tensor.contiguous:
             if name not in self._gathered:
-                self._gathered[name] = np.ascontiguousarray(tensor.numpy()).reshape(-1)
-            return self._gathered[name][first : first + count]
+                whole = tensor.numpy()
+                self._gathered[name] = whole if tensor.repeats else np.ascontiguousarray(whole).reshape(-1)
+            return (
+                self._gathered[name].flat[first : first + count]
+                if tensor.repeats
+                else self._gathered[name][first : first + count]
+            )
         array = np.empty(count, tensor.dtype)
         tensor.storage.read_into((tensor.offset + first) * tensor.dtype.itemsize, array.view(np.uint8).data)
         return array
@@ -85,14 +91,26 @@ class JointTensor(LazyTensor):
     ) -> JointTensor:
         """The tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
 
-        Raises ``ValueError`` for members of different shapes, or none.
+        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form. Raises
+        ``ValueError`` for members of different shapes, or none, and where all repeat, but not in one way: their common shape
+        may be any size, whatever is stored.
         """
         shapes = {tensor.shape for tensor in members.values()}
         if len(shapes) != 1:
             raise ValueError(f"{name}: members of shapes {sorted(shapes)}")
+        shape = shapes.pop()
+        distinct = {member: tensor.distinct() for member, tensor in members.items()}
+        if all(distinct[member] is not tensor for member, tensor in members.items()):
+            ways = {
+                (each.shape, members[member].strides if each.strides is None else None) for member, each in distinct.items()
+            }
+            if len(ways) != 1:
+                raise ValueError(f"{name}: all of {', '.join(members)} repeat elements, each in a way of its own")
+            note = ", ".join(filter(None, (note, f"repeats to {list(shape)}")))
+            members, shape = distinct, next(iter(distinct.values())).shape
         named = tuple(members.items())
         storage = ComputedStorage(named, combine, np.dtype(dtype))
-        return cls(name, shapes.pop(), np.dtype(dtype), storage, note=note, members=named, combine=combine)
+        return cls(name, shape, np.dtype(dtype), storage, note=note, members=named, combine=combine)
 
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""

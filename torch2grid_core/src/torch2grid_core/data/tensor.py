@@ -74,6 +74,11 @@ class LazyTensor:
             return self.size
         return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
 
+    @property
+    def repeats(self) -> bool:
+        """True where it has more weights than the stored elements that it reaches: an expanded view."""
+        return self.size > self.span
+
     def check(self) -> LazyTensor:
         """Itself, if the storage holds every element that shape, strides and offset reach. Raises ``LoadError``."""
         if self.strides is not None and len(self.strides) != len(self.shape):
@@ -98,7 +103,7 @@ class LazyTensor:
             return self
         shape = tuple(1 if stride == 0 else length for length, stride in zip(self.shape, self.strides, strict=True))
         squeezed = replace(self, shape=shape)
-        if squeezed.size > squeezed.span:
+        if squeezed.repeats:
             squeezed = replace(self, shape=(self.span,), strides=None)
         if squeezed.shape == self.shape:
             return self
@@ -112,20 +117,25 @@ class LazyTensor:
         """
         tensor = self.distinct()
         if tensor.contiguous or _dense(tensor):
-            yield from _contiguous_chunks(tensor, 0, tensor.size, chunk_bytes)
+            yield from _contiguous_chunks(tensor, chunk_bytes)
         else:
             yield tensor.numpy().reshape(-1)
 
     def flat_chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, Array]]:
         """The weights as ``(start, 1-D array)`` in C order: the array holds flat indices *start* and on.
 
-        The buffer is used again, as in ``chunks``. A tensor that is not contiguous is gathered in memory once.
+        The buffer is used again, as in ``chunks``. A tensor that is not contiguous is gathered in memory: one that repeats
+        elements chunk by chunk, another at once.
         """
         if self.contiguous:
             start = 0
-            for part in _contiguous_chunks(self, 0, self.size, chunk_bytes):
+            for part in _contiguous_chunks(self, chunk_bytes):
                 yield start, part
                 start += len(part)
+        elif self.repeats:
+            whole, length = self.numpy(), max(chunk_bytes // self.dtype.itemsize, 1)
+            for start in range(0, self.size, length):
+                yield start, whole.flat[start : start + length]
         elif self.size:
             yield 0, np.ascontiguousarray(self.numpy()).reshape(-1)
 
@@ -166,14 +176,14 @@ def _overlaps(tensor: LazyTensor) -> bool:
     return False
 
 
-def _contiguous_chunks(tensor: LazyTensor, start: int, stop: int, chunk_bytes: int) -> Iterator[Array]:
+def _contiguous_chunks(tensor: LazyTensor, chunk_bytes: int) -> Iterator[Array]:
     width = tensor.dtype.itemsize
-    length = max(min(chunk_bytes // width, stop - start), 1)
-    buffer = np.empty(length if stop > start else 0, dtype=tensor.dtype)
-    for first in range(start, stop, length):
-        part = buffer[: min(length, stop - first)]
+    length = max(min(chunk_bytes // width, tensor.size), 1)
+    buffer = np.empty(min(length, tensor.size), dtype=tensor.dtype)
+    for first in range(0, tensor.size, length):
+        part = buffer[: min(length, tensor.size - first)]
         _read(tensor, (tensor.offset + first) * width, part)
-        if first + length >= stop:
+        if first + length >= tensor.size:
             _verify(tensor)  # before the last part is handed out: a damaged record never ends well
         yield part
 

@@ -107,12 +107,12 @@ def _safe(text: str) -> str:
     return html.escape(visible(text), quote=True)
 
 
-def table_html(table: Table, most: int = _ROWS) -> str:
-    """The first *most* rows; text at the left, numbers at the right, and how many rows are left out."""
+def table_html(table: Table) -> str:
+    """The first 40 rows; text at the left, numbers at the right, and how many rows are left out."""
     textual = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
     sides = ["left" if text else "right" for text in textual]
     head = "".join(f"<th style='text-align:{side}'>{_safe(name)}</th>" for name, side in zip(table.columns, sides, strict=True))
-    shown = Table(table.columns, table.rows[:most], formats=table.formats)
+    shown = Table(table.columns, table.rows[:_ROWS], formats=table.formats)
     rows = [
         "".join(f"<td style='text-align:{side}'>{_safe(text)}</td>" for text, side in zip(row, sides, strict=True))
         for row in shown.texts()
