@@ -74,6 +74,7 @@ class Pages(Sequence[Page]):
         with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
             for page, view in self._shown() if output.file and not output.prepare.combine else self._drawn:
                 output.add(page, view)
+        output.require_drawn()
         return output.written
 
     def flat(self) -> Pages:

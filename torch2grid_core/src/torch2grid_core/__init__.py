@@ -17,6 +17,7 @@ _EXPORTS = {
     "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
     "engine": ("Engine", "workers"),
+    "output.strict_json": ("json_text",),
     "output.writing": ("Output",),
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from torch2grid_core.needs import Summary as Summary
     from torch2grid_core.needs import Transformed as Transformed
     from torch2grid_core.needs import Values as Values
+    from torch2grid_core.output.strict_json import json_text as json_text
     from torch2grid_core.output.writing import Output as Output
     from torch2grid_core.pictures.colors import EMPTY as EMPTY
     from torch2grid_core.pictures.colors import NOT_FINITE as NOT_FINITE

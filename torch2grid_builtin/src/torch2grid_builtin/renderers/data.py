@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -31,6 +28,7 @@ from torch2grid_core import (
     Style,
     Table,
     Text,
+    json_text,
     visible,
 )
 
@@ -125,16 +123,16 @@ def _texts(values: Array) -> list[str]:
 def _page_pieces(page: Page) -> Iterator[str]:
     """A page as JSON text, piece by piece: a heatmap is long, and never one text in memory."""
     if page.data is not None:
-        yield dumps(page.data, indent=2)
+        yield json_text(page.data, indent=2)
         return
     head = {"format": PAGE, "name": page.name, "title": page.title, "folder": page.folder, "about": page.about}
-    yield dumps(head)[:-1] + ', "panels": ['
+    yield json_text(head)[:-1] + ', "panels": ['
     for number, panel in enumerate(page.panels):
         yield ",\n " if number else "\n "
         if isinstance(panel, Heatmap):
             yield from _heatmap_pieces(panel)
         else:
-            yield dumps(_panel(panel))
+            yield json_text(_panel(panel))
     yield "]}"
 
 
@@ -163,8 +161,8 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     for side, marginal in (("row_marginal", panel.row_marginal), ("column_marginal", panel.column_marginal)):
         if marginal is not None:
             head[side] = {"label": marginal.label, "values": marginal.values}
-    yield dumps(head)[:-1] + ', "weights_per_cell": '
-    yield str(int(counts[0])) if len(counts) == 1 else dumps(grid.counts.tolist())
+    yield json_text(head)[:-1] + ', "weights_per_cell": '
+    yield str(int(counts[0])) if len(counts) == 1 else json_text(grid.counts.tolist())
     yield ', "values": ['
     for row in range(grid.shape[0]):
         yield (",\n  [" if row else "\n  [") + ",".join(_json_row(grid.values[row], grid.counts[row])) + "]"
@@ -174,7 +172,7 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
 def _json_row(values: Array, counts: Array) -> list[str]:
     texts = _texts(values)
     for column in np.flatnonzero(~np.isfinite(values)).tolist():
-        texts[column] = dumps(_number(float(values[column])))
+        texts[column] = json_text(float(values[column]))
     for column in np.flatnonzero(counts == 0).tolist():
         texts[column] = "null"
     return texts
@@ -198,37 +196,3 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     Text: ("text",),
     Image: ("caption", "rgb"),
 }
-
-
-def dumps(value: Any, indent: int | None = None) -> str:
-    """Strict JSON of plain data, arrays and mappings; characters that hide or reorder text are ``\\u`` escapes."""
-    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return text if text.isascii() else "".join(map(_escaped, text))
-
-
-def _escaped(char: str) -> str:
-    if char.isascii() or unicodedata.category(char)[0] not in "CZ":
-        return char
-    return json.dumps(char)[1:-1]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    elif isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (str, int, bool, type(None))):
-        return value
-    if isinstance(value, Iterable):
-        return [_plain(each) for each in value]
-    return str(value)
-
-
-def _number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch2grid_core.output.files import whole_file
+from torch2grid_core.output.strict_json import json_text, plain
 from torch2grid_core.pictures.page import Heatmap, Page
 
 INDEX = "index.json"
@@ -15,12 +17,15 @@ _FORMAT = "torch2grid index 1"
 
 
 def entry_of(page: Page) -> dict[str, Any]:
-    """What the index says of a page: its tensor, and for each heatmap the reduction, the scale and the largest weight."""
+    """What the index says of a page: its tensor, and for each heatmap the reduction, the scale and the largest weight.
+
+    Plain data that strict JSON can hold. Raises what the text of an object in ``page.about`` does.
+    """
     heatmaps = []
     for panel in page.panels:
         if isinstance(panel, Heatmap):
             grid, scale = panel.grid, panel.scale
-            entry: dict[str, Any] = {
+            drawn: dict[str, Any] = {
                 "cells": list(grid.shape),
                 "cell": list(grid.cell),
                 "reduce": grid.reduce,
@@ -33,9 +38,10 @@ def entry_of(page: Page) -> dict[str, Any]:
             }
             if grid.largest is not None:
                 name, index, value = grid.largest
-                entry["largest"] = {"tensor": name, "index": index, "value": value, "cell": grid.largest_cell}
-            heatmaps.append(entry)
-    return {"title": page.title, **({"about": dict(page.about)} if page.about else {}), "heatmaps": heatmaps}
+                drawn["largest"] = {"tensor": name, "index": index, "value": value, "cell": grid.largest_cell}
+            heatmaps.append(drawn)
+    entry = {"title": page.title, **({"about": page.about} if page.about else {}), "heatmaps": heatmaps}
+    return {name: plain(value) for name, value in entry.items()}
 
 
 def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
@@ -44,10 +50,10 @@ def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     Raises ``Torch2GridError`` where it cannot be written.
     """
     path = folder / INDEX
-    kept: dict[str, Mapping[str, Any]] = {name: entry for name, entry in _read(path).items() if (folder / name).is_file()}
+    kept: dict[str, Mapping[str, Any]] = {name: entry for name, entry in _read(path).items() if os.path.isfile(folder / name)}
     document = {"format": _FORMAT, "files": dict(sorted({**kept, **entries}.items()))}
     with whole_file(path) as stream:
-        stream.write(json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+        stream.write(json_text(document, indent=1).encode() + b"\n")
 
 
 def _read(path: Path) -> dict[str, Any]:

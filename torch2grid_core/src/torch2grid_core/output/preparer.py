@@ -12,16 +12,16 @@ from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.index import entry_of
 from torch2grid_core.pictures.page import Page
-from torch2grid_core.plugins.guard import call, origin_of
+from torch2grid_core.plugins.guard import call, guarded, origin_of
 
 
 @dataclass(frozen=True)
 class Preparer:
     """Renders a page where it was drawn, perhaps in another process: all that this takes is pickled with it.
 
-    formats: asked for by the user; single: one file is written, in the one format. renderers: by format; a format that is
-    not among them is left to the parent. whole: pages travel back with their panels, because somebody looks at them.
-    combine: one file takes all pages, at the end; nothing is rendered before.
+    formats: asked for by the user; single: one target, a file or stdout, takes what is written in the one format.
+    renderers: by format; a format that is not among them is left to the parent. whole: pages travel back with their
+    panels, because somebody looks at them. combine: one file takes all pages, at the end; nothing is rendered before.
     """
 
     formats: tuple[str, ...]
@@ -44,14 +44,16 @@ class Preparer:
                         raise
                     failures[name] = error  # the other formats are written all the same
         keep = self.whole or not page.folder or len(rendered) + len(failures) < len(wanted)
-        return Drawn(page if keep else replace(page, panels=()), view, rendered, entry_of(page), failures)
+        with guarded(origin_of(view), f"page {page.name!r}"):
+            entry = entry_of(page)
+        return Drawn(page if keep else replace(page, panels=()), view, rendered, entry, failures)
 
     def wanted(self, page: Page, view: View) -> tuple[str, ...]:
         """The formats that *page* is written in."""
         if self.combine:
             return self.formats if not page.formats or self.formats[0] in page.formats else ()
         if page.formats:
-            return page.formats
+            return tuple(name for name in page.formats if name in self.formats) if self.single else page.formats
         if self.single and (page.kind != "table" or self.suits_tables(self.formats[0])):
             return self.formats
         if page.kind == "table":  # a table is text on the screen unless a data format is asked for

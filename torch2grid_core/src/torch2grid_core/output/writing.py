@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch2grid_core.engine import Drawn
-from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
+from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.files import STDOUT, open_target
@@ -57,6 +57,7 @@ class Output:
         self._single: tuple[Page, bytes] | None = None
         self.written: list[Path] = []
         self._failed: dict[str, PluginError] = {}  # format → the first failure of its renderer
+        self._drew = False  # a page came in a format that was asked for
         path = Path(target)
         wanted = tuple(dict.fromkeys(formats))
         ending = path.suffix.lstrip(".").lower()
@@ -80,7 +81,8 @@ class Output:
         renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
         combine = self.file is not None and ending in renderers[ending].combines
         style = Style(colormap=run.colormap)
-        self.prepare = Preparer(wanted, self.file is not None, renderers, style, manager.listens(), combine)
+        single = self.file is not None or str(target) == STDOUT
+        self.prepare = Preparer(wanted, single, renderers, style, manager.listens(), combine)
         self._all = Spool()  # the pages that wait for the one file
 
     def for_views(self, views: Iterable[View]) -> Output:
@@ -107,7 +109,7 @@ class Output:
         if kind is None:
             self.close()
         elif self._entries:
-            with contextlib.suppress(Torch2GridError):
+            with contextlib.suppress(Exception):  # what ended the run is what is said
                 merge_index(self.folder, self._entries)
 
     def close(self) -> None:
@@ -125,9 +127,15 @@ class Output:
             merge_index(self.folder, self._entries)
         for error in self._failed.values():
             raise error
-        if self.file and str(self.file) != STDOUT and not self.written:
-            wanted = self.prepare.formats[0]
-            raise UsageError(f"--output {self.file}: nothing was drawn as {wanted}; a table goes to a file of data")
+
+    def require_drawn(self) -> None:
+        """Raise ``UsageError`` where the one file, or stdout, got no page.
+
+        For after the context, once all that could say why has been looked at.
+        """
+        if self.prepare.single and not self._drew:
+            target, wanted = self.file or STDOUT, self.prepare.formats[0]
+            raise UsageError(f"--output {target}: nothing was drawn as {wanted}; a table goes to a file of data")
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
@@ -151,6 +159,7 @@ class Output:
         if self.shown is not None:
             self.shown(page)
         for name in self.prepare.wanted(page, drawn.view):
+            self._drew |= name in self.prepare.formats
             if name == "text":
                 self.say("\n".join(text_lines(page)))
                 continue
@@ -173,7 +182,8 @@ class Output:
             else:
                 path = self.folder / f"{self._namer.stem(page)}.{name}"
                 self._place(page, path, data)
-                self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or entry_of(page)
+                with guarded(origin_of(drawn.view), f"page {page.name!r}"):
+                    self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or entry_of(page)
 
     def _place(self, page: Page, path: Path, data: bytes) -> None:
         with open_target(path) as stream:

@@ -11,9 +11,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, BinaryIO, ClassVar
 
-from torch2grid_builtin.renderers.data import dumps
 from torch2grid_builtin.renderers.html.panels import Tensors, heatmaps_of, page_data
-from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Style, colormap, visible
+from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, Page, Renderer, Style, colormap, json_text, visible
 
 _SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "margins", "heatmap", "axes", "histogram", "plots", "table", "app")
 _MEGABYTE = 1_000_000
@@ -157,7 +156,7 @@ def _note(cells: int, megabytes: float) -> str:
 
 def _json_block(name: str, value: Mapping[str, Any]) -> str:
     """JSON as an inert element; without ``<`` nothing in it can end the element or begin another."""
-    text = dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json_text(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 

@@ -159,7 +159,7 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
     for shown in [named] if screen.color else [{name: values} for name, values in named.items()]:
         for rgb, (name, _) in zip(_SERIES * len(shown), shown.items(), strict=False):
             lines.append(f"{screen.tinted('━━', rgb)} {fit(name, screen.width - 3)}")
-        plot = frame.plot(list(shown.values()), screen)
+        plot = frame.plot(panel.x, list(shown.values()), screen)
         for row, text in enumerate(plot):
             edge = number(high) if row == 0 else number(low) if row == len(plot) - 1 else ""
             lines.append(f"{edge.rjust(label - 1)}▕{text}".rstrip())
@@ -170,11 +170,13 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
 
 
 def _x_ends(panel: Line, width: int, label: int) -> list[str]:
-    if not len(panel.x):
+    x = np.asarray(panel.x, dtype=np.float64)
+    places = np.flatnonzero(np.isfinite(x))
+    if not len(places):
         return []
-    ticks = list(panel.xticks)
     half = max(6, width // 2 - 2)
-    first, last = (ticks[0], ticks[-1]) if ticks else (number(float(panel.x[0])), number(float(panel.x[-1])))
+    ends = [int(places[each]) for each in (x[places].argmin(), x[places].argmax())]
+    first, last = (panel.xticks[place] if panel.xticks else number(float(x[place])) for place in ends)
     first, last = fit(first, half), fit(last, half)
     line = " " * label + first + " " * max(1, width - display_width(first) - display_width(last)) + last
     return [line, " " * label + fit(panel.xlabel, width)] if panel.xlabel else [line]
@@ -189,14 +191,14 @@ class _Frame:
         self.width, self.rows, self.log = width, rows, log
         self.low, self.high = (math.log10(low), math.log10(high)) if log else (low, high)
 
-    def plot(self, series: list[Array], screen: Screen) -> list[str]:
-        """Lines of characters; a character has the colour of the last series in it."""
+    def plot(self, x: Array, series: list[Array], screen: Screen) -> list[str]:
+        """Lines of characters of series over *x*; a character has the colour of the last series in it."""
         bits = np.zeros((self.rows, self.width), np.int64)
         owner = np.full((self.rows, self.width), -1)
         for index, values in enumerate(series):
-            for x, y in self._dots(values):
-                bits[y // 4, x // 2] |= self._BITS[y % 4][x % 2]
-                owner[y // 4, x // 2] = index
+            for across, down in self._dots(np.asarray(x, dtype=np.float64), values):
+                bits[down // 4, across // 2] |= self._BITS[down % 4][across % 2]
+                owner[down // 4, across // 2] = index
         lines = []
         for row in range(self.rows):
             parts = []
@@ -206,19 +208,25 @@ class _Frame:
             lines.append("".join(parts))
         return lines
 
-    def _dots(self, values: Array) -> list[tuple[int, int]]:
+    def _dots(self, x: Array, values: Array) -> list[tuple[int, int]]:
+        """(column, row) of dots: one in each column, between the neighbours in *x*; none nearest to what is not known."""
         wide, high = 2 * self.width, 4 * self.rows
-        with np.errstate(divide="ignore", invalid="ignore"):
+        finite = np.flatnonzero(np.isfinite(x))
+        order = finite[np.argsort(x[finite], kind="stable")]
+        x, values = x[order], values[order]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             bent = np.log10(values) if self.log else values
+            span = x[-1] - x[0] if len(x) else 0.0
         share = (bent - self.low) / (self.high - self.low or 1.0)
         known = np.isfinite(share)
         if not known.any():
             return []
-        if len(values) > 1:  # a value for each column of dots, between its neighbours
-            places = np.arange(wide) * (len(values) - 1) / (wide - 1)
-            share = np.interp(places, np.flatnonzero(known), share[known])
-            share[~known[np.rint(places).astype(int)]] = np.nan
+        if 0 < span < math.inf:
+            points, columns = (x - x[0]) / span * (wide - 1), np.arange(wide)
+            dots = np.interp(columns, points[known], share[known])
+            dots[~known[np.searchsorted((points[1:] + points[:-1]) / 2, columns)]] = np.nan
+            dots[np.rint(points[known]).astype(int)] = share[known]  # a peak narrower than a column is seen
         else:
-            share = np.repeat(share, wide)
-        rows = (1 - np.clip(share, 0, 1)) * (high - 1)
-        return [(x, round(y)) for x, y in enumerate(rows.tolist()) if not math.isnan(y)]
+            dots = np.repeat(share[known][-1], wide)
+        rows = (1 - np.clip(dots, 0, 1)) * (high - 1)
+        return [(column, round(y)) for column, y in enumerate(rows.tolist()) if not math.isnan(y)]

@@ -1,0 +1,140 @@
+"""One file or stdout as the target of a run: what reaches it, and what is said where nothing does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.tools import torch2grid
+
+RAISING = """
+from torch2grid_core import GridTransformer
+
+class Raising(GridTransformer):
+    "raises when it is asked for a grid"
+    name = "raising"
+
+    def transform(self, tensors):
+        raise ValueError("no such grid")
+"""
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> str:
+    """A network without convolutions."""
+    rng = np.random.default_rng(0)
+    weights = {"fc.weight": rng.standard_normal((9, 10), np.float32), "fc.bias": rng.standard_normal(9, np.float32)}
+    save_file(weights, tmp_path / "dense.safetensors")
+    return "dense.safetensors"
+
+
+@pytest.mark.parametrize("target", ["out.png", "out.pdf", "folder", "-"])
+def test_a_transformer_that_raises_is_what_is_said(dense: str, tmp_path: Path, target: str) -> None:
+    (tmp_path / "raising.py").write_text(RAISING, encoding="utf-8")
+    run = torch2grid(dense, "--load-plugin", "raising.py", "-o", target, cwd=tmp_path)
+    assert run.returncode == 1, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert "'raising'" in line
+    assert "ValueError: no such grid" in line
+    assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("target", ["conv.png", "conv.pdf", "folder", "-"])
+def test_a_view_that_has_nothing_to_draw_is_what_is_said(dense: str, tmp_path: Path, target: str) -> None:
+    run = torch2grid(dense, "--conv", "-o", target, cwd=tmp_path)
+    assert run.returncode == 1, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line == f"torch2grid: {dense}: conv: nothing to draw in these 2 tensors"
+
+
+def test_two_equal_checkpoints_are_the_same_where_a_file_was_to_show_what_changed(dense: str, tmp_path: Path) -> None:
+    run = torch2grid("compare", dense, dense, "--atlas", "-o", "delta.png", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert not (tmp_path / "delta.png").exists()
+    run = torch2grid("compare", dense, dense, "--stats", "-o", "delta.png", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "--output delta.png: nothing was drawn as png" in run.stderr
+    run = torch2grid("compare", dense, dense, "--stats", "-o", "-", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("same: 2 tensors")
+
+
+@pytest.mark.parametrize("words", [("-o", "-"), ("-o", "-", "--format", "text")])
+def test_a_report_of_its_own_format_does_not_follow_text_to_the_screen(
+    dense: str, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    run = torch2grid(dense, "--dead-neurons", *words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "Dead neurons: 0 of 19 units" in run.stdout
+    assert "json" not in run.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [dense]
+
+
+@pytest.mark.parametrize("target", ["dead.png", "dead.svg", "dead.pdf", "dead.html"])
+def test_one_picture_takes_the_picture_of_a_view_with_a_report(dense: str, tmp_path: Path, target: str) -> None:
+    run = torch2grid(dense, "--dead-neurons", "-o", target, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == target
+    assert {path.name for path in tmp_path.iterdir()} == {dense, target}
+    assert not (tmp_path / target).read_bytes().startswith(b"{")
+
+
+@pytest.mark.parametrize("words", [("-o", "dead.json"), ("-o", "-", "--format", "json")])
+def test_one_object_takes_the_report_with_the_rest(dense: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    run = torch2grid(dense, "--dead-neurons", *words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    text = run.stdout if "-" in words else (tmp_path / "dead.json").read_text(encoding="utf-8")
+    formats = [page["format"] for page in json.loads(text)["pages"]]
+    assert formats == ["torch2grid page 1", "torch2grid page 1", "torch2grid dead neurons 1"]
+
+
+def test_a_folder_takes_the_report_whatever_the_format(dense: str, tmp_path: Path) -> None:
+    run = torch2grid(dense, "--dead-neurons", "--format", "svg", "-o", "out", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "dead_neurons_overview.svg",
+        "dead_neurons_report.json",
+        "index.json",
+    }
+
+
+REPORTING = """
+from torch2grid_core import Page, Text, View
+
+class Reporting(View):
+    "writes a report"
+    name = "reporting"
+
+    def pages(self, checkpoint, results, run):
+        yield Page("report", "Report", (Text("x"),), formats=("json",))
+"""
+
+
+@pytest.mark.parametrize("words", [("-o", "x.png"), ("-o", "x.pdf"), ("-o", "-"), ("-o", "-", "--format", "png")])
+def test_a_report_alone_is_not_written_as_what_it_is_not(dense: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "reporting.py").write_text(REPORTING, encoding="utf-8")
+    run = torch2grid(dense, "--load-plugin", "reporting.py", "--reporting", *words, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    wanted = {"x.png": "png", "x.pdf": "pdf", "-": words[-1].replace("-", "text")}[words[1]]
+    assert run.stderr.splitlines()[-1].startswith(f"torch2grid: --output {words[1]}: nothing was drawn as {wanted}")
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {dense, "reporting.py"}
+
+
+def test_a_report_alone_is_written_as_what_it_is(dense: str, tmp_path: Path) -> None:
+    (tmp_path / "reporting.py").write_text(REPORTING, encoding="utf-8")
+    words = (dense, "--load-plugin", "reporting.py", "--reporting", "-q")
+    run = torch2grid(*words, "-o", "x.json", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (0, "x.json\n"), run.stderr
+    run = torch2grid(*words, "-o", "-", "--format", "json", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+
+
+def test_a_table_for_a_picture_on_stdout_is_an_error_as_for_a_file(dense: str, tmp_path: Path) -> None:
+    run = torch2grid(dense, "--stats", "-o", "-", "--format", "png", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "--output -: nothing was drawn as png" in run.stderr
+    assert "fc.weight" in run.stderr  # the table
