@@ -148,3 +148,22 @@ def test_a_full_disk_leaves_no_half_files(tmp_path: Path) -> None:
                 Image.open(path).load()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_folder_goes_by_its_whole_name_and_an_index_of_shards_by_its_folders(tmp_path: Path) -> None:
+    for name in ("run-0.1", "run-0.2", "bert-1.5b", "gpt-2.5b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name.startswith("run"):
+            save_file({"w": np.ones((2, 2), np.float32)}, folder / "model.safetensors")
+            continue
+        save_file({"w": np.ones((2, 2), np.float32)}, folder / "model-00001-of-00001.safetensors")
+        index = {"metadata": {}, "weight_map": {"w": "model-00001-of-00001.safetensors"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    models = ["run-0.1", "run-0.2/", *(f"{name}/model.safetensors.index.json" for name in ("bert-1.5b", "gpt-2.5b"))]
+    run = torch2grid(*models, "run-0.1/model.safetensors", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    folders = [path.split("/")[1] for path in run.stdout.split()]
+    assert folders == ["run-0.1", "run-0.2", "bert-1.5b", "gpt-2.5b", "model"]
+    inside = torch2grid(".", "../run-0.2", "-o", "out", cwd=tmp_path / "run-0.1")
+    assert [path.split("/")[1] for path in inside.stdout.split()] == ["run-0.1", "run-0.2"]

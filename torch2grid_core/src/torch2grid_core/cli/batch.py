@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,10 +95,14 @@ class Batch:
 
 
 def _stem(model: str) -> str:
-    """The folder for a model: its name without the ending, or its folder's for an index of shards."""
-    path = Path(model)
-    name = path.name
-    for ending in (".index.json", ".gz"):
-        name = name.removesuffix(ending)
-    stem = name.rpartition(".")[0] or name
-    return safe_filename(stem)
+    """The folder for a model: a file's name without the ending, a folder's whole name.
+
+    An index of shards is named alike in every folder, so it goes by the folder that it is in.
+    """
+    path = Path(os.path.abspath(model))  # "." has a name too; links keep theirs
+    if path.name.endswith(".index.json"):
+        path = path.parent
+    elif not path.is_dir():
+        name = path.name.removesuffix(".gz")
+        return safe_filename(name.rpartition(".")[0] or name)
+    return safe_filename(path.name)
