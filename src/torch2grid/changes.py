@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
-from torch2grid.session import drawable, make_run, manager, view_spec
+from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
 from torch2grid_core import Checkpoint, Page, Run, UsageError, View
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def compare(
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
     whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
     """
-    from torch2grid_builtin.commands.compare_settings import ATLASES, PAIR_CELLS
+    from torch2grid_builtin.commands.compare_settings import PAIR_CELLS, transformer_of
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
     from torch2grid_builtin.compare.two import Comparing, Settings
 
     chosen = Settings(tolerance, ignore_dtype)
     comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
-    transformer = manager().create("transformer", plugin or _first(ATLASES))
+    transformer = transformer_of(manager(), plugin)
     run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
@@ -79,19 +79,16 @@ def series(
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
     are. layers: histograms over time of every tensor, not only of those that moved most.
     """
-    from torch2grid_builtin.compare.order import Ordered, in_order
-    from torch2grid_builtin.compare.recording import is_recording, read_recording
-    from torch2grid_builtin.compare.series import Frames, Series, compare_many
+    from torch2grid_builtin.compare.order import in_order
+    from torch2grid_builtin.compare.recording import is_recording, recorded_series
+    from torch2grid_builtin.compare.series import Frames, compare_many
     from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
     from torch2grid_builtin.transformers.flatten import Flatten
 
     run = make_run(Flatten(), settings)
     found = _several(checkpoints, part, filters)
     if len(found) == 1 and is_recording(found[0]):
-        recording, words = read_recording(found[0]), GRADIENTS
-        labels = tuple(f"step {step:g}" for step in recording.steps)
-        tracked = Series(Ordered(tuple(found), recording.steps, labels, "as recorded", "step"), recording.tracks, frozenset())
-        title = f"Gradients of {len(recording.tracks)} parameters at {len(labels)} steps"
+        (tracked, title), words = recorded_series(found[0]), GRADIENTS
     elif len(found) < 2:
         raise UsageError("a series takes two checkpoints or more")
     else:
@@ -143,16 +140,16 @@ def _plain(value: Any) -> Any:
 def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
     from torch2grid.recorder import GradientRecorder
     from torch2grid_builtin.compare.folder import checkpoints_in
+    from torch2grid_builtin.compare.recording import is_recording
+
+    def chosen(model: Any) -> Checkpoint:
+        opened = as_checkpoint(model)
+        return drawable(opened, part, filters, is_recording(opened))
 
     if isinstance(checkpoints, GradientRecorder):
         return [checkpoints.checkpoint()]
     if isinstance(checkpoints, (str, os.PathLike)):
         if os.path.isdir(checkpoints):
-            return checkpoints_in(os.fspath(checkpoints), lambda path: drawable(path, part, filters, False))[0]
+            return checkpoints_in(os.fspath(checkpoints), chosen)[0]
         checkpoints = [checkpoints]
-    return [drawable(each, part, filters, False) for each in checkpoints]
-
-
-def _first(names: Sequence[str]) -> str:
-    installed = manager().names("transformer")
-    return next((name for name in names if name in installed), names[-1])
+    return [chosen(each) for each in checkpoints]

@@ -10,7 +10,7 @@ import numpy as np
 
 from torch2grid.live import from_mapping, local
 from torch2grid.safetensors_file import save
-from torch2grid_core import Checkpoint, Distribution, UsageError, counted_distribution
+from torch2grid_core import Checkpoint, Distribution, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -176,6 +176,8 @@ class _Record:
         return cls(code, count, np.array([*figures[:4], zeros, *bad, figures[4]]))
 
     def distribution(self) -> Distribution:
+        from torch2grid_builtin.compare.recording import recorded_distribution
+
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
         return recorded_distribution(self.codes, self.counts, figures)
 
@@ -204,20 +206,3 @@ def _norm(parameter: torch.Tensor) -> torch.Tensor:
     else:
         norm = torch.linalg.vector_norm(parameter if parameter.dtype.itemsize > 2 else parameter.float())  # float8 has no sums
     return norm.float()
-
-
-def recorded_distribution(codes: Array, counts: Array, figures: dict[str, float]) -> Distribution:
-    """The ``Distribution`` of one record."""
-    low, high = figures["min"], figures["max"]
-    return counted_distribution(
-        codes,
-        counts,
-        mean=min(max(figures["mean"], low), high),  # rounded in float32
-        std=figures["std"],
-        low=low,
-        high=high,
-        zeros=int(figures["zeros"]),
-        nan=int(figures["nan"]),
-        posinf=int(figures["posinf"]),
-        neginf=int(figures["neginf"]),
-    )

@@ -206,3 +206,16 @@ def test_listing(tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(
         line.split()[0] for line in done.stdout.splitlines()
     )
+
+
+def test_a_filter_that_fails_is_no_finding(tmp_path):
+    plugin = tmp_path / "moody.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom torch2grid_core import TensorFilter\n\n\n"
+        "@dataclass(frozen=True)\nclass Moody(TensorFilter):\n    name = 'moody'\n    day: str = 'sunday'\n\n"
+        "    def __post_init__(self):\n        if self.day == 'monday':\n            raise RuntimeError('not today')\n"
+    )
+    done = torch2grid("check", DIGITS, "--load-plugin", plugin, "--filter", "moody:day=monday", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not today" in done.stderr
+    assert done.stdout == ""

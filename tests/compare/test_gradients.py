@@ -70,6 +70,19 @@ def test_a_training_checkpoint_that_holds_gradients(net, tmp_path, folder):
     assert all(row["‖g‖/‖w‖"] for row in found.values())
 
 
+def test_only_the_gradients_of_what_is_chosen_are_drawn(net, tmp_path):
+    names = [name for name, _ in net.named_parameters()]
+    grads = {name: parameter.grad for name, parameter in net.named_parameters()}
+    torch.save({"model": net.state_dict(), "grads": grads}, tmp_path / "run.pth")
+    found = rows(t2g.gradients(str(tmp_path / "run.pth"), filters=("only:pattern=fc1*",)))
+    assert list(found) == [name for name in names if name.startswith("fc1")]
+    assert list(rows(t2g.gradients(str(tmp_path / "run.pth")))) == names
+    torch.save({"model": net.state_dict(), "grads": {"fc2.bias": grads["fc2.bias"]}}, tmp_path / "few.pth")
+    done = torch2grid("few.pth", "--gradients", "--only", "fc1*", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no gradient of the tensors that were chosen" in done.stderr
+
+
 def test_a_file_of_nothing_but_gradients(net, tmp_path):
     save_file({name: parameter.grad for name, parameter in net.named_parameters()}, tmp_path / "g.safetensors")
     pages = t2g.gradients(str(tmp_path / "g.safetensors"))

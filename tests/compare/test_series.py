@@ -86,6 +86,7 @@ def test_order():
     given = in_order(checkpoints(("b", {"epoch": "1"}), ("a", {"epoch": "0"})), given=True)
     assert [each.source for each in given.checkpoints] == ["b", "a"]
     assert sorted(["e10", "e9", "e", "E2"], key=natural) == ["e", "E2", "e9", "e10"]
+    assert sorted(["1²", "10", "9" * 5000, "2"], key=natural) == ["1²", "2", "10", "9" * 5000]
 
 
 def test_tensors_that_not_all_have_are_left_out_and_said(tmp_path):
@@ -106,6 +107,7 @@ def test_a_folder_with_other_files_and_trainer_folders(tmp_path):
         save_file({"w": torch.full((4, 4), float(step))}, folder / "model.safetensors")
         torch.save({"state": {}, "param_groups": []}, folder / "optimizer.pt")
     (tmp_path / "run" / "log.txt").write_text("epoch 1")
+    (tmp_path / "run" / "1²").write_text("no number")
     found = report(tmp_path, "run")
     assert found["tensors"]["w"]["absmax"] == [9, 10, 100]
     empty = tmp_path / "empty"
@@ -156,6 +158,56 @@ def test_the_animated_atlas(tmp_path):
     assert all((np.abs(one - two).max(axis=2) > 30).mean() > 0.01 for one, two in itertools.pairwise(frames))
     html = (tmp_path / "grids" / "series_atlas.html").read_text(encoding="utf-8")
     assert all(f"epoch {epoch}" in html for epoch in (1, 3, 10, 30))
+
+
+@pytest.mark.parametrize(
+    ("formats", "report", "files"),
+    [
+        ("png,gif", False, {".gif": 1, ".png": 5}),  # trends, and a page for each of four matrices and kernels
+        ("json,gif", True, {".gif": 1}),
+        ("json,png", True, {".png": 5}),
+        ("json", True, {}),
+    ],
+)
+def test_every_format_that_is_asked_for_is_written(tmp_path, formats, report, files):
+    done = torch2grid("compare", *SNAPSHOTS[:3], "--format", formats, "--plugin", "flatten", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = [path.suffix for path in (tmp_path / "grids").rglob("*") if path.is_file() and path.name != "index.json"]
+    assert {ending: written.count(ending) for ending in written} == files
+    if report:
+        found, end = json.JSONDecoder().raw_decode(done.stdout)
+        assert found["steps"] == [1, 3, 10]
+        assert len(done.stdout[end:].split()) == len(written)  # the paths
+    else:
+        assert done.stdout.startswith("3 checkpoints" if "png" in formats else "grids/")
+
+
+def test_an_animation_of_two_has_the_exit_code_of_diff(tmp_path):
+    words = ("--format", "gif", "--plugin", "flatten", "-q")
+    done = torch2grid("compare", *SNAPSHOTS[:2], *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "grids/series_atlas.gif\n", "")
+    with Image.open(tmp_path / "grids" / "series_atlas.gif") as film:
+        one, two = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
+    assert (np.abs(one - two).max(axis=2) > 30).mean() > 0.01
+    same = torch2grid("compare", SNAPSHOTS[0], SNAPSHOTS[0], *words, cwd=tmp_path)
+    assert same.returncode == 0
+    both = torch2grid("compare", *SNAPSHOTS[:2], "--format", "json,png,gif", "-o", "both", *words[2:], cwd=tmp_path)
+    assert both.returncode == 1
+    assert json.JSONDecoder().raw_decode(both.stdout)[0]["total"]["changed"] > 9000
+    assert {path.name for path in (tmp_path / "both").iterdir()} >= {"delta_atlas.png", "series_atlas.gif"}
+    save_file({"other": torch.ones(2, 2)}, tmp_path / "other.safetensors")
+    apart = torch2grid("compare", SNAPSHOTS[0], "other.safetensors", *words, cwd=tmp_path)
+    assert apart.returncode == 1
+    assert "only in" in apart.stdout
+
+
+@pytest.mark.parametrize("output", ["-", "one.png"])
+def test_an_animation_takes_a_folder(tmp_path, output):
+    for count in (2, 3):
+        done = torch2grid("compare", *SNAPSHOTS[:count], "--format", "gif", "-o", output, "-q", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "give a folder" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_and_the_python_api(tmp_path):

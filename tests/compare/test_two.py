@@ -194,6 +194,25 @@ def test_reshaped_and_transposed_weights(tmp_path):
     ]
 
 
+def test_a_renamed_tensor_is_known_however_it_is_stored(tmp_path):
+    turned = torch.randn(1500, 1600).T
+    one, two = {"old": turned.contiguous()}, {"new": turned}
+    assert differences(tmp_path, one, two) == [("renamed", "new", "old of A, the same weights")]
+    assert differences(tmp_path, two, one) == [("renamed", "old", "new of A, the same weights")]
+    other = turned.contiguous()
+    other[-1, -1] += 1
+    assert [kind for kind, _, _ in differences(tmp_path, {"old": other}, two)] == ["only_a", "only_b"]
+
+
+def test_expanded_tensors_of_one_side_are_never_written_out(tmp_path):
+    few = torch.arange(16.0)
+    before, after = {"old": few.expand(2**45, 16)}, {"new": few.expand(2**45, 16), "other": (few + 1).expand(2**44, 16)}
+    assert differences(tmp_path, before, after) == [
+        ("renamed", "new", "old of A, the same weights"),
+        ("only_b", "other", "1×16 float32, repeats to [17592186044416, 16]"),
+    ]
+
+
 def test_tolerance(tmp_path):
     after = weights()
     after["layers.0.q.weight"] += 0.001

@@ -18,10 +18,10 @@ from tests.renderers.pages import every_panel
 from tests.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.terminal.plots import histogram_lines
+from torch2grid_builtin.renderers.terminal.plots import histogram_lines, line_lines
 from torch2grid_builtin.renderers.terminal.renderer import Terminal
 from torch2grid_builtin.renderers.terminal.text import Screen, drawn_width, table_lines
-from torch2grid_core import Bar, Heatmap, Histogram, Page, Style, Table
+from torch2grid_core import Bar, Heatmap, Histogram, Line, Page, Style, Table
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -72,6 +72,35 @@ def test_a_rare_weight_is_still_seen() -> None:
     lines = histogram_lines(Histogram(np.arange(4.0), np.array([10**9, 0, 1])), Screen(30, 12, False))
     bars = next(line for line in reversed(lines) if set(line) <= set(" ▁▂▃▄▅▆▇█") and line.strip())
     assert bars == "████    ▁▁▁▁"
+
+
+def test_values_stand_where_their_x_is() -> None:
+    values = {"norm": np.array([0.0, 1.0, 0.0])}
+    first = {}  # column of the highest row's first dot
+    for steps in ([100.0, 200.0, 10_000.0], [100.0, 5_050.0, 10_000.0], [10_000.0, 200.0, 100.0]):
+        lines = line_lines(Line(np.array(steps), values), Screen(104, 12, False))
+        assert any(line.split() == ["100", "10,000"] for line in lines)
+        top = lines[1].partition("▕")[2]
+        first[tuple(steps)] = len(top) - len(top.lstrip())
+    even = first.pop((100.0, 5_050.0, 10_000.0))
+    assert 40 < even < 52
+    assert set(first.values()) == {1}  # the second of three is 1 % of the way
+
+
+def test_a_value_that_is_not_known_leaves_a_gap_where_it_is_nearest() -> None:
+    values = np.array([1.0, np.nan, 1.0, 1.0])
+    lines = line_lines(Line(np.array([0.0, 10.0, 20.0, 100.0]), {"a": values}), Screen(105, 8, False))
+    (plot,) = [text for line in lines if (text := line.partition("▕")[2].rstrip())]
+    gap = [column for column, char in enumerate(plot) if char == " "]
+    assert gap == list(range(gap[0], gap[-1] + 1))
+    assert 4 <= gap[0] <= 6
+    assert 14 <= gap[-1] <= 16
+
+
+def test_equal_places_and_places_that_run_backwards_are_drawn() -> None:
+    for x in ([5.0, 5.0, 5.0], [3.0, 2.0, 1.0], [np.nan, 1.0, 2.0], [0.0, np.inf, 1.0]):
+        lines = line_lines(Line(np.array(x), {"a": np.array([1.0, 2.0, 3.0])}), Screen(60, 8, False))
+        assert any(char > "\u2800" for line in lines for char in line)
 
 
 def test_a_wide_table_comes_in_groups_beside_its_first_column() -> None:

@@ -128,6 +128,16 @@ def test_long_matrices_are_bands_of_whole_rows_with_their_vectors() -> None:
     np.testing.assert_array_equal(np.concatenate(part(grid, "conv.bias"))[:, 0], arrays["conv.bias"])
 
 
+@pytest.mark.parametrize("shape", [(2, 70_000), (1_000_000, 3), (3, 100_000)])
+def test_a_very_long_matrix_that_is_alone_is_about_a_square(shape: tuple[int, int]) -> None:
+    shapes: Shapes = {"edge_index": shape}
+    for room in (512, 4096, None):
+        layout = Atlas().layout(shapes, room).validate(shapes, room)
+        assert max(layout.shape) < 1.3 * min(layout.shape)
+    grid, arrays = drawn(shapes)
+    np.testing.assert_array_equal(np.concatenate(part(grid, "edge_index"), axis=shape.index(max(shape))), arrays["edge_index"])
+
+
 def test_vectors_stand_at_the_units_that_they_belong_to() -> None:
     shapes = {
         "h.0.norm.weight": (48,),
@@ -230,6 +240,14 @@ def test_layers_alike_look_alike_in_the_order_of_their_numbers() -> None:
             for title, (row, column) in corner.items()
         }
         assert len(places) == 1
+
+
+def test_names_that_only_look_numbered_stay_where_they_are() -> None:
+    odd = ["²", "9" * 5000, "٣", "1"]
+    shapes: Shapes = {f"h.{each}.weight": (64, 48) for each in odd}
+    layout = Atlas().layout(shapes, None).validate(shapes)
+    assert [region.name for region in layout.regions] == list(shapes)
+    assert {label.name for label in layout.labels} == set(modules(shapes))
 
 
 @settings(max_examples=20, deadline=None)

@@ -175,7 +175,10 @@ def test_duplicates_only_where_they_are_wanted():
     assert report_of(arrays)[0]["totals"]["duplicate_units"] == 3
     for view in (DeadNeurons(duplicates=False), DeadNeurons(max_units=5)):
         report, tensors = report_of(arrays, view=view)
-        assert report["totals"]["duplicate_units"] == 0
+        assert report["totals"]["duplicate_units"] is None  # as in the rows: nobody looked
+        assert {entry["duplicate_units"] for entry in report["tensors"]} == {None}
+        (table,) = draw(view, arrays)["dead_neurons"].panels
+        assert {row[table.columns.index("Duplicates")] for row in table.rows} == {None}
         assert tensors["fc.weight"]["duplicate_groups"] is None
     with pytest.raises(ValueError, match="cosine"):
         DeadNeurons(cosine=0)

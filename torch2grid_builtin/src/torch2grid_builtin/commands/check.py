@@ -54,22 +54,22 @@ class Check(Command):
 
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, models: tuple[str, ...], list_rules: bool, **given: Any) -> int:
-            if list_rules:
-                usable, broken = _rules(manager, given["rules"])
-                for rule in choose_rules(usable):
-                    click.echo(f"{rule.code}  {rule.severity:7}  {rule.name:16}  {_summary(rule)}")
-                _tell(broken)
-                return CLEAN
-            if not models:
-                raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
-            return check_models(manager, models, Settings(**given))
+            try:
+                if list_rules:
+                    return _list_rules(manager, given["rules"])
+                if not models:
+                    raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
+                return check_models(manager, models, Settings(**given))
+            except Torch2GridError as error:
+                error.exit_code = UNREADABLE  # 1 says that there are findings
+                raise
 
         return click.Command(
             self.name,
             callback=click.pass_obj(run),
             params=_params(),
             help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 where "
-            "there is none, 1 where there is, 2 for a file that cannot be read, a rule that fails, and wrong usage.",
+            "there is none, 1 where there is, 2 for a file that cannot be read, a plugin that fails, and wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
@@ -104,6 +104,15 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
     ]
+
+
+def _list_rules(manager: PluginManager, specs: Sequence[str]) -> int:
+    """A line for each rule on stdout, on stderr for each that cannot be used; the exit code."""
+    usable, broken = _rules(manager, specs)
+    for rule in choose_rules(usable):
+        click.echo(f"{rule.code}  {rule.severity:7}  {rule.name:16}  {_summary(rule)}")
+    _tell(broken)
+    return CLEAN
 
 
 def _summary(rule: Rule) -> str:

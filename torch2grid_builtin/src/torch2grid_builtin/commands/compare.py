@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin.commands.compare_settings import Asked, open_model, run_of, transformer_of
+from torch2grid_builtin.commands.compare_settings import Asked, animations, open_model, run_of, transformer_of, write_film
 from torch2grid_builtin.commands.options import options_like_drawing
-from torch2grid_builtin.compare.delta import RANK_SIZE
+from torch2grid_builtin.compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin.compare.two import Comparing, Settings
-from torch2grid_builtin.renderers.data import dumps
 from torch2grid_core import (
     Command,
     Output,
@@ -20,6 +19,7 @@ from torch2grid_core import (
     UsageError,
     View,
     colormap,
+    json_text,
     workers,
 )
 
@@ -55,7 +55,9 @@ def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="A B..."),
         click.Option(["--stats"], is_flag=True, help="The table."),
-        click.Option(["--atlas"], is_flag=True, help="Δ of the whole model as one grid. This and the table are the default."),
+        click.Option(
+            ["--atlas"], is_flag=True, help="Δ of the whole model as one grid. This, the table and an overview are the default."
+        ),
         click.Option(["--layers"], is_flag=True, help="A page for each tensor that changed: A, B, Δ and histograms."),
         click.Option(["--all", "everything"], is_flag=True, help="Tensors that did not change too."),
         click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="At most so many rows of each table."),
@@ -98,7 +100,7 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
     if asked.colormap:
         colormap(asked.colormap)
-    if len(models) != 2 or "gif" in asked.formats:
+    if len(models) != 2:
         from torch2grid_builtin.commands.compare_series import compare_series
 
         return compare_series(manager, models, asked)
@@ -108,13 +110,15 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
 def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The table, the pictures and the exit code of two."""
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
+    from torch2grid_builtin.compare.series import Frames
 
-    pictures = tuple(name for name in asked.formats if name != "json")
+    pictures = tuple(name for name in asked.formats if name not in ("json", "gif"))
     report = "json" in asked.formats
-    some = asked.stats or asked.atlas or asked.layers or (report and not pictures)
-    transformer = transformer_of(manager, asked)
+    some = asked.stats or asked.atlas or asked.layers or (bool(asked.formats) and not pictures)
+    transformer = transformer_of(manager, asked.plugin)
     run = run_of(asked, transformer)
     output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
+    animated = animations(asked, ("gif",), output)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     settings = Settings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
@@ -122,21 +126,26 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         views.append(PairPages(settings.need, comparing.names, asked.everything))
     if asked.atlas or not some:
         views.append(DeltaAtlas(transformer, comparing.names))
-    drawn_later = []
+    film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
+    if animated:
+        views.append(film)
+    drawn_later, frames = [], []
     with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0) as executor:
         output.for_views(views)
 
         def take(drawn: Any) -> None:
             if drawn.view.name == "delta_atlas":
                 drawn_later.append(drawn)
+            elif drawn.view.name == "frames":
+                frames.append(drawn.page)
             else:
                 output.take(drawn)
 
         comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = table_page(comparison, comparing.names, asked.top, asked.everything)
         if report:
-            click.echo(dumps(table.data, indent=2))
-        elif asked.stats or not some:
+            click.echo(json_text(table.data, indent=2))
+        elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
             text = Output(manager, asked.output, run, say=click.echo)
             text.add(table, DeltaAtlas(transformer, comparing.names))
         moved = any(delta.changed for delta in comparison.deltas.values())
@@ -146,4 +155,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
                 output.add(overview, DeltaAtlas(transformer, comparing.names))
+    for name in animated if frames else ():
+        write_film(manager, name, frames, film, run, asked)
+    if output.file and (moved or not views):  # of what did not change, a file is not missed
+        output.require_drawn()
     return SAME if comparison.same else DIFFERENT

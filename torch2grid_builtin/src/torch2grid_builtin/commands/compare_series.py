@@ -5,54 +5,51 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from torch2grid_builtin.commands.compare_settings import Asked, open_model, run_of, transformer_of
+from torch2grid_builtin.commands.compare_settings import Asked, animations, open_model, run_of, transformer_of, write_film
 from torch2grid_builtin.compare.folder import checkpoints_in
-from torch2grid_builtin.compare.order import Ordered, in_order
-from torch2grid_builtin.compare.recording import is_recording, read_recording
+from torch2grid_builtin.compare.order import in_order
+from torch2grid_builtin.compare.recording import is_recording, recorded_series
 from torch2grid_builtin.compare.series import Frames, Series, compare_many, joint_series
 from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
-from torch2grid_builtin.renderers.data import dumps
 from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
     Output,
     Page,
     PluginManager,
+    Run,
     UsageError,
     View,
     human_count,
+    json_text,
     visible,
     workers,
 )
 
 DONE = 0
 ANIMATED = ("gif", "html")
-_FRAME_CELLS = 1024
 
 
 def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
-    transformer = transformer_of(manager, asked)
+    transformer = transformer_of(manager, asked.plugin)
     run = run_of(asked, transformer)
     pictures = tuple(name for name in asked.formats if name not in ("json", *ANIMATED))
     output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
     if output.file is not None:
         raise UsageError(f"--output {asked.output} takes one picture, and a series has several; give a folder")
+    animated = animations(asked, ANIMATED, output)
     found = _opened(manager, models, asked)
     if len(found) == 1 and is_recording(found[0]):
-        return _recorded(found[0], output, asked)
+        return _recorded(manager, found[0], run, asked)
     if len(found) < 2:
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
     ordered = in_order(found)
     if not asked.quiet:
         click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
-    animated = [name for name in asked.formats if name in ANIMATED]
-    side = max(int(_FRAME_CELLS / len(found) ** 0.5), 256)
-    run = replace(run, max_cells=side)
     views: list[View] = [Frames(transformer, ordered.labels)] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
@@ -60,43 +57,42 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         series = compare_many(ordered, views, lambda drawn: frames.append(drawn.page), run, executor=executor, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
         view = Frames(transformer, ordered.labels)
-        if not animated or asked.stats or asked.layers:
-            _write(series, Words(), title, output, asked, view)
-        if asked.atlas and not animated:
+        _write(series, Words(), title, output, asked, view, animated)
+        if asked.atlas and (pictures or not animated):
             for page in frames:
                 output.add(page, view)
     for name in animated:
-        with Output(manager, Path(asked.output) / f"series_atlas.{name}", run, say=click.echo) as film:
-            for page in frames:
-                film.add(page, view)
+        write_film(manager, name, frames, view, run, asked)
     if series.left_out and not asked.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
         click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)
     return DONE
 
 
-def _recorded(checkpoint: Checkpoint, output: Output, asked: Asked) -> int:
-    """The pages of a recording of gradients."""
-    recording = read_recording(checkpoint)
-    labels = tuple(f"step {step:g}" for step in recording.steps)
-    ordered = Ordered((checkpoint,), recording.steps, labels, "as recorded", "step")
-    vectors = frozenset(name for name in recording.tracks if name.endswith("bias"))
-    series = Series(ordered, recording.tracks, vectors)
-    title = f"Gradients of {len(recording.tracks)} parameters at {len(labels)} steps"
-    with output:
-        _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), labels))
+def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Run, asked: Asked) -> int:
+    """The pages of a recording of gradients, of which no format is an animation."""
+    series, title = recorded_series(checkpoint)
+    pictures = [name for name in asked.formats if name != "json"]
+    with Output(manager, asked.output, run, formats=pictures, say=click.echo) as output:
+        _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), series.ordered.labels))
     return DONE
 
 
-def _write(series: Series, said: Words, title: str, output: Output, asked: Asked, view: View) -> None:
-    """The table and the pictures that *asked* names; with none, all but a page for each tensor."""
+def _write(
+    series: Series, said: Words, title: str, output: Output, asked: Asked, view: View, animated: Sequence[str] = ()
+) -> None:
+    """The table and the pictures that *asked* names; with none, all but a page for each tensor.
+
+    animated: formats that are written elsewhere. Where nothing but these and JSON is asked for, nothing else is written.
+    """
+    nothing_else = bool(asked.formats) and not set(asked.formats) - {"json", *animated}
     table = table_page(series, said, asked.title or title)
     if "json" in asked.formats:
-        click.echo(dumps(table.data, indent=2))
-    elif asked.stats or not asked.layers:
+        click.echo(json_text(table.data, indent=2))
+    elif asked.stats or not (asked.layers or nothing_else):
         text = Output(output.manager, output.folder, output.run, say=click.echo)
         text.add(table, view)
-    if (asked.stats and not asked.layers) or "json" in asked.formats:
+    if not asked.layers and (asked.stats or nothing_else):
         return
     output.add(trends_page(series, said, asked.title or title), view)
     names = list(series.tracks) if asked.layers else chosen(series)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
-from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, select, summary_line
+from torch2grid_builtin.compare.recording import is_recording
+from torch2grid_core import (
+    Checkpoint,
+    GridTransformer,
+    Output,
+    Page,
+    PluginManager,
+    Run,
+    UsageError,
+    View,
+    select,
+    summary_line,
+)
 
 ATLASES = ("atlas", "layer_separated", "flatten")  # the first that is installed draws Δ of the whole model
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
@@ -46,19 +60,36 @@ def run_of(asked: Asked, transformer: GridTransformer) -> Run:
     )
 
 
-def transformer_of(manager: PluginManager, asked: Asked) -> GridTransformer:
-    """The transformer asked for, or the one that suits a whole model best."""
+def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
+    """The formats asked for that are among *names*, as files of their own. Raises ``UsageError`` where they have no folder."""
+    found = [name for name in asked.formats if name in names]
+    if found and (output.file is not None or asked.output == "-"):
+        raise UsageError(f"--output {asked.output} takes no animation beside other output; give a folder")
+    return found
+
+
+def transformer_of(manager: PluginManager, plugin: str | None) -> GridTransformer:
+    """The transformer *plugin*, or the one that suits a whole model best."""
     names = manager.names("transformer")
     usual = next((name for name in ATLASES if name in names), ATLASES[-1])
-    transformer: GridTransformer = manager.create("transformer", asked.plugin or usual)
+    transformer: GridTransformer = manager.create("transformer", plugin or usual)
     return transformer
+
+
+def write_film(manager: PluginManager, name: str, frames: Sequence[Page], view: View, run: Run, asked: Asked) -> None:
+    """All *frames* as one file of the format *name*, in the folder of pictures."""
+    with Output(manager, Path(asked.output) / f"series_atlas.{name}", run, say=click.echo) as film:
+        for page in frames:
+            film.add(page, view)
+    film.require_drawn()
 
 
 def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
     """The tensors of one model that are compared; says on stderr what was left out."""
     started = time.perf_counter()
     filters = [manager.create("filter", spec) for spec in asked.filters]
-    selection = select(manager.open(model, asked.loader or ""), asked.part, filters, asked.include_buffers)
+    opened = manager.open(model, asked.loader or "")
+    selection = select(opened, asked.part, filters, asked.include_buffers or is_recording(opened))
     if not asked.quiet:
         click.echo(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started), err=True)
     return selection.checkpoint

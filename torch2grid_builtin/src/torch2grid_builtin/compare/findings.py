@@ -106,7 +106,8 @@ def _reshaped(pair: Pair, delta: Delta | None) -> str:
 
 
 def _tensor(tensor: LazyTensor) -> str:
-    return f"{shape_text(tensor.shape)} {tensor.dtype.name}"
+    text = f"{shape_text(tensor.shape)} {tensor.dtype.name}"
+    return f"{text}, {visible(tensor.note)}" if tensor.note else text
 
 
 class _Copies:
@@ -168,8 +169,13 @@ class _Copies:
 
 
 def _equal(one: LazyTensor, two: LazyTensor) -> bool:
-    chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=False)
-    return all(first.tobytes() == second.tobytes() for (_, first), (_, second) in chunks)
+    if one.contiguous and two.contiguous:
+        chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=True)
+        return all(first.tobytes() == second.tobytes() for (_, first), (_, second) in chunks)
+    if one.contiguous:
+        one, two = two, one
+    ((_, whole),) = one.flat_chunks()  # what is not contiguous comes in one piece
+    return all(whole[start : start + len(part)].tobytes() == part.tobytes() for start, part in two.flat_chunks())
 
 
 def totals(deltas: Mapping[str, Delta], counted: Sequence[str]) -> Delta:

@@ -81,8 +81,8 @@ def match(a: Checkpoint, b: Checkpoint) -> Match:
             _by_key(a, b, found, strip if side is a else unwrapped, strip if side is b else unwrapped, wrappers)
     pairs = tuple(Pair(name, a[found[name]].distinct(), b[name].distinct()) for name in b if name in found)
     taken = set(found.values())
-    only_a = [a[name] for name in a if name not in taken]
-    only_b = [b[name] for name in b if name not in found]
+    only_a = [a[name].distinct() for name in a if name not in taken]
+    only_b = [b[name].distinct() for name in b if name not in found]
     tied = _tied(a, only_a, taken) | _tied(b, only_b, set(found))
     return Match(
         pairs,

@@ -46,7 +46,7 @@ def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
 
 def natural(text: str) -> tuple[Any, ...]:
     """A key by which numbers inside a text are compared as numbers."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in re.split(r"(\d{1,18})", text))
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part.lower()) for part in re.split(r"(\d{1,18})", text))
 
 
 def _number(value: Any) -> float | None:

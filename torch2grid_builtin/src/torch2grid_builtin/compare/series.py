@@ -27,6 +27,8 @@ from torch2grid_core import (
     View,
 )
 
+_CELLS = 1024  # a side of a square of all frames together
+
 
 @dataclass(frozen=True)
 class Series:
@@ -88,16 +90,22 @@ class TrackStatistics(View):
 
 @dataclass(frozen=True)
 class Frames(View):
-    """The whole model at every snapshot, as one page each on one scale."""
+    """The whole model at every snapshot, as one page each on one scale.
+
+    labels: of the snapshots; members: what joint tensors call them, their places unless given.
+    """
 
     name = "frames"
 
     transformer: GridTransformer
     labels: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        need = Transformed(self.transformer, run.reduce, run.max_cells)
-        return {str(place): Of(str(place), need) for place in range(len(self.labels))}
+        side = max(int(_CELLS / len(self.labels) ** 0.5), 256)
+        need = Transformed(self.transformer, run.reduce, min(side, run.max_cells))
+        members = self.members or map(str, range(len(self.labels)))
+        return {str(place): Of(member, need) for place, member in enumerate(members)}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]

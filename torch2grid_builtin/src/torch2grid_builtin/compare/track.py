@@ -142,7 +142,7 @@ def recorded_tracks(distributions: Mapping[str, Sequence[Distribution | None]], 
     found = {}
     for name, series in distributions.items():
         steps = zip(series, norms[name], strict=True)
-        ratio = [_NONE if each is None or not norm > 0 else each.l2 / norm for each, norm in steps]
+        ratio = [_NONE if each is None or not each.finite or not norm > 0 else each.l2 / norm for each, norm in steps]
         none = [_NONE] * len(series)
         found[name] = track_of(series, np.float32, None, none, none, ratio)
     return found

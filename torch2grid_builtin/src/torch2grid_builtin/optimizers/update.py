@@ -98,8 +98,8 @@ def update_of(group: Mapping[str, Any], slots: Mapping[str, object], step: float
     lr, betas, eps = group.get("lr"), group.get("betas"), group.get("eps")
     if not isinstance(lr, (int, float)):
         return UnknownUpdate()
-    pair = isinstance(betas, list) and len(betas) == 2 and all(isinstance(beta, (int, float)) for beta in betas)
-    if "exp_avg" in slots and "exp_avg_sq" in slots and pair:
+    betas = [beta for beta in betas if isinstance(beta, (int, float))] if isinstance(betas, list) else []
+    if "exp_avg" in slots and "exp_avg_sq" in slots and len(betas) == 2:
         other = "momentum_decay" in group or ("decoupled_weight_decay" in group and "amsgrad" not in group)
         if other or step is None or not isinstance(eps, (int, float)):
             return UnknownUpdate()

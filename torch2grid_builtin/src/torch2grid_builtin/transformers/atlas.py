@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch2grid_builtin.transformers.cards import Item, Scale, arrangements, items_of, put
 from torch2grid_builtin.transformers.packing import Box, Packing, pack, widths
+from torch2grid_builtin.views.describing import layer_number
 from torch2grid_core import Block, Layout, LayoutTransformer, NotDrawable, Region, drawable_sizes, label_rows, modules
 
 Part = tuple[str, list[Item]]  # a module: its name, its matrices
@@ -61,11 +62,11 @@ def _in_order(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     found = list(modules(names).items())
     stacks: dict[str, list[int]] = {}
     for place, (title, _) in enumerate(found):
-        stem, _, number = title.rpartition(".")
-        if number.isdigit():
+        stem, _, last = title.rpartition(".")
+        if layer_number(last) >= 0:
             stacks.setdefault(stem, []).append(place)
     for places in stacks.values():
-        ordered = sorted((found[place] for place in places), key=lambda part: int(part[0].rpartition(".")[2]))
+        ordered = sorted((found[place] for place in places), key=lambda part: layer_number(part[0].rpartition(".")[2]))
         for place, part in zip(places, ordered, strict=True):
             found[place] = part
     return found

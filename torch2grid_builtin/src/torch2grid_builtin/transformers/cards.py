@@ -24,6 +24,7 @@ from torch2grid_core import Block, Region
 _LONG = 8.0  # a matrix that is so many times longer than wide is always cut into bands
 _LIMITS = (_LONG, 3.5, 2.2)  # those to try: cutting shorter ones too may fill the card better
 _CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
+_TRIED = 64  # numbers of bands of a matrix that is alone, at most
 _NEAR = 16  # tensors between a vector and its matrix, at most
 
 
@@ -198,8 +199,8 @@ def _options(kinds: Sequence[Kind], side: int) -> list[tuple[int, ...]]:
     """Numbers of bands to try for each item: the least cut first."""
     slim = [1.0 if kind.form.is_line else kind.slimness(side) for kind in kinds]
     if len(kinds) == 1:
-        most = max(min(math.ceil(math.sqrt(slim[0]) * 2.5), 64), 1)
-        return [(bands,) for bands in range(1, most + 1) if slim[0] / bands**2 <= _LONG]
+        least, most = (math.ceil(math.sqrt(slim[0] * times)) for times in (1 / _LONG, 6.25))  # to 2.5 times a square's
+        return [(bands,) for bands in range(least, most + 1, -(-(most - least + 1) // _TRIED))]
     found = []
     longer = max(slim) > _LONG
     for high, wide, stretch in product(_LIMITS, _LIMITS, (1.0, 0.6, 1.6) if longer else (1.0,)):

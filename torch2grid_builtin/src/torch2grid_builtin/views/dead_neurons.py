@@ -75,8 +75,14 @@ def _title(found: list[DeadUnits], threshold: float) -> str:
     text = (
         f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} tensors"
     )
-    repeated = sum(each.repeated for each in found)
+    repeated = _repeated(found)
     return f"{text}; {repeated:,} duplicate{'s' if repeated > 1 else ''}" if repeated else text
+
+
+def _repeated(found: list[DeadUnits]) -> int | None:
+    """Output units that repeat others, in all tensors that were compared; ``None`` where none was."""
+    known = [each.repeated for each in found if each.repeated is not None]
+    return sum(known) if known else None
 
 
 def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
@@ -85,9 +91,8 @@ def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
         which.append(f"inputs {ranges_text(each.dead_inputs)}")
     inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
     sizes = (each.outputs, len(each.dead_outputs), *inputs)
-    repeated = None if each.groups is None else each.repeated
     texts = ("; ".join(which), groups_text(each.groups or ()))
-    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, repeated, *texts)
+    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, each.repeated, *texts)
 
 
 def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
@@ -99,7 +104,7 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
         sum(len(each.dead_inputs) for each in found),
     )
     share = 100 * sum(each.dead for each in found) / units if units else 0.0
-    return (TOTAL, "", *sizes, share, sum(each.repeated for each in found), "", "")
+    return (TOTAL, "", *sizes, share, _repeated(found), "", "")
 
 
 def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
@@ -114,7 +119,7 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         units = sum(each.units for each in found)
         bars.append(Text(f"No unit is dead, of {units:,} in {len(found):,} tensors."))
     if any(each.repeated for each in found):
-        repeats = {each.tensor.name: each.repeated / each.outputs for each in found}
+        repeats = {each.tensor.name: (each.repeated or 0) / each.outputs for each in found}
         bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats))
     layers = [each for each in found if each.inputs] or found  # the weights of normalisations are of another size
     sizes = [profiles[each.tensor.name].output_absmax for each in layers]
@@ -154,7 +159,8 @@ def _report(
 ) -> dict[str, Any]:
     """The JSON report: every tensor with units, with the indices of the dead ones and of those that repeat others.
 
-    Totals count a tied tensor once. ``duplicate_groups`` is null where units were not compared.
+    Totals count a tied tensor once. ``duplicate_units`` and ``duplicate_groups`` are null where units were not
+    compared.
     """
     tensors = [
         {
@@ -188,7 +194,7 @@ def _report(
         "dead_input_units": sum(len(each.dead_inputs) for each in counted),
         "dead": dead,
         "share": dead / units if units else 0.0,
-        "duplicate_units": sum(each.repeated for each in counted),
+        "duplicate_units": _repeated(counted),
     }
     return {
         "format": "torch2grid dead neurons 1",

@@ -27,6 +27,11 @@ def about(tensor: LazyTensor) -> dict[str, Any]:
     return {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name}
 
 
+def layer_number(part: str) -> int:
+    """The number that one component of a name is, -1 where it is none: names may hold ``²``, or thousands of digits."""
+    return int(part) if part.isascii() and part.isdigit() and len(part) < 10 else -1
+
+
 def in_depth(names: Iterable[str]) -> list[str]:
     """*names* in the order of depth: as in the file, but for numbered modules, which follow their numbers.
 
@@ -40,7 +45,7 @@ def in_depth(names: Iterable[str]) -> list[str]:
         key = []
         for depth in range(1, len(parts) + 1):
             part = parts[depth - 1]
-            number = int(part) if part.isascii() and part.isdigit() and len(part) < 10 else -1
+            number = layer_number(part)
             whole = parts[:depth] if number < 0 else (*parts[: depth - 1], "")  # all numbers below a module are one stack
             key.append((first.setdefault(whole, place), number))
         keys[name] = key

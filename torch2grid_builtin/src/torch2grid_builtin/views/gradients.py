@@ -48,7 +48,8 @@ def find_gradients(checkpoint: Checkpoint) -> Checkpoint:
     """A joint tensor for each gradient, with its weight as a member where the file holds that too.
 
     Gradients are tensors named ``<parameter>.grad``, or those below ``grad``, ``grads``, ``gradient`` or ``gradients``; a file
-    without any such name, and without the parts of a training checkpoint, is taken to hold nothing but gradients.
+    without any such name, and without the parts of a training checkpoint, is taken to hold nothing but gradients. Those of
+    parameters that are not in *checkpoint*, a part of the file after filters, are left out.
     Raises ``NotDrawable`` where there are none.
     """
     whole = checkpoint.whole
@@ -68,10 +69,13 @@ def find_gradients(checkpoint: Checkpoint) -> Checkpoint:
             raise NotDrawable(f"{whole.source}: holds no gradients: no tensor is named *{SUFFIX} or grads.*")
         found, weights = dict(checkpoint), {}
         notes.append("every tensor is taken for a gradient")
+    left = {name for name in weights if name not in checkpoint} if checkpoint is not whole else set()  # not chosen
+    if left.issuperset(found):
+        raise NotDrawable(f"{whole.source}: holds no gradient of the tensors that were chosen")
     joint = []
     for name, gradient in found.items():
         gradient = gradient.distinct()
-        if gradient.size:
+        if gradient.size and name not in left:
             members = {GRADIENT: gradient}
             weight = weights.get(name)
             if weight is not None and weight is not found.get(name) and weight.shape == gradient.shape:

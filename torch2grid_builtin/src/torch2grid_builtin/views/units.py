@@ -72,9 +72,9 @@ class DeadUnits:
         return len(self.dead_outputs) + len(self.dead_inputs)
 
     @property
-    def repeated(self) -> int:
-        """Output units that repeat an earlier one."""
-        return sum(len(group.units) - 1 for group in self.groups or ())
+    def repeated(self) -> int | None:
+        """Output units that repeat an earlier one; ``None`` where they were not compared."""
+        return None if self.groups is None else sum(len(group.units) - 1 for group in self.groups)
 
     @property
     def share(self) -> float:
