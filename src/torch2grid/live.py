@@ -63,17 +63,18 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
     root = _Tree().node(tensors, 0)
     try:
         found = collect(root, "torch2grid")
+        parts, default = find_parts(root, found.tensors)
+        facts = optimizer_facts(root)
     except Malformed as error:
         raise LoadError(source, error.reason, error.advice) from error
     if not found.tensors:
         reasons = [f": {visible(skip.name, 60)}: {skip.reason}" for skip in found.skipped[:1]]
         raise LoadError(source, f"holds no tensor{''.join(reasons)}", "give a module or a state dict with weights")
-    parts, default = find_parts(root, found.tensors)
     return Checkpoint(
         found.tensors,
         source=source,
         format="live",
-        metadata={**told(root), **optimizer_facts(root)},
+        metadata={**told(root), **facts},
         skipped=found.skipped,
         parts=parts,
         default_part=default,

@@ -23,12 +23,17 @@ from pathlib import Path
 
 from tests.tools import DIGITS
 
+from torch2grid_builtin.inert.legacy import MAGIC
 from torch2grid_core import PluginManager, Torch2GridError
 
 SECONDS, ABOVE = 30, 1 << 30
 MIB = 1 << 20
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010cnumpy\ndtype\nX\x02\0\0\0f4K\0K\x01\x87Rq\x020"
 ONE = b"h\x00h\x01K\x00\x85C\x01b\x87R(K\x01K\x01\x85h\x02\x89C\x04aaaatb"
+
+SHARED = b"cbuiltins\nlist\nq\x000](" + b"N" * MIB + b"eq\x02\x85q\x010"
+
+STATE = b"cos\nC\n)\x81}(" + b"".join(b"J" + struct.pack("<i", index) + b"N" for index in range(100_000)) + b"N"
 
 
 def files() -> Iterator[tuple[str, Iterable[bytes]]]:
@@ -115,7 +120,23 @@ def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "names to import", [b"\x80\x02(", *(b"ca\n%d\n" % index for index in range(2_000_000)), b"t."]
     yield "calls", [b"\x80\x02(", *repeat(b"cos\nsystem\n)R", 1_600_000), b"t."]
     yield "states of one object", [b"\x80\x02cos\nsystem\nq\x000h\x00)R", b"}b" * 1_900_000, b"."]
+    yield "copies of a list", [b"\x80\x02(", SHARED, *repeat(b"h\x00h\x01R" * 1000, 10), b"l."]
+    yield "one list in a list", [b"\x80\x02(", SHARED, *repeat(b"h\x02" * MIB, 11), b"l."]
+    held = b"\x80\x03" + ARRAY
+    yield "a list with an array, shared", [held, b"](", b"N" * 100_000, ONE, b"eq\x030(", b"h\x03" * MIB, b"l."]
+    yield "a mapping, shared", [held, b"}(", b"K\x01N" * 100_000, b"N", ONE, b"uq\x030(", b"h\x03" * MIB, b"l."]
+    yield "an object, shared", [held, STATE, ONE, b"ubq\x030(", b"h\x03" * MIB, b"l."]
+    start = b"\x80\x02" + b"N0" * 50  # so that the magic number inside is not at the beginning
+    yield "pickles in pickles", [start, _inside(_inside(_inside(b"N", 1000), 1000), 1000), b"."]
+    yield "pickles in a pickle", [start, _inside(b"(" + b"K\x01\x85" * 50_000 + b"l", 1000), b"."]
     yield "arrays of one number", [b"\x80\x03", ARRAY, b"(", *repeat(ONE, 700_000), b"l."]
+
+
+def _inside(value: bytes, times: int) -> bytes:
+    """A list of what a byte string holds, unpickled so many times."""
+    raw = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".M\xe9\x03.N." + value + b".]."
+    start = b"ctorch.storage\n_load_from_bytes\n\x940B" + struct.pack("<I", len(raw)) + raw + b"\x85\x940("
+    return start + b"h\x00h\x01R" * times + b"l"
 
 
 def opened_alone(path: str) -> int:

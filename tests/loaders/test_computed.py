@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torch2grid_builtin.inert import storages
-from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice
+from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice, Spool
 from torch2grid_core import BytesStorage, FileStorage, LoadError, Storage
 
 RAW = np.random.default_rng(0).integers(0, 256, 6000, dtype=np.uint8)
@@ -149,11 +149,33 @@ def test_text_that_is_no_bytes(text: bytes, reason: str, step: int, monkeypatch:
 def test_the_file_of_decoded_text_is_closed_with_its_storage() -> None:
     storage = Latin1Bytes(BytesStorage(b"abc"))
     assert read(storage, 0, 3) == b"abc"
-    file = storage._file
+    file = storage.spool._file
     assert Path(str(file.name)).is_absolute() or isinstance(file.name, int)
     del storage
     gc.collect()
     assert file.closed
+
+
+def test_texts_of_one_pickle_share_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool()
+    texts = [bytes(range(each, each + 200)) for each in range(50)]
+    bad = Latin1Bytes(BytesStorage("aĀb".encode()), spool)
+    made = [Latin1Bytes(BytesStorage(raw.decode("latin-1").encode("utf-8")), spool) for raw in texts]
+    for storage, raw in [*zip(made, texts, strict=True)][::-1]:
+        with pytest.raises(LoadError, match="beyond one byte"):
+            read(bad, 0, 1)
+        assert read(storage, 3, 100) == raw[3:103]
+    assert [read(storage, 0, 200) for storage in made] == texts
+    assert spool._end == 50 * 200  # what could not be decoded takes no room
+
+
+def test_a_full_disk_is_a_load_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Spool, pieces: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "write", full)
+    with pytest.raises(LoadError, match="temporary file: No space left"):
+        read(Latin1Bytes(BytesStorage(b"abc")), 0, 1)
 
 
 def test_what_can_be_sent_follows_the_bytes_behind(tmp_path: Path) -> None:

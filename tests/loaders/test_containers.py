@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import os
+import pickle
 import struct
+import sys
 import tarfile
+import time
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +25,7 @@ from tests.loaders.opened import opened, same
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.sharded import Sharded
-from torch2grid_builtin.loaders.zip_archive import ZipArchive
+from torch2grid_builtin.loaders.zip_archive import ZipArchive, open_zip
 from torch2grid_core import LoadError, Source
 
 WEIGHTS = {"w": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5)}
@@ -95,6 +101,80 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: py
         opened(tmp_path / "y")
 
 
+def arrays(path: Path, count: int) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for index in range(count):
+            made.writestr(f"{index}.npy", npy(np.zeros(5000, np.uint8)))
+    return path
+
+
+def test_records_that_are_a_bomb_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 5128  # of an array with its header
+    monkeypatch.setattr(limits, "INFLATE_RATIO", 1)
+    monkeypatch.setattr(limits, "INFLATE_ALWAYS", 20 * size)
+    assert len(opened(arrays(tmp_path / "20.npz", 20))) == 20
+    with pytest.raises(LoadError, match=r"unpacks from \d+ to more than \d+ bytes.*bomb"):
+        opened(arrays(tmp_path / "21.npz", 21))
+    monkeypatch.setattr(limits, "INFLATE_RATIO", 21 * size / (tmp_path / "21.npz").stat().st_size)
+    assert len(opened(tmp_path / "21.npz")) == 21
+    archive = ZipArchive(Source(tmp_path / "20.npz"))
+    monkeypatch.setattr(limits, "INFLATE_RATIO", 1)
+    for _ in range(30):  # a record is unpacked once
+        archive.storage("0.npy").read_into(0, memoryview(bytearray(10)))
+
+
+def temporary() -> int:
+    """How many temporary files of ours this process has open."""
+    links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if name.isdigit() and _is_open(name)]
+    return sum("torch2grid-" in link or ("(deleted)" in link and "/#" in link) for link in links)
+
+
+def _is_open(name: str) -> bool:
+    return os.path.islink(f"/proc/self/fd/{name}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_what_was_unpacked_goes_with_the_checkpoint(tmp_path: Path) -> None:
+    gc.collect()
+    before = temporary()
+    checkpoint = opened(arrays(tmp_path / "x.npz", 3))
+    assert not checkpoint["0"].numpy().any()
+    assert temporary() == before + 1
+    del checkpoint
+    gc.collect()
+    assert temporary() == before
+
+
+def test_a_directory_is_read_once_and_kept_as_long_as_its_source(tmp_path: Path) -> None:
+    source = Source(arrays(tmp_path / "x.npz", 3))
+    archive = open_zip(source)
+    assert open_zip(source) is archive
+    gone = weakref.ref(archive)
+    del archive
+    assert gone() is not None
+    del source
+    gc.collect()
+    assert gone() is None
+
+
+def text(value: bytes) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_thousands_of_long_texts_that_are_bytes_need_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TEXT_IN_MEMORY", 100)
+    head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x80\x85"
+    head += b"cnumpy\ndtype\nU\x02u1\x85R\x89"
+    one = head + b"c_codecs\nencode\n" + text("é".encode() * 128) + b"U\x06latin1\x86Rtb"
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02](" + one * 1200 + b"e.")
+    gc.collect()
+    before = temporary()
+    checkpoint = opened(tmp_path / "x.pkl")
+    assert {tensor.numpy().tobytes() for tensor in checkpoint.values()} == {b"\xe9" * 128}
+    assert temporary() == before + 1
+
+
 def test_a_deflated_record_that_claims_another_size(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("x.npy", b"\0" * 1000)
@@ -158,6 +238,16 @@ def test_a_safetensors_header_that_lies_is_an_error(lie: str, tmp_path: Path) ->
         Safetensors().load(Source(written(tmp_path / "x.safetensors", header, b"\0" * 16)))
 
 
+def test_a_shape_of_millions_of_lengths_is_refused_at_once(tmp_path: Path) -> None:
+    for length, message in ((1000, "holds no tensors|dimensions|an address"), (1_000_000, "an address")):
+        started = time.process_time()
+        with pytest.raises(LoadError, match=message):
+            opened(written(tmp_path / "x.safetensors", {"w": described("F32", [9] * length)}, bytes(8)))
+        assert time.process_time() - started < 3
+    with pytest.raises(LoadError, match="1000 dimensions"):
+        opened(written(tmp_path / "x.safetensors", {"w": described("F32", [1] * 999 + [2])}, bytes(8)))
+
+
 def test_an_unknown_dtype_is_skipped_beside_a_good_one(tmp_path: Path) -> None:
     header = {"a": described("F3_ALIEN", [2], [0, 8]), "b": described(offsets=[8, 16]), "__metadata__": {"by": "a test"}}
     checkpoint = opened(written(tmp_path / "x", header, b"\0" * 16))
@@ -203,6 +293,24 @@ def test_a_missing_shard_or_tensor_is_an_error(tmp_path: Path) -> None:
         opened(sharded(tmp_path, {}, {"w": "1.bin"}))
     with pytest.raises(LoadError, match="lacks it"):
         opened(sharded(tmp_path, {"1.bin": WEIGHTS}, {"ghost": "1.bin"}))
+
+
+def test_what_shards_say_is_kept(tmp_path: Path) -> None:
+    files: dict[str, Any] = {
+        "1.bin": {"w": WEIGHTS["w"], "extra": torch.zeros(2), "meta": torch.empty(2, device="meta")},
+        "2.bin": {"b": WEIGHTS["b"], "extra": torch.ones(2), "named": torch.empty(3, device="meta")},
+    }
+    folder = sharded(tmp_path, files, {"w": "1.bin", "b": "2.bin", "named": "2.bin"})
+    torch.save(files["2.bin"], tmp_path / "2.bin", _use_new_zipfile_serialization=False)
+    with open(tmp_path / "2.bin", "ab") as file:
+        file.write(b"more")
+    checkpoint = opened(folder)
+    assert list(checkpoint) == ["w", "b", "extra"]
+    assert checkpoint["extra"].numpy().tolist() == [0, 0]
+    assert sorted(skip.name for skip in checkpoint.skipped) == ["meta", "named"]
+    told = "\n".join(checkpoint.notes)
+    assert "2.bin: 4 bytes behind the last storage were not read" in told
+    assert "2.bin holds extra that 1.bin holds too" in told
 
 
 def npy(array: Any, **options: Any) -> bytes:
@@ -254,3 +362,17 @@ def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
             made.addfile(link)
     with pytest.raises(LoadError, match="without the members"):
         opened(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_what_a_pickle_may_cost_follows_its_size(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if form == "pickle":
+        (tmp_path / "x").write_bytes(pickle.dumps({"w": np.ones(3)}))
+    else:
+        torch.save(WEIGHTS, tmp_path / "x", _use_new_zipfile_serialization=form == "zip")
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 0)
+    monkeypatch.setattr(limits, "WORK_BYTES", 1)
+    assert "w" in opened(tmp_path / "x")
+    monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
+    with pytest.raises(LoadError, match=r"x: the pickle repeats its objects more often"):
+        opened(tmp_path / "x")

@@ -6,6 +6,7 @@ import datetime
 import gc
 import pickle
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -218,6 +219,20 @@ def test_descriptions_are_short_and_printable() -> None:
     for _ in range(5000):
         deep = [deep]
     assert len(describe(deep)) < 100
+
+
+def test_a_chain_of_calls_is_described_and_named_at_once() -> None:
+    for length in (1, 2, 3, 4, 600, 200_000):
+        reader = machine(b"cos\nsystem\n" + b")R" * length + b".")
+        value = reader.load()
+        assert value.path == "os.system"
+        started = time.perf_counter()
+        lines = not_run(reader.calls)
+        assert time.perf_counter() - started < 5
+        assert lines[0] == "os.system()"
+        assert lines[1:2] == ["os.system()()"][: length - 1]
+        assert max(map(len, lines)) < 40
+        assert len(describe(value)) < 40
 
 
 def test_many_calls_are_counted() -> None:

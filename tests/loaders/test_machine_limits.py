@@ -93,3 +93,103 @@ def test_what_is_longer_than_the_limit_stays_in_the_file(name: str, monkeypatch:
         value, after = load(b"N0" * before + string_opcodes(41)[name] + b"K\x07\x86.")
         assert isinstance(value, LongBytes)
         assert (value.is_text, value.storage.size, after) == (is_text, 41, 7)
+
+
+def spent(data: bytes) -> int:
+    """What reading *data* costs beyond its opcodes."""
+    reader = machine(data)
+    before = reader.work.left
+    reader.load()
+    return before - reader.work.left
+
+
+SHARED = b"](NNNNNNNNNNe"  # ten entries
+PAIRS = b"}(" + b"".join(b"K%cN" % key for key in range(10)) + b"u"
+COUPLES = b"](" + b"NN\x86" * 10 + b"e"
+OF_TEN = {
+    "list": b"cbuiltins\nlist\n" + SHARED + b"\x85R",
+    "deque": b"ccollections\ndeque\n" + SHARED + b"\x85R",
+    "set": b"cbuiltins\nset\n" + SHARED + b"\x85R",
+    "frozenset of a set": b"cbuiltins\nfrozenset\n\x8f(" + b"N" * 10 + b"\x90\x85R",
+    "tuple": b"cbuiltins\ntuple\n" + SHARED + b"\x85R",
+    "size": b"ctorch\nSize\n" + SHARED + b"\x85R",
+    "dict": b"cbuiltins\ndict\n" + PAIRS + b"\x85R",
+    "ordered": b"ccollections\nOrderedDict\n" + COUPLES + b"\x85R",
+    "counter": b"ccollections\nCounter\n" + PAIRS + b"\x85R",
+    "default": b"ccollections\ndefaultdict\nN" + PAIRS + b"\x86R",
+    "object": b"ccopyreg\n_reconstructor\ncos\nC\ncbuiltins\nlist\n" + SHARED + b"\x87R",
+    "new": b"ccopyreg\n__newobj__\n(cos\nC\nNNNNNNNNNtR",
+}
+
+
+@pytest.mark.parametrize("name", OF_TEN)
+def test_what_is_copied_is_paid_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spent(OF_TEN[name] + b".") == 10 * limits.COPIED
+    assert spent(SHARED + b".") == spent(PAIRS + b".") == 0
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 30 * limits.COPIED)
+    load((OF_TEN[name] + b"0") * 3 + b"N.")
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        load((OF_TEN[name] + b"0") * 4 + b"N.")
+
+
+def test_tuples_are_not_copied() -> None:
+    for name in (b"cbuiltins\ntuple\n", b"ctorch\nSize\n"):
+        assert spent(name + b"(NNNNt\x85R.") == 0
+        assert load(name + b"(NNNNt\x85R.") == (None,) * 4
+        assert load(name + b"](K\x01K\x02e\x85R.") == (1, 2)
+        assert load(name + b"N\x85R.") == load(name + b")R.") == ()
+
+
+ARRAY = (
+    b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01(K%ctcnumpy\ndtype\n\x8c\x02u1\x85R\x89"
+)
+AS_TEXT = {
+    "encode": b"c_codecs\nencode\n%b\x8c\x06latin1\x86R",
+    "bytes": b"cbuiltins\nbytes\n%b\x8c\x06latin1\x86R",
+    "bytearray": b"cbuiltins\nbytearray\n%b\x8c\x06latin1\x86R",
+    "array": ARRAY % 80 + b"%btb",
+}
+
+
+@pytest.mark.parametrize("name", AS_TEXT)
+def test_bytes_that_were_text_are_paid_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = AS_TEXT[name] % string_opcodes(80)["58"]
+    assert spent(one + b".") == 80 // limits.TEXT + 1
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 33)
+    monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
+    load((one + b"0") * 3 + b"N.")
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        load((one + b"0") * 4 + b"N.")
+
+
+@pytest.mark.parametrize("name", ["encode", "array"])
+def test_a_long_text_is_paid_for_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TEXT_IN_MEMORY", 40)
+    assert spent(AS_TEXT[name] % string_opcodes(80)["58"] + b".") == 80 // limits.TEXT + 1
+
+
+def test_a_large_pickle_may_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 100)
+    assert [limits.Work(size).left for size in (0, 400, 404, 4000)] == [100, 100, 101, 1000]
+    assert machine(b"N0" * 400 + b"N.").work.left == 200
+    work = limits.Work()
+    work.spend(100)
+    with pytest.raises(Malformed, match="repeats its objects"):
+        work.spend(1)
+
+
+def test_few_bytes_cannot_ask_for_gigabytes() -> None:
+    shared = b"cbuiltins\nlist\n\x940](" + b"N" * 1_000_000 + b"e\x85\x940"
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        load(b"\x80\x04" + shared + b"(" + b"h\x00h\x01R" * 10_000 + b"l.")
+
+
+def test_calls_of_calls_end() -> None:
+    call = b"ccopyreg\n__newobj__\n"
+    with pytest.raises(Malformed, match="calls of calls without end"):
+        load(call + b"\x940h\x00(" + b"h\x00" * 2000 + b"tR.")
+    assert load(call + b"\x940h\x00(" + b"h\x00" * 20 + b"cos\nC\ntR.").path == "os.C"
+    wrap = b"ctorch._tensor\n_rebuild_from_type_v2\n\x940"
+    nested = b"(h\x00N" * 1500 + b"(cos\nC\nN)N"
+    with pytest.raises(Malformed, match="calls of calls without end"):
+        load(wrap + b"h\x00" + nested + b"t" + b"Nt" * 1500 + b"R.")

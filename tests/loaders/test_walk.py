@@ -232,3 +232,61 @@ def test_names_that_meet_are_numbered() -> None:
 )
 def test_the_name_that_a_key_gives(key: Any, expected: str) -> None:
     assert key_text(key, 9) == expected
+
+
+def refused(root: Any, most: int) -> None:
+    """Walking *root* costs *most* units, neither more nor less."""
+    work = limits.Work()
+    work.left = most
+    collect(root, "me", work)
+    assert work.left == 0
+    work.left = most - 1
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        collect(root, "me", work)
+
+
+def test_each_entry_is_paid_for() -> None:
+    pair, name, later, skip = limits.PAIR, 1, limits.KEPT, limits.SKIPPED
+    refused([1, 2, 3], 3)
+    refused((1, 2, 3), 3)
+    refused(Bag([1, 2, 3]), 3)
+    refused(pairs(a=1, b=2), 2 * pair)
+    refused([t(), 2], 2 + name)
+    refused([[1, 2], 3], 2 + 2)  # looked into, and not entered
+    refused([[t(), 2], 3], 2 + 2 + 2 + 2 * name)
+    refused(pairs(**{"a" * 20: t()}), pair + 1 + 20 // 8)
+    refused([Tensor(None, "why")], 1 + name + skip)
+    refused(stub("Thing", 1, 2, items=[3], pairs=[("a", 1)]), 1 + 2 + 1 + pair)
+    refused(stub("Thing", state=pairs(a=1, b=2)), 1 + 1 + 2 * pair)
+    refused(stub("Thing", [1]), 1 + 1 + later + name + 1)
+    refused(module(pairs(w=1), pairs(m=1, n=2), pairs()), 1 + 1 + 4 * pair + 3 * pair)
+
+
+def test_a_list_of_plain_values_is_looked_at_once() -> None:
+    for count in (17, 18, 1000):
+        plain = [None] * count
+        refused([plain] * 50, 50 + count)
+        refused([tuple(plain)] * 50, 50 + count)
+    short = [None] * 16
+    refused([short] * 50, 50 + 50 * 16)
+    held = [*[None] * 99, t()]
+    refused([held, held], 2 + 100 + 2 * 100 + 4)
+    inside: list[Any] = [None] * 17
+    refused([inside, [inside, t()]], 2 + 17 + 2 + 2 + 2)
+
+
+def test_what_is_repeated_very_often_is_refused_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 1 << 21)
+    for shared in ([None] * 1_000_000, pairs(a=pairs(n=None))):
+        assert names([shared] * 100_000 + [t()]) == ["100000"]
+    for held in ([*[None] * 100_000, t()], Pairs("dict", [("a", t()), *[(7, None)] * 100_000])):
+        with pytest.raises(Malformed, match="repeats its objects more often"):
+            names([held] * 100_000)
+
+
+def test_long_names_of_containers_are_paid_for() -> None:
+    root: Any = [t()]
+    for _ in range(900):
+        root = Pairs("dict", [("k" * 65_000, root)])
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        names(root)

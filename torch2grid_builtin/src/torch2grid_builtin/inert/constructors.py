@@ -25,7 +25,8 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
         return Stub(Global("torch.storage", "_load_from_bytes"), args)
     if machine.depth >= limits.PICKLES:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
-    value, calls, _ = read_legacy(storage, machine.depth + 1)
+    machine.work.spend(limits.INNER)
+    value, calls, _ = read_legacy(storage, inside=machine)
     machine.calls.extend(calls)
     return value
 

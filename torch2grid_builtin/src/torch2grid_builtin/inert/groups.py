@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from torch2grid_builtin.inert.limits import KEPT, Work
 from torch2grid_builtin.inert.values import Pairs, text
 from torch2grid_builtin.inert.walk import key_text
 from torch2grid_core import visible
@@ -21,16 +22,20 @@ _DEPTH, _OPTIMIZERS, _GROUPS, _SETTINGS, _PARAMETERS = 3, 20, 100, 60, 200_000
 _LARGEST = 2**53
 
 
-def optimizer_facts(root: Any) -> dict[str, str]:
+def optimizer_facts(root: Any, work: Work | None = None) -> dict[str, str]:
     """Metadata ``<prefix>param_groups`` for each optimizer in *root*: its groups as JSON text, with plain settings only.
 
     A group's ``params`` are keys as text, in order; ``param_names``, where the file has them, in the same order; ``steps`` maps
-    a key to the number of steps where that is a plain number (a tensor's is among the tensors).
+    those of its keys to the number of steps where that is a plain number (a tensor's is among the tensors).
+
+    Raises ``Malformed`` where that is more than *work* allows, as in a file that repeats its groups.
     """
-    return {f"{prefix}param_groups": json.dumps(_groups(found)) for prefix, found in _optimizers(root)}
+    work = work or Work()
+    known: dict[int, Any] = {}
+    return {f"{prefix}param_groups": json.dumps(_groups(found, work, known)) for prefix, found in _optimizers(root, work)}
 
 
-def _optimizers(root: Any) -> Iterator[tuple[str, Pairs]]:
+def _optimizers(root: Any, work: Work) -> Iterator[tuple[str, Pairs]]:
     waiting: deque[tuple[str, Any, int]] = deque([("", root, 0)])
     seen: set[int] = set()  # each object once, however often a file repeats it
     found = 0
@@ -44,28 +49,38 @@ def _optimizers(root: Any) -> Iterator[tuple[str, Pairs]]:
             yield prefix, value
         elif depth < _DEPTH and len(value.pairs if isinstance(value, Pairs) else value) < _WIDE:
             entries = value.entries() if isinstance(value, Pairs) else enumerate(value)
-            inside = (Pairs, list)
-            waiting.extend(
-                (f"{prefix}{key_text(key, index)}.", item, depth + 1)
-                for index, (key, item) in enumerate(entries)
-                if isinstance(item, inside)
-            )
+            for index, (key, item) in enumerate(entries):
+                if isinstance(item, (Pairs, list)) and id(item) not in seen:
+                    name = key_text(key, index)
+                    work.text(len(prefix) + len(name))
+                    waiting.append((f"{prefix}{name}.", item, depth + 1))
 
 
-def _groups(optimizer: Pairs) -> list[dict[str, Any]]:
+def _groups(optimizer: Pairs, work: Work, known: dict[int, Any]) -> list[dict[str, Any]]:
+    """The groups of one optimizer. known: the numbers of steps of the states that were looked at, by their id."""
     steps = {}
     for index, (key, value) in enumerate(optimizer.get("state").pairs[:_PARAMETERS]):
-        step = value.get("step") if isinstance(value, Pairs) else None
-        if _is_number(step):
-            steps[visible(key_text(key, index))] = step
+        if id(value) not in known:
+            known[id(value)] = value.get("step") if isinstance(value, Pairs) else None
+        if _is_number(known[id(value)]):
+            steps[_listed(key, index, work)] = known[id(value)]
     groups = []
     for group in optimizer.get("param_groups")[:_GROUPS]:
         if isinstance(group, Pairs):
-            groups.append({**_settings(group), "steps": steps} if steps else _settings(group))
+            settings = _settings(group, work)
+            keys = settings.get("params")
+            mine = {key: steps[key] for key in keys if key in steps} if isinstance(keys, list) else {}
+            groups.append({**settings, "steps": mine} if mine else settings)
     return groups
 
 
-def _settings(group: Pairs) -> dict[str, Any]:
+def _listed(key: Any, index: int, work: Work) -> str:
+    shown = visible(key_text(key, index))
+    work.spend(KEPT + len(shown))
+    return shown
+
+
+def _settings(group: Pairs, work: Work) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in group.pairs[:_SETTINGS]:
         name = text(key)
@@ -73,7 +88,7 @@ def _settings(group: Pairs) -> dict[str, Any]:
             continue
         name = visible(name, 100)
         if name in ("params", "param_names") and isinstance(value, list):
-            found[name] = [visible(key_text(each, index)) for index, each in enumerate(value[:_PARAMETERS])]
+            found[name] = [_listed(each, index, work) for index, each in enumerate(value[:_PARAMETERS])]
         elif _is_number(value) or value is None or type(value) is bool:
             found[name] = value
         elif type(value) is str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
@@ -19,14 +20,14 @@ PROTOCOL = 1001
 _SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
 
 
-def read_legacy(storage: Storage, depth: int = 0) -> tuple[Any, list[Stub], int]:
+def read_legacy(storage: Storage, work: Work | None = None, inside: Machine | None = None) -> tuple[Any, list[Stub], int]:
     """The object of a legacy stream (0.4 to 1.5), the calls that it wanted, and its length. Raises ``Malformed``.
 
     The stream: four pickles (magic number, protocol, sys_info, the object), a pickle of the storages' keys, then for
-    each key its number of elements (int64) and the elements.
+    each key its number of elements (int64) and the elements. work: what it may cost. inside: the machine whose pickle holds it.
     """
     stream = PickleStream(storage)
-    machine = Machine(stream, {}, _ids_only, depth)
+    machine = Machine(stream, {}, _ids_only, work, inside)
     if machine.load() != MAGIC:
         raise Malformed("the magic number of a PyTorch file is wrong")
     if machine.load() != PROTOCOL:
@@ -45,8 +46,11 @@ def read_legacy(storage: Storage, depth: int = 0) -> tuple[Any, list[Stub], int]
     missing = next((key for key in known.types if key not in known.by_key), None)
     if missing is not None:
         raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
-    again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, depth)
-    return again.load(), again.calls, stream.tell()
+    again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, machine.work, inside)
+    root = again.load()
+    if inside is not None:
+        inside.containers, inside.tuples = again.containers, again.tuples
+    return root, again.calls, stream.tell()
 
 
 def _ids_only(saved: Any) -> Any:
@@ -108,19 +112,20 @@ def _is_module(saved: Any) -> bool:
     return type(saved) is tuple and len(saved) >= 2 and text(saved[0]) == "module"
 
 
-def read_tar(members: dict[str, Storage]) -> tuple[Any, list[Stub]]:
+def read_tar(members: dict[str, Storage], work: Work | None = None) -> tuple[Any, list[Stub]]:
     """The object of a tar of PyTorch 0.1 to 0.3 and the calls that it wanted. Raises ``Malformed``.
 
     members: ``pickle``; ``storages`` (a count, then for each a pickle (key, location, class), int64 length, elements,
     at the end a pickled list of slices); ``tensors`` (a count, then for each a pickle (key, storage key, class), int32
-    dimensions, 4 bytes, int64 sizes, strides and offset).
+    dimensions, 4 bytes, int64 sizes, strides and offset). work: what all of them together may cost.
     """
     if "pickle" not in members or "storages" not in members:
         raise Malformed("it is a tar archive without the members of a PyTorch file", "unpack it, if a checkpoint is inside")
-    storages = _tar_storages(PickleStream(members["storages"]))
+    work = work or Work(sum(member.size for member in members.values()))
+    storages = _tar_storages(Machine(PickleStream(members["storages"]), CONSTRUCTORS, work=work))
     known: dict[str, Any] = dict(storages)
     if "tensors" in members:
-        known.update(_tar_tensors(PickleStream(members["tensors"]), storages))
+        known.update(_tar_tensors(Machine(PickleStream(members["tensors"]), CONSTRUCTORS, work=work), storages))
 
     def persistent_load(saved: Any) -> Any:
         if type(saved) is tuple and saved and text(saved[0]) == "storage" and len(saved) >= 5:
@@ -134,7 +139,7 @@ def read_tar(members: dict[str, Storage]) -> tuple[Any, list[Stub]]:
             raise Malformed("the pickle names a tensor that is not in the file")
         return known[_key(saved)]
 
-    machine = Machine(PickleStream(members["pickle"]), CONSTRUCTORS, persistent_load)
+    machine = Machine(PickleStream(members["pickle"]), CONSTRUCTORS, persistent_load, work)
     return machine.load(), machine.calls
 
 
@@ -152,8 +157,8 @@ def _count(machine: Machine, what: str) -> int:
     return count
 
 
-def _tar_storages(stream: PickleStream) -> dict[str, StorageRef]:
-    machine = Machine(stream, CONSTRUCTORS)
+def _tar_storages(machine: Machine) -> dict[str, StorageRef]:
+    stream = machine.stream
     found: dict[str, StorageRef] = {}
     for _ in range(_count(machine, "storages")):
         described = machine.load()
@@ -175,8 +180,8 @@ def _tar_storages(stream: PickleStream) -> dict[str, StorageRef]:
     return found
 
 
-def _tar_tensors(stream: PickleStream, storages: dict[str, StorageRef]) -> dict[str, Tensor]:
-    machine = Machine(stream, CONSTRUCTORS)
+def _tar_tensors(machine: Machine, storages: dict[str, StorageRef]) -> dict[str, Tensor]:
+    stream = machine.stream
     found: dict[str, Tensor] = {}
     for _ in range(_count(machine, "tensors")):
         described = machine.load()

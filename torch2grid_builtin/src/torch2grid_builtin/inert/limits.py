@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch2grid_builtin.inert.values import Malformed
+
 OPCODE_BYTES = 24 << 20  # of one pickle, long strings not counted: about 8 s of interpreting
 CONTAINERS = 2_000_000  # lists, mappings, tensors and stubs of one pickle: 120 to 400 bytes each
 TUPLES = 8_000_000
@@ -26,3 +28,44 @@ INFLATE_RATIO = 64  # unpacked bytes to packed bytes above that
 CHECKED_BESIDE = 16 << 20  # bytes of records that hold no tensor, checked against their CRC-32 all the same
 INDICES = 1 << 20  # of a sparse tensor, looked at when the file is opened
 PICKLE_INFLATED = 64 << 20  # of a deflated pickle record
+WORK_ALWAYS = 1 << 25  # units of ``Work`` that any pickle may cost
+WORK_BYTES = 4  # bytes of a pickle that allow one unit more, above that
+# What things cost, in units of about 0.1 µs and 8 bytes.
+PAIR = 4  # an entry of a mapping that is looked at
+COPIED = 8  # an entry of a container that is copied
+KEPT = 16  # something that is noted for each visit: a later visit, a parameter of an optimizer
+SKIPPED = 32  # an entry that is listed with a reason
+TEXT = 8  # bytes or characters copied, for one unit
+INNER_BYTE, INNER = 2, 400  # an instruction of a pickle inside a pickle, and such a pickle
+
+
+class Work:
+    """What is left of the work that one pickle may cost once its opcodes are read.
+
+    Objects of a pickle may stand in it any number of times: without this, few bytes ask for copies and visits without end.
+    Each entry looked at costs a unit; a parameter of a training checkpoint, with the state of Adam, costs about 70.
+    size: of the pickle, in bytes.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int = 0) -> None:
+        self.left = max(WORK_ALWAYS, size // WORK_BYTES)
+
+    def spend(self, units: int) -> None:
+        """Take *units* off. Raises ``Malformed`` where fewer are left."""
+        self.left -= units
+        if self.left < 0:
+            raise Malformed("the pickle repeats its objects more often than any checkpoint", "it is hostile")
+
+    def pairs(self, count: int) -> None:
+        """Take off what looking at a mapping of *count* entries costs. Raises ``Malformed``."""
+        self.spend(PAIR * count)
+
+    def copied(self, count: int) -> None:
+        """Take off what copying *count* entries of a container costs. Raises ``Malformed``."""
+        self.spend(COPIED * count)
+
+    def text(self, length: int) -> None:
+        """Take off what copying *length* bytes or characters costs. Raises ``Malformed``."""
+        self.spend(1 + length // TEXT)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.opcodes import RARE, extend, set_items
+from torch2grid_builtin.inert.storages import Spool
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Global, LongBytes, Malformed, Stub
 
@@ -30,7 +31,8 @@ class Machine:
 
     constructors: what is interpreted, by (module, name); every other name becomes a ``Stub`` when it is called.
     persistent_load: gives the value of a persistent id, as the container defines it.
-    calls: the stubs of functions that were not called, in the order of the file. depth: of pickles inside pickles.
+    calls: the stubs of functions that were not called, in the order of the file. work: what the pickle may cost, by default
+    that of the whole stream. inside: the machine whose pickle holds this one in a byte string; they share work and counts.
     """
 
     def __init__(
@@ -38,14 +40,18 @@ class Machine:
         stream: PickleStream,
         constructors: Mapping[tuple[str, str], Handler],
         persistent_load: Callable[[Any], Any] = refuse_persistent,
-        depth: int = 0,
+        work: limits.Work | None = None,
+        inside: Machine | None = None,
     ) -> None:
         self.stream = stream
         self.constructors = constructors
         self.persistent_load = persistent_load
-        self.depth = depth
+        self.depth: int = 0 if inside is None else inside.depth + 1
+        self.work: limits.Work = work or (inside.work if inside is not None else limits.Work(stream.size))
+        self.spool: Spool = Spool() if inside is None else inside.spool
         self.calls: list[Stub] = []
-        self.containers = 0
+        self.containers: int = 0 if inside is None else inside.containers
+        self.tuples: int = 0 if inside is None else inside.tuples
         self.payload = 0  # bytes of strings, which cost nothing to interpret
         self.globals: dict[tuple[str, str], Global] = {}
         self.stack: list[Any] = []
@@ -57,14 +63,20 @@ class Machine:
         self.stack, self.marks, self.memo = [], [], {}
         collecting = gc.isenabled()
         gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
+        begun = self.stream.tell() - self.payload
         try:
-            return self._run()
+            value = self._run()
+            if self.depth:
+                self.work.spend(limits.INNER_BYTE * (self.stream.tell() - self.payload - begun))
+            return value
         except struct.error as error:
             raise CutShort("the pickle ends inside an opcode", "the file is cut short; fetch it again") from error
         except IndexError as error:
             raise Malformed("broken pickle: an opcode takes more than the stack, or the file, holds") from error
         except UnicodeError as error:
             raise Malformed("broken pickle: a text is not UTF-8") from error
+        except RecursionError as error:
+            raise Malformed("broken pickle: calls of calls without end", "it is hostile") from error
         except (ValueError, TypeError, OverflowError, KeyError) as error:
             raise Malformed(f"broken pickle: {type(error).__name__} near byte {self.stream.tell()}") from error
         finally:
@@ -77,14 +89,14 @@ class Machine:
         stream, memo, marks, stack = self.stream, self.memo, self.marks, self.stack
         data, pos, safe = stream.data, stream.pos, stream.safe
         begun = stream.tell() - self.payload
-        tuples = 0
+        most = min(limits.OPCODE_BYTES, self.work.left // limits.INNER_BYTE) if self.depth else limits.OPCODE_BYTES
         while True:
             if pos >= safe:
                 pos = stream.advance(pos)
                 data, safe = stream.data, stream.safe
-                if stream.base - self.payload - begun > limits.OPCODE_BYTES:
+                if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
-                if tuples > limits.TUPLES or len(memo) > limits.MEMO:
+                if self.tuples > limits.TUPLES or len(memo) > limits.MEMO:
                     raise Malformed("the pickle makes more objects than any checkpoint", "it is not a checkpoint")
             op = data[pos]
             pos += 1
@@ -115,20 +127,20 @@ class Machine:
                 stack = []
             elif op == 0x74:  # TUPLE
                 closed = tuple(stack)
-                tuples += 1
+                self.tuples += 1
                 stack = marks.pop()
                 stack.append(closed)
             elif op == 0x85:  # TUPLE1
                 stack[-1] = (stack[-1],)
-                tuples += 1
+                self.tuples += 1
             elif op == 0x86:  # TUPLE2
                 second = stack.pop()
                 stack[-1] = (stack[-1], second)
-                tuples += 1
+                self.tuples += 1
             elif op == 0x87:  # TUPLE3
                 third, second = stack.pop(), stack.pop()
                 stack[-1] = (stack[-1], second, third)
-                tuples += 1
+                self.tuples += 1
             elif op == 0x29:  # EMPTY_TUPLE
                 stack.append(())
             elif op == 0x52:  # REDUCE
@@ -198,7 +210,7 @@ class Machine:
         self.spent(length)
         if length > limits.TEXT_IN_MEMORY:
             storage, pos = self.stream.leave(pos, length)
-            return LongBytes(storage, is_text), pos
+            return LongBytes(storage, is_text, self.spool), pos
         raw, pos = self.stream.take(pos, length)
         return (raw.decode("utf-8", "surrogatepass") if is_text else raw), pos
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid_builtin.inert.storages import Latin1Bytes
+from torch2grid_builtin.inert.python_values import latin1
+from torch2grid_builtin.inert.storages import Latin1Bytes, Spool
 from torch2grid_builtin.inert.torch_values import checked, integers
 from torch2grid_builtin.inert.values import (
     Global,
@@ -26,23 +27,30 @@ from torch2grid_builtin.inert.values import (
 from torch2grid_core import BytesStorage, ByteSwapped, LazyTensor, Storage
 
 if TYPE_CHECKING:
+    from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
 
+_CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 
 
-def storage_of(value: Any) -> Storage:
+def storage_of(work: Work, value: Any) -> Storage:
     """The bytes of a pickled byte string, wherever it is. Raises ``Malformed`` for anything else."""
     if type(value) in (bytes, bytearray):
         return BytesStorage(bytes(value))
     if type(value) is str:  # Python 2 bytes in a protocol that has none
-        return BytesStorage(value.encode("latin-1"))
+        return BytesStorage(latin1(work, value))
     if isinstance(value, LongBytes):
-        return Latin1Bytes(value.storage) if value.is_text else value.storage
+        return _decoded(work, value) if value.is_text else value.storage
     raise Malformed("a numpy array without its bytes")
 
 
-def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
+def _decoded(work: Work, value: LongBytes) -> Latin1Bytes:
+    work.text(value.storage.size)  # it is read to count its characters
+    return Latin1Bytes(value.storage, value.spool or Spool())
+
+
+def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
     """A tensor of a numpy array's parts. Raises ``Malformed`` where it needs fewer or more bytes."""
     lengths = integers(shape, "shape")
     if isinstance(dtype, Global):
@@ -54,7 +62,7 @@ def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") 
         return Tensor(None, f"a numpy array of dtype {'a structure' if dtype.fields else repr(dtype.code[:40])}, not numbers")
     if is_extended(number):
         return Tensor(None, f"a numpy array of extended precision ({number.itemsize} bytes a number)")
-    storage = storage_of(data)
+    storage = storage_of(work, data)
     if dtype.order == _OTHER_ORDER and number.itemsize > 1:
         storage = ByteSwapped(storage, number.itemsize // (2 if number.kind == "c" else 1))
     strides = fortran_strides(lengths) if fortran is True or fortran == 1 else None
@@ -65,7 +73,7 @@ def make_array(dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") 
     return Tensor(checked(LazyTensor("", lengths, number, storage, 0, strides, note)))
 
 
-def build_array(array: NumpyArray, state: Any) -> None:
+def build_array(work: Work, array: NumpyArray, state: Any) -> None:
     """``ndarray.__setstate__((version, shape, dtype, fortran, data))``. Raises ``Malformed``."""
     if type(state) is tuple and len(state) == 2 and type(state[0]) is tuple:
         state = state[0]  # a subclass that adds its attributes
@@ -75,14 +83,14 @@ def build_array(array: NumpyArray, state: Any) -> None:
     if isinstance(dtype, NumpyDtype) and dtype.code[:1] == "O":
         array.objects = data
         return
-    array.tensor = make_array(dtype, shape, fortran, data, array.note)
+    array.tensor = make_array(work, dtype, shape, fortran, data, array.note)
 
 
 def build_dtype(dtype: NumpyDtype, state: Any) -> None:
     """``dtype.__setstate__((version, order, subarray, names, fields, …))``. Raises ``Malformed``."""
     if type(state) is not tuple or len(state) < 2:
         raise Malformed("a numpy dtype whose state is not a tuple")
-    dtype.order = text(state[1]) or ""
+    dtype.order = (text(state[1]) or "")[:_CODE]
     dtype.fields = any(part is not None for part in state[2:5])
 
 
@@ -102,7 +110,7 @@ def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
     code = args[0] if args else ""
     if isinstance(code, Global):
         code = _SCALARS.get(code.name, code.name)
-    name = text(code) or "V"
+    name = (text(code) or "V")[:_CODE]
     dtype = NumpyDtype(name.lstrip("<>=|"))
     dtype.order = name[0] if name.startswith(("<", ">")) else ""
     return dtype
@@ -116,7 +124,7 @@ def scalar(machine: Machine, args: tuple[Any, ...]) -> Any:
     if args[0].code[:1] == "O":
         made.objects = [args[1]]
     else:
-        made.tensor = make_array(args[0], (), False, args[1], made.note)
+        made.tensor = make_array(machine.work, args[0], (), False, args[1], made.note)
     return made
 
 
@@ -125,7 +133,7 @@ def frombuffer(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     if len(args) < 4:
         raise Malformed("broken pickle: a numpy array with too few parts")
     array = NumpyArray()
-    array.tensor = make_array(args[1], args[2], text(args[3]) == "F", args[0])
+    array.tensor = make_array(machine.work, args[1], args[2], text(args[3]) == "F", args[0])
     return array
 
 
@@ -137,11 +145,8 @@ def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     if encoding not in ("latin1", "latin-1", "iso-8859-1"):
         return Stub(Global("_codecs", "encode"), args, "new")
     if isinstance(args[0], LongBytes):
-        return LongBytes(Latin1Bytes(args[0].storage), False) if args[0].is_text else args[0]
-    try:
-        return args[0].encode("latin-1")
-    except UnicodeEncodeError as error:
-        raise Malformed("broken pickle: bytes with characters beyond one byte") from error
+        return LongBytes(_decoded(machine.work, args[0]), False) if args[0].is_text else args[0]
+    return latin1(machine.work, args[0])
 
 
 _SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}

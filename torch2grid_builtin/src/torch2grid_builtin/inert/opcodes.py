@@ -318,7 +318,7 @@ def _build(machine: Machine) -> None:
     elif isinstance(target, (Pairs, Tensor)):
         target.state = state
     elif isinstance(target, NumpyArray):
-        build_array(target, state)
+        build_array(machine.work, target, state)
     elif isinstance(target, NumpyDtype):
         build_dtype(target, state)
     elif isinstance(target, Global):

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Malformed, Pairs, Stub
 
 if TYPE_CHECKING:
+    from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
 
 
-def _pairs(kind: str, value: Any) -> Pairs:
+def _pairs(machine: Machine, kind: str, value: Any) -> Pairs:
     if isinstance(value, Pairs):
+        machine.work.copied(len(value.pairs))
         return Pairs(kind, list(value.pairs))
     made = Pairs(kind)
     items = value.items if isinstance(value, Bag) else value
     if type(items) in (list, tuple):
+        machine.work.copied(len(items))
         for item in items:
             if type(item) not in (list, tuple) or len(item) != 2:
                 raise Malformed(f"broken pickle: a {kind} made of something else than pairs")
@@ -25,42 +28,46 @@ def _pairs(kind: str, value: Any) -> Pairs:
 
 def ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``OrderedDict()``, or of a list of pairs (Python 2)."""
-    return _pairs("OrderedDict", args[0] if args else None)
+    return _pairs(machine, "OrderedDict", args[0] if args else None)
 
 
 def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``dict()`` or of pairs."""
-    return _pairs("dict", args[0] if args else None)
+    return _pairs(machine, "dict", args[0] if args else None)
 
 
 def default_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``defaultdict(factory)``."""
-    return _pairs("defaultdict", args[1] if len(args) > 1 else None)
+    return _pairs(machine, "defaultdict", args[1] if len(args) > 1 else None)
 
 
 def counter(machine: Machine, args: tuple[Any, ...]) -> Pairs:
     """``Counter(dict)``."""
-    return _pairs("Counter", args[0] if args else None)
+    return _pairs(machine, "Counter", args[0] if args else None)
 
 
 def bag(machine: Machine, args: tuple[Any, ...]) -> Bag:
     """``set(list)``, ``frozenset(list)``."""
     items = args[0] if args else []
-    if isinstance(items, Bag):
-        items = items.items
-    return Bag(list(items) if type(items) in (list, tuple) else [])
+    return Bag(_copy(machine, items.items if isinstance(items, Bag) else items))
 
 
 def sequence(machine: Machine, args: tuple[Any, ...]) -> list[Any]:
     """``list(items)``, ``deque(items)``."""
-    items = args[0] if args else []
-    return list(items) if type(items) in (list, tuple) else []
+    return _copy(machine, args[0] if args else [])
+
+
+def _copy(machine: Machine, items: Any) -> list[Any]:
+    if type(items) not in (list, tuple):
+        return []
+    machine.work.copied(len(items))
+    return list(items)
 
 
 def fixed(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``tuple(items)``."""
     items = args[0] if args else ()
-    return tuple(items) if type(items) in (list, tuple) else ()
+    return items if type(items) is tuple else tuple(_copy(machine, items))
 
 
 def number(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -74,11 +81,17 @@ def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``."""
     value = args[0] if args else b""
     if type(value) is str:
-        try:
-            return value.encode("latin-1")
-        except UnicodeEncodeError as error:
-            raise Malformed("broken pickle: bytes with characters beyond one byte") from error
+        return latin1(machine.work, value)
     return value if type(value) in (bytes, LongBytes) else b""
+
+
+def latin1(work: Work, value: str) -> bytes:
+    """The bytes that were pickled as text. Raises ``Malformed`` where it has other characters."""
+    work.text(len(value))
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise Malformed("broken pickle: bytes with characters beyond one byte") from error
 
 
 def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
@@ -90,7 +103,7 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
     if isinstance(content, Pairs):
         made.pairs = content.pairs
     elif type(content) in (list, tuple):
-        made.items = list(content)
+        made.items = _copy(machine, content)
     elif content is not None:
         made.args = (content,)
     return made
@@ -100,6 +113,7 @@ def newobj(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``copyreg.__newobj__(class, *args)``."""
     if not args:
         raise Malformed("broken pickle: an object without a class")
+    machine.work.copied(len(args))
     return machine.call(args[0], args[1:], "new")
 
 

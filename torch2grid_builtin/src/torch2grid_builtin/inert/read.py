@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch2grid_builtin.inert.groups import optimizer_facts
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.report import describe, not_run, summary
 from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
@@ -27,13 +28,19 @@ def make_checkpoint(
     by: str,
     format: str,
     calls: Sequence[Stub] = (),
+    work: Work | None = None,
     metadata: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
 ) -> Checkpoint:
-    """The tensors in *root*, with the parts of a training checkpoint. Raises ``LoadError`` where there are none."""
-    lines = not_run(calls)
+    """The tensors in *root*, with the parts of a training checkpoint. work: what is left of what the pickle may cost.
+
+    Raises ``LoadError`` where there are none, or where looking for them costs too much.
+    """
+    lines, work = not_run(calls), work or Work()
     try:
-        found = collect(root, by)
+        found = collect(root, by, work)
+        parts, default = find_parts(root, found.tensors, work)
+        facts = optimizer_facts(root, work)
     except Malformed as error:
         raise load_error(source, error) from error
     if not found.tensors:
@@ -44,12 +51,11 @@ def make_checkpoint(
         if lines:
             reason += "; not run: " + ", ".join(lines[:3])
         raise LoadError(source.shown, reason, "give a checkpoint with weights")
-    parts, default = find_parts(root, found.tensors)
     return Checkpoint(
         found.tensors,
         source=source.shown,
         format=format,
-        metadata={**told(root), **optimizer_facts(root), **(metadata or {})},
+        metadata={**told(root), **facts, **(metadata or {})},
         skipped=found.skipped,
         parts=parts,
         default_part=default,

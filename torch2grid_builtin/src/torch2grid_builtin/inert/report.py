@@ -38,7 +38,7 @@ def describe(value: Any, depth: int = _DEPTH) -> str:
         return f"{value.module[:100]}.{value.name[:100]}"
     if isinstance(value, Stub):
         if depth <= 0:
-            return f"{_path(value)}(…)"
+            return f"{_path(value, depth)}(…)"
         inside = [describe(arg, depth - 1) for arg in value.args[:_ITEMS]] + ["…"] * (len(value.args) > _ITEMS)
         return f"{_path(value, depth)}({', '.join(inside)})"
     if isinstance(value, (list, tuple)):
@@ -62,7 +62,7 @@ def describe(value: Any, depth: int = _DEPTH) -> str:
     return value.name if isinstance(value, DtypeName) else type(value).__name__
 
 
-def _path(stub: Stub, depth: int = _DEPTH) -> str:
+def _path(stub: Stub, depth: int) -> str:
     if isinstance(stub.function, Stub):
         return describe(stub.function, depth - 1) if depth > 0 else "…"
     return describe(stub.function) if isinstance(stub.function, Global) else "…"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -172,6 +171,35 @@ class Flipped:
             np.negative(numbers, out=numbers)
 
 
+class Spool:
+    """One temporary file for all that is unpacked from one checkpoint; it vanishes with the last storage that holds it."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def write(self, pieces: Iterable[bytes]) -> int:
+        """Where *pieces* begin in the file. Raises ``OSError`` where there is no room, and what they raise."""
+        with self._lock:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the spool
+                weakref.finalize(self, self._file.close)
+            start = end = self._end
+            self._file.seek(start)
+            for piece in pieces:
+                self._file.write(piece)
+                end += len(piece)
+            self._file.flush()
+            self._end = end
+            return start
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with self._lock:
+            self._file.seek(offset)
+            self._file.readinto(buffer)
+
+
 @dataclass(eq=False)
 class Latin1Bytes:
     """Bytes that were pickled as text (protocol 2 from Python 3): U+0000–U+00FF in UTF-8, decoded to a temporary file.
@@ -180,8 +208,9 @@ class Latin1Bytes:
     """
 
     inner: Storage
+    spool: Spool = field(default_factory=Spool, repr=False)
     size: int = field(init=False)
-    _file: Any = field(default=None, init=False, repr=False)
+    _start: int = field(default=-1, init=False, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -197,28 +226,27 @@ class Latin1Bytes:
             self.inner.read_into(start, piece.data)
             yield piece
 
-    def _decode(self) -> None:
-        file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as this storage
-        weakref.finalize(self, file.close)
+    def _decoded(self) -> Iterator[bytes]:
         rest = b""
         try:
             for piece in self._pieces():
                 block = rest + piece.tobytes()
                 cut = len(block) - 1 if block[-1] >= 0xC0 else len(block)  # a character of two bytes may be split
                 rest = block[cut:]
-                file.write(block[:cut].decode("utf-8").encode("latin-1"))
+                yield block[:cut].decode("utf-8").encode("latin-1")
             if rest:
                 raise LoadError("<pickle>", "a byte string ends inside a character")
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise LoadError("<pickle>", "a byte string holds characters beyond one byte") from error
-        file.flush()
-        self._file = file
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         with self._lock:
-            if self._file is None:
-                self._decode()
-            if offset < 0 or offset + len(buffer) > self.size:
-                raise LoadError("<pickle>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
-            self._file.seek(offset, os.SEEK_SET)
-            self._file.readinto(buffer)
+            if self._start < 0:
+                try:
+                    self._start = self.spool.write(self._decoded())
+                except OSError as error:
+                    reason = f"a byte string cannot be unpacked to a temporary file: {error.strerror}"
+                    raise LoadError("<pickle>", reason) from error
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise LoadError("<pickle>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
+        self.spool.read_into(self._start + offset, buffer)

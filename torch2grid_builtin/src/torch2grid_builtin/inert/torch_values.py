@@ -169,7 +169,9 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     if isinstance(made, Tensor) and state and made.state is None:
         return Tensor(made.lazy, made.reason, state[0])
     if isinstance(made, Stub) and state:
-        made.state = [*(made.state or ()), state[0]]
+        if made.state is None:
+            made.state = []
+        made.state.append(state[0])
     return made
 
 
@@ -181,7 +183,7 @@ def rebuild_wrapper(machine: Machine, args: tuple[Any, ...]) -> Stub:
 def rebuild_meta(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     """``_rebuild_meta_tensor_no_storage(dtype, size, …)``: a shape without numbers."""
     size = integers(args[1], "size") if len(args) > 1 else ()
-    return Tensor(None, f"a meta tensor of size {list(size)}: the file holds no numbers for it")
+    return Tensor(None, f"a meta tensor of size {list(size)[:8]}: the file holds no numbers for it")
 
 
 def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
@@ -237,7 +239,7 @@ def _small_values(value: Any) -> tuple[float, ...]:
 def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     """``_rebuild_sparse_tensor(layout, (indices, values, size, …))``: its values, as a tensor."""
     layout, data, *_ = _arguments(args, 2, "a sparse tensor")
-    name = str(text(layout) or getattr(layout, "name", "sparse")).removeprefix("torch.")
+    name = str(text(layout) or getattr(layout, "name", "sparse"))[:40].removeprefix("torch.")
     compressed = name != "sparse_coo"
     if type(data) is not tuple or len(data) < 3 + compressed:
         raise Malformed("a sparse tensor without indices, values and size")
@@ -255,7 +257,7 @@ def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     elif isinstance(indices, Tensor) and indices.lazy is not None and indices.lazy.size <= limits.INDICES:
         for length, row in zip(shape, _integers(indices), strict=False):
             _check_within(row, length)
-    stored = f"{name} of size {list(shape)}: its {values.lazy.size} stored values"
+    stored = f"{name} of size {list(shape)[:8]}: its {values.lazy.size} stored values"
     return Tensor(replace(values.lazy, note=", ".join(filter(None, (stored, values.lazy.note)))))
 
 
@@ -312,7 +314,10 @@ def rebuild_from_numpy(machine: Machine, args: tuple[Any, ...]) -> Any:
 def size_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``torch.Size(lengths)``: the tuple."""
     value = args[0] if args else ()
-    return tuple(value) if type(value) in (list, tuple) else ()
+    if type(value) is not list:
+        return value if type(value) is tuple else ()
+    machine.work.copied(len(value))
+    return tuple(value)
 
 
 def typed_storage(machine: Machine, args: tuple[Any, ...]) -> Any:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
 from torch2grid_core import LazyTensor, Storage
+
+if TYPE_CHECKING:
+    from torch2grid_builtin.inert.limits import Work
+    from torch2grid_builtin.inert.storages import Spool
+
+_REASON = 300  # characters: names in it are a file's, and may stand in it often
 
 
 class Malformed(Exception):
@@ -76,9 +82,9 @@ class Pairs:
 
     def get(self, name: str) -> Any:
         """The value under the text key *name*, ``None`` where there is none."""
-        found = None
+        found, raw = None, name.encode()
         for key, value in self.pairs:
-            if text(key) == name:
+            if key == name if type(key) is str else type(key) is bytes and key == raw:
                 found = value
         return found
 
@@ -95,10 +101,11 @@ class Bag:
 class Stub:
     """An object that was not made: what would have been called, with what, and the state it would have been given."""
 
-    __slots__ = ("args", "function", "how", "items", "kwargs", "pairs", "state")
+    __slots__ = ("args", "function", "how", "items", "kwargs", "pairs", "root", "state")
 
     def __init__(self, function: Any, args: tuple[Any, ...], how: str = "call", kwargs: Any = None) -> None:
         self.function, self.args, self.how, self.kwargs = function, args, how, kwargs
+        self.root: Any = function.root if isinstance(function, Stub) else function  # where a chain of calls began
         self.items: list[Any] | None = None
         self.pairs: list[tuple[Any, Any]] | None = None
         self.state: list[Any] | None = None
@@ -106,17 +113,16 @@ class Stub:
     @property
     def path(self) -> str:
         """Dotted name of the class or function, as the file states it."""
-        function = self.function
-        while isinstance(function, Stub):
-            function = function.function
-        return function.path if isinstance(function, Global) else type(function).__name__
+        return self.root.path if isinstance(self.root, Global) else type(self.root).__name__
 
-    def attributes(self) -> Iterator[tuple[Any, Any]]:
-        """(name, value) of the state that ``BUILD`` would have set, slots included."""
+    def attributes(self, work: Work) -> Iterator[tuple[Any, Any]]:
+        """(name, value) of the state that ``BUILD`` would have set, slots included. Takes what that costs off *work*."""
         for state in self.state or ():
+            work.spend(1)
             halves = state if type(state) is tuple and len(state) == 2 and _is_state(state) else (state,)
             for half in halves:
                 if isinstance(half, Pairs):
+                    work.pairs(len(half.pairs))
                     yield from half.entries()
 
 
@@ -130,7 +136,7 @@ class Tensor:
     __slots__ = ("lazy", "reason", "state")
 
     def __init__(self, lazy: LazyTensor | None, reason: str = "", state: Any = None) -> None:
-        self.lazy, self.reason, self.state = lazy, reason, state
+        self.lazy, self.reason, self.state = lazy, reason[:_REASON], state
 
 
 class StorageRef:
@@ -174,12 +180,12 @@ class NumpyArray:
 
 
 class LongBytes:
-    """A byte string, or a text in UTF-8, that was left in the file because it is long."""
+    """A byte string, or a text in UTF-8, that was left in the file because it is long. spool: where it may be unpacked to."""
 
-    __slots__ = ("is_text", "storage")
+    __slots__ = ("is_text", "spool", "storage")
 
-    def __init__(self, storage: Storage, is_text: bool) -> None:
-        self.storage, self.is_text = storage, is_text
+    def __init__(self, storage: Storage, is_text: bool, spool: Spool | None = None) -> None:
+        self.storage, self.is_text, self.spool = storage, is_text, spool
 
 
 def text(value: Any) -> str | None:

@@ -27,6 +27,7 @@ _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
 _LEAVES = (Tensor, NumpyArray, StorageRef)
 _INSIDE = frozenset((*_LEAVES, *_CONTAINERS))
 _REVISITS = 100_000
+_SHORT = 16
 
 
 @dataclass
@@ -39,20 +40,22 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def collect(root: Any, by: str) -> Found:
+def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
     """All tensors under *root*. A module's are its parameters, buffers and children in that order, as in ``state_dict()``.
 
     Shared objects keep all their names; an object inside itself is entered once. Tensors that only other attributes
-    and arguments hold come last. Raises ``Malformed`` where there are too many or their names are too long.
+    and arguments hold come last. Raises ``Malformed`` where there are too many, their names are too long, or looking at them
+    costs more than *work*.
     """
-    walk = _Walk(Found(by))
+    walk = _Walk(Found(by), work or limits.Work())
     walk.run(root)
     return walk.found
 
 
 class _Walk:
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, work: limits.Work) -> None:
         self.found = found
+        self.work = work
         self.skipped_names: set[str] = set()
         self.characters = 0
         self.repeats: dict[str, int] = {}
@@ -91,7 +94,7 @@ class _Walk:
             for key, child in children:
                 if isinstance(child, _LEAVES):
                     if again or id(child) not in self.seen:
-                        self.leaf(_join(prefix, key), child)
+                        self.leaf(self.join(prefix, key), child)
                     continue
                 if not isinstance(child, _CONTAINERS) or id(child) in self.barren or id(child) in on_path:
                     continue
@@ -99,7 +102,7 @@ class _Walk:
                     self.revisits += 1
                     if not again or self.revisits > _REVISITS:
                         continue
-                full = _join(prefix, key)
+                full = self.join(prefix, key)
                 if len(stack) >= limits.DEPTH:
                     self.skip(full, f"nested deeper than {limits.DEPTH} levels")
                     continue
@@ -116,13 +119,15 @@ class _Walk:
     def children(self, name: str, value: Any) -> Iterator[Child]:
         """What *value* holds that may have tensors; what is only beside the point is put off."""
         if isinstance(value, Pairs):
+            self.work.pairs(len(value.pairs))
             if value.state is not None:
                 self.put_off(name, [("", value.state)])
             if value.repeats():
                 self.say_replaced(name, value)
             return self.entries(name, value.entries())
         if isinstance(value, (list, tuple)):
-            return ((str(index), item) for index, item in enumerate(value) if type(item) in _INSIDE and _may_hold(item))
+            self.work.spend(len(value))
+            return ((str(index), item) for index, item in enumerate(value) if type(item) in _INSIDE and self.may_hold(item))
         if isinstance(value, Bag):
             return self.children(name, value.items)
         return self.object_children(name, value)
@@ -138,15 +143,18 @@ class _Walk:
         """No mapping is pickled with a key twice: one is damaged or hostile, and what the last value hides is said."""
         for index, (key, item) in enumerate(mapping.replaced()):
             if type(item) in _INSIDE:
-                self.skip(_join(name, key_text(key, index)), "the file sets this key again; the last value is shown")
+                self.skip(self.join(name, key_text(key, index)), "the file sets this key again; the last value is shown")
 
     def object_children(self, name: str, stub: Stub) -> Iterator[Child]:
-        attributes = list(stub.attributes())
+        self.work.pairs(len(stub.pairs or ()))
+        self.work.spend(1 + len(stub.items or ()) + len(stub.args))
+        attributes = list(stub.attributes(self.work))
         named = {key: value for key, value in attributes if type(key) is str}
         if isinstance(named.get("_parameters"), Pairs) and isinstance(named.get("_modules"), Pairs):
             for part in ("_parameters", "_buffers", "_modules"):
                 inside = named.pop(part, None)
                 if isinstance(inside, Pairs):
+                    self.work.pairs(len(inside.pairs))
                     self.entered.add(id(inside))
                     yield from self.entries(name, inside.entries())
             self.put_off(name, ((key, value) for key, value in named.items()))
@@ -168,7 +176,8 @@ class _Walk:
     def put_off(self, name: str, children: Any) -> None:
         for key, value in children:
             if type(value) in _INSIDE:
-                self.later.append((_join(name, key) if key else name, value))
+                self.work.spend(limits.KEPT)
+                self.later.append((self.join(name, key) if key else name, value))
 
     def leaf(self, name: str, value: Any) -> None:
         self.seen.add(id(value))
@@ -191,9 +200,27 @@ class _Walk:
             raise Malformed(f"more than {limits.NAMES:,} tensors", "it is not a checkpoint")
 
     def skip(self, name: str, reason: str) -> None:
+        self.work.spend(limits.SKIPPED)
         name = self.unique(name, self.skipped_names)
         self.skipped_names.add(name)
         self.found.skipped.append(Skip(name, reason, self.found.by))
+
+    def may_hold(self, value: Any) -> bool:
+        """False for a list or tuple of plain values, of which a file may have millions."""
+        if type(value) not in (list, tuple) or id(value) in self.entered:
+            return True
+        if id(value) in self.barren:
+            return False
+        self.work.spend(len(value))
+        if any(type(item) in _INSIDE for item in value):
+            return True
+        if len(value) > _SHORT:  # a short one is looked at again sooner than remembered
+            self.barren.add(id(value))
+        return False
+
+    def join(self, prefix: str, key: str) -> str:
+        self.work.text(len(prefix) + len(key))
+        return f"{prefix}.{key}" if prefix else key
 
     def unique(self, name: str, taken: Any) -> str:
         self.characters += len(name)
@@ -206,15 +233,6 @@ class _Walk:
             number += 1
         self.repeats[name] = number
         return f"{name}#{number}"
-
-
-def _may_hold(value: Any) -> bool:
-    """False for a list or tuple of plain values, of which a file may have millions."""
-    return type(value) not in (list, tuple) or any(type(item) in _INSIDE for item in value)
-
-
-def _join(prefix: str, key: str) -> str:
-    return f"{prefix}.{key}" if prefix else key
 
 
 def key_text(key: Any, index: int) -> str:

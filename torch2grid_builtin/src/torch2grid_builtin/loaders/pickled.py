@@ -41,7 +41,7 @@ class Pickled(Loader):
             raise load_error(source, error) from error
         left = source.size - stream.tell()
         notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
-        return make_checkpoint(source, root, by=self.name, format="pickle", calls=machine.calls, notes=notes)
+        return make_checkpoint(source, root, by=self.name, format="pickle", calls=machine.calls, work=machine.work, notes=notes)
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:

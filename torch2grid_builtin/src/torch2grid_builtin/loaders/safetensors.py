@@ -152,8 +152,7 @@ def _tensor(source: Source, start: int, name: str, info: Any) -> tuple[LazyTenso
             f"tensor {visible(name, 80)!r} reaches to byte {start + last} of a file of {source.size}",
             _CUT,
         )
-    count = math.prod(shape)
-    if count >= _WIDE or len(shape) > 1000:
+    if len(shape) > 1000 or (count := math.prod(shape)) >= _WIDE:  # the product of millions of lengths takes hours
         raise wrong("has a shape of more weights than an address can count")
     if dtype not in DTYPES and dtype not in _BITS:
         return f"dtype {visible(dtype, 40)} is not known", first, last

@@ -49,6 +49,7 @@ class Sharded(Loader):
         notes: list[str] = []
         not_run: list[str] = []
         by_file = {shard.name: shard.open() for shard in shards}
+        placed: dict[str, str] = {}  # where the tensors that the index does not name were found
         for name, file in weight_map.items():
             if name not in by_file[file]:
                 skip = next((skip for skip in by_file[file].skipped if skip.name == name), None)
@@ -65,7 +66,13 @@ class Sharded(Loader):
             not_run += checkpoint.not_run
             extra = [name for name in checkpoint if name not in weight_map]
             for name in extra:
-                tensors[name] = checkpoint[name]
+                if name in tensors:
+                    both = f"{visible(file, 60)} holds {visible(name, 80)} that {visible(placed[name], 60)} holds too"
+                    notes.append(f"{both}, and the index names neither; the first is shown")
+                else:
+                    tensors[name], placed[name] = checkpoint[name], file
+            skipped += [skip for skip in checkpoint.skipped if skip.name not in weight_map]
+            notes += [f"{visible(file, 60)}: {note}" for note in checkpoint.notes]
             if extra:
                 notes.append(f"{visible(file, 60)} holds {len(extra)} tensors that the index does not name; they are shown too")
             elsewhere = sum(1 for name in checkpoint if weight_map.get(name, file) != file)

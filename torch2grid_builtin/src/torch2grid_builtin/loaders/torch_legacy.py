@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
 from torch2grid_core import Checkpoint, Loader, Source
@@ -23,10 +24,12 @@ class TorchLegacy(Loader):
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
     def load(self, source: Source) -> Checkpoint:
+        work = Work(source.size)
         try:
-            root, calls, end = read_legacy(source.storage())
+            root, calls, end = read_legacy(source.storage(), work)
         except Malformed as error:
             raise load_error(source, error) from error
         left = source.size - end
         notes = [f"{left} bytes behind the last storage were not read"] if left else []
-        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy stream", calls=calls, notes=notes)
+        kind = "PyTorch legacy stream"
+        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work, notes=notes)

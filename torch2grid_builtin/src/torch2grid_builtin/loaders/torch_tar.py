@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch2grid_builtin.inert.legacy import read_tar
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage
@@ -26,11 +27,12 @@ class TorchTar(Loader):
         return 2 if _name(head) in _WANTED else 1
 
     def load(self, source: Source) -> Checkpoint:
+        work = Work(source.size)
         try:
-            root, calls = read_tar(_members(source))
+            root, calls = read_tar(_members(source), work)
         except Malformed as error:
             raise load_error(source, error) from error
-        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy tar", calls=calls)
+        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy tar", calls=calls, work=work)
 
 
 def _name(header: bytes) -> str:

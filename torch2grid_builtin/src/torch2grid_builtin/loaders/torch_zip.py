@@ -38,18 +38,19 @@ class TorchZip(Loader):
         archive = open_zip(source)
         prefix = _prefix(archive)
         swapped = _byte_order(archive, prefix) != sys.byteorder
+        work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
         try:
-            root, calls = _read(archive, prefix, "data", swapped)
+            root, calls = _read(archive, prefix, "data", swapped, work)
             script = f"{prefix}constants.pkl" in archive.entries
             if script:
-                constants, more = _read(archive, prefix, "constants", swapped)
+                constants, more = _read(archive, prefix, "constants", swapped, work)
                 root = Pairs("archive", [("", root), ("constants", _constants(constants))])
                 calls += more
             _check_rest(archive)
         except Malformed as error:
             raise load_error(source, error) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls)
+        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
 
 
 def _check_rest(archive: ZipArchive) -> None:
@@ -98,14 +99,14 @@ def _byte_order(archive: ZipArchive, prefix: str) -> str:
     return order.decode("ascii")
 
 
-def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool) -> tuple[Any, list[Stub]]:
+def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool, work: limits.Work) -> tuple[Any, list[Stub]]:
     """The value of one pickle of the archive, and the calls that it wanted."""
     entry = archive.entries[f"{prefix}{name}.pkl"]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
     storages = _Storages(archive, f"{prefix}{name}/", swapped)
-    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load)
+    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work)
     verify(record)
     return machine.load(), machine.calls
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import tempfile
-import threading
 import weakref
 import zlib
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.storages import Spool
 from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
 
 LOCAL = b"PK\x03\x04"
@@ -42,9 +42,10 @@ class ZipArchive:
     """The directory of a zip file. Raises ``LoadError`` where it is damaged or lies."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source = copy(source)  # not the object that ``open_zip`` knows it by, which must be able to go
         self.entries: dict[str, Entry] = {}
-        self._spool = _Spool()
+        self._spool = Spool()
+        self._unpacked = 0  # bytes that the deflated records in use have together
         self._storages: dict[str, Storage] = {}
         self._read_directory()
 
@@ -172,6 +173,12 @@ class ZipArchive:
                 f"has a record {label} that unpacks from {entry.packed} to {entry.size} bytes",
                 "this is a decompression bomb, not weights",
             )
+        self._unpacked += entry.size
+        if self._unpacked > max(limits.INFLATE_ALWAYS, limits.INFLATE_RATIO * self.source.size):
+            raise self.fail(
+                f"unpacks from {self.source.size} to more than {self._unpacked} bytes",
+                "this is a decompression bomb, not weights",
+            )
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
 
     def _same_behind(self, place: int, entry: Entry) -> bool:
@@ -192,62 +199,6 @@ def _decoded(raw: bytes) -> str:
         return raw.decode("cp437")
 
 
-class _Spool:
-    """One temporary file for everything that is unpacked from one archive; it vanishes with the process."""
-
-    def __init__(self) -> None:
-        self._file: Any = None
-        self._end = 0
-        self._lock = threading.Lock()
-
-    def unpack(self, record: Deflated) -> int:
-        """Where the unpacked bytes of *record* begin. Raises ``LoadError`` where they are not what the archive says."""
-        with self._lock:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the archive
-                weakref.finalize(self, self._file.close)
-            start, done, crc = self._end, 0, 0
-            self._file.seek(start)
-            unpacker = zlib.decompressobj(-15)
-            for offset in range(0, record.inner.size, 1 << 18):
-                piece = bytearray(min(1 << 18, record.inner.size - offset))
-                record.inner.read_into(offset, memoryview(piece))
-                pending = bytes(piece)
-                while pending and not unpacker.eof:
-                    try:
-                        out = unpacker.decompress(pending, 1 << 20)
-                    except zlib.error as error:
-                        raise record.fail("cannot be unpacked") from error
-                    pending = unpacker.unconsumed_tail
-                    done += len(out)
-                    if done > record.size:
-                        raise record.fail(f"unpacks to more than the {record.size} bytes it claims")
-                    crc = zlib.crc32(out, crc)
-                    self._write(record, out)
-            while not unpacker.eof and (out := unpacker.decompress(b"", 1 << 20)):
-                done += len(out)
-                crc = zlib.crc32(out, crc)
-                self._write(record, out)
-            if done != record.size or crc != record.crc32:
-                raise record.fail(
-                    f"unpacks to {done} bytes of CRC-32 {crc:08x}, {record.size} of {record.crc32:08x} are stated"
-                )
-            self._file.flush()
-            self._end = start + done
-            return start
-
-    def _write(self, record: Deflated, out: bytes) -> None:
-        try:
-            self._file.write(out)
-        except OSError as error:
-            raise record.fail(f"cannot be unpacked to a temporary file: {error.strerror}") from error
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        with self._lock:
-            self._file.seek(offset, os.SEEK_SET)
-            self._file.readinto(buffer)
-
-
 @dataclass(eq=False)
 class Deflated:
     """A deflated record: unpacked to a temporary file when it is first read, and checked on the way."""
@@ -257,7 +208,7 @@ class Deflated:
     crc32: int
     path: str
     label: str
-    spool: _Spool
+    spool: Spool
     _start: int = -1
 
     @property
@@ -270,7 +221,38 @@ class Deflated:
     def verify(self) -> None:
         """Unpack and check the whole record, once. Raises ``LoadError``."""
         if self._start < 0:
-            self._start = self.spool.unpack(self)
+            try:
+                self._start = self.spool.write(self._unpack())
+            except OSError as error:
+                raise self.fail(f"cannot be unpacked to a temporary file: {error.strerror}") from error
+
+    def _unpack(self) -> Iterator[bytes]:
+        """The unpacked bytes, in pieces. Raises ``LoadError`` where they are not what the archive says."""
+        done, crc = 0, 0
+        unpacker = zlib.decompressobj(-15)
+        for offset in range(0, self.inner.size, 1 << 18):
+            piece = bytearray(min(1 << 18, self.inner.size - offset))
+            self.inner.read_into(offset, memoryview(piece))
+            pending = bytes(piece)
+            while pending and not unpacker.eof:
+                try:
+                    out = unpacker.decompress(pending, 1 << 20)
+                except zlib.error as error:
+                    raise self.fail("cannot be unpacked") from error
+                pending = unpacker.unconsumed_tail
+                done += len(out)
+                if done > self.size:
+                    raise self.fail(f"unpacks to more than the {self.size} bytes it claims")
+                crc = zlib.crc32(out, crc)
+                yield out
+        while not unpacker.eof and (out := unpacker.decompress(b"", 1 << 20)):
+            done += len(out)
+            if done > self.size:
+                raise self.fail(f"unpacks to more than the {self.size} bytes it claims")
+            crc = zlib.crc32(out, crc)
+            yield out
+        if done != self.size or crc != self.crc32:
+            raise self.fail(f"unpacks to {done} bytes of CRC-32 {crc:08x}, {self.size} of {self.crc32:08x} are stated")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > self.size:
@@ -283,7 +265,10 @@ _archives: weakref.WeakKeyDictionary[Source, ZipArchive] = weakref.WeakKeyDictio
 
 
 def open_zip(source: Source) -> ZipArchive:
-    """The archive in *source*, its directory read once however many loaders ask. Raises ``LoadError``."""
+    """The archive in *source*, its directory read once however many loaders ask, and kept as long as *source*.
+
+    Raises ``LoadError``.
+    """
     found = _archives.get(source)
     if found is None:
         found = _archives[source] = ZipArchive(source)
