@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-VARIABLE = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in
+from tests.tools import TRACING
+
 TRACED = ("checks", "cli", "compare", "interactive", "plugins")  # what runs the command line in all its ways
 
 
@@ -23,9 +24,9 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="module", autouse=True)
 def commands_are_traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
     """Elsewhere the processes that a test starts run as a user's do; what the tests call themselves is traced in any case."""
-    if VARIABLE not in os.environ or request.path.parent.name in TRACED or request.path.name == "test_new_plugin.py":
+    if TRACING not in os.environ or request.path.parent.name in TRACED or request.path.name == "test_new_plugin.py":
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(VARIABLE)
+        patch.delenv(TRACING)
         yield

@@ -15,6 +15,9 @@ COMMAND = Path(sys.executable).parent / "torch2grid"
 DIGITS = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data" / "digits_trained.pth"
 
 
+TRACING = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in
+
+
 def torch2grid(
     *words: object,
     cwd: Path,
@@ -40,8 +43,13 @@ def torch2grid(
 
 
 def interruptible() -> None:
-    """For ``preexec_fn``: a shell starts what runs in the background with SIGINT ignored, and its children inherit that."""
+    """For ``preexec_fn`` of a command that is sent a signal, and gets this environment as it is.
+
+    A shell starts what runs in the background with SIGINT ignored, and its children inherit that. Nor is the command traced: an
+    interrupt that comes while coverage holds its lock leaves the process waiting for itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.pop(TRACING, None)
 
 
 def distribution(folder: Path, name: str, source: str, *, version: str = "1.0", entry: str = "") -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import signal
 import subprocess
 import time
@@ -30,14 +29,16 @@ class Slow(GridTransformer):
 
 
 @pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")])
-def test_a_signal_while_it_draws(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
+def test_a_signal_while_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, said: str
+) -> None:
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
     (tmp_path / "model.pth.gz").write_bytes(gzip.compress(DIGITS.read_bytes()))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     words = [str(COMMAND), "model.pth.gz", "--load-plugin", "slow.py", "--plugin", "slow", "-o", "out"]
-    env = {**os.environ, "TMPDIR": str(temporary)}
-    process = subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
     for _ in range(600):
         if (tmp_path / "began").exists():
             break
