@@ -26,6 +26,13 @@ def step(net, times=1, **ill):
         optimizer.step()
 
 
+def recorded_twice(folder):
+    net = nn.Linear(3, 2)
+    with t2g.GradientRecorder(net, every=1) as recorder:
+        step(net, 2)
+    return recorder.save(folder / "g.safetensors")
+
+
 def test_one_record_is_a_recording(tmp_path):
     net = nn.Linear(3, 2)
     with t2g.GradientRecorder(net, every=50) as recorder:
@@ -75,10 +82,7 @@ def test_both_ways_draw_the_same_tensors(tmp_path):
 
 
 def test_a_filter_that_takes_arrays_away_is_said(tmp_path):
-    net = nn.Linear(3, 2)
-    with t2g.GradientRecorder(net, every=1) as recorder:
-        step(net, 2)
-    path = recorder.save(tmp_path / "g.safetensors")
+    path = recorded_twice(tmp_path)
     done = torch2grid("compare", path, "--filter", "only:pattern=weight*", "-q", cwd=tmp_path)
     assert done.returncode == 2
     assert "all arrays of a recording are needed, and steps was left out: filter only" in done.stderr
@@ -87,10 +91,7 @@ def test_a_filter_that_takes_arrays_away_is_said(tmp_path):
 
 
 def test_a_recording_takes_every_format_of_pictures(tmp_path):
-    net = nn.Linear(3, 2)
-    with t2g.GradientRecorder(net, every=1) as recorder:
-        step(net, 2)
-    path = recorder.save(tmp_path / "g.safetensors")
+    path = recorded_twice(tmp_path)
     done = torch2grid("compare", path, "--format", "json,html", "-q", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found, end = json.JSONDecoder().raw_decode(done.stdout)

@@ -59,11 +59,8 @@ class ComputedStorage:
             if name not in self._gathered:
                 whole = tensor.numpy()
                 self._gathered[name] = whole if tensor.repeats else np.ascontiguousarray(whole).reshape(-1)
-            return (
-                self._gathered[name].flat[first : first + count]
-                if tensor.repeats
-                else self._gathered[name][first : first + count]
-            )
+            gathered = self._gathered[name]
+            return (gathered.flat if tensor.repeats else gathered)[first : first + count]
         array = np.empty(count, tensor.dtype)
         tensor.storage.read_into((tensor.offset + first) * tensor.dtype.itemsize, array.view(np.uint8).data)
         return array
