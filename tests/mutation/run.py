@@ -50,13 +50,13 @@ class Kernel:
 
 READER_TESTS = (
     *("opcodes", "machine", "machine_limits", "stream", "computed", "storages"),
-    *("walk", "rebuild", "rebuild_rare", "legacy", "torch_made", "torch_rare"),
+    *("walk", "rebuild", "rebuild_rare", "legacy", "tar", "nested", "torch_made", "torch_rare"),
 )
 KERNELS = (
     Kernel(
         "raster",
-        tuple(f"torch2grid_core/pictures/{name}.py" for name in ("raster", "cells", "layouts")),
-        tuple(f"tests/raster/test_{name}.py" for name in ("raster", "blocks", "ready_layouts", "reduced_grids")),
+        tuple(f"torch2grid_core/pictures/{name}.py" for name in ("raster", "cells", "axes", "layouts")),
+        tuple(f"tests/raster/test_{name}.py" for name in ("raster", "blocks", "axes", "ready_layouts", "reduced_grids")),
         (
             "tests/raster/test_raster.py::test_ten_million_weights_in_one_cell_are_added_accurately",
             "tests/raster/test_raster.py::test_memory_follows_the_cells_of_the_tensor",
@@ -134,6 +134,8 @@ def mutate(folder: Path) -> None:
     command = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(min(os.cpu_count() or 1, 2))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     environment["TORCH2GRID_CORPUS"] = str(folder / "no corpus")  # the same tests wherever it runs
+    environment["TMPDIR"] = str(folder / "tmp")  # mutants that are stopped leave what they unpacked
+    (folder / "tmp").mkdir()
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     output = done.stdout.decode("utf-8", "replace").replace("\r", "\n")
     (folder / "mutmut.log").write_text(output, encoding="utf-8")

@@ -14,6 +14,7 @@ Piece = tuple[int, int, int]  # positions start…stop in runs of equal length
 
 # Below these lengths a loop over the run's elements, each step a strided vector operation, beats one reduction a run.
 _SUM_LOOP, _EXTREME_LOOP, _FOLD = 8, 24, 128
+_PIECES = 8  # stretches of equal runs up to which each is reduced in one go
 _NARROW = 24  # columns below which rows are reduced on a transposed copy
 
 
@@ -84,9 +85,13 @@ def _general(origin: int, dims: Sequence[tuple[int, int]], cell: int) -> Axis:
         cells = cells[order]
     starts = np.concatenate(([0], np.flatnonzero(cells[1:] != cells[:-1]) + 1))
     runs = np.diff(starts, append=len(cells))
-    even = bool(np.all(runs == runs[0]))
-    pieces = ((0, len(cells), int(runs[0])),) if even else None
-    return Axis(len(cells), compact(cells[starts]), pieces, None if even else starts, order)
+    changes = np.flatnonzero(runs[1:] != runs[:-1]) + 1
+    if len(changes) < _PIECES:
+        bounds = [0, *starts[changes].tolist(), len(cells)]
+        lengths = runs[[0, *changes.tolist()]].tolist()
+        pieces = tuple(zip(bounds[:-1], bounds[1:], lengths, strict=True))
+        return Axis(len(cells), compact(cells[starts]), pieces, None, order)
+    return Axis(len(cells), compact(cells[starts]), None, starts, order)
 
 
 def compact(cells: Array) -> Cells:
