@@ -219,3 +219,22 @@ def test_a_filter_that_fails_is_no_finding(tmp_path):
     assert done.returncode == 2
     assert "not today" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("where", ["needs", "findings"])
+def test_a_rule_that_declines_finds_nothing_and_the_others_go_on(tmp_path, ill, where):
+    plugin = tmp_path / "rule.py"
+    plugin.write_text(
+        "from torch2grid_core import NotDrawable, Rule\n"
+        "class Nothing(Rule):\n"
+        '    """something that this file has not"""\n'
+        '    name, code, severity = "nothing", "X101", "error"\n'
+        "    def findings(self, checkpoint, results, run):\n"
+        "        return ()\n"
+        f"    def {where}(self, checkpoint, *others):\n"
+        "        raise NotDrawable('nothing for me')\n"
+    )
+    done = torch2grid("check", ill, "--load-plugin", plugin, cwd=tmp_path)
+    alone = torch2grid("check", ill, cwd=tmp_path)
+    assert done.returncode == alone.returncode == 1
+    assert done.stdout.splitlines()[1:] == alone.stdout.splitlines()[1:]

@@ -52,4 +52,4 @@ class PluginError(Torch2GridError):
 
 
 class NotDrawable(Torch2GridError):
-    """A transformer or view declines these tensors (``can_handle`` is False, or nothing is left to draw)."""
+    """A transformer, view or rule declines these tensors (``can_handle`` is False, or nothing is left for it)."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Engine
 from torch2grid_core.engine.asking import needs_of
-from torch2grid_core.errors import PluginError, UsageError
+from torch2grid_core.errors import NotDrawable, PluginError, UsageError
 from torch2grid_core.kinds.rule import Finding, Rule, Severity
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need
@@ -77,8 +77,8 @@ def check(
 ) -> list[Found]:
     """What *rules* find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    failed: told of each rule that fails, while the others go on; without it, the first ``PluginError`` is raised. Raises
-    ``LoadError`` for unreadable bytes.
+    A rule that raises ``NotDrawable`` finds nothing. failed: told of each rule that fails, while the others go on; without
+    it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
     view = _Rules(tuple(rules), failed or _raise)
     run = run or Run()
@@ -105,6 +105,8 @@ class _Rules(View):
         for rule in self.rules:
             try:
                 needs = needs_of(rule, rule.needs, checkpoint, run, whole=True)
+            except NotDrawable:
+                continue
             except PluginError as error:
                 self.failed(rule, error)
                 continue
@@ -124,6 +126,8 @@ class _Rules(View):
                 wrong = next((each for each in found if not isinstance(each, Finding)), None)
                 if wrong is not None:
                     raise origin_of(rule).error(f"findings yields {type(wrong).__name__}, not a Finding")
+            except NotDrawable:
+                continue
             except PluginError as error:
                 self.failed(rule, error)
                 continue

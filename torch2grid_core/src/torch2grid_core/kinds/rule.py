@@ -39,7 +39,10 @@ class Rule(ABC):
     severity: ClassVar[Severity] = "error"
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass."""
+        """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
+
+        Raises ``NotDrawable`` where the file has nothing for the rule: it finds nothing then.
+        """
         return {}
 
     @abstractmethod

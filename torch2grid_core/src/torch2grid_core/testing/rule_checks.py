@@ -7,7 +7,6 @@ from typing import Any
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine.checking import CODE, Found
 from torch2grid_core.engine.checking import check as run_rules
-from torch2grid_core.errors import NotDrawable
 from torch2grid_core.testing.checking import check, expect
 from torch2grid_core.testing.drawing import settings
 from torch2grid_core.testing.samples import sample_checkpoints
@@ -15,11 +14,7 @@ from torch2grid_core.testing.subject import Subject
 
 
 def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:
-    """What *rule* finds in *checkpoint*; nothing where it declines."""
-    try:
-        return run_rules(checkpoint, [rule], run=settings())
-    except NotDrawable:
-        return []
+    return run_rules(checkpoint, [rule], run=settings())
 
 
 @check("rule")
