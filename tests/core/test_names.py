@@ -37,3 +37,8 @@ def test_modules_are_layers_of_a_stack_or_the_first_part_behind_what_all_share(n
     assert sorted(name for own in found.values() for name in own) == sorted(names)
     for own in found.values():
         assert own == [name for name in names if name in own]
+
+
+def test_thousands_of_components_cost_no_more_than_their_number() -> None:
+    names = [f"{'.' * 200_000}{last}.weight" for last in "ab"]  # by the square of it, minutes
+    assert [len(own) for own in modules(names).values()] == [1, 1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch2grid_builtin.views.describing import in_depth
+from torch2grid_builtin.depth import in_depth
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ def test_a_file_in_the_order_of_registration_is_not_touched(stacks, layers):
 @given(st.lists(st.text("ab.01", max_size=8), unique=True))
 def test_no_name_is_lost(names):
     assert sorted(in_depth(names)) == sorted(names)
+
+
+def test_thousands_of_components_cost_no_more_than_their_number():
+    names = [f"{'.' * 50_000}{last}" for last in ("10", "9")]
+    assert in_depth(names) == names[::-1]

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch2grid_builtin.depth import in_depth
 from torch2grid_builtin.transformers.cards import Item, Scale, arrangements, items_of, put
 from torch2grid_builtin.transformers.packing import Box, Packing, pack, widths
-from torch2grid_builtin.views.describing import layer_number
 from torch2grid_core import Block, Layout, LayoutTransformer, NotDrawable, Region, drawable_sizes, label_rows, modules
 
 Part = tuple[str, list[Item]]  # a module: its name, its matrices
@@ -38,9 +38,7 @@ class Atlas(LayoutTransformer):
         Raises ``NotDrawable`` without weights, and where the tensors do not fit *max_cells* a side.
         """
         sizes = drawable_sizes(shapes)
-        parts = [
-            (title, items_of([name for name in names if name in sizes], shapes)) for title, names in _in_order(list(sizes))
-        ]
+        parts = [(title, items_of(names, shapes)) for title, names in modules(in_depth(sizes)).items()]
         weights = sum(sizes.values())
         if max_cells is None:
             return _Sheet(parts, weights, 1, self.gap, self.names).layout(list(sizes))
@@ -55,21 +53,6 @@ class Atlas(LayoutTransformer):
                 raise NotDrawable(f"{len(sizes):,} tensors do not fit {max_cells}×{max_cells} cells as separate blocks")
             over = max(sheet.height, sheet.width) / max_cells
             side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
-
-
-def _in_order(names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Modules as they come, but the numbered layers of one stack in the order of their numbers."""
-    found = list(modules(names).items())
-    stacks: dict[str, list[int]] = {}
-    for place, (title, _) in enumerate(found):
-        stem, _, last = title.rpartition(".")
-        if layer_number(last) >= 0:
-            stacks.setdefault(stem, []).append(place)
-    for places in stacks.values():
-        ordered = sorted((found[place] for place in places), key=lambda part: layer_number(part[0].rpartition(".")[2]))
-        for place, part in zip(places, ordered, strict=True):
-            found[place] = part
-    return found
 
 
 class _Sheet:

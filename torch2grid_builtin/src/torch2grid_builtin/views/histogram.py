@@ -10,7 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin.views.describing import about, in_depth, tensor_title
+from torch2grid_builtin.depth import in_depth
+from torch2grid_builtin.views.describing import about, tensor_title
 from torch2grid_builtin.views.units import has_units, is_figure
 from torch2grid_core import (
     Band,

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.views.describing import about, in_depth, shape_text, source_name, tensor_title
+from torch2grid_builtin.depth import in_depth
+from torch2grid_builtin.views.describing import about, shape_text, source_name, tensor_title
 from torch2grid_core import (
     Checkpoint,
     Grid,

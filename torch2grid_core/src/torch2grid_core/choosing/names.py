@@ -70,17 +70,20 @@ def modules(names: Iterable[str]) -> dict[str, list[str]]:
     """
     paths = {name: name.split(".")[:-1] for name in names}
     shared: list[str] = []
+    alike = list(paths.values())
     while True:
-        longer = [path for path in paths.values() if path[: len(shared)] == shared and len(path) > len(shared) + 1]
-        most = Counter(path[len(shared)] for path in longer).most_common(1)
+        depth = len(shared)
+        alike = [path for path in alike if len(path) > depth + 1]
+        most = Counter(path[depth] for path in alike).most_common(1)
         if not most or most[0][0].isdigit() or most[0][1] < 0.6 * len(paths):
             break
         shared.append(most[0][0])
+        alike = [path for path in alike if path[depth] == most[0][0]]
     found: dict[str, list[str]] = {}
     for name, path in paths.items():
         depth = next((index + 1 for index, part in enumerate(path) if index and part.isdigit()), 0)
         if not depth:
-            alike = (here == there for here, there in zip(path, shared, strict=False))
-            depth = 1 + sum(takewhile(bool, alike))
+            same = (here == there for here, there in zip(path, shared, strict=False))
+            depth = 1 + sum(takewhile(bool, same))
         found.setdefault(".".join(path[:depth]), []).append(name)
     return found
