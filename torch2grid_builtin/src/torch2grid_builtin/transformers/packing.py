@@ -60,18 +60,23 @@ def _without(free: list[_Free], top: int, left: int, bottom: int, right: int, lo
             cut.append((above, before, below, left))
         if behind - right >= narrow:
             cut.append((above, right, below, behind))
-    cut = list(dict.fromkeys(cut))
+    # Only what was cut can lie inside another. Larger first: a rectangle lies inside one that is kept already, or in none.
+    cut.sort(key=_area, reverse=True)
     for each in cut:
-        if not any(_holds(other, each) for other in kept) and not any(_holds(other, each) for other in cut if other != each):
+        above, before, below, behind = each
+        for top, left, bottom, right in kept:
+            if top <= above and left <= before and bottom >= below and right >= behind:
+                break
+        else:
             kept.append(each)
     if len(kept) > _HOLES:
-        kept.sort(key=lambda each: (each[2] - each[0]) * (each[3] - each[1]), reverse=True)
+        kept.sort(key=_area, reverse=True)
         del kept[_HOLES:]
     return kept
 
 
-def _holds(outer: _Free, inner: _Free) -> bool:
-    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+def _area(each: _Free) -> int:
+    return (each[2] - each[0]) * (each[3] - each[1])
 
 
 def orders(boxes: Sequence[Box]) -> list[list[int]]:
