@@ -15,9 +15,10 @@ from tests.tools import TRACING
 
 # The files whose commands take branches that hardly anything else takes.
 COMMANDS_TRACED = (
-    *("checks/test_check_command", "compare/test_gradients", "compare/test_series", "interactive/test_menu"),
+    *("checks/test_check_command", "compare/test_gradients", "compare/test_optimizer", "compare/test_series"),
     *("cli/test_command_line", "cli/test_config", "cli/test_docs_command_line", "cli/test_parts", "cli/test_stdout"),
-    *("cli/test_surroundings", "plugins/test_broken_plugins", "plugins/test_misbehaving"),
+    *("cli/test_surroundings", "examples/test_new_plugin", "interactive/test_menu"),
+    *("plugins/test_broken_plugins", "plugins/test_misbehaving"),
 )
 # The files that run over again, a thousand times, what others run.
 NOT_TRACED = ("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format")
