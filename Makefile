@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyp
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
 
-# The tests run traced (tests/conftest.py: which of their processes); tests/branches.py says how much must have been executed.
+# The tests run traced (tests/conftest.py: which of them, and of their processes); tests/branches.py says how much must have been executed.
 # Byte code is kept, as an installer keeps it, even where the environment says otherwise: tests start hundreds of commands.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint types
@@ -38,8 +38,8 @@ train: $(VENV)/.test
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.fuzz
 
-# Changes three kernels a little, 5,800 times, and counts what their tests notice; writes the table of docs/tests.md. Takes up to
-# half an hour on two cores, and ends with exit code 1 where less than 90 % of a kernel's changes are noticed.
+# Changes three kernels a little, more than 6,000 times, and counts what their tests notice; writes the table of docs/tests.md.
+# Takes up to half an hour on two cores, and ends with exit code 1 where less than 90 % of a kernel's changes are noticed.
 mutants: $(VENV)/.mutation
 	$(BIN)/python -m tests.mutation.run
 

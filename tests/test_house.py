@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import COMMANDS_TRACED, NOT_TRACED
 from tests.tools import PROJECT
 
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
@@ -71,3 +72,7 @@ def test_importing_a_package_imports_nothing_heavy(package: str) -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_the_files_that_decide_what_is_traced_are_there() -> None:
+    assert [name for name in (*COMMANDS_TRACED, *NOT_TRACED) if not (PROJECT / "tests" / f"{name}.py").is_file()] == []

@@ -221,20 +221,29 @@ def test_a_filter_that_fails_is_no_finding(tmp_path):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("where", ["needs", "findings"])
+DECLINES = {
+    "needs": "    def needs(self, checkpoint, run):\n        raise NotDrawable('nothing for me')\n",
+    "findings": "    def findings(self, checkpoint, results, run):\n        raise NotDrawable('nothing for me')\n",
+    "transformer": "    def needs(self, checkpoint, run):\n        return {'grid': Transformed(Declines(), 'mean', 8)}\n",
+}
+
+
+@pytest.mark.parametrize("where", DECLINES)
 def test_a_rule_that_declines_finds_nothing_and_the_others_go_on(tmp_path, ill, where):
     plugin = tmp_path / "rule.py"
     plugin.write_text(
-        "from torch2grid_core import NotDrawable, Rule\n"
+        "from torch2grid_core import Finding, GridTransformer, NotDrawable, Rule, Transformed\n"
+        "class Declines(GridTransformer):\n"
+        "    name = 'declines'\n"
+        "    def transform(self, tensors):\n"
+        "        raise NotDrawable('nothing for me')\n"
         "class Nothing(Rule):\n"
         '    """something that this file has not"""\n'
         '    name, code, severity = "nothing", "X101", "error"\n'
         "    def findings(self, checkpoint, results, run):\n"
-        "        return ()\n"
-        f"    def {where}(self, checkpoint, *others):\n"
-        "        raise NotDrawable('nothing for me')\n"
+        "        yield Finding('found')\n" + DECLINES[where]
     )
     done = torch2grid("check", ill, "--load-plugin", plugin, cwd=tmp_path)
     alone = torch2grid("check", ill, cwd=tmp_path)
-    assert done.returncode == alone.returncode == 1
+    assert done.returncode == alone.returncode == 1, done.stderr
     assert done.stdout.splitlines()[1:] == alone.stdout.splitlines()[1:]

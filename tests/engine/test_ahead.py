@@ -156,7 +156,7 @@ def test_what_a_view_drew_before_it_failed_does_not_depend_on_the_workers(tmp_pa
                 checkpoint,
                 [FailsAt(), HistogramView()],
                 lambda drawn, pages=pages: pages.append((drawn.view.name, drawn.page.name)),
-                failed=failures.append,
+                failed=lambda view, error, failures=failures: failures.append(error),
             )
             assert len(failures) == 1
             found.append(pages)

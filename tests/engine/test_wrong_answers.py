@@ -105,7 +105,7 @@ def test_the_others_go_on_without_it() -> None:
     failed: list[PluginError] = []
     good = Answers(tensor_needs={"s": Summary()}, pages=[Page("good", "t", ())])
     views = [Answers(subject=3), good, Answers(pages=[7]), Answers(tensor_needs={"s": Summary()}, tensor_pages=[7])]
-    Engine().run(CHECKPOINT, views, drawn.append, failed=failed.append)
+    Engine().run(CHECKPOINT, views, drawn.append, failed=lambda view, error: failed.append(error))
     assert [each.page.name for each in drawn] == ["good"]
     assert len(failed) == 3
 
@@ -121,7 +121,7 @@ def test_the_others_go_on_without_what_has_no_hash() -> None:
     failed: list[PluginError] = []
     good = Answers(tensor_needs={"s": Summary()}, pages=[Page("good", "t", ())])
     bad = [Answers(needs={"s": Summary(thresholds=[1e-3])}), Answers(tensor_needs={"m": Loose()})]  # type: ignore[arg-type]
-    Engine().run(CHECKPOINT, [bad[0], good, bad[1]], drawn.append, failed=failed.append)
+    Engine().run(CHECKPOINT, [bad[0], good, bad[1]], drawn.append, failed=lambda view, error: failed.append(error))
     assert [each.page.name for each in drawn] == ["good"]
     assert len(failed) == 2
 

@@ -295,6 +295,12 @@ def test_a_missing_shard_or_tensor_is_an_error(tmp_path: Path) -> None:
         opened(sharded(tmp_path, {"1.bin": WEIGHTS}, {"ghost": "1.bin"}))
 
 
+def test_one_file_under_two_names_is_one_shard(tmp_path: Path) -> None:
+    checkpoint = opened(sharded(tmp_path, {"1.bin": WEIGHTS}, {"w": "1.bin", "b": "././1.bin"}))
+    assert list(checkpoint) == ["w", "b"]
+    assert checkpoint.format == "1 shard of PyTorch zip"
+
+
 def test_what_shards_say_is_kept(tmp_path: Path) -> None:
     files: dict[str, Any] = {
         "1.bin": {"w": WEIGHTS["w"], "extra": torch.zeros(2), "meta": torch.empty(2, device="meta")},

@@ -93,6 +93,7 @@ def test_case_and_what_becomes_the_same_are_told_apart():
     assert namer.stem(page("a/b")) == "layers/a_b"
     assert namer.stem(page("a:b")) == "layers/a_b_2"
     assert namer.stem(page("a_b_2")) == "layers/a_b_2_2"
+    assert namer.stem(page("a?b")) == "layers/a_b_3"
     assert namer.stem(page("a_b", "other")) == "other/a_b"
 
 

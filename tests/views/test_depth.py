@@ -16,6 +16,7 @@ from torch2grid_builtin.depth import in_depth
         (["z", "m.1.x.10.w", "m.1.x.9.w", "m.0.x.1.w", "b"], ["z", "m.0.x.1.w", "m.1.x.9.w", "m.1.x.10.w", "b"]),
         (["10.weight", "0.weight", "2.weight"], ["0.weight", "2.weight", "10.weight"]),
         (["a.b", "c", "a.0", "a.²", ""], ["a.b", "a.0", "a.²", "c", ""]),
+        (["a.1", "a.", "a.0"], ["a.0", "a.1", "a."]),
         ([], []),
     ],
 )
@@ -40,6 +41,8 @@ def test_no_name_is_lost(names):
     assert sorted(in_depth(names)) == sorted(names)
 
 
-def test_thousands_of_components_cost_no_more_than_their_number():
-    names = [f"{'.' * 50_000}{last}" for last in ("10", "9")]
-    assert in_depth(names) == names[::-1]
+def test_numbers_below_the_depth_of_any_model_do_not_count():
+    deep = [".".join(["block"] * 60 + [number, "weight"]) for number in ("10", "9")]
+    assert in_depth(deep) == deep[::-1]
+    endless = [f"{'.' * 50_000}{number}" for number in ("10", "9")]  # each looked at with all before it: gigabytes
+    assert in_depth(endless) == endless

@@ -43,6 +43,7 @@ def with_nan(folder: Path) -> Path:
 
 # The tensors that are drawn of a large file: a kernel, a matrix, a vector and what is rare in it.
 MODELS = {
+    "digits": (lambda _: DIGITS, ("conv2.weight", "fc1.weight", "fc1.bias")),
     "rgb": (lambda _: real("facenet/rnet.pt"), ("conv1.weight", "prelu1.weight", "dense5_1.weight")),
     "transformer": (
         lambda _: real("rxnmapper/pytorch_model.bin"),
@@ -167,8 +168,8 @@ def test_the_terminal_shows_every_page(drawn):
 def test_the_command_warns_of_nothing(tmp_path):
     views = ("--grid", "--layers", "--histogram", "--conv", "--stats", "--dead-neurons")
     model = with_nan(tmp_path)
-    ill = ("--only", "conv1.weight", "--only", "fc*", "--skip", "fc2.weight")
-    run = torch2grid(model, *views, *ill, "--format", ",".join(FORMATS), cwd=tmp_path, env={"PYTHONWARNINGS": "error"})
+    few = ("--only", "conv*.weight", "--only", "fc1.*", "--only", "fc2.bias")
+    run = torch2grid(model, *views, *few, "--format", ",".join(FORMATS), cwd=tmp_path, env={"PYTHONWARNINGS": "error"})
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("\n") == 1, run.stderr  # what the file is, and nothing else
     assert all(files(tmp_path / "grids", each) for each in FORMATS if each != "terminal")

@@ -56,12 +56,13 @@ class Match:
 def unwrapped(name: str) -> str:
     """*name* without the components that wrappers add: ``module._orig_mod.fc.weight`` → ``fc.weight``."""
     parts = [part for part in name.split(".") if part not in INFIXES]
-    name = ".".join(parts)
+    name, place = ".".join(parts), 0
     while True:
-        shorter = next((name[len(prefix) :] for prefix in PREFIXES if name.startswith(prefix) and len(name) > len(prefix)), "")
-        if not shorter:
-            return name
-        name = shorter
+        found = (prefix for prefix in PREFIXES if name.startswith(prefix, place) and len(name) > place + len(prefix))
+        prefix = next(found, "")
+        if not prefix:
+            return name[place:]
+        place += len(prefix)
 
 
 def match(a: Checkpoint, b: Checkpoint) -> Match:

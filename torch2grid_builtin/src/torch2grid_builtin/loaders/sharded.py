@@ -43,16 +43,18 @@ class Sharded(Loader):
                 raise LoadError(source.shown, f"is a folder of {len(indices)} checkpoints: {names}", "give the path of one")
             source = Source(source.path / indices[0], shown=str(Path(source.shown) / indices[0]))
         weight_map, metadata = _index(source)
+        weight_map = {name: str(PurePosixPath(file)) for name, file in weight_map.items()}  # ./a is a
         shards = [_Shard(source, name) for name in dict.fromkeys(weight_map.values())]
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
         notes: list[str] = []
         not_run: list[str] = []
         by_file = {shard.name: shard.open() for shard in shards}
+        left_out = {file: {skip.name: skip for skip in checkpoint.skipped} for file, checkpoint in by_file.items()}
         placed: dict[str, str] = {}  # where the tensors that the index does not name were found
         for name, file in weight_map.items():
             if name not in by_file[file]:
-                skip = next((skip for skip in by_file[file].skipped if skip.name == name), None)
+                skip = left_out[file].get(name)
                 if skip is None:
                     raise LoadError(
                         source.shown,
@@ -84,7 +86,7 @@ class Sharded(Loader):
         return Checkpoint(
             tensors,
             source=source.shown,
-            format=f"{len(shards)} shards of {' and '.join(kinds)}",
+            format=f"{len(shards)} {'shard' if len(shards) == 1 else 'shards'} of {' and '.join(kinds)}",
             metadata=metadata,
             skipped=skipped,
             notes=notes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -107,7 +108,7 @@ class _Homes:
 
     def __init__(self, matrices: Sequence[str], forms: Mapping[str, Form], order: Mapping[str, int]) -> None:
         self.forms, self.order = forms, order
-        self.by_length: dict[tuple[int, bool], list[str]] = {}  # (weights, above) → matrices that it fits
+        self.by_length: dict[tuple[int, bool], list[str]] = {}  # (weights, above) → matrices that it fits, in order
         for name in matrices:
             form = forms[name]
             self.by_length.setdefault((form.dims[0][0], False), []).append(name)
@@ -116,8 +117,7 @@ class _Homes:
 
     def of(self, name: str, size: int) -> tuple[str, bool] | None:
         """(matrix, whether the vector goes above it); ``None`` where there is none near."""
-        units = [each for each in self.by_length.get((size, False), ()) if self._distance(each, name) <= _NEAR]
-        inputs = [each for each in self.by_length.get((size, True), ()) if self._distance(each, name) <= _NEAR]
+        units, inputs = self._near(name, (size, False)), self._near(name, (size, True))
         module, _, leaf = name.rpartition(".")
         twin = f"{module}.{leaf.replace('bias', 'weight')}".lstrip(".")
         before = [each for each in units if self.order[each] < self.order[name]]
@@ -135,6 +135,11 @@ class _Homes:
             if found:
                 return min(found, key=lambda each: self._distance(each, name)), goes_above
         return None
+
+    def _near(self, name: str, fits: tuple[int, bool]) -> list[str]:
+        found, place = self.by_length.get(fits, []), self.order[name]
+        first = bisect_left(found, place - _NEAR, key=self.order.__getitem__)
+        return found[first : bisect_right(found, place + _NEAR, key=self.order.__getitem__)]
 
     def _distance(self, one: str, other: str) -> int:
         return abs(self.order[one] - self.order[other])

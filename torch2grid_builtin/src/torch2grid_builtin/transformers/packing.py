@@ -62,13 +62,10 @@ def _without(free: list[_Free], top: int, left: int, bottom: int, right: int, lo
             cut.append((above, right, below, behind))
     # Only what was cut can lie inside another. Larger first: a rectangle lies inside one that is kept already, or in none.
     cut.sort(key=_area, reverse=True)
-    for each in cut:
-        above, before, below, behind = each
-        for top, left, bottom, right in kept:
-            if top <= above and left <= before and bottom >= below and right >= behind:
-                break
-        else:
-            kept.append(each)
+    for inner in cut:
+        above, before, below, behind = inner
+        if not any(o[0] <= above and o[1] <= before and o[2] >= below and o[3] >= behind for o in kept):
+            kept.append(inner)
     if len(kept) > _HOLES:
         kept.sort(key=_area, reverse=True)
         del kept[_HOLES:]

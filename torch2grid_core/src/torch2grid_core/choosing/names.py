@@ -12,6 +12,7 @@ from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
 
 _NUMBERS = re.compile(r"[\d\s,-]+")
+_DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
 
 def matching(names: Sequence[str], pattern: str) -> list[str]:
@@ -68,7 +69,7 @@ def modules(names: Iterable[str]) -> dict[str, list[str]]:
     no number, it is the first component behind what nearly all names begin with (``model.embed_tokens``). A tensor outside
     of any module is in the part named "".
     """
-    paths = {name: name.split(".")[:-1] for name in names}
+    paths = {name: name.split(".", _DEEPEST)[:-1] for name in names}
     shared: list[str] = []
     alike = list(paths.values())
     while True:

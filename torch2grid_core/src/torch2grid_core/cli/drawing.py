@@ -109,7 +109,7 @@ class Drawing:
     def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> None:
         """One run of the engine into *destination*, in as many processes as it is worth."""
         destination.for_views(views)
-        failures: list[PluginError] = []
+        failures: dict[str, PluginError] = {}  # one transformer may fail several views, with one error
         declined: dict[str, NotDrawable] = {}
         pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
         with (
@@ -123,11 +123,14 @@ class Drawing:
                 drew.add(drawn.view.name)
                 destination.take(drawn)
 
+            def fail(view: View, error: PluginError) -> None:
+                failures[str(error)] = error
+
             def decline(view: View, error: NotDrawable) -> None:
                 declined[view.name] = error
 
-            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, failures.append, decline)
-        errors: list[Torch2GridError] = [*failures, *declined.values()]
+            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, fail, decline)
+        errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):
             raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")

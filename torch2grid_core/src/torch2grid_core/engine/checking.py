@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine import Engine
+from torch2grid_core.engine import Drawn, Engine
 from torch2grid_core.engine.asking import needs_of
 from torch2grid_core.errors import NotDrawable, PluginError, UsageError
 from torch2grid_core.kinds.rule import Finding, Rule, Severity
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need
 from torch2grid_core.pictures.page import Page
-from torch2grid_core.plugins.guard import at_most, collect, origin_of
+from torch2grid_core.plugins.guard import at_most, collect, origin_of, stamp
 from torch2grid_core.run import Run
 from torch2grid_core.text import did_you_mean
 
@@ -75,66 +75,66 @@ def check(
     run: Run | None = None,
     failed: Callable[[Rule, PluginError], None] | None = None,
 ) -> list[Found]:
-    """What *rules* find in *checkpoint*, rule by rule, from one pass over the weights.
+    """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    A rule that raises ``NotDrawable`` finds nothing. failed: told of each rule that fails, while the others go on; without
-    it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
+    A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
+    the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
-    view = _Rules(tuple(rules), failed or _raise)
     run = run or Run()
-    if not checkpoint:  # a file may hold calls and not a single tensor
-        return list(view.found(checkpoint, {key: {} for key in view.needs(checkpoint, run)}, run))
-    found: list[Found] = []
-    Engine(executor).run(checkpoint, [view], lambda drawn: found.extend(drawn.page.about["found"]), run)
-    return found
+    found: dict[str, tuple[Found, ...]] = {}
+    failures: dict[str, PluginError] = {}
+
+    def take(drawn: Drawn) -> None:
+        found[drawn.page.name] = drawn.page.about["found"]
+
+    def fail(view: View, error: PluginError) -> None:
+        assert isinstance(view, _Asked)
+        failures[view.rule.code] = error
+
+    def decline(view: View, error: NotDrawable) -> None:
+        pass
+
+    views = [_Asked(rule) for rule in rules]
+    if checkpoint:
+        Engine(executor).run(checkpoint, views, take, run, failed=fail, declined=decline)
+    for view in () if checkpoint else views:  # a file may hold calls and not a single tensor
+        try:
+            found[view.rule.code] = view.found(checkpoint, {key: {} for key in view.needs(checkpoint, run)}, run)
+        except PluginError as error:
+            fail(view, error)
+        except NotDrawable as error:
+            decline(view, error)
+    for rule in rules:
+        if rule.code in failures:
+            if failed is None:
+                raise failures[rule.code]
+            failed(rule, failures[rule.code])
+    return [each for rule in rules for each in found.get(rule.code, ())]
 
 
-class _Rules(View):
-    """All rules as one view, whose only page carries what they found."""
+class _Asked(View):
+    """A rule as a view, whose only page carries what the rule found."""
 
     name: ClassVar[str] = "check"
     default_format: ClassVar[str] = "text"
 
-    def __init__(self, rules: tuple[Rule, ...], failed: Callable[[Rule, PluginError], None]) -> None:
-        self.rules, self.failed = rules, failed
-        self._able: list[Rule] = []  # those whose needs could be had
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        stamp(self, origin_of(rule))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        wanted: dict[str, Need] = {}
-        self._able = []
-        for rule in self.rules:
-            try:
-                needs = needs_of(rule, rule.needs, checkpoint, run, whole=True)
-            except NotDrawable:
-                continue
-            except PluginError as error:
-                self.failed(rule, error)
-                continue
-            self._able.append(rule)
-            wanted.update({f"{rule.code} {key}": need for key, need in needs.items()})
-        return wanted
+        return needs_of(self.rule, self.rule.needs, checkpoint, run, whole=True)
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        yield Page(self.name, "", (), about={"found": tuple(self.found(checkpoint, results, run))})
+        yield Page(self.rule.code, "", (), about={"found": self.found(checkpoint, results, run)})
 
-    def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
-        for rule in self._able:
-            start = f"{rule.code} "
-            mine = {key[len(start) :]: result for key, result in results.items() if key.startswith(start)}
-            try:
-                found = at_most(collect(rule, rule.findings, checkpoint, mine, run), origin_of(rule), MOST_FINDINGS)
-                wrong = next((each for each in found if not isinstance(each, Finding)), None)
-                if wrong is not None:
-                    raise origin_of(rule).error(f"findings yields {type(wrong).__name__}, not a Finding")
-            except NotDrawable:
-                continue
-            except PluginError as error:
-                self.failed(rule, error)
-                continue
-            for finding in found:
-                severity = finding.severity or rule.severity
-                yield Found(rule.code, rule.name, severity, finding.tensor, finding.index, finding.message)
-
-
-def _raise(rule: Rule, error: PluginError) -> None:
-    raise error
+    def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> tuple[Found, ...]:
+        """What the rule finds in *results*, which are under the keys of its needs."""
+        rule, origin = self.rule, origin_of(self.rule)
+        found = at_most(collect(rule, rule.findings, checkpoint, results, run), origin, MOST_FINDINGS)
+        wrong = next((each for each in found if not isinstance(each, Finding)), None)
+        if wrong is not None:
+            raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
+        return tuple(
+            Found(rule.code, rule.name, each.severity or rule.severity, each.tensor, each.index, each.message) for each in found
+        )

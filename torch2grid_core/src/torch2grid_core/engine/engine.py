@@ -35,7 +35,7 @@ class Engine:
         run: Run | None = None,
         prepare: Prepare = Drawn,
         progress: Callable[[LazyTensor], None] | None = None,
-        failed: Callable[[PluginError], None] | None = None,
+        failed: Callable[[View, PluginError], None] | None = None,
         declined: Callable[[View, NotDrawable], None] | None = None,
     ) -> None:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
@@ -43,8 +43,8 @@ class Engine:
         The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
         order of *views*. prepare: called with each page and its view where the page was drawn, perhaps in a worker, so
         picklable; what it returns is what *sink* gets. progress: told of each tensor that is done. failed: told at the end
-        of the error of each view that failed; declined: of each view that declined, or whose transformer did, and why.
-        ``None`` raises the first of these errors instead.
+        of each view that failed, or whose transformer did, and its error; declined: of each that declined, and why.
+        ``None`` raises the first of these errors instead, failures before those that declined.
 
         A view that fails or declines is left out from then on, and the others go on. Raises ``LoadError`` for unreadable
         bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable`` for one that declines, and when no
@@ -56,11 +56,11 @@ class Engine:
         stopped: list[tuple[View, Stop]] = []
         for subject, group in _subjects(checkpoint, views, run, stopped):
             self._pass(_without_repetition(subject), group, sink, run, prepare, progress, stopped)
-        # One transformer may fail several views, with one error.
-        for failure in {str(error): error for _, error in stopped if isinstance(error, PluginError)}.values():
-            if failed is None:
-                raise failure
-            failed(failure)
+        for view, error in stopped:
+            if isinstance(error, PluginError):
+                if failed is None:
+                    raise error
+                failed(view, error)
         for view, error in stopped:
             if isinstance(error, NotDrawable):
                 if declined is None:

@@ -12,6 +12,7 @@ class Namer:
     def __init__(self) -> None:
         self._given: dict[tuple[str, str], str] = {}
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last that was put behind each name
 
     def stem(self, page: Page) -> str:
         """``folder/name`` without ending; the same page name gives the same stem, two names never do."""
@@ -19,9 +20,10 @@ class Namer:
         if key not in self._given:
             folder = "/".join(safe_filename(part) for part in page.folder.split("/") if part)
             base = safe_filename(page.name)
-            stem, number = base, 2
+            stem, start = base, f"{folder}/{base}".casefold()
             while f"{folder}/{stem}".casefold() in self._taken:
-                stem, number = f"{base}_{number}", number + 1
+                self._numbers[start] = self._numbers.get(start, 1) + 1
+                stem = f"{base}_{self._numbers[start]}"
             self._taken.add(f"{folder}/{stem}".casefold())
             self._given[key] = f"{folder}/{stem}" if folder else stem
         return self._given[key]

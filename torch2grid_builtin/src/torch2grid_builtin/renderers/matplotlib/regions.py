@@ -114,12 +114,13 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
     taken = grid.counts > 0
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
+    titles = [f"{label.name}." for label in grid.labels]
     for region in by_size:
         row, column, height, width = _roomiest(region, line / high)
         if not height:
             continue
         x, y = column * wide, row * high
-        name = literal(_inside(grid.labels, region.name))
+        name = literal(_inside(titles, region.name))
         long = text_width(name, size) + 6
         around = () if grid.labels else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
         for at_x, at_y in around:
@@ -176,10 +177,9 @@ def _shared(names: Sequence[str]) -> int:
     return first.rfind(".", 0, alike) + 1
 
 
-def _inside(labels: Sequence[Region], name: str) -> str:
-    """The name of a tensor without that of its module, where that is written above."""
-    titles = (label.name for label in labels if name.startswith(f"{label.name}."))
-    return name[len(max(titles, key=len, default="")) :].lstrip(".")
+def _inside(titles: Sequence[str], name: str) -> str:
+    """The name of a tensor without that of its module (*titles* end with a dot), where that is written above."""
+    return name[len(max((title for title in titles if name.startswith(title)), key=len, default="")) :].lstrip(".")
 
 
 def _cells_under(
