@@ -37,10 +37,11 @@ def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[
     if TRACING not in os.environ or name in COMMANDS_TRACED:
         yield
         return
-    tracer = sys.gettrace()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(TRACING)
+        tracer = sys.gettrace()
         if name in NOT_TRACED:
             sys.settrace(None)
         yield
-        sys.settrace(tracer)
+        if name in NOT_TRACED:
+            sys.settrace(tracer)

@@ -13,8 +13,6 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).parent / "torch2grid"
 DIGITS = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data" / "digits_trained.pth"
-
-
 TRACING = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in
 
 

@@ -57,12 +57,9 @@ def unwrapped(name: str) -> str:
     """*name* without the components that wrappers add: ``module._orig_mod.fc.weight`` → ``fc.weight``."""
     parts = [part for part in name.split(".") if part not in INFIXES]
     name, place = ".".join(parts), 0
-    while True:
-        found = (prefix for prefix in PREFIXES if name.startswith(prefix, place) and len(name) > place + len(prefix))
-        prefix = next(found, "")
-        if not prefix:
-            return name[place:]
+    while prefix := next((each for each in PREFIXES if name.startswith(each, place) and len(name) > place + len(each)), ""):
         place += len(prefix)
+    return name[place:]
 
 
 def match(a: Checkpoint, b: Checkpoint) -> Match:

@@ -43,7 +43,6 @@ class Sharded(Loader):
                 raise LoadError(source.shown, f"is a folder of {len(indices)} checkpoints: {names}", "give the path of one")
             source = Source(source.path / indices[0], shown=str(Path(source.shown) / indices[0]))
         weight_map, metadata = _index(source)
-        weight_map = {name: str(PurePosixPath(file)) for name, file in weight_map.items()}  # ./a is a
         shards = [_Shard(source, name) for name in dict.fromkeys(weight_map.values())]
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
@@ -118,6 +117,7 @@ def _index(source: Source) -> tuple[dict[str, str], dict[str, str]]:
         raise wrong("has no weight_map")
     if not all(isinstance(file, str) for file in weight_map.values()):
         raise wrong("names a shard by something else than text")
+    weight_map = {name: str(PurePosixPath(file)) for name, file in weight_map.items()}  # ./a is a
     if len(set(weight_map.values())) > _SHARDS:
         raise wrong(f"names more than {_SHARDS} shards")
     metadata = index.get("metadata")
@@ -131,7 +131,7 @@ class _Shard:
     def __init__(self, index: Source, name: str) -> None:
         windows, posix = PureWindowsPath(name), PurePosixPath(name)
         outside = windows.drive or windows.root or posix.is_absolute() or ".." in (*windows.parts, *posix.parts)
-        if outside or "\0" in name or name in ("", "."):
+        if outside or "\0" in name or name == ".":
             raise LoadError(index.shown, f"names a shard outside its folder: {visible(name, 80)!r}", "it is hostile or damaged")
         self.name = name
         self.index = index
