@@ -43,7 +43,7 @@ _EXPERIENCE = frozenset(("obs", "observation", "observations", "next_obs", "next
 _EXPERIENCE |= {"reward", "rewards", "done", "dones", "terminal", "terminals", "terminations", "truncations"}
 _MODEL_KEYS = frozenset(("model", "net", "network", "module", "weights", "params", "state_dict", "model_state", "model_dict"))
 _MODEL_KEYS |= {"model_state_dict", "net_state_dict", "module_state_dict", "model_weights"}
-_COMPARED = 1_000_000  # pairs of siblings: no model has as many, but a hostile file may
+_COMPARED = 100_000  # pairs of siblings that are compared: no model has as many, but a hostile file may
 _WORTH = re.compile(
     "optim|opt[._]|exp_avg|momentum_buffer|sqr_avg|square_avg|rng|random|seed|sched|ema|avg|average|swa|shadow|polyak|teacher"
     "|target|slow|best|obs|action|reward|replay",
@@ -249,15 +249,15 @@ def _copies(root: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor]) -> It
                 continue
             rest = _words(child.key) - _COPIES - _GENERIC
             for other in children:
+                compared += 1
+                if compared > _COMPARED:
+                    return
                 if _words(other.key) & _COPIES or (rest and rest != _words(other.key) - _GENERIC):
                     continue
-                compared += 1
                 if shapes(child).all and shapes(other).cover(shapes(child)):
                     child.kind = "copy"
                     yield child
                     break
-            if compared > _COMPARED:
-                return
         waiting.extend(reversed([child for child in children if child.kind == "model"]))
 
 
