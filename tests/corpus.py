@@ -1,4 +1,7 @@
-"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project."""
+"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project.
+
+Cases with the right answers are at ``$TORCH2GRID_CASES``, else at ``../shared/cases``.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,14 @@ def real(name: str) -> Path:
 def hostile(name: str) -> Path:
     """The path of a hostile file of the corpus; skips the test where there is no corpus."""
     return _path("hostile", name)
+
+
+def cases(path: str) -> Path:
+    """A file or folder of the cases, such as ``found/tied``; skips the test where there are no cases."""
+    for candidate in (os.environ.get("TORCH2GRID_CASES"), PROJECT.parent / "shared" / "cases"):
+        if candidate and (Path(candidate) / "README.md").is_file():
+            return Path(candidate) / path
+    pytest.skip("no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")
 
 
 @functools.cache

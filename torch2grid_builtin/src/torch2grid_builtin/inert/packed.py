@@ -26,6 +26,7 @@ class _Here(str):
 HERE: Final = _Here()
 SETTINGS = "settings of a packed convolution"
 _PACKED = "_packed_params"
+_TYPED = ("torch.jit._pickle.build_", "torch.jit._pickle.restore_type_tag")
 _CELL = re.compile(r"(?:(.*)\.)?_all_weight_values\.(\d{1,4})\.param", re.DOTALL)
 _MOST_CELLS = 2000
 _WEIGHT, _CONVOLUTION_FIELDS = 10, (14, 15)  # where the weight stands in a convolution's state, which is so long
@@ -43,10 +44,20 @@ def script_object(value: Any) -> tuple[str, Any] | None:
     state = value.state[0]
     if value.path == "torch.ScriptObject":
         if type(state) is tuple and len(state) == 2 and type(state[1]) is str:
-            return state[1].rpartition(".")[2], state[0]
+            return state[1].rpartition(".")[2], _listed(state[0])
     elif value.path.startswith("__torch__.torch.classes."):
-        return class_name(value), state
+        return class_name(value), _listed(state)
     return None
+
+
+def _listed(state: Any) -> Any:
+    """*state* with plain lists where TorchScript has lists of a declared type."""
+    if type(state) is not tuple:
+        return state
+    typed = [isinstance(each, Stub) and len(each.args) in (1, 2) and each.path.startswith(_TYPED) for each in state]
+    return (
+        tuple(each.args[0] if is_typed else each for each, is_typed in zip(state, typed, strict=True)) if any(typed) else state
+    )
 
 
 def script_fields(stub: Stub) -> tuple[list[Child], list[Hidden]] | None:
@@ -60,8 +71,9 @@ def script_fields(stub: Stub) -> tuple[list[Child], list[Hidden]] | None:
     if kind == "LinearPackedParamsBase" and _is_pair(state):
         fields = [("weight", state[0]), ("bias", state[1])]
     elif kind == "EmbeddingPackedParamsBase" and type(state) is tuple and len(state) > 1 and _tensors(state[1], 1):
-        fields = [("weight", state[1][0])]
-    elif re.fullmatch(r"Conv\dd?PackedParamsBase", kind):
+        if all(_numbers(each) for each in state[2:]):
+            fields = [("weight", state[1][0])]
+    elif re.fullmatch(r"Conv(\dd)?PackedParamsBase", kind):
         fields, hidden = _convolution(state)
     elif kind == "CellParamsBase":
         fields = cell_fields(stub)
@@ -86,7 +98,7 @@ def _convolution(state: Any) -> tuple[list[Child] | None, list[Hidden]]:
         return None, []
     if state[0] == "2" and _tensors(state[1], 2) and type(state[2]) is list and len(state[2]) == 1:
         return [("weight", state[1][1]), ("bias", state[2][0])], [("settings", state[1][0], SETTINGS)]
-    if state[0] == 3 and type(state[2]) is list and len(state[2]) == 3 and state[2][0] is None:
+    if state[0] == 3 and _numbers(state[1]) and type(state[2]) is list and len(state[2]) == 3 and state[2][0] is None:
         return [("weight", state[2][1]), ("bias", state[2][2])], []
     return None, []
 
@@ -101,6 +113,8 @@ def cell_fields(value: Any, suffix: str = "") -> list[Child] | None:
         return None
     loose, packed = found[1][1], found[1][4]
     if type(loose) is not list or type(packed) is not list or len(packed) != 2 or not (not loose or _tensors(loose, 2)):
+        return None
+    if not _numbers(found[1][2]) or not _numbers(found[1][3]):
         return None
     pairs = [_linear(each) for each in packed]
     if pairs[0] is None or pairs[1] is None:
@@ -247,6 +261,11 @@ def _is_pair(value: Any) -> bool:
         and isinstance(value[0], Tensor)
         and (value[1] is None or isinstance(value[1], Tensor))
     )
+
+
+def _numbers(value: Any) -> bool:
+    """True for a list of numbers alone: no tensor is in it."""
+    return type(value) is list and all(type(each) in (int, float, bool) for each in value)
 
 
 def _tensors(value: Any, count: int) -> bool:

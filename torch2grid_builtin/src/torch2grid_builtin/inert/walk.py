@@ -200,12 +200,10 @@ class _Walk:
                 self.work.pairs(len(inside.pairs))
                 self.entered.add(id(inside))
                 yield from self.entries(name, inside.entries(), named.get("bidirectional"))
-        packed = [(key, named.pop(key)) for key in list(named) if key.startswith("_packed_")]
-        yield from self.entries(name, iter(packed))
-        for key, value in named.items():
-            shown = self.found.tensors.get(self.join(name, key)) if isinstance(value, Tensor) else None
-            if shown is None or not wrappers.same_view(shown, value.lazy):  # a bias is kept in a cell and packed
-                self.put_off(name, [(key, value)])
+        packed = [key for key in named if key.startswith("_packed_")]
+        if packed:
+            yield from self.entries(name, iter([(key, named.pop(key)) for key in packed]))
+        self.put_off(name, named.items())
 
     def wrapped(self, name: str, opened: wrappers.Opened) -> Iterator[Child]:
         if opened.rank is not None:

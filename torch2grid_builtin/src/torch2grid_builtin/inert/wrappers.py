@@ -36,6 +36,7 @@ _GENERATORS = {
 }
 _MKLDNN = {"MkldnnBatchNorm": ("weight", "bias", "running_mean", "running_var")}
 _STATES = ("state", "__dict__")
+_SPLIT = ("Shard", "_StridedShard")
 _MOST = 64  # dimensions, of tensors and of meshes
 
 
@@ -82,7 +83,31 @@ def _attributes(stub: Stub, work: Work) -> dict[str, Any]:
 # The shards of ranks.
 
 
-def shard_note(rank: tuple[int, int] | None, cut: Sequence[int], shape: Sequence[int], more: str = "") -> str:
+Rank = tuple[int, int] | None  # which, and of how many
+
+
+def shard_note(
+    rank: Rank,
+    placements: Sequence[tuple[str, Any]],
+    sizes: tuple[int, ...],
+    whole: tuple[int, ...],
+    held: tuple[int, ...] | None,
+) -> str:
+    """What is said of the shard of a ``DTensor``; nothing where it is all of it.
+
+    placements: (name of the class, dimension) in each direction of the mesh, which is *sizes* long. whole, held: shapes of
+    the tensor and of the shard.
+    """
+    if sizes and math.prod(sizes) == 1 and held == whole:
+        return ""
+    cut = {at for kind, at in placements if kind in _SPLIT and type(at) is int and 0 <= at < _MOST}
+    kinds = [kind for kind, _ in placements]
+    more = ["strided"] if "_StridedShard" in kinds else []
+    more += ["a partial sum"] if "Partial" in kinds or "_Partial" in kinds else []
+    return _place_note(rank, sorted(cut), whole, ", ".join(more))
+
+
+def _place_note(rank: Rank, cut: Sequence[int], shape: Sequence[int], more: str = "") -> str:
     """``rank 0 of 2, dimension 0, 30×20 in all``: where a shard belongs. cut: the dimensions that the ranks split."""
     parts = ["one rank of several" if rank is None else f"rank {rank[0]} of {rank[1]}"]
     if cut:
@@ -111,35 +136,43 @@ def _distributed(stub: Stub, work: Work) -> Opened | None:
     inside = _attributes(spec, work)
     mesh, meta = inside.get("mesh"), inside.get("tensor_meta")
     rank, sizes = _place_on(_attributes(mesh, work), work) if isinstance(mesh, Stub) else (None, ())
-    cut, more = _placements(inside.get("placements"), work)
+    placements = inside.get("placements")
+    listed = placements[:_MOST] if isinstance(placements, (tuple, list)) else ()
+    kinds = [(class_name(each), _dimension(each, work)) for each in listed if isinstance(each, Stub)]
     shape = _integers(meta.args[0]) if isinstance(meta, Stub) and meta.args else None
     if shape is None and isinstance(meta, Stub):
         shape = _integers(_attributes(meta, work).get("shape"))
     local = named["_local_tensor"]
-    alone = math.prod(sizes) == 1 and bool(sizes)
-    if isinstance(local, Tensor) and local.lazy is not None and not alone:
-        local = noted(local, shard_note(rank, [each for each in cut if each >= 0], shape or (), more))
+    held = local.lazy.shape if isinstance(local, Tensor) and local.lazy is not None else None
+    note = shard_note(rank, kinds, sizes, shape or (), held)
+    split = bool(note) and any(kind in _SPLIT for kind, _ in kinds)
     rest = [(key, value) for key, value in named.items() if key not in ("_local_tensor", "_spec")]
-    return Opened([(HERE, local)], rest, [("_spec", spec, MESH)], rank if cut and not alone else None)
+    return Opened([(HERE, noted(local, note))], rest, [("_spec", spec, MESH)], rank if split else None)
 
 
-def _place_on(mesh: dict[str, Any], work: Work) -> tuple[tuple[int, int] | None, tuple[int, ...]]:
+def _dimension(placement: Stub, work: Work) -> Any:
+    return _attributes(placement, work).get("dim", placement.args[0] if placement.args else None)
+
+
+def _place_on(mesh: dict[str, Any], work: Work) -> tuple[Rank, tuple[int, ...]]:
     """(rank, of how many) on a mesh, and how long it is in each direction."""
     held, layout = mesh.get("mesh"), mesh.get("_layout")
     sizes: tuple[int, ...] | None = None
     if isinstance(held, Tensor) and held.lazy is not None:
         sizes = held.lazy.shape
     elif isinstance(layout, Stub):
-        inside = _attributes(layout, work)
-        axes = inside.get("axes", (inside,))
-        lengths: list[int] = []
-        for axis in axes[:_MOST] if isinstance(axes, (tuple, list)) else ():
-            found = axis if isinstance(axis, dict) else _attributes(axis, work) if isinstance(axis, Stub) else {}
-            length = found.get("shape")
-            known = _integers(length) if isinstance(length, (tuple, list)) else _integers((length,))
-            lengths.extend(known or ())
-        sizes = tuple(lengths)
-    place = _integers(mesh.get("_coordinate_on_dim"))
+        shaped = _attributes(layout, work)
+        axes = shaped.get("axes")
+        if isinstance(axes, (tuple, list)):  # as PyTorch 2.13 has it: an axis is of several lengths, or of none
+            shapes = [_lengths(_attributes(axis, work).get("shape")) for axis in axes[:_MOST] if isinstance(axis, Stub)]
+            sizes = tuple(math.prod(each) for each in shapes if each is not None)
+        else:
+            sizes = _lengths(shaped.get("shape"))
+    return placed(_integers(mesh.get("_coordinate_on_dim")), sizes or ())
+
+
+def placed(place: tuple[int, ...] | None, sizes: tuple[int, ...]) -> tuple[Rank, tuple[int, ...]]:
+    """(rank, of how many) at *place* of a mesh, where that is known, and how long the mesh is in each direction."""
     if not sizes:
         return None, ()
     if place is None or len(place) != len(sizes) or any(not at < size for at, size in zip(place, sizes, strict=True)):
@@ -148,22 +181,6 @@ def _place_on(mesh: dict[str, Any], work: Work) -> tuple[tuple[int, int] | None,
     for at, size in zip(place, sizes, strict=True):
         rank = rank * size + at
     return (rank, math.prod(sizes)), sizes
-
-
-def _placements(placements: Any, work: Work) -> tuple[list[int], str]:
-    """The dimensions that are split, each once and in order, and what else is to be said."""
-    cut: set[int] = set()
-    more: list[str] = []
-    for each in placements[:_MOST] if isinstance(placements, (tuple, list)) else ():
-        if not isinstance(each, Stub):
-            continue
-        kind = class_name(each)
-        if kind in ("Shard", "_StridedShard"):
-            found = _attributes(each, work).get("dim", each.args[0] if each.args else None)
-            if type(found) is int and 0 <= found < _MOST:
-                cut.add(found)
-        more += ["strided"] if kind == "_StridedShard" else ["a partial sum"] if kind in ("Partial", "_Partial") else []
-    return sorted(cut), ", ".join(dict.fromkeys(more))
 
 
 def _sharded(stub: Stub, work: Work) -> Opened | None:
@@ -179,26 +196,33 @@ def _sharded(stub: Stub, work: Work) -> Opened | None:
         if rank is None and pair is not None and pair[0] < pair[1]:
             rank = (pair[0], pair[1])
     shape = _integers(_attributes(state[1], work).get("size")) or ()
-    children: list[tuple[str, Any]] = []
+    parts: list[tuple[Any, tuple[int, ...] | None]] = []
     later: list[tuple[str, Any]] = []
     for index, shard in enumerate(state[0]):
-        key = HERE if len(state[0]) == 1 else str(index)
         inside = _attributes(shard, work) if isinstance(shard, Stub) else {}
         held, about = inside.get("tensor"), inside.get("metadata")
         if not isinstance(held, Tensor):
             later.append((str(index), shard))
             continue
-        sizes = _integers(_attributes(about, work).get("shard_sizes")) if isinstance(about, Stub) else None
-        if sizes is None or len(sizes) != len(shape):
-            sizes = held.lazy.shape if held.lazy is not None and len(held.lazy.shape) == len(shape) else shape
-        cut = [at for at, (mine, whole) in enumerate(zip(sizes, shape, strict=True)) if mine != whole]
-        note = "" if not cut and rank is not None and rank[1] == 1 else shard_note(rank, cut, shape)
-        children.append((key, noted(held, note)))
-    if not state[0]:
-        whose = "the rank of this file" if rank is None else f"rank {rank[0]} of {rank[1]}"
-        children.append((HERE, Tensor(None, f"{whose} holds no shard of it, {'×'.join(map(str, shape))} in all")))
+        parts.append((held, _integers(_attributes(about, work).get("shard_sizes")) if isinstance(about, Stub) else None))
     split = rank is not None and rank[1] > 1
+    children = sharded(parts, rank, shape) if parts or not later else []
     return Opened(children, [*later, *((HERE, each) for each in state[1:])], rank=rank if split else None)
+
+
+def sharded(parts: Sequence[tuple[Any, tuple[int, ...] | None]], rank: Rank, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
+    """The shards that one rank holds of a ``ShardedTensor`` of *shape*, each with its size, as they are named and noted."""
+    named: list[tuple[str, Any]] = []
+    for index, (held, stated) in enumerate(parts):
+        lazy = held.lazy if isinstance(held, Tensor) else None
+        sizes = stated if stated is not None else lazy.shape if lazy is not None else shape
+        cut = [at for at, (mine, whole) in enumerate(zip(sizes, shape, strict=False)) if mine != whole]
+        note = "" if not cut and rank is not None and rank[1] == 1 else _place_note(rank, cut, shape)
+        named.append((HERE if len(parts) == 1 else str(index), noted(held, note)))
+    if not parts:
+        whose = "the rank of this file" if rank is None else f"rank {rank[0]} of {rank[1]}"
+        named.append((HERE, Tensor(None, f"{whose} holds no shard of it, {'×'.join(map(str, shape))} in all")))
+    return named
 
 
 # Nested tensors.
@@ -372,6 +396,10 @@ def _held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
         yield "", value.state
     elif isinstance(value, NumpyArray):
         yield "", value.objects
+
+
+def _lengths(value: Any) -> tuple[int, ...] | None:
+    return _integers(value if isinstance(value, (tuple, list)) else (value,))
 
 
 def own_state(tensor: Tensor) -> list[Any]:
