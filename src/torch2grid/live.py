@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin.inert.groups import optimizer_facts
-from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.read import told
 from torch2grid_builtin.inert.torch_values import make_tensor, sparse_plumbing
-from torch2grid_builtin.inert.values import Global, Malformed, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_builtin.inert.wrappers import NESTED, nested_note, placed, shard_note, sharded
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, visible
+from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, find_parts, visible
 from torch2grid_core.data.dtypes import BY_NAME
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
     root = _Tree().node(tensors, 0)
     try:
         found = collect(root, "torch2grid")
-        parts, default = find_parts(root, found.tensors)
+        parts, default = find_parts(found.tensors, found.containers)
         facts = optimizer_facts(root)
     except Malformed as error:
         raise LoadError(source, error.reason, error.advice) from error
@@ -253,7 +252,7 @@ def _stub(value: Any, state: Any) -> Stub:
     """An object of *value*'s class, as a file has it, with *state*."""
     kind = type(value)
     name = ("torch", "ScriptObject") if kind.__name__ == "ScriptObject" else (kind.__module__, kind.__qualname__)
-    made = Stub(Global(*name), (), "new")
+    made = Stub(Global(*name), (), TENSOR if _is_array(value) else "new")
     made.state = [state]
     return made
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from torch2grid_core import Checkpoint
 
-MESH, RANDOM, NESTED = "ranks of a device mesh", "state of a random generator", "structure of a nested tensor"
+MESH, NESTED = "ranks of a device mesh", "structure of a nested tensor"
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +234,21 @@ def test_wrapper_subclasses_in_a_state_dict_and_in_a_module(tmp_path: Path) -> N
     check(saved(net, tmp_path / "module.pt"), {**inner, **rest})
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_wrapper_is_no_container_beside_others(count: int, tmp_path: Path) -> None:
+    def wrapper() -> Wrapper:
+        return Wrapper(torch.ones(2, 3, dtype=torch.int8), torch.randn(2, 1))
+
+    state = {f"{index}.weight": wrapper() for index in range(count)}
+    names = [f"{name}.{inner}" for name in state for inner in ("qdata", "scale")]
+    for value, prefix in ((state, ""), ({**state, "b": torch.ones(2)}, ""), ({"model": state, "epoch": 1}, "model.")):
+        checkpoint = saved(value, tmp_path / "x.pt")
+        assert [name for name in checkpoint if name.removeprefix(prefix) != "b"] == [prefix + name for name in names]
+        if checkpoint.default_part is not None:
+            shown = checkpoint.part(checkpoint.default_part)
+            assert [name for name in shown if name != "b"] == names
+
+
 def test_a_shard_of_a_wrapper_shows_what_it_wraps(ranks, tmp_path: Path) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Shard
@@ -385,9 +400,9 @@ def test_states_of_random_generators_are_no_weights(tmp_path: Path) -> None:
     }
     value = {"w": torch.ones(2), **generators}
     checkpoint = saved(value, tmp_path / "x.pt")
-    assert list(checkpoint) == ["w"]
-    assert set(skips(checkpoint).values()) == {RANDOM}
-    assert {name.split(".")[0] for name in skips(checkpoint)} == set(generators)
+    assert list(checkpoint.part("model")) == ["w"]
+    assert {name.split(".")[0] for name in checkpoint if name != "w"} == set(generators)
+    assert {part.name: part.kind for part in checkpoint.parts} == {"model": "model", "random": "random"}
 
 
 class Slotted:

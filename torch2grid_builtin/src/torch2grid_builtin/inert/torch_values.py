@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin.inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
-from torch2grid_builtin.inert.values import Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
 from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 def rebuild_wrapper(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``_rebuild_wrapper_subclass(type, dtype, size, …)``: its data are the tensors in its state."""
-    return Stub(args[0] if args else None, (), "new")
+    return Stub(args[0] if args else None, (), TENSOR)
 
 
 def rebuild_meta(machine: Machine, args: tuple[Any, ...]) -> Tensor:

@@ -89,6 +89,9 @@ class Pairs:
         return found
 
 
+TENSOR = "tensor"  # how a stub is made that stands for a tensor of a wrapper subclass
+
+
 class Bag:
     """A set, as the list of what was put into it."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch2grid_builtin.inert import limits, wrappers
+from torch2grid_builtin.inert.content import container_kind
 from torch2grid_builtin.inert.packed import HERE, unpacked
 from torch2grid_builtin.inert.torch_values import whole_storage
 from torch2grid_builtin.inert.values import (
@@ -21,7 +22,7 @@ from torch2grid_builtin.inert.values import (
     state_halves,
 )
 from torch2grid_builtin.inert.values import key_text as key_text
-from torch2grid_core import LazyTensor, Skip
+from torch2grid_core import ContainerKind, LazyTensor, Skip
 
 Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
@@ -35,12 +36,13 @@ _NAMING = ("getattr", "partial", "MethodType")  # what these are given stands el
 
 @dataclass
 class Found:
-    """Tensors by name in the order of the file, and the entries that are none."""
+    """Tensors by name in the order of the file, the entries that are none, and what each container with tensors is."""
 
     by: str
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     skipped: list[Skip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    containers: dict[str, ContainerKind] = field(default_factory=dict)
 
 
 def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
@@ -124,6 +126,8 @@ class _Walk:
                 on_path.discard(id(parent))
                 if len(self.found.tensors) + len(self.found.skipped) == before:
                     self.barren.add(id(parent))
+                elif prefix not in self.found.containers and not wrappers.is_tensor(parent):
+                    self.found.containers[prefix] = container_kind(parent, self.work)
 
     def children(self, name: str, value: Any) -> Iterator[Child]:
         """What *value* holds that may have tensors; what is only beside the point is put off."""
@@ -179,6 +183,8 @@ class _Walk:
         for state in stub.state or ():
             if not isinstance(state, Pairs) and state_halves(state) is None:
                 self.put_off(name, [("", state)])
+                if kind := container_kind(stub, self.work):
+                    self.found.containers.setdefault(name, kind)  # of the object, whatever its state is
         rest = [(str(index), arg) for index, arg in enumerate(stub.args) if rebuilt is None or index != rebuilt[0]]
         if stub.how == "call":
             rest = [(key, wrappers.state_inside(arg, self.holds, self.work)) for key, arg in rest if self.holds(arg)]
@@ -194,6 +200,7 @@ class _Walk:
 
     def module_children(self, name: str, named: dict[str, Any]) -> Iterator[Child]:
         """A module's parameters, buffers and children, in the order of ``state_dict()``; its other attributes are put off."""
+        self.found.containers.setdefault(name, "module")
         for part in ("_parameters", "_buffers", "_modules"):
             inside = named.pop(part, None)
             if isinstance(inside, Pairs):

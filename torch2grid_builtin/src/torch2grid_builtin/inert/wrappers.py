@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.packed import HERE, class_name, layer_fields, script_fields
-from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text, state_halves
+from torch2grid_builtin.inert.values import (
+    TENSOR,
+    Bag,
+    Global,
+    NumpyArray,
+    Pairs,
+    StorageRef,
+    Stub,
+    Tensor,
+    key_text,
+    state_halves,
+)
 from torch2grid_core import LazyTensor
 
 if TYPE_CHECKING:
@@ -21,19 +32,10 @@ if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
 
 MESH = "ranks of a device mesh"
-RANDOM = "state of a random generator"
 NESTED = "structure of a nested tensor"
 _LEAVES = (Tensor, NumpyArray, StorageRef)
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
 _NESTED, _JAGGED = "torch._utils._rebuild_nested_tensor", "torch.nested._internal.nested_tensor._rebuild_njt"
-_GENERATORS = {
-    "Generator",
-    "RandomState",
-    "__randomstate_ctor",
-    "__RandomState_ctor",
-    "__generator_ctor",
-    "__bit_generator_ctor",
-}
 _MKLDNN = {"MkldnnBatchNorm": ("weight", "bias", "running_mean", "running_var")}
 _STATES = ("state", "__dict__")
 _SPLIT = ("Shard", "_StridedShard")
@@ -62,14 +64,17 @@ def look_through(stub: Stub, work: Work) -> Opened | None:
     known = _KNOWN.get(root.name)
     if known is not None:
         return known(stub, work)
-    if root.name in _GENERATORS and root.module.startswith(("torch", "numpy.random")):
-        return Opened(hidden=[(HERE, each, RANDOM) for each in (*stub.args, *(stub.state or ()))])
     if root.module == "torch.utils.mkldnn":
         return _mkldnn(stub, work)
     fields = script_fields(stub) if root.name == "ScriptObject" or root.module.startswith("__torch__.torch.classes.") else None
     if fields is None and "Conv" in root.name:
         fields = layer_fields(stub)
     return None if fields is None else Opened(fields[0], hidden=fields[1])
+
+
+def is_tensor(value: Any) -> bool:
+    """True for an object that stands for one tensor, and is no container of several."""
+    return isinstance(value, Stub) and (value.how == TENSOR or (type(value.root) is Global and value.root.name in _TENSORS))
 
 
 def _mesh(stub: Stub, work: Work) -> Opened:
@@ -297,6 +302,9 @@ _KNOWN: dict[str, Callable[[Stub, Work], Opened | None]] = {
     _NESTED.rpartition(".")[2]: _nested,
     _JAGGED.rpartition(".")[2]: _jagged,
 }
+
+
+_TENSORS = _KNOWN.keys() - {"DeviceMesh"}
 
 
 # What a function rebuilds.
