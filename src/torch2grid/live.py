@@ -11,9 +11,10 @@ import numpy as np
 
 from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.read import told
-from torch2grid_builtin.inert.torch_values import make_tensor
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
+from torch2grid_builtin.inert.torch_values import make_tensor, sparse_plumbing
+from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
+from torch2grid_builtin.inert.wrappers import NESTED, nested_note, placed, shard_note, sharded
 from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, find_parts, visible
 from torch2grid_core.data.dtypes import BY_NAME
 
@@ -57,7 +58,8 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
 
     Names, parts and metadata are those of the file that ``torch.save`` would make of it. Strided tensors are seen where they
     are; quantised and conjugate ones are computed now. Tensors without numbers (meta, fake, not initialised yet) are skipped
-    with a reason; of a ``DTensor``, the shard of this process is there. Raises ``LoadError`` where no tensor is left.
+    with a reason. Of a ``DTensor`` or ``ShardedTensor``, the shard of this process is there; of a subclass that wraps tensors
+    and of an object, those that are its attributes. Raises ``LoadError`` where no tensor is left.
     """
     root = _Tree().node(tensors, 0)
     try:
@@ -99,7 +101,7 @@ class _Tree:
     def _make(self, value: Any, depth: int) -> None:
         torch = _torch()
         if torch is not None and isinstance(value, torch.Tensor):
-            self._keep(value, self._tensor(value))
+            self._make_tensor(value, depth)
         elif isinstance(value, (np.ndarray, np.generic)):
             self._keep(value, _array(np.asarray(value)))
         elif isinstance(value, LazyTensor):
@@ -107,15 +109,46 @@ class _Tree:
         elif isinstance(value, Mapping):
             made = self._keep(value, Pairs())
             made.pairs.extend([(key, self.node(item, depth + 1)) for key, item in value.items()])
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, list):
             items = self._keep(value, [])
             items.extend([self.node(item, depth + 1) for item in value])
+        elif isinstance(value, tuple):
+            self._keep(value, tuple([self.node(item, depth + 1) for item in value]))
         elif torch is not None and isinstance(value, torch.nn.Module):
             self._keep(value, self.node(value.state_dict(keep_vars=True), depth))
         elif torch is not None and isinstance(value, torch.optim.Optimizer):
             self._keep(value, self.node(value.state_dict(), depth))
+        elif torch is not None and isinstance(value, torch.ScriptObject):  # packed weights; its state has its class beside it
+            self._keep(value, _stub(value, self.node(value.__getstate__(), depth + 1)))
+        elif not isinstance(value, type) and any(map(_is_array, getattr(value, "__dict__", {}).values())):
+            self._make_object(value, vars(value), depth)
         else:
             self._keep(value, None)
+
+    def _make_object(self, value: Any, attributes: Mapping[str, Any], depth: int) -> None:
+        state = Pairs()
+        self._keep(value, _stub(value, state))
+        state.pairs.extend([(key, self.node(item, depth + 1)) for key, item in attributes.items()])
+
+    def _make_tensor(self, value: torch.Tensor, depth: int) -> None:
+        import torch
+
+        if callable(getattr(value, "local_shards", None)):  # a ShardedTensor, of FSDP 1
+            self._keep(value, self._sharded(value, depth))
+            return
+        made = self._keep(value, self._tensor(value))
+        plain = type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+        if made.lazy is None and not plain and any(map(_is_array, vars(value).values())):
+            self._make_object(value, vars(value), depth)  # a subclass that wraps tensors
+        held = {key: item for key, item in vars(value).items() if _is_array(item) or type(item) in (dict, list, tuple)}
+        if plain and held:
+            made.state = Pairs("dict", [(key, self.node(item, depth + 1)) for key, item in held.items()])
+
+    def _sharded(self, value: Any, depth: int) -> Any:
+        parts = [(self.node(shard.tensor, depth + 1), tuple(shard.metadata.shard_sizes)) for shard in value.local_shards()]
+        group, shape = value._process_group, tuple(value.metadata().size)
+        shards = [each for _, each in sharded(parts, (group.rank(), group.size()), shape)]
+        return shards[0] if len(shards) == 1 else shards
 
     def _keep(self, value: Any, made: Any) -> Any:
         self.made[id(value)] = (made, value)
@@ -128,20 +161,22 @@ class _Tree:
             return Tensor(None, "not initialised: it gets its shape when the module is first called")
         kind = type(tensor).__name__
         try:
-            plain, note = _plain(tensor.detach())
+            plain, note, beside = _plain(tensor.detach())
             if plain.is_meta or plain.untyped_storage().device.type == "meta":
                 return Tensor(None, f"{'meta tensor' if plain.is_meta else kind}: it has a shape and no data")
             storage = self._storage(plain)
         except (RuntimeError, NotImplementedError, TypeError, ValueError):  # what torch raises depends on the kind of tensor
             return Tensor(None, f"{kind} without a storage of its own")
-        if storage.size == 0 and plain.numel():
+        if not storage.size and plain.numel():
             return Tensor(None, f"{kind} whose storage was freed")
         held = StorageRef(storage, str(plain.dtype).removeprefix("torch."), storage.size // plain.element_size())
         try:
             made = make_tensor(held, plain.storage_offset(), tuple(plain.shape), plain.stride())
         except Malformed as error:
             return Tensor(None, error.reason)
-        return Tensor(replace(made.lazy, note=note)) if note and made.lazy is not None else made
+        if made.lazy is None or not (note or beside):
+            return made
+        return Tensor(replace(made.lazy, note=", ".join(filter(None, (note, made.lazy.note)))), beside=beside)
 
     def _storage(self, tensor: torch.Tensor) -> LiveStorage:
         """The storage of *tensor*, one for all tensors that share it."""
@@ -162,27 +197,69 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return held
 
 
-def _plain(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
-    """*tensor* as a strided tensor with its own bytes, and what was done for it."""
+def _plain(tensor: torch.Tensor) -> tuple[torch.Tensor, str, tuple[tuple[str, str], ...]]:
+    """*tensor* as a strided tensor with its own bytes, what was done for it, and (name, reason) of what it leaves out."""
     import torch
 
-    note = ""
+    notes: list[str] = []
+    beside: tuple[tuple[str, str], ...] = ()
     held = local(tensor)
     if held is not tensor:
-        note = "" if held.shape == tensor.shape else f"shard of {list(tensor.shape)} on this process"
+        notes.append(_shard_note(tensor, held))
         tensor = held
     if tensor.is_meta:
-        return tensor, note
+        return tensor, notes[0] if notes else "", beside
     if type(tensor).dequantize is not torch.Tensor.dequantize or tensor.is_quantized:  # a subclass that packs numbers
-        note = f"{tensor.dtype if tensor.is_quantized else type(tensor).__name__}, dequantised".removeprefix("torch.")
+        notes.append(f"{tensor.dtype if tensor.is_quantized else type(tensor).__name__}, dequantised".removeprefix("torch."))
         tensor = tensor.dequantize()
     if tensor.is_mkldnn:
         tensor = tensor.to_dense()
-    elif tensor.is_nested or tensor.layout is not torch.strided:
-        size = "nested" if tensor.is_nested else f"{str(tensor.layout).removeprefix('torch.')} of size {list(tensor.shape)}"
+    elif tensor.is_nested:
+        beside = tuple((name, NESTED) for name in _nested_plumbing(tensor))
+        tensor = tensor.values()
+        notes.append(nested_note(tensor.numel()))
+    elif tensor.layout is not torch.strided:
+        layout = str(tensor.layout).removeprefix("torch.")
+        size = f"{layout} of size {list(tensor.shape)}"
+        beside = sparse_plumbing(layout)
         tensor = (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
-        note = f"{size}: its {tensor.numel():,} stored values"
-    return tensor.resolve_conj().resolve_neg(), note
+        notes.append(f"{size}: its {tensor.numel():,} stored values")
+    return tensor.resolve_conj().resolve_neg(), ", ".join(filter(None, notes)), beside
+
+
+def _shard_note(tensor: Any, held: torch.Tensor) -> str:
+    """Where the shard *held* of a ``DTensor`` belongs; empty where it is all of it."""
+    mesh, placements = getattr(tensor, "device_mesh", None), getattr(tensor, "placements", ())
+    if mesh is None:
+        return "" if held.shape == tensor.shape else f"shard of {list(tensor.shape)} on this process"
+    kinds = [(type(each).__name__, getattr(each, "dim", None)) for each in placements]
+    place = mesh.get_coordinate()
+    rank, sizes = placed(None if place is None else tuple(place), tuple(mesh.shape))
+    return shard_note(rank, kinds, sizes, tuple(tensor.shape), tuple(held.shape))
+
+
+def _nested_plumbing(tensor: Any) -> list[str]:
+    """The names that the file would give to the tensors that say where the parts of a nested one lie."""
+    import torch
+
+    if tensor.layout is not torch.jagged:
+        return ["sizes", "strides", "offsets"]
+    lengths = [] if tensor.lengths() is None else ["lengths"]
+    return ["offsets", *lengths, *(f"_metadata_cache.{key}" for key in tensor._metadata_cache)]
+
+
+def _stub(value: Any, state: Any) -> Stub:
+    """An object of *value*'s class, as a file has it, with *state*."""
+    kind = type(value)
+    name = ("torch", "ScriptObject") if kind.__name__ == "ScriptObject" else (kind.__module__, kind.__qualname__)
+    made = Stub(Global(*name), (), TENSOR if _is_array(value) else "new")
+    made.state = [state]
+    return made
+
+
+def _is_array(value: Any) -> bool:
+    torch = _torch()
+    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
 
 
 def _array(array: np.ndarray[Any, Any]) -> Tensor:

@@ -230,7 +230,7 @@ def test_a_subclass_is_the_tensor_it_is_made_of() -> None:
     keeps = Global("", "", lambda machine, args: again)
     assert built("_rebuild_from_type_v2", keeps, None, (), state, module="torch._tensor").state == ["first", state]
     wrapper = built("_rebuild_wrapper_subclass", Global("pkg", "Sub"), "dtype")
-    assert (wrapper.path, wrapper.args, wrapper.how) == ("pkg.Sub", (), "new")
+    assert (wrapper.path, wrapper.args, wrapper.how) == ("pkg.Sub", (), "tensor")
     assert built("_rebuild_wrapper_subclass").function is None
 
 

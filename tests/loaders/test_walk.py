@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from torch2grid_builtin.inert import limits, walk
-from torch2grid_builtin.inert.values import Bag, DtypeName, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor
-from torch2grid_builtin.inert.walk import collect, key_text
+from torch2grid_builtin.inert.values import (
+    Bag,
+    DtypeName,
+    Global,
+    Malformed,
+    NumpyArray,
+    Pairs,
+    StorageRef,
+    Stub,
+    Tensor,
+    key_text,
+)
+from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import BytesStorage, LazyTensor, Skip
 
 BYTES = BytesStorage(np.arange(8, dtype=np.float32).tobytes())

@@ -196,7 +196,7 @@ def test_sharded_parameters_show_what_this_process_holds(mesh, tmp_path) -> None
         np.testing.assert_array_equal(found[name].numpy(), parameter.numpy())
     part = DTensor.from_local(torch.ones(2, 3), mesh, [Shard(0)], run_check=False, shape=torch.Size((8, 3)), stride=(3, 1))
     shard = t2g.load({"part": part})["part"]
-    assert (shard.shape, shard.note) == ((2, 3), "shard of [8, 3] on this process")
+    assert (shard.shape, shard.note) == ((2, 3), "rank 0 of 1, dimension 0, 8×3 in all")
 
     with t2g.GradientRecorder(net, every=1) as recorder:
         net(torch.ones(3, 4)).sum().backward()

@@ -68,7 +68,10 @@ def test_every_dtype_and_layout() -> None:
     assert checkpoint["nested.scalar"].numpy() == 2.5
     assert checkpoint["nested.empty"].shape == (0, 3)
     np.testing.assert_array_equal(checkpoint["nested.array"].numpy(), [0, 1, 2, 3])
-    assert {skip.name: skip.reason.split(":")[0] for skip in checkpoint.skipped} == {"meta": "meta tensor"}
+    assert {skip.name: skip.reason.split(":")[0] for skip in checkpoint.skipped} == {
+        "meta": "meta tensor",
+        "nested.sparse.indices": "indices of a sparse tensor",
+    }
     assert checkpoint.metadata == {"text": "hello"}
 
 

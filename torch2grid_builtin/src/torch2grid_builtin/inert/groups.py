@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch2grid_builtin.inert.limits import KEPT, Work
-from torch2grid_builtin.inert.values import Pairs, Stub, text
-from torch2grid_builtin.inert.walk import key_text
+from torch2grid_builtin.inert.values import Pairs, Stub, key_text, text
 from torch2grid_core import visible
 
 _CONTAINERS, _WIDE = 2000, 1000  # looked into, and the longest of them

@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin.inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
-from torch2grid_builtin.inert.values import Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
 from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_parameter(data, requires_grad, hooks)``, and ``…_with_state`` (…, state): the data."""
     data, *rest = _arguments(args, 1, "a parameter")
     if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
-        return Tensor(data.lazy, data.reason, rest[2])
+        return Tensor(data.lazy, data.reason, rest[2], data.beside)
     return data
 
 
@@ -167,7 +167,7 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     function, _, inner, *state = _arguments(args, 3, "a tensor subclass")
     made = machine.call(function, inner)
     if isinstance(made, Tensor) and state and made.state is None:
-        return Tensor(made.lazy, made.reason, state[0])
+        return Tensor(made.lazy, made.reason, state[0], made.beside)
     if isinstance(made, Stub) and state:
         if made.state is None:
             made.state = []
@@ -177,7 +177,7 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 def rebuild_wrapper(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``_rebuild_wrapper_subclass(type, dtype, size, …)``: its data are the tensors in its state."""
-    return Stub(args[0] if args else None, (), "new")
+    return Stub(args[0] if args else None, (), TENSOR)
 
 
 def rebuild_meta(machine: Machine, args: tuple[Any, ...]) -> Tensor:
@@ -258,7 +258,19 @@ def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         for length, row in zip(shape, _integers(indices), strict=False):
             _check_within(row, length)
     stored = f"{name} of size {list(shape)[:8]}: its {values.lazy.size} stored values"
-    return Tensor(replace(values.lazy, note=", ".join(filter(None, (stored, values.lazy.note)))))
+    noted = replace(values.lazy, note=", ".join(filter(None, (stored, values.lazy.note))))
+    return Tensor(noted, beside=sparse_plumbing(name))
+
+
+def sparse_plumbing(layout: str) -> tuple[tuple[str, str], ...]:
+    """(name, reason) of the tensors of a sparse tensor that say where its values stand."""
+    if layout == "sparse_coo":
+        names = ["indices"]
+    elif layout in ("sparse_csc", "sparse_bsc"):
+        names = ["ccol_indices", "row_indices"]
+    else:
+        names = ["crow_indices", "col_indices"]
+    return tuple((name, "indices of a sparse tensor") for name in names)
 
 
 def _integers(value: Tensor) -> np.ndarray[Any, Any]:

@@ -89,6 +89,9 @@ class Pairs:
         return found
 
 
+TENSOR = "tensor"  # how a stub is made that stands for a tensor of a wrapper subclass
+
+
 class Bag:
     """A set, as the list of what was put into it."""
 
@@ -119,24 +122,31 @@ class Stub:
         """(name, value) of the state that ``BUILD`` would have set, slots included. Takes what that costs off *work*."""
         for state in self.state or ():
             work.spend(1)
-            halves = state if type(state) is tuple and len(state) == 2 and _is_state(state) else (state,)
-            for half in halves:
+            for half in state_halves(state) or (state,):
                 if isinstance(half, Pairs):
                     work.pairs(len(half.pairs))
                     yield from half.entries()
 
 
-def _is_state(pair: tuple[Any, ...]) -> bool:
-    return all(half is None or isinstance(half, Pairs) for half in pair)
+def state_halves(state: Any) -> tuple[Any, ...] | None:
+    """(attributes, slots) where *state* is such a pair, as objects with ``__slots__`` have it; else ``None``."""
+    if type(state) is not tuple or len(state) != 2:
+        return None
+    return state if all(half is None or isinstance(half, Pairs) for half in state) else None
 
 
 class Tensor:
-    """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass."""
+    """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass.
 
-    __slots__ = ("lazy", "reason", "state")
+    beside: (name, reason) of other tensors of the file that it is made with and that are not shown, such as indices.
+    """
 
-    def __init__(self, lazy: LazyTensor | None, reason: str = "", state: Any = None) -> None:
-        self.lazy, self.reason, self.state = lazy, reason[:_REASON], state
+    __slots__ = ("beside", "lazy", "reason", "state")
+
+    def __init__(
+        self, lazy: LazyTensor | None, reason: str = "", state: Any = None, beside: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.lazy, self.reason, self.state, self.beside = lazy, reason[:_REASON], state, beside
 
 
 class StorageRef:
@@ -220,6 +230,18 @@ def number_text(number: float) -> str:
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         return str(int(number))  # 1.0 and 1 are one key
     return repr(number)
+
+
+def key_text(key: Any, index: int) -> str:
+    """The name that a mapping's key gives: text as it is, numbers in digits, anything else by its place."""
+    plain = text(key)
+    if plain is not None:
+        return plain
+    if isinstance(key, (bool, int, float)):
+        return number_text(key)
+    if type(key) is tuple and 0 < len(key) <= 4 and all(type(each) in (str, int, bool) for each in key):
+        return "(" + ", ".join(each if type(each) is str else number_text(each) for each in key) + ")"
+    return key.path if isinstance(key, Global) else str(index)
 
 
 _ML_DTYPES: dict[str, np.dtype[Any]] = {

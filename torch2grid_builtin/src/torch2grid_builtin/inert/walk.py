@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert import limits, wrappers
 from torch2grid_builtin.inert.content import container_kind
+from torch2grid_builtin.inert.packed import HERE, unpacked
 from torch2grid_builtin.inert.torch_values import whole_storage
 from torch2grid_builtin.inert.values import (
     Bag,
@@ -18,9 +19,9 @@ from torch2grid_builtin.inert.values import (
     StorageRef,
     Stub,
     Tensor,
-    number_text,
-    text,
+    state_halves,
 )
+from torch2grid_builtin.inert.values import key_text as key_text
 from torch2grid_core import ContainerKind, LazyTensor, Skip
 
 Child = tuple[str, Any]
@@ -29,6 +30,8 @@ _LEAVES = (Tensor, NumpyArray, StorageRef)
 _INSIDE = frozenset((*_LEAVES, *_CONTAINERS))
 _REVISITS = 100_000
 _SHORT = 16
+_RANKS = 3  # notes about them
+_NAMING = ("getattr", "partial", "MethodType")  # what these are given stands elsewhere, too
 
 
 @dataclass
@@ -51,6 +54,7 @@ def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
     """
     walk = _Walk(Found(by), work or limits.Work())
     walk.run(root)
+    walk.say_ranks()
     return walk.found
 
 
@@ -66,6 +70,11 @@ class _Walk:
         self.barren: set[int] = set()  # containers that hold no tensor
         self.revisits = 0
         self.later: list[Child] = []
+        self.opened: dict[int, wrappers.Opened | None] = {}  # what objects are seen through as
+        self.hidden: set[int] = set()  # plumbing that was looked at
+        self.holding: dict[int, bool] = {}
+        self.kept: list[Any] = []  # so that the ids of leaves stay their own
+        self.shards: dict[tuple[int, int], int] = {}
 
     def run(self, root: Any) -> None:
         if isinstance(root, _LEAVES):
@@ -117,7 +126,7 @@ class _Walk:
                 on_path.discard(id(parent))
                 if len(self.found.tensors) + len(self.found.skipped) == before:
                     self.barren.add(id(parent))
-                elif prefix not in self.found.containers:
+                elif prefix not in self.found.containers and not wrappers.is_tensor(parent):
                     self.found.containers[prefix] = container_kind(parent, self.work)
 
     def children(self, name: str, value: Any) -> Iterator[Child]:
@@ -136,10 +145,10 @@ class _Walk:
             return self.children(name, value.items)
         return self.object_children(name, value)
 
-    def entries(self, name: str, pairs: Iterator[tuple[Any, Any]]) -> Iterator[Child]:
-        for index, (key, item) in enumerate(pairs):
+    def entries(self, name: str, pairs: Iterator[tuple[Any, Any]], bidirectional: Any = None) -> Iterator[Child]:
+        for index, (key, item) in enumerate(unpacked(pairs, bidirectional)):
             if type(item) in _INSIDE:
-                yield key_text(key, index), item
+                yield (key if key is HERE else key_text(key, index)), item
             if type(key) in _INSIDE:
                 self.put_off(name, [(f"{index}.key", key)])
 
@@ -152,30 +161,93 @@ class _Walk:
     def object_children(self, name: str, stub: Stub) -> Iterator[Child]:
         self.work.pairs(len(stub.pairs or ()))
         self.work.spend(1 + len(stub.items or ()) + len(stub.args))
+        if id(stub) not in self.opened:
+            self.opened[id(stub)] = wrappers.look_through(stub, self.work)
+        opened = self.opened[id(stub)]
+        if opened is not None:
+            yield from self.wrapped(name, opened)
+            return
         attributes = list(stub.attributes(self.work))
         named = {key: value for key, value in attributes if type(key) is str}
-        if isinstance(named.get("_parameters"), Pairs) and isinstance(named.get("_modules"), Pairs):
-            for part in ("_parameters", "_buffers", "_modules"):
-                inside = named.pop(part, None)
-                if isinstance(inside, Pairs):
-                    self.work.pairs(len(inside.pairs))
-                    self.entered.add(id(inside))
-                    yield from self.entries(name, inside.entries())
-            self.put_off(name, ((key, value) for key, value in named.items()))
+        if wrappers.is_module(named):
+            yield from self.module_children(name, named)
             return
+        rebuilt = wrappers.module_state(stub, self.work) if stub.how == "call" else None
+        if rebuilt is not None:
+            yield from self.module_children(name, rebuilt[1])
         if stub.pairs:
             yield from self.entries(name, Pairs("dict", stub.pairs).entries())
         for index, item in enumerate(stub.items or ()):
             yield str(index), item
-        yield from self.entries(name, iter(attributes))
+        yield from self.entries(name, iter(attributes), named.get("bidirectional"))
         for state in stub.state or ():
-            if not isinstance(state, Pairs):
+            if not isinstance(state, Pairs) and state_halves(state) is None:
                 self.put_off(name, [("", state)])
-        self.put_off(name, ((str(index), arg) for index, arg in enumerate(stub.args)))
+                if kind := container_kind(stub, self.work):
+                    self.found.containers.setdefault(name, kind)  # of the object, whatever its state is
+        rest = [(str(index), arg) for index, arg in enumerate(stub.args) if rebuilt is None or index != rebuilt[0]]
+        if stub.how == "call":
+            rest = [(key, wrappers.state_inside(arg, self.holds, self.work)) for key, arg in rest if self.holds(arg)]
+            rest = [(HERE, rest[0][1])] if len(rest) == 1 else rest
+        if stub.how == "call" and not (isinstance(stub.function, Global) and stub.function.name in _NAMING):
+            yield from rest
+        else:
+            self.put_off(name, rest)
         if stub.kwargs is not None:
             self.put_off(name, [("", stub.kwargs)])
         if isinstance(stub.function, Stub):
             self.put_off(name, [("", stub.function)])
+
+    def module_children(self, name: str, named: dict[str, Any]) -> Iterator[Child]:
+        """A module's parameters, buffers and children, in the order of ``state_dict()``; its other attributes are put off."""
+        self.found.containers.setdefault(name, "module")
+        for part in ("_parameters", "_buffers", "_modules"):
+            inside = named.pop(part, None)
+            if isinstance(inside, Pairs):
+                self.work.pairs(len(inside.pairs))
+                self.entered.add(id(inside))
+                yield from self.entries(name, inside.entries(), named.get("bidirectional"))
+        packed = [key for key in named if key.startswith("_packed_")]
+        if packed:
+            yield from self.entries(name, iter([(key, named.pop(key)) for key in packed]))
+        self.put_off(name, named.items())
+
+    def wrapped(self, name: str, opened: wrappers.Opened) -> Iterator[Child]:
+        if opened.rank is not None:
+            self.shards[opened.rank] = self.shards.get(opened.rank, 0) + 1
+        yield from opened.children
+        self.put_off(name, opened.later)
+        for key, value, reason in opened.hidden:
+            full = self.join(name, key)
+            for path, held in wrappers.inside(value, self.work, self.hidden):
+                if isinstance(held, _CONTAINERS):
+                    self.entered.add(id(held))
+                elif isinstance(held, _LEAVES) and id(held) not in self.seen:
+                    self.seen.add(id(held))
+                    self.skip(self.join(full, path) if path else full, reason)
+
+    def holds(self, value: Any) -> bool:
+        """True where there is a tensor anywhere in *value*."""
+        if isinstance(value, _LEAVES) or type(value) not in _INSIDE:
+            return isinstance(value, _LEAVES)
+        known = self.holding.get(id(value))
+        if known is None:
+            met = []
+            known = False
+            for _, held in wrappers.inside(value, self.work):
+                met.append(held)
+                if isinstance(held, _LEAVES) or self.holding.get(id(held)):
+                    known = True
+                    break
+            self.holding.update((id(held), False) for held in (met if not known else ()))
+            self.holding[id(value)] = known
+        return known
+
+    def say_ranks(self) -> None:
+        """A word about the ranks whose files hold the rest."""
+        for (rank, count), tensors in list(self.shards.items())[:_RANKS]:
+            counted = "1 tensor is a shard" if tensors == 1 else f"{tensors:,} tensors are shards"
+            self.found.notes.append(f"rank {rank} of {count}: {counted}; the rest is in the files of the other ranks")
 
     def put_off(self, name: str, children: Any) -> None:
         for key, value in children:
@@ -185,6 +257,7 @@ class _Walk:
 
     def leaf(self, name: str, value: Any) -> None:
         self.seen.add(id(value))
+        self.kept.append(value)
         if isinstance(value, NumpyArray):
             if value.objects is not None:
                 self.put_off(name, [("", value.objects)])
@@ -194,7 +267,9 @@ class _Walk:
         elif isinstance(value, StorageRef):
             value = whole_storage(value)
         if value.state is not None:
-            self.put_off(name, [("", value.state)])
+            self.put_off(name, [("", half) for half in wrappers.own_state(value)])
+        for key, reason in value.beside:
+            self.skip(self.join(name, key), reason)
         if value.lazy is None:
             self.skip(name, value.reason)
             return
@@ -223,6 +298,8 @@ class _Walk:
         return False
 
     def join(self, prefix: str, key: str) -> str:
+        if key is HERE:
+            return prefix
         self.work.text(len(prefix) + len(key))
         return f"{prefix}.{key}" if prefix else key
 
@@ -237,15 +314,3 @@ class _Walk:
             number += 1
         self.repeats[name] = number
         return f"{name}#{number}"
-
-
-def key_text(key: Any, index: int) -> str:
-    """The name that a mapping's key gives: text as it is, numbers in digits, anything else by its place."""
-    plain = text(key)
-    if plain is not None:
-        return plain
-    if isinstance(key, (bool, int, float)):
-        return number_text(key)
-    if type(key) is tuple and 0 < len(key) <= 4 and all(type(each) in (str, int, bool) for each in key):
-        return "(" + ", ".join(each if type(each) is str else number_text(each) for each in key) + ")"
-    return key.path if isinstance(key, Global) else str(index)
