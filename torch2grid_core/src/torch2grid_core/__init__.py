@@ -22,8 +22,9 @@ _EXPORTS = {
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
-    "data.checkpoint": ("Checkpoint", "Part", "Skip"),
+    "data.checkpoint": ("Checkpoint", "Part", "Problem", "Skip"),
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
+    "data.neighbours": ("Share", "share_of"),
     "data.source": ("Source",),
     "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage", "verify"),
     "data.tensor": ("LazyTensor",),
@@ -91,12 +92,15 @@ if TYPE_CHECKING:
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Part as Part
+    from torch2grid_core.data.checkpoint import Problem as Problem
     from torch2grid_core.data.checkpoint import Skip as Skip
     from torch2grid_core.data.dtypes import as_float as as_float
     from torch2grid_core.data.dtypes import is_complex as is_complex
     from torch2grid_core.data.dtypes import is_floating as is_floating
     from torch2grid_core.data.joint import ComputedStorage as ComputedStorage
     from torch2grid_core.data.joint import JointTensor as JointTensor
+    from torch2grid_core.data.neighbours import Share as Share
+    from torch2grid_core.data.neighbours import share_of as share_of
     from torch2grid_core.data.source import Source as Source
     from torch2grid_core.data.storage import BytesStorage as BytesStorage
     from torch2grid_core.data.storage import ByteSwapped as ByteSwapped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
@@ -45,6 +46,7 @@ _FIELDS = ("dtype", "shape", "data_offsets")
 _WORD = 2**64  # what the library's numbers stay below
 _WIDE = 2**63  # and numpy's
 _NESTED = 127  # brackets within brackets that the library reads
+_SHARDING = 64 << 20  # bytes of what torch.distributed.checkpoint says of a file's slices
 _DIGITS = 400  # of a whole number; the library reads none of so many
 
 
@@ -84,13 +86,30 @@ class Safetensors(Loader):
             reason = f": {skipped[0].reason}" if skipped else ""
             raise LoadError(source.shown, f"holds no tensors{reason}", "give a checkpoint with weights")
         in_file = sorted(tensors.values(), key=lambda tensor: _place(tensor))
+        sliced = _slices(metadata)
         twice = dict.fromkeys(name for name, _ in header.replaced)
         notes = [
             f"its header describes {visible(name, 80)} more than once; the last counts, as in the library" for name in twice
         ]
+        if sliced:
+            notes.append(f"{sliced} is a slice of a larger tensor: the file is a share of a distributed checkpoint")
         return Checkpoint(
             in_file, source=source.shown, format="safetensors", metadata=metadata, skipped=skipped, aliases={}, notes=notes[:10]
         )
+
+
+def _slices(metadata: Mapping[str, str]) -> str:
+    """A tensor that begins inside a larger one, by what torch.distributed.checkpoint writes; else an empty text."""
+    stated = metadata.get("DCP_SHARDING_INFO", "")
+    try:
+        info = json.loads(stated) if len(stated) <= _SHARDING else None
+    except (ValueError, RecursionError):
+        info = None
+    for name, each in info.items() if isinstance(info, dict) else ():
+        offsets = each.get("saved_offsets") if isinstance(each, dict) else None
+        if isinstance(offsets, list) and any(type(offset) is int and offset > 0 for offset in offsets):
+            return visible(name, 80)
+    return ""
 
 
 def _place(tensor: LazyTensor) -> int:

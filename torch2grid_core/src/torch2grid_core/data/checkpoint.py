@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
@@ -30,6 +31,19 @@ class Part:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file whose tensors can be read all the same: an index that names what no shard holds.
+
+    message: one line, about *tensor* without naming it; *tensor* is empty where it is about the whole file, and need not be one
+    that is there.
+    """
+
+    message: str
+    tensor: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+
 class Checkpoint(Mapping[str, LazyTensor]):
     """A mapping of tensor name to ``LazyTensor``, in the order of the file.
 
@@ -37,7 +51,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
     stay in the mapping); ``None``: found by the storages that they share. parts: of a training checkpoint, by name;
     *default_part* is the model. not_run: what the file would have called, as text. notes: one-line remarks of the loader
-    for the person who reads the output.
+    for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         default_part: str | None = None,
         not_run: Iterable[str] = (),
         notes: Iterable[str] = (),
+        problems: Iterable[Problem] = (),
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
@@ -66,6 +81,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.default_part = default_part
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
+        self.problems = tuple(problems)
         self._whole: Checkpoint | None = None
 
     def __getitem__(self, name: str) -> LazyTensor:
@@ -125,6 +141,13 @@ class Checkpoint(Mapping[str, LazyTensor]):
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
+    def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
+        """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
+        noted = copy(self)
+        noted.notes = (*notes, *self.notes)
+        noted.format = ", ".join(filter(None, (self.format, share)))
+        return noted
+
     def _derive(self, tensors: Mapping[str, LazyTensor], skipped: Iterable[Skip] = (), prefix: str = "") -> Checkpoint:
         derived = Checkpoint(
             tensors,
@@ -135,6 +158,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             aliases=self._aliases_left(tensors, prefix) if self._aliases_given else None,
             not_run=self.not_run,
             notes=self.notes,
+            problems=self.problems,
         )
         derived._whole = self._whole
         return derived
