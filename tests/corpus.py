@@ -1,4 +1,7 @@
-"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project."""
+"""The corpus of real and hostile checkpoints, and the cases that were found in use.
+
+They are at ``$TORCH2GRID_CORPUS`` and ``$TORCH2GRID_CASES``, else at ``../shared/corpus`` and ``../shared/cases``.
+"""
 
 from __future__ import annotations
 
@@ -47,3 +50,20 @@ def manifest(kind: str) -> tuple[dict[str, Any], ...]:
     """The cases of ``real`` or ``hostile``; none where there is no corpus, so that parametrised tests collect."""
     folder = root()
     return () if folder is None else tuple(json.loads((folder / kind / "manifest.json").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def cases_root() -> Path | None:
+    """The folder of the cases, ``None`` where there is none."""
+    for candidate in (os.environ.get("TORCH2GRID_CASES"), PROJECT.parent / "shared" / "cases"):
+        if candidate and (Path(candidate) / "found" / "manifest.json").is_file():
+            return Path(candidate)
+    return None
+
+
+def cases(name: str) -> Path:
+    """The path of a case, such as ``found/roots/gan.pt``; skips the test where there are none."""
+    folder = cases_root()
+    if folder is None:
+        pytest.skip("no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")
+    return folder / name

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin.inert.groups import optimizer_facts
-from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.read import told
 from torch2grid_builtin.inert.torch_values import make_tensor
 from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
 from torch2grid_builtin.inert.walk import collect
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, visible
+from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, find_parts, visible
 from torch2grid_core.data.dtypes import BY_NAME
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
     root = _Tree().node(tensors, 0)
     try:
         found = collect(root, "torch2grid")
-        parts, default = find_parts(root, found.tensors)
+        parts, default = find_parts(found.tensors, found.containers)
         facts = optimizer_facts(root)
     except Malformed as error:
         raise LoadError(source, error.reason, error.advice) from error

@@ -64,7 +64,7 @@ def test_a_run_follows_the_file(tmp_path: Path) -> None:
         run = torch2grid(*words, cwd=tmp_path)
         assert run.returncode == 0, run.stderr
         assert run.stdout == "grids/neural_grid_spiral.svg\n"
-        assert "4 tensors" in run.stderr
+        assert "4 of 8 tensors shown; not shown: filtered out (4);" in run.stderr
 
 
 @pytest.mark.parametrize(

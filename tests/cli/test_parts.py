@@ -33,22 +33,30 @@ def rows(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def test_the_model_is_drawn_and_said(training: Path, tmp_path: Path) -> None:
     done = stats(training, cwd=tmp_path)
-    assert rows(done) == ["weight", "bias"]
-    assert "2 tensors, 28 parameters, float32, part model (also optimizer, other)" in done.stderr
+    assert rows(done) == ["weight", "bias", "best"]
+    assert "3 of 9 tensors shown; not shown: optimizer (6); 30 parameters, float32, " in done.stderr
 
 
 @pytest.mark.parametrize(
     ("part", "names"),
     [
-        ("model", ["weight", "bias"]),
+        ("model", ["weight", "bias", "best"]),
         ("optimizer", [f"state.{index}.{name}" for index in (0, 1) for name in ("step", "exp_avg", "exp_avg_sq")]),
-        ("other", ["best"]),
     ],
 )
 def test_a_part_is_chosen(part: str, names: list[str], training: Path, tmp_path: Path) -> None:
     done = stats(training, "--part", part, cwd=tmp_path)
     assert rows(done) == names
-    assert f"part {part} (also " in done.stderr
+    other = "optimizer (6)" if part == "model" else "model (3)"
+    assert f"{len(names)} of 9 tensors shown; not shown: {other}; " in done.stderr
+    assert f", part {part}, " in done.stderr
+
+
+def test_all_is_every_tensor_under_its_full_name(training: Path, tmp_path: Path) -> None:
+    done = stats(training, "--part", "all", cwd=tmp_path)
+    states = [f"opt.state.{index}.{name}" for index in (0, 1) for name in ("step", "exp_avg", "exp_avg_sq")]
+    assert rows(done) == ["net.weight", "net.bias", *states, "best"]
+    assert "PyTorch zip, 9 tensors, 88 parameters, float32, part all, " in done.stderr
 
 
 def test_an_unknown_part_names_the_parts(training: Path, tmp_path: Path) -> None:
@@ -56,7 +64,7 @@ def test_an_unknown_part_names_the_parts(training: Path, tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (2, "")
     assert "has no part 'optimiser'; did you mean 'optimizer'" in done.stderr
     done = stats(training, "--part", "xyz", cwd=tmp_path)
-    assert done.stderr.endswith("has no part 'xyz'; valid: model, optimizer, other\n")
+    assert done.stderr.endswith("has no part 'xyz'; valid: all, model, optimizer\n")
 
 
 def test_a_state_dict_is_a_model_without_parts(tmp_path: Path) -> None:
@@ -90,10 +98,18 @@ def test_no_tensors_is_an_error_that_lists_what_was_found(told: str, tmp_path: P
 @pytest.mark.parametrize(
     ("path", "words", "told"),
     [
-        ("burn/reader/checkpoint.pt", (), "4 tensors, 93 parameters, float32, part model (also optimizer)"),
-        ("burn/reader/checkpoint.pt", ("--part", "optimizer"), "1 tensor, 50 parameters, float32, part optimizer (also model)"),
-        ("admet/classification_model_0.pt", (), "12 tensors, 327,395 parameters, float32, part model (also hyper_parameters)"),
-        ("resnet_cifar/resnet20-12fca82f.th", (), "97 tensors, 271,098 parameters, float32, part model,"),
+        ("burn/reader/checkpoint.pt", (), "4 of 5 tensors shown; not shown: optimizer (1); 93 parameters, float32, "),
+        (
+            "burn/reader/checkpoint.pt",
+            ("--part", "optimizer"),
+            "1 of 5 tensors shown; not shown: model (4); 50 parameters, float32, part optimizer, ",
+        ),
+        (
+            "admet/classification_model_0.pt",
+            (),
+            "12 of 14 tensors shown; not shown: hyper_parameters (2); 327,395 parameters, float32, ",
+        ),
+        ("resnet_cifar/resnet20-12fca82f.th", (), ": PyTorch legacy stream, 97 tensors, 271,098 parameters, float32, "),
     ],
 )
 def test_real_training_checkpoints(path: str, words: tuple[str, ...], told: str, tmp_path: Path) -> None:
@@ -104,4 +120,4 @@ def test_real_training_checkpoints(path: str, words: tuple[str, ...], told: str,
 
 def test_a_lightning_checkpoint_of_unknown_classes(tmp_path: Path) -> None:
     done = stats(hostile("t/train.ckpt"), cwd=tmp_path)
-    assert "1 tensor, 12 parameters, float32, part model (also optimizer)" in done.stderr
+    assert "1 of 4 tensors shown; not shown: optimizer (3); 12 parameters, float32, " in done.stderr

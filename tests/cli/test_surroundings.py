@@ -94,7 +94,7 @@ def test_the_environment_and_a_file_set_what_the_line_can_take_back(tmp_path: Pa
     env = {"TORCH2GRID_FILTER": 'only:pattern="conv1.*, fc2.*"', "TORCH2GRID_LAYERS": "1"}
     run = torch2grid(DIGITS, "--no-layers", "--stats", cwd=tmp_path, env=env)
     assert run.returncode == 0, run.stderr
-    assert "4 tensors" in run.stderr
+    assert "4 of 8 tensors shown; not shown: filtered out (4);" in run.stderr
     assert "grids" not in run.stdout
     (tmp_path / "s.yaml").write_text("stats: true\ndebug: true\nplugin: spirla\n", encoding="utf-8")
     run = torch2grid(DIGITS, cwd=tmp_path, env={"TORCH2GRID_CONFIG": "s.yaml"})

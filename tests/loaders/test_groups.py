@@ -6,7 +6,6 @@ import json
 import time
 from collections import OrderedDict
 
-import numpy as np
 import pytest
 import torch
 from tests.loaders.opened import opened
@@ -14,9 +13,7 @@ from tests.loaders.opened import opened
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.limits import KEPT, Work
-from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.values import Malformed, Pairs
-from torch2grid_core import BytesStorage, LazyTensor
 
 KEY = "optimizer.param_groups"
 
@@ -43,7 +40,10 @@ def test_plain_settings_and_the_order_of_parameters(tmp_path):
     assert two == {"params": ["2"], "param_names": ["x.w"]}
 
 
-@pytest.mark.parametrize("wrap", [lambda each: {"optimizer_states": [each]}, lambda each: {"a": {"b": each}}])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda each: {"optimizer_states": [each]}, lambda each: {"a": {"b": each}}, lambda each: {"optimizer_states": (each,)}],
+)
 def test_optimizers_inside_lists_and_mappings(tmp_path, wrap):
     optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1, "params": [0]}]}
     found = facts(tmp_path, {"model": {"w": torch.ones(2)}, **wrap(optimizer)})
@@ -104,17 +104,3 @@ def test_a_shared_state_is_looked_into_once():
     (found,) = optimizer_facts(optimizer).values()
     assert time.perf_counter() - started < 5
     assert json.loads(found) == [{"params": ["5"], "steps": {"5": 3}}]
-
-
-def test_shares_are_looked_at_once(monkeypatch):
-    monkeypatch.setattr(limits, "WORK_ALWAYS", 1 << 22)
-    tensor = LazyTensor("", (1,), np.dtype(np.float32), BytesStorage(bytes(4)))
-    wide = Pairs("dict", [(key, 0) for key in range(100_000)])
-    root = Pairs("dict", [(f"{key}.x", wide) for key in range(500)])
-    tensors = {f"{key}.x.w": tensor for key in range(500)}
-    started = time.perf_counter()
-    assert find_parts(root, tensors) == ([], None)
-    assert time.perf_counter() - started < 5
-    each = Pairs("dict", [(key, [wide]) for key in range(2000)])  # each list another object
-    with pytest.raises(Malformed, match="repeats its objects more often"):
-        find_parts(each, {})

@@ -210,15 +210,15 @@ def test_a_training_checkpoint_has_parts(tmp_path: Path) -> None:
         "args": argparse.Namespace(lr=0.1),
     }
     checkpoint = saved(value, tmp_path / "x")
-    assert [(part.name, part.prefix) for part in checkpoint.parts] == [
-        ("ema", "ema."),
-        ("model", "net."),
-        ("optimizer", "opt."),
-        ("other", ""),
+    assert [(part.name, part.prefix, part.kind) for part in checkpoint.parts] == [
+        ("model", "net.", "model"),
+        ("optimizer", "opt.", "optimizer"),
+        ("ema", "ema.", "copy"),
     ]
     assert checkpoint.default_part == "model"
-    assert list(checkpoint.part("model")) == list(model.state_dict())
-    assert list(checkpoint.part("other")) == ["best"]
+    assert list(checkpoint.part("model")) == [*model.state_dict(), "best"]
+    assert list(checkpoint.part("ema")) == list(model.state_dict())
+    assert checkpoint.part("all") is checkpoint
     assert checkpoint.not_run == ()
     assert checkpoint.metadata["epoch"] == "3"
 

@@ -13,6 +13,7 @@ import click
 from torch2grid_builtin.commands.check_reports import REPORTS, Checked
 from torch2grid_builtin.commands.options import listed, options_like_drawing
 from torch2grid_core import (
+    ALL,
     Command,
     PluginError,
     PluginManager,
@@ -198,7 +199,8 @@ def _check_one(
     try:
         checkpoint = manager.open(model, settings.loader or "")
         filters = [manager.create("filter", spec) for spec in settings.filters]
-        selection = select(checkpoint, settings.part, filters, include_buffers=True)
+        selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
+        selection.part = settings.part
         with workers(selection.checkpoint, settings.jobs) as executor:
             found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
@@ -210,6 +212,6 @@ def _check_one(
     if not settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
-        line = summary_line(selection.checkpoint, selection.part, time.perf_counter() - started)
+        line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
     return checked

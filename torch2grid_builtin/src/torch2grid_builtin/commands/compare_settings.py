@@ -91,5 +91,5 @@ def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
     opened = manager.open(model, asked.loader or "")
     selection = select(opened, asked.part, filters, asked.include_buffers or is_recording(opened))
     if not asked.quiet:
-        click.echo(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started), err=True)
+        click.echo(summary_line(selection, time.perf_counter() - started), err=True)
     return selection.checkpoint

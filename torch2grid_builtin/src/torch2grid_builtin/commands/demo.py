@@ -26,6 +26,7 @@ from torch2grid_core import (
     PluginManager,
     Raster,
     Run,
+    Selection,
     Torch2GridError,
     Transformed,
     View,
@@ -104,7 +105,7 @@ def draw_demo(
             kernels = kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells)
             view = _OneGrid(Raster(kernels.layout, run.reduce), outlined=False)
             destination.add(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
-    click.echo(summary_line(checkpoints[-1], "", time.perf_counter() - started), err=True)
+    click.echo(summary_line(Selection(checkpoints[-1]), time.perf_counter() - started), err=True)
 
 
 def draw_hostile(
@@ -129,7 +130,7 @@ def draw_hostile(
         Engine().run(checkpoint, [view], lambda drawn: pages.append(drawn.page), run)
         for page in pages:
             destination.add(replace(page, name="demo_hostile", title="A hostile checkpoint, drawn and not run"), view)
-    click.echo(summary_line(checkpoint, "", time.perf_counter() - started), err=True)
+    click.echo(summary_line(Selection(checkpoint), time.perf_counter() - started), err=True)
     for call in checkpoint.not_run:
         click.echo(f"not run: {call}", err=True)
     if before:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch2grid_builtin.inert.limits import KEPT, Work
-from torch2grid_builtin.inert.values import Pairs, text
+from torch2grid_builtin.inert.values import Pairs, Stub, text
 from torch2grid_builtin.inert.walk import key_text
 from torch2grid_core import visible
 
@@ -41,19 +41,31 @@ def _optimizers(root: Any, work: Work) -> Iterator[tuple[str, Pairs]]:
     found = 0
     while waiting and found < _OPTIMIZERS and len(seen) < _CONTAINERS:
         prefix, value, depth = waiting.popleft()
-        if id(value) in seen or not isinstance(value, (Pairs, list)):
+        if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Pairs) and isinstance(value.get("param_groups"), list) and isinstance(value.get("state"), Pairs):
+        inside = _inside(value, work)
+        if (
+            isinstance(inside, Pairs)
+            and isinstance(inside.get("param_groups"), list)
+            and isinstance(inside.get("state"), Pairs)
+        ):
             found += 1
-            yield prefix, value
-        elif depth < _DEPTH and len(value.pairs if isinstance(value, Pairs) else value) < _WIDE:
-            entries = value.entries() if isinstance(value, Pairs) else enumerate(value)
+            yield prefix, inside
+        elif depth < _DEPTH and len(inside.pairs if isinstance(inside, Pairs) else inside) < _WIDE:
+            entries = inside.entries() if isinstance(inside, Pairs) else enumerate(inside)
             for index, (key, item) in enumerate(entries):
-                if isinstance(item, (Pairs, list)) and id(item) not in seen:
+                if isinstance(item, (Pairs, Stub, list, tuple)) and id(item) not in seen:
                     name = key_text(key, index)
                     work.text(len(prefix) + len(name))
                     waiting.append((f"{prefix}{name}.", item, depth + 1))
+
+
+def _inside(value: Any, work: Work) -> Pairs | list[Any] | tuple[Any, ...]:
+    """What a mapping, list or tuple holds; the attributes of an object."""
+    if isinstance(value, Stub):
+        return Pairs("dict", list(value.attributes(work)))
+    return value if isinstance(value, (Pairs, list, tuple)) else ()
 
 
 def _groups(optimizer: Pairs, work: Work, known: dict[int, Any]) -> list[dict[str, Any]]:

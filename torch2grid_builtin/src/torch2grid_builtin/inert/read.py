@@ -7,12 +7,11 @@ from typing import Any
 
 from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.parts import find_parts
 from torch2grid_builtin.inert.report import describe, not_run, summary
 from torch2grid_builtin.inert.unused import unused_note
 from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
 from torch2grid_builtin.inert.walk import collect
-from torch2grid_core import Checkpoint, LoadError, Source, visible
+from torch2grid_core import Checkpoint, LoadError, Source, find_parts, visible
 
 _TOLD = 50
 
@@ -40,7 +39,7 @@ def make_checkpoint(
     lines, work = not_run(calls), work or Work()
     try:
         found = collect(root, by, work)
-        parts, default = find_parts(root, found.tensors, work)
+        parts, default = find_parts(found.tensors, found.containers)
         facts = optimizer_facts(root, work)
     except Malformed as error:
         raise load_error(source, error) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.content import container_kind
 from torch2grid_builtin.inert.torch_values import whole_storage
 from torch2grid_builtin.inert.values import (
     Bag,
@@ -20,7 +21,7 @@ from torch2grid_builtin.inert.values import (
     number_text,
     text,
 )
-from torch2grid_core import LazyTensor, Skip
+from torch2grid_core import ContainerKind, LazyTensor, Skip
 
 Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
@@ -32,12 +33,13 @@ _SHORT = 16
 
 @dataclass
 class Found:
-    """Tensors by name in the order of the file, and the entries that are none."""
+    """Tensors by name in the order of the file, the entries that are none, and what each container with tensors is."""
 
     by: str
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     skipped: list[Skip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    containers: dict[str, ContainerKind] = field(default_factory=dict)
 
 
 def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
@@ -115,6 +117,8 @@ class _Walk:
                 on_path.discard(id(parent))
                 if len(self.found.tensors) + len(self.found.skipped) == before:
                     self.barren.add(id(parent))
+                elif prefix not in self.found.containers:
+                    self.found.containers[prefix] = container_kind(parent, self.work)
 
     def children(self, name: str, value: Any) -> Iterator[Child]:
         """What *value* holds that may have tensors; what is only beside the point is put off."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.content import ARCHIVE
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
@@ -59,14 +60,17 @@ class TorchZip(Loader):
             script = f"{prefix}constants.pkl" in archive.entries
             if script:
                 constants, more = _read(archive, prefix, "constants", swapped, work)
-                root = Pairs("archive", [("", root), ("constants", _constants(constants))])
+                root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
                 calls += more
             check_rest(archive)
         except Malformed as error:
             raise load_error(source, error) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
+        opened = make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
+        if script and all(name.startswith("constants.") for name in opened):
+            opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
+        return opened
 
 
 def check_rest(archive: Records) -> None:

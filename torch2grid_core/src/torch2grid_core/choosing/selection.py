@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch2grid_core.data.checkpoint import Checkpoint, Skip
+from torch2grid_core.data.parts import ALL, MODEL
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.tensor_filter import TensorFilter
 from torch2grid_core.plugins.guard import call, origin_of
 
-MODEL = "model"  # the name that loaders give to the part that is drawn by default
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
 
@@ -24,11 +24,17 @@ def is_bookkeeping(tensor: LazyTensor) -> bool:
 
 @dataclass
 class Selection:
-    """The checkpoint that is drawn, and what to say about how it was chosen."""
+    """The checkpoint that is drawn, and what to say about how it was chosen.
+
+    part: its name where the person chose one. hidden: what is not shown of the file → how many tensors; with the chosen ones
+    they are all of the file. unread: the entries of the file that its loader could not read.
+    """
 
     checkpoint: Checkpoint
     part: str = ""
     remarks: list[str] = field(default_factory=list)
+    hidden: dict[str, int] = field(default_factory=dict)
+    unread: tuple[Skip, ...] = ()
 
 
 def select(
@@ -36,13 +42,19 @@ def select(
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
-    Where nothing but bookkeeping is there, it is drawn after all, with a remark. Raises ``UsageError`` for an unknown part,
-    ``NotDrawable`` when nothing is left.
+    The part ``all`` is every tensor of the file under its full name. Where nothing but bookkeeping is there, it is drawn after
+    all, with a remark. Raises ``UsageError`` for an unknown part, ``NotDrawable`` when nothing is left.
     """
     chosen = part or checkpoint.default_part or ""
     if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
         chosen = ""
-    selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, chosen)
+    selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, part and chosen, unread=checkpoint.skipped)
+    if chosen not in ("", ALL):
+        selection.hidden = {
+            f"copy {each.name}" if each.kind == "copy" else each.name: len(each.names)
+            for each in checkpoint.parts
+            if each.name != chosen
+        }
     for each in filters:
         before = selection.checkpoint
         result = call(each, each.apply, before)
@@ -51,7 +63,13 @@ def select(
         if not result:
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
         selection.checkpoint = result
+        _hide(selection, "filtered out", sum(name not in result for name in before))
     return selection if include_buffers else _without_bookkeeping(selection)
+
+
+def _hide(selection: Selection, what: str, count: int) -> None:
+    if count:
+        selection.hidden[what] = selection.hidden.get(what, 0) + count
 
 
 def _without_bookkeeping(selection: Selection) -> Selection:
@@ -66,4 +84,6 @@ def _without_bookkeeping(selection: Selection) -> Selection:
         return selection
     skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]
     selection.checkpoint = checkpoint.select(drawable, skipped=skipped)
+    for reason in ("bookkeeping", "empty"):
+        _hide(selection, reason, sum(each == reason for each in dropped.values()))
     return selection

@@ -72,7 +72,7 @@ class Drawing:
         if self.given["interactive"]:
             self._interact(selection.checkpoint, output, run)
             if not self.quiet:
-                say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
+                say(summary_line(selection, time.perf_counter() - started))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
@@ -81,7 +81,7 @@ class Drawing:
             destination.shown = preview.look
         self._pass(selection.checkpoint, self.views, destination, run)
         if not self.quiet:
-            say(summary_line(selection.checkpoint, selection.part, time.perf_counter() - started))
+            say(summary_line(selection, time.perf_counter() - started))
         preview.show()
         return Done(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)
 

@@ -87,7 +87,9 @@ def drawing_options() -> list[GroupedOption]:
             help="File formats, such as png,svg,pdf.",
         ),
         GroupedOption(["--title"], default="", metavar="TEXT", help="A title of your own."),
-        GroupedOption(["--part"], default="", metavar="NAME", help="The part of a training checkpoint; else the model."),
+        GroupedOption(
+            ["--part"], default="", metavar="NAME", help="Another part of the file, such as optimizer; all shows everything."
+        ),
         GroupedOption(["--include-buffers"], group=CHOOSING, is_flag=True, help="Draw counters and index buffers too."),
         GroupedOption(["-i", "--interactive"], is_flag=True, help="Choose tensors from a menu."),
         GroupedOption(

@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from torch2grid_core.choosing.selection import Selection
 from torch2grid_core.cli.progress import clear_line
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.pictures.page import Heatmap, Page
@@ -43,33 +44,47 @@ def skips(checkpoint: Checkpoint) -> Iterator[str]:
     yield from (f"skipped {skip.name}: {skip.reason} ({skip.by})" for skip in checkpoint.skipped)
 
 
-def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
-    """``model.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, part model (also optimizer), 2 tied, 0.3 s``."""
+def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = ()) -> str:
+    """``model.pth: PyTorch zip, 8 of 24 tensors shown; not shown: optimizer (16); 9,258 parameters, float32, 0.3 s``."""
+    checkpoint = selection.checkpoint
     names = checkpoint.dtypes
     dtypes = ", ".join(f"{name} ({count})" if len(names) > 1 else name for name, count in names.items())
-    pieces = [
-        checkpoint.format,
-        f"{len(checkpoint)} tensor{'s' if len(checkpoint) != 1 else ''}",
-        f"{human_count(checkpoint.parameters)} parameters",
-        dtypes,
-    ]
-    if part:
-        pieces.append(f"part {visible(part)}{_other_parts(checkpoint, part)}")
-    if checkpoint.skipped:
-        reasons = Counter(skip.reason for skip in checkpoint.skipped)
+    pieces = [f"{human_count(checkpoint.parameters)} parameter{'s' if checkpoint.parameters != 1 else ''}", dtypes]
+    if selection.part:
+        pieces.append(f"part {visible(selection.part)}")
+    networks = _networks(checkpoint)
+    if networks:
+        pieces.append(f"networks {networks}")
+    if selection.unread:
+        reasons = Counter(skip.reason for skip in selection.unread)
         told = ", ".join(f"{count} {visible(reason, 60)}" for reason, count in reasons.most_common(3))
-        pieces.append(f"{len(checkpoint.skipped)} skipped ({told})")
+        pieces.append(f"{len(selection.unread)} skipped ({told})")
     if checkpoint.aliases:
         pieces.append(f"{len(checkpoint.aliases)} tied")
-    pieces.append(f"{seconds:.1f} s")
-    return f"{visible(checkpoint.source)}: " + ", ".join(pieces)
+    pieces += [*remarks, f"{seconds:.1f} s"]
+    return f"{visible(checkpoint.source)}: {checkpoint.format}, {_shown(selection)}{', '.join(pieces)}"
 
 
-def _other_parts(checkpoint: Checkpoint, part: str) -> str:
-    """What ``--part`` could show instead."""
-    others = [visible(each.name, 40) for each in checkpoint.whole.parts if each.name != part]
-    more = ["…"] if len(others) > 4 else []
-    return f" (also {', '.join(others[:4] + more)})" if others else ""
+def _shown(selection: Selection) -> str:
+    """How many tensors there are, and what is not shown of the file; nothing that is not shown stays unsaid."""
+    count = len(selection.checkpoint)
+    if not selection.hidden:
+        return f"{count} tensor{'s' if count != 1 else ''}, "
+    total = count + sum(selection.hidden.values())
+    apart = ", ".join(f"{visible(what, 60)} ({number})" for what, number in selection.hidden.items())
+    return f"{count} of {total} tensor{'s' if total != 1 else ''} shown; not shown: {apart}; "
+
+
+def _networks(checkpoint: Checkpoint) -> str:
+    """The keys of the networks that stand side by side in what is shown."""
+    found = next((part.networks for part in checkpoint.whole.parts if part.networks), ())
+    shown = [key for key in found if any(name.startswith(f"{key}.") for name in checkpoint)]
+    if len(shown) < 2:
+        return ""
+    keys = [visible(key, 40) for key in shown]
+    if len(keys) > 6:
+        keys = [*keys[:5], f"{len(keys) - 5} more"]
+    return f"{', '.join(keys[:-1])} and {keys[-1]}"
 
 
 class Preview:

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from torch2grid_core.data.parts import ALL, Part, find_parts
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
@@ -20,15 +21,6 @@ class Skip:
     name: str
     reason: str
     by: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """A named share of a training checkpoint (``model``, ``optimizer`` …): tensors whose names start with *prefix*."""
-
-    name: str
-    prefix: str
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,9 +41,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
-    stay in the mapping); ``None``: found by the storages that they share. parts: of a training checkpoint, by name;
-    *default_part* is the model. not_run: what the file would have called, as text. notes: one-line remarks of the loader
-    for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
+    stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
+    else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
+    part, for the tensors that are here. not_run: what the file would have called, as text. notes: one-line remarks of the
+    loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
     """
 
     def __init__(
@@ -63,7 +56,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         metadata: Mapping[str, Any] | None = None,
         skipped: Iterable[Skip] = (),
         aliases: Mapping[str, str] | None = None,
-        parts: Sequence[Part] = (),
+        parts: Sequence[Part] | None = None,
         default_part: str | None = None,
         not_run: Iterable[str] = (),
         notes: Iterable[str] = (),
@@ -77,12 +70,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.skipped = tuple(skipped)
         self.aliases = dict(aliases) if aliases is not None else _shared_storages(self._tensors.values())
         self._aliases_given = aliases is not None
+        if parts is None:
+            parts, default_part = find_parts(self._tensors)
         self.parts = tuple(parts)
         self.default_part = default_part
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
         self.problems = tuple(problems)
         self._whole: Checkpoint | None = None
+        self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
 
     def __getitem__(self, name: str) -> LazyTensor:
         return self._tensors[name]
@@ -117,16 +113,22 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return self._derive({name: tensor for name, tensor in self.items() if name in kept}, skipped=skipped)
 
     def part(self, name: str) -> Checkpoint:
-        """The tensors of one part, their names without its prefix. Raises ``UsageError`` for an unknown part."""
+        """The tensors of one part, their names without its prefix; of ``all``, every tensor of the file under its full name.
+
+        Raises ``UsageError`` for an unknown part.
+        """
+        if name == ALL:
+            return self
         for part in self.parts:
             if part.name == name:
-                tensors = [replace(self[full], name=full[len(part.prefix) :]) for full in part.names]
+                tensors = [replace(self[full], name=part.shown(full)) for full in part.names]
                 derived = self._derive({tensor.name: tensor for tensor in tensors}, prefix=part.prefix)
                 derived._whole = self.whole
+                derived.part_of = dict.fromkeys(derived, part)
                 return derived
         if not self.parts:
-            raise UsageError(f"{self.source} has no parts to choose from: it is not a training checkpoint")
-        valid = [part.name for part in self.parts]
+            raise UsageError(f"{self.source} has no parts to choose from: all of it is the model")
+        valid = [*(part.name for part in self.parts), ALL]
         raise UsageError(f"{self.source} has no part {name!r}{did_you_mean(name, valid)}")
 
     @property
@@ -156,23 +158,23 @@ class Checkpoint(Mapping[str, LazyTensor]):
             metadata=self.metadata,
             skipped=(*self.skipped, *skipped),
             aliases=self._aliases_left(tensors, prefix) if self._aliases_given else None,
+            parts=(),
             not_run=self.not_run,
             notes=self.notes,
             problems=self.problems,
         )
-        derived._whole = self._whole
+        derived._whole = self._whole or (self if self.parts else None)
+        derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}
         return derived
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:
-        """Those aliases whose both tensors are among *tensors*, whose names have lost *prefix*, over the same storage."""
-        same = {
-            prefix + name
-            for name, tensor in tensors.items()
-            if prefix + name in self and self[prefix + name].storage is tensor.storage
-        }
-        return {
-            second[len(prefix) :]: first[len(prefix) :] for second, first in self.aliases.items() if {second, first} <= same
-        }
+        """Those aliases whose both tensors are among *tensors*, whose names may have lost *prefix*, over the same storage."""
+        now = {}
+        for name, tensor in tensors.items():
+            before = next((full for full in (prefix + name, name) if full in self), None)
+            if before is not None and self[before].storage is tensor.storage:
+                now[before] = name
+        return {now[second]: now[first] for second, first in self.aliases.items() if second in now and first in now}
 
 
 def _shared_storages(tensors: Iterable[LazyTensor]) -> dict[str, str]:

@@ -27,7 +27,7 @@ CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 @dataclass(frozen=True)
 class Found:
-    """A finding with the rule that it comes from."""
+    """A finding with the rule that it comes from, and the part of the file that its tensor belongs to."""
 
     code: str
     rule: str
@@ -35,6 +35,7 @@ class Found:
     tensor: str
     index: tuple[int, ...] | None
     message: str
+    part: str = ""
 
     @property
     def place(self) -> str:
@@ -120,7 +121,7 @@ class _Asked(View):
         stamp(self, origin_of(rule))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        return needs_of(self.rule, self.rule.needs, checkpoint, run, whole=True)
+        return needs_of(self.rule, self.rule.needs, judged(self.rule, checkpoint), run, whole=True)
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         yield Page(self.rule.code, "", (), about={"found": self.found(checkpoint, results, run)})
@@ -128,10 +129,36 @@ class _Asked(View):
     def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> tuple[Found, ...]:
         """What the rule finds in *results*, which are under the keys of its needs."""
         rule, origin = self.rule, origin_of(self.rule)
-        found = at_most(collect(rule, rule.findings, checkpoint, results, run), origin, MOST_FINDINGS)
+        subject = judged(rule, checkpoint)
+        if subject is not checkpoint:
+            results = {key: _of_these(result, subject) for key, result in results.items()}
+        found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
+        parts = checkpoint.part_of
         wrong = next((each for each in found if not isinstance(each, Finding)), None)
         if wrong is not None:
             raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
         return tuple(
-            Found(rule.code, rule.name, each.severity or rule.severity, each.tensor, each.index, each.message) for each in found
+            Found(
+                rule.code,
+                rule.name,
+                each.severity or rule.severity,
+                each.tensor,
+                each.index,
+                each.message,
+                parts[each.tensor].name if each.tensor in parts else "",
+            )
+            for each in found
         )
+
+
+def judged(rule: Rule, checkpoint: Checkpoint) -> Checkpoint:
+    """What *rule* judges of *checkpoint*: rules about weights leave optimizer state, random states and the like alone."""
+    parts = checkpoint.part_of
+    if rule.judges != "weights" or all(name not in parts or parts[name].kind in ("model", "copy") for name in checkpoint):
+        return checkpoint
+    return checkpoint.select(name for name in checkpoint if name not in parts or parts[name].kind in ("model", "copy"))
+
+
+def _of_these(result: Any, subject: Checkpoint) -> Any:
+    """The results of the tensors in *subject*, where a result is by tensor."""
+    return {name: each for name, each in result.items() if name in subject} if isinstance(result, Mapping) else result

@@ -12,6 +12,7 @@ from torch2grid_core.needs import Need
 from torch2grid_core.run import Run
 
 Severity = Literal["error", "warning"]
+Judges = Literal["values", "weights", "file"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Rule(ABC):
     name: ClassVar[str]
     code: ClassVar[str]
     severity: ClassVar[Severity] = "error"
+    judges: ClassVar[Judges] = "weights"
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
         """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
