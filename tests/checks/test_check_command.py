@@ -153,7 +153,7 @@ def test_junit(tmp_path, ill):
     code, out, _ = check(ill, tmp_path / "none.pth", strange, "--format", "junit")
     assert code == 2
     root = ElementTree.fromstring(out)
-    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "29", "2", "1")
+    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "31", "2", "1")
     first, missing, third = root
     (failure,) = first.iter("failure")
     assert failure.attrib == {"type": "error", "message": "fc1.weight[3, 17]: 1 of 4,096 weights is NaN"}

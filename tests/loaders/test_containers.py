@@ -216,7 +216,8 @@ def test_every_dtype_of_safetensors(tmp_path: Path) -> None:
 
 
 HEADERS: dict[str, tuple[Any, str]] = {
-    "twice": (b'{"w":' + json.dumps(described()).encode() + b',"w":' + json.dumps(described()).encode() + b"}", "twice"),
+    "metadata twice": (b'{"__metadata__":{},"__metadata__":{},"w":' + json.dumps(described()).encode() + b"}", "twice"),
+    "field twice": (b'{"w":{"dtype":"I32",' + json.dumps(described()).encode()[1:] + b"}", "two dtype"),
     "overlap": ({"a": described(), "b": described(offsets=[4, 12])}, "overlaps"),
     "hole": ({"a": described(offsets=[8, 16])}, "hole"),
     "behind": ({"a": described()}, "fill 8"),

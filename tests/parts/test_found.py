@@ -207,7 +207,7 @@ LINES: dict[str, Callable[[Path], None]] = {
     "healthy/*": healthy,
     "unzipped/best": model("unzipped/best", SPACED, "785 parameters"),
     "picklers/arrays.joblib": joblib,
-    "shards_no_index/": model("shards_no_index", {}, "4 tensors"),
+    "shards_no_index/": model("shards_no_index", SHARDS, "4 tensors", "1,280 parameters"),
     "shards_phantom/": shards("shards_phantom", 3, "lm_head.bias"),
     "shards_extra/": shards("shards_extra", 4, "lm_head.weight"),
     "shards_half_download/": half_download,

@@ -15,8 +15,9 @@ def torch2grid_loaders() -> list[Lazy]:
         Lazy(f"{loaders}.numpy_files:Npz", "npz", "Numpy arrays in a zip archive (.npz), compressed or not."),
         Lazy(f"{loaders}.pickled:Pickled", "pickle", "A plain pickle of tensors or numpy arrays (.pkl), of any protocol."),
         Lazy(f"{loaders}.safetensors:Safetensors", "safetensors", "One .safetensors file."),
-        Lazy(f"{loaders}.sharded:Sharded", "sharded", "A *.index.json and its shards, or the folder that holds them."),
+        Lazy(f"{loaders}.sharded:Sharded", "sharded", "A *.index.json and its shards, numbered shards, or their folder."),
         Lazy(f"{loaders}.torch_legacy:TorchLegacy", "torch-legacy", "What torch.save wrote before PyTorch 1.6, a stream."),
+        Lazy(f"{loaders}.torch_package:TorchPackage", "torch-package", "What torch.package writes: pickles with source code."),
         Lazy(f"{loaders}.torch_tar:TorchTar", "torch-tar", "What torch.save wrote before PyTorch 0.4, a tar archive."),
         Lazy(f"{loaders}.torch_zip:TorchZip", "torch-zip", "What torch.save writes since PyTorch 1.6, and TorchScript."),
     ]
@@ -138,6 +139,7 @@ def torch2grid_rules() -> list[Lazy]:
         Lazy(f"{rules}.files:ZeroSize", "zero_size", "tensors without a single weight"),
         Lazy(f"{rules}.files:TiedWeights", "tied_weights", "tensors that are views of one storage"),
         Lazy(f"{rules}.files:NotRun", "not_run", "calls in the pickle that torch2grid did not make, and torch.load may"),
+        Lazy(f"{rules}.files:Inconsistent", "inconsistent", "files of one checkpoint that disagree: an index and its shards"),
     ]
 
 

@@ -22,9 +22,10 @@ _EXPORTS = {
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
-    "data.checkpoint": ("Checkpoint", "Skip"),
+    "data.checkpoint": ("Checkpoint", "Problem", "Skip"),
     "data.parts": ("ALL", "ContainerKind", "Part", "find_parts"),
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
+    "data.neighbours": ("Share", "share_of"),
     "data.source": ("Source",),
     "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage", "verify"),
     "data.tensor": ("LazyTensor",),
@@ -91,12 +92,15 @@ if TYPE_CHECKING:
     from torch2grid_core.cli.options import standard_options as standard_options
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
+    from torch2grid_core.data.checkpoint import Problem as Problem
     from torch2grid_core.data.checkpoint import Skip as Skip
     from torch2grid_core.data.dtypes import as_float as as_float
     from torch2grid_core.data.dtypes import is_complex as is_complex
     from torch2grid_core.data.dtypes import is_floating as is_floating
     from torch2grid_core.data.joint import ComputedStorage as ComputedStorage
     from torch2grid_core.data.joint import JointTensor as JointTensor
+    from torch2grid_core.data.neighbours import Share as Share
+    from torch2grid_core.data.neighbours import share_of as share_of
     from torch2grid_core.data.parts import ALL as ALL
     from torch2grid_core.data.parts import ContainerKind as ContainerKind
     from torch2grid_core.data.parts import Part as Part

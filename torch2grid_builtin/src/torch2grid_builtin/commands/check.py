@@ -25,6 +25,7 @@ from torch2grid_core import (
     choose_rules,
     select,
     summary_line,
+    visible,
     workers,
 )
 
@@ -209,6 +210,8 @@ def _check_one(
         return Checked(model, error=str(error))
     checked = Checked(model, selection.checkpoint, tuple(found), broken=broken)
     if not settings.quiet:
+        for note in selection.checkpoint.notes:
+            click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
     return checked

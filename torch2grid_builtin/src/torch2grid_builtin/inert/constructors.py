@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin.inert import limits, numpy_values, python_values, torch_values, wrappers
+from torch2grid_builtin.inert import joblib_values, limits, numpy_values, python_values, torch_values, wrappers
 from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Stub
 from torch2grid_core import BytesStorage
 
@@ -34,6 +34,7 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
 CONSTRUCTORS: dict[tuple[str, str], Any] = {
     **python_values.CONSTRUCTORS,
     **numpy_values.CONSTRUCTORS,
+    **joblib_values.CONSTRUCTORS,
     **torch_values.CONSTRUCTORS,
     **wrappers.CONSTRUCTORS,
     ("torch.storage", "_load_from_bytes"): load_from_bytes,

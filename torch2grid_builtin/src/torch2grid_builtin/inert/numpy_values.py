@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
 
+_HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
 _CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 
@@ -75,6 +76,10 @@ def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note
 
 def build_array(work: Work, array: NumpyArray, state: Any) -> None:
     """``ndarray.__setstate__((version, shape, dtype, fortran, data))``. Raises ``Malformed``."""
+    if array.follows is not None:
+        follows, array.follows = array.follows, None
+        follows(state)
+        return
     if type(state) is tuple and len(state) == 2 and type(state[0]) is tuple:
         state = state[0]  # a subclass that adds its attributes
     if type(state) is not tuple or len(state) < 4:
@@ -92,6 +97,8 @@ def build_dtype(dtype: NumpyDtype, state: Any) -> None:
         raise Malformed("a numpy dtype whose state is not a tuple")
     dtype.order = (text(state[1]) or "")[:_CODE]
     dtype.fields = any(part is not None for part in state[2:5])
+    if len(state) > 7 and type(state[7]) is int:
+        dtype.objects = dtype.objects or bool(state[7] & _HAS_OBJECTS)
 
 
 def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:

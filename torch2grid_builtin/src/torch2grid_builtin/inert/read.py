@@ -8,6 +8,7 @@ from typing import Any
 from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.report import describe, not_run, summary
+from torch2grid_builtin.inert.unused import unused_note
 from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import Checkpoint, LoadError, Source, find_parts, visible
@@ -59,7 +60,7 @@ def make_checkpoint(
         parts=parts,
         default_part=default,
         not_run=lines,
-        notes=[*notes, *found.notes],
+        notes=[*notes, *found.notes, *filter(None, [unused_note(found.tensors.values())])],
     )
 
 

@@ -170,21 +170,28 @@ class DtypeName:
 
 
 class NumpyDtype:
-    """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it."""
+    """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it.
 
-    __slots__ = ("code", "fields", "order")
+    fields: it is a structure. objects: it holds references to Python objects.
+    """
+
+    __slots__ = ("code", "fields", "objects", "order")
 
     def __init__(self, code: str) -> None:
         self.code, self.order, self.fields = code, "", False
+        self.objects = code[:1] == "O"
 
 
 class NumpyArray:
-    """A numpy array as it was pickled; the state comes after the object."""
+    """A numpy array as it was pickled; the state comes after the object.
 
-    __slots__ = ("note", "objects", "tensor")
+    follows: reads the numbers that stand behind the state, in the midst of the pickle, as joblib writes them.
+    """
 
-    def __init__(self, note: str = "") -> None:
-        self.note = note
+    __slots__ = ("follows", "note", "objects", "tensor")
+
+    def __init__(self, note: str = "", follows: Callable[[Any], None] | None = None) -> None:
+        self.note, self.follows = note, follows
         self.tensor: Tensor | None = None
         self.objects: Any = None  # the list of an object array
 

@@ -1,11 +1,13 @@
-"""Plain pickles of numpy arrays or tensors, of Python 2 and 3."""
+"""Plain pickles of numpy arrays or tensors, of Python 2 and 3, and joblib's."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from torch2grid_builtin.inert import joblib_values
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.nested import opened_strings
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Malformed
@@ -16,7 +18,7 @@ _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may beg
 
 
 class Pickled(Loader):
-    """A plain pickle of tensors or numpy arrays (.pkl), of any protocol, Python 2's too."""
+    """A plain pickle of tensors or numpy arrays (.pkl), of any protocol, Python 2's too, or what joblib dumped."""
 
     name: ClassVar[str] = "pickle"
 
@@ -36,12 +38,21 @@ class Pickled(Loader):
         stream = PickleStream(source.storage())
         machine = Machine(stream, CONSTRUCTORS)
         try:
-            root = machine.load()
+            root = opened_strings(machine.load(), machine)
         except Malformed as error:
             raise load_error(source, error) from error
+        joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
         left = source.size - stream.tell()
         notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
-        return make_checkpoint(source, root, by=self.name, format="pickle", calls=machine.calls, work=machine.work, notes=notes)
+        return make_checkpoint(
+            source,
+            root,
+            by=self.name,
+            format="joblib" if joblib else "pickle",
+            calls=machine.calls,
+            work=machine.work,
+            notes=notes,
+        )
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:

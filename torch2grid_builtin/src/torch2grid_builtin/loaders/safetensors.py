@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -41,7 +42,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
 }
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
-_WIDE = 2**63
+_FIELDS = ("dtype", "shape", "data_offsets")
+_WORD = 2**64  # what the library's numbers stay below
+_WIDE = 2**63  # and numpy's
+_NESTED = 127  # brackets within brackets that the library reads
+_SHARDING = 64 << 20  # bytes of what torch.distributed.checkpoint says of a file's slices
+_DIGITS = 400  # of a whole number; the library reads none of so many
 
 
 class Safetensors(Loader):
@@ -61,25 +67,49 @@ class Safetensors(Loader):
 
     def load(self, source: Source) -> Checkpoint:
         header, start = _header(source)
-        metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise LoadError(source.shown, "its __metadata__ is not a mapping of text to text", _WRONG)
+        metadata = _metadata(source, header)
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
         ranges = []
         for name, info in header.items():
-            tensor, first, last = _tensor(source, start, name, info)
-            ranges.append((first, last, name))
+            described = _described(source, name, info)
+            tensor = _tensor(source, start, described)
+            ranges.append((described.first, described.last, name))
             if isinstance(tensor, str):
                 skipped.append(Skip(name, tensor, self.name))
             else:
                 tensors[name] = tensor
+        for name, info in header.replaced:
+            _described(source, name, info)
         _check_ranges(source, sorted(ranges), source.size - start)
         if not tensors:
             reason = f": {skipped[0].reason}" if skipped else ""
             raise LoadError(source.shown, f"holds no tensors{reason}", "give a checkpoint with weights")
         in_file = sorted(tensors.values(), key=lambda tensor: _place(tensor))
-        return Checkpoint(in_file, source=source.shown, format="safetensors", metadata=metadata, skipped=skipped, aliases={})
+        sliced = _slices(metadata)
+        twice = dict.fromkeys(name for name, _ in header.replaced)
+        notes = [
+            f"its header describes {visible(name, 80)} more than once; the last counts, as in the library" for name in twice
+        ]
+        if sliced:
+            notes.append(f"{sliced} is a slice of a larger tensor: the file is a share of a distributed checkpoint")
+        return Checkpoint(
+            in_file, source=source.shown, format="safetensors", metadata=metadata, skipped=skipped, aliases={}, notes=notes[:10]
+        )
+
+
+def _slices(metadata: Mapping[str, str]) -> str:
+    """A tensor that begins inside a larger one, by what torch.distributed.checkpoint writes; else an empty text."""
+    stated = metadata.get("DCP_SHARDING_INFO", "")
+    try:
+        info = json.loads(stated) if len(stated) <= _SHARDING else None
+    except (ValueError, RecursionError):
+        info = None
+    for name, each in info.items() if isinstance(info, dict) else ():
+        offsets = each.get("saved_offsets") if isinstance(each, dict) else None
+        if isinstance(offsets, list) and any(type(offset) is int and offset > 0 for offset in offsets):
+            return visible(name, 80)
+    return ""
 
 
 def _place(tensor: LazyTensor) -> int:
@@ -89,7 +119,24 @@ def _place(tensor: LazyTensor) -> int:
     return int(storage.offset)
 
 
-def _header(source: Source) -> tuple[dict[str, Any], int]:
+class _Header(dict[str, Any]):
+    """A JSON object. replaced: (key, value) of those that the same key follows again, which is legal JSON: the last counts."""
+
+    __slots__ = ("replaced",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.replaced: tuple[tuple[str, Any], ...] = ()
+        if len(self) != len(pairs):
+            last = {key: place for place, (key, _) in enumerate(pairs)}
+            self.replaced = tuple((key, value) for place, (key, value) in enumerate(pairs) if last[key] != place)
+
+
+class _HeaderError(ValueError):
+    pass
+
+
+def _header(source: Source) -> tuple[_Header, int]:
     """The parsed header, and where the data begin. Raises ``LoadError``."""
     if source.size < 8:
         raise LoadError(source.shown, f"has {source.size} bytes, too few for a safetensors file", _CUT)
@@ -103,47 +150,139 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
         raise LoadError(source.shown, "its header describes more tensors than any model has", _WRONG)
     try:
         header = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
+            raw.decode("utf-8"),
+            object_pairs_hook=_Header,
+            parse_constant=_no_constant,
+            parse_float=_fraction,
+            parse_int=_whole,
         )
+        if b"\\u" in raw:
+            _check_texts(header)
     except (ValueError, RecursionError) as error:
         reason = f": {error}" if isinstance(error, _HeaderError) else ""
         raise LoadError(source.shown, f"its header is not the JSON of a safetensors file{reason}", _WRONG) from error
-    if not isinstance(header, dict):
+    if not isinstance(header, _Header):
         raise LoadError(source.shown, "its header is JSON, but not a mapping of tensors", _WRONG)
     return header, 8 + length
 
 
-class _HeaderError(ValueError):
-    pass
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise _HeaderError("a name stands in it twice")
-    return made
-
-
 def _no_constant(text: str) -> Any:
-    raise _HeaderError(f"{visible(text, 30)} is not a whole number")
+    raise _HeaderError(f"{visible(text, 30)} is not a number of JSON")
 
 
-def _tensor(source: Source, start: int, name: str, info: Any) -> tuple[LazyTensor | str, int, int]:
-    """The tensor (or why it is not read) and its range in the data. Raises ``LoadError`` where the header lies."""
+def _fraction(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _HeaderError(f"{visible(text, 30)} is out of range")
+    return number
+
+
+def _whole(text: str) -> float:
+    """A whole number; as the library, one beyond 64 bits, and −0, as a fraction, which no length or place may be."""
+    if len(text) > _DIGITS:
+        raise _HeaderError(f"a number of {len(text)} digits is out of range")
+    number = int(text)
+    return number if number < _WORD and text != "-0" else _fraction(text)
+
+
+def _check_texts(header: Any) -> None:
+    """Raise ``_HeaderError`` where an escape stands for half of a character, which Python's JSON lets pass."""
+    pending = [header]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, _Header):
+            pending += [*value, *value.values()]
+            for key, item in value.replaced:
+                pending += [key, item]
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, str) and not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise _HeaderError("an escape in it stands for no character") from error
+
+
+def _metadata(source: Source, header: _Header) -> dict[str, str]:
+    """The text metadata, taken out of *header*; ``null`` is none. Raises ``LoadError``."""
+    metadata = header.pop("__metadata__", None)
+    if any(name == "__metadata__" for name, _ in header.replaced):
+        raise LoadError(source.shown, "its header has __metadata__ twice", _WRONG)
+    if metadata is None:
+        return {}
+    values = [*metadata.values(), *(value for _, value in metadata.replaced)] if isinstance(metadata, _Header) else [None]
+    if not all(isinstance(value, str) for value in values):
+        raise LoadError(source.shown, "its __metadata__ is not a mapping of text to text", _WRONG)
+    return dict(metadata)
+
+
+class _Described(NamedTuple):
+    """A tensor as the header describes it; its bytes begin and end at *first* and *last* of the data."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    first: int
+    last: int
+
+
+def _described(source: Source, name: str, info: Any) -> _Described:
+    """What the header says of one tensor. Raises ``LoadError`` where that is no description of a tensor."""
 
     def wrong(reason: str) -> LoadError:
         return LoadError(source.shown, f"tensor {visible(name, 80)!r} {reason}", _WRONG)
 
-    if not isinstance(info, dict):
+    if isinstance(info, list) and len(info) == len(_FIELDS):
+        fields = dict(zip(_FIELDS, info, strict=True))  # the library takes the values alone, in this order
+    elif isinstance(info, _Header):
+        fields = info
+        twice = next((key for key, _ in info.replaced if key in _FIELDS), "")
+        if twice:
+            raise wrong(f"has two {twice}")
+        if any(_depth(value) + 2 > _NESTED for key, value in info.items() if key not in _FIELDS):
+            raise wrong("is described by brackets in brackets without end")
+    else:
         raise wrong("is not described by a mapping")
-    dtype, shape, offsets = info.get("dtype"), info.get("shape"), info.get("data_offsets")
+    dtype, shape, offsets = (fields.get(key) for key in _FIELDS)
+    if isinstance(dtype, _Header) and len(dtype) == 1 and not dtype.replaced and None in dtype.values():
+        dtype = next(iter(dtype))  # {"F32": null}, as the library reads it
     if not isinstance(dtype, str):
         raise wrong("has no dtype")
-    if not isinstance(shape, list) or not all(type(length) is int and 0 <= length < _WIDE for length in shape):
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise wrong("has no shape of whole numbers")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(place) is int for place in offsets):
         raise wrong("has no data_offsets of two whole numbers")
-    first, last = offsets
+    return _Described(name, dtype, shape, *offsets)
+
+
+def _depth(value: Any) -> int:
+    """How many brackets stand within one another in *value*."""
+    deepest, pending = 0, [(value, 1)]
+    while pending:
+        inside, level = pending.pop()
+        if isinstance(inside, (list, _Header)):
+            deepest = max(deepest, level)
+            pending += [(item, level + 1) for item in (inside.values() if isinstance(inside, _Header) else inside)]
+    return deepest
+
+
+def _count(shape: list[int]) -> int:
+    """The number of weights, or more than an address can count, without multiplying further."""
+    count = 1
+    for length in shape:
+        count *= length
+        if count >= _WORD:
+            break
+    return count
+
+
+def _tensor(source: Source, start: int, described: _Described) -> LazyTensor | str:
+    """The tensor, or why it is not read. Raises ``LoadError`` where the header lies."""
+    name, dtype, shape, first, last = described
+
+    def wrong(reason: str) -> LoadError:
+        return LoadError(source.shown, f"tensor {visible(name, 80)!r} {reason}", _WRONG)
+
     if not 0 <= first <= last:
         raise wrong(f"lies at {first}–{last}")
     if start + last > source.size:
@@ -152,25 +291,28 @@ def _tensor(source: Source, start: int, name: str, info: Any) -> tuple[LazyTenso
             f"tensor {visible(name, 80)!r} reaches to byte {start + last} of a file of {source.size}",
             _CUT,
         )
-    if len(shape) > 1000 or (count := math.prod(shape)) >= _WIDE:  # the product of millions of lengths takes hours
+    count = _count(shape)
+    if count >= _WORD:
         raise wrong("has a shape of more weights than an address can count")
     if dtype not in DTYPES and dtype not in _BITS:
-        return f"dtype {visible(dtype, 40)} is not known", first, last
+        return f"dtype {visible(dtype, 40)} is not known"
     bits = _BITS.get(dtype) or 8 * DTYPES[dtype].itemsize
     if count * bits != 8 * (last - first):
         raise wrong(f"of {count} {dtype} has {last - first} bytes")
     if len(shape) > 64:
-        return f"has {len(shape)} dimensions", first, last
+        return f"has {len(shape)} dimensions"
+    if _count([max(length, 1) for length in shape]) * bits >= 8 * _WIDE:
+        return f"has a shape of {max(shape)} that no array can have, though it is empty"
     storage: Storage = source.storage(start + first, last - first)
     if dtype == "F4":
-        return LazyTensor(name, tuple(shape), Float4.dtype, Float4(storage, count), note="float4, two a byte"), first, last
+        return LazyTensor(name, tuple(shape), Float4.dtype, Float4(storage, count), note="float4, two a byte")
     if dtype in _BITS:
         unpacked = Float6(storage, count, 3 if dtype == "F6_E2M3" else 2)
-        return LazyTensor(name, tuple(shape), unpacked.dtype, unpacked, note=f"{dtype}, four in three bytes"), first, last
+        return LazyTensor(name, tuple(shape), unpacked.dtype, unpacked, note=f"{dtype}, four in three bytes")
     kind = DTYPES[dtype]
     if sys.byteorder == "big" and kind.itemsize > 1:
         storage = ByteSwapped(storage, kind.itemsize // (2 if kind.kind == "c" else 1))
-    return LazyTensor(name, tuple(shape), kind, storage), first, last
+    return LazyTensor(name, tuple(shape), kind, storage)
 
 
 def _check_ranges(source: Source, ranges: list[tuple[int, int, str]], size: int) -> None:

@@ -1,4 +1,4 @@
-"""What ``torch.save`` writes since PyTorch 1.6, and TorchScript archives. Format: ``torch/serialization.py``."""
+"""What ``torch.save`` writes since PyTorch 1.6, zipped or unpacked, and TorchScript. Format: ``torch/serialization.py``."""
 
 from __future__ import annotations
 
@@ -13,32 +13,47 @@ from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
 from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
-from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_builtin.loaders.foreign_zip import name_share, name_zip
+from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records
+from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
+_NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
 
 
 class TorchZip(Loader):
-    """What torch.save writes since PyTorch 1.6: a zip archive of one pickle and one record a storage; TorchScript too."""
+    """What torch.save writes since PyTorch 1.6: a zip archive of one pickle and one record a storage, or the folder that it
+    was unpacked into; TorchScript too.
+    """
 
     name: ClassVar[str] = "torch-zip"
 
     def sniff(self, source: Source) -> int:
-        if source.is_folder or not source.head.startswith(LOCAL):
+        if source.is_folder:
+            return 2 if is_unpacked(source) and "data.pkl" in source.entries else 0
+        if not source.head.startswith(LOCAL):
             return 0
-        if first_name(source).rsplit("/", 1)[-1] in _TELLING:
-            return 2
+        telling = first_name(source).rsplit("/", 1)[-1] in _TELLING
         try:
             names = open_zip(source).entries
         except LoadError:
-            return 1
-        return 2 if any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
+            return 2 if telling else 1
+        if is_package(names):
+            return 0
+        return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
 
     def load(self, source: Source) -> Checkpoint:
-        archive = open_zip(source)
+        if source.path.suffix.lower() == ".distcp":
+            raise name_share(source)
+        try:
+            archive = open_records(source)
+        except LoadError as error:
+            raise name_zip(source, error) from error
+        if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
+            raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
         prefix = _prefix(archive)
-        swapped = _byte_order(archive, prefix) != sys.byteorder
+        swapped = byte_order(archive, prefix) != sys.byteorder
         work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
         try:
             root, calls = _read(archive, prefix, "data", swapped, work)
@@ -47,17 +62,18 @@ class TorchZip(Loader):
                 constants, more = _read(archive, prefix, "constants", swapped, work)
                 root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
                 calls += more
-            _check_rest(archive)
+            check_rest(archive)
         except Malformed as error:
             raise load_error(source, error) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
+        kind += ", unpacked" if source.is_folder else ""
         opened = make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
 
 
-def _check_rest(archive: ZipArchive) -> None:
+def check_rest(archive: Records) -> None:
     """Check the small records that nothing was read from (versions, code): damage there is damage to the file."""
     room = limits.CHECKED_BESIDE
     for entry in archive.unread():
@@ -78,13 +94,9 @@ def _constants(value: Any) -> Any:
     ]
 
 
-def _prefix(archive: ZipArchive) -> str:
+def _prefix(archive: Records) -> str:
     """The folder inside the archive that holds ``data.pkl``, with its slash, or nothing. Raises ``LoadError``."""
     found = [name[: -len("data.pkl")] for name in archive.entries if name == "data.pkl" or name.endswith("/data.pkl")]
-    if not found:
-        if any(name.endswith("model.json") for name in archive.entries):
-            raise archive.fail("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
-        raise archive.fail("is a zip archive, but no checkpoint: it has no data.pkl", "unpack it, if a checkpoint is inside")
     depth = min(prefix.count("/") for prefix in found)
     outer = [prefix for prefix in found if prefix.count("/") == depth]
     if len(outer) > 1:
@@ -92,7 +104,7 @@ def _prefix(archive: ZipArchive) -> str:
     return outer[0]
 
 
-def _byte_order(archive: ZipArchive, prefix: str) -> str:
+def byte_order(archive: Records, prefix: str) -> str:
     if f"{prefix}byteorder" not in archive.entries:
         return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
     storage = archive.storage(f"{prefix}byteorder")
@@ -103,22 +115,22 @@ def _byte_order(archive: ZipArchive, prefix: str) -> str:
     return order.decode("ascii")
 
 
-def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool, work: limits.Work) -> tuple[Any, list[Stub]]:
+def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.Work) -> tuple[Any, list[Stub]]:
     """The value of one pickle of the archive, and the calls that it wanted."""
     entry = archive.entries[f"{prefix}{name}.pkl"]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
-    storages = _Storages(archive, f"{prefix}{name}/", swapped)
+    storages = Storages(archive, f"{prefix}{name}/", swapped)
     machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work)
     verify(record)
     return machine.load(), machine.calls
 
 
-class _Storages:
+class Storages:
     """Gives persistent ids ``("storage", class, key, location, numel)`` their records."""
 
-    def __init__(self, archive: ZipArchive, folder: str, swapped: bool) -> None:
+    def __init__(self, archive: Records, folder: str, swapped: bool) -> None:
         self.archive, self.folder, self.swapped = archive, folder, swapped
         self.by_key: dict[str, StorageRef] = {}
 

@@ -98,6 +98,8 @@ class ZipArchive:
             if where + _END64.size > locator or source.read(where, 4) != b"PK\x06\x06":
                 raise self.fail("is a zip archive whose end is damaged")
             fields = _END64.unpack(source.read(where, _END64.size))
+            if where + 12 + fields[1] != locator:  # it would be that of another archive, in front of this one
+                raise self.fail("has something in front of the zip archive in it", "save or fetch the checkpoint again")
             for short, wide, unset in ((count, fields[7], 0xFFFF), (size, fields[8], _FULL32), (start, fields[9], _FULL32)):
                 if short not in (unset, wide):
                     raise self.fail("states the place of its zip directory twice, differently", "it is damaged or hostile")

@@ -66,3 +66,14 @@ class NotRun(Rule):
         for text in checkpoint.not_run:
             harmless = _HARMLESS.match(text) is not None
             yield Finding(f"calls {text}; it was not run", severity="warning" if harmless else None)
+
+
+class Inconsistent(Rule):
+    """files of one checkpoint that disagree: an index and its shards"""
+
+    name: ClassVar[str] = "inconsistent"
+    code: ClassVar[str] = "T305"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+        for problem in checkpoint.problems:
+            yield Finding(problem.message, problem.tensor, severity=problem.severity)

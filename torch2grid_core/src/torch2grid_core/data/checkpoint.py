@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch2grid_core.data.parts import ALL, Part, find_parts
 from torch2grid_core.data.tensor import LazyTensor
@@ -22,6 +23,19 @@ class Skip:
     by: str
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file whose tensors can be read all the same: an index that names what no shard holds.
+
+    message: one line, about *tensor* without naming it; *tensor* is empty where it is about the whole file, and need not be one
+    that is there.
+    """
+
+    message: str
+    tensor: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+
 class Checkpoint(Mapping[str, LazyTensor]):
     """A mapping of tensor name to ``LazyTensor``, in the order of the file.
 
@@ -30,7 +44,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file would have called, as text. notes: one-line remarks of the
-    loader for the person who reads the output.
+    loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         default_part: str | None = None,
         not_run: Iterable[str] = (),
         notes: Iterable[str] = (),
+        problems: Iterable[Problem] = (),
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
@@ -61,6 +76,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.default_part = default_part
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
+        self.problems = tuple(problems)
         self._whole: Checkpoint | None = None
         self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
 
@@ -127,6 +143,13 @@ class Checkpoint(Mapping[str, LazyTensor]):
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
+    def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
+        """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
+        noted = copy(self)
+        noted.notes = (*notes, *self.notes)
+        noted.format = ", ".join(filter(None, (self.format, share)))
+        return noted
+
     def _derive(self, tensors: Mapping[str, LazyTensor], skipped: Iterable[Skip] = (), prefix: str = "") -> Checkpoint:
         derived = Checkpoint(
             tensors,
@@ -138,6 +161,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             parts=(),
             not_run=self.not_run,
             notes=self.notes,
+            problems=self.problems,
         )
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.neighbours import choose_model, is_known_model, remarks_on, spread_over
 from torch2grid_core.data.source import Source
 from torch2grid_core.data.unpacked import is_gzip, unpacked
 from torch2grid_core.errors import LoadError, Torch2GridError, UsageError
@@ -14,6 +15,7 @@ from torch2grid_core.text import visible
 
 _SHOWN_FILES = 10
 _FOLDER_FILES = 10_000
+_INNER_FOLDERS = 1000
 
 
 class LoaderLike(Protocol):
@@ -28,25 +30,28 @@ class LoaderLike(Protocol):
 
 
 def open_checkpoint(path: str | Path, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
-    """The checkpoint at *path*: a file, a gzip-compressed one, or a folder that holds exactly one.
+    """The checkpoint at *path*: a file, a gzip-compressed one, or a folder that holds one.
 
-    The loader with the highest ``sniff`` opens it, or *force* whatever it is. Raises ``LoadError`` where no loader
-    knows the content (saying what it looks like) and for a folder of several checkpoints, ``UsageError`` where two
-    loaders claim it equally.
+    The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
+    opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
+    several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
+    models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally.
     """
     source = Source(path)
     if force is not None:
-        return force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
-    loader = choose(source, loaders)
+        loaded = force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
+        return loaded.with_notes(*remarks_on(source))
+    loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
-        source, loader = _only_checkpoint(source, loaders)
+        source, loader, beside = _only_checkpoint(source, loaders)
+    lines, share = remarks_on(source)
     if loader is None and is_gzip(source):
         source = unpacked(source)
         loader = choose(source, loaders)
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return loader.load(source)
+    return loader.load(source).with_notes([*filter(None, [beside]), *lines], share)
 
 
 def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
@@ -76,31 +81,59 @@ def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
     return winners[0]
 
 
-def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None]:
-    """The one checkpoint file in *folder*, with its loader; without any, the one gzip-compressed file, unclaimed yet.
+def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None, str]:
+    """The one model in *folder*, with its loader and a line about what lies beside it.
 
+    It is a file; without any, the one gzip-compressed file, unclaimed yet; without these, the one folder that a loader claims.
     Raises ``LoadError`` where there is none, or more than one.
     """
-    found: list[tuple[Source, LoaderLike | None]] = []
-    packed: list[tuple[Source, LoaderLike | None]] = []
+    found: dict[str, tuple[Source, LoaderLike | None]] = {}
+    packed: dict[str, tuple[Source, LoaderLike | None]] = {}
+    folders: list[str] = []
     for name in folder.entries[:_FOLDER_FILES]:
         try:
             source = Source(folder.path / name, shown=str(Path(folder.shown) / name))
-            loader = None if source.is_folder else choose(source, loaders)
+            if source.is_folder:
+                folders.append(name)
+                continue
+            loader = choose(source, loaders)
         except LoadError:
             continue  # a broken link, a pipe, a file that may not be read
         if loader is not None:
-            found.append((source, loader))
+            found[name] = source, loader
         elif is_gzip(source):
-            packed.append((source, None))
-    found = found or packed
+            packed[name] = source, None
+    chosen = choose_model(list(found))
+    if chosen is None or not is_known_model(chosen[0]):
+        distributed = spread_over(folder, list(found))
+        if distributed is not None:
+            raise distributed
+    if chosen is not None:
+        return *found[chosen[0]], chosen[1]
+    found = found or packed or _claimed_folders(folder, folders[:_INNER_FOLDERS], loaders)
     if len(found) == 1:
-        return found[0]
+        return *next(iter(found.values())), ""
     if not found:
         raise LoadError(folder.shown, "is a folder without a checkpoint in it", "give the path of the checkpoint file")
-    names = ", ".join(visible(source.path.name, 60) for source, _ in found[:_SHOWN_FILES])
+    names = ", ".join(visible(name, 60) for name in list(found)[:_SHOWN_FILES])
     more = f" and {len(found) - _SHOWN_FILES} more" if len(found) > _SHOWN_FILES else ""
     raise LoadError(folder.shown, f"is a folder of {len(found)} checkpoints: {names}{more}", "give the path of one of them")
+
+
+def _claimed_folders(
+    folder: Source, names: Sequence[str], loaders: Sequence[LoaderLike]
+) -> dict[str, tuple[Source, LoaderLike | None]]:
+    """Those of the folders *names* that are a checkpoint: one that was unpacked, or shards."""
+    found: dict[str, tuple[Source, LoaderLike | None]] = {}
+    for name in names:
+        try:
+            source = Source(folder.path / name, shown=str(Path(folder.shown) / name))
+            loader = choose(source, loaders)
+        except LoadError:
+            continue
+        if loader is not None:
+            found[name] = source, loader
+    return found
 
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -120,6 +153,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "is compressed with bzip2", "unpack it first"),
     (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
+    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
+    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
     (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
     (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
     (b"\x7fELF", "is a program", "give the path of a checkpoint"),
@@ -140,6 +175,8 @@ def looks_like(source: Source) -> tuple[str, str]:
         return "is a web page, probably what a failed download left", "download the file again"
     if start.startswith((b"{", b"[")):
         return "is JSON text without weights in it", "give the path of the checkpoint that belongs to it"
+    if head[:1] == b"x" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0 and not _is_text(head):
+        return "is compressed with zlib, as joblib compresses", "load it with joblib, and dump it again without compress"
     if not any(head):
         return "begins with nothing but zeros, as an aborted download leaves it", "fetch it again"
     if head[:1] in b"\x08\x0a" and source.path.suffix.lower() == ".onnx":
