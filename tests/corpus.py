@@ -1,4 +1,7 @@
-"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project."""
+"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project.
+
+Cases found in use lie at ``$TORCH2GRID_CASES``, else at ``../shared/cases``.
+"""
 
 from __future__ import annotations
 
@@ -47,3 +50,11 @@ def manifest(kind: str) -> tuple[dict[str, Any], ...]:
     """The cases of ``real`` or ``hostile``; none where there is no corpus, so that parametrised tests collect."""
     folder = root()
     return () if folder is None else tuple(json.loads((folder / kind / "manifest.json").read_text(encoding="utf-8")))
+
+
+def cases(path: str) -> Path:
+    """The path of a file or folder of the cases found in use; skips the test where it is not there."""
+    for candidate in (os.environ.get("TORCH2GRID_CASES"), PROJECT.parent / "shared" / "cases"):
+        if candidate and (Path(candidate) / path).exists():
+            return Path(candidate) / path
+    pytest.skip("no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")

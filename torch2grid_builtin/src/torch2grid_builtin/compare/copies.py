@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch2grid_builtin.compare.delta import Delta
 from torch2grid_builtin.compare.match import Match
-from torch2grid_core import LazyTensor, visible
+from torch2grid_core import Checkpoint, LazyTensor, visible
 
 _HEAD = 4096  # weights that are compared before whole tensors are
 _CLOSE = 1e-6
@@ -26,11 +26,12 @@ class Copies:
     throughout (zeros, ones) is nobody's copy.
     """
 
-    def __init__(self, match: Match, deltas: Mapping[str, Delta], changed: set[str]) -> None:
+    def __init__(self, a: Checkpoint, b: Checkpoint, match: Match, deltas: Mapping[str, Delta], changed: set[str]) -> None:
         self._heads: dict[int, bytes | None] = {}
         self.moved = self._moved(match, deltas, changed)
         self.renamed = self._renamed(match)
-        self.twice = self._twice(match)
+        self.twice = self._twice(a, match.only_a, {pair.a.name: pair.a for pair in match.pairs})
+        self.twice |= self._twice(b, match.only_b, {pair.b.name: pair.b for pair in match.pairs})
 
     def _moved(self, match: Match, deltas: Mapping[str, Delta], changed: set[str]) -> dict[str, Moved]:
         chosen = [
@@ -67,19 +68,15 @@ class Copies:
                 taken.add(source)
         return found
 
-    def _twice(self, match: Match) -> dict[str, str]:
+    def _twice(self, side: Checkpoint, left: Iterable[LazyTensor], matched: Mapping[str, LazyTensor]) -> dict[str, str]:
         """Embeddings and heads lie outside the numbered layers; a copy of a numbered layer is a layer more, and differs."""
-        found: dict[str, str] = {}
         renamed = {*self.renamed, *self.renamed.values()}
-        for left, own in ((match.only_a, [pair.a for pair in match.pairs]), (match.only_b, [pair.b for pair in match.pairs])):
-            chosen = [each for each in left if each.name not in renamed and _unnumbered(each)]
-            if not chosen:
-                continue
-            shapes = {each.shape for each in chosen}
-            held = _ByShape((each.name, each, None) for each in own if each.shape in shapes and _unnumbered(each))
-            copies = {each.name: next(self._equal_to(each, None, held), None) for each in chosen}
-            found |= {name: owner for name, owner in copies.items() if owner is not None}
-        return found
+        chosen = [each for each in left if each.name not in renamed and _unnumbered(each)]
+        if not chosen:
+            return {}
+        held = _ByShape((name, matched[name], None) for name in side if name in matched and _unnumbered(matched[name]))
+        copies = {each.name: next(self._equal_to(each, None, held), None) for each in chosen}
+        return {name: owner for name, owner in copies.items() if owner is not None}
 
     def _equal_to(self, tensor: LazyTensor, squares: float | None, among: _ByShape, own: str | None = None) -> Iterator[str]:
         """Names of those whose weights *tensor* holds, but for *own*."""

@@ -67,17 +67,16 @@ def find_differences(
     pairs = {pair.name: pair for pair in match.pairs}
     changed = {name for name, delta in deltas.items() if delta.changed}
     rounded = {name for name in changed if deltas[name].rounded and not deltas[name].broken}  # 1e6 that became Inf is more
-    copies = Copies(match, deltas, changed - rounded)
+    copies = Copies(a, b, match, deltas, changed - rounded)
     found: list[Difference] = []
     for name, pair in pairs.items():
-        if name in copies.moved:
-            found += [Difference(kind, name, text) for kind, text in copies.moved[name]]
-            continue
         if pair.reshaped:
             found.append(Difference("shape", name, _reshaped(pair, deltas.get(name))))
         if pair.a.dtype != pair.b.dtype and not ignore_dtype:
             found.append(Difference("dtype", name, f"{pair.a.dtype.name} → {pair.b.dtype.name}"))
-        if name in rounded:
+        if name in copies.moved:
+            found += [Difference(kind, name, text) for kind, text in copies.moved[name]]
+        elif name in rounded:
             if not ignore_dtype:
                 found.append(Difference("rounded", name, _rounded(pair, deltas[name])))
         elif name in changed:

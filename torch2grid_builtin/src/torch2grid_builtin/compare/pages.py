@@ -137,7 +137,7 @@ def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Te
         return Text(f"No weight is finite: {', '.join(left_out)}.", title="A and B")
     edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
     middle = (edges[1:] + edges[:-1]) / 2
-    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b))}
+    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b)) if each.finite}
     title = "Weights of A and B, in the same bars" + (f" (not drawn: {', '.join(left_out)})" if left_out else "")
     return Line(middle, counts, title=title, xlabel="weight", ylabel="count")
 
