@@ -8,14 +8,19 @@ from torch2grid_builtin.compare.findings import Comparison
 from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages
 from torch2grid_builtin.compare.two import Comparing, Settings
 from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_core import PluginManager, Run, select
+from torch2grid_core import Checkpoint, PluginManager, Run, select
 
 MANAGER = PluginManager.discover(third_party=False)
 
 
 def comparison_of(a: Any, b: Any, pictures: bool = False, **settings: Any) -> Comparison:
     """What differs between two files; *pictures*: with the pages drawn in the same pass."""
-    comparing = Comparing(*(select(MANAGER.open(str(path))).checkpoint for path in (a, b)))
+    return compared(*(select(MANAGER.open(str(path))).checkpoint for path in (a, b)), pictures=pictures, **settings)
+
+
+def compared(a: Checkpoint, b: Checkpoint, pictures: bool = False, **settings: Any) -> Comparison:
+    """What differs between two opened checkpoints."""
+    comparing = Comparing(a, b)
     chosen = Settings(**settings)
     views = [PairPages(chosen.need, comparing.names), DeltaAtlas(Flatten(), comparing.names)] if pictures else []
     pages: list[Any] = []

@@ -55,6 +55,9 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     joint = joint_series(ordered)
     with output, workers(joint[0], asked.jobs) as executor:
         series = compare_many(ordered, views, lambda drawn: frames.append(drawn.page), run, executor=executor, joint=joint)
+        for first in series.firsts:
+            if not asked.quiet:
+                click.echo(first.text, err=True)
         title = f"{len(found)} checkpoints, {ordered.said}"
         view = Frames(transformer, ordered.labels)
         _write(series, Words(), title, output, asked, view, animated)

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from torch2grid_builtin.compare.copies import Copies
 from torch2grid_builtin.compare.delta import Delta
 from torch2grid_builtin.compare.match import Match, Pair, in_shape_of
+from torch2grid_builtin.compare.not_finite import together, value_json, value_text
 from torch2grid_builtin.views.describing import shape_text
 from torch2grid_builtin.views.units import ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, matrix_shape, visible
 
 Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
-_HEAD = 4096  # weights that are compared before whole tensors are
-_CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is known of two checkpoints. deltas: name in B → figures, of pairs with one number of weights."""
+    """Everything that is known of two checkpoints. deltas: name of a pair → figures, of pairs with one number of weights.
+
+    copies: leftover name → the tensor of its own checkpoint that holds the same weights, as a tied tensor that was saved twice.
+    """
 
     a: Checkpoint
     b: Checkpoint
@@ -39,6 +42,17 @@ class Comparison:
     differences: tuple[Difference, ...]
     tolerance: float = 0.0
     pairs: Mapping[str, Pair] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The pairs that were compared, without those that are part of another one on both sides."""
+        return tuple(name for name in self.deltas if name not in self.match.covered)
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """Name that only one side has → the tensor there that it is another name, or a copy, of."""
+        return {**self.match.tied, **self.copies}
 
     @property
     def same(self) -> bool:
@@ -52,49 +66,68 @@ def find_differences(
     """Put together what a pass found. Reads the tensors again that may be copies of others, and no more."""
     pairs = {pair.name: pair for pair in match.pairs}
     changed = {name for name, delta in deltas.items() if delta.changed}
-    rounded = {name for name in changed if deltas[name].rounded}
-    copies = _Copies(match, deltas, changed - rounded)
+    rounded = {name for name in changed if deltas[name].rounded and not deltas[name].broken}  # 1e6 that became Inf is more
+    copies = Copies(a, b, match, deltas, changed - rounded)
     found: list[Difference] = []
     for name, pair in pairs.items():
-        if name in copies.said:
-            found += copies.said[name]
-            continue
         if pair.reshaped:
             found.append(Difference("shape", name, _reshaped(pair, deltas.get(name))))
         if pair.a.dtype != pair.b.dtype and not ignore_dtype:
             found.append(Difference("dtype", name, f"{pair.a.dtype.name} → {pair.b.dtype.name}"))
-        if name in rounded:
+        if name in copies.moved:
+            found += [Difference(kind, name, text) for kind, text in copies.moved[name]]
+        elif name in rounded:
             if not ignore_dtype:
-                side, dtype = ("B", pair.b.dtype) if deltas[name].rounded == "B" else ("A", pair.a.dtype)
-                other = "A" if side == "B" else "B"
-                found.append(Difference("rounded", name, f"{side} is {other} rounded to {dtype.name}"))
+                found.append(Difference("rounded", name, _rounded(pair, deltas[name])))
         elif name in changed:
-            found.append(Difference("changed", name, describe(pair, deltas[name])))
-    found += copies.renamed
-    found += [Difference("only_a", each.name, _tensor(each)) for each in match.only_a if each.name not in copies.gone]
-    found += [Difference("only_b", each.name, _tensor(each)) for each in match.only_b if each.name not in copies.gone]
-    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs)
+            owner = match.twins.get(name)
+            text = describe(pair, deltas[name]) if owner is None else f"tied to {visible(owner)}, the same change"
+            found.append(Difference("changed", name, text))
+    found += [Difference("renamed", new, f"{visible(old)} of A, the same weights") for new, old in copies.renamed.items()]
+    gone = {*copies.renamed.values(), *copies.renamed, *copies.twice}
+    found += [Difference("only_a", each.name, _only(each, b)) for each in match.only_a if each.name not in gone]
+    found += [Difference("only_b", each.name, _only(each, a)) for each in match.only_b if each.name not in gone]
+    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs, copies.twice)
 
 
 def describe(pair: Pair, delta: Delta) -> str:
     """What changed in one tensor, in a few words: one weight, a row, a few directions, or how much."""
     rows, columns = matrix_shape(pair.b.shape)
-    if delta.changed == 1 and delta.largest is not None and not delta.broken:
-        index, before, after = delta.largest
-        place = ", ".join(str(int(each)) for each in np.unravel_index(index, pair.b.shape)) if pair.b.shape else ""
-        return f"one weight: [{place}] {before:.6g} → {after:.6g}"
+    one = delta.not_finite.first or delta.largest
     notes = []
+    if delta.broken and delta.rounded:
+        notes.append(_rounded(pair, delta))
+    if delta.changed == 1 and one is not None:
+        return ", ".join([*notes, f"one weight: {_place_text(pair, one)}"])
     if delta.broken:
-        notes.append(f"{delta.broken:,} became, or were, NaN or Inf")
+        notes += delta.not_finite.changes(delta.weights)
+        if delta.not_finite.first is not None:
+            notes.append(f"first {_place_text(pair, delta.not_finite.first)}")
     if rows > 1 and delta.rows is not None and len(delta.rows) < rows:
         notes.append(f"{'row' if len(delta.rows) == 1 else 'rows'} {ranges_text(delta.rows)} of {rows:,}")
     elif columns > 1 and delta.columns is not None and len(delta.columns) < columns:
         notes.append(f"{'column' if len(delta.columns) == 1 else 'columns'} {ranges_text(delta.columns)} of {columns:,}")
     elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(rows, columns):
-        notes.append(f"low rank: {delta.rank.directions} directions hold 99.9 % of Δ")
+        few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
+        notes.append(f"low rank: {few} 99.9 % of Δ")
     share = delta.changed / delta.weights
-    notes.append("every weight" if share == 1 else f"{delta.changed:,} weights ({share:.3%})")
+    if delta.broken < delta.weights:
+        notes.append("every weight" if share == 1 else f"{delta.changed:,} weights ({share:.3%})")
+    finite = delta.of_finite()
+    if delta.broken and finite.changed and np.isfinite(finite.relative):
+        notes.append(f"‖Δ‖/‖A‖ {finite.relative:.3g} without them")
     return ", ".join(notes)
+
+
+def _place_text(pair: Pair, one: tuple[int, Any, Any]) -> str:
+    index, before, after = one
+    place = ", ".join(str(int(each)) for each in np.unravel_index(index, pair.b.shape)) if pair.b.shape else ""
+    return f"[{place}] {value_text(before)} → {value_text(after)}"
+
+
+def _rounded(pair: Pair, delta: Delta) -> str:
+    side, dtype = ("B", pair.b.dtype) if delta.rounded == "B" else ("A", pair.a.dtype)
+    return f"{side} is {'A' if side == 'B' else 'B'} rounded to {dtype.name}"
 
 
 def _reshaped(pair: Pair, delta: Delta | None) -> str:
@@ -105,102 +138,35 @@ def _reshaped(pair: Pair, delta: Delta | None) -> str:
     return f"{text}, {how[1]}, " + ("the same weights" if not delta.changed else "other weights")
 
 
-def _tensor(tensor: LazyTensor) -> str:
-    text = f"{shape_text(tensor.shape)} {tensor.dtype.name}"
-    return f"{text}, {visible(tensor.note)}" if tensor.note else text
-
-
-class _Copies:
-    """Tensors of B that hold what another tensor of A held. said: name in B → what to say instead of "changed".
-
-    Candidates have one shape and the same norm; their first weights are compared, then all of them. A tensor of one number
-    throughout (zeros, ones) is nobody's copy.
-    """
-
-    def __init__(self, match: Match, deltas: Mapping[str, Delta], changed: set[str]) -> None:
-        self.said: dict[str, list[Difference]] = {}
-        self.renamed: list[Difference] = []
-        self.gone: set[str] = set()
-        self._heads: dict[int, bytes | None] = {}
-        pairs = {pair.name: pair for pair in match.pairs if pair.name in changed and not pair.reshaped}
-        sources = [(pair.name, pair.a, deltas[name].squares_a) for name, pair in pairs.items()]
-        extra = [(each.name, each, None) for each in match.only_a]
-        self._by_shape: dict[tuple[int, ...], list[tuple[str, LazyTensor, float | None]]] = {}
-        for entry in [*sources, *extra]:
-            self._by_shape.setdefault(entry[1].shape, []).append(entry)
-        held = {name: self._source(pair.b, deltas[name].squares_b, name) for name, pair in pairs.items()}
-        for name, source in held.items():
-            if source is None:
-                continue
-            if held.get(source) == name:
-                if name < source:
-                    text = f"swapped with {visible(source)}: each holds what the other held"
-                    self.said[name] = [Difference("swapped", name, text)]
-                else:
-                    self.said[name] = []  # said once, by the other
-            else:
-                self.said[name] = [Difference("holds", name, f"holds what {visible(source)} of A held")]
-        for tensor in match.only_b:
-            source = self._source(tensor, None, "")
-            if source is not None and source not in self.gone and any(each.name == source for each in match.only_a):
-                self.renamed.append(Difference("renamed", tensor.name, f"{visible(source)} of A, the same weights"))
-                self.gone |= {tensor.name, source}
-
-    def _source(self, tensor: LazyTensor, squares: float | None, own: str) -> str | None:
-        """The tensor of A whose weights *tensor* of B holds, other than its own."""
-        for name, candidate, norm in self._by_shape.get(tensor.shape, ()):
-            if name == own or candidate.dtype != tensor.dtype or candidate.size < 2:
-                continue
-            if squares is not None and norm is not None and abs(squares - norm) > _CLOSE * max(squares, norm):
-                continue
-            head = self._head(tensor)
-            if head is not None and head == self._head(candidate) and _equal(tensor, candidate):
-                return name
-        return None
-
-    def _head(self, tensor: LazyTensor) -> bytes | None:
-        """The first weights as bytes; ``None`` where the tensor begins with one number only."""
-        if id(tensor) not in self._heads:
-            _, first = next(iter(tensor.flat_chunks(_HEAD * tensor.dtype.itemsize)))
-            first = first[:_HEAD]
-            data = first.tobytes()
-            self._heads[id(tensor)] = None if data == data[: tensor.dtype.itemsize] * len(first) else data
-        return self._heads[id(tensor)]
-
-
-def _equal(one: LazyTensor, two: LazyTensor) -> bool:
-    if one.contiguous and two.contiguous:
-        chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=True)
-        return all(first.tobytes() == second.tobytes() for (_, first), (_, second) in chunks)
-    if one.contiguous:
-        one, two = two, one
-    ((_, whole),) = one.flat_chunks()  # what is not contiguous comes in one piece
-    return all(whole[start : start + len(part)].tobytes() == part.tobytes() for start, part in two.flat_chunks())
+def _only(tensor: LazyTensor, other: Checkpoint) -> str:
+    """What a tensor is that only one side has, and why *other* has none of its name, where it says so."""
+    facts = [f"{shape_text(tensor.shape)} {tensor.dtype.name}", *([visible(tensor.note)] if tensor.note else [])]
+    facts += [f"not read of the other: {visible(skip.reason)}" for skip in other.skipped if skip.name == tensor.name][:1]
+    return ", ".join(facts)
 
 
 def totals(deltas: Mapping[str, Delta], counted: Sequence[str]) -> Delta:
     """All tensors named as one vector; places and ranks have no meaning there."""
     each = [deltas[name] for name in counted]
-    best = max(each, key=lambda delta: delta.absmax, default=None)
     return Delta(
         weights=sum(delta.weights for delta in each),
         changed=sum(delta.changed for delta in each),
-        broken=sum(delta.broken for delta in each),
         squares_a=sum(delta.squares_a for delta in each),
         squares_b=sum(delta.squares_b for delta in each),
         squares=sum(delta.squares for delta in each),
-        absmax=best.absmax if best else 0.0,
+        finite_absmax=max((delta.finite_absmax for delta in each), default=0.0),
         largest=None,
         rows=None,
         columns=None,
         rounded="",
         rank=None,
+        not_finite=together(delta.not_finite for delta in each),
     )
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """The report as plain data."""
-    counted = [name for name in comparison.deltas if name not in comparison.b.aliases]
+    counted = comparison.counted
     total = totals(comparison.deltas, counted)
     said: dict[str, list[dict[str, str]]] = {}
     for each in comparison.differences:
@@ -211,7 +177,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         tensors.append(
             {
                 "name": name,
-                **({"name_in_a": pair.a.name} if pair.renamed else {}),
+                **({"name_in_a": pair.a.name} if pair.a.name != name else {}),
+                **({"name_in_b": pair.b.name} if pair.b.name != name else {}),
+                **({"tied_to": comparison.match.twins[name]} if name in comparison.match.twins else {}),
                 "shape": list(pair.b.shape),
                 **({"shape_in_a": list(pair.a.shape)} if pair.reshaped else {}),
                 "dtype": pair.b.dtype.name,
@@ -228,7 +196,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "tolerance": comparison.tolerance,
         "total": {"tensors": len(counted), **_sums(total)},
         "wrappers": dict(comparison.match.wrappers),
-        "tied": dict(comparison.match.tied),
+        "spellings": dict(comparison.match.spellings),
+        "tied": comparison.tied,
+        "not_compared": [{"name": each.name, "only_in": each.side, "why": each.why} for each in comparison.match.apart],
         "only_in_a": [each.name for each in comparison.match.only_a],
         "only_in_b": [each.name for each in comparison.match.only_b],
         "differences": [{"kind": each.kind, "name": each.name, "text": each.text} for each in comparison.differences],
@@ -237,30 +207,36 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    return value if value is None or np.isfinite(value) else None  # JSON has no infinity
+    return value if value is None or np.isfinite(value) else None  # JSON has neither NaN nor infinity
 
 
 def _sums(delta: Delta) -> dict[str, Any]:
+    figures = _changes(delta)
+    if delta.broken:
+        figures["of_finite"] = _changes(delta.of_finite())
+    return {**figures, "nan_or_inf": delta.broken, **delta.not_finite.as_json()}
+
+
+def _changes(delta: Delta) -> dict[str, Any]:
     return {
         "weights": delta.weights,
         "changed": delta.changed,
         "changed_share": delta.changed / delta.weights if delta.weights else 0.0,
         "relative_l2": _number(delta.relative),
-        "cosine": delta.cosine,
+        "cosine": _number(delta.cosine),
         "l2_a": _number(delta.norm_a),
         "l2_b": _number(delta.norm_b),
         "l2_delta": _number(delta.norm),
         "max_abs_delta": _number(delta.absmax),
-        "nan_or_inf": delta.broken,
     }
 
 
 def _figures(delta: Delta, pair: Pair) -> dict[str, Any]:
     figures = _sums(delta)
-    if delta.largest is not None:
-        index, before, after = delta.largest
-        place = [int(each) for each in np.unravel_index(index, pair.b.shape)]
-        figures["largest"] = {"index": place, "a": _number(before), "b": _number(after)}
+    for key, place in (("largest", delta.largest), ("first_nan_or_inf", delta.not_finite.first)):
+        if place is not None:
+            index = [int(each) for each in np.unravel_index(place[0], pair.b.shape)]
+            figures[key] = {"index": index, "a": value_json(place[1]), "b": value_json(place[2])}
     if delta.rank is not None:
         figures["stable_rank"] = delta.rank.stable
         figures["directions"] = delta.rank.directions

@@ -111,23 +111,35 @@ class PairPages(View):
 
 
 def _figures(delta: Delta) -> str:
+    broken = delta.not_finite.changes(delta.weights)
+    if broken:
+        delta = delta.of_finite()
+        if not (delta.weights and delta.changed):
+            return ", ".join(broken)
     facts = [f"‖Δ‖/‖A‖ {delta.relative:.3g}", f"max |Δ| {delta.absmax:.3g}", f"{delta.changed / delta.weights:.2%} changed"]
     if delta.cosine is not None:
         facts.insert(1, f"cosine {delta.cosine:.4f}")
     if delta.rank is not None:
         facts.append(f"stable rank {delta.rank.stable:.1f}")
-    return ", ".join(facts)
+    return ", ".join([*broken, f"the others: {', '.join(facts)}"] if broken else facts)
 
 
 def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Text:
     """The two distributions as lines over the same bars."""
     both = Distribution().merge(a).merge(b)
+    left_out = [
+        f"{count:,} {what} in {side}"
+        for side, each in (("A", a), ("B", b))
+        for count, what in ((each.nan, "NaN"), (each.posinf + each.neginf, "Inf"))
+        if count
+    ]
     if not both.finite:
-        return Text("No weight is finite.", title="A and B")
+        return Text(f"No weight is finite: {', '.join(left_out)}.", title="A and B")
     edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
     middle = (edges[1:] + edges[:-1]) / 2
-    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b))}
-    return Line(middle, counts, title="Weights of A and B, in the same bars", xlabel="weight", ylabel="weights a bar")
+    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b)) if each.finite}
+    title = "Weights of A and B, in the same bars" + (f" (not drawn: {', '.join(left_out)})" if left_out else "")
+    return Line(middle, counts, title=title, xlabel="weight", ylabel="count")
 
 
 @dataclass(frozen=True)
@@ -150,27 +162,28 @@ class DeltaAtlas(View):
 
 
 def table_page(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:
-    """The table, most changed first, and what has no partner below it. top: so many rows; 0: all that differ."""
+    """The table: NaN and Inf first, then what changed most; and what has no partner below it. top: so many rows; 0: all."""
     said: dict[str, list[str]] = {}
     for each in comparison.differences:
         said.setdefault(each.name, []).append(each.text if each.kind != "dtype" else f"dtype {each.text}")
-    rows = []
+    rows: list[tuple[tuple[int, float], tuple[Any, ...]]] = []
     swapped = _swapped(comparison)
     for name, pair in comparison.pairs.items():
         delta, texts = comparison.deltas.get(name), said.get(name, [])
         if not (texts or name in swapped or everything):
             continue
-        if pair.renamed:
-            texts = [*texts, f"{visible(pair.a.name)} in A"]
+        texts = texts + [
+            f"{visible(side.name)} in {word}" for side, word in ((pair.a, "A"), (pair.b, "B")) if side.name != name
+        ]
         figures: tuple[Any, ...] = (None,) * 5
         if delta is not None:
             stable = delta.rank.stable if delta.rank else None
             share = 100 * delta.changed / delta.weights if delta.weights else 0.0
             figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
         dtype = pair.b.dtype.name if pair.a.dtype == pair.b.dtype else f"{pair.a.dtype.name} → {pair.b.dtype.name}"
-        rows.append((visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts)))
-    rows.sort(key=lambda row: (row[3] is not None, -(row[3] or 0.0)))
-    shown = rows[:top] if top else rows
+        rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
+    rows.sort(key=lambda row: row[0])
+    shown = [row for _, row in (rows[:top] if top else rows)]
     panels: list[Any] = [Table(COLUMNS, tuple(shown), formats=FORMATS)] if shown else []
     others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
     if others:
@@ -181,12 +194,25 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
     taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
     if taken:
         panels.append(Table(("Taken off names to match them", "Tensors"), tuple(taken)))
-    ties = [(visible(name), visible(owner)) for name, owner in comparison.match.tied.items()]
+    spelled = [(visible(what), count) for what, count in comparison.match.spellings.items()]
+    if spelled:
+        panels.append(Table(("One name, two spellings", "Tensors"), tuple(spelled)))
+    ties = [(visible(name), visible(owner)) for name, owner in comparison.tied.items()]
     if ties:
         panels.append(Table(("Only on one side, as another name", "Of"), tuple(ties)))
+    apart = [(visible(each.name), f"only in {each.side.upper()}", visible(each.why)) for each in comparison.match.apart]
+    if apart:
+        panels.append(Table(("Not compared", "Where", "What"), tuple(apart)))
     hidden = len(rows) - len(shown) + (len(others) - len(others[:top]) if top else 0)
     title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
     return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
+
+
+def _rank(delta: Delta | None) -> tuple[int, float]:
+    """Where a row stands: NaN and Inf in one of the two, then what has no figures, then the most changed."""
+    if delta is None:
+        return 1, 0.0
+    return (0, -delta.broken) if delta.broken else (2, -delta.relative if delta.known else 0.0)
 
 
 def _swapped(comparison: Comparison) -> set[str]:
@@ -199,14 +225,15 @@ def _swapped(comparison: Comparison) -> set[str]:
 
 def verdict(comparison: Comparison, hidden: int = 0) -> str:
     """One line: the same, or how much of it differs."""
-    deltas = comparison.deltas
-    counted = [name for name in deltas if name not in comparison.b.aliases]
+    deltas, counted = comparison.deltas, comparison.counted
     total = totals(deltas, counted)
+    kept = "".join(f", {text}" for text in total.not_finite.kept())
     if comparison.same:
         beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
-        return f"same{beyond}: {len(counted):,} tensors, {human_count(total.weights)} weights"
+        return f"same{beyond}: {_tensors(len(counted))}, {human_count(total.weights)} weights{kept}"
     changed = sum(bool(deltas[name].changed) for name in counted)
-    facts = [f"{changed:,} of {len(counted):,} tensors changed", f"{total.changed:,} of {total.weights:,} weights"]
+    facts = [f"{changed:,} of {_tensors(len(counted))} changed", f"{total.changed:,} of {total.weights:,} weights"]
+    facts += [*total.not_finite.changes(), *total.not_finite.kept()]
     if total.squares and math.isfinite(total.relative):
         facts.append(f"‖Δ‖/‖A‖ {total.relative:.3g}")
     counts: dict[str, int] = {}
@@ -217,17 +244,22 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
 
 
+def _tensors(count: int) -> str:
+    return f"{count:,} tensor{'' if count == 1 else 's'}"
+
+
 def overview_page(comparison: Comparison, names: Names) -> Page | None:
     """How far each tensor moved, first layer to last; ``None`` where nothing did."""
-    chosen = [name for name, delta in comparison.deltas.items() if delta.weights and name not in comparison.b.aliases]
-    if not any(comparison.deltas[name].squares for name in chosen):
+    chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
+    if not any(comparison.deltas[name].changed for name in chosen):
         return None
     matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
     vectors = [name for name in chosen if name not in set(matrices)]
     panels = [
         _depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each
     ]
-    return Page("compare_overview", f"Change from {names.a} to {names.b}", tuple(panels))
+    broken = totals(comparison.deltas, chosen).not_finite.changes()
+    return Page("compare_overview", ", ".join([f"Change from {names.a} to {names.b}", *broken]), tuple(panels))
 
 
 def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
@@ -239,6 +271,11 @@ def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
         {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
         title=f"{what}, in the order of the file",
         ylabel="log scale; 0 is not drawn",
-        xticks=tuple(visible(name) for name in names),
+        xticks=tuple(_tick(name, delta) for name, delta in zip(names, deltas, strict=True)),
         log=True,
     )
+
+
+def _tick(name: str, delta: Delta) -> str:
+    broken = delta.not_finite.changes(delta.weights)
+    return f"{visible(name)} ({', '.join(broken)})" if broken else visible(name)

@@ -53,6 +53,15 @@ def rank_of(delta: Array, largest: float) -> Rank | None:
     return Rank(max(whole / norm, 1.0), int(held.argmax()) + 1 if held.any() and whole else None)
 
 
+def rank_of_complex(delta: Array, largest: float) -> Rank | None:
+    """The same of a complex64 matrix X + iY, by [[X, −Y], [Y, X]], which has each singular value twice."""
+    real, imaginary = delta.real, delta.imag
+    found = rank_of(np.block([[real, -imaginary], [imaginary, real]]), largest)
+    if found is None:
+        return None
+    return Rank(max(found.stable / 2, 1.0), None if found.directions is None else (found.directions + 1) // 2)
+
+
 def _krylov(matrix: Array) -> tuple[Array, Array]:
     """The largest squared singular values, falling, of the span of 32 vectors; and the left vector of the first."""
     block = matrix @ np.random.default_rng(0).standard_normal((matrix.shape[1], _BLOCK), dtype=np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch2grid_builtin.compare.match import match
 from torch2grid_builtin.compare.order import Ordered
@@ -25,8 +25,10 @@ from torch2grid_core import (
     Run,
     Transformed,
     View,
+    visible,
 )
 
+Bad = Literal["NaN", "Inf"]
 _CELLS = 1024  # a side of a square of all frames together
 
 
@@ -39,6 +41,38 @@ class Series:
     vectors: frozenset[str]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    def first(self, what: Bad) -> First | None:
+        """When there was a NaN, or an Inf, for the first time; ``None`` where there is none."""
+        counts = {name: track.nan if what == "NaN" else track.inf for name, track in self.tracks.items()}
+        for place, label in enumerate(self.ordered.labels):
+            names = tuple(name for name, each in counts.items() if each[place])
+            if names:
+                return First(what, place, label, names)
+        return None
+
+    @property
+    def firsts(self) -> tuple[First, ...]:
+        """The first NaN and the first Inf, where there are any."""
+        found = (self.first("NaN"), self.first("Inf"))
+        return tuple(each for each in found if each is not None)
+
+
+@dataclass(frozen=True)
+class First:
+    """The snapshot at *place* is the first with a NaN, or an Inf, and these tensors have it, in the order of the file."""
+
+    what: Bad
+    place: int
+    label: str
+    names: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """``first NaN: global_step 60, 12 tensors, first in layers.0.weight``."""
+        count = len(self.names)
+        where = f"in {visible(self.names[0])}" if count == 1 else f"{count:,} tensors, first in {visible(self.names[0])}"
+        return f"first {self.what}: {self.label}, {where}"
+
 
 def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
     """A joint tensor of all snapshots for each tensor that all have in one shape, and why others are left out.
@@ -48,28 +82,47 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
     last = ordered.checkpoints[-1]
     partners: dict[str, list[LazyTensor]] = {name: [] for name in last}
     left_out: dict[str, str] = {}
+    apart: set[str] = set()  # what is not tied to another tensor in all of them, and has a track of its own
     for each, label in zip(ordered.checkpoints[:-1], ordered.labels, strict=False):
         matched = match(each, last)
-        for pair in matched.pairs:
+        paired = {pair.name: pair for pair in matched.pairs}
+        for name, pair in paired.items():
+            if name not in partners:
+                left_out[name] = f"only in {label}"
+                continue
             if pair.reshaped:
-                left_out.setdefault(pair.name, f"another shape in {label}")
-            partners[pair.name].append(pair.a)
-        paired = {pair.name for pair in matched.pairs}
+                left_out.setdefault(name, f"another shape in {label}")
+            partners[name].append(each[pair.a.name])
+            if name not in matched.covered:
+                apart.add(name)
         for name in last:
             if name not in paired:
-                left_out.setdefault(name, f"not in {label}")
+                tied = matched.tied.get(name)
+                left_out.setdefault(name, f"not in {label}" if tied is None else f"only as {visible(tied)} in {label}")
         left_out.update({tensor.name: f"only in {label}" for tensor in matched.only_a if tensor.name not in last})
     joint = []
     for name, found in partners.items():
-        if name in left_out or name in last.aliases:
+        if name in left_out or name not in apart:
             continue
-        tensors = [*found, last[name].distinct()]
+        tensors = _of_one_shape([*found, last[name]])
+        if tensors is None:
+            left_out[name] = "repeated in other ways"
+            continue
         wide = any(each.dtype.itemsize > 4 for each in tensors)
         members = {str(place): tensor for place, tensor in enumerate(tensors)}
         joint.append(JointTensor.of(name, members, LastMinusFirst(str(len(tensors) - 1)), "float64" if wide else "float32"))
     if not joint:
         raise NotDrawable(f"no tensor has one name and shape in all {len(ordered.checkpoints)} checkpoints")
     return Checkpoint(joint, source=last.source, format="series", metadata=last.metadata, aliases={}), left_out
+
+
+def _of_one_shape(tensors: Sequence[LazyTensor]) -> list[LazyTensor] | None:
+    """The tensors without what they repeat; as they are, where one does not repeat; ``None`` where neither is of one shape."""
+    bare = [tensor.distinct() for tensor in tensors]
+    if len({tensor.shape for tensor in bare}) == 1:
+        return bare
+    same = len({tensor.shape for tensor in tensors}) == 1 and not all(tensor.repeats for tensor in tensors)
+    return list(tensors) if same else None
 
 
 class TrackStatistics(View):

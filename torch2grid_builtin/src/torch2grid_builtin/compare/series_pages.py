@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.compare.series import Series
+from torch2grid_builtin.compare.series import First, Series
 from torch2grid_builtin.compare.track import Track
 from torch2grid_builtin.optimizers.update import USUAL
 from torch2grid_builtin.views.histogram import LEVELS
-from torch2grid_core import Band, Line, Page, Table, visible
+from torch2grid_core import Band, Line, Page, Table, Text, visible
 
 Array = np.ndarray[Any, Any]
 SHOWN = 8  # tensors in one diagram: more cannot be told apart
@@ -38,19 +38,33 @@ class Words:
 GRADIENTS = Words("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
 
 
+def titled(series: Series, title: str) -> str:
+    """*title*, and when there was a NaN or an Inf for the first time."""
+    return " · ".join([title, *(each.text for each in series.firsts)])
+
+
 def chosen(series: Series, limit: int = SHOWN) -> list[str]:
-    """The tensors that diagrams show, in the order of the file: matrices and kernels first of all, those that moved most."""
+    """The tensors that diagrams show, in the order of the file: those with NaN or Inf, then matrices that moved most."""
     names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
+    since = _since(series)
+    names = [name for name in series.tracks if name in set(names) or name in since]
     if len(names) <= limit:
         return names
     moved = {name: float(np.nansum(series.tracks[name].ratio)) for name in names}
-    kept = set(sorted(names, key=lambda name: -moved[name])[:limit])
+    last = len(series.ordered.labels)
+    kept = set(sorted(names, key=lambda name: (since.get(name, last), name in series.vectors, -moved[name]))[:limit])
     return [name for name in names if name in kept]
 
 
+def _since(series: Series) -> dict[str, int]:
+    """Name → place of the first snapshot with a NaN or an Inf."""
+    bad = {name: np.flatnonzero(track.nan + track.inf) for name, track in series.tracks.items()}
+    return {name: int(places[0]) for name, places in bad.items() if len(places)}
+
+
 def table_page(series: Series, words: Words, title: str) -> Page:
-    """First and last of every tensor, and when it changed most."""
-    columns = (
+    """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
+    columns: tuple[str, ...] = (
         "Tensor",
         f"{words.norm} first",
         f"{words.norm} last",
@@ -63,17 +77,25 @@ def table_page(series: Series, words: Words, title: str) -> Page:
         "Largest ratio",
         "At",
     )
+    since = _since(series)
+    if since:
+        columns = (*columns, "NaN last", "Inf last", "Since")
     rows = []
-    for name, track in series.tracks.items():
+    for name, track in sorted(series.tracks.items(), key=lambda item: since.get(item[0], len(series.ordered.labels))):
         known = np.isfinite(track.ratio)
         most = int(np.nanargmax(np.where(known, track.ratio, -1))) if known.any() else None
         ends: list[float | None] = []
         for values, factor in ((track.norm, 1), (track.std, 1), (track.kurtosis, 1), (track.dead, 100)):
             ends += [None if np.isnan(values[end]) else factor * float(values[end]) for end in (0, -1)]
         largest = None if most is None else float(track.ratio[most])
-        rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most]))
-    formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g"}
-    return Page("series", title, (Table(columns, tuple(rows), formats=formats),), kind="table", data=as_json(series, words))
+        bad: tuple[int | str, ...] = ()
+        if since:
+            began = series.ordered.labels[since[name]] if name in since else ""
+            bad = (int(track.nan[-1]), int(track.inf[-1]), began)
+        rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
+    formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
+    table = Table(columns, tuple(rows), formats=formats)
+    return Page("series", titled(series, title), (table,), kind="table", data=as_json(series, words))
 
 
 def trends_page(series: Series, words: Words, title: str) -> Page:
@@ -81,7 +103,9 @@ def trends_page(series: Series, words: Words, title: str) -> Page:
     names = chosen(series)
     all_names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     if len(names) < len(all_names):
-        title += f" · the {len(names)} of {len(all_names)} tensors that moved most"
+        bad = "with NaN or Inf, or that moved most" if series.firsts else "that moved most"
+        title += f" · the {len(names)} of {len(all_names)} tensors {bad}"
+    title = titled(series, title)
     tracks = {name: series.tracks[name] for name in names}
     panels = [
         _line(series, tracks, "ratio", words.ratio, log=True, marks={"one step, usually": USUAL} if words.marked else {}),
@@ -104,12 +128,27 @@ def _spread(tracks: dict[str, Track]) -> bool:
 def _line(
     series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
 ) -> Line | None:
-    values = {visible(name, 40): getattr(track, figure) for name, track in tracks.items()}
+    since, ordered = _since(series), series.ordered
+    begins = ordered.labels if ordered.unit == "snapshot" else [f"{step:g}" for step in ordered.steps]
+    values = {}
+    for name, track in tracks.items():
+        shown = visible(name, 40)
+        if name in since:  # the line goes on with the finite weights, where there are any
+            shown += f" ({'NaN' if track.nan[since[name]] else 'Inf'} from {begins[since[name]]})"
+        values[shown] = getattr(track, figure)
     if not any(np.isfinite(each).any() for each in values.values()):
         return None
     x, ticks, label = _axis(series)
     return Line(
-        x, values, title=what, xlabel=label, ylabel="log scale" if log else "", xticks=ticks, log=log, marks=marks or {}
+        x,
+        values,
+        title=what,
+        xlabel=label,
+        ylabel="log scale" if log else "",
+        xticks=ticks,
+        log=log,
+        marks=marks or {},
+        events={f"first {first.what}": float(x[first.place]) for first in series.firsts},
     )
 
 
@@ -123,18 +162,24 @@ def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
 def ridges_page(series: Series, name: str, words: Words) -> Page:
     """Histograms of one tensor at every snapshot, one above the other, and its quantiles over time."""
     track = series.tracks[name]
-    labels = series.ordered.labels
+    labels = [_label(series, track, place) for place in range(len(series.ordered.labels))]
     places = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), RIDGES)).round().astype(int))
     widths = np.diff(track.edges)
-    totals = np.maximum(track.counts.sum(axis=1, keepdims=True), 1)
-    density = track.counts / totals / widths
-    highest = float(density[places].max()) or 1.0
+    totals = track.counts.sum(axis=1, keepdims=True)
+    # Of no finite weight there is no density: a flat line would say that there are some, far away.
+    density = np.divide(track.counts / widths, totals, out=np.full_like(track.counts, np.nan), where=totals > 0)
+    highest = float(np.nanmax(density[places], initial=0.0)) or 1.0
     middle = (track.edges[1:] + track.edges[:-1]) / 2
     last = len(places) - 1
     ridges = {
         labels[place]: (last - row) + 1.4 * density[place] / highest for row, place in enumerate(places)
     }  # the first on top
     note = f", {len(places)} of {len(labels)} snapshots" if len(places) < len(labels) else ""
+    about = {"tensor": name, "snapshots": len(labels)}
+    title = " · ".join([f"{visible(name)} over time", *(each.text for each in _own_firsts(series, name))])
+    if not totals.any():
+        text = "\n".join(["No weight is finite:", *labels])
+        return Page(f"{name}_series", title, (Text(text, title="Density of each snapshot"),), FOLDER, about=about)
     ridge = Line(
         middle,
         ridges,
@@ -151,8 +196,23 @@ def ridges_page(series: Series, name: str, words: Words) -> Page:
         title="Quantiles over time",
         ylabel=words.what,
     )
-    about = {"tensor": name, "snapshots": len(labels)}
-    return Page(f"{name}_series", f"{visible(name)} over time", (ridge, band) if len(shown) else (ridge,), FOLDER, about=about)
+    return Page(f"{name}_series", title, (ridge, band) if len(shown) else (ridge,), FOLDER, about=about)
+
+
+def _label(series: Series, track: Track, place: int) -> str:
+    """What a snapshot is called, and what of its weights is not drawn."""
+    counts = [(int(counted[place]), what) for counted, what in ((track.nan, "NaN"), (track.inf, "Inf")) if counted[place]]
+    label, weights = series.ordered.labels[place], int(track.weights[place])
+    if not counts:
+        return label
+    if counts[0][0] == weights:
+        return f"{label}: all {weights:,} {counts[0][1]}"
+    return f"{label}: {', '.join(f'{count:,} {what}' for count, what in counts)}"
+
+
+def _own_firsts(series: Series, name: str) -> list[First]:
+    one = replace(series, tracks={name: series.tracks[name]})
+    return list(one.firsts)
 
 
 def as_json(series: Series, words: Words) -> dict[str, Any]:
@@ -166,10 +226,23 @@ def as_json(series: Series, words: Words) -> dict[str, Any]:
         "labels": list(series.ordered.labels),
         "sources": [each.source for each in series.ordered.checkpoints],
         "left_out": dict(series.left_out),
+        "first_nan": _first_json(series.first("NaN")),
+        "first_inf": _first_json(series.first("Inf")),
         "tensors": {
-            name: {figure: _plain(getattr(track, figure)) for figure in figures} for name, track in series.tracks.items()
+            name: {
+                **{figure: _plain(getattr(track, figure)) for figure in figures},
+                "nan": track.nan.tolist(),
+                "inf": track.inf.tolist(),
+            }
+            for name, track in series.tracks.items()
         },
     }
+
+
+def _first_json(first: First | None) -> dict[str, Any] | None:
+    if first is None:
+        return None
+    return {"label": first.label, "place": first.place, "tensors": list(first.names)}
 
 
 def _plain(values: Array) -> list[float | None]:

@@ -25,7 +25,7 @@ class Track:
     norm, mean, std, absmax, kurtosis (0 for a normal distribution), near (share of near-zero weights), dead (share of dead
     units), spread (standard deviation of the norms of output units, over their mean): (S,). ratio: (S,), ‖Δ‖/‖w‖ of the
     step that led to each, or ‖g‖/‖w‖ for gradients. quantiles: (levels, S). edges: (n+1,), counts: (S, n), a histogram of
-    every snapshot over the same bars.
+    every snapshot over the same bars. weights, nan, inf: int64, (S,), how many there are; figures are about the finite ones.
     """
 
     norm: Array
@@ -40,6 +40,9 @@ class Track:
     quantiles: Array
     edges: Array
     counts: Array
+    weights: Array
+    nan: Array
+    inf: Array
 
 
 def track_of(
@@ -69,12 +72,15 @@ def track_of(
         absmax=figure(lambda each: each.absmax),
         kurtosis=figure(lambda each: each.kurtosis),
         near=figure(lambda each: each.near_zero(threshold) / each.count) if threshold is not None else figure(lambda _: _NONE),
-        dead=np.array(dead, float),
+        dead=np.where([each is None for each in known], _NONE, np.array(dead, float)),
         spread=np.array(spread, float),
         ratio=np.array(ratio, float),
         quantiles=np.stack([empty_levels if each is None else each.quantiles(LEVELS) for each in known], axis=1),
         edges=edges,
         counts=np.stack([empty_bars if each is None else each.histogram(edges)[0] for each in known]).astype(np.float64),
+        weights=np.array([0 if each is None else each.count for each in distributions]),
+        nan=np.array([0 if each is None else each.nan for each in distributions]),
+        inf=np.array([0 if each is None else each.posinf + each.neginf for each in distributions]),
     )
 
 

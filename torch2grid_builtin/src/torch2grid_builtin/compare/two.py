@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch2grid_builtin.compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair
 from torch2grid_builtin.compare.findings import Comparison, find_differences
-from torch2grid_builtin.compare.match import Match, in_shape_of, match
+from torch2grid_builtin.compare.match import Match, Pair, in_shape_of, match
 from torch2grid_builtin.compare.names import Names
 from torch2grid_builtin.compare.pages import DeltaStatistics
 from torch2grid_core import Checkpoint, Engine, JointTensor, Run, View
@@ -39,7 +39,7 @@ class Comparing:
         self.a, self.b = a, b
         self.match: Match = match(a, b)
         self.names = Names.of(a, b)
-        self.joint, self._twins = _joint(self)
+        self.joint = _joint(self)
 
     def compare(
         self,
@@ -61,27 +61,19 @@ class Comparing:
             )
         deltas: dict[str, Delta] = {}
         for pair in self.match.pairs:
-            found = statistics.found.get(self._twins.get(pair.name, pair.name))
+            found = statistics.found.get(self.match.twins.get(pair.name, pair.name))
             if found is not None:
-                deltas[pair.name] = found
+                # Rows, columns and directions of weights in another order of dimensions are those of neither.
+                deltas[pair.name] = replace(found, rank=None) if pair.reshaped and not _transposed(pair) else found
         return find_differences(self.a, self.b, self.match, deltas, settings.tolerance, settings.ignore_dtype)
 
 
-def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
-    """The joint tensors, and pairs whose both sides are tied to another pair's: name → that one's name, not read twice."""
-    a, b = comparing.a, comparing.b
-    by_a = {pair.a.name: pair.name for pair in comparing.match.pairs}
+def _joint(comparing: Comparing) -> Checkpoint:
+    """The joint tensors; of pairs that are the same numbers on both sides, the first."""
     tensors: list[JointTensor] = []
-    twins: dict[str, str] = {}
     for pair in comparing.match.pairs:
-        owner = b.aliases.get(pair.name)
-        if owner is not None and by_a.get(a.aliases.get(pair.a.name, "")) == owner:
-            same_view = all(
-                side.shape == other.shape for side, other in ((pair.a, a[a.aliases[pair.a.name]]), (pair.b, b[owner]))
-            )
-            if same_view:
-                twins[pair.name] = owner
-                continue
+        if pair.name in comparing.match.twins:
+            continue
         if pair.reshaped:
             seen = in_shape_of(pair)
             if seen is None:
@@ -90,4 +82,8 @@ def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
         if pair.b.size:
             tensors.append(joint_pair(pair.name, pair.a, pair.b))
     source = f"{comparing.names.b} − {comparing.names.a}"
-    return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=b.metadata, aliases={}), twins
+    return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=comparing.b.metadata, aliases={})
+
+
+def _transposed(pair: Pair) -> bool:
+    return pair.a.shape == pair.b.shape[::-1]

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.stream import part
 from torch2grid_builtin.inert.values import fortran_strides, is_extended, numpy_dtype
+from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
@@ -57,12 +58,13 @@ class Npz(Loader):
             raise LoadError(source.shown, f"claims {len(archive.entries):,} arrays, more than any model has", "it is hostile")
         tensors: list[LazyTensor] = []
         skipped: list[Skip] = []
+        keys = {name.removesuffix(".npy") for name in archive.entries}
         for name in archive.entries:
             storage = archive.storage(name)  # checks the record's own header, whatever it is
             if not name.endswith(".npy"):
                 skipped.append(Skip(name, "not a numpy array", self.name))
                 continue
-            found = read_array(storage, name.removesuffix(".npy"), source.shown)
+            found = read_array(storage, tensor_name(name.removesuffix(".npy"), keys), source.shown)
             if isinstance(found, str):
                 skipped.append(Skip(name, found, self.name))
             else:

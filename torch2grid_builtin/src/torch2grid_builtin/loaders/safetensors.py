@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin.inert.storages import Float4, Float6
+from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 HEADER_BYTES = 100_000_000
@@ -71,7 +72,8 @@ class Safetensors(Loader):
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
         ranges = []
-        for name, info in header.items():
+        for key, info in header.items():
+            name = tensor_name(key, header)
             described = _described(source, name, info)
             tensor = _tensor(source, start, described)
             ranges.append((described.first, described.last, name))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
+from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.pickled import Pickled
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
@@ -291,7 +292,7 @@ def _index(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
         raise wrong("has no weight_map")
     if not all(isinstance(file, str) for file in weight_map.values()):
         raise wrong("names a shard by something else than text")
-    weight_map = {name: str(PurePosixPath(file)) for name, file in weight_map.items()}  # ./a is a
+    weight_map = {tensor_name(name, weight_map): str(PurePosixPath(file)) for name, file in weight_map.items()}  # ./a is a
     if len(set(weight_map.values())) > _SHARDS:
         raise wrong(f"names more than {_SHARDS} shards")
     metadata = index.get("metadata")

@@ -188,7 +188,7 @@ def _panel(panel: Any) -> dict[str, Any]:
 
 _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary"),
-    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks"),
+    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "events"),
     Band: ("ylabel", "labels", "levels", "values"),
     Bar: ("ylabel", "labels", "values", "marks"),
     Boxes: ("ylabel", "labels", "values"),

@@ -158,7 +158,7 @@ class Line:
     """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
 
     xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis. marks:
-    named levels of y, drawn as lines across.
+    named levels of y, drawn as lines across. events: named places of x, drawn as upright lines.
     """
 
     x: Array
@@ -169,6 +169,7 @@ class Line:
     xticks: Sequence[str] = ()
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
+    events: Mapping[str, float] = field(default_factory=dict)
 
     def as_table(self) -> Table:
         columns = (self.xlabel or "x", *self.y)

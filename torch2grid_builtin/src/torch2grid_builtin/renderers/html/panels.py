@@ -225,6 +225,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "xticks": _labels(panel.xticks),
             "log": panel.log,
             "marks": _texts(panel.marks),
+            "events": _texts(panel.events),
         }
     if isinstance(panel, Bar):
         return {

@@ -16,6 +16,7 @@ from torch2grid_core import Histogram, Line, Style
 
 Array = np.ndarray[Any, Any]
 _BEYOND = "#8e5ea2"
+EVENT = "#b3261e"
 _BARS = "#4a80aa"
 
 
@@ -185,7 +186,7 @@ def _log_tops(scale: Scale, counts: Array) -> Array:
 
 
 class LineDrawing(Diagram):
-    """Series over a common x, named above the plot; marks as level lines."""
+    """Series over a common x, named above the plot; marks as level lines, events as upright ones."""
 
     def __init__(self, panel: Line, style: Style, sizes: Sizes) -> None:
         super().__init__(panel.title, sizes)
@@ -232,6 +233,9 @@ class LineDrawing(Diagram):
             at = float(up(value))
             canvas.rule(start, at, stop, at, MARK, dashed=True)
             canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
+        for index, (name, value) in enumerate(panel.events.items()):
+            if across.low <= value <= across.high:
+                self._event(canvas, across, literal(name), value, top, bottom, top + 2 + self.line * index)
         for index, values in enumerate(series):
             shown = np.where(values > 0, values, np.nan) if up.log else values
             color = SERIES[index % len(SERIES)]
@@ -249,6 +253,13 @@ class LineDrawing(Diagram):
         if panel.ylabel:
             label = fit(panel.ylabel, self.area, size)
             canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
+
+    def _event(self, canvas: Canvas, across: Scale, name: str, value: float, top: int, bottom: int, y: int) -> None:
+        at, size = float(across(value)), self.sizes.text
+        canvas.rule(at, top, at, bottom, EVENT, dashed=True)
+        name = fit(name, (across.stop - across.start) / 2, size)
+        beyond = at + 6 + text_width(name, size) > across.stop
+        canvas.text(at + (-4 if beyond else 4), y, name, size, EVENT, ha="right" if beyond else "left", va="top")
 
     def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
         log = self.panel.log and any(bool((values > 0).any()) for values in series)

@@ -166,7 +166,18 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
     lines += [screen.dim(line) for line in _x_ends(panel, frame.width, label)]
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel + (", log" if panel.log else ""), screen.width)))
-    return lines + _marks(panel.marks, screen)
+    return lines + _marks(panel.marks, screen) + _events(panel, screen)
+
+
+def _events(panel: Line, screen: Screen) -> list[str]:
+    """Each event, and where it is."""
+    x = np.asarray(panel.x, dtype=np.float64)
+    texts = []
+    for name, value in panel.events.items():
+        place = np.flatnonzero(x == value)
+        where = panel.xticks[int(place[0])] if panel.xticks and len(place) else number(value)
+        texts.append(fit(f"{name}: {where}" if panel.xticks else f"{name}: {panel.xlabel or 'x'} {where}", screen.width))
+    return [screen.dim(line) for line in wrap(texts, screen.width, " · ")]
 
 
 def _x_ends(panel: Line, width: int, label: int) -> list[str]:

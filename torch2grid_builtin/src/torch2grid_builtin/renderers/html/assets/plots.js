@@ -121,12 +121,20 @@ function linePanel(panel, context) {
       svg.append(drawn("line", { class: "mark", x1: left, x2: right, y1: y(level), y2: y(level) }));
       svg.append(drawn("text", { class: "ink", x: right, y: y(level) - 4, "text-anchor": "end" }, name));
     }
+    panel.events.forEach(([name, value], index) => {
+      const at = x(numeric(value));
+      if (!(at >= left - 1 && at <= right + 1)) return;
+      svg.append(drawn("line", { class: "mark", x1: at, x2: at, y1: 14, y2: bottom }));
+      const beyond = at + name.length * 6.2 + 8 > right;
+      svg.append(drawn("text", { class: "ink", x: at + (beyond ? -4 : 4), y: 24 + 13 * index, "text-anchor": beyond ? "end" : "start" }, name));
+    });
     series.forEach(([, values], index) => {
       let path = "";
       let pen = "M";
       values.forEach((value, place) => {
         if (usable(value)) {
           path += `${pen}${x(xs[place]).toFixed(1)} ${y(value).toFixed(1)}`;
+          if (pen === "M" && values.length > 1 && !usable(values[place + 1])) path += "h6"; // a value between gaps is seen
           pen = "L";
         } else {
           pen = "M";
