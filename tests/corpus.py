@@ -1,4 +1,7 @@
-"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project."""
+"""The corpus of real and hostile checkpoints: at ``$TORCH2GRID_CORPUS``, else at ``../shared/corpus`` beside the project.
+
+Beside it the cases, files of many kinds with what is right of each: at ``$TORCH2GRID_CASES``, else at ``../shared/cases``.
+"""
 
 from __future__ import annotations
 
@@ -47,3 +50,22 @@ def manifest(kind: str) -> tuple[dict[str, Any], ...]:
     """The cases of ``real`` or ``hostile``; none where there is no corpus, so that parametrised tests collect."""
     folder = root()
     return () if folder is None else tuple(json.loads((folder / kind / "manifest.json").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _cases() -> Path | None:
+    for candidate in (os.environ.get("TORCH2GRID_CASES"), PROJECT.parent / "shared" / "cases"):
+        if candidate and (Path(candidate) / "found" / "manifest.json").is_file():
+            return Path(candidate)
+    return None
+
+
+needs_cases = pytest.mark.skipif(_cases() is None, reason="no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")
+
+
+def cases(path: str) -> Path:
+    """The path of a file or folder of the cases; skips the test where there are none."""
+    folder = _cases()
+    if folder is None:
+        pytest.skip("no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")
+    return folder / path
