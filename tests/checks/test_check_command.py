@@ -119,8 +119,8 @@ def test_thresholds(tmp_path):
     assert check(path)[0] == 0
     code, out, _ = check(path, "--rule", "exploding:limit=40")
     assert code == 1
-    assert "T105 error fc1.weight[3, 17]: |max| is 50, above 40" in out
-    with pytest.raises(UsageError, match="its options: limit"):
+    assert "T105 error fc1.weight[3, 17]: largest |weight| 50, above 40" in out
+    with pytest.raises(UsageError, match="its options: limit, gain, bias"):
         check(path, "--rule", "exploding:most=40")
 
 
@@ -162,13 +162,96 @@ def test_junit(tmp_path, ill):
     assert "\\x1b[31m\\x00<&>" in third.find("testcase/failure").attrib["message"]
 
 
-def test_long_reports_are_cut_in_text_only(tmp_path):
-    tensors = {f"layer{number}.weight": np.full((4, 4), np.nan, np.float32) for number in range(80)}
+def test_what_many_tensors_have_is_one_line_and_a_list_on_verbose(tmp_path):
+    tensors = {f"layer{number}.weight": np.full((4, 4), np.nan, np.float32) for number in range(51)}
+    tensors.update({name: weights()[name] for name in ("fc1.weight", "fc2.weight")})
     path = save(tmp_path / "nan.safetensors", tensors)
-    lines = check(path, "--select", "nan")[1].splitlines()
-    assert len(lines) == 51
-    assert lines[-1].endswith("T101 … and 30 more; --format json lists all")
-    assert len(json.loads(check(path, "--select", "nan", "--format", "json")[1])["models"][0]["findings"]) == 80
+    done = torch2grid("check", path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"{path}: T101 error 51 of 53 tensors are all NaN: layer0.weight, layer1.weight, layer2.weight and 48 more (nan)\n"
+    )
+    assert done.stderr.endswith(" s: 51 errors\n")
+    listed = torch2grid("check", path, "--verbose", cwd=tmp_path).stdout.splitlines()
+    assert listed[0] == done.stdout.splitlines()[0]
+    alone = [f"{path}: T101 error layer{number}.weight[0, 0]: all 16 weights are NaN (nan)" for number in range(51)]
+    assert listed[1:] == alone
+    report = json.loads(torch2grid("check", path, "--format", "json", cwd=tmp_path).stdout)["models"][0]
+    assert [finding["tensor"] for finding in report["findings"]] == [f"layer{number}.weight" for number in range(51)]
+    junit = ElementTree.fromstring(torch2grid("check", path, "--format", "junit", cwd=tmp_path).stdout)
+    assert len(junit.find(".//failure").text.splitlines()) == 51
+
+
+def test_findings_are_grouped_by_what_they_say_and_three_are_listed(tmp_path):
+    tensors = {f"all{number}": np.full((4, 4), np.nan, np.float32) for number in range(4)}
+    for number in range(4):
+        tensors[f"one{number}"] = np.arange(16, dtype=np.float32).reshape(4, 4) / 7
+        tensors[f"one{number}"][1, number] = np.nan
+    for number in range(3):
+        tensors[f"empty{number}"] = np.empty((0, 3), np.float32)
+    path = save(tmp_path / "nan.safetensors", tensors)
+    assert [line.removeprefix(f"{path}: ") for line in check(path, "--select", "nan,zero_size")[1].splitlines()] == [
+        "T101 error 4 of 11 tensors are all NaN: all0, all1, all2 and 1 more (nan)",
+        "T101 error 4 of 11 tensors hold NaN: one0, one1, one2 and 1 more (nan)",
+        *(f"T302 warning empty{number}: shape [0, 3] holds no weight (zero_size)" for number in range(3)),
+    ]
+
+
+def test_findings_of_other_rules_are_one_line_where_they_say_the_same_and_cut_where_not(tmp_path):
+    plugin = tmp_path / "rule.py"
+    plugin.write_text(
+        "from torch2grid_core import Finding, Rule\n"
+        "class Same(Rule):\n"
+        '    """the same of each tensor"""\n'
+        '    name, code = "same", "X101"\n'
+        "    def findings(self, checkpoint, results, run):\n"
+        "        yield from (Finding('is a tensor', name) for name in checkpoint)\n"
+        "class Other(Rule):\n"
+        '    """something else of each tensor"""\n'
+        '    name, code = "other", "X102"\n'
+        "    def findings(self, checkpoint, results, run):\n"
+        "        yield from (Finding(f'is the tensor {name}', name) for name in checkpoint)\n"
+    )
+    path = save(tmp_path / "many.safetensors", {f"layer{number:02}": np.eye(4, dtype=np.float32) for number in range(60)})
+    done = torch2grid("check", path, "--load-plugin", plugin, "--select", "X", cwd=tmp_path)
+    lines = [line.removeprefix(f"{path}: ") for line in done.stdout.splitlines()]
+    assert lines[0] == (
+        "X101 error 60 of 60 tensors have the same finding: layer00, layer01, layer02 and 57 more; is a tensor (same)"
+    )
+    assert lines[1:51] == [f"X102 error layer{number:02}: is the tensor layer{number:02} (other)" for number in range(50)]
+    assert lines[51:] == ["X102 … and 10 more; --verbose lists all"]
+    done = torch2grid("check", path, "--load-plugin", plugin, "--select", "X", "-v", cwd=tmp_path)
+    assert len(done.stdout.splitlines()) == 1 + 60 + 60
+    plugin.write_text(plugin.read_text().replace('"X102"', '"X102"\n    together = {"(": "are odd"}'))
+    done = torch2grid("check", path, "--load-plugin", plugin, "--select", "X101", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "its together is {'(': 'are odd'}, not regular expressions" in done.stderr
+
+
+def test_the_verdict_says_how_much_was_looked_at(tmp_path):
+    done = torch2grid("check", DIGITS, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.endswith(" s: no finding by 14 rules in 9,258 numbers of 8 tensors\n")
+    report = json.loads(torch2grid("check", DIGITS, "--select", "nan", "--format", "json", cwd=tmp_path).stdout)["models"][0]
+    assert report["verdict"] == "no finding by 1 rule in 9,258 numbers of 8 tensors"
+    assert (report["rules_run"], report["numbers"], report["tensors"]) == (1, 9258, 8)
+    junit = ElementTree.fromstring(torch2grid("check", DIGITS, "--format", "junit", cwd=tmp_path).stdout)
+    properties = {each.get("name"): each.get("value") for each in junit.iter("property")}
+    assert properties == {
+        "verdict": "no finding by 14 rules in 9,258 numbers of 8 tensors",
+        "rules_run": "14",
+        "numbers": "9258",
+        "tensors": "8",
+    }
+    assert junit.attrib["tests"] == "14"
+    single = save(tmp_path / "single.safetensors", {"scale": np.float32([2])})
+    assert check(single, "--select", "nan")[2].endswith(" s: no finding by 1 rule in 1 number of 1 tensor\n")
+
+
+def test_tied_weights_are_counted_once_in_the_verdict(tmp_path):
+    tensor = torch.arange(12.0).reshape(3, 4) / 9
+    torch.save({"a": tensor, "b": tensor}, tmp_path / "tied.pth")
+    assert check(tmp_path / "tied.pth", "--select", "nan")[2].endswith("no finding by 1 rule in 12 numbers of 2 tensors\n")
 
 
 def test_workers_change_nothing(ill):

@@ -91,13 +91,30 @@ def test_near_duplicates_against_every_pair(width, noise, seed):
     clear = by_force(values, 0.9991), by_force(values, 0.9989)
     if clear[0] != clear[1]:
         return  # a pair on the line, where float32 may say either
-    groups = groups_of(values)
-    assert {(group[0], other) for group in groups for other in group[1:]} <= expected
-    firsts = {group[0] for group in groups}
-    grouped = {row for group in groups for row in group}
-    for pair in expected:  # one is in a group, or near to a member but not to its first, and so stands alone
-        assert grouped & set(pair)
-        assert not any((first, row) in expected for first in firsts for row in set(pair) - grouped)
+    result = found_in(values)
+    assert {(group.units[0], other) for group in result.groups for other in group.units[1:]} <= expected
+    repeats = sorted(other for group in result.groups for other in group.units[1:])
+    if width >= 64:  # each unit that is near to an earlier one, once; of small units chance may explain some
+        assert repeats == sorted({max(pair) for pair in expected})
+        assert result.repeated == len(repeats)
+    assert len(set(repeats)) == len(repeats)
+
+
+def test_a_unit_that_is_near_to_an_earlier_one_but_not_to_its_first_is_counted():
+    angles = np.arange(5) * 0.04  # each near to the next one alone: cos 0.04 is above 0.999, cos 0.08 below
+    first, second = np.linalg.qr(rows_of(200, 2, dtype=np.float64))[0].T
+    values = np.cos(angles)[:, None] * first + np.sin(angles)[:, None] * second
+    result = found_in(values.astype(np.float32))
+    assert [group.units for group in result.groups] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert result.repeated == 4 == len({max(pair) for pair in by_force(values)})
+
+
+def test_equal_units_are_in_the_group_of_those_that_they_equal():
+    values = rows_of(12, 100)
+    values[5] = values[2] * 3
+    values[[7, 9]] = values[5]
+    found = found_in(values).groups
+    assert [(group.units, group.equal) for group in found] == [((2, 5), ()), ((5, 7, 9), (7, 9))]
 
 
 def test_many_copies_of_few_rows_are_few_groups():
@@ -140,9 +157,15 @@ def test_confirming_in_little_memory_changes_nothing(monkeypatch):
     values[200:] = values[:100]
     expected = groups_of(values, cosine=0.99999)
     assert expected == [(row, row + 200) for row in range(100)]
-    monkeypatch.setattr(duplicates, "_KEPT_BYTES", 100 * 8 * 17)
+    first, second = np.linalg.qr(rows_of(100, 2, dtype=np.float64))[0].T
+    angles = np.random.default_rng(1).permutation(60)[:, None] * 0.03
+    chain = (np.cos(angles) * first + np.sin(angles) * second).astype(np.float32)
+    chained = sorted(unit for group in groups_of(chain) for unit in group[1:])
+    assert chained == sorted({max(pair) for pair in by_force(chain)})
+    monkeypatch.setattr(duplicates, "_KEPT_BYTES", 100 * 4 * 17)
     monkeypatch.setattr(duplicates, "_READ_BYTES", 100 * 4 * 13)
     assert groups_of(values, cosine=0.99999) == expected
+    assert sorted(unit for group in groups_of(chain) for unit in group[1:]) == chained
 
 
 @pytest.mark.parametrize("shape", [(11, 257), (3, 40_000), (1000, 8)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin.commands.check_reports import REPORTS, Checked
+from torch2grid_builtin.commands.check_reports import REPORTS, Checked, as_text
 from torch2grid_builtin.commands.options import listed, options_like_drawing
 from torch2grid_core import (
     ALL,
@@ -46,6 +47,7 @@ class Settings:
     filters: tuple[str, ...]
     loader: str | None
     jobs: int
+    verbose: bool
     quiet: bool
 
 
@@ -102,6 +104,7 @@ def _params() -> list[click.Parameter]:
             filter="Check only what a filter keeps (repeatable).",
             loader="Read the files with this loader.",
             jobs="",
+            verbose="List each finding, also where many tensors have the same.",
             quiet="Say nothing but findings and errors.",
         ),
         click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
@@ -136,6 +139,8 @@ def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], di
         try:
             rule: Rule = manager.create("rule", by_name.get(each.qualified, name))
             choose_rules([rule])  # its code and severity
+            if not _is_together(rule.together):
+                raise each.origin.error(f"its together is {rule.together!r}, not regular expressions and what to say")
             if rule.code in own:
                 raise each.origin.error(f"its code {rule.code} is that of the built-in rule {own[rule.code]}")
         except PluginError as error:
@@ -145,6 +150,14 @@ def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], di
         if each.record.owner == OWN:
             own[rule.code] = name
     return list(made.values()), broken
+
+
+def _is_together(together: Any) -> bool:
+    """True where the report can group findings by it: regular expression → what to say."""
+    try:
+        return all(re.compile(pattern) and isinstance(said, str) for pattern, said in together.items())
+    except (AttributeError, TypeError, ValueError, re.error):
+        return False
 
 
 def check_models(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
@@ -166,7 +179,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
     for model in models:
         checked.append(_check_one(manager, model, rules, settings, unusable))
         if settings.format == "text":
-            _write(REPORTS["text"](checked[-1:], rules, settings.fail_on))
+            _write(as_text(checked[-1:], rules, settings.fail_on, settings.verbose))
     if settings.format != "text":
         _write(REPORTS[settings.format](checked, rules, settings.fail_on))
     if any(each.error or each.broken for each in checked):
@@ -208,7 +221,8 @@ def _check_one(
     except Torch2GridError as error:
         click.echo(f"torch2grid: {error}", err=True)
         return Checked(model, error=str(error))
-    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken)
+    asked = sum(rule.code not in broken for rule in rules)
+    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=asked)
     if not settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)

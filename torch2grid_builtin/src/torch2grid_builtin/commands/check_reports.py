@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch2grid_core import Checkpoint, Found, Rule, Severity, visible
 
-_LINES = 50  # findings of one rule in one model that are shown as text
+_LINES = 50  # of one rule in one model that are shown as text
+_ALONE = 3  # tensors that have a line each, and that the line about more of them names
 _LIMIT = 1000
 
 
@@ -18,7 +20,7 @@ class Checked:
     """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*.
 
     broken: code of each rule that failed itself (its name, where it could not even be made) → why; what the others found is
-    there all the same.
+    there all the same. rules: how many were asked, and did not fail.
     """
 
     model: str
@@ -26,6 +28,7 @@ class Checked:
     found: tuple[Found, ...] = ()
     error: str = ""
     broken: Mapping[str, str] = field(default_factory=dict)
+    rules: int = 0
 
     def fails(self, fail_on: Severity) -> bool:
         """True where a finding is as severe as *fail_on*."""
@@ -36,32 +39,83 @@ class Checked:
         return sum(each.severity == severity for each in self.found)
 
     @property
+    def numbers(self) -> int:
+        """Numbers that the rules looked at, those of a tied tensor once."""
+        return 0 if self.checkpoint is None else self.checkpoint.parameters
+
+    @property
     def verdict(self) -> str:
-        """``2 errors, 1 warning``, or ``clean``."""
+        """``2 errors, 1 warning``, or ``no finding by 14 rules in 9,258 numbers of 8 tensors``."""
         counts = ((self.count("error"), "error"), (self.count("warning"), "warning"))
-        told = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
-        told += [f"{len(self.broken)} of the rules failed"] if self.broken else []
-        return ", ".join(told) or "clean"
+        told = [_counted(count, word) for count, word in counts if count]
+        tensors = 0 if self.checkpoint is None else len(self.checkpoint)
+        nothing = f"{_counted(self.rules, 'rule')} in {_counted(self.numbers, 'number')} of {_counted(tensors, 'tensor')}"
+        told = told or [f"no finding by {nothing}"]
+        return ", ".join([*told, f"{_counted(len(self.broken), 'rule')} failed"] if self.broken else told)
+
+
+def _counted(count: int, what: str) -> str:
+    """``1 rule``, ``9,258 numbers``."""
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _fails(found: Found, fail_on: Severity) -> bool:
     return found.severity == "error" or fail_on == "warning"
 
 
-def as_text(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity) -> str:
-    """A line a finding: ``model.pth: T101 error layer.weight[3, 17]: 1 of 4,096 weights is NaN (nan)``."""
+def as_text(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity, verbose: bool = False) -> str:
+    """A line a finding: ``model.pth: T101 error layer.weight[3, 17]: 1 of 4,096 weights is NaN (nan)``.
+
+    What a rule finds in many tensors alike is one line: ``model.pth: T101 error 51 of 53 tensors are all NaN: a, b, c and 48
+    more (nan)``. verbose: those lines are followed by each of their findings, and none is cut.
+    """
     lines = []
     for each in checked:
         model = visible(each.model)
         for rule in rules:
             found = [finding for finding in each.found if finding.code == rule.code]
-            for finding in found[:_LINES]:
-                place = f" {visible(finding.place, _LIMIT)}" if finding.tensor else ""
-                message = visible(finding.message, _LIMIT)
-                lines.append(f"{model}: {finding.code} {finding.severity}{place}: {message} ({finding.rule})")
-            if len(found) > _LINES:
-                lines.append(f"{model}: {rule.code} … and {len(found) - _LINES:,} more; --format json lists all")
+            told = [f"{model}: {text}" for text in _told(found, rule, each, verbose)]
+            lines += told if verbose else told[:_LINES]
+            if len(told) > _LINES and not verbose:
+                lines.append(f"{model}: {rule.code} … and {len(told) - _LINES:,} more; --verbose lists all")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -> Iterator[str]:
+    """The lines about what one rule found, those that say the same of many tensors together, where the first of them stood."""
+    groups: dict[tuple[str, str], list[Found]] = {}
+    for finding in found:
+        groups.setdefault((finding.severity, _said_of_many(finding, rule)), []).append(finding)
+    seen = set()
+    for finding in found:
+        key = (finding.severity, _said_of_many(finding, rule))
+        names = list(dict.fromkeys(each.tensor for each in groups[key]))
+        if not key[1] or len(names) <= _ALONE:
+            yield f"{finding.code} {finding.severity}{_place(finding)}: {visible(finding.message, _LIMIT)} ({finding.rule})"
+        elif key not in seen:
+            seen.add(key)
+            tensors = 0 if checked.checkpoint is None else len(checked.checkpoint)
+            said, also, rest = key[1].partition("; ")
+            first = ", ".join(visible(name, _LIMIT) for name in names[:_ALONE])
+            what = f"{len(names):,} of {_counted(tensors, 'tensor')} {visible(said, _LIMIT)}"
+            what = f"{what}: {first} and {len(names) - _ALONE:,} more"
+            rest = visible(rest.replace("{first}", finding.message), _LIMIT)
+            yield f"{finding.code} {finding.severity} {what}{also}{rest} ({finding.rule})"
+            for each in groups[key] if verbose else ():
+                message = visible(each.message, _LIMIT)
+                yield f"{each.code} {each.severity}{_place(each)}: {message} ({each.rule})"
+
+
+def _said_of_many(finding: Found, rule: Rule) -> str:
+    """What is said of several tensors with such a finding, empty where they are not told together."""
+    if not finding.tensor:
+        return ""
+    said = next((said for pattern, said in rule.together.items() if re.search(pattern, finding.message)), "")
+    return said or ("" if rule.together else f"have the same finding; {finding.message}")
+
+
+def _place(finding: Found) -> str:
+    return f" {visible(finding.place, _LIMIT)}" if finding.tensor else ""
 
 
 def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity) -> str:
@@ -73,6 +127,7 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
             entry["error"] = each.error
         else:
             entry.update(format=each.checkpoint.format, tensors=len(each.checkpoint), parameters=each.checkpoint.parameters)
+            entry.update(verdict=each.verdict, rules_run=each.rules, numbers=each.numbers)
         if each.broken:
             entry["rules_failed"] = dict(each.broken)
         entry.update(errors=each.count("error"), warnings=each.count("warning"))
@@ -113,6 +168,11 @@ def as_junit(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severit
         name = visible(each.model, _LIMIT)
         suite = ElementTree.SubElement(root, "testsuite", name=name)
         failures = 0
+        if each.checkpoint is not None:
+            about = {"verdict": each.verdict, "rules_run": each.rules, "numbers": each.numbers, "tensors": len(each.checkpoint)}
+            properties = ElementTree.SubElement(suite, "properties")
+            for key, value in about.items():
+                ElementTree.SubElement(properties, "property", name=key, value=str(value))
         if each.error:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name="read")
             ElementTree.SubElement(case, "error", message=visible(each.error, _LIMIT))
@@ -132,7 +192,7 @@ def as_junit(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severit
             if len(found) > len(failing):
                 rest = [_line(finding) for finding in found if not _fails(finding, fail_on)]
                 ElementTree.SubElement(case, "system-out").text = "\n".join(rest)
-        counts = (len(suite), failures, int(bool(each.error)) + len(each.broken))
+        counts = (len(suite.findall("testcase")), failures, int(bool(each.error)) + len(each.broken))
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         suite.attrib.update(zip(("tests", "failures", "errors"), map(str, counts), strict=True))
     root.attrib.update(zip(("tests", "failures", "errors"), map(str, totals), strict=True))

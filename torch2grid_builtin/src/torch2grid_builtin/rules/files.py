@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity, is_floating
 
@@ -36,6 +36,8 @@ class ZeroSize(Rule):
     name: ClassVar[str] = "zero_size"
     code: ClassVar[str] = "T302"
     severity: ClassVar[Severity] = "warning"
+    judges: ClassVar[Literal["values"]] = "values"
+    together: ClassVar[Mapping[str, str]] = {"": "hold no weight"}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         for name, tensor in checkpoint.items():
@@ -49,6 +51,8 @@ class TiedWeights(Rule):
     name: ClassVar[str] = "tied_weights"
     code: ClassVar[str] = "T303"
     severity: ClassVar[Severity] = "warning"
+    judges: ClassVar[Literal["file"]] = "file"
+    together: ClassVar[Mapping[str, str]] = {"^shares": "share their weights with others", "^is a part": "are parts of others"}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         for name, first in checkpoint.aliases.items():
@@ -61,6 +65,7 @@ class NotRun(Rule):
 
     name: ClassVar[str] = "not_run"
     code: ClassVar[str] = "T304"
+    judges: ClassVar[Literal["file"]] = "file"
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         for text in checkpoint.not_run:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch2grid_builtin.rules.about import fan_in, is_matrix, weights
+from torch2grid_builtin.rules.about import EXPLODED, fan_in, is_matrix, learned, times_text, usual_std
 from torch2grid_core import Checkpoint, Distribution, Finding, LazyTensor, Rule, Run, Severity, Summary, is_floating
 
 _SURE = 1024  # weights, from which chance does not imitate a distribution
@@ -21,18 +21,23 @@ class Initialisation(Rule):
     name: ClassVar[str] = "initialisation"
     code: ClassVar[str] = "T203"
     severity: ClassVar[Severity] = "warning"
+    together: ClassVar[Mapping[str, str]] = {
+        "^uniform": "look untrained: uniform within ±1/√fan-in, as torch.nn initialises them",
+        "^mean 0": "look untrained: mean 0 and std 1, as torch.nn initialises an embedding",
+        "^std": "have an unusual std; the first: {first}",
+    }
 
-    largest_gain: float = field(default=100.0, metadata={"help": "largest std·√(weights of a unit); usual ones are about 1"})
-    least_gain: float = field(default=0.001, metadata={"help": "least std·√(weights of a unit)"})
+    largest_gain: float = field(default=100.0, metadata={"help": "largest std, in units of the usual 1/√fan-in"})
+    least_gain: float = field(default=0.001, metadata={"help": "least std, in units of the usual 1/√fan-in"})
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
         return {"summary": Summary(brief=True)}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         norms: list[tuple[LazyTensor, Distribution]] = []
-        for tensor, summary in weights(checkpoint, results["summary"]):
-            if not is_floating(tensor.dtype) or not summary.finite:
-                continue
+        for tensor, summary in learned(checkpoint, results["summary"]):
+            if not is_floating(tensor.dtype) or tensor.dtype.itemsize == 1 or not summary.finite:
+                continue  # numbers of one byte are codes that a scale belongs to
             if tensor.ndim == 1:
                 norms.append((tensor, summary))
             elif is_matrix(tensor) and summary.std > 0:
@@ -44,10 +49,14 @@ class Initialisation(Rule):
             yield Finding(text, norms[0][0].name)
 
     def _look(self, tensor: LazyTensor, summary: Distribution) -> str:
-        gain = summary.std * math.sqrt(fan_in(tensor))
-        if not self.least_gain <= gain <= self.largest_gain:
-            size = "large" if gain > 1 else "small"
-            return f"std {summary.std:.3g} is {gain:.3g}/√{fan_in(tensor)}, very {size} for {fan_in(tensor)} weights a unit"
+        usual, name = usual_std(tensor)
+        gain = summary.std / usual
+        if gain > max(EXPLODED, self.largest_gain):
+            return ""  # no matter of initialisation: the rule about exploded weights names it
+        if gain > self.largest_gain:
+            return f"std {summary.std:.3g}: {times_text(gain)} the usual {name}"
+        if gain < self.least_gain:
+            return f"std {summary.std:.3g}: {gain:.3g} times the usual {name}"
         if summary.count < _SURE:
             return ""
         bound = 1 / math.sqrt(fan_in(tensor))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from torch2grid_builtin.rules.about import own, share_text, weights, within
+from torch2grid_builtin.rules.about import own, share_text, size_text, weights, within
 from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity, Summary, first_index, is_floating
 
 # The least normal numbers; float8 is left out, whose subnormals are in ordinary use.
@@ -31,6 +31,7 @@ class Subnormal(Rule):
     name: ClassVar[str] = "subnormal"
     code: ClassVar[str] = "T106"
     severity: ClassVar[Severity] = "warning"
+    together: ClassVar[Mapping[str, str]] = {"": "hold many subnormal weights"}
 
     share: float = field(default=0.01, metadata={"help": "share of subnormal weights (0…1) from which a tensor is named"})
 
@@ -56,6 +57,11 @@ class Float16Range(Rule):
     name: ClassVar[str] = "float16_range"
     code: ClassVar[str] = "T107"
     severity: ClassVar[Severity] = "warning"
+    together: ClassVar[Mapping[str, str]] = {
+        "^reaches": "reach ±65504, the largest float16: they were cut off when they were converted",
+        "beyond float16": "hold weights beyond float16 (65504)",
+        "would become": "hold weights that would become zero in float16",
+    }
 
     share: float = field(
         default=0.05, metadata={"help": "share of weights (0…1) that would become zero from which a tensor is named"}
@@ -76,7 +82,7 @@ class Float16Range(Rule):
                         "reaches ±65504, the largest float16: it was cut off when it was converted", tensor.name, index
                     )
                 else:
-                    yield Finding(f"|max| {summary.absmax:.4g} is beyond float16 (65504)", tensor.name, index)
+                    yield Finding(f"largest |weight| {size_text(summary.absmax)} is beyond float16 (65504)", tensor.name, index)
             lost = summary.near_zero(FLOAT16_ZERO) - summary.zeros
             if not stored and lost and lost >= self.share * summary.count:
                 text = f"{share_text(lost, summary.count)} would become zero in float16 (|weight| < {FLOAT16_ZERO:.3g})"

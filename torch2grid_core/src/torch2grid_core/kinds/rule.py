@@ -12,7 +12,6 @@ from torch2grid_core.needs import Need
 from torch2grid_core.run import Run
 
 Severity = Literal["error", "warning"]
-Judges = Literal["values", "weights", "file"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,18 @@ class Rule(ABC):
     """Finds one defect. Stateless; its thresholds are options.
 
     code: short and stable, a letter and three digits (``T101``), which ``--select`` and ``--ignore`` take. severity: what
-    ``--fail-on`` compares with.
+    ``--fail-on`` compares with. judges: what the rule is about: ``"values"``, NaN, Inf and structure, which hold for any
+    numbers of the file; ``"weights"``, only weights of the model and of copies of it; ``"file"``, the file as a whole.
+    together: how the text report says in one line what it finds in many tensors: regular expression that is looked for in
+    a message → what is said of the tensors that have such a message, by the first that fits (``{"": "hold NaN"}``). What
+    follows a semicolon stands behind their names, and ``{first}`` is the message about the first of them.
     """
 
     name: ClassVar[str]
     code: ClassVar[str]
     severity: ClassVar[Severity] = "error"
-    judges: ClassVar[Judges] = "weights"
+    judges: ClassVar[Literal["values", "weights", "file"]] = "weights"
+    together: ClassVar[Mapping[str, str]] = {}
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
         """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 
 from torch2grid_core.data.dtypes import as_float, is_floating
 from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.summary.coincidence import FALSE_ALARM, chance_cosine, chance_equal, is_small
 from torch2grid_core.summary.sketch import DIMENSIONS, Sketch
 
 Array = np.ndarray[Any, Any]
 
-NARROW = 8  # units of fewer weights are nearly parallel by chance: only equal ones are reported
+NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
 _ROWS = 512  # compared at once
 _READ_BYTES = 4 << 20
@@ -23,7 +25,7 @@ _KEPT_BYTES = 64 << 20  # of units that others are compared with
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Units that say the same. units: indices of dimension 0, increasing; the others are compared with the first.
+    """Units that say the same. units: indices of dimension 0, increasing; each of the others repeats the first.
 
     equal: those that equal the first weight for weight. cosine: the least cosine between the first and another.
     """
@@ -43,7 +45,7 @@ class DuplicateUnits:
 
     @property
     def repeated(self) -> int:
-        """Units that repeat an earlier one."""
+        """Units that repeat an earlier one, each counted once."""
         return sum(len(group.units) - 1 for group in self.groups)
 
 
@@ -55,18 +57,37 @@ def has_rows(tensor: LazyTensor) -> bool:
 
 
 def duplicate_units(tensor: LazyTensor, sketch: Sketch, cosine: float) -> DuplicateUnits:
-    """The groups of units of *tensor* that are equal, or whose *cosine* with the first of the group is greater.
+    """The units of *tensor* that repeat an earlier one: equal, or with a greater cosine than *cosine*.
 
     sketch: of all weights of the tensor. Candidates are those whose sketches are near; only they are read again, in
-    bounded memory. Units of nothing but zeros, or with NaN or Inf, are in no group; those of fewer than eight weights
-    only where they are equal. A pair just above *cosine* is missed once in ten million.
+    bounded memory. Each unit that repeats others is in one group: that of a unit which it equals, else that of one which it
+    is near to. Units of nothing but zeros, or with NaN or Inf, are in no group; those of fewer than eight weights other than
+    zero only where they are equal. What chance explains is left out where units are small (see ``coincidence``). A pair
+    just above *cosine* is missed once in ten million.
     """
     known, points = sketch.points()
     reach = 2 * (1 - cosine) * _STRETCH + 1e-3  # float32 rounds: equal vectors are not quite at distance 0
-    groups: list[DuplicateGroup] = []
-    for rows in _near(points, reach):
-        groups += _confirmed(tensor, known[rows], cosine)
-    return DuplicateUnits(sketch.units, True, tuple(sorted(groups, key=lambda group: group.units)))
+    candidates = [known[rows] for rows in _near(points, reach)]
+    groups = _groups(tensor, candidates, cosine)
+    if groups and is_small(tensor):
+        values = as_float(tensor.numpy().reshape(tensor.shape[0], -1)[known])
+        repeated = {unit for group in groups for unit in group.units[1:]}
+        distinct = values[[unit not in repeated for unit in known.tolist()]]
+        least = max(cosine, chance_cosine(distinct, len(known)))
+        if least > cosine:
+            groups = _groups(tensor, candidates, least)
+        if chance_equal(distinct, len(known)) > FALSE_ALARM:
+            groups = [group for group in map(_without_equal, groups) if len(group.units) > 1]
+    return DuplicateUnits(sketch.units, True, tuple(groups))
+
+
+def _groups(tensor: LazyTensor, candidates: Sequence[Array], cosine: float) -> list[DuplicateGroup]:
+    found = (group for rows in candidates for group in _confirmed(tensor, rows, cosine))
+    return sorted(found, key=lambda group: group.units)
+
+
+def _without_equal(group: DuplicateGroup) -> DuplicateGroup:
+    return replace(group, units=tuple(unit for unit in group.units if unit not in set(group.equal)), equal=())
 
 
 def _near(points: Array, reach: float) -> list[Array]:
@@ -130,48 +151,73 @@ def _unite(label: Array, rows: Array, leaders: Array, edges: Array) -> None:
 def _confirmed(tensor: LazyTensor, rows: Array, cosine: float) -> Iterator[DuplicateGroup]:
     """The groups among *rows*, by the weights themselves.
 
-    Units that others are compared with are kept in memory up to a bound; where there are more, the rest is read again.
+    Each row is compared with every earlier one, first with those that repeat no other: most find theirs there. The
+    directions that rows are compared with are kept in memory up to a bound; where there are more, the rest is read again.
     """
     width = tensor.size // tensor.shape[0]
-    room = max(_KEPT_BYTES // (width * (4 + tensor.dtype.itemsize)), 1)
+    room = max(_KEPT_BYTES // (width * 4), 1)
     step = max(_READ_BYTES // (width * 4), 1)
     whole = None if tensor.contiguous else tensor.numpy().reshape(tensor.shape[0], width)
+    first_of: dict[bytes, int] = {}  # digest of the weights → the first row that has them
+    members: dict[int, list[tuple[int, float, bool]]] = {}  # row → rows that repeat it
+    repeats: set[int] = set()
     waiting = rows
     while len(waiting):
-        capacity = min(room, len(waiting))
-        directions, stored = np.empty((capacity, width), np.float32), np.empty((capacity, width), tensor.dtype)
-        first: list[int] = []
-        members: list[list[tuple[int, float, bool]]] = []
+        leaders, others = _Kept(room, width, len(waiting)), _Kept(room, width, len(waiting))
         later = []
         for start in range(0, len(waiting), step):
             part = waiting[start : start + step]
             raw = _read(tensor, part, width) if whole is None else whole[part]
-            unit = _directions(raw)
-            for row, values, direction in zip(part.tolist(), raw, unit, strict=True):
-                cosines = directions[: len(first)] @ direction
-                place = _match(cosines, cosine, stored, values)
-                if place is not None:
-                    members[place].append((row, float(cosines[place]), bool((stored[place] == values).all())))
-                elif len(first) < capacity:
-                    directions[len(first)], stored[len(first)] = direction, values
-                    first.append(row)
-                    members.append([])
+            for row, values, direction in zip(part.tolist(), as_float(raw) + 0.0, _directions(raw), strict=True):
+                first = first_of.setdefault(hashlib.blake2b(values.tobytes(), digest_size=16).digest(), row)
+                if first != row:
+                    members.setdefault(first, []).append((row, 1.0, True))
+                    continue  # whatever is near to this row is near to the first one, too
+                if np.count_nonzero(values) < NARROW:
+                    continue
+                if row not in repeats:
+                    found = leaders.match(direction, cosine) or others.match(direction, cosine)
+                    if found is not None:
+                        members.setdefault(found[0], []).append((row, found[1], False))
+                        repeats.add(row)
+                if len(leaders) + len(others) < room:
+                    (others if row in repeats else leaders).keep(row, direction)
                 else:
                     later.append(row)
-        for leader, others in zip(first, members, strict=True):
-            if others:
-                least = 1.0 if all(equal for *_, equal in others) else min(1.0, min(each for _, each, _ in others))
-                units = (leader, *(row for row, *_ in others))
-                yield DuplicateGroup(units, tuple(row for row, _, equal in others if equal), least)
         waiting = np.array(later, np.int64)
+    for row, found_rows in members.items():
+        repeated = sorted(found_rows)
+        least = 1.0 if all(equal for *_, equal in repeated) else min(1.0, min(each for _, each, _ in repeated))
+        yield DuplicateGroup(
+            (row, *(each for each, *_ in repeated)), tuple(each for each, _, equal in repeated if equal), least
+        )
 
 
-def _match(cosines: Array, cosine: float, stored: Array, values: Array) -> int | None:
-    """The place of the first kept unit that *values* repeats."""
-    for place in np.flatnonzero(cosines > cosine):
-        if len(values) >= NARROW or (stored[place] == values).all():
-            return int(place)
-    return None
+class _Kept:
+    """Directions of units that later ones are compared with; *most* of them, of *width* numbers each."""
+
+    def __init__(self, room: int, width: int, most: int) -> None:
+        self.rows: list[int] = []
+        self._most = min(room, most)
+        self._directions = np.empty((0, width), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, row: int, direction: Array) -> None:
+        """Add one; the room doubles as it is needed."""
+        if len(self.rows) == len(self._directions):
+            larger = np.empty((min(max(2 * len(self.rows), 16), self._most), len(direction)), np.float32)
+            larger[: len(self.rows)] = self._directions
+            self._directions = larger
+        self._directions[len(self.rows)] = direction
+        self.rows.append(row)
+
+    def match(self, direction: Array, cosine: float) -> tuple[int, float] | None:
+        """The first that was kept with a greater cosine, and that cosine."""
+        cosines = self._directions[: len(self.rows)] @ direction
+        near = np.flatnonzero(cosines > cosine)
+        return (self.rows[near[0]], float(cosines[near[0]])) if len(near) else None
 
 
 def _directions(raw: Array) -> Array:

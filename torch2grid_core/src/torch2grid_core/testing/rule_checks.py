@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
@@ -19,10 +21,16 @@ def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:
 
 @check("rule")
 def code_and_severity(subject: Subject) -> None:
-    """The code is a letter (or more) and three digits (or more), the severity error or warning."""
+    """The code is a letter (or more) and three digits (or more), severity, ``judges`` and ``together`` are what they may be."""
     rule = subject.make()
     expect(isinstance(rule.code, str) and CODE.fullmatch(rule.code), f"code is {rule.code!r}, not like T101")
     expect(rule.severity in ("error", "warning"), f"severity is {rule.severity!r}, not error or warning")
+    expect(rule.judges in ("values", "weights", "file"), f"judges is {rule.judges!r}, not values, weights or file")
+    for pattern, said in rule.together.items():
+        with contextlib.suppress(re.error, TypeError):
+            re.compile(pattern)
+            continue
+        expect(False, f"together: {pattern!r} is no regular expression, so that {said!r} is never said")
 
 
 @check("rule")
