@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch2grid_core.cli.progress import clear_line
 from torch2grid_core.data.checkpoint import Checkpoint
@@ -43,8 +43,11 @@ def skips(checkpoint: Checkpoint) -> Iterator[str]:
     yield from (f"skipped {skip.name}: {skip.reason} ({skip.by})" for skip in checkpoint.skipped)
 
 
-def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
-    """``model.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, part model (also optimizer), 2 tied, 0.3 s``."""
+def summary_line(checkpoint: Checkpoint, part: str, seconds: float, *, remarks: Sequence[str] = ()) -> str:
+    """``model.pth: PyTorch zip, 8 tensors, 9,258 parameters, float32, part model (also optimizer), 2 tied, 0.3 s``.
+
+    remarks: what else there is to say of the run, before the seconds.
+    """
     names = checkpoint.dtypes
     dtypes = ", ".join(f"{name} ({count})" if len(names) > 1 else name for name, count in names.items())
     pieces = [
@@ -61,6 +64,7 @@ def summary_line(checkpoint: Checkpoint, part: str, seconds: float) -> str:
         pieces.append(f"{len(checkpoint.skipped)} skipped ({told})")
     if checkpoint.aliases:
         pieces.append(f"{len(checkpoint.aliases)} tied")
+    pieces += remarks
     pieces.append(f"{seconds:.1f} s")
     return f"{visible(checkpoint.source)}: " + ", ".join(pieces)
 

@@ -245,7 +245,8 @@ class Page:
 
     name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
     columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
-    about: the tensor that the page shows, with shape and dtype, for the index of the output folder.
+    about: the tensor that the page shows, with shape and dtype, for the index of the output folder; of an overview,
+    ``tensors``: the names of those it shows.
     formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.
