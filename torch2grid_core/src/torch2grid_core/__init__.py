@@ -43,6 +43,7 @@ _EXPORTS = {
         "Measure",
         "MeasureCollector",
         "Need",
+        "NotFinite",
         "Of",
         "Profile",
         "Raster",
@@ -73,6 +74,7 @@ _EXPORTS = {
     "summary.distribution": ("Distribution",),
     "summary.duplicates": ("DuplicateGroup", "DuplicateUnits"),
     "summary.locate": ("first_index",),
+    "summary.not_finite": ("NotFiniteCount",),
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
     "pictures.halfblocks": ("half_blocks", "half_blocks_rgb"),
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
     from torch2grid_core.needs import Measure as Measure
     from torch2grid_core.needs import MeasureCollector as MeasureCollector
     from torch2grid_core.needs import Need as Need
+    from torch2grid_core.needs import NotFinite as NotFinite
     from torch2grid_core.needs import Of as Of
     from torch2grid_core.needs import Profile as Profile
     from torch2grid_core.needs import Raster as Raster
@@ -198,6 +201,7 @@ if TYPE_CHECKING:
     from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup
     from torch2grid_core.summary.duplicates import DuplicateUnits as DuplicateUnits
     from torch2grid_core.summary.locate import first_index as first_index
+    from torch2grid_core.summary.not_finite import NotFiniteCount as NotFiniteCount
     from torch2grid_core.summary.profile import UnitProfile as UnitProfile
     from torch2grid_core.text import human_count as human_count
     from torch2grid_core.text import safe_filename as safe_filename

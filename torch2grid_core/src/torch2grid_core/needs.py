@@ -30,6 +30,11 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class NotFinite:
+    """The ``NotFiniteCount`` of a tensor: how many of its weights are NaN, and how many Inf."""
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
 
@@ -100,7 +105,7 @@ class Of:
     """
 
     member: str
-    need: Summary | Profile | Duplicates | Raster | Transformed | Values
+    need: Summary | Profile | NotFinite | Duplicates | Raster | Transformed | Values
 
 
-Need = Summary | Profile | Duplicates | Raster | Transformed | Values | Measure | Of
+Need = Summary | Profile | NotFinite | Duplicates | Raster | Transformed | Values | Measure | Of

@@ -148,8 +148,16 @@ def _line(
         xticks=ticks,
         log=log,
         marks=marks or {},
-        events={f"first {first.what}": float(x[first.place]) for first in series.firsts},
+        flags=_flags(series),
     )
+
+
+def _flags(series: Series) -> dict[int, str]:
+    """The place of the first NaN, and of the first Inf."""
+    flags: dict[int, str] = {}
+    for first in series.firsts:
+        flags[first.place] = ", ".join(filter(None, (flags.get(first.place), f"first {first.what}")))
+    return flags
 
 
 def _axis(series: Series) -> tuple[Array, Sequence[str], str]:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch2grid_builtin.optimizers.update import WEIGHT, Update, update_of
-from torch2grid_core import Checkpoint, JointTensor, LazyTensor, NotDrawable, is_floating
+import numpy as np
+
+from torch2grid_builtin.optimizers.update import PAIRS, WEIGHT, SumOfParts, Update, update_of
+from torch2grid_core import Checkpoint, ComputedStorage, JointTensor, LazyTensor, NotDrawable, is_complex, is_floating
 
 _BUFFERS = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked)$")
 SETTINGS = "param_groups"
+_WIDE = [np.dtype(name) for name in ("float64", "complex64", "complex128")]  # of a state, and of the update then
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _named(entries: Sequence[Entry], checkpoint: Checkpoint) -> OptimizerState:
     parameters = {
         name: tensor
         for name, tensor in model.items()
-        if name not in model.aliases and is_floating(tensor.dtype) and not _BUFFERS.search(name)
+        if name not in model.aliases and (is_floating(tensor.dtype) or is_complex(tensor.dtype)) and not _BUFFERS.search(name)
     }
     notes = []
     if all(entry.name in parameters for entry in entries):
@@ -180,10 +183,25 @@ def _module(name: str) -> str:
 def joint_state(entry: Entry) -> JointTensor:
     """The last update of one parameter (NaN where its rule is not known), with its weight and state as members.
 
+    Of a complex parameter the second moments of its two parts are one member, their sum, and another as they are stored, whose
+    name ends with ``PAIRS``.
     Raises ``NotDrawable`` for members that are all expanded, each in a way of its own.
     """
-    members = {**({WEIGHT: entry.weight} if entry.weight is not None else {}), **entry.slots}
+    members = {WEIGHT: entry.weight} if entry.weight is not None else {}
+    for slot, tensor in entry.slots.items():
+        if is_complex(tensor.dtype) and slot.endswith("exp_avg_sq") and not tensor.repeats:
+            members[slot] = _sum_of_parts(slot, tensor)
+            members[slot + PAIRS] = tensor
+        else:
+            members[slot] = tensor
+    kinds = [np.dtype(np.float32), *(each.dtype for each in entry.slots.values() if each.dtype in _WIDE)]
     try:
-        return JointTensor.of(entry.name, members, entry.update, note=f"last update {entry.update.formula}")
+        note = f"last update {entry.update.formula}"
+        return JointTensor.of(entry.name, members, entry.update, np.result_type(*kinds), note)
     except ValueError as error:
         raise NotDrawable(f"the state of {error}") from error
+
+
+def _sum_of_parts(slot: str, tensor: LazyTensor) -> LazyTensor:
+    dtype = np.dtype(np.float64 if tensor.dtype.itemsize > 8 else np.float32)
+    return LazyTensor(tensor.name, tensor.shape, dtype, ComputedStorage([(slot, tensor)], SumOfParts(slot), dtype))

@@ -13,12 +13,37 @@ WEIGHT = "weight"
 USUAL = 1e-3  # ‖update‖/‖w‖ of one step, by rule of thumb (Bottou; CS231n): much above trains unstably, much below slowly
 
 
+PAIRS = " as pairs"  # behind the name of a complex second moment: as it is stored, where the slot's own name has its sums
+
+
+def _widest(array: Array) -> Array:
+    """A copy in float64, or complex128."""
+    with np.errstate(all="ignore"):
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _parts(array: Array) -> Array:
+    """The real and imaginary parts of complex numbers in turn, float64."""
+    return _widest(array).view(np.float64)
+
+
+@dataclass(frozen=True)
+class SumOfParts:
+    """Re + Im of the complex second moments in *slot*: the mean of |g|² of complex gradients, of the size of g."""
+
+    slot: str
+
+    def __call__(self, arrays: Mapping[str, Array]) -> Array:
+        with np.errstate(all="ignore"):
+            return np.asarray(_parts(arrays[self.slot]).reshape(-1, 2).sum(axis=1))
+
+
 @dataclass(frozen=True)
 class AdamUpdate:
     """lr·m̂ / (√v̂ + ε), which Adam (Kingma & Ba, 2015) takes off the weights; of amsgrad with the largest v.
 
     step: steps taken so far, t in m̂ = m/(1−β₁ᵗ) and v̂ = v/(1−β₂ᵗ). decay: lr·λ of AdamW, whose lr·λ·w the update leaves out.
-    Computed in float64.
+    Computed in float64. PyTorch takes a complex parameter for pairs of real ones, each part with moments of its own.
     """
 
     lr: float
@@ -30,14 +55,15 @@ class AdamUpdate:
     decay: float = 0.0
 
     def __call__(self, arrays: Mapping[str, Array]) -> Array:
-        second = arrays["max_exp_avg_sq"] if self.amsgrad and "max_exp_avg_sq" in arrays else arrays["exp_avg_sq"]
-        m = arrays["exp_avg"].astype(np.float64)
-        v = second.astype(np.float64)
+        slot = "max_exp_avg_sq" if self.amsgrad and "max_exp_avg_sq" in arrays else "exp_avg_sq"
+        first, second = arrays["exp_avg"], arrays.get(slot + PAIRS, arrays[slot])
+        pairs = first.dtype.kind == second.dtype.kind == "c"
+        m, v = (_parts(first), _parts(second)) if pairs else (_widest(first), _widest(second))
         with np.errstate(all="ignore"):
             m *= self.lr / (1 - self.beta1**self.step) if self.step else 0.0
             v /= (1 - self.beta2**self.step) if self.step else 1.0
             update = m / (np.sqrt(v) + self.eps)
-        return np.asarray(update)
+        return np.asarray(update.view(np.complex128) if pairs else update)
 
     @property
     def formula(self) -> str:
@@ -60,8 +86,8 @@ class MomentumUpdate:
     decay: float = 0.0
 
     def __call__(self, arrays: Mapping[str, Array]) -> Array:
-        update = arrays["momentum_buffer"].astype(np.float64) * self.lr
-        return np.asarray(update)
+        with np.errstate(all="ignore"):
+            return np.asarray(_widest(arrays["momentum_buffer"]) * self.lr)
 
     @property
     def formula(self) -> str:

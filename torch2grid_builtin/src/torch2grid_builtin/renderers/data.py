@@ -1,16 +1,18 @@
 """Pages as data: JSON and CSV, with every cell and bar at full precision.
 
-JSON is strict (RFC 8259): numbers that it has no word for are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, a
-cell without weights is ``null``. A page is ``{"format", "name", "title", "about", "panels"}``; a panel has ``kind`` and
-``title`` beside what its kind holds; several pages in one file are ``{"format", "pages"}``.
+JSON is strict (RFC 8259): a figure that is NaN is ``null``, infinite ones are the texts ``"Infinity"`` and ``"-Infinity"``. Of
+the cells of a heatmap, ``null`` are those without weights, and a NaN is the text ``"NaN"``. A page is ``{"format", "name",
+"title", "about", "panels"}``; a panel has ``kind`` and ``title`` beside what its kind holds; several pages in one file are
+``{"format", "pages"}``.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -181,17 +183,29 @@ def _json_row(values: Array, counts: Array) -> list[str]:
 def _panel(panel: Any) -> dict[str, Any]:
     for kind, fields in _FIELDS.items():
         if isinstance(panel, kind):
-            return {"kind": kind.__name__.lower(), **{name: getattr(panel, name) for name in ("title", *fields)}}
+            return {"kind": kind.__name__.lower(), **{name: _known(getattr(panel, name)) for name in ("title", *fields)}}
     table: Table = panel.as_table()  # a panel of a plugin's own
-    return {"kind": "table", "of": type(panel).__name__, "title": table.title, "columns": table.columns, "rows": table.rows}
+    rows = _known(table.rows)
+    return {"kind": "table", "of": type(panel).__name__, "title": table.title, "columns": table.columns, "rows": rows}
+
+
+def _known(value: Any) -> Any:
+    """*value* with ``None`` for each number that is NaN."""
+    if isinstance(value, np.ndarray):
+        return _known(value.tolist()) if value.dtype.kind == "f" and np.isnan(value).any() else value
+    if isinstance(value, Mapping):
+        return {name: _known(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(each) for each in value]
+    return None if isinstance(value, (float, np.floating)) and math.isnan(value) else value
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary"),
-    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "events"),
-    Band: ("ylabel", "labels", "levels", "values"),
-    Bar: ("ylabel", "labels", "values", "marks"),
-    Boxes: ("ylabel", "labels", "values"),
+    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags"),
+    Band: ("ylabel", "labels", "levels", "values", "flags"),
+    Bar: ("ylabel", "labels", "values", "marks", "flags"),
+    Boxes: ("ylabel", "labels", "values", "flags"),
     Table: ("columns", "rows"),
     Text: ("text",),
     Image: ("caption", "rgb"),

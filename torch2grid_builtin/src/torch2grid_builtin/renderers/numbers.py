@@ -4,6 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+LARGEST = float(np.finfo(np.float64).max)
+
+
+def share_between(values: Any, low: float, high: float) -> Any:
+    """Where *values* lie from *low* (0) to *high* (1), however far these are apart or how close; NaN stays NaN.
+
+    All is scaled by one power of two first: the distance of two float64 numbers may be none.
+    """
+    exponent = math.frexp(max(abs(low), abs(high)))[1]
+    near, far = math.ldexp(low, -exponent), math.ldexp(high, -exponent)
+    with np.errstate(all="ignore"):
+        scaled = np.ldexp(np.asarray(values, dtype=np.float64), -exponent)
+        return (scaled - near) / ((far - near) or 1.0)
+
+
+def evenly(low: float, high: float, count: int) -> Any:
+    """*count* numbers from *low* to *high*, as ``numpy.linspace`` has them, without a distance that no number has."""
+    share = np.linspace(0.0, 1.0, count)
+    return low * (1 - share) + high * share
 
 
 def number(value: float, digits: int = 3) -> str:

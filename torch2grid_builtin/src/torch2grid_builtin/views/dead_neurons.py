@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin.views import not_finite
 from torch2grid_builtin.views.describing import TOTAL, shape_text
 from torch2grid_builtin.views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
 from torch2grid_core import (
@@ -16,6 +17,8 @@ from torch2grid_core import (
     Duplicates,
     DuplicateUnits,
     Line,
+    NotFinite,
+    NotFiniteCount,
     Page,
     Profile,
     Run,
@@ -28,7 +31,11 @@ from torch2grid_core import (
 
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
 SHOWN = 60  # bars; more tensors than that are no picture, and only those with a share above 0 are drawn
-FORMATS = {"Dead%": ".2f", **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs", "Duplicates"), ",d")}
+FORMATS = {
+    "Dead%": ".2f",
+    **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs", "Duplicates"), ",d"),
+    **not_finite.FORMATS,
+}
 
 
 @dataclass(frozen=True)
@@ -48,25 +55,29 @@ class DeadNeurons(View):
             raise ValueError(f"cosine={self.cosine:g} is not between 0 and 1")
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
-        profile = {"profile": Profile()}
-        return {**profile, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else profile
+        needs = {"profile": Profile(), "not_finite": NotFinite()}
+        return {**needs, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else needs
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         profiles: Mapping[str, UnitProfile] = results["profile"]
+        lost: Mapping[str, NotFiniteCount] = results["not_finite"]
         duplicates: Mapping[str, DuplicateUnits] = results.get("duplicates", {})
         found = []
         for name, tensor in checkpoint.items():
             if name in profiles and has_units(tensor, checkpoint):
-                units = dead_units(tensor, profiles[name], run.threshold)
+                units = replace(dead_units(tensor, profiles[name], run.threshold), not_finite=lost[name])
                 found.append(with_duplicates(units, duplicates[name]) if name in duplicates else units)
         counted = [each for each in found if each.tensor.name not in checkpoint.aliases]
         title = _title(counted, run.threshold)
-        shown = [each for each in found if each.dead or each.repeated or not self.only_dead]
-        table = Table(COLUMNS, (*map(_row, shown), _total(counted)), formats=FORMATS)
-        yield Page("dead_neurons", title, (table,), kind="table")
-        yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold))
+        shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
+        more = not_finite.columns_for([each.not_finite for each in found])
+        columns = (*COLUMNS, *more)
+        table = Table(columns, tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))), formats=FORMATS)
+        about = {"tensors": [each.tensor.name for each in found]}
+        yield Page("dead_neurons", title, (table,), kind="table", about=about)
+        yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold), about=about)
         report = _report(checkpoint, found, counted, run.threshold, self.cosine)
-        yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report)
+        yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report, about=about)
 
 
 def _title(found: list[DeadUnits], threshold: float) -> str:
@@ -76,7 +87,10 @@ def _title(found: list[DeadUnits], threshold: float) -> str:
         f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} tensors"
     )
     repeated = _repeated(found)
-    return f"{text}; {repeated:,} duplicate{'s' if repeated > 1 else ''}" if repeated else text
+    if repeated:
+        text += f"; {repeated:,} duplicate{'s' if repeated > 1 else ''}"
+    ill = sum(bool(each.not_finite) for each in found)
+    return f"{text}; NaN or Inf in {ill:,} tensor{'s' if ill > 1 else ''}" if ill else text
 
 
 def _repeated(found: list[DeadUnits]) -> int | None:
@@ -92,7 +106,8 @@ def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
     inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
     sizes = (each.outputs, len(each.dead_outputs), *inputs)
     texts = ("; ".join(which), groups_text(each.groups or ()))
-    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, each.repeated, *texts)
+    lost = (each.not_finite.nan, each.not_finite.inf)
+    return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, each.repeated, *texts, *lost)
 
 
 def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
@@ -104,7 +119,8 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
         sum(len(each.dead_inputs) for each in found),
     )
     share = 100 * sum(each.dead for each in found) / units if units else 0.0
-    return (TOTAL, "", *sizes, share, _repeated(found), "", "")
+    lost = (sum(each.not_finite.nan for each in found), sum(each.not_finite.inf for each in found))
+    return (TOTAL, "", *sizes, share, _repeated(found), "", "", *lost)
 
 
 def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
@@ -137,21 +153,26 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         xticks=tuple(visible(each.tensor.name) for each in layers),
         log=True,
         marks={"threshold": threshold} if threshold > 0 else {},
+        flags=_flags(layers),
     )
     return *bars, line
+
+
+def _flags(found: list[DeadUnits]) -> dict[int, str]:
+    return {i: not_finite.flag(each.not_finite, each.tensor.size) for i, each in enumerate(found) if each.not_finite}
 
 
 def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float]) -> Bar:
     shown, which = found, "each tensor"
     if len(found) > SHOWN:
-        some = [each for each in found if shares[each.tensor.name]]
-        shown = sorted(some, key=lambda each: -shares[each.tensor.name])[:SHOWN]
+        some = [each for each in found if shares[each.tensor.name] or each.not_finite]
+        shown = sorted(some, key=lambda each: (not each.not_finite, -shares[each.tensor.name]))[:SHOWN]
         which = f"the {SHOWN} largest of {len(found):,} tensors"
         if len(shown) == len(some):
             which = f"{len(shown)} of {len(found):,} tensors, the others have none"
     labels = tuple(visible(each.tensor.name) for each in shown)
     values = np.array([100 * shares[each.tensor.name] for each in shown])
-    return Bar(labels, values, title=f"Share of {what}: {which}", ylabel=ylabel)
+    return Bar(labels, values, title=f"Share of {what}: {which}", ylabel=ylabel, flags=_flags(shown))
 
 
 def _report(
@@ -174,6 +195,8 @@ def _report(
             "dead_input_units": list(each.dead_inputs),
             "dead": each.dead,
             "share": each.share,
+            "nan": each.not_finite.nan,
+            "inf": each.not_finite.inf,
             "threshold": threshold,
             "duplicate_units": each.repeated,
             "duplicate_groups": None
@@ -195,6 +218,9 @@ def _report(
         "dead": dead,
         "share": dead / units if units else 0.0,
         "duplicate_units": _repeated(counted),
+        "tensors_not_finite": sum(bool(each.not_finite) for each in counted),
+        "nan": sum(each.not_finite.nan for each in counted),
+        "inf": sum(each.not_finite.inf for each in counted),
     }
     return {
         "format": "torch2grid dead neurons 1",

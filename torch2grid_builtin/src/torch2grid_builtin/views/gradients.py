@@ -11,6 +11,8 @@ import numpy as np
 from torch2grid_builtin.views.describing import about, shape_text, source_name
 from torch2grid_builtin.views.histogram import plain_histogram
 from torch2grid_builtin.views.layers import axis_names
+from torch2grid_builtin.views.not_finite import FORMATS as LOST_FORMATS
+from torch2grid_builtin.views.not_finite import columns_for, flags_of, honest
 from torch2grid_core import (
     Checkpoint,
     Distribution,
@@ -35,7 +37,7 @@ GRADIENT, WEIGHT = "gradient", "weight"
 SUFFIX = ".grad"
 FOLDERS = ("grad", "grads", "gradient", "gradients")
 COLUMNS = ("Parameter", "Shape", "Mean |g|", "Max |g|", "‖g‖", "‖w‖", "‖g‖/‖w‖", "Zero%", "Verdict")
-FORMATS = {**dict.fromkeys(("Mean |g|", "Max |g|", "‖g‖", "‖w‖", "‖g‖/‖w‖"), ".3e"), "Zero%": ".2f"}
+FORMATS = {**dict.fromkeys(("Mean |g|", "Max |g|", "‖g‖", "‖w‖", "‖g‖/‖w‖"), ".3e"), "Zero%": ".2f", **LOST_FORMATS}
 _CELLS = 512
 
 
@@ -122,9 +124,12 @@ class GradientsView(View):
             run.heatmap(gradient, title="gradient", rows=rows, columns=columns),
             plain_histogram(g, tensor.dtype, "gradient", "zero"),
         ]
-        facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {g.absmax:.3g}"]
-        if w is not None and w.l2:
-            facts.append(f"‖g‖/‖w‖ {g.l2 / w.l2:.2e}")
+        facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {_largest(g):.3g}"]
+        ratio = _of_weight(g, w)
+        if ratio is not None:
+            facts.append(f"‖g‖/‖w‖ {ratio:.2e}")
+        if g.not_finite:
+            facts.append(g.not_finite.text)
         title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
@@ -137,18 +142,20 @@ class GradientsView(View):
         found: Mapping[str, Distribution] = results["g"]
         weights: Mapping[str, Distribution | None] = results["w"]
         middle = typical(found.values())
-        rows = []
+        rows, ill = [], 0
         for name, tensor in checkpoint.items():
             g, w = found[name], weights[name]
-            ratio = g.l2 / w.l2 if w is not None and w.l2 else None
             zero = 100 * g.zeros / g.count
-            figures = (_mean(g), g.absmax, g.l2, w.l2 if w is not None else None, ratio, zero)
-            rows.append((visible(name), shape_text(tensor.shape), *figures, self.verdict(g, middle)))
-        ill = sum(row[-1] != "" for row in rows)
+            figures = (_mean(g), _largest(g), _norm(g), None if w is None else _norm(w), _of_weight(g, w), zero)
+            verdict = self.verdict(g, middle)
+            ill += verdict != ""
+            rows.append((visible(name), shape_text(tensor.shape), *figures, verdict, g.not_finite.nan, g.not_finite.inf))
         title = f"Gradients of {source_name(checkpoint)}: {ill} of {len(rows)} parameters look ill. {self.thresholds}"
         if checkpoint.notes:
             title += f" ({'; '.join(checkpoint.notes)})"
-        yield Page("gradients", title, (Table(COLUMNS, tuple(rows), formats=FORMATS),), kind="table")
+        columns = (*COLUMNS, *columns_for([g.not_finite for g in found.values()]))
+        table = Table(columns, tuple(row[: len(columns)] for row in rows), formats=FORMATS)
+        yield Page("gradients", title, (table,), kind="table")
         yield Page("gradient_flow", title, self._flow(checkpoint, found, weights), columns=2)
 
     @property
@@ -162,7 +169,7 @@ class GradientsView(View):
     def verdict(self, g: Distribution, middle: float) -> str:
         """What is wrong with a gradient and by which measure; empty where nothing is. middle: the median layer's mean |g|."""
         mean = _mean(g)
-        if g.finite < g.count:
+        if g.not_finite:
             return f"not finite: {g.count - g.finite:,} of {g.count:,} are NaN or Inf"
         if g.zeros == g.count:
             return "none: every gradient is 0"
@@ -188,13 +195,12 @@ class GradientsView(View):
             if not names:
                 continue
             ticks, x = tuple(visible(name) for name in names), np.arange(len(names), dtype=np.float64)
-            series = {
-                "max |g|": np.array([found[name].absmax for name in names]),
-                "mean |g|": np.array([_mean(found[name]) for name in names]),
-            }
+            series = {"max |g|": [_largest(found[name]) for name in names], "mean |g|": [_mean(found[name]) for name in names]}
+            flags = flags_of(names, found)
             title = f"Gradient flow, first layer to last: {what}"
-            panels.append(Line(x, series, title, ylabel="|g|", xticks=ticks, log=True))
-            panels += _ratio(names, found, weights, ticks, x, what)
+            y = {key: np.array(values) for key, values in series.items()}
+            panels.append(Line(x, y, title, ylabel="|g|", xticks=ticks, log=True, flags=flags))
+            panels += _ratio(names, found, weights, ticks, x, what, flags)
         return tuple(panels)
 
 
@@ -205,21 +211,33 @@ def _ratio(
     ticks: tuple[str, ...],
     x: Array,
     what: str,
+    flags: Mapping[int, str],
 ) -> list[Line]:
-    ratios = []
-    for name in names:
-        w = weights[name]
-        ratios.append(found[name].l2 / w.l2 if w is not None and w.l2 else np.nan)
-    if not np.isfinite(ratios).any():
+    ratios = [_of_weight(found[name], weights[name]) for name in names]
+    if all(ratio is None for ratio in ratios):
         return []
-    return [Line(x, {"ratio": np.array(ratios)}, f"‖g‖/‖w‖: {what}", ylabel="‖g‖/‖w‖", xticks=ticks, log=True)]
+    y = np.array([np.nan if ratio is None else ratio for ratio in ratios])
+    return [Line(x, {"ratio": y}, f"‖g‖/‖w‖: {what}", ylabel="‖g‖/‖w‖", xticks=ticks, log=True, flags=flags)]
 
 
 def _mean(g: Distribution) -> float:
-    return g.l1 / g.finite if g.finite else float("nan")
+    return honest(g.l1 / g.finite if g.finite else np.nan, g.not_finite)
+
+
+def _largest(g: Distribution) -> float:
+    return honest(g.absmax, g.not_finite)
+
+
+def _norm(found: Distribution) -> float:
+    return honest(found.l2, found.not_finite)
+
+
+def _of_weight(g: Distribution, w: Distribution | None) -> float | None:
+    """‖g‖/‖w‖; ``None`` without a weight, or of one that is 0."""
+    return None if w is None or _norm(w) == 0 else _norm(g) / _norm(w)
 
 
 def typical(found: Iterable[Distribution]) -> float:
     """The median of the layers' mean |g|, of those that have a gradient at all; 0 where none has."""
-    means = [_mean(g) for g in found if g.finite and g.l1 > 0]
+    means = [g.l1 / g.finite for g in found if g.finite and g.l1 > 0]
     return float(np.median(means)) if means else 0.0

@@ -12,6 +12,7 @@ import numpy as np
 
 from torch2grid_builtin.depth import in_depth
 from torch2grid_builtin.views.describing import about, tensor_title
+from torch2grid_builtin.views.not_finite import flags_of, nothing_finite
 from torch2grid_builtin.views.units import has_units, is_figure
 from torch2grid_core import (
     Band,
@@ -31,6 +32,7 @@ from torch2grid_core import (
 Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
 PER_SHEET = 48
+_NARROWEST = math.ldexp(1.0, -1060)  # of a bar: its edges are float64 numbers still
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -58,6 +60,11 @@ class HistogramView(View):
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         summary: Distribution = results["summary"]
+        name, title = f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}"
+        if not summary.finite:
+            text = Text(nothing_finite(summary.not_finite, summary.count))
+            yield Page(name, title, (text,), "histograms", about=about(tensor))
+            return
         edges = bar_edges(summary, tensor.dtype, self.bars, self.tail, whole=results["values"] is not None)
         counts, below, above = _counted(results["values"], summary, edges)
         panel = Histogram(
@@ -71,7 +78,7 @@ class HistogramView(View):
             marks=_marks(summary, edges, run.threshold),
             summary=_figures(summary, run.threshold),
         )
-        yield Page(f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}", (panel,), "histograms", about=about(tensor))
+        yield Page(name, title, (panel,), "histograms", about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
         return {"summary": Summary((run.threshold,))} if self.overview else {}
@@ -99,10 +106,13 @@ class HistogramView(View):
             bands = _bands(names, checkpoint, summaries)
             yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors", bands)
 
-    def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram:
+    def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram | Text:
+        if not summary.finite:
+            return Text(nothing_finite(summary.not_finite, summary.count), title=visible(tensor.name))
         edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
         counts, below, above = summary.histogram(edges)
-        share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %" if summary.count else "–"
+        share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %"
+        lost = {"Inf": f"{summary.not_finite.inf:,}"} if summary.not_finite.inf else {}
         return Histogram(
             edges,
             counts,
@@ -112,7 +122,7 @@ class HistogramView(View):
             nan=summary.nan,
             log=self.log,
             marks={"0": 0.0},
-            summary={"mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
+            summary={**lost, "mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
         )
 
 
@@ -122,7 +132,7 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
     Heights are logarithmic from 1,000 values on.
     """
     if not found.finite:
-        return Text(f"No {quantity} is finite.", title=quantity)
+        return Text(nothing_finite(found.not_finite, found.count, "value"), title=quantity)
     edges = bar_edges(found, dtype, 80, 0.0005, whole=False)
     counts, below, above = found.histogram(edges)
     large = found.count >= 1000
@@ -161,9 +171,11 @@ def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: floa
         width = max(math.ldexp(1.0, math.ceil(math.log2(narrowest))), apart)
     else:  # one number only: a bar in the middle of some empty ones
         width, pad = max(math.ldexp(1.0, math.frexp(low)[1] - 4) if low else 0.125, apart), 4
+    width = max(width, _NARROWEST)
     first, last = math.floor(low / width - 0.5) - pad, math.ceil(high / width - 0.5) + pad
     limit = np.finfo(np.float64).max
-    edges = np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit)
+    with np.errstate(over="ignore"):
+        edges = np.unique(np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit))
     return np.where(edges < 0, np.nextafter(edges, 0), edges)
 
 
@@ -224,7 +236,7 @@ def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str,
     are others. Running statistics are no weights, and would dwarf them."""
     kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
     for name in names:
-        if not summaries[name].finite or is_figure(name):
+        if not summaries[name].count or is_figure(name):
             continue
         if checkpoint[name].ndim > 1:
             kinds["Matrices and kernels"].append(name)
@@ -237,5 +249,6 @@ def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str,
         if chosen:
             values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
             title = f"{kind}: quantiles from the first layer to the last"
-            bands.append(Band(tuple(map(visible, chosen)), LEVELS, values, title=title))
+            labels = tuple(map(visible, chosen))
+            bands.append(Band(labels, LEVELS, values, title=title, flags=flags_of(chosen, summaries)))
     return tuple(bands)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.optimizers.state import joint_state, optimizer_state
-from torch2grid_builtin.optimizers.update import USUAL, WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
+from torch2grid_builtin.optimizers.update import PAIRS, USUAL, WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
 from torch2grid_builtin.views.describing import about, shape_text, source_name
 from torch2grid_builtin.views.layers import axis_names
+from torch2grid_builtin.views.not_finite import FORMATS as LOST_FORMATS
+from torch2grid_builtin.views.not_finite import columns_for, honest
 from torch2grid_core import (
     Checkpoint,
     Distribution,
@@ -20,6 +22,7 @@ from torch2grid_core import (
     LazyTensor,
     Line,
     Need,
+    NotFiniteCount,
     Of,
     Page,
     Raster,
@@ -37,6 +40,7 @@ FORMATS = {
     **dict.fromkeys(("lr", "‖w‖", "RMS m", "RMS √v", "‖update‖", "‖update‖/‖w‖", "decay"), ".3e"),
     "|m|/√v": ".3f",
     "Step": ",.0f",
+    **LOST_FORMATS,
 }
 _FIRST, _SECOND, _BUFFER = "exp_avg", "exp_avg_sq", "momentum_buffer"
 _CELLS = 512
@@ -63,14 +67,14 @@ class OptimizerView(View):
         cells = min(run.tensor_cells, _CELLS)
         raster = Raster(matrix_layout(tensor.name, tensor.shape, cells), run.reduce)
         brief = Summary(brief=True)
-        grids = {f"grid {member}": Of(member, raster) for member, _ in tensor.members}
+        grids = {f"grid {member}": Of(member, raster) for member in _drawn(tensor)}
         return {**grids, "grid": raster, "update": brief, "weight": Of(WEIGHT, brief)}
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         assert isinstance(tensor, JointTensor)
         rows, columns = axis_names(tensor, results["grid"])
         panels = []
-        for member, _ in tensor.members:
+        for member in _drawn(tensor):
             grid, title = _readable(member, results[f"grid {member}"])
             panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
         update, weight = results["update"], results["weight"]
@@ -80,11 +84,13 @@ class OptimizerView(View):
             grid = replace(results["grid"], quantity="update")
             title = f"last update, {rule.formula}"
             panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
-            facts.append(f"‖update‖ {update.l2:.3g}")
-            if weight is not None and weight.l2:
-                facts.append(f"‖update‖/‖w‖ {update.l2 / weight.l2:.2e}")
+            facts.append(f"‖update‖ {_norm(update):.3g}")
+            if weight is not None and _norm(weight):
+                facts.append(f"‖update‖/‖w‖ {_norm(update) / _norm(weight):.2e}")
+            if update.not_finite:
+                facts.append(f"{update.not_finite.text} in the update")
         title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
-        entry = {**about(tensor), "members": [name for name, _ in tensor.members]}
+        entry = {**about(tensor), "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
@@ -95,14 +101,18 @@ class OptimizerView(View):
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
         if not self.overview:
             return
-        rows = [_row(tensor, {key: each.get(name) for key, each in results.items()}) for name, tensor in checkpoint.items()]
+        found = [(tensor, {key: each.get(name) for key, each in results.items()}) for name, tensor in checkpoint.items()]
+        rows = [_row(tensor, each) for tensor, each in found]
+        counts = [_lost(tensor, each) for tensor, each in found]
         rules = list(dict.fromkeys(_rule(tensor).text for tensor in checkpoint.values()))
         told = "; ".join(rules[:3]) + (f" and {len(rules) - 3} more" if len(rules) > 3 else "")
         title = f"Optimizer of {source_name(checkpoint)}: {told}"
         if checkpoint.notes:
             title += f" ({'; '.join(checkpoint.notes)})"
-        yield Page("optimizer", title, (Table(COLUMNS, tuple(rows), formats=FORMATS),), kind="table")
-        yield Page("optimizer_overview", title, _overview(rows))
+        more = columns_for(counts)
+        full = [(*row, count.nan, count.inf)[: len(COLUMNS) + len(more)] for row, count in zip(rows, counts, strict=True)]
+        yield Page("optimizer", title, (Table((*COLUMNS, *more), tuple(full), formats=FORMATS),), kind="table")
+        yield Page("optimizer_overview", title, _overview(rows, {i: each.text for i, each in enumerate(counts) if each}))
 
 
 def _rule(tensor: LazyTensor) -> Update:
@@ -116,14 +126,35 @@ def _row(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> tuple[
     step = rule.step if isinstance(rule, AdamUpdate) else None
     lr = None if isinstance(rule, UnknownUpdate) else rule.lr
     w, first, second, step_taken = found[WEIGHT], found[_FIRST] or found[_BUFFER], found[_SECOND], found["update"]
-    weight = w.l2 if w is not None else None
-    m = first.rms if first is not None else None
-    v = _root(second.mean) if second is not None else None
-    update = None if isinstance(rule, UnknownUpdate) or step_taken is None else step_taken.l2
+    weight = _norm(w) if w is not None else None
+    m = honest(first.rms, first.not_finite) if first is not None else None
+    v = honest(_root(second.mean), second.not_finite) if second is not None else None
+    update = None if isinstance(rule, UnknownUpdate) or step_taken is None else _norm(step_taken)
     ratio = update / weight if update is not None and weight else None
     decay = None if isinstance(rule, UnknownUpdate) else rule.decay
     signal = m / v if m is not None and v else None
     return (visible(tensor.name), shape_text(tensor.shape), step, lr, weight, m, v, signal, update, ratio, decay)
+
+
+def _drawn(tensor: JointTensor) -> list[str]:
+    """The members that are shown: all but those kept for the update alone."""
+    return [member for member, _ in tensor.members if not member.endswith(PAIRS)]
+
+
+def _norm(found: Distribution) -> float:
+    return honest(found.l2, found.not_finite)
+
+
+def _lost(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> NotFiniteCount:
+    """NaN and Inf in the weight and its state; where these are finite, in the update that they make."""
+    total = NotFiniteCount()
+    for member in (WEIGHT, _FIRST, _SECOND, _BUFFER):
+        each = found[member]
+        total = total.merge(each.not_finite) if each is not None else total
+    update = found["update"]
+    if total or update is None or isinstance(_rule(tensor), UnknownUpdate):
+        return total
+    return update.not_finite
 
 
 def _root(mean: float) -> float:
@@ -142,19 +173,19 @@ def _readable(member: str, grid: Grid) -> tuple[Grid, str]:
     return replace(grid, quantity=member), titles.get(member, member)
 
 
-def _overview(rows: Sequence[tuple[Any, ...]]) -> tuple[Line | Text, ...]:
-    """The update ratio and the moments, first parameter to last."""
+def _overview(rows: Sequence[tuple[Any, ...]], flags: Mapping[int, str]) -> tuple[Line | Text, ...]:
+    """The update ratio and the moments, first parameter to last. flags: what is not finite, by row."""
     ticks = tuple(row[0] for row in rows)
     x = np.arange(len(rows), dtype=np.float64)
     column = {
         name: np.array([np.nan if row[i] is None else row[i] for row in rows], float) for i, name in enumerate(COLUMNS) if i > 1
     }
     ratio = column["‖update‖/‖w‖"]
-    moments = {name: column[name] for name in ("RMS m", "RMS √v") if np.isfinite(column[name]).any()}
+    moments = {name: column[name] for name in ("RMS m", "RMS √v") if any(row[COLUMNS.index(name)] is not None for row in rows)}
     panels: list[Line | Text] = []
-    if np.isfinite(ratio).any():
-        title = "The last step: ‖update‖/‖w‖ of each parameter"
-        panels.append(Line(x, {"ratio": ratio}, title, ylabel="‖update‖/‖w‖", xticks=ticks, log=True, marks={"usual": USUAL}))
+    if any(row[COLUMNS.index("‖update‖/‖w‖")] is not None for row in rows):
+        title, marks = "The last step: ‖update‖/‖w‖ of each parameter", {"usual": USUAL}
+        panels.append(Line(x, {"ratio": ratio}, title, ylabel="‖update‖/‖w‖", xticks=ticks, log=True, marks=marks, flags=flags))
     if moments:
-        panels.append(Line(x, moments, "What the gradients were like", ylabel="RMS", xticks=ticks, log=True))
+        panels.append(Line(x, moments, "What the gradients were like", ylabel="RMS", xticks=ticks, log=True, flags=flags))
     return tuple(panels) or (Text("The rule of this optimizer is not known, and it keeps no moments."),)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+from torch2grid_builtin.views import not_finite
 from torch2grid_builtin.views.describing import TOTAL, shape_text
 from torch2grid_builtin.views.units import dead_units, has_units
 from torch2grid_core import Checkpoint, Distribution, Page, Profile, Run, Summary, Table, UnitProfile, UsageError, View
@@ -19,7 +20,7 @@ DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
 FORMATS = {
     **dict.fromkeys(("Mean", "Std", "Min", "Max"), ".4f"),
     **dict.fromkeys(("~Zero%", "Dead%"), ".2f"),
-    **dict.fromkeys(("Weights", "Zeros", "NaN", "+Inf", "-Inf"), ",d"),
+    **dict.fromkeys(("Weights", "Zeros", "NaN", "Inf", "+Inf", "-Inf"), ",d"),
     **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
     **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
 }
@@ -39,7 +40,10 @@ class Stats(View):
         metadata={"help": "also shape, dtype, quantiles, norms, kurtosis, NaN, Inf, dead units and totals"},
     )
     sort: str = field(
-        default="", metadata={"help": "column to sort by, largest first, names from A to Z; empty: as in the file"}
+        default="",
+        metadata={
+            "help": "column to sort by, largest first after those with NaN or Inf, names from A to Z; empty: as in the file"
+        },
     )
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
@@ -71,12 +75,13 @@ class Stats(View):
             total = reduce(Distribution.merge, kept, Distribution((run.threshold,)))
             dtypes = ", ".join(checkpoint.dtypes)
             rows.append({**_row(TOTAL, total, run.threshold), **_detail("", dtypes, total, dead / units if units else None)})
-        columns = DETAIL if self.detail else COLUMNS
+        lost = not_finite.columns_for([summaries[name].not_finite for name in checkpoint])
+        columns = DETAIL if self.detail else (*COLUMNS, *lost)
         table = Table(columns, tuple(tuple(row[column] for column in columns) for row in rows), formats=FORMATS)
         yield Page("stats", TITLE, (table,), kind="table")
 
     def _column(self) -> str:
-        columns = DETAIL if self.detail else COLUMNS
+        columns = DETAIL if self.detail else (*COLUMNS, *not_finite.COLUMNS)
         wanted = self.sort.strip().casefold()
         for column in columns:
             if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
@@ -85,14 +90,14 @@ class Stats(View):
 
 
 def _row(name: str, summary: Distribution, threshold: float) -> Row:
-    row: Row = {"Layer Name": name}
+    row: Row = {"Layer Name": name, "NaN": summary.nan, "Inf": summary.posinf + summary.neginf}
     row["~Zero%"] = 100 * summary.near_zero(threshold) / summary.count if summary.count else None
     return row | _known(summary, {"Mean": summary.mean, "Std": summary.std, "Min": summary.min, "Max": summary.max})
 
 
 def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -> Row:
     row: Row = {"Shape": shape, "Dtype": dtype, "Weights": summary.count}
-    row.update({"Zeros": summary.zeros, "NaN": summary.nan, "+Inf": summary.posinf, "-Inf": summary.neginf})
+    row.update({"Zeros": summary.zeros, "+Inf": summary.posinf, "-Inf": summary.neginf})
     row["Dead%"] = None if dead is None else 100 * dead
     figures = {
         "|Max|": summary.absmax,
@@ -112,9 +117,13 @@ def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:
 
 
 def _sorted(rows: list[Row], column: str) -> list[Row]:
-    """Largest first and unknown figures last; text from A to Z. Equal rows stay in the order of the file."""
+    """Tensors with NaN or Inf first, then the largest, unknown figures last; text from A to Z. Equal rows stay in order."""
     if any(isinstance(row[column], str) for row in rows):
         return sorted(rows, key=lambda row: str(row[column]).casefold())
     known = [row for row in rows if row[column] is not None]
     unknown = [row for row in rows if row[column] is None]
-    return sorted(known, key=lambda row: -float(row[column] or 0)) + unknown
+    return sorted([*sorted(known, key=lambda row: -float(row[column] or 0)), *unknown], key=_is_finite)
+
+
+def _is_finite(row: Row) -> bool:
+    return not (row["NaN"] or row["Inf"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from torch2grid_core import DuplicateGroup, DuplicateUnits, LazyTensor, UnitProfile, is_complex, is_floating
+from torch2grid_core import DuplicateGroup, DuplicateUnits, LazyTensor, NotFiniteCount, UnitProfile, is_complex, is_floating
 
 _NORM = re.compile(r"norm|(^|[._])(ln|bn|gn|rms)(\d|[._]|$)", re.IGNORECASE)
 _NORM_WEIGHTS = {"weight", "gamma", "scale"}
@@ -51,7 +51,7 @@ def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
 class DeadUnits:
     """The dead and duplicate units of one tensor. outputs, inputs: how many units there are; dead_*: indices of those dead.
 
-    groups: of living output units that repeat one another; ``None`` where they were not compared.
+    groups: of living output units that repeat one another; ``None`` where they were not compared. not_finite: of all weights.
     """
 
     tensor: LazyTensor
@@ -60,6 +60,7 @@ class DeadUnits:
     dead_outputs: tuple[int, ...]
     dead_inputs: tuple[int, ...]
     groups: tuple[DuplicateGroup, ...] | None = None
+    not_finite: NotFiniteCount = field(default_factory=NotFiniteCount)
 
     @property
     def units(self) -> int:

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch2grid_core.choosing.selection import Selection, select
 from torch2grid_core.cli import usual
+from torch2grid_core.cli.noticed import clauses
 from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine import Drawn, Engine, workers
+from torch2grid_core.engine import Drawn, Engine, Seen, workers
 from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.writing import Output
@@ -70,18 +71,18 @@ class Drawing:
         selection = self.open(model)
         run = replace(self.run, limits=limits) if limits else self.run
         if self.given["interactive"]:
-            self._interact(selection.checkpoint, output, run)
+            seen = self._interact(selection.checkpoint, output, run)
             if not self.quiet:
-                say(summary_line(selection, time.perf_counter() - started))
+                say(_summary(selection, seen, time.perf_counter() - started))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
         on_screen = any(map(destination.prepare.on_screen, self.given["formats"]))  # the screen shows the pages themselves
         if watched(self.quiet) and not on_screen:
             destination.shown = preview.look
-        self._pass(selection.checkpoint, self.views, destination, run)
+        seen = self._pass(selection.checkpoint, self.views, destination, run)
         if not self.quiet:
-            say(summary_line(selection, time.perf_counter() - started))
+            say(_summary(selection, seen, time.perf_counter() - started))
         preview.show()
         return Done(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)
 
@@ -106,8 +107,8 @@ class Drawing:
         formats, renderer = self.given["formats"], self.given["renderer"] or ""
         return Output(self.manager, target, run, formats=formats, renderer=renderer, say=tell)
 
-    def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> None:
-        """One run of the engine into *destination*, in as many processes as it is worth."""
+    def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> Seen:
+        """One run of the engine into *destination*, in as many processes as it is worth; what it saw on the way."""
         destination.for_views(views)
         failures: dict[str, PluginError] = {}  # one transformer may fail several views, with one error
         declined: dict[str, NotDrawable] = {}
@@ -129,7 +130,7 @@ class Drawing:
             def decline(view: View, error: NotDrawable) -> None:
                 declined[view.name] = error
 
-            Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, fail, decline)
+            seen = Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, fail, decline)
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):
@@ -142,16 +143,21 @@ class Drawing:
         if in_vain:
             raise errors[0]
         destination.require_drawn()
+        return seen
 
-    def _interact(self, checkpoint: Checkpoint, output: str, run: Run) -> None:
+    def _interact(self, checkpoint: Checkpoint, output: str, run: Run) -> Seen:
+        """The menu; what all runs that were asked for there saw together."""
         from torch2grid_core.cli.menu import Menu
+
+        seen = Seen()
 
         def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
             instances = [self.manager.create("view", spec) for spec in views]
-            self._pass(checkpoint.select(names), instances, self.output(output, run), run)
+            seen.merge(self._pass(checkpoint.select(names), instances, self.output(output, run), run))
 
         views = [*dict.fromkeys(self.given["views"])] or [self._default("view", usual.VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
+        return Seen(seen.not_finite)  # what a choice leaves out is no view's doing
 
     def _filters(self) -> list[Any]:
         """The filters asked for, by ``--filter`` or by a flag of their own, in the order of the line."""
@@ -191,3 +197,8 @@ class Drawing:
         """The transformer of the ``--load-plugin`` files, if they bring exactly one."""
         brought = [name for name, each in self.manager.names("transformer").items() if each.record.is_file]
         return brought[0] if len(brought) == 1 else None
+
+
+def _summary(selection: Selection, seen: Seen, seconds: float) -> str:
+    """The summary line of one model."""
+    return summary_line(selection, seconds, clauses(seen, selection.checkpoint))

@@ -51,10 +51,22 @@ def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     dtype = array.dtype
     if dtype.kind == "c":
-        magnitude: np.ndarray[Any, Any] = np.abs(array)
-        return magnitude
+        return magnitudes(array)
     if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         return array
-    if dtype.kind in "iu" and dtype.itemsize > 2:
-        return array.astype(np.float64)
-    return array.astype(np.float32)
+    with np.errstate(all="ignore"):
+        return array.astype(np.float64 if dtype.kind in "iu" and dtype.itemsize > 2 else np.float32)
+
+
+def magnitudes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """|z| of complex numbers.
+
+    NaN where either part is, where numpy has Inf for NaN+Inf·j; the largest number of the dtype where |z| exceeds it, so that
+    what is finite stays so.
+    """
+    with np.errstate(all="ignore"):
+        size: np.ndarray[Any, Any] = np.asarray(np.abs(array))
+    if not np.isfinite(size).all():
+        size[np.isnan(array)] = np.nan
+        size[np.isinf(size) & np.isfinite(array)] = np.finfo(size.dtype).max
+    return size

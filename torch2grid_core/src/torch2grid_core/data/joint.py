@@ -47,7 +47,8 @@ class ComputedStorage:
         """Compute bytes *offset* and on, whole numbers of them. Raises ``LoadError`` where a member cannot be read."""
         first, count = offset // self.dtype.itemsize, len(buffer) // self.dtype.itemsize
         arrays = {name: self._range(name, tensor, first, count) for name, tensor in self.members}
-        np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
+        with np.errstate(all="ignore"):  # beyond the range of the dtype is Inf
+            np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
 
     def verify(self) -> None:
         """Check every member's checksum, where it has one. Raises ``LoadError``."""
@@ -112,7 +113,7 @@ class JointTensor(LazyTensor):
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
         assert self.combine is not None
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             return np.asarray(self.combine(chunks)).astype(self.dtype, copy=False)
 
     def lockstep(self) -> Iterator[tuple[int, dict[str, Array]]]:

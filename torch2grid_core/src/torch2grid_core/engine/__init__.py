@@ -7,7 +7,8 @@ and are merged in the order of the file, so that the number of workers never cha
 
 from torch2grid_core.engine.arrays import ArrayMapping
 from torch2grid_core.engine.engine import Engine
+from torch2grid_core.engine.seen import Seen
 from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.engine.workers import workers
 
-__all__ = ["ArrayMapping", "Drawn", "Engine", "workers"]
+__all__ = ["ArrayMapping", "Drawn", "Engine", "Seen", "workers"]

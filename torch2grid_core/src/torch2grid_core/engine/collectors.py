@@ -11,11 +11,12 @@ import numpy as np
 
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import Torch2GridError
-from torch2grid_core.needs import Duplicates, Measure, Need, Of, Profile, Raster, Summary, Values
+from torch2grid_core.needs import Duplicates, Measure, Need, NotFinite, Of, Profile, Raster, Summary, Values
 from torch2grid_core.pictures.raster import PartResult, RasterPart
 from torch2grid_core.plugins.guard import describe
 from torch2grid_core.summary.distribution import Distribution
 from torch2grid_core.summary.duplicates import DuplicateUnits, duplicate_units, has_rows
+from torch2grid_core.summary.not_finite import NotFiniteCount, count_not_finite
 from torch2grid_core.summary.profile import UnitProfile
 from torch2grid_core.summary.sketch import Sketch
 
@@ -27,7 +28,7 @@ class Collector(Protocol):
 
     ``update(start, stored, values)``: the weights with flat indices *start* and on, 1-D, as they are stored and as float32
     or float64 (see ``dtypes.as_float``); of a ``Measure``, *stored* may be a mapping of member to array. ``result`` is
-    picklable; one that is a distribution, a profile or the parts of a raster can be merged with that of other weights.
+    picklable; one that is a distribution, a profile, a count or the parts of a raster can be merged with that of other weights.
     """
 
     def update(self, start: int, stored: Any, values: Any) -> None: ...
@@ -50,6 +51,8 @@ def collector_of(need: Need, tensor: LazyTensor) -> Collector:
         return _SummaryCollector(need)
     if isinstance(need, Profile):
         return _ProfileCollector(tensor)
+    if isinstance(need, NotFinite):
+        return _NotFiniteCollector()
     if isinstance(need, Duplicates):
         return _DuplicatesCollector(need, tensor)
     if isinstance(need, Raster):
@@ -91,6 +94,17 @@ class _ProfileCollector:
 
     def result(self) -> UnitProfile:
         return self.profile
+
+
+class _NotFiniteCollector:
+    def __init__(self) -> None:
+        self.found = NotFiniteCount()
+
+    def update(self, start: int, stored: Array, values: Array) -> None:
+        self.found = self.found.merge(count_not_finite(values))
+
+    def result(self) -> NotFiniteCount:
+        return self.found
 
 
 class _DuplicatesCollector:

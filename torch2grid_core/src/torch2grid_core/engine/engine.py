@@ -11,6 +11,7 @@ from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.ahead import outcomes, prepared
 from torch2grid_core.engine.asking import STOPS, Stop, pages_of, until_stopped
 from torch2grid_core.engine.plan import Plan
+from torch2grid_core.engine.seen import Seen
 from torch2grid_core.engine.tasks import Drawn, Prepare
 from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.kinds.view import View
@@ -37,7 +38,7 @@ class Engine:
         progress: Callable[[LazyTensor], None] | None = None,
         failed: Callable[[View, PluginError], None] | None = None,
         declined: Callable[[View, NotDrawable], None] | None = None,
-    ) -> None:
+    ) -> Seen:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
 
         The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
@@ -49,13 +50,16 @@ class Engine:
         A view that fails or declines is left out from then on, and the others go on. Raises ``LoadError`` for unreadable
         bytes, ``PluginError`` for a view or transformer that fails, ``NotDrawable`` for one that declines, and when no
         tensor is left.
+
+        Returns what was seen on the way: NaN and Inf in the tensors that were read, and which of them each view showed.
         """
         run = run or Run()
         if not checkpoint:
             raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
         stopped: list[tuple[View, Stop]] = []
+        seen = Seen()
         for subject, group in _subjects(checkpoint, views, run, stopped):
-            self._pass(_without_repetition(subject), group, sink, run, prepare, progress, stopped)
+            seen.merge(self._pass(_without_repetition(subject), group, sink, run, prepare, progress, stopped))
         for view, error in stopped:
             if isinstance(error, PluginError):
                 if failed is None:
@@ -66,6 +70,7 @@ class Engine:
                 if declined is None:
                     raise error
                 declined(view, error)
+        return seen
 
     def _pass(
         self,
@@ -76,7 +81,7 @@ class Engine:
         prepare: Prepare,
         progress: Callable[[LazyTensor], None] | None,
         stopped: list[tuple[View, Stop]],
-    ) -> None:
+    ) -> Seen:
         """One pass over *checkpoint* for the views that are about it; *stopped* takes those that fail or decline."""
         plan = Plan(checkpoint, views, run, prepare)
         for name, outcome in outcomes(plan, self.executor) if plan.active else ():
@@ -90,6 +95,7 @@ class Engine:
         for drawn in prepared(_overviews(plan), prepare, self.executor):
             sink(drawn)
         stopped += [(views[index], error) for index, error in sorted(plan.stopped.items())]
+        return plan.seen()
 
 
 def _subjects(
@@ -115,7 +121,7 @@ def _overviews(plan: Plan) -> Iterator[tuple[Page, View]]:
     """The overview pages of all views, as far as they neither fail nor decline."""
     for index, view in plan.active:
         for page in until_stopped(_overview(plan, index, view), partial(plan.stop, index)):
-            yield page, view
+            yield plan.look(index, page), view
 
 
 def _overview(plan: Plan, index: int, view: View) -> Iterator[Page]:

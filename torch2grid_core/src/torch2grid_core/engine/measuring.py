@@ -15,7 +15,7 @@ from torch2grid_core.data.storage import has_checksum
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.collectors import Collector, Failed, collector_of
 from torch2grid_core.engine.memory import keep_scratch
-from torch2grid_core.needs import Measure, Need, Of, Profile, Raster, Summary, Values
+from torch2grid_core.needs import Measure, Need, NotFinite, Of, Profile, Raster, Summary, Values
 
 Array = np.ndarray[Any, Any]
 Results = dict[Need, Any]
@@ -111,7 +111,7 @@ def _united(needs: Iterable[Need]) -> tuple[Need, ...]:
 def _merges(need: Need, tensor: LazyTensor) -> bool:
     if isinstance(need, Values):  # of a tensor that is too large, they are none
         return tensor.size > need.limit
-    return isinstance(need, (Summary, Profile, Raster))
+    return isinstance(need, (Summary, Profile, NotFinite, Raster))
 
 
 def _merged(one: Any, other: Any) -> Any:

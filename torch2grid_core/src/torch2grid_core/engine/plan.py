@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine.asking import STOPS, Stop, needs_of
+from torch2grid_core.engine.seen import Seen, Shown
 from torch2grid_core.engine.tasks import Draw, Drawn, Outcome, Prepare, Task
 from torch2grid_core.engine.whole import Whole
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need, Of, Raster, Transformed
+from torch2grid_core.pictures.page import Page
 from torch2grid_core.run import Run
+from torch2grid_core.summary.not_finite import NotFiniteCount
 
 
 class Plan:
@@ -26,6 +29,9 @@ class Plan:
         self.of_whole: list[dict[str, Need]] = [{} for _ in views]
         self.kept: dict[Need, dict[str, object]] = {}  # per-tensor needs of the overviews → results by tensor
         self.wholes: dict[Need, Whole] = {}
+        self._not_finite: dict[str, NotFiniteCount] = {}
+        self._told: list[set[str]] = [set() for _ in views]  # tensors that pages were drawn for, or say they show
+        self._drew: set[int] = set()
         for index, view in enumerate(views):
             try:
                 by_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in checkpoint.items()}
@@ -69,7 +75,13 @@ class Plan:
 
         A worker may have drawn later tensors for a view that has stopped since: one process would not have.
         """
-        drawn = [each for index, each in outcome.drawn if index not in self.stopped]
+        drawn = []
+        for index, each in outcome.drawn:
+            if index not in self.stopped:
+                self._told[index].add(name)
+                self._drew.add(index)
+                drawn.append(each)
+        self._not_finite.update(outcome.not_finite)
         for index, error in outcome.stops:
             self.stop(index, error)
         for need, by_tensor in self.kept.items():
@@ -83,6 +95,28 @@ class Plan:
         found: dict[str, object] = {}
         for key, need in self.of_whole[index].items():
             found[key] = self.wholes[need].grid(self.views[index]) if need in self.wholes else self.kept[need]
+        return found
+
+    def look(self, index: int, page: Page) -> Page:
+        """Note which tensors an overview of a view shows, where it says so; the page itself."""
+        tensors = page.about.get("tensors")
+        if isinstance(tensors, (list, tuple)):
+            self._told[index].update(each for each in tensors if isinstance(each, str))
+        self._drew.add(index)
+        return page
+
+    def seen(self) -> Seen:
+        """What the run saw, once it is over."""
+        found = Seen(dict(self._not_finite))
+        for whole in self.wholes.values():
+            found.not_finite.update(whole.not_finite)
+        names = frozenset(self.checkpoint)
+        for index, view in self.active:
+            told = set(self._told[index])
+            for need in self.of_whole[index].values() if index in self._drew else ():
+                told.update(self.wholes[need].shares if need in self.wholes else ())
+            known = told or index not in self._drew
+            found.shown.append(Shown(view.name, frozenset(told) if known else None, names))
         return found
 
 

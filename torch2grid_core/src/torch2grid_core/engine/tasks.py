@@ -10,6 +10,7 @@ from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.asking import Stop, pages_of, until_stopped
 from torch2grid_core.engine.collectors import Failed
 from torch2grid_core.engine.measuring import Piece, Results, answers, merged, pieces
+from torch2grid_core.engine.seen import counted, counting
 from torch2grid_core.errors import PluginError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.needs import Need, Of, Raster
@@ -17,6 +18,7 @@ from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.raster import assemble
 from torch2grid_core.plugins.guard import describe, origin_of
 from torch2grid_core.run import Run
+from torch2grid_core.summary.not_finite import NotFiniteCount
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Outcome:
     """What a task brings back: the results that overviews wait for, and the tensor's pages.
 
     drawn: (place in the run's views, page). stops: (place, error) of each view that failed or declined to draw the tensor.
+    not_finite: how many weights are NaN or Inf in what was read, by tensor, where there are any.
     """
 
     results: dict[Need, Any]
     drawn: list[tuple[int, Drawn]]
     stops: list[tuple[int, Stop]] = field(default_factory=list)
+    not_finite: Mapping[str, NotFiniteCount] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Task:
 
     @property
     def needs(self) -> dict[Need, None]:
-        """What is wanted, each need once."""
-        return dict.fromkeys([*self.kept, *(need for draw in self.draws for need in draw.needs.values())])
+        """What is wanted, each need once, and what counts NaN and Inf meanwhile."""
+        asked = dict.fromkeys([*self.kept, *(need for draw in self.draws for need in draw.needs.values())])
+        return {**asked, **dict.fromkeys(counting(self.tensor, asked))}
 
     def pieces(self) -> tuple[Piece, ...]:
         """The shares that the reading may be handed out in; most tensors have one."""
@@ -88,7 +93,7 @@ class Task:
     def draw(self, measured: Sequence[Results]) -> Outcome:
         """What is left to do when all pieces have been *measured*."""
         results = answers(self.needs, merged(measured))
-        outcome = Outcome({need: results[need] for need in self.kept}, [])
+        outcome = Outcome({need: results[need] for need in self.kept}, [], not_finite=counted(self.tensor, results))
         for draw in self.draws:
             view, mine = draw.view, {key: _finished(need, results[need]) for key, need in draw.needs.items()}
             wrong = next((each.reason for each in mine.values() if isinstance(each, Failed)), None)

@@ -21,6 +21,7 @@ from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.raster import PartResult, assemble, reduce_array
 from torch2grid_core.plugins.guard import call, guarded, origin_of
 from torch2grid_core.summary.distribution import Distribution
+from torch2grid_core.summary.not_finite import NotFiniteCount
 
 
 def streams(transformer: GridTransformer) -> bool:
@@ -38,6 +39,7 @@ class Whole:
         self.need, self.member = need, member
         self.parts: list[PartResult] = []
         self.summaries: dict[str, Distribution] = {}
+        self.not_finite: dict[str, NotFiniteCount] = {}  # of the arrays that a plain transformer read
         self._grid: Grid | None = None
         self._failed: Failed | None = None
         self.shares: dict[str, Raster | Of] = {}  # tensor → the part of the raster that it fills, which travels to a worker
@@ -96,7 +98,10 @@ class Whole:
         if self.raster is None:
             assert isinstance(self.need, Transformed)
             assert self.transformer is not None
-            drawn = call(self.transformer, self.transformer, ArrayMapping(self.tensors))
+            arrays = ArrayMapping(self.tensors)
+            drawn = call(self.transformer, self.transformer, arrays)
+            if not self.member:
+                self.not_finite = arrays.not_finite
             _check_drawn(self.transformer, drawn)
             return reduce_array(drawn, self.need.reduce, self.need.max_cells)
         if not isinstance(self.transformer, LayoutTransformer):

@@ -18,10 +18,14 @@ class View:
     ``tensor_needs`` and ``needs`` name what the view wants under keys of its own; the engine collects the wants of all views,
     reads each tensor once, and hands back results under the same keys:
 
-    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``Duplicates`` → ``DuplicateUnits``, ``Values`` → array
-      or ``None``, ``Raster`` and ``Transformed`` → ``Grid``;
+    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``NotFinite`` → ``NotFiniteCount``, ``Duplicates`` →
+      ``DuplicateUnits``, ``Values`` → array or ``None``, ``Raster`` and ``Transformed`` → ``Grid``;
     - a ``Measure`` → what its collector returns; ``Of`` → the same as its need, of one member of a ``JointTensor``;
     - in ``needs``, which is about the whole, all but ``Raster`` and ``Transformed`` → mapping of tensor name to result.
+
+    The summary line counts the tensors that a view passes over: those without pages of their own, without a place in its
+    grids, and, of overviews, not among the names in ``Page.about["tensors"]``. Of a view that tells none of this it says
+    nothing.
     """
 
     name: ClassVar[str]

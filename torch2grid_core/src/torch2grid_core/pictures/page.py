@@ -158,7 +158,7 @@ class Line:
     """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
 
     xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis. marks:
-    named levels of y, drawn as lines across. events: named places of x, drawn as upright lines.
+    named levels of y, drawn as lines across. flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
     """
 
     x: Array
@@ -169,64 +169,83 @@ class Line:
     xticks: Sequence[str] = ()
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
-    events: Mapping[str, float] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
 
     def as_table(self) -> Table:
         columns = (self.xlabel or "x", *self.y)
         x: Sequence[Cell] = list(self.xticks) or [float(each) for each in self.x]
         series = [[float(each) for each in values] for values in self.y.values()]
-        rows: tuple[tuple[Cell, ...], ...] = tuple(zip(x, *series, strict=True))
-        return Table(columns, rows, self.title)
+        return _flagged(columns, list(zip(x, *series, strict=True)), self.title, self.flags)
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels))."""
+    """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels)).
+
+    flags: place of a label → what is wrong there, as ``3 NaN``, written beside it.
+    """
 
     labels: tuple[str, ...]
     levels: tuple[float, ...]
     values: Array
     title: str = ""
     ylabel: str = "weight"
+    flags: Mapping[int, str] = field(default_factory=dict)
 
     def as_table(self) -> Table:
         columns = ("name", *(f"{level:.1%}" for level in self.levels))
-        rows: tuple[tuple[Cell, ...], ...] = tuple(
+        rows: list[tuple[Cell, ...]] = [
             (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
-        )
-        return Table(columns, rows, self.title)
+        ]
+        return _flagged(columns, rows, self.title, self.flags)
 
 
 @dataclass(frozen=True, eq=False)
 class Bar:
-    """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across."""
+    """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across.
+
+    flags: see ``Band``.
+    """
 
     labels: tuple[str, ...]
     values: Array
     title: str = ""
     ylabel: str = ""
     marks: Mapping[str, float] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
 
     def as_table(self) -> Table:
-        rows = tuple((label, float(value)) for label, value in zip(self.labels, self.values, strict=True))
-        return Table(("name", self.ylabel or "value"), rows, self.title)
+        rows = [(label, float(value)) for label, value in zip(self.labels, self.values, strict=True)]
+        return _flagged(("name", self.ylabel or "value"), rows, self.title, self.flags)
 
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Five quantiles for each label. values: float64, (5, len(labels)): low whisker, quartiles, high whisker."""
+    """Five quantiles for each label. values: float64, (5, len(labels)): low whisker, quartiles, high whisker.
+
+    flags: see ``Band``.
+    """
 
     labels: tuple[str, ...]
     values: Array
     title: str = ""
     ylabel: str = "weight"
+    flags: Mapping[int, str] = field(default_factory=dict)
 
     def as_table(self) -> Table:
         columns = ("name", "low", "25%", "50%", "75%", "high")
-        rows: tuple[tuple[Cell, ...], ...] = tuple(
+        rows: list[tuple[Cell, ...]] = [
             (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
-        )
-        return Table(columns, rows, self.title)
+        ]
+        return _flagged(columns, rows, self.title, self.flags)
+
+
+def _flagged(columns: Sequence[str], rows: Sequence[tuple[Cell, ...]], title: str, flags: Mapping[int, str]) -> Table:
+    """A table with a last column of what is wrong, where anything is."""
+    if not flags:
+        return Table(tuple(columns), tuple(rows), title)
+    told = tuple((*row, flags.get(place, "")) for place, row in enumerate(rows))
+    return Table((*columns, "not finite"), told, title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +265,8 @@ class Page:
 
     name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
     columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
-    about: the tensor that the page shows, with shape and dtype, for the index of the output folder.
+    about: the tensor that the page shows, with shape and dtype, for the index of the output folder; of an overview,
+    ``tensors``: the names of those it shows.
     formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.

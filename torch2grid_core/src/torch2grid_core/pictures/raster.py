@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.pictures.cells import BlockCells, CurveCells, cells_of, split
 from torch2grid_core.pictures.grid import Grid, Rect, Region
 from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.summary.not_finite import NotFiniteCount, counted_where_any
 
 if TYPE_CHECKING:
     from torch2grid_core.kinds.transformer import LayoutTransformer
@@ -92,7 +93,8 @@ class PartResult:
     """What one ``RasterPart`` gathered: small, plain and picklable; parts of one tensor add up in ``assemble``.
 
     weights: how many were seen. values: float64, the combined weights of the cells of each block in turn. largest: flat
-    index and value of the finite weight with the largest magnitude, the first of equals; ``None`` without any.
+    index and value of the finite weight with the largest magnitude, the first of equals; ``None`` without any. not_finite:
+    how many are NaN or Inf.
     """
 
     tensor: str
@@ -100,6 +102,7 @@ class PartResult:
     weights: int
     values: Array
     largest: tuple[int, float] | None
+    not_finite: NotFiniteCount = field(default_factory=NotFiniteCount)
 
 
 class RasterPart:
@@ -119,6 +122,7 @@ class RasterPart:
         self._values = np.full(sum(math.prod(each.shape) for each in self._cells), self._rule.initial)
         self._targets = split(self._values, self._cells)
         self._largest: tuple[int, float] | None = None
+        self._not_finite = NotFiniteCount()
 
     def update(self, start: int, values: Array) -> None:
         """Take the weights with flat indices *start* and on: 1-D, float32 or float64 (see ``dtypes.as_float``).
@@ -135,7 +139,9 @@ class RasterPart:
         self.weights += len(values)
 
     def _take(self, start: int, values: Array) -> None:
-        self._largest = _larger(self._largest, start, values)
+        high, low = float(values.max()), float(values.min())  # NaN where one is
+        self._largest = _larger(self._largest, start, values, high, low)
+        self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
         prepared = self._rule.prepare(values)
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
@@ -144,12 +150,14 @@ class RasterPart:
 
     def result(self) -> PartResult:
         """What was gathered so far."""
-        return PartResult(self.tensor, self.reduce, self.weights, self._values, self._largest)
+        return PartResult(self.tensor, self.reduce, self.weights, self._values, self._largest, self._not_finite)
 
 
-def _larger(best: tuple[int, float] | None, start: int, values: Array) -> tuple[int, float] | None:
-    """*best* (flat index, value), or the finite weight of *values* that beats it: larger magnitude, then lower index."""
-    high, low = float(values.max()), float(values.min())
+def _larger(best: tuple[int, float] | None, start: int, values: Array, high: float, low: float) -> tuple[int, float] | None:
+    """*best* (flat index, value), or the finite weight of *values* that beats it: larger magnitude, then lower index.
+
+    high, low: the largest and the least of *values*.
+    """
     if math.isfinite(high) and math.isfinite(low):
         if best is not None and max(high, -low) < abs(best[1]):
             return best

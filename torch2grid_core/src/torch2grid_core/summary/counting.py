@@ -13,13 +13,6 @@ from torch2grid_core.summary.buckets import FLOAT32_MAX, codes_of
 Array = np.ndarray[Any, Any]
 
 
-def magnitudes(piece: Array) -> Array:
-    """|z|; NaN where either part is, where numpy has Inf for NaN+Inf·j."""
-    size: Array = np.abs(piece)
-    size[np.isnan(piece)] = np.nan
-    return size
-
-
 @lru_cache(maxsize=64)
 def code_of(threshold: float) -> int:
     """The bucket that holds both numbers just below and just above *threshold* (≥ 0)."""

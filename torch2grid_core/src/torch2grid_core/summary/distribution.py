@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core.data.dtypes import BY_NAME
+from torch2grid_core.data.dtypes import BY_NAME, magnitudes
 from torch2grid_core.summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, pack, unite
-from torch2grid_core.summary.counting import code_of, count_below, magnitudes
+from torch2grid_core.summary.counting import code_of, count_below
 from torch2grid_core.summary.figures import Figures
 from torch2grid_core.summary.moments import Moments
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from torch2grid_core.summary.buckets import Fineness, Points
 from torch2grid_core.summary.moments import Moments
+from torch2grid_core.summary.not_finite import NotFiniteCount
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +78,11 @@ class Figures(ABC):
     def neginf(self) -> int:
         """Number of −Inf."""
         return self.settle()._extra["neginf"]
+
+    @property
+    def not_finite(self) -> NotFiniteCount:
+        """Number of NaN, and of +Inf and −Inf together."""
+        return NotFiniteCount(self.nan, self.posinf + self.neginf)
 
     def near_zero(self, threshold: float) -> int:
         """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""

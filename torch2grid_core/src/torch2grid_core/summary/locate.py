@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core.data.dtypes import as_float, is_complex
+from torch2grid_core.data.dtypes import as_float
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.summary.counting import magnitudes
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +20,7 @@ def first_index(tensor: LazyTensor, test: Callable[[Array], Array]) -> tuple[int
     length, such as ``numpy.isnan``. Reads the tensor from the start until the first one is found. Raises ``LoadError``.
     """
     for start, chunk in tensor.flat_chunks():
-        values = magnitudes(chunk) if is_complex(tensor.dtype) else as_float(chunk)
+        values = as_float(chunk)
         found = np.flatnonzero(test(values))
         if len(found):
             return tuple(int(each) for each in np.unravel_index(start + int(found[0]), tensor.shape))

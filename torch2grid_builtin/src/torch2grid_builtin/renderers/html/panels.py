@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -225,7 +224,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "xticks": _labels(panel.xticks),
             "log": panel.log,
             "marks": _texts(panel.marks),
-            "events": _texts(panel.events),
+            "flags": _flags(panel.flags),
         }
     if isinstance(panel, Bar):
         return {
@@ -234,6 +233,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "values": panel.values,
             "ylabel": visible(panel.ylabel),
             "marks": _texts(panel.marks),
+            "flags": _flags(panel.flags),
         }
     if isinstance(panel, (Band, Boxes)):
         levels = panel.levels if isinstance(panel, Band) else ()
@@ -244,6 +244,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "names": names,
             "values": np.asarray(panel.values, dtype=np.float64),
             "ylabel": visible(panel.ylabel),
+            "flags": _flags(panel.flags),
         }
     if isinstance(panel, Image):
         rgb = np.ascontiguousarray(panel.rgb, dtype=np.uint8)
@@ -255,14 +256,20 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
 
 def _edges(edges: Array) -> Any:
     """``[first, width, number]`` where all bars are equally wide, as they mostly are, else the list."""
-    width = (edges[-1] - edges[0]) / (len(edges) - 1) if len(edges) > 1 else 0.0
-    if len(edges) > 8 and np.array_equal(edges, edges[0] + width * np.arange(len(edges))):
+    width = edges[-1] / (len(edges) - 1) - edges[0] / (len(edges) - 1) if len(edges) > 1 else 0.0
+    with np.errstate(over="ignore"):
+        even = len(edges) > 8 and np.array_equal(edges, edges[0] + width * np.arange(len(edges)))
+    if even:
         return {"first": edges[0], "width": width, "number": len(edges)}
     return edges
 
 
 def _texts(named: Mapping[str, Any]) -> list[list[Any]]:
     return [[visible(name), value] for name, value in named.items()]
+
+
+def _flags(flags: Mapping[int, str]) -> dict[str, str]:
+    return {str(place): visible(text, _LABEL) for place, text in flags.items()}
 
 
 def _labels(labels: Any) -> list[str]:
@@ -287,4 +294,5 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _sortable(value: Any) -> float | None:
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else float(value)
+    """The number that a cell is sorted by; ``None`` where none is known. NaN stays NaN: the script puts it first."""
+    return None if value is None else float(value)

@@ -10,14 +10,16 @@ import numpy as np
 
 from torch2grid_builtin.renderers.matplotlib.canvas import FAINT, MUTED, RULE, Canvas
 from torch2grid_builtin.renderers.matplotlib.text import text_width
-from torch2grid_builtin.renderers.numbers import numbers
+from torch2grid_builtin.renderers.numbers import LARGEST, numbers, share_between
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
     """About *count* round values (1, 2 or 5 times a power of ten apart) from *low* to *high*."""
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return [low] if math.isfinite(low) else []
-    rough = (high - low) / max(count, 1)
+    rough = high / max(count, 1) - low / max(count, 1)
+    if not 10 * rough < LARGEST:
+        return [low, high]
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 0.0
     if power <= 0 or not math.isfinite(power):
         return [low, high]
@@ -56,8 +58,7 @@ class Scale:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = np.log10(np.maximum(values, low))
             low, high = math.log10(low), math.log10(high)
-        with np.errstate(invalid="ignore", over="ignore"):
-            share = np.clip((values - low) / (high - low), 0, 1)
+        share = np.clip(share_between(values, low, high), 0, 1)
         return self.start + share * (self.stop - self.start)
 
     def ticks(self, apart: float) -> list[float]:
@@ -76,8 +77,8 @@ def padded(low: float, high: float, share: float = 0.04) -> tuple[float, float]:
     """Limits with room at both ends; a range of nothing gets a width."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
-    room = (high - low) * share if low < high else abs(low) * 0.5 or 0.5
-    return low - room, high + room
+    room = high * share - low * share if low < high else abs(low) * 0.5 or 0.5
+    return max(low - room, -LARGEST), min(high + room, LARGEST)
 
 
 def finite_range(*arrays: Any) -> tuple[float, float]:

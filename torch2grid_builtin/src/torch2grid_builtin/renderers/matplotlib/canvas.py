@@ -20,6 +20,7 @@ from torch2grid_core import encode_png
 Array = np.ndarray[Any, Any]
 
 INK, MUTED, RULE, FAINT, MARK = "#1f2328", "#5b6470", "#9aa3ad", "#e4e7eb", "#9c2f26"
+LOST = "#c4009e"  # as NaN and Inf are in heatmaps, dark enough to read
 SERIES = ("#2a6b9c", "#c96a4a", "#3a9a76", "#8e5ea2", "#b58900", "#5b6470", "#c2467d", "#17829b")
 LINE = 1.35  # height of a line of text, in units of its size
 _ASCENT, _MIDDLE = 0.95, 0.365  # of DejaVu Sans: from the top of a line to its baseline, and half a capital's height

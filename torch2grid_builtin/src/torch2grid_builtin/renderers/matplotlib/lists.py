@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin.renderers.matplotlib.axes import Scale, draw_x, finite_range, padded
-from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
 from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
 from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin.renderers.numbers import number
+from torch2grid_builtin.renderers.numbers import LARGEST, number
 from torch2grid_core import Band, Bar, Boxes, Style
 
 Array = np.ndarray[Any, Any]
 
 
 class ListDrawing(Drawing):
-    """Names at the left, a level axis of values, a line of the list for each name."""
+    """Names at the left, with what is wrong there, a level axis of values, a line of the list for each name."""
 
-    def __init__(self, labels: tuple[str, ...], title: str, axis: str, sizes: Sizes, marks: int = 0) -> None:
-        self.sizes, self.axis = sizes, axis
+    def __init__(
+        self, labels: tuple[str, ...], title: str, axis: str, sizes: Sizes, flags: Mapping[int, str], marks: int = 0
+    ) -> None:
+        self.sizes, self.axis, self.flags = sizes, axis, flags
         self.width = sizes.plot[0]
         self.title = title_lines(title, self.width, sizes)
         count = len(labels)
@@ -29,12 +32,19 @@ class ListDrawing(Drawing):
         self.size = min(sizes.text, self.pitch / 1.2 if self.pitch >= 15 else 11.0)
         self.step = max(1, int(np.ceil(self.size * 1.25 / self.pitch)))  # where lines are thin, every so many is named
         room = min(self.width * 0.45, 330)
-        self.labels = [fit(label, room, self.size) if index % self.step == 0 else "" for index, label in enumerate(labels)]
+        self.labels = [
+            self._label(label, flags.get(index, ""), room) if index % self.step == 0 else ""
+            for index, label in enumerate(labels)
+        ]
         self.names = max((text_width(label, self.size) for label in self.labels), default=0) + 10
         self.over = round(sizes.text * LINE) * min(marks, 3) + 4 if marks else 4
         self.under = 2 * round(sizes.text * LINE) + 14
         self.area = max(round(self.pitch * count), 20)
         self.height = title_height(self.title, sizes) + self.over + self.area + self.under
+
+    def _label(self, label: str, flag: str, room: float) -> str:
+        end = f" ({fit(flag, room / 2, self.size)})" if flag else ""
+        return fit(label, room - text_width(end, self.size), self.size) + end if end else fit(label, room, self.size)
 
     @abstractmethod
     def limits(self) -> tuple[float, float]:
@@ -59,9 +69,12 @@ class ListDrawing(Drawing):
             zero = float(across(0.0))
             canvas.rule(zero, y, zero, bottom, RULE)
         self.plot(canvas, across, middles)
-        for middle, label in zip(middles, self.labels, strict=True):
+        for index, (middle, label) in enumerate(zip(middles, self.labels, strict=True)):
+            color = LOST if index in self.flags else INK
             if label:
-                canvas.text(start - 8, middle, label, self.size, INK, ha="right", va="middle")
+                canvas.text(start - 8, middle, label, self.size, color, ha="right", va="middle")
+            if index in self.flags:
+                canvas.rects([(start - 5, round(middle) - 2, 5, 5)], LOST)
         for index, (name, value) in enumerate(self.marks()):
             at = float(across(value))
             canvas.rule(at, y - self.over + 2, at, bottom, MARK, dashed=True)
@@ -78,7 +91,7 @@ class BarDrawing(ListDrawing):
 
     def __init__(self, panel: Bar, style: Style, sizes: Sizes) -> None:
         self._marks = [(literal(name), float(value)) for name, value in panel.marks.items() if np.isfinite(value)]
-        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, len(self._marks))
+        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, panel.flags, len(self._marks))
         self.values = np.asarray(panel.values, dtype=np.float64)
 
     def marks(self) -> list[tuple[str, float]]:
@@ -86,7 +99,7 @@ class BarDrawing(ListDrawing):
 
     def limits(self) -> tuple[float, float]:
         low, high = finite_range(self.values, [0.0], [value for _, value in self._marks])
-        return low * 1.12, high * 1.12 if high > low else low + 1.0
+        return max(low * 1.12, -LARGEST), min(high * 1.12, LARGEST) if high > low else low + 1.0
 
     def plot(self, canvas: Canvas, across: Scale, middles: Array) -> None:
         zero, ends = float(across(0.0)), across(self.values)
@@ -109,7 +122,7 @@ class BoxesDrawing(ListDrawing):
     """Quartiles as a box with the median in it, and whiskers."""
 
     def __init__(self, panel: Boxes, style: Style, sizes: Sizes) -> None:
-        super().__init__(panel.labels, panel.title, panel.ylabel, sizes)
+        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, panel.flags)
         self.values = np.asarray(panel.values, dtype=np.float64).reshape(5, len(panel.labels))
 
     def limits(self) -> tuple[float, float]:
@@ -135,7 +148,7 @@ class BandDrawing(ListDrawing):
     """Quantiles of each name as nested bars: the wider the share, the lighter; the middle level as a line across."""
 
     def __init__(self, panel: Band, style: Style, sizes: Sizes) -> None:
-        super().__init__(panel.labels, panel.title, panel.ylabel, sizes)
+        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, panel.flags)
         order = np.argsort(panel.levels)
         self.levels = [panel.levels[index] for index in order]
         self.values = np.asarray(panel.values, dtype=np.float64).reshape(len(panel.levels), len(panel.labels))[order]

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.renderers.matplotlib.axes import Scale, draw_x, draw_y, finite_range, left_room, padded
-from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin.renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
 from torch2grid_builtin.renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
 from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin.renderers.numbers import number, numbers, percent
+from torch2grid_builtin.renderers.numbers import LARGEST, number, numbers, percent
 from torch2grid_core import Histogram, Line, Style
 
 Array = np.ndarray[Any, Any]
 _BEYOND = "#8e5ea2"
-EVENT = "#b3261e"
 _BARS = "#4a80aa"
 
 
@@ -85,7 +84,8 @@ class HistogramDrawing(Diagram):
         panel = self.panel
         total = int(np.sum(panel.counts)) + panel.below + panel.above + panel.nan
         parts = []
-        for count, name in ((panel.below, "below the range"), (panel.above, "above the range"), (panel.nan, "NaN")):
+        ends = [(panel.below, "below the range"), (panel.above, "above the range")]
+        for count, name in ends if self.sizes.compact else [*ends, (panel.nan, "NaN")]:
             if count and self.sizes.compact:
                 parts.append(f"{count:,} {name.split()[0]}")
             elif count:
@@ -94,8 +94,8 @@ class HistogramDrawing(Diagram):
 
     def _captions(self) -> list[str]:
         lines: list[str] = []
-        facts = [*self.facts, self.beyond] if self.beyond else self.facts
-        for fact in facts:
+        ill = [f"{self.panel.nan:,} NaN"] if self.panel.nan else []  # first: only so many lines fit
+        for fact in (*ill, *self.facts, *([self.beyond] if self.beyond else [])):
             joined = f"{lines[-1]} · {fact}" if lines else fact
             if lines and text_width(joined, self.sizes.text) <= self.width:
                 lines[-1] = joined
@@ -186,7 +186,7 @@ def _log_tops(scale: Scale, counts: Array) -> Array:
 
 
 class LineDrawing(Diagram):
-    """Series over a common x, named above the plot; marks as level lines, events as upright ones."""
+    """Series over a common x, named above the plot; marks as level lines, flags as upright ones."""
 
     def __init__(self, panel: Line, style: Style, sizes: Sizes) -> None:
         super().__init__(panel.title, sizes)
@@ -233,15 +233,13 @@ class LineDrawing(Diagram):
             at = float(up(value))
             canvas.rule(start, at, stop, at, MARK, dashed=True)
             canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
-        for index, (name, value) in enumerate(panel.events.items()):
-            if across.low <= value <= across.high:
-                self._event(canvas, across, literal(name), value, top, bottom, top + 2 + self.line * index)
         for index, values in enumerate(series):
             shown = np.where(values > 0, values, np.nan) if up.log else values
             color = SERIES[index % len(SERIES)]
             canvas.line(across(x), up(shown), color, 2 if len(series) < 5 else 1.4)
             if len(x) <= 60:
                 canvas.dots(across(x), up(shown), color, 5)
+        self._draw_flags(canvas, across, x, top, bottom)
         y = top - self.over
         for row in self.rows:
             at = float(start)
@@ -254,18 +252,27 @@ class LineDrawing(Diagram):
             label = fit(panel.ylabel, self.area, size)
             canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
 
-    def _event(self, canvas: Canvas, across: Scale, name: str, value: float, top: int, bottom: int, y: int) -> None:
-        at, size = float(across(value)), self.sizes.text
-        canvas.rule(at, top, at, bottom, EVENT, dashed=True)
-        name = fit(name, (across.stop - across.start) / 2, size)
-        beyond = at + 6 + text_width(name, size) > across.stop
-        canvas.text(at + (-4 if beyond else 4), y, name, size, EVENT, ha="right" if beyond else "left", va="top")
+    def _draw_flags(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
+        """A dashed line at each place where something is wrong, and what it is where there is room."""
+        size, free = self.sizes.text, -np.inf
+        for place, text in sorted(self.panel.flags.items()):
+            if not (0 <= place < len(x) and np.isfinite(x[place])):
+                continue
+            at = float(across(x[place]))
+            canvas.rule(at, top, at, bottom, LOST, dashed=True)
+            canvas.rects([(round(at) - 3, bottom - 3, 7, 7)], LOST)
+            text = fit(text, 170, size)
+            wide = text_width(text, size)
+            left = at + 4 if at + 4 + wide <= across.stop + 10 else at - 4 - wide
+            if left > free:
+                canvas.text(left, top + 2, text, size, LOST, va="top")
+                free = left + wide + 4
 
     def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
         log = self.panel.log and any(bool((values > 0).any()) for values in series)
         if log:
             low, high = finite_range(*[values[values > 0] for values in series], [each for each in marks if each > 0])
-            return Scale(low / 1.3, max(high * 1.3, low * 2), bottom, top, log=True)
+            return Scale(low / 1.3 or low, min(max(high * 1.3, low * 2), LARGEST), bottom, top, log=True)
         low, high = padded(*finite_range(*series, marks))
         return Scale(low, high, bottom, top)
 

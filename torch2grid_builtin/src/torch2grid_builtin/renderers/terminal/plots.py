@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.renderers.numbers import number
+from torch2grid_builtin.renderers.numbers import evenly, number, share_between
 from torch2grid_builtin.renderers.terminal.text import Screen, fit, padded, title_lines, wrap
-from torch2grid_core import Band, Bar, Boxes, Histogram, Line, display_width
+from torch2grid_core import NOT_FINITE, Band, Bar, Boxes, Histogram, Line, display_width
 
 Array = np.ndarray[Any, Any]
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BLUE, _RED = (77, 131, 196), (201, 106, 74)
 _SERIES = (_BLUE, _RED, (88, 182, 107), (180, 120, 200), (200, 170, 60))
+_MOST_FLAGS = 12
 _NESTED = "·─━█"  # from the outermost quantiles to the inner ones
 
 
@@ -82,16 +83,16 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
     lines = title_lines(panel.title, screen)
     values = np.asarray(panel.values, dtype=np.float64)
     texts = [number(float(value)) for value in values]
-    label, size = _label_width(panel.labels, screen), max(map(len, texts), default=0)
+    names = _names(panel)
+    label, size = _label_width(names, screen), max(map(len, texts), default=0)
     room = max(8, screen.width - label - size - 2)
     finite = values[np.isfinite(values)]
     low, high = min(float(finite.min(initial=0.0)), 0.0), max(float(finite.max(initial=0.0)), 0.0)
-    span = high - low or 1.0
-    zero = round(-low / span * room)
-    for name, value, text in zip(panel.labels, values.tolist(), texts, strict=True):
+    zero = round(float(share_between(0.0, low, high)) * room)
+    for name, value, text in zip(names, values.tolist(), texts, strict=True):
         bar = ""
         if math.isfinite(value):
-            length = abs(value) / span * room
+            length = abs(float(share_between(value, low, high)) * room - zero)
             if value >= 0:
                 full, rest = divmod(min(round(length * 8), 8 * (room - zero)), 8)
                 bar = " " * zero + screen.tinted(("█" * full + _LEFT_EIGHTHS[rest]).rstrip(), _BLUE)
@@ -104,6 +105,11 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
     return lines + _marks(panel.marks, screen)
 
 
+def _names(panel: Bar | Band | Boxes) -> tuple[str, ...]:
+    """The labels, and behind them what is wrong there."""
+    return tuple(f"{name} ({panel.flags[i]})" if i in panel.flags else name for i, name in enumerate(panel.labels))
+
+
 def _label_width(labels: tuple[str, ...], screen: Screen) -> int:
     return min(max((display_width(fit(label, 200)) for label in labels), default=0), max(12, screen.width // 3))
 
@@ -113,27 +119,27 @@ def quantile_lines(panel: Band | Boxes, screen: Screen) -> list[str]:
     lines = title_lines(panel.title, screen)
     levels = panel.levels if isinstance(panel, Band) else (0.0, 0.25, 0.5, 0.75, 1.0)
     values = np.asarray(panel.values, dtype=np.float64)
-    label = _label_width(panel.labels, screen)
+    names = _names(panel)
+    label = _label_width(names, screen)
     room = max(16, screen.width - label - 1)
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return [*lines, "no finite quantile"]
+        return [*lines, "no finite quantile", *(fit(names[column], screen.width) for column in panel.flags)]
     low, high = float(finite.min()), float(finite.max())
-    span = high - low or 1.0
-    for column, name in enumerate(panel.labels):
-        lines.append(f"{padded(fit(name, label), label)} {_nested(values[:, column], low, span, room, screen)}".rstrip())
+    for column, name in enumerate(names):
+        lines.append(f"{padded(fit(name, label), label)} {_nested(values[:, column], low, high, room, screen)}".rstrip())
     blank = " " * (label + 1)
-    lines += [screen.dim(blank + text) for text in _axis(np.linspace(low, high, room + 1), room, 1)]
+    lines += [screen.dim(blank + text) for text in _axis(evenly(low, high, room + 1), room, 1)]
     shown = levels if isinstance(panel, Band) else ()
     words = ", ".join(f"{100 * level:g} %" for level in shown) or "whiskers, quartiles, median"
     return [*lines, *(screen.dim(line) for line in wrap(f"{panel.ylabel}: {words}".split(" "), screen.width, " "))]
 
 
-def _nested(values: Array, low: float, span: float, room: int, screen: Screen) -> str:
+def _nested(values: Array, low: float, high: float, room: int, screen: Screen) -> str:
     if not np.isfinite(values).all():
         return "–"
     cells = [" "] * room
-    places = np.clip(((values - low) / span * (room - 1)).round().astype(int), 0, room - 1).tolist()
+    places = np.clip((share_between(values, low, high) * (room - 1)).round().astype(int), 0, room - 1).tolist()
     pairs = len(places) // 2
     for depth in range(pairs):
         char = _NESTED[max(len(_NESTED) - pairs + depth, 0)]
@@ -152,7 +158,7 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
     everything = np.concatenate([*named.values(), [*panel.marks.values()]]) if named else np.empty(0)
     known = everything[np.isfinite(everything) & ((everything > 0) | (not panel.log))]
     if not known.size:
-        return [*lines, "no finite value"]
+        return [*lines, "no finite value", *_flagged(panel, screen)]
     low, high = float(known.min()), float(known.max())
     label = max(len(number(low)), len(number(high))) + 1
     frame = _Frame(max(16, screen.width - label), max(4, min(12, screen.rows - 4)), low, high, panel.log)
@@ -163,21 +169,20 @@ def line_lines(panel: Line, screen: Screen) -> list[str]:
         for row, text in enumerate(plot):
             edge = number(high) if row == 0 else number(low) if row == len(plot) - 1 else ""
             lines.append(f"{edge.rjust(label - 1)}▕{text}".rstrip())
+        if panel.flags:
+            lines.append(" " * label + screen.tinted(frame.signs(panel.x, panel.flags), NOT_FINITE))
     lines += [screen.dim(line) for line in _x_ends(panel, frame.width, label)]
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel + (", log" if panel.log else ""), screen.width)))
-    return lines + _marks(panel.marks, screen) + _events(panel, screen)
+    return lines + _flagged(panel, screen) + _marks(panel.marks, screen)
 
 
-def _events(panel: Line, screen: Screen) -> list[str]:
-    """Each event, and where it is."""
-    x = np.asarray(panel.x, dtype=np.float64)
-    texts = []
-    for name, value in panel.events.items():
-        place = np.flatnonzero(x == value)
-        where = panel.xticks[int(place[0])] if panel.xticks and len(place) else number(value)
-        texts.append(fit(f"{name}: {where}" if panel.xticks else f"{name}: {panel.xlabel or 'x'} {where}", screen.width))
-    return [screen.dim(line) for line in wrap(texts, screen.width, " · ")]
+def _flagged(panel: Line, screen: Screen) -> list[str]:
+    """``! fc1.weight: 3 NaN``: the places where something is wrong, and how many more there are than fit."""
+    names = list(panel.xticks) or [number(float(each)) for each in panel.x]
+    told = [fit(f"! {names[place]}: {text}", screen.width) for place, text in panel.flags.items() if 0 <= place < len(names)]
+    more = [f"! and {len(told) - _MOST_FLAGS:,} more"] if len(told) > _MOST_FLAGS else []
+    return [screen.tinted(line, NOT_FINITE) for line in [*told[:_MOST_FLAGS], *more]]
 
 
 def _x_ends(panel: Line, width: int, label: int) -> list[str]:
@@ -219,16 +224,27 @@ class _Frame:
             lines.append("".join(parts))
         return lines
 
+    def signs(self, x: Array, places: Iterable[int]) -> str:
+        """A line with ``!`` below each of these *places* in *x*."""
+        at = np.asarray(x, dtype=np.float64)
+        known = at[np.isfinite(at)]
+        low, span = (float(known.min()), float(known.max() - known.min())) if known.size else (0.0, 0.0)
+        line = [" "] * self.width
+        for place in places:
+            if 0 <= place < len(at) and math.isfinite(at[place]):
+                line[round((at[place] - low) / span * (self.width - 1)) if 0 < span < math.inf else 0] = "!"
+        return "".join(line).rstrip()
+
     def _dots(self, x: Array, values: Array) -> list[tuple[int, int]]:
         """(column, row) of dots: one in each column, between the neighbours in *x*; none nearest to what is not known."""
         wide, high = 2 * self.width, 4 * self.rows
         finite = np.flatnonzero(np.isfinite(x))
         order = finite[np.argsort(x[finite], kind="stable")]
         x, values = x[order], values[order]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        with np.errstate(all="ignore"):
             bent = np.log10(values) if self.log else values
             span = x[-1] - x[0] if len(x) else 0.0
-        share = (bent - self.low) / (self.high - self.low or 1.0)
+        share = share_between(bent, self.low, self.high)
         known = np.isfinite(share)
         if not known.any():
             return []

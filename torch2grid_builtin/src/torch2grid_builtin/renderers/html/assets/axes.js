@@ -1,8 +1,9 @@
 // Axes of plots: linear or logarithmic scales, ticks and the SVG that holds them.
 
 function linear(low, high, from, to) {
-  const span = high - low || 1;
-  return (value) => from + ((value - low) / span) * (to - from);
+  const size = Math.max(Math.abs(low), Math.abs(high)) || 1; // the distance of two numbers may be none
+  const span = high / size - low / size || 1;
+  return (value) => from + ((value / size - low / size) / span) * (to - from);
 }
 
 function logarithmic(low, high, from, to) {

@@ -50,7 +50,7 @@ function percent(share) {
 
 function ticks(low, high, wanted) {
   if (!(high > low)) return [low];
-  const rough = (high - low) / wanted;
+  const rough = high / wanted - low / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
   const found = [];

@@ -1,5 +1,11 @@
 // Bars, nested quantiles and lines.
 
+// A label with what is wrong there behind it.
+function flagged(label, flag, context) {
+  const name = named(label, context);
+  return flag === undefined ? name : element("span", { class: "name" }, name, element("span", { class: "lost", text: ` (${flag})` }));
+}
+
 function named(label, context) {
   const tensor = context.find(label);
   if (tensor === undefined) return element("span", { class: "name", text: label, title: label });
@@ -29,7 +35,7 @@ function barPanel(panel, context) {
       line.style.left = `${at(level)}%`;
       track.append(line);
     }
-    rows.append(element("div", { class: "bar-row" }, named(label, context), track, element("span", { text: brief(value, 4) })));
+    rows.append(element("div", { class: "bar-row" }, flagged(label, panel.flags[index], context), track, element("span", { text: brief(value, 4) })));
   });
   const notes = [panel.ylabel, ...levels.map(([name, value]) => `${name}: ${brief(value)}`)].filter(Boolean);
   return [rows, ...(notes.length ? [element("div", { class: "legend" }, ...notes.map((text) => element("span", { text })))] : [])];
@@ -41,13 +47,14 @@ const LONG = 20; // rows that may not all be in view: the axis is above them too
 function quantilesPanel(panel, context) {
   const values = panel.values.map((row) => row.map(numeric));
   const known = finite(values.flat());
-  if (!known.length) return [element("div", { text: "no finite quantile" })];
+  if (!known.length) return [element("div", { text: "no finite quantile" }), ...flagList(panel, panel.labels)];
   const low = Math.min(...known);
   const high = Math.max(...known);
   const pairs = Math.floor(values.length / 2);
 
   function draw(width) {
-    const longest = Math.max(...panel.labels.map((label) => label.length));
+    const tail = (column) => (panel.flags[column] === undefined ? "" : ` (${panel.flags[column]})`);
+    const longest = Math.max(...panel.labels.map((label, column) => label.length + tail(column).length));
     const left = clamp(longest * 6.6 + 14, 60, Math.min(300, width * 0.42));
     const right = width - 12;
     const long = panel.labels.length > LONG;
@@ -59,9 +66,9 @@ function quantilesPanel(panel, context) {
     for (const tick of ticks(low, high, 6)) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: bottom }));
     panel.labels.forEach((label, column) => {
       const y = top + column * ROW;
-      const fitted = Math.floor((left - 14) / 6.4);
+      const fitted = Math.max(Math.floor((left - 14) / 6.4) - tail(column).length, 6);
       const text = label.length > fitted ? `${label.slice(0, Math.ceil(fitted * 0.5) - 1)}…${label.slice(-Math.floor(fitted * 0.5))}` : label;
-      svg.append(drawn("text", { class: "ink", x: left - 10, y: y + 16, "text-anchor": "end" }, text));
+      svg.append(drawn("text", { class: tail(column) ? "lost" : "ink", x: left - 10, y: y + 16, "text-anchor": "end" }, text + tail(column)));
       const own = values.map((row) => row[column]);
       if (own.every(Number.isFinite)) {
         for (let depth = 0; depth < pairs; depth++) {
@@ -72,7 +79,7 @@ function quantilesPanel(panel, context) {
         if (values.length % 2) svg.append(drawn("line", { class: "median", x1: x(own[pairs]), x2: x(own[pairs]), y1: y + 2, y2: y + ROW - 2 }));
       }
       const hit = drawn("rect", { class: "hit", x: 0, width, y, height: ROW });
-      hit.addEventListener("pointermove", (event) => showTip(event, [label, ...panel.names.map((name, level) => `${name}: ${brief(own[level], 4)}`)]));
+      hit.addEventListener("pointermove", (event) => showTip(event, [label + tail(column), ...panel.names.map((name, level) => `${name}: ${brief(own[level], 4)}`)]));
       hit.addEventListener("pointerleave", hideTip);
       const tensor = context.find(label);
       if (tensor !== undefined) {
@@ -94,7 +101,8 @@ function linePanel(panel, context) {
   const levels = panel.marks.map(([name, value]) => [name, numeric(value)]);
   const usable = (value) => Number.isFinite(value) && (!panel.log || value > 0);
   const known = [...series.flatMap(([, values]) => values), ...levels.map(([, value]) => value)].filter(usable);
-  if (!known.length) return [element("div", { text: "no finite value" })];
+  const places = panel.xticks.length ? panel.xticks : panel.x.map((value) => brief(value, 6));
+  if (!known.length) return [element("div", { text: "no finite value" }), ...flagList(panel, places)];
   let low = Math.min(...known);
   let high = Math.max(...known);
   if (low === high) [low, high] = panel.log ? [low / 10, high * 10] : [low - 1, high + 1];
@@ -121,13 +129,6 @@ function linePanel(panel, context) {
       svg.append(drawn("line", { class: "mark", x1: left, x2: right, y1: y(level), y2: y(level) }));
       svg.append(drawn("text", { class: "ink", x: right, y: y(level) - 4, "text-anchor": "end" }, name));
     }
-    panel.events.forEach(([name, value], index) => {
-      const at = x(numeric(value));
-      if (!(at >= left - 1 && at <= right + 1)) return;
-      svg.append(drawn("line", { class: "mark", x1: at, x2: at, y1: 14, y2: bottom }));
-      const beyond = at + name.length * 6.2 + 8 > right;
-      svg.append(drawn("text", { class: "ink", x: at + (beyond ? -4 : 4), y: 24 + 13 * index, "text-anchor": beyond ? "end" : "start" }, name));
-    });
     series.forEach(([, values], index) => {
       let path = "";
       let pen = "M";
@@ -143,6 +144,11 @@ function linePanel(panel, context) {
       if (values.length === 1 && usable(values[0])) path += "h8";
       svg.append(drawn("path", { class: `series n${index % 5}`, d: path }));
     });
+    for (const place of Object.keys(panel.flags)) {
+      const at = x(xs[place]);
+      svg.append(drawn("line", { class: "lost", x1: at, x2: at, y1: 14, y2: bottom }));
+      svg.append(drawn("rect", { class: "lost", x: at - 3, y: bottom - 3, width: 6, height: 6 }));
+    }
     const cross = drawn("line", { class: "axis", y1: 14, y2: bottom, visibility: "hidden" });
     const hit = drawn("rect", { x: left, y: 0, width: right - left, height: bottom, fill: "transparent" });
     hit.addEventListener("pointermove", (event) => {
@@ -154,7 +160,7 @@ function linePanel(panel, context) {
       cross.setAttribute("x2", x(xs[nearest]));
       cross.setAttribute("visibility", "visible");
       const label = panel.xticks[nearest] ?? `${panel.xlabel || "x"} ${brief(xs[nearest], 6)}`;
-      showTip(event, [label, ...series.map(([name, values]) => `${name}: ${brief(values[nearest], 4)}`)]);
+      showTip(event, [label, panel.flags[nearest], ...series.map(([name, values]) => `${name}: ${brief(values[nearest], 4)}`)]);
     });
     hit.addEventListener("pointerleave", () => {
       cross.setAttribute("visibility", "hidden");
@@ -164,7 +170,16 @@ function linePanel(panel, context) {
     return svg;
   }
   const keys = series.map(([name], index) => element("span", {}, element("i", { class: `key n${index % 5}` }), name));
-  return [sized(draw), element("div", { class: "legend" }, ...keys)];
+  return [sized(draw), element("div", { class: "legend" }, ...keys), ...flagList(panel, places)];
+}
+
+// Which places are marked, and why; of many the first.
+function flagList(panel, labels) {
+  const places = Object.keys(panel.flags);
+  if (!places.length) return [];
+  const told = places.slice(0, 12).map((place) => `${labels[place]}: ${panel.flags[place]}`);
+  if (places.length > told.length) told.push(`and ${grouped(places.length - told.length)} more`);
+  return [element("div", { class: "legend lost" }, ...told.map((text) => element("span", { text })))];
 }
 
 // Names below their places: the first, the last, and as many between as there is room for.

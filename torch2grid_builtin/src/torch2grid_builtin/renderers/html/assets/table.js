@@ -1,4 +1,4 @@
-// Tables that sort by a click on a heading and filter by a word.
+// Tables that sort by a click on a heading and filter by a word. Rows with NaN or Inf stand out, and come first where numbers sort.
 
 const FILTER_FROM = 15;
 
@@ -6,6 +6,13 @@ function tablePanel(panel, context) {
   const numbers = (column) => panel.numbers[column];
   const order = panel.rows.map((_, index) => index);
   const isTotal = (index) => panel.rows[index][0].startsWith("(") && index === panel.rows.length - 1;
+  const counting = panel.columns.map((name) => /^[+-]?(NaN|Inf)$/.test(name));
+  const isLost = panel.rows.map((_, index) =>
+    panel.columns.some((_, column) => {
+      const value = numbers(column) ? numeric(numbers(column)[index]) : null;
+      return value !== null && (counting[column] ? value > 0 : Number.isNaN(value));
+    }),
+  );
   let sorted = null;
   const body = element("tbody");
   const shown = panel.rows.map((row, index) => {
@@ -14,7 +21,7 @@ function tablePanel(panel, context) {
       const content = tensor === undefined ? text : element("button", { type: "button", class: "link", text, onclick: () => context.open(tensor) });
       return element("td", { class: numbers(column) ? "" : "text", title: text.length > 40 ? text : null }, content);
     });
-    return element("tr", { class: isTotal(index) ? "total" : "" }, ...cells);
+    return element("tr", { class: [isTotal(index) && "total", isLost[index] && "lost"].filter(Boolean).join(" ") }, ...cells);
   });
 
   function arrange() {
@@ -26,6 +33,8 @@ function tablePanel(panel, context) {
         if (isTotal(a) !== isTotal(b)) return isTotal(a) ? 1 : -1;
         if (!by) return (down ? -1 : 1) * panel.rows[a][column].localeCompare(panel.rows[b][column], undefined, { numeric: true });
         const [p, q] = [by[a], by[b]];
+        if (isLost[a] !== isLost[b]) return isLost[a] ? -1 : 1;
+        if (Number.isNaN(p) || Number.isNaN(q)) return Number.isNaN(q) - Number.isNaN(p) || a - b;
         if (p === null || q === null) return (p === null) - (q === null) || a - b;
         return (down ? q - p : p - q) || a - b;
       });
