@@ -47,14 +47,14 @@ class Checked:
     def verdict(self) -> str:
         """``2 errors, 1 warning``, or ``no finding by 14 rules in 9,258 numbers of 8 tensors``."""
         counts = ((self.count("error"), "error"), (self.count("warning"), "warning"))
-        told = [_counted(count, word) for count, word in counts if count]
+        told = [counted(count, word) for count, word in counts if count]
         tensors = 0 if self.checkpoint is None else len(self.checkpoint)
-        nothing = f"{_counted(self.rules, 'rule')} in {_counted(self.numbers, 'number')} of {_counted(tensors, 'tensor')}"
+        nothing = f"{counted(self.rules, 'rule')} in {counted(self.numbers, 'number')} of {counted(tensors, 'tensor')}"
         told = told or [f"no finding by {nothing}"]
-        return ", ".join([*told, f"{_counted(len(self.broken), 'rule')} failed"] if self.broken else told)
+        return ", ".join([*told, f"{counted(len(self.broken), 'rule')} failed"] if self.broken else told)
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     """``1 rule``, ``9,258 numbers``."""
     return f"{count:,} {what}{'s' if count != 1 else ''}"
 
@@ -83,12 +83,12 @@ def as_text(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
 
 def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -> Iterator[str]:
     """The lines about what one rule found, those that say the same of many tensors together, where the first of them stood."""
-    groups: dict[tuple[str, str], list[Found]] = {}
+    groups: dict[tuple[str, str, str], list[Found]] = {}
     for finding in found:
-        groups.setdefault((finding.severity, _said_of_many(finding, rule)), []).append(finding)
+        groups.setdefault((finding.severity, _said_of_many(finding, rule), finding.part), []).append(finding)
     seen = set()
     for finding in found:
-        key = (finding.severity, _said_of_many(finding, rule))
+        key = (finding.severity, _said_of_many(finding, rule), finding.part)
         names = list(dict.fromkeys(each.tensor for each in groups[key]))
         if not key[1] or len(names) <= _ALONE:
             yield f"{finding.code} {finding.severity}{_place(finding)}: {visible(finding.message, _LIMIT)} ({finding.rule})"
@@ -97,8 +97,8 @@ def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -
             tensors = 0 if checked.checkpoint is None else len(checked.checkpoint)
             said, also, rest = key[1].partition("; ")
             first = ", ".join(visible(name, _LIMIT) for name in names[:_ALONE])
-            what = f"{len(names):,} of {_counted(tensors, 'tensor')} {visible(said, _LIMIT)}"
-            what = f"{what}: {first} and {len(names) - _ALONE:,} more"
+            what = f"{len(names):,} of {counted(tensors, 'tensor')} {visible(said, _LIMIT)}"
+            what = f"{what}: {first} and {len(names) - _ALONE:,} more{_part(finding)}"
             rest = visible(rest.replace("{first}", finding.message), _LIMIT)
             yield f"{finding.code} {finding.severity} {what}{also}{rest} ({finding.rule})"
             for each in groups[key] if verbose else ():
@@ -115,7 +115,12 @@ def _said_of_many(finding: Found, rule: Rule) -> str:
 
 
 def _place(finding: Found) -> str:
-    return f" {visible(finding.place, _LIMIT)}" if finding.tensor else ""
+    return f" {visible(finding.place, _LIMIT)}{_part(finding)}" if finding.tensor else ""
+
+
+def _part(finding: Found) -> str:
+    """Which part of the file the finding is in, where there are several."""
+    return f" (part {visible(finding.part, 60)})" if finding.part else ""
 
 
 def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity) -> str:
@@ -137,6 +142,7 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
                 "rule": finding.rule,
                 "severity": finding.severity,
                 "tensor": finding.tensor or None,
+                "part": finding.part or None,
                 "index": None if finding.index is None else list(finding.index),
                 "message": visible(finding.message, _LIMIT),
             }
@@ -201,7 +207,7 @@ def as_junit(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severit
 
 
 def _line(finding: Found) -> str:
-    place = f"{visible(finding.place, _LIMIT)}: " if finding.tensor else ""
+    place = f"{visible(finding.place, _LIMIT)}{_part(finding)}: " if finding.tensor else ""
     return f"{place}{visible(finding.message, _LIMIT)}"
 
 

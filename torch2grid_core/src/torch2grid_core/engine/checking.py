@@ -27,7 +27,7 @@ CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 @dataclass(frozen=True)
 class Found:
-    """A finding with the rule that it comes from, and the part of the file that its tensor belongs to."""
+    """A finding with the rule that it comes from. part: that of its tensor; empty where the file has one alone."""
 
     code: str
     rule: str
@@ -133,7 +133,7 @@ class _Asked(View):
         if subject is not checkpoint:
             results = {key: _of_these(result, subject) for key, result in results.items()}
         found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
-        parts = checkpoint.part_of
+        parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
         wrong = next((each for each in found if not isinstance(each, Finding)), None)
         if wrong is not None:
             raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
