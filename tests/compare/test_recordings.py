@@ -59,7 +59,9 @@ def test_gradients_that_are_all_nan_are_in_the_table(tmp_path):
     for pages in (t2g.series(str(path)), t2g.series(recorder)):
         (table,) = pages.tables
         assert [row[0] for row in table.rows] == [name for name, _ in net.named_parameters()]
-        assert set(table.rows[0][1:]) <= {None, ""}
+        assert set(table.rows[0][1:-3]) <= {None, ""}
+        assert table.columns[-3:] == ("NaN last", "Inf last", "Since")
+        assert table.rows[0][-3:] == (9, 0, "step 1")
         assert pages["series"].data["tensors"]["0.weight"]["norm"] == [None]
     done = torch2grid("compare", path, "-q", "--stats", "--layers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

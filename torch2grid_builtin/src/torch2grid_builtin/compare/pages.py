@@ -210,9 +210,11 @@ def table_page(comparison: Comparison, names: Names, top: int = 0, everything: b
 
 def _rank(delta: Delta | None) -> tuple[int, float]:
     """Where a row stands: NaN and Inf in one of the two, then what has no figures, then the most changed."""
-    if delta is None:
+    if delta is not None and delta.broken:
+        return 0, -delta.broken
+    if delta is None or math.isnan(delta.relative):
         return 1, 0.0
-    return (0, -delta.broken) if delta.broken else (2, -delta.relative if delta.known else 0.0)
+    return 2, -delta.relative
 
 
 def _swapped(comparison: Comparison) -> set[str]:
