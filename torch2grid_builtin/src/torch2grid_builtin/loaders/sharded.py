@@ -10,7 +10,7 @@ from torch2grid_builtin.loaders.pickled import Pickled
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin.loaders.torch_zip import TorchZip
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, visible
+from torch2grid_core import Action, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, visible
 
 _INDEX_BYTES = 200 << 20
 _STRUCTURE = 3_000_000  # commas and brackets of an index, each of which costs memory when parsed
@@ -47,7 +47,7 @@ class Sharded(Loader):
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
         notes: list[str] = []
-        not_run: list[str] = []
+        not_run: list[Action] = []
         by_file = {shard.name: shard.open() for shard in shards}
         left_out = {file: {skip.name: skip for skip in checkpoint.skipped} for file, checkpoint in by_file.items()}
         placed: dict[str, str] = {}  # where the tensors that the index does not name were found
@@ -89,7 +89,7 @@ class Sharded(Loader):
             metadata=metadata,
             skipped=skipped,
             notes=notes,
-            not_run=list(dict.fromkeys(not_run)),
+            not_run=sorted(dict.fromkeys(not_run), key=lambda action: action.severity),
         )
 
 

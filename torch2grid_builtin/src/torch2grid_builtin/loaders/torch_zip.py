@@ -6,12 +6,15 @@ import sys
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
+from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
@@ -35,22 +38,25 @@ class TorchZip(Loader):
         return 2 if any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
 
     def load(self, source: Source) -> Checkpoint:
-        archive = open_zip(source)
-        prefix = _prefix(archive)
-        swapped = _byte_order(archive, prefix) != sys.byteorder
-        work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
+        actions = Actions()
         try:
-            root, calls = _read(archive, prefix, "data", swapped, work)
+            archive = open_zip(source)
+            prefix = _prefix(archive)
+            swapped = _byte_order(archive, prefix) != sys.byteorder
+            work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
             script = f"{prefix}constants.pkl" in archive.entries
+            root = _read(archive, prefix, "data", swapped, work, actions, script)
             if script:
-                constants, more = _read(archive, prefix, "constants", swapped, work)
+                constants = _read(archive, prefix, "constants", swapped, work, actions, script)
                 root = Pairs("archive", [("", root), ("constants", _constants(constants))])
-                calls += more
+            _read_beside(archive, work, actions, script)
             _check_rest(archive)
-        except Malformed as error:
-            raise load_error(source, error) from error
+        except (Malformed, LoadError) as error:
+            if not actions:
+                read_refused_zip(source, actions)
+            raise load_error(source, error, actions) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
+        return make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work)
 
 
 def _check_rest(archive: ZipArchive) -> None:
@@ -99,16 +105,26 @@ def _byte_order(archive: ZipArchive, prefix: str) -> str:
     return order.decode("ascii")
 
 
-def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool, work: limits.Work) -> tuple[Any, list[Stub]]:
-    """The value of one pickle of the archive, and the calls that it wanted."""
+def _read(archive: ZipArchive, prefix: str, name: str, swapped: bool, work: limits.Work, actions: Actions, script: bool) -> Any:
+    """The value of one pickle of the archive. actions: gets what it wants done, and what the pickles behind it do."""
     entry = archive.entries[f"{prefix}{name}.pkl"]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
     storages = _Storages(archive, f"{prefix}{name}/", swapped)
-    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work)
+    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
     verify(record)
-    return machine.load(), machine.calls
+    root = machine.load()
+    read_pickles(record, machine.stream.tell(), actions, work)
+    return root
+
+
+def _read_beside(archive: ZipArchive, work: limits.Work, actions: Actions, script: bool) -> None:
+    """Look at the pickles that no tensor comes from: other programs read them."""
+    for entry in archive.unread():
+        if not entry.name.endswith(PICKLES) or entry.size > limits.PICKLE_INFLATED:
+            continue
+        read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
 
 
 class _Storages:

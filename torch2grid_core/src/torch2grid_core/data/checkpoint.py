@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch2grid_core.data.action import Action
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
@@ -36,8 +37,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
     stay in the mapping); ``None``: found by the storages that they share. parts: of a training checkpoint, by name;
-    *default_part* is the model. not_run: what the file would have called, as text. notes: one-line remarks of the loader
-    for the person who reads the output.
+    *default_part* is the model. not_run: what the file wants done, the most dangerous first. notes: one-line
+    remarks of the loader for the person who reads the output.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         aliases: Mapping[str, str] | None = None,
         parts: Sequence[Part] = (),
         default_part: str | None = None,
-        not_run: Iterable[str] = (),
+        not_run: Iterable[Action] = (),
         notes: Iterable[str] = (),
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
