@@ -42,3 +42,6 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     **judged.CONSTRUCTORS,
     ("torch.storage", "_load_from_bytes"): load_from_bytes,
 }
+
+# For a pickle whose storages are not at hand: its tensors stay stubs, and whatever else it does is judged all the same.
+WITHOUT_STORAGES = {key: handler for key, handler in CONSTRUCTORS.items() if key[0] != "torch._utils"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch2grid_builtin.inert import judged, limits
 from torch2grid_builtin.inert.actions import Actions
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS, WITHOUT_STORAGES
 from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.machine import Machine
@@ -20,8 +20,8 @@ from torch2grid_core import Storage
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 _MAGIC_BYTES, _MAGIC_TEXT = MAGIC.to_bytes(10, "little"), str(MAGIC).encode()
-# The object's first reading is for its storages alone; what is judged by its arguments is judged all the same.
-_FIRST_TIME = {**judged.CONSTRUCTORS, ("torch.storage", "_load_from_bytes"): judged.stub}
+# The object's first reading is for its storages alone; pickles inside it wait for the second.
+_FIRST_TIME = {**WITHOUT_STORAGES, ("torch.storage", "_load_from_bytes"): judged.stub}
 _SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
 
 
@@ -198,6 +198,7 @@ def _tar_storages(machine: Machine) -> dict[str, StorageRef]:
             raise Malformed(f"storage {key!r} has a negative length or is in the file twice")
         found[key] = StorageRef(stream.skip(numel * itemsize(dtype)), dtype, numel, _SWAPPED)
     views = machine.load() if stream.tell() < stream.size else []
+    read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
     for view in views if type(views) is list else []:
         if type(view) is not tuple or len(view) != 4:
             raise Malformed("a slice of a storage that is not described")
@@ -224,4 +225,5 @@ def _tar_tensors(machine: Machine, storages: dict[str, StorageRef]) -> dict[str,
             raise Malformed("a tensor whose storage is not in the file")
         sizes, strides = numbers[:dimensions], numbers[dimensions:-1]
         found[_key(described[0])] = make_tensor(ref, numbers[-1], sizes, strides)
+    read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
     return found
