@@ -9,7 +9,7 @@ from torch2grid_builtin.inert import limits, verdicts
 from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Pairs, Stub
 
 if TYPE_CHECKING:
-    from torch2grid_core import ActionKind, Severity
+    from torch2grid_core import ActionKind, Severity, Storage
 
 _IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
 _STACK_GLOBAL = b"\x93"
@@ -42,7 +42,7 @@ class Actions:
     """The record of all pickles of a checkpoint. What is allowed is not in it.
 
     strings: the byte strings of the pickles, which may be pickles themselves. judged: the names that were imported and are
-    harmless only in some uses.
+    harmless only in some uses. broken: the pickles that were not read to their end, and where they begin.
     """
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class Actions:
         self.strings: list[bytes | LongBytes] = []
         self.held = 0  # bytes of them
         self.judged: list[Global] = []
+        self.broken: list[tuple[Storage, int]] = []
 
     def __bool__(self) -> bool:
         return bool(self.asked or any(not found.excused for found in self.judged))
@@ -74,6 +75,10 @@ class Actions:
             found.times += 1
         elif _MOST.index(kind) > _MOST.index(found.kind):
             found.kind, found.shown, found.times = kind, function if shown is None else shown, 1
+
+    def knows(self, found: Global) -> bool:
+        """True where the name is in the record."""
+        return (f"{found.module}\n{found.name}", False) in self.asked
 
     def values(self, held: Any, excused: bool = True) -> None:
         """Names that are harmless in some calls, among the arguments of another or the attributes of an object: *held*.

@@ -76,9 +76,12 @@ class Machine:
         self.stack, self.marks, self.memo = [], [], {}
         collecting = gc.isenabled()
         gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
-        begun = self.stream.tell() - self.payload
+        place = self.stream.tell()
+        begun = place - self.payload
+        read = False
         try:
             value = self._run()
+            read = True
             if self.depth:
                 self.work.spend(limits.INNER_BYTE * (self.stream.tell() - self.payload - begun))
             return value
@@ -95,6 +98,8 @@ class Machine:
         finally:
             if collecting:
                 gc.enable()
+            if not read:
+                self.actions.broken.append((self.stream.storage, place))
             self.stack, self.marks, self.memo = [], [], {}
 
     def _run(self) -> Any:
@@ -261,6 +266,7 @@ class Machine:
 
     def find_global(self, module: Any, name: Any) -> Global:
         """The stand-in of ``module.name``, one for each name."""
+        module, name = _ascii(module), _ascii(name)
         if type(module) is not str or type(name) is not str:
             raise Malformed("broken pickle: a name to import is not a text")
         key = (module, name)
@@ -309,3 +315,8 @@ class Machine:
         self.containers += 1
         if self.containers > limits.CONTAINERS:
             raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")
+
+
+def _ascii(value: Any) -> Any:
+    """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
+    return value.decode("ascii") if type(value) is bytes else value

@@ -10,6 +10,7 @@ from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.hidden import read_strings
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.parts import find_parts
+from torch2grid_builtin.inert.remains import note_remains
 from torch2grid_builtin.inert.report import describe, not_run, refusal, summary
 from torch2grid_builtin.inert.values import Malformed, Pairs, text
 from torch2grid_builtin.inert.walk import collect
@@ -21,6 +22,8 @@ _TOLD = 50
 def load_error(source: Source, error: Malformed | LoadError, actions: Actions | None = None) -> LoadError:
     """*error* with the name of the file, and with what its pickles wanted done until then."""
     path = error.path if isinstance(error, LoadError) else source.shown
+    if actions is not None:
+        note_remains(actions)
     return LoadError(path, error.reason if actions is None else refusal(error.reason, actions), error.advice)
 
 
