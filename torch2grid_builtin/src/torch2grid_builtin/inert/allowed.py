@@ -60,6 +60,7 @@ transformers.training_args OptimizerNames ParallelMode
 transformers.debug_utils DebugOption
 accelerate.utils.dataclasses DistributedType PrecisionType ComputeEnvironment DynamoBackend
 deepspeed.runtime.zero.config ZeroStageEnum
+peft.utils.peft_types PeftType TaskType
 torchao.quantization.quantize_.common.kernel_preference KernelPreference
 """
 
@@ -283,6 +284,8 @@ torch.distributions.wishart Wishart
 _OBJECTS = """
 torch ScriptObject
 torch.nn.parallel.data_parallel DataParallel
+torch.nn.parallel.distributed DistributedDataParallel _BucketCapacityConfig _MixedPrecision
+torch.distributed.algorithms.join _JoinConfig
 torch.nn.utils.parametrizations _Orthogonal _SpectralNorm _WeightNorm
 torch.nn.utils.parametrize ParametrizationList
 torch.nn.utils.prune CustomFromMask Identity L1Unstructured LnStructured PruningContainer RandomStructured
