@@ -10,6 +10,7 @@ import torch
 from tests.loaders.saved import DATA, Id, Made, block, dumped, numbers, storage, tensor
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.legacy import MAGIC, PROTOCOL, read_legacy
 from torch2grid_builtin.inert.values import Global, Malformed, Pairs, StorageRef
 from torch2grid_core import BytesStorage
@@ -27,10 +28,12 @@ def test_a_stream_gives_its_object_its_calls_and_its_length() -> None:
     value = {"a": tensor(storage(), 1, (2, 2), (1, 2)), "b": tensor(storage("2", 2, kind=torch.LongStorage), 0, (2,))}
     raw = stream({**value, "c": Made(pow, 2, 3)}, ("2", "k"), (block(second), block()))
     longer = BytesStorage(bytes(raw.data) + b"behind")
-    found, calls, length = read_legacy(longer)
+    actions = Actions()
+    found, length = read_legacy(longer, actions=actions)
     assert isinstance(found, Pairs)
     assert (numbers(found.get("a")), numbers(found.get("b"))) == ([[2, 4], [3, 5]], [-7, 8])
-    assert [call.path for call in calls] == ["__builtin__.pow"]  # as protocol 2 names it
+    (asked,) = actions.sorted()
+    assert (asked.kind, asked.module, asked.name, asked.times) == ("call", "__builtin__", "pow", 1)  # as protocol 2 names it
     assert length == raw.size
 
 
@@ -43,16 +46,16 @@ def test_a_slice_of_a_storage_is_one_object_with_a_place() -> None:
         storage(view=("view", 3, 3)),
         storage(),
     ]
-    (first, one, same, other, whole), _, _ = read_legacy(stream(value))
+    (first, one, same, other, whole), _ = read_legacy(stream(value))
     assert numbers(first) == [3, 4, 5]
     assert one is same
     assert one is not other
     assert (one.first, one.numel, one.dtype_name, one.swapped, one.storage) == (2, 3, "float32", False, whole.storage)
     assert (other.first, other.numel) == (3, 3)
     assert (whole.first, whole.numel) == (0, 6)
-    (short,), _, _ = read_legacy(stream([Id("storage", torch.FloatStorage, "k", "cpu", 6)]))
+    (short,), _ = read_legacy(stream([Id("storage", torch.FloatStorage, "k", "cpu", 6)]))
     assert isinstance(short, StorageRef)
-    (edge, begin, named), _, _ = read_legacy(stream([storage(view=each) for each in (("v", 6, 0), ("v", 0, 6), ("w", 0, 6))]))
+    (edge, begin, named), _ = read_legacy(stream([storage(view=each) for each in (("v", 6, 0), ("v", 0, 6), ("w", 0, 6))]))
     assert (edge.first, edge.numel, begin.first, begin.numel) == (6, 0, 0, 6)
     assert named is not begin
     for wrong in (("v", 2), ["v", 2, 3], ("v", 2, 5), ("v", -1, 2), ("v", 2, -1), ("v", 2.0, 3), ("v", 2, 3.0)):
@@ -61,11 +64,11 @@ def test_a_slice_of_a_storage_is_one_object_with_a_place() -> None:
 
 
 def test_a_class_with_its_source_is_the_class() -> None:
-    (found, of_storage), _, _ = read_legacy(stream([Id("module", torch.nn.Linear, "x.py", "class …"), tensor(storage())]))
+    (found, of_storage), _ = read_legacy(stream([Id("module", torch.nn.Linear, "x.py", "class …"), tensor(storage())]))
     assert isinstance(found, Global)
     assert found.name == "Linear"
     assert numbers(of_storage) == DATA.tolist()
-    (found, _), _, _ = read_legacy(stream([Id("module", 5), storage()]))
+    (found, _), _ = read_legacy(stream([Id("module", 5), storage()]))
     assert found == 5
 
 
@@ -116,7 +119,7 @@ def test_streams_inside_streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = bytes(stream([storage()]).data)
     for _ in range(limits.PICKLES):
         raw = bytes(stream([Made(torch.storage._load_from_bytes, raw), storage()]).data)
-    value, _, _ = read_legacy(BytesStorage(raw))
+    value, _ = read_legacy(BytesStorage(raw))
     for _ in range(limits.PICKLES):
         value = value[0]
     assert isinstance(value[0], StorageRef)
@@ -124,7 +127,9 @@ def test_streams_inside_streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
         read_legacy(stream([Made(torch.storage._load_from_bytes, raw), storage()]))
     monkeypatch.setattr(limits, "PICKLES", 9)
     nested = stream([Made(torch.storage._load_from_bytes, bytes(stream([Made(pow, 2, 3)], (), ()).data))], (), ())
-    assert len(read_legacy(nested)[1]) == 1
+    actions = Actions()
+    read_legacy(nested, actions=actions)
+    assert [(asked.kind, asked.name) for asked in actions.sorted()] == [("call", "pow")]
 
 
 def test_a_stream_may_cost_what_its_size_allows(monkeypatch: pytest.MonkeyPatch) -> None:

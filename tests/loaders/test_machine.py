@@ -184,7 +184,7 @@ CALLS = {
     "posix.system('x')": b"cposix\nsystem\n(S'x'\ntR.".replace(b"S'x'\n", b"X\x01\x00\x00\x00x"),
     "os.system('y')": b"(X\x01\x00\x00\x00yios\nsystem\n.",
     "os.system('z')": b"(cos\nsystem\nX\x01\x00\x00\x00zo.",
-    "subprocess.Popen('a')": b"\x80\x04csubprocess\nPopen\nX\x01\x00\x00\x00a\x85\x81.",
+    "making subprocess.Popen('a')": b"\x80\x04csubprocess\nPopen\nX\x01\x00\x00\x00a\x85\x81.",
     "subprocess.Popen('b')": b"\x80\x04csubprocess\nPopen\nX\x01\x00\x00\x00b\x85}\x92.",
     "builtins.getattr(posix, 'system')('c')": b"",
     "setting the state of torch.load": b"ctorch\nload\n}b.",
@@ -200,19 +200,21 @@ def test_what_would_have_been_called_is_kept(line: str) -> None:
     reader = machine(CALLS[line])
     value = reader.load()
     assert isinstance(value, Stub | Global)
-    assert not_run(reader.calls)[-1].replace("'posix'", "posix") == line
+    lines = [str(action) for action in not_run(reader.actions)]
+    assert line in [each.replace("'posix'", "posix") for each in lines]
+    assert {action.severity for action in not_run(reader.actions)} == {"error"}
 
 
 def test_harmless_values_are_not_reported() -> None:
     reader = machine(pickle.dumps([datetime.date(2020, 1, 1), datetime.timedelta(1), slice(1, 2), complex(1, 2), range(3)]))
     reader.load()
-    assert not_run(reader.calls) == []
+    assert not_run(reader.actions) == []
 
 
 def test_descriptions_are_short_and_printable() -> None:
     reader = machine(b"cos\n" + b"a" * 5000 + b"\x1b[31m\n(" + b"X\xff\x00\x00\x00" + b"\x07" * 255 + b"]tR.")
     reader.load()
-    (line,) = not_run(reader.calls)
+    line = str(*not_run(reader.actions))
     assert len(line) < 900
     assert line.isprintable()
     deep: Any = []
@@ -227,11 +229,11 @@ def test_a_chain_of_calls_is_described_and_named_at_once() -> None:
         value = reader.load()
         assert value.path == "os.system"
         started = time.perf_counter()
-        lines = not_run(reader.calls)
+        lines = [str(action) for action in not_run(reader.actions)]
         assert time.perf_counter() - started < 5
         assert lines[0] == "os.system()"
-        assert lines[1:2] == ["os.system()()"][: length - 1]
-        assert max(map(len, lines)) < 40
+        assert len(lines) == min(length, 2)
+        assert lines[1:] == ["os.system()()" + (f" (and {length - 2:,} more like it)" if length > 2 else "")][: length - 1]
         assert len(describe(value)) < 40
 
 
@@ -239,6 +241,21 @@ def test_many_calls_are_counted() -> None:
     call = b"cos\nsystem\n(J%stR0"
     reader = machine(b"".join(call % struct.pack("<i", index) for index in range(50)) + b"N.")
     reader.load()
-    lines = not_run(reader.calls)
-    assert len(lines) == limits.NOT_RUN + 1
-    assert lines[-1] == "and 30 other calls"
+    assert [str(action) for action in not_run(reader.actions)] == ["os.system(0) (and 49 more like it)"]
+
+
+def test_no_number_of_names_hides_another() -> None:
+    """What is listed is grouped by name and sorted by danger; the rest is counted, and says how bad it is."""
+    harmless = b"cdatetime\ntimedelta\n(K\x01tR0" * 1000
+    others = b"".join(b"cother.package%d\nThing\n)\x810" % index for index in range(2 * limits.NOT_RUN))
+    torch = b"".join(b"ctorch.other\nname%d\n0" % index for index in range(2 * limits.NOT_RUN))
+    reader = machine(b"\x80\x02" + harmless + others + torch + b"cnt\nsystem\n(X\x01\x00\x00\x00xtR.")
+    reader.load()
+    found = not_run(reader.actions)
+    assert str(found[0]) == "nt.system('x')"
+    assert len(found) == limits.NOT_RUN + 1
+    assert {action.severity for action in found[1:]} == {"error"}
+    assert str(found[-1]) == f"importing {3 * limits.NOT_RUN + 1:,} other names"
+    reader = machine(b"\x80\x02" + others + b"N.")
+    reader.load()
+    assert {action.severity for action in not_run(reader.actions)} == {"warning"}

@@ -12,6 +12,7 @@ from tests.loaders.machines import load, machine
 from tests.loaders.test_machine import plain
 
 from torch2grid_builtin.inert import limits, stream
+from torch2grid_builtin.inert.actions import Asked
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.opcodes import unescape
@@ -228,37 +229,38 @@ def test_nothing_is_kept_between_pickles() -> None:
     assert (reader.stack, reader.marks, reader.memo) == ([], [], {})
 
 
-def call(data: bytes) -> tuple[Stub, list[Stub]]:
+def call(data: bytes) -> tuple[Stub, list[Asked]]:
     reader = machine(data)
     value = reader.load()
     assert isinstance(value, Stub)
-    return value, reader.calls
+    return value, reader.actions.sorted()
 
 
 NAME = b"cos\nsystem\n"
-MADE: dict[bytes, tuple[tuple[Any, ...], str, Any, bool]] = {
-    # what was made: arguments, how, keywords; is it listed as a call
-    NAME + b")R.": ((), "call", None, True),
-    NAME + b"K\x01\x85R.": ((1,), "call", None, True),
-    NAME + b")\x81.": ((), "new", None, False),
-    NAME + b"K\x01\x85\x81.": ((1,), "new", None, True),
-    NAME + b")N\x92.": ((), "new", None, False),
-    NAME + b")}\x92.": ((), "new", {}, True),
-    b"(" + NAME + b"o.": ((), "new", None, False),
-    b"(" + NAME + b"K\x01K\x02o.": ((1, 2), "call", None, True),
-    b"(ios\nsystem\n.": ((), "new", None, False),
-    b"(K\x01K\x02ios\nsystem\n.": ((1, 2), "call", None, True),
-    b"X\x02\x00\x00\x00osX\x06\x00\x00\x00system\x93K\x01\x85R.": ((1,), "call", None, True),
+MADE: dict[bytes, tuple[tuple[Any, ...], str, Any, str]] = {
+    # what was made: arguments, how, keywords; as what it is listed
+    NAME + b")R.": ((), "call", None, "call"),
+    NAME + b"K\x01\x85R.": ((1,), "call", None, "call"),
+    NAME + b")\x81.": ((), "new", None, "make"),
+    NAME + b"K\x01\x85\x81.": ((1,), "new", None, "make"),
+    NAME + b")N\x92.": ((), "new_ex", None, "call"),
+    NAME + b")}\x92.": ((), "new_ex", {}, "call"),
+    b"(" + NAME + b"o.": ((), "instance", None, "call"),
+    b"(" + NAME + b"K\x01K\x02o.": ((1, 2), "call", None, "call"),
+    b"(ios\nsystem\n.": ((), "instance", None, "call"),
+    b"(K\x01K\x02ios\nsystem\n.": ((1, 2), "call", None, "call"),
+    b"X\x02\x00\x00\x00osX\x06\x00\x00\x00system\x93K\x01\x85R.": ((1,), "call", None, "call"),
 }
 
 
 @pytest.mark.parametrize("data", MADE)
 def test_what_a_call_would_have_been(data: bytes) -> None:
-    stub, calls = call(data)
-    args, how, kwargs, listed = MADE[data]
+    stub, actions = call(data)
+    args, how, kwargs, kind = MADE[data]
     assert (stub.path, stub.args, stub.how, plain(stub.kwargs)) == ("os.system", args, how, kwargs)
     assert type(stub.args) is tuple
-    assert calls == ([stub] if listed else [])
+    (asked,) = actions
+    assert (asked.kind, asked.shown, asked.severity, asked.times) == (kind, stub, "error", 1)
 
 
 def test_an_allowed_constructor_is_interpreted_unless_it_has_keywords() -> None:
@@ -288,8 +290,8 @@ def test_state_goes_where_it_belongs() -> None:
     assert mapping.state == 5
     reader = machine(NAME + b"K\x05b.")
     assert isinstance(reader.load(), Global)
-    (made,) = reader.calls
-    assert (made.path, made.args, made.how) == ("os.system", (5,), "build")
+    (asked,) = reader.actions.sorted()
+    assert (asked.kind, asked.shown.path, asked.shown.args) == ("state", "os.system", (5,))
     array = load(pickle.dumps(np.arange(3, dtype=">i2")))
     assert isinstance(array, NumpyArray)
     assert isinstance(array.tensor, Tensor)

@@ -138,7 +138,9 @@ def torch2grid_rules() -> list[Lazy]:
         Lazy(f"{rules}.files:MixedDtypes", "mixed_dtypes", "more than one floating type in one checkpoint"),
         Lazy(f"{rules}.files:ZeroSize", "zero_size", "tensors without a single weight"),
         Lazy(f"{rules}.files:TiedWeights", "tied_weights", "tensors that are views of one storage"),
-        Lazy(f"{rules}.files:NotRun", "not_run", "calls in the pickle that torch2grid did not make, and torch.load may"),
+        Lazy(
+            f"{rules}.files:NotRun", "not_run", "names that the pickle imports or calls and that are not known to be harmless"
+        ),
         Lazy(f"{rules}.files:Inconsistent", "inconsistent", "files of one checkpoint that disagree: an index and its shards"),
     ]
 

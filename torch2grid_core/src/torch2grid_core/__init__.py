@@ -22,6 +22,7 @@ _EXPORTS = {
     "plugins.manager": ("PluginManager",),
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
+    "data.action": ("Action", "ActionKind"),
     "data.checkpoint": ("Checkpoint", "Problem", "Skip"),
     "data.parts": ("ALL", "ContainerKind", "Part", "find_parts"),
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
@@ -93,6 +94,8 @@ if TYPE_CHECKING:
     from torch2grid_core.choosing.selection import select as select
     from torch2grid_core.cli.options import standard_options as standard_options
     from torch2grid_core.cli.telling import summary_line as summary_line
+    from torch2grid_core.data.action import Action as Action
+    from torch2grid_core.data.action import ActionKind as ActionKind
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core.data.checkpoint import Problem as Problem
     from torch2grid_core.data.checkpoint import Skip as Skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin.inert import joblib_values, limits, numpy_values, python_values, torch_values, wrappers
-from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Stub
+from torch2grid_builtin.inert import joblib_values, judged, limits, numpy_values, python_values, torch_values, wrappers
+from torch2grid_builtin.inert.values import LongBytes, Malformed
 from torch2grid_core import BytesStorage
 
 if TYPE_CHECKING:
@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 
 
 def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``torch.storage._load_from_bytes(data)``: a storage that plain ``pickle`` wrote, as a legacy stream in a string."""
-    from torch2grid_builtin.inert.legacy import read_legacy
+    """``torch.storage._load_from_bytes(data)``: a storage that plain ``pickle`` wrote, as a legacy stream in a string.
 
+    It loads whatever it is given: anything but a legacy stream is a call.
+    """
+    from torch2grid_builtin.inert.legacy import is_legacy, read_legacy
+
+    callee = machine.callee
     data = args[0] if args else None
     if isinstance(data, LongBytes) and not data.is_text:
         storage: Any = data.storage
     elif type(data) is bytes:
         storage = BytesStorage(data)
     else:
-        return Stub(Global("torch.storage", "_load_from_bytes"), args)
+        return machine.calls(callee, args)
     if machine.depth >= limits.PICKLES:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
     machine.work.spend(limits.INNER)
-    value, calls, _ = read_legacy(storage, inside=machine)
-    machine.calls.extend(calls)
-    return value
+    if not is_legacy(storage):
+        return machine.calls(callee, args)
+    return read_legacy(storage, inside=machine)[0]
 
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {
@@ -37,5 +41,9 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     **joblib_values.CONSTRUCTORS,
     **torch_values.CONSTRUCTORS,
     **wrappers.CONSTRUCTORS,
+    **judged.CONSTRUCTORS,
     ("torch.storage", "_load_from_bytes"): load_from_bytes,
 }
+
+# For a pickle whose storages are not at hand: its tensors stay stubs, and whatever else it does is judged all the same.
+WITHOUT_STORAGES = {key: handler for key, handler in CONSTRUCTORS.items() if key[0] != "torch._utils"}

@@ -71,7 +71,6 @@ def _read_objects(machine: Machine, array: NumpyArray) -> None:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
     machine.work.spend(limits.INNER)
     value = inner.load()
-    machine.calls.extend(inner.calls)
     machine.containers, machine.tuples = inner.containers, inner.tuples
     if isinstance(value, NumpyArray):
         array.objects, array.tensor = value.objects, value.tensor

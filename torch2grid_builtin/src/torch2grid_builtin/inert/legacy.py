@@ -5,29 +5,47 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert import judged, limits
+from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS, WITHOUT_STORAGES
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
 from torch2grid_builtin.inert.torch_values import make_tensor
-from torch2grid_builtin.inert.values import Global, Malformed, StorageRef, Stub, Tensor, number_text, text
+from torch2grid_builtin.inert.values import Global, Malformed, StorageRef, Tensor, number_text, text
 from torch2grid_core import Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+_MAGIC_BYTES, _MAGIC_TEXT = MAGIC.to_bytes(10, "little"), str(MAGIC).encode()
+# The object's first reading is for its storages alone; pickles inside it wait for the second.
+_FIRST_TIME = {**WITHOUT_STORAGES, ("torch.storage", "_load_from_bytes"): judged.stub}
 _SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
 
 
-def read_legacy(storage: Storage, work: Work | None = None, inside: Machine | None = None) -> tuple[Any, list[Stub], int]:
-    """The object of a legacy stream (0.4 to 1.5), the calls that it wanted, and its length. Raises ``Malformed``.
+def is_legacy(storage: Storage) -> bool:
+    """True where *storage* begins with the magic number of a legacy stream, as ``torch.save`` writes it."""
+    start = bytearray(min(storage.size, 64))
+    storage.read_into(0, memoryview(start))
+    head = bytes(start)
+    return head[:1] in (b"\x80", b"L", b"I") and (_MAGIC_BYTES in head or _MAGIC_TEXT in head)
+
+
+def read_legacy(
+    storage: Storage, work: Work | None = None, inside: Machine | None = None, actions: Actions | None = None
+) -> tuple[Any, int]:
+    """The object of a legacy stream (0.4 to 1.5) and its length. Raises ``Malformed``.
 
     The stream: four pickles (magic number, protocol, sys_info, the object), a pickle of the storages' keys, then for
     each key its number of elements (int64) and the elements. work: what it may cost. inside: the machine whose pickle holds it.
+    actions: gets what all of these pickles want done.
     """
+    if actions is None:
+        actions = Actions() if inside is None else inside.actions
     stream = PickleStream(storage)
-    machine = Machine(stream, {}, _ids_only, work, inside)
+    machine = Machine(stream, CONSTRUCTORS, _ids_only, work, inside, actions)
     if machine.load() != MAGIC:
         raise Malformed("the magic number of a PyTorch file is wrong")
     if machine.load() != PROTOCOL:
@@ -35,22 +53,25 @@ def read_legacy(storage: Storage, work: Work | None = None, inside: Machine | No
     machine.load()  # sys_info
     # The sizes of the storages come after the object, so it is read twice: first for its storages' keys and types.
     place = stream.tell()
-    known = _Known()
-    machine.persistent_load = known.note
-    machine.load()
-    keys = machine.load()
-    if type(keys) is not list:
-        raise Malformed("the list of storages is missing")
-    for key in keys:
-        known.read(text(key), stream)
-    missing = next((key for key in known.types if key not in known.by_key), None)
-    if missing is not None:
-        raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
-    again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, machine.work, inside)
+    known, noted = _Known(), Actions()
+    try:
+        Machine(stream, _FIRST_TIME, known.note, machine.work, inside, noted).load()
+        keys = machine.load()
+        if type(keys) is not list:
+            raise Malformed("the list of storages is missing")
+        for key in keys:
+            known.read(text(key), stream)
+        missing = next((key for key in known.types if key not in known.by_key), None)
+        if missing is not None:
+            raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
+    except Malformed:
+        actions.merge(noted)
+        raise
+    again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, machine.work, inside, actions)
     root = again.load()
     if inside is not None:
         inside.containers, inside.tuples = again.containers, again.tuples
-    return root, again.calls, stream.tell()
+    return root, stream.tell()
 
 
 def _ids_only(saved: Any) -> Any:
@@ -67,7 +88,7 @@ class _Known:
 
     def note(self, saved: Any) -> Any:
         if _is_module(saved):
-            return None
+            return saved[1]
         kind, key, numel = parse_id(saved)
         stated = (storage_dtype(kind), numel)
         if self.types.setdefault(key, stated) != stated:
@@ -112,20 +133,25 @@ def _is_module(saved: Any) -> bool:
     return type(saved) is tuple and len(saved) >= 2 and text(saved[0]) == "module"
 
 
-def read_tar(members: dict[str, Storage], work: Work | None = None) -> tuple[Any, list[Stub]]:
-    """The object of a tar of PyTorch 0.1 to 0.3 and the calls that it wanted. Raises ``Malformed``.
+def read_tar(members: dict[str, Storage], work: Work | None = None, actions: Actions | None = None) -> Any:
+    """The object of a tar of PyTorch 0.1 to 0.3. Raises ``Malformed``.
 
     members: ``pickle``; ``storages`` (a count, then for each a pickle (key, location, class), int64 length, elements,
     at the end a pickled list of slices); ``tensors`` (a count, then for each a pickle (key, storage key, class), int32
     dimensions, 4 bytes, int64 sizes, strides and offset). work: what all of them together may cost.
+    actions: gets what they want done.
     """
+    actions = actions if actions is not None else Actions()
     if "pickle" not in members or "storages" not in members:
         raise Malformed("it is a tar archive without the members of a PyTorch file", "unpack it, if a checkpoint is inside")
     work = work or Work(sum(member.size for member in members.values()))
-    storages = _tar_storages(Machine(PickleStream(members["storages"]), CONSTRUCTORS, work=work))
+    if "sys_info" in members:
+        read_pickles(members["sys_info"], 0, actions, work)
+    storages = _tar_storages(Machine(PickleStream(members["storages"]), CONSTRUCTORS, work=work, actions=actions))
     known: dict[str, Any] = dict(storages)
     if "tensors" in members:
-        known.update(_tar_tensors(Machine(PickleStream(members["tensors"]), CONSTRUCTORS, work=work), storages))
+        machine = Machine(PickleStream(members["tensors"]), CONSTRUCTORS, work=work, actions=actions)
+        known.update(_tar_tensors(machine, storages))
 
     def persistent_load(saved: Any) -> Any:
         if type(saved) is tuple and saved and text(saved[0]) == "storage" and len(saved) >= 5:
@@ -139,8 +165,10 @@ def read_tar(members: dict[str, Storage], work: Work | None = None) -> tuple[Any
             raise Malformed("the pickle names a tensor that is not in the file")
         return known[_key(saved)]
 
-    machine = Machine(PickleStream(members["pickle"]), CONSTRUCTORS, persistent_load, work)
-    return machine.load(), machine.calls
+    machine = Machine(PickleStream(members["pickle"]), CONSTRUCTORS, persistent_load, work, actions=actions)
+    root = machine.load()
+    read_pickles(members["pickle"], machine.stream.tell(), actions, work)
+    return root
 
 
 def _key(value: Any) -> str:
@@ -170,6 +198,7 @@ def _tar_storages(machine: Machine) -> dict[str, StorageRef]:
             raise Malformed(f"storage {key!r} has a negative length or is in the file twice")
         found[key] = StorageRef(stream.skip(numel * itemsize(dtype)), dtype, numel, _SWAPPED)
     views = machine.load() if stream.tell() < stream.size else []
+    read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
     for view in views if type(views) is list else []:
         if type(view) is not tuple or len(view) != 4:
             raise Malformed("a slice of a storage that is not described")
@@ -196,4 +225,5 @@ def _tar_tensors(machine: Machine, storages: dict[str, StorageRef]) -> dict[str,
             raise Malformed("a tensor whose storage is not in the file")
         sizes, strides = numbers[:dimensions], numbers[dimensions:-1]
         found[_key(described[0])] = make_tensor(ref, numbers[-1], sizes, strides)
+    read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
     return found

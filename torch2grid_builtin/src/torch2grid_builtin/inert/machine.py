@@ -8,11 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.allowed import CALL, IMPORT, MAKE
 from torch2grid_builtin.inert.opcodes import RARE, extend, set_items
+from torch2grid_builtin.inert.python_values import bytes_of_numbers
 from torch2grid_builtin.inert.storages import Spool
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Global, LongBytes, Malformed, Stub
+from torch2grid_core import ActionKind
 
+# What a way of calling needs of the name, and what it is where the name is not allowed it.
+_NEEDED = {"call": CALL, "new": MAKE, "instance": MAKE, "new_ex": MAKE}
+_KINDS: dict[str, ActionKind] = {"call": "call", "new": "make", "instance": "call", "new_ex": "call"}
+_SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
 _SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 _u32 = struct.Struct("<I").unpack_from
@@ -31,8 +39,9 @@ class Machine:
 
     constructors: what is interpreted, by (module, name); every other name becomes a ``Stub`` when it is called.
     persistent_load: gives the value of a persistent id, as the container defines it.
-    calls: the stubs of functions that were not called, in the order of the file. work: what the pickle may cost, by default
-    that of the whole stream. inside: the machine whose pickle holds this one in a byte string; they share work and counts.
+    actions: the record of what the pickles want done, by default one of its own. work: what the pickle may cost, by default
+    that of the whole stream. inside: the machine whose pickle holds this one in a byte string; they share work, counts and the
+    record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's.
     """
 
     def __init__(
@@ -42,6 +51,8 @@ class Machine:
         persistent_load: Callable[[Any], Any] = refuse_persistent,
         work: limits.Work | None = None,
         inside: Machine | None = None,
+        actions: Actions | None = None,
+        script: bool = False,
     ) -> None:
         self.stream = stream
         self.constructors = constructors
@@ -49,7 +60,9 @@ class Machine:
         self.depth: int = 0 if inside is None else inside.depth + 1
         self.work: limits.Work = work or (inside.work if inside is not None else limits.Work(stream.size))
         self.spool: Spool = Spool() if inside is None else inside.spool
-        self.calls: list[Stub] = []
+        self.actions: Actions = actions if actions is not None else Actions() if inside is None else inside.actions
+        self.script = script
+        self.callee: Any = None  # of the judged call that is being interpreted
         self.containers: int = 0 if inside is None else inside.containers
         self.tuples: int = 0 if inside is None else inside.tuples
         self.payload = 0  # bytes of strings, which cost nothing to interpret
@@ -63,9 +76,12 @@ class Machine:
         self.stack, self.marks, self.memo = [], [], {}
         collecting = gc.isenabled()
         gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
-        begun = self.stream.tell() - self.payload
+        place = self.stream.tell()
+        begun = place - self.payload
+        read = False
         try:
             value = self._run()
+            read = True
             if self.depth:
                 self.work.spend(limits.INNER_BYTE * (self.stream.tell() - self.payload - begun))
             return value
@@ -82,6 +98,8 @@ class Machine:
         finally:
             if collecting:
                 gc.enable()
+            if not read:
+                self.actions.broken.append((self.stream.storage, place))
             self.stack, self.marks, self.memo = [], [], {}
 
     def _run(self) -> Any:
@@ -92,7 +110,7 @@ class Machine:
         most = min(limits.OPCODE_BYTES, self.work.left // limits.INNER_BYTE) if self.depth else limits.OPCODE_BYTES
         while True:
             if pos >= safe:
-                pos = stream.advance(pos)
+                pos = stream.step(pos)
                 data, safe = stream.data, stream.safe
                 if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
@@ -181,13 +199,14 @@ class Machine:
             elif op == 0x65:  # APPENDS
                 items = stack
                 stack = marks.pop()
-                extend(stack[-1], items)
+                extend(self, stack[-1], items)
             elif op == 0x75:  # SETITEMS
                 items = stack
                 stack = marks.pop()
-                set_items(stack[-1], items)
+                set_items(self, stack[-1], items)
             elif op == 0x2E:  # STOP
                 stream.pos = pos
+                stream.end_frame()
                 value = stack.pop()
                 if stack or marks:
                     raise Malformed("broken pickle: STOP with values left over")
@@ -210,23 +229,56 @@ class Machine:
         self.spent(length)
         if length > limits.TEXT_IN_MEMORY:
             storage, pos = self.stream.leave(pos, length)
-            return LongBytes(storage, is_text, self.spool), pos
+            value = LongBytes(storage, is_text, self.spool)
+            if not is_text:
+                self.keep(value)
+            return value, pos
         raw, pos = self.stream.take(pos, length)
-        return (raw.decode("utf-8", "surrogatepass") if is_text else raw), pos
+        if is_text:
+            return raw.decode("utf-8", "surrogatepass"), pos
+        self.keep(raw)
+        return raw, pos
+
+    def keep(self, value: bytes | LongBytes) -> None:
+        """Remember a byte string, which may be a pickle that something in the file loads."""
+        actions = self.actions
+        actions.strings.append(value)
+        if type(value) is bytes:
+            actions.held += len(value)
+            if actions.held > limits.STRINGS_HELD:
+                actions.drop_strings()
 
     def spent(self, length: int) -> None:
         """*length* bytes of the pickle were a string: only a short one counts as an instruction."""
         if length > _SHORT:
             self.payload += length
 
+    def keep_spelled(self, args: tuple[Any, ...]) -> None:
+        """Remember the byte strings that the arguments of a call spell as numbers or as text."""
+        for value in args:
+            if type(value) is str and len(value) > _SPELLED:
+                self.work.text(len(value))
+                if value.isascii() or max(value) < "\u0100":
+                    self.keep(value.encode("latin-1"))
+            elif type(value) in (list, tuple) and len(value) > _SPELLED and type(value[0]) is int:
+                self.work.copied(len(value))
+                self.keep(bytes_of_numbers(value))
+
     def find_global(self, module: Any, name: Any) -> Global:
         """The stand-in of ``module.name``, one for each name."""
+        module, name = _ascii(module), _ascii(name)
         if type(module) is not str or type(name) is not str:
             raise Malformed("broken pickle: a name to import is not a text")
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
             found = self.globals[key] = Global(module, name, self.constructors.get(key))
+            if self.script and module.startswith("__torch__"):
+                found.allowed = MAKE
+            if found.judged:
+                self.actions.judged.append(found)
+            elif found.allowed < IMPORT:
+                self.actions.note("import", found)
         return found
 
     def call(self, function: Any, args: Any, how: str = "call", kwargs: Any = None) -> Any:
@@ -235,10 +287,27 @@ class Machine:
             raise Malformed("broken pickle: a call whose arguments are not a tuple")
         self.count()
         if type(function) is Global and function.handler is not None and kwargs is None:
-            return function.handler(self, args)
+            if function.judged:
+                function.excused, self.callee = True, function  # the handler judges
+                return function.handler(self, args)
+            made = function.handler(self, args)
+            if self.actions.judged:
+                self.actions.values(args)
+            return made
         stub = Stub(function, args, how, kwargs)
-        if how == "call" or args or kwargs is not None:
-            self.calls.append(stub)
+        if type(function) is not Global or function.allowed < _NEEDED[how]:
+            self.actions.note(_KINDS[how], function, stub)
+            self.keep_spelled(args)
+        if self.actions.judged:
+            self.actions.values(args)
+            self.actions.values(kwargs)
+        return stub
+
+    def calls(self, function: Any, args: tuple[Any, ...]) -> Stub:
+        """The stub of a call that a handler finds harmful: it is in the record, whatever the name is allowed."""
+        stub = Stub(function, args)
+        self.actions.note("call", function, stub, certain=True)
+        self.keep_spelled(args)
         return stub
 
     def count(self) -> None:
@@ -246,3 +315,8 @@ class Machine:
         self.containers += 1
         if self.containers > limits.CONTAINERS:
             raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")
+
+
+def _ascii(value: Any) -> Any:
+    """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
+    return value.decode("ascii") if type(value) is bytes else value

@@ -16,7 +16,7 @@ _MOST = 1000
 def opened_strings(root: Any, machine: Machine) -> Any:
     """*root*, with what a pickle in a byte string right under a key of it says in place of that string.
 
-    What such pickles would have called is added to the calls of *machine*. Raises ``Malformed`` where there are thousands, or
+    What such pickles want done is recorded with the actions of *machine*. Raises ``Malformed`` where there are thousands, or
     one of them costs more than is left.
     """
     if not isinstance(root, Pairs):
@@ -39,7 +39,6 @@ def opened_strings(root: Any, machine: Machine) -> Any:
             machine.work.spend(0)  # raises where the pickle was given up because it cost too much
             continue  # bytes that only begin and end like a pickle
         finally:
-            machine.calls.extend(inner.calls)
             machine.containers, machine.tuples = inner.containers, inner.tuples
         if stream.tell() == storage.size:
             root.pairs[place] = key, inside

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
 
 _HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
+_LATIN = ("latin1", "latin-1", "iso-8859-1")
+_UTF = ("utf-8", "utf8", "ascii", "us-ascii")
+_ENCODE, _SCALAR = Global("_codecs", "encode"), Global("numpy.core.multiarray", "scalar")
 _CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 
@@ -103,12 +106,19 @@ def build_dtype(dtype: NumpyDtype, state: Any) -> None:
 
 def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     """``_reconstruct(type, shape, typecode)``: an array whose state follows."""
+    if args and isinstance(args[0], Global):
+        args[0].excused = True  # numpy.memmap: an array in memory, made of bytes that are in the pickle
     kind = args[0].name if args and isinstance(args[0], Global) else "ndarray"
     return NumpyArray("" if kind in ("ndarray", "memmap") else f"numpy {kind[:40]}")
 
 
 def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
-    """``numpy.ma.core._mareconstruct(…)``: a masked array, whose numbers are read and whose mask is not."""
+    """``numpy.ma.core._mareconstruct(…)``: a masked array, whose numbers are read and whose mask is not.
+
+    It makes an object of its first argument, with others.
+    """
+    if len(args) < 2 or not all(isinstance(each, Global) and each.name in ("MaskedArray", "ndarray") for each in args[:2]):
+        machine.calls(machine.callee, args)
     return NumpyArray("masked array, its mask left out")
 
 
@@ -126,7 +136,7 @@ def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
 def scalar(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``numpy.core.multiarray.scalar(dtype, bytes)``: a number, as an array without dimensions."""
     if len(args) != 2 or not isinstance(args[0], NumpyDtype):
-        return Stub(Global("numpy", "scalar"), args, "new")
+        return Stub(_SCALAR, args, "judged")
     made = NumpyArray("numpy scalar")
     if args[0].code[:1] == "O":
         made.objects = [args[1]]
@@ -145,15 +155,24 @@ def frombuffer(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
 
 
 def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``_codecs.encode(text, 'latin1')``: how Python 3 writes bytes in protocols that have none."""
-    if not args or type(args[0]) not in (str, LongBytes):
-        return Stub(Global("_codecs", "encode"), args, "new")
+    """``_codecs.encode(text, 'latin1')``: how Python 3 writes bytes in protocols that have none.
+
+    Encodings are modules: but for those of plain texts, naming one is a call.
+    """
     encoding = text(args[1]) if len(args) > 1 else "utf-8"
-    if encoding not in ("latin1", "latin-1", "iso-8859-1"):
-        return Stub(Global("_codecs", "encode"), args, "new")
+    if not args or type(args[0]) not in (str, LongBytes) or encoding not in (*_LATIN, *_UTF):
+        return machine.calls(_ENCODE, args)
     if isinstance(args[0], LongBytes):
-        return LongBytes(_decoded(machine.work, args[0]), False) if args[0].is_text else args[0]
-    return latin1(machine.work, args[0])
+        if not args[0].is_text:
+            return args[0]
+        found: Any = LongBytes(_decoded(machine.work, args[0]) if encoding in _LATIN else args[0].storage, False)
+    elif encoding in _LATIN:
+        found = latin1(machine.work, args[0])
+    else:
+        machine.work.text(len(args[0]))
+        found = args[0].encode("utf-8", "surrogatepass")
+    machine.keep(found)
+    return found
 
 
 _SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.allowed import MAKE
 from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class Op:
     NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, BYTEARRAY8, NEXT_BUFFER, READONLY_BUFFER = range(0x92, 0x99)
 
 
-def extend(target: Any, items: list[Any]) -> None:
+def extend(machine: Machine, target: Any, items: list[Any]) -> None:
     """APPENDS: *items* at the end of a list, or of an object that would have been one."""
     if type(target) is list:
         target.extend(items)
     elif type(target) is Stub:
+        filled(machine, target, items)
         if target.items is None:
             target.items = []
         target.items.extend(items)
@@ -42,7 +44,13 @@ def extend(target: Any, items: list[Any]) -> None:
         raise Malformed(f"broken pickle: items appended to a {type(target).__name__}")
 
 
-def set_items(target: Any, items: list[Any]) -> None:
+def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
+    """*items* are given to an object that is no plain container: whatever it calls ``append`` or ``__setitem__`` is called."""
+    if items:
+        machine.actions.note("items", target.function, target)
+
+
+def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     if len(items) % 2:
         raise Malformed("broken pickle: a key without a value")
@@ -50,6 +58,7 @@ def set_items(target: Any, items: list[Any]) -> None:
     if type(target) is Pairs:
         target.pairs.extend(pairs)
     elif type(target) is Stub:
+        filled(machine, target, items)
         if target.pairs is None:
             target.pairs = []
         target.pairs.extend(pairs)
@@ -90,7 +99,9 @@ def _proto(machine: Machine) -> None:
 
 
 def _frame(machine: Machine) -> None:
-    machine.stream.check(machine.stream.pos + 8, _fixed(machine, "<Q"))
+    length = _fixed(machine, "<Q")
+    machine.stream.check(machine.stream.pos, length)
+    machine.stream.open_frame(length)
 
 
 def _pop(machine: Machine) -> None:
@@ -145,7 +156,9 @@ def _quoted(machine: Machine) -> None:
     raw = _line(machine).strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
         raise Malformed("broken pickle: a text without quotes")
-    machine.stack.append(unescape(raw[1:-1]))
+    value = unescape(raw[1:-1])
+    machine.keep(value)
+    machine.stack.append(value)
 
 
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b"}
@@ -231,7 +244,7 @@ def _dict(machine: Machine) -> None:
     machine.count()
     items = _pop_mark(machine)
     pairs = Pairs()
-    set_items(pairs, items)
+    set_items(machine, pairs, items)
     machine.stack.append(pairs)
 
 
@@ -247,6 +260,7 @@ def _additems(machine: Machine) -> None:
     if type(target) is Bag:
         target.items.extend(items)
     elif type(target) is Stub:
+        filled(machine, target, items)
         if target.items is None:
             target.items = []
         target.items.extend(items)
@@ -256,12 +270,12 @@ def _additems(machine: Machine) -> None:
 
 def _append(machine: Machine) -> None:
     value = machine.stack.pop()
-    extend(machine.stack[-1], [value])
+    extend(machine, machine.stack[-1], [value])
 
 
 def _setitem(machine: Machine) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
-    set_items(machine.stack[-1], [key, value])
+    set_items(machine, machine.stack[-1], [key, value])
 
 
 def _get(machine: Machine) -> None:
@@ -288,12 +302,12 @@ def _stack_global(machine: Machine) -> None:
 def _inst(machine: Machine) -> None:
     module, name = _line(machine).decode("ascii"), _line(machine).decode("ascii")
     args = tuple(_pop_mark(machine))
-    machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "new"))
+    machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "instance"))
 
 
 def _obj(machine: Machine) -> None:
     function, *args = _pop_mark(machine)
-    machine.stack.append(machine.call(function, tuple(args), "call" if args else "new"))
+    machine.stack.append(machine.call(function, tuple(args), "call" if args else "instance"))
 
 
 def _newobj(machine: Machine) -> None:
@@ -303,7 +317,7 @@ def _newobj(machine: Machine) -> None:
 
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1] = machine.call(machine.stack[-1], args, "new", kwargs)
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "new_ex", kwargs)
 
 
 def _build(machine: Machine) -> None:
@@ -311,7 +325,12 @@ def _build(machine: Machine) -> None:
 
     state = machine.stack.pop()
     target = machine.stack[-1]
+    if machine.actions.judged:
+        machine.actions.values(state, excused=False)
     if isinstance(target, Stub):
+        function = target.function
+        if target.how != "judged" and (type(function) is not Global or function.allowed < MAKE):
+            machine.actions.note("state", function, target)
         if target.state is None:
             target.state = []
         target.state.append(state)
@@ -322,7 +341,7 @@ def _build(machine: Machine) -> None:
     elif isinstance(target, NumpyDtype):
         build_dtype(target, state)
     elif isinstance(target, Global):
-        machine.calls.append(Stub(target, (state,), "build"))
+        machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
     else:
         raise Malformed(f"broken pickle: state given to a {type(target).__name__}")
 

@@ -1,4 +1,4 @@
-"""Python's own containers as data, and the calls that are never worth a line in the report."""
+"""Python's own containers as data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Malformed, P
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
+
+
+_COMPLEX = Global("builtins", "complex")
 
 
 def _pairs(machine: Machine, kind: str, value: Any) -> Pairs:
@@ -49,15 +52,15 @@ def counter(machine: Machine, args: tuple[Any, ...]) -> Pairs:
 def bag(machine: Machine, args: tuple[Any, ...]) -> Bag:
     """``set(list)``, ``frozenset(list)``."""
     items = args[0] if args else []
-    return Bag(_copy(machine, items.items if isinstance(items, Bag) else items))
+    return Bag(copied(machine, items.items if isinstance(items, Bag) else items))
 
 
 def sequence(machine: Machine, args: tuple[Any, ...]) -> list[Any]:
     """``list(items)``, ``deque(items)``."""
-    return _copy(machine, args[0] if args else [])
+    return copied(machine, args[0] if args else [])
 
 
-def _copy(machine: Machine, items: Any) -> list[Any]:
+def copied(machine: Machine, items: Any) -> list[Any]:
     if type(items) not in (list, tuple):
         return []
     machine.work.copied(len(items))
@@ -67,22 +70,32 @@ def _copy(machine: Machine, items: Any) -> list[Any]:
 def fixed(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``tuple(items)``."""
     items = args[0] if args else ()
-    return items if type(items) is tuple else tuple(_copy(machine, items))
+    return items if type(items) is tuple else tuple(copied(machine, items))
 
 
 def number(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``int(x)``, ``float(x)`` and ``bool(x)`` of a number are that number; anything else, and ``complex``, is a stub."""
     if len(args) == 1 and type(args[0]) in (int, float, bool):
         return args[0]
-    return Stub(Global("builtins", "complex"), args, "new")
+    return Stub(_COMPLEX, args, "new")
 
 
 def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``."""
+    """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``, ``bytes(numbers)``."""
     value = args[0] if args else b""
     if type(value) is str:
-        return latin1(machine.work, value)
+        value = latin1(machine.work, value)
+        machine.keep(value)
+    elif type(value) in (list, tuple):
+        machine.work.copied(len(value))
+        value = bytes_of_numbers(value)
+        machine.keep(value)
     return value if type(value) in (bytes, LongBytes) else b""
+
+
+def bytes_of_numbers(value: Any) -> bytes:
+    """The bytes that a list of numbers states, none where it states other things."""
+    return bytes(value) if all(type(each) is int and 0 <= each < 256 for each in value) else b""
 
 
 def latin1(work: Work, value: str) -> bytes:
@@ -92,29 +105,6 @@ def latin1(work: Work, value: str) -> bytes:
         return value.encode("latin-1")
     except UnicodeEncodeError as error:
         raise Malformed("broken pickle: bytes with characters beyond one byte") from error
-
-
-def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
-    """``copyreg._reconstructor(class, base, state)``: an object of protocols 0 and 1; of a container, its content too."""
-    if len(args) < 3:
-        raise Malformed("broken pickle: an object with too few parts")
-    made = Stub(args[0], (), "new")
-    content = args[2]
-    if isinstance(content, Pairs):
-        made.pairs = content.pairs
-    elif type(content) in (list, tuple):
-        made.items = _copy(machine, content)
-    elif content is not None:
-        made.args = (content,)
-    return made
-
-
-def newobj(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``copyreg.__newobj__(class, *args)``."""
-    if not args:
-        raise Malformed("broken pickle: an object without a class")
-    machine.work.copied(len(args))
-    return machine.call(args[0], args[1:], "new")
 
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): ordered_dict}
@@ -134,17 +124,3 @@ for _builtins in ("builtins", "__builtin__"):
         (_builtins, "bytes"): byte_string,
         (_builtins, "bytearray"): byte_string,
     }
-for _copyreg in ("copyreg", "copy_reg"):
-    CONSTRUCTORS |= {(_copyreg, "_reconstructor"): reconstructor, (_copyreg, "__newobj__"): newobj}
-
-# Plain values that are everywhere in training checkpoints: making them would do nothing, so they are not reported.
-HARMLESS = {
-    *("torch.device", "torch.Generator", "torch.jit._pickle.build_intlist", "torch.jit._pickle.build_doublelist"),
-    *("torch.jit._pickle.build_boollist", "torch.jit._pickle.build_tensorlist", "torch.jit._pickle.restore_type_tag"),
-    *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path", "pathlib.PurePosixPath", "pathlib._local.PosixPath"),
-    *("datetime.datetime", "datetime.date", "datetime.timedelta", "datetime.time", "datetime.timezone"),
-    *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "builtins.slice", "__builtin__.slice"),
-    *("builtins.range", "__builtin__.xrange", "builtins.object", "argparse.Namespace", "types.SimpleNamespace"),
-    *("torch.Tensor", "torch.torch.Size", "numpy.random._pickle.__randomstate_ctor", "numpy.random.__RandomState_ctor"),
-    *("numpy.scalar", "_codecs.encode", "builtins.complex", "torch.storage.TypedStorage"),
-}

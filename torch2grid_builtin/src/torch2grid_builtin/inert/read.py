@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.groups import optimizer_facts
+from torch2grid_builtin.inert.hidden import read_strings
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.report import describe, not_run, summary
+from torch2grid_builtin.inert.remains import note_remains
+from torch2grid_builtin.inert.report import describe, not_run, refusal, summary
 from torch2grid_builtin.inert.unused import unused_note
-from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, text
+from torch2grid_builtin.inert.values import Malformed, Pairs, text
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import Checkpoint, LoadError, Source, find_parts, visible
 
 _TOLD = 50
 
 
-def load_error(source: Source, error: Malformed) -> LoadError:
-    """*error* with the name of the file."""
-    return LoadError(source.shown, error.reason, error.advice)
+def load_error(source: Source, error: Malformed | LoadError, actions: Actions | None = None) -> LoadError:
+    """*error* with the name of the file, and with what its pickles wanted done until then."""
+    path = error.path if isinstance(error, LoadError) else source.shown
+    if actions is not None:
+        note_remains(actions)
+    return LoadError(path, error.reason if actions is None else refusal(error.reason, actions), error.advice)
 
 
 def make_checkpoint(
@@ -27,30 +33,30 @@ def make_checkpoint(
     *,
     by: str,
     format: str,
-    calls: Sequence[Stub] = (),
+    actions: Actions | None = None,
     work: Work | None = None,
     metadata: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
 ) -> Checkpoint:
     """The tensors in *root*, with the parts of a training checkpoint. work: what is left of what the pickle may cost.
 
-    Raises ``LoadError`` where there are none, or where looking for them costs too much.
+    actions: what the pickles want done; those in byte strings are looked at here. Raises ``LoadError`` where there are no
+    tensors, or where looking for them costs too much.
     """
-    lines, work = not_run(calls), work or Work()
+    actions, work = actions if actions is not None else Actions(), work or Work()
     try:
+        read_strings(actions, work)
         found = collect(root, by, work)
         parts, default = find_parts(found.tensors, found.containers)
         facts = optimizer_facts(root, work)
     except Malformed as error:
-        raise load_error(source, error) from error
+        raise load_error(source, error, actions) from error
     if not found.tensors:
         reason = f"holds no tensors: {summary(root)}"
         if found.skipped:
             first = found.skipped[0]
             reason += f"; {len(found.skipped)} cannot be read ({visible(first.name, 60) or 'the first'}: {first.reason})"
-        if lines:
-            reason += "; not run: " + ", ".join(lines[:3])
-        raise LoadError(source.shown, reason, "give a checkpoint with weights")
+        raise LoadError(source.shown, refusal(reason, actions), "give a checkpoint with weights")
     return Checkpoint(
         found.tensors,
         source=source.shown,
@@ -59,7 +65,7 @@ def make_checkpoint(
         skipped=found.skipped,
         parts=parts,
         default_part=default,
-        not_run=lines,
+        not_run=not_run(actions),
         notes=[*notes, *found.notes, *filter(None, [unused_note(found.tensors.values())])],
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.python_values import HARMLESS
+from torch2grid_builtin.inert.actions import Actions, Asked
 from torch2grid_builtin.inert.values import (
     Bag,
     DtypeName,
@@ -20,11 +19,11 @@ from torch2grid_builtin.inert.values import (
     number_text,
     text,
 )
-from torch2grid_core import visible
+from torch2grid_core import Action, Severity, visible
 
 _ITEMS = 4
 _DEPTH = 3
-_RISKY = {"os", "posix", "nt", "subprocess", "sys", "builtins", "__builtin__", "runpy", "ctypes", "socket", "importlib"}
+_TOLD = 3
 
 
 def describe(value: Any, depth: int = _DEPTH) -> str:
@@ -68,22 +67,34 @@ def _path(stub: Stub, depth: int) -> str:
     return describe(stub.function) if isinstance(stub.function, Global) else "…"
 
 
-def not_run(calls: Sequence[Stub]) -> list[str]:
-    """One line for each function that the file would have had called, such as ``posix.system("…")``."""
-    lines: dict[str, int] = {}
-    for stub in calls[: limits.CALLS]:
-        if stub.path in HARMLESS:
-            continue
-        if stub.how == "new" and stub.path.split(".")[0] not in _RISKY:
-            continue
-        line = visible(f"setting the state of {describe(stub.function)}" if stub.how == "build" else describe(stub))
-        lines[line] = lines.get(line, 0) + 1
-        if len(lines) > 50 * limits.NOT_RUN:
-            break
-    shown = [line if count == 1 else f"{line} ({count} times)" for line, count in list(lines.items())[: limits.NOT_RUN]]
-    if len(lines) > limits.NOT_RUN:
-        shown.append(f"and {len(lines) - limits.NOT_RUN} other calls")
-    return shown
+def not_run(actions: Actions) -> list[Action]:
+    """What the pickles want done, an action for each name, the most dangerous first; those beyond the limit are counted."""
+    asked = actions.sorted()
+    listed = [_action(each) for each in asked[: limits.NOT_RUN]]
+    rest = asked[limits.NOT_RUN :]
+    if rest:
+        severity: Severity = "error" if any(each.severity == "error" for each in rest) else "warning"
+        listed.append(Action("import", f"{len(rest):,} other names", "", severity, len(rest)))
+    return listed
+
+
+def _action(asked: Asked) -> Action:
+    name = visible(f"{asked.module[:100]}.{asked.name[:100]}".lstrip("."), 200)
+    shown = asked.shown
+    if asked.kind != "call" and isinstance(shown, Stub) and not (asked.kind == "make" and shown.args):
+        shown = shown.function
+    return Action(asked.kind, visible(describe(shown), 400), name, asked.severity, asked.times)
+
+
+def refusal(reason: str, actions: Actions) -> str:
+    """*reason* why a file is refused, with what its pickles wanted done until then: the first in full, more by name."""
+    found = not_run(actions)
+    if not found or "; not run: " in reason:
+        return reason
+    told = [str(action) for action in found[:_TOLD]]
+    told += [action.name for action in found[_TOLD : limits.NAMED] if action.name]
+    more = sum(action.count if not action.name else 1 for action in found) - len(told)
+    return f"{reason}; not run: {', '.join(told)}" + (f", and {more:,} more" if more else "")
 
 
 def summary(value: Any) -> str:

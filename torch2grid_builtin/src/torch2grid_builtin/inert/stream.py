@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Slice
-from torch2grid_builtin.inert.values import CutShort
+from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_core import FileStorage, Storage
 
 WINDOW = 1 << 20
+_NO_FRAME = 1 << 64
 WIDEST = 9  # bytes of the longest opcode with a fixed argument
 
 
@@ -23,7 +24,9 @@ class PickleStream:
         self.base = start
         self.pos = 0
         self.data = b""
-        self.safe = 0  # up to here in the window, every fixed argument is inside it
+        self.safe = 0  # up to here in the window, every fixed argument is inside it, and no frame ends
+        self.room = 0  # the same without frames
+        self.frame = _NO_FRAME  # where the frame that is open ends
 
     def tell(self) -> int:
         """The place of the next byte in the storage."""
@@ -44,9 +47,36 @@ class PickleStream:
             self.storage.read_into(place + len(kept), memoryview(rest))
             kept += rest
         self.base, self.data = place, kept
-        self.safe = length if place + length == self.size else length - WIDEST
+        self.room = length if place + length == self.size else length - WIDEST
+        self.safe = min(self.room, self.frame - place)
         self.pos = 0
         return 0
+
+    def step(self, pos: int) -> int:
+        """Between two opcodes, at *pos* behind ``safe``: close a frame that ends here, and move the window; the new *pos*.
+
+        Raises ``Malformed`` where the last opcode crossed the end of its frame: unpicklers differ in what they read then.
+        """
+        if self.base + pos >= self.frame:
+            self.pos = pos
+            self.end_frame()
+            self.safe = self.room
+        return pos if pos < self.safe else self.advance(pos)
+
+    def open_frame(self, length: int) -> None:
+        """A frame of *length* bytes begins. Raises ``Malformed`` inside another one."""
+        if self.tell() < self.frame != _NO_FRAME:
+            raise Malformed("broken pickle: a frame inside a frame", "it is hostile: unpicklers differ in what they read")
+        self.frame = self.tell() + length
+        self.safe = min(self.room, self.frame - self.base)
+
+    def end_frame(self) -> None:
+        """The frame, if one is open, ends here. Raises ``Malformed`` where it does not."""
+        if self.frame not in (_NO_FRAME, self.tell()):
+            raise Malformed(
+                "broken pickle: a frame that ends inside an opcode", "it is hostile: unpicklers differ in what they read"
+            )
+        self.frame = _NO_FRAME
 
     def check(self, pos: int, count: int) -> None:
         """Raise ``CutShort`` unless *count* bytes follow *pos*."""
@@ -68,7 +98,7 @@ class PickleStream:
         self.check(pos, count)
         storage = part(self.storage, self.base + pos, count)
         if pos + count > len(self.data):
-            self.base, self.data, self.safe = self.base + pos + count, b"", 0
+            self.base, self.data, self.safe, self.room = self.base + pos + count, b"", 0, 0
             return storage, 0
         return storage, pos + count
 

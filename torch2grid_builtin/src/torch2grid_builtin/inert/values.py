@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
+from torch2grid_builtin.inert.allowed import ALLOWED, JUDGED, NOTHING
 from torch2grid_core import LazyTensor, Storage
 
 if TYPE_CHECKING:
@@ -31,12 +32,19 @@ class CutShort(Malformed):
 
 
 class Global:
-    """A name that the pickle would import: never imported here. *handler* interprets it, where it is on the allow-list."""
+    """A name that the pickle would import: never imported here. *handler* interprets it, where there is one.
 
-    __slots__ = ("handler", "module", "name")
+    allowed: what a pickle may do with it without a finding. judged: its uses are judged one by one; excused: one was harmless.
+    """
+
+    __slots__ = ("allowed", "excused", "handler", "judged", "module", "name")
 
     def __init__(self, module: str, name: str, handler: Callable[..., Any] | None = None) -> None:
         self.module, self.name, self.handler = module, name, handler
+        path = f"{module}.{name}"
+        self.allowed = ALLOWED.get(path, NOTHING)
+        self.judged = path in JUDGED
+        self.excused = False
 
     @property
     def path(self) -> str:

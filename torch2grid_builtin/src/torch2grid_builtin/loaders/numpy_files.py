@@ -8,9 +8,15 @@ import sys
 from typing import ClassVar
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.hidden import read_pickles, read_strings
+from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.read import load_error
+from torch2grid_builtin.inert.report import not_run, refusal
 from torch2grid_builtin.inert.stream import part
-from torch2grid_builtin.inert.values import fortran_strides, is_extended, numpy_dtype
+from torch2grid_builtin.inert.values import Malformed, fortran_strides, is_extended, numpy_dtype
 from torch2grid_builtin.loaders.naming import tensor_name
+from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
@@ -27,9 +33,11 @@ class Npy(Loader):
         return 2 if source.head.startswith(MAGIC) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        found = read_array(source.storage(), source.path.stem or "array", source.shown)
+        actions, storage = Actions(), source.storage()
+        found = read_array(storage, source.path.stem or "array", source.shown, actions, Work(source.size))
         if isinstance(found, str):
-            raise LoadError(source.shown, f"holds no tensors: {found}", "save it as an array of numbers")
+            reason = refusal(f"holds no tensors: {found}", actions)
+            raise LoadError(source.shown, reason, "save it as an array of numbers")
         left = found.storage.size - found.nbytes
         notes = [f"{left} bytes behind the array were not read"] if left else []
         return Checkpoint([found], source=source.shown, format="npy", notes=notes)
@@ -53,7 +61,16 @@ class Npz(Loader):
         return 2 if arrays and arrays == sum(not name.endswith("/") for name in names) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        archive = open_zip(source)
+        actions = Actions()
+        try:
+            return self._load(source, actions)
+        except LoadError as error:
+            if not actions:
+                read_refused_zip(source, actions)
+            raise load_error(source, error, actions) from error
+
+    def _load(self, source: Source, actions: Actions) -> Checkpoint:
+        archive, work = open_zip(source), Work(source.size)
         if len(archive.entries) > limits.ARRAYS:
             raise LoadError(source.shown, f"claims {len(archive.entries):,} arrays, more than any model has", "it is hostile")
         tensors: list[LazyTensor] = []
@@ -63,8 +80,10 @@ class Npz(Loader):
             storage = archive.storage(name)  # checks the record's own header, whatever it is
             if not name.endswith(".npy"):
                 skipped.append(Skip(name, "not a numpy array", self.name))
+                if name.endswith(PICKLES):
+                    _read_objects(storage, 0, source.shown, actions, work)
                 continue
-            found = read_array(storage, tensor_name(name.removesuffix(".npy"), keys), source.shown)
+            found = read_array(storage, tensor_name(name.removesuffix(".npy"), keys), source.shown, actions, work)
             if isinstance(found, str):
                 skipped.append(Skip(name, found, self.name))
             else:
@@ -72,11 +91,14 @@ class Npz(Loader):
         if not tensors:
             reason = f"{skipped[0].name}: {skipped[0].reason}" if skipped else "it is empty"
             raise LoadError(source.shown, f"holds no tensors: {reason}", "save it as arrays of numbers")
-        return Checkpoint(tensors, source=source.shown, format="npz", skipped=skipped)
+        return Checkpoint(tensors, source=source.shown, format="npz", skipped=skipped, not_run=not_run(actions))
 
 
-def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
-    """The array in a .npy record, or why it is not read. Raises ``LoadError`` where the record lies."""
+def read_array(storage: Storage, name: str, path: str, actions: Actions, work: Work) -> LazyTensor | str:
+    """The array in a .npy record, or why it is not read. Raises ``LoadError`` where the record lies.
+
+    actions: gets what the pickle of an array of objects wants done. work: what looking at it may cost.
+    """
 
     def wrong(reason: str) -> LoadError:
         return LoadError(path, f"array {visible(name, 60)!r} {reason}", "the file is cut short or damaged")
@@ -95,10 +117,12 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     code, fortran, shape = header
     if any(length >= 2**63 for length in shape) or len(shape) > 64:
         raise wrong("has an impossible shape")
+    order, plain = (code[0], code[1:]) if code is not None and code[:1] in tuple("<>|=") else ("", code or "")
+    dtype = numpy_dtype(plain)
+    if dtype is None:
+        _read_objects(storage, start, path, actions, work)
     if code is None:
         return "a structured array, not plain numbers"
-    order, plain = (code[0], code[1:]) if code[:1] in tuple("<>|=") else ("", code)
-    dtype = numpy_dtype(plain)
     if dtype is None:
         return "an array of Python objects" if plain[:1] == "O" else f"an array of dtype {visible(code, 30)}, not numbers"
     if is_extended(dtype):
@@ -110,6 +134,15 @@ def read_array(storage: Storage, name: str, path: str) -> LazyTensor | str:
     if order == (">" if sys.byteorder == "little" else "<") and dtype.itemsize > 1:
         data = ByteSwapped(data, dtype.itemsize // (2 if dtype.kind == "c" else 1))
     return LazyTensor(name, shape, dtype, data, strides=fortran_strides(shape) if fortran and len(shape) > 1 else None)
+
+
+def _read_objects(storage: Storage, start: int, path: str, actions: Actions, work: Work) -> None:
+    """Look at the pickle from *start* on: numpy loads one wherever a dtype holds objects."""
+    try:
+        read_pickles(storage, start, actions, work)
+        read_strings(actions, work)
+    except Malformed as error:
+        raise LoadError(path, refusal(error.reason, actions), error.advice) from error
 
 
 # One entry of the header's dict. Read by hand: literal_eval compiles, and nothing of a file is compiled here.

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch2grid_builtin.inert import joblib_values
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.nested import opened_strings
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Malformed
+from torch2grid_builtin.inert.verdicts import family
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
-from torch2grid_core import BytesStorage, Checkpoint, Loader, Source
+from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 
@@ -35,24 +38,20 @@ class Pickled(Loader):
         return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
 
     def load(self, source: Source) -> Checkpoint:
-        stream = PickleStream(source.storage())
-        machine = Machine(stream, CONSTRUCTORS)
+        storage = source.storage()
+        stream = PickleStream(storage)
+        actions = Actions()
+        machine = Machine(stream, CONSTRUCTORS, actions=actions)
         try:
             root = opened_strings(machine.load(), machine)
-        except Malformed as error:
-            raise load_error(source, error) from error
+            read_pickles(storage, stream.tell(), actions, machine.work)
+        except (Malformed, LoadError) as error:
+            raise load_error(source, error, actions) from error
         joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
         left = source.size - stream.tell()
         notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
-        return make_checkpoint(
-            source,
-            root,
-            by=self.name,
-            format="joblib" if joblib else "pickle",
-            calls=machine.calls,
-            work=machine.work,
-            notes=notes,
-        )
+        form = "joblib" if joblib else "pickle"
+        return make_checkpoint(source, root, by=self.name, format=form, actions=actions, work=machine.work, notes=notes)
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:
@@ -60,7 +59,12 @@ def _is_pickle(head: bytes, whole: bool) -> bool:
     try:
         machine.load()
     except CutShort:
-        return not whole
+        return not whole or _is_program(machine.actions)
     except Malformed:
-        return False
+        return _is_program(machine.actions)
     return True
+
+
+def _is_program(actions: Actions) -> bool:
+    """True for a broken pickle that imports something of Python's: it is refused with what it wanted."""
+    return any(family(asked.module, asked.name) for asked in actions.asked.values())

@@ -86,7 +86,9 @@ def _join(
         metadata={key: str(value)[:1000] for key, value in metadata.items()},
         skipped=found.skipped,
         notes=[*(f"{each.tensor}: {each.message}" if each.tensor else each.message for each in found.problems), *found.notes],
-        not_run=list(dict.fromkeys(line for checkpoint in by_file.values() for line in checkpoint.not_run)),
+        not_run=sorted(
+            dict.fromkeys(each for opened in by_file.values() for each in opened.not_run), key=lambda each: each.severity
+        ),
         problems=found.problems,
     )
 

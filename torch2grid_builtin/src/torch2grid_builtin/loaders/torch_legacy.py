@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
-from torch2grid_core import Checkpoint, Loader, Source
+from torch2grid_core import Checkpoint, Loader, LoadError, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
 _TEXT = str(MAGIC).encode()
@@ -24,12 +26,13 @@ class TorchLegacy(Loader):
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        work = Work(source.size)
+        work, actions, storage = Work(source.size), Actions(), source.storage()
         try:
-            root, calls, end = read_legacy(source.storage(), work)
-        except Malformed as error:
-            raise load_error(source, error) from error
+            root, end = read_legacy(storage, work, actions=actions)
+            read_pickles(storage, end, actions, work)
+        except (Malformed, LoadError) as error:
+            raise load_error(source, error, actions) from error
         left = source.size - end
         notes = [f"{left} bytes behind the last storage were not read"] if left else []
         kind = "PyTorch legacy stream"
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work, notes=notes)
+        return make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, notes=notes)

@@ -6,7 +6,9 @@ import sys
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
@@ -41,22 +43,22 @@ class TorchPackage(Loader):
             raise records.fail("is not what torch.package writes", "give the path of a package")
         pickles = _pickles(records, folder)
         work = limits.Work(sum(entry.size for entry in pickles.values()))
-        storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder)
+        actions = Actions()
+        storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder, actions)
         roots: list[tuple[Any, Any]] = []
-        calls: list[Stub] = []
         try:
             for name, entry in pickles.items():
                 record = records.storage(entry.name)
                 verify(record)
-                machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work)
+                machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
                 roots.append((name.removesuffix(".pkl"), machine.load()))
-                calls += machine.calls
+                read_pickles(record, machine.stream.tell(), actions, work)
             check_rest(records)
-        except Malformed as error:
-            raise load_error(source, error) from error
+        except (Malformed, LoadError) as error:
+            raise load_error(source, error, actions) from error
         root = roots[0][1] if len(roots) == 1 else Pairs("package", roots)
         kind = "torch.package, unpacked" if source.is_folder else "torch.package"
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=[*calls, *storages.calls], work=work)
+        return make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work)
 
 
 def _pickles(records: Records, folder: str) -> dict[str, Entry]:
@@ -88,9 +90,9 @@ def _is_pickle(records: Records, entry: Entry) -> bool:
 class _Storages(Storages):
     """Storages by their numbers, and the objects that a package rebuilds by a function of its own."""
 
-    def __init__(self, archive: Records, folder: str, swapped: bool) -> None:
+    def __init__(self, archive: Records, folder: str, swapped: bool, actions: Actions) -> None:
         super().__init__(archive, folder, swapped)
-        self.calls: list[Stub] = []
+        self.actions = actions
 
     def persistent_load(self, saved: Any) -> Any:
         if type(saved) is tuple and saved and text(saved[0]) == "reduce_package":
@@ -98,7 +100,7 @@ class _Storages(Storages):
             if type(args) is not tuple:
                 raise Malformed("broken package: a call whose arguments are not a tuple")
             made = Stub(function, args)
-            self.calls.append(made)
+            self.actions.note("call", function, made)
             return made
         if type(saved) is tuple and len(saved) > 2 and type(saved[2]) is int:
             saved = (*saved[:2], number_text(saved[2]), *saved[3:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.legacy import read_tar
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
@@ -27,12 +28,12 @@ class TorchTar(Loader):
         return 2 if _name(head) in _WANTED else 1
 
     def load(self, source: Source) -> Checkpoint:
-        work = Work(source.size)
+        work, actions = Work(source.size), Actions()
         try:
-            root, calls = read_tar(_members(source), work)
-        except Malformed as error:
-            raise load_error(source, error) from error
-        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy tar", calls=calls, work=work)
+            root = read_tar(_members(source), work, actions)
+        except (Malformed, LoadError) as error:
+            raise load_error(source, error, actions) from error
+        return make_checkpoint(source, root, by=self.name, format="PyTorch legacy tar", actions=actions, work=work)
 
 
 def _name(header: bytes) -> str:

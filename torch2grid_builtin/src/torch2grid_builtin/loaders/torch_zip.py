@@ -6,15 +6,18 @@ import sys
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.content import ARCHIVE
+from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
 from torch2grid_builtin.loaders.foreign_zip import name_share, name_zip
 from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records
+from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
@@ -46,31 +49,40 @@ class TorchZip(Loader):
     def load(self, source: Source) -> Checkpoint:
         if source.path.suffix.lower() == ".distcp":
             raise name_share(source)
+        actions = Actions()
         try:
-            archive = open_records(source)
-        except LoadError as error:
-            raise name_zip(source, error) from error
-        if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
-            raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
-        prefix = _prefix(archive)
-        swapped = byte_order(archive, prefix) != sys.byteorder
-        work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
-        try:
-            root, calls = _read(archive, prefix, "data", swapped, work)
+            archive = _records(source)
+            prefix = _prefix(archive)
+            swapped = byte_order(archive, prefix) != sys.byteorder
+            work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
             script = f"{prefix}constants.pkl" in archive.entries
+            root = _read(archive, prefix, "data", swapped, work, actions, script)
             if script:
-                constants, more = _read(archive, prefix, "constants", swapped, work)
+                constants = _read(archive, prefix, "constants", swapped, work, actions, script)
                 root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
-                calls += more
+            _read_beside(archive, work, actions, script)
             check_rest(archive)
-        except Malformed as error:
-            raise load_error(source, error) from error
+        except (Malformed, LoadError) as error:
+            if not actions and not source.is_folder:
+                read_refused_zip(source, actions)
+            raise load_error(source, error, actions) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
-        opened = make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
+        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work)
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
+
+
+def _records(source: Source) -> Records:
+    """The archive in *source*, if it holds a pickle. Raises ``LoadError``, which names what else the file is."""
+    try:
+        archive = open_records(source)
+    except LoadError as error:
+        raise name_zip(source, error) from error
+    if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
+        raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
+    return archive
 
 
 def check_rest(archive: Records) -> None:
@@ -115,16 +127,26 @@ def byte_order(archive: Records, prefix: str) -> str:
     return order.decode("ascii")
 
 
-def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.Work) -> tuple[Any, list[Stub]]:
-    """The value of one pickle of the archive, and the calls that it wanted."""
+def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.Work, actions: Actions, script: bool) -> Any:
+    """The value of one pickle of the archive. actions: gets what it wants done, and what the pickles behind it do."""
     entry = archive.entries[f"{prefix}{name}.pkl"]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
     storages = Storages(archive, f"{prefix}{name}/", swapped)
-    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work)
+    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
     verify(record)
-    return machine.load(), machine.calls
+    root = machine.load()
+    read_pickles(record, machine.stream.tell(), actions, work)
+    return root
+
+
+def _read_beside(archive: Records, work: limits.Work, actions: Actions, script: bool) -> None:
+    """Look at the pickles that no tensor comes from: other programs read them."""
+    for entry in archive.unread():
+        if not entry.name.endswith(PICKLES) or entry.size > limits.PICKLE_INFLATED:
+            continue
+        read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
 
 
 class Storages:

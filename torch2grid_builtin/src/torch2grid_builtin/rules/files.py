@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
@@ -10,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity, is_floating
 
 _SHOWN = 3
-_HARMLESS = re.compile(r"torch\.nn\.[\w.]+\(")  # whole modules of old versions rebuild themselves by calling these
 
 
 class MixedDtypes(Rule):
@@ -61,16 +59,15 @@ class TiedWeights(Rule):
 
 
 class NotRun(Rule):
-    """calls in the pickle that torch2grid did not make, and torch.load may"""
+    """names that the pickle imports or calls and that are not known to be harmless"""
 
     name: ClassVar[str] = "not_run"
     code: ClassVar[str] = "T304"
     judges: ClassVar[Literal["file"]] = "file"
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
-        for text in checkpoint.not_run:
-            harmless = _HARMLESS.match(text) is not None
-            yield Finding(f"calls {text}; it was not run", severity="warning" if harmless else None)
+        for action in checkpoint.not_run:
+            yield Finding(f"{action.sentence}; it was not run", severity=action.severity)
 
 
 class Inconsistent(Rule):
@@ -78,6 +75,7 @@ class Inconsistent(Rule):
 
     name: ClassVar[str] = "inconsistent"
     code: ClassVar[str] = "T305"
+    judges: ClassVar[Literal["file"]] = "file"
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         for problem in checkpoint.problems:

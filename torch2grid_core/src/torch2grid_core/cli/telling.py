@@ -32,11 +32,19 @@ def tell(line: str) -> None:
 
 
 def remarks(checkpoint: Checkpoint) -> Iterator[str]:
-    """What the loader noticed, and what the file would have called."""
+    """What the loader noticed, and what the file would have called.
+
+    Classes of other packages that it only makes and fills are one line.
+    """
     yield from (f"note: {note}" for note in checkpoint.notes)
-    yield from (f"not run: {text}" for text in checkpoint.not_run[:_MOST_CALLS])
-    if len(checkpoint.not_run) > _MOST_CALLS:
-        yield f"not run: {len(checkpoint.not_run) - _MOST_CALLS} more"
+    risky = [action for action in checkpoint.not_run if action.severity == "error"]
+    yield from (f"not run: {action}" for action in risky[:_MOST_CALLS])
+    if len(risky) > _MOST_CALLS:
+        yield f"not run: {len(risky) - _MOST_CALLS} more"
+    others = [action for action in checkpoint.not_run if action.severity == "warning"]
+    if others:
+        more = f", and so {len(others) - 1:,} more of other packages" if len(others) > 1 else ""
+        yield f"not run: {others[0]}{more}"
 
 
 def skips(checkpoint: Checkpoint) -> Iterator[str]:

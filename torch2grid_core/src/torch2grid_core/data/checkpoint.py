@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from torch2grid_core.data.action import Action
 from torch2grid_core.data.parts import ALL, Part, find_parts
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
@@ -43,8 +44,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
     stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
-    part, for the tensors that are here. not_run: what the file would have called, as text. notes: one-line remarks of the
-    loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
+    part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
+    the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         aliases: Mapping[str, str] | None = None,
         parts: Sequence[Part] | None = None,
         default_part: str | None = None,
-        not_run: Iterable[str] = (),
+        not_run: Iterable[Action] = (),
         notes: Iterable[str] = (),
         problems: Iterable[Problem] = (),
     ) -> None:

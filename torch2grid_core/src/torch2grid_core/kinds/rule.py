@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from torch2grid_core.data.action import Severity as Severity
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.needs import Need
 from torch2grid_core.run import Run
-
-Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)

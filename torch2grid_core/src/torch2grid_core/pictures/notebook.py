@@ -190,7 +190,7 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     more = len(checkpoint) - len(rows)
     notes = [f"… {more:,} more tensors"] if more else []
     notes += [f"{len(checkpoint.skipped):,} entries skipped"] if checkpoint.skipped else []
-    notes += [f"not run: {_safe(text)}" for text in checkpoint.not_run[:5]]
+    notes += [f"not run: {_safe(str(action))}" for action in checkpoint.not_run[:5]]
     rest = "".join(f"<div style='opacity:.8'>{note}</div>" for note in notes)
     return (
         f"<div>{_heading(checkpoint.source or 'checkpoint')}{_line(_safe(fact) for fact in facts if fact)}{table}{rest}</div>"

@@ -1,0 +1,66 @@
+"""Pickles where nobody looks: behind another one's STOP, in byte strings, in arrays of objects, beside ``data.pkl``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.actions import Actions, may_be_pickle
+from torch2grid_builtin.inert.constructors import WITHOUT_STORAGES
+from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.stream import PickleStream
+from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_core import BytesStorage, LoadError, Storage
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False) -> int:
+    """Add to *actions* what the pickles of *storage* from *start* on want done; the place behind the last one.
+
+    Stops at what is none. What a broken one did before it broke is added where it names things as programs do. Raises
+    ``Malformed`` where the work is used up.
+    """
+    while start < storage.size:
+        found = Actions()
+        machine = Machine(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
+        try:
+            work.spend(limits.INNER)
+            machine.load()
+        except (Malformed, LoadError):
+            if work.left < 0:
+                raise
+            if all(_NAME.fullmatch(asked.name) for asked in found.asked.values()):
+                actions.merge(found)
+            return start
+        actions.merge(found)
+        start = machine.stream.tell()
+    return start
+
+
+def read_strings(actions: Actions, work: Work) -> None:
+    """Add what pickles in byte strings want done, and those in their strings: where anything in the file may load them.
+
+    Raises ``Malformed`` where they are nested deeper than the limit, or the work is used up.
+    """
+    for depth in range(limits.PICKLES + 1):
+        strings, actions.strings, actions.held = actions.strings, [], 0
+        if not actions or not strings:
+            return
+        for storage in _like_pickles(strings, work):
+            if depth == limits.PICKLES:
+                raise Malformed("pickles are nested in pickles", "the file is hostile")
+            read_pickles(storage, 0, actions, work)
+
+
+def _like_pickles(strings: Iterable[bytes | LongBytes], work: Work) -> Iterable[Storage]:
+    """Those that may import something; a long one is read as a pickle at once, which costs less than to search it."""
+    for value in strings:
+        if type(value) is bytes:
+            work.text(len(value))
+            if may_be_pickle(value):
+                yield BytesStorage(value)
+        elif isinstance(value, LongBytes):
+            yield value.storage
