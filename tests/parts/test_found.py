@@ -174,6 +174,7 @@ SEQ = {name.replace("G.", "encoder."): shape for name, shape in GAN.items() if n
 SEQ |= {name.replace("encoder.", "decoder."): (30, 50) if shape == (30, 40) else shape for name, shape in SEQ.items()}
 ONMT = {f"model.{name}": shape for name, shape in SEQ.items() if name.startswith("encoder.")}
 ONMT |= {"generator.0.weight": (500, 30), "generator.0.bias": (500,)}
+SHARDS = {**{f"model.{each}.weight": (16, 16) for each in "abc"}, "lm_head.weight": (32, 16)}
 
 LINES: dict[str, Callable[[Path], None]] = {
     "torchscript/traced.pt": torchscript("torchscript/traced.pt"),
