@@ -90,6 +90,54 @@ def test_other_optimizers_on_a_live_model(make):
         assert ratio == pytest.approx(np.linalg.norm(moved[row[0]]) / after, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("make", "decay"),
+    [
+        (lambda p: torch.optim.Adam(p, lr=1e-3), 0.0),
+        (lambda p: torch.optim.Adam(p, lr=1e-3, amsgrad=True), 0.0),
+        (lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1), 1e-4),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), 0.0),
+    ],
+    ids=["adam", "amsgrad", "adamw", "sgd"],
+)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.complex64, 1e-3), (torch.complex128, 1e-9)], ids=str)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_complex_weights_keep_both_parts(tmp_path, make, decay, dtype, rtol, steps):
+    torch.manual_seed(0)
+    real = torch.nn.Parameter(torch.randn(3, dtype=torch.float64))
+    weight = torch.nn.Parameter(torch.randn(4, 4, dtype=dtype))
+    optimizer = make([real, weight])
+    for _ in range(steps):
+        before = [each.detach().clone() for each in (real, weight)]
+        optimizer.zero_grad()
+        ((weight * (1 + 2j)).abs() ** 3).sum().add((real**2).sum()).backward()
+        optimizer.step()
+    moved = [(old * (1 - decay) - new.detach()).numpy() for old, new in zip(before, (real, weight), strict=True)]
+    state = {"real": real.detach(), "weight": weight.detach()}
+    torch.save({"model": state, "optimizer": optimizer.state_dict()}, tmp_path / "run.pth")
+    found = joint(tmp_path / "run.pth")
+    assert list(found) == ["real", "weight"]
+    for update, torch_s in zip(found.values(), moved, strict=True):
+        assert update.numpy().dtype.kind == torch_s.dtype.kind
+        np.testing.assert_allclose(update.numpy(), torch_s, rtol=rtol, atol=1e-3 * rtol)
+    done = torch2grid("run.pth", "--optimizer", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (table,) = json.loads((tmp_path / "grids" / "optimizer.json").read_text(encoding="utf-8"))["panels"]
+    row = dict(zip(table["columns"], table["rows"][1], strict=True))
+    assert row["‖update‖"] == pytest.approx(np.linalg.norm(moved[1]), rel=rtol)
+    assert np.linalg.norm(moved[1].real) < 0.95 * row["‖update‖"]
+    assert row["‖w‖"] == pytest.approx(float(weight.detach().abs().square().sum().sqrt()), rel=1e-6)
+    slots = optimizer.state_dict()["state"][1]
+    first = slots["exp_avg"] if "exp_avg" in slots else slots["momentum_buffer"]
+    assert row["RMS m"] == pytest.approx(float(first.abs().square().mean().sqrt()), rel=1e-6)
+    if "exp_avg_sq" in slots:
+        second = torch.view_as_real(slots["exp_avg_sq"]).sum(dim=-1)  # of both parts: the size of a complex gradient
+        assert row["RMS √v"] == pytest.approx(float(second.mean().sqrt()), rel=1e-6)
+    page = json.loads((tmp_path / "grids" / "optimizer" / "weight_optimizer.json").read_text(encoding="utf-8"))
+    assert page["about"]["dtype"] == str(dtype).removeprefix("torch.")
+    assert not any("pairs" in panel["title"] for panel in page["panels"])
+
+
 def test_parameters_are_found_by_order_and_shape_where_groups_split_them(tmp_path):
     net, *batch = digits_net()
     net.conv2.requires_grad_(False)

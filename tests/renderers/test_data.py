@@ -18,7 +18,7 @@ from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin.renderers.data import Csv, Json
-from torch2grid_core import ColorScale, Grid, Heatmap, Page, Style, Table
+from torch2grid_core import Band, Bar, ColorScale, Grid, Heatmap, Line, Page, Style, Table
 
 
 def as_json(page: Page) -> dict[str, Any]:
@@ -119,9 +119,19 @@ def test_hidden_characters_are_escaped_and_come_back() -> None:
     assert json.loads(text)["title"] == page.title
 
 
-def test_numbers_that_json_lacks_are_text_everywhere() -> None:
+def test_infinite_figures_are_text_and_those_that_are_nan_null() -> None:
     table = Table(("n",), ((math.inf,), (-math.inf,), (math.nan,), (None,), (True,)))
-    assert as_json(Page("p", "p", (table,)))["panels"][0]["rows"] == [["Infinity"], ["-Infinity"], ["NaN"], [None], [True]]
+    assert as_json(Page("p", "p", (table,)))["panels"][0]["rows"] == [["Infinity"], ["-Infinity"], [None], [None], [True]]
+    numbers = np.array([1.0, math.nan, math.inf])
+    flags = {1: "all NaN"}
+    panels = (
+        Line(np.arange(3.0), {"a": numbers}, flags=flags),
+        Bar(("a", "b", "c"), numbers, flags=flags),
+        Band(("a", "b", "c"), (0.5,), numbers[None], flags=flags),
+    )
+    line, bar, band = as_json(Page("p", "p", panels))["panels"]
+    assert line["y"]["a"] == bar["values"] == band["values"][0] == [1.0, None, "Infinity"]
+    assert line["flags"] == bar["flags"] == band["flags"] == {"1": "all NaN"}
 
 
 def test_a_page_that_is_an_object_of_its_own_is_written_as_that() -> None:

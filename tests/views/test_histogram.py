@@ -83,15 +83,16 @@ def test_no_weight_is_lost(array, shift):
     [
         np.zeros(50, np.float32),
         np.full(50, -0.37, np.float32),
-        np.full(5, np.nan),
-        np.array([np.inf, -np.inf, np.nan]),
         np.array([1e308, -1e308, 0]),
+        np.full(5, np.finfo(np.float64).max),
         np.array([1e-310, 3e-310]),
+        np.array([5e-324, -5e-324, 1e-323]),
+        np.full(5, 5e-324),
         np.array(3.5),
         1e4 + 1e-3 * np.random.default_rng(0).standard_normal(3000),
         np.append(np.zeros(100_000, np.float32), np.float32(7)),
     ],
-    ids=["zeros", "constant", "nan", "inf", "huge", "tiny", "scalar", "narrow", "one outlier"],
+    ids=["zeros", "constant", "huge", "largest", "tiny", "least", "one least", "scalar", "narrow", "one outlier"],
 )
 def test_odd_tensors(array):
     _, panel = histogram_of(array)
@@ -99,6 +100,27 @@ def test_odd_tensors(array):
     assert np.isfinite(panel.edges).all()
     assert (np.diff(panel.edges) > 0).all()
     assert len(panel.counts) <= 260
+
+
+@pytest.mark.parametrize(
+    ("array", "text", "counts", "flag"),
+    [
+        (np.full((64, 64), np.nan, np.float32), "all 4,096 weights are NaN", (4096, 4096, 0, 0), "all NaN"),
+        (np.full(5, -np.inf), "all 5 weights are Inf", (5, 0, 0, 5), "all Inf"),
+        (np.array([np.inf, -np.inf, np.nan, np.nan]), "no weight is finite: 2 NaN, 2 Inf", (4, 2, 1, 1), "2 NaN, 2 Inf"),
+        (np.array(np.nan), "the only weight is NaN", (1, 1, 0, 0), "all NaN"),
+    ],
+    ids=["nan", "inf", "both", "one"],
+)
+def test_nothing_finite_is_said_and_counted(array, text, counts, flag):
+    pages = draw(HistogramView(), {"a.weight": array})
+    told, table = pages["histograms/a.weight_hist"].panels
+    assert told.text == text
+    assert (table.columns, table.rows) == (("Weights", "NaN", "+Inf", "-Inf"), (counts,))
+    band, small = pages["histogram_overview"].panels
+    assert (small.title, small.text) == ("a.weight", text)
+    assert np.isnan(band.values).all()  # a place and a mark, no bar
+    assert band.flags == {0: flag}
 
 
 def test_one_outlier_does_not_flatten_the_rest():
@@ -164,13 +186,16 @@ def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
     arrays["\x1b[31mred"] = np.full(4, np.nan)
     page = draw(HistogramView(), arrays)["histogram_overview"]
     bands = [panel for panel in page.panels if isinstance(panel, Band)]
-    small = [panel for panel in page.panels if isinstance(panel, Histogram)]
+    small = page.panels[page.wide :]
     assert page.wide == len(bands) == 3
     assert [panel.title for panel in small] == [name.replace("\x1b", "\\x1b") for name in arrays]
     for name, panel in zip(arrays, small, strict=True):
-        check_bars(arrays[name], panel) if "bn" not in name else None
+        check_bars(arrays[name], panel) if "bn" not in name and "red" not in name else None
+    assert small[-1].text == "all 4 weights are NaN"
     assert bands[0].labels == tuple(f"{layer}.weight" for layer in range(5))
-    assert bands[1].labels == (*(f"{layer}.bias" for layer in range(5)), "prelu.weight")
+    assert bands[1].labels == (*(f"{layer}.bias" for layer in range(5)), "prelu.weight", "\\x1b[31mred")
+    assert bands[1].flags == {6: "all NaN"}
+    assert np.isnan(bands[1].values[:, 6]).all()
     assert bands[2].labels == ("bn.weight",)  # about 1, where biases are about 0
     middle = bands[0].levels.index(0.5)
     for layer in range(5):

@@ -10,7 +10,7 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import draw
 
-from torch2grid_builtin.views.stats import Stats
+from torch2grid_builtin.views.stats import DETAIL, Stats
 from torch2grid_core import Run, UsageError
 from torch2grid_core.pictures.tables import table_lines
 
@@ -55,6 +55,18 @@ def test_four_decimals_and_a_percentage_with_two():
     assert table_lines(table)[2].split() == ["a.weight", "-0.5556", "1.0304", "-2.0000", "0.3333", "33.33"]
 
 
+def test_nan_and_inf_get_columns_at_the_end_where_there_are_any():
+    ill = {"ill": np.array([np.nan, np.nan, 1.0, 3.0]), "inf": np.array([np.inf, -np.inf, np.nan])}
+    table, rows = table_of(Stats(), {**arrays(), **ill})
+    assert table.columns == (*COLUMNS, "NaN", "Inf")
+    assert [(row["NaN"], row["Inf"]) for row in rows] == [(0, 0)] * len(arrays()) + [(2, 0), (1, 2)]
+    assert (rows[-2]["Mean"], rows[-1]["Mean"]) == (2.0, None)  # of the finite weights; of none there is no figure
+    assert table_of(Stats(), arrays())[0].columns == COLUMNS
+    assert table_of(Stats(detail=True), {**arrays(), **ill})[0].columns == DETAIL
+    _, rows = table_of(Stats(sort="nan"), {**arrays(), **ill})
+    assert [row["Layer Name"] for row in rows[:2]] == ["ill", "inf"]
+
+
 def test_detail_has_everything_and_a_totals_row():
     tensors = arrays()
     tensors["tied"] = tensors["fc.weight"]
@@ -92,8 +104,10 @@ def test_nothing_finite_is_a_dash_and_never_a_number():
 
 @pytest.mark.parametrize("column", ["std", "Std", "STD"])
 def test_sorting_by_a_figure_puts_the_largest_first(column):
-    _, rows = table_of(Stats(sort=column), {**arrays(), "ill": np.full(2, np.nan)})
-    deviations = [row["Std"] for row in rows]
+    ill = {"ill": np.full(2, np.nan), "partly": np.array([1.0, 2.0, np.inf])}
+    _, rows = table_of(Stats(sort=column), {**arrays(), "none": np.empty(0), **ill})
+    assert [row["Layer Name"] for row in rows[:2]] == ["partly", "ill"]  # before any that is whole, the largest of them first
+    deviations = [row["Std"] for row in rows[2:]]
     assert deviations[-1] is None
     assert deviations[:-1] == sorted(deviations[:-1], reverse=True)
 

@@ -23,6 +23,7 @@ from torch2grid_core import (
     Page,
     Run,
     Summary,
+    Table,
     Text,
     Values,
     View,
@@ -32,6 +33,7 @@ from torch2grid_core import (
 Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
 PER_SHEET = 48
+COUNTS = ("Weights", "NaN", "+Inf", "-Inf")
 _NARROWEST = math.ldexp(1.0, -1060)  # of a bar: its edges are float64 numbers still
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -63,7 +65,9 @@ class HistogramView(View):
         name, title = f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}"
         if not summary.finite:
             text = Text(nothing_finite(summary.not_finite, summary.count))
-            yield Page(name, title, (text,), "histograms", about=about(tensor))
+            counts = (summary.count, summary.nan, summary.posinf, summary.neginf)
+            table = Table(COUNTS, (counts,), formats=dict.fromkeys(COUNTS, ",d"))
+            yield Page(name, title, (text, table), "histograms", about=about(tensor))
             return
         edges = bar_edges(summary, tensor.dtype, self.bars, self.tail, whole=results["values"] is not None)
         counts, below, above = _counted(results["values"], summary, edges)

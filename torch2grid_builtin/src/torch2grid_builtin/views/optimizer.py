@@ -90,7 +90,7 @@ class OptimizerView(View):
             if update.not_finite:
                 facts.append(f"{update.not_finite.text} in the update")
         title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
-        entry = {**about(tensor), "members": _drawn(tensor)}
+        entry = {**about(dict(tensor.members).get(WEIGHT, tensor)), "tensor": tensor.name, "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:

@@ -41,14 +41,10 @@ def _passed_over(shown: Shown, checkpoint: Checkpoint) -> str:
     if not ours:  # names of its own: all that it is about is all there is to count
         number, total = len(shown.tensors & shown.of), len(shown.of)
         return f"{shown.view}: {number:,} of {_counted(total, 'tensor')}" if number < total else ""
-    missing = [
-        name
-        for name, tensor in checkpoint.items()
-        if tensor.size and not {name, checkpoint.aliases.get(name, name)} & shown.tensors
-    ]
-    if not missing:
+    passed = {name for name in checkpoint if not {name, checkpoint.aliases.get(name, name)} & shown.tensors}
+    if not any(checkpoint[name].size for name in passed):
         return ""
-    return f"{shown.view}: {len(checkpoint) - len(missing):,} of {_counted(len(checkpoint), 'tensor')}"
+    return f"{shown.view}: {len(checkpoint) - len(passed):,} of {_counted(len(checkpoint), 'tensor')}"
 
 
 def _counted(number: int, thing: str) -> str:

@@ -99,6 +99,19 @@ class UnknownPanel:
         return Table(("name", "value"), (("first", 1.5), ("second", None)), self.title)
 
 
+def _flagged() -> tuple[Line | Band | Bar | Boxes, ...]:
+    """Overviews of three tensors: one whole, one with a NaN, one of nothing but NaN."""
+    flags = {1: "1 NaN", 2: "all NaN"}
+    values = np.array([1.0, 2.0, np.nan])
+    names = ("a", "b", "c")
+    return (
+        Line(np.arange(3.0), {"norm": values}, "a line", ylabel="norm", xticks=names, log=True, flags=flags),
+        Band(names, (0.25, 0.5, 0.75), np.stack([values - 1, values, values + 1]), "quantiles", flags=flags),
+        Bar(names, values, "bars", flags=flags),
+        Boxes(names, np.stack([values + step for step in range(-2, 3)]), "boxes", flags=flags),
+    )
+
+
 def sample_pages() -> dict[str, Page]:
     """Pages by what they are about: ``panels`` (every kind of panel), ``unknown`` (a panel of an unknown kind), ``plain`` (one
     line of text), ``bare`` (no panel), ``not_finite`` (NaN, infinities, empty cells), ``names`` (hostile text everywhere)."""
@@ -127,7 +140,7 @@ def sample_pages() -> dict[str, Page]:
         "unknown": Page("unknown", "A panel of the future", (UnknownPanel(),)),
         "plain": Page("plain", "Plain", (Text("one line"),), kind="table"),
         "bare": Page("bare", "Nothing to see", ()),
-        "not_finite": Page("not_finite", "NaN and Inf", (Heatmap(odd_grid, color_scale([odd_grid]), "weights"),)),
+        "not_finite": Page("not_finite", "NaN and Inf", (Heatmap(odd_grid, color_scale([odd_grid]), "weights"), *_flagged())),
         "names": Page(
             HOSTILE,
             bad,

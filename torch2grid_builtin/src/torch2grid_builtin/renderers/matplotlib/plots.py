@@ -234,7 +234,7 @@ class LineDrawing(Diagram):
             canvas.rule(start, at, stop, at, MARK, dashed=True)
             canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
         for index, values in enumerate(series):
-            shown = np.where(values > 0, values, np.nan) if up.log else values
+            shown = np.where(np.isfinite(values) & ((values > 0) | (not up.log)), values, np.nan)
             color = SERIES[index % len(SERIES)]
             canvas.line(across(x), up(shown), color, 2 if len(series) < 5 else 1.4)
             if len(x) <= 60:
@@ -253,7 +253,7 @@ class LineDrawing(Diagram):
             canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
 
     def _draw_flags(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
-        """A dashed line at each place where something is wrong, and what it is where there is room."""
+        """A dashed line at each place where something is wrong, and what it is, along the line where there is room."""
         size, free = self.sizes.text, -np.inf
         for place, text in sorted(self.panel.flags.items()):
             if not (0 <= place < len(x) and np.isfinite(x[place])):
@@ -261,12 +261,9 @@ class LineDrawing(Diagram):
             at = float(across(x[place]))
             canvas.rule(at, top, at, bottom, LOST, dashed=True)
             canvas.rects([(round(at) - 3, bottom - 3, 7, 7)], LOST)
-            text = fit(text, 170, size)
-            wide = text_width(text, size)
-            left = at + 4 if at + 4 + wide <= across.stop + 10 else at - 4 - wide
-            if left > free:
-                canvas.text(left, top + 2, text, size, LOST, va="top")
-                free = left + wide + 4
+            if at >= free:
+                canvas.text(at + 2, top + 4, fit(text, self.area - 12, size), size, LOST, ha="right", va="top", upright=True)
+                free = at + size * 1.2
 
     def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
         log = self.panel.log and any(bool((values > 0).any()) for values in series)

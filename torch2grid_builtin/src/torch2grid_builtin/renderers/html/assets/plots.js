@@ -137,6 +137,9 @@ function linePanel(panel, context) {
           path += `${pen}${x(xs[place]).toFixed(1)} ${y(value).toFixed(1)}`;
           if (pen === "M" && values.length > 1 && !usable(values[place + 1])) path += "h6"; // a value between gaps is seen
           pen = "L";
+          if (values.length > 1 && !usable(values[place - 1]) && !usable(values[place + 1])) {
+            svg.append(drawn("circle", { class: `series n${index % 5}`, cx: x(xs[place]), cy: y(value), r: 1.5 })); // no line reaches it
+          }
         } else {
           pen = "M";
         }
