@@ -237,7 +237,7 @@ def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
     return Line(
         np.arange(len(names), dtype=np.float64),
         {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
-        title=f"{what}, in the order of the file",
+        title=f"{what}, first layer to last",
         ylabel="log scale; 0 is not drawn",
         xticks=tuple(visible(name) for name in names),
         log=True,

@@ -39,7 +39,7 @@ GRADIENTS = Words("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
 
 
 def chosen(series: Series, limit: int = SHOWN) -> list[str]:
-    """The tensors that diagrams show, in the order of the file: matrices and kernels first of all, those that moved most."""
+    """The tensors that diagrams show, in their order: matrices and kernels first of all, those that moved most."""
     names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     if len(names) <= limit:
         return names

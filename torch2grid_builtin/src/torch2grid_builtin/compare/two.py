@@ -90,4 +90,7 @@ def _joint(comparing: Comparing) -> tuple[Checkpoint, dict[str, str]]:
         if pair.b.size:
             tensors.append(joint_pair(pair.name, pair.a, pair.b))
     source = f"{comparing.names.b} − {comparing.names.a}"
-    return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=b.metadata, aliases={}), twins
+    place = {name: index for index, name in enumerate(b.in_file_order())}
+    tensors.sort(key=lambda tensor: place[tensor.name])
+    joint = Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=b.metadata, aliases={})
+    return joint.ordered(), twins

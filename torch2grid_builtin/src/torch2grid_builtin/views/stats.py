@@ -39,7 +39,7 @@ class Stats(View):
         metadata={"help": "also shape, dtype, quantiles, norms, kurtosis, NaN, Inf, dead units and totals"},
     )
     sort: str = field(
-        default="", metadata={"help": "column to sort by, largest first, names from A to Z; empty: as in the file"}
+        default="", metadata={"help": "column to sort by, largest first, names from A to Z; empty: the order of the model"}
     )
 
     def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:
 
 
 def _sorted(rows: list[Row], column: str) -> list[Row]:
-    """Largest first and unknown figures last; text from A to Z. Equal rows stay in the order of the file."""
+    """Largest first and unknown figures last; text from A to Z. Equal rows stay in their order."""
     if any(isinstance(row[column], str) for row in rows):
         return sorted(rows, key=lambda row: str(row[column]).casefold())
     known = [row for row in rows if row[column] is not None]

@@ -36,6 +36,7 @@ def select(
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
+    The tensors come in the order of the file, numbered siblings by number, as everything shows them.
     Where nothing but bookkeeping is there, it is drawn after all, with a remark. Raises ``UsageError`` for an unknown part,
     ``NotDrawable`` when nothing is left.
     """
@@ -43,6 +44,7 @@ def select(
     if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
         chosen = ""
     selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, chosen)
+    selection.checkpoint = selection.checkpoint.ordered()  # before filters, which may choose by position
     for each in filters:
         before = selection.checkpoint
         result = call(each, each.apply, before)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch2grid_core.data.order import in_depth
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
@@ -31,7 +33,7 @@ class Part:
 
 
 class Checkpoint(Mapping[str, LazyTensor]):
-    """A mapping of tensor name to ``LazyTensor``, in the order of the file.
+    """A mapping of tensor name to ``LazyTensor``, in the order of the file, or, where it was ``ordered``, of the model.
 
     source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
@@ -67,6 +69,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
         self._whole: Checkpoint | None = None
+        self._places: dict[str, int] = {}  # in the file, where the order is another
 
     def __getitem__(self, name: str) -> LazyTensor:
         return self._tensors[name]
@@ -118,6 +121,22 @@ class Checkpoint(Mapping[str, LazyTensor]):
         """The checkpoint of all parts that this one is a part of; itself where it is all."""
         return self._whole or self
 
+    def ordered(self) -> Checkpoint:
+        """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
+        names = in_depth(self)
+        if names == list(self):
+            return self
+        derived = copy(self)
+        derived._tensors = {name: self[name] for name in names}
+        derived._places = self._places or {name: place for place, name in enumerate(self)}
+        if not self._aliases_given:
+            derived.aliases = _shared_storages(derived.values())
+        return derived
+
+    def in_file_order(self) -> list[str]:
+        """The names in the order of the file; those of tensors that are not in it come last."""
+        return sorted(self, key=lambda name: self._places.get(name, len(self._places))) if self._places else list(self)
+
     def with_tensors(
         self, tensors: Mapping[str, LazyTensor] | Iterable[LazyTensor], *, skipped: Iterable[Skip] = ()
     ) -> Checkpoint:
@@ -137,6 +156,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             notes=self.notes,
         )
         derived._whole = self._whole
+        derived._places = {name: self._places[prefix + name] for name in tensors if prefix + name in self._places}
         return derived
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:
