@@ -15,6 +15,7 @@ from tests.raster.reference import assert_same, full_size, streamed
 from torch2grid_builtin.transformers.atlas import Atlas
 from torch2grid_builtin.transformers.packing import pack
 from torch2grid_core import REDUCTIONS, Grid, Layout, UsageError, modules
+from torch2grid_core.data.order import in_depth
 from torch2grid_core.plugins.options import build
 
 Array = np.ndarray[Any, Any]
@@ -230,7 +231,7 @@ def test_real_shapes_fill_the_sheet_module_by_module(shapes: Shapes) -> None:
 def test_layers_alike_look_alike_in_the_order_of_their_numbers() -> None:
     layer = {"a.weight": (64, 48), "a.bias": (64,), "b.weight": (48, 64), "norm.weight": (48,)}
     shuffled = {f"h.{index}.{name}": shape for index in (0, 1, 10, 11, 2, 3) for name, shape in layer.items()}
-    layout = Atlas().layout(shuffled, None)
+    layout = Atlas().layout({name: shuffled[name] for name in in_depth(shuffled)}, None)
     corner = {label.name: label.rects[0][:2] for label in layout.labels}
     assert [label.name for label in layout.labels] == ["h.0", "h.1", "h.2", "h.3", "h.10", "h.11"]
     rects = {region.name: region.rects[0] for region in layout.regions}

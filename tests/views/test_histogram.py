@@ -215,12 +215,6 @@ def test_many_tensors_take_several_sheets():
     assert len(pages) == 100 + 4
 
 
-def test_layers_of_a_sorted_file_are_in_the_order_of_depth():
-    names = sorted(f"layers.{layer}.weight" for layer in range(12))
-    page = draw(HistogramView(each=False), {name: np.ones((2, 2), np.float32) for name in names})["histogram_overview"]
-    assert page.panels[0].labels == tuple(f"layers.{layer}.weight" for layer in range(12))
-
-
 def test_heights_are_logarithmic_unless_asked_otherwise():
     array = np.random.default_rng(8).standard_normal(5_000)
     assert histogram_of(array)[1].log

@@ -150,9 +150,3 @@ def test_small_sides_vectors_and_kernels_have_none(shape):
     assert panel.row_marginal is panel.column_marginal is None
     off = page_of(RNG.standard_normal((9, 9)).astype(np.float32), view=LayersView(profiles=False)).panels[0]
     assert off.row_marginal is off.column_marginal is None
-
-
-def test_the_overview_of_a_sorted_file_is_in_the_order_of_depth():
-    arrays = {name: np.ones((2, 2), np.float32) for name in sorted(f"h.{i}.weight" for i in range(12))}
-    overview = draw(LayersView(each=False), arrays)["layer_overview"]
-    assert [panel.title for panel in overview.panels] == [f"h.{i}.weight" for i in range(12)]

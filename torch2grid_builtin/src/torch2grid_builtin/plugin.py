@@ -33,14 +33,14 @@ def torch2grid_filters() -> list[Lazy]:
         Lazy(f"{by_kind}:WeightsOnly", "weights_only", "tensors named weight: no biases, no running statistics"),
         Lazy(f"{by_kind}:Floating", "floating", "tensors of a floating type"),
         Lazy(f"{by_kind}:MinSize", "min_size", "tensors of at least so many weights"),
-        Lazy(f"{by_kind}:Largest", "largest", "the largest tensors, in the order of the file"),
+        Lazy(f"{by_kind}:Largest", "largest", "the largest tensors, in their order"),
     ]
 
 
 @hookimpl
 def torch2grid_transformers() -> list[Lazy]:
     return [
-        Lazy(f"{_HERE}.transformers.flatten:Flatten", "flatten", "all weights in order, row after row"),
+        Lazy(f"{_HERE}.transformers.flatten:Flatten", "flatten", "all weights in the order of the file, row after row"),
         Lazy(f"{_HERE}.transformers.spiral:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
         Lazy(f"{_HERE}.transformers.normalized:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
         Lazy(

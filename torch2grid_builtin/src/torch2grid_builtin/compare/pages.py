@@ -271,7 +271,7 @@ def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
     return Line(
         np.arange(len(names), dtype=np.float64),
         {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
-        title=f"{what}, in the order of the file",
+        title=f"{what}, first layer to last",
         ylabel="log scale; 0 is not drawn",
         xticks=tuple(_tick(name, delta) for name, delta in zip(names, deltas, strict=True)),
         log=True,

@@ -44,7 +44,7 @@ def titled(series: Series, title: str) -> str:
 
 
 def chosen(series: Series, limit: int = SHOWN) -> list[str]:
-    """The tensors that diagrams show, in the order of the file: those with NaN or Inf, then matrices that moved most."""
+    """The tensors that diagrams show, in their order: those with NaN or Inf, then the matrices that moved most."""
     names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     since = _since(series)
     names = [name for name in series.tracks if name in set(names) or name in since]

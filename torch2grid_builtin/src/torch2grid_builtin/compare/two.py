@@ -82,7 +82,10 @@ def _joint(comparing: Comparing) -> Checkpoint:
         if pair.b.size:
             tensors.append(joint_pair(pair.name, pair.a, pair.b))
     source = f"{comparing.names.b} − {comparing.names.a}"
-    return Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=comparing.b.metadata, aliases={})
+    place = {name: index for index, name in enumerate(comparing.b.in_file_order())}
+    tensors.sort(key=lambda tensor: place.get(tensor.name, len(place)))
+    joint = Checkpoint(tensors, source=source, format="Δ of two checkpoints", metadata=comparing.b.metadata, aliases={})
+    return joint.ordered()
 
 
 def _transposed(pair: Pair) -> bool:

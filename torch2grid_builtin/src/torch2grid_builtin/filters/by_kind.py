@@ -41,7 +41,7 @@ class MinSize(TensorFilter):
 
 @dataclass(frozen=True)
 class Largest(TensorFilter):
-    """the largest tensors, in the order of the file"""
+    """the largest tensors, in their order"""
 
     name = "largest"
     count: int = field(default=10, metadata={"help": "how many stay"})

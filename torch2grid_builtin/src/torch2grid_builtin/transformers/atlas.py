@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch2grid_builtin.depth import in_depth
 from torch2grid_builtin.transformers.cards import Item, Scale, arrangements, items_of, put
 from torch2grid_builtin.transformers.packing import Box, Packing, pack, widths
 from torch2grid_core import Block, Layout, LayoutTransformer, NotDrawable, Region, drawable_sizes, label_rows, modules
@@ -38,7 +37,7 @@ class Atlas(LayoutTransformer):
         Raises ``NotDrawable`` without weights, and where the tensors do not fit *max_cells* a side.
         """
         sizes = drawable_sizes(shapes)
-        parts = [(title, items_of(names, shapes)) for title, names in modules(in_depth(sizes)).items()]
+        parts = [(title, items_of(names, shapes)) for title, names in modules(sizes).items()]
         weights = sum(sizes.values())
         if max_cells is None:
             return _Sheet(parts, weights, 1, self.gap, self.names).layout(list(sizes))

@@ -1,4 +1,4 @@
-"""All weights in order, row after row."""
+"""All weights in the order of the file, row after row."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch2grid_core import Block, Layout, LayoutTransformer, Region, drawable_s
 
 @dataclass(frozen=True)
 class Flatten(LayoutTransformer):
-    """All weights in order, row after row."""
+    """All weights in the order of the file, row after row."""
 
     name = "flatten"
+    file_order = True
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
         """A square of cells, each of k consecutive weights of one tensor; every tensor starts a new cell.

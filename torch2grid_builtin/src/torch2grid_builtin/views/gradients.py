@@ -83,7 +83,7 @@ def find_gradients(checkpoint: Checkpoint) -> Checkpoint:
             if weight is not None and weight is not found.get(name) and weight.shape == gradient.shape:
                 members[WEIGHT] = weight
             joint.append(JointTensor.of(name, members, gradient_of, gradient.dtype, note="gradient"))
-    return Checkpoint(joint, source=whole.source, format=whole.format, notes=notes, aliases={})
+    return Checkpoint(joint, source=whole.source, format=whole.format, notes=notes, aliases={}).ordered()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin.depth import in_depth
 from torch2grid_builtin.views.describing import about, tensor_title
 from torch2grid_builtin.views.not_finite import flags_of, nothing_finite
 from torch2grid_builtin.views.units import has_units, is_figure
@@ -91,7 +90,7 @@ class HistogramView(View):
         if not self.overview:
             return
         summaries: Mapping[str, Distribution] = results["summary"]
-        names = in_depth(checkpoint)
+        names = list(checkpoint)
         count = len(names)
         sheets = -(-count // PER_SHEET)
         for sheet in range(sheets):
@@ -236,8 +235,10 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
 
 
 def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
-    """Quantiles in the order of depth: matrices and kernels, biases, and weights of normalisations apart, since their scales
-    are others. Running statistics are no weights, and would dwarf them."""
+    """Quantiles from the first layer to the last: matrices and kernels, biases, and weights of normalisations apart.
+
+    Their scales are others. Running statistics are no weights, and would dwarf them.
+    """
     kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
     for name in names:
         if not summaries[name].count or is_figure(name):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.depth import in_depth
 from torch2grid_builtin.views.describing import about, shape_text, source_name, tensor_title
 from torch2grid_core import (
     Checkpoint,
@@ -90,7 +89,7 @@ class LayersView(View):
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
         if not self.overview:
             return
-        names = in_depth(name for name in checkpoint if name in results)
+        names = [name for name in checkpoint if name in results]
         sheets = math.ceil(len(names) / self.sheet)
         for index in range(sheets):
             part = names[index * self.sheet : (index + 1) * self.sheet]

@@ -59,7 +59,8 @@ class OptimizerView(View):
         """A joint tensor for each parameter with state: its last update, with weight and state as members."""
         state = optimizer_state(checkpoint)
         joint = [joint_state(entry) for entry in state.entries]
-        return Checkpoint(joint, source=checkpoint.source, format=checkpoint.format, notes=state.notes, aliases={})
+        found = Checkpoint(joint, source=checkpoint.source, format=checkpoint.format, notes=state.notes, aliases={})
+        return found.ordered()
 
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
         if not self.each or not isinstance(tensor, JointTensor):

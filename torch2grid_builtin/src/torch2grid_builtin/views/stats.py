@@ -42,7 +42,7 @@ class Stats(View):
     sort: str = field(
         default="",
         metadata={
-            "help": "column to sort by, largest first after those with NaN or Inf, names from A to Z; empty: as in the file"
+            "help": "column to sort by, NaN and Inf first, then the largest, names from A to Z; empty: the order of the model"
         },
     )
 
@@ -117,7 +117,7 @@ def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:
 
 
 def _sorted(rows: list[Row], column: str) -> list[Row]:
-    """Tensors with NaN or Inf first, then the largest, unknown figures last; text from A to Z. Equal rows stay in order."""
+    """NaN and Inf first, then the largest, unknown figures last; text from A to Z. Equal rows stay in their order."""
     if any(isinstance(row[column], str) for row in rows):
         return sorted(rows, key=lambda row: str(row[column]).casefold())
     known = [row for row in rows if row[column] is not None]

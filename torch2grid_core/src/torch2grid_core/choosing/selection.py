@@ -42,13 +42,15 @@ def select(
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
-    The part ``all`` is every tensor of the file under its full name. Where nothing but bookkeeping is there, it is drawn after
-    all, with a remark. Raises ``UsageError`` for an unknown part, ``NotDrawable`` when nothing is left.
+    The part ``all`` is every tensor of the file under its full name. The tensors come in the order of the file, numbered
+    siblings by number, as everything shows them. Where nothing but bookkeeping is there, it is drawn after all, with a remark.
+    Raises ``UsageError`` for an unknown part, ``NotDrawable`` when nothing is left.
     """
     chosen = part or checkpoint.default_part or ""
     if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
         chosen = ""
     selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, part and chosen, unread=checkpoint.skipped)
+    selection.checkpoint = selection.checkpoint.ordered()  # before filters, which may choose by position
     if chosen not in ("", ALL):
         selection.hidden = {
             f"copy {each.name}" if each.kind == "copy" else each.name: len(each.names)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch2grid_core.data.action import Action
+from torch2grid_core.data.order import in_depth
 from torch2grid_core.data.parts import ALL, Part, find_parts
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import UsageError
@@ -38,7 +39,7 @@ class Problem:
 
 
 class Checkpoint(Mapping[str, LazyTensor]):
-    """A mapping of tensor name to ``LazyTensor``, in the order of the file.
+    """A mapping of tensor name to ``LazyTensor``, in the order of the file, or, where it was ``ordered``, of the model.
 
     source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
@@ -80,6 +81,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.problems = tuple(problems)
         self._whole: Checkpoint | None = None
         self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
+        self._places: dict[str, int] = {}  # in the file, where the order is another
 
     def __getitem__(self, name: str) -> LazyTensor:
         return self._tensors[name]
@@ -137,6 +139,22 @@ class Checkpoint(Mapping[str, LazyTensor]):
         """The checkpoint of all parts that this one is a part of; itself where it is all."""
         return self._whole or self
 
+    def ordered(self) -> Checkpoint:
+        """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
+        names = in_depth(self)
+        if names == list(self):
+            return self
+        derived = copy(self)
+        derived._tensors = {name: self[name] for name in names}
+        derived._places = self._places or {name: place for place, name in enumerate(self)}
+        if not self._aliases_given:
+            derived.aliases = _shared_storages(derived.values())
+        return derived
+
+    def in_file_order(self) -> list[str]:
+        """The names in the order of the file; those of tensors that are not in it come last."""
+        return sorted(self, key=lambda name: self._places.get(name, len(self._places))) if self._places else list(self)
+
     def with_tensors(
         self, tensors: Mapping[str, LazyTensor] | Iterable[LazyTensor], *, skipped: Iterable[Skip] = ()
     ) -> Checkpoint:
@@ -166,6 +184,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         )
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}
+        derived._places = {name: self._places[prefix + name] for name in tensors if prefix + name in self._places}
         return derived
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:

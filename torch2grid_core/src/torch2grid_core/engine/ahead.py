@@ -24,7 +24,7 @@ _NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
 
 def outcomes(plan: Plan, executor: Executor | None) -> Iterator[tuple[str, Outcome]]:
-    """The outcome of each tensor's task, in the order of the file; at most a few are ahead of their turn.
+    """The outcome of each tensor's task, in the order of the checkpoint; at most a few are ahead of their turn.
 
     The largest tensors are begun first, wherever they are in the file, so that no worker is left alone with one at the end.
     """

@@ -41,7 +41,7 @@ class Engine:
     ) -> Seen:
         """Draw every page of *views*, each handed to *sink* as soon as it is there.
 
-        The pages of one tensor come when it has been read, in the order of the file; overviews come at the end, in the
+        The pages of one tensor come when it has been read, in the order of the checkpoint; overviews come at the end, in the
         order of *views*. prepare: called with each page and its view where the page was drawn, perhaps in a worker, so
         picklable; what it returns is what *sink* gets. progress: told of each tensor that is done. failed: told at the end
         of each view that failed, or whose transformer did, and its error; declined: of each that declined, and why.

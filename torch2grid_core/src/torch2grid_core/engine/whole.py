@@ -49,7 +49,8 @@ class Whole:
             self._share()
             return
         self.transformer = need.transformer
-        tensors = {name: tensor for name, tensor in checkpoint.items() if name not in checkpoint.aliases}
+        names = checkpoint.in_file_order() if self.transformer.file_order else checkpoint
+        tensors = {name: checkpoint[name] for name in names if name not in checkpoint.aliases}
         self.tensors = _members(tensors, member) if member else tensors
         arrays = ArrayMapping(self.tensors)
         if not call(self.transformer, self.transformer.can_handle, arrays):

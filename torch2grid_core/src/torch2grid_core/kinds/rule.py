@@ -52,4 +52,4 @@ class Rule(ABC):
 
     @abstractmethod
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
-        """The findings, in the order of the file. results: under the keys of ``needs``, tensor name → result."""
+        """The findings, in the order of the checkpoint. results: under the keys of ``needs``, tensor name → result."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class GridTransformer(ABC):
     """
 
     name: Any  # a str, as a class attribute or a property
+    file_order: ClassVar[bool] = False  # True: gets the tensors as they lie in the file; else in the order of tables and lists
 
     @property
     def description(self) -> str:
