@@ -65,8 +65,8 @@ class HistogramView(View):
         name, title = f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}"
         if not summary.finite:
             text = Text(nothing_finite(summary.not_finite, summary.count))
-            counts = (summary.count, summary.nan, summary.posinf, summary.neginf)
-            table = Table(COUNTS, (counts,), formats=dict.fromkeys(COUNTS, ",d"))
+            row = (summary.count, summary.nan, summary.posinf, summary.neginf)
+            table = Table(COUNTS, (row,), formats=dict.fromkeys(COUNTS, ",d"))
             yield Page(name, title, (text, table), "histograms", about=about(tensor))
             return
         edges = bar_edges(summary, tensor.dtype, self.bars, self.tail, whole=results["values"] is not None)
