@@ -33,6 +33,8 @@ class Unknown:
         return Table(("marvel", "value"), (("phoenix", 4.25),), "An unknown panel")
 
 
+ILL = {0: "3 NaN, 2 Inf", 4: "all NaN", 8: "1,234,567 NaN"}
+SERIES = np.where(np.isin(np.arange(9), [0, 4]), np.nan, 1.0 + np.arange(9))
 PANELS = {
     "heatmap": heatmap(rows="output unit", columns="input", title="Heatmap"),
     "image": Image(RNG.integers(0, 255, (20, 30, 3)).astype(np.uint8), "Image", "a caption"),
@@ -46,6 +48,11 @@ PANELS = {
     "table": Table(("name", "mean"), tuple((name, 0.25) for name in NAMES), "Table", {"mean": ".4f"}),
     "text": Text("one line\nand another", "Text"),
     "unknown": Unknown(),
+    "flagged line": Line(np.arange(9), {"a": SERIES, "b": SERIES + 1}, "Flagged line", "", "norm", NAMES, log=True, flags=ILL),
+    "flagged numbers": Line(np.arange(9), {"a": SERIES}, "Flagged numbers", "step", "norm", flags=ILL),
+    "flagged band": Band(NAMES, (0.25, 0.5, 0.75), np.stack([SERIES - 1, SERIES, SERIES + 1]), "Flagged band", flags=ILL),
+    "flagged bar": Bar(NAMES, SERIES, "Flagged bar", "share", flags=ILL),
+    "flagged boxes": Boxes(NAMES, np.stack([SERIES + step for step in range(-2, 3)]), "Flagged boxes", flags=ILL),
 }
 EMPTY_PANELS = {
     "heatmap": Run().heatmap(Grid(np.zeros((0, 5)))),
@@ -63,4 +70,10 @@ EMPTY_PANELS = {
     "boxes": Boxes(("a",), np.full((5, 1), np.nan)),
     "table": Table((), ()),
     "text": Text(""),
+    "all flagged": Line(np.arange(2), {"a": np.full(2, np.nan)}, log=True, flags={0: "all NaN", 1: "all Inf", 7: "nowhere"}),
+    "all flagged band": Band(("a", "b"), (0.5,), np.full((1, 2), np.nan), flags={0: "all NaN", 1: "all Inf"}),
+    "widest": Band(("a", "b"), (0.0, 1.0), np.array([[-1.7e308, -5e-324], [1.7e308, 5e-324]])),
+    "widest line": Line(np.arange(3), {"a": np.array([1.7e308, 5e-324, 1.0])}, log=True),
+    "widest bar": Bar(("a", "b"), np.array([1.7e308, -1.7e308])),
+    "narrowest": Line(np.arange(3), {"a": np.array([5e-324, 1e-323, 0.0])}),
 }

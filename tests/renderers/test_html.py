@@ -22,7 +22,7 @@ from tests.tools import DIGITS
 import torch2grid as t2g
 from torch2grid_builtin.renderers.html.panels import rounded
 from torch2grid_builtin.renderers.html.renderer import Html
-from torch2grid_core import ColorScale, Grid, Heatmap, Page, Style, weights_of_cell
+from torch2grid_core import Band, Bar, Boxes, ColorScale, Grid, Heatmap, Line, Page, Style, Table, weights_of_cell
 
 HOSTILE = (
     "</script><script>window.hurt = 1</script>",
@@ -231,6 +231,42 @@ def test_the_index_is_searched_and_the_table_sorted(browser: Any, digits: Path) 
         page.get_by_role("button", name=names[0], exact=True).click()
         page.wait_for_timeout(200)
         assert page.locator("h1").first.inner_text().startswith(names[0])
+
+
+def test_nan_and_inf_come_first_and_are_marked(browser: Any, tmp_path: Path) -> None:
+    flags = {1: "3 NaN", 2: "all NaN"}
+    values = np.array([1.0, 2.0, np.nan, 3.0])
+    names = ("a.weight", "b.weight", "c.weight", "d.weight")
+    rows = (("a.weight", 1.0, 0, 0), ("b.weight", 2.0, 3, 0), ("c.weight", None, 9, 0), ("d.weight", 3.0, 0, 1))
+    panels = (
+        Table(("name", "Mean", "NaN", "Inf"), rows, "table"),
+        Line(np.arange(4.0), {"norm": values}, "line", xticks=names, flags=flags),
+        Bar(names, values, "bar", flags=flags),
+        Band(names, (0.25, 0.5, 0.75), np.stack([values - 1, values, values + 1]), "band", flags=flags),
+        Boxes(names, np.full((5, 4), np.nan), "boxes", flags=flags),
+        Line(np.arange(4.0), {"norm": np.array([-1.7e308, 1.7e308, 5e-324, 0.0])}, "wide"),
+    )
+    path = tmp_path / "ill.html"
+    with path.open("wb") as stream:
+        Html().render(Page("p", "t", panels), stream, Style(), "html")
+    with Visit(browser, path) as visit:
+        page = visit.page
+        assert page.locator("tbody tr.lost td:first-child").all_inner_texts() == ["b.weight", "c.weight", "d.weight"]
+        page.locator("th button").nth(1).click()
+        order = page.locator("tbody tr td:first-child").all_inner_texts()
+        assert order == ["d.weight", "b.weight", "c.weight", "a.weight"]  # largest first, then unknown; the whole one last
+        page.locator("th button").nth(1).click()
+        assert page.locator("tbody tr td:first-child").all_inner_texts()[-1] == "a.weight"
+        for place in range(1, 5):
+            text = page.locator(".panel").nth(place).locator(".lost").all_text_contents()
+            assert any("3 NaN" in each for each in text), place
+            assert any("all NaN" in each for each in text), place
+        lines = page.locator(".panel").nth(1).locator("svg line.lost")
+        assert lines.count() == 2
+        assert page.locator(".panel").nth(1).locator("circle").count() == 1  # d, which no line reaches
+        path_of = page.locator(".panel").nth(5).locator("path.series").get_attribute("d")
+        assert "NaN" not in path_of
+        assert "Infinity" not in path_of
 
 
 def test_hostile_names_are_inert_text(browser: Any, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -20,6 +21,7 @@ from torch2grid_core import (
     Bar,
     Grid,
     Histogram,
+    Line,
     Marginal,
     Page,
     Region,
@@ -105,6 +107,30 @@ def test_names_are_literal_text(name):
         assert shown[0] == literal(name)
     assert pixels(rendered(page)).shape[1] < 1600
     assert rendered(page, "pdf").startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["flagged line", "flagged numbers", "flagged band", "flagged bar", "flagged boxes"])
+def test_what_is_not_finite_is_marked_and_named_in_a_colour_of_its_own(name):
+    panel = PANELS[name]
+    page = Page("p", "t", (panel,))
+    shown = " ".join(texts(rendered(page, "svg")))
+    for text in panel.flags.values():
+        assert text in shown
+    lost = (np.asarray(pixels(rendered(page)), int) - (0xC4, 0x00, 0x9E) == 0).all(axis=2).sum()
+    bare = (np.asarray(pixels(rendered(Page("p", "t", (replace(panel, flags={}),)))), int) - (0xC4, 0x00, 0x9E) == 0).all(
+        axis=2
+    )
+    assert lost >= 3 * 20  # a square for each, at least
+    assert not bare.any()
+
+
+def test_nothing_flat_is_drawn_of_what_is_not_finite():
+    def lines(values):
+        svg = rendered(Page("p", "t", (Line(np.arange(4.0), {"a": np.array(values)}),)), "svg").decode()
+        return [path for path in re.findall(r'd="M ([^"]*)"', svg) if path.count("L") >= 1 and "z" not in path]
+
+    whole, broken, none = lines([1, 2, 3, 4]), lines([1, np.inf, np.nan, 4]), lines([np.nan, np.inf, -np.inf, np.nan])
+    assert len(whole) > len(broken) >= len(none)
 
 
 def test_svg_is_vector_and_text_but_for_the_cells():

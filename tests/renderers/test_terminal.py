@@ -15,13 +15,14 @@ import numpy as np
 import pexpect
 import pytest
 from tests.renderers.pages import every_panel
+from tests.renderers.panels import EMPTY_PANELS
 from tests.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin.renderers.terminal.plots import histogram_lines, line_lines
-from torch2grid_builtin.renderers.terminal.renderer import Terminal
+from torch2grid_builtin.renderers.terminal.renderer import Terminal, panel_lines
 from torch2grid_builtin.renderers.terminal.text import Screen, drawn_width, table_lines
-from torch2grid_core import Bar, Heatmap, Histogram, Line, Page, Style, Table
+from torch2grid_core import Band, Bar, Heatmap, Histogram, Line, Page, Style, Table
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -95,6 +96,32 @@ def test_a_value_that_is_not_known_leaves_a_gap_where_it_is_nearest() -> None:
     assert gap == list(range(gap[0], gap[-1] + 1))
     assert 4 <= gap[0] <= 6
     assert 14 <= gap[-1] <= 16
+
+
+def test_what_is_not_finite_is_marked_below_its_place_and_named() -> None:
+    names = tuple("abcdefghijklmnopqrst")
+    values = np.where(np.arange(20) % 2, np.nan, 1.0 + np.arange(20))
+    flags = dict.fromkeys(range(1, 20, 2), "all NaN") | {0: "1 Inf"}
+    lines = line_lines(Line(np.arange(20.0), {"norm": values}, xticks=names, flags=flags), Screen(100, 8, False))
+    (signs,) = [line for line in lines if set(line.strip()) == {"!", " "}]
+    assert signs.count("!") == len(flags)
+    assert "! b: all NaN" in lines
+    assert "! a: 1 Inf" in lines
+    many = Line(np.arange(20.0), {"norm": values}, xticks=names, flags=dict.fromkeys(range(20), "1 NaN"))
+    assert "! and 8 more" in line_lines(many, Screen(100, 8, False))
+    for panel in (Bar(names, values, flags=flags), Band(names, (0.5,), values[None], flags=flags)):
+        text = "\n".join(panel_lines(panel, Screen(100, 30, False)))
+        assert "b (all NaN)" in text
+        assert "a (1 Inf)" in text
+    nothing = Line(np.arange(2.0), {"a": np.full(2, np.nan)}, xticks=("a", "b"), flags={0: "all NaN", 1: "all Inf"})
+    assert line_lines(nothing, Screen(60, 8, False)) == ["no finite value", "! a: all NaN", "! b: all Inf"]
+
+
+@pytest.mark.parametrize("name", EMPTY_PANELS)
+@pytest.mark.filterwarnings("error")
+def test_the_widest_and_the_narrowest_ranges_are_drawn(name: str) -> None:
+    for color in (False, True):
+        assert all(drawn_width(line) <= 60 for line in panel_lines(EMPTY_PANELS[name], Screen(60, 8, color)))
 
 
 def test_equal_places_and_places_that_run_backwards_are_drawn() -> None:

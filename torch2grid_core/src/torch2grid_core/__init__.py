@@ -16,7 +16,7 @@ _EXPORTS = {
     "engine.checking": ("Found", "check", "choose_rules"),
     "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
-    "engine": ("Engine", "workers"),
+    "engine": ("Engine", "Seen", "workers"),
     "output.strict_json": ("json_text",),
     "output.writing": ("Output",),
     "plugins.manager": ("PluginManager",),
@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Engine as Engine
+    from torch2grid_core.engine import Seen as Seen
     from torch2grid_core.engine import workers as workers
     from torch2grid_core.engine.checking import Found as Found
     from torch2grid_core.engine.checking import check as check

@@ -147,8 +147,8 @@ def _nested(values: Array, low: float, high: float, room: int, screen: Screen) -
             cells[place] = char
     if len(places) % 2:
         cells[places[pairs]] = "│"
-    before, _, after = "".join(cells).rstrip().partition("│")
-    return screen.tinted(before, _BLUE) + screen.tinted("│", _RED) + screen.tinted(after, _BLUE)
+    before, middle, after = "".join(cells).rstrip().partition("│")
+    return screen.tinted(before, _BLUE) + (screen.tinted(middle, _RED) + screen.tinted(after, _BLUE) if middle else "")
 
 
 def line_lines(panel: Line, screen: Screen) -> list[str]:
