@@ -137,6 +137,19 @@ def test_normalisations_that_multiply_with_one_plus_their_weight_may_be_zero(tmp
     assert [(each.tensor, each.severity) for each in found] == [("l5.norm.weight", severity)]
 
 
+def test_residual_branches_that_begin_closed(tmp_path):
+    norms = {
+        f"layer1.{block}.bn{place}.weight": np.full(24, place < 3, np.float32) for block in range(3) for place in (1, 2, 3)
+    }
+    tensors = {**network(), **norms, **{name.replace("weight", "running_mean"): trained(24) for name in norms}}
+    found = [each for each in found_in(save(tmp_path / "fresh.safetensors", tensors)) if each.code == "T103"]
+    assert [(each.tensor, each.severity) for each in found] == [(f"layer1.{block}.bn3.weight", "warning") for block in range(3)]
+    tensors["layer1.1.bn3.weight"] = 1 + trained(24)  # training has reached the others of the kind
+    assert codes(save(tmp_path / "one.safetensors", tensors)) == ["T103"]
+    zero = {name: np.zeros_like(array) if "bn" in name else array for name, array in tensors.items()}
+    assert codes(save(tmp_path / "all.safetensors", zero)) == ["T103"]
+
+
 @pytest.mark.parametrize("name", ["embed_tokens.weight", "wte.weight", "lm_head.weight", "cls.predictions.decoder.weight"])
 @pytest.mark.parametrize("padding", ["zeros", "the mean"])
 def test_padded_vocabularies(tmp_path, name, padding):

@@ -260,6 +260,13 @@ def _torch_save(value, folder):
     return folder / "model.pth"
 
 
+def test_what_each_rule_is_about():
+    about = {"values": {"T101", "T102", "T302"}, "file": {"T303", "T304"}}
+    for rule in rules():
+        expected = next((kind for kind, codes in about.items() if rule.code in codes), "weights")
+        assert rule.judges == expected, rule.code
+
+
 @needs_corpus
 def test_no_error_in_a_healthy_network():
     checked = 0

@@ -100,11 +100,12 @@ class AllZero(Rule):
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
         found = list(learned(checkpoint, results["summary"]))
         around_zero = _norms_around_zero(found)
+        gates = _zero_norms_of_every_layer(found)
         for tensor, summary in found:
             if summary.count < 2 or summary.zeros != summary.count or is_type_table(tensor):
                 continue
             text = f"all {summary.count:,} weights are zero"
-            begins = begins_at_zero(tensor) or (tensor.ndim == 1 and around_zero)
+            begins = begins_at_zero(tensor) or (tensor.ndim == 1 and (around_zero or tensor.name in gates))
             if begins:
                 text = f"{text}, as they begin: training has not reached them"
             certain = not begins and (tensor.ndim == 1 or is_matrix(tensor) or is_called_weight(tensor))
@@ -115,6 +116,18 @@ def _norms_around_zero(found: Iterable[tuple[LazyTensor, Distribution]]) -> bool
     """True where normalisations multiply with 1 + weight, as Gemma's do: most that are not zero have a mean near 0."""
     norms = [summary for tensor, summary in found if tensor.ndim == 1 and summary.finite and summary.zeros < summary.count]
     return sum(abs(summary.mean) < 0.5 for summary in norms) > len(norms) / 2
+
+
+def _zero_norms_of_every_layer(found: Iterable[tuple[LazyTensor, Distribution]]) -> set[str]:
+    """Normalisations that are zero in each of two like layers or more: residual branches that begin closed (``bn3``)."""
+    like: dict[str, list[tuple[str, bool]]] = {}
+    for tensor, summary in found:
+        if tensor.ndim == 1:
+            kind = ".".join("#" if part.isdecimal() else part for part in tensor.name.split("."))
+            like.setdefault(kind, []).append((tensor.name, summary.zeros == summary.count))
+    whole = (layers for layers in like.values() if len(layers) > 1 and all(zero for _, zero in layers))
+    some = {name for layers in whole for name, _ in layers}
+    return some if len(some) < sum(map(len, like.values())) else set()  # all of a network are no gates
 
 
 class Constant(Rule):
