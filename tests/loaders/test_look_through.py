@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torch2grid_builtin.inert import limits, wrappers
+from torch2grid_builtin.inert import limits, shards
 from torch2grid_builtin.inert.packed import SETTINGS
 from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, Pairs, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
@@ -75,7 +75,7 @@ def test_meshes_of_all_versions_say_which_rank_it_is() -> None:
     ):
         root = spread(found, (shard(),))
         assert notes(root) == {"w": f"{said}, dimension 0, 8×3 in all", "b": ""}
-        assert set(skips(root).values()) <= {wrappers.MESH}
+        assert set(skips(root).values()) <= {shards.MESH}
 
 
 def test_placements_that_lie_are_passed_over() -> None:
@@ -216,7 +216,7 @@ def test_plumbing_is_hidden_however_deep_and_paid_for() -> None:
         *("first._rank_map", "first.more.0", "first.more.0.key", "first.more.0.of", "first.more.array", "first.more.array.0"),
         *("first.more.inner.0.0", "first.more.inner.1.0", "first.more.inner.1.a", "first.more.0#2"),
     }
-    assert set(skips(root).values()) == {wrappers.MESH}
+    assert set(skips(root).values()) == {shards.MESH}
     work = limits.Work()
     work.left = 100
     with pytest.raises(Malformed, match="repeats its objects more often"):
