@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.opened import HERE, MOST, Opened, attributes, class_name, integers, noted
 from torch2grid_builtin.inert.values import Stub, Tensor
 
@@ -72,6 +73,7 @@ def distributed(stub: Stub, work: Work) -> Opened | None:
     rank, sizes = _place_on(attributes(mesh, work), work) if isinstance(mesh, Stub) else (None, ())
     placements = inside.get("placements")
     listed = placements[:MOST] if isinstance(placements, (tuple, list)) else ()
+    work.spend(limits.KEPT * (8 + len(listed)))
     kinds = [(class_name(each), _dimension(each, work)) for each in listed if isinstance(each, Stub)]
     shape = integers(meta.args[0]) if isinstance(meta, Stub) and meta.args else None
     if shape is None and isinstance(meta, Stub):
@@ -122,7 +124,7 @@ def sharded_tensor(stub: Stub, work: Work) -> Opened | None:
     state = stub.state[0] if stub.state else None
     if type(state) is not tuple or len(state) < 3 or type(state[0]) is not list or not isinstance(state[1], Stub):
         return None
-    work.spend(len(state[0]))
+    work.spend(4 * limits.KEPT * (1 + len(state[0])))
     group = attributes(state[2], work) if isinstance(state[2], Stub) else {}
     rank = None
     for place, count in (("local_rank", "local_world_size"), ("global_rank", "global_world_size")):

@@ -228,21 +228,25 @@ class _Walk:
                     self.skip(self.join(full, path) if path else full, reason)
 
     def holds(self, value: Any) -> bool:
-        """True where there is a tensor anywhere in *value*."""
-        if isinstance(value, _LEAVES) or type(value) not in _INSIDE:
-            return isinstance(value, _LEAVES)
-        known = self.holding.get(id(value))
-        if known is None:
-            met = []
-            known = False
-            for _, held in wrappers.inside(value, self.work):
-                met.append(held)
-                if isinstance(held, _LEAVES) or self.holding.get(id(held)):
-                    known = True
+        """True where there is a tensor anywhere in *value*. What is found out on the way is remembered."""
+        if not isinstance(value, _CONTAINERS) or id(value) in self.holding:
+            return isinstance(value, _LEAVES) or self.holding.get(id(value), False)
+        met = {id(value)}
+        path = [(value, wrappers.held(value, self.work))]
+        while path:
+            for _, each in path[-1][1]:
+                if isinstance(each, _LEAVES) or self.holding.get(id(each)):
+                    self.holding.update((id(above), True) for above, _ in path)
+                    return True
+                if isinstance(each, _CONTAINERS) and id(each) not in met and id(each) not in self.holding:
+                    self.work.spend(limits.KEPT)
+                    met.add(id(each))
+                    path.append((each, wrappers.held(each, self.work)))
                     break
-            self.holding.update((id(held), False) for held in (met if not known else ()))
-            self.holding[id(value)] = known
-        return known
+            else:
+                path.pop()
+        self.holding.update((each, False) for each in met)
+        return False
 
     def say_ranks(self) -> None:
         """A word about the ranks whose files hold the rest."""

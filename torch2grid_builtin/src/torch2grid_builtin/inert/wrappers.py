@@ -200,13 +200,13 @@ def inside(value: Any, work: Work, seen: set[int] | None = None) -> Iterator[tup
     seen = set() if seen is None else seen
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
-        path, held = waiting.pop()
-        if id(held) in seen:
+        path, here = waiting.pop()
+        if id(here) in seen:
             continue
-        seen.add(id(held))
-        yield path, held
+        seen.add(id(here))
+        yield path, here
         below: list[tuple[str, Any]] = []
-        for key, each in _held(held, work):
+        for key, each in held(here, work):
             if isinstance(each, (*_LEAVES, *_CONTAINERS)):
                 work.spend(limits.KEPT)
                 work.text(len(path) + len(key))
@@ -214,7 +214,8 @@ def inside(value: Any, work: Work, seen: set[int] | None = None) -> Iterator[tup
         waiting.extend(reversed(below))
 
 
-def _held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
+def held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
+    """(key, value) of everything right inside *value*, plain values too. Every step is paid for."""
     if isinstance(value, Pairs):
         work.pairs(len(value.pairs))
         for index, (key, each) in enumerate(value.pairs):
