@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torch2grid_builtin.inert import limits, wrappers
+from torch2grid_builtin.inert import limits, shards
 from torch2grid_builtin.inert.packed import SETTINGS
 from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, Pairs, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
@@ -75,7 +75,7 @@ def test_meshes_of_all_versions_say_which_rank_it_is() -> None:
     ):
         root = spread(found, (shard(),))
         assert notes(root) == {"w": f"{said}, dimension 0, 8×3 in all", "b": ""}
-        assert set(skips(root).values()) <= {wrappers.MESH}
+        assert set(skips(root).values()) <= {shards.MESH}
 
 
 def test_placements_that_lie_are_passed_over() -> None:
@@ -216,7 +216,7 @@ def test_plumbing_is_hidden_however_deep_and_paid_for() -> None:
         *("first._rank_map", "first.more.0", "first.more.0.key", "first.more.0.of", "first.more.array", "first.more.array.0"),
         *("first.more.inner.0.0", "first.more.inner.1.0", "first.more.inner.1.a", "first.more.0#2"),
     }
-    assert set(skips(root).values()) == {wrappers.MESH}
+    assert set(skips(root).values()) == {shards.MESH}
     work = limits.Work()
     work.left = 100
     with pytest.raises(Malformed, match="repeats its objects more often"):
@@ -230,3 +230,24 @@ def test_looking_for_tensors_in_arguments_is_paid_for_once() -> None:
     before = work.left
     assert list(collect([*calls, t()], "me", work).tensors) == ["50"]
     assert before - work.left < 10_000  # 100 entries that are looked into once, not 50 times
+
+
+def test_a_long_chain_of_calls_is_followed_once() -> None:
+    inner: Any = t()
+    for _ in range(limits.DEPTH - 10):
+        inner = stub("x.f", inner, [None] * 20, how="call")
+    work = limits.Work()
+    assert list(collect(pairs(w=inner), "me", work).tensors) == ["w"]
+    assert limits.WORK_ALWAYS - work.left < 100 * limits.DEPTH
+
+
+def test_notes_of_many_shards_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 1 << 20)
+    where = mesh(mesh=t(4), _coordinate_on_dim=[3])
+    wide = spread(where, tuple(shard() for _ in range(64)), shape=(2**62,) * 64).get("w")
+    assert len(notes(pairs(w=wide))["w"]) < 300
+    spec = wide.state[0][1].get("_spec")
+    shards_ = [stub("x.DTensor", state=pairs(_local_tensor=t(), _spec=spec)) for _ in range(2000)]
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        collect(shards_, "me")
+    assert len(collect(shards_[:100], "me").tensors) == 100

@@ -9,32 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
+from torch2grid_builtin.inert.opened import HERE, class_name
 from torch2grid_builtin.inert.values import Pairs, Stub, Tensor
 
 Child = tuple[str, Any]
 Hidden = tuple[str, Any, str]
 
-
-class _Here(str):
-    """A key that adds nothing to the name of what it stands in."""
-
-    __slots__ = ()
-
-
-HERE: Final = _Here()
 SETTINGS = "settings of a packed convolution"
 _PACKED = "_packed_params"
 _TYPED = ("torch.jit._pickle.build_", "torch.jit._pickle.restore_type_tag")
 _CELL = re.compile(r"(?:(.*)\.)?_all_weight_values\.(\d{1,4})\.param", re.DOTALL)
 _MOST_CELLS = 2000
 _WEIGHT, _CONVOLUTION_FIELDS = 10, (14, 15)  # where the weight stands in a convolution's state, which is so long
-
-
-def class_name(stub: Stub) -> str:
-    """The last part of the dotted name of the class."""
-    return stub.path.rpartition(".")[2]
 
 
 def script_object(value: Any) -> tuple[str, Any] | None:

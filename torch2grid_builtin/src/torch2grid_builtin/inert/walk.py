@@ -8,7 +8,8 @@ from typing import Any
 
 from torch2grid_builtin.inert import limits, wrappers
 from torch2grid_builtin.inert.content import container_kind
-from torch2grid_builtin.inert.packed import HERE, unpacked
+from torch2grid_builtin.inert.opened import HERE, Opened
+from torch2grid_builtin.inert.packed import unpacked
 from torch2grid_builtin.inert.torch_values import whole_storage
 from torch2grid_builtin.inert.values import (
     Bag,
@@ -70,7 +71,7 @@ class _Walk:
         self.barren: set[int] = set()  # containers that hold no tensor
         self.revisits = 0
         self.later: list[Child] = []
-        self.opened: dict[int, wrappers.Opened | None] = {}  # what objects are seen through as
+        self.opened: dict[int, Opened] = {}  # what objects are seen through as
         self.hidden: set[int] = set()  # plumbing that was looked at
         self.holding: dict[int, bool] = {}
         self.kept: list[Any] = []  # so that the ids of leaves stay their own
@@ -161,10 +162,9 @@ class _Walk:
     def object_children(self, name: str, stub: Stub) -> Iterator[Child]:
         self.work.pairs(len(stub.pairs or ()))
         self.work.spend(1 + len(stub.items or ()) + len(stub.args))
-        if id(stub) not in self.opened:
-            self.opened[id(stub)] = wrappers.look_through(stub, self.work)
-        opened = self.opened[id(stub)]
+        opened = self.opened.get(id(stub)) or wrappers.look_through(stub, self.work)
         if opened is not None:
+            self.opened[id(stub)] = opened
             yield from self.wrapped(name, opened)
             return
         attributes = list(stub.attributes(self.work))
@@ -174,7 +174,8 @@ class _Walk:
             return
         rebuilt = wrappers.module_state(stub, self.work) if stub.how == "call" else None
         if rebuilt is not None:
-            yield from self.module_children(name, rebuilt[1])
+            yield from self.module_children(name, rebuilt[0])
+            self.put_off(name, rebuilt[1])
         if stub.pairs:
             yield from self.entries(name, Pairs("dict", stub.pairs).entries())
         for index, item in enumerate(stub.items or ()):
@@ -185,7 +186,7 @@ class _Walk:
                 self.put_off(name, [("", state)])
                 if kind := container_kind(stub, self.work):
                     self.found.containers.setdefault(name, kind)  # of the object, whatever its state is
-        rest = [(str(index), arg) for index, arg in enumerate(stub.args) if rebuilt is None or index != rebuilt[0]]
+        rest = [] if rebuilt is not None else [(str(index), arg) for index, arg in enumerate(stub.args)]
         if stub.how == "call":
             rest = [(key, wrappers.state_inside(arg, self.holds, self.work)) for key, arg in rest if self.holds(arg)]
             rest = [(HERE, rest[0][1])] if len(rest) == 1 else rest
@@ -212,7 +213,7 @@ class _Walk:
             yield from self.entries(name, iter([(key, named.pop(key)) for key in packed]))
         self.put_off(name, named.items())
 
-    def wrapped(self, name: str, opened: wrappers.Opened) -> Iterator[Child]:
+    def wrapped(self, name: str, opened: Opened) -> Iterator[Child]:
         if opened.rank is not None:
             self.shards[opened.rank] = self.shards.get(opened.rank, 0) + 1
         yield from opened.children
@@ -227,21 +228,25 @@ class _Walk:
                     self.skip(self.join(full, path) if path else full, reason)
 
     def holds(self, value: Any) -> bool:
-        """True where there is a tensor anywhere in *value*."""
-        if isinstance(value, _LEAVES) or type(value) not in _INSIDE:
-            return isinstance(value, _LEAVES)
-        known = self.holding.get(id(value))
-        if known is None:
-            met = []
-            known = False
-            for _, held in wrappers.inside(value, self.work):
-                met.append(held)
-                if isinstance(held, _LEAVES) or self.holding.get(id(held)):
-                    known = True
+        """True where there is a tensor anywhere in *value*. What is found out on the way is remembered."""
+        if not isinstance(value, _CONTAINERS) or id(value) in self.holding:
+            return isinstance(value, _LEAVES) or self.holding.get(id(value), False)
+        met = {id(value)}
+        path = [(value, wrappers.held(value, self.work))]
+        while path:
+            for _, each in path[-1][1]:
+                if isinstance(each, _LEAVES) or self.holding.get(id(each)):
+                    self.holding.update((id(above), True) for above, _ in path)
+                    return True
+                if isinstance(each, _CONTAINERS) and id(each) not in met and id(each) not in self.holding:
+                    self.work.spend(limits.KEPT)
+                    met.add(id(each))
+                    path.append((each, wrappers.held(each, self.work)))
                     break
-            self.holding.update((id(held), False) for held in (met if not known else ()))
-            self.holding[id(value)] = known
-        return known
+            else:
+                path.pop()
+        self.holding.update((each, False) for each in met)
+        return False
 
     def say_ranks(self) -> None:
         """A word about the ranks whose files hold the rest."""
@@ -267,7 +272,7 @@ class _Walk:
         elif isinstance(value, StorageRef):
             value = whole_storage(value)
         if value.state is not None:
-            self.put_off(name, [("", half) for half in wrappers.own_state(value)])
+            self.put_off(name, [("", half) for half in wrappers.own_state(value, self.work)])
         for key, reason in value.beside:
             self.skip(self.join(name, key), reason)
         if value.lazy is None:

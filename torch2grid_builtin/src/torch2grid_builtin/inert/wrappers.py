@@ -1,18 +1,18 @@
 """Objects that wrap tensors, seen through: what stands in them for the parameter, under which name, and what is plumbing.
 
-Formats: ``torch/distributed/tensor/_api.py``, ``torch/distributed/_shard/sharded_tensor/api.py``,
-``torch/nested/_internal/nested_tensor.py``, ``torch/utils/mkldnn.py``; packed ones are in ``packed.py``.
+Formats: ``torch/nested/_internal/nested_tensor.py``, ``torch/utils/mkldnn.py``; those of ranks are in ``shards.py``, those of
+quantised layers in ``packed.py``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.packed import HERE, class_name, layer_fields, script_fields
+from torch2grid_builtin.inert.opened import HERE, MOST, Opened, attributes, class_name, noted
+from torch2grid_builtin.inert.packed import layer_fields, script_fields
+from torch2grid_builtin.inert.shards import MESH, distributed, sharded_tensor
 from torch2grid_builtin.inert.values import (
     TENSOR,
     Bag,
@@ -31,29 +31,12 @@ if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
 
-MESH = "ranks of a device mesh"
 NESTED = "structure of a nested tensor"
 _LEAVES = (Tensor, NumpyArray, StorageRef)
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
 _NESTED, _JAGGED = "torch._utils._rebuild_nested_tensor", "torch.nested._internal.nested_tensor._rebuild_njt"
 _MKLDNN = {"MkldnnBatchNorm": ("weight", "bias", "running_mean", "running_var")}
 _STATES = ("state", "__dict__")
-_SPLIT = ("Shard", "_StridedShard")
-_MOST = 64  # dimensions, of tensors and of meshes
-
-
-@dataclass
-class Opened:
-    """What an object holds. An entry under ``HERE`` has the object's own name.
-
-    later: beside the point, named after all else. hidden: (key, value, reason), tensors in it are counted as not shown.
-    rank: of how many, where the object holds the shard of one rank.
-    """
-
-    children: list[tuple[str, Any]] = field(default_factory=list)
-    later: list[tuple[str, Any]] = field(default_factory=list)
-    hidden: list[tuple[str, Any, str]] = field(default_factory=list)
-    rank: tuple[int, int] | None = None
 
 
 def look_through(stub: Stub, work: Work) -> Opened | None:
@@ -79,155 +62,6 @@ def is_tensor(value: Any) -> bool:
 
 def _mesh(stub: Stub, work: Work) -> Opened:
     return Opened(hidden=[(HERE, each, MESH) for each in stub.state or ()])
-
-
-def _attributes(stub: Stub, work: Work) -> dict[str, Any]:
-    return {key: value for key, value in stub.attributes(work) if type(key) is str}
-
-
-# The shards of ranks.
-
-
-Rank = tuple[int, int] | None  # which, and of how many
-
-
-def shard_note(
-    rank: Rank,
-    placements: Sequence[tuple[str, Any]],
-    sizes: tuple[int, ...],
-    whole: tuple[int, ...],
-    held: tuple[int, ...] | None,
-) -> str:
-    """What is said of the shard of a ``DTensor``; nothing where it is all of it.
-
-    placements: (name of the class, dimension) in each direction of the mesh, which is *sizes* long. whole, held: shapes of
-    the tensor and of the shard.
-    """
-    if sizes and math.prod(sizes) == 1 and held == whole:
-        return ""
-    cut = {at for kind, at in placements if kind in _SPLIT and type(at) is int and 0 <= at < _MOST}
-    kinds = [kind for kind, _ in placements]
-    more = ["strided"] if "_StridedShard" in kinds else []
-    more += ["a partial sum"] if "Partial" in kinds or "_Partial" in kinds else []
-    return _place_note(rank, sorted(cut), whole, ", ".join(more))
-
-
-def _place_note(rank: Rank, cut: Sequence[int], shape: Sequence[int], more: str = "") -> str:
-    """``rank 0 of 2, dimension 0, 30×20 in all``: where a shard belongs. cut: the dimensions that the ranks split."""
-    parts = ["one rank of several" if rank is None else f"rank {rank[0]} of {rank[1]}"]
-    if cut:
-        listed = [str(each) for each in cut]
-        where = " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
-        parts.append(f"dimension{'s' if len(listed) > 1 else ''} {where}")
-    parts += [more] if more else []
-    parts.append(f"{'×'.join(map(str, shape)) or 'a scalar'} in all" if cut else "whole" if not more else "")
-    return ", ".join(filter(None, parts))
-
-
-def noted(value: Any, note: str) -> Any:
-    """*value* with *note* in front of its own, where it is a tensor."""
-    if not isinstance(value, Tensor) or value.lazy is None or not note:
-        return value
-    lazy = replace(value.lazy, note=", ".join(filter(None, (note, value.lazy.note))))
-    return Tensor(lazy, value.reason, value.state, value.beside)
-
-
-def _distributed(stub: Stub, work: Work) -> Opened | None:
-    """A ``DTensor``: the shard that this rank holds, what it is a shard of, and its mesh."""
-    named = _attributes(stub, work)
-    spec = named.get("_spec")
-    if "_local_tensor" not in named or not isinstance(spec, Stub):
-        return None
-    inside = _attributes(spec, work)
-    mesh, meta = inside.get("mesh"), inside.get("tensor_meta")
-    rank, sizes = _place_on(_attributes(mesh, work), work) if isinstance(mesh, Stub) else (None, ())
-    placements = inside.get("placements")
-    listed = placements[:_MOST] if isinstance(placements, (tuple, list)) else ()
-    kinds = [(class_name(each), _dimension(each, work)) for each in listed if isinstance(each, Stub)]
-    shape = _integers(meta.args[0]) if isinstance(meta, Stub) and meta.args else None
-    if shape is None and isinstance(meta, Stub):
-        shape = _integers(_attributes(meta, work).get("shape"))
-    local = named["_local_tensor"]
-    held = local.lazy.shape if isinstance(local, Tensor) and local.lazy is not None else None
-    note = shard_note(rank, kinds, sizes, shape or (), held)
-    split = bool(note) and any(kind in _SPLIT for kind, _ in kinds)
-    rest = [(key, value) for key, value in named.items() if key not in ("_local_tensor", "_spec")]
-    return Opened([(HERE, noted(local, note))], rest, [("_spec", spec, MESH)], rank if split else None)
-
-
-def _dimension(placement: Stub, work: Work) -> Any:
-    return _attributes(placement, work).get("dim", placement.args[0] if placement.args else None)
-
-
-def _place_on(mesh: dict[str, Any], work: Work) -> tuple[Rank, tuple[int, ...]]:
-    """(rank, of how many) on a mesh, and how long it is in each direction."""
-    held, layout = mesh.get("mesh"), mesh.get("_layout")
-    sizes: tuple[int, ...] | None = None
-    if isinstance(held, Tensor) and held.lazy is not None:
-        sizes = held.lazy.shape
-    elif isinstance(layout, Stub):
-        shaped = _attributes(layout, work)
-        axes = shaped.get("axes")
-        if isinstance(axes, (tuple, list)):  # as PyTorch 2.13 has it: an axis is of several lengths, or of none
-            shapes = [_lengths(_attributes(axis, work).get("shape")) for axis in axes[:_MOST] if isinstance(axis, Stub)]
-            sizes = tuple(math.prod(each) for each in shapes if each is not None)
-        else:
-            sizes = _lengths(shaped.get("shape"))
-    return placed(_integers(mesh.get("_coordinate_on_dim")), sizes or ())
-
-
-def placed(place: tuple[int, ...] | None, sizes: tuple[int, ...]) -> tuple[Rank, tuple[int, ...]]:
-    """(rank, of how many) at *place* of a mesh, where that is known, and how long the mesh is in each direction."""
-    if not sizes:
-        return None, ()
-    if place is None or len(place) != len(sizes) or any(not at < size for at, size in zip(place, sizes, strict=True)):
-        return None, sizes
-    rank = 0
-    for at, size in zip(place, sizes, strict=True):
-        rank = rank * size + at
-    return (rank, math.prod(sizes)), sizes
-
-
-def _sharded(stub: Stub, work: Work) -> Opened | None:
-    """A ``ShardedTensor`` (FSDP 1): the shards that this rank holds."""
-    state = stub.state[0] if stub.state else None
-    if type(state) is not tuple or len(state) < 3 or type(state[0]) is not list or not isinstance(state[1], Stub):
-        return None
-    work.spend(len(state[0]))
-    group = _attributes(state[2], work) if isinstance(state[2], Stub) else {}
-    rank = None
-    for place, count in (("local_rank", "local_world_size"), ("global_rank", "global_world_size")):
-        pair = _integers((group.get(place), group.get(count)))
-        if rank is None and pair is not None and pair[0] < pair[1]:
-            rank = (pair[0], pair[1])
-    shape = _integers(_attributes(state[1], work).get("size")) or ()
-    parts: list[tuple[Any, tuple[int, ...] | None]] = []
-    later: list[tuple[str, Any]] = []
-    for index, shard in enumerate(state[0]):
-        inside = _attributes(shard, work) if isinstance(shard, Stub) else {}
-        held, about = inside.get("tensor"), inside.get("metadata")
-        if not isinstance(held, Tensor):
-            later.append((str(index), shard))
-            continue
-        parts.append((held, _integers(_attributes(about, work).get("shard_sizes")) if isinstance(about, Stub) else None))
-    split = rank is not None and rank[1] > 1
-    children = sharded(parts, rank, shape) if parts or not later else []
-    return Opened(children, [*later, *((HERE, each) for each in state[1:])], rank=rank if split else None)
-
-
-def sharded(parts: Sequence[tuple[Any, tuple[int, ...] | None]], rank: Rank, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
-    """The shards that one rank holds of a ``ShardedTensor`` of *shape*, each with its size, as they are named and noted."""
-    named: list[tuple[str, Any]] = []
-    for index, (held, stated) in enumerate(parts):
-        lazy = held.lazy if isinstance(held, Tensor) else None
-        sizes = stated if stated is not None else lazy.shape if lazy is not None else shape
-        cut = [at for at, (mine, whole) in enumerate(zip(sizes, shape, strict=False)) if mine != whole]
-        note = "" if not cut and rank is not None and rank[1] == 1 else _place_note(rank, cut, shape)
-        named.append((HERE if len(parts) == 1 else str(index), noted(held, note)))
-    if not parts:
-        whose = "the rank of this file" if rank is None else f"rank {rank[0]} of {rank[1]}"
-        named.append((HERE, Tensor(None, f"{whose} holds no shard of it, {'×'.join(map(str, shape))} in all")))
-    return named
 
 
 # Nested tensors.
@@ -256,7 +90,7 @@ def _jagged(stub: Stub, work: Work) -> Opened | None:
     held = stub.args[0] if stub.args else None
     if not isinstance(held, Pairs) or stub.path != _JAGGED:
         return None
-    named = _attributes(stub, work)
+    named = attributes(stub, work)
     plumbing = [(key, held.get(key), NESTED) for key in ("offsets", "lengths", "_metadata_cache")]
     plumbing += [(key, named.get(key), NESTED) for key in ("_offsets", "_lengths", "_metadata_cache")]
     values, again = held.get("values"), named.get("_values")
@@ -284,7 +118,7 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
 
 def _mkldnn(stub: Stub, work: Work) -> Opened | None:
     """A module of ``torch.utils.mkldnn``: a script module whose state is a tuple of its tensors."""
-    named = _attributes(stub, work)
+    named = attributes(stub, work)
     script = named.pop("_actual_script_module", None)
     state = script.state[0] if isinstance(script, Stub) and script.state else None
     if type(state) is not tuple:
@@ -296,9 +130,9 @@ def _mkldnn(stub: Stub, work: Work) -> Opened | None:
 
 
 _KNOWN: dict[str, Callable[[Stub, Work], Opened | None]] = {
-    "DTensor": _distributed,
+    "DTensor": distributed,
     "DeviceMesh": _mesh,
-    "ShardedTensor": _sharded,
+    "ShardedTensor": sharded_tensor,
     _NESTED.rpartition(".")[2]: _nested,
     _JAGGED.rpartition(".")[2]: _jagged,
 }
@@ -324,18 +158,20 @@ def is_module(named: dict[str, Any]) -> bool:
     return isinstance(named.get("_parameters"), Pairs) and isinstance(named.get("_modules"), Pairs)
 
 
-def module_state(stub: Stub, work: Work) -> tuple[int, dict[str, Any]] | None:
-    """Attributes of a module that a function rebuilds, and which argument they stand in; ``None`` where none does."""
-    for index, arg in enumerate(stub.args[:_MOST]):
-        found = mapping_of(arg)
+def module_state(stub: Stub, work: Work) -> tuple[dict[str, Any], list[tuple[str, Any]]] | None:
+    """Attributes of a module that a function rebuilds, and what its arguments hold beside them; ``None`` where it is none."""
+    for index, arg in enumerate(stub.args[:MOST]):
+        found, beside = mapping_of(arg), [(str(at), each) for at, each in enumerate(stub.args) if at != index]
         for _ in range(2):
             if found is None:
                 break
             work.pairs(len(found.pairs))
             named = {key: value for key, value in found.entries() if type(key) is str}
             if is_module(named):
-                return index, named
-            found = next((mapping_of(named[key]) for key in _STATES if key in named), None)
+                return named, beside
+            key = next((each for each in _STATES if mapping_of(named.get(each)) is not None), None)
+            beside += [(key_text(other, at), each) for at, (other, each) in enumerate(found.entries()) if other != key]
+            found = None if key is None else mapping_of(named[key])
     return None
 
 
@@ -364,13 +200,13 @@ def inside(value: Any, work: Work, seen: set[int] | None = None) -> Iterator[tup
     seen = set() if seen is None else seen
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
-        path, held = waiting.pop()
-        if id(held) in seen:
+        path, here = waiting.pop()
+        if id(here) in seen:
             continue
-        seen.add(id(held))
-        yield path, held
+        seen.add(id(here))
+        yield path, here
         below: list[tuple[str, Any]] = []
-        for key, each in _held(held, work):
+        for key, each in held(here, work):
             if isinstance(each, (*_LEAVES, *_CONTAINERS)):
                 work.spend(limits.KEPT)
                 work.text(len(path) + len(key))
@@ -378,7 +214,8 @@ def inside(value: Any, work: Work, seen: set[int] | None = None) -> Iterator[tup
         waiting.extend(reversed(below))
 
 
-def _held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
+def held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
+    """(key, value) of everything right inside *value*, plain values too. Every step is paid for."""
     if isinstance(value, Pairs):
         work.pairs(len(value.pairs))
         for index, (key, each) in enumerate(value.pairs):
@@ -406,14 +243,11 @@ def _held(value: Any, work: Work) -> Iterator[tuple[str, Any]]:
         yield "", value.objects
 
 
-def _lengths(value: Any) -> tuple[int, ...] | None:
-    return _integers(value if isinstance(value, (tuple, list)) else (value,))
-
-
-def own_state(tensor: Tensor) -> list[Any]:
+def own_state(tensor: Tensor, work: Work) -> list[Any]:
     """The attributes of a tensor, as mappings; its ``data``, where a subclass keeps it once more, is left out."""
     kept: list[Any] = []
     for half in state_halves(tensor.state) or (tensor.state,):
+        work.pairs(len(half.pairs) if isinstance(half, Pairs) else 0)
         again = half.get("data") if isinstance(half, Pairs) else None
         if isinstance(again, Tensor) and same_view(tensor.lazy, again.lazy):
             half = Pairs(half.kind, [(key, value) for key, value in half.pairs if key != "data"])
@@ -428,14 +262,3 @@ def same_view(one: LazyTensor | None, other: LazyTensor | None) -> bool:
     return one.storage is other.storage and all(
         getattr(one, each) == getattr(other, each) for each in ("dtype", "shape", "offset", "strides")
     )
-
-
-def _integers(value: Any) -> tuple[int, ...] | None:
-    """*value* as a few integers that are not negative, ``None`` where it is something else."""
-    if isinstance(value, Stub) and value.path == "torch.Size":
-        value = value.args[0] if value.args else ()
-    if type(value) not in (tuple, list) or len(value) > _MOST:
-        return None
-    if not all(type(each) is int and 0 <= each < 1 << 63 for each in value):
-        return None
-    return tuple(value)
