@@ -47,3 +47,11 @@ def manifest(kind: str) -> tuple[dict[str, Any], ...]:
     """The cases of ``real`` or ``hostile``; none where there is no corpus, so that parametrised tests collect."""
     folder = root()
     return () if folder is None else tuple(json.loads((folder / kind / "manifest.json").read_text(encoding="utf-8")))
+
+
+def cases(path: str) -> Path:
+    """A path below the folder of cases, ``$TORCH2GRID_CASES`` or ``../shared/cases``; skips the test where there is none."""
+    for candidate in (os.environ.get("TORCH2GRID_CASES"), PROJECT.parent / "shared" / "cases"):
+        if candidate and Path(candidate).is_dir():
+            return Path(candidate) / path
+    pytest.skip("no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")

@@ -50,7 +50,7 @@ def from_module(module: torch.nn.Module) -> Checkpoint:
 
     That call is the module's own: one that gathers its parameters from all ranks (FSDP 1) must be made on every rank.
     """
-    return from_mapping(module.state_dict(keep_vars=True), source=type(module).__name__)
+    return _opened(module, type(module).__name__)
 
 
 def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Checkpoint:
@@ -60,6 +60,10 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
     are; quantised and conjugate ones are computed now. Tensors without numbers (meta, fake, not initialised yet) are skipped
     with a reason; of a ``DTensor``, the shard of this process is there. Raises ``LoadError`` where no tensor is left.
     """
+    return _opened(tensors, source)
+
+
+def _opened(tensors: Any, source: str) -> Checkpoint:
     root = _Tree().node(tensors, 0)
     try:
         found = collect(root, "torch2grid")
@@ -86,6 +90,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.storages: dict[Any, LiveStorage] = {}
+        self.classes: dict[int, str] = {}  # of modules, by the id of each tensor that they hold
         self.made: dict[int, tuple[Any, Any]] = {}  # by id: what was made of it, and the object, so that its id stays its own
 
     def node(self, value: Any, depth: int) -> Any:
@@ -100,7 +105,9 @@ class _Tree:
     def _make(self, value: Any, depth: int) -> None:
         torch = _torch()
         if torch is not None and isinstance(value, torch.Tensor):
-            self._keep(value, self._tensor(value))
+            made = self._keep(value, self._tensor(value))
+            if made.lazy is not None and id(value) in self.classes:
+                made.lazy = replace(made.lazy, module_class=self.classes[id(value)])
         elif isinstance(value, (np.ndarray, np.generic)):
             self._keep(value, _array(np.asarray(value)))
         elif isinstance(value, LazyTensor):
@@ -112,11 +119,18 @@ class _Tree:
             items = self._keep(value, [])
             items.extend([self.node(item, depth + 1) for item in value])
         elif torch is not None and isinstance(value, torch.nn.Module):
+            self._note_classes(value)
             self._keep(value, self.node(value.state_dict(keep_vars=True), depth))
         elif torch is not None and isinstance(value, torch.optim.Optimizer):
             self._keep(value, self.node(value.state_dict(), depth))
         else:
             self._keep(value, None)
+
+    def _note_classes(self, module: torch.nn.Module) -> None:
+        """Note the class of each module inside *module*; of several that share a tensor, the first."""
+        for each in module.modules():
+            for tensor in (*each._parameters.values(), *each._buffers.values()):
+                self.classes.setdefault(id(tensor), f"{type(each).__module__}.{type(each).__qualname__}")
 
     def _keep(self, value: Any, made: Any) -> Any:
         self.made[id(value)] = (made, value)
