@@ -33,8 +33,8 @@ def histograms(model: Any, **settings: Any) -> Pages:
 
 
 def conv(model: Any, **settings: Any) -> Pages:
-    """The kernels of every convolution."""
-    return draw(model, ["conv"], **settings)
+    """The kernels of every convolution. average: of each output channel, the mean over input channels."""
+    return draw(model, [view_spec("conv", settings, ("average",))], **settings)
 
 
 def stats(model: Any, **settings: Any) -> Pages:

@@ -51,7 +51,7 @@ def from_module(module: torch.nn.Module) -> Checkpoint:
 
     That call is the module's own: one that gathers its parameters from all ranks (FSDP 1) must be made on every rank.
     """
-    return from_mapping(module.state_dict(keep_vars=True), source=type(module).__name__)
+    return _opened(module, type(module).__name__)
 
 
 def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Checkpoint:
@@ -62,6 +62,10 @@ def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Chec
     with a reason. Of a ``DTensor`` or ``ShardedTensor``, the shard of this process is there; of a subclass that wraps tensors
     and of an object, those that are its attributes. Raises ``LoadError`` where no tensor is left.
     """
+    return _opened(tensors, source)
+
+
+def _opened(tensors: Any, source: str) -> Checkpoint:
     root = _Tree().node(tensors, 0)
     try:
         found = collect(root, "torch2grid")
@@ -88,6 +92,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.storages: dict[Any, LiveStorage] = {}
+        self.classes: dict[int, str] = {}  # of modules, by the id of each tensor that they hold
         self.made: dict[int, tuple[Any, Any]] = {}  # by id: what was made of it, and the object, so that its id stays its own
 
     def node(self, value: Any, depth: int) -> Any:
@@ -116,6 +121,7 @@ class _Tree:
         elif isinstance(value, tuple):
             self._keep(value, tuple([self.node(item, depth + 1) for item in value]))
         elif torch is not None and isinstance(value, torch.nn.Module):
+            self._note_classes(value)
             self._keep(value, self.node(value.state_dict(keep_vars=True), depth))
         elif torch is not None and isinstance(value, torch.optim.Optimizer):
             self._keep(value, self.node(value.state_dict(), depth))
@@ -138,6 +144,8 @@ class _Tree:
             self._keep(value, self._sharded(value, depth))
             return
         made = self._keep(value, self._tensor(value))
+        if made.lazy is not None and id(value) in self.classes:
+            made.lazy = replace(made.lazy, module_class=self.classes[id(value)])
         plain = type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
         if made.lazy is None and not plain and any(map(_is_array, vars(value).values())):
             self._make_object(value, vars(value), depth)  # a subclass that wraps tensors
@@ -150,6 +158,12 @@ class _Tree:
         group, shape = value._process_group, tuple(value.metadata().size)
         shards = [each for _, each in sharded(parts, (group.rank(), group.size()), shape)]
         return shards[0] if len(shards) == 1 else shards
+
+    def _note_classes(self, module: torch.nn.Module) -> None:
+        """Note the class of each module inside *module*; of several that share a tensor, the first."""
+        for each in module.modules():
+            for tensor in (*each._parameters.values(), *each._buffers.values()):
+                self.classes.setdefault(id(tensor), f"{type(each).__module__}.{type(each).__qualname__}")
 
     def _keep(self, value: Any, made: Any) -> Any:
         self.made[id(value)] = (made, value)

@@ -301,3 +301,42 @@ def test_long_names_of_containers_are_paid_for() -> None:
         root = Pairs("dict", [("k" * 65_000, root)])
     with pytest.raises(Malformed, match="repeats its objects more often"):
         names(root)
+
+
+def test_a_tensor_knows_the_class_of_the_module_that_holds_it() -> None:
+    def module(of: Global, **state: Any) -> Stub:
+        made = Stub(of, (), "new")
+        made.state = [pairs(**state)]
+        return made
+
+    def classes(root: Any) -> dict[str, str]:
+        return {name: tensor.module_class for name, tensor in collect(root, "me").tensors.items()}
+
+    conv = module(
+        Global("torch.nn.modules.conv", "Conv1d"),
+        _parameters=pairs(weight=t()),
+        _buffers=pairs(seen=t()),
+        _modules=pairs(),
+        x=t(),
+    )
+    net = module(Global("__main__", "Net"), _parameters=pairs(p=t()), _buffers=pairs(), _modules=pairs(c=conv, again=conv))
+    inside = "torch.nn.modules.conv.Conv1d"
+    assert classes({"dict": net}["dict"]) == {
+        "p": "__main__.Net",
+        "c.weight": inside,
+        "c.seen": inside,
+        "again.weight": inside,
+        "again.seen": inside,
+        "c.x": "",
+    }
+    scripts = {
+        "__torch__.torch.nn.modules.conv": inside,
+        "__torch__.torch.nn.modules.conv.___torch_mangle_12": inside,
+        "__torch__.___torch_mangle_3": "Conv1d",
+    }
+    for module_name, wanted in scripts.items():
+        assert classes(module(Global(module_name, "Conv1d"), weight=t(), bias=t())) == {"weight": wanted, "bias": wanted}
+    assert classes(pairs(a=t(), b=[t()])) == {"a": "", "b.0": ""}
+    assert classes(stub(args=(t(),))) == {"0": ""}
+    long = classes(module(Global("m" * 1_000_000, "n" * 1_000_000), weight=t()))["weight"]
+    assert len(long) < 1000

@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.views.drawing import draw
+from tests.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin.views.conv import ConvView, is_convolution, rgb_tiles
+from torch2grid_builtin.views.conv import ConvView, rgb_tiles
 from torch2grid_builtin.views.conv_layout import kernel_layout
-from torch2grid_core import NOT_FINITE, BytesStorage, Heatmap, Image, LazyTensor, Run
+from torch2grid_core import NOT_FINITE, Checkpoint, Heatmap, Image, Run
 
 RNG = np.random.default_rng(0)
-
-
-def tensor(name, shape, dtype=np.float32):
-    return LazyTensor(name, shape, np.dtype(dtype), BytesStorage(b""))
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("conv1.weight", (16, 1, 3, 3)),
-        ("features.0.weight", (64, 3, 11, 11)),
-        ("patch_embed.proj.weight", (768, 3, 16, 16)),
-        ("lin0.model.1.weight", (1, 64, 1, 1)),
-        ("conv1.weight", (128, 1, 512, 1)),
-        ("stft_conv.weight", (258, 1, 256)),
-        ("encoder.conv1.weight", (512, 80, 3)),
-        ("mixer.conv1d.weight", (1536, 1, 4)),
-        ("net.0.weight", (32, 8, 5)),
-        ("encoder.pos_conv_embed.conv.weight_v", (768, 48, 128)),
-    ],
-)
-def test_convolutions_are_found(name, shape):
-    assert is_convolution(tensor(name, shape))
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("fc.weight", (10, 20)),
-        ("h.0.attn.bias", (1, 1, 1024, 1024)),
-        ("attn.masked_bias", (1, 1, 8, 8)),
-        ("pos_embed", (1, 197, 768)),
-        ("position_embeddings.weight", (1, 64, 8, 8)),
-        ("relative_position_bias_table", (1, 169, 3)),
-        ("experts.0.weight", (8, 64, 16)),
-        ("self_attn.in_proj_weight", (3, 64, 64)),
-        ("conv.huge", (4, 4, 4096)),
-        ("conv.weight", (4, 0, 3, 3)),
-        ("conv3d.weight", (4, 4, 3, 3, 3)),
-        ("bilinear.weight", (4, 4, 4)),
-    ],
-)
-def test_others_are_not(name, shape):
-    assert not is_convolution(tensor(name, shape))
-    assert not is_convolution(tensor("conv1.mask", (4, 4, 3, 3), bool))
 
 
 def test_no_convolution_no_page():
     assert draw(ConvView(), {"fc.weight": np.ones((3, 4), np.float32)}) == {}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.booleans(), st.sampled_from([16, 64, 300])
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    st.sampled_from([16, 64, 300]),
+    st.booleans(),
 )
-def test_layouts_hold_every_weight_once(out, channels, high, wide, flat, most):
-    shape = (out, channels, wide) if flat else (out, channels, high, wide)
-    kernels = kernel_layout("w", shape, most)
+def test_layouts_hold_every_weight_once(out, channels, kernel, most, average):
+    shape = (out, channels, *kernel)
+    kernels = kernel_layout("w", shape, most, average)
     kernels.layout.validate({"w": shape}, most)
     if not kernels.flat:
         assert len(kernels.layout.regions) == out
@@ -167,3 +128,94 @@ def test_the_digits_network():
     torch = pytest.importorskip("torch")
     arrays = {name: value.numpy() for name, value in torch.load(DIGITS, weights_only=True).items()}
     assert set(draw(ConvView(), arrays)) == {"conv_kernels/conv1.weight_grid", "conv_kernels/conv2.weight_grid"}
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 3, 3, 4, 4), (6, 1, 2, 3, 3), (4, 8, 3, 3, 3), (3, 7, 2, 2, 2), (4, 6, 1, 3, 3), (2, 3, 4, 1, 1)]
+)
+def test_planes_of_three_dimensional_kernels_stand_side_by_side(shape):
+    weights = RNG.standard_normal(shape).astype(np.float32)
+    (heatmap,) = draw(ConvView(), {"conv.weight": weights})["conv_kernels/conv.weight_grid"].panels
+    kernels = kernel_layout("conv.weight", shape, 1024)
+    depth, high, wide = shape[2:]
+    point = high == wide == 1
+    between = 1 if depth > 1 and not point else 0  # an empty column between planes, one more between kernels
+    line = between + 1 if shape[1] > 1 and not point else 0
+    for channel, region in enumerate(heatmap.grid.regions):
+        ((top, left, _, _),) = region.rects
+        for source in range(shape[1]):
+            row, column = divmod(source, kernels.inner[1])
+            y = top + row * (high + line)
+            x = left + column * (depth * (wide + between) - between + line)
+            for plane in range(depth):
+                at = x + plane * (wide + between)
+                shown = heatmap.grid.values[y : y + high, at : at + wide]
+                np.testing.assert_array_equal(shown, weights[channel, source, plane])
+                assert (heatmap.grid.counts[y : y + high, at : at + wide] == 1).all()
+    assert heatmap.grid.weights == weights.size
+    if depth > 1:
+        assert f"{depth} planes" in heatmap.title
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (4, 3, 5, 5), (7, 9, 4), (3, 4, 2, 3, 3), (5, 1, 3, 3), (2, 600, 1, 1)])
+def test_the_mean_over_input_channels(shape):
+    weights = RNG.standard_normal(shape).astype(np.float32)
+    # Whatever reduction is asked for elsewhere, this is a mean.
+    page = draw(ConvView(average=True), {"conv.weight": weights}, Run(reduce="absmax"))["conv_kernels/conv.weight_grid"]
+    (heatmap,) = page.panels
+    mean = weights.astype(np.float64).mean(axis=1)
+    for channel, region in enumerate(heatmap.grid.regions):
+        ((top, left, high, wide),) = region.rects
+        cells = heatmap.grid.values[top : top + high, left : left + wide]
+        there = heatmap.grid.counts[top : top + high, left : left + wide]
+        planes = mean[channel].reshape(-1, *([1] if len(shape) == 3 else shape[-2:-1]), shape[-1])
+        wanted = np.concatenate(list(planes), axis=1)
+        np.testing.assert_allclose(cells[there > 0].reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-6)
+        assert set(np.unique(there)) <= {0, shape[1]}
+    assert heatmap.grid.weights == weights.size
+    assert page.title.endswith(f"mean over {shape[1]} input channel{'s' if shape[1] > 1 else ''}")
+    if shape[1] > 1:
+        assert heatmap.label == f"mean over {shape[1]} input channels"
+        assert "the mean" in heatmap.title
+
+
+@pytest.mark.parametrize(("shape", "cells"), [((64, 16, 3, 3), 20), ((300, 4, 3, 3), 10), ((40, 3, 2, 3, 3), 12)])
+def test_means_of_many_kernels_take_larger_cells(shape, cells):
+    weights = RNG.standard_normal(shape).astype(np.float32)
+    page = draw(ConvView(average=True), {"conv.weight": weights}, Run(tensor_cells=cells))["conv_kernels/conv.weight_grid"]
+    (heatmap,) = page.panels
+    assert max(heatmap.grid.shape) <= cells
+    assert heatmap.grid.weights == weights.size
+    total = (heatmap.grid.values.astype(np.float64) * heatmap.grid.counts).sum()
+    assert total == pytest.approx(weights.sum(dtype=np.float64), abs=1e-3)
+    high, wide = heatmap.grid.cell
+    assert heatmap.label == f"mean over {shape[1]} input channels, {high}×{wide // shape[1]} weights of each"
+
+
+def test_a_nan_of_one_input_channel_is_seen_in_the_mean():
+    weights = np.ones((4, 8, 3, 3), np.float32)
+    weights[2, 5, 1, 0] = np.nan
+    (heatmap,) = draw(ConvView(average=True), {"conv.weight": weights})["conv_kernels/conv.weight_grid"].panels
+    ((top, left, _, _),) = heatmap.grid.regions[2].rects
+    assert np.argwhere(np.isnan(heatmap.grid.values)).tolist() == [[top + 1, left]]
+
+
+def test_input_channels_come_first_in_a_transposed_convolution():
+    weights = RNG.standard_normal((7, 4, 3, 3)).astype(np.float32)
+    held = next(iter(checkpoint_of({"up.weight": weights}).values()))
+    up = Checkpoint([replace(held, module_class="torch.nn.modules.conv.ConvTranspose2d")])
+    for average, texts in (
+        (False, ("7 input channels, a tile each",)),
+        (True, ("7 input channels", "mean over 4 output channels")),
+    ):
+        page = draw(ConvView(average=average), up)["conv_kernels/up.weight_grid"]
+        told = f"{page.title} {page.panels[0].title} {page.panels[0].rows}"
+        assert all(text in told for text in texts)
+        assert "input channel of the row" in told
+
+
+def test_a_style_s_leading_dimension_is_no_output_channel():
+    weights = RNG.standard_normal((1, 6, 20, 3, 3)).astype(np.float32)
+    (heatmap,) = draw(ConvView(), {"conv.weight": weights})["conv_kernels/conv.weight_grid"].panels
+    assert heatmap.title.startswith("6 output channels, a tile each: 20 kernels of 3×3")
+    assert heatmap.grid.weights == weights.size

@@ -19,7 +19,7 @@ from tests.corpus import real
 from tests.renderers.pixels import pixels
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_builtin.views.conv import is_convolution
+from torch2grid_builtin.views.convolutions import is_convolution
 from torch2grid_core import Engine, Page, PluginManager, Run, Style, View
 from torch2grid_core.engine import Drawn
 from torch2grid_core.output.writing import Output

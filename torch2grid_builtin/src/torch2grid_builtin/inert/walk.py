@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,8 @@ _REVISITS = 100_000
 _SHORT = 16
 _RANKS = 3  # notes about them
 _NAMING = ("getattr", "partial", "MethodType")  # what these are given stands elsewhere, too
+_PATH = 200  # characters of each half of a class's path
+_SCRIPT = re.compile(r"^__torch__\.|___torch_mangle_\d+\.")
 
 
 @dataclass
@@ -76,6 +79,7 @@ class _Walk:
         self.holding: dict[int, bool] = {}
         self.kept: list[Any] = []  # so that the ids of leaves stay their own
         self.shards: dict[tuple[int, int], int] = {}
+        self.classes: dict[int, str] = {}  # by the id of the name that was to be imported
 
     def run(self, root: Any) -> None:
         if isinstance(root, _LEAVES):
@@ -106,7 +110,7 @@ class _Walk:
             for key, child in children:
                 if isinstance(child, _LEAVES):
                     if again or id(child) not in self.seen:
-                        self.leaf(self.join(prefix, key), child)
+                        self.leaf(self.join(prefix, key), child, parent)
                     continue
                 if not isinstance(child, _CONTAINERS) or id(child) in self.barren or id(child) in on_path:
                     continue
@@ -260,7 +264,7 @@ class _Walk:
                 self.work.spend(limits.KEPT)
                 self.later.append((self.join(name, key) if key else name, value))
 
-    def leaf(self, name: str, value: Any) -> None:
+    def leaf(self, name: str, value: Any, holder: Any = None) -> None:
         self.seen.add(id(value))
         self.kept.append(value)
         if isinstance(value, NumpyArray):
@@ -279,9 +283,18 @@ class _Walk:
             self.skip(name, value.reason)
             return
         name = self.unique(name or "tensor", self.found.tensors)
-        self.found.tensors[name] = replace(value.lazy, name=name)
+        self.found.tensors[name] = replace(value.lazy, name=name, module_class=self.class_of(holder) or value.lazy.module_class)
         if len(self.found.tensors) > limits.NAMES:
             raise Malformed(f"more than {limits.NAMES:,} tensors", "it is not a checkpoint")
+
+    def class_of(self, holder: Any) -> str:
+        """The path of the class of the object that holds a tensor, empty where no class is stated."""
+        if not isinstance(holder, Stub) or not isinstance(holder.root, Global):
+            return ""
+        known = self.classes.get(id(holder.root))
+        if known is None:
+            known = self.classes[id(holder.root)] = class_path(holder.root)
+        return known
 
     def skip(self, name: str, reason: str) -> None:
         self.work.spend(limits.SKIPPED)
@@ -319,3 +332,8 @@ class _Walk:
             number += 1
         self.repeats[name] = number
         return f"{name}#{number}"
+
+
+def class_path(name: Global) -> str:
+    """The dotted path of a class; that of a module of TorchScript without what the compiler added to tell copies apart."""
+    return _SCRIPT.sub("", f"{name.module[:_PATH]}.{name.name[:_PATH]}")

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin.views.conv_layout import Kernels, kernel_layout
+from torch2grid_builtin.views.convolutions import is_convolution, is_transposed, kernels_shape
 from torch2grid_builtin.views.describing import about, shape_text, tensor_title
 from torch2grid_core import NOT_FINITE, Grid, Image, LazyTensor, Need, Page, Raster, Run, Values, View
 
 Array = np.ndarray[Any, Any]
 FOLDER = "conv_kernels"
-_LONGEST_1D, _LONGEST_2D = 512, 128  # taps, and a side of a kernel: what is larger is a mask, a table or an expert
-_NO_KERNEL = re.compile(
-    r"(mask|bias|running_|num_batches|token|table|pos(ition)?_?(embed|enc|emb)|rel_pos|query|_buffer|[._](scale|zero_point)s?$)"
-)
-_NO_KERNEL_1D = re.compile(r"(emb|att|expert|moe|lora|rnn|lstm|gru|bilinear|proj|head|qkv)")
-_CONV_NAME = re.compile(r"(conv|cnn|tcn|filter|kernel|stft|basis|wav)")
-_NUMBERED = re.compile(r"(^|\.)\d+\.weight$")
 _RGB_LIMIT = 1 << 20
-
-
-def is_convolution(tensor: LazyTensor) -> bool:
-    """True for the weight of a 1-D or 2-D convolution, told by its shape and, where shapes are ambiguous, by its name.
-
-    4-D: kernels of at most 128×128, or 512×1, that are not named as a mask, bias, table or position. 3-D: at most 512 taps,
-    and a name that says convolution, or the numbered weight of a ``Sequential`` with at most 32 taps.
-    """
-    name = tensor.name.lower()
-    if tensor.dtype.kind == "b" or not tensor.size or _NO_KERNEL.search(name):
-        return False
-    if tensor.ndim == 4:
-        low, high = sorted(tensor.shape[2:])
-        return high <= (_LONGEST_1D if low == 1 else _LONGEST_2D)
-    if tensor.ndim != 3 or tensor.shape[2] > _LONGEST_1D:
-        return False
-    if _CONV_NAME.search(name):
-        return True
-    return bool(_NUMBERED.search(name)) and tensor.shape[2] <= 32 and not _NO_KERNEL_1D.search(name)
 
 
 def is_rgb(tensor: LazyTensor) -> bool:
@@ -49,16 +24,22 @@ def is_rgb(tensor: LazyTensor) -> bool:
     return tensor.ndim == 4 and tensor.shape[1] == 3 and min(tensor.shape[2:]) > 1 and tensor.size <= _RGB_LIMIT
 
 
+@dataclass(frozen=True)
 class ConvView(View):
     """The kernels of every convolution, each output channel a tile."""
 
     name = "conv"
     uses_transformer = False
 
+    average: bool = field(default=False, metadata={"help": "draw the mean over input channels: one kernel a tile"})
+
     def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
         if not is_convolution(tensor):
             return {}
-        needs: dict[str, Need] = {"grid": Raster(kernel_layout(tensor.name, tensor.shape, run.tensor_cells).layout, run.reduce)}
+        layout = self._kernels(tensor, run).layout
+        if self.average:
+            return {"grid": Raster(layout, "mean")}
+        needs: dict[str, Need] = {"grid": Raster(layout, run.reduce)}
         if is_rgb(tensor) and tensor.dtype.kind != "c":
             needs["values"] = Values(_RGB_LIMIT)
         return needs
@@ -66,13 +47,15 @@ class ConvView(View):
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterator[Page]:
         """One page, ``TENSOR_grid`` in the folder ``conv_kernels``: the kernels as a heatmap, and as colours for RGB."""
         grid: Grid = results["grid"]
-        kernels = kernel_layout(tensor.name, tensor.shape, run.tensor_cells)
-        heatmap = run.heatmap(grid, title=_explained(tensor, kernels, grid), **_axes(tensor, kernels, grid))
+        picture = _Picture(tensor, self._kernels(tensor, run), grid, self.average)
+        heatmap = run.heatmap(grid, title=picture.explained, label=picture.label, **picture.axes)
         title = tensor_title(tensor)
         panels: tuple[Any, ...] = (heatmap,)
         values = results.get("values")
         if values is not None:
-            panels = (rgb_tiles(values), heatmap)
+            panels = (rgb_tiles(values, picture.inputs), heatmap)
+        if self.average:
+            title += f" · mean over {_counted(picture.shape[1], picture.inputs)}"
         yield Page(
             f"{tensor.name}_grid",
             f"{run.title} · {title}" if run.title else title,
@@ -82,49 +65,79 @@ class ConvView(View):
             about=about(tensor),
         )
 
-
-def _axes(tensor: LazyTensor, kernels: Kernels, grid: Grid) -> dict[str, Any]:
-    """Ticks where rows are output channels, else the number of each row's first tile beside it."""
-    if tensor.ndim == 3 and tensor.shape[1] == 1 and kernels.tiles[1] == 1 and not kernels.flat:
-        return {"rows": "output channel", "columns": "tap"}
-    if kernels.flat or tensor.shape[0] == 1:
-        return {}
-    names = []
-    for region in grid.regions:
-        row, column, height, _ = region.rects[0]
-        if column == 0:
-            names.append((row + height / 2, region.name))
-    across = kernels.tiles[1]
-    return {"rows": "output channel" if across == 1 else "first output channel of the row", "row_names": tuple(names)}
+    def _kernels(self, tensor: LazyTensor, run: Run) -> Kernels:
+        return kernel_layout(tensor.name, kernels_shape(tensor), run.tensor_cells, self.average)
 
 
-def _explained(tensor: LazyTensor, kernels: Kernels, grid: Grid) -> str:
-    """What a tile is, and what is in it."""
-    out, channels, *kernel = tensor.shape
-    if kernels.flat:
-        return f"{out} output channels as rows, {channels}×{shape_text(tuple(kernel))} weights of each as columns"
-    tile = f"{out} output channels, a tile each" if out > 1 else "one output channel"
-    if len(kernel) == 1:
-        inside = f"{_counted(channels, 'input channel')} down, {_counted(kernel[0], 'tap')} across"
-    elif channels == 1:
-        inside = f"one kernel of {shape_text(tuple(kernel))}"
-    else:
-        side = "side by side" if kernels.inner[0] == 1 else f"{kernels.inner[1]} side by side"
-        every = f"{channels} kernels of {shape_text(tuple(kernel))}"
-        if grid.cell == (1, 1):
-            inside = f"{every}, {side}"
-        elif grid.cell == tuple(kernel):
-            inside = f"a cell for each of {every}, {side}"
-        else:
-            inside = f"{every}, several to a cell"
-    return f"{tile}: {inside}"
+class _Picture:
+    """What is said about one picture of kernels. shape: (out, in, …) of the kernels; outputs, inputs: what these count."""
+
+    def __init__(self, tensor: LazyTensor, kernels: Kernels, grid: Grid, average: bool) -> None:
+        self.kernels, self.grid, self.average = kernels, grid, average
+        self.shape = kernels_shape(tensor)
+        self.outputs, self.inputs = "output channel", "input channel"
+        if is_transposed(tensor):  # its weight has the input channels first
+            self.outputs, self.inputs = self.inputs, self.outputs
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Ticks where rows are output channels, else the number of each row's first tile beside it."""
+        kernels, single = self.kernels, self.average or self.shape[1] == 1
+        if len(self.shape) == 3 and single and kernels.tiles[1] == 1 and not kernels.flat:
+            return {"rows": self.outputs, "columns": "tap" if self.shape[1] == 1 else ""}  # ticks count weights, not cells
+        if kernels.flat or self.shape[0] == 1:
+            return {}
+        names = []
+        for region in self.grid.regions:
+            row, column, height, _ = region.rects[0]
+            if column == 0:
+                names.append((row + height / 2, region.name))
+        first = self.outputs if kernels.tiles[1] == 1 else f"first {self.outputs} of the row"
+        return {"rows": first, "row_names": tuple(names)}
+
+    @property
+    def label(self) -> str:
+        """What a cell is."""
+        if not self.average or self.shape[1] == 1:
+            return self.grid.cell_text()
+        high, wide = self.grid.cell
+        several = f", {high}×{wide // self.shape[1]} weights of each" if high * wide > self.shape[1] else ""
+        return f"mean over {_counted(self.shape[1], self.inputs)}{several}"
+
+    @property
+    def explained(self) -> str:
+        """What a tile is, and what is in it."""
+        out, channels, *kernel = self.shape
+        size = shape_text(tuple(kernel))
+        of_all = f"the mean of {channels} kernels of {size}" if self.average and channels > 1 else ""
+        if self.kernels.flat:
+            if of_all:
+                return f"{out} {self.outputs}s as rows, {size} means over {channels} {self.inputs}s as columns"
+            return f"{out} {self.outputs}s as rows, {channels}×{size} weights of each as columns"
+        tile = f"{_counted(out, self.outputs)}, a tile each" if out > 1 else f"one {self.outputs}"
+        planes = f", {kernel[0]} planes side by side" if len(kernel) == 3 and kernel[0] > 1 else ""
+        if len(kernel) == 1:
+            taps = _counted(kernel[0], "tap")
+            down = f"the mean over {_counted(channels, self.inputs)}" if of_all else f"{_counted(channels, self.inputs)} down"
+            return f"{tile}: {down}, {taps} across"
+        if of_all:
+            return f"{tile}: {of_all}{planes}"
+        if channels == 1:
+            return f"{tile}: one kernel of {size}{planes}"
+        side = "side by side" if self.kernels.inner[0] == 1 else f"{self.kernels.inner[1]} side by side"
+        every = f"{channels} kernels of {size}"
+        if self.grid.cell == (1, 1):
+            return f"{tile}: {every}, {side}" + (f", {kernel[0]} planes each" if planes else "")
+        if self.grid.cell == (kernel[-2], math.prod(kernel) // kernel[-2]):
+            return f"{tile}: a cell for each of {every}, {side}"
+        return f"{tile}: {every}, several to a cell"
 
 
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def rgb_tiles(values: Array) -> Image:
+def rgb_tiles(values: Array, channels: str = "input channel") -> Image:
     """Kernels (out, 3, kh, kw) as small colour pictures in reading order, a white line between.
 
     Each kernel is divided by the largest |weight| of its three channels together, so that 0 is mid-grey; a pixel with a
@@ -145,4 +158,4 @@ def rgb_tiles(values: Array) -> Image:
         row, column = divmod(index, across)
         sheet[row * (high + 1) : row * (high + 1) + high, column * (wide + 1) : column * (wide + 1) + wide] = pixels[index]
     caption = "each kernel scaled by the largest |weight| of its three channels together; grey is 0"
-    return Image(sheet, "input channels 0, 1, 2 as red, green, blue", caption)
+    return Image(sheet, f"{channels}s 0, 1, 2 as red, green, blue", caption)

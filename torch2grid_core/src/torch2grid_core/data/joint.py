@@ -108,7 +108,8 @@ class JointTensor(LazyTensor):
             members, shape = distinct, next(iter(distinct.values())).shape
         named = tuple(members.items())
         storage = ComputedStorage(named, combine, np.dtype(dtype))
-        return cls(name, shape, np.dtype(dtype), storage, note=note, members=named, combine=combine)
+        held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
+        return cls(name, shape, np.dtype(dtype), storage, note=note, module_class=held, members=named, combine=combine)
 
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""

@@ -27,6 +27,8 @@ class LazyTensor:
     offset: index of the first element in *storage*, in elements of *dtype*.
     strides: in elements, one per dimension; ``None`` is C order.
     note: how the numbers were stored, where that is not how they are returned (``"int8, dequantised"``).
+    module_class: of the module that holds the tensor, as the file states it (``"torch.nn.modules.conv.Conv1d"``); empty where
+    it does not, as in a state dict.
 
     Raises ``LoadError`` from every reading method when the bytes are not there. Picklable when *storage* is shippable.
     """
@@ -38,6 +40,7 @@ class LazyTensor:
     offset: int = 0
     strides: tuple[int, ...] | None = None
     note: str = ""
+    module_class: str = ""
 
     @property
     def size(self) -> int:
