@@ -175,6 +175,8 @@ SEQ |= {name.replace("encoder.", "decoder."): (30, 50) if shape == (30, 40) else
 ONMT = {f"model.{name}": shape for name, shape in SEQ.items() if name.startswith("encoder.")}
 ONMT |= {"generator.0.weight": (500, 30), "generator.0.bias": (500,)}
 
+SHARDS = {**{f"model.{each}.weight": (16, 16) for each in "abc"}, "lm_head.weight": (32, 16)}
+
 LINES: dict[str, Callable[[Path], None]] = {
     "torchscript/traced.pt": torchscript("torchscript/traced.pt"),
     "torchscript/lite.ptl": torchscript("torchscript/lite.ptl"),
@@ -205,10 +207,10 @@ LINES: dict[str, Callable[[Path], None]] = {
     "compare/wn_old.pt compare/wn_new.pt": compared("compare/wn_old.pt", "compare/wn_new.pt"),
     "complex/before.pt complex/after.pt": complex_figures,
     "healthy/*": healthy,
-    "unzipped/best": model("unzipped/best", SPACED, "785 parameters"),
+    "unzipped/best": model("unzipped/best", NET, "785 parameters"),
     "picklers/arrays.joblib": joblib,
     "shards_no_index/": model("shards_no_index", SHARDS, "4 tensors", "1,280 parameters"),
-    "shards_phantom/": shards("shards_phantom", 3, "lm_head.bias"),
+    "shards_phantom/": shards("shards_phantom", 4, "lm_head.bias"),
     "shards_extra/": shards("shards_extra", 4, "lm_head.weight"),
     "shards_half_download/": half_download,
     "shards_fp16_variant/": variant,
