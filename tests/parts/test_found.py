@@ -176,6 +176,8 @@ ONMT = {f"model.{name}": shape for name, shape in SEQ.items() if name.startswith
 ONMT |= {"generator.0.weight": (500, 30), "generator.0.bias": (500,)}
 SHARDS = {**{f"model.{each}.weight": (16, 16) for each in "abc"}, "lm_head.weight": (32, 16)}
 
+SHARDS = {**{f"model.{each}.weight": (16, 16) for each in "abc"}, "lm_head.weight": (32, 16)}
+
 LINES: dict[str, Callable[[Path], None]] = {
     "torchscript/traced.pt": torchscript("torchscript/traced.pt"),
     "torchscript/lite.ptl": torchscript("torchscript/lite.ptl"),
