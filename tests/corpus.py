@@ -61,6 +61,9 @@ def cases_root() -> Path | None:
     return None
 
 
+needs_cases = pytest.mark.skipif(cases_root() is None, reason="no cases: set TORCH2GRID_CASES, or put them at ../shared/cases")
+
+
 def cases(name: str) -> Path:
     """The path of a case, such as ``found/roots/gan.pt``; skips the test where there are none."""
     folder = cases_root()

@@ -65,7 +65,7 @@ def test_gradients_that_are_all_nan_are_in_the_table(tmp_path):
         assert pages["series"].data["tensors"]["0.weight"]["norm"] == [None]
     done = torch2grid("compare", path, "-q", "--stats", "--layers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "Gradients of 4 parameters at 1 step"
+    assert done.stdout.splitlines()[0] == "Gradients of 4 parameters at 1 step · first NaN: step 1, in 0.weight"
     assert len(list((tmp_path / "grids" / "series").iterdir())) == 4
 
 

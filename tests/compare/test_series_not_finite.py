@@ -78,7 +78,7 @@ def test_every_trend_is_marked_and_no_line_is_flat(tmp_path):
     assert FIRST in trends.title
     assert len(trends.panels) >= 4
     for panel in trends.panels:
-        assert panel.events == {"first NaN": 60.0}
+        assert panel.flags == {2: "first NaN"}
         for name, values in panel.y.items():
             assert "NaN from 60" in name
             assert np.isnan(values[2:]).all()
@@ -109,14 +109,14 @@ def test_pictures_in_every_format(tmp_path):
     assert drawing.count("first NaN") >= len(pages["series_trends"].panels)
     pages.save(tmp_path / "pages", format="html,json")
     data = json.loads((tmp_path / "pages" / "series_trends.json").read_text(encoding="utf-8"))
-    assert "first NaN" in json.dumps(data["panels"][0]["events"])
+    assert "first NaN" in json.dumps(data["panels"][0]["flags"])
 
 
 def test_a_terminal_says_where(tmp_path):
     done = torch2grid("compare", *run(tmp_path), "--format", "terminal", "-o", "-", "-q", cwd=tmp_path, env=STRICT)
     assert (done.returncode, done.stderr) == (0, "")
     panels = len(t2g.series([str(tmp_path / f"step_{step}.pth") for step in STEPS])["series_trends"].panels)
-    assert done.stdout.count("first NaN: global_step 60\n") >= panels
+    assert done.stdout.count("! 60: first NaN\n") >= panels
 
 
 def test_a_tensor_that_is_nan_throughout(tmp_path):
@@ -141,7 +141,7 @@ def test_the_first_inf_is_said_too(tmp_path):
         torch.save({"model": state, "global_step": step}, tmp_path / f"{step}.pth")
     pages = t2g.series([str(tmp_path / f"{step}.pth") for step in STEPS])
     assert pages["series"].title.endswith("first Inf: global_step 40, in v")
-    assert pages["series_trends"].panels[0].events == {"first Inf": 40.0}
+    assert pages["series_trends"].panels[0].flags == {1: "first Inf"}
     assert "v (Inf from 40)" in pages["series_trends"].panels[0].y  # a vector with Inf is among what is drawn
 
 
@@ -155,7 +155,7 @@ def test_a_recording_of_gradients_says_it(tmp_path):
         recorder.record(step)
     pages = t2g.series(recorder)
     assert "first NaN: step 2, 2 tensors, first in weight" in pages["series"].title
-    assert pages["series_trends"].panels[0].events == {"first NaN": 2.0}
+    assert pages["series_trends"].panels[0].flags == {2: "first NaN"}
 
 
 def test_weights_tied_in_the_last_checkpoint_only_have_tracks_of_their_own(tmp_path):

@@ -134,7 +134,7 @@ def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
 
 def _inside(value: bytes, times: int) -> bytes:
     """A list of what a byte string holds, unpickled so many times."""
-    raw = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".M\xe9\x03.N." + value + b".]."
+    raw = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".M\xe9\x03.N." + value + b".]."
     start = b"ctorch.storage\n_load_from_bytes\n\x940B" + struct.pack("<I", len(raw)) + raw + b"\x85\x940("
     return start + b"h\x00h\x01R" * times + b"l"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_all_flags_in_one_run(tmp_path: Path, name: str) -> None:
     written = [line for line in run.stdout.splitlines() if line.startswith("grids/")]
     assert len({line.casefold() for line in written}) == len(written)  # unique where case does not count
     assert {line.removeprefix("grids/") for line in written} == set(index)
-    tensors = int(run.stderr.split(" tensor")[0].rpartition(" ")[2])
+    tensors = int(re.findall(r", (\d+)(?: of \d+)? tensors?(?: shown;|,) ", run.stderr)[0])
     for folder in ("layers", "histograms"):
         assert len([line for line in written if line.startswith(f"grids/{folder}/")]) == tensors
     for line in written:
@@ -120,7 +121,7 @@ def test_bookkeeping_is_left_out_counted_and_brought_back(tmp_path: Path) -> Non
     assert "num_batches_tracked" not in run.stdout
     assert "position_ids" not in run.stdout
     assert "codes" in run.stdout  # other integers are weights
-    assert "2 skipped (2 bookkeeping)" in run.stderr
+    assert "7 of 9 tensors shown; not shown: bookkeeping (2); " in run.stderr
     every = torch2grid("m.pth", "--stats", "--include-buffers", cwd=tmp_path)
     assert "1.num_batches_tracked" in every.stdout
     assert "position_ids" in every.stdout

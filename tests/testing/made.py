@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from tests.corpus import real
+from torch.package import PackageExporter
 
 
 def _state() -> OrderedDict[str, torch.Tensor]:
@@ -79,6 +81,13 @@ def torch_zip(folder: Path) -> list[Path]:
     return [folder / "w.pth"]
 
 
+def torch_package(folder: Path) -> list[Path]:
+    with PackageExporter(folder / "w.pt") as exporter, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of torch.package, about its own storages
+        exporter.save_pickle("weights", "w.pkl", dict(_state()))
+    return [folder / "w.pt"]
+
+
 def torch_legacy(folder: Path) -> list[Path]:
     torch.save(_state(), folder / "w.pth", _use_new_zipfile_serialization=False)
     return [folder / "w.pth"]
@@ -95,6 +104,7 @@ FILES = {
     "safetensors": one_safetensors,
     "sharded": sharded,
     "torch-legacy": torch_legacy,
+    "torch-package": torch_package,
     "torch-tar": torch_tar,
     "torch-zip": torch_zip,
 }

@@ -135,7 +135,7 @@ def test_the_tensors_that_a_view_passes_over_are_counted(tmp_path):
     assert "conv: 1 of 3 tensors" in line
     assert "layers" not in line  # an empty tensor has nothing to draw
     done = torch2grid("m.pth", "--only", "conv.*", "--conv", cwd=tmp_path)
-    assert " of " not in summary_of(done)
+    assert "conv: " not in summary_of(done)
     done = torch2grid("m.pth", "--only", "fc.*", "--conv", "--stats", cwd=tmp_path)
     assert "conv: 0 of 1 tensor, " in summary_of(done)
 

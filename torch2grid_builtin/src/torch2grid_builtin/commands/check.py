@@ -230,7 +230,7 @@ def _check_one(
             click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
-    if settings.verbose:
+    if settings.verbose and not settings.quiet:
         for told in _parts(selection.checkpoint):
             click.echo(f"{visible(model)}: {told}", err=True)
     return checked

@@ -40,6 +40,8 @@ torch._utils _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_para
     _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor
     _rebuild_meta_tensor_no_storage _rebuild_device_tensor_from_numpy _rebuild_xla_tensor
     _rebuild_device_tensor_from_cpu_tensor _rebuild_wrapper_subclass
+torch.nested._internal.nested_tensor _rebuild_njt NestedTensor
+torch._dynamo.decorators _DimRange
 torch.serialization _get_layout
 torch.storage TypedStorage _TypedStorage UntypedStorage _UntypedStorage
 torch.nn.parameter Parameter Buffer UninitializedParameter UninitializedBuffer

@@ -60,8 +60,12 @@ class TorchZip(Loader):
             if script:
                 constants = _read(archive, prefix, "constants", swapped, work, actions, script)
                 root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
-            _read_beside(archive, work, actions, script)
+            beside = [
+                entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED
+            ]
             check_rest(archive)
+            for entry in beside:  # no tensor comes from them, and other programs read them
+                read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
         except (Malformed, LoadError) as error:
             if not actions and not source.is_folder:
                 read_refused_zip(source, actions)
@@ -139,14 +143,6 @@ def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.
     root = machine.load()
     read_pickles(record, machine.stream.tell(), actions, work)
     return root
-
-
-def _read_beside(archive: Records, work: limits.Work, actions: Actions, script: bool) -> None:
-    """Look at the pickles that no tensor comes from: other programs read them."""
-    for entry in archive.unread():
-        if not entry.name.endswith(PICKLES) or entry.size > limits.PICKLE_INFLATED:
-            continue
-        read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
 
 
 class Storages:

@@ -36,6 +36,8 @@ _RANDOM_SIZES = {("uint8", 5056), ("uint32", 624)}  # the state of torch's CPU g
 _COPIES = frozenset(
     ("ema", "emas", "average", "averaged", "avg", "swa", "shadow", "shadows", "polyak", "teacher", "target", "slow", "best")
 )
+_GRADIENTS = frozenset(("grad", "grads", "gradient", "gradients"))
+_LIKE_MODEL = _COPIES | _GRADIENTS
 _GENERIC = frozenset(("model", "models", "net", "network", "networks", "state", "dict", "params", "param", "weights", "module"))
 _GENERIC |= {"policy", "online", "student", "main", "parameters", "q", "value"}  # what an average or a target is a copy of
 _RECORDS = frozenset(("callbacks", "hyper_parameters", "hparams", "loops", "datamodule", "replay_buffer", "replay_memory"))
@@ -43,10 +45,11 @@ _EXPERIENCE = frozenset(("obs", "observation", "observations", "next_obs", "next
 _EXPERIENCE |= {"reward", "rewards", "done", "dones", "terminal", "terminals", "terminations", "truncations"}
 _MODEL_KEYS = frozenset(("model", "net", "network", "module", "weights", "params", "state_dict", "model_state", "model_dict"))
 _MODEL_KEYS |= {"model_state_dict", "net_state_dict", "module_state_dict", "model_weights"}
+_WRAPPERS = 4  # levels of a name that hold a single thing, such as module
 _COMPARED = 100_000  # pairs of siblings that are compared: no model has as many, but a hostile file may
 _WORTH = re.compile(
     "optim|opt[._]|exp_avg|momentum_buffer|sqr_avg|square_avg|rng|random|seed|sched|ema|avg|average|swa|shadow|polyak|teacher"
-    "|target|slow|best|obs|action|reward|replay",
+    "|target|slow|best|grad|obs|action|reward|replay",
     re.IGNORECASE,
 )
 
@@ -110,12 +113,12 @@ def find_parts(
     if not tensors or (not containers and not any(map(_WORTH.search, tensors))):
         return [], None
     root = _tree(tensors, containers)
-    apart = _Apart(tensors, bool(containers))
+    apart = _Apart(tensors)
     apart.visit(root)
     copies = list(_copies(root, apart, tensors))
     for node in copies:
         for name in node.names():
-            apart.kinds.setdefault(name, "copy")
+            apart.kinds.setdefault(name, node.kind)
     model = [name for name in tensors if name not in apart.kinds]
     parts: list[Part] = []
     if model:
@@ -136,8 +139,8 @@ def find_parts(
         found = [name for name in apart.data[path] if name in tensors]
         parts.append(Part(_unique(path, names), f"{path}." if path else "", tuple(found), "data"))
     for node in copies:
-        found = [name for name in node.names() if apart.kinds[name] == "copy"]
-        parts.append(Part(_unique(node.path, names), f"{node.path}.", tuple(found), "copy"))
+        found = [name for name in node.names() if apart.kinds[name] == node.kind]
+        parts.append(Part(_unique(node.path, names), f"{node.path}.", tuple(found), node.kind))
     default = MODEL if model else max(parts, key=lambda part: len(part.names)).name
     return parts, default
 
@@ -172,8 +175,8 @@ def _tree(tensors: Mapping[str, LazyTensor], containers: Mapping[str, ContainerK
 class _Apart:
     """The tensors that are recognised by themselves, and the nodes where they were: all but copies."""
 
-    def __init__(self, tensors: Mapping[str, LazyTensor], nested: bool) -> None:
-        self.tensors, self.nested = tensors, nested
+    def __init__(self, tensors: Mapping[str, LazyTensor]) -> None:
+        self.tensors = tensors
         self.kinds: dict[str, PartKind] = {}
         self.roots: dict[str, PartKind] = {}  # path → kind of what was recognised as a whole
         self.data: dict[str, list[str]] = {}
@@ -237,7 +240,7 @@ def _is_random(name: str, tensor: LazyTensor) -> bool:
 
 
 def _copies(root: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor]) -> Iterator[_Node]:
-    """The nodes whose key has a copy's word and that have a sibling with the same names and shapes."""
+    """The nodes whose key has a copy's word, or says gradients, and that have a sibling with the same names and shapes."""
     shapes = cache(lambda node: _Shapes(node, apart, tensors))
     compared = 0
     waiting = [root]
@@ -245,43 +248,52 @@ def _copies(root: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor]) -> It
         node = waiting.pop()
         children = [child for child in node.children.values() if child.kind == "model"]
         for child in children:
-            if not _words(child.key) & _COPIES or (child.container is None and len(child.names()) < 2):
+            if not _words(child.key) & _LIKE_MODEL or (child.container is None and len(child.names()) < 2):
                 continue
-            rest = _words(child.key) - _COPIES - _GENERIC
+            rest = _words(child.key) - _LIKE_MODEL - _GENERIC
             for other in children:
                 compared += 1
                 if compared > _COMPARED:
                     return
-                if _words(other.key) & _COPIES or (rest and rest != _words(other.key) - _GENERIC):
+                if _words(other.key) & _LIKE_MODEL or (rest and rest != _words(other.key) - _GENERIC):
                     continue
-                if shapes(child).all and shapes(other).cover(shapes(child)):
-                    child.kind = "copy"
+                if shapes(other).cover(shapes(child)):
+                    child.kind = "copy" if _words(child.key) & _COPIES else "data"
                     yield child
                     break
         waiting.extend(reversed([child for child in children if child.kind == "model"]))
 
 
 class _Shapes:
-    """The names below the innermost node that holds all, without their dots, and the shapes of their tensors; no scalars."""
+    """The names below a node, without their dots, and the shapes of their tensors; no scalars.
+
+    Wrappers on the way (``shadow``, ``module``) are no part of the names, but a lone module may be: each level counts.
+    """
 
     def __init__(self, node: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor]) -> None:
-        while len(node.children) == 1 and all(tensors[name].size <= 1 for name in node.tensors.values()):
+        starts = [len(node.path) + 1 if node.path else 0]
+        while len(starts) < _WRAPPERS and _wraps(node, tensors):
             (node,) = node.children.values()
-        start = len(node.path) + 1 if node.path else 0
-        names = (name for name in node.names() if name not in apart.kinds and tensors[name].size > 1)
-        self.all = [(name[start:].replace(".", ""), tensors[name].shape) for name in names]
-        self.set = frozenset(self.all)
+            starts.append(len(node.path) + 1)
+        names = [name for name in node.names() if name not in apart.kinds and tensors[name].size > 1]
+        self.shapes = [tensors[name].shape for name in names]
+        self.numbered = bool(names) and all(name[starts[-1] :].isdigit() for name in names)
+        levels = ([name[start:].replace(".", "") for name in names] for start in starts)
+        self.levels = [frozenset(zip(level, self.shapes, strict=True)) for level in levels]
 
     def cover(self, copy: _Shapes) -> bool:
         """True where every tensor of *copy* has its like here, by name and shape; those of a list in order."""
-        if len(copy.all) > len(self.all):
+        if not copy.shapes or len(copy.shapes) > len(self.shapes):
             return False
-        if copy.all[0] in self.set:
-            return copy.set <= self.set
-        if not copy.all[0][0].isdigit() or not all(name.isdigit() for name, _ in copy.all):
-            return False
-        shapes = iter(shape for _, shape in self.all)
-        return all(any(shape == other for other in shapes) for _, shape in copy.all)
+        if any(theirs <= mine for mine in self.levels for theirs in copy.levels):
+            return True
+        shapes = iter(self.shapes)
+        return copy.numbered and all(any(shape == other for other in shapes) for shape in copy.shapes)
+
+
+def _wraps(node: _Node, tensors: Mapping[str, LazyTensor]) -> bool:
+    """True where a node holds nothing but another and scalars."""
+    return len(node.children) == 1 and all(tensors[name].size <= 1 for name in node.tensors.values())
 
 
 def _model_prefix(root: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor]) -> tuple[str, tuple[str, ...]]:
@@ -297,7 +309,7 @@ def _model_prefix(root: _Node, apart: _Apart, tensors: Mapping[str, LazyTensor])
             break
         bare = [name for name in _bare(node) if name not in apart.kinds and tensors[name].size > 1]
         training = any(path.startswith(prefix) for path in apart.roots if path) or any(
-            child.kind == "copy" for child in _containers(node)
+            child.kind != "model" for child in _containers(node)
         )
         if len(inside) > 1:
             networks = tuple(child.path[len(prefix) :] for child in inside if _is_network(child, apart, tensors))
