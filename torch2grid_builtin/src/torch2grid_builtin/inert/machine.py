@@ -92,7 +92,7 @@ class Machine:
         most = min(limits.OPCODE_BYTES, self.work.left // limits.INNER_BYTE) if self.depth else limits.OPCODE_BYTES
         while True:
             if pos >= safe:
-                pos = stream.advance(pos)
+                pos = stream.opcode(pos)
                 data, safe = stream.data, stream.safe
                 if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
@@ -188,6 +188,7 @@ class Machine:
                 set_items(stack[-1], items)
             elif op == 0x2E:  # STOP
                 stream.pos = pos
+                stream.close()
                 value = stack.pop()
                 if stack or marks:
                     raise Malformed("broken pickle: STOP with values left over")

@@ -90,7 +90,7 @@ def _proto(machine: Machine) -> None:
 
 
 def _frame(machine: Machine) -> None:
-    machine.stream.check(machine.stream.pos + 8, _fixed(machine, "<Q"))
+    machine.stream.open_frame(_fixed(machine, "<Q"))
 
 
 def _pop(machine: Machine) -> None:

@@ -31,6 +31,7 @@ def make_checkpoint(
     work: Work | None = None,
     metadata: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
+    unread: Iterable[Any] = (),
 ) -> Checkpoint:
     """The tensors in *root*, with the parts of a training checkpoint. work: what is left of what the pickle may cost.
 
@@ -61,6 +62,7 @@ def make_checkpoint(
         default_part=default,
         not_run=lines,
         notes=[*notes, *found.notes],
+        unread=unread,
     )
 
 

@@ -210,9 +210,12 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         if type(axis) is not int or not 0 <= axis < len(shape):
             raise Malformed("a quantized tensor whose channels are along no dimension of it")
         scales, zeros = _small_values(parameters[1]), _small_values(parameters[2])
+        kind = "f4" if _floating_zeros(parameters[2], scheme) else "f8"
+        if kind == "f8":
+            zeros = tuple(float(math.trunc(each)) for each in zeros)
         if len(scales) != shape[axis] or len(zeros) != shape[axis]:
             raise Malformed(f"a quantized tensor with {len(scales)} scales for {shape[axis]} channels")
-        storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1))
+        storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1), kind)
         if not scales or steps[axis] == 0 or not _nested(shape, steps, axis):
             return Tensor(None, f"{ref.dtype_name} with these strides is not read")
     else:
@@ -229,7 +232,20 @@ def _nested(shape: tuple[int, ...], steps: tuple[int, ...], axis: int) -> bool:
     return True
 
 
+def _floating_zeros(value: Any, scheme: str) -> bool:
+    """True where PyTorch keeps zero points, and with them scales, as float32: it looks at their dtype, of a list at the scheme."""
+    if isinstance(value, Tensor) and value.lazy is not None:
+        return value.lazy.dtype.kind not in "iub"
+    return scheme.endswith("_float_qparams")
+
+
 def _small_values(value: Any) -> tuple[float, ...]:
+    if (
+        type(value) is list
+        and len(value) <= 1 << 20
+        and all(type(each) in (int, float) and abs(each) < 2**64 for each in value)
+    ):
+        return tuple(map(float, value))
     lazy = value.lazy if isinstance(value, Tensor) else None
     if lazy is None or lazy.ndim != 1 or lazy.size > 1 << 20:
         raise Malformed("a quantized tensor whose scales are not a list of numbers")

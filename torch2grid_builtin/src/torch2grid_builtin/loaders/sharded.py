@@ -90,6 +90,7 @@ class Sharded(Loader):
             skipped=skipped,
             notes=notes,
             not_run=list(dict.fromkeys(not_run)),
+            unread=[each for checkpoint in by_file.values() for each in checkpoint.unread],
         )
 
 

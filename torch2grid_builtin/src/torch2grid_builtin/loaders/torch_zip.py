@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
@@ -13,9 +14,10 @@ from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
 from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify, visible
 
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
+_HOSTILE = "it is damaged or hostile"
 
 
 class TorchZip(Loader):
@@ -36,8 +38,9 @@ class TorchZip(Loader):
 
     def load(self, source: Source) -> Checkpoint:
         archive = open_zip(source)
+        capitals = _capitals(archive)
         prefix = _prefix(archive)
-        swapped = _byte_order(archive, prefix) != sys.byteorder
+        swapped = _byte_order(archive, prefix, capitals) != sys.byteorder
         work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
         try:
             root, calls = _read(archive, prefix, "data", swapped, work)
@@ -50,7 +53,7 @@ class TorchZip(Loader):
         except Malformed as error:
             raise load_error(source, error) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
-        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work)
+        return make_checkpoint(source, root, by=self.name, format=kind, calls=calls, work=work, unread=[archive])
 
 
 def _check_rest(archive: ZipArchive) -> None:
@@ -85,13 +88,41 @@ def _prefix(archive: ZipArchive) -> str:
     outer = [prefix for prefix in found if prefix.count("/") == depth]
     if len(outer) > 1:
         raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
+    folder = _folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
+    other = next((prefix for prefix in found if _folded(prefix) == folder and prefix != outer[0]), None)
+    if other is not None:
+        raise archive.fail(f"has two pickles, and PyTorch loads that in {visible(other, 80)!r}", _HOSTILE)
     return outer[0]
 
 
-def _byte_order(archive: ZipArchive, prefix: str) -> str:
-    if f"{prefix}byteorder" not in archive.entries:
+def _capitals(archive: ZipArchive) -> dict[str, str]:
+    """The names that have capital letters, by what they are without. PyTorch's reader does not tell the two apart.
+
+    Raises ``LoadError`` where two names differ by case alone.
+    """
+    found: dict[str, str] = {}
+    for name in archive.entries:
+        folded = _folded(name)
+        if folded == name:
+            continue
+        other = folded if folded in archive.entries else found.setdefault(folded, name)
+        if other != name:
+            names = f"{visible(other, 80)!r} and {visible(name, 80)!r}"
+            raise archive.fail(f"has records {names}, of which PyTorch takes one for the other", _HOSTILE)
+    return found
+
+
+def _folded(name: str) -> str:
+    """*name* with its letters from A to Z as small ones."""
+    return name.lower() if name.isascii() else name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def _byte_order(archive: ZipArchive, prefix: str, capitals: Mapping[str, str]) -> str:
+    name = f"{prefix}byteorder"
+    name = name if name in archive.entries else capitals.get(_folded(name), name)
+    if name not in archive.entries:
         return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
-    storage = archive.storage(f"{prefix}byteorder")
+    storage = archive.storage(name)
     order = bytearray(min(storage.size, 16))
     storage.read_into(0, memoryview(order))
     if bytes(order) not in (b"little", b"big"):

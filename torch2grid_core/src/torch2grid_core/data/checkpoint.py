@@ -37,7 +37,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
     stay in the mapping); ``None``: found by the storages that they share. parts: of a training checkpoint, by name;
     *default_part* is the model. not_run: what the file would have called, as text. notes: one-line remarks of the loader
-    for the person who reads the output.
+    for the person who reads the output. unread: what else of the file is under a checksum, read by ``verify`` of each.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         default_part: str | None = None,
         not_run: Iterable[str] = (),
         notes: Iterable[str] = (),
+        unread: Iterable[Any] = (),
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
@@ -66,6 +67,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.default_part = default_part
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
+        self.unread = tuple(unread)
         self._whole: Checkpoint | None = None
 
     def __getitem__(self, name: str) -> LazyTensor:
@@ -135,6 +137,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             aliases=self._aliases_left(tensors, prefix) if self._aliases_given else None,
             not_run=self.not_run,
             notes=self.notes,
+            unread=self.unread,
         )
         derived._whole = self._whole
         return derived
