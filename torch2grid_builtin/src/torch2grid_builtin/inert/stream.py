@@ -14,8 +14,8 @@ WIDEST = 9  # bytes of the longest opcode with a fixed argument
 class PickleStream:
     """Reads a storage forwards. ``data`` is the window, ``base`` the place of its first byte, ``pos`` the next byte in it.
 
-    The machine reads ``data`` directly and calls ``opcode`` when it comes near the end of the window, or of a frame. frame: where
-    the open one ends, -1 without one.
+    The machine reads ``data`` directly and calls ``opcode`` when it comes near the end of the window, or of a frame.
+    frame: where the open one ends, -1 without one.
     """
 
     def __init__(self, storage: Storage, start: int = 0) -> None:
@@ -34,8 +34,8 @@ class PickleStream:
     def opcode(self, pos: int) -> int:
         """The place in the window of the opcode at *pos*: the window moves, and a frame that ends here is closed.
 
-        Raises ``CutShort`` when no byte is left, ``Malformed`` where an argument has crossed the end of its frame: CPython's two
-        unpicklers go on in different places then.
+        Raises ``CutShort`` when no byte is left, ``Malformed`` where an argument has crossed the end of its frame: CPython's
+        two unpicklers go on in different places then.
         """
         if self.frame >= 0:
             left = self.frame - self.base - pos

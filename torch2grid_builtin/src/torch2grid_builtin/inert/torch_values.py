@@ -233,7 +233,7 @@ def _nested(shape: tuple[int, ...], steps: tuple[int, ...], axis: int) -> bool:
 
 
 def _floating_zeros(value: Any, scheme: str) -> bool:
-    """True where PyTorch keeps zero points, and with them scales, as float32: it looks at their dtype, of a list at the scheme."""
+    """True where PyTorch keeps zero points and scales as float32: it looks at their dtype, of a list at the scheme."""
     if isinstance(value, Tensor) and value.lazy is not None:
         return value.lazy.dtype.kind not in "iub"
     return scheme.endswith("_float_qparams")

@@ -68,9 +68,7 @@ class ZipArchive:
             if place + _CENTRAL.size > len(data):
                 raise self.fail("is a zip archive whose directory is cut short")
             fields = _CENTRAL.unpack_from(data, place)
-            _, _, _, flags, method, _, _, crc, packed, full, name_size, extra_size, comment_size, _, _, external, header = (
-                fields
-            )
+            flags, method, _, _, crc, packed, full, name_size, extra_size, comment_size, *_, external, header = fields[3:]
             if fields[0] != b"PK\x01\x02":
                 raise self.fail("is a zip archive whose directory is damaged")
             place += _CENTRAL.size
@@ -243,7 +241,7 @@ class ZipArchive:
 
 
 def _descriptor(raw: bytes, entry: Entry) -> int:
-    """Length of the data descriptor at the start of *raw* that says what the directory does, else 0; its signature is optional."""
+    """Length of the data descriptor that *raw* begins with and that says what the directory does, else 0."""
     stated = (entry.crc32, entry.packed, entry.size)
     for start in (4, 0) if raw.startswith(b"PK\x07\x08") else (0,):
         for form in (_BEHIND64, _BEHIND):
