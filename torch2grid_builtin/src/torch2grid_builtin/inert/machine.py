@@ -227,7 +227,8 @@ class Machine:
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
-            found = self.globals[key] = Global(module, name, self.constructors.get(key))
+            plain = f"{module}.{name}".rpartition(".") if "." in name else (module, "", name)  # one path, however it is cut
+            found = self.globals[key] = Global(module, name, self.constructors.get((plain[0], plain[2])))
         return found
 
     def call(self, function: Any, args: Any, how: str = "call", kwargs: Any = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 from torch2grid_builtin.inert import limits
@@ -26,7 +27,8 @@ class Npy(Loader):
         return 2 if source.head.startswith(MAGIC) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        found = read_array(source.storage(), source.path.stem or "array", source.shown)
+        name = Path(Path(source.shown).name.removesuffix(".gz")).stem  # also where it was unpacked first
+        found = read_array(source.storage(), name or "array", source.shown)
         if isinstance(found, str):
             raise LoadError(source.shown, f"holds no tensors: {found}", "save it as an array of numbers")
         left = found.storage.size - found.nbytes
