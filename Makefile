@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types template train fuzz mutants baselines wheels clean docs pictures bench
+.PHONY: demo test lint types template train fuzz fuzz-torch mutants baselines wheels clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -39,6 +39,11 @@ train: $(VENV)/.test
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.fuzz
 	$(BIN)/python -m tests.parts.planted 2000
+
+# Changes PyTorch's archives, streams and their pickles 50,000 times, and opens each with PyTorch (weights_only=True) and with
+# torch2grid: where both open, the tensors must be the same, bit by bit (docs/safety.md).
+fuzz-torch: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz.agreement
 
 # Changes three kernels a little, more than 6,000 times, and counts what their tests notice; writes the table of docs/tests.md.
 # Takes up to half an hour on two cores, and ends with exit code 1 where less than 90 % of a kernel's changes are noticed.

@@ -11,6 +11,12 @@ they show themselves in a notebook and have ``save``. Nothing heavy is imported 
 
 from __future__ import annotations
 
+import sys
+
+# "python -m torch2grid" begins here, and puts the working folder first: a numpy.py beside a checkpoint is nobody's numpy.
+if sys.argv[:1] == ["-m"] and {"torch2grid", "-mtorch2grid"} & {*sys.orig_argv} and not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -9,7 +9,7 @@ import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def samples() -> list[Sample]:
         _zip("npz", stored.getvalue()),
         _zip("npz, deflated", compressed.getvalue()),
         Sample("gzip", packed, True, (range(10, len(packed)),)),
-        Sample("tar", _tar(), False, tuple(_tar_headers(_tar())), _numbers(_tar())),
+        Sample("tar", tar_of(), False, tuple(_tar_headers(tar_of())), _numbers(tar_of())),
         _plain("legacy", legacy.getvalue()),
         _plain("pickle, protocol 4", pickle.dumps(arrays(), 4)),
         Sample("pickle, protocol 0", pickle.dumps(arrays(), 0), False),  # its numbers are escaped text
@@ -147,8 +147,18 @@ class _Pickler(pickle.Pickler):
         return obj.key if isinstance(obj, _Id) else None
 
 
-def _tar() -> bytes:
-    """What torch.save wrote in PyTorch 0.1: see ``torch2grid_builtin.inert.legacy.read_tar`` for its members."""
+def tar_of(members: Mapping[str, bytes] | None = None) -> bytes:
+    """A tar of *members*: by default what torch.save wrote in PyTorch 0.1, as ``inert.legacy.read_tar`` describes it."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in (_members() if members is None else members).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return target.getvalue()
+
+
+def _members() -> dict[str, bytes]:
     kinds = {"f4": b"FloatStorage", "f8": b"DoubleStorage", "i8": b"LongStorage"}
 
     def described(*fields: bytes) -> bytes:
@@ -164,14 +174,12 @@ def _tar() -> bytes:
         tensors += struct.pack(f"<ii{2 * array.ndim + 1}q", array.ndim, 0, *array.shape, *strides, 0)
     content = io.BytesIO()
     _Pickler(content, 2).dump({name: _Id(10 + index) for index, name in enumerate(arrays())})
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        members = {"sys_info": pickle.dumps({"protocol_version": 1000}, 2), "pickle": content.getvalue()}
-        for name, data in {**members, "tensors": tensors, "storages": storages + pickle.dumps([], 2)}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return target.getvalue()
+    return {
+        "sys_info": pickle.dumps({"protocol_version": 1000}, 2),
+        "pickle": content.getvalue(),
+        "tensors": tensors,
+        "storages": storages + pickle.dumps([], 2),
+    }
 
 
 def _tar_headers(raw: bytes) -> Iterator[range]:

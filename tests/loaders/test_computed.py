@@ -21,10 +21,13 @@ FLOAT4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6] * 2) * np.repeat([1, -1], 8)
 
 
 def dequantised(code: str, scale: tuple[float, ...], zero: tuple[float, ...], offset: int, stride: int) -> np.ndarray:
+    """Each channel's numbers as PyTorch makes them: a difference in float32, a product in float64, rounded."""
     stored = RAW.view(code)
     channel = (np.arange(len(stored)) - offset) // stride % len(scale)
-    numbers = (stored.astype(np.float64) - np.array(zero)[channel]).astype(np.float32)
-    return numbers * np.array(scale, dtype=np.float32)[channel]
+    if len(scale) == 1:
+        return (stored.astype(np.float64) - zero[0]).astype(np.float32) * np.float32(scale[0])
+    numbers = stored.astype(np.float32) - np.array(zero, dtype=np.float32)[channel]
+    return (numbers.astype(np.float64) * np.array(scale)[channel]).astype(np.float32)
 
 
 def float6(mantissa: int) -> np.ndarray:
@@ -42,11 +45,11 @@ STORAGES: dict[str, tuple[Storage, np.ndarray]] = {
     "int8": (Dequantised(INNER, "|i1", 6000, (0.3,), (-7.0,)), dequantised("|i1", (0.3,), (-7.0,), 0, 1)),
     "int32": (Dequantised(INNER, "<i4", 1500, (0.3,), (2.0**30,)), dequantised("<i4", (0.3,), (2.0**30,), 0, 1)),
     "channels": (
-        Dequantised(INNER, "<i4", 1500, (0.1, 2.0, 30.0), (1.0, 2.0, 3.0), 5, 7),
+        Dequantised(INNER, "<i4", 1500, (0.1, 2.0, 30.0), (1.0, 2.0, 3.0), 5, 7, "f8"),
         dequantised("<i4", (0.1, 2.0, 30.0), (1.0, 2.0, 3.0), 5, 7),
     ),
     "two channels": (
-        Dequantised(INNER, "|u1", 6000, (0.1, 2.0), (1.0, 2.0), 4, 1),
+        Dequantised(INNER, "|u1", 6000, (0.1, 2.0), (1.0, 2.0), 4, 1, "f8"),
         dequantised("|u1", (0.1, 2.0), (1.0, 2.0), 4, 1),
     ),
     "float4": (Float4(INNER, 12_000), FLOAT4[np.stack([RAW & 15, RAW >> 4], axis=1).reshape(-1)]),

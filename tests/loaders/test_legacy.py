@@ -43,7 +43,7 @@ def test_a_slice_of_a_storage_is_one_object_with_a_place() -> None:
         tensor(storage(view=view), 0, (3,)),
         storage(view=view),
         storage(view=view),
-        storage(view=("view", 3, 3)),
+        storage(view=("other", 3, 3)),
         storage(),
     ]
     (first, one, same, other, whole), _ = read_legacy(stream(value))
@@ -55,9 +55,15 @@ def test_a_slice_of_a_storage_is_one_object_with_a_place() -> None:
     assert (whole.first, whole.numel) == (0, 6)
     (short,), _ = read_legacy(stream([Id("storage", torch.FloatStorage, "k", "cpu", 6)]))
     assert isinstance(short, StorageRef)
-    (edge, begin, named), _ = read_legacy(stream([storage(view=each) for each in (("v", 6, 0), ("v", 0, 6), ("w", 0, 6))]))
+    (edge, begin, named), _ = read_legacy(stream([storage(view=each) for each in (("u", 6, 0), ("v", 0, 6), ("w", 0, 6))]))
     assert (edge.first, edge.numel, begin.first, begin.numel) == (6, 0, 0, 6)
     assert named is not begin
+    for again in (("view", 3, 3), ("view", 2, 2)):  # PyTorch takes the first for both
+        with pytest.raises(Malformed, match="slice 'view' of a storage is described twice, differently"):
+            read_legacy(stream([storage(view=view), storage(view=again)]))
+    for key in ("k", None, 5):
+        with pytest.raises(Malformed, match="without a key of its own"):
+            read_legacy(stream([storage(view=(key, 2, 3))]))
     for wrong in (("v", 2), ["v", 2, 3], ("v", 2, 5), ("v", -1, 2), ("v", 2, -1), ("v", 2.0, 3), ("v", 2, 3.0)):
         with pytest.raises(Malformed, match="a slice"):
             read_legacy(stream([storage(view=wrong)]))

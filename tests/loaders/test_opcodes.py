@@ -297,9 +297,19 @@ def test_state_goes_where_it_belongs() -> None:
     assert isinstance(array.tensor, Tensor)
     assert array.tensor.lazy is not None
     assert array.tensor.lazy.numpy().tolist() == [0, 1, 2]
-    tensor = load(b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n)RK\x05b.")
+    meta = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n)R"
+    tensor = load(meta + b"K\x05NN\x87b.")
     assert isinstance(tensor, Tensor)
-    assert tensor.state == 5
+    assert tensor.state == (5, None, None)
+    assert load(meta + b"}U\x01aK\x05sb.").state.get("a") == 5
+    for state in (b"K\x05", b"}", b")", b"]", b"NN\x86", b"(NNNNt", b"(NNNNNt"):  # what set_ of torch.Tensor takes, and more
+        with pytest.raises(Malformed, match="replace its numbers"):
+            load(meta + state + b"b.")
+    for name in ("data", "real", "imag"):
+        key = b"U%c%s" % (len(name), name.encode())
+        for state in (b"}%sK\x05s" % key, b"}%sK\x05sNN\x87" % key):
+            with pytest.raises(Malformed, match="replace its numbers"):
+                load(meta + state + b"b.")
 
 
 def test_a_set_is_a_bag_of_its_own_items() -> None:

@@ -128,7 +128,7 @@ def test_conjugate_and_negative_views() -> None:
         (False, True, -numbers, "negative view"),
         (True, True, -numbers.conj(), "conjugate view"),
         (False, False, numbers, ""),
-        (None, 1, numbers, ""),
+        (None, False, numbers, ""),
     ):
         flags = Pairs("dict", [("conj", conjugate), ("neg", negate)])
         for lazy in (
@@ -137,6 +137,9 @@ def test_conjugate_and_negative_views() -> None:
         ):
             assert lazy.numpy().tolist() == expected.tolist()
             assert lazy.note == note
+    for flags in (Pairs("dict", [("neg", 1)]), Pairs("dict", [("conj", "")])):
+        with pytest.raises(Malformed, match="in other words than true and false"):
+            tv.make_tensor(FLOATS, 0, (2,), (1,), None, flags)
     real = made(tv.make_tensor(FLOATS, 0, (2,), (1,), None, Pairs("dict", [("conj", True)])))
     assert real.numpy().tolist() == [1, 2]  # a real number is its own conjugate
     assert made(built("_rebuild_tensor_v2", FLOATS, 0, (2,), (1,), False, Pairs(), None)).note == ""

@@ -94,7 +94,7 @@ def test_computed_storages_read_any_range() -> None:
     inner = BytesStorage(base.tobytes())
     for storage in (
         Dequantised(inner, "|u1", 256, (0.5,), (3.0,)),
-        Dequantised(inner, "|u1", 256, (0.5, 2.0), (3.0, 1.0), 1, 2),
+        Dequantised(inner, "|u1", 256, (0.5, 2.0), (3.0, 1.0), 1, 2, "f8"),
         Float4(inner, 512),
         Slice(inner, 16, 64),
     ):

@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.loaders.opened import bits, named, opened, same
+from tests.loaders.opened import bits, named, opened, same, torch_bytes
 
 from torch2grid_core import Checkpoint, LoadError
 
@@ -130,6 +130,34 @@ def test_quantized_tensors_are_dequantised(dtype: torch.dtype, tmp_path: Path) -
         assert "dequantised" in checkpoint[name].note
         sums = [float(chunk.sum()) for chunk in checkpoint[name].chunks(64)]
         assert sum(sums) == pytest.approx(float(tensor.dequantize().sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("scheme", [torch.per_channel_affine, torch.per_channel_affine_float_qparams])
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint8, torch.qint32])
+def test_channels_are_dequantised_bit_by_bit(dtype: torch.dtype, scheme: Any, tmp_path: Path) -> None:
+    floating = scheme is torch.per_channel_affine_float_qparams
+    if floating and dtype is torch.qint32:
+        pytest.skip("PyTorch itself cannot dequantise these")
+    rng, tensors = np.random.default_rng(3), {}
+    code = {torch.quint8: np.uint8, torch.qint8: np.int8, torch.qint32: np.int32}[dtype]
+    for number in range(20):
+        shape = tuple(map(int, rng.integers(1, 7, rng.integers(1, 5))))
+        axis = int(rng.integers(0, len(shape)))
+        bounds = np.iinfo(code)
+        codes = torch.from_numpy(rng.integers(bounds.min, bounds.max, shape, dtype=code, endpoint=True))
+        scales = torch.from_numpy(rng.random(shape[axis]) * 0.1)  # in float64, which float32 cannot hold
+        zeros = torch.from_numpy(rng.integers(0, bounds.max, shape[axis]))
+        if floating:
+            scales, zeros = scales.float(), torch.from_numpy(rng.normal(size=shape[axis]).astype(np.float32))
+        untyped = torch.storage.TypedStorage(wrap_storage=codes.untyped_storage(), dtype=dtype, _internal=True)
+        parameters = (scheme, scales, zeros, axis)
+        tensors[str(number)] = torch._utils._rebuild_qtensor(untyped, 0, shape, codes.stride(), parameters, False, {})
+    checkpoint = saved(tensors, tmp_path / "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = torch.load(tmp_path / "x", weights_only=True)
+    for name, tensor in loaded.items():
+        assert bits(checkpoint[name]) == torch_bytes(tensor.dequantize()), (name, tensor.shape)
 
 
 @pytest.mark.parametrize("kind", ["coo", "csr", "csc", "bsr", "bsc"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin.renderers.data import Csv, Json
-from torch2grid_core import Band, Bar, ColorScale, Grid, Heatmap, Line, Page, Style, Table
+from torch2grid_core import Band, Bar, ColorScale, Grid, Heatmap, Line, Page, Style, Table, json_text
 
 
 def as_json(page: Page) -> dict[str, Any]:
@@ -106,6 +107,40 @@ def test_text_that_a_spreadsheet_would_run_is_not_a_formula() -> None:
     assert found[0] == ["name", "'=x"]
     assert [row[0] for row in found[1:]] == ["'=1+1", "'@SUM(A1)", "'-2+3", "-0.5", "a\\x1b[31m,b", "none"]
     assert found[-1][1] == ""
+
+
+@pytest.mark.parametrize("sign", "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u208b")
+@pytest.mark.parametrize("before", ["", " ", "\u00a0", "x;", "x; ", 'x;"', "x|", "x\t", "a;b;"])
+@pytest.mark.parametrize("separator", [",", ";", "|", "\t"])
+def test_no_cell_of_any_locale_begins_as_a_formula(sign: str, before: str, separator: str) -> None:
+    stream = io.BytesIO()
+    text = f"{before}{sign}cmd|' /C calc'!A0"
+    page = Page("p", "p", (Table(("name", text), (("n", text), (text, 1)), text), Table(("other",), ((text,),), text)))
+    Csv().render(page, stream, Style(), "csv")
+    signs = tuple("=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u208b")
+    lines = stream.getvalue().decode("utf-8").splitlines()
+    cells = [cell for row in csv.reader(lines, delimiter=separator) for cell in row]
+    cells += [cell for line in lines for cell in line.split(separator)]  # by a reader that knows no quotes
+    assert any(sign in cell for cell in cells)
+    assert [
+        cell for cell in cells if cell.strip("\"' \u00a0").startswith(signs) and not cell.lstrip('" ').startswith("'")
+    ] == []
+
+
+def test_numbers_in_texts_stay_as_they_are() -> None:
+    table = Table(("n",), (("-0.5",), ("+1e5",), ("-1,234",), ("-inf",), ("[-1, -2]",), ("0.weight",), ("a-b=c@d",)))
+    assert [row[0] for row in as_rows(Page("p", "p", (table,)))[1:]] == [row[0] for row in table.rows]
+
+
+def test_every_control_character_is_an_escape_in_json() -> None:
+    controls = "".join(map(chr, [*range(32), *range(127, 160)])) + "\u2028\u2029\u202e\ufeff"
+    stream = io.BytesIO()
+    Json().render(Page("p", controls, (Table((controls,), ((controls,),)),)), stream, Style(), "json")
+    text = stream.getvalue().decode("utf-8")
+    assert not {char for char in text if unicodedata.category(char)[0] == "C"} - {"\n"}
+    assert json.loads(text)["title"] == controls
+    assert json.loads(json_text("\x7f")) == "\x7f"
+    assert json_text("\x7f") == '"\\u007f"'
 
 
 def test_hidden_characters_are_escaped_and_come_back() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 # Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789"}
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 
 
 def visible(text: str, limit: int = 200) -> str:
@@ -29,8 +29,9 @@ def _escape(char: str) -> str:
 def safe_filename(name: str, limit: int = 120) -> str:
     """*name* as one path component that is valid on every common file system and never leaves its folder.
 
-    Letters, digits, ``. _ - + = @ ,`` and spaces inside stay; everything else becomes ``_``. Reserved Windows names and
-    leading or trailing dots are prefixed or stripped. Not unique: two names may meet (see ``output.Namer``).
+    Letters, digits, ``. _ - + = @ ,`` and spaces inside stay; everything else becomes ``_``. Windows' reserved names, and a
+    dash in front, which programs take for an option, get a ``_`` before them; dots at either end go. Not unique: two names
+    may meet (see ``output.Namer``).
     """
     cleaned = re.sub(r"[^\w.+=@, -]", "_", visible(name, limit=10 * limit), flags=re.UNICODE).strip(" .")
     cleaned = unicodedata.normalize("NFC", cleaned)
@@ -38,7 +39,8 @@ def safe_filename(name: str, limit: int = 120) -> str:
         cleaned = cleaned[: max(len(cleaned) - 1 - (len(cleaned.encode()) - limit) // 4, 0)]
     if not cleaned:
         return "_"
-    return f"_{cleaned}" if cleaned.split(".")[0].strip().lower() in _RESERVED else cleaned.rstrip(" .")
+    cleaned = cleaned.rstrip(" .")
+    return f"_{cleaned}" if cleaned.startswith("-") or cleaned.split(".")[0].strip().lower() in _RESERVED else cleaned
 
 
 def nearest(name: str, valid: Iterable[str]) -> list[str]:

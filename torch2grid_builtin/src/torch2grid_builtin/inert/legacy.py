@@ -60,7 +60,7 @@ def read_legacy(
         if type(keys) is not list:
             raise Malformed("the list of storages is missing")
         for key in keys:
-            known.read(text(key), stream)
+            known.read(key, stream)
         missing = next((key for key in known.types if key not in known.by_key), None)
         if missing is not None:
             raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
@@ -83,22 +83,25 @@ class _Known:
 
     def __init__(self) -> None:
         self.types: dict[str, tuple[str, int]] = {}
+        self.is_text: dict[str, bool] = {}  # of each key: False for one of bytes, which PyTorch takes for another
         self.by_key: dict[str, StorageRef] = {}
-        self.views: dict[tuple[str, str], StorageRef] = {}
+        self.views: dict[str, tuple[tuple[str, int, int], StorageRef]] = {}
 
     def note(self, saved: Any) -> Any:
         if _is_module(saved):
             return saved[1]
         kind, key, numel = parse_id(saved)
-        stated = (storage_dtype(kind), numel)
-        if self.types.setdefault(key, stated) != stated:
+        stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
+        if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
             raise Malformed(f"storage {key!r} is described twice, differently")
         if len(self.types) > limits.STORAGES:
             raise Malformed("more storages than any checkpoint has")
         return None
 
-    def read(self, key: str | None, stream: PickleStream) -> None:
-        if key is None or key not in self.types:
+    def read(self, saved: Any, stream: PickleStream) -> None:
+        """Find the storage that the list of keys calls *saved* at the stream's place, which moves behind it."""
+        key = text(saved)
+        if key is None or key not in self.types or self.is_text[key] != (type(saved) is str):
             raise Malformed("the list of storages names one that nothing uses", "the file is damaged")
         if key in self.by_key:
             raise Malformed(f"storage {key!r} is in the file twice")
@@ -122,10 +125,15 @@ class _Known:
         name, first, numel = metadata
         if type(first) is not int or type(numel) is not int or not 0 <= first <= first + numel <= whole.numel:
             raise Malformed(f"a slice {number_text(first) if type(first) is int else '?'} of a storage of {whole.numel}")
-        label = (key, f"{text(name)}:{first}:{numel}")
-        if label not in self.views:
-            self.views[label] = StorageRef(whole.storage, whole.dtype_name, numel, whole.swapped, whole.first + first)
-        return self.views[label]
+        name, place = text(name), (key, first, numel)
+        if name is None or name in self.types:
+            raise Malformed("a slice of a storage without a key of its own")
+        if name not in self.views:
+            view = StorageRef(whole.storage, whole.dtype_name, numel, whole.swapped, whole.first + first)
+            self.views[name] = (place, view)
+        if self.views[name][0] != place:
+            raise Malformed(f"slice {name!r} of a storage is described twice, differently")
+        return self.views[name][1]
 
 
 def _is_module(saved: Any) -> bool:
@@ -199,13 +207,18 @@ def _tar_storages(machine: Machine) -> dict[str, StorageRef]:
         found[key] = StorageRef(stream.skip(numel * itemsize(dtype)), dtype, numel, _SWAPPED)
     views = machine.load() if stream.tell() < stream.size else []
     read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
-    for view in views if type(views) is list else []:
+    if type(views) not in (list, tuple):
+        raise Malformed("the slices of storages are not a list")
+    for view in views:
         if type(view) is not tuple or len(view) != 4:
             raise Malformed("a slice of a storage that is not described")
         whole, first, numel = found.get(_key(view[1])), view[2], view[3]
         if whole is None or type(first) is not int or type(numel) is not int or not 0 <= first <= first + numel <= whole.numel:
             raise Malformed("a slice reaches beyond its storage")
-        found[_key(view[0])] = StorageRef(whole.storage, whole.dtype_name, numel, _SWAPPED, whole.first + first)
+        key = _key(view[0])
+        if key in found:
+            raise Malformed(f"storage {key!r} is in the file twice")
+        found[key] = StorageRef(whole.storage, whole.dtype_name, numel, _SWAPPED, whole.first + first)
     return found
 
 
@@ -223,7 +236,9 @@ def _tar_tensors(machine: Machine, storages: dict[str, StorageRef]) -> dict[str,
         ref = storages.get(_key(described[1]))
         if ref is None:
             raise Malformed("a tensor whose storage is not in the file")
-        sizes, strides = numbers[:dimensions], numbers[dimensions:-1]
-        found[_key(described[0])] = make_tensor(ref, numbers[-1], sizes, strides)
+        sizes, strides, key = numbers[:dimensions], numbers[dimensions:-1], _key(described[0])
+        if key in found or key in storages:
+            raise Malformed(f"tensor {key!r} has the key of another, or of a storage")
+        found[key] = make_tensor(ref, numbers[-1], sizes, strides)
     read_pickles(stream.storage, stream.tell(), machine.actions, machine.work)
     return found

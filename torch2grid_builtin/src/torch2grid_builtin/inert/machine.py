@@ -110,7 +110,7 @@ class Machine:
         most = min(limits.OPCODE_BYTES, self.work.left // limits.INNER_BYTE) if self.depth else limits.OPCODE_BYTES
         while True:
             if pos >= safe:
-                pos = stream.step(pos)
+                pos = stream.opcode(pos)
                 data, safe = stream.data, stream.safe
                 if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
@@ -206,7 +206,7 @@ class Machine:
                 set_items(self, stack[-1], items)
             elif op == 0x2E:  # STOP
                 stream.pos = pos
-                stream.end_frame()
+                stream.close()
                 value = stack.pop()
                 if stack or marks:
                     raise Malformed("broken pickle: STOP with values left over")
@@ -272,7 +272,8 @@ class Machine:
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
-            found = self.globals[key] = Global(module, name, self.constructors.get(key))
+            plain = f"{module}.{name}".rpartition(".") if "." in name else (module, "", name)  # one path, however it is cut
+            found = self.globals[key] = Global(module, name, self.constructors.get((plain[0], plain[2])))
             if self.script and module.startswith("__torch__"):
                 found.allowed = MAKE
             if found.judged:

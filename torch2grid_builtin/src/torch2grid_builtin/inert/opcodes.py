@@ -99,9 +99,7 @@ def _proto(machine: Machine) -> None:
 
 
 def _frame(machine: Machine) -> None:
-    length = _fixed(machine, "<Q")
-    machine.stream.check(machine.stream.pos, length)
-    machine.stream.open_frame(length)
+    machine.stream.open_frame(_fixed(machine, "<Q"))
 
 
 def _pop(machine: Machine) -> None:
@@ -322,6 +320,7 @@ def _newobj_ex(machine: Machine) -> None:
 
 def _build(machine: Machine) -> None:
     from torch2grid_builtin.inert.numpy_values import build_array, build_dtype
+    from torch2grid_builtin.inert.torch_values import build_tensor
 
     state = machine.stack.pop()
     target = machine.stack[-1]
@@ -334,8 +333,10 @@ def _build(machine: Machine) -> None:
         if target.state is None:
             target.state = []
         target.state.append(state)
-    elif isinstance(target, (Pairs, Tensor)):
+    elif isinstance(target, Pairs):
         target.state = state
+    elif isinstance(target, Tensor):
+        build_tensor(machine.work, target, state)
     elif isinstance(target, NumpyArray):
         build_array(machine.work, target, state)
     elif isinstance(target, NumpyDtype):

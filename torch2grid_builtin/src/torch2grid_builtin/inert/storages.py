@@ -76,9 +76,10 @@ class _Computed(ABC):
 
 @dataclass(frozen=True)
 class Dequantised(_Computed):
-    """Integers of one scale and zero point, as float32: ``(stored - zero_point) * scale``.
+    """Integers with a scale and a zero point, as float32: ``(stored - zero_point) * scale``, rounded where PyTorch rounds.
 
-    code: the numpy dtype of the stored integers. Scale and zero point of a per-channel tensor are arrays, and element
+    code: the numpy dtype of the stored integers. Without channels the difference is exact, then all is float32. channels: the
+    dtype of the scales where each channel has its own: the difference is float32, the product of the scales' dtype, and element
     *i* of the storage is of channel ``(i - offset) // stride % length``. Format: ``torch._utils._rebuild_qtensor``.
     """
 
@@ -89,18 +90,19 @@ class Dequantised(_Computed):
     zero_point: tuple[float, ...]
     offset: int = 0
     stride: int = 1
+    channels: str = ""
 
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         width = np.dtype(self.code).itemsize
-        stored = self.read(start * width, (stop - start) * width).view(self.code).astype(np.float64)
-        scale = np.array(self.scale, dtype=np.float32)
-        zero = np.array(self.zero_point, dtype=np.float64)
-        if len(scale) == 1:
-            values = (stored - zero[0]).astype(np.float32) * scale[0]  # in float32, as PyTorch does
-        else:
-            channel = (np.arange(start, stop) - self.offset) // self.stride % len(scale)
-            values = (stored - zero[channel]).astype(np.float32) * scale[channel]
-        found: np.ndarray[Any, Any] = values
+        stored = self.read(start * width, (stop - start) * width).view(self.code)
+        with np.errstate(over="ignore", invalid="ignore"):  # a scale may be anything
+            if self.channels:
+                scale, zero = np.array(self.scale, dtype=self.channels), np.array(self.zero_point, dtype=np.float32)
+                channel = (np.arange(start, stop) - self.offset) // self.stride % len(scale)
+                values = (stored.astype(np.float32) - zero[channel]) * scale[channel]
+            else:
+                values = (stored - np.float64(self.zero_point[0])).astype(np.float32) * np.float32(self.scale[0])
+            found: np.ndarray[Any, Any] = values.astype(np.float32, copy=False)
         return found
 
 

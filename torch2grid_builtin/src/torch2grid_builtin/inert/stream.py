@@ -8,14 +8,14 @@ from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_core import FileStorage, Storage
 
 WINDOW = 1 << 20
-_NO_FRAME = 1 << 64
 WIDEST = 9  # bytes of the longest opcode with a fixed argument
 
 
 class PickleStream:
     """Reads a storage forwards. ``data`` is the window, ``base`` the place of its first byte, ``pos`` the next byte in it.
 
-    The machine reads ``data`` directly and calls ``advance`` when it comes near the end of the window.
+    The machine reads ``data`` directly and calls ``opcode`` when it comes near the end of the window, or of a frame.
+    frame: where the open one ends, -1 without one.
     """
 
     def __init__(self, storage: Storage, start: int = 0) -> None:
@@ -25,12 +25,46 @@ class PickleStream:
         self.pos = 0
         self.data = b""
         self.safe = 0  # up to here in the window, every fixed argument is inside it, and no frame ends
-        self.room = 0  # the same without frames
-        self.frame = _NO_FRAME  # where the frame that is open ends
+        self.frame = -1
 
     def tell(self) -> int:
         """The place of the next byte in the storage."""
         return self.base + self.pos
+
+    def opcode(self, pos: int) -> int:
+        """The place in the window of the opcode at *pos*: the window moves, and a frame that ends here is closed.
+
+        Raises ``CutShort`` when no byte is left, ``Malformed`` where an argument has crossed the end of its frame: CPython's
+        two unpicklers go on in different places then.
+        """
+        if self.frame >= 0:
+            left = self.frame - self.base - pos
+            if left < 0:
+                raise Malformed("broken pickle: an argument crosses the end of its frame", "it is damaged or hostile")
+            if left == 0:
+                self.frame = -1
+                self._find_safe()
+        return pos if pos < self.safe else self.advance(pos)
+
+    def open_frame(self, size: int) -> None:
+        """The next *size* bytes are a frame. Raises ``Malformed`` inside of another, ``CutShort`` where they are not there."""
+        if self.frame >= 0:
+            raise Malformed("broken pickle: a frame begins inside of another", "it is damaged or hostile")
+        self.check(self.pos, size)
+        self.frame = self.tell() + size
+        self._find_safe()
+
+    def close(self) -> None:
+        """The pickle ends here. Raises ``Malformed`` where its frame does not."""
+        if self.frame not in (-1, self.tell()):
+            raise Malformed("broken pickle: it ends before or behind its frame", "it is damaged or hostile")
+        self.frame = -1
+
+    def _find_safe(self) -> None:
+        length = len(self.data)
+        self.safe = length if self.base + length == self.size else length - WIDEST
+        if self.frame >= 0:
+            self.safe = min(self.safe, self.frame - self.base)
 
     def advance(self, pos: int, need: int = WIDEST) -> int:
         """Move the window so that it starts at *pos* and holds *need* bytes where there are so many; the new *pos*.
@@ -47,36 +81,9 @@ class PickleStream:
             self.storage.read_into(place + len(kept), memoryview(rest))
             kept += rest
         self.base, self.data = place, kept
-        self.room = length if place + length == self.size else length - WIDEST
-        self.safe = min(self.room, self.frame - place)
+        self._find_safe()
         self.pos = 0
         return 0
-
-    def step(self, pos: int) -> int:
-        """Between two opcodes, at *pos* behind ``safe``: close a frame that ends here, and move the window; the new *pos*.
-
-        Raises ``Malformed`` where the last opcode crossed the end of its frame: unpicklers differ in what they read then.
-        """
-        if self.base + pos >= self.frame:
-            self.pos = pos
-            self.end_frame()
-            self.safe = self.room
-        return pos if pos < self.safe else self.advance(pos)
-
-    def open_frame(self, length: int) -> None:
-        """A frame of *length* bytes begins. Raises ``Malformed`` inside another one."""
-        if self.tell() < self.frame != _NO_FRAME:
-            raise Malformed("broken pickle: a frame inside a frame", "it is hostile: unpicklers differ in what they read")
-        self.frame = self.tell() + length
-        self.safe = min(self.room, self.frame - self.base)
-
-    def end_frame(self) -> None:
-        """The frame, if one is open, ends here. Raises ``Malformed`` where it does not."""
-        if self.frame not in (_NO_FRAME, self.tell()):
-            raise Malformed(
-                "broken pickle: a frame that ends inside an opcode", "it is hostile: unpicklers differ in what they read"
-            )
-        self.frame = _NO_FRAME
 
     def check(self, pos: int, count: int) -> None:
         """Raise ``CutShort`` unless *count* bytes follow *pos*."""
@@ -98,7 +105,7 @@ class PickleStream:
         self.check(pos, count)
         storage = part(self.storage, self.base + pos, count)
         if pos + count > len(self.data):
-            self.base, self.data, self.safe, self.room = self.base + pos + count, b"", 0, 0
+            self.base, self.data, self.safe = self.base + pos + count, b"", 0
             return storage, 0
         return storage, pos + count
 

@@ -17,6 +17,8 @@ from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
 
+_NUMBERS = ("data", "real", "imag", b"data", b"real", b"imag")  # attributes of a tensor that are what it holds
+
 
 def integers(value: Any, what: str) -> tuple[int, ...]:
     """A size or stride. Raises ``Malformed`` for anything but integers that fit 64 bits."""
@@ -66,7 +68,9 @@ def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None 
     storage = typed(ref, dtype)
     note = ""
     if isinstance(metadata, Pairs) and metadata.pairs:
-        conjugate, negate = metadata.get("conj") is True, metadata.get("neg") is True
+        conjugate, negate = metadata.get("conj"), metadata.get("neg")
+        if not {type(conjugate), type(negate)} <= {bool, type(None)}:
+            raise Malformed("a tensor that is a conjugate or negative view, or not, in other words than true and false")
         if conjugate or negate:
             storage = Flipped(storage, dtype.name, conjugate and dtype.kind == "c", negate)
             note = "conjugate view" if conjugate else "negative view"
@@ -149,9 +153,32 @@ def rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     return make_tensor(ref, offset, size, stride, dtype_name(dtype) or "", rest[0] if rest else None)
 
 
+def build_tensor(work: limits.Work, target: Tensor, state: Any) -> None:
+    """``BUILD`` on a tensor: attributes, or the three flags that a ``Variable`` kept before PyTorch 0.4.
+
+    Raises ``Malformed`` for a state that would give it other numbers, or none.
+    """
+    flags = type(state) is tuple and len(state) == 3
+    if not (state is None or flags or (isinstance(state, Pairs) and state.pairs)):
+        raise Malformed("a tensor whose state would replace its numbers", "the file is hostile")
+    _check_attributes(work, state)
+    target.state = state
+
+
+def _check_attributes(work: limits.Work, state: Any) -> None:
+    """Raise ``Malformed`` where PyTorch would set an attribute of a tensor that is its numbers."""
+    for half in state if type(state) is tuple else (state,):
+        if isinstance(half, Pairs):
+            work.pairs(len(half.pairs))
+            if any(key in _NUMBERS for key, _ in half.pairs if type(key) in (str, bytes)):
+                raise Malformed("a tensor whose attributes would replace its numbers", "the file is hostile")
+
+
 def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_parameter(data, requires_grad, hooks)``, and ``…_with_state`` (…, state): the data."""
     data, *rest = _arguments(args, 1, "a parameter")
+    if len(rest) > 2:
+        _check_attributes(machine.work, rest[2])
     if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
         return Tensor(data.lazy, data.reason, rest[2], data.beside)
     return data
@@ -159,12 +186,14 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 def rebuild_parameter_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``Parameter(data, …)`` or ``Variable(data, …)`` itself."""
-    return args[0] if args else Tensor(None, "a parameter without data")
+    return args[0] if args and args[0] is not None else Tensor(None, "a parameter without data")
 
 
 def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_from_type_v2(function, type, args, state)``: a tensor subclass is the tensor it is made of."""
     function, _, inner, *state = _arguments(args, 3, "a tensor subclass")
+    if state:
+        _check_attributes(machine.work, state[0])
     made = machine.call(function, inner)
     if isinstance(made, Tensor) and state and made.state is None:
         return Tensor(made.lazy, made.reason, state[0], made.beside)
@@ -210,9 +239,12 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         if type(axis) is not int or not 0 <= axis < len(shape):
             raise Malformed("a quantized tensor whose channels are along no dimension of it")
         scales, zeros = _small_values(parameters[1]), _small_values(parameters[2])
+        kind = "f4" if _floating_zeros(parameters[2], scheme) else "f8"
+        if kind == "f8":
+            zeros = tuple(float(math.trunc(each)) for each in zeros)
         if len(scales) != shape[axis] or len(zeros) != shape[axis]:
             raise Malformed(f"a quantized tensor with {len(scales)} scales for {shape[axis]} channels")
-        storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1))
+        storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1), kind)
         if not scales or steps[axis] == 0 or not _nested(shape, steps, axis):
             return Tensor(None, f"{ref.dtype_name} with these strides is not read")
     else:
@@ -229,7 +261,20 @@ def _nested(shape: tuple[int, ...], steps: tuple[int, ...], axis: int) -> bool:
     return True
 
 
+def _floating_zeros(value: Any, scheme: str) -> bool:
+    """True where PyTorch keeps zero points and scales as float32: it looks at their dtype, of a list at the scheme."""
+    if isinstance(value, Tensor) and value.lazy is not None:
+        return value.lazy.dtype.kind not in "iub"
+    return scheme.endswith("_float_qparams")
+
+
 def _small_values(value: Any) -> tuple[float, ...]:
+    if (
+        type(value) is list
+        and len(value) <= 1 << 20
+        and all(type(each) in (int, float) and abs(each) < 2**64 for each in value)
+    ):
+        return tuple(map(float, value))
     lazy = value.lazy if isinstance(value, Tensor) else None
     if lazy is None or lazy.ndim != 1 or lazy.size > 1 << 20:
         raise Malformed("a quantized tensor whose scales are not a list of numbers")

@@ -225,16 +225,24 @@ def text(value: Any) -> str | None:
     return None
 
 
+_PLAIN = (str, bytes, int, bool, float, type(None))
+
+
 def identity(key: Any) -> Any:
-    """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object."""
-    if type(key) in (str, bytes):
+    """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object.
+
+    A text of Python 2 is the text that PyTorch makes of it.
+    """
+    if type(key) is str:
         return key
+    if type(key) is bytes:
+        return text(key)
     if isinstance(key, (bool, int, float)):
         if abs(key) < 2**53 and int(key) == key:
             return int(key)  # no two of these have one hash
         return (0, number_text(key))
-    if type(key) is tuple and len(key) <= 8 and all(type(each) in (str, bytes, int) for each in key):
-        return (1, *((type(each).__name__, number_text(each) if type(each) is int else each) for each in key))
+    if type(key) is tuple and len(key) <= 8 and all(type(each) in _PLAIN for each in key):
+        return (1, *map(identity, key))
     return (2, id(key))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 from torch2grid_builtin.inert import limits
@@ -34,7 +35,8 @@ class Npy(Loader):
 
     def load(self, source: Source) -> Checkpoint:
         actions, storage = Actions(), source.storage()
-        found = read_array(storage, source.path.stem or "array", source.shown, actions, Work(source.size))
+        name = Path(Path(source.shown).name.removesuffix(".gz")).stem  # also where it was unpacked first
+        found = read_array(storage, name or "array", source.shown, actions, Work(source.size))
         if isinstance(found, str):
             reason = refusal(f"holds no tensors: {found}", actions)
             raise LoadError(source.shown, reason, "save it as an array of numbers")

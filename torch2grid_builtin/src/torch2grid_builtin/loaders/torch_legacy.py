@@ -10,6 +10,7 @@ from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
+from torch2grid_builtin.loaders.torch_tar import is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
@@ -26,6 +27,8 @@ class TorchLegacy(Loader):
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
     def load(self, source: Source) -> Checkpoint:
+        if is_tar(source.head):
+            raise LoadError(source.shown, "is a tar archive and a PyTorch stream at once", "it is hostile")
         work, actions, storage = Work(source.size), Actions(), source.storage()
         try:
             root, end = read_legacy(storage, work, actions=actions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert import limits
@@ -18,11 +19,12 @@ from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
 from torch2grid_builtin.loaders.foreign_zip import name_share, name_zip
 from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
-from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
+from torch2grid_builtin.loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify, visible
 
 _NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
+_HOSTILE = "it is damaged or hostile"
 
 
 class TorchZip(Loader):
@@ -52,8 +54,9 @@ class TorchZip(Loader):
         actions = Actions()
         try:
             archive = _records(source)
+            capitals = _capitals(archive)
             prefix = _prefix(archive)
-            swapped = byte_order(archive, prefix) != sys.byteorder
+            swapped = byte_order(archive, prefix, capitals) != sys.byteorder
             work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
             script = f"{prefix}constants.pkl" in archive.entries
             root = _read(archive, prefix, "data", swapped, work, actions, script)
@@ -72,7 +75,8 @@ class TorchZip(Loader):
             raise load_error(source, error, actions) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
-        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work)
+        unread = [archive] if isinstance(archive, ZipArchive) else []
+        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unread=unread)
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
@@ -117,13 +121,41 @@ def _prefix(archive: Records) -> str:
     outer = [prefix for prefix in found if prefix.count("/") == depth]
     if len(outer) > 1:
         raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
+    folder = _folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
+    other = next((prefix for prefix in found if _folded(prefix) == folder and prefix != outer[0]), None)
+    if other is not None:
+        raise archive.fail(f"has two pickles, and PyTorch loads that in {visible(other, 80)!r}", _HOSTILE)
     return outer[0]
 
 
-def byte_order(archive: Records, prefix: str) -> str:
-    if f"{prefix}byteorder" not in archive.entries:
+def _capitals(archive: Records) -> dict[str, str]:
+    """The names that have capital letters, by what they are without. PyTorch's reader does not tell the two apart.
+
+    Raises ``LoadError`` where two names differ by case alone.
+    """
+    found: dict[str, str] = {}
+    for name in archive.entries:
+        folded = _folded(name)
+        if folded == name:
+            continue
+        other = folded if folded in archive.entries else found.setdefault(folded, name)
+        if other != name:
+            names = f"{visible(other, 80)!r} and {visible(name, 80)!r}"
+            raise archive.fail(f"has records {names}, of which PyTorch takes one for the other", _HOSTILE)
+    return found
+
+
+def _folded(name: str) -> str:
+    """*name* with its letters from A to Z as small ones."""
+    return name.lower() if name.isascii() else name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def byte_order(archive: Records, prefix: str, capitals: Mapping[str, str] | None = None) -> str:
+    name = f"{prefix}byteorder"
+    name = name if name in archive.entries else (capitals or {}).get(_folded(name), name)
+    if name not in archive.entries:
         return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
-    storage = archive.storage(f"{prefix}byteorder")
+    storage = archive.storage(name)
     order = bytearray(min(storage.size, 16))
     storage.read_into(0, memoryview(order))
     if bytes(order) not in (b"little", b"big"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import weakref
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Spool
-from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, visible
+from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, verify, visible
 
 LOCAL = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
@@ -22,7 +23,11 @@ _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _BEHIND, _BEHIND64 = struct.Struct("<3L"), struct.Struct("<L2Q")
 _DAMAGED = "the file is cut short or damaged; fetch it again"
+_HOSTILE = "it is damaged or hostile"
 _FULL32 = 0xFFFFFFFF
+_FOLDER = 0x10  # of DOS, in a record's external attributes
+_ENCRYPTED = 0x2041  # flags: encrypted, strongly so, headers masked
+_WIDEST_GAP = 0xFFFF + 24  # between two records, as far as the directory tells: the extra field in front, the sizes behind
 
 
 class Entry(NamedTuple):
@@ -47,6 +52,7 @@ class ZipArchive:
         self._spool = Spool()
         self._unpacked = 0  # bytes that the deflated records in use have together
         self._storages: dict[str, Storage] = {}
+        self._starts: list[int] = []  # of all records, in the order of the file, and of the directory
         self._read_directory()
 
     def fail(self, reason: str, advice: str = _DAMAGED) -> LoadError:
@@ -62,71 +68,105 @@ class ZipArchive:
             if place + _CENTRAL.size > len(data):
                 raise self.fail("is a zip archive whose directory is cut short")
             fields = _CENTRAL.unpack_from(data, place)
-            _, _, _, flags, method, _, _, crc, packed, full, name_size, extra_size, comment_size, _, _, _, header = fields
+            flags, method, _, _, crc, packed, full, name_size, extra_size, comment_size, *_, external, header = fields[3:]
             if fields[0] != b"PK\x01\x02":
                 raise self.fail("is a zip archive whose directory is damaged")
             place += _CENTRAL.size
             raw = data[place : place + name_size]
             extra = data[place + name_size : place + name_size + extra_size]
             place += name_size + extra_size + comment_size
-            if _FULL32 in (packed, full, header):
-                full, packed, header = self._wide(extra, full, packed, header)
             name = _decoded(raw)
+            if _FULL32 in (packed, full, header):
+                full, packed, header = self._wide(name, extra, full, packed, header)
+            if b"\0" in raw or (b"up" in extra and _renamed(extra, raw)):
+                raise self.fail(f"has a record {visible(name, 80)!r} whose name some readers take for another", _HOSTILE)
             if name in self.entries:
-                raise self.fail(f"is a zip archive with two records named {name!r}", "it is damaged or hostile")
+                raise self.fail(f"is a zip archive with two records named {visible(name, 80)!r}", _HOSTILE)
+            if full and (external & _FOLDER or raw.endswith(b"/")):
+                raise self.fail(f"has a record {visible(name, 80)!r} that is said to be a folder, and holds bytes", _HOSTILE)
             self.entries[name] = Entry(name, raw, flags, method, crc, packed, full, header)
+        if place != len(data):
+            what = "cut short" if place > len(data) else f"longer than the {count} records that it counts"
+            raise self.fail(f"is a zip archive whose directory is {what}", _HOSTILE)
+        self._check_places(start)
+
+    def _check_places(self, directory: int) -> None:
+        """Raise ``LoadError`` unless records follow each other from the first byte to the directory, as far as that tells.
+
+        How long the field in front of a record's bytes is stands in front of them only: ``_open`` looks there.
+        """
+        places = sorted(self.entries.values(), key=lambda entry: entry.header)
+        self._starts = [entry.header for entry in places]
+        self._starts.append(directory)
+        end, before = 0, ""
+        for entry in places:
+            if entry.header < end:
+                names = f"{visible(before, 80)!r} and {visible(entry.name, 80)!r}"
+                raise self.fail(f"has records {names} that overlap", _HOSTILE)
+            if entry.header - end > (_WIDEST_GAP if end else 0):
+                raise self.fail(f"has bytes in front of record {visible(entry.name, 80)!r} that are of no record", _HOSTILE)
+            end, before = entry.header + _LOCAL.size + len(entry.raw_name) + entry.packed, entry.name
+        if end > directory:
+            raise self.fail(f"has a record {visible(before, 80)!r} that reaches into its directory", _HOSTILE)
+        if directory - end > (_WIDEST_GAP if end else 0):
+            raise self.fail("has bytes in front of its zip directory that are of no record", _HOSTILE)
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Start and size of the central directory, and its number of records."""
         source = self.source
         reach = min(source.size, _END.size + 65535)
         tail = source.read(source.size - reach, reach)
-        at = tail.rfind(b"PK\x05\x06")
-        while at >= 0:
-            if at + _END.size <= len(tail):
-                comment = _END.unpack_from(tail, at)[-1]
-                if at + _END.size + comment == len(tail):
-                    break
-            at = tail.rfind(b"PK\x05\x06", 0, at)
+        at = tail.rfind(b"PK\x05\x06", 0, reach - _END.size + 4)  # PyTorch and others take the last
         if at < 0:
             raise self.fail("is a zip archive without its end", "it is cut short; fetch it again")
-        _, disk, start_disk, _, count, size, start, _ = _END.unpack_from(tail, at)
+        _, disk, start_disk, on_disk, count, size, start, comment = _END.unpack_from(tail, at)
+        if at + _END.size + comment != len(tail):
+            raise self.fail("is a zip archive whose end is damaged, or followed by something else")
+        if self._has_other_end(tail, at):
+            raise self.fail("is a zip archive with two ends, of which readers take one or the other", _HOSTILE)
         end = source.size - reach + at
         locator = end - _END64_AT.size
         if locator >= 0 and source.read(locator, 4) == b"PK\x06\x07":  # PyTorch writes it in small archives too
-            _, _, where, _ = _END64_AT.unpack(source.read(locator, _END64_AT.size))
+            _, first_disk, where, _ = _END64_AT.unpack(source.read(locator, _END64_AT.size))
             if where + _END64.size > locator or source.read(where, 4) != b"PK\x06\x06":
                 raise self.fail("is a zip archive whose end is damaged")
             fields = _END64.unpack(source.read(where, _END64.size))
-            if where + 12 + fields[1] != locator:  # it would be that of another archive, in front of this one
+            if where + 12 + fields[1] != locator:
                 raise self.fail("has something in front of the zip archive in it", "save or fetch the checkpoint again")
-            for short, wide, unset in ((count, fields[7], 0xFFFF), (size, fields[8], _FULL32), (start, fields[9], _FULL32)):
+            pairs = ((on_disk, fields[6], 0xFFFF), (count, fields[7], 0xFFFF), (size, fields[8], _FULL32))
+            for short, wide, unset in (*pairs, (start, fields[9], _FULL32)):
                 if short not in (unset, wide):
-                    raise self.fail("states the place of its zip directory twice, differently", "it is damaged or hostile")
-            disk, start_disk, count, size, start, end = fields[4], fields[5], fields[7], fields[8], fields[9], where
-        if disk or start_disk:
+                    raise self.fail("states the place of its zip directory twice, differently", _HOSTILE)
+            disk, start_disk, on_disk, count, size, start, end = fields[4] | first_disk, *fields[5:10], where
+        if disk or start_disk or on_disk != count:
             raise self.fail("is one piece of a zip archive in several", "join the pieces first")
         if start + size != end:
             what = "has something in front of the zip archive in it" if start + size < end else "has a damaged zip directory"
             raise self.fail(what, "save or fetch the checkpoint again")
         return start, size, count
 
-    def _wide(self, extra: bytes, full: int, packed: int, header: int) -> tuple[int, int, int]:
-        """Sizes and place of a record beyond 4 GiB, from its zip64 extra field."""
-        place = 0
-        while place + 4 <= len(extra):
-            kind, length = struct.unpack_from("<HH", extra, place)
+    def _has_other_end(self, tail: bytes, last: int) -> bool:
+        """True where an end record before the one at *last* reaches to the end of the file, too."""
+        at = tail.rfind(b"PK\x05\x06", 0, last)
+        while at >= 0:
+            if at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
+                return True
+            at = tail.rfind(b"PK\x05\x06", 0, at)
+        return False
+
+    def _wide(self, name: str, extra: bytes, full: int, packed: int, header: int) -> tuple[int, int, int]:
+        """Sizes and place of a record beyond 4 GiB, from its zip64 extra field. Raises ``LoadError`` where it lacks one."""
+        for kind, data in _fields(extra):
             if kind == 1:
-                numbers = list(struct.unpack_from(f"<{min(length, len(extra) - place - 4) // 8}Q", extra, place + 4))
-                try:
-                    full = numbers.pop(0) if full == _FULL32 else full
-                    packed = numbers.pop(0) if packed == _FULL32 else packed
-                    header = numbers.pop(0) if header == _FULL32 else header
-                except IndexError:
+                numbers = [number for (number,) in struct.iter_unpack("<Q", data[: len(data) // 8 * 8])]
+                wanted = [each == _FULL32 for each in (full, packed, header)]
+                if len(numbers) < sum(wanted):
                     break
+                full, packed, header = (
+                    numbers.pop(0) if wide else each for wide, each in zip(wanted, (full, packed, header), strict=True)
+                )
                 return full, packed, header
-            place += 4 + length
-        return full, packed, header
+        raise self.fail(f"does not say how long record {visible(name, 80)!r} is, or where", _HOSTILE)
 
     def storage(self, name: str) -> Storage:
         """The bytes of record *name*, checked against its CRC-32 when they are read; one object for each record.
@@ -152,8 +192,8 @@ class ZipArchive:
         if signature != LOCAL:
             raise self.fail(f"has no record {label} where its directory says")
         if name_size != len(entry.raw_name) or head[_LOCAL.size :] != entry.raw_name:
-            raise self.fail(f"calls the record {label} by another name in front of its data", "it is damaged or hostile")
-        if (flags | entry.flags) & 1:
+            raise self.fail(f"calls the record {label} by another name in front of its data", _HOSTILE)
+        if (flags | entry.flags) & _ENCRYPTED:
             raise self.fail(f"has an encrypted record {label}", "unpack it first")
         if method != entry.method or method not in (0, 8):
             raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
@@ -161,11 +201,10 @@ class ZipArchive:
         unset = (0, _FULL32) if flags & 8 else (_FULL32,)
         stated = ((crc, entry.crc32), (size, entry.size), (packed, entry.packed))
         if any(local not in unset and local != told for local, told in stated):
-            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
+            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", _HOSTILE)
         start = entry.header + _LOCAL.size + name_size + extra_size
         inner = self.source.storage(start, entry.packed)
-        if flags & 8 and not crc and not self._same_behind(start + entry.packed, entry):
-            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", "it is damaged or hostile")
+        self._check_behind(start + entry.packed, entry, flags, crc, label)
         if method == 0:
             if entry.packed != entry.size:
                 raise self.fail(f"has a record {label} of {entry.packed} bytes that claims {entry.size}")
@@ -183,15 +222,46 @@ class ZipArchive:
             )
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
 
-    def _same_behind(self, place: int, entry: Entry) -> bool:
-        """True where the data descriptor behind the record's data says what the directory does; its signature is optional."""
-        raw = self.source.read(place, min(4 + _BEHIND64.size, max(self.source.size - place, 0)))
-        stated = (entry.crc32, entry.packed, entry.size)
-        for start in (4, 0) if raw.startswith(b"PK\x07\x08") else (0,):
-            for form in (_BEHIND, _BEHIND64):
-                if len(raw) >= start + form.size and form.unpack_from(raw, start) == stated:
-                    return True
-        return False
+    def _check_behind(self, end: int, entry: Entry, flags: int, crc: int, label: str) -> None:
+        """Raise ``LoadError`` unless the next record follows the bytes of *entry*, behind a data descriptor and padding."""
+        following = self._starts[bisect_right(self._starts, entry.header)]
+        if end > following:
+            raise self.fail(f"has a record {label} that reaches into the next", _HOSTILE)
+        behind = self.source.read(end, following - end)
+        described = _descriptor(behind, entry) if flags & 8 else 0
+        if flags & 8 and not crc and not described:
+            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", _HOSTILE)
+        if behind.count(0, described) != len(behind) - described:
+            raise self.fail(f"has bytes behind record {label} that are of no record", _HOSTILE)
+
+    def verify(self) -> None:
+        """Check the records that nobody asked for yet, headers and checksums. Raises ``LoadError``."""
+        for entry in self.unread():
+            verify(self.storage(entry.name))
+
+
+def _descriptor(raw: bytes, entry: Entry) -> int:
+    """Length of the data descriptor that *raw* begins with and that says what the directory does, else 0."""
+    stated = (entry.crc32, entry.packed, entry.size)
+    for start in (4, 0) if raw.startswith(b"PK\x07\x08") else (0,):
+        for form in (_BEHIND64, _BEHIND):
+            if len(raw) >= start + form.size and form.unpack_from(raw, start) == stated:
+                return start + form.size
+    return 0
+
+
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, data) of each extra field."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, place)
+        yield kind, extra[place + 4 : place + 4 + length]
+        place += 4 + length
+
+
+def _renamed(extra: bytes, raw: bytes) -> bool:
+    """True where the extra fields hold another name than *raw*, as Info-ZIP writes it beside one that is not in UTF-8."""
+    return any(kind == 0x7075 and data[5:] != raw for kind, data in _fields(extra))
 
 
 def _decoded(raw: bytes) -> str:

@@ -36,7 +36,10 @@ from torch2grid_core import (
 
 Array = np.ndarray[Any, Any]
 PAGE, PAGES = "torch2grid page 1", "torch2grid pages 1"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets run when a text begins so
+# What a spreadsheet runs when a cell begins so: in any width, behind blanks and quotes too. Where a comma is the decimal point,
+# cells end at a semicolon, whatever the quotes around commas, so that one text is several cells.
+_SIGNS = "=+\\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207a\u207b\u207c\u208a\u208b\u208c"
+_FORMULA = re.compile(rf"(^|[;|\t\r\n])([\s\"']*[{_SIGNS}])")
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*([eE][+-]?\d+)?|inf|nan)", re.IGNORECASE)
 
 
@@ -82,7 +85,7 @@ class Csv(Renderer):
         before: tuple[str, ...] | None = None
         for number, panel in enumerate(page.panels, 1):
             columns, rows = _csv_rows(panel)
-            label = visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000)
+            label = _csv_cell(visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000))
             if columns != before:
                 if before is not None:
                     stream.write("\r\n")
@@ -113,7 +116,7 @@ def _cell_rows(panel: Heatmap) -> Iterator[list[Any]]:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, str):
         text = visible(value, 10_000)
-        return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+        return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'\2", text)
     return "" if value is None else value
 
 

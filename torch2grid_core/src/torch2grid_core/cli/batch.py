@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch2grid_core.cli.telling import say
 from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.output.files import stay_inside
 from torch2grid_core.pictures.page import Cell, Table
 from torch2grid_core.pictures.tables import table_lines
 from torch2grid_core.plugins.guard import describe
@@ -67,6 +68,7 @@ class Batch:
         started = time.perf_counter()
         entry.result = "interrupted"
         try:
+            stay_inside(entry.folder, entry.folder.parent)
             drawn = self.drawing.one(entry.model, str(entry.folder), limits)
         except Torch2GridError as error:
             entry.result = "failed"

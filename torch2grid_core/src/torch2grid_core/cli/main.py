@@ -15,7 +15,10 @@ from torch2grid_core.text import visible
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit. Codes: 0 done, 1 a failure, 2 wrong usage, 130 interrupted, 143 terminated."""
+    """Run the command line and exit.
+
+    Codes: 0 done, 1 a failure, 2 wrong usage, 129 the terminal is gone, 130 interrupted, 143 terminated.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     guard_streams()
     code = run(words)
@@ -39,9 +42,9 @@ def run(words: list[str]) -> int:
             code = _run(words, debug)
         sys.stdout.flush()
         return code
-    except Terminated:
-        _say("terminated")
-        return 143
+    except Terminated as stop:
+        _say(stop.said)
+        return stop.code
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -59,11 +62,18 @@ def run(words: list[str]) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a scheduler or ``timeout`` sends it: what an interrupt leaves clean, it leaves clean, temporary files too."""
+    """SIGTERM, as a scheduler or ``timeout`` sends it, or SIGHUP, of a terminal that is closed.
+
+    What an interrupt leaves clean, they leave clean, temporary files too. number: of the signal.
+    """
+
+    def __init__(self, number: int = 15) -> None:
+        super().__init__()
+        self.code, self.said = 128 + number, "hung up" if number == 1 else "terminated"
 
 
 def _terminate(number: int, frame: object) -> None:
-    raise Terminated
+    raise Terminated(number)
 
 
 def _run(words: list[str], debug: list[str]) -> int:
@@ -79,8 +89,9 @@ def _run(words: list[str], debug: list[str]) -> int:
 
     completing = words_to_complete()
     with contextlib.suppress(ValueError):  # only the main thread may
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # no SIGHUP on Windows; nohup ignores it
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _terminate)
     process, rest = preparse(words if completing is None else completing)
     config = read_config(process.config) if process.config and completing is None else None
     early = process_settings(config) if config else {}

@@ -20,6 +20,8 @@ class Source:
     """
 
     def __init__(self, path: str | os.PathLike[str], shown: str | None = None) -> None:
+        if not os.fspath(path):
+            raise LoadError("''", "is no path", "give the path of a checkpoint")  # Path takes it for the working folder
         self.path = Path(path)
         self.shown = str(path) if shown is None else shown
         try:

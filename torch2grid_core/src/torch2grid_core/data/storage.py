@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from torch2grid_core.data.regular import open_regular
 from torch2grid_core.errors import LoadError
 
 UNKNOWN = (-1, -1)
@@ -208,7 +209,7 @@ class _OpenFiles:
             self._open.move_to_end(key)
             return found
         try:
-            found = os.open(storage.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+            found = open_regular(storage.path)
         except OSError as error:
             raise LoadError(storage.path, f"cannot be opened: {error.strerror}") from error
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from torch2grid_core.data.source import Source
 from torch2grid_core.errors import LoadError
@@ -26,34 +29,47 @@ def is_gzip(source: Source) -> bool:
 
 
 def unpacked(source: Source) -> Source:
-    """A source of the unpacked bytes, which still shows the name of *source*. The file is removed when Python ends.
+    """A source of the unpacked bytes, which still shows the name of *source*. They are there until Python ends.
 
-    Raises ``LoadError`` where the stream is damaged (its CRC-32 and length are checked), unpacks to more than 64 times
-    its size beyond 256 MiB, or does not fit on half of the free disk.
+    On Linux the file that holds them never has a name, so that nothing is left however Python ends. Raises ``LoadError``
+    where the stream is damaged (its CRC-32 and length are checked), unpacks to more than 64 times its size beyond 256 MiB, or
+    does not fit on half of the free disk.
     """
+    folder = ""
+    stream: Any = None
     try:
-        folder = tempfile.mkdtemp(prefix="torch2grid-")
-        free = shutil.disk_usage(folder).free
+        bound = min(max(ALWAYS, RATIO * source.size), shutil.disk_usage(tempfile.gettempdir()).free // 2)
+        if sys.platform == "linux":
+            stream = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - it is there as long as it is open
+            target = Path(f"/proc/{os.getpid()}/fd/{stream.fileno()}")
+        else:
+            folder = tempfile.mkdtemp(prefix="torch2grid-")
+            target = Path(folder) / "unpacked"
+            stream = target.open("wb")
+        _fill(stream, source, bound)
     except OSError as error:
+        _remove(folder, stream)
         raise _unwritable(source, error) from error
-    atexit.register(_remove, folder, os.getpid())
-    bound = min(max(ALWAYS, RATIO * source.size), free // 2)
-    target = Path(folder) / "unpacked"
-    done = 0
-    try:
-        with open(target, "wb") as file:
-            for piece in _inflate(source):
-                done += len(piece)
-                if done > bound:
-                    raise LoadError(source.shown, f"unpacks from {source.size} to more than {bound} bytes", "unpack it first")
-                file.write(piece)
-    except OSError as error:
-        _remove(folder, os.getpid())
-        raise _unwritable(source, error) from error
-    except LoadError:
-        _remove(folder, os.getpid())
+    except BaseException:
+        _remove(folder, stream)
         raise
+    if folder:
+        stream.close()
+        atexit.register(_remove, folder, None, os.getpid())
+    else:
+        atexit.register(stream.close)  # until then it stays open
     return Source(target, shown=source.shown)
+
+
+def _fill(stream: Any, source: Source, bound: int) -> None:
+    """Write the unpacked bytes of *source*. Raises ``LoadError`` where there are more than *bound*, ``OSError``."""
+    done = 0
+    for piece in _inflate(source):
+        done += len(piece)
+        if done > bound:
+            raise LoadError(source.shown, f"unpacks from {source.size} to more than {bound} bytes", "unpack it first")
+        stream.write(piece)
+    stream.flush()
 
 
 def _unwritable(source: Source, error: OSError) -> LoadError:
@@ -85,6 +101,9 @@ def _inflate(source: Source) -> Iterator[bytes]:
         yield rest
 
 
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:
+def _remove(folder: str, stream: Any, owner: int | None = None) -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError):  # what did not fit on the disk does not fit now
+            stream.close()
+    if folder and owner in (None, os.getpid()):
         shutil.rmtree(folder, ignore_errors=True)

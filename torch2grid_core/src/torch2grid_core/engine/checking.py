@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.storage import verify
 from torch2grid_core.engine import Drawn, Engine
 from torch2grid_core.engine.asking import needs_of
 from torch2grid_core.errors import NotDrawable, PluginError, UsageError
@@ -78,6 +79,7 @@ def check(
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
 
+    What the file holds beside them is read, too, where it has a checksum.
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
@@ -92,6 +94,8 @@ def check(
         assert isinstance(view, _Asked)
         failures[view.rule.code] = error
 
+    for each in checkpoint.unread:
+        verify(each)
     views = [_Asked(rule) for rule in rules]
     if checkpoint:
         Engine(executor).run(checkpoint, views, take, run, failed=fail, declined=lambda view, error: None)

@@ -34,6 +34,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def stay_inside(folder: Path, root: Path) -> None:
+    """Raise ``Torch2GridError`` where a link on the way from *root* down to *folder* leads out of *root*."""
+    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
+        raise Torch2GridError(f"{folder}: a link in it leads out of {root}; remove it, or choose another place with --output")
+
+
 @contextlib.contextmanager
 def open_target(path: Path) -> Iterator[BinaryIO]:
     """Where a page's bytes go: a whole file, or stdout."""

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core.data.regular import read_regular
+from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.output.files import whole_file
 from torch2grid_core.output.strict_json import json_text, plain
 from torch2grid_core.pictures.page import Heatmap, Page
 
 INDEX = "index.json"
 _FORMAT = "torch2grid index 1"
+_LARGEST = 1 << 30
 
 
 def entry_of(page: Page) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def entry_of(page: Page) -> dict[str, Any]:
 def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Add *entries* (path below *folder* → ``entry_of`` its page) to the folder's index; those of files that are gone go.
 
-    Raises ``Torch2GridError`` where it cannot be written.
+    Raises ``Torch2GridError`` where it cannot be written, or what is there cannot be an index.
     """
     path = folder / INDEX
     kept: dict[str, Mapping[str, Any]] = {name: entry for name, entry in _read(path).items() if os.path.isfile(folder / name)}
@@ -58,8 +61,11 @@ def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        document = json.loads(read_regular(path, _LARGEST).decode("utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
+    except (OSError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is nested too deeply"
+        raise Torch2GridError(f"{path}: {reason}; remove it, or choose another place with --output") from error
     files = document.get("files") if isinstance(document, dict) else None
     return files if isinstance(files, dict) else {}

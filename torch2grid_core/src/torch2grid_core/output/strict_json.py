@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_DOUBTFUL = re.compile(r"[^\x00-\x7e]")  # json escapes the controls below
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """Strict JSON of plain data, arrays, NumPy's numbers and mappings; anything else as its ``str``.
 
-    Numbers that JSON has no word for are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Characters that hide or
-    reorder text, and lone surrogates, are ``\\u`` escapes: the text can always be encoded as UTF-8.
+    Numbers that JSON has no word for are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Control characters, those
+    that hide or reorder text, and lone surrogates are ``\\u`` escapes: the text can always be encoded as UTF-8.
     """
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return text if text.isascii() else _NOT_ASCII.sub(_escaped, text)
+    return text if text.isascii() and "\x7f" not in text else _DOUBTFUL.sub(_escaped, text)
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from torch2grid_core.engine import Drawn
 from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
-from torch2grid_core.output.files import STDOUT, open_target
+from torch2grid_core.output.files import STDOUT, open_target, stay_inside
 from torch2grid_core.output.index import entry_of, merge_index
 from torch2grid_core.output.namer import Namer
 from torch2grid_core.output.preparer import Preparer
@@ -181,6 +181,7 @@ class Output:
                 self._single = (page, data)
             else:
                 path = self.folder / f"{self._namer.stem(page)}.{name}"
+                stay_inside(path.parent, self.folder)
                 self._place(page, path, data)
                 with guarded(origin_of(drawn.view), f"page {page.name!r}"):
                     self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or entry_of(page)
