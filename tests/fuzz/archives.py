@@ -160,21 +160,30 @@ def _lie(archive: Zip, rng: random.Random) -> None:
 
 
 def tar_header(
-    name: bytes, size: int, kind: bytes = b"0", *, prefix: bytes = b"", signed: bool = False, binary: bool = False
+    name: bytes,
+    size: int,
+    kind: bytes = b"0",
+    *,
+    prefix: bytes = b"",
+    signed: bool = False,
+    binary: bool = False,
+    tail: bytes = b"",
 ) -> bytes:
-    """A tar header."""
+    """A tar header. signed: its checksum takes bytes for signed ones; tail: its last bytes."""
     length = b"\x80" + size.to_bytes(11, "big") if binary else b"%011o\0" % size
     raw = name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + length + b"%011o\0" % 0 + b" " * 8 + kind + bytes(100)
-    raw += b"ustar\x0000" + bytes(80) + prefix.ljust(155, b"\0") + bytes(12)
+    raw += b"ustar\x0000" + bytes(80) + prefix.ljust(155, b"\0") + tail.rjust(12, b"\0")
     total = sum(each - 256 if signed and each > 127 else each for each in raw)
     return raw[:148] + b"%06o\0 " % (total & 0o777777) + raw[156:]
 
 
-def _padded(data: bytes) -> bytes:
+def padded(data: bytes) -> bytes:
+    """*data*, and zeros to the end of its last block."""
     return data + bytes(-len(data) % 512)
 
 
-def _pax(**values: bytes) -> bytes:
+def pax(**values: bytes) -> bytes:
+    """The content of a pax header; two underscores in a key are a dot."""
     out = b""
     for key, value in values.items():
         entry = b" " + key.replace("__", ".").encode() + b"=" + value + b"\n"
@@ -194,24 +203,24 @@ def changed_tar(base: dict[str, bytes], rng: random.Random) -> bytes:
     """A tar of the members *base* in which one or two of the headers lie."""
     blocks = [(name.encode(), data) for name, data in base.items()]
     names = [name for name, _ in blocks]
-    pieces = [tar_header(name, len(data)) + _padded(data) for name, data in blocks]
+    pieces = [tar_header(name, len(data)) + padded(data) for name, data in blocks]
     for _ in range(rng.choice((1, 1, 2))):
         place = rng.randrange(len(blocks))
         name, data = blocks[place]
         other = rng.choice(names)
-        body, size = _padded(data), len(data)
+        body, size = padded(data), len(data)
         odd = rng.choice(b"0125673467DKLMSVXgx")
         lies = [
             tar_header(name, size, bytes([odd])) + body,
             tar_header(name, size, b"x") + body,
-            tar_header(b"pax", 30, b"x") + _padded(_pax(path=other)) + pieces[place],
-            tar_header(b"pax", len(_pax(path=other)), b"x") + _padded(_pax(path=other)) + tar_header(b"none", size) + body,
-            tar_header(b"pax", len(_pax(size=b"%d" % max(size - 8, 0))), b"x")
-            + _padded(_pax(size=b"%d" % max(size - 8, 0)))
+            tar_header(b"pax", 30, b"x") + padded(pax(path=other)) + pieces[place],
+            tar_header(b"pax", len(pax(path=other)), b"x") + padded(pax(path=other)) + tar_header(b"none", size) + body,
+            tar_header(b"pax", len(pax(size=b"%d" % max(size - 8, 0))), b"x")
+            + padded(pax(size=b"%d" % max(size - 8, 0)))
             + pieces[place],
-            tar_header(b"pax", len(_pax(mtime=b"1.5")), rng.choice((b"x", b"g"))) + _padded(_pax(mtime=b"1.5")) + pieces[place],
-            tar_header(b"pax", len(_pax(GNU__sparse__size=b"4")), b"x") + _padded(_pax(GNU__sparse__size=b"4")) + pieces[place],
-            tar_header(b"././@LongLink", len(other) + 1, b"L") + _padded(other + b"\0") + tar_header(b"none", size) + body,
+            tar_header(b"pax", len(pax(mtime=b"1.5")), rng.choice((b"x", b"g"))) + padded(pax(mtime=b"1.5")) + pieces[place],
+            tar_header(b"pax", len(pax(GNU__sparse__size=b"4")), b"x") + padded(pax(GNU__sparse__size=b"4")) + pieces[place],
+            tar_header(b"././@LongLink", len(other) + 1, b"L") + padded(other + b"\0") + tar_header(b"none", size) + body,
             tar_header(name, size, prefix=rng.choice((b"x", other))) + body,
             tar_header(name, size, signed=True) + body,
             tar_header(name + b"\0\x80", size, signed=True) + body,

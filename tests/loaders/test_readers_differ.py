@@ -106,6 +106,11 @@ LIES: dict[str, tuple[Callable[[Zip], Any], str]] = {
 }
 
 
+def read_all(path: Path) -> None:
+    for tensor in opened(path).values():
+        tensor.numpy()
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_an_archive_that_readers_take_differently(lie: str, tmp_path: Path) -> None:
     made = saved()
@@ -113,8 +118,7 @@ def test_an_archive_that_readers_take_differently(lie: str, tmp_path: Path) -> N
     change(made)
     path = write(tmp_path / "x.pt", made.raw())
     with pytest.raises(LoadError, match=message):
-        for tensor in opened(path).values():
-            tensor.numpy()
+        read_all(path)
     done = torch2grid("check", "x.pt", cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert done.stderr.count("\n") == 1
@@ -137,9 +141,6 @@ HONEST: dict[str, Callable[[Zip], Any]] = {
         record(made, b"data/0"),
         "extra",
         b"up\x13\x00\x01" + struct.pack("<L", zlib.crc32(b"archive/data/0")) + b"archive/data/0",
-    ),
-    "wide sizes": lambda made: record(made, b"data/0").__dict__.update(
-        size=0xFFFFFFFF, packed=0xFFFFFFFF, extra=struct.pack("<2H2Q", 1, 16, *[len(record(made, b"data/0").data)] * 2)
     ),
 }
 

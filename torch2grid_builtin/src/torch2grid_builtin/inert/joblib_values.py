@@ -36,6 +36,7 @@ def _read(machine: Machine, array: NumpyArray, state: Any) -> None:
     if not isinstance(state, Pairs):
         raise Malformed("an array of joblib without shape and dtype", _NOT_READ)
     machine.work.pairs(len(state.pairs))
+    machine.stream.close()  # the numbers stand between two frames
     dtype, shape = state.get("dtype"), integers(state.get("shape"), "shape")
     if not isinstance(dtype, NumpyDtype):
         raise Malformed("an array of joblib without a dtype", _NOT_READ)

@@ -181,20 +181,27 @@ class Spool:
         self._end = 0
         self._lock = threading.Lock()
 
-    def write(self, pieces: Iterable[bytes]) -> int:
-        """Where *pieces* begin in the file. Raises ``OSError`` where there is no room, and what they raise."""
+    def write(self, pieces: Iterable[bytes], size: int) -> int:
+        """Where *pieces*, of *size* bytes together, begin in the file.
+
+        They may come from the file themselves, so it is not locked while they are made. Raises ``OSError`` where there is no
+        room, and what they raise.
+        """
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the spool
                 weakref.finalize(self, self._file.close)
-            start = end = self._end
-            self._file.seek(start)
-            for piece in pieces:
+            start = place = self._end
+            self._end += size
+        for piece in pieces:
+            if place + len(piece) > start + size:
+                raise ValueError("more bytes than were announced")
+            with self._lock:
+                self._file.seek(place)
                 self._file.write(piece)
-                end += len(piece)
-            self._file.flush()
-            self._end = end
-            return start
+                self._file.flush()
+            place += len(piece)
+        return start
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         with self._lock:
@@ -245,7 +252,7 @@ class Latin1Bytes:
         with self._lock:
             if self._start < 0:
                 try:
-                    self._start = self.spool.write(self._decoded())
+                    self._start = self.spool.write(self._decoded(), self.size)
                 except OSError as error:
                     reason = f"a byte string cannot be unpacked to a temporary file: {error.strerror}"
                     raise LoadError("<pickle>", reason) from error

@@ -55,7 +55,7 @@ class PickleStream:
         self._find_safe()
 
     def close(self) -> None:
-        """The pickle ends here. Raises ``Malformed`` where its frame does not."""
+        """The frame that is open, if one is, ends here. Raises ``Malformed`` where it does not."""
         if self.frame not in (-1, self.tell()):
             raise Malformed("broken pickle: it ends before or behind its frame", "it is damaged or hostile")
         self.frame = -1

@@ -294,7 +294,7 @@ class Deflated:
         """Unpack and check the whole record, once. Raises ``LoadError``."""
         if self._start < 0:
             try:
-                self._start = self.spool.write(self._unpack())
+                self._start = self.spool.write(self._unpack(), self.size)
             except OSError as error:
                 raise self.fail(f"cannot be unpacked to a temporary file: {error.strerror}") from error
 
