@@ -143,8 +143,8 @@ def test_a_stream_may_cost_what_its_size_allows(monkeypatch: pytest.MonkeyPatch)
     work = limits.Work()
     before = work.left
     read_legacy(raw, work)
-    assert before - work.left == 2 * 4 * limits.COPIED  # it is read twice
-    monkeypatch.setattr(limits, "WORK_ALWAYS", 2 * 4 * limits.COPIED - 1)
+    assert before - work.left == 2 * (4 * limits.COPIED + 1)  # it is read twice, and a key each time
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 2 * (4 * limits.COPIED + 1) - 1)
     monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
     with pytest.raises(Malformed, match="repeats its objects"):
         read_legacy(raw)

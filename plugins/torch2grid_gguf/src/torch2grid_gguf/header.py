@@ -15,6 +15,7 @@ _STRING, _ARRAY = 8, 9
 _WINDOW = 1 << 20
 _MOST_STRINGS = 1 << 24  # of one array; the largest vocabularies have less than a million
 _MOST_DIMS = 8
+_MOST_TENSORS = 500_000  # no model has as many, and each costs memory
 _LONGEST_TEXT = 1 << 20
 _DEEPEST = 4
 
@@ -51,6 +52,8 @@ def read_header(source: Source) -> Header:
     if version not in VERSIONS:
         raise cursor.error(f"is GGUF version {version}; versions 2 and 3 can be read")
     tensors, pairs = cursor.count(24, "tensors"), cursor.count(13, "metadata entries")
+    if tensors > _MOST_TENSORS:
+        raise cursor.error(f"describes {tensors:,} tensors, more than any model has")
     metadata: dict[str, str] = {}
     alignment = 32
     for _ in range(pairs):

@@ -53,7 +53,7 @@ def read_legacy(
     machine.load()  # sys_info
     # The sizes of the storages come after the object, so it is read twice: first for its storages' keys and types.
     place = stream.tell()
-    known, noted = _Known(), Actions()
+    known, noted = _Known(machine.work), Actions()
     try:
         Machine(stream, _FIRST_TIME, known.note, machine.work, inside, noted).load()
         keys = machine.load()
@@ -68,6 +68,7 @@ def read_legacy(
         actions.merge(noted)
         raise
     again = Machine(PickleStream(storage, place), CONSTRUCTORS, known.persistent_load, machine.work, inside, actions)
+    again.again = True
     root = again.load()
     if inside is not None:
         inside.containers, inside.tuples = again.containers, again.tuples
@@ -81,7 +82,8 @@ def _ids_only(saved: Any) -> Any:
 class _Known:
     """The storages of a legacy stream: first their types, as the object names them, then where their bytes are."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self.work = work
         self.types: dict[str, tuple[str, int]] = {}
         self.is_text: dict[str, bool] = {}  # of each key: False for one of bytes, which PyTorch takes for another
         self.by_key: dict[str, StorageRef] = {}
@@ -90,7 +92,7 @@ class _Known:
     def note(self, saved: Any) -> Any:
         if _is_module(saved):
             return saved[1]
-        kind, key, numel = parse_id(saved)
+        kind, key, numel = parse_id(saved, self.work)
         stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
         if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
             raise Malformed(f"storage {key!r} is described twice, differently")
@@ -114,7 +116,7 @@ class _Known:
     def persistent_load(self, saved: Any) -> Any:
         if _is_module(saved):
             return saved[1]
-        _, key, _ = parse_id(saved)
+        _, key, _ = parse_id(saved, self.work)
         whole = self.by_key[key]
         return whole if len(saved) < 6 or saved[5] is None else self.view(key, whole, saved[5])
 

@@ -65,6 +65,7 @@ class Machine:
         self.callee: Any = None  # of the judged call that is being interpreted
         self.containers: int = 0 if inside is None else inside.containers
         self.tuples: int = 0 if inside is None else inside.tuples
+        self.again = False  # the pickle was read before: its opcodes count once
         self.payload = 0  # bytes of strings, which cost nothing to interpret
         self.globals: dict[tuple[str, str], Global] = {}
         self.stack: list[Any] = []
@@ -98,6 +99,8 @@ class Machine:
         finally:
             if collecting:
                 gc.enable()
+            if not self.again:
+                self.work.opcodes -= max(self.stream.tell() - self.payload - begun, 0)
             if not read:
                 self.actions.broken.append((self.stream.storage, place))
             self.stack, self.marks, self.memo = [], [], {}
@@ -107,7 +110,7 @@ class Machine:
         stream, memo, marks, stack = self.stream, self.memo, self.marks, self.stack
         data, pos, safe = stream.data, stream.pos, stream.safe
         begun = stream.tell() - self.payload
-        most = min(limits.OPCODE_BYTES, self.work.left // limits.INNER_BYTE) if self.depth else limits.OPCODE_BYTES
+        most = min(self.work.opcodes, self.work.left // limits.INNER_BYTE) if self.depth else self.work.opcodes
         while True:
             if pos >= safe:
                 pos = stream.opcode(pos)
@@ -172,10 +175,12 @@ class Machine:
                     length = data[pos]
                     pos += 1
                 if length <= limits.TEXT_IN_MEMORY and pos + length <= len(data):
-                    stack.append(data[pos : pos + length].decode("utf-8", "surrogatepass"))
+                    value = data[pos : pos + length].decode("utf-8", "surrogatepass")
+                    stack.append(value)
                     pos += length
                     if length > _SHORT:
                         self.payload += length
+                        self.work.hold(value.__sizeof__())
                 else:
                     pos = self._long_text(length, pos, stack)
                     data, safe = stream.data, stream.safe
@@ -229,13 +234,16 @@ class Machine:
         self.spent(length)
         if length > limits.TEXT_IN_MEMORY:
             storage, pos = self.stream.leave(pos, length)
-            value = LongBytes(storage, is_text, self.spool)
+            left = LongBytes(storage, is_text, self.spool)
             if not is_text:
-                self.keep(value)
-            return value, pos
+                self.keep(left)
+            return left, pos
         raw, pos = self.stream.take(pos, length)
         if is_text:
-            return raw.decode("utf-8", "surrogatepass"), pos
+            value = raw.decode("utf-8", "surrogatepass")
+            self.work.hold(value.__sizeof__())
+            return value, pos
+        self.work.hold(len(raw))
         self.keep(raw)
         return raw, pos
 

@@ -77,6 +77,9 @@ def _fixed(machine: Machine, form: str) -> int:
 def _line(machine: Machine) -> bytes:
     raw, machine.stream.pos = machine.stream.line(machine.stream.pos)
     machine.spent(len(raw))
+    if len(raw) > _LONG:
+        machine.work.text(len(raw))
+        machine.work.hold(5 * len(raw))  # the text that its escapes become, of up to four bytes a character
     return raw
 
 
@@ -159,6 +162,7 @@ def _quoted(machine: Machine) -> None:
     machine.stack.append(value)
 
 
+_LONG = 4096  # bytes of a line whose decoding is paid for
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b"}
 _ESCAPES |= {b"f": b"\f", b"v": b"\v", b"\n": b""}
 

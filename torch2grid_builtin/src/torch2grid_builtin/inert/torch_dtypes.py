@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.values import DtypeName, Global, Malformed, text
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -67,13 +68,14 @@ def storage_dtype(kind: Any) -> str:
     raise Malformed("a storage whose class is not a class of PyTorch")
 
 
-def parse_id(saved: Any) -> tuple[Any, str, int]:
-    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``."""
+def parse_id(saved: Any, work: Work) -> tuple[Any, str, int]:
+    """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``, also where *work* is used up."""
     if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
         raise Malformed("broken checkpoint: a persistent id that names no storage")
     key, numel = text(saved[2]), saved[4]
     if key is None or type(numel) is not int or not 0 <= numel < 2**63:
         raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
+    work.text(len(key))
     return saved[1], key, numel
 
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 _NUMBERS = ("data", "real", "imag", b"data", b"real", b"imag")  # attributes of a tensor that are what it holds
 
 
-def integers(value: Any, what: str) -> tuple[int, ...]:
-    """A size or stride. Raises ``Malformed`` for anything but integers that fit 64 bits."""
+def integers(value: Any, what: str, work: limits.Work | None = None) -> tuple[int, ...]:
+    """A size or stride. Raises ``Malformed`` for anything but integers that fit 64 bits, and where *work* is used up."""
     if isinstance(value, Stub) and value.path == "torch.Size":
         value = value.args[0] if value.args else ()
     if type(value) not in (tuple, list) or not all(type(each) in (int, bool) for each in value):
         raise Malformed(f"a tensor whose {what} is not a tuple of integers")
+    if work is not None:
+        work.pairs(len(value))
     if len(value) > limits.DIMENSIONS:
         raise Malformed(f"a tensor of {len(value)} dimensions, more than {limits.DIMENSIONS}")
     if any(not 0 <= each < WIDEST for each in value):
@@ -40,13 +42,24 @@ def integer(value: Any, what: str) -> int:
     return value
 
 
-def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None = None, metadata: Any = None) -> Tensor:
-    """A strided tensor on a storage. *name*: its dtype where the storage has none. Raises ``Malformed`` where it lies."""
+def make_tensor(
+    ref: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    name: str | None = None,
+    metadata: Any = None,
+    work: limits.Work | None = None,
+) -> Tensor:
+    """A strided tensor on a storage. *name*: its dtype where the storage has none. work: what looking at it may cost.
+
+    Raises ``Malformed`` where it lies.
+    """
     if isinstance(ref, Tensor) and ref.lazy is None:
         return ref
     if not isinstance(ref, StorageRef):
         raise Malformed("a tensor without a storage")
-    shape, steps = integers(size, "size"), integers(stride, "stride")
+    shape, steps = integers(size, "size", work), integers(stride, "stride", work)
     first = integer(offset, "a tensor's offset")
     if len(shape) != len(steps):
         raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
@@ -68,6 +81,8 @@ def make_tensor(ref: Any, offset: Any, size: Any, stride: Any, name: str | None 
     storage = typed(ref, dtype)
     note = ""
     if isinstance(metadata, Pairs) and metadata.pairs:
+        if work is not None:
+            work.pairs(2 * len(metadata.pairs))
         conjugate, negate = metadata.get("conj"), metadata.get("neg")
         if not {type(conjugate), type(negate)} <= {bool, type(None)}:
             raise Malformed("a tensor that is a conjugate or negative view, or not, in other words than true and false")
@@ -144,13 +159,13 @@ def rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     ref, offset, size, stride, *rest = _arguments(args, 4, "a tensor")
     if type(ref) is tuple and ref[:1] in (("storage",), (b"storage",)):
         ref = machine.persistent_load(ref)  # some writers of tars put the id itself where the storage belongs
-    return make_tensor(ref, offset, size, stride, None, rest[2] if len(rest) > 2 else None)
+    return make_tensor(ref, offset, size, stride, None, rest[2] if len(rest) > 2 else None, machine.work)
 
 
 def rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     """``_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)``."""
     ref, offset, size, stride, _, _, dtype, *rest = _arguments(args, 7, "a tensor")
-    return make_tensor(ref, offset, size, stride, dtype_name(dtype) or "", rest[0] if rest else None)
+    return make_tensor(ref, offset, size, stride, dtype_name(dtype) or "", rest[0] if rest else None, machine.work)
 
 
 def build_tensor(work: limits.Work, target: Tensor, state: Any) -> None:
@@ -224,7 +239,7 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         return Tensor(None, f"quantized dtype {ref.dtype_name or 'unknown'} is not read")
     code = np.dtype(QUANTISED[ref.dtype_name])
     scheme = parameters[0].name if isinstance(parameters[0], Global) else str(text(parameters[0]))
-    shape, steps = integers(size, "size"), integers(stride, "stride")
+    shape, steps = integers(size, "size", machine.work), integers(stride, "stride", machine.work)
     first = integer(offset, "a tensor's offset") + ref.first
     if len(shape) != len(steps):
         raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
@@ -238,7 +253,7 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
         axis = parameters[3]
         if type(axis) is not int or not 0 <= axis < len(shape):
             raise Malformed("a quantized tensor whose channels are along no dimension of it")
-        scales, zeros = _small_values(parameters[1]), _small_values(parameters[2])
+        scales, zeros = _small_values(parameters[1], machine.work), _small_values(parameters[2], machine.work)
         kind = "f4" if _floating_zeros(parameters[2], scheme) else "f8"
         if kind == "f8":
             zeros = tuple(float(math.trunc(each)) for each in zeros)
@@ -268,16 +283,18 @@ def _floating_zeros(value: Any, scheme: str) -> bool:
     return scheme.endswith("_float_qparams")
 
 
-def _small_values(value: Any) -> tuple[float, ...]:
+def _small_values(value: Any, work: limits.Work) -> tuple[float, ...]:
     if (
         type(value) is list
         and len(value) <= 1 << 20
         and all(type(each) in (int, float) and abs(each) < 2**64 for each in value)
     ):
+        work.pairs(len(value))
         return tuple(map(float, value))
     lazy = value.lazy if isinstance(value, Tensor) else None
     if lazy is None or lazy.ndim != 1 or lazy.size > 1 << 20:
         raise Malformed("a quantized tensor whose scales are not a list of numbers")
+    work.pairs(lazy.size)
     return tuple(float(number) for number in lazy.numpy())
 
 
@@ -289,7 +306,10 @@ def rebuild_sparse(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     if type(data) is not tuple or len(data) < 3 + compressed:
         raise Malformed("a sparse tensor without indices, values and size")
     values, size = (data[2], data[3]) if compressed else (data[1], data[2])
-    shape = integers(size, "size")
+    shape = integers(size, "size", machine.work)
+    for each in (data[0], data[1]) if compressed else (data[0],):
+        if isinstance(each, Tensor) and each.lazy is not None and each.lazy.size <= limits.INDICES:
+            machine.work.pairs(each.lazy.size)  # it is read, as often as it stands in the pickle
     if not isinstance(values, Tensor) or values.lazy is None:
         return values if isinstance(values, Tensor) else Tensor(None, f"a {name} tensor without values")
     indices = data[0]

@@ -8,6 +8,7 @@ from torch2grid_builtin.inert import joblib_values
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.hidden import read_pickles
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.nested import opened_strings
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
@@ -37,11 +38,11 @@ class Pickled(Loader):
         whole = len(head) == source.size
         return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
 
-    def load(self, source: Source) -> Checkpoint:
+    def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         storage = source.storage()
         stream = PickleStream(storage)
         actions = Actions()
-        machine = Machine(stream, CONSTRUCTORS, actions=actions)
+        machine = Machine(stream, CONSTRUCTORS, work=work, actions=actions)
         try:
             root = opened_strings(machine.load(), machine)
             read_pickles(storage, stream.tell(), actions, machine.work)

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.storages import Float4, Float6
+from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 
 HEADER_BYTES = 100_000_000
-_STRUCTURE = 6_000_000  # commas and brackets of a header, each of which costs memory when parsed
+_STRUCTURE = 4_000_000  # commas, colons and brackets of a header, each of which costs memory when parsed
 _CUT = "the file is cut short; fetch it again"
 _WRONG = "the file is damaged or was not written by safetensors"
 
@@ -66,8 +68,8 @@ class Safetensors(Loader):
         named = source.shown.lower().endswith(".safetensors")
         return 1 if named and 0 < length <= source.size - 8 and not source.head.startswith((b"PK\x03\x04", b"version ")) else 0
 
-    def load(self, source: Source) -> Checkpoint:
-        header, start = _header(source)
+    def load(self, source: Source, work: Work | None = None) -> Checkpoint:
+        header, start = _header(source, work)
         metadata = _metadata(source, header)
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
@@ -138,8 +140,8 @@ class _HeaderError(ValueError):
     pass
 
 
-def _header(source: Source) -> tuple[_Header, int]:
-    """The parsed header, and where the data begin. Raises ``LoadError``."""
+def _header(source: Source, work: Work | None) -> tuple[_Header, int]:
+    """The parsed header, and where the data begin. work: what is left for the shards of a model. Raises ``LoadError``."""
     if source.size < 8:
         raise LoadError(source.shown, f"has {source.size} bytes, too few for a safetensors file", _CUT)
     length = int.from_bytes(source.read(0, 8), "little")
@@ -148,8 +150,14 @@ def _header(source: Source) -> tuple[_Header, int]:
     if 8 + length > source.size:
         raise LoadError(source.shown, f"claims a header of {length} bytes in a file of {source.size}", _CUT)
     raw = source.read(8, length)
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _STRUCTURE:
+    structure = sum(map(raw.count, (b",", b":", b"[", b"{")))
+    if structure > _STRUCTURE:
         raise LoadError(source.shown, "its header describes more tensors than any model has", _WRONG)
+    if work is not None:
+        try:
+            work.pairs(structure)
+        except Malformed as error:
+            raise LoadError(source.shown, "and the other shards describe more tensors than any model has", _WRONG) from error
     try:
         header = json.loads(
             raw.decode("utf-8"),

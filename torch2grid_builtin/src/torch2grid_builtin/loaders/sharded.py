@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.pickled import Pickled
 from torch2grid_builtin.loaders.safetensors import Safetensors
@@ -17,7 +18,7 @@ from torch2grid_builtin.loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Problem, Skip, Source, visible
 
 _INDEX_BYTES = 200 << 20
-_STRUCTURE = 3_000_000  # commas and brackets of an index, each of which costs memory when parsed
+_STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
 _SHARDS = 100_000
 _LOADERS = (Safetensors, TorchZip, TorchLegacy, Pickled)
 _LISTED = 6
@@ -315,13 +316,15 @@ def _open_all(source: Source, place: Path, shown: Path, names: Sequence[str]) ->
     absent = [name for name in names if not (place / name).exists()]
     if absent:
         raise _absent(source, place, absent, "names")
-    return {name: _open(Source(place / name, shown=str(shown / name))) for name in names}
+    sources = [Source(place / name, shown=str(shown / name)) for name in names]
+    work = Work(sum(each.size for each in sources))  # what all of them may cost together
+    return {name: _open(each, work) for name, each in zip(names, sources, strict=True)}
 
 
-def _open(source: Source) -> Checkpoint:
+def _open(source: Source, work: Work) -> Checkpoint:
     if source.is_folder:
         raise LoadError(source.shown, "is a folder where a shard is expected")
     best, loader = max(((kind().sniff(source), kind()) for kind in _LOADERS), key=lambda pair: pair[0])
     if best == 0:
         raise LoadError(source.shown, "is a shard that is neither safetensors nor a PyTorch file", "fetch it again")
-    return loader.load(source)
+    return loader.load(source, work)

@@ -26,10 +26,10 @@ class TorchLegacy(Loader):
         head = source.head[:64]
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
-    def load(self, source: Source) -> Checkpoint:
+    def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):
             raise LoadError(source.shown, "is a tar archive and a PyTorch stream at once", "it is hostile")
-        work, actions, storage = Work(source.size), Actions(), source.storage()
+        work, actions, storage = work or Work(source.size), Actions(), source.storage()
         try:
             root, end = read_legacy(storage, work, actions=actions)
             read_pickles(storage, end, actions, work)

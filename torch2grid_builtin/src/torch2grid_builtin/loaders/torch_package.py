@@ -44,7 +44,7 @@ class TorchPackage(Loader):
         pickles = _pickles(records, folder)
         work = limits.Work(sum(entry.size for entry in pickles.values()))
         actions = Actions()
-        storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder, actions)
+        storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder, work, actions)
         roots: list[tuple[Any, Any]] = []
         try:
             for name, entry in pickles.items():
@@ -90,8 +90,8 @@ def _is_pickle(records: Records, entry: Entry) -> bool:
 class _Storages(Storages):
     """Storages by their numbers, and the objects that a package rebuilds by a function of its own."""
 
-    def __init__(self, archive: Records, folder: str, swapped: bool, actions: Actions) -> None:
-        super().__init__(archive, folder, swapped)
+    def __init__(self, archive: Records, folder: str, swapped: bool, work: limits.Work, actions: Actions) -> None:
+        super().__init__(archive, folder, swapped, work)
         self.actions = actions
 
     def persistent_load(self, saved: Any) -> Any:

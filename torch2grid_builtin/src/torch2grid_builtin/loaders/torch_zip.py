@@ -48,7 +48,7 @@ class TorchZip(Loader):
             return 0
         return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
 
-    def load(self, source: Source) -> Checkpoint:
+    def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
         if source.path.suffix.lower() == ".distcp":
             raise name_share(source)
         actions = Actions()
@@ -57,7 +57,7 @@ class TorchZip(Loader):
             capitals = _capitals(archive)
             prefix = _prefix(archive)
             swapped = byte_order(archive, prefix, capitals) != sys.byteorder
-            work = limits.Work(archive.entries[f"{prefix}data.pkl"].size)
+            work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
             script = f"{prefix}constants.pkl" in archive.entries
             root = _read(archive, prefix, "data", swapped, work, actions, script)
             if script:
@@ -169,7 +169,7 @@ def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
-    storages = Storages(archive, f"{prefix}{name}/", swapped)
+    storages = Storages(archive, f"{prefix}{name}/", swapped, work)
     machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
     verify(record)
     root = machine.load()
@@ -180,12 +180,12 @@ def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.
 class Storages:
     """Gives persistent ids ``("storage", class, key, location, numel)`` their records."""
 
-    def __init__(self, archive: Records, folder: str, swapped: bool) -> None:
-        self.archive, self.folder, self.swapped = archive, folder, swapped
+    def __init__(self, archive: Records, folder: str, swapped: bool, work: limits.Work) -> None:
+        self.archive, self.folder, self.swapped, self.work = archive, folder, swapped, work
         self.by_key: dict[str, StorageRef] = {}
 
     def persistent_load(self, saved: Any) -> StorageRef:
-        kind, key, numel = parse_id(saved)
+        kind, key, numel = parse_id(saved, self.work)
         found = self.by_key.get(key)
         if found is None:
             dtype = storage_dtype(kind)

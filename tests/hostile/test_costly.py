@@ -1,0 +1,39 @@
+"""What a file repeats is charged where it is done: each kind of ``costly.py`` ends in time and space, with one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.hostile.costly import KINDS
+from tests.hostile.running import GIB, Runs
+from tests.tools import DIGITS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, pidfd and /proc are Linux's")
+
+SCALE = 0.3
+REFUSED = {  # at this scale; the others open, or hold no tensor, well within the limits
+    "metadata_of_tensors": "repeats its objects more often",
+    "channels": "repeats its objects more often",
+    "dimensions": "repeats its objects more often",
+    "keys": "repeats its objects more often",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    made = Runs(tmp_path_factory.mktemp("runs"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_costs_what_it_weighs(kind: str, runs: Runs, tmp_path: Path) -> None:
+    good = runs.forked(["--no-plugins", DIGITS])
+    for path in KINDS[kind](tmp_path, SCALE):
+        result = runs.forked(["--no-plugins", path, "--stats"], good.peak + GIB)
+        assert result.code is not None, "it did not end"
+        assert result.code == 0 or result.is_clean_error(), result
+        assert REFUSED.get(kind, "") in result.err
