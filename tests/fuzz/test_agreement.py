@@ -55,7 +55,7 @@ def test_it_notices_other_bytes_another_name_and_another_record(tmp_path: Path, 
     path.write_bytes(made.raw())
     assert agreement.verdict(path) == SAME
     with monkeypatch.context() as patch:  # a reader that gives one storage for all
-        patch.setattr(torch_zip._Storages, "record", lambda self, key: self.archive.storage(f"{self.folder}0"))
+        patch.setattr(torch_zip.Storages, "record", lambda self, key: self.archive.storage(f"{self.folder}0"))
         assert agreement.verdict(path).startswith("differs: PyTorch [('b', (3,), 'float32'")
     with monkeypatch.context() as patch:  # one that names tensors otherwise
         found = agreement.ours(path)

@@ -277,10 +277,10 @@ def test_attributes_of_parameters_and_buffers(tmp_path: Path) -> None:
     check(saved({"p": parameter, "b": buffer, "own": own}, tmp_path / "x.pt"), expected)
 
 
-def test_a_tensor_that_keeps_itself_as_data_is_named_once(tmp_path: Path) -> None:
+def test_a_tensor_that_keeps_itself_is_named_once(tmp_path: Path) -> None:
     own, other = labelled(torch.randn(2)), labelled(torch.randn(2))
     own.data_of = other
-    vars(own)["data"] = own.as_subclass(torch.Tensor)
-    vars(other)["data"] = torch.randn(3)
+    vars(own)["held"] = own.as_subclass(torch.Tensor)
+    vars(other)["held"] = torch.randn(3)
     checkpoint = saved({"own": own}, tmp_path / "x.pt")
-    assert list(checkpoint) == ["own", "own.data_of", "own.data_of.data"]
+    assert list(checkpoint) == ["own", "own.data_of", "own.data_of.held"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.views.drawing import draw
@@ -74,6 +74,7 @@ def test_bfloat16_makes_no_comb():
 def test_no_weight_is_lost(array, shift):
     with np.errstate(over="ignore"):
         array = array + np.float32(shift)
+    assume(np.isfinite(array).any())  # the others are told, not drawn
     _, panel = histogram_of(array)
     check_bars(array, panel)
 
