@@ -20,7 +20,10 @@ from torch2grid_core.data.tensor import LazyTensor
 
 PartKind = Literal["model", "copy", "optimizer", "random", "schedule", "data"]
 ContainerKind = Literal["", "module", "optimizer", "random", "schedule", "data"]
-MODEL, ALL = "model", "all"  # names of the part that is shown by default, and of the whole file
+MODEL = "model"
+"""The part that is shown by default."""
+ALL = "all"
+"""What stands for every part of a file, under full names."""
 _DEPTH = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
 _MOMENTS = frozenset(
