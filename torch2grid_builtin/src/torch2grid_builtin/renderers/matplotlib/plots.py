@@ -17,6 +17,7 @@ from torch2grid_core import Histogram, Line, Style
 Array = np.ndarray[Any, Any]
 _BEYOND = "#8e5ea2"
 _BARS = "#4a80aa"
+_LEFT = 60  # pixels that the labels of y may take, right of which a legend begins
 
 
 class Diagram(Drawing):
@@ -211,7 +212,7 @@ class LineDrawing(Diagram):
         for index, name in enumerate(self.names):
             name = fit(name, 260, self.sizes.text)
             wide = 30 + text_width(name, self.sizes.text)
-            if used + wide > self.width:
+            if used + wide > self.width - _LEFT:
                 rows.append([])
                 used = 0
             rows[-1].append((index, name))
