@@ -1,0 +1,83 @@
+"""Whatever runs code when Python or PyTorch loads it is not called clean, and what it does is named or the file is refused.
+
+Hundreds of files from a grammar are loaded for real, in child processes: each only creates something in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.corpus import cases, needs_cases
+from tests.hostile.evasions import CANARY, OTHER, OTHER_SOURCE, Evasion, write
+from tests.tools import torch2grid
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are forked, and call what Linux has")
+
+
+def said_of(folder: Path, files: list[str]) -> dict[str, str]:
+    """What ``check`` says of each file: all of its findings, or why it is refused; empty where it is clean."""
+    rules = ("--select", "T304", "--format", "json", "-q")
+    run = torch2grid("check", "--no-plugins", *files, *rules, cwd=folder, timeout=500)
+    assert run.returncode in (1, 2), run.stderr
+    models: list[dict[str, Any]] = json.loads(run.stdout)["models"]
+    assert len(models) == len(files)
+    return {
+        file: " ".join(each["message"] for each in model["findings"]) + model.get("error", "")
+        for file, model in zip(files, models, strict=True)
+    }
+
+
+def touched(folder: Path, made: list[Evasion]) -> set[str]:
+    """The files that left something behind when they were loaded."""
+    place = folder / "loaded"
+    jobs = []
+    for each in made:
+        (place / each.file / CANARY).mkdir(parents=True)
+        jobs.append({"folder": str(place / each.file), "file": str(folder / each.file), "how": each.loaded})
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("loading.py"))],
+        input="".join(json.dumps(job) + "\n" for job in jobs),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=True,
+    )
+    left = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(left) == len(made), run.stderr
+    return {each.file for each, found in zip(made, left, strict=True) if found}
+
+
+def test_what_runs_is_not_called_clean(tmp_path: Path) -> None:
+    (tmp_path / f"{OTHER}.py").write_text(OTHER_SOURCE)
+    made = write(tmp_path)
+    ran = touched(tmp_path, made)
+    said = said_of(tmp_path, [each.file for each in made])
+    assert not (tmp_path / CANARY).exists()  # check ran none of them
+    # The grammar is not a row of duds: most files do what they are for, and every place of every kind of file is among them.
+    assert len(ran) >= 350, Counter(each.name for each in made if each.file not in ran)
+    assert {each.name.split("; ")[1] for each in made} == {each.name.split("; ")[1] for each in made if each.file in ran}
+    # Those that fail here are no cleaner: another version of Python or PyTorch may load them.
+    assert [each.name for each in made if not said[each.file]] == []
+    assert [(each.name, said[each.file][:200]) for each in made if each.names not in said[each.file]] == []
+
+
+@needs_cases
+def test_the_files_that_evaded_once(tmp_path: Path) -> None:
+    for case in json.loads(cases("evading/manifest.json").read_text()):
+        run = torch2grid("check", "--no-plugins", cases(f"evading/{case['file']}"), "-q", cwd=tmp_path)
+        names = case["names"].removeprefix("refused, or ").split(" or ")
+        if run.returncode == 1:
+            assert any(name in run.stdout for name in names), case
+        else:
+            assert run.returncode == 2, case
+            assert run.stderr.count("\n") == 1, run.stderr
+            assert any(why in run.stderr for why in ("hostile", "damaged")), run.stderr
+    assert list(tmp_path.iterdir()) == []
