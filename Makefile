@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types template train fuzz fuzz-torch mutants baselines wheels clean docs pictures bench
+.PHONY: demo test lint types template train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -44,6 +44,12 @@ fuzz: $(VENV)/.test
 # torch2grid: where both open, the tensors must be the same, bit by bit (docs/safety.md).
 fuzz-torch: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.agreement
+
+# Compares check with picklescan on the test files of picklescan, modelscan and fickling, whose checkouts are in FOLDER; fetches nothing
+# and unpickles nothing. Ends with exit code 1 where a name that picklescan calls dangerous is not named (docs/safety.md).
+FOLDER ?= ../scanners
+scanners: $(VENV)/.test
+	$(BIN)/python -m tests.scanners.compare $(FOLDER)
 
 # Changes three kernels a little, more than 6,000 times, and counts what their tests notice; writes the table of docs/tests.md.
 # Takes up to half an hour on two cores, and ends with exit code 1 where less than 90 % of a kernel's changes are noticed.
