@@ -113,7 +113,8 @@ def find_parts(
             of flat names.
     """
     containers = containers or {}
-    if not tensors or (not containers and not any(map(_WORTH.search, tensors))):
+    plain = not containers or containers.get("") == "module" or (len(containers) == 1 and containers.get("") == "")
+    if not tensors or (plain and not any(map(_WORTH.search, tensors))):  # one state dict or module, as most files are
         return [], None
     root = _tree(tensors, containers)
     apart = _Apart(tensors)
