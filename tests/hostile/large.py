@@ -44,6 +44,7 @@ def files() -> Iterator[tuple[str, Iterable[bytes]]]:
     for count in (290_000, 1_100_000):
         yield f"{count:,} arrays in an npz", _arrays(count)
     yield "300,000 storages in a zip", _storages(300_000)
+    yield "440,000 storages in a zip", _storages(440_000)
     yield "500,000 storages in a zip", _storages(500_000)
     yield "names in an index", [b'{"weight_map":{', b",".join(b'"%x":"a"' % index for index in range(2_900_000)), b"}}"]
     for count in (400_000, 700_000, 900_000, 1_900_000):

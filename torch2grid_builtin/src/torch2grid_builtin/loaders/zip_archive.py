@@ -25,6 +25,7 @@ _BEHIND, _BEHIND64 = struct.Struct("<3L"), struct.Struct("<L2Q")
 _DAMAGED = "the file is cut short or damaged; fetch it again"
 _HOSTILE = "it is damaged or hostile"
 _FULL32 = 0xFFFFFFFF
+_GAP = 1 << 20  # bytes between two records, which hold a data descriptor and padding
 _FOLDER = 0x10  # of DOS, in a record's external attributes
 _ENCRYPTED = 0x2041  # flags: encrypted, strongly so, headers masked
 _WIDEST_GAP = 0xFFFF + 24  # between two records, as far as the directory tells: the extra field in front, the sizes behind
@@ -227,6 +228,8 @@ class ZipArchive:
         following = self._starts[bisect_right(self._starts, entry.header)]
         if end > following:
             raise self.fail(f"has a record {label} that reaches into the next", _HOSTILE)
+        if following - end > _GAP:
+            raise self.fail(f"has bytes behind record {label} that are of no record", _HOSTILE)
         behind = self.source.read(end, following - end)
         described = _descriptor(behind, entry) if flags & 8 else 0
         if flags & 8 and not crc and not described:

@@ -8,7 +8,7 @@ a pickle are judged alike; what only a loader can see of a container (``param_gr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
@@ -50,10 +50,36 @@ _MODEL_KEYS = frozenset(("model", "net", "network", "module", "weights", "params
 _MODEL_KEYS |= {"model_state_dict", "net_state_dict", "module_state_dict", "model_weights"}
 _WRAPPERS = 4  # levels of a name that hold a single thing, such as module
 _COMPARED = 100_000  # pairs of siblings that are compared: no model has as many, but a hostile file may
-_WORTH = re.compile(
-    "optim|opt[._]|exp_avg|momentum_buffer|sqr_avg|square_avg|rng|random|seed|sched|ema|avg|average|swa|shadow|polyak|teacher"
-    "|target|slow|best|grad|obs|action|reward|replay",
-    re.IGNORECASE,
+# What a name holds where anything in it may be recognised.
+_WORTH: tuple[str, ...] = (
+    "optim",
+    "opt.",
+    "opt_",
+    "exp_avg",
+    "momentum_buffer",
+    "sqr_avg",
+    "square_avg",
+    "rng",
+    "random",
+    "seed",
+    "sched",
+    "ema",
+    "avg",
+)
+_WORTH += (
+    "average",
+    "swa",
+    "shadow",
+    "polyak",
+    "teacher",
+    "target",
+    "slow",
+    "best",
+    "grad",
+    "obs",
+    "action",
+    "reward",
+    "replay",
 )
 
 
@@ -114,7 +140,7 @@ def find_parts(
     """
     containers = containers or {}
     plain = not containers or containers.get("") == "module" or (len(containers) == 1 and containers.get("") == "")
-    if not tensors or (plain and not any(map(_WORTH.search, tensors))):  # one state dict or module, as most files are
+    if not tensors or (plain and not _worth_it(tensors)):  # one state dict or module, as most files are
         return [], None
     root = _tree(tensors, containers)
     apart = _Apart(tensors)
@@ -147,6 +173,11 @@ def find_parts(
         parts.append(Part(_unique(node.path, names), f"{node.path}.", tuple(found), node.kind))
     default = MODEL if model else max(parts, key=lambda part: len(part.names)).name
     return parts, default
+
+
+def _worth_it(names: Iterable[str]) -> bool:
+    joined = "\n".join(names).lower()
+    return any(word in joined for word in _WORTH)
 
 
 def _tree(tensors: Mapping[str, LazyTensor], containers: Mapping[str, ContainerKind]) -> _Node:
