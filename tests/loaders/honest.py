@@ -165,8 +165,10 @@ def changed() -> Iterator[tuple[str, nn.Module]]:
     prepared(torch.ones(1, 3))
     yield "prepared", prepared
     if "qnnpack" in torch.backends.quantized.supported_engines:
-        torch.backends.quantized.engine = "qnnpack"
-        yield "converted", torch.ao.quantization.convert(copy.deepcopy(prepared))
+        before, torch.backends.quantized.engine = torch.backends.quantized.engine, "qnnpack"
+        converted = torch.ao.quantization.convert(copy.deepcopy(prepared))
+        torch.backends.quantized.engine = before  # it belongs to the whole process
+        yield "converted", converted
     yield "dynamic", torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear}, dtype=torch.qint8)
 
 

@@ -61,12 +61,14 @@ class Net(nn.Module):
 
 def static(bias: bool) -> Any:
     """A network of which every layer is quantised, with the scales of what it was shown."""
-    torch.backends.quantized.engine = "fbgemm"
+    before, torch.backends.quantized.engine = torch.backends.quantized.engine, "fbgemm"
     net = Net(bias).eval()
     net.qconfig = ao.QConfig(activation=ao.default_observer, weight=ao.default_weight_observer)
     prepared = ao.prepare(net)
     prepared(torch.randn(2, 1, 8, 8))
-    return ao.convert(prepared)
+    converted = ao.convert(prepared)
+    torch.backends.quantized.engine = before  # it belongs to the whole process
+    return converted
 
 
 def layers(net: Any) -> dict[str, torch.Tensor]:
