@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from torch2grid_core import LazyTensor
@@ -11,8 +11,10 @@ _LEAST = 1024  # bytes that nobody would miss
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
-def unused_note(tensors: Iterable[LazyTensor]) -> str:
+def unused_note(tensors: Collection[LazyTensor]) -> str:
     """``3 of 400 MB of its storages are used: …`` where less than half is, else an empty text."""
+    if _well_used(tensors):
+        return ""
     by_storage: dict[Any, tuple[int, list[tuple[int, int, int]]]] = {}
     for tensor in tensors:
         width = tensor.dtype.itemsize
@@ -28,6 +30,18 @@ def unused_note(tensors: Iterable[LazyTensor]) -> str:
     (few, unit), (all_of_it, whole) = _measure(used, total), _measure(total, total)
     told = few if unit == whole else f"{few} {unit}"
     return f"{told} of {all_of_it} {whole} of its storages are used: the rest is saved with it, and no tensor shows it"
+
+
+def _well_used(tensors: Iterable[LazyTensor]) -> bool:
+    """True where the largest tensor of each storage shows already that half is used, as in nearly every file."""
+    largest: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    for tensor in tensors:
+        key = id(tensor.storage)
+        sizes[key] = tensor.storage.size
+        stored = tensor.size if tensor.strides is None else min(tensor.size, tensor.span)
+        largest[key] = max(largest.get(key, 0), stored * tensor.dtype.itemsize)
+    return 2 * sum(largest.values()) >= sum(sizes.values())
 
 
 def _measure(size: int, beside: int) -> tuple[str, str]:
