@@ -74,7 +74,7 @@ LIES: dict[str, tuple[Callable[[Zip], Any], str]] = {
         lambda made: setattr(record(made, b"data/0"), "place", 0),
         "'archive/data.pkl' and 'archive/data/0' that overlap|overlap",
     ),
-    "hidden": (lambda made: setattr(record(made, b"data/1"), "listed", False), "of no record"),
+    "hidden": (lambda made: setattr(record(made, b"data/1"), "listed", False), "of no record|has no record"),
     "hidden and long": (
         lambda made: made.records.insert(1, Record(b"archive/hidden", bytes(70_000), listed=False)),
         "bytes in front of record '.*' that are of no record",

@@ -37,7 +37,7 @@ def make_checkpoint(
     work: Work | None = None,
     metadata: Mapping[str, Any] | None = None,
     notes: Iterable[str] = (),
-    unread: Iterable[Any] = (),
+    unverified: Iterable[Any] = (),
 ) -> Checkpoint:
     """The tensors in *root*, with the parts of a training checkpoint. work: what is left of what the pickle may cost.
 
@@ -68,7 +68,7 @@ def make_checkpoint(
         default_part=default,
         not_run=not_run(actions),
         notes=[*notes, *found.notes, *filter(None, [unused_note(found.tensors.values())])],
-        unread=unread,
+        unverified=unverified,
     )
 
 

@@ -22,6 +22,14 @@ _NUMBERS = ("data", "real", "imag", b"data", b"real", b"imag")  # attributes of 
 
 def integers(value: Any, what: str, work: limits.Work | None = None) -> tuple[int, ...]:
     """A size or stride. Raises ``Malformed`` for anything but integers that fit 64 bits, and where *work* is used up."""
+    if type(value) is tuple and len(value) <= limits.DIMENSIONS:  # as nearly all are
+        for each in value:
+            if type(each) is not int or not 0 <= each < WIDEST:
+                break
+        else:
+            if work is not None:
+                work.pairs(len(value))
+            return value
     if isinstance(value, Stub) and value.path == "torch.Size":
         value = value.args[0] if value.args else ()
     if type(value) not in (tuple, list) or not all(type(each) in (int, bool) for each in value):

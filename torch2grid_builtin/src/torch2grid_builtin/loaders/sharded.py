@@ -91,7 +91,7 @@ def _join(
             dict.fromkeys(each for opened in by_file.values() for each in opened.not_run), key=lambda each: each.severity
         ),
         problems=found.problems,
-        unread=[each for opened in by_file.values() for each in opened.unread],
+        unverified=[each for opened in by_file.values() for each in opened.unverified],
     )
 
 

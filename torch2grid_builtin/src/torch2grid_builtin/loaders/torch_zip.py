@@ -75,8 +75,8 @@ class TorchZip(Loader):
             raise load_error(source, error, actions) from error
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
-        unread = [archive] if isinstance(archive, ZipArchive) else []
-        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unread=unread)
+        unverified = [archive] if isinstance(archive, ZipArchive) else []
+        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unverified=unverified)
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened

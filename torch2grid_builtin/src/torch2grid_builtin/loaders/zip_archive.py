@@ -8,7 +8,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch2grid_builtin.inert import limits
@@ -53,6 +53,7 @@ class ZipArchive:
         self._spool = Spool()
         self._unpacked = 0  # bytes that the deflated records in use have together
         self._storages: dict[str, Storage] = {}
+        self._packed: list[Packed] = []  # that the storages read
         self._starts: list[int] = []  # of all records, in the order of the file, and of the directory
         self._read_directory()
 
@@ -188,25 +189,17 @@ class ZipArchive:
         label = repr(visible(name, 80))
         if entry is None:
             raise self.fail(f"has no record {label}", "it is damaged or incomplete")
-        head = self.source.read(entry.header, _LOCAL.size + len(entry.raw_name))
-        signature, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(head)
-        if signature != LOCAL:
-            raise self.fail(f"has no record {label} where its directory says")
-        if name_size != len(entry.raw_name) or head[_LOCAL.size :] != entry.raw_name:
-            raise self.fail(f"calls the record {label} by another name in front of its data", _HOSTILE)
-        if (flags | entry.flags) & _ENCRYPTED:
+        if entry.flags & _ENCRYPTED:
             raise self.fail(f"has an encrypted record {label}", "unpack it first")
-        if method != entry.method or method not in (0, 8):
+        if entry.method not in (0, 8):
             raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
-        # Sizes may come behind the data, and those beyond 4 GiB elsewhere: what stands here must not disagree.
-        unset = (0, _FULL32) if flags & 8 else (_FULL32,)
-        stated = ((crc, entry.crc32), (size, entry.size), (packed, entry.packed))
-        if any(local not in unset and local != told for local, told in stated):
-            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", _HOSTILE)
-        start = entry.header + _LOCAL.size + name_size + extra_size
-        inner = self.source.storage(start, entry.packed)
-        self._check_behind(start + entry.packed, entry, flags, crc, label)
-        if method == 0:
+        following = self._starts[bisect_right(self._starts, entry.header)]
+        place = self.source.storage(entry.header, following - entry.header)
+        inner = Packed(place, entry, self.source.shown, label)
+        self._packed.append(inner)
+        if not entry.packed:
+            inner.locate()  # nobody reads it
+        if entry.method == 0:
             if entry.packed != entry.size:
                 raise self.fail(f"has a record {label} of {entry.packed} bytes that claims {entry.size}")
             return CheckedStorage(inner, entry.crc32, self.source.shown, label)
@@ -223,24 +216,94 @@ class ZipArchive:
             )
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
 
-    def _check_behind(self, end: int, entry: Entry, flags: int, crc: int, label: str) -> None:
-        """Raise ``LoadError`` unless the next record follows the bytes of *entry*, behind a data descriptor and padding."""
-        following = self._starts[bisect_right(self._starts, entry.header)]
-        if end > following:
-            raise self.fail(f"has a record {label} that reaches into the next", _HOSTILE)
-        if following - end > _GAP:
-            raise self.fail(f"has bytes behind record {label} that are of no record", _HOSTILE)
-        behind = self.source.read(end, following - end)
-        described = _descriptor(behind, entry) if flags & 8 else 0
-        if flags & 8 and not crc and not described:
-            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently", _HOSTILE)
-        if behind.count(0, described) != len(behind) - described:
-            raise self.fail(f"has bytes behind record {label} that are of no record", _HOSTILE)
-
     def verify(self) -> None:
-        """Check the records that nobody asked for yet, headers and checksums. Raises ``LoadError``."""
-        for entry in self.unread():
+        """Check the headers of all records, and the checksums of those that nobody asked for. Raises ``LoadError``."""
+        unread = self.unread()
+        for each in self._packed:
+            each.locate()
+        for entry in unread:
             verify(self.storage(entry.name))
+
+
+@dataclass(eq=False)
+class Packed:
+    """The bytes of a record as they are packed. The header in front of them, which says where they begin, is read and
+    checked when they are, so that opening an archive costs its directory alone.
+
+    place: from the header to the next record.
+    """
+
+    place: FileStorage
+    entry: Entry
+    path: str
+    label: str
+    shippable: bool = field(default=True, init=False)
+    _start: int = field(default=0, init=False)  # of the bytes, from the header on; 0: not known
+
+    @property
+    def size(self) -> int:
+        return self.entry.packed
+
+    def fail(self, reason: str, advice: str = _HOSTILE) -> LoadError:
+        return LoadError(self.path, reason, advice)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise self.fail(f"has a record {self.label} of {self.size} bytes, {offset}–{offset + len(buffer)} are asked for")
+        self.place.read_into(self.locate() + offset, buffer)
+
+    def locate(self) -> int:
+        """Where the bytes begin, from the header on. Raises ``LoadError`` where it says other than the directory."""
+        if not self._start:
+            self._start = self._checked_start()
+        return self._start
+
+    def _checked_start(self) -> int:
+        entry, label = self.entry, self.label
+        fixed = _LOCAL.size + len(entry.raw_name)
+        if fixed > self.place.size:
+            raise self.fail(f"has a record {label} that reaches into the next")
+        head = self._bytes(0, fixed)
+        name_size: int
+        extra_size: int
+        signature, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(head)
+        if signature != LOCAL:
+            raise self.fail(f"has no record {label} where its directory says", _DAMAGED)
+        if name_size != len(entry.raw_name) or head[_LOCAL.size :] != entry.raw_name:
+            raise self.fail(f"calls the record {label} by another name in front of its data")
+        if flags & _ENCRYPTED:
+            raise self.fail(f"has an encrypted record {label}", "unpack it first")
+        if method != entry.method:
+            raise self.fail(f"packs the record {label} in two ways, {method} and {entry.method}")
+        # Sizes may come behind the data, and those beyond 4 GiB elsewhere: what stands here must not disagree.
+        unset = (0, _FULL32) if flags & 8 else (_FULL32,)
+        stated = ((crc, entry.crc32), (size, entry.size), (packed, entry.packed))
+        if any(local not in unset and local != told for local, told in stated):
+            raise self.fail(f"states the size or CRC-32 of record {label} twice, differently")
+        start = fixed + extra_size
+        self._check_behind(start + entry.packed, bool(flags & 8), crc)
+        return start
+
+    def _check_behind(self, end: int, described: bool, crc: int) -> None:
+        """Raise ``LoadError`` unless the next record follows the bytes, behind a data descriptor and padding."""
+        gap = self.place.size - end
+        if gap < 0:
+            raise self.fail(f"has a record {self.label} that reaches into the next")
+        if gap > _GAP:
+            raise self.fail(f"has bytes behind record {self.label} that are of no record")
+        if not gap and not described:
+            return
+        behind = self._bytes(end, gap)
+        length = _descriptor(behind, self.entry) if described else 0
+        if described and not crc and not length:
+            raise self.fail(f"states the size or CRC-32 of record {self.label} twice, differently")
+        if behind.count(0, length) != len(behind) - length:
+            raise self.fail(f"has bytes behind record {self.label} that are of no record")
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        data = bytearray(size)
+        self.place.read_into(offset, memoryview(data))
+        return bytes(data)
 
 
 def _descriptor(raw: bytes, entry: Entry) -> int:
@@ -278,7 +341,7 @@ def _decoded(raw: bytes) -> str:
 class Deflated:
     """A deflated record: unpacked to a temporary file when it is first read, and checked on the way."""
 
-    inner: FileStorage
+    inner: Packed
     size: int
     crc32: int
     path: str

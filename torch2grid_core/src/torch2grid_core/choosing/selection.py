@@ -27,14 +27,14 @@ class Selection:
     """The checkpoint that is drawn, and what to say about how it was chosen.
 
     part: its name where the person chose one. hidden: what is not shown of the file → how many tensors; with the chosen ones
-    they are all of the file. unread: the entries of the file that its loader could not read.
+    they are all of the file. skipped: the entries of the file that its loader could not read.
     """
 
     checkpoint: Checkpoint
     part: str = ""
     remarks: list[str] = field(default_factory=list)
     hidden: dict[str, int] = field(default_factory=dict)
-    unread: tuple[Skip, ...] = ()
+    skipped: tuple[Skip, ...] = ()
 
 
 def select(
@@ -49,7 +49,7 @@ def select(
     chosen = part or checkpoint.default_part or ""
     if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
         chosen = ""
-    selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, part and chosen, unread=checkpoint.skipped)
+    selection = Selection(checkpoint.part(chosen) if chosen else checkpoint, part and chosen, skipped=checkpoint.skipped)
     selection.checkpoint = selection.checkpoint.ordered()  # before filters, which may choose by position
     if chosen not in ("", ALL):
         selection.hidden = {

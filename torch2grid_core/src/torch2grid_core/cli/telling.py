@@ -66,10 +66,10 @@ def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = 
     networks = _networks(checkpoint)
     if networks:
         pieces.append(f"networks {networks}")
-    if selection.unread:
-        reasons = Counter(skip.reason for skip in selection.unread)
+    if selection.skipped:
+        reasons = Counter(skip.reason for skip in selection.skipped)
         told = ", ".join(f"{count} {visible(reason, 60)}" for reason, count in reasons.most_common(3))
-        pieces.append(f"{len(selection.unread)} skipped ({told})")
+        pieces.append(f"{len(selection.skipped)} skipped ({told})")
     if checkpoint.aliases:
         pieces.append(f"{len(checkpoint.aliases)} tied")
     pieces += [*remarks, f"{seconds:.1f} s"]

@@ -46,8 +46,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
-    the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``. unread: what
-    else of the file is under a checksum, read by ``verify`` of each.
+    the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
+    unverified: what else of the file is under a checksum, read by ``verify`` of each.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         not_run: Iterable[Action] = (),
         notes: Iterable[str] = (),
         problems: Iterable[Problem] = (),
-        unread: Iterable[Any] = (),
+        unverified: Iterable[Any] = (),
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
@@ -81,7 +81,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.not_run = tuple(not_run)
         self.notes = tuple(notes)
         self.problems = tuple(problems)
-        self.unread = tuple(unread)
+        self.unverified = tuple(unverified)
         self._whole: Checkpoint | None = None
         self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
         self._places: dict[str, int] = {}  # in the file, where the order is another
@@ -184,7 +184,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             not_run=self.not_run,
             notes=self.notes,
             problems=self.problems,
-            unread=self.unread,
+            unverified=self.unverified,
         )
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}

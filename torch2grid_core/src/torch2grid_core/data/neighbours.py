@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch2grid_core.data.source import Source
 from torch2grid_core.errors import LoadError
@@ -65,28 +64,31 @@ def share_of(source: Source) -> Share | None:
 
     A shard says in its own name how many there are; ranks are counted. A rank whose others are not there has total 0.
     """
-    path = Path(os.path.abspath(source.path))
     if source.is_folder:
         return None
-    if not _SLICED.fullmatch(path.name) and (found := _SHARD.fullmatch(path.name)):
+    folder, name = os.path.split(os.path.abspath(source.path))
+    if not _SLICED.fullmatch(name) and (found := _SHARD.fullmatch(name)):
         before, number, of, total, after = found.groups()
         if int(total) < 2 or int(number) > int(total):
             return None
-        names = [f"{before}{each:0{len(number)}d}{of}{total}{after}" for each in _numbers(int(number), int(total), path, found)]
-        return Share("shard", int(number), int(total), tuple(name for name in names if not (path.parent / name).exists()))
+        numbers = _numbers(int(number), int(total), folder, found)
+        names = (f"{before}{each:0{len(number)}d}{of}{total}{after}" for each in numbers)
+        missing = tuple(name for name in names if not os.path.exists(os.path.join(folder, name)))
+        return Share("shard", int(number), int(total), missing)
     for pattern in (*_RANKS, _PARALLEL):
-        if found := pattern.fullmatch(path.name):
-            return _rank(pattern, found, _names(path.parent))
-    if found := _FOLDERS.fullmatch(path.parent.name):
-        return _rank(_FOLDERS, found, _names(path.parent.parent))
+        if found := pattern.fullmatch(name):
+            return _rank(pattern, found, _names(folder))
+    above, inside = os.path.split(folder)
+    if found := _FOLDERS.fullmatch(inside):
+        return _rank(_FOLDERS, found, _names(above))
     return None
 
 
-def _numbers(number: int, total: int, path: Path, found: re.Match[str]) -> range:
+def _numbers(number: int, total: int, folder: str, found: re.Match[str]) -> range:
     """The numbers of the shards: from 1, or from 0 where there is one of that number."""
     before, digits, of, stated, after = found.groups()
-    zero = path.parent / f"{before}{0:0{len(digits)}d}{of}{stated}{after}"
-    return range(total) if number == 0 or (number < total and zero.exists()) else range(1, total + 1)
+    zero = os.path.join(folder, f"{before}{0:0{len(digits)}d}{of}{stated}{after}")
+    return range(total) if number == 0 or (number < total and os.path.exists(zero)) else range(1, total + 1)
 
 
 def _rank(pattern: re.Pattern[str], found: re.Match[str], names: Iterable[str]) -> Share | None:
@@ -112,7 +114,7 @@ def _frame(found: re.Match[str]) -> tuple[str, str]:
     return found["a"], re.sub(r"\d+", "0", found["b"])
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))[:_LISTED]
     except OSError:
@@ -130,8 +132,9 @@ def remarks_on(source: Source) -> tuple[list[str], str]:
         lines.append(f"{share} by its name: what the others hold is not shown")
     elif share is not None:
         lines.append(f"{share} by its name; no other file of its kind lies beside it")
-    names = () if source.is_folder else _names(Path(os.path.abspath(source.path)).parent)
-    if ".metadata" in names and any(_DISTCP.fullmatch(name) for name in names):
+    folder = os.path.dirname(os.path.abspath(source.path))
+    distributed = not source.is_folder and os.path.exists(os.path.join(folder, ".metadata"))
+    if distributed and any(_DISTCP.fullmatch(name) for name in _names(folder)):
         lines.append("it lies beside a distributed checkpoint: the tensors in its .distcp files are not shown")
     return lines, str(share or "")
 

@@ -94,7 +94,7 @@ def check(
         assert isinstance(view, _Asked)
         failures[view.rule.code] = error
 
-    for each in checkpoint.unread:
+    for each in checkpoint.unverified:
         verify(each)
     views = [_Asked(rule) for rule in rules]
     if checkpoint:

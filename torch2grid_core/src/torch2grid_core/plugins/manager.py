@@ -36,6 +36,7 @@ class PluginManager:
     def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
         self.records: list[PluginRecord] = list(records)
         self._indexed: dict[str, dict[str, list[Provided]]] = {}
+        self._loaders: list[GuardedLoader] = []  # made once for all files
         self._notes: list[str] = []
         self._conflicts: dict[str, list[str]] = {}  # kind → a line for each name that one plugin keeps and another loses
 
@@ -95,6 +96,7 @@ class PluginManager:
         """Add *record* in place of the earlier ones that it replaces; who keeps which name is settled anew."""
         self.records = [*(each for each in self.records if not replaces(each)), record]
         self._indexed.clear()
+        self._loaders = []
         self._conflicts.clear()
         return record
 
@@ -140,13 +142,13 @@ class PluginManager:
 
         Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one.
         """
-        names = self.names("loader")
-        if not names:
-            raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
         if forced:
             name, options = split_spec(forced)
             return [GuardedLoader(self.find("loader", name), options)]
-        return [GuardedLoader(each) for each in names.values()]
+        self._loaders = self._loaders or [GuardedLoader(each) for each in self.names("loader").values()]
+        if not self._loaders:
+            raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
+        return self._loaders
 
     def open(self, path: str | Path, loader: str = "") -> Checkpoint:
         """The checkpoint at *path*, by the loader that knows its content best, or by *loader*.
