@@ -23,6 +23,7 @@ from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadErr
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
+_NO_OBJECTS = re.compile(r"[<>|=]?([SU]\d+|[mM]8(\[\w+\])?)")  # texts and times: no pickle stands in them
 
 
 class Npy(Loader):
@@ -82,7 +83,9 @@ class Npz(Loader):
             storage = archive.storage(name)  # checks the record's own header, whatever it is
             if not name.endswith(".npy"):
                 skipped.append(Skip(name, "not a numpy array", self.name))
-                if name.endswith(PICKLES):
+                if _bytes(storage, 0, min(len(MAGIC), storage.size)) == MAGIC:  # numpy looks at the bytes, not at the name
+                    read_array(storage, "array", source.shown, actions, work)
+                elif name.endswith(PICKLES):
                     _read_objects(storage, 0, source.shown, actions, work)
                 continue
             found = read_array(storage, tensor_name(name.removesuffix(".npy"), keys), source.shown, actions, work)
@@ -121,7 +124,7 @@ def read_array(storage: Storage, name: str, path: str, actions: Actions, work: W
         raise wrong("has an impossible shape")
     order, plain = (code[0], code[1:]) if code is not None and code[:1] in tuple("<>|=") else ("", code or "")
     dtype = numpy_dtype(plain)
-    if dtype is None:
+    if dtype is None and not _NO_OBJECTS.fullmatch(code or ""):
         _read_objects(storage, start, path, actions, work)
     if code is None:
         return "a structured array, not plain numbers"
