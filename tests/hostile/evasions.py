@@ -334,12 +334,12 @@ class Files:
         head, _, pickled = buffer.getvalue().partition(b"\n")
         return head + b"\n" + before(pickled, payload)
 
-    def write_npz(self, file: str, payload: bytes) -> None:
+    def write_npz(self, file: str, payload: bytes, member: str = "bad.npy") -> None:
         good = io.BytesIO()
         np.save(good, np.arange(3.0))
         with zipfile.ZipFile(self.folder / file, "w") as archive:
             archive.writestr("good.npy", good.getvalue())
-            archive.writestr("bad.npy", self.npy(payload))
+            archive.writestr(member, self.npy(payload))
 
 
 def write(folder: Path) -> list[Evasion]:

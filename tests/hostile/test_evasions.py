@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.corpus import cases, needs_cases
-from tests.hostile.evasions import CANARY, OTHER, OTHER_SOURCE, Evasion, write
+from tests.hostile.evasions import CANARY, OTHER, OTHER_SOURCE, Evasion, Files, behind, call, name, text, write
 from tests.tools import torch2grid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are forked, and call what Linux has")
@@ -67,6 +67,33 @@ def test_what_runs_is_not_called_clean(tmp_path: Path) -> None:
     # Those that fail here are no cleaner: another version of Python or PyTorch may load them.
     assert [each.name for each in made if not said[each.file]] == []
     assert [(each.name, said[each.file][:200]) for each in made if each.names not in said[each.file]] == []
+
+
+GADGET = call(name("os", "mkdir"), text("x"))
+
+
+@pytest.mark.parametrize("member", ["evil", "evil.NPY", "folder/notes.txt"])
+def test_arrays_of_objects_in_an_npz_under_any_name(member: str, tmp_path: Path) -> None:
+    made = Files(tmp_path)
+    made.write_npz("model.npz", GADGET, member)
+    assert "calls os.mkdir" in said_of(tmp_path, ["model.npz"])["model.npz"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        GADGET + b"0cfoo\na-b\n",  # what was done before is done
+        b"I0x10\n0" + GADGET,  # a number that C reads, and that we refuse
+        b"L0x10L\n0" + GADGET,
+    ],
+    ids=["a strange name", "a number", "a long number"],
+)
+def test_broken_pickles_that_another_reader_runs(payload: bytes, tmp_path: Path) -> None:
+    made = Files(tmp_path)
+    made.write_npz("model.npz", payload)
+    made.write("model.pkl", behind(made.plain, payload))
+    for file, said in said_of(tmp_path, ["model.npz", "model.pkl"]).items():
+        assert "os.mkdir" in said, file
 
 
 @needs_cases

@@ -10,6 +10,7 @@ from torch2grid_builtin.inert.actions import Actions, may_be_pickle
 from torch2grid_builtin.inert.constructors import WITHOUT_STORAGES
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.remains import SEARCHED, note_remains
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import LongBytes, Malformed
 from torch2grid_core import BytesStorage, LoadError, Storage
@@ -20,8 +21,8 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*")
 def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False) -> int:
     """Add to *actions* what the pickles of *storage* from *start* on want done; the place behind the last one.
 
-    Stops at what is none. What a broken one did before it broke is added where it names things as programs do. Raises
-    ``Malformed`` where the work is used up.
+    Stops at what is none. What a broken one did before it broke is added where it names things as programs do, and the names
+    further on. Raises ``Malformed`` where the work is used up.
     """
     while start < storage.size:
         found = Actions()
@@ -32,8 +33,12 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
         except (Malformed, LoadError):
             if work.left < 0:
                 raise
-            if all(_NAME.fullmatch(asked.name) for asked in found.asked.values()):
-                actions.merge(found)
+            # Other bytes than a pickle's hardly ever name a thing as programs do; one that does not speaks for itself alone.
+            found.asked = {key: asked for key, asked in found.asked.items() if _NAME.fullmatch(asked.module + asked.name)}
+            actions.merge(found)
+            actions.broken += found.broken
+            work.text(min(storage.size - start, SEARCHED))
+            note_remains(actions)  # another unpickler may go on where this one stops
             return start
         actions.merge(found)
         start = machine.stream.tell()

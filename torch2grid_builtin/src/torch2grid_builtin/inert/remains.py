@@ -11,7 +11,7 @@ from torch2grid_builtin.inert.verdicts import family
 from torch2grid_core import LoadError
 
 _WINDOW, _OVERLAP = 1 << 22, 1 << 10
-_MOST = 64 << 20  # bytes that are searched
+SEARCHED = 64 << 20  # bytes that are searched
 _WORD = rb"([A-Za-z_][\w.]{0,200})"
 _GLOBAL = re.compile(rb"[ci]" + _WORD + rb"\r?\n" + _WORD + rb"\r?\n")
 _MEMO = rb"(?:\x94|q.|r....)?"
@@ -22,7 +22,7 @@ _STACK_GLOBAL = re.compile(_TEXT + _TEXT + rb"\x93", re.DOTALL)
 def note_remains(actions: Actions) -> None:
     """Add to *actions* the names of Python, numpy and PyTorch that the broken pickles import further on."""
     for storage, start in actions.broken:
-        end = min(storage.size, start + _MOST)
+        end = min(storage.size, start + SEARCHED)
         for place in range(start, end, _WINDOW):
             window = bytearray(min(_WINDOW + _OVERLAP, end - place))
             try:
