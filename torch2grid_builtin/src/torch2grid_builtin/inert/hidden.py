@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions, may_be_pickle
@@ -13,6 +14,7 @@ from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.remains import SEARCHED, note_remains
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_builtin.inert.verdicts import family
 from torch2grid_core import BytesStorage, LoadError, Storage
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
@@ -43,6 +45,15 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
         actions.merge(found)
         start = machine.stream.tell()
     return start
+
+
+def begins_program(storage: Storage, actions: Actions) -> bool:
+    """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
+    machine = Machine(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    with suppress(Malformed, LoadError):
+        machine.load()
+    actions.broken = []
+    return any(family(asked.module, asked.name) for asked in actions.asked.values())
 
 
 def read_strings(actions: Actions, work: Work) -> None:

@@ -11,7 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.hidden import begins_program
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.report import refusal
 from torch2grid_builtin.inert.storages import Float4, Float6
 from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.naming import tensor_name
@@ -69,7 +72,10 @@ class Safetensors(Loader):
         return 1 if named and 0 < length <= source.size - 8 and not source.head.startswith((b"PK\x03\x04", b"version ")) else 0
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
+        actions = Actions()
         header, start = _header(source, work)
+        if begins_program(source.storage(), actions):
+            raise LoadError(source.shown, refusal("is a pickle, too, which runs code", actions), "it is hostile")
         metadata = _metadata(source, header)
         tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
