@@ -101,6 +101,7 @@ def test_what_lies_is_an_error(tmp_path: Path) -> None:
         (b"\x80\x02cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81Nb.", "without shape and dtype"),
         (b"\x80\x02cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}X\x05\x00\x00\x00shape)sb.", "without a dtype"),
         (by_hand("<f4", (2, 3), data).replace(b"X\x02\x00\x00\x00f4", b"X\x02\x00\x00\x00q4"), "of unknown length"),
+        (by_hand("<f4", (2, 3), data).replace(b"X\x02\x00\x00\x00f4", b"X\x02\x00\x00\x00S0"), "another length than stated"),
         (b"\x80\x02cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81.", "holds no tensors"),
     ):
         (tmp_path / "x").write_bytes(raw)

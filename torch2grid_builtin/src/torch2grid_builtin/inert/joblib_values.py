@@ -60,9 +60,12 @@ def _width(dtype: NumpyDtype) -> int:
     if not re.fullmatch(r"[biufcmMSUV]\d{0,9}", dtype.code):
         raise Malformed(f"an array of joblib of dtype {dtype.code[:40]!r}, of unknown length", _NOT_READ)
     try:
-        return np.dtype(dtype.code).itemsize
+        width = np.dtype(dtype.code).itemsize
     except TypeError as error:
         raise Malformed(f"an array of joblib of dtype {dtype.code[:40]!r}, of unknown length", _NOT_READ) from error
+    if (dtype.fields or dtype.code[0] in "SUV") and dtype.width != width:  # numpy takes that of the state
+        raise Malformed(f"an array of joblib of dtype {dtype.code[:40]!r}, of another length than stated", _NOT_READ)
+    return width
 
 
 def _read_objects(machine: Machine, array: NumpyArray) -> None:

@@ -100,7 +100,9 @@ def build_dtype(dtype: NumpyDtype, state: Any) -> None:
         raise Malformed("a numpy dtype whose state is not a tuple")
     dtype.order = (text(state[1]) or "")[:_CODE]
     dtype.fields = any(part is not None for part in state[2:5])
-    if len(state) > 7 and type(state[7]) is int:
+    dtype.width = None
+    if len(state) > 7 and type(state[5]) is int and type(state[7]) is int:
+        dtype.width = state[5]
         dtype.objects = dtype.objects or bool(state[7] & _HAS_OBJECTS)
 
 

@@ -180,13 +180,15 @@ class DtypeName:
 class NumpyDtype:
     """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it.
 
-    fields: it is a structure. objects: it holds references to Python objects.
+    fields: it is a structure. objects: it holds references to Python objects. width: the bytes of an element as ``BUILD``
+    states them, for texts and structures.
     """
 
-    __slots__ = ("code", "fields", "objects", "order")
+    __slots__ = ("code", "fields", "objects", "order", "width")
 
     def __init__(self, code: str) -> None:
         self.code, self.order, self.fields = code, "", False
+        self.width: int | None = None
         self.objects = code[:1] == "O"
 
 
