@@ -15,7 +15,21 @@ from typing import Any
 
 import pytest
 from tests.corpus import cases, needs_cases
-from tests.hostile.evasions import CANARY, OTHER, OTHER_SOURCE, Evasion, Files, behind, call, name, text, write
+from tests.hostile.evasions import (
+    CANARY,
+    OTHER,
+    OTHER_SOURCE,
+    Evasion,
+    Files,
+    before,
+    behind,
+    call,
+    many,
+    name,
+    raw_bytes,
+    text,
+    write,
+)
 from tests.tools import torch2grid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are forked, and call what Linux has")
@@ -94,6 +108,41 @@ def test_broken_pickles_that_another_reader_runs(payload: bytes, tmp_path: Path)
     made.write("model.pkl", behind(made.plain, payload))
     for file, said in said_of(tmp_path, ["model.npz", "model.pkl"]).items():
         assert "os.mkdir" in said, file
+
+
+def test_a_loader_hidden_in_what_becomes_attributes(tmp_path: Path) -> None:
+    made = Files(tmp_path)
+    loads, space = name("torch.storage", "_load_from_bytes"), name("types", "SimpleNamespace")
+    legacy = raw_bytes(before(made.legacy[0], GADGET) + b"".join(made.legacy[1:]))
+    honest = call(loads, raw_bytes(b"".join(made.legacy))) + b"0"  # one use that is harmless
+    attribute = b"}" + text("__setstate__") + loads + b"s"
+    pairs = many(text("__setstate__") + loads + b"\x86")
+    counter = name("copyreg", "_reconstructor"), name("collections", "Counter"), name("builtins", "dict")
+    slots = name("torch._utils", "_rebuild_parameter_with_state"), b"K\x01", b"\x89", b"N"
+    kinds = {
+        "mapping": call(space) + call(*counter, attribute) + b"b",
+        "pairs": call(space) + call(*counter, pairs) + b"b",
+        "state": call(name("torch._tensor", "_rebuild_from_type_v2"), space, space, b")", attribute),
+        "slots": call(*slots, attribute + b"N\x86"),
+    }
+    for kind, holder in kinds.items():
+        made.write_zip(f"{kind}.pt", before, honest + holder + legacy + b"b")
+    for kind, said in said_of(tmp_path, [f"{kind}.pt" for kind in kinds]).items():
+        assert "_load_from_bytes" in said, kind
+
+
+def test_safetensors_that_are_a_pickle_too(tmp_path: Path) -> None:
+    """The length of the header is opcodes, and so is the name of its tensor."""
+
+    def long(value: str) -> bytes:
+        return b"h\xc3\x8c" + bytes([len(value)]) + value.encode()  # between, bytes that make UTF-8 of the opcodes
+
+    opcodes = b"Nq\xc3\x89" + long("multiprocessing.resource_tracker") + b"q\xc4\x89" + long("os.path." * 3 + "os.mkdir")
+    opcodes += b"q\xc5\x89" + long("./" * 20 + "x") + b"q\xc6\x89h\xc4\x890h\xc5\x93(h\xc6\x890tR."
+    header = b'{"' + opcodes + b'":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    length = b"\x80\x04B\x03\0\0\0\0"
+    (tmp_path / "model.bin").write_bytes(length + header.ljust(int.from_bytes(length, "little")) + bytes(8))
+    assert "os.mkdir" in said_of(tmp_path, ["model.bin"])["model.bin"]
 
 
 @needs_cases

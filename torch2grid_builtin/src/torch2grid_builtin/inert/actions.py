@@ -9,10 +9,12 @@ from torch2grid_builtin.inert import limits, verdicts
 from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Pairs, Stub
 
 if TYPE_CHECKING:
+    from torch2grid_builtin.inert.limits import Work
     from torch2grid_core import ActionKind, Severity, Storage
 
 _IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
 _STACK_GLOBAL = b"\x93"
+_VALUES = 3
 _MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call")  # the last says most of a name
 
 
@@ -80,17 +82,23 @@ class Actions:
         """True where the name is in the record."""
         return (f"{found.module}\n{found.name}", False) in self.asked
 
-    def values(self, held: Any, excused: bool = True) -> None:
+    def values(self, held: Any, work: Work, excused: bool = True, depth: int = _VALUES) -> None:
         """Names that are harmless in some calls, among the arguments of another or the attributes of an object: *held*.
 
-        excused: a file of numpy's that was made an array in memory is none.
+        excused: a file of numpy's that was made an array in memory is none. depth: of the containers that are looked into, such
+        as the pairs of a list that becomes a mapping, or a mapping beside the values of slots. work: what that may cost.
         """
-        for part in (held, *held) if type(held) is tuple else (held,):
-            if type(part) not in (Pairs, tuple):
-                continue
-            for item in part if type(part) is tuple else [value for _, value in part.pairs]:
-                if type(item) is Global and item.judged and not (excused and item.excused and item.handler is None):
+        kind = type(held)
+        if kind is not tuple and kind is not list and kind is not Pairs:
+            return
+        items = [value for _, value in held.pairs] if kind is Pairs else held
+        work.spend(len(items))
+        for item in items:
+            if type(item) is Global:
+                if item.judged and not (excused and item.excused and item.handler is None):
                     self.note("import", item, certain=True)
+            elif depth:
+                self.values(item, work, excused, depth - 1)
 
     def drop_strings(self) -> None:
         """Let go of the byte strings that are certainly no pickles."""

@@ -49,6 +49,7 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
     if len(args) < 3:
         raise Malformed("broken pickle: an object with too few parts")
     kind, base, content = args[:3]
+    machine.actions.values(content, machine.work, excused=False)
     made = Stub(kind, (), "new")
     if type(kind) is not Global or kind.allowed < MAKE:
         machine.actions.note("make", kind, made)

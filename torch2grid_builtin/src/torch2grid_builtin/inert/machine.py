@@ -301,15 +301,15 @@ class Machine:
                 return function.handler(self, args)
             made = function.handler(self, args)
             if self.actions.judged:
-                self.actions.values(args)
+                self.actions.values(args, self.work)
             return made
         stub = Stub(function, args, how, kwargs)
         if type(function) is not Global or function.allowed < _NEEDED[how]:
             self.actions.note(_KINDS[how], function, stub)
             self.keep_spelled(args)
         if self.actions.judged:
-            self.actions.values(args)
-            self.actions.values(kwargs)
+            self.actions.values(args, self.work)
+            self.actions.values(kwargs, self.work)
         return stub
 
     def calls(self, function: Any, args: tuple[Any, ...]) -> Stub:

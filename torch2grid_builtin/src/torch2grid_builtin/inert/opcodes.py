@@ -329,7 +329,7 @@ def _build(machine: Machine) -> None:
     state = machine.stack.pop()
     target = machine.stack[-1]
     if machine.actions.judged:
-        machine.actions.values(state, excused=False)
+        machine.actions.values(state, machine.work, excused=False)
     if isinstance(target, Stub):
         function = target.function
         if target.how != "judged" and (type(function) is not Global or function.allowed < MAKE):

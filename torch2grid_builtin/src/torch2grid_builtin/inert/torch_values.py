@@ -215,6 +215,7 @@ def rebuild_parameter_of(machine: Machine, args: tuple[Any, ...]) -> Any:
 def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_from_type_v2(function, type, args, state)``: a tensor subclass is the tensor it is made of."""
     function, _, inner, *state = _arguments(args, 3, "a tensor subclass")
+    machine.actions.values(state, machine.work, excused=False)
     if state:
         _check_attributes(machine.work, state[0])
     made = machine.call(function, inner)
