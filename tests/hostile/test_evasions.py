@@ -99,8 +99,9 @@ def test_arrays_of_objects_in_an_npz_under_any_name(member: str, tmp_path: Path)
         GADGET + b"0cfoo\na-b\n",  # what was done before is done
         b"I0x10\n0" + GADGET,  # a number that C reads, and that we refuse
         b"L0x10L\n0" + GADGET,
+        b"I0x10\n0(Kc" + GADGET + b"l",
     ],
-    ids=["a strange name", "a number", "a long number"],
+    ids=["a strange name", "a number", "a long number", "a letter before"],
 )
 def test_broken_pickles_that_another_reader_runs(payload: bytes, tmp_path: Path) -> None:
     made = Files(tmp_path)

@@ -285,6 +285,7 @@ torch.distributions.wishart Wishart
 # ... and what stands beside them.
 _OBJECTS = """
 torch ScriptObject
+torch.torch_version TorchVersion
 torch.nn.parallel.data_parallel DataParallel
 torch.nn.parallel.distributed DistributedDataParallel _BucketCapacityConfig _MixedPrecision
 torch.distributed.algorithms.join _JoinConfig

@@ -40,7 +40,7 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
             actions.merge(found)
             actions.broken += found.broken
             work.text(min(storage.size - start, SEARCHED))
-            note_remains(actions)  # another unpickler may go on where this one stops
+            note_remains(actions, work)  # another unpickler may go on where this one stops
             return start
         actions.merge(found)
         start = machine.stream.tell()

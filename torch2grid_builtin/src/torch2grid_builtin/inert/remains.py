@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.allowed import IMPORT
+from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.values import Global
-from torch2grid_builtin.inert.verdicts import family
+from torch2grid_builtin.inert.verdicts import ROOTS, family
 from torch2grid_core import LoadError
 
 _WINDOW, _OVERLAP = 1 << 22, 1 << 10
 SEARCHED = 64 << 20  # bytes that are searched
 _WORD = rb"([A-Za-z_][\w.]{0,200})"
-_GLOBAL = re.compile(rb"[ci]" + _WORD + rb"\r?\n" + _WORD + rb"\r?\n")
+# A line is searched from where its letters begin, once however long it is; the module may begin at any of them.
+_GLOBAL = re.compile(rb"(?<![\w.])([\w.]{3,})\r?\n(?=" + _WORD + rb"\r?\n)")
+_LINE = 2  # of work, for a line
 _MEMO = rb"(?:\x94|q.|r....)?"
 _TEXT = rb"(?:\x8c.|X.\x00\x00\x00|S['\"])" + _WORD + rb"(?:['\"]\n)?" + _MEMO
 _STACK_GLOBAL = re.compile(_TEXT + _TEXT + rb"\x93", re.DOTALL)
 
 
-def note_remains(actions: Actions) -> None:
-    """Add to *actions* the names of Python, numpy and PyTorch that the broken pickles import further on."""
+def note_remains(actions: Actions, work: Work | None = None) -> None:
+    """Add to *actions* the names of Python, numpy and PyTorch that the broken pickles import further on.
+
+    work: what that may cost. Raises ``Malformed`` where it is used up.
+    """
     for storage, start in actions.broken:
         end = min(storage.size, start + SEARCHED)
         for place in range(start, end, _WINDOW):
@@ -29,10 +36,21 @@ def note_remains(actions: Actions) -> None:
                 storage.read_into(place, memoryview(window))
             except LoadError:
                 break
-            for pattern in (_GLOBAL, _STACK_GLOBAL):
-                for match in pattern.finditer(window):
-                    _note(actions, match[1].decode(), match[2].decode())
+            found = {(match[1], match[2]) for match in _STACK_GLOBAL.finditer(window)}
+            if work is not None:
+                work.spend(_LINE * window.count(b"\n"))
+            lines = {(match[1][-200:], match[2]) for match in _GLOBAL.finditer(window)}
+            found.update((module, name) for line, name in lines for module in _modules(line))
+            for module, name in sorted(found):
+                _note(actions, module.decode(), name.decode())
     actions.broken = []
+
+
+def _modules(line: bytes) -> Iterator[bytes]:
+    """The modules of Python, numpy and PyTorch that may end *line*, behind their opcode, which is a letter as well."""
+    for place, opcode in enumerate(line):
+        if opcode in b"ci" and line[place + 1 :].partition(b".")[0].decode() in ROOTS:
+            yield line[place + 1 :]
 
 
 def _note(actions: Actions, module: str, name: str) -> None:

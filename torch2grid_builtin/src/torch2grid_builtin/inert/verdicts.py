@@ -26,6 +26,7 @@ _distutils_hack pythoncom win32api
 """
 STDLIB = sys.stdlib_module_names | frozenset(_OTHER_PYTHONS.split())
 _LIBRARIES = {"numpy": "numpy", "torch": "torch", "functorch": "torch", "torchgen": "torch", "caffe2": "torch"}
+ROOTS = STDLIB | _LIBRARIES.keys()
 _ALIASES = {"np": "numpy"}  # as nearly every module imports it
 # What runs commands and code, or reads, writes and fetches: named first.
 _RISKY = """
