@@ -132,6 +132,30 @@ def test_a_loader_hidden_in_what_becomes_attributes(tmp_path: Path) -> None:
         assert "_load_from_bytes" in said, kind
 
 
+def test_a_loader_that_another_object_gives_out(tmp_path: Path) -> None:
+    """As a key of a mapping that a list is made of, in a list that is filled later, and in the batches of a sampler."""
+    made = Files(tmp_path)
+    loads, space = name("torch.storage", "_load_from_bytes"), call(name("types", "SimpleNamespace"))
+    legacy = raw_bytes(before(made.legacy[0], GADGET) + b"".join(made.legacy[1:]))
+    honest = call(loads, raw_bytes(b"".join(made.legacy))) + b"0"
+
+    def batches(sampler: bytes) -> bytes:
+        state = text("sampler") + sampler + text("batch_size") + b"K\x02" + text("drop_last") + b"\x89"
+        return name("torch.utils.data.sampler", "BatchSampler") + b")\x81}(" + state + b"ub"
+
+    word, mapping = text("__setstate__"), name("builtins", "dict")
+    later = b"]q\xf0" + batches(b"h\xf0") + b"q\xf10h\xf0(" + word + loads + b"e00"
+    kinds = {
+        "keys": honest + space + call(mapping, call(name("builtins", "list"), b"}" + word + loads + b"\x86Ns")),
+        "batches": honest + space + call(mapping, batches(b"}(" + word + b"N" + loads + b"Nu")),
+        "later": honest + later + space + call(mapping, b"h\xf1"),
+    }
+    for kind, payload in kinds.items():
+        made.write_zip(f"{kind}.pt", before, payload + b"b" + legacy + b"b")
+    for kind, said in said_of(tmp_path, [f"{kind}.pt" for kind in kinds]).items():
+        assert "_load_from_bytes" in said, kind
+
+
 def test_safetensors_that_are_a_pickle_too(tmp_path: Path) -> None:
     """The length of the header is opcodes, and so is the name of its tensor."""
 

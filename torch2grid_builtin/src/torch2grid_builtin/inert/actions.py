@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
 _STACK_GLOBAL = b"\x93"
-_VALUES = 3
 _MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call")  # the last says most of a name
 
 
@@ -82,23 +81,28 @@ class Actions:
         """True where the name is in the record."""
         return (f"{found.module}\n{found.name}", False) in self.asked
 
-    def values(self, held: Any, work: Work, excused: bool = True, depth: int = _VALUES) -> None:
-        """Names that are harmless in some calls, among the arguments of another or the attributes of an object: *held*.
+    def values(self, held: Any, work: Work, excused: bool = True) -> None:
+        """Names that are harmless in some calls, where they are no callee but a value: in *held*, and in tuples inside it.
 
-        excused: a file of numpy's that was made an array in memory is none. depth: of the containers that are looked into, such
-        as the pairs of a list that becomes a mapping, or a mapping beside the values of slots. work: what that may cost.
+        They come to be called there unseen: as an attribute, or out of what a container or an object gives to another. Lists,
+        mappings and sets are looked at as they are filled. work: what that may cost. excused: right in *held*, a file of
+        numpy's that was made an array in memory is none.
         """
-        kind = type(held)
-        if kind is not tuple and kind is not list and kind is not Pairs:
-            return
-        items = [value for _, value in held.pairs] if kind is Pairs else held
-        work.spend(len(items))
-        for item in items:
-            if type(item) is Global:
-                if item.judged and not (excused and item.excused and item.handler is None):
+        waiting = [held]
+        while waiting:
+            here = waiting.pop()
+            kind = type(here)
+            if kind is not tuple and kind is not list and kind is not Pairs:
+                continue
+            items = [part for pair in here.pairs for part in pair] if kind is Pairs else here
+            work.spend(len(items))
+            for item in items:
+                kind = type(item)
+                if kind is tuple:
+                    waiting.append(item)
+                elif kind is Global and item.judged and not (excused and item.excused and item.handler is None):
                     self.note("import", item, certain=True)
-            elif depth:
-                self.values(item, work, excused, depth - 1)
+            excused = False
 
     def drop_strings(self) -> None:
         """Let go of the byte strings that are certainly no pickles."""

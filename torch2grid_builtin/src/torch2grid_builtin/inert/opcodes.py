@@ -31,8 +31,16 @@ class Op:
     NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, BYTEARRAY8, NEXT_BUFFER, READONLY_BUFFER = range(0x92, 0x99)
 
 
+def _held(machine: Machine, items: list[Any]) -> list[Any]:
+    """*items*, which a container gets: a name that is harmless only where it is called is a finding among them."""
+    if machine.actions.judged:
+        machine.actions.values(items, machine.work, excused=False)
+    return items
+
+
 def extend(machine: Machine, target: Any, items: list[Any]) -> None:
     """APPENDS: *items* at the end of a list, or of an object that would have been one."""
+    _held(machine, items)
     if type(target) is list:
         target.extend(items)
     elif type(target) is Stub:
@@ -54,6 +62,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     if len(items) % 2:
         raise Malformed("broken pickle: a key without a value")
+    _held(machine, items)
     pairs = zip(items[::2], items[1::2], strict=True)
     if type(target) is Pairs:
         target.pairs.extend(pairs)
@@ -238,7 +247,7 @@ def _empty_set(machine: Machine) -> None:
 
 def _list(machine: Machine) -> None:
     machine.count()
-    items = _pop_mark(machine)
+    items = _held(machine, _pop_mark(machine))
     machine.stack.append(items)
 
 
@@ -252,12 +261,12 @@ def _dict(machine: Machine) -> None:
 
 def _frozenset(machine: Machine) -> None:
     machine.count()
-    items = _pop_mark(machine)
+    items = _held(machine, _pop_mark(machine))
     machine.stack.append(Bag(items))
 
 
 def _additems(machine: Machine) -> None:
-    items = _pop_mark(machine)
+    items = _held(machine, _pop_mark(machine))
     target = machine.stack[-1]
     if type(target) is Bag:
         target.items.extend(items)
