@@ -147,6 +147,7 @@ def beside() -> Iterator[tuple[str, Any]]:
     yield "dataset", torch.utils.data.TensorDataset(torch.ones(2))
     yield "distribution", torch.distributions.Normal(torch.zeros(2), torch.ones(2))
     yield "mixture", torch.distributions.Independent(torch.distributions.Uniform(torch.zeros(2), torch.ones(2)), 1)
+    yield "version", torch.__version__
 
 
 def changed() -> Iterator[tuple[str, nn.Module]]:
