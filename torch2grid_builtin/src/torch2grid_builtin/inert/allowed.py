@@ -85,6 +85,7 @@ numpy.random._pcg64 PCG64 PCG64DXSM
 numpy.random._philox Philox
 numpy.random._sfc64 SFC64
 numpy.random.bit_generator SeedSequence
+torch._utils torch.contiguous_format torch.channels_last torch.channels_last_3d torch.preserve_format
 torch DoubleStorage FloatStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage CharStorage ByteStorage
     BoolStorage ComplexDoubleStorage ComplexFloatStorage QUInt8Storage QInt8Storage QInt32Storage QUInt4x2Storage
     QUInt2x4Storage UntypedStorage _UntypedStorage float64 double float32 float float16 half bfloat16 complex128 cdouble
