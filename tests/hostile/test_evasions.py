@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -154,6 +155,33 @@ def test_a_loader_that_another_object_gives_out(tmp_path: Path) -> None:
         made.write_zip(f"{kind}.pt", before, payload + b"b" + legacy + b"b")
     for kind, said in said_of(tmp_path, [f"{kind}.pt" for kind in kinds]).items():
         assert "_load_from_bytes" in said, kind
+
+
+def test_bytes_that_are_others_than_they_seem(tmp_path: Path) -> None:
+    """What moves the end of a string in a stream that is loaded: its length, or characters that an encoding leaves out."""
+    made = Files(tmp_path)
+    loads, as_bytes = name("torch.storage", "_load_from_bytes"), name("builtins", "bytes")
+    honest = call(loads, raw_bytes(b"".join(made.legacy))) + b"0"
+    rest = b"".join(made.legacy[1:])
+    inside = b"x0" + GADGET + b"0"
+    length = call(name("builtins", "bool"), b"K" + bytes([len(inside)]))
+    head, tail = made.legacy[0][:-1] + b"C", inside + b"0." + rest
+    counted = b"](" + b"".join(b"K" + bytes([each]) for each in head) + length
+    counted += b"".join(b"K" + bytes([each]) for each in tail) + b"e"
+    hidden = b"z" * 17 + b"0" + GADGET
+    moved = made.legacy[0][:-1] + b"C\x14" + b"\xd0" * 20 + b"0C" + bytes([len(hidden)]) + hidden + b"0." + rest
+    moved_text = text(moved.decode("latin-1"))
+    plain = b"L119547037146038801333356L\nX\x14\0\0\0" + "é".encode() * 10 + b"0X" + bytes([14 + len(GADGET) + 1]) + b"\0\0\0"
+    plain += b"z" * 14 + b"0" + GADGET + b"0." + b"".join(pickle.dumps(each, 0) for each in (1001, {}, {"a": 1}, []))
+    kinds = {
+        "bool": (call(as_bytes, counted), "_load_from_bytes"),
+        "bytes": (call(as_bytes, moved_text, text("iso8859-9"), text("ignore")), "builtins.bytes"),
+        "encode": (call(name("_codecs", "encode"), text(plain.decode()), text("ascii"), text("ignore")), "_codecs.encode"),
+    }
+    for kind, (payload, _) in kinds.items():
+        made.write_zip(f"{kind}.pt", before, honest + call(loads, payload))
+    for kind, said in said_of(tmp_path, [f"{kind}.pt" for kind in kinds]).items():
+        assert kinds[kind.removesuffix(".pt")][1] in said, kind
 
 
 def test_safetensors_that_are_a_pickle_too(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid_builtin.inert.python_values import latin1
+from torch2grid_builtin.inert.python_values import LATIN, latin1
 from torch2grid_builtin.inert.storages import Latin1Bytes, Spool
 from torch2grid_builtin.inert.torch_values import checked, integers
 from torch2grid_builtin.inert.values import (
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine
 
 _HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
-_LATIN = ("latin1", "latin-1", "iso-8859-1")
 _UTF = ("utf-8", "utf8", "ascii", "us-ascii")
 _ENCODE, _SCALAR = Global("_codecs", "encode"), Global("numpy.core.multiarray", "scalar")
 _CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
@@ -159,16 +158,16 @@ def frombuffer(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
 def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_codecs.encode(text, 'latin1')``: how Python 3 writes bytes in protocols that have none.
 
-    Encodings are modules: but for those of plain texts, naming one is a call.
+    Encodings are modules: but for those of plain texts, naming one is a call, as is a way with what it has no byte for.
     """
     encoding = text(args[1]) if len(args) > 1 else "utf-8"
-    if not args or type(args[0]) not in (str, LongBytes) or encoding not in (*_LATIN, *_UTF):
+    if len(args) not in (1, 2) or type(args[0]) not in (str, LongBytes) or encoding not in (*LATIN, *_UTF):
         return machine.calls(_ENCODE, args)
     if isinstance(args[0], LongBytes):
         if not args[0].is_text:
             return args[0]
-        found: Any = LongBytes(_decoded(machine.work, args[0]) if encoding in _LATIN else args[0].storage, False)
-    elif encoding in _LATIN:
+        found: Any = LongBytes(_decoded(machine.work, args[0]) if encoding in LATIN else args[0].storage, False)
+    elif encoding in LATIN:
         found = latin1(machine.work, args[0])
     else:
         machine.work.text(len(args[0]))

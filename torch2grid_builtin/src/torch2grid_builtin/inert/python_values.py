@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Malformed, Pairs, Stub
+from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Malformed, Pairs, Stub, text
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work
     from torch2grid_builtin.inert.machine import Machine
 
 
-_COMPLEX = Global("builtins", "complex")
+_COMPLEX, _BYTES = Global("builtins", "complex"), Global("builtins", "bytes")
+LATIN = ("latin1", "latin-1", "iso-8859-1")
 
 
 def _pairs(machine: Machine, kind: str, value: Any) -> Pairs:
@@ -73,17 +75,29 @@ def fixed(machine: Machine, args: tuple[Any, ...]) -> Any:
     return items if type(items) is tuple else tuple(copied(machine, items))
 
 
-def number(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``int(x)``, ``float(x)`` and ``bool(x)`` of a number are that number; anything else, and ``complex``, is a stub."""
-    if len(args) == 1 and type(args[0]) in (int, float, bool):
-        return args[0]
+def number(kind: type) -> Callable[[Machine, tuple[Any, ...]], Any]:
+    """``int(x)``, ``float(x)`` and ``bool(x)`` of a number, to the letter: a byte that differs moves all that follow it."""
+
+    def made(machine: Machine, args: tuple[Any, ...]) -> Any:
+        return kind(args[0]) if len(args) == 1 and type(args[0]) in (int, float, bool) else complex_number(machine, args)
+
+    return made
+
+
+def complex_number(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``complex(x, y)``, and a number of a text."""
     return Stub(_COMPLEX, args, "new")
 
 
 def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``, ``bytes(numbers)``."""
+    """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``, ``bytes(numbers)``.
+
+    Another encoding, or a way with what it has no byte for, gives other bytes than the text shows: it is a call.
+    """
     value = args[0] if args else b""
     if type(value) is str:
+        if len(args) != 2 or text(args[1]) not in LATIN:
+            return machine.calls(_BYTES, args)
         value = latin1(machine.work, value)
         machine.keep(value)
     elif type(value) in (list, tuple):
@@ -117,10 +131,10 @@ for _builtins in ("builtins", "__builtin__"):
         (_builtins, "frozenset"): bag,
         (_builtins, "list"): sequence,
         (_builtins, "tuple"): fixed,
-        (_builtins, "complex"): number,
-        (_builtins, "int"): number,
-        (_builtins, "float"): number,
-        (_builtins, "bool"): number,
+        (_builtins, "complex"): complex_number,
+        (_builtins, "int"): number(int),
+        (_builtins, "float"): number(float),
+        (_builtins, "bool"): number(bool),
         (_builtins, "bytes"): byte_string,
         (_builtins, "bytearray"): byte_string,
     }
