@@ -6,7 +6,7 @@ from typing import Any
 
 from torch2grid.pages import Pages
 from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, Engine, GridTransformer, Page, View
+from torch2grid_core import Checkpoint, GridTransformer, engine
 
 
 def load(model: Any) -> Checkpoint:
@@ -67,6 +67,5 @@ def draw(
     run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
     checkpoint = drawable(model, part, filters, include_buffers)
-    drawn: list[tuple[Page, View]] = []
-    Engine().run(checkpoint, instances, lambda each: drawn.append((each.page, each.view)), run)
+    drawn = [(page, view) for page, view, _ in engine.draw(checkpoint, instances, run)]
     return Pages(drawn, run, checkpoint)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import Checkpoint
-from torch2grid_core.engine import ArrayMapping
+from torch2grid_core.measures.arrays import ArrayMapping
 
 
 class TensorArrays(Mapping[str, np.ndarray[Any, Any]]):

@@ -55,7 +55,7 @@ def compare(
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
-    comparison = comparing.compare(chosen, [*views, atlas], lambda each: drawn.append((each.page, each.view)), run)
+    comparison = comparing.compare(chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run)
     table = table_page(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
         drawn = []

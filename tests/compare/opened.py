@@ -24,6 +24,6 @@ def compared(a: Checkpoint, b: Checkpoint, pictures: bool = False, **settings: A
     chosen = Settings(**settings)
     views = [PairPages(chosen.need, comparing.names), DeltaAtlas(Flatten(), comparing.names)] if pictures else []
     pages: list[Any] = []
-    comparison = comparing.compare(chosen, views, pages.append, Run())
+    comparison = comparing.compare(chosen, views, lambda page, *_: pages.append(page), Run())
     assert len(pages) == (len([each for each in comparison.deltas.values() if each.changed]) + 1 if pictures else 0)
     return comparison

@@ -140,7 +140,7 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(FileStorage, "read_into", counting)
     ordered = in_order([t2g.load(path) for path in paths])
     pages = []
-    compare_many(ordered, [Frames(Flatten(), ordered.labels)], pages.append, Run(max_cells=64))
+    compare_many(ordered, [Frames(Flatten(), ordered.labels)], lambda page, *_: pages.append(page), Run(max_cells=64))
     assert len(pages) == 4
     assert read == dict.fromkeys(paths, 4 * (300 * 400 + 77))
 

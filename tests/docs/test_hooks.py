@@ -112,13 +112,14 @@ def test_hook_torch2grid_transformers(manager: PluginManager) -> None:
 
 def drawn(manager: PluginManager, folder: Path, view: str, format: str = "json") -> dict[str, Any]:
     """The pages that *view* draws of the model, by name, as JSON has them."""
-    from torch2grid_core import Engine
+    from torch2grid_core import draw
 
     run, pages = Run(), []
     with Output(manager, folder / "out", run, formats=[format], say=lambda line: None) as output:
         view_instance = manager.create("view", view)
-        sink = lambda each: (pages.append(each.page), output.add(each.page, view_instance))  # noqa: E731
-        Engine().run(manager.open(folder / "model.pth"), [view_instance], sink, run)
+        for page, *_ in draw(manager.open(folder / "model.pth"), [view_instance], run):
+            pages.append(page)
+            output.add(page, view_instance)
     read = [json.loads(path.read_text(encoding="utf-8")) for path in output.written] if format == "json" else []
     return {f"{page['folder']}/{page['name']}": page for page in read}
 

@@ -8,12 +8,11 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import Drawn, checkpoint_of, drawn_of
 
 from torch2grid_builtin.views.histogram import HistogramView
 from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Checkpoint, Engine, Page, PluginManager, Run, Summary, Text, View
-from torch2grid_core.engine import Drawn, workers
+from torch2grid_core import Checkpoint, Page, PluginManager, Summary, Text, View, workers
 
 RNG = np.random.default_rng(0)
 ARRAYS = {f"h.{i}.weight": RNG.standard_normal((30 + i, 40)).astype(np.float32) for i in range(50)}
@@ -36,15 +35,14 @@ class Watched(Executor):
         return future
 
 
-def stamped(page: Page, view: View) -> Drawn:
-    return Drawn(page, view, {"pid": str(os.getpid()).encode()})
+def stamped(page: Page, view: View) -> tuple[Page, int]:
+    return page, os.getpid()
 
 
 def drawn_by(executor, arrays=ARRAYS, views=None, prepare=stamped):
-    found: list[Drawn] = []
     checkpoint = arrays if isinstance(arrays, Checkpoint) else checkpoint_of(arrays)
-    Engine(executor).run(checkpoint, views or [LayersView(), HistogramView()], found.append, Run(), prepare)
-    return found
+    views = views or [LayersView(), HistogramView()]
+    return list[Drawn](drawn_of(checkpoint, views, prepare=prepare, executor=executor))
 
 
 def numbers(page: Page):
@@ -69,7 +67,7 @@ def test_pages_and_their_order_do_not_depend_on_the_workers(tmp_path):
                 for one, other in zip(numbers(here.page), numbers(there.page), strict=True):
                     np.testing.assert_array_equal(one, other)
             if executor is processes:
-                assert all(each.rendered["pid"] != str(os.getpid()).encode() for each in found)
+                assert all(each.made != os.getpid() for each in found)
                 overviews = [each for each in found if not each.page.folder]
                 assert len(overviews) >= 3
                 assert all(each.page.panels for each in overviews)  # whoever looks at them finds them whole
@@ -79,7 +77,7 @@ def test_the_largest_tensors_are_begun_first_wherever_they_are(tmp_path):
     arrays = {**ARRAYS, "last": np.ones((2000, 300), np.float32), "larger": np.ones((3000, 300), np.float32)}
     executor = Watched()
     found = drawn_by(executor, in_a_file(tmp_path, arrays), [LayersView(overview=False)])
-    names = [each[1].tensor.name for each in executor.given]
+    names = [task.tensors[0].name for each in executor.given if each[0] == "perform" for task in each[1]]
     assert names[:2] == ["larger", "last"]
     assert names[2:] == list(ARRAYS)
     assert [each.page.name for each in found] == list(arrays)
@@ -115,7 +113,7 @@ def test_a_page_that_cannot_travel_is_made_ready_here():
         found = drawn_by(executor, {"a": np.ones((3, 3), np.float32)}, [StubbornView()])
     assert [each.page.title for each in found] == ["9", "t"]
     assert found[1].page.panels[0].function() == 1
-    assert found[1].rendered["pid"] == str(os.getpid()).encode()
+    assert found[1].made == os.getpid()
 
 
 def test_a_tensor_whose_page_cannot_travel_is_drawn_here(tmp_path):
@@ -123,10 +121,10 @@ def test_a_tensor_whose_page_cannot_travel_is_drawn_here(tmp_path):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         found = drawn_by(executor, checkpoint, [StubbornView()])
     assert [each.page.title for each in found] == ["9", "4", "t"]
-    assert {each.rendered["pid"] for each in found} == {str(os.getpid()).encode()}
+    assert {each.made for each in found} == {os.getpid()}
 
 
-def failing(page: Page, view: View) -> Drawn:
+def failing(page: Page, view: View) -> tuple[Page, None]:
     raise ValueError(f"no {page.name}")
 
 
@@ -152,12 +150,13 @@ def test_what_a_view_drew_before_it_failed_does_not_depend_on_the_workers(tmp_pa
     with ThreadPoolExecutor(2) as threads:
         for executor in (None, threads, Watched()):
             pages, failures = [], []
-            Engine(executor).run(
+            for drawn in drawn_of(
                 checkpoint,
                 [FailsAt(), HistogramView()],
-                lambda drawn, pages=pages: pages.append((drawn.view.name, drawn.page.name)),
+                executor=executor,
                 failed=lambda view, error, failures=failures: failures.append(error),
-            )
+            ):
+                pages.append((drawn.view.name, drawn.page.name))
             assert len(failures) == 1
             found.append(pages)
     assert [page for view, page in found[0] if view == "fails_at"] == [f"h.{i}.weight" for i in range(8)]

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import Engine, GridTransformer, NotDrawable, Page, PluginManager, Raster, Run, Summary, Transformed, View
+from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Raster, Run, Summary, Transformed, View
 from torch2grid_core.pictures.layouts import drawable_sizes
 
 METHODS = ("subject", "tensor_needs", "needs", "tensor_pages", "pages")
@@ -48,11 +48,11 @@ class Declines(View):
 
 
 def drawn_by(checkpoint, *views, executor=None, run=None):
-    pages, told = [], {}
-    Engine(executor).run(
-        checkpoint, views, lambda drawn: pages.append(drawn.page.name), run, declined=lambda v, e: told.update({v.name: str(e)})
+    told = {}
+    drawn = drawn_of(
+        checkpoint, views, run, executor=executor, declined=lambda view, error: told.update({view.name: str(error)})
     )
-    return pages, told
+    return [each.page.name for each in drawn], told
 
 
 CHECKPOINT = checkpoint_of({"a": np.ones(3, np.float32), "b": np.ones(4, np.float32)})
@@ -72,7 +72,7 @@ def test_where_nobody_is_told_it_is_raised(method):
     pages = []
     for views in ([Declines(method)], [Declines(method), Declines()]):
         with pytest.raises(NotDrawable, match=f"nothing for me in {method}"):
-            Engine().run(CHECKPOINT, views, lambda drawn: pages.append(drawn.page.name))
+            pages.extend(drawn.page.name for drawn in drawn_of(CHECKPOINT, views))
     assert [page for page in pages if page.endswith("of draws")] == OTHERS
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
-    Engine,
+    Collector,
     FileStorage,
     JointTensor,
     LazyTensor,
     LoadError,
-    Measure,
+    Need,
     NotDrawable,
     Of,
     Page,
@@ -26,7 +26,6 @@ from torch2grid_core import (
     PluginError,
     Profile,
     Raster,
-    Run,
     Summary,
     Table,
     Transformed,
@@ -98,19 +97,20 @@ class Everything(View):
 
 
 @dataclass(frozen=True)
-class Pair(Measure):
+class Pair(Need[float]):
     """The sum of products of both members."""
 
-    def collector(self, tensor):
+    def collector(self, tensors):
         return _Pair()
 
 
-class _Pair:
+class _Pair(Collector):
     def __init__(self):
         self.sum, self.next = 0.0, 0
 
-    def update(self, start, chunk):
-        assert start == self.next
+    def update(self, chunk):
+        assert chunk.start == self.next
+        chunk = chunk.members
         self.next += len(chunk["a"])
         self.sum += float(chunk["a"].astype(np.float64) @ chunk["b"].astype(np.float64))
 
@@ -120,9 +120,9 @@ class _Pair:
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_one_pass_answers_for_the_computed_tensor_and_for_its_members(tmp_path, pairs, processes):
-    checkpoint, view, pages = joint(tmp_path, pairs), Everything(), []
+    checkpoint, view = joint(tmp_path, pairs), Everything()
     executor = ProcessPoolExecutor(processes) if processes else None
-    Engine(executor).run(checkpoint, [view], lambda drawn: pages.append(drawn.page))
+    pages = [drawn.page for drawn in drawn_of(checkpoint, [view], executor=executor)]
     if executor:
         executor.shutdown()
     assert [page.name for page in pages] == list(SHAPES)
@@ -176,12 +176,12 @@ def test_members_of_different_shapes_and_bytes_that_are_missing(tmp_path, pairs)
     (tmp_path / "one.bin").write_bytes(b"short")
     broken = JointTensor.of("x", {"a": one, "b": one}, difference)
     with pytest.raises(LoadError):
-        Engine().run(Checkpoint([broken], aliases={}), [Everything()], lambda drawn: None)
+        list(drawn_of(Checkpoint([broken], aliases={}), [Everything()]))
 
 
 @dataclass(frozen=True)
-class Wrong(Measure):
-    def collector(self, tensor):
+class Wrong(Need[None]):
+    def collector(self, tensors):
         raise RuntimeError("no collector today")
 
 
@@ -194,7 +194,7 @@ class Asks(View):
 
 def test_a_measure_that_fails_is_the_views_failure():
     with pytest.raises(PluginError, match=r"asks.*Wrong.*no collector today"):
-        Engine().run(checkpoint_of({"w": np.ones(3)}), [Asks()], lambda drawn: None)
+        list(drawn_of(checkpoint_of({"w": np.ones(3)}), [Asks()]))
 
 
 class OfTheOptimizer(View):
@@ -229,11 +229,10 @@ def test_views_about_other_tensors_than_those_chosen():
     chosen = whole.part("model").select(["w"])
     assert chosen.whole is whole
     assert whole.whole is whole
-    pages = []
-    Engine().run(chosen, [OfTheOptimizer(), OfTheModel()], lambda drawn: pages.append(drawn.page), Run())
+    pages = [drawn.page for drawn in drawn_of(chosen, [OfTheOptimizer(), OfTheModel()])]
     assert [page.title for page in pages] == ["m,v", "w"]
     with pytest.raises(NotDrawable):
-        Engine().run(tensors, [OfTheOptimizer()], lambda drawn: None)
+        list(drawn_of(tensors, [OfTheOptimizer()]))
 
 
 def test_a_distribution_of_what_was_counted_elsewhere():

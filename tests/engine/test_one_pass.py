@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tests.checks.defects import save
 from tests.tools import COMMAND
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import Distribution, Engine, Page, Profile, Summary, View
+from torch2grid_core import Distribution, Page, Profile, Summary, View
 from torch2grid_core.data.storage import BytesStorage
 
 
@@ -30,9 +30,7 @@ class _Asking(View):
 
 
 def asked(arrays, *views):
-    pages = []
-    Engine().run(checkpoint_of(arrays), views, lambda drawn: pages.append(drawn.page))
-    return [page.about for page in pages]
+    return [drawn.page.about for drawn in drawn_of(checkpoint_of(arrays), views)]
 
 
 def test_summaries_are_counted_once_and_hold_what_everybody_asked_for(monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.engine.test_ahead import Watched
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin.views.grid import GridView
 from torch2grid_builtin.views.histogram import HistogramView
@@ -18,7 +18,6 @@ from torch2grid_core import (
     CheckedStorage,
     Checkpoint,
     Duplicates,
-    Engine,
     JointTensor,
     LazyTensor,
     Of,
@@ -32,8 +31,9 @@ from torch2grid_core import (
     View,
     matrix_layout,
 )
-from torch2grid_core.engine import measuring, workers
-from torch2grid_core.engine.measuring import pieces
+from torch2grid_core.engine import reading, workers
+from torch2grid_core.engine.reading import Ask, Task
+from torch2grid_core.plugins.guard import Origin
 
 RNG = np.random.default_rng(3)
 LARGE = RNG.standard_normal((370, 41)).astype(np.float32)
@@ -49,7 +49,7 @@ def in_a_file(folder, arrays):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Tensors of more than 1,000 weights are large."""
-    monkeypatch.setattr(measuring, "PIECE", 1000)
+    monkeypatch.setattr(reading, "PIECE", 1000)
 
 
 class Everything(View):
@@ -73,11 +73,15 @@ class Everything(View):
 
 
 def found_by(executor, checkpoint, views):
-    pages = []
     transformer = PluginManager.discover().create("transformer", "flatten")
     run = Run(transformer=transformer, max_cells=16, tensor_cells=16)
-    Engine(executor).run(checkpoint, views, lambda drawn: pages.append(drawn.page), run)
-    return pages
+    return [drawn.page for drawn in drawn_of(checkpoint, views, run, executor=executor)]
+
+
+def pieces(tensor, needs):
+    """The pieces in which a task reads *tensor* for *needs*."""
+    asks = [Ask(number, tensor.name, need, Origin("need", ""), True) for number, need in enumerate(needs)]
+    return Task((tensor,), tuple(asks)).pieces()
 
 
 def figures(about):
@@ -100,7 +104,7 @@ def figures(about):
 def test_pieces_give_what_the_whole_gives(tmp_path, monkeypatch):
     checkpoint = in_a_file(tmp_path, {"large": LARGE})
     (whole,) = found_by(None, checkpoint, [Everything()])
-    monkeypatch.setattr(measuring, "PIECE", 1000)
+    monkeypatch.setattr(reading, "PIECE", 1000)
     (parts,) = found_by(None, checkpoint, [Everything()])
     one, other = figures(whole.about), figures(parts.about)
     assert one.pop() == other.pop()
@@ -122,7 +126,7 @@ def test_workers_never_change_a_digit(tmp_path):
         assert [page.name for page in pages] == [page.name for page in runs[0]]
         for page, first in zip(pages, runs[0], strict=True):
             assert figures(page.about) == figures(first.about)
-    assert [each[0] for each in watched.given].count("measure") == 4
+    assert [each[0] for each in watched.given].count("gather") == 4
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -162,7 +166,7 @@ def test_what_cannot_be_merged_is_read_at_one_go(tmp_path):
 def test_a_small_tensor_is_one_piece(tmp_path):
     (piece,) = pieces(in_a_file(tmp_path, {"large": LARGE})["large"], [Summary((1.0,)), Profile(), Summary((2.0,), brief=True)])
     assert (piece.start, piece.stop) == (0, LARGE.size)
-    assert piece.needs == (Profile(), Summary((1.0, 2.0)))
+    assert [need for need, _ in piece.needs] == [Summary((1.0, 2.0)), Profile()]
 
 
 class OfOne(View):

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tests.tools import DIGITS
 
-from torch2grid_core import Engine, Page, PluginManager, Run, Style
+from torch2grid_core import PluginManager, Run, Style, draw
 
 BASELINE = Path(__file__).parent / "baseline"
 VIEWS = {
@@ -29,14 +29,8 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     renderer = manager.renderer_for("png").create()
     checkpoint = manager.open(str(DIGITS))
     for view, names in VIEWS.items():
-        pages: dict[str, Page] = {}
-        Engine().run(
-            checkpoint,
-            [manager.create("view", view)],
-            lambda page, pages=pages: pages.setdefault(page.name, page),
-            Run(title="digits" if view == "grid" else ""),
-            prepare=lambda page, _: page,
-        )
+        drawn = draw(checkpoint, [manager.create("view", view)], Run(title="digits" if view == "grid" else ""))
+        pages = {page.name: page for page, *_ in drawn}
         for name in names:
             target = io.BytesIO()
             renderer.render(pages[name], target, Style(), "png")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.views.drawing import checkpoint_of
+from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Engine, Page, PluginManager, Run, Text, Torch2GridError, UsageError
+from torch2grid_core import Page, PluginManager, Run, Text, Torch2GridError, UsageError
 from torch2grid_core.output.files import whole_file
 from torch2grid_core.output.index import INDEX
 from torch2grid_core.output.namer import Namer
@@ -102,7 +102,8 @@ def draw(folder, arrays, run=None, formats=("png",)):
     output = Output(PluginManager.discover(), folder, run or Run(), formats=formats, say=said.append)
     view = LayersView()
     with output.for_views([view]):
-        Engine().run(checkpoint_of(arrays), [view], output.take, run, output.prepare)
+        for drawn in drawn_of(checkpoint_of(arrays), [view], run, prepare=output.prepare):
+            output.take(*drawn)
     return said
 
 

@@ -12,28 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_core import Duplicates, DuplicateUnits, Engine, Page, View
+from torch2grid_core import Duplicates, DuplicateUnits, measure
 from torch2grid_core.summary import duplicates
 from torch2grid_core.summary.sketch import DIMENSIONS, Sketch, _all_signs
 
 
-class _Asking(View):
-    name = "asking"
-
-    def __init__(self, need):
-        self.need = need
-
-    def needs(self, checkpoint, run):
-        return {"found": self.need}
-
-    def pages(self, checkpoint, results, run):
-        yield Page("found", "", (), about=results["found"])
-
-
 def found_in(array, need=None, name="layer.weight"):
-    pages = []
-    Engine().run(checkpoint_of({name: array}), [_Asking(need or Duplicates())], lambda drawn: pages.append(drawn.page))
-    (result,) = (page.about[name] for page in pages)
+    ((_, results),) = measure(checkpoint_of({name: array}), {"found": need or Duplicates()})
+    result = results["found"]
     assert isinstance(result, DuplicateUnits)
     return result
 
@@ -146,9 +132,8 @@ def test_strided_and_extreme_tensors():
     from dataclasses import replace
 
     turned = replace(checkpoint["layer.weight"], shape=(64, 50), strides=(1, 64))
-    pages = []
-    Engine().run(checkpoint.with_tensors([turned]), [_Asking(Duplicates())], lambda drawn: pages.append(drawn.page))
-    assert [group.units for group in pages[0].about["layer.weight"].groups] == [(2, 9)]
+    found = dict(measure(checkpoint.with_tensors([turned]), {"found": Duplicates()}))
+    assert [group.units for group in found["layer.weight"]["found"].groups] == [(2, 9)]
 
 
 def test_confirming_in_little_memory_changes_nothing(monkeypatch):

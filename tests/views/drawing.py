@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from torch2grid_core import BytesStorage, Checkpoint, Engine, LazyTensor, Page, Run, View
+from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Page, Run, View, engine
 
 
 def checkpoint_of(arrays: Mapping[str, Any], **facts: Any) -> Checkpoint:
@@ -22,11 +22,23 @@ def checkpoint_of(arrays: Mapping[str, Any], **facts: Any) -> Checkpoint:
     return Checkpoint(tensors, **facts)
 
 
+class Drawn(NamedTuple):
+    """A page as ``draw`` yields it."""
+
+    page: Page
+    view: View
+    made: Any
+
+
+def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Run | None = None, **options: Any) -> Iterator[Drawn]:
+    """The pages of *views*, each with its view and what was made of it; *options* are those of ``draw``."""
+    return (Drawn(*each) for each in engine.draw(checkpoint, views, run, **options))
+
+
 def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Run | None = None) -> dict[str, Page]:
     """The pages of *view*, by ``folder/name``."""
-    pages: list[Page] = []
     checkpoint = arrays if isinstance(arrays, Checkpoint) else checkpoint_of(arrays)
-    Engine().run(checkpoint, [view], pages.append, run, prepare=lambda page, _: page)
+    pages = [each.page for each in drawn_of(checkpoint, [view], run)]
     found = {f"{page.folder}/{page.name}".lstrip("/"): page for page in pages}
     assert len(found) == len(pages)
     return found

@@ -18,10 +18,10 @@ import torch
 from tests.corpus import real
 from tests.renderers.pixels import pixels
 from tests.tools import DIGITS, torch2grid
+from tests.views.drawing import drawn_of
 
 from torch2grid_builtin.views.convolutions import is_convolution
-from torch2grid_core import Engine, Page, PluginManager, Run, Style, View
-from torch2grid_core.engine import Drawn
+from torch2grid_core import Page, PluginManager, Run, Style, View
 from torch2grid_core.output.writing import Output
 
 MANAGER = PluginManager.discover()
@@ -74,13 +74,10 @@ def drawn(request, tmp_path_factory):
             view, found = MANAGER.create("view", name), []
             pages[name] = found
             prepare = replace(output.for_views([view]).prepare, whole=True)
-            Engine().run(checkpoint, [view], lambda each, found=found: take(output, each, found), run, prepare)
+            for each in drawn_of(checkpoint, [view], run, prepare=prepare):
+                found.append(each.page)
+                output.take(*each)
     return checkpoint, pages, folder / "out"
-
-
-def take(output: Output, drawn: Drawn, found: list[Page]) -> None:
-    found.append(drawn.page)
-    output.take(drawn)
 
 
 def files(folder: Path, format: str) -> list[Path]:

@@ -16,7 +16,7 @@ _EXPORTS = {
     "engine.checking": ("Found", "check", "choose_rules"),
     "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
-    "engine": ("Engine", "Seen", "workers"),
+    "engine": ("Seen", "draw", "measure", "workers"),
     "output.strict_json": ("json_text",),
     "output.writing": ("Output",),
     "plugins.manager": ("PluginManager",),
@@ -39,19 +39,9 @@ _EXPORTS = {
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
     "kinds.view": ("View",),
     "choosing.names": ("chosen", "matching", "modules", "numbered"),
-    "needs": (
-        "Duplicates",
-        "Measure",
-        "MeasureCollector",
-        "Need",
-        "NotFinite",
-        "Of",
-        "Profile",
-        "Raster",
-        "Summary",
-        "Transformed",
-        "Values",
-    ),
+    "measures.figures": ("Duplicates", "NotFinite", "Of", "Profile", "Summary", "Values"),
+    "measures.grids": ("Raster", "Transformed"),
+    "measures.need": ("Chunk", "Collector", "Need"),
     "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
     "pictures.grid": ("Grid", "Rect", "Region"),
     "pictures.layout": ("Block", "Curve", "Layout"),
@@ -118,8 +108,9 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import Storage as Storage
     from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
-    from torch2grid_core.engine import Engine as Engine
     from torch2grid_core.engine import Seen as Seen
+    from torch2grid_core.engine import draw as draw
+    from torch2grid_core.engine import measure as measure
     from torch2grid_core.engine import workers as workers
     from torch2grid_core.engine.checking import Found as Found
     from torch2grid_core.engine.checking import check as check
@@ -142,17 +133,17 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
     from torch2grid_core.kinds.view import View as View
-    from torch2grid_core.needs import Duplicates as Duplicates
-    from torch2grid_core.needs import Measure as Measure
-    from torch2grid_core.needs import MeasureCollector as MeasureCollector
-    from torch2grid_core.needs import Need as Need
-    from torch2grid_core.needs import NotFinite as NotFinite
-    from torch2grid_core.needs import Of as Of
-    from torch2grid_core.needs import Profile as Profile
-    from torch2grid_core.needs import Raster as Raster
-    from torch2grid_core.needs import Summary as Summary
-    from torch2grid_core.needs import Transformed as Transformed
-    from torch2grid_core.needs import Values as Values
+    from torch2grid_core.measures.figures import Duplicates as Duplicates
+    from torch2grid_core.measures.figures import NotFinite as NotFinite
+    from torch2grid_core.measures.figures import Of as Of
+    from torch2grid_core.measures.figures import Profile as Profile
+    from torch2grid_core.measures.figures import Summary as Summary
+    from torch2grid_core.measures.figures import Values as Values
+    from torch2grid_core.measures.grids import Raster as Raster
+    from torch2grid_core.measures.grids import Transformed as Transformed
+    from torch2grid_core.measures.need import Chunk as Chunk
+    from torch2grid_core.measures.need import Collector as Collector
+    from torch2grid_core.measures.need import Need as Need
     from torch2grid_core.output.strict_json import json_text as json_text
     from torch2grid_core.output.writing import Output as Output
     from torch2grid_core.pictures.colors import EMPTY as EMPTY

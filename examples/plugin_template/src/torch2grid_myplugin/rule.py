@@ -17,7 +17,7 @@ class LargeWeights(Rule):
 
     limit: float = field(default=1000.0, metadata={"help": "the largest |weight| that is fine"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         return {"summaries": Summary(brief=True)}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:

@@ -15,7 +15,7 @@ class Spread(View):
 
     name = "spread"
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         return {"summaries": Summary(brief=True)}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:

@@ -14,6 +14,7 @@ from torch2grid_builtin.compare.two import Comparing, Settings
 from torch2grid_core import (
     Command,
     Output,
+    Page,
     PluginManager,
     Torch2GridError,
     UsageError,
@@ -129,17 +130,18 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
     if animated:
         views.append(film)
-    drawn_later, frames = [], []
+    drawn_later: list[tuple[Page, View, Any]] = []
+    frames: list[Page] = []
     with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0) as executor:
         output.for_views(views)
 
-        def take(drawn: Any) -> None:
-            if drawn.view.name == "delta_atlas":
-                drawn_later.append(drawn)
-            elif drawn.view.name == "frames":
-                frames.append(drawn.page)
+        def take(page: Page, view: View, made: Any) -> None:
+            if view.name == "delta_atlas":
+                drawn_later.append((page, view, made))
+            elif view.name == "frames":
+                frames.append(page)
             else:
-                output.take(drawn)
+                output.take(page, view, made)
 
         comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = table_page(comparison, comparing.names, asked.top, asked.everything)
@@ -151,7 +153,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         moved = any(delta.changed for delta in comparison.deltas.values())
         if moved:  # nothing changed: there is nothing to see
             for drawn in drawn_later:
-                output.take(drawn)
+                output.take(*drawn)
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
                 output.add(overview, DeltaAtlas(transformer, comparing.names))

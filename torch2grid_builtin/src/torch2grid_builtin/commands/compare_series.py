@@ -54,7 +54,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     frames: list[Page] = []
     joint = joint_series(ordered)
     with output, workers(joint[0], asked.jobs) as executor:
-        series = compare_many(ordered, views, lambda drawn: frames.append(drawn.page), run, executor=executor, joint=joint)
+        series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
         for first in series.firsts:
             if not asked.quiet:
                 click.echo(first.text, err=True)

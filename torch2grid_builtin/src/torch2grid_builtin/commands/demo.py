@@ -7,12 +7,12 @@ The checkpoints come with this package. In the repository, ``examples/train_digi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import click
 
@@ -20,7 +20,8 @@ from torch2grid_builtin.views.conv_layout import kernel_layout
 from torch2grid_core import (
     Checkpoint,
     Command,
-    Engine,
+    Grid,
+    Need,
     Output,
     Page,
     PluginManager,
@@ -29,8 +30,8 @@ from torch2grid_core import (
     Selection,
     Torch2GridError,
     Transformed,
-    View,
     colormap,
+    measure,
     standard_options,
     summary_line,
 )
@@ -56,8 +57,8 @@ class Demo(Command):
             formats: tuple[str, ...],
             colormap: str | None,
         ) -> None:
-            draw = draw_hostile if hostile else draw_demo
-            draw(manager, plugin, output, formats, colormap)
+            show = draw_hostile if hostile else draw_demo
+            show(manager, plugin, output, formats, colormap)
 
         return click.Command(
             self.name,
@@ -98,13 +99,14 @@ def draw_demo(
         checkpoints = [manager.open(str(path)) for path in paths]
         for spec, transformer in transformers.items():
             name = spec.partition(":")[0].rpartition("/")[2]
-            view = _OneGrid(Transformed(transformer, run.reduce, run.max_cells), outlined=True)
+            need: Need[Grid] = Transformed(transformer, run.reduce, run.max_cells)
             file = f"demo_grid_{name}" if plugin or spec != DEFAULT else "demo_grid"
-            destination.add(side_by_side(checkpoints, view, run, file, f"all weights, {name}"), view)
+            destination.add(side_by_side(checkpoints, need, run, file, f"all weights, {name}"))
         if not plugin and not one_file:
             kernels = kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells)
-            view = _OneGrid(Raster(kernels.layout, run.reduce), outlined=False)
-            destination.add(side_by_side(checkpoints, view, run, "demo_kernels", "kernels of the first convolution"), view)
+            need = Raster(kernels.layout, run.reduce)
+            what = "kernels of the first convolution"
+            destination.add(side_by_side(checkpoints, need, run, "demo_kernels", what, outlined=False))
     click.echo(summary_line(Selection(checkpoints[-1]), time.perf_counter() - started), err=True)
 
 
@@ -124,12 +126,10 @@ def draw_hostile(
     with ExitStack() as stack:
         path = stack.enter_context(as_file(files("torch2grid_builtin") / "data" / "hostile_demo.pth"))
         destination = stack.enter_context(Output(manager, output, run, formats=formats, say=click.echo))
-        view = _OneGrid(Transformed(manager.create("transformer", plugin or DEFAULT), run.reduce, run.max_cells), outlined=True)
+        need = Transformed(manager.create("transformer", plugin or DEFAULT), run.reduce, run.max_cells)
         checkpoint = manager.open(str(path))
-        pages: list[Page] = []
-        Engine().run(checkpoint, [view], lambda drawn: pages.append(drawn.page), run)
-        for page in pages:
-            destination.add(replace(page, name="demo_hostile", title="A hostile checkpoint, drawn and not run"), view)
+        panel = run.heatmap(_grid(checkpoint, need), boundaries=True, labels=True)
+        destination.add(Page("demo_hostile", "A hostile checkpoint, drawn and not run", (panel,)))
     click.echo(summary_line(Selection(checkpoint), time.perf_counter() - started), err=True)
     for call in checkpoint.not_run:
         click.echo(f"not run: {call}", err=True)
@@ -148,28 +148,20 @@ def _usual(manager: PluginManager) -> list[str]:
     return loaded if len(loaded) == 1 else [DEFAULT, *(name for name in ALSO if name in installed)]
 
 
-class _OneGrid(View):
-    """The grid of one need of the whole checkpoint, as a page of its own. outlined: with its regions' outlines and names."""
-
-    name = "demo"
-
-    def __init__(self, need: Raster | Transformed, outlined: bool) -> None:
-        self.need, self.outlined = need, outlined
-
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
-        return {"grid": self.need}
-
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        yield Page(self.name, "", (run.heatmap(results["grid"], boundaries=self.outlined, labels=self.outlined),))
+def _grid(checkpoint: Checkpoint, need: Need[Grid]) -> Grid:
+    return dict(measure(checkpoint, {"grid": need}))[None]["grid"]  # type: ignore[no-any-return]
 
 
-def side_by_side(checkpoints: Sequence[Checkpoint], view: View, run: Run, name: str, what: str) -> Page:
-    """One page with the grid that *view* draws of each checkpoint, all with the colour limits of all grids together."""
-    pages: list[Page] = []
-    for checkpoint in checkpoints:
-        Engine().run(checkpoint, [view], lambda drawn: pages.append(drawn.page), run)
-    heatmaps = [page.panels[0] for page in pages]
-    shared = run.color_scale(*(heatmap.grid for heatmap in heatmaps))
+def side_by_side(
+    checkpoints: Sequence[Checkpoint], need: Need[Grid], run: Run, name: str, what: str, outlined: bool = True
+) -> Page:
+    """One page with the grid that *need* is of each checkpoint, all with the colour limits of all grids together.
+
+    outlined: with the regions' outlines and names.
+    """
+    grids = [_grid(checkpoint, need) for checkpoint in checkpoints]
+    heatmaps = [run.heatmap(grid, boundaries=outlined, labels=outlined) for grid in grids]
+    shared = run.color_scale(*grids)
     run = replace(run, limits=(shared.low, shared.high))  # the shares beyond them are each panel's own
     panels = tuple(
         replace(heatmap, scale=run.color_scale(heatmap.grid), title=stage)

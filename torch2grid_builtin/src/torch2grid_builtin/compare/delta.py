@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin.compare.not_finite import NONE, NotFinite, Number, look_not_finite
 from torch2grid_builtin.compare.rank import Rank, rank_of, rank_of_complex
-from torch2grid_core import JointTensor, LazyTensor, Measure, as_float, is_complex, is_floating, matrix_shape
+from torch2grid_core import Chunk, Collector, JointTensor, LazyTensor, Need, as_float, is_complex, is_floating, matrix_shape
 
 Array = np.ndarray[Any, Any]
 A, B = "a", "b"  # the members of a pair's joint tensor
@@ -113,7 +113,7 @@ class Delta:
 
 
 @dataclass(frozen=True)
-class DeltaOf(Measure):
+class DeltaOf(Need[Delta]):
     """The ``Delta`` of a joint tensor's members *a* and *b*. rank_size: the largest matrix whose rank is looked for."""
 
     a: str = A
@@ -121,7 +121,8 @@ class DeltaOf(Measure):
     tolerance: float = 0.0
     rank_size: int = RANK_SIZE
 
-    def collector(self, tensor: LazyTensor) -> DeltaCollector:
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> DeltaCollector:
+        (tensor,) = tensors.values()
         return DeltaCollector(self, tensor)
 
 
@@ -144,7 +145,7 @@ def joint_pair(name: str, a: LazyTensor, b: LazyTensor) -> JointTensor:
     return JointTensor.of(name, {A: a, B: b}, difference, np.float64 if wide else np.float32, note="Δ = B − A")
 
 
-class DeltaCollector:
+class DeltaCollector(Collector):
     """Collects a ``Delta`` while both versions stream past."""
 
     def __init__(self, need: DeltaOf, tensor: LazyTensor) -> None:
@@ -161,8 +162,8 @@ class DeltaCollector:
         self.delta: Array | None = None
         self.scratch = np.empty((3, _PIECE))
 
-    def update(self, start: int, chunk: Any) -> None:
-        before, after = chunk[self.need.a], chunk[self.need.b]
+    def update(self, chunk: Chunk) -> None:
+        start, before, after = chunk.start, chunk.members[self.need.a], chunk.members[self.need.b]
         self.seen += len(before)
         if before.dtype != after.dtype:
             self._look_rounded(before, after)

@@ -44,23 +44,6 @@ FOLDER = "compare"
 _BARS = 80
 
 
-class DeltaStatistics(View):
-    """Keeps the figures of every pair in ``found``, by name; draws nothing."""
-
-    name = "compare"
-
-    def __init__(self, need: DeltaOf) -> None:
-        self.need = need
-        self.found: dict[str, Delta] = {}
-
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        return {"delta": self.need}
-
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        self.found.update(results["delta"])
-        return ()
-
-
 @dataclass(frozen=True)
 class PairPages(View):
     """A page for each tensor that changed: A, B and Δ on one scale, Δ on its own, and their histograms."""
@@ -71,7 +54,7 @@ class PairPages(View):
     names: Names
     everything: bool = False
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
         summary = Summary((run.threshold,))
         return {
@@ -151,7 +134,7 @@ class DeltaAtlas(View):
     transformer: GridTransformer
     names: Names
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:

@@ -13,7 +13,6 @@ from torch2grid_builtin.compare.track import LastMinusFirst, Track, TrackOf
 from torch2grid_builtin.views.limits import whole_model_run
 from torch2grid_core import (
     Checkpoint,
-    Engine,
     Grid,
     GridTransformer,
     JointTensor,
@@ -25,6 +24,7 @@ from torch2grid_core import (
     Run,
     Transformed,
     View,
+    draw,
     visible,
 )
 
@@ -128,22 +128,6 @@ def _of_one_shape(tensors: Sequence[LazyTensor]) -> list[LazyTensor] | None:
     return list(tensors) if same else None
 
 
-class TrackStatistics(View):
-    """Keeps the track of every tensor in ``found``; draws nothing."""
-
-    name = "series"
-
-    def __init__(self) -> None:
-        self.found: dict[str, Track] = {}
-
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        return {"track": TrackOf(run.threshold)}
-
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        self.found.update(results["track"])
-        return ()
-
-
 @dataclass(frozen=True)
 class Frames(View):
     """The whole model at every snapshot, as one page each on one scale.
@@ -157,7 +141,7 @@ class Frames(View):
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         side = max(int(_CELLS / len(self.labels) ** 0.5), 256)
         need = Transformed(self.transformer, run.reduce, min(side, run.max_cells))
         members = self.members or map(str, range(len(self.labels)))
@@ -185,8 +169,18 @@ def compare_many(
 ) -> Series:
     """Read every snapshot once, hand the pages of *views* over the joint tensors to *sink*, and return the tracks."""
     tensors, left_out = joint or joint_series(ordered)
-    statistics = TrackStatistics()
+    tracks: dict[str, Track] = {}
     options = {"prepare": prepare} if prepare is not None else {}
-    Engine(executor).run(tensors, [statistics, *views], sink or (lambda drawn: None), run, **options)
+    pages = draw(
+        tensors,
+        views,
+        run,
+        executor=executor,
+        beside={"track": TrackOf((run or Run()).threshold)},
+        measured=lambda _, found: tracks.update(found),
+        **options,
+    )
+    for page, view, made in pages:
+        sink(page, view, made)
     vectors = frozenset(name for name, tensor in tensors.items() if tensor.ndim < 2)
-    return Series(ordered, statistics.found, vectors, left_out)
+    return Series(ordered, tracks, vectors, left_out)

@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_builtin.compare.delta import DeltaCollector, DeltaOf, minus
 from torch2grid_builtin.views.histogram import LEVELS, bar_edges
 from torch2grid_builtin.views.units import dead_units, has_units
-from torch2grid_core import Distribution, JointTensor, LazyTensor, Measure, UnitProfile, as_float
+from torch2grid_core import Chunk, Collector, Distribution, JointTensor, LazyTensor, Need, UnitProfile
 
 Array = np.ndarray[Any, Any]
 _BARS = 64
@@ -85,17 +85,18 @@ def track_of(
 
 
 @dataclass(frozen=True)
-class TrackOf(Measure):
+class TrackOf(Need[Track]):
     """The ``Track`` of a joint tensor whose members ``"0"`` to ``"S-1"`` are its snapshots."""
 
     threshold: float
 
-    def collector(self, tensor: LazyTensor) -> TrackCollector:
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> TrackCollector:
+        (tensor,) = tensors.values()
         assert isinstance(tensor, JointTensor)
         return TrackCollector(self, tensor)
 
 
-class TrackCollector:
+class TrackCollector(Collector):
     """Collects distributions, unit profiles and changes of all snapshots while they stream past together."""
 
     def __init__(self, need: TrackOf, tensor: JointTensor) -> None:
@@ -106,13 +107,13 @@ class TrackCollector:
         pairs = zip(self.members, self.members[1:], strict=False)
         self.changes = [DeltaCollector(DeltaOf(before, after, rank_size=0), tensor) for before, after in pairs]
 
-    def update(self, start: int, chunk: Any) -> None:
+    def update(self, chunk: Chunk) -> None:
         for place, member in enumerate(self.members):
-            self.distributions[place].update(chunk[member])
+            self.distributions[place].update(chunk.of(member).stored)
             if self.profiles:
-                self.profiles[place].update(start, as_float(chunk[member]))
+                self.profiles[place].update(chunk.start, chunk.of(member).values)
         for change in self.changes:
-            change.update(start, chunk)
+            change.update(chunk)
 
     def result(self) -> Track:
         dead = [dead_units(self.tensor, each, self.threshold).share for each in self.profiles]

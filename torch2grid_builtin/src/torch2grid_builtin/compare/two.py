@@ -11,8 +11,7 @@ from torch2grid_builtin.compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pa
 from torch2grid_builtin.compare.findings import Comparison, find_differences
 from torch2grid_builtin.compare.match import Match, Pair, in_shape_of, match
 from torch2grid_builtin.compare.names import Names
-from torch2grid_builtin.compare.pages import DeltaStatistics
-from torch2grid_core import Checkpoint, Engine, JointTensor, Run, View
+from torch2grid_core import Checkpoint, JointTensor, Run, View, draw
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,24 @@ class Comparing:
         progress: Any = None,
     ) -> Comparison:
         """Read both once, hand the pages of *views* (over ``joint``) to *sink*, and say what differs."""
-        statistics = DeltaStatistics(settings.need)
-        options = {"prepare": prepare} if prepare is not None else {}
+        statistics: dict[str, Delta] = {}
         if self.joint:
-            Engine(executor).run(
-                self.joint, [statistics, *views], sink or (lambda drawn: None), run, progress=progress, **options
+            options = {"prepare": prepare} if prepare is not None else {}
+            pages = draw(
+                self.joint,
+                views,
+                run,
+                executor=executor,
+                progress=progress,
+                beside={"delta": settings.need},
+                measured=lambda _, found: statistics.update(found),
+                **options,
             )
+            for page, view, made in pages:
+                sink(page, view, made)
         deltas: dict[str, Delta] = {}
         for pair in self.match.pairs:
-            found = statistics.found.get(self.match.twins.get(pair.name, pair.name))
+            found = statistics.get(self.match.twins.get(pair.name, pair.name))
             if found is not None:
                 # Rows, columns and directions of weights in another order of dimensions are those of neither.
                 deltas[pair.name] = replace(found, rank=None) if pair.reshaped and not _transposed(pair) else found

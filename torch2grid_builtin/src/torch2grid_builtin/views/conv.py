@@ -33,13 +33,13 @@ class ConvView(View):
 
     average: bool = field(default=False, metadata={"help": "draw the mean over input channels: one kernel a tile"})
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         if not is_convolution(tensor):
             return {}
         layout = self._kernels(tensor, run).layout
         if self.average:
             return {"grid": Raster(layout, "mean")}
-        needs: dict[str, Need] = {"grid": Raster(layout, run.reduce)}
+        needs: dict[str, Need[Any]] = {"grid": Raster(layout, run.reduce)}
         if is_rgb(tensor) and tensor.dtype.kind != "c":
             needs["values"] = Values(_RGB_LIMIT)
         return needs

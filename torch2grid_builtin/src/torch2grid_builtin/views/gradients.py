@@ -106,7 +106,7 @@ class GradientsView(View):
         """The gradients of the file, wherever it keeps them."""
         return find_gradients(checkpoint)
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         if not self.each:
             return {}
         raster = Raster(matrix_layout(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
@@ -133,7 +133,7 @@ class GradientsView(View):
         title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         return {"g": Summary(), "w": Of(WEIGHT, Summary(brief=True))} if self.overview else {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:

@@ -16,7 +16,7 @@ class GridView(View):
 
     name = "grid"
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:

@@ -50,10 +50,10 @@ class LayersView(View):
         if self.sheet < 1:
             raise ValueError("sheet is at least 1")
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         if not (self.each and tensor.size):
             return {}
-        needs: dict[str, Need] = {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
+        needs: dict[str, Need[Any]] = {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
         if self.profiles and tensor.ndim == 2 and min(tensor.shape) >= _PROFILED:
             needs["profile"] = Profile()
         return needs
@@ -75,7 +75,7 @@ class LayersView(View):
         heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         if not self.overview:
             return {}
         cells = min(_THUMBNAIL, run.tensor_cells)

@@ -62,7 +62,7 @@ class OptimizerView(View):
         found = Checkpoint(joint, source=checkpoint.source, format=checkpoint.format, notes=state.notes, aliases={})
         return found.ordered()
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         if not self.each or not isinstance(tensor, JointTensor):
             return {}
         cells = min(run.tensor_cells, _CELLS)
@@ -94,7 +94,7 @@ class OptimizerView(View):
         entry = {**about(dict(tensor.members).get(WEIGHT, tensor)), "tensor": tensor.name, "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         brief = Summary(brief=True)
         members = {WEIGHT: brief, _FIRST: brief, _SECOND: brief, _BUFFER: brief}
         return {"update": brief, **{member: Of(member, need) for member, need in members.items()}} if self.overview else {}

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core import engine
 from torch2grid_core.choosing.selection import Selection, select
 from torch2grid_core.cli import usual
 from torch2grid_core.cli.noticed import clauses
 from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine import Drawn, Engine, Seen, workers
+from torch2grid_core.engine import Seen, workers
 from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError, UsageError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.writing import Output
@@ -119,10 +120,7 @@ class Drawing:
             workers(checkpoint, self.given["jobs"], pages) as executor,
         ):
             drew: set[str] = set()
-
-            def take(drawn: Drawn) -> None:
-                drew.add(drawn.view.name)
-                destination.take(drawn)
+            seen = Seen()
 
             def fail(view: View, error: PluginError) -> None:
                 failures[str(error)] = error
@@ -130,7 +128,19 @@ class Drawing:
             def decline(view: View, error: NotDrawable) -> None:
                 declined[view.name] = error
 
-            seen = Engine(executor).run(checkpoint, views, take, run, destination.prepare, progress, fail, decline)
+            for page, view, rendered in engine.draw(
+                checkpoint,
+                views,
+                run,
+                prepare=destination.prepare,
+                executor=executor,
+                progress=progress,
+                failed=fail,
+                declined=decline,
+                seen=seen,
+            ):
+                drew.add(view.name)
+                destination.take(page, view, rendered)
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):

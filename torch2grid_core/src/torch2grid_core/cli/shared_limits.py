@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from torch2grid_core.cli.drawing import Drawing
-from torch2grid_core.engine import Drawn, Engine, workers
+from torch2grid_core.engine import draw, workers
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap, Page
@@ -49,13 +49,13 @@ class _Cells:
         return self._sizes.quantile(share)
 
 
-def _counted(page: Page, view: View) -> Drawn:
-    """The page without its panels; its entry holds the cells that its heatmaps draw."""
+def _counted(page: Page, view: View) -> tuple[Page, _Cells]:
+    """The page without its panels, and the cells that its heatmaps draw."""
     cells = _Cells()
     for panel in page.panels:
         if isinstance(panel, Heatmap):
             cells.add(panel.grid)
-    return Drawn(replace(page, panels=()), view, {}, {"cells": cells})
+    return replace(page, panels=()), cells
 
 
 def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float] | None:
@@ -64,16 +64,12 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
     A model that cannot be read is left to the drawing pass, which reports it. ``None`` where no picture has cells.
     """
     cells = _Cells()
-
-    def take(drawn: Drawn) -> None:
-        assert drawn.entry is not None
-        cells.merge(drawn.entry["cells"])
-
     for model in models:
         try:
             checkpoint = drawing.quietly_open(model).checkpoint
             with workers(checkpoint, drawing.given["jobs"], len(checkpoint)) as executor:
-                Engine(executor).run(checkpoint, drawing.views, take, drawing.run, _counted)
+                for _, _, found in draw(checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor):
+                    cells.merge(found)
         except Exception:
             continue
     return limits_of(cells, drawing.run.scale, drawing.run.clip) if len(cells) else None

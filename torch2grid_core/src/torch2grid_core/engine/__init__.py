@@ -1,14 +1,13 @@
-"""The one way through: what all views need, one pass over the weights, pages as soon as they can be drawn.
+"""The one way through: what everybody needs of the weights, from one pass over them.
 
-``Engine.run`` serves the command line, interactive mode and the Python API alike. Each tensor is one task (a lazy tensor
-and the needs of every view for it), a very large one read in a few pieces; tasks run in any ``concurrent.futures.Executor``
-and are merged in the order of the file, so that the number of workers never changes a digit.
+``measure`` serves whoever wants results, ``draw`` whoever wants pages, ``check`` whoever wants findings. What they ask for is
+united: each tensor is read once, small ones together, a very large one in a few pieces, in any
+``concurrent.futures.Executor``; results come in the order of the file, so that the number of workers never changes a digit.
 """
 
-from torch2grid_core.engine.arrays import ArrayMapping
-from torch2grid_core.engine.engine import Engine
+from torch2grid_core.engine.drawing import draw
+from torch2grid_core.engine.measuring import measure
 from torch2grid_core.engine.seen import Seen
-from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.engine.workers import workers
 
-__all__ = ["ArrayMapping", "Drawn", "Engine", "Seen", "workers"]
+__all__ = ["Seen", "draw", "measure", "workers"]

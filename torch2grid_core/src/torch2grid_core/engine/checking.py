@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.storage import verify
-from torch2grid_core.engine import Drawn, Engine
-from torch2grid_core.engine.asking import needs_of
-from torch2grid_core.errors import NotDrawable, PluginError, UsageError
+from torch2grid_core.engine.answers import needs_of
+from torch2grid_core.engine.measuring import without_repetition
+from torch2grid_core.engine.planning import Asked, Plan
+from torch2grid_core.engine.reading import STOPS
+from torch2grid_core.engine.scheduling import outcomes
+from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.rule import Finding, Rule, Severity
-from torch2grid_core.kinds.view import View
-from torch2grid_core.needs import Need
-from torch2grid_core.pictures.page import Page
-from torch2grid_core.plugins.guard import at_most, collect, origin_of, stamp
+from torch2grid_core.plugins.guard import at_most, collect, origin_of
 from torch2grid_core.run import Run
 from torch2grid_core.text import did_you_mean
 
@@ -84,75 +84,52 @@ def check(
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
     run = run or Run()
-    found: dict[str, tuple[Found, ...]] = {}
-    failures: dict[str, PluginError] = {}
-
-    def take(drawn: Drawn) -> None:
-        found[drawn.page.name] = drawn.page.about["found"]
-
-    def fail(view: View, error: PluginError) -> None:
-        assert isinstance(view, _Asked)
-        failures[view.rule.code] = error
-
     for each in checkpoint.unverified:
         verify(each)
-    views = [_Asked(rule) for rule in rules]
-    if checkpoint:
-        Engine(executor).run(checkpoint, views, take, run, failed=fail, declined=lambda view, error: None)
-    for view in () if checkpoint else views:  # a file may hold calls and not a single tensor
+    tensors = without_repetition(checkpoint)
+    plan = Plan(tensors)
+    subjects: dict[bool, Checkpoint] = {}
+    asked: list[tuple[Rule, Checkpoint, dict[str, Asked]]] = []
+    failures: dict[str, PluginError] = {}
+    for rule in rules:
+        subject = judged(rule, tensors)
+        subject = subjects.setdefault(subject is tensors, subject)  # one for all rules about weights, so that they share needs
         try:
-            found[view.rule.code] = view.found(checkpoint, {key: {} for key in view.needs(checkpoint, run)}, run)
-        except PluginError as error:
-            fail(view, error)
-        except NotDrawable:
-            continue
+            needs = needs_of(rule, rule.needs, subject, run, whole=True)
+            asked.append((rule, subject, {key: plan.ask(need, origin_of(rule), subject) for key, need in needs.items()}))
+        except STOPS as error:
+            if isinstance(error, PluginError):
+                failures[rule.code] = error
+    for _, outcomes_of_tensor in outcomes(tensors, plan.tasks, executor):
+        for outcome in outcomes_of_tensor:
+            plan.take(outcome)
+    found: list[Found] = []
+    for rule, subject, results in asked:
+        try:
+            found += _found(rule, checkpoint, subject, {key: each.result for key, each in results.items()}, run)
+        except STOPS as error:
+            if isinstance(error, PluginError):
+                failures[rule.code] = error
     for rule in rules:
         if rule.code in failures:
             if failed is None:
                 raise failures[rule.code]
             failed(rule, failures[rule.code])
-    return [each for rule in rules for each in found.get(rule.code, ())]
+    return found
 
 
-class _Asked(View):
-    """A rule as a view, whose only page carries what the rule found."""
-
-    name: ClassVar[str] = "check"
-    default_format: ClassVar[str] = "text"
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        stamp(self, origin_of(rule))
-
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        return needs_of(self.rule, self.rule.needs, judged(self.rule, checkpoint), run, whole=True)
-
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        yield Page(self.rule.code, "", (), about={"found": self.found(checkpoint, results, run)})
-
-    def found(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> tuple[Found, ...]:
-        """What the rule finds in *results*, which are under the keys of its needs."""
-        rule, origin = self.rule, origin_of(self.rule)
-        subject = judged(rule, checkpoint)
-        if subject is not checkpoint:
-            results = {key: _of_these(result, subject) for key, result in results.items()}
-        found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
-        parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
-        wrong = next((each for each in found if not isinstance(each, Finding)), None)
-        if wrong is not None:
-            raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
-        return tuple(
-            Found(
-                rule.code,
-                rule.name,
-                each.severity or rule.severity,
-                each.tensor,
-                each.index,
-                each.message,
-                parts[each.tensor].name if each.tensor in parts else "",
-            )
-            for each in found
-        )
+def _found(rule: Rule, checkpoint: Checkpoint, subject: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
+    """What *rule* finds in *results*, which are under the keys of its needs. Raises ``PluginError`` before the first."""
+    origin = origin_of(rule)
+    found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
+    wrong = next((each for each in found if not isinstance(each, Finding)), None)
+    if wrong is not None:
+        raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
+    parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
+    for each in found:
+        part = parts[each.tensor].name if each.tensor in parts else ""
+        severity = each.severity or rule.severity
+        yield Found(rule.code, rule.name, severity, each.tensor, each.index, each.message, part)
 
 
 def judged(rule: Rule, checkpoint: Checkpoint) -> Checkpoint:
@@ -161,8 +138,3 @@ def judged(rule: Rule, checkpoint: Checkpoint) -> Checkpoint:
     if rule.judges != "weights" or all(name not in parts or parts[name].kind in ("model", "copy") for name in checkpoint):
         return checkpoint
     return checkpoint.select(name for name in checkpoint if name not in parts or parts[name].kind in ("model", "copy"))
-
-
-def _of_these(result: Any, subject: Checkpoint) -> Any:
-    """The results of the tensors in *subject*, where a result is by tensor."""
-    return {name: each for name, each in result.items() if name in subject} if isinstance(result, Mapping) else result

@@ -1,148 +1,97 @@
-"""Reading a tensor once for all that is wanted of it: at one go, or a very large one in pieces that several workers share."""
+"""Measuring: the one way through the weights, on which drawing, checking and comparing stand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
-
-from torch2grid_core.data.dtypes import as_float
-from torch2grid_core.data.joint import JointTensor
-from torch2grid_core.data.storage import has_checksum
+from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.engine.collectors import Collector, Failed, collector_of
-from torch2grid_core.engine.memory import keep_scratch
-from torch2grid_core.needs import Measure, Need, NotFinite, Of, Profile, Raster, Summary, Values
-
-Array = np.ndarray[Any, Any]
-Results = dict[Need, Any]
-
-# Weights of a piece, at least. Its results may be one number for each cell of a picture: reading must take longer than
-# sending them.
-PIECE = 1 << 27
-_MOST_PIECES = 4  # the results of all of them wait in memory until the end
+from torch2grid_core.engine.answers import check_needs
+from torch2grid_core.engine.planning import Asked, Plan
+from torch2grid_core.engine.reading import STOPS, Stop
+from torch2grid_core.engine.scheduling import outcomes
+from torch2grid_core.measures.need import Need
+from torch2grid_core.plugins.guard import Origin
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What is wanted of the weights with flat indices *start* to *stop* (in C order) of one tensor; picklable as it is."""
+def measure(
+    checkpoint: Checkpoint,
+    needs: Mapping[str, Need[Any]],
+    *,
+    executor: Executor | None = None,
+    order: Sequence[str] | None = None,
+    progress: Callable[[LazyTensor], None] | None = None,
+    failed: Callable[[str, Stop], None] | None = None,
+) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+    """Measure *needs* of *checkpoint* in one pass over its weights.
 
-    tensor: LazyTensor
-    needs: tuple[Need, ...]
-    start: int
-    stop: int
+    Args:
+        checkpoint: what to measure. Expanded views are measured as what they store (see ``LazyTensor.distinct``).
+        needs: what to measure, each under a name of the caller's.
+        executor: where the work is done; ``None`` does it here. No digit depends on it.
+        order: names of tensors in the order in which to read them; that of the checkpoint unless given.
+        progress: told of each tensor that has been read.
+        failed: told the name of each need that fails or declines, and its error; it is left out from then on. Without it,
+            the first such error is raised at the end.
 
-    def measure(self) -> Results:
-        """The result of each need, as far as these weights go. Raises ``LoadError`` for unreadable bytes."""
-        keep_scratch()
-        if not self.needs:
-            return {}
-        if isinstance(self.tensor, JointTensor):
-            return _measured_together(self.tensor, self.needs)
-        collectors = {need: collector_of(need, self.tensor) for need in self.needs}
-        part = self.tensor
-        if self.stop - self.start < part.size:
-            part = replace(part, shape=(self.stop - self.start,), offset=part.offset + self.start, strides=None)
-        if all(isinstance(need, Summary) for need in self.needs):  # needs neither the order of the weights nor their floats
-            for chunk in part.chunks():
-                for each in collectors.values():
-                    each.update(0, chunk, chunk)
-        else:
-            for first, chunk in part.flat_chunks():
-                values = as_float(chunk)
-                for each in collectors.values():
-                    each.update(self.start + first, chunk, values)
-        return {need: each.result() for need, each in collectors.items()}
+    Yields:
+        (key, results): the key of a group of tensors (a tensor's name, ``None`` for the whole; see ``Need.groups``) with
+        the results about it by the names of the needs, as soon as they are there.
 
-
-def pieces(tensor: LazyTensor, needs: Iterable[Need]) -> tuple[Piece, ...]:
-    """The pieces that *tensor* is measured in: one, or more for a very large one where every result can be merged.
-
-    They follow from the tensor and the needs alone, never from the number of workers. A tensor with a checksum is one piece:
-    it has to be read from end to end by the same process.
+    Raises:
+        LoadError: bytes cannot be read.
+        PluginError: a need fails, and there is no *failed*. NotDrawable: one declines.
     """
-    asked = _united(needs)
-    count = 1
-    if (
-        type(tensor) is LazyTensor
-        and tensor.contiguous
-        and all(_merges(need, tensor) for need in asked)
-        and not has_checksum(tensor.storage)
-    ):
-        count = most_pieces(tensor)
-    bounds = [tensor.size * place // count for place in range(count + 1)]
-    return tuple(Piece(tensor, asked, start, stop) for start, stop in pairwise(bounds))
+    tensors = without_repetition(checkpoint)
+    plan, asked, stopped = Plan(tensors), dict[str, Asked](), dict[str, Stop]()
+    for name, need in check_needs(needs, _ORIGIN, "measure", whole=True).items():
+        try:
+            asked[name] = plan.ask(need, _ORIGIN)
+        except STOPS as error:
+            stopped[name] = error
+    distinct = {each.number: each for each in asked.values()}
+    held: dict[Hashable, None] = {}  # keys with results that wait for others of theirs
 
-
-def most_pieces(tensor: LazyTensor) -> int:
-    """How many pieces a tensor of that size can have."""
-    return min(max(-(-tensor.size // PIECE), 1), _MOST_PIECES)
-
-
-def merged(parts: Sequence[Results]) -> Results:
-    """The results of all pieces of a tensor, in their order, as one; the first of *parts* takes the others in."""
-    found = parts[0]
-    for part in parts[1:]:
-        for need, result in part.items():
-            found[need] = _merged(found[need], result)
-    return found
-
-
-def answers(needs: Iterable[Need], results: Results) -> Results:
-    """The result of each of *needs*, those of which ``pieces`` united with others included."""
-    summary = next((result for need, result in results.items() if isinstance(need, Summary)), None)
-    return {need: summary if isinstance(need, Summary) else results[need] for need in needs}
-
-
-def _united(needs: Iterable[Need]) -> tuple[Need, ...]:
-    """Each need once, and one summary that serves all."""
-    distinct = dict.fromkeys(needs)
-    summaries = [need for need in distinct if isinstance(need, Summary)]
-    others = tuple(need for need in distinct if not isinstance(need, Summary))
-    if not summaries:
-        return others
-    thresholds = {threshold: None for need in summaries for threshold in need.thresholds}
-    return (*others, Summary(tuple(thresholds), all(need.brief for need in summaries)))
-
-
-def _merges(need: Need, tensor: LazyTensor) -> bool:
-    if isinstance(need, Values):  # of a tensor that is too large, they are none
-        return tensor.size > need.limit
-    return isinstance(need, (Summary, Profile, NotFinite, Raster))
-
-
-def _merged(one: Any, other: Any) -> Any:
-    if isinstance(one, Failed) or isinstance(other, Failed):
-        return one if isinstance(one, Failed) else other
-    if isinstance(one, tuple):  # parts of a raster, which ``assemble`` adds up
-        return (*one, *other)
-    return None if one is None else one.merge(other)
-
-
-def _measured_together(tensor: JointTensor, needs: tuple[Need, ...]) -> Results:
-    """The same for tensors that are read side by side: each collector gets its member's weights, or those computed."""
-    members = dict(tensor.members)
-    found: dict[Need, tuple[str | None, Collector]] = {}
-    for need in needs:
-        if not isinstance(need, Of):
-            found[need] = (None, collector_of(need, tensor))
-        elif need.member in members:
-            found[need] = (need.member, collector_of(need.need, replace(members[need.member], name=tensor.name)))
-    computed = any(member is None and not isinstance(need, Measure) for need, (member, _) in found.items())
-    for start, chunks in tensor.lockstep():
-        stored: dict[str | None, Array] = dict(chunks.items())
-        if computed:
-            stored[None] = tensor.compute(chunks)
-        values: dict[str | None, Array] = {}
-        for need, (member, collector) in found.items():
-            if isinstance(need, Measure):
-                collector.update(start, chunks, None)
+    def ready(keys: Iterable[Hashable]) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+        """What is complete of *keys*, each handed out once."""
+        for key in keys:
+            going = [each for each in distinct.values() if each.error is None and key in each.groups]
+            if any(key not in each.results for each in going):
+                held[key] = None
                 continue
-            if member not in values:
-                values[member] = as_float(stored[member])
-            collector.update(start, stored[member], values[member])
-    results = {need: collector.result() for need, (_, collector) in found.items()}
-    return {need: results.get(need) for need in needs}
+            held.pop(key, None)
+            results = {name: each.results[key] for name, each in asked.items() if each in going}
+            for each in going:
+                del each.results[key]
+            if results:
+                yield key, results
+
+    yield from ready({key: None for each in distinct.values() for key in each.results})
+    for name, found in outcomes(tensors, plan.tasks, executor, order) if asked else ():
+        going = sum(each.error is None for each in distinct.values())
+        done = {key: None for outcome in found for _, key in plan.take(outcome)}
+        if progress is not None:
+            progress(checkpoint[name])
+        if going != sum(each.error is None for each in distinct.values()):
+            done.update(held)
+            if going == 1:
+                break
+        yield from ready(done)
+    stopped.update({name: each.error for name, each in asked.items() if each.error is not None})
+    for name in [name for name in needs if name in stopped]:
+        if failed is None:
+            raise stopped[name]
+        failed(name, stopped[name])
+
+
+def without_repetition(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with expanded views measured as what they store (see ``LazyTensor.distinct``)."""
+    distinct = [tensor.distinct() for tensor in checkpoint.values()]
+    if all(new is old for new, old in zip(distinct, checkpoint.values(), strict=True)):
+        return checkpoint
+    return checkpoint.with_tensors(distinct)
+
+
+_ORIGIN = Origin("need", "measure")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine.measuring import most_pieces
+from torch2grid_core.engine.reading import most_pieces
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12

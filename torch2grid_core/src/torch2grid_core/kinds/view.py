@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.needs import Need
+from torch2grid_core.measures.need import Need
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.run import Run
 
@@ -18,10 +18,9 @@ class View:
     ``tensor_needs`` and ``needs`` name what the view wants under keys of its own; the engine collects the wants of all views,
     reads each tensor once, and hands back results under the same keys:
 
-    - ``Summary`` → ``Distribution``, ``Profile`` → ``UnitProfile``, ``NotFinite`` → ``NotFiniteCount``, ``Duplicates`` →
-      ``DuplicateUnits``, ``Values`` → array or ``None``, ``Raster`` and ``Transformed`` → ``Grid``;
-    - a ``Measure`` → what its collector returns; ``Of`` → the same as its need, of one member of a ``JointTensor``;
-    - in ``needs``, which is about the whole, all but ``Raster`` and ``Transformed`` → mapping of tensor name to result.
+    - a need of a tensor → its result (``Summary`` → ``Distribution``, ``Raster`` → ``Grid``; each need says what it gives);
+    - in ``needs``, one about the model as a whole → its result; any other → mapping of what each result is about, such as
+      a tensor's name, to the result.
 
     The summary line counts the tensors that a view passes over: those without pages of their own, without a place in its
     grids, and, of overviews, not among the names in ``Page.about["tensors"]``. Of a view that tells none of this it says
@@ -39,7 +38,7 @@ class View:
         """
         return checkpoint
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need]:
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
         """What the pages of one tensor need; empty where the view has none for it."""
         return {}
 
@@ -47,7 +46,7 @@ class View:
         """The pages of one tensor, called once it has been read. Only called where ``tensor_needs`` asked for something."""
         return ()
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
         """What the overview pages need."""
         return {}
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from torch2grid_core.engine import Drawn
 from torch2grid_core.errors import PluginError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.index import entry_of
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.plugins.guard import call, guarded, origin_of
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was made of a page before it is written.
+
+    files: format → bytes. entry: what the index of the output folder says of it. failures: formats that could not be rendered.
+    """
+
+    files: Mapping[str, bytes]
+    entry: Mapping[str, Any]
+    failures: Mapping[str, PluginError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Preparer:
     whole: bool = False
     combine: bool = False
 
-    def __call__(self, page: Page, view: View) -> Drawn:
+    def __call__(self, page: Page, view: View) -> tuple[Page, Rendered]:
         rendered: dict[str, bytes] = {}
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
@@ -46,7 +58,7 @@ class Preparer:
         keep = self.whole or not page.folder or len(rendered) + len(failures) < len(wanted)
         with guarded(origin_of(view), f"page {page.name!r}"):
             entry = entry_of(page)
-        return Drawn(page if keep else replace(page, panels=()), view, rendered, entry, failures)
+        return page if keep else replace(page, panels=()), Rendered(rendered, entry, failures)
 
     def wanted(self, page: Page, view: View) -> tuple[str, ...]:
         """The formats that *page* is written in."""

@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch2grid_core.engine import Drawn
 from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.files import STDOUT, open_target, stay_inside
-from torch2grid_core.output.index import entry_of, merge_index
+from torch2grid_core.output.index import merge_index
 from torch2grid_core.output.namer import Namer
-from torch2grid_core.output.preparer import Preparer
+from torch2grid_core.output.preparer import Preparer, Rendered
 from torch2grid_core.output.spool import Spool
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.tables import text_lines
@@ -149,30 +148,31 @@ class Output:
                 call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
         self._report(first, path)
 
-    def add(self, page: Page, view: View) -> None:
-        """Render and write a page that did not come from the engine."""
-        self.take(self.prepare(page, view))
+    def add(self, page: Page, view: View | None = None) -> None:
+        """Render and write a page that did not come from ``draw``. view: whose default format is used, ``png`` without one."""
+        view = view or View()
+        page, rendered = self.prepare(page, view)
+        self.take(page, view, rendered)
 
-    def take(self, drawn: Drawn) -> None:
-        """Write a page in each wanted format. The engine's sink."""
-        page = drawn.page
+    def take(self, page: Page, view: View, rendered: Rendered) -> None:
+        """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
         if self.shown is not None:
             self.shown(page)
-        for name in self.prepare.wanted(page, drawn.view):
+        for name in self.prepare.wanted(page, view):
             self._drew |= name in self.prepare.formats
             if name == "text":
                 self.say("\n".join(text_lines(page)))
                 continue
             if self.prepare.combine:
-                with guarded(origin_of(drawn.view), f"page {page.name!r}"):
+                with guarded(origin_of(view), f"page {page.name!r}"):
                     self._all.add(page)
                 continue
-            if name in drawn.failures:
-                self._failed.setdefault(name, drawn.failures[name])
+            if name in rendered.failures:
+                self._failed.setdefault(name, rendered.failures[name])
                 continue
-            if name not in drawn.rendered:
+            if name not in rendered.files:
                 self._add([name])
-            data = drawn.rendered[name] if name in drawn.rendered else self.prepare.render(page, name)
+            data = rendered.files[name] if name in rendered.files else self.prepare.render(page, name)
             if self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
             elif self.file:
@@ -183,8 +183,7 @@ class Output:
                 path = self.folder / f"{self._namer.stem(page)}.{name}"
                 stay_inside(path.parent, self.folder)
                 self._place(page, path, data)
-                with guarded(origin_of(drawn.view), f"page {page.name!r}"):
-                    self._entries[path.relative_to(self.folder).as_posix()] = drawn.entry or entry_of(page)
+                self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
 
     def _place(self, page: Page, path: Path, data: bytes) -> None:
         with open_target(path) as stream:

@@ -63,6 +63,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def unhashable(asked: object) -> str:
+    """Why *asked* cannot be compared with what other views ask for; empty where it can."""
+    try:
+        hash(asked)
+    except Exception as error:  # a __hash__ of the plugin's own may raise anything
+        what = type(asked).__name__
+        return f"{what} has no hash ({describe(error)}); it must hold tuples, not lists, and be a dataclass(frozen=True)"
+    return ""
+
+
 def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Result:
     """``method(*arguments)`` of *instance*, guarded."""
     with guarded(origin_of(instance), getattr(method, "__name__", "")):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from torch2grid_core import engine
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine.engine import Engine
-from torch2grid_core.engine.tasks import Drawn
 from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.transformer import GridTransformer
 from torch2grid_core.kinds.view import View
-from torch2grid_core.needs import Need, Transformed
+from torch2grid_core.measures import Transformed
 from torch2grid_core.pictures.grid import Grid, Region
 from torch2grid_core.pictures.layout import Block, Layout
 from torch2grid_core.pictures.page import Page
@@ -49,31 +48,20 @@ def settings(transformer: GridTransformer | None = None, max_cells: int = 64) ->
 
 def draw(checkpoint: Checkpoint, view: View, run: Run, executor: Executor | None = None) -> list[Page] | None:
     """The pages of *view*; ``None`` where it declines the checkpoint."""
-    drawn: list[Drawn] = []
     try:
-        Engine(executor).run(checkpoint, [view], drawn.append, run)
+        return [page for page, _, _ in engine.draw(checkpoint, [view], run, executor=executor)]
     except NotDrawable:
         return None
-    return [each.page for each in drawn]
-
-
-class OneGrid(View):
-    """The grid of a transformer."""
-
-    name = "one_grid"
-
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need]:
-        assert run.transformer is not None
-        return {"grid": Transformed(run.transformer, run.reduce, run.max_cells)}
-
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
-        yield Page("grid", "", (run.heatmap(results["grid"]),))
 
 
 def grid_of(checkpoint: Checkpoint, transformer: GridTransformer, max_cells: int = 64) -> Grid | None:
     """What the engine draws with *transformer*; ``None`` where it declines."""
-    pages = draw(checkpoint, OneGrid(), settings(transformer, max_cells))
-    return None if pages is None else pages[0].panels[0].grid
+    try:
+        found = dict(engine.measure(checkpoint, {"grid": Transformed(transformer, max_cells=max_cells)}))
+    except NotDrawable:
+        return None
+    grid: Grid = found[None]["grid"]
+    return grid
 
 
 def as_texts(page: Page) -> list[Any]:

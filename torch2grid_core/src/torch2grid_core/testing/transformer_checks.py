@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.data.dtypes import is_floating
-from torch2grid_core.engine.arrays import ArrayMapping
 from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.kinds.transformer import LayoutTransformer
+from torch2grid_core.measures.arrays import ArrayMapping
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.testing.checking import check, expect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from torch2grid_core.engine.asking import needs_of
+from torch2grid_core.engine.answers import needs_of
 from torch2grid_core.errors import NotDrawable
 from torch2grid_core.pictures.page import Page, Table
 from torch2grid_core.testing.checking import check, expect

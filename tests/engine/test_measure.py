@@ -1,0 +1,378 @@
+"""``measure``: needs of anybody's, by tensor, by group and of the whole, split and merged, that fail and that decline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.tools import DIGITS, torch2grid
+from tests.views.drawing import checkpoint_of
+
+import torch2grid_core.engine
+from torch2grid_builtin.transformers.flatten import Flatten
+from torch2grid_builtin.transformers.normalized import Normalized
+from torch2grid_core import (
+    Checkpoint,
+    Chunk,
+    Collector,
+    LazyTensor,
+    Need,
+    NotDrawable,
+    PluginError,
+    PluginManager,
+    Profile,
+    Raster,
+    Summary,
+    Transformed,
+    measure,
+)
+from torch2grid_core.engine import reading
+from torch2grid_core.pictures.layouts import matrix_layout
+
+RNG = np.random.default_rng(7)
+ARRAYS = {
+    f"layers.{layer}.{kind}": RNG.standard_normal((40 + layer, 30)).astype(np.float32)
+    for layer in range(3)
+    for kind in ("query", "key")
+}
+
+
+class Sum(Collector):
+    """The exact sum of squares of integers, and how many chunks came."""
+
+    def __init__(self) -> None:
+        self.total, self.places = 0, 0
+
+    def update(self, chunk: Chunk) -> None:
+        whole = np.rint(chunk.values * 1000).astype(np.int64)
+        self.total += int((whole * whole).sum())
+        self.places += int((np.arange(chunk.start, chunk.start + len(whole)) * whole).sum())
+
+    def merge(self, other: Sum) -> None:
+        self.total += other.total
+        self.places += other.places
+
+    def result(self) -> tuple[int, int]:
+        return self.total, self.places
+
+
+@dataclass(frozen=True)
+class Squares(Need[tuple[int, int]]):
+    """Of each tensor, in any number of pieces."""
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Sum:
+        return Sum()
+
+
+def by_layer(checkpoint: Checkpoint) -> dict[Any, tuple[str, ...]]:
+    found: dict[Any, tuple[str, ...]] = {}
+    for name in checkpoint:
+        layer = int(name.split(".")[1])
+        found[layer] = (*found.get(layer, ()), name)
+    return found
+
+
+@dataclass(frozen=True)
+class OfLayers(Squares):
+    """Of all tensors of a layer together, each read where it suits."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+        return by_layer(checkpoint)
+
+
+@dataclass(frozen=True)
+class InOrder(Need[list[str]]):
+    """The names of a layer's tensors, in the order in which their weights came; it cannot be merged."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+        return by_layer(checkpoint)
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Names:
+        return Names()
+
+
+class Names(Collector):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def update(self, chunk: Chunk) -> None:
+        if chunk.start == 0:
+            self.names.append(chunk.tensor)
+
+    def result(self) -> list[str]:
+        return self.names
+
+
+@dataclass(frozen=True)
+class Product(Need[float]):
+    """The trace of QᵀK, which no stream of weights gives."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+        return by_layer(checkpoint)
+
+    def compute(self, tensors: Mapping[str, LazyTensor]) -> float:
+        query, key = (tensor.numpy().astype(np.float64) for tensor in tensors.values())
+        return float(np.trace(query.T @ key))
+
+
+@dataclass(frozen=True)
+class Fails(Need[None]):
+    """Fails in one of its steps, at one tensor."""
+
+    step: str
+
+    def _at(self, step: str, name: str) -> None:
+        if step == self.step and "layers.1.key" in name:
+            raise ZeroDivisionError(f"in {step}")
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+        self._at("groups", "layers.1.key")
+        return super().groups(checkpoint)
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        name = next(iter(tensors))
+        self._at("collector", name)
+        return FailingCollector(self, name)
+
+    def finish(self, gathered: Any) -> None:
+        self._at("finish", gathered.name)
+
+
+class FailingCollector(Collector):
+    def __init__(self, need: Fails, name: str) -> None:
+        self.need, self.name = need, name
+
+    def update(self, chunk: Chunk) -> None:
+        self.need._at("update", chunk.tensor)
+
+
+def in_a_file(folder: Path, arrays: Mapping[str, Any] = ARRAYS) -> Checkpoint:
+    save_file(dict(arrays), folder / "model.safetensors")
+    return PluginManager.discover().open(str(folder / "model.safetensors"))
+
+
+NEEDS: dict[str, Need[Any]] = {
+    "summary": Summary((0.1,)),
+    "squares": Squares(),
+    "of layers": OfLayers(),
+    "order": InOrder(),
+    "product": Product(),
+    "grid": Transformed(Flatten(), "mean", 32),
+    "scaled": Transformed(Normalized(), "mean", 32),
+}
+
+
+def plain(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results as values that can be compared bit by bit."""
+    found = dict(results)
+    for name in ("grid", "scaled"):
+        if name in found:
+            found[name] = found[name].values.tobytes()
+    if "summary" in found:
+        found["summary"] = [
+            getattr(found["summary"], name) for name in ("count", "mean", "std", "min", "max", "l1", "kurtosis")
+        ]
+    return found
+
+
+def test_results_come_by_what_they_are_about_in_the_order_of_the_file(tmp_path: Path) -> None:
+    checkpoint = in_a_file(tmp_path)
+    found = list(measure(checkpoint, NEEDS))
+    names = [key for key, _ in found if isinstance(key, str)]
+    assert names == list(checkpoint)
+    assert [key for key, _ in found if isinstance(key, int)] == [0, 1, 2]
+    assert found[-1][0] is None
+    by_key = dict(found)
+    for name, array in ARRAYS.items():
+        assert set(by_key[name]) == {"summary", "squares"}
+        assert by_key[name]["squares"][0] == int((np.rint(array * 1000).astype(np.int64) ** 2).sum())
+    for layer in range(3):
+        query, key = (ARRAYS[f"layers.{layer}.{kind}"] for kind in ("query", "key"))
+        assert by_key[layer]["of layers"][0] == sum(by_key[f"layers.{layer}.{kind}"]["squares"][0] for kind in ("query", "key"))
+        assert by_key[layer]["order"] == [name for name in checkpoint if name.startswith(f"layers.{layer}.")]
+        assert by_key[layer]["product"] == pytest.approx(float(np.trace(query.T.astype(np.float64) @ key)))
+    assert by_key[None]["grid"].weights == sum(array.size for array in ARRAYS.values())
+
+
+def test_pieces_and_workers_never_change_a_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE", 500)  # every tensor is large
+    checkpoint = in_a_file(tmp_path)
+    alone = {key: plain(results) for key, results in measure(checkpoint, NEEDS)}
+    # Forked, so that their pieces are small, too.
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as processes, ThreadPoolExecutor(2) as threads:
+        for executor in (processes, threads):
+            assert {key: plain(results) for key, results in measure(checkpoint, NEEDS, executor=executor)} == alone
+
+
+class Counting(Executor):
+    """Notes what it is given, and does it at once."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Any, ...]] = []
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        self.given.append((function.__name__, *arguments))
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **named))
+        return future
+
+
+def test_a_third_partys_need_is_split_over_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE", 500)
+    checkpoint, executor = in_a_file(tmp_path, {"w": ARRAYS["layers.2.key"]}), Counting()
+    (split,) = measure(checkpoint, {"squares": Squares()}, executor=executor)
+    assert [(name, piece.start, piece.stop) for name, piece in executor.given] == [
+        ("gather", 0, 420),
+        ("gather", 420, 840),
+        ("gather", 840, 1260),
+    ]
+    monkeypatch.undo()
+    assert [split] == list(measure(checkpoint, {"squares": Squares()}))
+
+
+def test_small_tensors_travel_together(tmp_path: Path) -> None:
+    checkpoint = in_a_file(tmp_path, {f"w{number:03}": np.full(10, number, np.float32) for number in range(600)})
+    executor = Counting()
+    found = list(measure(checkpoint, {"summary": Summary(brief=True)}, executor=executor))
+    assert [results["summary"].max for _, results in found] == list(range(600))
+    assert [len(tasks) for _, tasks in executor.given] == [256, 256, 88]
+
+
+def test_the_order_is_the_callers(tmp_path: Path) -> None:
+    names = sorted(ARRAYS, reverse=True)
+    read: list[str] = []
+    found = measure(in_a_file(tmp_path), {"squares": Squares()}, order=names, progress=lambda tensor: read.append(tensor.name))
+    assert [key for key, _ in found] == names == read
+
+
+@pytest.mark.parametrize("step", ["groups", "collector", "update", "finish"])
+@pytest.mark.parametrize("away", [False, True])
+def test_a_need_that_fails_is_dropped_and_told_and_the_others_go_on(step: str, away: bool, tmp_path: Path) -> None:
+    checkpoint, told = in_a_file(tmp_path), {}
+    executor = ThreadPoolExecutor(2) if away else None
+    needs = {"squares": Squares(), "wrong": Fails(step), "of layers": OfLayers()}
+    found = dict(measure(checkpoint, needs, executor=executor, failed=lambda name, error: told.update({name: error})))
+    assert list(told) == ["wrong"]
+    assert isinstance(told["wrong"], PluginError)
+    assert re.search(f"Fails.*ZeroDivisionError: in {step}", str(told["wrong"]))
+    assert [key for key in found if isinstance(key, str)] == list(checkpoint)
+    assert all("squares" in found[name] for name in ARRAYS)
+    assert all("of layers" in found[layer] for layer in range(3))
+    assert all("wrong" not in found[name] for name in list(checkpoint)[list(checkpoint).index("layers.1.key") :])
+    seen = []
+    with pytest.raises(PluginError, match=f"in {step}"):
+        seen.extend(key for key, _ in measure(checkpoint, needs))
+    assert [key for key in seen if isinstance(key, str)] == list(checkpoint)  # it is raised at the end
+    if executor is not None:
+        executor.shutdown()
+
+
+def test_nothing_is_read_for_a_need_that_declines(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Declines(Squares):
+        def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+            raise NotDrawable("nothing for me")
+
+    checkpoint = checkpoint_of({"w": np.ones(3, np.float32)})
+    monkeypatch.setattr(type(checkpoint["w"].storage), "read_into", lambda *arguments: pytest.fail("a read"))
+    with pytest.raises(NotDrawable, match="nothing for me"):
+        list(measure(checkpoint, {"x": Declines()}))
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    arrays = {f"w{number:03}": np.ones(300_000, np.float32) for number in range(80)}
+    read: list[str] = []
+    with ThreadPoolExecutor(1) as executor:
+        going = measure(
+            in_a_file(tmp_path, arrays), {"s": Summary()}, executor=executor, progress=lambda t: read.append(t.name)
+        )
+        next(going)
+        going.close()
+    assert len(read) < 5
+
+
+def test_a_raster_of_one_tensor_and_one_of_several() -> None:
+    arrays = {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.ones((2, 2), np.float32)}
+    found = dict(measure(checkpoint_of(arrays), {"a": Raster(matrix_layout("a", (3, 4), 8)), "profile": Profile()}))
+    np.testing.assert_array_equal(found[None]["a"].values, arrays["a"])
+    np.testing.assert_array_equal(found["b"]["profile"].output_absmax, [1, 1])
+
+
+def test_the_engine_knows_no_need_view_or_rule() -> None:
+    """One check, where a plugin's answer enters; everything else is a method of what is asked."""
+    kinds = "Need|View|Rule|Summary|Profile|NotFinite|Duplicates|Values|Of|Raster|Transformed|GridTransformer|LayoutTransformer"
+    folder = Path(torch2grid_core.engine.__file__).parent
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(folder.glob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(rf"(isinstance|issubclass)\(.*\b({kinds})\b", line)
+        or re.search(r"\b(type\(need\)|match need)\b.* is ", line)
+    ]
+    assert found == ["answers.py: if not isinstance(need, Need):"]
+
+
+BROKEN = '''
+from dataclasses import dataclass
+from torch2grid_core import Collector, Finding, Need, Page, Rule, Text, View, hookimpl
+
+class Broken(Collector):
+    def update(self, chunk):
+        raise RuntimeError("a bad day")
+
+@dataclass(frozen=True)
+class Wrong(Need):
+    def collector(self, tensors):
+        return Broken()
+
+class Odd(Rule):
+    """tensors that are odd"""
+    name, code, severity = "odd", "X901", "error"
+    def needs(self, checkpoint, run):
+        return {"x": Wrong()}
+    def findings(self, checkpoint, results, run):
+        for name, result in results["x"].items():
+            if result:
+                yield Finding("is odd", name)
+
+class OddView(View):
+    """tensors that are odd"""
+    name, flag, default_format = "odd_table", "odd", "text"
+    def needs(self, checkpoint, run):
+        return {"x": Wrong()}
+    def pages(self, checkpoint, results, run):
+        odd = [name for name, result in results["x"].items() if result]
+        yield Page("odd", f"{len(odd)} of {len(checkpoint)} tensors are odd", (Text("odd"),), kind="table")
+
+@hookimpl
+def torch2grid_rules():
+    yield Odd
+
+@hookimpl
+def torch2grid_views():
+    yield OddView
+'''
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "who"), [(["check"], 2, "rule 'odd'"), (["--view", "odd_table"], 1, "view 'odd_table'")]
+)
+def test_a_failing_collector_is_a_line_and_never_a_finding(words: list[str], code: int, who: str, tmp_path: Path) -> None:
+    """Of ``check``, exit code 1 says that there are findings, and 2 that a file could not be checked."""
+    (tmp_path / "odd.py").write_text(BROKEN, encoding="utf-8")
+    done = torch2grid(*words, str(DIGITS), "--load-plugin", "odd.py", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert not done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if "a bad day" in line]
+    assert line.startswith(f"torch2grid: {who}")
