@@ -37,6 +37,7 @@ _EXPORTS = {
         "FileStorage",
         "Joined",
         "Storage",
+        "unchecked",
         "verify",
     ),
     "data.tensor": ("LazyTensor",),
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import FileStorage as FileStorage
     from torch2grid_core.data.storage import Joined as Joined
     from torch2grid_core.data.storage import Storage as Storage
+    from torch2grid_core.data.storage import unchecked as unchecked
     from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Engine as Engine
