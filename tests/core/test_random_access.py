@@ -261,3 +261,15 @@ def test_threads_read_any_parts_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not failed
+
+
+def test_a_source_knows_its_folder_and_its_children(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.bin").write_bytes(b"abc")
+    folder = Source(tmp_path, shown="folder")
+    file = folder.child("sub").child("x.bin")
+    assert (file.name, file.shown, file.read(1, 2)) == ("x.bin", str(Path("folder/sub/x.bin")), b"bc")
+    assert (file.folder.path, file.folder.entries) == (tmp_path / "sub", ("x.bin",))
+    assert file.folder.shown == str(Path("folder/sub"))
+    with pytest.raises(LoadError, match="no such file"):
+        folder.child("y")
