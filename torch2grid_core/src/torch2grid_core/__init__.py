@@ -28,9 +28,20 @@ _EXPORTS = {
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
     "data.neighbours": ("Share", "share_of"),
     "data.source": ("Source",),
-    "data.storage": ("ByteSwapped", "BytesStorage", "CheckedStorage", "FileStorage", "Storage", "verify"),
+    "data.storage": (
+        "ByteSwapped",
+        "BytesStorage",
+        "CheckedStorage",
+        "DerivedNumbers",
+        "DerivedStorage",
+        "FileStorage",
+        "Joined",
+        "Storage",
+        "unchecked",
+        "verify",
+    ),
     "data.tensor": ("LazyTensor",),
-    "data.joint": ("ComputedStorage", "JointTensor"),
+    "data.joint": ("ComputedStorage", "JointTensor", "Tiled"),
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
@@ -94,6 +105,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.dtypes import is_floating as is_floating
     from torch2grid_core.data.joint import ComputedStorage as ComputedStorage
     from torch2grid_core.data.joint import JointTensor as JointTensor
+    from torch2grid_core.data.joint import Tiled as Tiled
     from torch2grid_core.data.neighbours import Share as Share
     from torch2grid_core.data.neighbours import share_of as share_of
     from torch2grid_core.data.parts import ALL as ALL
@@ -104,8 +116,12 @@ if TYPE_CHECKING:
     from torch2grid_core.data.storage import BytesStorage as BytesStorage
     from torch2grid_core.data.storage import ByteSwapped as ByteSwapped
     from torch2grid_core.data.storage import CheckedStorage as CheckedStorage
+    from torch2grid_core.data.storage import DerivedNumbers as DerivedNumbers
+    from torch2grid_core.data.storage import DerivedStorage as DerivedStorage
     from torch2grid_core.data.storage import FileStorage as FileStorage
+    from torch2grid_core.data.storage import Joined as Joined
     from torch2grid_core.data.storage import Storage as Storage
+    from torch2grid_core.data.storage import unchecked as unchecked
     from torch2grid_core.data.storage import verify as verify
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Seen as Seen

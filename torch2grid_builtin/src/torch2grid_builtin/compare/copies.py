@@ -121,10 +121,5 @@ def _unnumbered(tensor: LazyTensor) -> bool:
 
 
 def _equal(one: LazyTensor, two: LazyTensor) -> bool:
-    if one.contiguous and two.contiguous:
-        chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=True)
-        return all(first.tobytes() == second.tobytes() for (_, first), (_, second) in chunks)
-    if one.contiguous:
-        one, two = two, one
-    ((_, whole),) = one.flat_chunks()  # what is not contiguous comes in one piece
-    return all(whole[start : start + len(part)].tobytes() == part.tobytes() for start, part in two.flat_chunks())
+    chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=True)
+    return all(first.tobytes() == second.tobytes() for (_, first), (_, second) in chunks)

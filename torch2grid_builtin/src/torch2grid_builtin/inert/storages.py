@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import threading
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -13,69 +12,30 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
-from torch2grid_core import LoadError, Storage
+from torch2grid_core import DerivedNumbers, DerivedStorage, LoadError, Storage
 
 STEP = 1 << 20
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A range of another storage: *size* bytes from *offset*."""
+class Slice(DerivedStorage):
+    """A range of another storage: *length* bytes from *offset*."""
 
     inner: Storage
     offset: int
-    size: int
-
-    @property
-    def shippable(self) -> bool:
-        return self.inner.shippable
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        if offset < 0 or offset + len(buffer) > self.size:
-            raise LoadError("<slice>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
-        self.inner.read_into(self.offset + offset, buffer)
-
-
-class _Computed(ABC):
-    """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements."""
-
-    inner: Storage
-    count: int
-    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+    length: int
 
     @property
     def size(self) -> int:
-        return self.count * self.dtype.itemsize
-
-    @property
-    def shippable(self) -> bool:
-        return self.inner.shippable
+        return self.length
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        width = self.dtype.itemsize
-        first, last = offset // width, -(-(offset + len(buffer)) // width)
-        if offset < 0 or last > self.count:
-            raise LoadError("<computed>", f"elements {first}–{last} of {self.count} asked for")
-        step = STEP // width
-        for start in range(first, last, step):
-            stop = min(start + step, last)
-            numbers = np.ascontiguousarray(self.elements(start, stop)).view(np.uint8)
-            low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
-            buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
-
-    @abstractmethod
-    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Elements *start* to *stop* as a 1-D array of ``dtype``."""
-
-    def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
-        """Bytes of the inner storage as a uint8 array."""
-        array = np.empty(size, dtype=np.uint8)
-        self.inner.read_into(offset, array.data)
-        return array
+        self.within(offset, buffer)
+        self.inner.read_into(self.offset + offset, buffer)
 
 
 @dataclass(frozen=True)
-class Dequantised(_Computed):
+class Dequantised(DerivedNumbers):
     """Integers with a scale and a zero point, as float32: ``(stored - zero_point) * scale``, rounded where PyTorch rounds.
 
     code: the numpy dtype of the stored integers. Without channels the difference is exact, then all is float32. channels: the
@@ -107,7 +67,7 @@ class Dequantised(_Computed):
 
 
 @dataclass(frozen=True)
-class Float4(_Computed):
+class Float4(DerivedNumbers):
     """Two float4_e2m1fn numbers a byte, the first in the low half, as one a byte."""
 
     inner: Storage
@@ -123,7 +83,7 @@ class Float4(_Computed):
 
 
 @dataclass(frozen=True)
-class Float6(_Computed):
+class Float6(DerivedNumbers):
     """Four 6-bit floats in three bytes, little-endian bit order, as float32. bias and mantissa bits: E2M3 or E3M2."""
 
     inner: Storage
@@ -145,7 +105,7 @@ class Float6(_Computed):
 
 
 @dataclass(frozen=True)
-class Flipped:
+class Flipped(DerivedStorage):
     """Numbers whose sign bits are flipped: the whole number (a negative view) or the imaginary part (a conjugate one).
 
     dtype: numpy name of the numbers. Reads start and end at whole numbers.
@@ -159,10 +119,6 @@ class Flipped:
     @property
     def size(self) -> int:
         return self.inner.size
-
-    @property
-    def shippable(self) -> bool:
-        return self.inner.shippable
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.inner.read_into(offset, buffer)

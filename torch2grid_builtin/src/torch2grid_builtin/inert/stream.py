@@ -7,7 +7,8 @@ from torch2grid_builtin.inert.storages import Slice
 from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_core import FileStorage, Storage
 
-WINDOW = 1 << 20
+WINDOW = 1 << 20  # the most; it grows from FIRST while a pickle goes on
+FIRST = 1 << 12
 WIDEST = 9  # bytes of the longest opcode with a fixed argument
 
 
@@ -24,6 +25,7 @@ class PickleStream:
         self.base = start
         self.pos = 0
         self.data = b""
+        self.window = min(FIRST, WINDOW)
         self.safe = 0  # up to here in the window, every fixed argument is inside it, and no frame ends
         self.frame = -1
 
@@ -74,7 +76,10 @@ class PickleStream:
         place = self.base + pos
         if place >= self.size:
             raise CutShort("the pickle ends before its STOP", "the file is cut short; fetch it again")
-        length = min(max(WINDOW, need), self.size - place)
+        if not self.data:  # the first, or behind what was left unread: little may be wanted here
+            self.window = min(FIRST, WINDOW)
+        length = min(max(self.window, need), self.size - place)
+        self.window = min(4 * self.window, WINDOW)
         kept = self.data[pos : pos + length]
         if len(kept) < length:
             rest = bytearray(length - len(kept))

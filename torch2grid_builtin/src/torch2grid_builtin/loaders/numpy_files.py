@@ -19,7 +19,7 @@ from torch2grid_builtin.inert.values import Malformed, fortran_strides, is_exten
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, unchecked, visible
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
@@ -108,14 +108,15 @@ def read_array(storage: Storage, name: str, path: str, actions: Actions, work: W
     def wrong(reason: str) -> LoadError:
         return LoadError(path, f"array {visible(name, 60)!r} {reason}", "the file is cut short or damaged")
 
-    head = _bytes(storage, 0, min(12, storage.size))
+    peeked = unchecked(storage)  # a pass checks the record
+    head = _bytes(peeked, 0, min(12, storage.size))
     if not head.startswith(MAGIC) or len(head) < 10:
         raise wrong("has no header of a numpy file")
     width = 2 if head[6] == 1 else 4
     start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
     if head[6] not in (1, 2, 3) or start > storage.size or start > _HEADER_BYTES:
         raise wrong("has a header that is longer than the file or than any header")
-    raw = _bytes(storage, 8 + width, start - 8 - width)
+    raw = _bytes(peeked, 8 + width, start - 8 - width)
     header = _header(raw.decode("utf-8" if head[6] == 3 else "latin-1", "replace")) if raw.endswith(b"\n") else None
     if header is None:
         raise wrong("has a header that cannot be read")

@@ -69,7 +69,7 @@ class FolderRecords:
         """The bytes of the file *name*. Raises ``LoadError`` where it is not below the folder."""
         if name not in self.entries:
             raise self.fail(f"has no file {visible(name, 80)!r}")
-        return Source(self.source.path / name, shown=os.path.join(self.source.shown, name)).storage()
+        return self.source.child(name).storage()
 
     def unread(self) -> list[Entry]:
         """None: files have no checksums that could be looked at."""

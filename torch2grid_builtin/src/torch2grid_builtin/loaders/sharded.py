@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
 from torch2grid_builtin.inert.limits import Work
@@ -44,7 +44,7 @@ class Sharded(Loader):
         start = source.head.lstrip(b"\xef\xbb\xbf \t\r\n")
         if not start.startswith(b"{") or source.size > _INDEX_BYTES:
             return 0
-        if _INDEX.fullmatch(source.path.name.lower()):
+        if _INDEX.fullmatch(source.name.lower()):
             return 2
         return 2 if b'"weight_map"' in source.read(0, source.size) else 0
 
@@ -54,7 +54,7 @@ class Sharded(Loader):
             name = _choose_index(source)
             if not name:
                 return _join(source, source, _choose_numbered(source), None, {})
-            source = Source(source.path / name, shown=str(Path(source.shown) / name))
+            source = source.child(name)
         weight_map, metadata = _index(source)
         shards = dict.fromkeys(weight_map.values())
         return _join(source, folder, shards, weight_map, metadata)
@@ -64,9 +64,7 @@ def _join(
     source: Source, folder: Source, shards: Iterable[str], weight_map: Mapping[str, str] | None, metadata: Mapping[str, Any]
 ) -> Checkpoint:
     """One checkpoint of the files *shards* beside *source*, or in it. weight_map: of the index, ``None`` without one."""
-    place = source.path if source.is_folder else source.path.parent
-    shown = Path(source.shown) if source.is_folder else Path(source.shown).parent
-    by_file = _open_all(source, place, shown, list(shards))
+    by_file = _open_all(source, source if source.is_folder else source.folder, list(shards))
     found = _Found()
     _take_named(found, by_file, weight_map or {})
     for file, checkpoint in by_file.items():
@@ -76,7 +74,7 @@ def _join(
     if weight_map is not None:
         _compare_sizes(found, by_file, metadata.get("total_size"))
     if folder.is_folder:
-        used = {*by_file, source.path.name}
+        used = {*by_file, source.name}
         rest = [name for name in folder.entries if name.endswith(_ENDINGS) and name not in used]
         found.notes += [f"beside the shards: {_listed(rest)}"] if rest else []
     kinds = sorted({checkpoint.format for checkpoint in by_file.values()})
@@ -218,12 +216,12 @@ def _numbered(folder: Source) -> dict[tuple[str, str, str], dict[int, str]]:
             continue
         if 1 < int(found["total"]) <= _SHARDS and int(found["number"]) <= int(found["total"]):
             groups.setdefault((found["stem"], found["total"], found["ending"]), {})[int(found["number"])] = name
-    return {key: files for key, files in groups.items() if _is_shard(folder.path / files[min(files)])}
+    return {key: files for key, files in groups.items() if _is_shard(folder, files[min(files)])}
 
 
-def _is_shard(path: Path) -> bool:
+def _is_shard(folder: Source, name: str) -> bool:
     try:
-        source = Source(path)
+        source = folder.child(name)
         return any(kind().sniff(source) for kind in _LOADERS)
     except LoadError:
         return False
@@ -244,7 +242,7 @@ def _choose_numbered(folder: Source) -> list[str]:
         told = _listed([files[min(files)] for files in whole.values()])
         raise LoadError(folder.shown, f"is a folder of {len(whole)} checkpoints: {told}", "give the path of one")
     key, files = next(iter(groups.items()))
-    raise _absent(folder, folder.path, _missing(key, files), f"has {len(files)} of {int(key[1])} shards and lacks")
+    raise _absent(folder, folder, _missing(key, files), f"has {len(files)} of {int(key[1])} shards and lacks")
 
 
 def _missing(key: tuple[str, str, str], files: Mapping[int, str]) -> list[str]:
@@ -256,12 +254,12 @@ def _missing(key: tuple[str, str, str], files: Mapping[int, str]) -> list[str]:
     ]
 
 
-def _absent(source: Source, place: Path, names: Sequence[str], what: str) -> LoadError:
+def _absent(source: Source, place: Source, names: Sequence[str], what: str) -> LoadError:
     """The error for shards that are not there, which says where a download was broken off."""
     begun = []
     try:
-        beside = {each.name for each in place.iterdir()}
-    except OSError:
+        beside = set(place.entries)
+    except LoadError:
         beside = set()
     for name in names[:_LISTED]:
         begun += [
@@ -304,7 +302,7 @@ def _index(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
     return weight_map, {key: value for key, value in told if isinstance(value, (str, int, float))}
 
 
-def _open_all(source: Source, place: Path, shown: Path, names: Sequence[str]) -> dict[str, Checkpoint]:
+def _open_all(source: Source, place: Source, names: Sequence[str]) -> dict[str, Checkpoint]:
     """The files *names* in the folder *place*, opened. Raises ``LoadError`` where one leaves it or is missing."""
     for name in names:
         windows, posix = PureWindowsPath(name), PurePosixPath(name)
@@ -313,10 +311,10 @@ def _open_all(source: Source, place: Path, shown: Path, names: Sequence[str]) ->
             raise LoadError(
                 source.shown, f"names a shard outside its folder: {visible(name, 80)!r}", "it is hostile or damaged"
             )
-    absent = [name for name in names if not (place / name).exists()]
+    absent = [name for name in names if not (place.path / name).exists()]
     if absent:
         raise _absent(source, place, absent, "names")
-    sources = [Source(place / name, shown=str(shown / name)) for name in names]
+    sources = [place.child(name) for name in names]
     work = Work(sum(each.size for each in sources))  # what all of them may cost together
     return {name: _open(each, work) for name, each in zip(names, sources, strict=True)}
 

@@ -49,7 +49,7 @@ class TorchZip(Loader):
         return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
 
     def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
-        if source.path.suffix.lower() == ".distcp":
+        if source.name.lower().endswith(".distcp"):
             raise name_share(source)
         actions = Actions()
         try:

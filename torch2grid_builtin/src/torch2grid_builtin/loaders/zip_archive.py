@@ -9,11 +9,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Spool
-from torch2grid_core import CheckedStorage, FileStorage, LoadError, Source, Storage, verify, visible
+from torch2grid_core import CheckedStorage, DerivedStorage, FileStorage, LoadError, Source, Storage, verify, visible
 
 LOCAL = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
@@ -25,6 +26,7 @@ _BEHIND, _BEHIND64 = struct.Struct("<3L"), struct.Struct("<L2Q")
 _DAMAGED = "the file is cut short or damaged; fetch it again"
 _HOSTILE = "it is damaged or hostile"
 _FULL32 = 0xFFFFFFFF
+_HEAD = 4096  # bytes of a deflated record that are unpacked alone
 _GAP = 1 << 20  # bytes between two records, which hold a data descriptor and padding
 _FOLDER = 0x10  # of DOS, in a record's external attributes
 _ENCRYPTED = 0x2041  # flags: encrypted, strongly so, headers masked
@@ -353,8 +355,22 @@ class Deflated:
     def shippable(self) -> bool:
         return False  # the temporary file has no name that another process could open
 
+    @property
+    def unchecked(self) -> Storage:
+        """The same, but its first bytes are had without unpacking the rest: a header need not cost the record."""
+        return _Peeked(self) if self._start < 0 else self
+
     def fail(self, reason: str) -> LoadError:
         return LoadError(self.path, f"record {self.label} {reason}", _DAMAGED)
+
+    def head(self) -> bytes:
+        """Some of the first bytes, not checked."""
+        raw = bytearray(min(_HEAD, self.inner.size))
+        self.inner.read_into(0, memoryview(raw))
+        try:
+            return zlib.decompressobj(-15).decompress(raw, min(_HEAD, self.size))
+        except zlib.error as error:
+            raise self.fail("cannot be unpacked") from error
 
     def verify(self) -> None:
         """Unpack and check the whole record, once. Raises ``LoadError``."""
@@ -397,6 +413,28 @@ class Deflated:
             raise self.fail(f"has {self.size} bytes, {offset}–{offset + len(buffer)} are asked for")
         self.verify()
         self.spool.read_into(self._start + offset, buffer)
+
+
+class _Peeked(DerivedStorage):
+    """A deflated record, of which the first bytes are read alone."""
+
+    def __init__(self, inner: Deflated) -> None:
+        self.inner: Deflated = inner
+
+    @cached_property
+    def head(self) -> bytes:
+        return self.inner.head()
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.within(offset, buffer)
+        if offset + len(buffer) <= _HEAD and offset + len(buffer) <= len(self.head):
+            buffer[:] = self.head[offset : offset + len(buffer)]
+        else:
+            self.inner.read_into(offset, buffer)
 
 
 _archives: weakref.WeakKeyDictionary[Source, ZipArchive] = weakref.WeakKeyDictionary()

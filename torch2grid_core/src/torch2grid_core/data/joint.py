@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from torch2grid_core.data.storage import verify
-from torch2grid_core.data.tensor import CHUNK_BYTES, LazyTensor
+from torch2grid_core.data.storage import DerivedStorage, Storage
+from torch2grid_core.data.strided import boxes
+from torch2grid_core.data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
+from torch2grid_core.errors import LoadError
 
 Array = np.ndarray[Any, Any]
 Combine = Callable[[Mapping[str, Array]], Array]
@@ -18,53 +21,114 @@ Combine = Callable[[Mapping[str, Array]], Array]
 _LEAST = 1 << 14  # weights of a chunk: what many members at once are cut down to
 
 
-class ComputedStorage:
+class ComputedStorage(DerivedStorage):
     """Numbers of *dtype* that *combine* makes of those of *members*, range by range; nothing of them is kept.
 
     combine: member name → 1-D array of that member's dtype, all of one length, to the 1-D array of results; a module-level
-    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered once,
-    those that repeat elements (an expanded view) range by range.
+    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered in blocks.
     """
 
     def __init__(self, members: Sequence[tuple[str, LazyTensor]], combine: Combine, dtype: np.dtype[Any]) -> None:
         self.members, self.combine, self.dtype = tuple(members), combine, dtype
-        self._gathered: dict[str, Array] = {}
+        self._readers = [(name, FlatReader(tensor)) for name, tensor in self.members]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.members, self.combine, self.dtype))
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages of the members."""
+        return [tensor.storage for _, tensor in self.members]
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same of members with other storages."""
+        members = [(name, replace(tensor, storage=part)) for (name, tensor), part in zip(self.members, parts, strict=True)]
+        return type(self)(members, self.combine, self.dtype)
 
     @property
     def size(self) -> int:
         """Length in bytes."""
         return self.members[0][1].size * self.dtype.itemsize
 
-    @property
-    def shippable(self) -> bool:
-        """True where every member is."""
-        return all(tensor.storage.shippable for _, tensor in self.members)
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Compute bytes *offset* and on, whole numbers of them. Raises ``LoadError`` where a member cannot be read."""
         first, count = offset // self.dtype.itemsize, len(buffer) // self.dtype.itemsize
-        arrays = {name: self._range(name, tensor, first, count) for name, tensor in self.members}
+        arrays = {name: np.empty(count, reader.tensor.dtype) for name, reader in self._readers}
+        for name, reader in self._readers:
+            reader.fill(first, arrays[name])
         with np.errstate(all="ignore"):  # beyond the range of the dtype is Inf
             np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
 
-    def verify(self) -> None:
-        """Check every member's checksum, where it has one. Raises ``LoadError``."""
-        for _, tensor in self.members:
-            verify(tensor.storage)
 
-    def _range(self, name: str, tensor: LazyTensor, first: int, count: int) -> Array:
-        if not tensor.contiguous:
-            if name not in self._gathered:
-                whole = tensor.numpy()
-                self._gathered[name] = whole if tensor.repeats else np.ascontiguousarray(whole).reshape(-1)
-            gathered = self._gathered[name]
-            return (gathered.flat if tensor.repeats else gathered)[first : first + count]
-        array = np.empty(count, tensor.dtype)
-        tensor.storage.read_into((tensor.offset + first) * tensor.dtype.itemsize, array.view(np.uint8).data)
-        return array
+class Tiled(DerivedStorage):
+    """The numbers of a larger tensor, in C order, that is stored as blocks: the shards of ranks, say.
+
+    Args:
+        shape: of the whole.
+        tiles: where each block begins in every dimension, and the block. Together they cover the whole, once.
+
+    Raises:
+        LoadError: a block leaves the whole, two overlap, or some of it is in none.
+    """
+
+    def __init__(self, shape: Sequence[int], tiles: Sequence[tuple[Sequence[int], LazyTensor]]) -> None:
+        self.shape, self.tiles = tuple(shape), tuple((tuple(start), tensor) for start, tensor in tiles)
+        self.dtype = self.tiles[0][1].dtype if self.tiles else np.dtype(np.float32)
+        for start, tensor in self.tiles:
+            if len(start) != len(self.shape) or tensor.ndim != len(self.shape) or tensor.dtype != self.dtype:
+                raise LoadError(
+                    tensor.name, f"a block of {tensor.dtype}, shape {list(tensor.shape)}, in one of {self.dtype}, {list(shape)}"
+                )
+        self._first = np.array([start for start, _ in self.tiles], np.int64).reshape(len(self.tiles), len(self.shape))
+        self._last = self._first + np.array([tensor.shape for _, tensor in self.tiles], np.int64).reshape(self._first.shape)
+        if (self._first < 0).any() or (self._last > np.array(self.shape, np.int64)).any():
+            raise LoadError("<blocks>", f"a block leaves the tensor of shape {list(shape)} that it is of")
+        for index, (_, tensor) in enumerate(self.tiles):
+            if tensor.size and len(self._meeting(self._first[index], self._last[index])) > 1:
+                raise LoadError(tensor.name, "overlaps another block of the same tensor")
+        if sum(tensor.size for _, tensor in self.tiles) != math.prod(self.shape):
+            raise LoadError("<blocks>", f"the blocks do not cover the tensor of shape {list(shape)} that they are of")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.shape, self.tiles))
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages of the blocks."""
+        return [tensor.storage for _, tensor in self.tiles]
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same of blocks with other storages."""
+        found = copy(self)
+        pairs = zip(self.tiles, parts, strict=True)
+        found.tiles = tuple((start, replace(tensor, storage=part)) for (start, tensor), part in pairs)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* with bytes *offset* and on, of whole numbers. Raises ``LoadError`` where a block cannot be read."""
+        self.within(offset, buffer)
+        out, place = np.frombuffer(buffer, self.dtype), 0
+        start = offset // self.dtype.itemsize
+        for lead, first, last in boxes(self.shape, start, start + len(out)):
+            low = np.array([*lead, first, *[0] * (len(self.shape) - len(lead) - 1)][: len(self.shape)], np.int64)
+            high = np.array([*(each + 1 for each in lead), last, *self.shape[len(lead) + 1 :]][: len(self.shape)], np.int64)
+            box = out[place : place + int(np.prod(high - low))].reshape((high - low).tolist())
+            for index in self._meeting(low, high):
+                begin, end = np.maximum(low, self._first[index]), np.minimum(high, self._last[index])
+                to = tuple(map(slice, (begin - low).tolist(), (end - low).tolist()))
+                part = tuple(map(slice, (begin - self._first[index]).tolist(), (end - self._first[index]).tolist()))
+                box[to] = self.tiles[index][1].view(part)._gathered()
+            place += box.size
+
+    def _meeting(self, low: Array, high: Array) -> list[int]:
+        """Which blocks have numbers between *low* and *high*."""
+        met = (np.maximum(self._first, low) < np.minimum(self._last, high)).all(axis=1)
+        return np.flatnonzero(met).tolist()
 
 
 @dataclass(frozen=True)
@@ -111,6 +175,14 @@ class JointTensor(LazyTensor):
         held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
         return cls(name, shape, np.dtype(dtype), storage, note=note, module_class=held, members=named, combine=combine)
 
+    def view(self, index: Any) -> LazyTensor:
+        """The part that *index* takes, joint of the same parts of its members (see ``LazyTensor.view``)."""
+        if self.combine is None:
+            return super().view(index)
+        members = tuple((name, tensor.view(index)) for name, tensor in self.members)
+        storage = ComputedStorage(members, self.combine, self.dtype)
+        return replace(self, shape=members[0][1].shape, storage=storage, members=members)
+
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
         assert self.combine is not None
@@ -125,13 +197,6 @@ class JointTensor(LazyTensor):
         widest = max(tensor.dtype.itemsize for _, tensor in self.members)
         # A quarter of a chunk each: the members and what is computed from them stay in the cache together.
         count = max(CHUNK_BYTES // (4 * widest) * 2 // max(len(self.members), 2), _LEAST)
-        streams = [(name, _pieces(tensor, count)) for name, tensor in self.members]
+        streams = [(name, tensor.flat_chunks(count * tensor.dtype.itemsize)) for name, tensor in self.members]
         for start in range(0, math.prod(self.shape), count):
-            yield start, {name: next(stream) for name, stream in streams}
-
-
-def _pieces(tensor: LazyTensor, count: int) -> Iterator[Array]:
-    """The weights in C order, *count* at a time."""
-    for _, chunk in tensor.flat_chunks(count * tensor.dtype.itemsize):
-        for first in range(0, len(chunk), count):
-            yield chunk[first : first + count]
+            yield start, {name: next(stream)[1] for name, stream in streams}

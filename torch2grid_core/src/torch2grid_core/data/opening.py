@@ -92,7 +92,7 @@ def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Sou
     folders: list[str] = []
     for name in folder.entries[:_FOLDER_FILES]:
         try:
-            source = Source(folder.path / name, shown=str(Path(folder.shown) / name))
+            source = folder.child(name)
             if source.is_folder:
                 folders.append(name)
                 continue
@@ -127,7 +127,7 @@ def _claimed_folders(
     found: dict[str, tuple[Source, LoaderLike | None]] = {}
     for name in names:
         try:
-            source = Source(folder.path / name, shown=str(Path(folder.shown) / name))
+            source = folder.child(name)
             loader = choose(source, loaders)
         except LoadError:
             continue
@@ -179,13 +179,13 @@ def looks_like(source: Source) -> tuple[str, str]:
         return "is compressed with zlib, as joblib compresses", "load it with joblib, and dump it again without compress"
     if not any(head):
         return "begins with nothing but zeros, as an aborted download leaves it", "fetch it again"
-    if head[:1] in b"\x08\x0a" and source.path.suffix.lower() == ".onnx":
+    if head[:1] in b"\x08\x0a" and source.name.lower().endswith(".onnx"):
         return "is an ONNX model", "use the checkpoint that it was exported from"
     if b"PK\x03\x04" in head:
         return "has something in front of the zip archive in it", "save or fetch the checkpoint again"
     if source.size < 9:
         return f"has only {source.size} bytes, too few for a checkpoint", "fetch or save it again"
-    if source.path.suffix.lower() == ".safetensors":
+    if source.name.lower().endswith(".safetensors"):
         return "is not a safetensors file, whatever its name says", "fetch it again"
     if _is_text(head):
         return f"is text, not a checkpoint; it begins with {visible(head[:40].decode('utf-8', 'replace'))!r}", "check the path"

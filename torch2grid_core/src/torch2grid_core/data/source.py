@@ -46,6 +46,20 @@ class Source:
         """The first 4096 bytes of a file, fewer when it is shorter; empty for a folder."""
         return b"" if self.is_folder else self.read(0, min(HEAD_BYTES, self.size))
 
+    @property
+    def name(self) -> str:
+        """The last part of the path, without what says where that is."""
+        return self.path.name
+
+    def child(self, name: str) -> Source:
+        """The file or folder *name* inside a folder. Raises ``LoadError`` as opening it by its path does."""
+        return type(self)(self.path / name, shown=str(Path(self.shown) / name))
+
+    @property
+    def folder(self) -> Source:
+        """The folder that it lies in, as a source."""
+        return type(self)(self.path.parent, shown=str(Path(self.shown).parent))
+
     @cached_property
     def entries(self) -> tuple[str, ...]:
         """The names inside a folder, sorted; empty for a file."""

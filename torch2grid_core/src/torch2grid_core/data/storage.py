@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections import OrderedDict
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from itertools import accumulate
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,8 +25,7 @@ UNKNOWN = (-1, -1)
 class Storage(Protocol):
     """A run of bytes that can be read in any part.
 
-    A storage that computes its bytes (dequantises, swaps byte order, negates) is a ``Storage`` like any other: wrap
-    one and answer ``read_into`` with the decoded bytes.
+    One that computes its bytes from another (dequantises, swaps byte order, negates) is a ``DerivedStorage``.
     """
 
     @property
@@ -71,8 +74,97 @@ class BytesStorage:
         buffer[:] = view[offset : offset + len(buffer)]
 
 
+class DerivedStorage(ABC):
+    """A storage that computes its bytes from another one, *inner*; a subclass answers ``size`` and ``read_into``.
+
+    What is asked of the storage beneath is passed on: whether it can be shipped, and its checksum. One of several storages
+    answers ``parts`` and ``over`` instead of having an *inner*.
+    """
+
+    inner: Storage
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages that its bytes come from."""
+        return (self.inner,)
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same, computed from *parts*."""
+        found = copy(self)
+        object.__setattr__(found, "inner", parts[0])
+        return found
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def shippable(self) -> bool:
+        """True where a pickled copy reads the same bytes in another process."""
+        return all(part.shippable for part in self.parts)
+
+    @property
+    def unchecked(self) -> Storage:
+        """The same without checksums, for random access; itself where there are none."""
+        parts = [unchecked(part) for part in self.parts]
+        same = all(one is other for one, other in zip(parts, self.parts, strict=True))
+        return self if same else self.over(parts)
+
+    def verify(self) -> None:
+        """Check the checksums beneath. Raises ``LoadError``."""
+        for part in self.parts:
+            verify(part)
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+
+    def within(self, offset: int, buffer: memoryview) -> None:
+        """Raise ``LoadError`` unless the bytes that are asked for are there."""
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise LoadError("<computed>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
+
+
+class DerivedNumbers(DerivedStorage):
+    """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements.
+
+    step: elements computed at a time.
+    """
+
+    count: int
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+    step: ClassVar[int] = 1 << 18
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.count * self.dtype.itemsize
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Compute bytes *offset* and on. Raises ``LoadError`` if they are not there."""
+        self.within(offset, buffer)
+        width = self.dtype.itemsize
+        last = -(-(offset + len(buffer)) // width)
+        for start in range(offset // width, last, self.step):
+            stop = min(start + self.step, last)
+            numbers = np.ascontiguousarray(self.elements(start, stop)).view(np.uint8)
+            low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
+            buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
+
+    @abstractmethod
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Elements *start* to *stop* as a 1-D array of ``dtype``."""
+
+    def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
+        """Bytes of the inner storage as a uint8 array."""
+        array = np.empty(size, dtype=np.uint8)
+        self.inner.read_into(offset, array.data)
+        return array
+
+
 @dataclass(frozen=True)
-class ByteSwapped:
+class ByteSwapped(DerivedStorage):
     """Another storage's numbers of *itemsize* bytes in the other byte order. Reads start and end at whole numbers."""
 
     inner: Storage
@@ -82,14 +174,43 @@ class ByteSwapped:
     def size(self) -> int:
         return self.inner.size
 
-    @property
-    def shippable(self) -> bool:
-        return self.inner.shippable
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.inner.read_into(offset, buffer)
         if self.itemsize > 1:
             np.frombuffer(buffer, dtype=f"u{self.itemsize}" if self.itemsize <= 8 else "u8").byteswap(inplace=True)
+
+
+class Joined(DerivedStorage):
+    """Storages one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Storage]) -> None:
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(part.size for part in self._parts))
+
+    def __repr__(self) -> str:
+        return f"Joined({list(self._parts)!r})"
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        return self._parts
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        return Joined(parts)
+
+    @property
+    def size(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.within(offset, buffer)
+        index = bisect_right(self._ends, offset)
+        while len(buffer):
+            part = self._parts[index]
+            begin = offset - (self._ends[index] - part.size)
+            count = min(len(buffer), part.size - begin)
+            if count:
+                part.read_into(begin, buffer[:count])
+            offset, buffer, index = offset + count, buffer[count:], index + 1
 
 
 class CheckedStorage:
@@ -97,12 +218,13 @@ class CheckedStorage:
 
     Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once, and
     ``verify`` checks what has not been read yet: a tensor calls it behind its last read, so that one which covers only
-    the beginning of a record is checked too. Safe to share between threads; each process checks for itself.
+    the beginning of a record is checked too. Random access reads *unchecked*. For any number of threads, of which none waits
+    while another reads; each process checks for itself.
     """
 
     def __init__(self, inner: Storage, crc32: int, path: str, label: str) -> None:
         self.inner, self.crc32, self.path, self.label = inner, crc32, path, label
-        self._next, self._running, self._verified = 0, 0, inner.size == 0 and crc32 == 0
+        self._done, self._verified = (0, 0), inner.size == 0 and crc32 == 0  # done: bytes checked in order, and their CRC-32
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -119,125 +241,126 @@ class CheckedStorage:
     def shippable(self) -> bool:
         return self.inner.shippable
 
+    @property
+    def unchecked(self) -> Storage:
+        """The storage beneath: for random access, which must not cost the whole record."""
+        return self.inner
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if self._verified:
-            self.inner.read_into(offset, buffer)
-            return
-        with self._lock:
-            if not self._verified and offset != self._next:
-                self._verify()
-            self.inner.read_into(offset, buffer)
-            if not self._verified:
-                self._running = zlib.crc32(buffer, self._running)
-                self._next += len(buffer)
-                if self._next == self.size:
-                    self._finish()
+        if not self._verified and offset != self._done[0]:
+            self.verify()
+        self.inner.read_into(offset, buffer)
+        if not self._verified:
+            with self._lock:
+                done, crc = self._done
+                if offset == done:
+                    self._done = done + len(buffer), zlib.crc32(buffer, crc)
+            if self._done[0] == self.size:
+                self.verify()
 
     def verify(self) -> None:
         """Check the whole record now, in bounded memory, unless it was checked before. Raises ``LoadError``."""
-        if not self._verified:
-            with self._lock:
-                self._verify()
-
-    def _verify(self) -> None:
         if self._verified:
             return
-        buffer = bytearray(min(1 << 20, max(self.size - self._next, 1)))
-        while self._next < self.size:
-            part = memoryview(buffer)[: min(len(buffer), self.size - self._next)]
-            self.inner.read_into(self._next, part)
-            self._running = zlib.crc32(part, self._running)
-            self._next += len(part)
-        self._finish()
-
-    def _finish(self) -> None:
-        found, self._running, self._next = self._running, 0, 0
-        if found != self.crc32:
+        done, crc = self._done
+        buffer = bytearray(min(1 << 20, max(self.size - done, 1)))
+        while done < self.size:
+            part = memoryview(buffer)[: min(len(buffer), self.size - done)]
+            self.inner.read_into(done, part)
+            done, crc = done + len(part), zlib.crc32(part, crc)
+        if crc != self.crc32:
+            self._done = 0, 0
             raise LoadError(
                 self.path,
-                f"record {self.label} is damaged: its CRC-32 is {found:08x}, the archive says {self.crc32:08x}",
+                f"record {self.label} is damaged: its CRC-32 is {crc:08x}, the archive says {self.crc32:08x}",
                 "fetch or save the file again",
             )
         self._verified = True
 
 
-def verify(storage: object) -> None:
-    """Check the checksum of *storage*, or of the one that it wraps as ``inner``, where there is one. Raises ``LoadError``."""
-    found = _checked(storage)
-    if found is not None:
-        found.verify()
+def verify(storage: Storage) -> None:
+    """Check the checksum of *storage* where it has one, of itself or beneath. Raises ``LoadError``."""
+    if isinstance(storage, _Verified):
+        storage.verify()
 
 
-def has_checksum(storage: object) -> bool:
+def has_checksum(storage: Storage) -> bool:
     """True where ``verify`` has something to check."""
-    return _checked(storage) is not None
+    if isinstance(storage, DerivedStorage):
+        return any(has_checksum(part) for part in storage.parts)
+    return isinstance(storage, _Verified)
 
 
-def _checked(storage: Any) -> Any:
-    while storage is not None and not hasattr(storage, "verify"):
-        storage = getattr(storage, "inner", None)
-    return storage
+def unchecked(storage: Storage) -> Storage:
+    """*storage* without its checksum, for random access."""
+    found: Storage = getattr(storage, "unchecked", storage)
+    return found
+
+
+@runtime_checkable
+class _Verified(Protocol):
+    def verify(self) -> None: ...
+
+
+class _Open:
+    """An open file, closed when the last that reads it lets it go."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.owner, self.lock = descriptor, os.getpid(), threading.Lock()
+
+    def __del__(self) -> None:
+        if self.owner == os.getpid():
+            os.close(self.descriptor)
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Fill some of *buffer* from *offset*; how much, 0 at the end of the file."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self.descriptor, [buffer], offset)
+        with self.lock:  # no preadv on Windows
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            data = os.read(self.descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _OpenFiles:
-    """A few open files for each process, so that 10,000 tensors of one file cost one open."""
+    """A few open files for each process, so that 10,000 tensors of one file cost one open. Threads read side by side."""
 
     def __init__(self, limit: int = 16) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[int, str, tuple[int, int]], int] = OrderedDict()
+        self._open: dict[tuple[int, str, tuple[int, int]], _Open] = {}
 
     def read(self, storage: FileStorage, offset: int, buffer: memoryview) -> None:
-        with self._lock:
-            descriptor = self._descriptor(storage)
-            # Reading under the lock keeps a descriptor from being closed in mid-read; workers are processes.
-            done = 0
-            while done < len(buffer):
-                try:
-                    count = _read_at(descriptor, buffer[done:], offset + done)
-                except OSError as error:
-                    raise LoadError(storage.path, f"cannot be read: {error.strerror}") from error
-                if count == 0:
-                    raise LoadError(storage.path, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
-                done += count
-            _check_unchanged(storage, descriptor)
+        file = self._open.get((os.getpid(), storage.path, storage.identity)) or self._opened(storage)
+        done = 0
+        while done < len(buffer):
+            try:
+                count = file.read_at(buffer[done:], offset + done)
+            except OSError as error:
+                raise LoadError(storage.path, f"cannot be read: {error.strerror}") from error
+            if count == 0:
+                raise LoadError(storage.path, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
+            done += count
+        _check_unchanged(storage, file.descriptor)
 
-    def _descriptor(self, storage: FileStorage) -> int:
-        key = (os.getpid(), storage.path, storage.identity)
-        found = self._open.get(key)
-        if found is not None:
-            self._open.move_to_end(key)
-            return found
+    def _opened(self, storage: FileStorage) -> _Open:
         try:
-            found = open_regular(storage.path)
+            file = _Open(open_regular(storage.path))
         except OSError as error:
             raise LoadError(storage.path, f"cannot be opened: {error.strerror}") from error
-        try:
-            _check_unchanged(storage, found)
-        except LoadError:
-            os.close(found)
-            raise
-        self._open[key] = found
-        while len(self._open) > self.limit:
-            (owner, _, _), stale = self._open.popitem(last=False)
-            if owner == os.getpid():
-                os.close(stale)
-        return found
+        _check_unchanged(storage, file.descriptor)
+        with self._lock:
+            self._open[(file.owner, storage.path, storage.identity)] = file
+            while len(self._open) > self.limit:
+                del self._open[next(iter(self._open))]
+        return file
 
 
 def _check_unchanged(storage: FileStorage, descriptor: int) -> None:
     status = os.fstat(descriptor)
     if storage.identity not in (UNKNOWN, (status.st_size, status.st_mtime_ns)):
         raise LoadError(storage.path, "changed while it was being read", "run again when it is complete")
-
-
-def _read_at(descriptor: int, buffer: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [buffer], offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)  # no preadv on Windows; the caller holds the lock
-    data = os.read(descriptor, len(buffer))
-    buffer[: len(data)] = data
-    return len(data)
 
 
 _files = _OpenFiles()
