@@ -144,10 +144,11 @@ def test_a_second_run_overwrites_its_own_files_and_no_others(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["", "not json", "[1]", '{"files": 3}', "\x00\xff"])
-def test_a_damaged_index_is_begun_anew(tmp_path, damage):
+def test_what_is_no_index_stays_and_the_next_name_is_begun(tmp_path, damage):
     (tmp_path / NAMES[0]).write_text(damage, encoding="utf-8")
     draw(tmp_path, {"a": np.ones((3, 3), np.float32)})
-    assert set(json.loads((tmp_path / NAMES[0]).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
+    assert (tmp_path / NAMES[0]).read_text(encoding="utf-8") == damage
+    assert set(json.loads((tmp_path / NAMES[1]).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
 
 
 def test_the_same_run_writes_the_same_bytes(tmp_path):
