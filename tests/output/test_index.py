@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import DIGITS, torch2grid
+from tests.tools import COMMAND, DIGITS, torch2grid
 
 from torch2grid_core import json_text
 
@@ -103,10 +105,77 @@ def test_what_has_no_text_is_the_error_of_its_view(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["\ud800", "x" * 5000, "a\u0000b", "../x"])
 def test_files_of_an_index_that_cannot_be_looked_for_are_gone(tmp_path: Path, name: str) -> None:
     (tmp_path / "grids").mkdir()
-    (tmp_path / "grids" / "index.json").write_text(json.dumps({"files": {name: {}}}), encoding="utf-8")
+    (tmp_path / "grids" / "index.json").write_text(
+        json.dumps({"format": "torch2grid index 1", "files": {name: {}}}), encoding="utf-8"
+    )
     run = torch2grid(DIGITS, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert set(strict(tmp_path / "grids" / "index.json")) == {"neural_grid.png"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"files": {"a": 1}}', b'[{"my": "data"}]', b"no JSON\xff", b"", b"[" * 100_000, b'{"n": ' + b"7" * 5000 + b"}"],
+    ids=["alike", "list", "text", "empty", "deep", "digits"],
+)
+def test_an_index_of_somebody_else_stays_and_ours_stands_beside_it(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "grids"
+    folder.mkdir()
+    (folder / "index.json").write_bytes(content)
+    for name in ("flatten", "spiral"):  # the second run finds what the first called its index
+        run = torch2grid(DIGITS, "--plugin", name, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        (line,) = [each for each in run.stderr.splitlines() if "index.json" in each]
+        assert "grids/index.json is not torch2grid's" in line
+        assert "torch2grid.index.json" in line
+    assert (folder / "index.json").read_bytes() == content
+    pictures = {path.name for path in folder.glob("*.png")}
+    assert len(pictures) == 2
+    assert set(strict(folder / "torch2grid.index.json")) == pictures
+
+
+def test_where_both_names_are_taken_nothing_is_overwritten(tmp_path: Path) -> None:
+    names = ("index.json", "torch2grid.index.json")
+    for name in names:
+        (tmp_path / name).write_text("[1]")
+    run = torch2grid(DIGITS, "-o", ".", cwd=tmp_path)
+    assert run.returncode == 1
+    assert len([line for line in run.stderr.splitlines() if "index.json" in line]) == 1
+    assert [(tmp_path / name).read_text() for name in names] == ["[1]", "[1]"]
+    assert (tmp_path / "neural_grid.png").is_file()
+
+
+def test_runs_that_end_together_lose_no_entry(tmp_path: Path) -> None:
+    """Each run has its own tensor, so its own file; all meet at the index."""
+    for at in range(6):
+        save_file({f"only{at}": np.ones((2, 3), np.float32)}, tmp_path / f"m{at}.safetensors")
+    runs = [subprocess.Popen([COMMAND, f"m{at}.safetensors", "--layers", "-q"], cwd=tmp_path) for at in range(6)]
+    assert [run.wait(120) for run in runs] == [0] * 6
+    files = {path.relative_to(tmp_path / "grids").as_posix() for path in (tmp_path / "grids").rglob("*.png")}
+    assert {f"layers/only{at}.png" for at in range(6)} <= files
+    assert set(strict(tmp_path / "grids" / "index.json")) == files
+    assert not [path for path in (tmp_path / "grids").iterdir() if path.name.startswith(".")]
+
+
+def test_merges_at_one_moment_lose_no_entry(tmp_path: Path) -> None:
+    """Six processes that wait for a start and then merge twenty times each."""
+    code = (
+        "import sys, pathlib\nfrom torch2grid_core.output.index import merge_index\nsys.stdin.readline()\n"
+        "for n in range(20): merge_index(pathlib.Path('.'), {f'{sys.argv[1]}_{n}': {}})"
+    )
+    for at in range(6):
+        for number in range(20):
+            (tmp_path / f"{at}_{number}").touch()
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code, str(at)], cwd=tmp_path, stdin=subprocess.PIPE, text=True)
+        for at in range(6)
+    ]
+    for run in runs:
+        assert run.stdin is not None
+        with run.stdin as start:
+            start.write("go\n")
+    assert [run.wait(60) for run in runs] == [0] * 6
+    assert len(strict(tmp_path / "index.json")) == 120
 
 
 def test_json_text_escapes_what_hides_and_keeps_what_shows() -> None:

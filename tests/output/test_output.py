@@ -14,7 +14,7 @@ from tests.views.drawing import checkpoint_of, drawn_of
 from torch2grid_builtin.views.layers import LayersView
 from torch2grid_core import Page, PluginManager, Run, Text, Torch2GridError, UsageError
 from torch2grid_core.output.files import whole_file
-from torch2grid_core.output.index import INDEX
+from torch2grid_core.output.index import NAMES
 from torch2grid_core.output.namer import Namer
 from torch2grid_core.output.writing import Output
 
@@ -111,7 +111,7 @@ def test_the_index_says_what_each_file_shows(tmp_path):
     array = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
     array[5, 6] = -9
     said = draw(tmp_path, {"fc.weight": array})
-    index = json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))
+    index = json.loads((tmp_path / NAMES[0]).read_text(encoding="utf-8"))
     assert index["format"] == "torch2grid index 1"
     assert set(index["files"]) == {"layers/fc.weight.png", "layer_overview.png"}
     assert sorted(said) == sorted(str(tmp_path / name) for name in index["files"])
@@ -135,20 +135,21 @@ def test_a_second_run_overwrites_its_own_files_and_no_others(tmp_path):
     assert foreign.read_bytes() == b"mine"
     assert (tmp_path / "layers/b.png").read_bytes() == before[tmp_path / "layers/b.png"]
     assert (tmp_path / "layers/a.png").read_bytes() != before[tmp_path / "layers/a.png"]
-    index = json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))["files"]
+    index = json.loads((tmp_path / NAMES[0]).read_text(encoding="utf-8"))["files"]
     assert set(index) == {"layers/a.png", "layers/b.png", "layer_overview.png"}
     (tmp_path / "layers/b.png").unlink()
     draw(tmp_path, {"a": np.ones((9, 9), np.float32)})
-    assert set(json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
+    assert set(json.loads((tmp_path / NAMES[0]).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
     again = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not [name for name in again if name.endswith(".part")]
 
 
 @pytest.mark.parametrize("damage", ["", "not json", "[1]", '{"files": 3}', "\x00\xff"])
-def test_a_damaged_index_is_begun_anew(tmp_path, damage):
-    (tmp_path / INDEX).write_text(damage, encoding="utf-8")
+def test_what_is_no_index_stays_and_the_next_name_is_begun(tmp_path, damage):
+    (tmp_path / NAMES[0]).write_text(damage, encoding="utf-8")
     draw(tmp_path, {"a": np.ones((3, 3), np.float32)})
-    assert set(json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
+    assert (tmp_path / NAMES[0]).read_text(encoding="utf-8") == damage
+    assert set(json.loads((tmp_path / NAMES[1]).read_text(encoding="utf-8"))["files"]) == {"layers/a.png", "layer_overview.png"}
 
 
 def test_the_same_run_writes_the_same_bytes(tmp_path):

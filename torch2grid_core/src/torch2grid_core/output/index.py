@@ -1,10 +1,15 @@
-"""``index.json``: what each picture of an output folder shows, so that a later run can repeat its scale."""
+"""``index.json``: what each picture of an output folder shows, so that a later run can repeat its scale.
+
+Where that name is somebody else's file, ours is ``torch2grid.index.json``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,7 @@ from torch2grid_core.output.files import whole_file
 from torch2grid_core.output.strict_json import json_text, plain
 from torch2grid_core.pictures.page import Heatmap, Page
 
-INDEX = "index.json"
+NAMES = ("index.json", "torch2grid.index.json")  # the first that is not somebody else's
 _FORMAT = "torch2grid index 1"
 _LARGEST = 1 << 30
 
@@ -47,25 +52,62 @@ def entry_of(page: Page) -> dict[str, Any]:
     return {name: plain(value) for name, value in entry.items()}
 
 
-def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> Path:
     """Add *entries* (path below *folder* → ``entry_of`` its page) to the folder's index; those of files that are gone go.
 
-    Raises ``Torch2GridError`` where it cannot be written, or what is there cannot be an index.
+    Runs that end at the same moment wait for each other. Returns the index's path. Raises ``Torch2GridError`` where it cannot
+    be written, or all of its names are taken.
     """
-    path = folder / INDEX
-    kept: dict[str, Mapping[str, Any]] = {name: entry for name, entry in _read(path).items() if os.path.isfile(folder / name)}
-    document = {"format": _FORMAT, "files": dict(sorted({**kept, **entries}.items()))}
-    with whole_file(path) as stream:
-        stream.write(json_text(document, indent=1).encode() + b"\n")
+    with _locked(folder):
+        for name in NAMES:
+            path = folder / name
+            found = _read(path)
+            if found is not None:
+                kept = {file: entry for file, entry in found.items() if os.path.isfile(folder / file)}
+                document = {"format": _FORMAT, "files": dict(sorted({**kept, **entries}.items()))}
+                with whole_file(path) as stream:
+                    stream.write(json_text(document, indent=1).encode() + b"\n")
+                return path
+    taken = " and ".join(NAMES)
+    raise Torch2GridError(f"{folder}: {taken} are not torch2grid's; move one, or choose another place with --output")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    """The entries in *path*, none where nothing is there, ``None`` where it is not an index of ours."""
     try:
         document = json.loads(read_regular(path, _LARGEST).decode("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         return {}
-    except (OSError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is nested too deeply"
-        raise Torch2GridError(f"{path}: {reason}; remove it, or choose another place with --output") from error
-    files = document.get("files") if isinstance(document, dict) else None
-    return files if isinstance(files, dict) else {}
+    except (ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise Torch2GridError(f"{path}: {error.strerror}; remove it, or choose another place with --output") from error
+    ours = isinstance(document, dict) and document.get("format") == _FORMAT and isinstance(document.get("files"), dict)
+    return document["files"] if ours else None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody else changes the index of *folder* inside, where its file system has locks."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            if sys.platform == "win32":  # no folder can be locked there; a file that is open cannot be removed
+                import msvcrt
+
+                lock = folder / ".index.lock"
+                stack.callback(_remove, lock)
+                descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+                stack.callback(os.close, descriptor)
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+            else:
+                import fcntl
+
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)  # which lets go of the lock
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

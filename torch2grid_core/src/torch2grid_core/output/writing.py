@@ -14,7 +14,7 @@ from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.files import STDOUT, open_target, stay_inside
-from torch2grid_core.output.index import merge_index
+from torch2grid_core.output.index import NAMES, merge_index
 from torch2grid_core.output.namer import Namer
 from torch2grid_core.output.preparer import Preparer, Rendered
 from torch2grid_core.output.spool import Spool
@@ -109,7 +109,7 @@ class Output:
             self.close()
         elif self._entries:
             with contextlib.suppress(Exception):  # what ended the run is what is said
-                merge_index(self.folder, self._entries)
+                self._index()
 
     def close(self) -> None:
         """Write what waits for the end: the one file, and the index.
@@ -123,9 +123,14 @@ class Output:
         if self.file and len(self._all):
             self._write_all(self.file, self.prepare.formats[0])
         if self._entries:
-            merge_index(self.folder, self._entries)
+            self._index()
         for error in self._failed.values():
             raise error
+
+    def _index(self) -> None:
+        path = merge_index(self.folder, self._entries)
+        if path.name != NAMES[0]:
+            self.manager.note(f"{self.folder / NAMES[0]} is not torch2grid's and stays as it is; the index is {path}")
 
     def require_drawn(self) -> None:
         """Raise ``UsageError`` where the one file, or stdout, got no page.
