@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions, may_be_pickle
 from torch2grid_builtin.inert.constructors import WITHOUT_STORAGES
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_builtin.inert.values import LongBytes
 from torch2grid_core import BytesStorage, LoadError, Storage
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
@@ -25,7 +26,7 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
     """
     while start < storage.size:
         found = Actions()
-        machine = Machine(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
+        machine = Interpreter(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
         try:
             work.spend(limits.INNER)
             machine.load()

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.storages import Float4, Float6
-from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.pictures.axes import Axis, Cells, axis, index_within, reduce_columns, reduce_last, reduce_rows, region_of
-from torch2grid_core.pictures.layout import Block, Curve, Layout
+from torch2grid_core.pictures.blocks import Block, Curve
 
 Array = np.ndarray[Any, Any]
 
@@ -66,12 +66,6 @@ class CurveCells:
         counts = np.full(self.shape, self.block.step, dtype=np.int64)
         counts[-1:] = self.block.size - (self.shape[0] - 1) * self.block.step
         return counts
-
-
-def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
-    """The cells of each block and curve of one tensor, by their first weight."""
-    blocks = layout.blocks_of(tensor)
-    return [BlockCells(block, layout.cell) if isinstance(block, Block) else CurveCells(block) for block in blocks]
 
 
 def split(values: Array, cells: Sequence[BlockCells | CurveCells]) -> list[Array]:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch2grid_core.pictures.layout import Layout
+from torch2grid_core.display import as_html, as_png
+from torch2grid_core.pictures.blocks import Region
+from torch2grid_core.pictures.layout import Layout
 
 Array = np.ndarray[Any, Any]
-Rect = tuple[int, int, int, int]  # row, column, height, width, in cells
-
-
-@dataclass(frozen=True)
-class Region:
-    """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps)."""
-
-    name: str
-    rects: tuple[Rect, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +38,8 @@ class Grid:
     largest_cell: tuple[int, int] | None = None
     layout: Layout | None = field(default=None, repr=False)
     labels: tuple[Region, ...] = field(default=())
+
+    _repr_html_, _repr_png_ = as_html, as_png
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)
@@ -78,16 +72,6 @@ class Grid:
         """The values of the cells that hold weights, 1-D float32."""
         values: Array = self.values[self.counts > 0]
         return values
-
-    def _repr_png_(self) -> bytes | None:
-        from torch2grid_core.pictures.notebook import grid_png
-
-        return grid_png(self)
-
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import grid_html
-
-        return grid_html(self)
 
     def cell_text(self) -> str:
         """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""

@@ -11,20 +11,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torch2grid_core.data.dtypes import as_float
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.pictures.cells import BlockCells, CurveCells, cells_of, split
-from torch2grid_core.pictures.grid import Grid, Rect, Region
-from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.pictures.blocks import Block, Rect, Region
+from torch2grid_core.pictures.cells import BlockCells, CurveCells, split
+from torch2grid_core.pictures.grid import Grid
+from torch2grid_core.pictures.layout import Layout, cells_of
 from torch2grid_core.summary.not_finite import NotFiniteCount, counted_where_any
-
-if TYPE_CHECKING:
-    from torch2grid_core.kinds.transformer import LayoutTransformer
-    from torch2grid_core.summary.distribution import Distribution
 
 Array = np.ndarray[Any, Any]
 
@@ -255,37 +252,14 @@ def to_float32(values: Array) -> Array:
     return narrow
 
 
-def draw_arrays(transformer: LayoutTransformer, tensors: Mapping[str, Any]) -> Grid:
-    """The full-size grid, one weight a cell, of arrays in memory (or lazy tensors, read one at a time) of any shape.
-
-    Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
-    """
-    shapes = {name: tuple(map(int, np.shape(array))) for name, array in tensors.items()}
-    layout = transformer.layout(shapes, None).validate(shapes)
-    scale = None
-    if transformer.needs_summaries:
-        scale = transformer.scale({name: _summary(tensors[name]) for name in shapes})
-    return assemble(
-        layout, "mean", (_whole(layout, name, tensors[name], "mean") for name in layout.tensors), scale, transformer.quantity
-    )
-
-
-def _flat(array: Any) -> Array:
+def flat(array: Any) -> Array:
     plain = array.numpy() if isinstance(array, LazyTensor) else np.asarray(array)
     return as_float(np.ascontiguousarray(plain).reshape(-1))
 
 
-def _summary(array: Any) -> Distribution:
-    from torch2grid_core.summary.distribution import Distribution
-
-    summary = Distribution()
-    summary.update(_flat(array))
-    return summary
-
-
-def _whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
+def whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
     part = RasterPart(layout, name, reduce)
-    part.update(0, _flat(array))
+    part.update(0, flat(array))
     return part.result()
 
 
@@ -341,7 +315,7 @@ def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:
 
 def _reduced_plain(array: Array, reduce: str, max_cells: int) -> Grid:
     layout = _shrunk(array.shape, max_cells)
-    grid = assemble(layout, reduce, [_whole(layout, "", array, reduce)])
+    grid = assemble(layout, reduce, [whole(layout, "", array, reduce)])
     return Grid(grid.values, grid.counts, reduce, grid.cell)
 
 
