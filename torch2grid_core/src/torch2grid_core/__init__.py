@@ -82,6 +82,7 @@ _EXPORTS = {
     "summary.not_finite": ("NotFiniteCount",),
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
+    "pictures.window": ("Window", "raster_window"),
     "pictures.halfblocks": ("half_blocks", "half_blocks_rgb"),
     "pictures.tables": ("display_width",),
     "pictures.png": ("encode_png",),
@@ -202,6 +203,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.scale import ScaleKind as ScaleKind
     from torch2grid_core.pictures.scale import color_scale as color_scale
     from torch2grid_core.pictures.tables import display_width as display_width
+    from torch2grid_core.pictures.window import Window as Window
+    from torch2grid_core.pictures.window import raster_window as raster_window
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
     from torch2grid_core.summary.counted import counted_distribution as counted_distribution

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from torch2grid_core.errors import NotDrawable
 from torch2grid_core.pictures.axes import axis
-from torch2grid_core.pictures.blocks import Block, Curve, Region
+from torch2grid_core.pictures.blocks import Block, Curve, Rect, Region
 from torch2grid_core.pictures.cells import BlockCells, CurveCells
 
 Array = np.ndarray[Any, Any]
@@ -57,6 +58,39 @@ class Layout:
         """Number of weights of one tensor that have a place."""
         return sum(block.size for block in self.blocks_of(tensor))
 
+    def blocks_in(self, rectangle: Rect) -> tuple[Block | Curve, ...]:
+        """The blocks and curves that may have weights in *rectangle* (row, column, height, width, in cells), in order.
+
+        Each counts with all of the rectangle that it stays in.
+        """
+        top, left, height, width = rectangle
+        bounds = self._bounds
+        met = (bounds[:, 0] < top + height) & (bounds[:, 2] > top) & (bounds[:, 1] < left + width) & (bounds[:, 3] > left)
+        return tuple(self.blocks[place] for place in np.flatnonzero(met).tolist())
+
+    def refined(self, cell: tuple[int, int]) -> Layout:
+        """The same picture in smaller cells: *cell*, whose sides divide those of the layout's own.
+
+        Raises ``NotDrawable`` for curves and for cells of one line, whose weights are in no rectangle that could be divided;
+        ``ValueError`` where a side does not divide.
+        """
+        (r, c), (high, wide) = self.cell, cell
+        if min(cell) < 1 or r % high or c % wide:
+            raise ValueError(f"cells of {high}×{wide} do not divide those of {r}×{c}")
+        if min(self.cell) == 1 < max(self.cell) or any(isinstance(block, Curve) for block in self.blocks):
+            raise NotDrawable("only a layout of blocks in cells of rows and columns can be refined")
+        finer = replace(self, cell=cell, regions=(), labels=())
+        (rows, columns), down, across = finer.shape, r // high, c // wide
+
+        def larger(rect: Rect) -> Rect:
+            top, left = rect[0] * down, rect[1] * across
+            return top, left, min(rect[2] * down, rows - top), min(rect[3] * across, columns - left)
+
+        regions, labels = (
+            tuple(Region(each.name, tuple(map(larger, each.rects))) for each in marks) for marks in (self.regions, self.labels)
+        )
+        return replace(finer, regions=regions, labels=labels)
+
     def cell_of(self, tensor: str, index: int) -> tuple[int, int]:
         """(row, column) of the cell of the weight with flat index *index*. Raises ``ValueError`` where it has no place."""
         for block in self.blocks_of(tensor):
@@ -86,6 +120,19 @@ class Layout:
         for block in self.blocks:
             found.setdefault(block.tensor, []).append(block)
         return {name: tuple(sorted(blocks, key=lambda block: block.start)) for name, blocks in found.items()}
+
+    @cached_property
+    def _bounds(self) -> Array:
+        """Of each block, in cells: first row and column, and the ones behind the last."""
+        found = np.empty((len(self.blocks), 4), dtype=np.int64)
+        for place, block in enumerate(self.blocks):
+            if isinstance(block, Curve):
+                rows, columns = map(np.asarray, CurveCells(block).index(self.shape))
+                found[place] = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+            else:
+                (top, left, height, width), (r, c) = block.bounds(), self.cell
+                found[place] = top // r, left // c, -(-(top + height) // r), -(-(left + width) // c)
+        return found
 
     @cached_property
     def _hash(self) -> int:

@@ -30,17 +30,26 @@ _HUGE = 1e140  # its square times any number of weights is a float64
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
-def _as_float64(values: Array) -> Array:
-    if values.dtype == np.float32:
-        return values.astype(np.float64)
-    bound = np.clip(values, -_HUGE, _HUGE)
-    np.copyto(bound, values, where=np.isinf(values))
-    return bound
+def _as_float64(values: Array, room: Array) -> Array:
+    if values.dtype == np.float64:
+        np.clip(values, -_HUGE, _HUGE, out=room)
+        np.copyto(room, values, where=np.isinf(values))
+    else:
+        np.copyto(room, values)
+    return room
 
 
-def _squares(values: Array) -> Array:
-    wide = _as_float64(values)
+def _squares(values: Array, room: Array) -> Array:
+    wide = _as_float64(values, room)
     return np.multiply(wide, wide, out=wide)
+
+
+def _sizes(values: Array, room: Array) -> Array:
+    return np.abs(values, out=room.view(values.dtype)[: len(values)])
+
+
+def _values(values: Array, room: Array) -> Array:
+    return values
 
 
 def _average(sums: Array, counts: Array) -> Array:
@@ -57,29 +66,31 @@ def _as_is(combined: Array, counts: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Reduction:
-    """prepare: weights → what *ufunc* combines, from *initial*; finish: combined, counts → values, in place.
+    """prepare: weights → what *ufunc* combines, from *initial*, written to a float64 array of as many places where it is new;
+    finish: combined, counts → values, in place.
 
     size: the value has no sign, it says how large weights are.
     """
 
     ufunc: np.ufunc
     initial: float
-    prepare: Callable[[Array], Array]
+    prepare: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array] = _as_is
     size: bool = False
 
 
 _REDUCTIONS = {
     "mean": _Reduction(np.add, 0.0, _as_float64, _average),
-    "absmax": _Reduction(np.maximum, 0.0, np.abs, size=True),
+    "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
     "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
-    "min": _Reduction(np.minimum, math.inf, np.asarray),
-    "max": _Reduction(np.maximum, -math.inf, np.asarray),
+    "min": _Reduction(np.minimum, math.inf, _values),
+    "max": _Reduction(np.maximum, -math.inf, _values),
 }
 REDUCTIONS: tuple[str, ...] = tuple(_REDUCTIONS)
 
 
-def _reduction(name: str) -> _Reduction:
+def reduction(name: str) -> _Reduction:
+    """The reduction of that name. Raises ``ValueError`` for another."""
     if name not in _REDUCTIONS:
         raise ValueError(f"unknown reduction {name!r}; valid: {', '.join(REDUCTIONS)}")
     return _REDUCTIONS[name]
@@ -111,13 +122,14 @@ class RasterPart:
 
     def __init__(self, layout: Layout, tensor: str, reduce: str) -> None:
         self.tensor, self.reduce, self.weights = tensor, reduce, 0
-        self._rule = _reduction(reduce)
+        self._rule = reduction(reduce)
         self._cells = cells_of(layout, tensor)
         if not self._cells:
             raise ValueError(f"the layout has no place for tensor {tensor!r}")
         self._starts = [each.block.start for each in self._cells]
         self._values = np.full(sum(math.prod(each.shape) for each in self._cells), self._rule.initial)
         self._targets = split(self._values, self._cells)
+        self._room = np.empty(0)  # used again: fresh pages for each stretch would cost more than the sums
         self._largest: tuple[int, float] | None = None
         self._not_finite = NotFiniteCount()
 
@@ -130,6 +142,8 @@ class RasterPart:
             values = as_float(values)
         if len(values) and (start < self._starts[0] or start + len(values) > self._cells[-1].block.stop):
             raise ValueError(f"weights {start}–{start + len(values)} of {self.tensor!r} have no place in the layout")
+        if len(self._room) < min(len(values), _STRETCH):
+            self._room = np.empty(min(len(values), _STRETCH))
         with np.errstate(all="ignore"):
             for first in range(0, len(values), _STRETCH):
                 self._take(start + first, values[first : first + _STRETCH])
@@ -139,7 +153,7 @@ class RasterPart:
         high, low = float(values.max()), float(values.min())  # NaN where one is
         self._largest = _larger(self._largest, start, values, high, low)
         self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
-        prepared = self._rule.prepare(values)
+        prepared = self._rule.prepare(values, self._room[: len(values)])
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
                 break
@@ -186,7 +200,7 @@ def assemble(
     ``rms`` are sizes: they become ``value * |factor|``, a size in the new unit, since an offset moves places, not sizes.
     Raises ``ValueError`` where the parts of a tensor do not hold each of its weights once, or belong to another layout.
     """
-    rule = _reduction(reduce)
+    rule = reduction(reduce)
     combined: dict[str, Array] = {}
     seen: dict[str, int] = {}
     largest: dict[str, tuple[int, float]] = {}
@@ -271,7 +285,7 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     magnitudes, the mean of means), since another would be neither.
     Raises ``ValueError`` for anything but two dimensions, and for an unknown reduction.
     """
-    rule = _reduction(reduce)
+    rule = reduction(reduce)
     if isinstance(array, Grid):
         grid = array
     else:
@@ -286,7 +300,7 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     if grid.reduce in _REDUCTIONS and int(grid.counts.max(initial=0)) > 1:
         reduce, rule = grid.reduce, _REDUCTIONS[grid.reduce]
     layout = _shrunk(grid.shape, max_cells)
-    prepared = rule.prepare(grid.values)
+    prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
     prepared = prepared * grid.counts if rule.ufunc is np.add else prepared.copy()
     prepared[grid.counts == 0] = rule.initial
     total = _combine(layout, prepared.astype(np.float64), rule.ufunc, rule.initial)
