@@ -55,6 +55,7 @@ def raster_window(
     totals = {name: np.full((height, width), rule.initial) for name, rule in rules.items()}
     counts = np.zeros((height, width), dtype=np.int64)
     readers: dict[str, _Read] = {}
+    room = np.empty(0)  # used again, as in ``RasterPart``
     with np.errstate(all="ignore"):
         for block in layout.blocks_in(rectangle):
             tensor = tensors.get(block.tensor)
@@ -69,9 +70,11 @@ def raster_window(
             parts = _of_curve if isinstance(block, Curve) else _of_block
             for index, own, values, reduce in parts(block, layout, rectangle, readers[block.tensor]):
                 counts[index] += own
-                room = np.empty(len(values))
+                room = room if len(room) >= len(values) else np.empty(len(values))
                 for name, rule in rules.items():
-                    totals[name][index] = rule.ufunc(totals[name][index], reduce(rule.ufunc, rule.prepare(values, room)))
+                    totals[name][index] = rule.ufunc(
+                        totals[name][index], reduce(rule.ufunc, rule.prepare(values, room[: len(values)]))
+                    )
         planes = {name: to_float32(rule.finish(totals[name], counts)) for name, rule in rules.items()}
     for plane in planes.values():
         plane[counts == 0] = 0
