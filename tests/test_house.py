@@ -60,8 +60,8 @@ def test_one_version_for_the_three() -> None:
         text = (project / "pyproject.toml").read_text(encoding="utf-8")
         versions.add(re.search(r'^version = "(.+)"$', text, flags=re.MULTILINE)[1])  # type: ignore[index]
         versions |= set(re.findall(r'"torch2grid-(?:core|builtin)==(.+)"', text))
-    for package in (CORE, BUILTIN):
-        versions.add(re.search(r'__version__ = "(.+)"', (package / "__init__.py").read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    for file in (CORE / "version.py", BUILTIN / "__init__.py"):
+        versions.add(re.search(r'__version__ = "(.+)"', file.read_text(encoding="utf-8"))[1])  # type: ignore[index]
     assert versions == {"0.1.0"}
 
 

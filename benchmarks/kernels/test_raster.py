@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from torch2grid_builtin.transformers.hilbert import Hilbert
 from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_core import Block, Layout, matrix_layout
+from torch2grid_core import Block, BytesStorage, Layout, LazyTensor, as_float, matrix_layout, raster_window
 from torch2grid_core.pictures.raster import RasterPart, assemble
 
 Array = np.ndarray[Any, Any]
@@ -48,6 +49,38 @@ def test_absmax(benchmark: Any, way: str) -> None:
     layout = LAYOUTS["matrix"]()
     cells = benchmark((lambda: drawn(layout, "absmax")) if way == "ours" else (lambda: np.abs(square).max((1, 3))))
     np.testing.assert_array_equal(cells, np.abs(square).max((1, 3)))
+
+
+@pytest.mark.parametrize("way", ["ours", "reshape, reductions of axes"])
+@pytest.mark.parametrize("names", [("mean",), ("mean", "rms", "min", "max")])
+def test_large_cells(benchmark: Any, names: tuple[str, ...], way: str) -> None:
+    """From the stored bytes: converted, and then reduced; numpy has all of them as float32 at once, 180 MB.
+
+    One reduction by the streaming raster, four by a window of all cells.
+    """
+    benchmark.group = f"bfloat16, 4096×11008, to cells of 16×16: {', '.join(names)}"
+    rows, columns, cell = 4096, 11008, 16
+    stored = np.tile(WEIGHTS[: rows * columns // 4].astype(ml_dtypes.bfloat16), 4).reshape(rows, columns)
+    tensor = LazyTensor("weight", stored.shape, stored.dtype, BytesStorage(stored.tobytes()))
+    layout = Layout(rows, columns, (cell, cell), (Block("weight", 0, 0, 0, ((rows, 1, 0), (columns, 0, 1))),))
+
+    def ours() -> Array:
+        if len(names) > 1:
+            return raster_window(layout, {"weight": tensor}, (0, 0, *layout.shape), names).planes["mean"]
+        part = RasterPart(layout, "weight", "mean")
+        for start, chunk in tensor.flat_chunks():
+            part.update(start, as_float(chunk))
+        return assemble(layout, "mean", [part.result()]).values
+
+    def plain() -> Array:
+        cells = stored.astype(np.float32).reshape(rows // cell, cell, columns // cell, cell)
+        mean: Array = cells.mean((1, 3))
+        if len(names) > 1:
+            np.sqrt((cells**2).mean((1, 3))), cells.min((1, 3)), cells.max((1, 3))
+        return mean
+
+    found = benchmark(ours if way == "ours" else plain)
+    np.testing.assert_allclose(found, plain(), atol=1e-5)
 
 
 @pytest.mark.parametrize("way", ["ours", "bincount, places given"])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin.inert.groups import optimizer_facts
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import told
 from torch2grid_builtin.inert.shards import placed, shard_note, sharded
 from torch2grid_builtin.inert.torch_values import make_tensor, sparse_plumbing
-from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin.inert.values import TENSOR, Global, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_builtin.inert.wrappers import NESTED, nested_note
 from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, LoadError, find_parts, visible

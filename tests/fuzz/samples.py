@@ -148,7 +148,7 @@ class _Pickler(pickle.Pickler):
 
 
 def tar_of(members: Mapping[str, bytes] | None = None) -> bytes:
-    """A tar of *members*: by default what torch.save wrote in PyTorch 0.1, as ``inert.legacy.read_tar`` describes it."""
+    """A tar of *members*: by default what torch.save wrote in PyTorch 0.1, as ``inert.tar.read_tar`` describes it."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in (_members() if members is None else members).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_core import BytesStorage
@@ -12,7 +13,7 @@ from torch2grid_core import BytesStorage
 
 def machine(data: bytes) -> Machine:
     """A machine over *data* that gives each persistent id back."""
-    return Machine(PickleStream(BytesStorage(data)), CONSTRUCTORS, lambda saved: ("stored", saved))
+    return Interpreter(PickleStream(BytesStorage(data)), CONSTRUCTORS, lambda saved: ("stored", saved))
 
 
 def load(data: bytes) -> Any:

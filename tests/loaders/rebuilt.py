@@ -8,6 +8,7 @@ import numpy as np
 
 from torch2grid_builtin.inert import torch_values as tv
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.machine import Machine
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import StorageRef, Tensor
@@ -20,7 +21,7 @@ FLOATS = StorageRef(STORAGE, "float32", 24)
 
 def machine() -> Machine:
     """A machine whose storages are all ``FLOATS``."""
-    return Machine(PickleStream(BytesStorage(b"")), CONSTRUCTORS, lambda saved: FLOATS)
+    return Interpreter(PickleStream(BytesStorage(b"")), CONSTRUCTORS, lambda saved: FLOATS)
 
 
 def built(name: str, *args: Any, module: str = "torch._utils") -> Any:

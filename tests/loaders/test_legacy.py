@@ -11,8 +11,10 @@ from tests.loaders.saved import DATA, Id, Made, block, dumped, numbers, storage,
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.legacy import MAGIC, PROTOCOL, read_legacy
-from torch2grid_builtin.inert.values import Global, Malformed, Pairs, StorageRef
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Global, Pairs, StorageRef
 from torch2grid_core import BytesStorage
 
 
@@ -29,7 +31,7 @@ def test_a_stream_gives_its_object_its_calls_and_its_length() -> None:
     raw = stream({**value, "c": Made(pow, 2, 3)}, ("2", "k"), (block(second), block()))
     longer = BytesStorage(bytes(raw.data) + b"behind")
     actions = Actions()
-    found, length = read_legacy(longer, actions=actions)
+    found, length = read_legacy(longer, CONSTRUCTORS, actions=actions)
     assert isinstance(found, Pairs)
     assert (numbers(found.get("a")), numbers(found.get("b"))) == ([[2, 4], [3, 5]], [-7, 8])
     (asked,) = actions.sorted()
@@ -46,35 +48,38 @@ def test_a_slice_of_a_storage_is_one_object_with_a_place() -> None:
         storage(view=("other", 3, 3)),
         storage(),
     ]
-    (first, one, same, other, whole), _ = read_legacy(stream(value))
+    (first, one, same, other, whole), _ = read_legacy(stream(value), CONSTRUCTORS)
     assert numbers(first) == [3, 4, 5]
     assert one is same
     assert one is not other
     assert (one.first, one.numel, one.dtype_name, one.swapped, one.storage) == (2, 3, "float32", False, whole.storage)
     assert (other.first, other.numel) == (3, 3)
     assert (whole.first, whole.numel) == (0, 6)
-    (short,), _ = read_legacy(stream([Id("storage", torch.FloatStorage, "k", "cpu", 6)]))
+    (short,), _ = read_legacy(stream([Id("storage", torch.FloatStorage, "k", "cpu", 6)]), CONSTRUCTORS)
     assert isinstance(short, StorageRef)
-    (edge, begin, named), _ = read_legacy(stream([storage(view=each) for each in (("u", 6, 0), ("v", 0, 6), ("w", 0, 6))]))
+    raw = stream([storage(view=each) for each in (("u", 6, 0), ("v", 0, 6), ("w", 0, 6))])
+    (edge, begin, named), _ = read_legacy(raw, CONSTRUCTORS)
     assert (edge.first, edge.numel, begin.first, begin.numel) == (6, 0, 0, 6)
     assert named is not begin
     for again in (("view", 3, 3), ("view", 2, 2)):  # PyTorch takes the first for both
         with pytest.raises(Malformed, match="slice 'view' of a storage is described twice, differently"):
-            read_legacy(stream([storage(view=view), storage(view=again)]))
+            read_legacy(stream([storage(view=view), storage(view=again)]), CONSTRUCTORS)
     for key in ("k", None, 5):
         with pytest.raises(Malformed, match="without a key of its own"):
-            read_legacy(stream([storage(view=(key, 2, 3))]))
+            read_legacy(stream([storage(view=(key, 2, 3))]), CONSTRUCTORS)
     for wrong in (("v", 2), ["v", 2, 3], ("v", 2, 5), ("v", -1, 2), ("v", 2, -1), ("v", 2.0, 3), ("v", 2, 3.0)):
         with pytest.raises(Malformed, match="a slice"):
-            read_legacy(stream([storage(view=wrong)]))
+            read_legacy(stream([storage(view=wrong)]), CONSTRUCTORS)
 
 
 def test_a_class_with_its_source_is_the_class() -> None:
-    (found, of_storage), _ = read_legacy(stream([Id("module", torch.nn.Linear, "x.py", "class …"), tensor(storage())]))
+    (found, of_storage), _ = read_legacy(
+        stream([Id("module", torch.nn.Linear, "x.py", "class …"), tensor(storage())]), CONSTRUCTORS
+    )
     assert isinstance(found, Global)
     assert found.name == "Linear"
     assert numbers(of_storage) == DATA.tolist()
-    (found, _), _ = read_legacy(stream([Id("module", 5), storage()]))
+    (found, _), _ = read_legacy(stream([Id("module", 5), storage()]), CONSTRUCTORS)
     assert found == 5
 
 
@@ -99,14 +104,14 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_stream_that_lies_is_refused(lie: str) -> None:
     parts, reason = LIES[lie]
     with pytest.raises(Malformed, match=reason):
-        read_legacy(stream(**{"value": [storage()], **parts}))
+        read_legacy(stream(**{"value": [storage()], **parts}), CONSTRUCTORS)
 
 
 def test_an_id_before_the_object_is_refused() -> None:
     with pytest.raises(Malformed, match="in front of the object"):
-        read_legacy(BytesStorage(dumped(MAGIC) + dumped(storage())))
+        read_legacy(BytesStorage(dumped(MAGIC) + dumped(storage())), CONSTRUCTORS)
     with pytest.raises(Malformed, match="in front of the object"):
-        read_legacy(BytesStorage(dumped(MAGIC) + dumped(PROTOCOL) + dumped([storage()])))
+        read_legacy(BytesStorage(dumped(MAGIC) + dumped(PROTOCOL) + dumped([storage()])), CONSTRUCTORS)
 
 
 def test_storages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,26 +120,26 @@ def test_storages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in (2, 3):
         raw = stream([storage(key) for key in keys[:count]], keys[:count], (block(),) * count)
         if count == 2:
-            assert len(read_legacy(raw)[0]) == 2
+            assert len(read_legacy(raw, CONSTRUCTORS)[0]) == 2
         else:
             with pytest.raises(Malformed, match="more storages than any checkpoint"):
-                read_legacy(raw)
+                read_legacy(raw, CONSTRUCTORS)
 
 
 def test_streams_inside_streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = bytes(stream([storage()]).data)
     for _ in range(limits.PICKLES):
         raw = bytes(stream([Made(torch.storage._load_from_bytes, raw), storage()]).data)
-    value, _ = read_legacy(BytesStorage(raw))
+    value, _ = read_legacy(BytesStorage(raw), CONSTRUCTORS)
     for _ in range(limits.PICKLES):
         value = value[0]
     assert isinstance(value[0], StorageRef)
     with pytest.raises(Malformed, match="nested in pickles"):
-        read_legacy(stream([Made(torch.storage._load_from_bytes, raw), storage()]))
+        read_legacy(stream([Made(torch.storage._load_from_bytes, raw), storage()]), CONSTRUCTORS)
     monkeypatch.setattr(limits, "PICKLES", 9)
     nested = stream([Made(torch.storage._load_from_bytes, bytes(stream([Made(pow, 2, 3)], (), ()).data))], (), ())
     actions = Actions()
-    read_legacy(nested, actions=actions)
+    read_legacy(nested, CONSTRUCTORS, actions=actions)
     assert [(asked.kind, asked.name) for asked in actions.sorted()] == [("call", "pow")]
 
 
@@ -142,9 +147,9 @@ def test_a_stream_may_cost_what_its_size_allows(monkeypatch: pytest.MonkeyPatch)
     raw = stream([Made(list, [None] * 4), storage()])
     work = limits.Work()
     before = work.left
-    read_legacy(raw, work)
+    read_legacy(raw, CONSTRUCTORS, work)
     assert before - work.left == 2 * (4 * limits.COPIED + 1)  # it is read twice, and a key each time
     monkeypatch.setattr(limits, "WORK_ALWAYS", 2 * (4 * limits.COPIED + 1) - 1)
     monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
     with pytest.raises(Malformed, match="repeats its objects"):
-        read_legacy(raw)
+        read_legacy(raw, CONSTRUCTORS)

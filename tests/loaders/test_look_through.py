@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from torch2grid_builtin.inert import limits, shards
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.packed import SETTINGS
-from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, Pairs, Stub, Tensor
+from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import BytesStorage, LazyTensor
 

@@ -13,15 +13,17 @@ import pytest
 
 from torch2grid_builtin.inert import limits, stream
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import CutShort, Malformed
 from torch2grid_builtin.inert.report import describe, not_run
 from torch2grid_builtin.inert.stream import WINDOW, PickleStream
-from torch2grid_builtin.inert.values import Bag, CutShort, Global, LongBytes, Malformed, Pairs, Stub
+from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Pairs, Stub
 from torch2grid_core import BytesStorage
 
 
 def machine(data: bytes) -> Machine:
-    return Machine(PickleStream(BytesStorage(data)), CONSTRUCTORS)
+    return Interpreter(PickleStream(BytesStorage(data)), CONSTRUCTORS)
 
 
 def load(data: bytes) -> Any:

@@ -8,7 +8,8 @@ import pytest
 from tests.loaders.machines import load, machine
 
 from torch2grid_builtin.inert import limits, stream
-from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import LongBytes
 
 
 @pytest.fixture(autouse=True)

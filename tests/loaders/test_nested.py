@@ -10,10 +10,10 @@ from tests.loaders.saved import dumped
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert import stream as stream_module
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.legacy import MAGIC, PROTOCOL, read_legacy
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Malformed
 from torch2grid_core import BytesStorage
 
 
@@ -30,20 +30,20 @@ def called(raw: bytes, times: int = 1) -> bytes:
 
 def test_pickles_in_pickles_share_what_they_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = inner(b"N.")
-    outer = Machine(PickleStream(BytesStorage(called(raw, 3) + b".")), CONSTRUCTORS)
+    outer = Interpreter(PickleStream(BytesStorage(called(raw, 3) + b".")), CONSTRUCTORS)
     before = outer.work.left
     assert outer.load() == [None] * 3
     cost = limits.INNER + limits.INNER_BYTE * (len(raw) + len(b"N."))  # the object is read twice
     assert before - outer.work.left == 3 * cost
     # What stands in long strings is no instruction here either.
     longer = inner(b"X" + struct.pack("<I", 5000) + b"a" * 5000 + b".")
-    outer = Machine(PickleStream(BytesStorage(called(longer) + b".")), CONSTRUCTORS)
+    outer = Interpreter(PickleStream(BytesStorage(called(longer) + b".")), CONSTRUCTORS)
     outer.load()
     assert before - outer.work.left == limits.INNER + limits.INNER_BYTE * (len(longer) - 5000 + len(b"X....."))
     monkeypatch.setattr(limits, "WORK_ALWAYS", 3 * cost)
     monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
     for count in (3, 4):
-        reader = Machine(PickleStream(BytesStorage(called(raw, count) + b".")), CONSTRUCTORS)
+        reader = Interpreter(PickleStream(BytesStorage(called(raw, count) + b".")), CONSTRUCTORS)
         if count == 3:
             reader.load()
         else:
@@ -54,17 +54,17 @@ def test_pickles_in_pickles_share_what_they_may_cost(monkeypatch: pytest.MonkeyP
 def test_pickles_in_pickles_share_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "WINDOW", 16)
     lists = inner(b"](]]e.")  # three lists; those that are kept are counted, and the calls
-    reader = Machine(PickleStream(BytesStorage(called(lists, 4) + b".")), CONSTRUCTORS)
+    reader = Interpreter(PickleStream(BytesStorage(called(lists, 4) + b".")), CONSTRUCTORS)
     reader.load()
     assert reader.containers == 4 * (1 + 3) + 1
     tuples = inner(b"N\x85\x85\x85.")
-    reader = Machine(PickleStream(BytesStorage(called(tuples, 4) + b".")), CONSTRUCTORS)
+    reader = Interpreter(PickleStream(BytesStorage(called(tuples, 4) + b".")), CONSTRUCTORS)
     reader.load()
     assert reader.tuples == 4 * 3 + 1
     monkeypatch.setattr(limits, "TUPLES", 12)
     for count in (3, 5):
         raw = called(tuples, count) + b"N0" * 20 + b"."
-        reader = Machine(PickleStream(BytesStorage(raw)), CONSTRUCTORS)
+        reader = Interpreter(PickleStream(BytesStorage(raw)), CONSTRUCTORS)
         if count == 3:
             reader.load()
         else:
@@ -83,7 +83,7 @@ def test_a_pickle_in_a_pickle_has_no_more_instructions_than_are_left(monkeypatch
 
 
 def load_inner(raw: bytes) -> None:
-    Machine(PickleStream(BytesStorage(called(raw) + b".")), CONSTRUCTORS).load()
+    Interpreter(PickleStream(BytesStorage(called(raw) + b".")), CONSTRUCTORS).load()
 
 
 def test_few_bytes_cannot_ask_for_a_billion_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,4 +92,4 @@ def test_few_bytes_cannot_ask_for_a_billion_pickles(monkeypatch: pytest.MonkeyPa
     for _ in range(limits.PICKLES):
         raw = inner(called(raw, 1000) + b".")
     with pytest.raises(Malformed, match="repeats its objects"):
-        read_legacy(BytesStorage(raw))
+        read_legacy(BytesStorage(raw), CONSTRUCTORS)

@@ -14,10 +14,11 @@ from tests.loaders.test_machine import plain
 from torch2grid_builtin.inert import limits, stream
 from torch2grid_builtin.inert.actions import Asked
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.interpreter import Interpreter
+from torch2grid_builtin.inert.malformed import CutShort, Malformed
 from torch2grid_builtin.inert.opcodes import unescape
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Bag, CutShort, Global, Malformed, NumpyArray, Pairs, Stub, Tensor
+from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
 from torch2grid_core import BytesStorage
 
 VALUES: dict[bytes, Any] = {
@@ -214,7 +215,7 @@ def test_the_garbage_collector_is_left_as_it_was() -> None:
     for enabled in (True, False):
         (gc.enable if enabled else gc.disable)()
         try:
-            Machine(PickleStream(BytesStorage(b"NQ.")), {}, watch).load()
+            Interpreter(PickleStream(BytesStorage(b"NQ.")), {}, watch).load()
             assert gc.isenabled() is enabled
         finally:
             gc.enable()

@@ -14,7 +14,8 @@ from tests.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made, of, ref
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert import torch_values as tv
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.values import DtypeName, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor
 from torch2grid_core import BytesStorage
 
 TOP = 2**63

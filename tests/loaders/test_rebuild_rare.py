@@ -9,7 +9,8 @@ import pytest
 from tests.loaders.rebuilt import STORAGE, built, made, of, values
 
 from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.values import Global, Malformed, Pairs, StorageRef, Tensor
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Global, Pairs, StorageRef, Tensor
 from torch2grid_core import BytesStorage, LazyTensor
 
 

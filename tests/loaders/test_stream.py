@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torch2grid_builtin.inert import limits, stream
+from torch2grid_builtin.inert.malformed import CutShort
 from torch2grid_builtin.inert.storages import Slice
 from torch2grid_builtin.inert.stream import PickleStream, part
-from torch2grid_builtin.inert.values import CutShort
 from torch2grid_core import BytesStorage, FileStorage, Storage
 
 DATA = bytes(range(200))

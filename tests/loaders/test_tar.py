@@ -14,8 +14,9 @@ from tests.loaders.saved import Id, Made, block, dumped, numbers, storage, tenso
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions
-from torch2grid_builtin.inert.legacy import read_tar
-from torch2grid_builtin.inert.values import Global, Malformed
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.tar import read_tar
+from torch2grid_builtin.inert.values import Global
 from torch2grid_core import BytesStorage
 
 

@@ -8,18 +8,8 @@ import numpy as np
 import pytest
 
 from torch2grid_builtin.inert import limits, walk
-from torch2grid_builtin.inert.values import (
-    Bag,
-    DtypeName,
-    Global,
-    Malformed,
-    NumpyArray,
-    Pairs,
-    StorageRef,
-    Stub,
-    Tensor,
-    key_text,
-)
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Bag, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import BytesStorage, LazyTensor, Skip
 

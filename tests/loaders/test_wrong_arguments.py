@@ -14,9 +14,10 @@ import torch
 from tests.loaders.machines import machine
 
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.interpreter import Interpreter
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Bag, Malformed, NumpyArray, Pairs, Stub
+from torch2grid_builtin.inert.values import Bag, NumpyArray, Pairs, Stub
 from torch2grid_core import BytesStorage
 
 multiarray = np._core.multiarray
@@ -44,7 +45,7 @@ class Build(Call):
 
 
 def load(value: Any) -> Any:
-    return Machine(PickleStream(BytesStorage(pickle.dumps(value, 2))), CONSTRUCTORS).load()
+    return Interpreter(PickleStream(BytesStorage(pickle.dumps(value, 2))), CONSTRUCTORS).load()
 
 
 def array(state: Any) -> Build:
@@ -152,7 +153,7 @@ def test_objects_of_old_protocols_keep_what_they_hold() -> None:
     assert load(Call(copyreg._reconstructor, Call, int, 7)).args == (7,)
     assert load(Call(copyreg._reconstructor, Call, object, None)).args == ()
     with pytest.raises(Malformed, match="without a class"):
-        Machine(PickleStream(BytesStorage(b"ccopyreg\n__newobj__\n)R.")), CONSTRUCTORS).load()
+        Interpreter(PickleStream(BytesStorage(b"ccopyreg\n__newobj__\n)R.")), CONSTRUCTORS).load()
 
 
 def test_a_storage_inside_a_pickle_is_read_or_left_alone() -> None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from torch2grid_core.display import registered_by
+from torch2grid_core.version import __version__ as __version__
+
+registered_by("torch2grid_core.pictures.notebook")
 
 _EXPORTS = {
     "engine.checking": ("Found", "check", "choose_rules"),
@@ -54,8 +57,9 @@ _EXPORTS = {
     "measures.grids": ("Raster", "Transformed"),
     "measures.need": ("Chunk", "Collector", "Need"),
     "pictures.colors": ("EMPTY", "NOT_FINITE", "OVER", "UNDER", "colormap", "default_map", "paint"),
-    "pictures.grid": ("Grid", "Rect", "Region"),
-    "pictures.layout": ("Block", "Curve", "Layout"),
+    "pictures.blocks": ("Block", "Curve", "Rect", "Region"),
+    "pictures.grid": ("Grid",),
+    "pictures.layout": ("Layout",),
     "pictures.layouts": (
         "drawable_sizes",
         "flat_run",
@@ -79,6 +83,7 @@ _EXPORTS = {
     "summary.not_finite": ("NotFiniteCount",),
     "summary.profile": ("UnitProfile",),
     "text": ("human_count", "safe_filename", "visible"),
+    "pictures.window": ("Window", "raster_window"),
     "pictures.halfblocks": ("half_blocks", "half_blocks_rgb"),
     "pictures.tables": ("display_width",),
     "pictures.png": ("encode_png",),
@@ -162,6 +167,10 @@ if TYPE_CHECKING:
     from torch2grid_core.measures.need import Need as Need
     from torch2grid_core.output.strict_json import json_text as json_text
     from torch2grid_core.output.writing import Output as Output
+    from torch2grid_core.pictures.blocks import Block as Block
+    from torch2grid_core.pictures.blocks import Curve as Curve
+    from torch2grid_core.pictures.blocks import Rect as Rect
+    from torch2grid_core.pictures.blocks import Region as Region
     from torch2grid_core.pictures.colors import EMPTY as EMPTY
     from torch2grid_core.pictures.colors import NOT_FINITE as NOT_FINITE
     from torch2grid_core.pictures.colors import OVER as OVER
@@ -170,12 +179,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.colors import default_map as default_map
     from torch2grid_core.pictures.colors import paint as paint
     from torch2grid_core.pictures.grid import Grid as Grid
-    from torch2grid_core.pictures.grid import Rect as Rect
-    from torch2grid_core.pictures.grid import Region as Region
     from torch2grid_core.pictures.halfblocks import half_blocks as half_blocks
     from torch2grid_core.pictures.halfblocks import half_blocks_rgb as half_blocks_rgb
-    from torch2grid_core.pictures.layout import Block as Block
-    from torch2grid_core.pictures.layout import Curve as Curve
     from torch2grid_core.pictures.layout import Layout as Layout
     from torch2grid_core.pictures.layouts import drawable_sizes as drawable_sizes
     from torch2grid_core.pictures.layouts import flat_run as flat_run
@@ -205,6 +210,8 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.scale import ScaleKind as ScaleKind
     from torch2grid_core.pictures.scale import color_scale as color_scale
     from torch2grid_core.pictures.tables import display_width as display_width
+    from torch2grid_core.pictures.window import Window as Window
+    from torch2grid_core.pictures.window import raster_window as raster_window
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
     from torch2grid_core.run import Run as Run
     from torch2grid_core.summary.counted import counted_distribution as counted_distribution

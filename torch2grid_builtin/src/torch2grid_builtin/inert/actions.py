@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import limits, verdicts
-from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, Pairs, Stub
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Global, LongBytes, Pairs, Stub
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import joblib_values, judged, limits, numpy_values, python_values, torch_values, wrappers
-from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_builtin.inert.legacy import is_legacy, read_legacy, without_storages
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import LongBytes
 from torch2grid_core import BytesStorage
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
 
     It loads whatever it is given: anything but a legacy stream is a call.
     """
-    from torch2grid_builtin.inert.legacy import is_legacy, read_legacy
-
     callee = machine.callee
     data = args[0] if args else None
     if isinstance(data, LongBytes) and not data.is_text:
@@ -32,7 +32,7 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
     machine.work.spend(limits.INNER)
     if not is_legacy(storage):
         return machine.calls(callee, args)
-    return read_legacy(storage, inside=machine)[0]
+    return read_legacy(storage, CONSTRUCTORS, inside=machine)[0]
 
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {
@@ -45,5 +45,4 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("torch.storage", "_load_from_bytes"): load_from_bytes,
 }
 
-# For a pickle whose storages are not at hand: its tensors stay stubs, and whatever else it does is judged all the same.
-WITHOUT_STORAGES = {key: handler for key, handler in CONSTRUCTORS.items() if key[0] != "torch._utils"}
+WITHOUT_STORAGES = without_storages(CONSTRUCTORS)

@@ -9,11 +9,12 @@ from contextlib import suppress
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions, may_be_pickle
 from torch2grid_builtin.inert.constructors import WITHOUT_STORAGES
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.remains import SEARCHED, note_remains
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import LongBytes, Malformed
+from torch2grid_builtin.inert.values import LongBytes
 from torch2grid_builtin.inert.verdicts import family
 from torch2grid_core import BytesStorage, LoadError, Storage
 
@@ -28,7 +29,7 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
     """
     while start < storage.size:
         found = Actions()
-        machine = Machine(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
+        machine = Interpreter(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
         try:
             work.spend(limits.INNER)
             machine.load()
@@ -49,7 +50,7 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
 
 def begins_program(storage: Storage, actions: Actions) -> bool:
     """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
-    machine = Machine(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
     with suppress(Malformed, LoadError):
         machine.load()
     actions.broken = []

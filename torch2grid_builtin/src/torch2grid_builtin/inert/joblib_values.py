@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.numpy_values import make_array
 from torch2grid_builtin.inert.torch_values import integers
-from torch2grid_builtin.inert.values import Global, LongBytes, Malformed, NumpyArray, NumpyDtype, Pairs, Tensor, text
+from torch2grid_builtin.inert.values import Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Tensor, text
 
 MODULE = "joblib.numpy_pickle"
 _NOT_READ = "the file is damaged, or of a joblib that is not known"
@@ -70,7 +72,7 @@ def _width(dtype: NumpyDtype) -> int:
 
 def _read_objects(machine: Machine, array: NumpyArray) -> None:
     """An array of Python objects: a pickle inside the pickle, in the same stream."""
-    inner = Machine(machine.stream, machine.constructors, machine.persistent_load, inside=machine)
+    inner = Interpreter(machine.stream, machine.constructors, machine.persistent_load, inside=machine)
     if inner.depth > limits.PICKLES:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
     machine.work.spend(limits.INNER)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert.allowed import CALL, IMPORT, MAKE, METHODS
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.python_values import copied
-from torch2grid_builtin.inert.values import Global, Malformed, Pairs, Stub
+from torch2grid_builtin.inert.values import Global, Pairs, Stub
 from torch2grid_builtin.inert.verdicts import family
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch2grid_builtin.inert.values import Malformed
+from torch2grid_builtin.inert.malformed import Malformed
 
 OPCODE_BYTES = 24 << 20  # of all pickles of a checkpoint together, long strings not counted: about 8 s of interpreting
 CONTAINERS = 2_000_000  # lists, mappings, tensors and stubs of one pickle: 120 to 400 bytes each

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import LongBytes, Malformed, Pairs
+from torch2grid_builtin.inert.values import LongBytes, Pairs
 from torch2grid_core import BytesStorage, Storage
 
 _MOST = 1000
@@ -32,7 +34,7 @@ def opened_strings(root: Any, machine: Machine) -> Any:
             raise Malformed("pickles are nested in pickles", "the file is hostile")
         machine.work.spend(limits.INNER)
         stream = PickleStream(storage)
-        inner = Machine(stream, machine.constructors, inside=machine)
+        inner = Interpreter(stream, machine.constructors, inside=machine)
         try:
             inside = inner.load()
         except Malformed:

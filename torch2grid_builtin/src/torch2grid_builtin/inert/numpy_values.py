@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.python_values import LATIN, latin1
 from torch2grid_builtin.inert.storages import Latin1Bytes, Spool
 from torch2grid_builtin.inert.torch_values import checked, integers
 from torch2grid_builtin.inert.values import (
     Global,
     LongBytes,
-    Malformed,
     NumpyArray,
     NumpyDtype,
     Stub,

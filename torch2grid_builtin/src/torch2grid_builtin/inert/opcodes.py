@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.allowed import MAKE
-from torch2grid_builtin.inert.values import Bag, Global, Malformed, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.machine import Machine

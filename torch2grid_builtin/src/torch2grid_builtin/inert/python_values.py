@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Malformed, Pairs, Stub, text
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Pairs, Stub, bytes_of_numbers, text
 
 if TYPE_CHECKING:
     from torch2grid_builtin.inert.limits import Work
@@ -105,11 +106,6 @@ def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
         value = bytes_of_numbers(value)
         machine.keep(value)
     return value if type(value) in (bytes, LongBytes) else b""
-
-
-def bytes_of_numbers(value: Any) -> bytes:
-    """The bytes that a list of numbers states, none where it states other things."""
-    return bytes(value) if all(type(each) is int and 0 <= each < 256 for each in value) else b""
 
 
 def latin1(work: Work, value: str) -> bytes:

@@ -9,10 +9,11 @@ from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.groups import optimizer_facts
 from torch2grid_builtin.inert.hidden import read_strings
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.remains import note_remains
 from torch2grid_builtin.inert.report import describe, not_run, refusal, summary
 from torch2grid_builtin.inert.unused import unused_note
-from torch2grid_builtin.inert.values import Malformed, Pairs, text
+from torch2grid_builtin.inert.values import Pairs, text
 from torch2grid_builtin.inert.walk import collect
 from torch2grid_core import Checkpoint, LoadError, Source, find_parts, visible
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.malformed import CutShort, Malformed
 from torch2grid_builtin.inert.storages import Slice
-from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_core import FileStorage, Storage
 
 WINDOW = 1 << 20  # the most; it grows from FIRST while a pickle goes on

@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.values import DtypeName, Global, Malformed, text
+from torch2grid_builtin.inert.malformed import Malformed
+from torch2grid_builtin.inert.values import DtypeName, Global, text
 
 DTYPES: dict[str, np.dtype[Any]] = {
     **{name: np.dtype(name) for name in ("float64", "float32", "float16", "complex128", "complex64", "bool")},

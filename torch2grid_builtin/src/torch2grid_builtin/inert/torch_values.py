@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin.inert import limits
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin.inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
-from torch2grid_builtin.inert.values import TENSOR, Global, Malformed, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin.inert.values import TENSOR, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
 from torch2grid_core import ByteSwapped, LazyTensor, LoadError, Storage
 
 if TYPE_CHECKING:

@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 _REASON = 300  # characters: names in it are a file's, and may stand in it often
 
 
-class Malformed(Exception):
-    """The bytes are not what the format says; the loader adds the file's name. *advice* is for the user."""
-
-    def __init__(self, reason: str, advice: str = "the file is damaged or was not made by PyTorch") -> None:
-        super().__init__(reason)
-        self.reason, self.advice = reason, advice
-
-
-class CutShort(Malformed):
-    """The bytes end before the pickle does."""
-
-
 class Global:
     """A name that the pickle would import: never imported here. *handler* interprets it, where there is one.
 
@@ -299,3 +287,8 @@ def fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     for length in shape[:-1]:
         steps.append(steps[-1] * max(length, 1))
     return tuple(steps[: len(shape)])
+
+
+def bytes_of_numbers(value: Any) -> bytes:
+    """The bytes that a list of numbers states, none where it states other things."""
+    return bytes(value) if all(type(each) is int and 0 <= each < 256 for each in value) else b""

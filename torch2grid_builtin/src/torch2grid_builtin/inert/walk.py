@@ -9,20 +9,11 @@ from typing import Any
 
 from torch2grid_builtin.inert import limits, wrappers
 from torch2grid_builtin.inert.content import container_kind
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.opened import HERE, Opened
 from torch2grid_builtin.inert.packed import unpacked
 from torch2grid_builtin.inert.torch_values import whole_storage
-from torch2grid_builtin.inert.values import (
-    Bag,
-    Global,
-    Malformed,
-    NumpyArray,
-    Pairs,
-    StorageRef,
-    Stub,
-    Tensor,
-    state_halves,
-)
+from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, state_halves
 from torch2grid_builtin.inert.values import key_text as key_text
 from torch2grid_core import ContainerKind, LazyTensor, Skip
 

@@ -12,10 +12,11 @@ from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.hidden import read_pickles, read_strings
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error
 from torch2grid_builtin.inert.report import not_run, refusal
 from torch2grid_builtin.inert.stream import part
-from torch2grid_builtin.inert.values import Malformed, fortran_strides, is_extended, numpy_dtype
+from torch2grid_builtin.inert.values import fortran_strides, is_extended, numpy_dtype
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip

@@ -8,12 +8,12 @@ from torch2grid_builtin.inert import joblib_values
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.hidden import read_pickles
+from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.limits import Work
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.malformed import CutShort, Malformed
 from torch2grid_builtin.inert.nested import opened_strings
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_builtin.inert.verdicts import family
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
 from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Source
@@ -42,7 +42,7 @@ class Pickled(Loader):
         storage = source.storage()
         stream = PickleStream(storage)
         actions = Actions()
-        machine = Machine(stream, CONSTRUCTORS, work=work, actions=actions)
+        machine = Interpreter(stream, CONSTRUCTORS, work=work, actions=actions)
         try:
             root = opened_strings(machine.load(), machine)
             read_pickles(storage, stream.tell(), actions, machine.work)
@@ -56,7 +56,7 @@ class Pickled(Loader):
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:
-    machine = Machine(PickleStream(BytesStorage(head)), {}, lambda saved: None)
+    machine = Interpreter(PickleStream(BytesStorage(head)), {}, lambda saved: None)
     try:
         machine.load()
     except CutShort:

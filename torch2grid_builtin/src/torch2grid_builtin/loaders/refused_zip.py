@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.hidden import read_pickles, read_strings
-from torch2grid_builtin.inert.values import Malformed
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_core import BytesStorage, LoadError, Source
 
 PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dat", ".data", ".bin")

@@ -14,9 +14,9 @@ import numpy as np
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.hidden import begins_program
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.report import refusal
 from torch2grid_builtin.inert.storages import Float4, Float6
-from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
 

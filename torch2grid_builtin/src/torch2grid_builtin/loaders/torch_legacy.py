@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
-from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.torch_tar import is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError, Source
 
@@ -31,7 +32,7 @@ class TorchLegacy(Loader):
             raise LoadError(source.shown, "is a tar archive and a PyTorch stream at once", "it is hostile")
         work, actions, storage = work or Work(source.size), Actions(), source.storage()
         try:
-            root, end = read_legacy(storage, work, actions=actions)
+            root, end = read_legacy(storage, CONSTRUCTORS, work, actions=actions)
             read_pickles(storage, end, actions, work)
         except (Malformed, LoadError) as error:
             raise load_error(source, error, actions) from error

@@ -9,10 +9,11 @@ from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.hidden import read_pickles
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.interpreter import Interpreter
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Malformed, Pairs, Stub, number_text, text
+from torch2grid_builtin.inert.values import Pairs, Stub, number_text, text
 from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin.loaders.torch_zip import Storages, byte_order, check_rest
 from torch2grid_builtin.loaders.zip_archive import LOCAL, Entry, open_zip
@@ -50,7 +51,7 @@ class TorchPackage(Loader):
             for name, entry in pickles.items():
                 record = records.storage(entry.name)
                 verify(record)
-                machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
+                machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
                 roots.append((name.removesuffix(".pkl"), machine.load()))
                 read_pickles(record, machine.stream.tell(), actions, work)
             check_rest(records)

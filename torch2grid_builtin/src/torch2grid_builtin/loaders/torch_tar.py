@@ -7,10 +7,10 @@ import struct
 from typing import ClassVar, NamedTuple
 
 from torch2grid_builtin.inert.actions import Actions
-from torch2grid_builtin.inert.legacy import read_tar
 from torch2grid_builtin.inert.limits import Work
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
-from torch2grid_builtin.inert.values import Malformed
+from torch2grid_builtin.inert.tar import read_tar
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, visible
 
 _BLOCK = 512

@@ -11,11 +11,12 @@ from torch2grid_builtin.inert.actions import Actions
 from torch2grid_builtin.inert.constructors import CONSTRUCTORS
 from torch2grid_builtin.inert.content import ARCHIVE
 from torch2grid_builtin.inert.hidden import read_pickles
-from torch2grid_builtin.inert.machine import Machine
+from torch2grid_builtin.inert.interpreter import Interpreter
+from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
-from torch2grid_builtin.inert.values import Malformed, Pairs, StorageRef, Tensor
+from torch2grid_builtin.inert.values import Pairs, StorageRef, Tensor
 from torch2grid_builtin.loaders.foreign_zip import name_share, name_zip
 from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
@@ -170,7 +171,7 @@ def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
     storages = Storages(archive, f"{prefix}{name}/", swapped, work)
-    machine = Machine(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
+    machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
     verify(record)
     root = machine.load()
     read_pickles(record, machine.stream.tell(), actions, work)

@@ -20,7 +20,7 @@ from torch2grid_core.errors import Torch2GridError
 from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.guard import call, describe
 from torch2grid_core.plugins.manager import PluginManager
-from torch2grid_core.plugins.provided import Provided
+from torch2grid_core.plugins.record import Provided
 
 VIEWS = "Views"
 FILTERS = "torch2grid.filters"  # (name, value of its flag or None for a --filter spec), in the order of the line
@@ -224,7 +224,7 @@ def draw_command(manager: PluginManager) -> click.Command:
         if list_plugins:
             list_transformers(manager)
             return 0
-        from torch2grid_core.cli.drawing import draw  # numpy comes with it
+        from torch2grid_core.cli.batch import draw  # numpy comes with it
 
         chosen = [name for name, flag in flags.views.items() if given.pop(str(flag.name))]
         for flag in flags.filters:

@@ -1,4 +1,4 @@
-"""Several models in one call: each into a folder of its own, and a table of what became of them."""
+"""The drawing command: one model, or several, each into a folder of its own, and a table of what became of them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,40 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from torch2grid_core.cli import usual
+from torch2grid_core.cli.drawing import Drawing
 from torch2grid_core.cli.telling import say
 from torch2grid_core.errors import Torch2GridError, UsageError
 from torch2grid_core.output.files import stay_inside
 from torch2grid_core.pictures.page import Cell, Table
 from torch2grid_core.pictures.tables import table_lines
 from torch2grid_core.plugins.guard import describe
+from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.text import safe_filename, visible
 
-if TYPE_CHECKING:
-    from torch2grid_core.cli.drawing import Drawing
+
+def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
+    """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
+    if not models:
+        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
+        raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
+    if len(models) > 1 and given["interactive"]:
+        raise UsageError(f"--interactive takes one model, not {len(models)}")
+    if len(models) > 1 and given["output"] == "-":
+        raise UsageError(f"--output - takes one model, not {len(models)}")
+    manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
+    drawing = Drawing(manager, given)
+    limits = None
+    if given["limits"] == "shared":
+        from torch2grid_core.cli.shared_limits import shared_limits
+
+        limits = shared_limits(drawing, models)
+    if len(models) == 1:
+        drawing.one(models[0], given["output"], limits)
+        return 0
+    return Batch(drawing, models).run(limits)
 
 
 @dataclass

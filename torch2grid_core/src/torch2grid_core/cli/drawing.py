@@ -1,4 +1,4 @@
-"""The drawing command: each model by the settings of the line, from a path to files and a summary line."""
+"""Drawing one model by the settings of the line, from a path to files and a summary line."""
 
 from __future__ import annotations
 
@@ -16,36 +16,12 @@ from torch2grid_core.cli.progress import progress_bar, watched
 from torch2grid_core.cli.telling import Preview, remarks, say, skips, summary_line, tell
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine import Seen, workers
-from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError, UsageError
+from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.writing import Output
 from torch2grid_core.pictures.colors import colormap
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.run import Run
-
-
-def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
-    """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
-    if not models:
-        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
-        raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
-    if len(models) > 1 and given["interactive"]:
-        raise UsageError(f"--interactive takes one model, not {len(models)}")
-    if len(models) > 1 and given["output"] == "-":
-        raise UsageError(f"--output - takes one model, not {len(models)}")
-    manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
-    drawing = Drawing(manager, given)
-    limits = None
-    if given["limits"] == "shared":
-        from torch2grid_core.cli.shared_limits import shared_limits
-
-        limits = shared_limits(drawing, models)
-    if len(models) == 1:
-        drawing.one(models[0], given["output"], limits)
-        return 0
-    from torch2grid_core.cli.batch import Batch
-
-    return Batch(drawing, models).run(limits)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.plugins.discovery import BATTERIES
 from torch2grid_core.plugins.manager import PluginManager
-from torch2grid_core.plugins.provided import Provided
-from torch2grid_core.plugins.record import PluginRecord
+from torch2grid_core.plugins.record import PluginRecord, Provided
 from torch2grid_core.text import did_you_mean, visible
 
 

@@ -12,6 +12,7 @@ from torch2grid_core.data.action import Action
 from torch2grid_core.data.order import in_depth
 from torch2grid_core.data.parts import ALL, Part, find_parts
 from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.display import as_html
 from torch2grid_core.errors import UsageError
 from torch2grid_core.text import did_you_mean
 
@@ -95,13 +96,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
+    _repr_html_ = as_html
+
     def __repr__(self) -> str:
         return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
-
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import checkpoint_html
-
-        return checkpoint_html(self)
 
     @property
     def parameters(self) -> int:

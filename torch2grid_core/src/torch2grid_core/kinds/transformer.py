@@ -79,7 +79,21 @@ class LayoutTransformer(GridTransformer):
     quantity: str = "weight"  # what a value is after ``scale``
 
     def transform(self, tensors: Mapping[str, Any]) -> Grid:
-        """The full-size grid of arrays that are in memory."""
-        from torch2grid_core.pictures.raster import draw_arrays
+        """The full-size grid, one weight a cell, of arrays in memory (or lazy tensors, read one at a time) of any shape.
 
-        return draw_arrays(self, tensors)
+        Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
+        """
+        from torch2grid_core.pictures.raster import assemble, flat, whole
+        from torch2grid_core.summary.distribution import Distribution
+
+        shapes = {name: tuple(map(int, np.shape(array))) for name, array in tensors.items()}
+        layout = self.layout(shapes, None).validate(shapes)
+        scale = None
+        if self.needs_summaries:
+            summaries = {name: Distribution() for name in shapes}
+            for name, summary in summaries.items():
+                summary.update(flat(tensors[name]))
+            scale = self.scale(summaries)
+        return assemble(
+            layout, "mean", (whole(layout, name, tensors[name], "mean") for name in layout.tensors), scale, self.quantity
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.pictures.axes import Axis, Cells, axis, index_within, reduce_columns, reduce_last, reduce_rows, region_of
-from torch2grid_core.pictures.layout import Block, Curve, Layout
+from torch2grid_core.pictures.blocks import Block, Curve
 
 Array = np.ndarray[Any, Any]
 
@@ -27,7 +27,7 @@ class BlockCells:
     def add(self, target: Array, ufunc: np.ufunc, start: int, values: Array) -> None:
         """Combine those *values*, flat indices *start* and on, that the block holds into *target*, of *shape*."""
         for part in self.block.cut(start, start + len(values)):
-            rows, columns, reduced = _reduce(part, self.cell, ufunc, values[part.start - start : part.stop - start])
+            rows, columns, reduced = reduce_block(part, self.cell, ufunc, values[part.start - start : part.stop - start])
             index = region_of(self.shape, index_within(rows, self.rows.cells), index_within(columns, self.columns.cells))
             target[index] = ufunc(target[index], reduced)
 
@@ -51,11 +51,15 @@ class CurveCells:
 
     def add(self, target: Array, ufunc: np.ufunc, start: int, values: Array) -> None:
         """As for a block."""
+        index, reduced = self.reduced(ufunc, start, values)
+        target[index] = ufunc(target[index], reduced)
+
+    def reduced(self, ufunc: np.ufunc, start: int, values: Array) -> tuple[slice | Array, Array]:
+        """Which cells of *shape* those *values* are in that the curve holds, and what they combine to there."""
         low, high = max(start, self.block.start), min(start + len(values), self.block.stop)
         run = axis(low - self.block.start, [(high - low, 1)], self.block.step)
         reduced = reduce_columns(ufunc, values[None, low - start : high - start], run)[0]
-        index = index_within(run.cells, range(self.shape[0]))
-        target[index] = ufunc(target[index], reduced)
+        return index_within(run.cells, range(self.shape[0])), reduced
 
     def index(self, shape: tuple[int, int]) -> Any:
         """As for a block."""
@@ -66,12 +70,6 @@ class CurveCells:
         counts = np.full(self.shape, self.block.step, dtype=np.int64)
         counts[-1:] = self.block.size - (self.shape[0] - 1) * self.block.step
         return counts
-
-
-def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
-    """The cells of each block and curve of one tensor, by their first weight."""
-    blocks = layout.blocks_of(tensor)
-    return [BlockCells(block, layout.cell) if isinstance(block, Block) else CurveCells(block) for block in blocks]
 
 
 def split(values: Array, cells: Sequence[BlockCells | CurveCells]) -> list[Array]:
@@ -112,7 +110,7 @@ class _Turned:
         self.order = [place for _, place, _ in rows] + [place for _, place, _ in columns] + still
 
 
-def _reduce(block: Block, cell: tuple[int, int], ufunc: np.ufunc, values: Array) -> tuple[Cells, Cells, Array]:
+def reduce_block(block: Block, cell: tuple[int, int], ufunc: np.ufunc, values: Array) -> tuple[Cells, Cells, Array]:
     """The *values* of a whole block as (cell rows, cell columns, reduced values)."""
     kept = _moves_of_cells(block, cell)
     if kept < len(block.dims):

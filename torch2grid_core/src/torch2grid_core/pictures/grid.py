@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch2grid_core.pictures.layout import Layout
+from torch2grid_core.display import as_html, as_png
+from torch2grid_core.pictures.blocks import Region
+from torch2grid_core.pictures.layout import Layout
 
 Array = np.ndarray[Any, Any]
-Rect = tuple[int, int, int, int]  # row, column, height, width, in cells
-
-
-@dataclass(frozen=True)
-class Region:
-    """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps)."""
-
-    name: str
-    rects: tuple[Rect, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +19,8 @@ class Grid:
     """Values of cells.
 
     values: float32, (rows, columns); NaN where a weight of the cell is NaN, 0 where there is no weight.
-    count: int64, same shape, weights per cell; 0 means no weight here. ``None`` at construction: one weight a cell.
+    count: int64, same shape, weights per cell; 0 means no weight here. At construction also one number for all cells, and
+    ``None`` for one weight a cell. Equal counts are one number in memory, which the array repeats: it cannot be written to.
     reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
     regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
     largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
@@ -37,7 +30,7 @@ class Grid:
     """
 
     values: Array
-    count: Array | None = None
+    count: Array | int | None = None
     reduce: str = "mean"
     cell: tuple[int, int] = (1, 1)
     regions: tuple[Region, ...] = field(default=())
@@ -47,21 +40,31 @@ class Grid:
     layout: Layout | None = field(default=None, repr=False)
     labels: tuple[Region, ...] = field(default=())
 
+    _repr_html_, _repr_png_ = as_html, as_png
+
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)
         if values.ndim != 2:
             raise ValueError(f"a grid has two dimensions, not {values.ndim}")
-        count = np.ones(values.shape, np.int64) if self.count is None else np.asarray(self.count, dtype=np.int64)
-        if count.shape != values.shape:
+        count = np.asarray(1 if self.count is None else self.count, dtype=np.int64)
+        if count.ndim and count.shape != values.shape:
             raise ValueError(f"values are {values.shape}, counts {count.shape}")
+        if count.size and (count == count.flat[0]).all():
+            count = np.broadcast_to(np.int64(count.flat[0]), values.shape)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "count", count)
 
     @property
     def counts(self) -> Array:
         """``count`` as the array that it always is after construction."""
-        assert self.count is not None
+        assert isinstance(self.count, np.ndarray)
         return self.count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.counts.size and not any(self.counts.strides):  # one number: a pickle would repeat it
+            given["count"] = int(self.counts.flat[0])
+        return Grid, tuple(given.values())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,16 +81,6 @@ class Grid:
         """The values of the cells that hold weights, 1-D float32."""
         values: Array = self.values[self.counts > 0]
         return values
-
-    def _repr_png_(self) -> bytes | None:
-        from torch2grid_core.pictures.notebook import grid_png
-
-        return grid_png(self)
-
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import grid_html
-
-        return grid_html(self)
 
     def cell_text(self) -> str:
         """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from torch2grid_core.errors import NotDrawable
-from torch2grid_core.pictures.grid import Rect, Region
-from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.pictures.blocks import Block, Rect, Region
+from torch2grid_core.pictures.layout import Layout
 
 _ONE_ROW = 64  # a vector of so many weights is one row; a longer one is folded
 

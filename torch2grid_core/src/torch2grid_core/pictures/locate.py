@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core.pictures.layout import Block, Curve, Layout
+from torch2grid_core.pictures.blocks import Block, Curve
+from torch2grid_core.pictures.layout import Layout
 
 Array = np.ndarray[Any, Any]
 

@@ -6,21 +6,20 @@ import base64
 import html
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.display import register
 from torch2grid_core.pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap, Histogram, Image, Page, Table, Text
 from torch2grid_core.pictures.png import encode_png
 from torch2grid_core.pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core.pictures.scale import ColorScale, color_scale
+from torch2grid_core.summary.distribution import Distribution
 from torch2grid_core.text import human_count, visible
-
-if TYPE_CHECKING:
-    from torch2grid_core.data.checkpoint import Checkpoint
-    from torch2grid_core.summary.distribution import Distribution
 
 Array = np.ndarray[Any, Any]
 _LARGEST, _ENOUGH = 1024, 420  # pixels a side: a picture is not wider, and is enlarged to about so many
@@ -223,3 +222,10 @@ def distribution_html(distribution: Distribution) -> str:
     edges = np.linspace(low, high, _BARS + 1)
     counts, below, above = distribution.histogram(edges)
     return histogram_html(Histogram(edges, counts, below=below, above=above, summary=figures))
+
+
+register(Grid, grid_html, grid_png)
+register(Table, table_html)
+register(Page, page_html)
+register(Checkpoint, checkpoint_html)
+register(Distribution, distribution_html)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from torch2grid_core.display import as_html
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.scale import ColorScale
 
@@ -25,13 +26,10 @@ class Table:
     title: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
 
+    _repr_html_ = as_html
+
     def as_table(self) -> Table:
         return self
-
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import table_html
-
-        return table_html(self)
 
     def texts(self) -> list[tuple[str, ...]]:
         """The rows as text, numbers by their column's format."""
@@ -283,7 +281,4 @@ class Page:
     data: Mapping[str, Any] | None = None
     wide: int = 0
 
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import page_html
-
-        return page_html(self)
+    _repr_html_ = as_html

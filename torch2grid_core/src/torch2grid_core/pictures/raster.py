@@ -11,20 +11,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from torch2grid_core.data.dtypes import as_float
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.pictures.cells import BlockCells, CurveCells, cells_of, split
-from torch2grid_core.pictures.grid import Grid, Rect, Region
-from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.pictures.blocks import Block, Rect, Region
+from torch2grid_core.pictures.cells import BlockCells, CurveCells, split
+from torch2grid_core.pictures.grid import Grid
+from torch2grid_core.pictures.layout import Layout, cells_of
 from torch2grid_core.summary.not_finite import NotFiniteCount, counted_where_any
-
-if TYPE_CHECKING:
-    from torch2grid_core.kinds.transformer import LayoutTransformer
-    from torch2grid_core.summary.distribution import Distribution
 
 Array = np.ndarray[Any, Any]
 
@@ -33,17 +30,26 @@ _HUGE = 1e140  # its square times any number of weights is a float64
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
-def _as_float64(values: Array) -> Array:
-    if values.dtype == np.float32:
-        return values.astype(np.float64)
-    bound = np.clip(values, -_HUGE, _HUGE)
-    np.copyto(bound, values, where=np.isinf(values))
-    return bound
+def _as_float64(values: Array, room: Array) -> Array:
+    if values.dtype == np.float64:
+        np.clip(values, -_HUGE, _HUGE, out=room)
+        np.copyto(room, values, where=np.isinf(values))
+    else:
+        np.copyto(room, values)
+    return room
 
 
-def _squares(values: Array) -> Array:
-    wide = _as_float64(values)
+def _squares(values: Array, room: Array) -> Array:
+    wide = _as_float64(values, room)
     return np.multiply(wide, wide, out=wide)
+
+
+def _sizes(values: Array, room: Array) -> Array:
+    return np.abs(values, out=room.view(values.dtype)[: len(values)])
+
+
+def _values(values: Array, room: Array) -> Array:
+    return values
 
 
 def _average(sums: Array, counts: Array) -> Array:
@@ -60,29 +66,31 @@ def _as_is(combined: Array, counts: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Reduction:
-    """prepare: weights → what *ufunc* combines, from *initial*; finish: combined, counts → values, in place.
+    """prepare: weights → what *ufunc* combines, from *initial*, written to a float64 array of as many places where it is new;
+    finish: combined, counts → values, in place.
 
     size: the value has no sign, it says how large weights are.
     """
 
     ufunc: np.ufunc
     initial: float
-    prepare: Callable[[Array], Array]
+    prepare: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array] = _as_is
     size: bool = False
 
 
 _REDUCTIONS = {
     "mean": _Reduction(np.add, 0.0, _as_float64, _average),
-    "absmax": _Reduction(np.maximum, 0.0, np.abs, size=True),
+    "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
     "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
-    "min": _Reduction(np.minimum, math.inf, np.asarray),
-    "max": _Reduction(np.maximum, -math.inf, np.asarray),
+    "min": _Reduction(np.minimum, math.inf, _values),
+    "max": _Reduction(np.maximum, -math.inf, _values),
 }
 REDUCTIONS: tuple[str, ...] = tuple(_REDUCTIONS)
 
 
-def _reduction(name: str) -> _Reduction:
+def reduction(name: str) -> _Reduction:
+    """The reduction of that name. Raises ``ValueError`` for another."""
     if name not in _REDUCTIONS:
         raise ValueError(f"unknown reduction {name!r}; valid: {', '.join(REDUCTIONS)}")
     return _REDUCTIONS[name]
@@ -114,13 +122,14 @@ class RasterPart:
 
     def __init__(self, layout: Layout, tensor: str, reduce: str) -> None:
         self.tensor, self.reduce, self.weights = tensor, reduce, 0
-        self._rule = _reduction(reduce)
+        self._rule = reduction(reduce)
         self._cells = cells_of(layout, tensor)
         if not self._cells:
             raise ValueError(f"the layout has no place for tensor {tensor!r}")
         self._starts = [each.block.start for each in self._cells]
         self._values = np.full(sum(math.prod(each.shape) for each in self._cells), self._rule.initial)
         self._targets = split(self._values, self._cells)
+        self._room = np.empty(0)  # used again: fresh pages for each stretch would cost more than the sums
         self._largest: tuple[int, float] | None = None
         self._not_finite = NotFiniteCount()
 
@@ -133,6 +142,8 @@ class RasterPart:
             values = as_float(values)
         if len(values) and (start < self._starts[0] or start + len(values) > self._cells[-1].block.stop):
             raise ValueError(f"weights {start}–{start + len(values)} of {self.tensor!r} have no place in the layout")
+        if len(self._room) < min(len(values), _STRETCH):
+            self._room = np.empty(min(len(values), _STRETCH))
         with np.errstate(all="ignore"):
             for first in range(0, len(values), _STRETCH):
                 self._take(start + first, values[first : first + _STRETCH])
@@ -142,7 +153,7 @@ class RasterPart:
         high, low = float(values.max()), float(values.min())  # NaN where one is
         self._largest = _larger(self._largest, start, values, high, low)
         self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
-        prepared = self._rule.prepare(values)
+        prepared = self._rule.prepare(values, self._room[: len(values)])
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
                 break
@@ -189,7 +200,7 @@ def assemble(
     ``rms`` are sizes: they become ``value * |factor|``, a size in the new unit, since an offset moves places, not sizes.
     Raises ``ValueError`` where the parts of a tensor do not hold each of its weights once, or belong to another layout.
     """
-    rule = _reduction(reduce)
+    rule = reduction(reduce)
     combined: dict[str, Array] = {}
     seen: dict[str, int] = {}
     largest: dict[str, tuple[int, float]] = {}
@@ -255,37 +266,14 @@ def to_float32(values: Array) -> Array:
     return narrow
 
 
-def draw_arrays(transformer: LayoutTransformer, tensors: Mapping[str, Any]) -> Grid:
-    """The full-size grid, one weight a cell, of arrays in memory (or lazy tensors, read one at a time) of any shape.
-
-    Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
-    """
-    shapes = {name: tuple(map(int, np.shape(array))) for name, array in tensors.items()}
-    layout = transformer.layout(shapes, None).validate(shapes)
-    scale = None
-    if transformer.needs_summaries:
-        scale = transformer.scale({name: _summary(tensors[name]) for name in shapes})
-    return assemble(
-        layout, "mean", (_whole(layout, name, tensors[name], "mean") for name in layout.tensors), scale, transformer.quantity
-    )
-
-
-def _flat(array: Any) -> Array:
+def flat(array: Any) -> Array:
     plain = array.numpy() if isinstance(array, LazyTensor) else np.asarray(array)
     return as_float(np.ascontiguousarray(plain).reshape(-1))
 
 
-def _summary(array: Any) -> Distribution:
-    from torch2grid_core.summary.distribution import Distribution
-
-    summary = Distribution()
-    summary.update(_flat(array))
-    return summary
-
-
-def _whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
+def whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
     part = RasterPart(layout, name, reduce)
-    part.update(0, _flat(array))
+    part.update(0, flat(array))
     return part.result()
 
 
@@ -297,7 +285,7 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     magnitudes, the mean of means), since another would be neither.
     Raises ``ValueError`` for anything but two dimensions, and for an unknown reduction.
     """
-    rule = _reduction(reduce)
+    rule = reduction(reduce)
     if isinstance(array, Grid):
         grid = array
     else:
@@ -312,7 +300,7 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     if grid.reduce in _REDUCTIONS and int(grid.counts.max(initial=0)) > 1:
         reduce, rule = grid.reduce, _REDUCTIONS[grid.reduce]
     layout = _shrunk(grid.shape, max_cells)
-    prepared = rule.prepare(grid.values)
+    prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
     prepared = prepared * grid.counts if rule.ufunc is np.add else prepared.copy()
     prepared[grid.counts == 0] = rule.initial
     total = _combine(layout, prepared.astype(np.float64), rule.ufunc, rule.initial)
@@ -341,7 +329,7 @@ def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:
 
 def _reduced_plain(array: Array, reduce: str, max_cells: int) -> Grid:
     layout = _shrunk(array.shape, max_cells)
-    grid = assemble(layout, reduce, [_whole(layout, "", array, reduce)])
+    grid = assemble(layout, reduce, [whole(layout, "", array, reduce)])
     return Grid(grid.values, grid.counts, reduce, grid.cell)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import sys
+import time
 from collections.abc import Collection, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -12,9 +14,10 @@ from pathlib import Path
 from torch2grid_core.errors import PluginError, UsageError
 from torch2grid_core.hookspecs import ENTRY_POINT_GROUP
 from torch2grid_core.plugins.guard import Origin, guarded
-from torch2grid_core.plugins.importing import first_run, timed, wrong_core_of
+from torch2grid_core.plugins.importing import first_run, wrong_core_of
 from torch2grid_core.plugins.record import PluginRecord, failure
 
+SLOW_SECONDS = 2.0  # an import that takes longer is worth a line: every command pays for it
 BATTERIES = "torch2grid-builtin"  # the distribution that brings the usual plugins; the core never imports it
 DISABLE_VARIABLE = "TORCH2GRID_DISABLE_PLUGINS"
 
@@ -44,7 +47,7 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
 
 def _import(record: PluginRecord, entry: EntryPoint) -> None:
     try:
-        with timed(record), first_run(record, "while it is imported"):
+        with _timed(record), first_run(record.remark, "while it is imported"):
             plugin = entry.load()
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -52,6 +55,18 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
         record.fail(wrong_core_of(entry.dist) or failure(error))
     else:
         record.register(plugin)
+
+
+@contextlib.contextmanager
+def _timed(record: PluginRecord) -> Iterator[None]:
+    """The seconds inside are the record's cost at every start; a remark where that is much."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        record.seconds = time.perf_counter() - started
+        if record.seconds > SLOW_SECONDS:
+            record.remark(f"takes {record.seconds:.1f} s to import, at every start; --disable-plugin leaves it out")
 
 
 def from_file(path: str) -> PluginRecord:
@@ -73,7 +88,7 @@ def from_file(path: str) -> PluginRecord:
     sys.modules[module_name] = module  # dataclasses and pickle look a class's module up there
     record = PluginRecord(file.stem, "", "", str(file), is_file=True)
     origin = Origin("plugin", file.stem, str(file))
-    with guarded(origin, "import"), timed(record), first_run(record, "while it is imported"):
+    with guarded(origin, "import"), _timed(record), first_run(record.remark, "while it is imported"):
         spec.loader.exec_module(module)
     record.register(module)
     if record.status == "failed":

@@ -1,29 +1,25 @@
-"""Running a plugin's code for the first time: what it prints stays out of stdout, what it costs is measured."""
+"""Running a plugin's code for the first time: what it prints stays out of stdout, and whether this core fits it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core import __version__
+from torch2grid_core.version import __version__
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-    from torch2grid_core.plugins.record import PluginRecord
-
-SLOW_SECONDS = 2.0  # an import that takes longer is worth a line: every command pays for it
 _SHOWN = 60
 _CORE = "torch2grid-core"
 
 
 @contextlib.contextmanager
-def first_run(record: PluginRecord, doing: str) -> Iterator[None]:
-    """Code of *record* runs inside: what it prints becomes a remark of the record, not a line on stdout."""
+def first_run(remark: Callable[[str], None], doing: str) -> Iterator[None]:
+    """A plugin's code runs inside: what it prints becomes a *remark* of its record, not a line on stdout."""
     head = _Head()
     # A text layer over bytes, as sys.stdout is: code that asks for its buffer, or reconfigures it, finds what it expects.
     stream = io.TextIOWrapper(io.BufferedWriter(head), encoding="utf-8", errors="replace")
@@ -36,19 +32,7 @@ def first_run(record: PluginRecord, doing: str) -> Iterator[None]:
         text = " ".join(head.kept.decode("utf-8", "replace").split())
         if text:
             told = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-            record.remark(f"prints {told!r} {doing}; it was kept out of stdout")
-
-
-@contextlib.contextmanager
-def timed(record: PluginRecord) -> Iterator[None]:
-    """The seconds inside are the record's cost at every start; a remark where that is much."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        record.seconds = time.perf_counter() - started
-        if record.seconds > SLOW_SECONDS:
-            record.remark(f"takes {record.seconds:.1f} s to import, at every start; --disable-plugin leaves it out")
+            remark(f"prints {told!r} {doing}; it was kept out of stdout")
 
 
 class _Head(io.RawIOBase):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core.errors import PluginError
 from torch2grid_core.plugins.guard import call
-from torch2grid_core.plugins.provided import Provided, describe_value
+from torch2grid_core.plugins.record import Provided, describe_value
 
 if TYPE_CHECKING:
     from torch2grid_core.data.checkpoint import Checkpoint

@@ -14,8 +14,7 @@ from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_
 from torch2grid_core.plugins.guard import Origin, stamp
 from torch2grid_core.plugins.loaders import GuardedLoader
 from torch2grid_core.plugins.options import split_spec
-from torch2grid_core.plugins.provided import Provided, kind_of, summary_of
-from torch2grid_core.plugins.record import PluginRecord
+from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of, summary_of
 from torch2grid_core.text import did_you_mean
 
 if TYPE_CHECKING:

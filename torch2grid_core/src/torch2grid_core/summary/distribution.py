@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.data.dtypes import BY_NAME, magnitudes
+from torch2grid_core.display import as_html
 from torch2grid_core.summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, pack, unite
 from torch2grid_core.summary.counting import code_of, count_below
 from torch2grid_core.summary.figures import Figures
@@ -262,10 +263,7 @@ class Distribution(Figures):
         figures = f"mean {self.mean:.4g}, std {self.std:.4g}, {self.min:.4g} … {self.max:.4g}"
         return f"<Distribution of {self.count:,} weights: {figures}>"
 
-    def _repr_html_(self) -> str:
-        from torch2grid_core.pictures.notebook import distribution_html
-
-        return distribution_html(self)
+    _repr_html_ = as_html
 
     def _sorted(self) -> Points:
         self.settle()

@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch2grid_core.testing.checking import Check, checks
+from torch2grid_core.testing import (  # noqa: F401  registered by their import
+    command_checks,
+    common_checks,
+    filter_checks,
+    loader_checks,
+    renderer_checks,
+    rule_checks,
+    transformer_checks,
+    view_checks,
+)
+from torch2grid_core.testing.checking import CHECKS, Check
 from torch2grid_core.testing.subject import Subject, WriteFiles, subjects
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -26,6 +36,11 @@ class Bound:
     def id(self) -> str:
         """``transformer-spiral-deterministic``."""
         return f"{self.subject.kind}-{self.subject.name}-{self.check.name}"
+
+
+def checks(kind: str) -> tuple[Check, ...]:
+    """The checks of one kind: those of every kind first."""
+    return tuple(each for wanted in ("", kind) for each in CHECKS if each.kind == wanted)
 
 
 def bound_checks(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = None) -> list[Bound]:

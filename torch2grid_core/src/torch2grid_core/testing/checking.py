@@ -5,22 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch2grid_core.testing.subject import Subject
+from torch2grid_core.testing.subject import Subject
 
-Run = Callable[["Subject"], None]
-
-
-class NotConforming(AssertionError):
-    """A plugin does not keep what its kind promises."""
-
-
-def expect(condition: object, message: str) -> None:
-    """Raise ``NotConforming`` unless *condition*; unlike ``assert``, under ``-O`` too."""
-    if not condition:
-        raise NotConforming(message)
+Run = Callable[[Subject], None]
 
 
 @dataclass(frozen=True)
@@ -37,30 +25,14 @@ class Check:
         return (inspect.getdoc(self.run) or "").partition("\n")[0]
 
 
-_CHECKS: list[Check] = []
+CHECKS: list[Check] = []
 
 
 def check(*kinds: str) -> Callable[[Run], Run]:
     """Register a function as a check of *kinds*, of every kind without any; its name is the check's."""
 
     def register(run: Run) -> Run:
-        _CHECKS.extend(Check(getattr(run, "__name__", ""), kind, run) for kind in kinds or ("",))
+        CHECKS.extend(Check(getattr(run, "__name__", ""), kind, run) for kind in kinds or ("",))
         return run
 
     return register
-
-
-def checks(kind: str) -> tuple[Check, ...]:
-    """The checks of one kind: those of every kind first."""
-    from torch2grid_core.testing import (  # noqa: F401  registered by their import
-        command_checks,
-        common_checks,
-        filter_checks,
-        loader_checks,
-        renderer_checks,
-        rule_checks,
-        transformer_checks,
-        view_checks,
-    )
-
-    return tuple(each for wanted in ("", kind) for each in _CHECKS if each.kind == wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid_core.plugins.manager import PluginManager
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.subject import Subject
 
 

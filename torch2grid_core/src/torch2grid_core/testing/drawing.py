@@ -13,8 +13,9 @@ from torch2grid_core.errors import NotDrawable
 from torch2grid_core.kinds.transformer import GridTransformer
 from torch2grid_core.kinds.view import View
 from torch2grid_core.measures import Transformed
-from torch2grid_core.pictures.grid import Grid, Region
-from torch2grid_core.pictures.layout import Block, Layout
+from torch2grid_core.pictures.blocks import Block, Region
+from torch2grid_core.pictures.grid import Grid
+from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.run import Run
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.errors import Torch2GridError
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.samples import sample_checkpoints
 from torch2grid_core.testing.subject import Subject
 

@@ -17,7 +17,8 @@ from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.source import Source
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import LoadError, Torch2GridError
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.subject import Subject
 
 _CUTS = (0.0, 0.1, 0.5, 0.9)

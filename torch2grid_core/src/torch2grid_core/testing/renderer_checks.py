@@ -9,8 +9,9 @@ from typing import Any
 
 from torch2grid_core.kinds.renderer import Style
 from torch2grid_core.pictures.page import Page
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
 from torch2grid_core.testing.drawing import as_texts
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.samples import sample_pages
 from torch2grid_core.testing.subject import Subject
 

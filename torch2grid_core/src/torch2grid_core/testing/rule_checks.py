@@ -9,8 +9,9 @@ from typing import Any
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine.checking import CODE, Found
 from torch2grid_core.engine.checking import check as run_rules
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
 from torch2grid_core.testing.drawing import settings
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.samples import sample_checkpoints
 from torch2grid_core.testing.subject import Subject
 

@@ -11,7 +11,8 @@ import numpy as np
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.dtypes import BY_NAME
 from torch2grid_core.data.tensor import LazyTensor
-from torch2grid_core.pictures.grid import Grid, Region
+from torch2grid_core.pictures.blocks import Region
+from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Table, Text
 from torch2grid_core.pictures.scale import color_scale
 

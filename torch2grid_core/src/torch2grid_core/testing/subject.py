@@ -16,9 +16,8 @@ from torch2grid_core.kinds import KINDS
 from torch2grid_core.plugins.guard import stamp
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.plugins.options import build
-from torch2grid_core.plugins.provided import Provided, kind_of
-from torch2grid_core.plugins.record import PluginRecord
-from torch2grid_core.testing.checking import expect
+from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.testing.expectation import expect
 
 WriteFiles = Callable[[Path], Iterable[Path]]
 

@@ -15,8 +15,9 @@ from torch2grid_core.kinds.transformer import LayoutTransformer
 from torch2grid_core.measures.arrays import ArrayMapping
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.layout import Layout
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
 from torch2grid_core.testing.drawing import grid_of
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.samples import sample_checkpoints
 from torch2grid_core.testing.subject import Subject
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch2grid_core.engine.answers import needs_of
 from torch2grid_core.errors import NotDrawable
 from torch2grid_core.pictures.page import Page, Table
-from torch2grid_core.testing.checking import check, expect
+from torch2grid_core.testing.checking import check
 from torch2grid_core.testing.drawing import PicklingExecutor, as_texts, draw, settings
+from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.samples import sample_checkpoints
 from torch2grid_core.testing.subject import Subject
 

@@ -1,0 +1,43 @@
+"""How values show themselves in a notebook. What draws them registers its functions here, by type: data knows no pictures."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+_FUNCTIONS: dict[tuple[str, type], Callable[[Any], Any]] = {}
+_WAITING: list[str] = []  # modules that register functions when they are imported
+
+
+def registered_by(module: str) -> None:
+    """Import *module*, which calls ``register``, when something is shown for the first time, and not before."""
+    _WAITING.append(module)
+
+
+def register(cls: type, html: Callable[[Any], str], png: Callable[[Any], bytes | None] | None = None) -> None:
+    """Show values of *cls* and of its subclasses by these functions."""
+    _FUNCTIONS["html", cls] = html
+    if png is not None:
+        _FUNCTIONS["png", cls] = png
+
+
+def shown(value: Any, form: str) -> Any:
+    """*value* as ``html`` or ``png``; ``None``, which leaves its ``repr``, where nothing is registered for its type."""
+    while _WAITING:
+        importlib.import_module(_WAITING.pop())
+    found = (_FUNCTIONS.get((form, cls)) for cls in type(value).__mro__)
+    function = next(filter(None, found), None)
+    return None if function is None else function(value)
+
+
+def as_html(self: Any) -> str | None:
+    """What a class that a notebook shows has as ``_repr_html_``."""
+    text: str | None = shown(self, "html")
+    return text
+
+
+def as_png(self: Any) -> bytes | None:
+    """What one that is a picture too has as ``_repr_png_``."""
+    png: bytes | None = shown(self, "png")
+    return png
