@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch2grid.pages import Pages
@@ -55,9 +56,12 @@ def draw(
     part: str = "",
     include_buffers: bool = False,
     filters: tuple[str, ...] = (),
+    jobs: int = 0,
     **settings: Any,
 ) -> Pages:
-    """Any views over *model*. settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
+    """Any views over *model*. jobs: processes, one for each core unless given.
+
+    settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
 
     Raises ``UsageError`` for an unknown view, transformer, filter or setting.
     """
@@ -67,5 +71,5 @@ def draw(
     run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
     checkpoint = drawable(model, part, filters, include_buffers)
-    drawn = [(page, view) for page, view, _ in engine.draw(checkpoint, instances, run)]
-    return Pages(drawn, run, checkpoint)
+    engine.draw(checkpoint, instances, run)  # plans it, so that what is wrong is said here
+    return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs)

@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from torch2grid.session import manager
-from torch2grid_core import Checkpoint, Grid, Heatmap, Output, Page, Run, Table, UsageError, View
+from torch2grid_core import Checkpoint, Grid, Heatmap, Output, Page, Run, Table, UsageError, View, workers
 from torch2grid_core.pictures.notebook import page_html
 from torch2grid_core.pictures.tables import text_lines
 
+Drawn = tuple[Page, View]
+Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
+
 
 class Pages(Sequence[Page]):
-    """The pages of one drawing, in order. In a notebook the overview shows itself; ``str()`` is their text."""
+    """The pages of one drawing, in order. In a notebook the overview shows itself; ``str()`` is their text.
 
-    def __init__(self, drawn: Sequence[tuple[Page, View]], run: Run, checkpoint: Checkpoint) -> None:
-        self._drawn, self._run, self.checkpoint = tuple(drawn), run, checkpoint
+    Nothing is read before a page is asked for. What is saved at once is drawn into its files, by *jobs* processes (0: one for
+    each core), and never held in memory together.
+    """
+
+    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0) -> None:
+        self._run, self.checkpoint, self._jobs = run, checkpoint, jobs
+        self._draw: Draw | None = drawn if callable(drawn) else None
+        self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
+
+    @property
+    def _drawn(self) -> tuple[Drawn, ...]:
+        if self._kept is None:
+            self._kept = tuple((page, view) for page, view, _ in self._pass())
+        return self._kept
+
+    def _pass(self, prepare: Any = None) -> Iterator[tuple[Page, View, Any]]:
+        """The pages as they are drawn, with what *prepare* makes of each where it is drawn; as they are without it."""
+        if self._draw is None or self._kept is not None:
+            for page, view in self._kept or ():
+                yield (page, view, None) if prepare is None else (page, view, prepare(page, view)[1])
+            return
+        with workers(self.checkpoint, self._jobs, len(self.checkpoint)) as executor:
+            yield from self._draw(executor=executor, **({} if prepare is None else {"prepare": prepare}))
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -40,7 +64,8 @@ class Pages(Sequence[Page]):
         return (page for page, _ in self._drawn)
 
     def __repr__(self) -> str:
-        return f"<Pages of {self.checkpoint.source!r}: {len(self)}>"
+        count = "not drawn yet" if self._kept is None else f"{len(self._kept)}"
+        return f"<Pages of {self.checkpoint.source!r}: {count}>"
 
     def __str__(self) -> str:
         return "\n".join(line for page in self if page.kind == "table" for line in text_lines(page)) or repr(self)
@@ -72,23 +97,46 @@ class Pages(Sequence[Page]):
         """
         formats = [part.strip() for part in format.split(",") if part.strip()]
         with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
-            for page, view in self._shown() if output.file and not output.prepare.combine else self._drawn:
-                output.add(page, view)
+            if output.file and not output.prepare.combine:
+                for page, view in self._shown():
+                    output.add(page, view)
+            else:
+                for drawn in self._pass(output.prepare):
+                    output.take(*drawn)
         output.require_drawn()
         return output.written
 
     def flat(self) -> Pages:
         """The same pages without their folders: for writing straight into a folder of the caller's."""
-        return Pages([(replace(page, folder=""), view) for page, view in self._drawn], self._run, self.checkpoint)
+        if self._draw is None or self._kept is not None:
+            return Pages([(replace(page, folder=""), view) for page, view in self._drawn], self._run, self.checkpoint)
+        draw = self._draw
+
+        def flattened(prepare: Any = None, **options: Any) -> Iterator[tuple[Page, View, Any]]:
+            if prepare is not None:
+                yield from draw(prepare=_Flat(prepare), **options)
+                return
+            for page, view, made in draw(**options):
+                yield replace(page, folder=""), view, made
+
+        return Pages(flattened, self._run, self.checkpoint, self._jobs)
 
     def first(self) -> Pages:
         """The first page alone."""
-        return Pages(self._drawn[:1], self._run, self.checkpoint)
+        pages = self._pass()
+        found = next(pages, None)
+        pages.close()  # type: ignore[attr-defined]
+        return Pages([] if found is None else [found[:2]], self._run, self.checkpoint)
 
-    def _shown(self) -> tuple[tuple[Page, View], ...]:
+    def _shown(self) -> tuple[Drawn, ...]:
         """The page that stands for all: the last one outside the per-tensor folders, else the first."""
-        outside = [each for each in self._drawn if not each[0].folder and each[0].kind == "picture"]
-        return (outside[-1] if outside else self._drawn[0],) if self._drawn else ()
+        first = last = None
+        for page, view, _ in self._pass():
+            first = first or (page, view)
+            if not page.folder and page.kind == "picture":
+                last = page, view
+        found = last or first
+        return () if found is None else (found,)
 
     def _repr_png_(self) -> bytes | None:
         import io
@@ -106,3 +154,13 @@ class Pages(Sequence[Page]):
         if any(page.kind == "picture" for page, _ in self._shown()):
             return None  # the picture is the better answer
         return "".join(page_html(page) for page in self if page.kind == "table")
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """Prepares pages without their folders."""
+
+    prepare: Any
+
+    def __call__(self, page: Page, view: View) -> tuple[Page, Any]:
+        return self.prepare(replace(page, folder=""), view)  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,8 +17,14 @@ from torch2grid_core.plugins.options import quoted
 
 @lru_cache(maxsize=1)
 def manager() -> PluginManager:
-    """The manager of what is installed, made on first use; plugins registered from Python are added to it."""
-    return PluginManager.discover()
+    """The manager of what is installed, made on first use; plugins registered from Python are added to it.
+
+    Warns of plugins that cannot be used.
+    """
+    found = PluginManager.discover()
+    for line in found.problems():
+        warnings.warn(f"torch2grid: {line}", stacklevel=2)
+    return found
 
 
 def as_checkpoint(model: Any) -> Checkpoint:

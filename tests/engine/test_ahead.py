@@ -12,7 +12,7 @@ from tests.views.drawing import Drawn, checkpoint_of, drawn_of
 
 from torch2grid_builtin.views.histogram import HistogramView
 from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Checkpoint, Page, PluginManager, Summary, Text, View, workers
+from torch2grid_core import Checkpoint, Page, PluginManager, Summary, Text, View
 
 RNG = np.random.default_rng(0)
 ARRAYS = {f"h.{i}.weight": RNG.standard_normal((30 + i, 40)).astype(np.float32) for i in range(50)}
@@ -161,14 +161,3 @@ def test_what_a_view_drew_before_it_failed_does_not_depend_on_the_workers(tmp_pa
             found.append(pages)
     assert [page for view, page in found[0] if view == "fails_at"] == [f"h.{i}.weight" for i in range(8)]
     assert found[1] == found[2] == found[0]
-
-
-def test_no_more_workers_than_windows_can_wait_for(tmp_path, monkeypatch):
-    checkpoint = in_a_file(tmp_path, {f"w{i}": np.ones(2, np.float32) for i in range(70)})
-    with workers(checkpoint, jobs=64) as executor:
-        assert executor._max_workers == 64
-    monkeypatch.setattr("sys.platform", "win32")  # the executor checks its count there
-    with pytest.raises(ValueError, match="61"):
-        ProcessPoolExecutor(64)
-    with workers(checkpoint, jobs=64) as executor:
-        assert executor._max_workers == 61

@@ -216,7 +216,7 @@ def _check_one(
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
         selection.part = settings.part
-        with workers(selection.checkpoint, settings.jobs) as executor:
+        with workers(selection.checkpoint, settings.jobs, fork=True) as executor:
             found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
         raise

@@ -132,7 +132,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         views.append(film)
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
-    with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0) as executor:
+    with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0, fork=True) as executor:
         output.for_views(views)
 
         def take(page: Page, view: View, made: Any) -> None:

@@ -53,7 +53,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     views: list[View] = [Frames(transformer, ordered.labels)] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
-    with output, workers(joint[0], asked.jobs) as executor:
+    with output, workers(joint[0], asked.jobs, fork=True) as executor:
         series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
         for first in series.firsts:
             if not asked.quiet:

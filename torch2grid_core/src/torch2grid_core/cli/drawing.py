@@ -93,7 +93,7 @@ class Drawing:
         with (
             destination,
             progress_bar(checkpoint, watched(self.quiet)) as progress,
-            workers(checkpoint, self.given["jobs"], pages) as executor,
+            workers(checkpoint, self.given["jobs"], pages, fork=True) as executor,
         ):
             drew: set[str] = set()
             seen = Seen()

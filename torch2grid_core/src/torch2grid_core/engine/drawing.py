@@ -49,7 +49,7 @@ def draw(
     declined: Callable[[View, NotDrawable], None] | None = None,
     seen: Seen | None = None,
 ) -> Iterator[tuple[Page, View, Made]]:
-    """Draw every page of *views* in one pass over the weights of *checkpoint*.
+    """Draw every page of *views* in one pass over the weights of *checkpoint*, which begins when the first is asked for.
 
     Args:
         checkpoint: what to draw.
@@ -78,13 +78,41 @@ def draw(
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
     stopped: list[tuple[View, Stop]] = []
+    passes = []
     for subject, group in _subjects(checkpoint, views, run, stopped, bool(beside)):
         here = beside if subject is checkpoint else None
-        drawing = _Pass(without_repetition(subject), group, run, prepare, executor, here, measured, seen is not None)
-        yield from drawing.pages(progress)
-        stopped += drawing.stopped
+        passes.append(_Pass(without_repetition(subject), group, run, prepare, executor, here, measured, seen is not None))
+    for each in passes:
+        stopped += each.stopped
+    if stopped and not any(each.views or each.beside for each in passes):
+        _tell(stopped, failed, declined)
+    return _drawn(passes, stopped, progress, failed, declined, seen)
+
+
+def _drawn(
+    passes: list[_Pass[Made]],
+    stopped: list[tuple[View, Stop]],
+    progress: Callable[[LazyTensor], None] | None,
+    failed: Callable[[View, PluginError], None] | None,
+    declined: Callable[[View, NotDrawable], None] | None,
+    seen: Seen | None,
+) -> Iterator[tuple[Page, View, Made]]:
+    told = bool(stopped) and not any(each.views or each.beside for each in passes)
+    for each in passes:
+        yield from each.pages(progress)
+        stopped += [(drawing.view, drawing.stop) for drawing in each.views if drawing.stop is not None]
         if seen is not None:
-            seen.merge(drawing.seen())
+            seen.merge(each.seen())
+    if not told:
+        _tell(stopped, failed, declined)
+
+
+def _tell(
+    stopped: list[tuple[View, Stop]],
+    failed: Callable[[View, PluginError], None] | None,
+    declined: Callable[[View, NotDrawable], None] | None,
+) -> None:
+    """Tell of the views that stopped, or raise the first error, failures before those that declined."""
     for view, error in stopped:
         if isinstance(error, PluginError):
             if failed is None:
@@ -183,7 +211,6 @@ class _Pass(Generic[Made]):
         executor = None if self.prepare is as_it_is else self.executor
         for (page, view), (sent, made) in made_ahead(self._overviews(), partial(_prepared, self.prepare), executor, _light):
             yield sent or page, view, made
-        self.stopped += [(each.view, each.stop) for each in self.views if each.stop is not None]
 
     def _tasks(self, name: str) -> Any:
         drawings = [each for each in self.active if each.of_tensor.get(name)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from torch2grid_core.engine.reading import most_pieces
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
-_MOST_ON_WINDOWS = 61  # of a ProcessPoolExecutor there, which waits for as many handles as one call takes
 
 
 def cores() -> int:
@@ -24,34 +22,39 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0) -> Iterator[Executor | None]:
+def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0, fork: bool = False) -> Iterator[Executor | None]:
     """An executor of *jobs* processes (0: one for each core), or ``None`` where one process does it as fast.
 
-    pages: pictures that tensors will draw, as far as that is known. Processes are forked on Linux, before any thread is
-    started; elsewhere they are spawned. On Windows there are 61 at most.
+    pages: pictures that tensors will draw, as far as that is known. fork: this program has no use for threads, so that
+    processes may be forked from it, which starts them sooner; they are not where threads were started all the same.
     """
     wanted, shares = jobs or cores(), sum(map(most_pieces, checkpoint.values()))
     worth = sum(tensor.nbytes for tensor in checkpoint.values()) >= _WORTH_BYTES or pages >= _WORTH_PAGES
     if wanted < 2 or not (worth or jobs) or shares < 2:
         yield None
         return
-    import multiprocessing  # 15 ms that a small file does not pay
-    from concurrent.futures import ProcessPoolExecutor
+    executor = _forked(min(wanted, shares)) if fork and sys.platform == "linux" and threading.active_count() == 1 else None
+    if executor is None:
+        from torch2grid_core.engine.processes import Processes  # what few runs need
 
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    most = min(wanted, shares, _MOST_ON_WINDOWS) if sys.platform == "win32" else min(wanted, shares)
-    executor = ProcessPoolExecutor(most, mp_context=context, initializer=_worker_signals)
+        executor = Processes(min(wanted, shares))
     try:
         yield executor
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _worker_signals() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; workers end with it
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and a worker has nothing to clean up
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent's, too
+def _forked(count: int) -> Executor:
+    import multiprocessing  # 15 ms that a small file does not pay
+    from concurrent.futures import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"), initializer=_forked_signals)
+
+
+def _forked_signals() -> None:
+    from torch2grid_core.engine.processes import worker_signals
+
+    worker_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
