@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from tests.engine.test_ahead import Watched
 from tests.views.drawing import checkpoint_of, drawn_of
@@ -20,6 +23,7 @@ from torch2grid_core import (
     Duplicates,
     JointTensor,
     LazyTensor,
+    LoadError,
     Of,
     Page,
     PluginManager,
@@ -31,6 +35,7 @@ from torch2grid_core import (
     View,
     matrix_layout,
 )
+from torch2grid_core.data.checksum import crc32_combine
 from torch2grid_core.engine import reading, workers
 from torch2grid_core.engine.reading import Ask, Task
 from torch2grid_core.plugins.guard import Origin
@@ -126,7 +131,7 @@ def test_workers_never_change_a_digit(tmp_path):
         assert [page.name for page in pages] == [page.name for page in runs[0]]
         for page, first in zip(pages, runs[0], strict=True):
             assert figures(page.about) == figures(first.about)
-    assert [each[0] for each in watched.given].count("gather") == 4
+    assert [each[0] for each in watched.given].count("gather") == 16
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -152,15 +157,17 @@ def test_one_large_tensor_is_worth_several_processes(tmp_path):
 @pytest.mark.usefixtures("small_pieces")
 def test_what_cannot_be_merged_is_read_at_one_go(tmp_path):
     tensor = in_a_file(tmp_path, {"large": LARGE})["large"]
-    assert len(pieces(tensor, [Summary(), Profile()])) == 4
-    assert [(each.start, each.stop) for each in pieces(tensor, [Summary()])][::3] == [(0, 3792), (11377, 15170)]
-    assert len(pieces(tensor, [Summary(), Values(limit=10)])) == 4
+    assert len(pieces(tensor, [Summary(), Profile()])) == 16
+    assert [(each.start, each.stop) for each in pieces(tensor, [Summary()])][::15] == [(0, 948), (14221, 15170)]
+    assert len(pieces(tensor, [Summary(), Values(limit=10)])) == 16
     for need in (Duplicates(), Values(limit=LARGE.size)):
         assert len(pieces(tensor, [Summary(), need])) == 1
     turned = LazyTensor("t", (41, 370), tensor.dtype, tensor.storage, tensor.offset, (1, 41))
     checked = LazyTensor("c", tensor.shape, tensor.dtype, CheckedStorage(tensor.storage, 0, "file", "record"))
     joint = JointTensor.of("j", {"a": tensor, "b": tensor}, lambda chunks: chunks["a"])
-    assert [len(pieces(each, [Summary()])) for each in (turned, checked, joint)] == [1, 1, 1]
+    part = LazyTensor("p", (41, 369), tensor.dtype, CheckedStorage(tensor.storage, 0, "file", "record"))
+    assert [len(pieces(each, [Summary()])) for each in (turned, part, joint)] == [1, 1, 1]
+    assert len(pieces(checked, [Summary()])) == 16
 
 
 def test_a_small_tensor_is_one_piece(tmp_path):
@@ -187,3 +194,40 @@ def test_a_tensor_without_the_member_answers_nothing():
     (page,) = found_by(None, Checkpoint([tensors["plain"], joint], aliases={}), [OfOne()])
     assert page.about["plain"] is None
     assert page.about["joint"].count == 4
+
+
+def in_a_zip(folder, array):
+    """The array in a record that has a checksum; and where its bytes begin in the file."""
+    torch = pytest.importorskip("torch")
+    path = folder / "model.pth"
+    torch.save({"large": torch.from_numpy(array)}, path)
+    return path, path.read_bytes().index(array.tobytes())
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_record_with_a_checksum_is_split_and_its_checksum_combined(tmp_path):
+    path, start = in_a_zip(tmp_path, LARGE)
+    watched = Watched()
+    (page,) = found_by(watched, PluginManager.discover().open(str(path)), [Everything()])
+    assert [each[0] for each in watched.given] == ["gather"] * 16
+    (alone,) = found_by(None, in_a_file(tmp_path, {"large": LARGE}), [Everything()])
+    assert figures(page.about) == figures(alone.about)
+    raw = bytearray(path.read_bytes())
+    raw[start + 40_000] ^= 1
+    path.write_bytes(raw)
+    for executor in (None, Watched()):
+        with pytest.raises(LoadError, match="its CRC-32 is"):
+            found_by(executor, PluginManager.discover().open(str(path)), [Everything()])
+
+
+@given(st.lists(st.binary(max_size=70), min_size=1, max_size=6))
+def test_checksums_of_pieces_combine_to_that_of_the_whole(pieces_of):
+    crc, size = 0, 0
+    for piece in pieces_of:
+        crc, size = crc32_combine(crc, zlib.crc32(piece), len(piece)), size + len(piece)
+    assert crc == zlib.crc32(b"".join(pieces_of))
+
+
+def test_checksums_of_long_pieces_combine():
+    one, other = bytes(range(256)) * 5000, b"\0" * 3_000_001
+    assert crc32_combine(zlib.crc32(one), zlib.crc32(other), len(other)) == zlib.crc32(one + other)

@@ -268,6 +268,10 @@ class CheckedStorage:
             part = memoryview(buffer)[: min(len(buffer), self.size - done)]
             self.inner.read_into(done, part)
             done, crc = done + len(part), zlib.crc32(part, crc)
+        self.settle(crc)
+
+    def settle(self, crc: int) -> None:
+        """Take *crc* for that of the whole record, which was read in another way. Raises ``LoadError`` where it is another."""
         if crc != self.crc32:
             self._done = 0, 0
             raise LoadError(

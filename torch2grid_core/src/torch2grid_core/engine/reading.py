@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
 
 from torch2grid_core.data.joint import JointTensor
-from torch2grid_core.data.storage import has_checksum
+from torch2grid_core.data.storage import CheckedStorage, has_checksum
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.memory import keep_scratch
 from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError
-from torch2grid_core.measures.figures import NotFinite, Of
+from torch2grid_core.measures.figures import Checksum, NotFinite, Of
 from torch2grid_core.measures.need import Chunk, Collector, Need
 from torch2grid_core.plugins.guard import Origin, describe
 from torch2grid_core.summary.not_finite import NotFiniteCount
@@ -22,8 +22,8 @@ Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not th
 STOPS = (PluginError, NotDrawable)
 
 COUNTING = -1  # the number of an ask whose only use is what it counts
+CHECKSUM = Origin("need", "checksum")
 PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
-_MOST_PIECES = 4  # what all of them gathered waits in memory until the end
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Task:
     def pieces(self) -> tuple[Piece, ...]:
         """The shares that the reading may be handed out in; most tasks have one.
 
-        They follow from the tensor and the needs alone, never from the number of workers. A tensor with a checksum is one
-        piece: it has to be read from end to end by the same process.
+        They follow from the tensor and the needs alone, never from the number of workers. A record with a checksum is split
+        where the tensor is all of it: what each piece sees of the checksum is combined.
         """
         return self._pieces(gatherers_of(self.asks))
 
@@ -86,30 +86,39 @@ class Task:
         tensor = self.tensors[0]
         if tensor.size <= PIECE or not self._splits(tensor, gatherers):
             return (Piece(self.tensors, needs, 0, tensor.size),)
+        if isinstance(tensor.storage, CheckedStorage):
+            tensor = replace(tensor, storage=tensor.storage.unchecked)
+            needs += ((Checksum(), CHECKSUM),)
         count = most_pieces(tensor)
         bounds = [tensor.size * place // count for place in range(count + 1)]
-        return tuple(Piece(self.tensors, needs, start, stop) for start, stop in pairwise(bounds))
+        return tuple(Piece((tensor,), needs, start, stop) for start, stop in pairwise(bounds))
 
     def _splits(self, tensor: LazyTensor, gatherers: Sequence[Gatherer]) -> bool:
-        if len(self.tensors) > 1 or type(tensor) is not LazyTensor or not tensor.contiguous or has_checksum(tensor.storage):
+        if len(self.tensors) > 1 or type(tensor) is not LazyTensor or not tensor.contiguous:
             return False
+        if has_checksum(tensor.storage) and not (
+            isinstance(tensor.storage, CheckedStorage) and tensor.nbytes == tensor.storage.size
+        ):
+            return False  # it has to be read from end to end by the same process
         return all(not each.need.reads_itself and each.answer(each.need.merges, tensor) for each in gatherers)
 
     def perform(self) -> Outcome:
         """Read, finish, and do what is left."""
         gatherers = gatherers_of(self.asks)
-        return self._finish(gatherers, [piece.gather() for piece in self._pieces(gatherers)])
+        return self._finish(gatherers, (piece.gather() for piece in self._pieces(gatherers)))
 
-    def finish(self, parts: Sequence[list[Any]]) -> Outcome:
-        """What is left to do when all pieces have been gathered; the first of *parts* takes the others in."""
+    def finish(self, parts: Iterable[list[Any]]) -> Outcome:
+        """What is left to do when all pieces have been gathered. *parts* are taken one after the other, in their order."""
         return self._finish(gatherers_of(self.asks), parts)
 
-    def _finish(self, gatherers: Sequence[Gatherer], parts: Sequence[list[Any]]) -> Outcome:
-        outcome = Outcome()
-        for place, each in enumerate(gatherers):
-            found = parts[0][place]
-            for part in parts[1:]:
-                found = _merged(found, part[place], each.need, each.origin)
+    def _finish(self, gatherers: Sequence[Gatherer], parts: Iterable[list[Any]]) -> Outcome:
+        outcome, asked = Outcome(), [(each.need, each.origin) for each in gatherers]
+        gathered, *checksum = reduce(partial(_merged_all, asked), ([part[: len(asked)], *part[len(asked) :]] for part in parts))
+        if checksum:
+            storage = self.tensors[0].storage
+            assert isinstance(storage, CheckedStorage)
+            storage.settle(checksum[0].crc32)
+        for each, found in zip(gatherers, gathered, strict=True):
             if each.need.counts_not_finite and not isinstance(found, STOPS):
                 outcome.not_finite.update(_counted(self.tensors, each, found))
             for ask in each.asks:
@@ -127,7 +136,7 @@ class Task:
 
 def most_pieces(tensor: LazyTensor) -> int:
     """How many pieces a tensor of that size can have."""
-    return min(max(-(-tensor.size // PIECE), 1), _MOST_PIECES)
+    return max(-(-tensor.size // PIECE), 1)
 
 
 @dataclass
@@ -240,6 +249,14 @@ def reissued(error: Stop, first: Origin, origin: Origin) -> Stop:
         return error
     by = Origin(error.kind, error.name, error.distribution, error.version)
     return origin.error(error.reason) if by == first else error
+
+
+def _merged_all(needs: Sequence[tuple[Need[Any], Origin]], one: list[Any], other: list[Any]) -> list[Any]:
+    """What two pieces gathered, as one; the first takes the other in."""
+    found = [_merged(mine, its, *need) for mine, its, need in zip(one[0], other[0], needs, strict=True)]
+    for mine, its in zip(one[1:], other[1:], strict=True):
+        mine.merge(its)
+    return [found, *one[1:]]
 
 
 def _merged(one: Any, other: Any, need: Need[Any], origin: Origin) -> Any:

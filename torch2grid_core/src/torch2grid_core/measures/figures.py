@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from torch2grid_core.data.checksum import crc32_combine
 from torch2grid_core.measures.need import Chunk, Collector, Need
 
 if TYPE_CHECKING:
@@ -195,6 +197,32 @@ class _Values(Collector):
 
     def result(self) -> Array | None:
         return None if self.array is None else self.array.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Checksum(Need[int]):
+    """The CRC-32 of the stored bytes of a contiguous tensor."""
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Checksum()
+
+
+class _Checksum(Collector):
+    def __init__(self) -> None:
+        self.crc32, self.size = 0, 0
+
+    def update(self, chunk: Chunk) -> None:
+        raw = chunk.stored.view(np.uint8).data
+        self.crc32, self.size = zlib.crc32(raw, self.crc32), self.size + raw.nbytes
+
+    def merge(self, other: _Checksum) -> None:
+        self.crc32, self.size = crc32_combine(self.crc32, other.crc32, other.size), self.size + other.size
+
+    def result(self) -> int:
+        return self.crc32
 
 
 @dataclass(frozen=True)
