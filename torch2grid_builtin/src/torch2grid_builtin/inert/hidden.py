@@ -48,6 +48,17 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
     return start
 
 
+def begins_pickle(storage: Storage, actions: Actions) -> bool:
+    """True where a file of another format begins with a pickle: one that ends, or that imports something; *actions* gets it."""
+    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    try:
+        machine.load()
+    except (Malformed, LoadError):
+        actions.broken = []
+        return bool(actions or machine.globals)
+    return True
+
+
 def begins_program(storage: Storage, actions: Actions) -> bool:
     """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
     machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)

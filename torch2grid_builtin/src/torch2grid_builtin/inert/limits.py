@@ -30,6 +30,7 @@ INFLATE_ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the rati
 INFLATE_RATIO = 64  # unpacked bytes to packed bytes above that
 CHECKED_BESIDE = 16 << 20  # bytes of records that hold no tensor, checked against their CRC-32 all the same
 INDICES = 1 << 20  # of a sparse tensor, looked at when the file is opened
+CODE_BYTES = 32 << 20  # of a record of TorchScript code
 PICKLE_INFLATED = 64 << 20  # of a deflated pickle record
 WORK_ALWAYS = 1 << 25  # units of ``Work`` that any pickle may cost
 WORK_BYTES = 4  # bytes of a pickle that allow one unit more, above that

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 _COMPLEX, _BYTES = Global("builtins", "complex"), Global("builtins", "bytes")
+_PLAIN = (str, bytes, int, float, bool)
 LATIN = ("latin1", "latin-1", "iso-8859-1")
 
 
-def _pairs(machine: Machine, kind: str, value: Any) -> Pairs:
+def _pairs(machine: Machine, kind: str, module: str, value: Any = None) -> Any:
+    """A mapping of a mapping or of pairs. What else it is made of is asked for its keys and values: a call."""
     if isinstance(value, Pairs):
         machine.work.copied(len(value.pairs))
         return Pairs(kind, list(value.pairs))
@@ -29,51 +31,51 @@ def _pairs(machine: Machine, kind: str, value: Any) -> Pairs:
             if type(item) not in (list, tuple) or len(item) != 2:
                 raise Malformed(f"broken pickle: a {kind} made of something else than pairs")
             made.pairs.append((item[0], item[1]))
+    elif value is not None:
+        return machine.calls(Global(module, kind), (value,))
     return made
 
 
-def ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
+def ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``OrderedDict()``, or of a list of pairs (Python 2)."""
-    return _pairs(machine, "OrderedDict", args[0] if args else None)
+    return _pairs(machine, "OrderedDict", "collections", *args[:1])
 
 
-def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
+def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``dict()`` or of pairs."""
-    return _pairs(machine, "dict", args[0] if args else None)
+    return _pairs(machine, "dict", "builtins", *args[:1])
 
 
-def default_dict(machine: Machine, args: tuple[Any, ...]) -> Pairs:
+def default_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``defaultdict(factory)``."""
-    return _pairs(machine, "defaultdict", args[1] if len(args) > 1 else None)
+    return _pairs(machine, "defaultdict", "collections", *args[1:2])
 
 
-def counter(machine: Machine, args: tuple[Any, ...]) -> Pairs:
+def counter(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``Counter(dict)``."""
-    return _pairs(machine, "Counter", args[0] if args else None)
+    return _pairs(machine, "Counter", "collections", *args[:1])
 
 
-def bag(machine: Machine, args: tuple[Any, ...]) -> Bag:
-    """``set(list)``, ``frozenset(list)``."""
-    items = args[0] if args else []
-    return Bag(copied(machine, items.items if isinstance(items, Bag) else items))
+def _made_of_items(module: str, name: str, make: Callable[[list[Any]], Any]) -> Callable[[Machine, tuple[Any, ...]], Any]:
+    """``list(items)``, ``set(items)`` and their like, of a list, a tuple or a set.
+
+    Whatever else is asked for its items gives others than the file shows, and runs code of its own on the way: it is a call.
+    """
+    callee = Global(module, name)
+
+    def made(machine: Machine, args: tuple[Any, ...]) -> Any:
+        items = args[0] if args else []
+        items = items.items if isinstance(items, Bag) else items
+        if make is tuple and type(items) is tuple:
+            return items  # Python makes no copy of it
+        return make(copied(machine, items)) if type(items) in (list, tuple) else machine.calls(callee, args)
+
+    return made
 
 
-def sequence(machine: Machine, args: tuple[Any, ...]) -> list[Any]:
-    """``list(items)``, ``deque(items)``."""
-    return copied(machine, args[0] if args else [])
-
-
-def copied(machine: Machine, items: Any) -> list[Any]:
-    if type(items) not in (list, tuple):
-        return []
+def copied(machine: Machine, items: list[Any] | tuple[Any, ...]) -> list[Any]:
     machine.work.copied(len(items))
     return list(items)
-
-
-def fixed(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``tuple(items)``."""
-    items = args[0] if args else ()
-    return items if type(items) is tuple else tuple(copied(machine, items))
 
 
 def number(kind: type) -> Callable[[Machine, tuple[Any, ...]], Any]:
@@ -86,7 +88,9 @@ def number(kind: type) -> Callable[[Machine, tuple[Any, ...]], Any]:
 
 
 def complex_number(machine: Machine, args: tuple[Any, ...]) -> Stub:
-    """``complex(x, y)``, and a number of a text."""
+    """``complex(x, y)``, and a number of a text. An object is asked for its number: a call."""
+    if not all(type(each) in _PLAIN for each in args):
+        return machine.calls(_COMPLEX, args)
     return Stub(_COMPLEX, args, "new")
 
 
@@ -103,9 +107,12 @@ def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
         machine.keep(value)
     elif type(value) in (list, tuple):
         machine.work.copied(len(value))
-        value = bytes_of_numbers(value)
-        machine.keep(value)
-    return value if type(value) in (bytes, LongBytes) else b""
+        spelled = bytes_of_numbers(value)
+        if len(spelled) != len(value):
+            return machine.calls(_BYTES, args)
+        machine.keep(spelled)
+        return spelled
+    return value if type(value) in (bytes, LongBytes) else machine.calls(_BYTES, args)
 
 
 def latin1(work: Work, value: str) -> bytes:
@@ -119,14 +126,17 @@ def latin1(work: Work, value: str) -> bytes:
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): ordered_dict}
 CONSTRUCTORS |= {("collections", "defaultdict"): default_dict, ("collections", "Counter"): counter}
-CONSTRUCTORS |= {("collections", "deque"): sequence, ("ordereddict", "OrderedDict"): ordered_dict}
+CONSTRUCTORS |= {
+    ("collections", "deque"): _made_of_items("collections", "deque", list),
+    ("ordereddict", "OrderedDict"): ordered_dict,
+}
 for _builtins in ("builtins", "__builtin__"):
     CONSTRUCTORS |= {
         (_builtins, "dict"): plain_dict,
-        (_builtins, "set"): bag,
-        (_builtins, "frozenset"): bag,
-        (_builtins, "list"): sequence,
-        (_builtins, "tuple"): fixed,
+        (_builtins, "set"): _made_of_items("builtins", "set", Bag),
+        (_builtins, "frozenset"): _made_of_items("builtins", "frozenset", Bag),
+        (_builtins, "list"): _made_of_items("builtins", "list", list),
+        (_builtins, "tuple"): _made_of_items("builtins", "tuple", tuple),
         (_builtins, "complex"): complex_number,
         (_builtins, "int"): number(int),
         (_builtins, "float"): number(float),

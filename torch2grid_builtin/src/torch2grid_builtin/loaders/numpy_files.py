@@ -75,6 +75,7 @@ class Npz(Loader):
 
     def _load(self, source: Source, actions: Actions) -> Checkpoint:
         archive, work = open_zip(source), Work(source.size)
+        archive.of_arrays = True
         if len(archive.entries) > limits.ARRAYS:
             raise LoadError(source.shown, f"claims {len(archive.entries):,} arrays, more than any model has", "it is hostile")
         tensors: list[LazyTensor] = []

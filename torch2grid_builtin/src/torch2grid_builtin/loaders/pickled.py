@@ -16,6 +16,7 @@ from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.verdicts import family
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
+from torch2grid_builtin.loaders.torch_tar import TorchTar, is_tar
 from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
@@ -28,7 +29,7 @@ class Pickled(Loader):
 
     def sniff(self, source: Source) -> int:
         head = source.head
-        if len(head) < 2 or TorchLegacy().sniff(source):
+        if len(head) < 2 or is_tar(head) or TorchLegacy().sniff(source):  # a tar that is a pickle, too, is refused as a tar
             return 0
         if head[0] == 0x80:
             return 1  # no more: a safetensors file begins so, too, where its header has 128 bytes more than a multiple of 256
@@ -39,6 +40,8 @@ class Pickled(Loader):
         return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
+        if is_tar(source.head):
+            return TorchTar().load(source)
         storage = source.storage()
         stream = PickleStream(storage)
         actions = Actions()

@@ -11,7 +11,7 @@ from torch2grid_builtin.inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
-from torch2grid_builtin.loaders.torch_tar import is_tar
+from torch2grid_builtin.loaders.torch_tar import TorchTar, is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
@@ -25,11 +25,13 @@ class TorchLegacy(Loader):
 
     def sniff(self, source: Source) -> int:
         head = source.head[:64]
+        if is_tar(source.head):
+            return 0  # refused as a tar: it is both
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):
-            raise LoadError(source.shown, "is a tar archive and a PyTorch stream at once", "it is hostile")
+            return TorchTar().load(source)
         work, actions, storage = work or Work(source.size), Actions(), source.storage()
         try:
             root, end = read_legacy(storage, CONSTRUCTORS, work, actions=actions)

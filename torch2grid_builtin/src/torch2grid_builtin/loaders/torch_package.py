@@ -15,8 +15,9 @@ from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import Pairs, Stub, number_text, text
 from torch2grid_builtin.loaders.records import Records, is_package, is_unpacked, open_records, package_folder
-from torch2grid_builtin.loaders.torch_zip import Storages, byte_order, check_rest
-from torch2grid_builtin.loaders.zip_archive import LOCAL, Entry, open_zip
+from torch2grid_builtin.loaders.refused_zip import read_refused_zip
+from torch2grid_builtin.loaders.torch_zip import Storages, byte_order, check_rest, read_code
+from torch2grid_builtin.loaders.zip_archive import LOCAL, Entry, ZipArchive, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, verify
 
 _PICKLES = 1000
@@ -54,12 +55,16 @@ class TorchPackage(Loader):
                 machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
                 roots.append((name.removesuffix(".pkl"), machine.load()))
                 read_pickles(record, machine.stream.tell(), actions, work)
+            read_code(records, actions, work)
             check_rest(records)
         except (Malformed, LoadError) as error:
+            if not actions and not source.is_folder:
+                read_refused_zip(source, actions)
             raise load_error(source, error, actions) from error
         root = roots[0][1] if len(roots) == 1 else Pairs("package", roots)
+        unverified = [records] if isinstance(records, ZipArchive) else []
         kind = "torch.package, unpacked" if source.is_folder else "torch.package"
-        return make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work)
+        return make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unverified=unverified)
 
 
 def _pickles(records: Records, folder: str) -> dict[str, Entry]:

@@ -7,6 +7,8 @@ import struct
 from typing import ClassVar, NamedTuple
 
 from torch2grid_builtin.inert.actions import Actions
+from torch2grid_builtin.inert.hidden import begins_pickle
+from torch2grid_builtin.inert.legacy import MAGIC
 from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
@@ -44,6 +46,10 @@ class TorchTar(Loader):
     def load(self, source: Source) -> Checkpoint:
         work, actions = Work(source.size), Actions()
         try:
+            if begins_pickle(source.storage(), actions):
+                stream = MAGIC.to_bytes(10, "little") in source.head[:64]
+                kind = "PyTorch stream" if stream else "pickle"
+                raise LoadError(source.shown, f"is a tar archive and a {kind} at once", _HOSTILE)
             members, end = _members(source)
             root = read_tar(members, work, actions)
         except (Malformed, LoadError) as error:

@@ -14,6 +14,7 @@ from torch2grid_builtin.inert.hidden import read_pickles
 from torch2grid_builtin.inert.interpreter import Interpreter
 from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
+from torch2grid_builtin.inert.script_code import note_operators
 from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.torch_dtypes import itemsize, parse_id, storage_dtype
 from torch2grid_builtin.inert.values import Pairs, StorageRef, Tensor
@@ -67,6 +68,7 @@ class TorchZip(Loader):
             beside = [
                 entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED
             ]
+            read_code(archive, actions, work)
             check_rest(archive)
             for entry in beside:  # no tensor comes from them, and other programs read them
                 read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
@@ -101,6 +103,24 @@ def check_rest(archive: Records) -> None:
         if entry.size <= room and entry.method in (0, 8) and not entry.flags & 1:
             room -= entry.size
             verify(archive.storage(entry.name))
+
+
+def read_code(archive: Records, actions: Actions, work: limits.Work) -> None:
+    """Add to *actions* what the TorchScript in the archive would do to the machine: ``__setstate__`` runs as it is loaded.
+
+    Raises ``LoadError`` where there is more of it than in any model.
+    """
+    for entry in archive.entries.values():
+        name = _folded(entry.name)
+        if not name.endswith(".py") or not (name.startswith("code/") or "/code/" in name):
+            continue
+        if entry.size > limits.CODE_BYTES:
+            raise archive.fail(f"holds {entry.size} bytes of code in {visible(entry.name, 80)!r}", _HOSTILE)
+        work.text(entry.size)
+        raw, record = bytearray(entry.size), archive.storage(entry.name)
+        if raw:
+            record.read_into(0, memoryview(raw))
+        note_operators(raw.decode("latin-1"), actions)
 
 
 def _constants(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Spool
+from torch2grid_builtin.loaders.object_arrays import NUMPY, OBJECTS_LOOKED_AT, may_hold_objects, name_objects
 from torch2grid_core import CheckedStorage, DerivedStorage, FileStorage, LoadError, Source, Storage, verify, visible
 
 LOCAL = b"PK\x03\x04"
@@ -53,6 +54,7 @@ class ZipArchive:
         self.source = copy(source)  # not the object that ``open_zip`` knows it by, which must be able to go
         self.entries: dict[str, Entry] = {}
         self._spool = Spool()
+        self.of_arrays = False  # an npz, whose loader looks at arrays of objects itself
         self._unpacked = 0  # bytes that the deflated records in use have together
         self._storages: dict[str, Storage] = {}
         self._packed: list[Packed] = []  # that the storages read
@@ -197,7 +199,7 @@ class ZipArchive:
             raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
         following = self._starts[bisect_right(self._starts, entry.header)]
         place = self.source.storage(entry.header, following - entry.header)
-        inner = Packed(place, entry, self.source.shown, label)
+        inner = Packed(place, entry, self.source.shown, label, not self.of_arrays)
         self._packed.append(inner)
         if not entry.packed:
             inner.locate()  # nobody reads it
@@ -222,7 +224,7 @@ class ZipArchive:
         """Check the headers of all records, and the checksums of those that nobody asked for. Raises ``LoadError``."""
         unread = self.unread()
         for each in self._packed:
-            each.locate()
+            each.locate()  # which unpacks the beginning, too
         for entry in unread:
             verify(self.storage(entry.name))
 
@@ -239,6 +241,7 @@ class Packed:
     entry: Entry
     path: str
     label: str
+    judged: bool = True  # whether an array of objects is refused
     shippable: bool = field(default=True, init=False)
     _start: int = field(default=0, init=False)  # of the bytes, from the header on; 0: not known
 
@@ -284,7 +287,36 @@ class Packed:
             raise self.fail(f"states the size or CRC-32 of record {label} twice, differently")
         start = fixed + extra_size
         self._check_behind(start + entry.packed, bool(flags & 8), crc)
+        if self.judged and entry.size >= len(NUMPY):
+            self._refuse_objects(start)
         return start
+
+    def _refuse_objects(self, start: int) -> None:
+        """Raise ``LoadError`` for an array of objects: numpy looks at the bytes of a record, not at its name."""
+        if self._unpacked_head(start, len(NUMPY)) != NUMPY:
+            return
+        head = self._unpacked_head(start, OBJECTS_LOOKED_AT)
+        if may_hold_objects(head):
+            reason = (
+                f"has a record {self.label} that holds a numpy array of Python objects, which other readers load as a pickle"
+            )
+            raise self.fail(name_objects(reason, head))
+
+    def _unpacked_head(self, start: int, size: int) -> bytes:
+        """The first *size* bytes of the record, unpacked; fewer where it has no more, or cannot be unpacked."""
+        if not self.entry.method:
+            return self._bytes(start, min(size, self.size))
+        unpacker, head = zlib.decompressobj(-15), b""
+        for offset in range(0, self.size, 1 << 12):
+            try:
+                head += unpacker.decompress(self._bytes(start + offset, min(1 << 12, self.size - offset)), size - len(head))
+            except zlib.error:
+                break
+            if len(head) >= size or unpacker.eof:
+                break
+            if unpacker.unconsumed_tail:
+                head += unpacker.decompress(unpacker.unconsumed_tail, size - len(head))
+        return head
 
     def _check_behind(self, end: int, described: bool, crc: int) -> None:
         """Raise ``LoadError`` unless the next record follows the bytes, behind a data descriptor and padding."""
