@@ -31,9 +31,9 @@ def pages(monkeypatch) -> list[Page]:
     seen: list[Page] = []
     take = Output.take
 
-    def spy(self, drawn):
-        seen.append(drawn.page)
-        take(self, drawn)
+    def spy(self, page, view, rendered):
+        seen.append(page)
+        take(self, page, view, rendered)
 
     monkeypatch.setattr(Output, "take", spy)
     return seen

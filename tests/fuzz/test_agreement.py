@@ -14,7 +14,7 @@ from tests.fuzz import agreement, archives, pickled
 from tests.fuzz.agreement import CRASH, KINDS, NEITHER, OURS, SAME, THEIRS
 
 from torch2grid_builtin.loaders import torch_zip
-from torch2grid_builtin.loaders.zip_archive import ZipArchive
+from torch2grid_builtin.loaders.zip_archive import Packed
 
 RUNS = 1350
 
@@ -65,7 +65,7 @@ def test_it_notices_other_bytes_another_name_and_another_record(tmp_path: Path, 
     path.write_bytes(made.raw())
     assert agreement.verdict(path) == OURS
     with monkeypatch.context() as patch:
-        patch.setattr(ZipArchive, "_check_behind", lambda *_: None)
+        patch.setattr(Packed, "_check_behind", lambda *_: None)
         assert agreement.verdict(path) == SAME
     became = set()  # of two names that are equal without case, PyTorch takes one or the other
     for number in range(6):

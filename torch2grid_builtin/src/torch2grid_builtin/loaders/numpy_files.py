@@ -20,7 +20,19 @@ from torch2grid_builtin.inert.values import fortran_strides, is_extended, numpy_
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, unchecked, visible
+from torch2grid_core import (
+    ByteSwapped,
+    Checkpoint,
+    LazyTensor,
+    Loader,
+    LoadError,
+    Skip,
+    Source,
+    Storage,
+    unchecked,
+    verify,
+    visible,
+)
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
@@ -129,6 +141,8 @@ def read_array(storage: Storage, name: str, path: str, actions: Actions, work: W
     dtype = numpy_dtype(plain)
     if dtype is None and not _NO_OBJECTS.fullmatch(code or ""):
         _read_objects(storage, start, path, actions, work)
+    if dtype is None:
+        verify(storage)  # no pass will, and what the header says may be the damage
     if code is None:
         return "a structured array, not plain numbers"
     if dtype is None:
