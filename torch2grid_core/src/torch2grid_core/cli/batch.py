@@ -72,9 +72,11 @@ class Batch:
             drawn = self.drawing.one(entry.model, str(entry.folder), limits)
         except Torch2GridError as error:
             entry.result = "failed"
+            self.drawing.manager.trace(error)
             say(str(error))
         except Exception as error:  # a fault of ours or of a library must not cost the other models
             entry.result = "failed"
+            self.drawing.manager.trace(error)
             say(f"{entry.model}: internal error: {describe(error)}")
         else:
             entry.result = "drawn"

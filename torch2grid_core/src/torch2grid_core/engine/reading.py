@@ -239,7 +239,11 @@ def reissued(error: Stop, first: Origin, origin: Origin) -> Stop:
     if not isinstance(error, PluginError) or origin == first:
         return error
     by = Origin(error.kind, error.name, error.distribution, error.version)
-    return origin.error(error.reason) if by == first else error
+    if by != first:
+        return error
+    found = origin.error(error.reason)
+    found.__cause__ = error.__cause__
+    return found
 
 
 def _merged(one: Any, other: Any, need: Need[Any], origin: Origin) -> Any:

@@ -49,7 +49,7 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
-        record.fail(wrong_core_of(entry.dist) or failure(error))
+        record.fail(wrong_core_of(entry.dist) or failure(error), error)
     else:
         record.register(plugin)
 
