@@ -38,7 +38,7 @@ from torch2grid_core import (
 from torch2grid_core.data.checksum import crc32_combine
 from torch2grid_core.engine import reading, workers
 from torch2grid_core.engine.reading import Ask, Task
-from torch2grid_core.plugins.guard import Origin
+from torch2grid_core.guard import Origin
 
 RNG = np.random.default_rng(3)
 LARGE = RNG.standard_normal((370, 41)).astype(np.float32)

@@ -137,6 +137,35 @@ def test_what_is_printed_at_import_never_reaches_stdout(tmp_path: Path) -> None:
     assert "\x1b" not in line
 
 
+def test_who_keeps_stdout_from_the_import_is_not_mute_for_good(tmp_path: Path) -> None:
+    source = """
+        import functools, io, logging, sys
+        from torch2grid_core import hookimpl
+        print("early")
+        kept, raw, say = sys.stdout, sys.stdout.buffer, functools.partial(print, file=sys.stdout)
+        wrapped = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+        log = logging.getLogger("t2g_keeps")
+        log.addHandler(logging.StreamHandler(sys.stdout))
+
+        @hookimpl
+        def torch2grid_written(page, path, run):
+            print("first", path.name)
+            kept.write("kept \u00e9\\n")
+            say("said")
+            raw.write("r\u00e4w\\n".encode())
+            log.warning("logged")
+            wrapped.write("wrapped\\n")
+            wrapped.flush()
+            print("last")
+        """
+    folder = distribution(tmp_path / "site", "t2g-keeps", source)
+    run = torch2grid(DIGITS, "-q", cwd=tmp_path, path=[folder], env={"PYTHONIOENCODING": "utf-8"})
+    told = ["first neural_grid.png", "kept é", "said", "räw", "logged", "wrapped", "last"]
+    assert (run.returncode, run.stdout.splitlines()) == (0, ["grids/neural_grid.png", *told]), run.stderr
+    (line,) = run.stderr.splitlines()
+    assert "prints 'early' while it is imported; it was kept out of stdout" in line
+
+
 def test_timing_says_what_each_costs_to_import(tmp_path: Path) -> None:
     source = SOURCES["prints"].replace("print('hello from the plugin')\nprint('again')\n", "import time; time.sleep(0.3)\n")
     folder = distribution(tmp_path / "site", "t2g-dawdles", source)

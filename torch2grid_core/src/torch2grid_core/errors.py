@@ -5,6 +5,9 @@ The command line prints ``str(error)`` and leaves with ``error.exit_code``; a tr
 
 from __future__ import annotations
 
+import traceback
+from typing import Any
+
 from torch2grid_core.text import visible
 
 
@@ -47,9 +50,29 @@ class PluginError(Torch2GridError):
         who = f"{distribution} {version}".strip()
         super().__init__(f"{kind} {name!r} of {who}: {reason}" if who else f"{kind} {name!r}: {reason}")
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str, str]]:
-        return (type(self), (self.kind, self.name, self.distribution, self.version, self.reason))
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (self.kind, self.name, self.distribution, self.version, self.reason)
+        return (_caused, (type(self), given, None if self.__cause__ is None else traced(self.__cause__)))
 
 
 class NotDrawable(Torch2GridError):
     """A transformer, view or rule declines these tensors (``can_handle`` is False, or nothing is left for it)."""
+
+
+class Elsewhere(Exception):
+    """The cause of an error that was raised in another process: its traceback, as text."""
+
+
+def _caused(kind: type[PluginError], given: tuple[str, ...], cause: str | None) -> PluginError:
+    """The error as it was pickled; a traceback cannot be, so that its cause travels as text."""
+    error = kind(*given)
+    error.__cause__ = None if cause is None else Elsewhere(cause)
+    return error
+
+
+def traced(error: BaseException) -> str:
+    """The traceback of *error* with its causes, the lines of a plugin's author among them, in printable lines."""
+    if isinstance(error, Elsewhere):
+        return str(error)
+    told = traceback.format_exception(type(error), error, error.__traceback__)
+    return "\n".join(visible(line, limit=2000) for line in "".join(told).rstrip().split("\n"))

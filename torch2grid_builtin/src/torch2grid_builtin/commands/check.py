@@ -146,6 +146,7 @@ def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], di
             if rule.code in own:
                 raise each.origin.error(f"its code {rule.code} is that of the built-in rule {own[rule.code]}")
         except PluginError as error:
+            manager.trace(error)
             broken[name] = str(error)
             continue
         made[name] = rule
@@ -209,6 +210,7 @@ def _check_one(
 
     def failed(rule: Rule, error: PluginError) -> None:
         broken[rule.code] = str(error)
+        manager.trace(error)
         click.echo(f"torch2grid: {error}", err=True)
 
     try:
@@ -221,6 +223,7 @@ def _check_one(
     except UsageError:
         raise
     except Torch2GridError as error:
+        manager.trace(error)
         click.echo(f"torch2grid: {error}", err=True)
         return Checked(model, error=str(error))
     asked = sum(rule.code not in broken for rule in rules)

@@ -9,8 +9,8 @@ from torch2grid_core.data.checkpoint import Checkpoint, Skip
 from torch2grid_core.data.parts import ALL, MODEL
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import NotDrawable
+from torch2grid_core.guard import call, origin_of
 from torch2grid_core.kinds.tensor_filter import TensorFilter
-from torch2grid_core.plugins.guard import call, origin_of
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}

@@ -17,8 +17,8 @@ from torch2grid_core.cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core.cli.options import CHOOSING, DRAWING, PROCESS, GroupedOption, drawing_options, process_options
 from torch2grid_core.cli.show_config import config_command
 from torch2grid_core.errors import Torch2GridError
+from torch2grid_core.guard import call, describe
 from torch2grid_core.plugins.discovery import BATTERIES
-from torch2grid_core.plugins.guard import call, describe
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.plugins.record import Provided
 

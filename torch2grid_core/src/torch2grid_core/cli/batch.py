@@ -13,10 +13,10 @@ from torch2grid_core.cli import usual
 from torch2grid_core.cli.drawing import Drawing
 from torch2grid_core.cli.telling import say
 from torch2grid_core.errors import Torch2GridError, UsageError
+from torch2grid_core.guard import describe
 from torch2grid_core.output.files import stay_inside
 from torch2grid_core.pictures.page import Cell, Table
 from torch2grid_core.pictures.tables import table_lines
-from torch2grid_core.plugins.guard import describe
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.text import safe_filename, visible
 
@@ -94,9 +94,11 @@ class Batch:
             drawn = self.drawing.one(entry.model, str(entry.folder), limits)
         except Torch2GridError as error:
             entry.result = "failed"
+            self.drawing.manager.trace(error)
             say(str(error))
         except Exception as error:  # a fault of ours or of a library must not cost the other models
             entry.result = "failed"
+            self.drawing.manager.trace(error)
             say(f"{entry.model}: internal error: {describe(error)}")
         else:
             entry.result = "drawn"

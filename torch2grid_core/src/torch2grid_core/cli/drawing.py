@@ -123,6 +123,7 @@ class Drawing:
             raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")
         in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
         for error in errors[in_vain:]:
+            self.manager.trace(error)
             say(str(error))
         for name in () if failures else idle:
             say(f"{name}: nothing to draw")
@@ -139,7 +140,11 @@ class Drawing:
 
         def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
             instances = [self.manager.create("view", spec) for spec in views]
-            seen.merge(self._pass(checkpoint.select(names), instances, self.output(output, run), run))
+            try:
+                seen.merge(self._pass(checkpoint.select(names), instances, self.output(output, run), run))
+            except Torch2GridError as error:
+                self.manager.trace(error)
+                raise
 
         views = [*dict.fromkeys(self.given["views"])] or [self._default("view", usual.VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()

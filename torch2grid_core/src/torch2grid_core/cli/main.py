@@ -6,11 +6,10 @@ import contextlib
 import gc
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 from torch2grid_core.cli.streams import guard_streams
-from torch2grid_core.errors import Torch2GridError
+from torch2grid_core.errors import Torch2GridError, traced
 from torch2grid_core.text import visible
 
 
@@ -50,12 +49,12 @@ def run(words: list[str]) -> int:
         return 130
     except Torch2GridError as error:
         if debug:
-            traceback.print_exc()
+            print(traced(error), file=sys.stderr)
         _say(str(error))
         return error.exit_code
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(traced(error), file=sys.stderr)
         text = visible(" ".join(str(error).split()), limit=500)
         _say(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")
         return 1
@@ -101,6 +100,7 @@ def _run(words: list[str], debug: list[str]) -> int:
         disabled=[*process.disable_plugin, *early.get("disable_plugin", ())],
         files=process.load_plugin,
     )
+    manager.debug = bool(debug)
     try:
         app = App(manager, config)
         result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map=app.defaults())
@@ -113,8 +113,12 @@ def _run(words: list[str], debug: list[str]) -> int:
         _say(" ".join(error.format_message().split()))
         return error.exit_code
     finally:
-        for line in manager.problems() if completing is None else ():
-            _say(line)
+        if completing is None:
+            for record in manager.records if debug else ():
+                if record.trace:
+                    print(record.trace, file=sys.stderr)
+            for line in manager.problems():
+                _say(line)
 
 
 def _say(line: str) -> None:

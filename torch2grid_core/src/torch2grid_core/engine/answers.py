@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch2grid_core.engine.reading import STOPS, Stop
+from torch2grid_core.guard import MOST_PAGES, Origin, collect, guarded, origin_of, unhashable
 from torch2grid_core.kinds.view import View
 from torch2grid_core.measures.need import Need
 from torch2grid_core.pictures.page import Page
-from torch2grid_core.plugins.guard import MOST_PAGES, Origin, collect, guarded, origin_of, unhashable
 
 
 def needs_of(

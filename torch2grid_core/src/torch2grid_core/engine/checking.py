@@ -17,8 +17,8 @@ from torch2grid_core.engine.planning import Asked, Plan
 from torch2grid_core.engine.reading import STOPS
 from torch2grid_core.engine.scheduling import outcomes
 from torch2grid_core.errors import PluginError, UsageError
+from torch2grid_core.guard import at_most, collect, origin_of
 from torch2grid_core.kinds.rule import Finding, Rule, Severity
-from torch2grid_core.plugins.guard import at_most, collect, origin_of
 from torch2grid_core.run import Run
 from torch2grid_core.text import did_you_mean
 

@@ -17,10 +17,10 @@ from torch2grid_core.engine.reading import STOPS, Ask, Outcome, Stop
 from torch2grid_core.engine.scheduling import made_ahead, outcomes
 from torch2grid_core.engine.seen import Seen, Shown
 from torch2grid_core.errors import NotDrawable, PluginError
+from torch2grid_core.guard import Origin, call, origin_of
 from torch2grid_core.kinds.view import View
 from torch2grid_core.measures.need import Need
 from torch2grid_core.pictures.page import Heatmap, Page
-from torch2grid_core.plugins.guard import Origin, call, origin_of
 from torch2grid_core.run import Run
 
 Made = TypeVar("Made")

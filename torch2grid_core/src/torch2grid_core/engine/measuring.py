@@ -12,8 +12,8 @@ from torch2grid_core.engine.answers import check_needs
 from torch2grid_core.engine.planning import Asked, Plan
 from torch2grid_core.engine.reading import STOPS, Stop
 from torch2grid_core.engine.scheduling import outcomes
+from torch2grid_core.guard import Origin
 from torch2grid_core.measures.need import Need
-from torch2grid_core.plugins.guard import Origin
 
 
 def measure(

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.engine.reading import COUNTING, STOPS, Ask, Outcome, Stop, Task, Then, attempt, counting, merge_into
+from torch2grid_core.guard import Origin, guarded
 from torch2grid_core.measures.need import Need
-from torch2grid_core.plugins.guard import Origin, guarded
 from torch2grid_core.summary.not_finite import NotFiniteCount
 
 

@@ -13,9 +13,9 @@ from torch2grid_core.data.storage import CheckedStorage, has_checksum
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.memory import keep_scratch
 from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError
+from torch2grid_core.guard import Origin, describe
 from torch2grid_core.measures.figures import Checksum, NotFinite, Of
 from torch2grid_core.measures.need import Chunk, Collector, Need
-from torch2grid_core.plugins.guard import Origin, describe
 from torch2grid_core.summary.not_finite import NotFiniteCount
 
 Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not the run: it fails, or declines
@@ -248,7 +248,11 @@ def reissued(error: Stop, first: Origin, origin: Origin) -> Stop:
     if not isinstance(error, PluginError) or origin == first:
         return error
     by = Origin(error.kind, error.name, error.distribution, error.version)
-    return origin.error(error.reason) if by == first else error
+    if by != first:
+        return error
+    found = origin.error(error.reason)
+    found.__cause__ = error.__cause__
+    return found
 
 
 def _merged_all(needs: Sequence[tuple[Need[Any], Origin]], one: list[Any], other: list[Any]) -> list[Any]:

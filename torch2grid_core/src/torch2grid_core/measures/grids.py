@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_core.data.dtypes import is_floating
+from torch2grid_core.guard import call, describe, guarded, origin_of, unhashable
 from torch2grid_core.kinds.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core.measures.arrays import ArrayMapping
 from torch2grid_core.measures.need import Chunk, Collector, Need
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.layout import Layout
 from torch2grid_core.pictures.raster import REDUCTIONS, PartResult, RasterPart, assemble, reduce_array
-from torch2grid_core.plugins.guard import call, describe, guarded, origin_of, unhashable
 from torch2grid_core.summary.distribution import Distribution
 from torch2grid_core.summary.not_finite import NotFiniteCount
 

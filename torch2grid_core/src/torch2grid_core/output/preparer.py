@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch2grid_core.errors import PluginError
+from torch2grid_core.guard import call, guarded, origin_of
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.index import entry_of
 from torch2grid_core.pictures.page import Page
-from torch2grid_core.plugins.guard import call, guarded, origin_of
 
 
 @dataclass(frozen=True)

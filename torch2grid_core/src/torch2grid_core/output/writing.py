@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch2grid_core.errors import PluginError, UsageError
+from torch2grid_core.guard import call, guarded, origin_of
 from torch2grid_core.kinds.renderer import Renderer, Style
 from torch2grid_core.kinds.view import View
 from torch2grid_core.output.files import STDOUT, open_target, stay_inside
@@ -20,7 +21,6 @@ from torch2grid_core.output.preparer import Preparer, Rendered
 from torch2grid_core.output.spool import Spool
 from torch2grid_core.pictures.page import Page
 from torch2grid_core.pictures.tables import text_lines
-from torch2grid_core.plugins.guard import call, guarded, origin_of
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.plugins.options import split_spec
 from torch2grid_core.run import Run

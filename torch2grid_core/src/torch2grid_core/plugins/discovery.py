@@ -12,8 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from torch2grid_core.errors import PluginError, UsageError
+from torch2grid_core.guard import Origin, guarded
 from torch2grid_core.hookspecs import ENTRY_POINT_GROUP
-from torch2grid_core.plugins.guard import Origin, guarded
 from torch2grid_core.plugins.importing import first_run, wrong_core_of
 from torch2grid_core.plugins.record import PluginRecord, failure
 
@@ -52,7 +52,7 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
-        record.fail(wrong_core_of(entry.dist) or failure(error))
+        record.fail(wrong_core_of(entry.dist) or failure(error), error)
     else:
         record.register(plugin)
 

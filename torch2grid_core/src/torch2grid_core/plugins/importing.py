@@ -19,38 +19,53 @@ _CORE = "torch2grid-core"
 
 @contextlib.contextmanager
 def first_run(remark: Callable[[str], None], doing: str) -> Iterator[None]:
-    """A plugin's code runs inside: what it prints becomes a *remark* of its record, not a line on stdout."""
-    head = _Head()
+    """A plugin's code runs inside: what it prints becomes a *remark* of its record, not a line on stdout.
+
+    Whoever keeps the stream that is ``sys.stdout`` inside, a handler of logging say, writes to the true one afterwards.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    head: Any = _Head(sys.stdout, encoding)
     # A text layer over bytes, as sys.stdout is: code that asks for its buffer, or reconfigures it, finds what it expects.
-    stream = io.TextIOWrapper(io.BufferedWriter(head), encoding="utf-8", errors="replace")
+    stream = io.TextIOWrapper(head, encoding=encoding, errors="backslashreplace", write_through=True)
     try:
         with contextlib.redirect_stdout(stream):
             yield
     finally:
         with contextlib.suppress(ValueError):  # it was closed inside
             stream.flush()
-        text = " ".join(head.kept.decode("utf-8", "replace").split())
+        head.ended = True
+        text = " ".join(head.kept.decode(encoding, "replace").split())
         if text:
             told = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
             remark(f"prints {told!r} {doing}; it was kept out of stdout")
 
 
-class _Head(io.RawIOBase):
-    """Keeps the first 4,096 bytes written."""
+class _Head(io.BufferedIOBase):
+    """Keeps the first 4,096 bytes written until it has *ended*; from then on, all goes to *out*, which it stood for."""
 
-    def __init__(self) -> None:
-        self.kept = b""
+    def __init__(self, out: Any, encoding: str) -> None:
+        self.kept, self.ended = b"", False
+        self._out, self._encoding = out, encoding
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self.kept += bytes(view[: 4096 - len(self.kept)])
+        if not self.ended:
+            self.kept += bytes(view[: 4096 - len(self.kept)])
+        elif hasattr(self._out, "buffer"):
+            self._out.flush()  # what was written as text comes before
+            self._out.buffer.write(view)
+        else:
+            self._out.write(bytes(view).decode(self._encoding, "replace"))
         return len(view)
 
+    def close(self) -> None:
+        """Stay open: the text layer closes it when nobody keeps that, and others may keep the bytes."""
+
     def fileno(self) -> int:
-        return sys.stderr.fileno()  # for a child process that is given "stdout"
+        return (self._out if self.ended else sys.stderr).fileno()  # for a child process
 
 
 def wrong_core(wanted: Any) -> str:

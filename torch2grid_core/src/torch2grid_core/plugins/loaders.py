@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core.errors import PluginError
-from torch2grid_core.plugins.guard import call
+from torch2grid_core.guard import call
 from torch2grid_core.plugins.record import Provided, describe_value
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core.errors import PluginError, Torch2GridError, UsageError
+from torch2grid_core.errors import Torch2GridError, UsageError, traced
+from torch2grid_core.guard import Origin, stamp
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
-from torch2grid_core.plugins.guard import Origin, stamp
 from torch2grid_core.plugins.loaders import GuardedLoader
 from torch2grid_core.plugins.options import split_spec
 from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of, summary_of
@@ -34,6 +35,7 @@ class PluginManager:
 
     def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
         self.records: list[PluginRecord] = list(records)
+        self.debug = False  # --debug was given
         self._indexed: dict[str, dict[str, list[Provided]]] = {}
         self._loaders: list[GuardedLoader] = []  # made once for all files
         self._notes: list[str] = []
@@ -199,10 +201,13 @@ class PluginManager:
         for record in self.records:
             try:
                 record.written(page=page, path=path, run=run)
-            except PluginError as error:
-                record.blame(error)
             except Torch2GridError as error:
-                record.error = record.error or str(error)
+                record.blame(error)
+
+    def trace(self, error: BaseException) -> None:
+        """Show the traceback of an error that is told in a line and ends nothing: on stderr, where ``--debug`` asks for it."""
+        if self.debug:
+            print(traced(error), file=sys.stderr)
 
     def note(self, line: str) -> None:
         """Remember one line for the person, once."""

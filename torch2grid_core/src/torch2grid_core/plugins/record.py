@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import pluggy
 
-from torch2grid_core.errors import PluginError
+from torch2grid_core.errors import PluginError, Torch2GridError, traced
+from torch2grid_core.guard import Origin, at_most, describe, guarded, stamp
 from torch2grid_core.hookspecs import PROJECT, Hooks, Lazy
 from torch2grid_core.kinds import KINDS
-from torch2grid_core.plugins.guard import Origin, at_most, describe, guarded, stamp
 from torch2grid_core.plugins.importing import first_run, wrong_core
 from torch2grid_core.plugins.options import Option, build, options_of
 
@@ -27,7 +27,7 @@ class PluginRecord:
     """A plugin that was found. source: its entry point, file or class.
 
     error: why it failed, or the first thing of it that did. remarks: what its user should know though it works. seconds: what
-    importing it took.
+    importing it took. trace: the traceback of its error, for ``--debug``.
     """
 
     name: str
@@ -40,6 +40,7 @@ class PluginRecord:
     provided: dict[str, list[Provided]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    trace: str = ""
     _hooks: pluggy.PluginManager | None = None
     _bare: list[type] = field(default_factory=list)
 
@@ -53,9 +54,9 @@ class PluginRecord:
         """Who answers for what the plugin as a whole does."""
         return Origin("plugin", self.name, self.distribution, self.version)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, cause: BaseException | None = None) -> None:
         """Unregister the whole plugin; *reason* is its row and its line."""
-        self.status, self.error = "failed", reason
+        self.status, self.error, self.trace = "failed", reason, traced(cause) if cause else ""
         self._hooks, self._bare, self.provided = None, [], {}
 
     def remark(self, text: str) -> None:
@@ -63,10 +64,13 @@ class PluginRecord:
         if text not in self.remarks:
             self.remarks.append(text)
 
-    def blame(self, error: PluginError) -> None:
+    def blame(self, error: Torch2GridError) -> None:
         """Keep the first failure of something that it brings: the plugin's one line says which thing failed, and how."""
-        thing = "" if error.kind == "plugin" else f"{error.kind} {error.name!r}: "
-        self.error = self.error or thing + error.reason
+        if self.error:
+            return
+        self.error, self.trace = str(error), traced(error)
+        if isinstance(error, PluginError):
+            self.error = ("" if error.kind == "plugin" else f"{error.kind} {error.name!r}: ") + error.reason
 
     def line(self) -> str:
         """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from torch2grid_core.errors import PluginError
+from torch2grid_core.guard import stamp
 from torch2grid_core.hookspecs import Lazy
 from torch2grid_core.kinds import KINDS
-from torch2grid_core.plugins.guard import stamp
 from torch2grid_core.plugins.manager import PluginManager
 from torch2grid_core.plugins.options import build
 from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
