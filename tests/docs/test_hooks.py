@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, Output, Page, PluginManager, Run, Source, Style, Text, check
+from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Run, Style, Text, check
 from torch2grid_core.hookspecs import Hooks
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.testing import bound_checks
@@ -91,7 +91,7 @@ def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None
     expected = np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32)
     assert checkpoint.format == "boxed"
     np.testing.assert_array_equal(checkpoint["fc.weight"].numpy(), expected)
-    assert manager.create("loader", "boxed").sniff(Source(tmp_path / "model.pth")) == 0
+    assert manager.create("loader", "boxed").sniff(LocalSource(tmp_path / "model.pth")) == 0
 
 
 def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:

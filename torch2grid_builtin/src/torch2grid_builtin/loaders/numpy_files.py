@@ -19,7 +19,19 @@ from torch2grid_builtin.inert.values import Malformed, fortran_strides, is_exten
 from torch2grid_builtin.loaders.naming import tensor_name
 from torch2grid_builtin.loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin.loaders.zip_archive import LOCAL, first_name, open_zip
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, unchecked, visible
+from torch2grid_core import (
+    ByteSwapped,
+    Checkpoint,
+    LazyTensor,
+    Loader,
+    LoadError,
+    Range,
+    Skip,
+    Source,
+    Storage,
+    unchecked,
+    visible,
+)
 
 MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16
@@ -35,7 +47,7 @@ class Npy(Loader):
         return 2 if source.head.startswith(MAGIC) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        actions, storage = Actions(), source.storage()
+        actions, storage = Actions(), Range(source)
         name = Path(Path(source.shown).name.removesuffix(".gz")).stem  # also where it was unpacked first
         found = read_array(storage, name or "array", source.shown, actions, Work(source.size))
         if isinstance(found, str):

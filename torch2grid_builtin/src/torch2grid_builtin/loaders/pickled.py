@@ -16,7 +16,7 @@ from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.values import CutShort, Malformed
 from torch2grid_builtin.inert.verdicts import family
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
-from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Source
+from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Range, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 
@@ -39,7 +39,7 @@ class Pickled(Loader):
         return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
-        storage = source.storage()
+        storage = Range(source)
         stream = PickleStream(storage)
         actions = Actions()
         machine = Machine(stream, CONSTRUCTORS, work=work, actions=actions)

@@ -11,7 +11,7 @@ from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.values import Malformed
 from torch2grid_builtin.loaders.torch_tar import is_tar
-from torch2grid_core import Checkpoint, Loader, LoadError, Source
+from torch2grid_core import Checkpoint, Loader, LoadError, Range, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
 _TEXT = str(MAGIC).encode()
@@ -29,7 +29,7 @@ class TorchLegacy(Loader):
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):
             raise LoadError(source.shown, "is a tar archive and a PyTorch stream at once", "it is hostile")
-        work, actions, storage = work or Work(source.size), Actions(), source.storage()
+        work, actions, storage = work or Work(source.size), Actions(), Range(source)
         try:
             root, end = read_legacy(storage, work, actions=actions)
             read_pickles(storage, end, actions, work)
