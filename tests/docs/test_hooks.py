@@ -85,6 +85,15 @@ def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkey
             monkeypatch.delitem(sys.modules, path.stem)
 
 
+def test_hook_torch2grid_sources(manager: PluginManager, tmp_path: Path) -> None:
+    raw = (tmp_path / "model.pth").read_bytes()
+    for number, start in enumerate(range(0, len(raw), 9000)):
+        (tmp_path / f"cut.{number:02d}").write_bytes(raw[start : start + 9000])
+    whole, found = manager.open(tmp_path / "model.pth"), manager.open(f"pieces://{tmp_path / 'cut'}")
+    assert list(found) == list(whole)
+    np.testing.assert_array_equal(found["fc1.weight"].numpy(), whole["fc1.weight"].numpy())
+
+
 def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None:
     (path,) = imported(tmp_path / "write_boxed.py").write(tmp_path)
     checkpoint = manager.open(path)

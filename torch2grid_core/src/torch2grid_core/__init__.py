@@ -46,6 +46,7 @@ _EXPORTS = {
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
+    "kinds.source_opener": ("SourceOpener",),
     "kinds.rule": ("Finding", "Rule", "Severity"),
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
@@ -150,6 +151,7 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.rule import Finding as Finding
     from torch2grid_core.kinds.rule import Rule as Rule
     from torch2grid_core.kinds.rule import Severity as Severity
+    from torch2grid_core.kinds.source_opener import SourceOpener as SourceOpener
     from torch2grid_core.kinds.tensor_filter import TensorFilter as TensorFilter
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer

@@ -59,6 +59,7 @@ def checks(kind: str) -> tuple[Check, ...]:
         loader_checks,
         renderer_checks,
         rule_checks,
+        source_checks,
         transformer_checks,
         view_checks,
     )
