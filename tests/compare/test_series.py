@@ -123,21 +123,21 @@ def test_a_folder_with_other_files_and_trainer_folders(tmp_path):
 def test_each_file_is_read_once(tmp_path, monkeypatch):
     from torch2grid_builtin.compare.series import Frames, compare_many
     from torch2grid_builtin.transformers.flatten import Flatten
-    from torch2grid_core import FileStorage, Run
+    from torch2grid_core import Range, Run
 
     paths = []
     for step in range(4):
         save_file({"a": torch.randn(300, 400), "b": torch.randn(77)}, tmp_path / f"{step}.safetensors")
         paths.append(str(tmp_path / f"{step}.safetensors"))
     read: dict[str, int] = {}
-    plain = FileStorage.read_into
+    plain = Range.read_into
 
     def counting(self, offset, buffer):
         if self.offset:
-            read[self.path] = read.get(self.path, 0) + len(buffer)
+            read[self.source.shown] = read.get(self.source.shown, 0) + len(buffer)
         plain(self, offset, buffer)
 
-    monkeypatch.setattr(FileStorage, "read_into", counting)
+    monkeypatch.setattr(Range, "read_into", counting)
     ordered = in_order([t2g.load(path) for path in paths])
     pages = []
     compare_many(ordered, [Frames(Flatten(), ordered.labels)], lambda page, *_: pages.append(page), Run(max_cells=64))

@@ -21,7 +21,8 @@ from torch2grid_core import (
     Joined,
     LazyTensor,
     LoadError,
-    Source,
+    LocalSource,
+    Range,
     Storage,
     Tiled,
     verify,
@@ -56,7 +57,7 @@ def over(storage: Storage) -> dict[str, Storage]:
 @pytest.mark.parametrize("kind", over(BytesStorage(DATA)))
 def test_a_wrapped_storage_keeps_its_checksum(kind: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
-    file = Source(tmp_path / "x").storage()
+    file = Range(LocalSource(tmp_path / "x"))
     good = over(CheckedStorage(file, zlib.crc32(DATA), "x", "data/0"))[kind]
     bad = over(CheckedStorage(file, zlib.crc32(DATA) ^ 1, "x", "data/0"))[kind]
     plain = over(file)[kind]

@@ -16,8 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch2grid_builtin.inert.storages import Dequantised
-from torch2grid_core import BytesStorage, ByteSwapped, CheckedStorage, JointTensor, LazyTensor, LoadError, Source, Storage
-from torch2grid_core.data import storage, strided
+from torch2grid_core import (
+    BytesStorage,
+    ByteSwapped,
+    CheckedStorage,
+    JointTensor,
+    LazyTensor,
+    LoadError,
+    LocalSource,
+    Range,
+    Storage,
+)
+from torch2grid_core.data import local, strided
 
 DTYPES = [np.dtype(each) for each in (np.uint8, np.float32, np.complex128, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2)]
 
@@ -240,7 +250,7 @@ def test_threads_read_any_parts_at_once(tmp_path: Path) -> None:
     for number in range(24):
         arrays.append(np.random.default_rng(number).integers(0, 256, (64, 1000), np.uint8))
         (tmp_path / f"{number}").write_bytes(arrays[-1].tobytes())
-        storage = Source(tmp_path / f"{number}").storage()
+        storage = Range(LocalSource(tmp_path / f"{number}"))
         checked = CheckedStorage(storage, zlib.crc32(arrays[-1]), "x", str(number))
         tensors.append(LazyTensor(str(number), (64, 1000), np.dtype(np.uint8), checked))
     failed: list[str] = []
@@ -268,7 +278,7 @@ def test_threads_read_any_parts_at_once(tmp_path: Path) -> None:
 def test_a_source_knows_its_folder_and_its_children(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x.bin").write_bytes(b"abc")
-    folder = Source(tmp_path, shown="folder")
+    folder = LocalSource(tmp_path, shown="folder")
     file = folder.child("sub").child("x.bin")
     assert (file.name, file.shown, file.read(1, 2)) == ("x.bin", str(Path("folder/sub/x.bin")), b"bc")
     assert (file.folder.path, file.folder.entries) == (tmp_path / "sub", ("x.bin",))
@@ -280,10 +290,10 @@ def test_a_source_knows_its_folder_and_its_children(tmp_path: Path) -> None:
 def test_no_read_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(200))
     (tmp_path / "x").write_bytes(data)
-    checked = CheckedStorage(Source(tmp_path / "x").storage(), zlib.crc32(data), "x", "data/0")
+    checked = CheckedStorage(Range(LocalSource(tmp_path / "x")), zlib.crc32(data), "x", "data/0")
     tensor = LazyTensor("t", (200,), np.dtype(np.uint8), checked)
     tensor[0]  # opens the file
-    began, release, plain = threading.Event(), threading.Event(), storage._Open.read_at
+    began, release, plain = threading.Event(), threading.Event(), local._Open.read_at
 
     def slow(self: Any, buffer: memoryview, offset: int) -> int:
         if threading.current_thread().name == "slow":
@@ -291,7 +301,7 @@ def test_no_read_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert release.wait(20)
         return plain(self, buffer, offset)
 
-    monkeypatch.setattr(storage._Open, "read_at", slow)
+    monkeypatch.setattr(local._Open, "read_at", slow)
     thread = threading.Thread(target=tensor.numpy, name="slow")
     thread.start()
     assert began.wait(20)

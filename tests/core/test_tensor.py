@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch2grid_core import BytesStorage, ByteSwapped, CheckedStorage, Checkpoint, FileStorage, LazyTensor, LoadError
+from torch2grid_core import BytesStorage, ByteSwapped, CheckedStorage, Checkpoint, LazyTensor, LoadError, LocalSource, Range
 
 
 @st.composite
@@ -74,19 +75,34 @@ def test_what_does_not_fit_its_storage_is_an_error(
         LazyTensor("t", shape, np.dtype(np.float32), storage, offset, strides).check()
 
 
-def test_file_storage_pickles_and_notices_a_change(tmp_path: Path) -> None:
+def test_a_range_of_a_file_pickles_and_notices_a_change(tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(64)))
-    status = path.stat()
-    storage = FileStorage(str(path), 8, 16, (status.st_size, status.st_mtime_ns))
+    storage = Range(LocalSource(path), 8, 16)
+    assert len(pickle.dumps(storage)) < 600  # the address, and no block that is kept
     buffer = bytearray(4)
     pickle.loads(pickle.dumps(storage)).read_into(2, memoryview(buffer))
     assert bytes(buffer) == bytes(range(10, 14))
     with pytest.raises(LoadError, match="asked for"):
         storage.read_into(14, memoryview(buffer))
-    gone = FileStorage(str(path), 8, 16, (status.st_size, status.st_mtime_ns + 1))
+    os.utime(path, ns=(1, 1))
+    gone = pickle.loads(pickle.dumps(storage))
+    path.write_bytes(bytes(64))
     with pytest.raises(LoadError, match="changed while"):
         gone.read_into(0, memoryview(buffer))
+
+
+def test_the_old_name_of_a_range_says_the_new_one(tmp_path: Path) -> None:
+    import torch2grid_core
+
+    (tmp_path / "x").write_bytes(b"abcdef")
+    with pytest.warns(DeprecationWarning, match=r"Range\(LocalSource\(path\), offset, size\)"):
+        old = torch2grid_core.FileStorage
+    buffer = bytearray(2)
+    old(str(tmp_path / "x"), 1, 3).read_into(1, memoryview(buffer))
+    assert bytes(buffer) == b"cd"
+    with pytest.raises(LoadError, match="changed while"):
+        old(str(tmp_path / "x"), 1, 3, (6, 1)).read_into(0, memoryview(buffer))
 
 
 @pytest.mark.parametrize("reads", [[(0, 10), (10, 90)], [(50, 10)], [(0, 5), (50, 10), (5, 5)], [(0, 100), (0, 100)]])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, Output, Page, PluginManager, Run, Source, Style, Text, check
+from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Run, Style, Text, check
 from torch2grid_core.hookspecs import Hooks
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.testing import bound_checks
@@ -85,13 +85,22 @@ def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkey
             monkeypatch.delitem(sys.modules, path.stem)
 
 
+def test_hook_torch2grid_sources(manager: PluginManager, tmp_path: Path) -> None:
+    raw = (tmp_path / "model.pth").read_bytes()
+    for number, start in enumerate(range(0, len(raw), 9000)):
+        (tmp_path / f"cut.{number:02d}").write_bytes(raw[start : start + 9000])
+    whole, found = manager.open(tmp_path / "model.pth"), manager.open(f"pieces://{tmp_path / 'cut'}")
+    assert list(found) == list(whole)
+    np.testing.assert_array_equal(found["fc1.weight"].numpy(), whole["fc1.weight"].numpy())
+
+
 def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None:
     (path,) = imported(tmp_path / "write_boxed.py").write(tmp_path)
     checkpoint = manager.open(path)
     expected = np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32)
     assert checkpoint.format == "boxed"
     np.testing.assert_array_equal(checkpoint["fc.weight"].numpy(), expected)
-    assert manager.create("loader", "boxed").sniff(Source(tmp_path / "model.pth")) == 0
+    assert manager.create("loader", "boxed").sniff(LocalSource(tmp_path / "model.pth")) == 0
 
 
 def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:

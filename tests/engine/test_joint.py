@@ -14,10 +14,10 @@ from torch2grid_builtin.transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
     Collector,
-    FileStorage,
     JointTensor,
     LazyTensor,
     LoadError,
+    LocalSource,
     Need,
     NotDrawable,
     Of,
@@ -25,6 +25,7 @@ from torch2grid_core import (
     Part,
     PluginError,
     Profile,
+    Range,
     Raster,
     Summary,
     Table,
@@ -55,7 +56,7 @@ def pairs():
 def stored(tmp_path, name, array):
     path = tmp_path / f"{name}.bin"
     path.write_bytes(np.ascontiguousarray(array).tobytes())
-    return LazyTensor(name, array.shape, array.dtype, FileStorage(str(path), 0, array.nbytes))
+    return LazyTensor(name, array.shape, array.dtype, Range(LocalSource(path), 0, array.nbytes))
 
 
 def joint(tmp_path, pairs):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from torch2grid_builtin.inert import storages
 from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice, Spool
-from torch2grid_core import BytesStorage, FileStorage, LoadError, Storage
+from torch2grid_core import BytesStorage, LoadError, LocalSource, Range, Storage
 
 RAW = np.random.default_rng(0).integers(0, 256, 6000, dtype=np.uint8)
 INNER = BytesStorage(RAW.tobytes())
@@ -183,7 +183,7 @@ def test_a_full_disk_is_a_load_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_can_be_sent_follows_the_bytes_behind(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
-    file = FileStorage(str(tmp_path / "x"), 0, 3)
+    file = Range(LocalSource(tmp_path / "x"), 0, 3)
     for inner, expected in ((file, True), (Latin1Bytes(file), False)):
         codes, part = Dequantised(inner, "|u1", 3, (1.0,), (0.0,)), Slice(inner, 0, 1)
         computed = (part, codes, Float4(inner, 6), Float6(inner, 4, 3), Flipped(inner, "u1", True, True))

@@ -26,7 +26,7 @@ from torch2grid_builtin.inert import limits
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.sharded import Sharded
 from torch2grid_builtin.loaders.zip_archive import ZipArchive, open_zip
-from torch2grid_core import LoadError, Source
+from torch2grid_core import LoadError, LocalSource
 
 WEIGHTS = {"w": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5)}
 
@@ -130,7 +130,7 @@ def test_records_that_are_a_bomb_together_are_refused(tmp_path: Path, monkeypatc
         opened(arrays(tmp_path / "21.npz", 21))
     monkeypatch.setattr(limits, "INFLATE_RATIO", 21 * size / (tmp_path / "21.npz").stat().st_size)
     assert len(opened(tmp_path / "21.npz")) == 21
-    archive = ZipArchive(Source(tmp_path / "20.npz"))
+    archive = ZipArchive(LocalSource(tmp_path / "20.npz"))
     monkeypatch.setattr(limits, "INFLATE_RATIO", 1)
     for _ in range(30):  # a record is unpacked once
         archive.storage("0.npy").read_into(0, memoryview(bytearray(10)))
@@ -159,7 +159,7 @@ def test_what_was_unpacked_goes_with_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_read_once_and_kept_as_long_as_its_source(tmp_path: Path) -> None:
-    source = Source(arrays(tmp_path / "x.npz", 3))
+    source = LocalSource(arrays(tmp_path / "x.npz", 3))
     archive = open_zip(source)
     assert open_zip(source) is archive
     gone = weakref.ref(archive)
@@ -195,7 +195,7 @@ def test_a_deflated_record_that_claims_another_size(tmp_path: Path) -> None:
     struct.pack_into("<L", raw, 22, 900)
     struct.pack_into("<L", raw, raw.rindex(b"PK\x01\x02") + 24, 900)
     (tmp_path / "x").write_bytes(raw)
-    storage = ZipArchive(Source(tmp_path / "x")).storage("x.npy")
+    storage = ZipArchive(LocalSource(tmp_path / "x")).storage("x.npy")
     with pytest.raises(LoadError, match="more than the 900 bytes"):
         storage.read_into(0, memoryview(bytearray(10)))
 
@@ -249,7 +249,7 @@ HEADERS: dict[str, tuple[Any, str]] = {
 def test_a_safetensors_header_that_lies_is_an_error(lie: str, tmp_path: Path) -> None:
     header, message = HEADERS[lie]
     with pytest.raises(LoadError, match=message):
-        Safetensors().load(Source(written(tmp_path / "x.safetensors", header, b"\0" * 16)))
+        Safetensors().load(LocalSource(written(tmp_path / "x.safetensors", header, b"\0" * 16)))
 
 
 def test_a_shape_of_millions_of_lengths_is_refused_at_once(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def sharded(folder: Path, files: dict[str, dict[str, torch.Tensor]], weight_map:
 
 def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="without an"):
-        Sharded().load(Source(tmp_path))
+        Sharded().load(LocalSource(tmp_path))
     files = {"1.bin": {"w": WEIGHTS["w"]}, "2.bin": {"b": WEIGHTS["b"]}}
     folder = sharded(tmp_path, files, {"b": "2.bin", "w": "1.bin"})
     checkpoint = opened(folder)

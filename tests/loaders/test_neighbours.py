@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tests.loaders.opened import opened
 from tests.tools import torch2grid
 
-from torch2grid_core import LoadError, Source, share_of
+from torch2grid_core import LoadError, LocalSource, share_of
 from torch2grid_core.data.neighbours import choose_model
 
 BESIDE = {
@@ -123,7 +123,7 @@ def test_many_files_beside_a_model_are_counted() -> None:
 def test_a_share_counts_those_beside_it(tmp_path: Path) -> None:
     def share(name: str) -> str:
         (tmp_path / name).write_bytes(b"x")
-        return str(share_of(Source(tmp_path / name)))
+        return str(share_of(LocalSource(tmp_path / name)))
 
     assert share("model.pt") == "None"
     assert share("model-00003-of-00003.safetensors") == "shard 3 of 3"
@@ -132,7 +132,7 @@ def test_a_share_counts_those_beside_it(tmp_path: Path) -> None:
     assert share("model-00004-of-00003.safetensors") == "None"
     assert share("mp_rank_00_model_states.pt") == "rank 0"
     assert share("mp_rank_03_model_states.pt") == "rank 3 of 4"
-    found = share_of(Source(tmp_path / "model-00003-of-00003.safetensors"))
+    found = share_of(LocalSource(tmp_path / "model-00003-of-00003.safetensors"))
     assert found is not None
     assert found.missing == ("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors")
 

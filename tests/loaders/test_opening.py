@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.loaders.opened import loaders, opened
 
-from torch2grid_core import Checkpoint, LoadError, PluginError, Source, UsageError
+from torch2grid_core import Checkpoint, LoadError, LocalSource, PluginError, Source, UsageError
 from torch2grid_core.data import unpacked
 from torch2grid_core.data.opening import open_checkpoint
 
@@ -128,5 +128,5 @@ def test_no_two_built_in_loaders_claim_the_same(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2)}, tmp_path / "y", _use_new_zipfile_serialization=False)
     claims: dict[str, Any] = {}
     for name in ("x", "y"):
-        claims[name] = [loader.name for loader in loaders() if loader.sniff(Source(tmp_path / name))]
+        claims[name] = [loader.name for loader in loaders() if loader.sniff(LocalSource(tmp_path / name))]
     assert claims == {"x": ["torch-zip"], "y": ["torch-legacy"]}

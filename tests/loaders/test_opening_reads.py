@@ -11,7 +11,7 @@ import torch
 
 import torch2grid as t2g
 from torch2grid_core import LoadError
-from torch2grid_core.data import storage
+from torch2grid_core.data import local
 
 ARRAYS = {f"a{index}": np.random.default_rng(index).normal(size=(500, 128)).astype(np.float32) for index in range(40)}
 
@@ -31,13 +31,13 @@ def test_opening_reads_headers_alone(kind: str, tmp_path: Path, monkeypatch: pyt
     path = tmp_path / ("x.npz" if "npz" in kind else "x.pth")
     write(path, kind)
     sizes: list[int] = []
-    plain = storage._OpenFiles.read
+    plain = local._OpenFiles.read
 
     def counted(self: Any, where: Any, offset: int, buffer: memoryview) -> None:
         sizes.append(len(buffer))
         plain(self, where, offset, buffer)
 
-    monkeypatch.setattr(storage._OpenFiles, "read", counted)
+    monkeypatch.setattr(local._OpenFiles, "read", counted)
     found = t2g.load(path)
     assert path.stat().st_size > 9_000_000
     assert sum(sizes) < 120_000 + 6000 * len(ARRAYS)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from tests.tools import torch2grid
 
 from torch2grid_builtin.loaders.safetensors import Safetensors
-from torch2grid_core import LoadError, Source
+from torch2grid_core import LoadError, LocalSource
 
 W = '"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
 I32 = '"w":{"dtype":"I32","shape":[1,2],"data_offsets":[0,8]}'
@@ -133,7 +133,7 @@ def _read(file: Any, name: str) -> Any:
 
 def by_us(path: Path) -> tuple[dict[str, Any], dict[str, str]] | None:
     try:
-        checkpoint = Safetensors().load(Source(path))
+        checkpoint = Safetensors().load(LocalSource(path))
     except LoadError:
         return None
     skipped = {skip.name: None for skip in checkpoint.skipped}

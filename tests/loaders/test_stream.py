@@ -12,7 +12,7 @@ from torch2grid_builtin.inert import limits, stream
 from torch2grid_builtin.inert.malformed import CutShort
 from torch2grid_builtin.inert.storages import Slice
 from torch2grid_builtin.inert.stream import PickleStream, part
-from torch2grid_core import BytesStorage, FileStorage, Storage
+from torch2grid_core import BytesStorage, LocalSource, Range, Storage
 
 DATA = bytes(range(200))
 
@@ -144,10 +144,10 @@ def test_a_line_is_looked_for_in_bounded_memory(monkeypatch: pytest.MonkeyPatch)
 def test_a_part_of_a_file_is_a_range_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(DATA)
-    file = FileStorage(str(path), 20, 100)
+    file = Range(LocalSource(path), 20, 100)
     found = part(file, 5, 10)
-    assert isinstance(found, FileStorage)
-    assert (found.path, found.offset, found.size, found.identity) == (file.path, 25, 10, file.identity)
+    assert isinstance(found, Range)
+    assert (found.source, found.offset, found.size) == (file.source, 25, 10)
     assert content(found) == DATA[25:35]
     memory = BytesStorage(DATA)
     assert part(memory, 5, 10) == Slice(memory, 5, 10)

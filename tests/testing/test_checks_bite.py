@@ -10,10 +10,11 @@ from tests.testing.broken.filters import GoodFilter
 from tests.testing.broken.loaders import GoodLoader, write_toy
 from tests.testing.broken.registry import BREAKS
 from tests.testing.broken.rules import GoodRule
+from tests.testing.broken.sources import locate_toy
 from tests.testing.broken.transformers import InPlace
 from tests.testing.imports_torch import Heavy
 
-from torch2grid_core import Lazy, PluginError, PluginManager, hookimpl
+from torch2grid_core import Lazy, PluginError, PluginManager, SourceOpener, hookimpl
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.testing import Bound, bound_checks, checks, conformance, transformer_checks
 from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
@@ -32,14 +33,18 @@ class Announces:
         return [self.item]
 
 
+def files_for(target: Any) -> Any:
+    return locate_toy if isinstance(target, type) and issubclass(target, SourceOpener) else write_toy
+
+
 def bound_to(target: Any, name: str) -> Bound:
     target = Announces(target) if isinstance(target, Lazy) else target
-    return next(each for each in bound_checks(target, write_toy) if each.check.name == name)
+    return next(each for each in bound_checks(target, files_for(target)) if each.check.name == name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plugin_that_keeps_its_promises_passes_every_check(kind: str) -> None:
-    for bound in bound_checks(GOOD[kind], write_toy):
+    for bound in bound_checks(GOOD[kind], files_for(GOOD[kind])):
         bound()
 
 

@@ -11,7 +11,7 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
-from torch2grid_core import LazyTensor, LoadError, Source
+from torch2grid_core import LazyTensor, LoadError, LocalSource
 from torch2grid_core.testing import conformance
 from torch2grid_gguf.loader import Gguf
 
@@ -78,7 +78,7 @@ def test_it_conforms(check):
 def test_values_are_those_of_the_gguf_package(kind: GGMLQuantizationType, tmp_path: Path) -> None:
     path = write(tmp_path / "x.gguf", kinds=[kind])
     (theirs,) = (each for each in GGUFReader(path).tensors if each.tensor_type == kind)
-    tensor = Gguf().load(Source(path))[f"blk.{kind.name}.weight"]
+    tensor = Gguf().load(LocalSource(path))[f"blk.{kind.name}.weight"]
     with np.errstate(all="ignore"):
         expected = dequantize(theirs.data, kind)
     assert tensor.shape == expected.shape == (3, 512)
@@ -101,14 +101,14 @@ def test_a_large_tensor_is_read_in_stretches(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    tensor = Gguf().load(Source(tmp_path / "x.gguf"))["w"]
+    tensor = Gguf().load(LocalSource(tmp_path / "x.gguf"))["w"]
     expected = dequantize(data, GGMLQuantizationType.Q8_0)
     np.testing.assert_array_equal(tensor.numpy(), expected)
     assert sum(len(part) for part in tensor.chunks()) == 300 * 1024
 
 
 def test_plain_types_and_metadata(tmp_path: Path) -> None:
-    checkpoint = Gguf().load(Source(write(tmp_path / "x.gguf")))
+    checkpoint = Gguf().load(LocalSource(write(tmp_path / "x.gguf")))
     assert {name: (each.dtype.name, each.shape) for name, each in checkpoint.items()} == {
         "token_embd.weight": ("float32", (5, 64)),
         "norm.weight": ("float16", (64,)),
@@ -124,7 +124,7 @@ def test_plain_types_and_metadata(tmp_path: Path) -> None:
 
 def test_a_big_endian_file(tmp_path: Path) -> None:
     path = write(tmp_path / "x.gguf", GGUFEndian.BIG, [GGMLQuantizationType.Q8_0])
-    checkpoint = Gguf().load(Source(path))
+    checkpoint = Gguf().load(LocalSource(path))
     np.testing.assert_array_equal(checkpoint["ids"].numpy(), np.arange(12).reshape(3, 4))
     np.testing.assert_array_equal(checkpoint["norm.weight"].numpy(), np.ones(64))
     assert [(skip.name, skip.reason) for skip in checkpoint.skipped] == [
@@ -167,7 +167,7 @@ def test_a_header_that_lies_is_a_clear_error(told: str, tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(DAMAGED[told])
     with pytest.raises(LoadError) as failure:
-        Gguf().load(Source(path))
+        Gguf().load(LocalSource(path))
     assert told in str(failure.value)
     assert str(path) in str(failure.value)
 
@@ -179,12 +179,12 @@ def test_a_type_without_dequantisation_is_skipped_and_says_so(tmp_path: Path) ->
     (tmp_path / "x.gguf").write_bytes(
         header(2) + described(int(kind), (256,)) + text(b"v") + described(999, (4,))[9:] + bytes(width + 64)
     )
-    checkpoint = Gguf().load(Source(tmp_path / "x.gguf"))
+    checkpoint = Gguf().load(LocalSource(tmp_path / "x.gguf"))
     assert not checkpoint
     assert [skip.reason for skip in checkpoint.skipped] == ["Q8_K: not dequantised by the gguf package", "unknown type 999"]
 
 
 def test_tensors_travel_to_other_processes(tmp_path: Path) -> None:
-    tensor = Gguf().load(Source(write(tmp_path / "x.gguf", kinds=[GGMLQuantizationType.Q6_K])))["blk.Q6_K.weight"]
+    tensor = Gguf().load(LocalSource(write(tmp_path / "x.gguf", kinds=[GGMLQuantizationType.Q6_K])))["blk.Q6_K.weight"]
     assert isinstance(tensor, LazyTensor)
     assert tensor.storage.shippable

@@ -5,10 +5,12 @@ from tests.testing.broken.filters import GoodFilter
 from tests.testing.broken.loaders import GoodLoader
 from tests.testing.broken.renderers import GoodRenderer
 from tests.testing.broken.rules import GoodRule
+from tests.testing.broken.sources import GoodSource
 from tests.testing.broken.transformers import GoodTransformer
 from tests.testing.broken.views import GoodView
 
 GOOD = {
+    "source": GoodSource,
     "loader": GoodLoader,
     "filter": GoodFilter,
     "transformer": GoodTransformer,

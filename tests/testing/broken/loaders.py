@@ -15,6 +15,7 @@ from torch2grid_core import (
     LazyTensor,
     Loader,
     LoadError,
+    Range,
 )
 
 
@@ -37,7 +38,7 @@ class GoodLoader(Loader):
         return Checkpoint([self.tensor(source)], source=source.shown, format="toy")
 
     def tensor(self, source: Any) -> LazyTensor:
-        return LazyTensor("w", ((source.size - 4) // 4,), np.dtype("<f4"), source.storage(4))
+        return LazyTensor("w", ((source.size - 4) // 4,), np.dtype("<f4"), Range(source, 4))
 
 
 @breaks("loader", "sniff_is_safe")
@@ -81,7 +82,7 @@ class ReadsTheStart(GoodLoader):
     """wrong bytes for every chunk but the first"""
 
     def tensor(self, source: Any) -> LazyTensor:
-        return LazyTensor("w", ((source.size - 4) // 4,), np.dtype("<f4"), Forgetful(source.storage(4)))
+        return LazyTensor("w", ((source.size - 4) // 4,), np.dtype("<f4"), Forgetful(Range(source, 4)))
 
 
 @breaks("loader", "deterministic")

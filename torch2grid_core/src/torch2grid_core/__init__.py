@@ -8,6 +8,7 @@ Names are imported on first use, so that ``import torch2grid_core`` costs next t
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core.display import registered_by
@@ -30,14 +31,14 @@ _EXPORTS = {
     "data.parts": ("ALL", "ContainerKind", "Part", "find_parts"),
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
     "data.neighbours": ("Share", "share_of"),
-    "data.source": ("Source",),
+    "data.local": ("LocalSource",),
+    "data.source": ("Range", "Source", "SourceBase", "has_file"),
     "data.storage": (
         "ByteSwapped",
         "BytesStorage",
         "CheckedStorage",
         "DerivedNumbers",
         "DerivedStorage",
-        "FileStorage",
         "Joined",
         "Storage",
         "unchecked",
@@ -48,6 +49,7 @@ _EXPORTS = {
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
+    "kinds.source_opener": ("SourceOpener",),
     "kinds.rule": ("Finding", "Rule", "Severity"),
     "kinds.tensor_filter": ("TensorFilter",),
     "kinds.transformer": ("GridTransformer", "LayoutTransformer"),
@@ -90,6 +92,7 @@ _EXPORTS = {
 }
 _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
+_MOVED = {"FileStorage": ("data.local", "Range(LocalSource(path), offset, size)")}  # name → where it is, what to write now
 
 if TYPE_CHECKING:
     from torch2grid_core.choosing.names import chosen as chosen
@@ -111,19 +114,22 @@ if TYPE_CHECKING:
     from torch2grid_core.data.joint import ComputedStorage as ComputedStorage
     from torch2grid_core.data.joint import JointTensor as JointTensor
     from torch2grid_core.data.joint import Tiled as Tiled
+    from torch2grid_core.data.local import LocalSource as LocalSource
     from torch2grid_core.data.neighbours import Share as Share
     from torch2grid_core.data.neighbours import share_of as share_of
     from torch2grid_core.data.parts import ALL as ALL
     from torch2grid_core.data.parts import ContainerKind as ContainerKind
     from torch2grid_core.data.parts import Part as Part
     from torch2grid_core.data.parts import find_parts as find_parts
+    from torch2grid_core.data.source import Range as Range
     from torch2grid_core.data.source import Source as Source
+    from torch2grid_core.data.source import SourceBase as SourceBase
+    from torch2grid_core.data.source import has_file as has_file
     from torch2grid_core.data.storage import BytesStorage as BytesStorage
     from torch2grid_core.data.storage import ByteSwapped as ByteSwapped
     from torch2grid_core.data.storage import CheckedStorage as CheckedStorage
     from torch2grid_core.data.storage import DerivedNumbers as DerivedNumbers
     from torch2grid_core.data.storage import DerivedStorage as DerivedStorage
-    from torch2grid_core.data.storage import FileStorage as FileStorage
     from torch2grid_core.data.storage import Joined as Joined
     from torch2grid_core.data.storage import Storage as Storage
     from torch2grid_core.data.storage import unchecked as unchecked
@@ -150,6 +156,7 @@ if TYPE_CHECKING:
     from torch2grid_core.kinds.rule import Finding as Finding
     from torch2grid_core.kinds.rule import Rule as Rule
     from torch2grid_core.kinds.rule import Severity as Severity
+    from torch2grid_core.kinds.source_opener import SourceOpener as SourceOpener
     from torch2grid_core.kinds.tensor_filter import TensorFilter as TensorFilter
     from torch2grid_core.kinds.transformer import GridTransformer as GridTransformer
     from torch2grid_core.kinds.transformer import LayoutTransformer as LayoutTransformer
@@ -231,6 +238,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"torch2grid_core.{_WHERE[name]}"), name)
         globals()[name] = value
         return value
+    if name in _MOVED:
+        module, instead = _MOVED[name]
+        warnings.warn(f"torch2grid_core.{name} goes in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(f"torch2grid_core.{module}"), name)
     raise AttributeError(f"module 'torch2grid_core' has no attribute {name!r}")
 
 

@@ -27,8 +27,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
-    facts: what listings need to know of the class without importing it: a renderer's ``formats``, which must be given, and a
-    filter's ``flag``.
+    facts: what listings need to know of the class without importing it: a renderer's ``formats``
+    and a source's ``schemes``, which must be given, and a filter's ``flag``.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:
@@ -40,6 +40,11 @@ class Lazy:
 
 class Hooks:
     """The specifications."""
+
+    @hookspec
+    def torch2grid_sources(self) -> Iterable[Any]:
+        """Classes of ``SourceOpener``: they open locations such as ``s3://bucket/key``. Chosen by the scheme."""
+        return ()
 
     @hookspec
     def torch2grid_loaders(self) -> Iterable[Any]:

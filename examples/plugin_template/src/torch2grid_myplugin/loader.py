@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Source
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Range, Source
 
 MAGIC = b"RAWF32 "
 
@@ -24,6 +24,6 @@ class RawFloats(Loader):
             shape = int(rows), int(columns)
         except ValueError as error:
             raise LoadError(source.shown, f"has no header such as 'RAWF32 fc.weight 3 4': {error}", "save it again") from error
-        data = source.storage(len(line) + 1, 4 * shape[0] * shape[1])  # LoadError where the file is too short
+        data = Range(source, len(line) + 1, 4 * shape[0] * shape[1])  # LoadError where the file is too short
         tensor = LazyTensor(name, shape, np.dtype("<f4"), data).check()
         return Checkpoint([tensor], source=source.shown, format="raw float32")

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Range, Skip, Source, Storage
 from torch2grid_gguf.dequantised import Dequantised
 from torch2grid_gguf.header import MAGIC, Header, TensorInfo, read_header
 
@@ -63,7 +63,7 @@ def _tensor(source: Source, header: Header, info: TensorInfo) -> LazyTensor | st
     size = math.prod(info.shape)
     if size % block or (info.shape and info.shape[-1] % block):
         raise LoadError(source.shown, f"{info.name!r}: rows of {info.shape[-1:]} weights in blocks of {block} ({kind.name})")
-    stored: Storage = source.storage(header.data + info.offset, size // block * width)
+    stored: Storage = Range(source, header.data + info.offset, size // block * width)
     if kind.name in _PLAIN:
         dtype = np.dtype(_PLAIN[kind.name])
         if header.order == ">":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.malformed import CutShort, Malformed
 from torch2grid_builtin.inert.storages import Slice
-from torch2grid_core import FileStorage, Storage
+from torch2grid_core import Range, Storage
 
 WINDOW = 1 << 20  # the most; it grows from FIRST while a pickle goes on
 FIRST = 1 << 12
@@ -138,7 +138,7 @@ class PickleStream:
 
 
 def part(storage: Storage, offset: int, size: int) -> Storage:
-    """A range of *storage*; of a file, a range of the file."""
-    if isinstance(storage, FileStorage):
-        return FileStorage(storage.path, storage.offset + offset, size, storage.identity)
+    """A range of *storage*; of a source, a range of the source."""
+    if isinstance(storage, Range):
+        return Range(storage.source, storage.offset + offset, size)
     return Slice(storage, offset, size)

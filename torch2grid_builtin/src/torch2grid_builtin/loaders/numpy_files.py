@@ -26,6 +26,7 @@ from torch2grid_core import (
     LazyTensor,
     Loader,
     LoadError,
+    Range,
     Skip,
     Source,
     Storage,
@@ -48,7 +49,7 @@ class Npy(Loader):
         return 2 if source.head.startswith(MAGIC) else 0
 
     def load(self, source: Source) -> Checkpoint:
-        actions, storage = Actions(), source.storage()
+        actions, storage = Actions(), Range(source)
         name = Path(Path(source.shown).name.removesuffix(".gz")).stem  # also where it was unpacked first
         found = read_array(storage, name or "array", source.shown, actions, Work(source.size))
         if isinstance(found, str):

@@ -17,7 +17,7 @@ from torch2grid_builtin.inert.stream import PickleStream
 from torch2grid_builtin.inert.verdicts import family
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin.loaders.torch_tar import TorchTar, is_tar
-from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Source
+from torch2grid_core import BytesStorage, Checkpoint, Loader, LoadError, Range, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 
@@ -42,7 +42,7 @@ class Pickled(Loader):
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):
             return TorchTar().load(source)
-        storage = source.storage()
+        storage = Range(source)
         stream = PickleStream(storage)
         actions = Actions()
         machine = Interpreter(stream, CONSTRUCTORS, work=work, actions=actions)

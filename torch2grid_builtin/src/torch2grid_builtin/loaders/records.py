@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.loaders.zip_archive import Entry, open_zip
-from torch2grid_core import LoadError, Source, Storage, visible
+from torch2grid_core import LoadError, Range, Source, Storage, has_file, visible
 
 _DEPTH = 8  # folders within folders
 _EXTERN = ".data/extern_modules"  # what every torch.package has
@@ -30,6 +28,9 @@ class Records(Protocol):
     def storage(self, name: str) -> Storage:
         """The bytes of record *name*. Raises ``LoadError`` where there is none."""
 
+    def prefetch(self, entries: Iterable[Entry]) -> None:
+        """Get ready to read these."""
+
     def unread(self) -> list[Entry]:
         """Those that have checksums and that nobody asked for."""
 
@@ -41,24 +42,25 @@ class FolderRecords:
     """The files below a folder as records: stored, without checksums. Links to folders are not followed."""
 
     def __init__(self, folder: Source) -> None:
-        self.source = copy(folder)
+        self.source = folder
         self.entries: dict[str, Entry] = {}
-        pending = [""]
+        self._files: dict[str, Source] = {}
+        pending = [("", folder)]
         while pending:
-            inside = pending.pop()
-            try:
-                with os.scandir(folder.path / inside) as listing:
-                    for each in sorted(listing, key=lambda each: each.name):
-                        self._add(f"{inside}{each.name}", each, pending)
-            except OSError as error:
-                raise self.fail(f"cannot be listed: {error.strerror}", "check the path") from error
+            inside, place = pending.pop()
+            for name in place.entries:
+                try:
+                    self._add(f"{inside}{name}", place.child(name), pending)
+                except LoadError:
+                    continue  # a broken link, a pipe
 
-    def _add(self, name: str, found: os.DirEntry[str], pending: list[str]) -> None:
-        if found.is_dir(follow_symlinks=False):
-            pending += [f"{name}/"] if name.count("/") < _DEPTH else []
-        elif found.is_file():
-            size = found.stat().st_size
-            self.entries[name] = Entry(name, os.fsencode(name), 0, 0, 0, size, size, 0)
+    def _add(self, name: str, found: Source, pending: list[tuple[str, Source]]) -> None:
+        if found.is_folder:
+            if name.count("/") < _DEPTH and not getattr(found, "is_link", False):
+                pending.append((f"{name}/", found))
+        else:
+            self._files[name] = found
+            self.entries[name] = Entry(name, name.encode("utf-8", "surrogateescape"), 0, 0, 0, found.size, found.size, 0)
         if len(self.entries) + len(pending) > limits.ZIP_ENTRIES:
             raise self.fail("is a folder of more files than any checkpoint has", "give the path of a checkpoint")
 
@@ -69,7 +71,10 @@ class FolderRecords:
         """The bytes of the file *name*. Raises ``LoadError`` where it is not below the folder."""
         if name not in self.entries:
             raise self.fail(f"has no file {visible(name, 80)!r}")
-        return self.source.child(name).storage()
+        return Range(self._files[name])
+
+    def prefetch(self, entries: Iterable[Entry]) -> None:
+        """Do nothing: each is a file of its own."""
 
     def unread(self) -> list[Entry]:
         """None: files have no checksums that could be looked at."""
@@ -84,8 +89,8 @@ def open_records(source: Source) -> Records:
 def is_unpacked(folder: Source) -> bool:
     """True for a folder that a zip archive of PyTorch was unpacked into: its pickle, with what tells of PyTorch beside it."""
     if "data.pkl" in folder.entries and _TELLING & set(folder.entries):
-        return (folder.path / "data.pkl").is_file()
-    return is_package({".data/extern_modules": None} if (folder.path / ".data" / "extern_modules").is_file() else {})
+        return has_file(folder, "data.pkl")
+    return ".data" in folder.entries and has_file(folder, _EXTERN)
 
 
 def is_package(entries: Mapping[str, object]) -> bool:

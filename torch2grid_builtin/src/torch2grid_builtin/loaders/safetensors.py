@@ -18,7 +18,7 @@ from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.report import refusal
 from torch2grid_builtin.inert.storages import Float4, Float6
 from torch2grid_builtin.loaders.naming import tensor_name
-from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Skip, Source, Storage, visible
+from torch2grid_core import ByteSwapped, Checkpoint, LazyTensor, Loader, LoadError, Range, Skip, Source, Storage, visible
 
 HEADER_BYTES = 100_000_000
 _STRUCTURE = 4_000_000  # commas, colons and brackets of a header, each of which costs memory when parsed
@@ -74,7 +74,7 @@ class Safetensors(Loader):
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         actions = Actions()
         header, start = _header(source, work)
-        if begins_program(source.storage(), actions):
+        if begins_program(Range(source), actions):
             raise LoadError(source.shown, refusal("is a pickle, too, which runs code", actions), "it is hostile")
         metadata = _metadata(source, header)
         tensors: dict[str, LazyTensor] = {}
@@ -319,7 +319,7 @@ def _tensor(source: Source, start: int, described: _Described) -> LazyTensor | s
         return f"has {len(shape)} dimensions"
     if _count([max(length, 1) for length in shape]) * bits >= 8 * _WIDE:
         return f"has a shape of {max(shape)} that no array can have, though it is empty"
-    storage: Storage = source.storage(start + first, last - first)
+    storage: Storage = Range(source, start + first, last - first)
     if dtype == "F4":
         return LazyTensor(name, tuple(shape), Float4.dtype, Float4(storage, count), note="float4, two a byte")
     if dtype in _BITS:

@@ -15,7 +15,7 @@ from torch2grid_builtin.loaders.pickled import Pickled
 from torch2grid_builtin.loaders.safetensors import Safetensors
 from torch2grid_builtin.loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin.loaders.torch_zip import TorchZip
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Problem, Skip, Source, visible
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Problem, Skip, Source, has_file, visible
 
 _INDEX_BYTES = 200 << 20
 _STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
@@ -64,7 +64,10 @@ def _join(
     source: Source, folder: Source, shards: Iterable[str], weight_map: Mapping[str, str] | None, metadata: Mapping[str, Any]
 ) -> Checkpoint:
     """One checkpoint of the files *shards* beside *source*, or in it. weight_map: of the index, ``None`` without one."""
-    by_file = _open_all(source, source if source.is_folder else source.folder, list(shards))
+    place = source if source.is_folder else source.folder
+    if place is None:
+        raise LoadError(source.shown, "names shards that lie beside it, and its folder is not known", "give the folder")
+    by_file = _open_all(source, place, list(shards))
     found = _Found()
     _take_named(found, by_file, weight_map or {})
     for file, checkpoint in by_file.items():
@@ -182,7 +185,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _indices(folder: Source) -> list[str]:
-    return [name for name in folder.entries if _INDEX.fullmatch(name) and (folder.path / name).is_file()]
+    return [name for name in folder.entries if _INDEX.fullmatch(name) and has_file(folder, name)]
 
 
 def _choose_index(folder: Source) -> str:
@@ -212,7 +215,7 @@ def _numbered(folder: Source) -> dict[tuple[str, str, str], dict[int, str]]:
         return {}
     for name in folder.entries:
         found = _NUMBERED.fullmatch(name)
-        if found is None or _SLICED.fullmatch(name) or not (folder.path / name).is_file():
+        if found is None or _SLICED.fullmatch(name) or not has_file(folder, name):
             continue
         if 1 < int(found["total"]) <= _SHARDS and int(found["number"]) <= int(found["total"]):
             groups.setdefault((found["stem"], found["total"], found["ending"]), {})[int(found["number"])] = name
@@ -311,12 +314,19 @@ def _open_all(source: Source, place: Source, names: Sequence[str]) -> dict[str, 
             raise LoadError(
                 source.shown, f"names a shard outside its folder: {visible(name, 80)!r}", "it is hostile or damaged"
             )
-    absent = [name for name in names if not (place.path / name).exists()]
+    sources: dict[str, Source] = {}
+    absent = []
+    for name in names:
+        try:
+            sources[name] = place.child(name)
+        except LoadError:
+            if name in place.entries:
+                raise
+            absent.append(name)
     if absent:
         raise _absent(source, place, absent, "names")
-    sources = [place.child(name) for name in names]
-    work = Work(sum(each.size for each in sources))  # what all of them may cost together
-    return {name: _open(each, work) for name, each in zip(names, sources, strict=True)}
+    work = Work(sum(each.size for each in sources.values()))  # what all of them may cost together
+    return {name: _open(each, work) for name, each in sources.items()}
 
 
 def _open(source: Source, work: Work) -> Checkpoint:

@@ -12,7 +12,7 @@ from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.loaders.torch_tar import TorchTar, is_tar
-from torch2grid_core import Checkpoint, Loader, LoadError, Source
+from torch2grid_core import Checkpoint, Loader, LoadError, Range, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
 _TEXT = str(MAGIC).encode()
@@ -32,7 +32,7 @@ class TorchLegacy(Loader):
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):
             return TorchTar().load(source)
-        work, actions, storage = work or Work(source.size), Actions(), source.storage()
+        work, actions, storage = work or Work(source.size), Actions(), Range(source)
         try:
             root, end = read_legacy(storage, CONSTRUCTORS, work, actions=actions)
             read_pickles(storage, end, actions, work)

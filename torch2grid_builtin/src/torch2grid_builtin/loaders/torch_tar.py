@@ -13,7 +13,7 @@ from torch2grid_builtin.inert.limits import Work
 from torch2grid_builtin.inert.malformed import Malformed
 from torch2grid_builtin.inert.read import load_error, make_checkpoint
 from torch2grid_builtin.inert.tar import read_tar
-from torch2grid_core import Checkpoint, Loader, LoadError, Source, Storage, visible
+from torch2grid_core import Checkpoint, Loader, LoadError, Range, Source, Storage, visible
 
 _BLOCK = 512
 _MEMBERS = 10_000
@@ -46,7 +46,7 @@ class TorchTar(Loader):
     def load(self, source: Source) -> Checkpoint:
         work, actions = Work(source.size), Actions()
         try:
-            if begins_pickle(source.storage(), actions):
+            if begins_pickle(Range(source), actions):
                 stream = MAGIC.to_bytes(10, "little") in source.head[:64]
                 kind = "PyTorch stream" if stream else "pickle"
                 raise LoadError(source.shown, f"is a tar archive and a {kind} at once", _HOSTILE)
@@ -146,7 +146,7 @@ def _members(source: Source) -> tuple[dict[str, Storage], int]:
         elif header.name in _WANTED:
             if header.name in found:
                 raise wrong(f"with two members named {header.name}")
-            found[header.name] = source.storage(place + _BLOCK, header.size)
+            found[header.name] = Range(source, place + _BLOCK, header.size)
         place += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
     raise wrong(f"of more than {_MEMBERS:,} members", "it is no checkpoint, or hostile")
 

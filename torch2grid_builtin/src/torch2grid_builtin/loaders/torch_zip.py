@@ -58,6 +58,7 @@ class TorchZip(Loader):
             archive = _records(source)
             capitals = _capitals(archive)
             prefix = _prefix(archive)
+            _prefetch(archive, prefix)
             swapped = byte_order(archive, prefix, capitals) != sys.byteorder
             work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
             script = f"{prefix}constants.pkl" in archive.entries
@@ -94,6 +95,13 @@ def _records(source: Source) -> Records:
     if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
         raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
     return archive
+
+
+def _prefetch(archive: Records, prefix: str) -> None:
+    """Get ready to read all but the storages: the pickles, and the small records beside them."""
+    storages = (f"{prefix}data/", f"{prefix}constants/")
+    small = [each for each in archive.entries.values() if not each.name.startswith(storages)]
+    archive.prefetch(each for each in small if each.size <= limits.CHECKED_BESIDE or each.name.endswith(".pkl"))
 
 
 def check_rest(archive: Records) -> None:

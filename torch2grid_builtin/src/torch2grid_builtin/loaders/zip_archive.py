@@ -6,7 +6,7 @@ import struct
 import weakref
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch2grid_builtin.inert import limits
 from torch2grid_builtin.inert.storages import Spool
 from torch2grid_builtin.loaders.object_arrays import NUMPY, OBJECTS_LOOKED_AT, may_hold_objects, name_objects
-from torch2grid_core import CheckedStorage, DerivedStorage, FileStorage, LoadError, Source, Storage, verify, visible
+from torch2grid_core import CheckedStorage, DerivedStorage, LoadError, Range, Source, Storage, verify, visible
 
 LOCAL = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")
@@ -59,16 +59,16 @@ class ZipArchive:
         self._storages: dict[str, Storage] = {}
         self._packed: list[Packed] = []  # that the storages read
         self._starts: list[int] = []  # of all records, in the order of the file, and of the directory
-        self._read_directory()
+        self._read_directory(source)
 
     def fail(self, reason: str, advice: str = _DAMAGED) -> LoadError:
         return LoadError(self.source.shown, reason, advice)
 
-    def _read_directory(self) -> None:
-        start, size, count = self._find_directory()
+    def _read_directory(self, source: Source) -> None:
+        start, size, count = self._find_directory(source)
         if count > limits.ZIP_ENTRIES or size > limits.DIRECTORY_BYTES:
             raise self.fail(f"is a zip archive that claims {count} records in a directory of {size} bytes")
-        data = self.source.read(start, size)
+        data = _behind(source, start, size)
         place = 0
         for _ in range(count):
             if place + _CENTRAL.size > len(data):
@@ -117,11 +117,10 @@ class ZipArchive:
         if directory - end > (_WIDEST_GAP if end else 0):
             raise self.fail("has bytes in front of its zip directory that are of no record", _HOSTILE)
 
-    def _find_directory(self) -> tuple[int, int, int]:
+    def _find_directory(self, source: Source) -> tuple[int, int, int]:
         """Start and size of the central directory, and its number of records."""
-        source = self.source
         reach = min(source.size, _END.size + 65535)
-        tail = source.read(source.size - reach, reach)
+        tail = source.tail[-reach:]
         at = tail.rfind(b"PK\x05\x06", 0, reach - _END.size + 4)  # PyTorch and others take the last
         if at < 0:
             raise self.fail("is a zip archive without its end", "it is cut short; fetch it again")
@@ -132,11 +131,11 @@ class ZipArchive:
             raise self.fail("is a zip archive with two ends, of which readers take one or the other", _HOSTILE)
         end = source.size - reach + at
         locator = end - _END64_AT.size
-        if locator >= 0 and source.read(locator, 4) == b"PK\x06\x07":  # PyTorch writes it in small archives too
-            _, first_disk, where, _ = _END64_AT.unpack(source.read(locator, _END64_AT.size))
-            if where + _END64.size > locator or source.read(where, 4) != b"PK\x06\x06":
+        if locator >= 0 and _behind(source, locator, 4) == b"PK\x06\x07":  # PyTorch writes it in small archives too
+            _, first_disk, where, _ = _END64_AT.unpack(_behind(source, locator, _END64_AT.size))
+            if where + _END64.size > locator or _behind(source, where, 4) != b"PK\x06\x06":
                 raise self.fail("is a zip archive whose end is damaged")
-            fields = _END64.unpack(source.read(where, _END64.size))
+            fields = _END64.unpack(_behind(source, where, _END64.size))
             if where + 12 + fields[1] != locator:
                 raise self.fail("has something in front of the zip archive in it", "save or fetch the checkpoint again")
             pairs = ((on_disk, fields[6], 0xFFFF), (count, fields[7], 0xFFFF), (size, fields[8], _FULL32))
@@ -184,6 +183,14 @@ class ZipArchive:
             found = self._storages[name] = self._open(name)
         return found
 
+    def _place(self, entry: Entry) -> tuple[int, int]:
+        """Where a record is, from its header to the next: offset and size."""
+        return entry.header, self._starts[bisect_right(self._starts, entry.header)] - entry.header
+
+    def prefetch(self, entries: Iterable[Entry]) -> None:
+        """Get ready to read these records, in few requests."""
+        self.source.prefetch([self._place(entry) for entry in entries])
+
     def unread(self) -> list[Entry]:
         """The records that nobody asked for, in the order of the directory."""
         return [entry for name, entry in self.entries.items() if name not in self._storages]
@@ -197,8 +204,7 @@ class ZipArchive:
             raise self.fail(f"has an encrypted record {label}", "unpack it first")
         if entry.method not in (0, 8):
             raise self.fail(f"packs the record {label} in a way (method {entry.method}) that is not read", "pack it again")
-        following = self._starts[bisect_right(self._starts, entry.header)]
-        place = self.source.storage(entry.header, following - entry.header)
+        place = Range(self.source, *self._place(entry))
         inner = Packed(place, entry, self.source.shown, label, not self.of_arrays)
         self._packed.append(inner)
         if not entry.packed:
@@ -237,7 +243,7 @@ class Packed:
     place: from the header to the next record.
     """
 
-    place: FileStorage
+    place: Range
     entry: Entry
     path: str
     label: str
@@ -362,6 +368,13 @@ def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
 def _renamed(extra: bytes, raw: bytes) -> bool:
     """True where the extra fields hold another name than *raw*, as Info-ZIP writes it beside one that is not in UTF-8."""
     return any(kind == 0x7075 and data[5:] != raw for kind, data in _fields(extra))
+
+
+def _behind(source: Source, offset: int, size: int) -> bytes:
+    """Bytes near the end, out of ``tail`` where they are in it."""
+    tail = source.tail
+    place = offset - source.size + len(tail)
+    return tail[place : place + size] if 0 <= place <= len(tail) - size else source.read(offset, size)
 
 
 def _decoded(raw: bytes) -> str:

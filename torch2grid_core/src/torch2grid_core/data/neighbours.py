@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from torch2grid_core.data.source import Source
+from torch2grid_core.data.source import Source, has_file
 from torch2grid_core.errors import LoadError
 from torch2grid_core.text import visible
 
@@ -66,29 +65,22 @@ def share_of(source: Source) -> Share | None:
     """
     if source.is_folder:
         return None
-    folder, name = os.path.split(os.path.abspath(source.path))
+    folder, name = source.folder, source.name
     if not _SLICED.fullmatch(name) and (found := _SHARD.fullmatch(name)):
         before, number, of, total, after = found.groups()
         if int(total) < 2 or int(number) > int(total):
             return None
-        numbers = _numbers(int(number), int(total), folder, found)
-        names = (f"{before}{each:0{len(number)}d}{of}{total}{after}" for each in numbers)
-        missing = tuple(name for name in names if not os.path.exists(os.path.join(folder, name)))
+        beside = set(_names(folder, None))
+        every = [f"{before}{each:0{len(number)}d}{of}{total}{after}" for each in range(int(total) + 1)]
+        first = int(int(number) == int(total) or (int(number) > 0 and every[0] not in beside))  # some count from 0
+        missing = tuple(name for name in every[first : first + int(total)] if name not in beside) if beside else ()
         return Share("shard", int(number), int(total), missing)
     for pattern in (*_RANKS, _PARALLEL):
         if found := pattern.fullmatch(name):
             return _rank(pattern, found, _names(folder))
-    above, inside = os.path.split(folder)
-    if found := _FOLDERS.fullmatch(inside):
-        return _rank(_FOLDERS, found, _names(above))
+    if folder and (found := _FOLDERS.fullmatch(folder.name)):
+        return _rank(_FOLDERS, found, _names(folder.folder))
     return None
-
-
-def _numbers(number: int, total: int, folder: str, found: re.Match[str]) -> range:
-    """The numbers of the shards: from 1, or from 0 where there is one of that number."""
-    before, digits, of, stated, after = found.groups()
-    zero = os.path.join(folder, f"{before}{0:0{len(digits)}d}{of}{stated}{after}")
-    return range(total) if number == 0 or (number < total and os.path.exists(zero)) else range(1, total + 1)
 
 
 def _rank(pattern: re.Pattern[str], found: re.Match[str], names: Iterable[str]) -> Share | None:
@@ -114,11 +106,11 @@ def _frame(found: re.Match[str]) -> tuple[str, str]:
     return found["a"], re.sub(r"\d+", "0", found["b"])
 
 
-def _names(folder: str) -> list[str]:
+def _names(folder: Source | None, most: int | None = _LISTED) -> Sequence[str]:
     try:
-        return sorted(os.listdir(folder))[:_LISTED]
-    except OSError:
-        return []
+        return folder.entries[:most] if folder else ()
+    except LoadError:
+        return ()
 
 
 def remarks_on(source: Source) -> tuple[list[str], str]:
@@ -132,9 +124,8 @@ def remarks_on(source: Source) -> tuple[list[str], str]:
         lines.append(f"{share} by its name: what the others hold is not shown")
     elif share is not None:
         lines.append(f"{share} by its name; no other file of its kind lies beside it")
-    folder = os.path.dirname(os.path.abspath(source.path))
-    distributed = not source.is_folder and os.path.exists(os.path.join(folder, ".metadata"))
-    if distributed and any(_DISTCP.fullmatch(name) for name in _names(folder)):
+    folder = None if source.is_folder else source.folder
+    if folder and has_file(folder, ".metadata") and any(_DISTCP.fullmatch(name) for name in _names(folder)):
         lines.append("it lies beside a distributed checkpoint: the tensors in its .distcp files are not shown")
     return lines, str(share or "")
 

@@ -1,4 +1,4 @@
-"""From a path to a checkpoint: which loader opens it, and what a file is that none of them opens."""
+"""From a source to a checkpoint: which loader opens it, and what a file is that none of them opens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from torch2grid_core.data.checkpoint import Checkpoint
+from torch2grid_core.data.local import LocalSource
 from torch2grid_core.data.neighbours import choose_model, is_known_model, remarks_on, spread_over
 from torch2grid_core.data.source import Source
 from torch2grid_core.data.unpacked import is_gzip, unpacked
@@ -29,15 +30,15 @@ class LoaderLike(Protocol):
     def load(self, source: Source) -> Checkpoint: ...
 
 
-def open_checkpoint(path: str | Path, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
-    """The checkpoint at *path*: a file, a gzip-compressed one, or a folder that holds one.
+def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
+    """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, or a folder that holds one.
 
     The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
     opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
     models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally.
     """
-    source = Source(path)
+    source = LocalSource(path) if isinstance(path, (str, Path)) else path
     if force is not None:
         loaded = force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
         return loaded.with_notes(*remarks_on(source))

@@ -1,93 +1,190 @@
-"""What a loader looks at: a regular file or a folder, and nothing that blocks."""
+"""What can be read at any offset: a ``Source``, what sources have in common, and a range of one as a storage."""
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from torch2grid_core.data.storage import FileStorage
 from torch2grid_core.errors import LoadError
 
 HEAD_BYTES = 4096
+TAIL_BYTES = 65 << 10  # holds the end of a zip archive with the longest comment, and what points to it
 
 
-class Source:
-    """A path that may be a checkpoint. Raises ``LoadError`` at once for anything but a readable file or a folder.
+@runtime_checkable
+class Source(Protocol):
+    """Something that may be a checkpoint: bytes that can be read at any offset, a folder of sources, or a live object.
 
-    path: where the bytes are. shown: what messages call it; the two differ for a file that was unpacked first.
+    It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a method
+    ``read_into(offset, buffer)`` too, which saves a copy. ``SourceBase`` answers whatever follows from the rest.
     """
-
-    def __init__(self, path: str | os.PathLike[str], shown: str | None = None) -> None:
-        if not os.fspath(path):
-            raise LoadError("''", "is no path", "give the path of a checkpoint")  # Path takes it for the working folder
-        self.path = Path(path)
-        self.shown = str(path) if shown is None else shown
-        try:
-            status = os.stat(self.path)
-        except OSError as error:
-            dangling = os.path.islink(self.path)
-            reason = "is a link to a file that does not exist" if dangling else (error.strerror or "cannot be read").lower()
-            raise LoadError(self.shown, reason, "check the path") from error
-        except ValueError as error:  # an embedded NUL
-            raise LoadError(self.shown, "is not a valid path") from error
-        self.is_folder = stat.S_ISDIR(status.st_mode)
-        if not self.is_folder and not stat.S_ISREG(status.st_mode):
-            raise LoadError(self.shown, "is not a regular file", "give the path of a checkpoint file or folder")
-        self.size = 0 if self.is_folder else status.st_size
-        self.identity = (status.st_size, status.st_mtime_ns)
-
-    def __repr__(self) -> str:
-        return f"Source({self.shown!r})"
-
-    @cached_property
-    def head(self) -> bytes:
-        """The first 4096 bytes of a file, fewer when it is shorter; empty for a folder."""
-        return b"" if self.is_folder else self.read(0, min(HEAD_BYTES, self.size))
 
     @property
     def name(self) -> str:
-        """The last part of the path, without what says where that is."""
-        return self.path.name
-
-    def child(self, name: str) -> Source:
-        """The file or folder *name* inside a folder. Raises ``LoadError`` as opening it by its path does."""
-        return type(self)(self.path / name, shown=str(Path(self.shown) / name))
+        """The last part of its address, without what says where that is."""
 
     @property
-    def folder(self) -> Source:
-        """The folder that it lies in, as a source."""
-        return type(self)(self.path.parent, shown=str(Path(self.shown).parent))
+    def shown(self) -> str:
+        """What messages call it."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes; 0 for a folder."""
+
+    @property
+    def identity(self) -> Hashable:
+        """A value that is another one when the content has changed: length and time, say, or an ETag."""
+
+    @property
+    def is_folder(self) -> bool:
+        """True where it has entries instead of bytes."""
+
+    @property
+    def entries(self) -> Sequence[str]:
+        """The names inside a folder, sorted; empty for a file, and for a folder that cannot be listed at all."""
+
+    @property
+    def folder(self) -> Source | None:
+        """The folder that it lies in, ``None`` where there is none."""
+
+    @property
+    def head(self) -> bytes:
+        """The first 4096 bytes, kept; fewer when it is shorter, none of a folder."""
+
+    @property
+    def tail(self) -> bytes:
+        """The last 65 KiB, kept; fewer when it is shorter, none of a folder."""
+
+    @property
+    def object(self) -> Any:
+        """The live object that it is, ``None`` for bytes."""
+
+    def child(self, name: str) -> Source:
+        """What is called *name* inside a folder, with ``/`` between folders. Raises ``LoadError`` where it is not there."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*, in any number of threads. Raises ``LoadError`` where it ends before."""
+
+    def window(self, offset: int, size: int) -> Source:
+        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError`` where they are not inside."""
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Get ready to read these ranges (offset, size), in few requests; nothing where reading costs no request."""
+
+
+class SourceBase:
+    """What sources have in common. A subclass sets ``name``, ``shown``, ``size``, ``identity`` and answers ``read``; one of
+    folders sets ``is_folder`` and answers ``entries``, ``child`` and ``folder``, too. Blocks that are kept are not pickled.
+    """
+
+    name: str
+    shown: str
+    size: int
+    identity: Hashable
+    is_folder: bool = False
+    entries: Sequence[str] = ()
+    folder: Source | None = None
+    object: Any = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown!r})"
+
+    def __copy__(self) -> Any:
+        found = super().__new__(type(self))
+        found.__dict__.update(self.__dict__)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("head", "tail", "entries", "folder")}
 
     @cached_property
-    def entries(self) -> tuple[str, ...]:
-        """The names inside a folder, sorted; empty for a file."""
-        if not self.is_folder:
-            return ()
-        try:
-            return tuple(sorted(os.listdir(self.path)))
-        except OSError as error:
-            raise LoadError(self.shown, f"cannot be listed: {error.strerror}") from error
+    def head(self) -> bytes:
+        """The first 4096 bytes."""
+        return b"" if self.is_folder else self.read(0, min(HEAD_BYTES, self.size))
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Exactly *size* bytes from *offset*. Raises ``LoadError`` where the file ends before."""
-        if offset < 0 or size < 0 or offset + size > self.size:
-            raise LoadError(self.shown, f"ends at byte {self.size}, byte {offset + size} is needed", "it is cut short")
-        buffer = bytearray(size)
-        self.storage().read_into(offset, memoryview(buffer))
-        return bytes(buffer)
+    @cached_property
+    def tail(self) -> bytes:
+        """The last 65 KiB."""
+        if self.size <= len(self.head):
+            return self.head
+        length = min(TAIL_BYTES, self.size)
+        return self.read(self.size - length, length)
 
-    def storage(self, offset: int = 0, size: int | None = None) -> FileStorage:
-        """The bytes from *offset* as a ``FileStorage``, to the end of the file unless *size* is given.
+    def child(self, name: str) -> Source:
+        """Raise ``LoadError``: there is nothing inside."""
+        raise LoadError(self.shown, f"is no folder with {name!r} in it", "check the path")
 
-        Raises ``LoadError`` when the range is not inside the file.
-        """
-        length = self.size - offset if size is None else size
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        raise NotImplementedError
+
+    def window(self, offset: int, size: int) -> Source:
+        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError``."""
+        return Window(Range(self, offset, size))
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: a read costs no request."""
+
+    def inside(self, offset: int, length: int) -> None:
+        """Raise ``LoadError`` unless these bytes are there."""
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise LoadError(
-                self.shown,
-                f"has {self.size} bytes, a record claims {offset}–{offset + length}",
-                "the file is cut short or wrong",
-            )
-        return FileStorage(str(self.path), offset, length, self.identity)
+            raise LoadError(self.shown, f"ends at byte {self.size}, byte {offset + length} is needed", "it is cut short")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bytes of *source* from *offset* as a storage, to its end unless *size* is given. Raises ``LoadError`` where they
+    are not inside. A pickled copy reads the same bytes in another process, as its source does.
+    """
+
+    source: Source
+    offset: int = 0
+    size: int = -1
+    shippable: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        whole = self.source.size
+        if self.size == -1:
+            object.__setattr__(self, "size", whole - self.offset)
+        if self.offset < 0 or self.size < 0 or self.offset + self.size > whole:
+            claim = f"has {whole} bytes, a record claims {self.offset}–{self.offset + self.size}"
+            raise LoadError(self.source.shown, claim, "the file is cut short or wrong")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+        if offset < 0 or offset + len(buffer) > self.size:
+            asked = f"bytes {offset}–{offset + len(buffer)} of a record of {self.size} bytes asked for"
+            raise LoadError(self.source.shown, asked)
+        read_into = getattr(self.source, "read_into", None)
+        if read_into is not None:
+            read_into(self.offset + offset, buffer)
+        else:
+            buffer[:] = self.source.read(self.offset + offset, len(buffer))
+
+
+class Window(SourceBase):
+    """A range of another source as a source."""
+
+    def __init__(self, place: Range) -> None:
+        self.place, self.size = place, place.size
+        self.name, self.shown = place.source.name, place.source.shown
+        self.identity = (place.source.identity, place.offset, place.size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        self.inside(offset, length)
+        return self.place.source.read(self.place.offset + offset, length)
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Hand the ranges on, as those of the source beneath."""
+        self.place.source.prefetch([(self.place.offset + offset, size) for offset, size in ranges])
+
+
+def has_file(folder: Source, name: str) -> bool:
+    """True where *name* is a file in *folder*."""
+    try:
+        return not folder.child(name).is_folder
+    except LoadError:
+        return False

@@ -1,8 +1,7 @@
-"""Where bytes are. A loader hands out ranges of files as ``FileStorage``; anything else implements ``Storage``."""
+"""Where bytes are. A loader hands out ranges of a source as ``Range``; anything else implements ``Storage``."""
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from abc import ABC, abstractmethod
@@ -15,10 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from torch2grid_core.data.regular import open_regular
 from torch2grid_core.errors import LoadError
-
-UNKNOWN = (-1, -1)
 
 
 @runtime_checkable
@@ -38,22 +34,6 @@ class Storage(Protocol):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
-
-
-@dataclass(frozen=True)
-class FileStorage:
-    """A range of a regular file, read with plain reads. A file that changed since it was opened is an error."""
-
-    path: str
-    offset: int
-    size: int
-    identity: tuple[int, int] = UNKNOWN  # length and mtime in ns when the range was found
-    shippable: bool = field(default=True, init=False)
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        if offset < 0 or offset + len(buffer) > self.size:
-            raise LoadError(self.path, f"bytes {offset}–{offset + len(buffer)} of a record of {self.size} bytes asked for")
-        _files.read(self, self.offset + offset, buffer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,67 +284,3 @@ def unchecked(storage: Storage) -> Storage:
 @runtime_checkable
 class _Verified(Protocol):
     def verify(self) -> None: ...
-
-
-class _Open:
-    """An open file, closed when the last that reads it lets it go."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor, self.owner, self.lock = descriptor, os.getpid(), threading.Lock()
-
-    def __del__(self) -> None:
-        if self.owner == os.getpid():
-            os.close(self.descriptor)
-
-    def read_at(self, buffer: memoryview, offset: int) -> int:
-        """Fill some of *buffer* from *offset*; how much, 0 at the end of the file."""
-        if hasattr(os, "preadv"):
-            return os.preadv(self.descriptor, [buffer], offset)
-        with self.lock:  # no preadv on Windows
-            os.lseek(self.descriptor, offset, os.SEEK_SET)
-            data = os.read(self.descriptor, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _OpenFiles:
-    """A few open files for each process, so that 10,000 tensors of one file cost one open. Threads read side by side."""
-
-    def __init__(self, limit: int = 16) -> None:
-        self.limit = limit
-        self._lock = threading.Lock()
-        self._open: dict[tuple[int, str, tuple[int, int]], _Open] = {}
-
-    def read(self, storage: FileStorage, offset: int, buffer: memoryview) -> None:
-        file = self._open.get((os.getpid(), storage.path, storage.identity)) or self._opened(storage)
-        done = 0
-        while done < len(buffer):
-            try:
-                count = file.read_at(buffer[done:], offset + done)
-            except OSError as error:
-                raise LoadError(storage.path, f"cannot be read: {error.strerror}") from error
-            if count == 0:
-                raise LoadError(storage.path, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
-            done += count
-        _check_unchanged(storage, file.descriptor)
-
-    def _opened(self, storage: FileStorage) -> _Open:
-        try:
-            file = _Open(open_regular(storage.path))
-        except OSError as error:
-            raise LoadError(storage.path, f"cannot be opened: {error.strerror}") from error
-        _check_unchanged(storage, file.descriptor)
-        with self._lock:
-            self._open[(file.owner, storage.path, storage.identity)] = file
-            while len(self._open) > self.limit:
-                del self._open[next(iter(self._open))]
-        return file
-
-
-def _check_unchanged(storage: FileStorage, descriptor: int) -> None:
-    status = os.fstat(descriptor)
-    if storage.identity not in (UNKNOWN, (status.st_size, status.st_mtime_ns)):
-        raise LoadError(storage.path, "changed while it was being read", "run again when it is complete")
-
-
-_files = _OpenFiles()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core.data.local import LocalSource
 from torch2grid_core.data.source import Source
 from torch2grid_core.errors import LoadError
 
@@ -58,7 +59,7 @@ def unpacked(source: Source) -> Source:
         atexit.register(_remove, folder, None, os.getpid())
     else:
         atexit.register(stream.close)  # until then it stays open
-    return Source(target, shown=source.shown)
+    return LocalSource(target, shown=source.shown)
 
 
 def _fill(stream: Any, source: Source, bound: int) -> None:

@@ -17,6 +17,7 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
+        Kind("source", "torch2grid_sources", "torch2grid_core.kinds.source_opener:SourceOpener"),
         Kind("loader", "torch2grid_loaders", "torch2grid_core.kinds.loader:Loader"),
         Kind("filter", "torch2grid_filters", "torch2grid_core.kinds.tensor_filter:TensorFilter"),
         Kind("transformer", "torch2grid_transformers", "torch2grid_core.kinds.transformer:GridTransformer"),

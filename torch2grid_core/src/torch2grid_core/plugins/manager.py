@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core.errors import Torch2GridError, UsageError, traced
-from torch2grid_core.guard import Origin, stamp
+from torch2grid_core.errors import LoadError, Torch2GridError, UsageError, traced
+from torch2grid_core.guard import Origin, call, stamp
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core.plugins.loaders import GuardedLoader
 from torch2grid_core.plugins.options import split_spec
-from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of, summary_of
+from torch2grid_core.plugins.record import PluginRecord, Provided, describe_value, kind_of, summary_of
 from torch2grid_core.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch2grid_core.data.checkpoint import Checkpoint
+    from torch2grid_core.data.source import Source
     from torch2grid_core.pictures.page import Page
     from torch2grid_core.run import Run
 
@@ -151,15 +153,36 @@ class PluginManager:
             raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
         return self._loaders
 
+    def source(self, location: str | Path) -> str | Path | Source:
+        """The source at a location such as ``s3://bucket/key``; a path as it is. Nothing is asked of a plugin for a path.
+
+        Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
+        """
+        scheme, colon, _ = str(location).partition("://")
+        if not colon or not scheme.isalnum() or os.path.exists(location):
+            return location
+        openers = self.names("source")
+        claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
+        shown = re.sub(r"//[^/@]*@", "//", str(location))  # no credentials
+        if not claims:
+            raise LoadError(shown, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
+        if len(claims) > 1:
+            raise UsageError(f"{shown}: {' and '.join(claims)} both open {scheme}://; disable one with --disable-plugin")
+        opener = openers[claims[0]].create()
+        found: Source = call(opener, opener.open, str(location))
+        if not hasattr(found, "prefetch"):
+            raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
+        return found
+
     def open(self, path: str | Path, loader: str = "") -> Checkpoint:
-        """The checkpoint at *path*, by the loader that knows its content best, or by *loader*.
+        """The checkpoint at *path*, or at a location of a source, by the loader that knows its content best, or by *loader*.
 
         Raises ``LoadError`` for a file that no loader opens, ``UsageError`` for two that claim it or an unknown loader.
         """
         from torch2grid_core.data.opening import open_checkpoint
 
         loaders = self.loaders(path, loader)
-        return open_checkpoint(path, loaders, loaders[0] if loader else None)
+        return open_checkpoint(self.source(path), loaders, loaders[0] if loader else None)
 
     def create_by_flag(self, name: str, value: str) -> Any:
         """The filter that adds ``--NAME VALUE``, its first option set to *value*. Raises ``UsageError``."""

@@ -179,7 +179,7 @@ class Provided:
         """What is known without an import; attributes of the class itself otherwise."""
         if isinstance(self.target, Lazy):
             return self.target.facts
-        return {name: getattr(self.target, name) for name in ("formats", "flag") if hasattr(self.target, name)}
+        return {name: getattr(self.target, name) for name in ("formats", "flag", "schemes") if hasattr(self.target, name)}
 
     def load(self) -> type:
         """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
@@ -226,8 +226,8 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
         instance = item()
         name = instance.name
         _check_name(name, f"{item.__name__}.name", origin)
-        if kind == "renderer":
-            _check_formats(instance.formats, item.__name__, origin)
+        if kind in _WORDS:
+            _check_words(kind, getattr(instance, _WORDS[kind][0], None), item.__name__, origin)
         return Provided(kind, name, summary_of(instance), item, record)
 
 
@@ -256,9 +256,13 @@ def _check_name(name: Any, what: str, origin: Origin) -> None:
         raise origin.error(f"{what} is {name[:60]!r}; a name holds no space, ':', '/' or ','")
 
 
-def _check_formats(formats: Any, what: str, origin: Origin) -> None:
-    if not isinstance(formats, (tuple, list)) or not formats or not all(isinstance(each, str) and each for each in formats):
-        raise origin.error(f"the formats of renderer {what} are {describe_value(formats)}, not a tuple of texts: ('png',)")
+_WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
+
+
+def _check_words(kind: str, words: Any, what: str, origin: Origin) -> None:
+    if not isinstance(words, (tuple, list)) or not words or not all(isinstance(each, str) and each for each in words):
+        name, example = _WORDS[kind]
+        raise origin.error(f"the {name} of {kind} {what} are {describe_value(words)}, not a tuple of texts: ({example!r},)")
 
 
 def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
@@ -268,8 +272,8 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     _check_name(item.name, f"{hook}: the name of {name}", origin)
     if not isinstance(item.summary, str):
         raise origin.error(f"{hook}: the summary of {item.name!r} is {describe_value(item.summary)}, not a text")
-    if kind == "renderer":
-        _check_formats(item.facts.get("formats"), repr(item.name), origin)
+    if kind in _WORDS:
+        _check_words(kind, item.facts.get(_WORDS[kind][0]), repr(item.name), origin)
 
 
 def _base(kind: str) -> type:

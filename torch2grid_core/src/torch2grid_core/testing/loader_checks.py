@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.data.source import Source
+from torch2grid_core.data.local import LocalSource
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.errors import LoadError, Torch2GridError
 from torch2grid_core.testing.checking import check
@@ -53,7 +53,7 @@ def sniff_is_safe(subject: Subject) -> None:
     loader = subject.make()
     with _foreign() as files:
         for about, path in files.items():
-            found = loader.sniff(Source(path))
+            found = loader.sniff(LocalSource(path))
             expect(isinstance(found, int) and 0 <= found <= 2, f"{about}: sniff returned {found!r}, not 0, 1 or 2")
             expect(found < 2, f"{about}: sniff claims to know this format exactly")
 
@@ -64,11 +64,11 @@ def sniff_knows_its_own(subject: Subject) -> None:
     loader = subject.make()
     with subject.samples() as files:
         for path in files:
-            strength = loader.sniff(Source(path))
+            strength = loader.sniff(LocalSource(path))
             expect(isinstance(strength, int) and 1 <= strength <= 2, f"sniff returned {strength!r} for {path.name}")
             if path.is_file():
                 other = shutil.copy(path, path.with_name("renamed.dat"))
-                again = loader.sniff(Source(other))
+                again = loader.sniff(LocalSource(other))
                 expect(
                     again == strength, f"sniff returned {strength} for {path.name}, {again} for the same file as renamed.dat"
                 )
@@ -85,7 +85,7 @@ def load_describes(subject: Subject) -> None:
     loader = subject.make()
     with subject.samples() as files:
         for path in files:
-            checkpoint = loader.load(Source(path))
+            checkpoint = loader.load(LocalSource(path))
             tensors = _tensors(checkpoint)
             expect(tensors, f"{path.name}: no tensor was found")
             expect(str(path) in checkpoint.source, f"source is {checkpoint.source!r}: use source.shown")
@@ -105,7 +105,7 @@ def reads_agree(subject: Subject) -> None:
     loader = subject.make()
     random = np.random.default_rng(3)
     with subject.samples() as files:
-        for tensor in (each for path in files for each in _tensors(loader.load(Source(path)))):
+        for tensor in (each for path in files for each in _tensors(loader.load(LocalSource(path)))):
             whole = tensor.numpy()
             label = f"{tensor.name!r}"
             expect(whole.shape == tensor.shape, f"{label} has shape {tensor.shape}, reads give {whole.shape}")
@@ -132,7 +132,7 @@ def deterministic(subject: Subject) -> None:
     with subject.samples() as files:
         before = _contents(files)
         for path in files:
-            first, second = (_tensors(subject.make().load(Source(path))) for _ in range(2))
+            first, second = (_tensors(subject.make().load(LocalSource(path))) for _ in range(2))
             described = [[(each.name, each.shape, each.dtype, each.note) for each in found] for found in (first, second)]
             expect(described[0] == described[1], f"{path.name}: a second load finds other tensors")
             for one, other in zip(first, second, strict=True):
@@ -150,7 +150,7 @@ def shipping(subject: Subject) -> None:
     """A tensor whose storage says it is shippable reads the same weights from a pickled copy."""
     with subject.samples() as files:
         for path in files:
-            for tensor in _tensors(subject.make().load(Source(path))):
+            for tensor in _tensors(subject.make().load(LocalSource(path))):
                 if tensor.storage.shippable:
                     copy = pickle.loads(pickle.dumps(tensor))
                     expect(copy.numpy().tobytes() == tensor.numpy().tobytes(), f"a pickled {tensor.name!r} reads differently")
@@ -177,7 +177,7 @@ def damage_is_a_clear_error(subject: Subject) -> None:
 
 def _must_load_or_say_why(subject: Subject, path: Path, what: str) -> None:
     try:
-        for tensor in _tensors(subject.make().load(Source(path))):
+        for tensor in _tensors(subject.make().load(LocalSource(path))):
             if tensor.nbytes <= 1 << 24:
                 tensor.numpy()
     except LoadError as error:

@@ -19,13 +19,13 @@ from torch2grid_core.plugins.options import build
 from torch2grid_core.plugins.record import PluginRecord, Provided, kind_of
 from torch2grid_core.testing.expectation import expect
 
-WriteFiles = Callable[[Path], Iterable[Path]]
+WriteFiles = Callable[[Path], Iterable[Path | str]]
 
 
 @dataclass(frozen=True)
 class Subject:
     """A class under test. lazy: how the plugin announced it, where it did so lazily. files: of a loader, writes valid files
-    of its format into a folder and returns what to open."""
+    of its format into a folder and returns what to open; of a source, makes something and returns its locations."""
 
     kind: str
     name: str
@@ -51,6 +51,16 @@ class Subject:
             expect(bool(found), "files= returned no path")
             yield found
 
+    @contextmanager
+    def locations(self) -> Iterator[list[str]]:
+        """Locations that the source opens, for as long as this lasts. Fails the check where there are none."""
+        expect(self.files is not None, "a source is checked on locations: conformance(…, files=make_locations)")
+        assert self.files is not None
+        with tempfile.TemporaryDirectory() as folder:
+            found = [str(location) for location in self.files(Path(folder))]
+            expect(bool(found), "files= returned no location")
+            yield found
+
 
 def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = None) -> list[Subject]:
     """What *target* brings, by kind and name: a class, a plugin (a module, its import path, or an object with hooks), or the
@@ -65,7 +75,9 @@ def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = Non
     for each in found:
         lazy = each.target if isinstance(each.target, Lazy) else None
         write = files.get(each.name) if isinstance(files, dict) else files
-        made.append(Subject(each.kind, each.name, each.load(), lazy, write if each.kind == "loader" else None, each))
+        made.append(
+            Subject(each.kind, each.name, each.load(), lazy, write if each.kind in ("loader", "source") else None, each)
+        )
     return made
 
 
