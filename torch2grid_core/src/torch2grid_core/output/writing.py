@@ -163,6 +163,7 @@ class Output:
         """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
         if self.shown is not None:
             self.shown(page)
+        stem = ""
         for name in self.prepare.wanted(page, view):
             self._drew |= name in self.prepare.formats
             if name == "text":
@@ -185,7 +186,8 @@ class Output:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
                 self._single = (page, data)
             else:
-                path = self.folder / f"{self._namer.stem(page)}.{name}"
+                stem = stem or self._namer.stem(page)
+                path = self.folder / f"{stem}.{name}"
                 stay_inside(path.parent, self.folder)
                 self._place(page, path, data)
                 self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
