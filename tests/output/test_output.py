@@ -87,6 +87,25 @@ def test_two_pages_never_share_a_file_whatever_their_names(names):
     assert [Namer().stem(page(name)) for name in names[:1]] == stems[:1]
 
 
+def test_a_renderer_that_cannot_write_a_format_says_so(tmp_path):
+    np.save(tmp_path / "w.npy", np.ones((3, 4), np.float32))
+    for asked in (("--format", "png"), ("--format", "png,svg"), ("-o", "w.png"), ("-o", "-"), ("--stats", "--format", "text")):
+        run = torch2grid("w.npy", *asked, "--renderer", "json", cwd=tmp_path)
+        assert run.returncode == 2, asked
+        (line,) = run.stderr.splitlines()
+        assert "--renderer json writes json, not " in line
+        assert not (tmp_path / "grids").exists()
+    plain = torch2grid("w.npy", "--renderer", "json", cwd=tmp_path)
+    assert (plain.returncode, plain.stdout) == (0, "grids/neural_grid.png\n")
+    assert plain.stderr.count("--renderer json writes json, not png") == 1
+    both = torch2grid("w.npy", "--format", "png,json", "--renderer", "json", cwd=tmp_path)
+    assert both.stdout.split() == ["grids/neural_grid.png", "grids/neural_grid.json"]
+    own = torch2grid("w.npy", "--dead-neurons", "--renderer", "json", cwd=tmp_path)
+    for run in (both, own):
+        assert run.returncode == 0
+        assert "--renderer" not in run.stderr
+
+
 def test_pages_of_one_name_from_two_instances_of_a_view_are_both_there(tmp_path):
     np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(40, 50)))
     two = ("--view", "histogram:bars=10,overview=false", "--view", "histogram:bars=50,overview=false", "--format", "png,json")
