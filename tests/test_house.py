@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import COMMANDS_TRACED, NOT_TRACED
 from tests.tools import PROJECT
@@ -52,6 +55,24 @@ def test_the_export_table_is_whole() -> None:
         name for file, module, name in imports(CORE) if file.name == "__init__.py" and module.startswith("torch2grid_core.")
     }
     assert told >= set(torch2grid_core.__all__)
+
+
+# What is only imported where it is there: a colour map by matplotlib's name, the kit of tests inside pytest.
+ASKED_FOR = {"torch2grid_core": {"matplotlib", "pytest"}}
+PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_what_a_distribution_imports_it_declares(project: str) -> None:
+    toml = pytest.importorskip("tomllib")  # of Python 3.11
+    declared = toml.loads((PROJECT / project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {canonicalize_name(Requirement(each).name) for each in declared}
+    brings = packages_distributions()
+    (source,) = [folder for folder in (PROJECT / project / "src").iterdir() if (folder / "__init__.py").is_file()]
+    imported = {module.partition(".")[0] for _, module, _ in imports(source)} - {source.name, *sys.stdlib_module_names}
+    undeclared = {root for root in imported if not names & {canonicalize_name(each) for each in brings.get(root, [root])}}
+    assert imported
+    assert undeclared == ASKED_FOR.get(project, set())
 
 
 def test_one_version_for_the_three() -> None:

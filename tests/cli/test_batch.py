@@ -86,6 +86,16 @@ def test_shared_limits_put_all_models_on_one_scale(sweep: list[str], tmp_path: P
     assert 15 < high < 40  # step09 has a standard deviation of 10: its tail, not step00's, sets the scale
 
 
+def test_shared_limits_say_which_model_is_not_in_them(sweep: list[str], tmp_path: Path) -> None:
+    models = [sweep[0], sweep[3], sweep[17], sweep[9]]
+    run = torch2grid(*models, "--limits", "shared", "--layers", cwd=tmp_path)
+    assert run.returncode == 1
+    told = [line.partition(": the shared limits leave out")[0] for line in run.stderr.splitlines() if "shared limits" in line]
+    assert told == [sweep[3], sweep[17]]
+    clean = torch2grid(sweep[0], sweep[9], "--limits", "shared", "--layers", "-o", "clean", cwd=tmp_path)
+    assert "shared limits" not in clean.stderr
+
+
 def test_one_file_for_many_models_is_refused(sweep: list[str], tmp_path: Path) -> None:
     run = torch2grid(sweep[0], sweep[1], "-o", "one.png", cwd=tmp_path)
     assert run.returncode == 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tools import torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin.views.layers import LayersView
@@ -79,11 +80,46 @@ def test_a_hostile_folder_stays_below_too(tmp_path):
 
 
 @given(st.lists(st.text(max_size=40) | st.sampled_from(HOSTILE), unique=True, max_size=30))
-def test_two_names_never_share_a_file_and_one_name_always_has_the_same(names):
+def test_two_pages_never_share_a_file_whatever_their_names(names):
     namer = Namer()
-    stems = [namer.stem(page(name)) for name in names]
-    assert len({stem.casefold() for stem in stems}) == len(names)  # disks of Windows and macOS ignore case
-    assert [namer.stem(page(name)) for name in names] == stems
+    stems = [namer.stem(page(name)) for name in [*names, *names]]  # from two views, say
+    assert len({stem.casefold() for stem in stems}) == 2 * len(names)  # disks of Windows and macOS ignore case
+    assert [Namer().stem(page(name)) for name in names[:1]] == stems[:1]
+
+
+def test_a_renderer_that_cannot_write_a_format_says_so(tmp_path):
+    np.save(tmp_path / "w.npy", np.ones((3, 4), np.float32))
+    for asked in (("--format", "png"), ("--format", "png,svg"), ("-o", "w.png"), ("-o", "-"), ("--stats", "--format", "text")):
+        run = torch2grid("w.npy", *asked, "--renderer", "json", cwd=tmp_path)
+        assert run.returncode == 2, asked
+        (line,) = run.stderr.splitlines()
+        assert "--renderer json writes json, not " in line
+        assert not (tmp_path / "grids").exists()
+    plain = torch2grid("w.npy", "--renderer", "json", cwd=tmp_path)
+    assert (plain.returncode, plain.stdout) == (0, "grids/neural_grid.png\n")
+    assert plain.stderr.count("--renderer json writes json, not png") == 1
+    both = torch2grid("w.npy", "--format", "png,json", "--renderer", "json", cwd=tmp_path)
+    assert both.stdout.split() == ["grids/neural_grid.png", "grids/neural_grid.json"]
+    own = torch2grid("w.npy", "--dead-neurons", "--renderer", "json", cwd=tmp_path)
+    for run in (both, own):
+        assert run.returncode == 0
+        assert "--renderer" not in run.stderr
+
+
+def test_pages_of_one_name_from_two_instances_of_a_view_are_both_there(tmp_path):
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(40, 50)))
+    two = ("--view", "histogram:bars=10,overview=false", "--view", "histogram:bars=50,overview=false", "--format", "png,json")
+    run = torch2grid("w.npy", *two, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    files = sorted(path.relative_to(tmp_path / "grids").as_posix() for path in (tmp_path / "grids").rglob("*.*"))
+    assert sorted(run.stdout.split()) == sorted(f"grids/{file}" for file in files if file != "index.json")
+    assert sorted(json.loads((tmp_path / "grids/index.json").read_text())["files"]) == [f for f in files if f != "index.json"]
+    stems = {file.rpartition(".")[0] for file in files} - {"index"}
+    for stem in stems - {each for each in stems if not each.endswith("_2")}:
+        first, second = (tmp_path / f"grids/{each}.json" for each in (stem.removesuffix("_2"), stem))
+        assert first.read_bytes() != second.read_bytes()  # each pair of formats is of one page
+    assert len(files) == 2 * len(stems) + 1
+    assert any(stem.endswith("_2") for stem in stems)
 
 
 def test_case_and_what_becomes_the_same_are_told_apart():

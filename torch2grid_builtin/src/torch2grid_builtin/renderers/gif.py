@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 from torch2grid_core import Page, Renderer, Style
 
@@ -29,21 +29,26 @@ class Gif(Renderer):
 
     def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
         """Draw each page as the PNG renderer does, on frames as large as the largest, with a palette of its own."""
-        from PIL import Image
+        from PIL import GifImagePlugin, Image
 
         from torch2grid_builtin.renderers.matplotlib.renderer import Matplotlib
 
-        drawn: list[Any] = []
+        drawn: list[io.BytesIO] = []  # as PNG: a hundredth of their pixels
         for page in pages:
-            stream = io.BytesIO()
-            Matplotlib().render(page, stream, style, "png")
-            drawn.append(Image.open(stream).convert("RGB"))
-        size = (max(frame.width for frame in drawn), max(frame.height for frame in drawn))
-        frames = []
-        for frame in drawn:
+            drawn.append(io.BytesIO())
+            Matplotlib().render(page, drawn[-1], style, "png")
+        sizes = [Image.open(each).size for each in drawn]
+        size = max(width for width, _ in sizes), max(height for _, height in sizes)
+        for place, each in enumerate(drawn):  # one at a time: what saves a sequence holds all of its frames
             whole = Image.new("RGB", size, "white")
-            whole.paste(frame)
-            frames.append(whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
-        times = [round(1000 * self.seconds)] * len(frames)
-        times[-1] *= 2
-        frames[0].save(target, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
+            whole.paste(Image.open(each).convert("RGB"))
+            frame = whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            last = place == len(drawn) - 1
+            if place == 0:
+                frame.encoderinfo = {"optimize": False}
+                for block in GifImagePlugin.getheader(frame, info={"loop": 0, "optimize": False})[0]:
+                    target.write(block)
+            time = round(1000 * self.seconds) * (2 if last else 1)
+            for block in GifImagePlugin.getdata(frame, duration=time, include_color_table=place > 0):
+                target.write(block)
+        target.write(b";")

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from torch2grid_core.cli.drawing import Drawing
+from torch2grid_core.cli.telling import say
 from torch2grid_core.engine import draw, workers
+from torch2grid_core.errors import NotDrawable, Torch2GridError
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.pictures.scale import limits_of
+from torch2grid_core.plugins.guard import describe
 from torch2grid_core.summary.distribution import Distribution
 
 
@@ -58,18 +61,26 @@ def _counted(page: Page, view: View) -> tuple[Page, _Cells]:
     return replace(page, panels=()), cells
 
 
+def _without_picture(view: View, error: NotDrawable) -> None:
+    """A view that declines has no cells; the drawing pass says so."""
+
+
 def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float] | None:
     """Limits that suit the cells of all *models* together, by the run's ``scale`` and ``clip``.
 
-    A model that cannot be read is left to the drawing pass, which reports it. ``None`` where no picture has cells.
+    A line on stderr tells of a model that cannot be read or drawn. ``None`` where no picture has cells.
     """
     cells = _Cells()
     for model in models:
         try:
             checkpoint = drawing.quietly_open(model).checkpoint
             with workers(checkpoint, drawing.given["jobs"], len(checkpoint), fork=True) as executor:
-                for _, _, found in draw(checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor):
+                for _, _, found in draw(
+                    checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor, declined=_without_picture
+                ):
                     cells.merge(found)
-        except Exception:
-            continue
+        except Exception as error:  # the drawing pass tells more
+            drawing.manager.trace(error)
+            why = str(error) if isinstance(error, Torch2GridError) else describe(error)
+            say(f"{model}: the shared limits leave out what cannot be read or drawn of it: {why}")
     return limits_of(cells, drawing.run.scale, drawing.run.clip) if len(cells) else None

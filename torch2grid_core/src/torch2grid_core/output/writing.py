@@ -50,7 +50,7 @@ class Output:
         shown: Callable[[Page], None] | None = None,
     ) -> None:
         self.manager, self.run, self.say, self.shown = manager, run, say, shown
-        self._forced = renderer
+        self._forced, self._forced_writes = renderer, False
         self._namer = Namer()
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._single: tuple[Page, bytes] | None = None
@@ -78,6 +78,8 @@ class Output:
                 raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
             wanted = (ending,)
         renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
+        if renderer and wanted and not self._forced_writes:
+            raise UsageError(self._writes_nothing(wanted))
         combine = self.file is not None and ending in renderers[ending].combines
         style = Style(colormap=run.colormap)
         single = self.file is not None or str(target) == STDOUT
@@ -98,8 +100,15 @@ class Output:
     def _renderer(self, name: str) -> Renderer:
         found = self.manager.renderer_for(name, self._forced)
         forced, options = split_spec(self._forced) if self._forced else ("", {})
-        renderer: Renderer = found.create(options if forced in (found.name, found.qualified) else None)
+        chosen = forced in (found.name, found.qualified)
+        self._forced_writes |= chosen
+        renderer: Renderer = found.create(options if chosen else None)
         return renderer
+
+    def _writes_nothing(self, wanted: Iterable[str]) -> str:
+        found = self.manager.find("renderer", split_spec(self._forced)[0])
+        can = ", ".join(found.facts.get("formats", ()))
+        return f"--renderer {found.name} writes {can}, not {', '.join(wanted)}; ask with --format for what it writes"
 
     def __enter__(self) -> Output:
         return self
@@ -124,6 +133,8 @@ class Output:
             self._write_all(self.file, self.prepare.formats[0])
         if self._entries:
             self._index()
+        if self._forced and not self._forced_writes:  # a view's own formats are known at its pages
+            self.manager.note(self._writes_nothing(self.prepare.renderers or ("text",)))
         for error in self._failed.values():
             raise error
 
@@ -163,6 +174,7 @@ class Output:
         """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
         if self.shown is not None:
             self.shown(page)
+        stem = ""
         for name in self.prepare.wanted(page, view):
             self._drew |= name in self.prepare.formats
             if name == "text":
@@ -185,7 +197,8 @@ class Output:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
                 self._single = (page, data)
             else:
-                path = self.folder / f"{self._namer.stem(page)}.{name}"
+                stem = stem or self._namer.stem(page)
+                path = self.folder / f"{stem}.{name}"
                 stay_inside(path.parent, self.folder)
                 self._place(page, path, data)
                 self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
