@@ -11,11 +11,11 @@ from torch2grid_core.cli.drawing import Drawing
 from torch2grid_core.cli.telling import say
 from torch2grid_core.engine import draw, workers
 from torch2grid_core.errors import NotDrawable, Torch2GridError
+from torch2grid_core.guard import describe
 from torch2grid_core.kinds.view import View
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.page import Heatmap, Page
 from torch2grid_core.pictures.scale import limits_of
-from torch2grid_core.plugins.guard import describe
 from torch2grid_core.summary.distribution import Distribution
 
 
