@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.tools import DIGITS, torch2grid
 
 from torch2grid_core import UsageError
 from torch2grid_core.cli.config import read_config
@@ -46,3 +47,34 @@ def test_lines_of_each_key(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('{\n"a\\u0062": 1}')  # a key that is not in the text as it is
     (only,) = read_config(str(tmp_path / "s.json")).settings
     assert (only.key, only.value, only.line) == ("ab", 1, 1)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+HOSTILE_FILES = {
+    "aliases.yaml": BOMB + "clip: *i\n",
+    "itself.yaml": "clip: &a [*a]\n",
+    "keys.yaml": "".join(f"k{number}: 1\n" for number in range(60_000)),
+    "keys.json": "{" + ", ".join(f'"k{number}": 1' for number in range(60_000)) + "}",
+    "keys.toml": "".join(f"k{number} = 1\n" for number in range(60_000)),
+    "digits.yaml": f"max-cells: {'9' * 5000}\n",
+    "digits.json": f'{{"max-cells": {"9" * 5000}}}',
+    "digits.toml": f"max-cells = {'9' * 5000}\n",
+    "hexadecimal.toml": f"threshold = 0x{'f' * 5000}\n",
+    "deep.yaml": "clip: " + "[" * 50_000 + "]" * 50_000,
+    "deep.json": '{"clip": ' + "[" * 50_000 + "]" * 50_000 + "}",
+    "deep.toml": "clip = " + "[" * 50_000 + "]" * 50_000,
+    "deeper.yaml": "clip: " + "[" * 400 + "]" * 400,
+    "long.yaml": f"clip: [{', '.join(['1'] * 5000)}]\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_FILES)
+def test_a_hostile_settings_file_is_one_line_at_once(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(HOSTILE_FILES[name], encoding="utf-8")
+    done = torch2grid(DIGITS, "--config", name, "--stats", cwd=tmp_path, timeout=30)  # aliases written out would take years
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert name in line
+    assert len(line) < 300

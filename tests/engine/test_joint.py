@@ -232,6 +232,9 @@ def test_views_about_other_tensors_than_those_chosen():
     assert whole.whole is whole
     pages = [drawn.page for drawn in drawn_of(chosen, [OfTheOptimizer(), OfTheModel()])]
     assert [page.title for page in pages] == ["m,v", "w"]
+    told = []
+    list(drawn_of(chosen, [OfTheOptimizer(), OfTheModel()], progress=lambda tensor, total: told.append((tensor.nbytes, total))))
+    assert [total for _, total in told] == [sum(size for size, _ in told)] * 3  # of all that is read, whatever it is about
     with pytest.raises(NotDrawable):
         list(drawn_of(tensors, [OfTheOptimizer()]))
 

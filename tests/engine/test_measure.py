@@ -252,7 +252,9 @@ def test_small_tensors_travel_together(tmp_path: Path) -> None:
 def test_the_order_is_the_callers(tmp_path: Path) -> None:
     names = sorted(ARRAYS, reverse=True)
     read: list[str] = []
-    found = measure(in_a_file(tmp_path), {"squares": Squares()}, order=names, progress=lambda tensor: read.append(tensor.name))
+    found = measure(
+        in_a_file(tmp_path), {"squares": Squares()}, order=names, progress=lambda tensor, _: read.append(tensor.name)
+    )
     assert [key for key, _ in found] == names == read
 
 
@@ -295,7 +297,7 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
     read: list[str] = []
     with ThreadPoolExecutor(1) as executor:
         going = measure(
-            in_a_file(tmp_path, arrays), {"s": Summary()}, executor=executor, progress=lambda t: read.append(t.name)
+            in_a_file(tmp_path, arrays), {"s": Summary()}, executor=executor, progress=lambda t, _: read.append(t.name)
         )
         next(going)
         going.close()

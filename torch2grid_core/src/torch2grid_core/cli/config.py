@@ -19,6 +19,8 @@ from torch2grid_core.plugins.options import quoted
 from torch2grid_core.text import did_you_mean
 
 _LARGEST = 1 << 20
+_MOST_KEYS, _MOST_VALUES = 200, 10_000  # there are some fifty settings; an alias of YAML counts as what it stands for
+_DIGITS = 30  # of a number: a setting with more is a mistake, and takes long to read
 _KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
 
 
@@ -56,7 +58,17 @@ def read_config(path: str) -> ConfigFile:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from error
     read = {"YAML": _read_yaml, "JSON": _read_json, "TOML": _read_toml}[kind]
-    return ConfigFile(path, tuple(read(path, text)))
+    try:
+        return ConfigFile(path, tuple(read(path, text)))
+    except RecursionError as error:
+        raise UsageError(f"{path}: not {kind}: nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path}: not {kind}: {str(error)[:200]}") from error
+
+
+def _counted(path: str, keys: int) -> None:
+    if keys > _MOST_KEYS:
+        raise UsageError(f"{path}: {keys:,} keys, more than there are settings; is this the file that you mean?")
 
 
 def _read_yaml(path: str, text: str) -> list[Setting]:
@@ -69,6 +81,8 @@ def _read_yaml(path: str, text: str) -> list[Setting]:
             return []
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{path}:{root.start_mark.line + 1}: settings are 'key: value' lines")
+        _counted(path, len(root.value))
+        _count_nodes(path, root)
         made = loader.construct_object
         settings = [
             Setting(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
@@ -76,21 +90,40 @@ def _read_yaml(path: str, text: str) -> list[Setting]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML: {error}") from error
     return _unique(path, settings)
 
 
+def _count_nodes(path: str, root: Any) -> None:
+    """Raise ``UsageError`` for more values than any settings have, each alias counted as what it stands for, or for a cycle."""
+    sizes: dict[int, int] = {}
+    waiting = [root]
+    while waiting:
+        node = waiting[-1]
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        inside = parts if isinstance(node.value, list) else []
+        unknown = [part for part in inside if id(part) not in sizes]
+        if id(node) not in sizes and unknown and len(waiting) <= _MOST_VALUES:
+            waiting += unknown
+            continue
+        waiting.pop()
+        sizes[id(node)] = 1 + sum(sizes.get(id(part), _MOST_VALUES) for part in inside)
+        if sizes[id(node)] > _MOST_VALUES:
+            raise UsageError(
+                f"{path}: its values repeat one another more often than any settings; is this the file that you mean?"
+            )
+
+
 def _read_json(path: str, text: str) -> list[Setting]:
     try:
-        pairs = json.loads(text, object_pairs_hook=list) if text.strip() else []
+        pairs = json.loads(text, object_pairs_hook=list, parse_int=_integer) if text.strip() else []
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: not JSON: nested too deeply") from error
     if not text.lstrip().startswith("{"):
         raise UsageError(f"{path}:1: settings are one object, {{…}}")
-    plain = json.loads(text)
+    _counted(path, len(pairs))
+    plain = json.loads(text, parse_int=_integer)
     settings = [Setting(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
     return _unique(path, settings)
 
@@ -106,7 +139,14 @@ def _read_toml(path: str, text: str) -> list[Setting]:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise UsageError(f"{path}:{found[1] if found else 1}: not TOML: {error}") from error
+    _counted(path, len(table))
     return [Setting(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _line(text: str, pattern: str) -> int:
@@ -135,7 +175,7 @@ def process_settings(config: ConfigFile) -> dict[str, Any]:
             raise config.error(setting, "plugins are loaded from the command line only; give --load-plugin there")
         if key in ("no_plugins", "debug"):
             if not isinstance(setting.value, bool):
-                raise config.error(setting, f"expected true or false, not {setting.value!r}")
+                raise config.error(setting, f"expected true or false, not {_told(setting.value)}")
             found[key] = setting.value
         elif key == "disable_plugin":
             names = [setting.value] if isinstance(setting.value, str) else setting.value
@@ -191,9 +231,11 @@ def _try_plugins(config: ConfigFile, setting: Setting, option: GroupedOption, va
 def _checked(config: ConfigFile, setting: Setting, option: GroupedOption) -> Any:
     """The value in the form that the option takes on the command line, its type checked."""
     value = setting.value
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        raise config.error(setting, f"is {_told(value)}")
     if option.is_flag:
         if not isinstance(value, bool):
-            raise config.error(setting, f"expected true or false, not {value!r}")
+            raise config.error(setting, f"expected true or false, not {_told(value)}")
         return value
     if option.multiple:
         items = value if isinstance(value, list) else [value]
@@ -206,7 +248,7 @@ def _checked(config: ConfigFile, setting: Setting, option: GroupedOption) -> Any
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (isinstance(value, float) and isinstance(option.type, click.types.IntParamType)):
             wanted = "a whole number" if isinstance(option.type, click.types.IntParamType) else "a number"
-            raise config.error(setting, f"expected {wanted}, not {value!r}")
+            raise config.error(setting, f"expected {wanted}, not {_told(value)}")
         return value
     return _text(config, setting, option, value)
 
@@ -224,7 +266,7 @@ def _text(config: ConfigFile, setting: Setting, option: GroupedOption, value: An
                 raise config.error(setting, str(error)) from error
     if (numbers or option.group == CHOOSING) and isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
-    raise config.error(setting, f"expected text, not {value!r}")
+    raise config.error(setting, f"expected text, not {_told(value)}")
 
 
 def _number(text: str) -> Any:
@@ -232,3 +274,13 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
+
+
+def _told(value: Any) -> str:
+    """A value in a message: short, whatever it is."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"a {'list' if isinstance(value, (list, tuple)) else 'mapping'} of {len(value):,}"
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        return f"a number of more than {_DIGITS} digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

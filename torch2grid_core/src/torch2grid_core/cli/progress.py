@@ -22,12 +22,12 @@ def watched(quiet: bool) -> bool:
 
 
 @contextlib.contextmanager
-def progress_bar(checkpoint: Checkpoint, show: bool) -> Iterator[Callable[[LazyTensor], None] | None]:
+def progress_bar(checkpoint: Checkpoint, show: bool) -> Iterator[Callable[[LazyTensor, int], None] | None]:
     """What the engine tells of each tensor that is done, shown as a bar of bytes with rate and time left."""
     if not show:
         yield None
         return
-    bar = _Bar(sum(tensor.nbytes for tensor in checkpoint.values()), checkpoint.source)
+    bar = _Bar(checkpoint.source)
     try:
         yield bar.advance
     finally:
@@ -44,22 +44,22 @@ def clear_line() -> None:
 class _Bar:
     shown = False
 
-    def __init__(self, total: int, name: str) -> None:
-        self.total, self.name = total, name
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.done, self.started = 0, time.perf_counter()
         self._progress: Any = None
         self._task: Any = None
 
-    def advance(self, tensor: LazyTensor) -> None:
-        """Count one tensor; the bar appears once the run has taken a while."""
+    def advance(self, tensor: LazyTensor, total: int) -> None:
+        """Count one tensor of *total* bytes in all; the bar appears once the run has taken a while."""
         self.done += tensor.nbytes
         if self._progress is None:
-            if time.perf_counter() - self.started < _PATIENCE or self.done >= self.total:
+            if time.perf_counter() - self.started < _PATIENCE or self.done >= total:
                 return
-            self._start()
+            self._start(total)
         self._progress.update(self._task, completed=self.done, refresh=True)
 
-    def _start(self) -> None:
+    def _start(self, total: int) -> None:
         from rich.console import Console
         from rich.markup import escape
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -77,7 +77,7 @@ class _Bar:
         )
         self._progress.start()
         _Bar.shown = True
-        self._task = self._progress.add_task(escape(visible(os.path.basename(self.name), 30)), total=self.total)
+        self._task = self._progress.add_task(escape(visible(os.path.basename(self.name), 30)), total=total)
 
     def stop(self) -> None:
         """Take the bar away; what follows is written as if it had not been there."""

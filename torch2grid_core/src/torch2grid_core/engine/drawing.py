@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.answers import needs_of, pages_of, until_stopped
-from torch2grid_core.engine.measuring import without_repetition
+from torch2grid_core.engine.measuring import Progress, without_repetition
 from torch2grid_core.engine.planning import Asked, Plan
 from torch2grid_core.engine.reading import STOPS, Ask, Outcome, Stop
 from torch2grid_core.engine.scheduling import made_ahead, outcomes
@@ -44,7 +44,7 @@ def draw(
     executor: Executor | None = None,
     beside: Mapping[str, Need[Any]] | None = None,
     measured: Callable[[str, Any], None] | None = None,
-    progress: Callable[[LazyTensor], None] | None = None,
+    progress: Progress | None = None,
     failed: Callable[[View, PluginError], None] | None = None,
     declined: Callable[[View, NotDrawable], None] | None = None,
     seen: Seen | None = None,
@@ -60,7 +60,7 @@ def draw(
         executor: where the work is done; ``None`` does it here.
         beside: what else to measure of *checkpoint* in the same pass.
         measured: gets the result of each of these under its name, after the last tensor and before the overviews.
-        progress: told of each tensor that has been read.
+        progress: told of each tensor that has been read, and how many bytes all that will be read have.
         failed: told at the end of each view that failed, or whose transformer did, and its error.
         declined: told at the end of each view that declined, and why. Without one of the two, the first such error is
             raised instead, failures before those that declined.
@@ -92,14 +92,15 @@ def draw(
 def _drawn(
     passes: list[_Pass[Made]],
     stopped: list[tuple[View, Stop]],
-    progress: Callable[[LazyTensor], None] | None,
+    progress: Progress | None,
     failed: Callable[[View, PluginError], None] | None,
     declined: Callable[[View, NotDrawable], None] | None,
     seen: Seen | None,
 ) -> Iterator[tuple[Page, View, Made]]:
+    total = sum(tensor.nbytes for each in passes for tensor in each.checkpoint.values())
     told = bool(stopped) and not any(each.views or each.beside for each in passes)
     for each in passes:
-        yield from each.pages(progress)
+        yield from each.pages(progress, total)
         stopped += [(drawing.view, drawing.stop) for drawing in each.views if drawing.stop is not None]
         if seen is not None:
             seen.merge(each.seen())
@@ -196,12 +197,12 @@ class _Pass(Generic[Made]):
         """The views that neither failed nor declined so far."""
         return [each for each in self.views if each.stop is None]
 
-    def pages(self, progress: Callable[[LazyTensor], None] | None) -> Iterator[tuple[Page, View, Made]]:
+    def pages(self, progress: Progress | None, total: int) -> Iterator[tuple[Page, View, Made]]:
         """Every page, prepared."""
         for name, found in outcomes(self.checkpoint, self._tasks, self.executor) if self.views or self.beside else ():
             drawn = [each for outcome in found for each in self._take(name, outcome)]
             if progress is not None:
-                progress(self.checkpoint[name])
+                progress(self.checkpoint[name], total)
             yield from drawn
             if not self.active and not self.beside:
                 break

@@ -15,6 +15,8 @@ from torch2grid_core.engine.scheduling import outcomes
 from torch2grid_core.guard import Origin
 from torch2grid_core.measures.need import Need
 
+Progress = Callable[[LazyTensor, int], None]
+
 
 def measure(
     checkpoint: Checkpoint,
@@ -22,7 +24,7 @@ def measure(
     *,
     executor: Executor | None = None,
     order: Sequence[str] | None = None,
-    progress: Callable[[LazyTensor], None] | None = None,
+    progress: Progress | None = None,
     failed: Callable[[str, Stop], None] | None = None,
 ) -> Iterator[tuple[Hashable, dict[str, Any]]]:
     """Measure *needs* of *checkpoint* in one pass over its weights.
@@ -32,7 +34,7 @@ def measure(
         needs: what to measure, each under a name of the caller's.
         executor: where the work is done; ``None`` does it here. No digit depends on it.
         order: names of tensors in the order in which to read them; that of the checkpoint unless given.
-        progress: told of each tensor that has been read.
+        progress: told of each tensor that has been read, and how many bytes all that will be read have.
         failed: told the name of each need that fails or declines, and its error; it is left out from then on. Without it,
             the first such error is raised at the end.
 
@@ -68,12 +70,13 @@ def measure(
             if results:
                 yield key, results
 
+    total = sum(tensors[name].nbytes for name in (tensors if order is None else order))
     yield from ready({key: None for each in distinct.values() for key in each.results})
     for name, found in outcomes(tensors, plan.tasks, executor, order) if asked else ():
         going = sum(each.error is None for each in distinct.values())
         done = {key: None for outcome in found for _, key in plan.take(outcome)}
         if progress is not None:
-            progress(checkpoint[name])
+            progress(checkpoint[name], total)
         if going != sum(each.error is None for each in distinct.values()):
             done.update(held)
             if going == 1:
