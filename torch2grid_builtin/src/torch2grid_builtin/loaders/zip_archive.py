@@ -28,6 +28,7 @@ _DAMAGED = "the file is cut short or damaged; fetch it again"
 _HOSTILE = "it is damaged or hostile"
 _FULL32 = 0xFFFFFFFF
 _HEAD = 4096  # bytes of a deflated record that are unpacked alone
+_PADDING = 128  # bytes between a record's name and its data that are read at once; PyTorch aligns data to 64
 _GAP = 1 << 20  # bytes between two records, which hold a data descriptor and padding
 _FOLDER = 0x10  # of DOS, in a record's external attributes
 _ENCRYPTED = 0x2041  # flags: encrypted, strongly so, headers masked
@@ -274,7 +275,8 @@ class Packed:
         fixed = _LOCAL.size + len(entry.raw_name)
         if fixed > self.place.size:
             raise self.fail(f"has a record {label} that reaches into the next")
-        head = self._bytes(0, fixed)
+        seen = self._bytes(0, min(fixed + _PADDING + len(NUMPY), self.place.size))  # one read, as PyTorch pads
+        head = seen[:fixed]
         name_size: int
         extra_size: int
         signature, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(head)
@@ -293,9 +295,13 @@ class Packed:
             raise self.fail(f"states the size or CRC-32 of record {label} twice, differently")
         start = fixed + extra_size
         self._check_behind(start + entry.packed, bool(flags & 8), crc)
-        if self.judged and entry.size >= len(NUMPY):
+        if self.judged and entry.size >= len(NUMPY) and (entry.method or not self._is_seen_plain(seen, start)):
             self._refuse_objects(start)
         return start
+
+    def _is_seen_plain(self, seen: bytes, start: int) -> bool:
+        """True where the first bytes of the record are among those *seen* of its place, and no array of numpy's."""
+        return start + len(NUMPY) <= len(seen) and not seen.startswith(NUMPY, start)
 
     def _refuse_objects(self, start: int) -> None:
         """Raise ``LoadError`` for an array of objects: numpy looks at the bytes of a record, not at its name."""
