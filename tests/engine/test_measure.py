@@ -26,12 +26,16 @@ from torch2grid_core import (
     LazyTensor,
     Need,
     NotDrawable,
+    Page,
     PluginError,
     PluginManager,
     Profile,
     Raster,
+    Run,
     Summary,
     Transformed,
+    View,
+    draw,
     measure,
 )
 from torch2grid_core.engine import reading
@@ -278,6 +282,38 @@ def test_a_need_that_fails_is_dropped_and_told_and_the_others_go_on(step: str, a
     assert [key for key in seen if isinstance(key, str)] == list(checkpoint)  # it is raised at the end
     if executor is not None:
         executor.shutdown()
+
+
+def test_a_need_that_cannot_be_planned_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It fails half-way through its groups: what was planned of it must not come back as another need's result."""
+
+    @dataclass(frozen=True)
+    class HalfPlanned(OfLayers):
+        def merges(self, tensor: LazyTensor) -> bool:
+            if tensor.name == "layers.1.key":
+                raise ValueError("no idea")
+            return True
+
+    class Asks(View):
+        """Keeps what it gets."""
+
+        name = "asks"
+
+        def __init__(self, need: Need[Any]) -> None:
+            self.need, self.found = need, dict[Any, Any]()
+
+        def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Need[Any]]:
+            return {"x": self.need}
+
+        def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> tuple[Page, ...]:
+            self.found = dict(results["x"])
+            return ()
+
+    checkpoint, failed, other = in_a_file(tmp_path), [], Asks(Squares())
+    assert not list(draw(checkpoint, [Asks(HalfPlanned()), other], failed=lambda view, error: failed.append(str(error))))
+    assert len(failed) == 1
+    assert "no idea" in failed[0]
+    assert list(other.found) == list(checkpoint)
 
 
 def test_nothing_is_read_for_a_need_that_declines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,9 +105,12 @@ class Plan:
                 for key, names in groups.items():
                     if not isinstance(names, tuple) or not all(name in about for name in names):
                         raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
-                found = Asked(len(self.asked), bound, origin, groups)
-                self._place(found)
-            self.asked.append(found)
+            found = Asked(len(self.asked), bound, origin, groups)
+            self.asked.append(found)  # its number is taken, whatever comes of it
+            placed = attempt(bound, origin, lambda: self._place(found))
+            if isinstance(placed, STOPS):
+                found.error = placed
+                raise placed
             self._known[need, id(about)] = found
         return found
 
