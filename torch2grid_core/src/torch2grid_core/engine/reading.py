@@ -112,13 +112,14 @@ class Task:
         return self._finish(gatherers_of(self.asks), parts)
 
     def _finish(self, gatherers: Sequence[Gatherer], parts: Iterable[list[Any]]) -> Outcome:
-        outcome, asked = Outcome(), [(each.need, each.origin) for each in gatherers]
-        gathered, *checksum = reduce(partial(_merged_all, asked), ([part[: len(asked)], *part[len(asked) :]] for part in parts))
-        if checksum:
+        outcome = Outcome()
+        needs = [*((each.need, each.origin) for each in gatherers), (Checksum(), CHECKSUM)]  # as ``_pieces`` asks for them
+        gathered = reduce(partial(_merged_all, needs), parts)
+        for checksum in gathered[len(gatherers) :]:
             storage = self.tensors[0].storage
             assert isinstance(storage, CheckedStorage)
-            storage.settle(checksum[0].crc32)
-        for each, found in zip(gatherers, gathered, strict=True):
+            storage.settle(checksum.crc32)
+        for each, found in zip(gatherers, gathered, strict=False):
             if each.need.counts_not_finite and not isinstance(found, STOPS):
                 outcome.not_finite.update(_counted(self.tensors, each, found))
             for ask in each.asks:
@@ -256,11 +257,8 @@ def reissued(error: Stop, first: Origin, origin: Origin) -> Stop:
 
 
 def _merged_all(needs: Sequence[tuple[Need[Any], Origin]], one: list[Any], other: list[Any]) -> list[Any]:
-    """What two pieces gathered, as one; the first takes the other in."""
-    found = [_merged(mine, its, *need) for mine, its, need in zip(one[0], other[0], needs, strict=True)]
-    for mine, its in zip(one[1:], other[1:], strict=True):
-        mine.merge(its)
-    return [found, *one[1:]]
+    """What two pieces gathered for *needs*, as one; the first takes the other in."""
+    return [_merged(mine, its, *need) for mine, its, need in zip(one, other, needs, strict=False)]
 
 
 def _merged(one: Any, other: Any, need: Need[Any], origin: Origin) -> Any:
