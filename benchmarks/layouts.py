@@ -84,7 +84,7 @@ def _single_weights(folder: Path) -> list[Check]:
     import numpy as np
     from tests.renderers.pixels import framed
 
-    from torch2grid_core import NOT_FINITE
+    from torch2grid_core.grids import NOT_FINITE
 
     marked, out = folder / "marked.safetensors", folder / "marked"
     _mark(model("gpt2.safetensors"), marked)

@@ -56,7 +56,7 @@ def main() -> int:
             [RUN / "epoch_10.pth", "--optimizer"],
             [folder / "gradients.safetensors", "--gradients"],
         ):
-            command = [sys.executable, "-m", "torch2grid_core.cli.main", *map(str, words), "-q"]
+            command = [sys.executable, "-m", "torch2grid_core", *map(str, words), "-q"]
             done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=False)
             if done.returncode not in (0, 1):  # 1: compare says that they differ
                 return done.returncode

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from torch2grid_core import colormap
+from torch2grid_core.grids import colormap
 
 FOLDER = Path(__file__).parent / "pictures"
 CELLS = {  # a side, small enough for a page of the documentation; two show each weight
@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, cells in CELLS.items():
             picture = Path(folder) / f"{name}.png"
-            command = [sys.executable, "-m", "torch2grid_core.cli.main", words[0], "--plugin", name, "-o", str(picture)]
+            command = [sys.executable, "-m", "torch2grid_core", words[0], "--plugin", name, "-o", str(picture)]
             subprocess.run([*command, "--max-cells", str(cells), "--quiet"], check=True)
             data = smaller(picture.read_bytes())
             (FOLDER / picture.name).write_bytes(data)

@@ -9,10 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from torch2grid_builtin.transformers.hilbert import Hilbert
-from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_core import Block, BytesStorage, Layout, LazyTensor, as_float, matrix_layout, raster_window
-from torch2grid_core.pictures.raster import RasterPart, assemble
+from torch2grid_builtin._transformers.hilbert import Hilbert
+from torch2grid_builtin._transformers.spiral import Spiral
+from torch2grid_core import Layout, LazyTensor
+from torch2grid_core._pictures.raster import RasterPart, assemble
+from torch2grid_core.grids import Block, matrix_layout, raster_window
+from torch2grid_core.sources import BytesStorage, as_float
 
 Array = np.ndarray[Any, Any]
 SIDE, CELLS, CHUNK = 4096, 1024, 1 << 18

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from torch2grid_core import PluginManager
-from torch2grid_core.cli.app import App
-from torch2grid_core.cli.options import PROCESS, GroupedOption
+from torch2grid_core._cli.app import App
+from torch2grid_core._cli.options import PROCESS, GroupedOption
 
 _DRAW = "draw"
 _HEAD = """# Command reference

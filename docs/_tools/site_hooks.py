@@ -38,7 +38,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _checks() -> str:
     """A table for each kind: the checks of its own, those of every kind first."""
-    from torch2grid_core.kinds import KINDS
+    from torch2grid_core._kinds import KINDS
     from torch2grid_core.testing import checks
 
     parts = []

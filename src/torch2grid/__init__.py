@@ -23,37 +23,32 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid.api": ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats"),
-    "torch2grid.changes": ("Comparison", "compare", "optimizer", "series"),
-    "torch2grid.live_gradients": ("gradients", "save_gradients"),
-    "torch2grid.pages": ("Pages",),
-    "torch2grid.recorder": ("GradientRecorder",),
+    "torch2grid._api": ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats"),
+    "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
+    "torch2grid._live_gradients": ("gradients", "save_gradients"),
+    "torch2grid._pages": ("Pages",),
+    "torch2grid._recorder": ("GradientRecorder",),
     "torch2grid_core": ("Checkpoint", "Distribution", "Grid", "LazyTensor", "Page"),
 }
 _HOMES = {name: home for home, names in _WHERE.items() for name in names}
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from torch2grid.api import conv as conv
-    from torch2grid.api import dead_neurons as dead_neurons
-    from torch2grid.api import grid as grid
-    from torch2grid.api import histograms as histograms
-    from torch2grid.api import layers as layers
-    from torch2grid.api import load as load
-    from torch2grid.api import stats as stats
-    from torch2grid.changes import Comparison as Comparison
-    from torch2grid.changes import compare as compare
-    from torch2grid.changes import optimizer as optimizer
-    from torch2grid.changes import series as series
-    from torch2grid.live_gradients import gradients as gradients
-    from torch2grid.live_gradients import save_gradients as save_gradients
-    from torch2grid.pages import Pages as Pages
-    from torch2grid.recorder import GradientRecorder as GradientRecorder
-    from torch2grid_core import Checkpoint as Checkpoint
-    from torch2grid_core import Distribution as Distribution
-    from torch2grid_core import Grid as Grid
-    from torch2grid_core import LazyTensor as LazyTensor
-    from torch2grid_core import Page as Page
+    from torch2grid._api import (
+        conv as conv,
+        dead_neurons as dead_neurons,
+        grid as grid,
+        histograms as histograms,
+        layers as layers,
+        load as load,
+        stats as stats,
+    )
+    from torch2grid._changes import Comparison as Comparison, compare as compare, optimizer as optimizer, series as series
+    from torch2grid._live_gradients import gradients as gradients, save_gradients as save_gradients
+    from torch2grid._pages import Pages as Pages
+    from torch2grid._recorder import GradientRecorder as GradientRecorder
+    from torch2grid_core import Checkpoint as Checkpoint, Grid as Grid, LazyTensor as LazyTensor, Page as Page
+    from torch2grid_core.measures import Distribution as Distribution
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch2grid.arrays import TensorArrays
-from torch2grid.session import drawable
+from torch2grid._arrays import TensorArrays
+from torch2grid._session import drawable
 
 
 def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from torch2grid.api import draw
-from torch2grid.session import drawable, manager
-from torch2grid_core.cli.menu import Menu
+from torch2grid._api import draw
+from torch2grid._session import drawable, manager
+from torch2grid_core._cli.menu import Menu
 
 
 def interactive_mode(tensors: Any, output_dir: str | os.PathLike[str] = "grids", **settings: Any) -> None:

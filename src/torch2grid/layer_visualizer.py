@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from torch2grid.api import draw
+from torch2grid._api import draw
 
 
 def visualize_layers(tensors: Any, output_dir: str | os.PathLike[str] = "grids/layers", **settings: Any) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from torch2grid.session import manager
+from torch2grid._session import manager
 from torch2grid_core import Checkpoint
 
 

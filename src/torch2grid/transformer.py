@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid.api import grid
+from torch2grid._api import grid
 
 
 def to_neutral_grid(tensors: Any, plugin_name: str | None = None, **settings: Any) -> np.ndarray[Any, Any]:

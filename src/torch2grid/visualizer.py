@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid.pages import Pages
-from torch2grid.session import manager
+from torch2grid._pages import Pages
+from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Run
 
 

@@ -11,7 +11,8 @@ from tests.corpus import real, root
 from tests.tools import DIGITS
 
 from torch2grid import safetensors_file
-from torch2grid_core import PluginManager, Rule, check, choose_rules
+from torch2grid_core import PluginManager, Rule, check
+from torch2grid_core.commands import choose_rules
 
 _REAL = (
     "silero/silero_vad_16k.safetensors",

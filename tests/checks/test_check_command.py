@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.checks.defects import arrays, manager, save
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_builtin.commands.check import Check
+from torch2grid_builtin._commands.check import Check
 from torch2grid_core import UsageError
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
@@ -262,7 +262,7 @@ def test_workers_change_nothing(ill):
 def test_rules_of_others(tmp_path):
     plugin = tmp_path / "rule.py"
     plugin.write_text(
-        "from torch2grid_core import Finding, Rule, Summary\n"
+        "from torch2grid_core import Finding, Rule\nfrom torch2grid_core.measures import Summary\n"
         "class Even(Rule):\n"
         '    """tensors of an even number of weights"""\n'
         '    name, code, severity = "even", "X101", "warning"\n'
@@ -316,7 +316,8 @@ DECLINES = {
 def test_a_rule_that_declines_finds_nothing_and_the_others_go_on(tmp_path, ill, where):
     plugin = tmp_path / "rule.py"
     plugin.write_text(
-        "from torch2grid_core import Finding, GridTransformer, NotDrawable, Rule, Transformed\n"
+        "from torch2grid_core import Finding, GridTransformer, NotDrawable, Rule\n"
+        "from torch2grid_core.measures import Transformed\n"
         "class Declines(GridTransformer):\n"
         "    name = 'declines'\n"
         "    def transform(self, tensors):\n"

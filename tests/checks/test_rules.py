@@ -8,15 +8,15 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from tests.checks.defects import HEALTHY, arrays, errors, found_in, manager, rules, save, source
 from tests.corpus import manifest, needs_corpus, real
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_builtin.rules.about import is_matrix
-from torch2grid_builtin.views.units import has_units, is_figure
-from torch2grid_core import LoadError, check, is_floating
+from torch2grid_builtin._rules.about import is_matrix
+from torch2grid_builtin._views.units import has_units, is_figure
+from torch2grid_core import LoadError, check
+from torch2grid_core.sources import is_floating
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
 QUICK = settings(

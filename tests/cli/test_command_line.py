@@ -154,7 +154,7 @@ def test_several_models_go_to_folders_of_their_own(tmp_path: Path) -> None:
 def test_nothing_heavy_at_start(tmp_path: Path) -> None:
     script = """
 import sys
-from torch2grid_core.cli.main import run
+from torch2grid_core._cli.main import run
 code = run(sys.argv[1:])
 heavy = [name for name in ("torch", "matplotlib", "scipy", "pandas") if name in sys.modules]
 print("heavy:", *heavy, file=sys.stderr)

@@ -8,7 +8,7 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 
 from torch2grid_core import UsageError
-from torch2grid_core.cli.config import read_config
+from torch2grid_core._cli.config import read_config
 
 WRONG: dict[str, tuple[str, str | bytes, str]] = {
     "a list": ("s.json", "[1]", r"s\.json:1: settings are one object"),

@@ -7,8 +7,9 @@ from typing import get_args
 
 import click
 
-from torch2grid_core import REDUCTIONS, Run, ScaleKind
-from torch2grid_core.cli.options import drawing_options
+from torch2grid_core import Run
+from torch2grid_core._cli.options import drawing_options
+from torch2grid_core.grids import REDUCTIONS, ScaleKind
 
 OPTIONS = {option.key: option for option in drawing_options()}
 

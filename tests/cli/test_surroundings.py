@@ -142,6 +142,6 @@ def test_completion_imports_no_disabled_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quoting", ['x: a = "b" , c = d', "x:a=b,c=d"])
 def test_blanks_around_quotes(quoting: str) -> None:
-    from torch2grid_core.plugins.options import split_spec
+    from torch2grid_core._plugins.options import split_spec
 
     assert split_spec(quoting) == ("x", {"a": "b", "c": "d"})

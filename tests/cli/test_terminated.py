@@ -33,7 +33,9 @@ class Slow(GridTransformer):
 SLOW_PAGES = """
 import pathlib
 import time
-from torch2grid_core import Page, Summary, Text, View
+from torch2grid_core import Page, View
+from torch2grid_core.measures import Summary
+from torch2grid_core.pages import Text
 
 class Slow(View):
     "waits in each worker"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch2grid_builtin.compare.findings import Comparison
-from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages
-from torch2grid_builtin.compare.two import Comparing, Settings
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_core import Checkpoint, PluginManager, Run, select
+from torch2grid_builtin._compare.findings import Comparison
+from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages
+from torch2grid_builtin._compare.two import Comparing, Settings
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_core import Checkpoint, PluginManager, Run
+from torch2grid_core.selection import select
 
 MANAGER = PluginManager.discover(third_party=False)
 

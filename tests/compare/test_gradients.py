@@ -15,7 +15,8 @@ from tests.tools import DIGITS, torch2grid
 from torch import nn
 
 import torch2grid as t2g
-from torch2grid_core import Distribution, NotDrawable, UsageError
+from torch2grid_core import NotDrawable, UsageError
+from torch2grid_core.measures import Distribution
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from tests.compare.training import SNAPSHOTS, backward, digits_net
 from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.views.optimizer import OptimizerView
-from torch2grid_core import NotDrawable, Run, select
+from torch2grid_builtin._views.optimizer import OptimizerView
+from torch2grid_core import NotDrawable, Run
+from torch2grid_core.selection import select
 
 
 def joint(path):

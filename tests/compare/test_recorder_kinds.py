@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import torch2grid as t2g
-from torch2grid_core import Distribution
+from torch2grid_core.measures import Distribution
 
 
 @pytest.mark.parametrize("fused", [False, True])

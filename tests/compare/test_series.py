@@ -15,7 +15,7 @@ from tests.compare.training import RUN, SNAPSHOTS
 from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.compare.order import in_order, natural
+from torch2grid_builtin._compare.order import in_order, natural
 from torch2grid_core import Checkpoint
 
 UNTRAINED = DIGITS.parent / "digits_untrained.pth"
@@ -121,9 +121,10 @@ def test_a_folder_with_other_files_and_trainer_folders(tmp_path):
 
 
 def test_each_file_is_read_once(tmp_path, monkeypatch):
-    from torch2grid_builtin.compare.series import Frames, compare_many
-    from torch2grid_builtin.transformers.flatten import Flatten
-    from torch2grid_core import Range, Run
+    from torch2grid_builtin._compare.series import Frames, compare_many
+    from torch2grid_builtin._transformers.flatten import Flatten
+    from torch2grid_core import Run
+    from torch2grid_core.sources import Range
 
     paths = []
     for step in range(4):

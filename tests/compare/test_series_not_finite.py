@@ -11,7 +11,7 @@ import torch
 from tests.tools import torch2grid
 
 import torch2grid as t2g
-from torch2grid_core import Band, Line, Text
+from torch2grid_core.pages import Band, Line, Text
 
 STRICT = {"PYTHONWARNINGS": "error::RuntimeWarning"}  # what numpy warns of would end the run
 STEPS = (20, 40, 60, 80)

@@ -8,14 +8,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file, save_model
 from tests.compare.opened import MANAGER, compared
 from tests.corpus import cases
 from tests.tools import torch2grid
 
-from torch2grid_core import Torch2GridError, select
+from torch2grid_core import Torch2GridError
+from torch2grid_core.selection import select
 
 
 def figures(delta):
@@ -205,7 +205,7 @@ def checkpoints(draw):
 @settings(max_examples=100, deadline=None)
 @given(checkpoints())
 def test_random_pairs(pair):
-    from torch2grid.live import from_mapping
+    from torch2grid._live import from_mapping
 
     a, b = (select(from_mapping(state)).checkpoint for state in pair)
     agree(a, b)

@@ -266,7 +266,7 @@ def test_figures_are_numpys(tmp_path, one, two):
 
 
 def test_each_byte_is_read_once(tmp_path, monkeypatch):
-    from torch2grid_core import Range
+    from torch2grid_core.sources import Range
 
     changed = {name: value + 0.1 * torch.randn_like(value) for name, value in weights().items()}
     save_file(weights(), tmp_path / "a.safetensors")

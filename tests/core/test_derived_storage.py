@@ -9,25 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Float6, Slice
-from torch2grid_core import (
+from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Float6, Slice
+from torch2grid_core import LazyTensor, LoadError
+from torch2grid_core._data.storage import has_checksum, unchecked
+from torch2grid_core.sources import (
     BytesStorage,
     ByteSwapped,
     CheckedStorage,
     ComputedStorage,
     Joined,
-    LazyTensor,
-    LoadError,
     LocalSource,
     Range,
     Storage,
     Tiled,
     verify,
 )
-from torch2grid_core.data.storage import has_checksum, unchecked
 
 DATA = bytes(range(240))
 U1 = np.dtype(np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torch2grid_core import modules
+from torch2grid_core.selection import modules
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from torch2grid_core import Run, UsageError
-from torch2grid_core.plugins.options import build, convert, options_of, split_spec
+from torch2grid_core._plugins.options import build, convert, options_of, split_spec
 
 
 class Side(enum.Enum):

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core import UsageError
-from torch2grid_core.plugins.options import build, options_of, quoted, split_spec
+from torch2grid_core._plugins.options import build, options_of, quoted, split_spec
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Part
-from torch2grid_core.data.order import in_depth
+from torch2grid_core import Checkpoint, LazyTensor, Part
+from torch2grid_core._data.order import in_depth
+from torch2grid_core.sources import BytesStorage
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_hundred_thousand_tensors_take_less_than_half_a_second():
 
 
 def test_more_modules_than_any_model_has_are_left_as_they_are(monkeypatch):
-    monkeypatch.setattr("torch2grid_core.data.order._MODULES", 1000)
+    monkeypatch.setattr("torch2grid_core._data.order._MODULES", 1000)
     names = [f"{number}.{'.'.join('m' * 20)}.w" for number in range(100, 0, -1)]
     assert in_depth(names) == names
     assert in_depth(names[:40]) == names[39::-1]

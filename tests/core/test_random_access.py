@@ -12,22 +12,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from torch2grid_builtin.inert.storages import Dequantised
-from torch2grid_core import (
-    BytesStorage,
-    ByteSwapped,
-    CheckedStorage,
-    JointTensor,
-    LazyTensor,
-    LoadError,
-    LocalSource,
-    Range,
-    Storage,
-)
-from torch2grid_core.data import local, strided
+from torch2grid_builtin._inert.storages import Dequantised
+from torch2grid_core import LazyTensor, LoadError
+from torch2grid_core._data import local, strided
+from torch2grid_core.sources import BytesStorage, ByteSwapped, CheckedStorage, JointTensor, LocalSource, Range, Storage
 
 DTYPES = [np.dtype(each) for each in (np.uint8, np.float32, np.complex128, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2)]
 

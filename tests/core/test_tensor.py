@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from torch2grid_core import BytesStorage, ByteSwapped, CheckedStorage, Checkpoint, LazyTensor, LoadError, LocalSource, Range
+from torch2grid_core import Checkpoint, LazyTensor, LoadError
+from torch2grid_core.sources import BytesStorage, ByteSwapped, CheckedStorage, LocalSource, Range
 
 
 @st.composite

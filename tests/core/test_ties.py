@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tests.tools import distribution, torch2grid
 
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Part
+from torch2grid_core import Checkpoint, LazyTensor, Part
+from torch2grid_core.sources import BytesStorage
 
 
 def tensor(name, values=(1.0, 2.0)):
@@ -56,7 +57,8 @@ def test_shared_storage_is_found_anew_where_the_loader_says_nothing():
 
 PLUGIN = """
 import numpy as np
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Loader, hookimpl
+from torch2grid_core import Checkpoint, LazyTensor, Loader, hookimpl
+from torch2grid_core.sources import BytesStorage
 
 
 class Tied(Loader):

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Run, Style, Text, check
-from torch2grid_core.hookspecs import Hooks
-from torch2grid_core.kinds import KINDS
+from torch2grid_core import Finding, Grid, Page, PluginManager, Run, Style, check
+from torch2grid_core._hookspecs import Hooks
+from torch2grid_core._kinds import KINDS
+from torch2grid_core.pages import Output, Text
+from torch2grid_core.sources import LocalSource
 from torch2grid_core.testing import bound_checks
 
 HOOKS = {name: spec for name, spec in vars(Hooks).items() if name.startswith("torch2grid_")}

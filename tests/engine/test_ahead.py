@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from tests.views.drawing import Drawn, checkpoint_of, drawn_of
 
-from torch2grid_builtin.views.histogram import HistogramView
-from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Checkpoint, Page, PluginManager, Summary, Text, View
+from torch2grid_builtin._views.histogram import HistogramView
+from torch2grid_builtin._views.layers import LayersView
+from torch2grid_core import Checkpoint, Page, PluginManager, View
+from torch2grid_core.measures import Summary
+from torch2grid_core.pages import Text
 
 RNG = np.random.default_rng(0)
 ARRAYS = {f"h.{i}.weight": RNG.standard_normal((30 + i, 40)).astype(np.float32) for i in range(50)}

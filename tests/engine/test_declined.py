@@ -10,8 +10,9 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Raster, Run, Summary, Transformed, View
-from torch2grid_core.pictures.layouts import drawable_sizes
+from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Run, View
+from torch2grid_core._pictures.layouts import drawable_sizes
+from torch2grid_core.measures import Raster, Summary, Transformed
 
 METHODS = ("subject", "tensor_needs", "needs", "tensor_pages", "pages")
 

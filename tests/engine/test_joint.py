@@ -10,31 +10,12 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_core import (
-    Checkpoint,
-    Collector,
-    JointTensor,
-    LazyTensor,
-    LoadError,
-    LocalSource,
-    Need,
-    NotDrawable,
-    Of,
-    Page,
-    Part,
-    PluginError,
-    Profile,
-    Range,
-    Raster,
-    Summary,
-    Table,
-    Transformed,
-    Values,
-    View,
-    counted_distribution,
-    matrix_layout,
-)
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_core import Checkpoint, LazyTensor, LoadError, Need, NotDrawable, Page, Part, PluginError, View
+from torch2grid_core.grids import matrix_layout
+from torch2grid_core.measures import Collector, Of, Profile, Raster, Summary, Transformed, Values, counted_distribution
+from torch2grid_core.pages import Table
+from torch2grid_core.sources import JointTensor, LocalSource, Range
 
 
 def difference(arrays):

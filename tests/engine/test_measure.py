@@ -16,30 +16,25 @@ from safetensors.numpy import save_file
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import checkpoint_of
 
-import torch2grid_core.engine
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_builtin.transformers.normalized import Normalized
+import torch2grid_core._engine
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.normalized import Normalized
 from torch2grid_core import (
     Checkpoint,
-    Chunk,
-    Collector,
     LazyTensor,
     Need,
     NotDrawable,
     Page,
     PluginError,
     PluginManager,
-    Profile,
-    Raster,
     Run,
-    Summary,
-    Transformed,
     View,
     draw,
     measure,
 )
-from torch2grid_core.engine import reading
-from torch2grid_core.pictures.layouts import matrix_layout
+from torch2grid_core._engine import reading
+from torch2grid_core._pictures.layouts import matrix_layout
+from torch2grid_core.measures import Chunk, Collector, Profile, Raster, Summary, Transformed
 
 RNG = np.random.default_rng(7)
 ARRAYS = {
@@ -350,7 +345,7 @@ def test_a_raster_of_one_tensor_and_one_of_several() -> None:
 def test_the_engine_knows_no_need_view_or_rule() -> None:
     """One check, where a plugin's answer enters; everything else is a method of what is asked."""
     kinds = "Need|View|Rule|Summary|Profile|NotFinite|Duplicates|Values|Of|Raster|Transformed|GridTransformer|LayoutTransformer"
-    folder = Path(torch2grid_core.engine.__file__).parent
+    folder = Path(torch2grid_core._engine.__file__).parent
     found = [
         f"{path.name}: {line.strip()}"
         for path in sorted(folder.glob("*.py"))
@@ -363,7 +358,9 @@ def test_the_engine_knows_no_need_view_or_rule() -> None:
 
 BROKEN = '''
 from dataclasses import dataclass
-from torch2grid_core import Collector, Finding, Need, Page, Rule, Text, View, hookimpl
+from torch2grid_core import Finding, Need, Page, Rule, View, hookimpl
+from torch2grid_core.measures import Collector
+from torch2grid_core.pages import Text
 
 class Broken(Collector):
     def update(self, chunk):

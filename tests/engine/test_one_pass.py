@@ -14,8 +14,9 @@ from tests.checks.defects import save
 from tests.tools import COMMAND
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import Distribution, Page, Profile, Summary, View
-from torch2grid_core.data.storage import BytesStorage
+from torch2grid_core import Page, View
+from torch2grid_core._data.storage import BytesStorage
+from torch2grid_core.measures import Distribution, Profile, Summary
 
 
 class _Asking(View):

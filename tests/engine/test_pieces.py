@@ -8,37 +8,22 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.engine.test_ahead import Watched
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_builtin.views.grid import GridView
-from torch2grid_builtin.views.histogram import HistogramView
-from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import (
-    CheckedStorage,
-    Checkpoint,
-    Duplicates,
-    JointTensor,
-    LazyTensor,
-    LoadError,
-    Of,
-    Page,
-    PluginManager,
-    Profile,
-    Raster,
-    Run,
-    Summary,
-    Values,
-    View,
-    matrix_layout,
-)
-from torch2grid_core.data.checksum import crc32_combine
-from torch2grid_core.engine import reading, workers
-from torch2grid_core.engine.reading import Ask, Task
-from torch2grid_core.guard import Origin
+from torch2grid_builtin._views.grid import GridView
+from torch2grid_builtin._views.histogram import HistogramView
+from torch2grid_builtin._views.layers import LayersView
+from torch2grid_core import Checkpoint, LazyTensor, LoadError, Page, PluginManager, Run, View
+from torch2grid_core._data.checksum import crc32_combine
+from torch2grid_core._engine import reading, workers
+from torch2grid_core._engine.reading import Ask, Task
+from torch2grid_core._guard import Origin
+from torch2grid_core.grids import matrix_layout
+from torch2grid_core.measures import Duplicates, Of, Profile, Raster, Summary, Values
+from torch2grid_core.sources import CheckedStorage, JointTensor
 
 RNG = np.random.default_rng(3)
 LARGE = RNG.standard_normal((370, 41)).astype(np.float32)

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from torch2grid_core import PluginManager, workers
-from torch2grid_core.engine.processes import Processes
+from torch2grid_core import PluginManager
+from torch2grid_core._engine.processes import Processes
+from torch2grid_core.measures import workers
 
 
 def test_results_errors_and_prints_come_back(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,20 +9,10 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_core import (
-    GridTransformer,
-    Need,
-    NotDrawable,
-    Of,
-    Page,
-    PluginError,
-    Raster,
-    Summary,
-    Transformed,
-    View,
-    matrix_layout,
-)
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_core import GridTransformer, Need, NotDrawable, Page, PluginError, View
+from torch2grid_core.grids import matrix_layout
+from torch2grid_core.measures import Of, Raster, Summary, Transformed
 
 
 def asked(needs: Any) -> Any:

@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 from tests.renderers.pixels import all_framed
 
-from torch2grid_core import NOT_FINITE, Output, Page, PluginManager, UsageError
+from torch2grid_core import Page, PluginManager, UsageError
+from torch2grid_core.grids import NOT_FINITE
+from torch2grid_core.pages import Output
 
 PACKAGE = Path(__file__).resolve().parents[2] / "torch2grid_builtin" / "src" / "torch2grid_builtin"
 
@@ -42,7 +44,7 @@ def pages(monkeypatch) -> list[Page]:
 def demo(*arguments: object, cwd: Path, package: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The installed command, with torch2grid_builtin from *package* where that is given."""
     env = {**os.environ, "PYTHONPATH": str(package or ""), "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [sys.executable, "-m", "torch2grid_core.cli.main", "demo", *map(str, arguments)]
+    words = [sys.executable, "-m", "torch2grid_core", "demo", *map(str, arguments)]
     return subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
@@ -71,7 +73,7 @@ def test_it_prints_the_paths_of_pictures_and_one_summary_line(tmp_path):
 
 
 def test_both_panels_hold_every_weight_on_one_scale(manager, pages, tmp_path):
-    from torch2grid_builtin.commands.demo import draw_demo
+    from torch2grid_builtin._commands.demo import draw_demo
 
     draw_demo(manager, None, str(tmp_path))
     panels = pages[0].panels
@@ -84,7 +86,7 @@ def test_both_panels_hold_every_weight_on_one_scale(manager, pages, tmp_path):
 
 
 def test_each_kernel_is_a_tile(manager, pages, tmp_path):
-    from torch2grid_builtin.commands.demo import draw_demo
+    from torch2grid_builtin._commands.demo import draw_demo
 
     draw_demo(manager, None, str(tmp_path))
     (page,) = [page for page in pages if page.name == "demo_kernels"]
@@ -127,7 +129,7 @@ def test_a_nan_weight_changes_exactly_its_cell(tmp_path):
 
 
 def test_the_transformer_asked_for_is_the_only_one(manager, tmp_path, capsys):
-    from torch2grid_builtin.commands.demo import draw_demo
+    from torch2grid_builtin._commands.demo import draw_demo
 
     draw_demo(manager, "flatten", str(tmp_path), formats=["svg"])
     assert capsys.readouterr().out.split() == [str(tmp_path / "demo_grid_flatten.svg")]
@@ -148,7 +150,7 @@ def test_a_transformer_from_a_file_takes_the_default_place(tmp_path):
 
 @pytest.mark.parametrize(("plugin", "colors"), [("flaten", None), ("flatten:sides=3", None), (None, "no_such_map")])
 def test_a_wrong_name_is_an_error_and_draws_nothing(manager, tmp_path, plugin, colors):
-    from torch2grid_builtin.commands.demo import draw_demo
+    from torch2grid_builtin._commands.demo import draw_demo
 
     with pytest.raises(UsageError):
         draw_demo(manager, plugin, str(tmp_path / "out"), colors=colors)

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.loaders.opened import opened, same
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_builtin.commands.demo import WITNESS, draw_hostile
+from torch2grid_builtin._commands.demo import WITNESS, draw_hostile
 from torch2grid_core import PluginManager, Torch2GridError
 
 HOSTILE = DIGITS.with_name("hostile_demo.pth")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.tools import DIGITS, PROJECT, torch2grid
 
-from torch2grid_builtin.commands.new_plugin import HOOKS
-from torch2grid_core.kinds import KINDS
+from torch2grid_builtin._commands.new_plugin import HOOKS
+from torch2grid_core._kinds import KINDS
 
 RUFF = Path(sys.executable).parent / "ruff"
 

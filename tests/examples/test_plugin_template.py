@@ -42,7 +42,7 @@ def installed(tmp_path_factory) -> dict[str, str]:
 def torch2grid(
     *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "torch2grid_core.cli.main", *map(str, arguments)]
+    words = [sys.executable, "-m", "torch2grid_core", *map(str, arguments)]
     return subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 

@@ -37,7 +37,7 @@ from tests.fuzz.samples import arrays, tar_of
 from tests.loaders.opened import opened, torch_bytes
 from torch import _weights_only_unpickler
 
-from torch2grid_builtin.inert.walk import key_text
+from torch2grid_builtin._inert.walk import key_text
 from torch2grid_core import Torch2GridError
 
 KINDS = ("zip", "zip, pickle", "zip, bytes", "legacy", "legacy, pickle", "legacy, bytes", "tar", "tar, pickle", "tar, bytes")

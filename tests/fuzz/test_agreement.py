@@ -13,8 +13,8 @@ import torch
 from tests.fuzz import agreement, archives, pickled
 from tests.fuzz.agreement import CRASH, KINDS, NEITHER, OURS, SAME, THEIRS
 
-from torch2grid_builtin.loaders import torch_zip
-from torch2grid_builtin.loaders.zip_archive import Packed
+from torch2grid_builtin._loaders import torch_zip
+from torch2grid_builtin._loaders.zip_archive import Packed
 
 RUNS = 1350
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fuzz.fuzz import Broken, Change, content, fuzz, verdict
 from tests.fuzz.samples import SEALED, Sample, samples
 
-from torch2grid_core import CheckedStorage
+from torch2grid_core.sources import CheckedStorage
 
 RUNS = 60
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.tools import DIGITS
 
-from torch2grid_builtin.inert.legacy import MAGIC
+from torch2grid_builtin._inert.legacy import MAGIC
 from torch2grid_core import PluginManager, Torch2GridError
 
 SECONDS, ABOVE = 30, 1 << 30

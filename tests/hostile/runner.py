@@ -65,7 +65,7 @@ def here(request: dict[str, Any]) -> int:
 
 def _main(words: list[str], report: dict[str, Any]) -> int:
     from torch2grid_core import PluginManager
-    from torch2grid_core.cli.main import main
+    from torch2grid_core._cli.main import main
 
     open_really = PluginManager.open
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_core.cli.menu import Menu
+from torch2grid_core._cli.menu import Menu
 
 NAMES = ["fc1.weight", "fc1.bias", "fc2.weight", "all"]
 Drawn = list[tuple[list[str], list[str]]]

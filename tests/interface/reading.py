@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tests.renderers.pixels import framed, inverted
 
-from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
+from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
 
 Array = np.ndarray[Any, Any]
 

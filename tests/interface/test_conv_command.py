@@ -14,7 +14,7 @@ from tests.tools import torch2grid
 from torch import nn
 
 import torch2grid as t2g
-from torch2grid_builtin.views.convolutions import is_convolution
+from torch2grid_builtin._views.convolutions import is_convolution
 
 NAMED = ("temporal", "c1", "in_layer", "proj_in", "to_qkv", "embed.value")  # 1-D convolutions that are not called so
 

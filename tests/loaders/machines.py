@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.machine import Machine
-from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.machine import Machine
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_core.sources import BytesStorage
 
 
 def machine(data: bytes) -> Machine:

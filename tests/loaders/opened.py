@@ -12,7 +12,7 @@ import torch
 
 from torch2grid_builtin.plugin import torch2grid_loaders
 from torch2grid_core import Checkpoint, LazyTensor
-from torch2grid_core.data.opening import open_checkpoint
+from torch2grid_core._data.opening import open_checkpoint
 
 
 def loaders() -> list[Any]:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin.inert import torch_values as tv
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.machine import Machine
-from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import StorageRef, Tensor
-from torch2grid_core import BytesStorage, LazyTensor
+from torch2grid_builtin._inert import torch_values as tv
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.machine import Machine
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.values import StorageRef, Tensor
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage
 
 NUMBERS = np.arange(1, 25, dtype=np.float32)
 STORAGE = BytesStorage(NUMBERS.tobytes())

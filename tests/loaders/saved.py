@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torch2grid_builtin.inert.values import Tensor
+from torch2grid_builtin._inert.values import Tensor
 
 DATA = np.arange(1, 7, dtype=np.float32)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_builtin.inert import storages
-from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice, Spool
-from torch2grid_core import BytesStorage, LoadError, LocalSource, Range, Storage
+from torch2grid_builtin._inert import storages
+from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice, Spool
+from torch2grid_core import LoadError
+from torch2grid_core.sources import BytesStorage, LocalSource, Range, Storage
 
 RAW = np.random.default_rng(0).integers(0, 256, 6000, dtype=np.uint8)
 INNER = BytesStorage(RAW.tobytes())

@@ -22,11 +22,12 @@ import pytest
 import torch
 from tests.loaders.opened import opened, same
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.loaders.safetensors import Safetensors
-from torch2grid_builtin.loaders.sharded import Sharded
-from torch2grid_builtin.loaders.zip_archive import ZipArchive, open_zip
-from torch2grid_core import LoadError, LocalSource
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._loaders.safetensors import Safetensors
+from torch2grid_builtin._loaders.sharded import Sharded
+from torch2grid_builtin._loaders.zip_archive import ZipArchive, open_zip
+from torch2grid_core import LoadError
+from torch2grid_core.sources import LocalSource
 
 WEIGHTS = {"w": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5)}
 

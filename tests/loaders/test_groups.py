@@ -10,11 +10,11 @@ import pytest
 import torch
 from tests.loaders.opened import opened
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.groups import optimizer_facts
-from torch2grid_builtin.inert.limits import KEPT, Work
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import Pairs
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.groups import optimizer_facts
+from torch2grid_builtin._inert.limits import KEPT, Work
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Pairs
 
 KEY = "optimizer.param_groups"
 

@@ -16,7 +16,7 @@ from tests.corpus import manifest, needs_corpus, real
 from tests.loaders.honest import everything
 from tests.tools import torch2grid
 
-from torch2grid_builtin.inert.allowed import ALLOWED, CALL, JUDGED, MAKE
+from torch2grid_builtin._inert.allowed import ALLOWED, CALL, JUDGED, MAKE
 
 
 def findings(folder: Path) -> dict[str, list[dict[str, Any]]]:

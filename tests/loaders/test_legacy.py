@@ -9,13 +9,13 @@ import pytest
 import torch
 from tests.loaders.saved import DATA, Id, Made, block, dumped, numbers, storage, tensor
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.actions import Actions
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.legacy import MAGIC, PROTOCOL, read_legacy
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import Global, Pairs, StorageRef
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.legacy import MAGIC, PROTOCOL, read_legacy
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Global, Pairs, StorageRef
+from torch2grid_core.sources import BytesStorage
 
 
 def stream(

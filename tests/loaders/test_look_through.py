@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torch2grid_builtin.inert import limits, shards
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.packed import SETTINGS
-from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
-from torch2grid_builtin.inert.walk import collect
-from torch2grid_core import BytesStorage, LazyTensor
+from torch2grid_builtin._inert import limits, shards
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.packed import SETTINGS
+from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.walk import collect
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage
 
 BYTES = BytesStorage(np.arange(64, dtype=np.float32).tobytes())
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from torch2grid_builtin.inert import limits, stream
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.machine import Machine
-from torch2grid_builtin.inert.malformed import CutShort, Malformed
-from torch2grid_builtin.inert.report import describe, not_run
-from torch2grid_builtin.inert.stream import WINDOW, PickleStream
-from torch2grid_builtin.inert.values import Bag, Global, LongBytes, Pairs, Stub
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits, stream
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.machine import Machine
+from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert.report import describe, not_run
+from torch2grid_builtin._inert.stream import WINDOW, PickleStream
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub
+from torch2grid_core.sources import BytesStorage
 
 
 def machine(data: bytes) -> Machine:

@@ -7,9 +7,9 @@ import struct
 import pytest
 from tests.loaders.machines import load, machine
 
-from torch2grid_builtin.inert import limits, stream
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import LongBytes
+from torch2grid_builtin._inert import limits, stream
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import LongBytes
 
 
 @pytest.fixture(autouse=True)

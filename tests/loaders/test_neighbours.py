@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from tests.loaders.opened import opened
 from tests.tools import torch2grid
 
-from torch2grid_core import LoadError, LocalSource, share_of
-from torch2grid_core.data.neighbours import choose_model
+from torch2grid_core import LoadError
+from torch2grid_core._data.neighbours import choose_model
+from torch2grid_core.sources import LocalSource, share_of
 
 BESIDE = {
     "optimizer.pt": {"state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.ones(3, 2)}}, "param_groups": [{"params": [0]}]},

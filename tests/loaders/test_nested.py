@@ -7,14 +7,13 @@ import struct
 import pytest
 from tests.loaders.saved import dumped
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert import stream as stream_module
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.legacy import MAGIC, PROTOCOL, read_legacy
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits, stream as stream_module
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.legacy import MAGIC, PROTOCOL, read_legacy
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_core.sources import BytesStorage
 
 
 def inner(value: bytes) -> bytes:

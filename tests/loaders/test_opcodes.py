@@ -11,15 +11,15 @@ import pytest
 from tests.loaders.machines import load, machine
 from tests.loaders.test_machine import plain
 
-from torch2grid_builtin.inert import limits, stream
-from torch2grid_builtin.inert.actions import Asked
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.malformed import CutShort, Malformed
-from torch2grid_builtin.inert.opcodes import unescape
-from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits, stream
+from torch2grid_builtin._inert.actions import Asked
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert.opcodes import unescape
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
+from torch2grid_core.sources import BytesStorage
 
 VALUES: dict[bytes, Any] = {
     b"\x80\x00N.": None,

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tests.loaders.opened import loaders, opened
 
-from torch2grid_core import Checkpoint, LoadError, LocalSource, PluginError, Source, UsageError
-from torch2grid_core.data import unpacked
-from torch2grid_core.data.opening import open_checkpoint
+from torch2grid_core import Checkpoint, LoadError, PluginError, UsageError
+from torch2grid_core._data import unpacked
+from torch2grid_core._data.opening import open_checkpoint
+from torch2grid_core.sources import LocalSource, Source
 
 
 class Fake:

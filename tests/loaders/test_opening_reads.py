@@ -11,7 +11,7 @@ import torch
 
 import torch2grid as t2g
 from torch2grid_core import LoadError
-from torch2grid_core.data import local
+from torch2grid_core._data import local
 
 ARRAYS = {f"a{index}": np.random.default_rng(index).normal(size=(500, 128)).astype(np.float32) for index in range(40)}
 

@@ -7,16 +7,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made, of, ref, values
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert import torch_values as tv
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits, torch_values as tv
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor
+from torch2grid_core.sources import BytesStorage
 
 TOP = 2**63
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from tests.loaders.rebuilt import STORAGE, built, made, of, values
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import Global, Pairs, StorageRef, Tensor
-from torch2grid_core import BytesStorage, LazyTensor
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Global, Pairs, StorageRef, Tensor
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage
 
 
 def quantised(dtype: str, codes: np.ndarray, shape: Any, steps: Any, parameters: Any, offset: int = 0, **options: Any) -> Any:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.loaders.opened import opened, same
 from tests.loaders.test_wrapped_tensors import NESTED, Wrapper, check, saved, skips
 from torch import nn

@@ -12,8 +12,9 @@ import pytest
 from safetensors import SafetensorError, safe_open
 from tests.tools import torch2grid
 
-from torch2grid_builtin.loaders.safetensors import Safetensors
-from torch2grid_core import LoadError, LocalSource
+from torch2grid_builtin._loaders.safetensors import Safetensors
+from torch2grid_core import LoadError
+from torch2grid_core.sources import LocalSource
 
 W = '"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
 I32 = '"w":{"dtype":"I32","shape":[1,2],"data_offsets":[0,8]}'

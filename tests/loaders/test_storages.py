@@ -12,8 +12,9 @@ import pytest
 import torch
 from tests.loaders.opened import opened
 
-from torch2grid_builtin.inert.storages import Dequantised, Flipped, Float4, Latin1Bytes, Slice
-from torch2grid_core import BytesStorage, CheckedStorage, Checkpoint, LazyTensor, LoadError
+from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Latin1Bytes, Slice
+from torch2grid_core import Checkpoint, LazyTensor, LoadError
+from torch2grid_core.sources import BytesStorage, CheckedStorage
 
 DATA = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()
 

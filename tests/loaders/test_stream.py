@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_builtin.inert import limits, stream
-from torch2grid_builtin.inert.malformed import CutShort
-from torch2grid_builtin.inert.storages import Slice
-from torch2grid_builtin.inert.stream import PickleStream, part
-from torch2grid_core import BytesStorage, LocalSource, Range, Storage
+from torch2grid_builtin._inert import limits, stream
+from torch2grid_builtin._inert.malformed import CutShort
+from torch2grid_builtin._inert.storages import Slice
+from torch2grid_builtin._inert.stream import PickleStream, part
+from torch2grid_core.sources import BytesStorage, LocalSource, Range, Storage
 
 DATA = bytes(range(200))
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from tests.loaders.saved import Id, Made, block, dumped, numbers, storage, tensor
 
-from torch2grid_builtin.inert import limits
-from torch2grid_builtin.inert.actions import Actions
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.tar import read_tar
-from torch2grid_builtin.inert.values import Global
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.tar import read_tar
+from torch2grid_builtin._inert.values import Global
+from torch2grid_core.sources import BytesStorage
 
 
 def tar(

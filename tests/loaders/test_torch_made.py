@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.loaders.opened import bits, named, opened, same, torch_bytes
 
 from torch2grid_core import Checkpoint, LoadError

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.loaders.opened import opened, same
 
-from torch2grid_builtin.inert import limits
+from torch2grid_builtin._inert import limits
 from torch2grid_core import LoadError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse:UserWarning", "ignore:.*sparse.*:UserWarning")

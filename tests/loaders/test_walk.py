@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torch2grid_builtin.inert import limits, walk
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.values import Bag, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text
-from torch2grid_builtin.inert.walk import collect
-from torch2grid_core import BytesStorage, LazyTensor, Skip
+from torch2grid_builtin._inert import limits, walk
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Bag, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text
+from torch2grid_builtin._inert.walk import collect
+from torch2grid_core import LazyTensor, Skip
+from torch2grid_core.sources import BytesStorage
 
 BYTES = BytesStorage(np.arange(8, dtype=np.float32).tobytes())
 F4 = np.dtype(np.float32)

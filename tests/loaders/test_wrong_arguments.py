@@ -13,12 +13,12 @@ import pytest
 import torch
 from tests.loaders.machines import machine
 
-from torch2grid_builtin.inert.constructors import CONSTRUCTORS
-from torch2grid_builtin.inert.interpreter import Interpreter
-from torch2grid_builtin.inert.malformed import Malformed
-from torch2grid_builtin.inert.stream import PickleStream
-from torch2grid_builtin.inert.values import Bag, NumpyArray, Pairs, Stub
-from torch2grid_core import BytesStorage
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.values import Bag, NumpyArray, Pairs, Stub
+from torch2grid_core.sources import BytesStorage
 
 multiarray = np._core.multiarray
 

@@ -55,7 +55,7 @@ READER_TESTS = (
 KERNELS = (
     Kernel(
         "raster",
-        tuple(f"torch2grid_core/pictures/{name}.py" for name in ("raster", "cells", "axes", "layouts")),
+        tuple(f"torch2grid_core/_pictures/{name}.py" for name in ("raster", "cells", "axes", "layouts")),
         tuple(f"tests/raster/test_{name}.py" for name in ("raster", "blocks", "axes", "ready_layouts", "reduced_grids")),
         (
             "tests/raster/test_raster.py::test_ten_million_weights_in_one_cell_are_added_accurately",
@@ -64,7 +64,7 @@ KERNELS = (
     ),
     Kernel(
         "distribution",
-        tuple(f"torch2grid_core/summary/{name}.py" for name in ("distribution", "moments", "buckets", "counting")),
+        tuple(f"torch2grid_core/_summary/{name}.py" for name in ("distribution", "moments", "buckets", "counting")),
         tuple(
             f"tests/summary/test_{name}.py" for name in ("distribution", "merging", "distribution_state", "moments", "buckets")
         ),
@@ -73,7 +73,7 @@ KERNELS = (
     Kernel(
         "reader",
         tuple(
-            f"torch2grid_builtin/inert/{name}.py"
+            f"torch2grid_builtin/_inert/{name}.py"
             for name in ("machine", "opcodes", "stream", "walk", "storages", "legacy", "torch_values")
         ),
         tuple(f"tests/loaders/test_{name}.py" for name in READER_TESTS),

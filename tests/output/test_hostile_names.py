@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.tools import torch2grid
 
-from torch2grid_core import visible
+from torch2grid_core.text import visible
 
 NAMES = [
     "../../outside.weight",

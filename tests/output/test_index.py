@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 from tests.tools import COMMAND, DIGITS, torch2grid
 
-from torch2grid_core import json_text
+from torch2grid_core.text import json_text
 
 
 def strict(path: Path) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def test_weights_that_json_has_no_word_for_leave_it_strict(tmp_path: Path) -> No
 
 ABOUT = """
 import numpy as np
-from torch2grid_core import Page, Text, View
+from torch2grid_core import Page, View
+from torch2grid_core.pages import Text
 
 class Odd:
     def __str__(self):
@@ -160,7 +161,7 @@ def test_runs_that_end_together_lose_no_entry(tmp_path: Path) -> None:
 def test_merges_at_one_moment_lose_no_entry(tmp_path: Path) -> None:
     """Six processes that wait for a start and then merge twenty times each."""
     code = (
-        "import sys, pathlib\nfrom torch2grid_core.output.index import merge_index\nsys.stdin.readline()\n"
+        "import sys, pathlib\nfrom torch2grid_core._output.index import merge_index\nsys.stdin.readline()\n"
         "for n in range(20): merge_index(pathlib.Path('.'), {f'{sys.argv[1]}_{n}': {}})"
     )
     for at in range(6):

@@ -102,7 +102,8 @@ def test_a_folder_takes_the_report_whatever_the_format(dense: str, tmp_path: Pat
 
 
 REPORTING = """
-from torch2grid_core import Page, Text, View
+from torch2grid_core import Page, View
+from torch2grid_core.pages import Text
 
 class Reporting(View):
     "writes a report"

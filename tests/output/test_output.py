@@ -7,17 +7,17 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tests.tools import torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_builtin.views.layers import LayersView
-from torch2grid_core import Page, PluginManager, Run, Text, Torch2GridError, UsageError
-from torch2grid_core.output.files import whole_file
-from torch2grid_core.output.index import NAMES
-from torch2grid_core.output.namer import Namer
-from torch2grid_core.output.writing import Output
+from torch2grid_builtin._views.layers import LayersView
+from torch2grid_core import Page, PluginManager, Run, Torch2GridError, UsageError
+from torch2grid_core._output.files import whole_file
+from torch2grid_core._output.index import NAMES
+from torch2grid_core._output.namer import Namer
+from torch2grid_core._output.writing import Output
+from torch2grid_core.pages import Text
 
 HOSTILE = [
     "../../etc/passwd",

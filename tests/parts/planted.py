@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.checks.defects import manager
 
-from torch2grid_builtin.commands.check import Check
+from torch2grid_builtin._commands.check import Check
 
 KEYS = ("model", "net", "state_dict", "optimizer", "opt", "ema", "model_ema", "teacher", "target", "rng", "scheduler", "state")
 KEYS += (

@@ -9,7 +9,9 @@ import pytest
 from tests import corpus
 from tests.loaders.opened import opened
 
-from torch2grid_core import Checkpoint, NotDrawable, Torch2GridError, select, summary_line
+from torch2grid_core import Checkpoint, NotDrawable, Torch2GridError
+from torch2grid_core.commands import summary_line
+from torch2grid_core.selection import select
 
 SHOWN = re.compile(r": (?:[^:;]*, )?(?:(\d+) of )?(\d+) tensors?(?: shown; not shown: ([^;]*))?[,;] ")
 

@@ -15,7 +15,8 @@ from tests.corpus import cases
 from tests.loaders.opened import opened, same
 from tests.tools import torch2grid
 
-from torch2grid_core import Checkpoint, select
+from torch2grid_core import Checkpoint
+from torch2grid_core.selection import select
 
 NET = {"0.weight": (30, 20), "0.bias": (30,), "1.weight": (5, 30), "1.bias": (5,)}
 SPACED = {"0.weight": (30, 20), "0.bias": (30,), "2.weight": (5, 30), "2.bias": (5,)}

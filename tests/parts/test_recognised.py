@@ -16,7 +16,8 @@ import torch
 from tests.loaders.opened import named, opened
 from tests.tools import torch2grid
 
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, find_parts
+from torch2grid_core import Checkpoint, LazyTensor
+from torch2grid_core.sources import BytesStorage, find_parts
 
 
 def network(*sizes: int) -> torch.nn.Sequential:

@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_core import EMPTY, NOT_FINITE, Grid, color_scale, half_blocks, paint
+from torch2grid_core import Grid
+from torch2grid_core.grids import EMPTY, NOT_FINITE, color_scale, half_blocks, paint
 
 
 def colors(line):

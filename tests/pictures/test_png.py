@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torch2grid_core import encode_png
+from torch2grid_core.grids import encode_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (400, 1500), (2000, 1)])

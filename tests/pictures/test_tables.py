@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from torch2grid_core import Table
-from torch2grid_core.pictures.tables import table_lines
+from torch2grid_core._pictures.tables import table_lines
+from torch2grid_core.pages import Table
 
 
 def test_numbers_at_the_right_and_names_at_the_left():

@@ -11,7 +11,8 @@ from tests.tools import DIGITS, distribution, torch2grid
 SOURCE = """
     import click
     import numpy as np
-    from torch2grid_core import Command, GridTransformer, Page, TensorFilter, Text, View, hookimpl
+    from torch2grid_core import Command, GridTransformer, Page, TensorFilter, View, hookimpl
+    from torch2grid_core.pages import Text
 
     class Flatten(GridTransformer):
         "ones only"

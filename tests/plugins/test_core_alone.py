@@ -15,9 +15,9 @@ TOY = '''
 """A whole torch2grid of its own: text files of numbers, a transformer, a view and a renderer."""
 from dataclasses import dataclass
 import numpy as np
-from torch2grid_core import (
-    BytesStorage, Checkpoint, GridTransformer, LazyTensor, Loader, Page, Renderer, Transformed, View, hookimpl
-)
+from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, Loader, Page, Renderer, View, hookimpl
+from torch2grid_core.measures import Transformed
+from torch2grid_core.sources import BytesStorage
 
 class ToyLoader(Loader):
     "lines of name: numbers"
@@ -82,7 +82,7 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(path: list[Path], *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    script = "import sys; from torch2grid_core.cli.main import main; main(sys.argv[1:])"
+    script = "import sys; from torch2grid_core._cli.main import main; main(sys.argv[1:])"
     return subprocess.run(
         [sys.executable, "-S", "-c", script, *map(str, words)],
         cwd=cwd,

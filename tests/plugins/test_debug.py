@@ -111,7 +111,7 @@ def test_so_are_those_of_listeners_and_of_an_import(source: str, what: str, tmp_
 
 
 def test_a_fault_that_is_nobodys_shows_in_a_batch_too(tmp_path: Path) -> None:
-    fault = "from torch2grid_core.cli.drawing import Drawing\nDrawing.open = lambda *_: 1 / 0\n"
+    fault = "from torch2grid_core._cli.drawing import Drawing\nDrawing.open = lambda *_: 1 / 0\n"
     view = 'from torch2grid_core import View\nclass Mine(View):\n    "a view"\n    name = "mine"\n'
     (tmp_path / "mine.py").write_text(fault + view)
     run = torch2grid(MODEL, MODEL, "--load-plugin", "mine.py", "--debug", cwd=tmp_path)

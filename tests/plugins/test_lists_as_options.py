@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tests.tools import DIGITS, distribution, torch2grid
 
 from torch2grid_core import UsageError
-from torch2grid_core.plugins.options import quoted, split_spec
+from torch2grid_core._plugins.options import quoted, split_spec
 
 SIZES = """
     import numpy as np

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 from tests.support.memory import REQUESTS, STORE, MemoryOpener, Plugin
 
-from torch2grid_core import LoadError, PluginError, PluginManager, SourceOpener, UsageError, check, share_of
+from torch2grid_core import LoadError, PluginError, PluginManager, SourceOpener, UsageError, check
+from torch2grid_core.sources import share_of
 from torch2grid_core.testing import Bound, conformance
 
 random = np.random.default_rng(5)

@@ -115,8 +115,7 @@ def ranks() -> Iterator[Callable[[int, int], None]]:
 
 
 def test_shards(ranks, tmp_path: Path) -> None:
-    from torch.distributed._shard.sharded_tensor import Shard as Piece
-    from torch.distributed._shard.sharded_tensor import ShardedTensor, ShardMetadata
+    from torch.distributed._shard.sharded_tensor import Shard as Piece, ShardedTensor, ShardMetadata
     from torch.distributed._shard.sharded_tensor.metadata import ShardedTensorMetadata, TensorProperties
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard

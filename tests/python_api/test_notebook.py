@@ -11,8 +11,9 @@ import pytest
 from tests.renderers.pages import every_panel, small_grid
 from tests.tools import DIGITS
 
-from torch2grid_core import Distribution, Grid
-from torch2grid_core.pictures.notebook import grid_html, grid_png, page_html
+from torch2grid_core import Grid
+from torch2grid_core._pictures.notebook import grid_html, grid_png, page_html
+from torch2grid_core.measures import Distribution
 
 CELLS = {
     "checkpoint": f"import torch2grid as t2g\ncheckpoint = t2g.load({str(DIGITS)!r})\ncheckpoint",
@@ -20,7 +21,7 @@ CELLS = {
     "page": "t2g.histograms(checkpoint)[0]",
     "overview": "t2g.layers(checkpoint)[-1]",
     "distribution": (
-        "from torch2grid_core import Distribution\n"
+        "from torch2grid_core.measures import Distribution\n"
         "weights = Distribution()\n"
         "weights.update(checkpoint['fc1.weight'].numpy())\n"
         "weights"
@@ -80,7 +81,8 @@ def test_every_panel_is_html_and_its_text_is_inert() -> None:
     for panel in every_panel().panels[:12]:
         assert panel.title in html
     assert "3 more panels" in html
-    from torch2grid_core import Page, Table, Text
+    from torch2grid_core import Page
+    from torch2grid_core.pages import Table, Text
 
     name = "<script>alert(1)</script>\u202e'\"&"
     hostile = page_html(Page(name, name, (Table((name,), ((name,),), name), Text(name, name))))

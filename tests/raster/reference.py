@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Block, Grid, Layout
-from torch2grid_core.pictures.raster import PartResult, RasterPart, assemble
+from torch2grid_core import Grid, Layout
+from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble
+from torch2grid_core.grids import Block
 
 Array = np.ndarray[Any, Any]
 

@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
-from torch2grid_core.pictures.axes import Axis, axis, compact, index_within, reduce_columns, reduce_last, reduce_rows, region_of
+from torch2grid_core._pictures.axes import (
+    Axis,
+    axis,
+    compact,
+    index_within,
+    reduce_columns,
+    reduce_last,
+    reduce_rows,
+    region_of,
+)
 
 Dims = list[tuple[int, int]]
 UFUNCS = (np.add, np.minimum, np.maximum)

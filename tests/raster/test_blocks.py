@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.raster.reference import assert_same, cell_numbers, streamed
 
-from torch2grid_core import REDUCTIONS, Block, Curve, Layout, Region
+from torch2grid_core import Layout
+from torch2grid_core.grids import REDUCTIONS, Block, Curve, Region
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from torch2grid_core import Grid, Region, reduce_array
+from torch2grid_core import Grid
+from torch2grid_core.grids import Region, reduce_array
 
 
 @pytest.mark.parametrize("count", [None, 1, np.ones((512, 256), np.int64), np.full((512, 256), 9), 9])

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tests.raster.reference import cell_numbers
 
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_builtin.transformers.layer_separated import LayerSeparated
-from torch2grid_builtin.transformers.layer_weighted import LayerWeighted
-from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_builtin.views.conv_layout import kernel_layout
-from torch2grid_core import Layout, matrix_layout, weights_of_cell
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.layer_separated import LayerSeparated
+from torch2grid_builtin._transformers.layer_weighted import LayerWeighted
+from torch2grid_builtin._transformers.spiral import Spiral
+from torch2grid_builtin._views.conv_layout import kernel_layout
+from torch2grid_core import Layout
+from torch2grid_core.grids import matrix_layout, weights_of_cell
 
 SHAPES = {"conv": (6, 3, 5, 5), "fc": (40, 33), "bias": (40,), "scalar": (), "depthwise": (7, 1, 3, 3)}
 LAYOUTS = {
@@ -48,7 +49,7 @@ def test_outside_the_grid_is_an_error() -> None:
 
 
 def test_a_curve_is_found_too() -> None:
-    from torch2grid_core import Curve
+    from torch2grid_core.grids import Curve
 
     def row(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return cells * 0, cells

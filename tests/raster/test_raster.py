@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from tests.raster.reference import assert_same, reduced, streamed, streamed_part
 
-from torch2grid_core import REDUCTIONS, Block, Grid, Layout, Region, flat_run, matrix_layout, reduce_array
-from torch2grid_core.pictures.raster import RasterPart, assemble
+from torch2grid_core import Grid, Layout
+from torch2grid_core._pictures.raster import RasterPart, assemble
+from torch2grid_core.grids import REDUCTIONS, Block, Region, flat_run, matrix_layout, reduce_array
 
 Array = np.ndarray[Any, Any]
 MAX32 = float(np.finfo(np.float32).max)

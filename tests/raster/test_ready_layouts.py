@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_core import Block, Layout, NotDrawable, Region, drawable_sizes, flat_run, label_rows, matrix_layout
-from torch2grid_core.pictures.layouts import is_vector, matrix_shape, vector_columns, weights_per_cell
+from torch2grid_core import Layout, NotDrawable
+from torch2grid_core._pictures.layouts import is_vector, matrix_shape, vector_columns, weights_per_cell
+from torch2grid_core.grids import Block, Region, drawable_sizes, flat_run, label_rows, matrix_layout
 
 RUNS = st.tuples(
     st.integers(1, 120),  # weights

@@ -11,8 +11,9 @@ import pytest
 from tests.raster.reference import streamed
 from tests.raster.test_blocks import Serpentine
 
-from torch2grid_core import REDUCTIONS, Block, Curve, Grid, Layout, LayoutTransformer, Region, matrix_layout, reduce_array
-from torch2grid_core.pictures.raster import PartResult, RasterPart, assemble, to_float32
+from torch2grid_core import Grid, Layout, LayoutTransformer
+from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble, to_float32
+from torch2grid_core.grids import REDUCTIONS, Block, Curve, Region, matrix_layout, reduce_array
 
 MAX32 = float(np.finfo(np.float32).max)
 LABELS = (Region("text", ((3, 5, 4, 6), (0, 0, 1, 1))),)

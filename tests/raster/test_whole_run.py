@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from tests.renderers.pixels import framed
 from tests.tools import torch2grid
 
-from torch2grid_core import EMPTY, NOT_FINITE
+from torch2grid_core.grids import EMPTY, NOT_FINITE
 
 
 @pytest.mark.parametrize("transformer", ["flatten", "atlas", "hilbert"])
@@ -52,7 +52,8 @@ def test_one_nan_and_one_outlier_are_seen_and_hide_nothing(tmp_path: Path, trans
 
 
 WRONG = """
-from torch2grid_core import Block, Layout, LayoutTransformer
+from torch2grid_core import Layout, LayoutTransformer
+from torch2grid_core.grids import Block
 
 class Wrong(LayoutTransformer):
     "a layout with a mistake"

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from tests.raster.reference import reduced
 
-from torch2grid_builtin.transformers.atlas import Atlas
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_builtin.transformers.hilbert import Hilbert
-from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_core import REDUCTIONS, Block, BytesStorage, Layout, LazyTensor, NotDrawable, matrix_layout, raster_window
+from torch2grid_builtin._transformers.atlas import Atlas
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.hilbert import Hilbert
+from torch2grid_builtin._transformers.spiral import Spiral
+from torch2grid_core import Layout, LazyTensor, NotDrawable
+from torch2grid_core.grids import REDUCTIONS, Block, matrix_layout, raster_window
+from torch2grid_core.sources import BytesStorage
 
 Array = np.ndarray[Any, Any]
 SHAPES = {"conv": (24, 5, 3, 3), "dense": (40, 90), "bias": (40,), "one": ()}

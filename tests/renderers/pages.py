@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torch2grid_core import Band, Bar, Boxes, ColorScale, Grid, Heatmap, Histogram, Image, Line, Marginal, Page, Table, Text
+from torch2grid_core import Grid, Page
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Table, Text
 
 
 @dataclass(frozen=True, eq=False)

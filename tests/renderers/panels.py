@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch2grid_core import Band, Bar, Boxes, Grid, Histogram, Image, Line, Run, Table, Text
+from torch2grid_core import Grid, Run
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Table, Text
 
 RNG = np.random.default_rng(0)
 NAMES = tuple(f"model.layers.{i}.self_attn.q_proj.weight" for i in range(9))

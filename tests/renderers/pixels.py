@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from torch2grid_builtin.renderers.matplotlib.renderer import Matplotlib
-from torch2grid_core import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, Page, Style, colormap, default_map
+from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
+from torch2grid_core import Page, Style
+from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
 
 FRAME = (0x9A, 0xA3, 0xAD)  # the line around a heatmap, outside its cells
 

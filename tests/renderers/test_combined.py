@@ -10,22 +10,10 @@ import numpy as np
 import pytest
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_core import (
-    ColorScale,
-    Grid,
-    Heatmap,
-    Output,
-    Page,
-    PluginError,
-    PluginManager,
-    Renderer,
-    Run,
-    Style,
-    Table,
-    Torch2GridError,
-    View,
-)
-from torch2grid_core.output.spool import Spool
+from torch2grid_core import Grid, Page, PluginError, PluginManager, Renderer, Run, Style, Torch2GridError, View
+from torch2grid_core._output.spool import Spool
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.pages import Heatmap, Output, Table
 
 
 def page(name: str) -> Page:

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.renderers.pages import every_panel, small_grid
 from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.data import Csv, Json
-from torch2grid_core import Band, Bar, ColorScale, Grid, Heatmap, Line, Page, Style, Table, json_text
+from torch2grid_builtin._renderers.data import Csv, Json
+from torch2grid_core import Grid, Page, Style
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.pages import Band, Bar, Heatmap, Line, Table
+from torch2grid_core.text import json_text
 
 
 def as_json(page: Page) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torch2grid_builtin.renderers.gif import Gif
-from torch2grid_builtin.renderers.matplotlib.renderer import Matplotlib
+from torch2grid_builtin._renderers.gif import Gif
+from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
 from torch2grid_core import Page, Style
 
 SIZES = [(300 + 10 * (number % 5), 400) for number in range(40)]

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.renderers.browser import Visit, chromium
 from tests.renderers.pages import every_panel
 from tests.tools import DIGITS
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.html.panels import rounded
-from torch2grid_builtin.renderers.html.renderer import Html
-from torch2grid_core import Band, Bar, Boxes, ColorScale, Grid, Heatmap, Line, Page, Style, Table, weights_of_cell
+from torch2grid_builtin._renderers.html.panels import rounded
+from torch2grid_builtin._renderers.html.renderer import Html
+from torch2grid_core import Grid, Page, Style
+from torch2grid_core.grids import ColorScale, weights_of_cell
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Line, Table
 
 HOSTILE = (
     "</script><script>window.hurt = 1</script>",
@@ -44,7 +45,7 @@ def browser() -> Iterator[Any]:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("html") / "report.html"
     views = ["grid", "layers", "histogram", "conv", "stats:detail=true", "dead_neurons"]
-    from torch2grid.api import draw
+    from torch2grid._api import draw
 
     (written,) = draw(str(DIGITS), views).save(path)
     return written
@@ -271,7 +272,7 @@ def test_nan_and_inf_come_first_and_are_marked(browser: Any, tmp_path: Path) -> 
 
 def test_hostile_names_are_inert_text(browser: Any, tmp_path: Path) -> None:
     save_file({name: np.ones((4, 5), np.float32) * i for i, name in enumerate(HOSTILE)}, tmp_path / "m.safetensors")
-    from torch2grid.api import draw
+    from torch2grid._api import draw
 
     pages = draw(str(tmp_path / "m.safetensors"), ["grid", "layers", "histogram", "stats", "dead_neurons"], title="<b>own</b>")
     (path,) = pages.save(tmp_path / "m.html")
@@ -336,8 +337,8 @@ def test_the_file_keeps_its_size_and_says_what_that_cost() -> None:
 
 
 def test_lowered_cells_get_limits_of_their_own_unless_those_were_fixed() -> None:
-    from torch2grid_builtin.renderers.html.panels import Tensors, page_data
-    from torch2grid_core import color_scale
+    from torch2grid_builtin._renderers.html.panels import Tensors, page_data
+    from torch2grid_core.grids import color_scale
 
     grid = Grid(np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))
     pages = [Page("a", "a", (Heatmap(grid, scale),)) for scale in (color_scale(grid), ColorScale(-5, 5))]

@@ -15,22 +15,10 @@ import pytest
 from tests.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
 from tests.renderers.pixels import framed, pixels, rendered
 
-from torch2grid_builtin.renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_core import (
-    NOT_FINITE,
-    Bar,
-    Grid,
-    Histogram,
-    Line,
-    Marginal,
-    Page,
-    Region,
-    Run,
-    Style,
-    Table,
-    Text,
-    UsageError,
-)
+from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
+from torch2grid_core import Grid, Page, Run, Style, UsageError
+from torch2grid_core.grids import NOT_FINITE, Region
+from torch2grid_core.pages import Bar, Histogram, Line, Marginal, Table, Text
 
 
 def texts(svg: bytes) -> list[str]:
@@ -235,7 +223,7 @@ def test_unknown_formats_and_maps_are_errors():
 def test_importing_the_renderer_is_cheap_and_drawing_needs_no_pyplot():
     script = """
 import io, sys
-import torch2grid_builtin.renderers.matplotlib.renderer as renderer
+import torch2grid_builtin._renderers.matplotlib.renderer as renderer
 assert "matplotlib" not in sys.modules
 import numpy as np
 from torch2grid_core import Grid, Page, Run, Style
@@ -362,7 +350,7 @@ def test_png_and_svg_put_text_in_the_same_place():
 
 @pytest.mark.parametrize("colors", [None, "PuOr"])
 def test_a_sheets_legend_names_the_ends_of_a_map_by_its_scale(colors):
-    from torch2grid_builtin.renderers.matplotlib.page import draw_page
+    from torch2grid_builtin._renderers.matplotlib.page import draw_page
 
     signed, positive = (Grid(np.linspace(low, 1, 9).reshape(3, 3)) for low in (-1, 0.1))
     page = Page("sheet", "", tuple(Run().heatmap(grid) for grid in (signed, positive)), columns=4)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.renderers.pixels import cells_of, framed, inverted, rendered
 
-from torch2grid_builtin.renderers.matplotlib.heatmap import cell_pixels
-from torch2grid_core import EMPTY, NOT_FINITE, Grid, Page, Region, Run, Style, color_scale
+from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
+from torch2grid_core import Grid, Page, Run, Style
+from torch2grid_core.grids import EMPTY, NOT_FINITE, Region, color_scale
 
 SHAPES = [(8, 8), (1, 1), (2, 3), (10, 512), (700, 40), (300, 200), (1, 64), (600, 600), (3, 1000), (129, 65)]
 

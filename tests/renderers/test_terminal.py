@@ -19,10 +19,11 @@ from tests.renderers.panels import EMPTY_PANELS
 from tests.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin.renderers.terminal.plots import histogram_lines, line_lines
-from torch2grid_builtin.renderers.terminal.renderer import Terminal, panel_lines
-from torch2grid_builtin.renderers.terminal.text import Screen, drawn_width, table_lines
-from torch2grid_core import Band, Bar, Heatmap, Histogram, Line, Page, Style, Table
+from torch2grid_builtin._renderers.terminal.plots import histogram_lines, line_lines
+from torch2grid_builtin._renderers.terminal.renderer import Terminal, panel_lines
+from torch2grid_builtin._renderers.terminal.text import Screen, drawn_width, table_lines
+from torch2grid_core import Page, Style
+from torch2grid_core.pages import Band, Bar, Heatmap, Histogram, Line, Table
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -199,7 +200,7 @@ def test_it_does_without_matplotlib() -> None:
     code = f"""
 import sys
 sys.modules["matplotlib"] = None
-from torch2grid_core.cli.main import main
+from torch2grid_core._cli.main import main
 sys.argv = ["torch2grid", {str(DIGITS)!r}, "--format", "terminal", "--layers", "--histogram", "--stats", "--conv", "-q"]
 raise SystemExit(main())
 """

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from torch2grid_core import Distribution
+from torch2grid_core.measures import Distribution
 
 LEVELS = (0, 0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 1)
 FLOAT8 = [

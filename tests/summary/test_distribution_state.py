@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from torch2grid_core import Distribution
-from torch2grid_core.summary.moments import Moments
+from torch2grid_core._summary.moments import Moments
+from torch2grid_core.measures import Distribution
 
 
 def of(array: np.ndarray, **options: bool) -> Distribution:

@@ -7,14 +7,14 @@ import itertools
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import chi2
 from tests.views.drawing import checkpoint_of
 
-from torch2grid_core import Duplicates, DuplicateUnits, measure
-from torch2grid_core.summary import duplicates
-from torch2grid_core.summary.sketch import DIMENSIONS, Sketch, _all_signs
+from torch2grid_core import measure
+from torch2grid_core._summary import duplicates
+from torch2grid_core._summary.sketch import DIMENSIONS, Sketch, _all_signs
+from torch2grid_core.measures import Duplicates, DuplicateUnits
 
 
 def found_in(array, need=None, name="layer.weight"):

@@ -9,12 +9,11 @@ from functools import reduce
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.summary.reference import LEVELS, THRESHOLDS, check, normal, of, wide
 
-from torch2grid_core import Distribution
+from torch2grid_core.measures import Distribution
 
 
 def same(left, right):

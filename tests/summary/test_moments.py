@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from torch2grid_core.summary.moments import Moments
+from torch2grid_core._summary.moments import Moments
 
 BLOCK = 32_768  # numbers that are centred together
 

@@ -6,10 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_core import UnitProfile
+from torch2grid_core.measures import UnitProfile
 
 
 def check(values, profile):

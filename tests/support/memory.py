@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from torch2grid_core import LoadError, SourceBase, SourceOpener, hookimpl
+from torch2grid_core import LoadError, SourceOpener, hookimpl
+from torch2grid_core.sources import SourceBase
 
 STORE: dict[str, bytes] = {}  # address → content
 REQUESTS: list[tuple[str, str]] = []  # (what was asked, of which address)

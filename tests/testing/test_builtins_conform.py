@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.testing.made import FILES
 
 from torch2grid_core import PluginManager
-from torch2grid_core.kinds import KINDS
+from torch2grid_core._kinds import KINDS
 from torch2grid_core.testing import Bound, bound_checks, checks, conformance
 
 BUILTINS = PluginManager.discover(third_party=False)

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.raster.reference import assert_same, full_size, streamed
 
-from torch2grid_builtin.transformers.atlas import Atlas
-from torch2grid_builtin.transformers.packing import pack
-from torch2grid_core import REDUCTIONS, Grid, Layout, UsageError, modules
-from torch2grid_core.data.order import in_depth
-from torch2grid_core.plugins.options import build
+from torch2grid_builtin._transformers.atlas import Atlas
+from torch2grid_builtin._transformers.packing import pack
+from torch2grid_core import Grid, Layout, UsageError
+from torch2grid_core._data.order import in_depth
+from torch2grid_core._plugins.options import build
+from torch2grid_core.grids import REDUCTIONS
+from torch2grid_core.selection import modules
 
 Array = np.ndarray[Any, Any]
 Shapes = dict[str, tuple[int, ...]]

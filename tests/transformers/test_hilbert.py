@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from torch2grid_builtin.transformers.hilbert import Hilbert, Walk
+from torch2grid_builtin._transformers.hilbert import Hilbert, Walk
 from torch2grid_core import Grid
 
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.raster.reference import assert_same, full_size, streamed
 
-from torch2grid_builtin.transformers.atlas import Atlas
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_builtin.transformers.hilbert import Hilbert
-from torch2grid_builtin.transformers.layer_separated import LayerSeparated
-from torch2grid_builtin.transformers.layer_weighted import LayerWeighted
-from torch2grid_builtin.transformers.normalized import Normalized
-from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_core import REDUCTIONS, Distribution, Grid, Layout, LayoutTransformer, NotDrawable, UsageError, matrix_shape
-from torch2grid_core.plugins.options import build
+from torch2grid_builtin._transformers.atlas import Atlas
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.hilbert import Hilbert
+from torch2grid_builtin._transformers.layer_separated import LayerSeparated
+from torch2grid_builtin._transformers.layer_weighted import LayerWeighted
+from torch2grid_builtin._transformers.normalized import Normalized
+from torch2grid_builtin._transformers.spiral import Spiral
+from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable, UsageError
+from torch2grid_core._plugins.options import build
+from torch2grid_core.grids import REDUCTIONS, matrix_shape
+from torch2grid_core.measures import Distribution
 
 Array = np.ndarray[Any, Any]
 MOST = 100_000

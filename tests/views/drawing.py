@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Page, Run, View, engine
+from torch2grid_core import Checkpoint, LazyTensor, Page, Run, View, draw as draw_pages
+from torch2grid_core.sources import BytesStorage
 
 
 def checkpoint_of(arrays: Mapping[str, Any], **facts: Any) -> Checkpoint:
@@ -32,7 +33,7 @@ class Drawn(NamedTuple):
 
 def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Run | None = None, **options: Any) -> Iterator[Drawn]:
     """The pages of *views*, each with its view and what was made of it; *options* are those of ``draw``."""
-    return (Drawn(*each) for each in engine.draw(checkpoint, views, run, **options))
+    return (Drawn(*each) for each in draw_pages(checkpoint, views, run, **options))
 
 
 def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Run | None = None) -> dict[str, Page]:

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin.views.conv import ConvView, rgb_tiles
-from torch2grid_builtin.views.conv_layout import kernel_layout
-from torch2grid_core import NOT_FINITE, Checkpoint, Heatmap, Image, Run
+from torch2grid_builtin._views.conv import ConvView, rgb_tiles
+from torch2grid_builtin._views.conv_layout import kernel_layout
+from torch2grid_core import Checkpoint, Run
+from torch2grid_core.grids import NOT_FINITE
+from torch2grid_core.pages import Heatmap, Image
 
 RNG = np.random.default_rng(0)
 

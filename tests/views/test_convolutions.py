@@ -8,8 +8,9 @@ import pytest
 from tests.corpus import cases, manifest, real
 
 import torch2grid as t2g
-from torch2grid_builtin.views.convolutions import is_convolution
-from torch2grid_core import BytesStorage, LazyTensor
+from torch2grid_builtin._views.convolutions import is_convolution
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage
 
 
 def tensor(name, shape, dtype=np.float32, of=""):

@@ -7,14 +7,14 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin.views.dead_neurons import DeadNeurons
-from torch2grid_builtin.views.units import has_units, ranges_text
-from torch2grid_core import Bar, Line, Run, Text
+from torch2grid_builtin._views.dead_neurons import DeadNeurons
+from torch2grid_builtin._views.units import has_units, ranges_text
+from torch2grid_core import Run
+from torch2grid_core.pages import Bar, Line, Text
 
 
 def alive(*shape, dtype=np.float32, seed=0):

@@ -20,9 +20,9 @@ from tests.renderers.pixels import pixels
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import drawn_of
 
-from torch2grid_builtin.views.convolutions import is_convolution
+from torch2grid_builtin._views.convolutions import is_convolution
 from torch2grid_core import Page, PluginManager, Run, Style, View
-from torch2grid_core.output.writing import Output
+from torch2grid_core._output.writing import Output
 
 MANAGER = PluginManager.discover()
 FORMATS = sorted(MANAGER.formats())

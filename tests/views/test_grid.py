@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin.transformers.atlas import Atlas
-from torch2grid_builtin.transformers.flatten import Flatten
-from torch2grid_builtin.transformers.layer_separated import LayerSeparated
-from torch2grid_builtin.transformers.spiral import Spiral
-from torch2grid_builtin.views.grid import GridView
-from torch2grid_core import GridTransformer, Heatmap, Run
+from torch2grid_builtin._transformers.atlas import Atlas
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.layer_separated import LayerSeparated
+from torch2grid_builtin._transformers.spiral import Spiral
+from torch2grid_builtin._views.grid import GridView
+from torch2grid_core import GridTransformer, Run
+from torch2grid_core.pages import Heatmap
 
 ARRAYS = {"fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "fc.bias": -np.arange(4, dtype=np.float32)}
 

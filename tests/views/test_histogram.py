@@ -5,13 +5,14 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.views.drawing import draw
 
-from torch2grid_builtin.views.histogram import HistogramView, bar_edges
-from torch2grid_core import Band, Distribution, Histogram, Run
+from torch2grid_builtin._views.histogram import HistogramView, bar_edges
+from torch2grid_core import Run
+from torch2grid_core.measures import Distribution
+from torch2grid_core.pages import Band, Histogram
 
 
 def histogram_of(array, view=None, run=None):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin.views.layers import LayersView
+from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Run
-from torch2grid_core.plugins.options import options_of
+from torch2grid_core._plugins.options import options_of
 
 RNG = np.random.default_rng(0)
 

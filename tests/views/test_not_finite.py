@@ -13,8 +13,10 @@ import pytest
 import torch
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_core import Distribution, PluginManager, as_float
-from torch2grid_core.summary.not_finite import NotFiniteCount, count_not_finite
+from torch2grid_core import PluginManager
+from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
+from torch2grid_core.measures import Distribution
+from torch2grid_core.sources import as_float
 
 NAN, INF = float("nan"), float("inf")
 FLAGS = ("--layers", "--histogram", "--stats", "--dead-neurons", "--grid")

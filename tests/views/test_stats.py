@@ -10,9 +10,9 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import draw
 
-from torch2grid_builtin.views.stats import DETAIL, Stats
+from torch2grid_builtin._views.stats import DETAIL, Stats
 from torch2grid_core import Run, UsageError
-from torch2grid_core.pictures.tables import table_lines
+from torch2grid_core._pictures.tables import table_lines
 
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
 

@@ -11,7 +11,8 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
-from torch2grid_core import LazyTensor, LoadError, LocalSource
+from torch2grid_core import LazyTensor, LoadError
+from torch2grid_core.sources import LocalSource
 from torch2grid_core.testing import conformance
 from torch2grid_gguf.loader import Gguf
 

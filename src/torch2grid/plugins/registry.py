@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from torch2grid.session import manager
+from torch2grid._session import manager
 from torch2grid_core import GridTransformer, PluginManager, UsageError
 
 

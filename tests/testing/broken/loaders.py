@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 from tests.testing.broken.registry import breaks
 
-from torch2grid_core import (
-    BytesStorage,
-    Checkpoint,
-    LazyTensor,
-    Loader,
-    LoadError,
-    Range,
-)
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import BytesStorage, Range
 
 
 def write_toy(folder: Path) -> list[Path]:

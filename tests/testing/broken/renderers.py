@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from tests.testing.broken.registry import breaks
 
-from torch2grid_core import (
-    Page,
-    Renderer,
-    visible,
-)
+from torch2grid_core import Page, Renderer
+from torch2grid_core.text import visible
 
 
 class GoodRenderer(Renderer):

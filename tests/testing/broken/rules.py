@@ -7,12 +7,8 @@ from typing import Any
 
 from tests.testing.broken.registry import breaks
 
-from torch2grid_core import (
-    Checkpoint,
-    Finding,
-    Rule,
-    Summary,
-)
+from torch2grid_core import Checkpoint, Finding, Rule
+from torch2grid_core.measures import Summary
 
 
 class GoodRule(Rule):

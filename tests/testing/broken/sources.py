@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from tests.testing.broken.registry import breaks
 
-from torch2grid_core import LocalSource, SourceOpener
+from torch2grid_core import SourceOpener
+from torch2grid_core.sources import LocalSource
 
 
 def locate_toy(folder: Path) -> list[str]:

@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from tests.testing.broken.registry import BREAKS, breaks
 
-from torch2grid_core import (
-    Block,
-    GridTransformer,
-    Layout,
-    LayoutTransformer,
-    Lazy,
-    NotDrawable,
-    drawable_sizes,
-)
+from torch2grid_core import GridTransformer, Layout, LayoutTransformer, Lazy, NotDrawable
+from torch2grid_core.grids import Block, drawable_sizes
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 from tests.testing.broken.registry import breaks
 
-from torch2grid_core import (
-    Checkpoint,
-    GridTransformer,
-    LazyTensor,
-    Page,
-    Summary,
-    Text,
-    Transformed,
-    View,
-)
+from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, Page, View
+from torch2grid_core.measures import Summary, Transformed
+from torch2grid_core.pages import Text
 
 
 class GoodView(View):

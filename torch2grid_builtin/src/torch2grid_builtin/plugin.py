@@ -9,7 +9,7 @@ _HERE = "torch2grid_builtin"
 
 @hookimpl
 def torch2grid_loaders() -> list[Lazy]:
-    loaders = f"{_HERE}.loaders"
+    loaders = f"{_HERE}._loaders"
     return [
         Lazy(f"{loaders}.numpy_files:Npy", "npy", "One numpy array (.npy)."),
         Lazy(f"{loaders}.numpy_files:Npz", "npz", "Numpy arrays in a zip archive (.npz), compressed or not."),
@@ -25,7 +25,7 @@ def torch2grid_loaders() -> list[Lazy]:
 
 @hookimpl
 def torch2grid_filters() -> list[Lazy]:
-    by_name, by_kind = f"{_HERE}.filters.by_name", f"{_HERE}.filters.by_kind"
+    by_name, by_kind = f"{_HERE}._filters.by_name", f"{_HERE}.filters.by_kind"
     return [
         Lazy(f"{by_name}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
         Lazy(f"{by_name}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),
@@ -40,26 +40,26 @@ def torch2grid_filters() -> list[Lazy]:
 @hookimpl
 def torch2grid_transformers() -> list[Lazy]:
     return [
-        Lazy(f"{_HERE}.transformers.flatten:Flatten", "flatten", "all weights in the order of the file, row after row"),
-        Lazy(f"{_HERE}.transformers.spiral:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
-        Lazy(f"{_HERE}.transformers.normalized:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
+        Lazy(f"{_HERE}._transformers.flatten:Flatten", "flatten", "all weights in the order of the file, row after row"),
+        Lazy(f"{_HERE}._transformers.spiral:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
+        Lazy(f"{_HERE}._transformers.normalized:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
         Lazy(
-            f"{_HERE}.transformers.layer_weighted:LayerWeighted",
+            f"{_HERE}._transformers.layer_weighted:LayerWeighted",
             "layer_weighted",
             "every tensor a patch with area in proportion to its size (a treemap)",
         ),
         Lazy(
-            f"{_HERE}.transformers.layer_separated:LayerSeparated",
+            f"{_HERE}._transformers.layer_separated:LayerSeparated",
             "layer_separated",
             "every tensor a block of its own, matrices as they are, empty cells between",
         ),
         Lazy(
-            f"{_HERE}.transformers.atlas:Atlas",
+            f"{_HERE}._transformers.atlas:Atlas",
             "atlas",
             "every matrix as it is, module by module with names, kernels as tiles: a map of the model",
         ),
         Lazy(
-            f"{_HERE}.transformers.hilbert:Hilbert", "hilbert", "all weights in order along a curve that keeps neighbours near"
+            f"{_HERE}._transformers.hilbert:Hilbert", "hilbert", "all weights in order along a curve that keeps neighbours near"
         ),
     ]
 
@@ -67,23 +67,23 @@ def torch2grid_transformers() -> list[Lazy]:
 @hookimpl
 def torch2grid_views() -> list[Lazy]:
     return [
-        Lazy(f"{_HERE}.views.grid:GridView", "grid", "one grid of all weights"),
-        Lazy(f"{_HERE}.views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
-        Lazy(f"{_HERE}.views.conv:ConvView", "conv", "kernels of every convolution, each output channel a tile"),
-        Lazy(f"{_HERE}.views.histogram:HistogramView", "histogram", "a histogram per tensor, and all on one sheet"),
-        Lazy(f"{_HERE}.views.stats:Stats", "stats", "a table of mean, std, min, max and near-zero share"),
+        Lazy(f"{_HERE}._views.grid:GridView", "grid", "one grid of all weights"),
+        Lazy(f"{_HERE}._views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
+        Lazy(f"{_HERE}._views.conv:ConvView", "conv", "kernels of every convolution, each output channel a tile"),
+        Lazy(f"{_HERE}._views.histogram:HistogramView", "histogram", "a histogram per tensor, and all on one sheet"),
+        Lazy(f"{_HERE}._views.stats:Stats", "stats", "a table of mean, std, min, max and near-zero share"),
         Lazy(
-            f"{_HERE}.views.dead_neurons:DeadNeurons",
+            f"{_HERE}._views.dead_neurons:DeadNeurons",
             "dead_neurons",
             "units that are near zero throughout or repeat others: table, report, picture",
         ),
         Lazy(
-            f"{_HERE}.views.gradients:GradientsView",
+            f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",
         ),
         Lazy(
-            f"{_HERE}.views.optimizer:OptimizerView",
+            f"{_HERE}._views.optimizer:OptimizerView",
             "optimizer",
             "a training checkpoint's Adam moments or momentum, and the last update",
         ),
@@ -94,22 +94,22 @@ def torch2grid_views() -> list[Lazy]:
 def torch2grid_renderers() -> list[Lazy]:
     return [
         Lazy(
-            f"{_HERE}.renderers.matplotlib.renderer:Matplotlib",
+            f"{_HERE}._renderers.matplotlib.renderer:Matplotlib",
             "matplotlib",
             "png, svg and pdf figures",
             formats=("png", "svg", "pdf"),
         ),
-        Lazy(f"{_HERE}.renderers.gif:Gif", "gif", "animated pictures, a frame for each page", formats=("gif",)),
+        Lazy(f"{_HERE}._renderers.gif:Gif", "gif", "animated pictures, a frame for each page", formats=("gif",)),
         Lazy(
-            f"{_HERE}.renderers.html.renderer:Html",
+            f"{_HERE}._renderers.html.renderer:Html",
             "html",
             "pages to explore, in one file that needs no network",
             formats=("html",),
         ),
-        Lazy(f"{_HERE}.renderers.data:Json", "json", "the pages' data as JSON", formats=("json",)),
-        Lazy(f"{_HERE}.renderers.data:Csv", "csv", "the pages' data as CSV tables", formats=("csv",)),
+        Lazy(f"{_HERE}._renderers.data:Json", "json", "the pages' data as JSON", formats=("json",)),
+        Lazy(f"{_HERE}._renderers.data:Csv", "csv", "the pages' data as CSV tables", formats=("csv",)),
         Lazy(
-            f"{_HERE}.renderers.terminal.renderer:Terminal",
+            f"{_HERE}._renderers.terminal.renderer:Terminal",
             "terminal",
             "pictures, histograms and tables in the terminal",
             formats=("terminal",),
@@ -119,7 +119,7 @@ def torch2grid_renderers() -> list[Lazy]:
 
 @hookimpl
 def torch2grid_rules() -> list[Lazy]:
-    rules = f"{_HERE}.rules"
+    rules = f"{_HERE}._rules"
     return [
         Lazy(f"{rules}.values:NaN", "nan", "weights that are NaN"),
         Lazy(f"{rules}.values:Inf", "inf", "weights that are infinite (−Inf in a mask is none)"),
@@ -149,18 +149,18 @@ def torch2grid_rules() -> list[Lazy]:
 def torch2grid_commands() -> list[Lazy]:
     return [
         Lazy(
-            f"{_HERE}.commands.check:Check",
+            f"{_HERE}._commands.check:Check",
             "check",
             "look for defects: NaN, dead and duplicate units, exploded weights, code in the pickle",
         ),
         Lazy(
-            f"{_HERE}.commands.compare:Compare",
+            f"{_HERE}._commands.compare:Compare",
             "compare",
             "say and draw what changed between two checkpoints, or over a training run",
         ),
-        Lazy(f"{_HERE}.commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
+        Lazy(f"{_HERE}._commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
         Lazy(
-            f"{_HERE}.commands.new_plugin:NewPlugin",
+            f"{_HERE}._commands.new_plugin:NewPlugin",
             "new-plugin",
             "write a project to start a plugin from, with tests that pass",
         ),

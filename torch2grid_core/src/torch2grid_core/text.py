@@ -1,68 +1,10 @@
-"""Untrusted text: tensor names, metadata and paths come from files and are shown, written and compared here only."""
+"""Text from files, which is untrusted, and numbers, as a person reads them."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterable
+from torch2grid_core._output.strict_json import json_text
+from torch2grid_core._pictures.tables import display_width
+from torch2grid_core._plugins.options import quoted
+from torch2grid_core._text import human_count, safe_filename, visible
 
-# Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators.
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
-
-
-def visible(text: str, limit: int = 200) -> str:
-    """*text* as one printable line: hidden characters as ``\\x1b``-style escapes, cut in the middle at *limit* characters."""
-    if len(text) > limit:
-        keep = max(limit - 1, 2)
-        text = text[: keep - keep // 3] + "…" + text[len(text) - keep // 3 :]
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-
-
-def safe_filename(name: str, limit: int = 120) -> str:
-    """*name* as one path component that is valid on every common file system and never leaves its folder.
-
-    Letters, digits, ``. _ - + = @ ,`` and spaces inside stay; everything else becomes ``_``. Windows' reserved names, and a
-    dash in front, which programs take for an option, get a ``_`` before them; dots at either end go. Not unique: two names
-    may meet (see ``output.Namer``).
-    """
-    cleaned = re.sub(r"[^\w.+=@, -]", "_", visible(name, limit=10 * limit), flags=re.UNICODE).strip(" .")
-    cleaned = unicodedata.normalize("NFC", cleaned)
-    while len(cleaned.encode()) > limit:
-        cleaned = cleaned[: max(len(cleaned) - 1 - (len(cleaned.encode()) - limit) // 4, 0)]
-    if not cleaned:
-        return "_"
-    cleaned = cleaned.rstrip(" .")
-    return f"_{cleaned}" if cleaned.startswith("-") or cleaned.split(".")[0].strip().lower() in _RESERVED else cleaned
-
-
-def nearest(name: str, valid: Iterable[str]) -> list[str]:
-    """Up to three names of *valid* that *name* was probably meant to be, best first; may be empty."""
-    import difflib  # only mistakes need it
-
-    folded = {candidate.lower(): candidate for candidate in valid}
-    return [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-
-
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'a' or 'b'?``, else ``; valid: …`` when the list is short, else an empty text."""
-    names = sorted(valid)
-    close = nearest(name, names)
-    if close:
-        return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
-    return "; valid: " + ", ".join(names) if 0 < len(names) <= 30 else ""
-
-
-def human_count(number: int) -> str:
-    """A count with a unit, three digits: ``1.10 billion``, ``124 million``, ``21,418``."""
-    for size, unit in ((10**6, "million"), (10**9, "billion"), (10**12, "trillion")):
-        if number >= size and float(f"{number / size:.3g}") < 1000:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,}"
+__all__ = ["display_width", "human_count", "json_text", "quoted", "safe_filename", "visible"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from torch2grid_core import Command, PluginManager, visible
+from torch2grid_core import Command, PluginManager
+from torch2grid_core.text import visible
 
 
 class Count(Command):

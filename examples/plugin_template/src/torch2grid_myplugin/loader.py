@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Range, Source
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import Range, Source
 
 MAGIC = b"RAWF32 "
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from torch2grid_core import Page, Renderer, Style, visible
+from torch2grid_core import Page, Renderer, Style
+from torch2grid_core.text import visible
 
 
 class Tsv(Renderer):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch2grid_core import Checkpoint, Finding, Need, Rule, Run, Summary
+from torch2grid_core import Checkpoint, Finding, Need, Rule, Run
+from torch2grid_core.measures import Summary
 
 
 @dataclass(frozen=True)

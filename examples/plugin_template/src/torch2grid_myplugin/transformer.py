@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Grid, GridTransformer, Region
+from torch2grid_core import Grid, GridTransformer
+from torch2grid_core.grids import Region
 
 Array = np.ndarray[Any, Any]
 

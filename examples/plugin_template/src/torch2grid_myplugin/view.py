@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Bar, Checkpoint, Need, Page, Run, Summary, View
+from torch2grid_core import Checkpoint, Need, Page, Run, View
+from torch2grid_core.measures import Summary
+from torch2grid_core.pages import Bar
 
 
 class Spread(View):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from torch2grid_core import DerivedNumbers, Storage
+from torch2grid_core.sources import DerivedNumbers, Storage
 
 
 @dataclass(frozen=True)

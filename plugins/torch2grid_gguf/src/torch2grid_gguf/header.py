@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from torch2grid_core import LoadError, Source
+from torch2grid_core import LoadError
+from torch2grid_core.sources import Source
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

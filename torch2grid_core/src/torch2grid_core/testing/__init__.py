@@ -11,11 +11,11 @@ pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is importe
 ``isolated_manager`` is in ``torch2grid_core.testing.pytest_plugin``, which nothing loads by itself.
 """
 
-from torch2grid_core.testing.binding import Bound, bound_checks, checks, conformance
-from torch2grid_core.testing.checking import Check
-from torch2grid_core.testing.expectation import NotConforming
-from torch2grid_core.testing.samples import sample_checkpoints, sample_pages
-from torch2grid_core.testing.subject import Subject, subjects
+from torch2grid_core.testing._binding import Bound, bound_checks, checks, conformance
+from torch2grid_core.testing._checking import Check
+from torch2grid_core.testing._expectation import NotConforming
+from torch2grid_core.testing._samples import sample_checkpoints, sample_pages
+from torch2grid_core.testing._subject import Subject, subjects
 
 __all__ = [
     "Bound",

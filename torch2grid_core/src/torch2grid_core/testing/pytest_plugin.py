@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from torch2grid_core.plugins.manager import PluginManager
+from torch2grid_core._plugins.manager import PluginManager
 
 
 @pytest.fixture

@@ -1,0 +1,168 @@
+"""What the Python API returns: pages that show themselves and can be saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torch2grid._session import manager
+from torch2grid_core import Checkpoint, Grid, Page, Run, UsageError, View
+from torch2grid_core._pictures.notebook import page_html
+from torch2grid_core._pictures.tables import text_lines
+from torch2grid_core.measures import workers
+from torch2grid_core.pages import Heatmap, Output, Table
+
+Drawn = tuple[Page, View]
+Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
+
+
+class Pages(Sequence[Page]):
+    """The pages of one drawing, in order. In a notebook the overview shows itself; ``str()`` is their text.
+
+    Nothing is read before a page is asked for. What is saved at once is drawn into its files, by *jobs* processes (0: one for
+    each core), and never held in memory together.
+    """
+
+    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0) -> None:
+        self._run, self.checkpoint, self._jobs = run, checkpoint, jobs
+        self._draw: Draw | None = drawn if callable(drawn) else None
+        self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
+
+    @property
+    def _drawn(self) -> tuple[Drawn, ...]:
+        if self._kept is None:
+            self._kept = tuple((page, view) for page, view, _ in self._pass())
+        return self._kept
+
+    def _pass(self, prepare: Any = None) -> Iterator[tuple[Page, View, Any]]:
+        """The pages as they are drawn, with what *prepare* makes of each where it is drawn; as they are without it."""
+        if self._draw is None or self._kept is not None:
+            for page, view in self._kept or ():
+                yield (page, view, None) if prepare is None else (page, view, prepare(page, view)[1])
+            return
+        with workers(self.checkpoint, self._jobs, len(self.checkpoint)) as executor:
+            yield from self._draw(executor=executor, **({} if prepare is None else {"prepare": prepare}))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pages(self._drawn[index], self._run, self.checkpoint)
+        if isinstance(index, str):
+            found = next((page for page, _ in self._drawn if page.name == index), None)
+            if found is None:
+                names = ", ".join(page.name for page, _ in self._drawn[:8]) + (" …" if len(self) > 8 else "")
+                raise KeyError(f"no page {index!r}; there are: {names}")
+            return found
+        return self._drawn[index][0]
+
+    def __len__(self) -> int:
+        return len(self._drawn)
+
+    def __iter__(self) -> Iterator[Page]:
+        return (page for page, _ in self._drawn)
+
+    def __repr__(self) -> str:
+        count = "not drawn yet" if self._kept is None else f"{len(self._kept)}"
+        return f"<Pages of {self.checkpoint.source!r}: {count}>"
+
+    def __str__(self) -> str:
+        return "\n".join(line for page in self if page.kind == "table" for line in text_lines(page)) or repr(self)
+
+    @property
+    def grid(self) -> Grid:
+        """The first heatmap's grid. Raises ``UsageError`` where no page has one."""
+        for page in self:
+            for panel in page.panels:
+                if isinstance(panel, Heatmap):
+                    return panel.grid
+        raise UsageError("these pages hold no grid")
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables on these pages."""
+        return [panel for page in self for panel in page.panels if isinstance(panel, Table)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values of ``grid``: 2-D float32."""
+        return np.array(self.grid.values, dtype=dtype)
+
+    def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
+        """Write the pages and return the paths: one page to ``path`` with a known ending, or all into the folder *path*.
+
+        format: ``png`` unless given, comma-separated for several. Where there are several pages, a file of a format that
+        takes one (``png``) gets the overview, a file of one that takes many (``html``, ``pdf``) gets all. Raises
+        ``UsageError`` for an unknown format.
+        """
+        formats = [part.strip() for part in format.split(",") if part.strip()]
+        with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+            if output.file and not output.prepare.combine:
+                for page, view in self._shown():
+                    output.add(page, view)
+            else:
+                for drawn in self._pass(output.prepare):
+                    output.take(*drawn)
+        output.require_drawn()
+        return output.written
+
+    def flat(self) -> Pages:
+        """The same pages without their folders: for writing straight into a folder of the caller's."""
+        if self._draw is None or self._kept is not None:
+            return Pages([(replace(page, folder=""), view) for page, view in self._drawn], self._run, self.checkpoint)
+        draw = self._draw
+
+        def flattened(prepare: Any = None, **options: Any) -> Iterator[tuple[Page, View, Any]]:
+            if prepare is not None:
+                yield from draw(prepare=_Flat(prepare), **options)
+                return
+            for page, view, made in draw(**options):
+                yield replace(page, folder=""), view, made
+
+        return Pages(flattened, self._run, self.checkpoint, self._jobs)
+
+    def first(self) -> Pages:
+        """The first page alone."""
+        pages = self._pass()
+        found = next(pages, None)
+        pages.close()  # type: ignore[attr-defined]
+        return Pages([] if found is None else [found[:2]], self._run, self.checkpoint)
+
+    def _shown(self) -> tuple[Drawn, ...]:
+        """The page that stands for all: the last one outside the per-tensor folders, else the first."""
+        first = last = None
+        for page, view, _ in self._pass():
+            first = first or (page, view)
+            if not page.folder and page.kind == "picture":
+                last = page, view
+        found = last or first
+        return () if found is None else (found,)
+
+    def _repr_png_(self) -> bytes | None:
+        import io
+
+        from torch2grid_core import Style
+
+        shown = [page for page, _ in self._shown() if page.kind == "picture"]
+        if not shown:
+            return None
+        stream = io.BytesIO()
+        manager().renderer_for("png").create().render(shown[0], stream, Style(colormap=self._run.colormap), "png")
+        return stream.getvalue()
+
+    def _repr_html_(self) -> str | None:
+        if any(page.kind == "picture" for page, _ in self._shown()):
+            return None  # the picture is the better answer
+        return "".join(page_html(page) for page in self if page.kind == "table")
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """Prepares pages without their folders."""
+
+    prepare: Any
+
+    def __call__(self, page: Page, view: View) -> tuple[Page, Any]:
+        return self.prepare(replace(page, folder=""), view)  # type: ignore[no-any-return]

@@ -1,0 +1,250 @@
+"""Pictures and tables of what changed between two checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
+from torch2grid_builtin._compare.findings import Comparison, as_json, totals
+from torch2grid_builtin._compare.names import Names
+from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
+from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.limits import whole_model_run
+from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, Run, View
+from torch2grid_core.grids import matrix_layout
+from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
+from torch2grid_core.pages import Line, Table, Text
+from torch2grid_core.text import human_count, visible
+
+COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
+FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
+FOLDER = "compare"
+_BARS = 80
+
+
+@dataclass(frozen=True)
+class PairPages(View):
+    """A page for each tensor that changed: A, B and Δ on one scale, Δ on its own, and their histograms."""
+
+    name = "compare"
+
+    need: DeltaOf
+    names: Names
+    everything: bool = False
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+        raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
+        summary = Summary((run.threshold,))
+        return {
+            "delta": self.need,
+            "a": Of(A, raster),
+            "b": Of(B, raster),
+            "d": raster,
+            "of a": Of(A, summary),
+            "of b": Of(B, summary),
+            "of d": summary,
+        }
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        delta: Delta = results["delta"]
+        if not (delta.changed or self.everything):
+            return
+        rows, columns = axis_names(tensor, results["a"])
+        shared = run.color_scale(results["a"], results["b"])
+        limits = replace(run, limits=(shared.low, shared.high), scale="symlog" if shared.kind == "symlog" else "auto")
+        difference: Grid = replace(results["d"], quantity="Δ")
+        panels = [
+            limits.heatmap(grid, title=title, rows=rows, columns=columns)
+            for title, grid in ((f"A: {self.names.a}", results["a"]), (f"B: {self.names.b}", results["b"]))
+        ]
+        panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", rows=rows, columns=columns))
+        panels.append(run.heatmap(difference, title="Δ on a scale of its own", rows=rows, columns=columns))
+        both = _overlaid(results["of a"], results["of b"], tensor)
+        changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
+        yield Page(
+            f"{tensor.name}_delta",
+            f"{tensor_title(tensor)} · {_figures(delta)}",
+            (*panels, both, changes),
+            FOLDER,
+            columns=2,
+            about={**about(tensor), "relative_l2": delta.relative, "max_abs_delta": delta.absmax},
+        )
+
+
+def _figures(delta: Delta) -> str:
+    broken = delta.not_finite.changes(delta.weights)
+    if broken:
+        delta = delta.of_finite()
+        if not (delta.weights and delta.changed):
+            return ", ".join(broken)
+    facts = [f"‖Δ‖/‖A‖ {delta.relative:.3g}", f"max |Δ| {delta.absmax:.3g}", f"{delta.changed / delta.weights:.2%} changed"]
+    if delta.cosine is not None:
+        facts.insert(1, f"cosine {delta.cosine:.4f}")
+    if delta.rank is not None:
+        facts.append(f"stable rank {delta.rank.stable:.1f}")
+    return ", ".join([*broken, f"the others: {', '.join(facts)}"] if broken else facts)
+
+
+def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Text:
+    """The two distributions as lines over the same bars."""
+    both = Distribution().merge(a).merge(b)
+    left_out = [
+        f"{count:,} {what} in {side}"
+        for side, each in (("A", a), ("B", b))
+        for count, what in ((each.nan, "NaN"), (each.posinf + each.neginf, "Inf"))
+        if count
+    ]
+    if not both.finite:
+        return Text(f"No weight is finite: {', '.join(left_out)}.", title="A and B")
+    edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
+    middle = (edges[1:] + edges[:-1]) / 2
+    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b)) if each.finite}
+    title = "Weights of A and B, in the same bars" + (f" (not drawn: {', '.join(left_out)})" if left_out else "")
+    return Line(middle, counts, title=title, xlabel="weight", ylabel="count")
+
+
+@dataclass(frozen=True)
+class DeltaAtlas(View):
+    """Δ of the whole model as one grid."""
+
+    name = "delta_atlas"
+
+    transformer: GridTransformer
+    names: Names
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+        return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        grid: Grid = replace(results["grid"], quantity="Δ")
+        title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
+        panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
+        yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
+
+
+def table_page(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:
+    """The table: NaN and Inf first, then what changed most; and what has no partner below it. top: so many rows; 0: all."""
+    said: dict[str, list[str]] = {}
+    for each in comparison.differences:
+        said.setdefault(each.name, []).append(each.text if each.kind != "dtype" else f"dtype {each.text}")
+    rows: list[tuple[tuple[int, float], tuple[Any, ...]]] = []
+    swapped = _swapped(comparison)
+    for name, pair in comparison.pairs.items():
+        delta, texts = comparison.deltas.get(name), said.get(name, [])
+        if not (texts or name in swapped or everything):
+            continue
+        texts = texts + [
+            f"{visible(side.name)} in {word}" for side, word in ((pair.a, "A"), (pair.b, "B")) if side.name != name
+        ]
+        figures: tuple[Any, ...] = (None,) * 5
+        if delta is not None:
+            stable = delta.rank.stable if delta.rank else None
+            share = 100 * delta.changed / delta.weights if delta.weights else 0.0
+            figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
+        dtype = pair.b.dtype.name if pair.a.dtype == pair.b.dtype else f"{pair.a.dtype.name} → {pair.b.dtype.name}"
+        rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
+    rows.sort(key=lambda row: row[0])
+    shown = [row for _, row in (rows[:top] if top else rows)]
+    panels: list[Any] = [Table(COLUMNS, tuple(shown), formats=FORMATS)] if shown else []
+    others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
+    if others:
+        where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
+        listed = others[:top] if top else others
+        entries = tuple((visible(each.name), where[each.kind], each.text) for each in listed)
+        panels.append(Table(("Tensor", "Where", "What"), entries))
+    taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
+    if taken:
+        panels.append(Table(("Taken off names to match them", "Tensors"), tuple(taken)))
+    spelled = [(visible(what), count) for what, count in comparison.match.spellings.items()]
+    if spelled:
+        panels.append(Table(("One name, two spellings", "Tensors"), tuple(spelled)))
+    ties = [(visible(name), visible(owner)) for name, owner in comparison.tied.items()]
+    if ties:
+        panels.append(Table(("Only on one side, as another name", "Of"), tuple(ties)))
+    apart = [(visible(each.name), f"only in {each.side.upper()}", visible(each.why)) for each in comparison.match.apart]
+    if apart:
+        panels.append(Table(("Not compared", "Where", "What"), tuple(apart)))
+    hidden = len(rows) - len(shown) + (len(others) - len(others[:top]) if top else 0)
+    title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
+    return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
+
+
+def _rank(delta: Delta | None) -> tuple[int, float]:
+    """Where a row stands: NaN and Inf in one of the two, then what has no figures, then the most changed."""
+    if delta is not None and delta.broken:
+        return 0, -delta.broken
+    if delta is None or math.isnan(delta.relative):
+        return 1, 0.0
+    return 2, -delta.relative
+
+
+def _swapped(comparison: Comparison) -> set[str]:
+    """The second of each swapped pair, which the first one's text names."""
+    if not any(each.kind == "swapped" for each in comparison.differences):
+        return set()
+    told = {each.name for each in comparison.differences}
+    return {name for name, delta in comparison.deltas.items() if delta.changed and name not in told and not delta.rounded}
+
+
+def verdict(comparison: Comparison, hidden: int = 0) -> str:
+    """One line: the same, or how much of it differs."""
+    deltas, counted = comparison.deltas, comparison.counted
+    total = totals(deltas, counted)
+    kept = "".join(f", {text}" for text in total.not_finite.kept())
+    if comparison.same:
+        beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
+        return f"same{beyond}: {_tensors(len(counted))}, {human_count(total.weights)} weights{kept}"
+    changed = sum(bool(deltas[name].changed) for name in counted)
+    facts = [f"{changed:,} of {_tensors(len(counted))} changed", f"{total.changed:,} of {total.weights:,} weights"]
+    facts += [*total.not_finite.changes(), *total.not_finite.kept()]
+    if total.squares and math.isfinite(total.relative):
+        facts.append(f"‖Δ‖/‖A‖ {total.relative:.3g}")
+    counts: dict[str, int] = {}
+    for each in comparison.differences:
+        counts[each.kind] = counts.get(each.kind, 0) + 1
+    words = {"only_a": "only in A", "only_b": "only in B", "shape": "reshaped", "dtype": "of another dtype"}
+    facts += [f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded")]
+    return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
+
+
+def _tensors(count: int) -> str:
+    return f"{count:,} tensor{'' if count == 1 else 's'}"
+
+
+def overview_page(comparison: Comparison, names: Names) -> Page | None:
+    """How far each tensor moved, first layer to last; ``None`` where nothing did."""
+    chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
+    if not any(comparison.deltas[name].changed for name in chosen):
+        return None
+    matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
+    vectors = [name for name in chosen if name not in set(matrices)]
+    panels = [
+        _depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each
+    ]
+    broken = totals(comparison.deltas, chosen).not_finite.changes()
+    return Page("compare_overview", ", ".join([f"Change from {names.a} to {names.b}", *broken]), tuple(panels))
+
+
+def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
+    deltas = [comparison.deltas[name] for name in names]
+    relative = np.array([delta.relative if np.isfinite(delta.relative) else np.nan for delta in deltas])
+    share = np.array([delta.changed / delta.weights for delta in deltas])
+    return Line(
+        np.arange(len(names), dtype=np.float64),
+        {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
+        title=f"{what}, first layer to last",
+        ylabel="log scale; 0 is not drawn",
+        xticks=tuple(_tick(name, delta) for name, delta in zip(names, deltas, strict=True)),
+        log=True,
+    )
+
+
+def _tick(name: str, delta: Delta) -> str:
+    broken = delta.not_finite.changes(delta.weights)
+    return f"{visible(name)} ({', '.join(broken)})" if broken else visible(name)

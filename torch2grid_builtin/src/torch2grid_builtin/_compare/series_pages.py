@@ -1,0 +1,259 @@
+"""Pictures and tables of a run: trends, ridges and what changed most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._compare.series import First, Series
+from torch2grid_builtin._compare.track import Track
+from torch2grid_builtin._optimizers.update import USUAL
+from torch2grid_builtin._views.histogram import LEVELS
+from torch2grid_core import Page
+from torch2grid_core.pages import Band, Line, Table, Text
+from torch2grid_core.text import visible
+
+Array = np.ndarray[Any, Any]
+SHOWN = 8  # tensors in one diagram: more cannot be told apart
+RIDGES = 12
+FOLDER = "series"
+FORMATS = {
+    **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),
+    **dict.fromkeys(("Dead% first", "Dead% last"), ".2f"),
+    **dict.fromkeys(("Largest ratio", "Kurtosis first", "Kurtosis last"), ".3g"),
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the numbers are of. what: the thing over time; ratio: what ``Track.ratio`` is; marked: draw the 1e-3 line."""
+
+    what: str = "weight"
+    norm: str = "‖w‖"
+    ratio: str = "‖Δw‖/‖w‖ from the snapshot before"
+    marked: bool = True
+
+
+GRADIENTS = Words("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
+
+
+def titled(series: Series, title: str) -> str:
+    """*title*, and when there was a NaN or an Inf for the first time."""
+    return " · ".join([title, *(each.text for each in series.firsts)])
+
+
+def chosen(series: Series, limit: int = SHOWN) -> list[str]:
+    """The tensors that diagrams show, in their order: those with NaN or Inf, then the matrices that moved most."""
+    names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
+    since = _since(series)
+    names = [name for name in series.tracks if name in set(names) or name in since]
+    if len(names) <= limit:
+        return names
+    moved = {name: float(np.nansum(series.tracks[name].ratio)) for name in names}
+    last = len(series.ordered.labels)
+    kept = set(sorted(names, key=lambda name: (since.get(name, last), name in series.vectors, -moved[name]))[:limit])
+    return [name for name in names if name in kept]
+
+
+def _since(series: Series) -> dict[str, int]:
+    """Name → place of the first snapshot with a NaN or an Inf."""
+    bad = {name: np.flatnonzero(track.nan + track.inf) for name, track in series.tracks.items()}
+    return {name: int(places[0]) for name, places in bad.items() if len(places)}
+
+
+def table_page(series: Series, words: Words, title: str) -> Page:
+    """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
+    columns: tuple[str, ...] = (
+        "Tensor",
+        f"{words.norm} first",
+        f"{words.norm} last",
+        "Std first",
+        "Std last",
+        "Kurtosis first",
+        "Kurtosis last",
+        "Dead% first",
+        "Dead% last",
+        "Largest ratio",
+        "At",
+    )
+    since = _since(series)
+    if since:
+        columns = (*columns, "NaN last", "Inf last", "Since")
+    rows = []
+    for name, track in sorted(series.tracks.items(), key=lambda item: since.get(item[0], len(series.ordered.labels))):
+        known = np.isfinite(track.ratio)
+        most = int(np.nanargmax(np.where(known, track.ratio, -1))) if known.any() else None
+        ends: list[float | None] = []
+        for values, factor in ((track.norm, 1), (track.std, 1), (track.kurtosis, 1), (track.dead, 100)):
+            ends += [None if np.isnan(values[end]) else factor * float(values[end]) for end in (0, -1)]
+        largest = None if most is None else float(track.ratio[most])
+        bad: tuple[int | str, ...] = ()
+        if since:
+            began = series.ordered.labels[since[name]] if name in since else ""
+            bad = (int(track.nan[-1]), int(track.inf[-1]), began)
+        rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
+    formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
+    table = Table(columns, tuple(rows), formats=formats)
+    return Page("series", titled(series, title), (table,), kind="table", data=as_json(series, words))
+
+
+def trends_page(series: Series, words: Words, title: str) -> Page:
+    """Norm, std, ratio, dead share and kurtosis of some tensors over time."""
+    names = chosen(series)
+    all_names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
+    if len(names) < len(all_names):
+        bad = "with NaN or Inf, or that moved most" if series.firsts else "that moved most"
+        title += f" · the {len(names)} of {len(all_names)} tensors {bad}"
+    title = titled(series, title)
+    tracks = {name: series.tracks[name] for name in names}
+    panels = [
+        _line(series, tracks, "ratio", words.ratio, log=True, marks={"one step, usually": USUAL} if words.marked else {}),
+        _line(series, tracks, "norm", words.norm, log=_spread(tracks)),
+        _line(series, tracks, "std", f"std of the {words.what}s", log=_spread(tracks)),
+        _line(series, tracks, "kurtosis", "excess kurtosis (uniform −1.2, normal 0)"),
+    ]
+    panels.append(_line(series, tracks, "spread", "spread of the units' norms (0: all units alike)"))
+    if any((track.dead > 0).any() for track in tracks.values()):
+        panels.append(_line(series, tracks, "dead", "share of dead units"))
+    return Page("series_trends", title, tuple(panel for panel in panels if panel is not None), columns=2)
+
+
+def _spread(tracks: dict[str, Track]) -> bool:
+    norms = np.concatenate([track.norm for track in tracks.values()])
+    norms = norms[np.isfinite(norms) & (norms > 0)]
+    return bool(len(norms)) and float(norms.max()) > 100 * float(norms.min())
+
+
+def _line(
+    series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
+) -> Line | None:
+    since, ordered = _since(series), series.ordered
+    begins = ordered.labels if ordered.unit == "snapshot" else [f"{step:g}" for step in ordered.steps]
+    values = {}
+    for name, track in tracks.items():
+        shown = visible(name, 40)
+        if name in since:  # the line goes on with the finite weights, where there are any
+            shown += f" ({'NaN' if track.nan[since[name]] else 'Inf'} from {begins[since[name]]})"
+        values[shown] = getattr(track, figure)
+    if not any(np.isfinite(each).any() for each in values.values()):
+        return None
+    x, ticks, label = _axis(series)
+    return Line(
+        x,
+        values,
+        title=what,
+        xlabel=label,
+        ylabel="log scale" if log else "",
+        xticks=ticks,
+        log=log,
+        marks=marks or {},
+        flags=_flags(series),
+    )
+
+
+def _flags(series: Series) -> dict[int, str]:
+    """The place of the first NaN, and of the first Inf."""
+    flags: dict[int, str] = {}
+    for first in series.firsts:
+        flags[first.place] = ", ".join(filter(None, (flags.get(first.place), f"first {first.what}")))
+    return flags
+
+
+def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
+    ordered = series.ordered
+    if ordered.unit == "snapshot":
+        return np.array(ordered.steps), ordered.labels, ""
+    return np.array(ordered.steps), (), ordered.unit
+
+
+def ridges_page(series: Series, name: str, words: Words) -> Page:
+    """Histograms of one tensor at every snapshot, one above the other, and its quantiles over time."""
+    track = series.tracks[name]
+    labels = [_label(series, track, place) for place in range(len(series.ordered.labels))]
+    places = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), RIDGES)).round().astype(int))
+    widths = np.diff(track.edges)
+    totals = track.counts.sum(axis=1, keepdims=True)
+    # Of no finite weight there is no density: a flat line would say that there are some, far away.
+    density = np.divide(track.counts / widths, totals, out=np.full_like(track.counts, np.nan), where=totals > 0)
+    highest = float(np.nanmax(density[places], initial=0.0)) or 1.0
+    middle = (track.edges[1:] + track.edges[:-1]) / 2
+    last = len(places) - 1
+    ridges = {
+        labels[place]: (last - row) + 1.4 * density[place] / highest for row, place in enumerate(places)
+    }  # the first on top
+    note = f", {len(places)} of {len(labels)} snapshots" if len(places) < len(labels) else ""
+    about = {"tensor": name, "snapshots": len(labels)}
+    title = " · ".join([f"{visible(name)} over time", *(each.text for each in _own_firsts(series, name))])
+    if not totals.any():
+        text = "\n".join(["No weight is finite:", *labels])
+        return Page(f"{name}_series", title, (Text(text, title="Density of each snapshot"),), FOLDER, about=about)
+    ridge = Line(
+        middle,
+        ridges,
+        title=f"Density of each snapshot above its own line{note}",
+        xlabel=words.what,
+        ylabel="first snapshot on top",
+    )
+    known = np.flatnonzero(np.isfinite(track.quantiles).all(axis=0))
+    shown = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), 40)).round().astype(int))] if len(known) else known
+    band = Band(
+        tuple(labels[place] for place in shown),
+        LEVELS,
+        track.quantiles[:, shown],
+        title="Quantiles over time",
+        ylabel=words.what,
+    )
+    return Page(f"{name}_series", title, (ridge, band) if len(shown) else (ridge,), FOLDER, about=about)
+
+
+def _label(series: Series, track: Track, place: int) -> str:
+    """What a snapshot is called, and what of its weights is not drawn."""
+    counts = [(int(counted[place]), what) for counted, what in ((track.nan, "NaN"), (track.inf, "Inf")) if counted[place]]
+    label, weights = series.ordered.labels[place], int(track.weights[place])
+    if not counts:
+        return label
+    if counts[0][0] == weights:
+        return f"{label}: all {weights:,} {counts[0][1]}"
+    return f"{label}: {', '.join(f'{count:,} {what}' for count, what in counts)}"
+
+
+def _own_firsts(series: Series, name: str) -> list[First]:
+    one = replace(series, tracks={name: series.tracks[name]})
+    return list(one.firsts)
+
+
+def as_json(series: Series, words: Words) -> dict[str, Any]:
+    """The figures as plain data, ``null`` where there is none."""
+    figures = ("norm", "mean", "std", "absmax", "kurtosis", "near", "dead", "spread", "ratio")
+    return {
+        "format": "torch2grid series 1",
+        "what": words.what,
+        "order": series.ordered.said,
+        "steps": list(series.ordered.steps),
+        "labels": list(series.ordered.labels),
+        "sources": [each.source for each in series.ordered.checkpoints],
+        "left_out": dict(series.left_out),
+        "first_nan": _first_json(series.first("NaN")),
+        "first_inf": _first_json(series.first("Inf")),
+        "tensors": {
+            name: {
+                **{figure: _plain(getattr(track, figure)) for figure in figures},
+                "nan": track.nan.tolist(),
+                "inf": track.inf.tolist(),
+            }
+            for name, track in series.tracks.items()
+        },
+    }
+
+
+def _first_json(first: First | None) -> dict[str, Any] | None:
+    if first is None:
+        return None
+    return {"label": first.label, "place": first.place, "tensors": list(first.names)}
+
+
+def _plain(values: Array) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,63 @@
+"""Filters that look at names and positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch2grid_core import Checkpoint, Skip, TensorFilter, UsageError
+from torch2grid_core.selection import matching, numbered
+
+
+def _keep(checkpoint: Checkpoint, names: list[str], by: str) -> Checkpoint:
+    kept = set(names)
+    gone = [Skip(name, f"filter {by}", by) for name in checkpoint if name not in kept]
+    return checkpoint.select(kept, skipped=gone)
+
+
+def _patterns(text: str) -> list[str]:
+    patterns = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if not patterns:
+        raise UsageError("a pattern is needed, such as 'encoder.*' or '*.weight'")
+    return patterns
+
+
+@dataclass(frozen=True)
+class Only(TensorFilter):
+    """the tensors whose names match a pattern"""
+
+    name = "only"
+    flag = "GLOB"
+    pattern: str = field(default="*", metadata={"help": "glob patterns, comma-separated: encoder.*,*.bias"})
+
+    def apply(self, checkpoint: Checkpoint) -> Checkpoint:
+        names = list(checkpoint)
+        found = [name for pattern in _patterns(self.pattern) for name in matching(names, pattern)]
+        if not found:
+            raise UsageError(f"{checkpoint.source}: no tensor matches {self.pattern!r}; --stats lists the names")
+        return _keep(checkpoint, found, self.name)
+
+
+@dataclass(frozen=True)
+class SkipNames(TensorFilter):
+    """all but the tensors whose names match a pattern"""
+
+    name = "skip"
+    flag = "GLOB"
+    pattern: str = field(default="", metadata={"help": "glob patterns, comma-separated"})
+
+    def apply(self, checkpoint: Checkpoint) -> Checkpoint:
+        names = list(checkpoint)
+        dropped = {name for pattern in _patterns(self.pattern) for name in matching(names, pattern)}
+        return _keep(checkpoint, [name for name in names if name not in dropped], self.name)
+
+
+@dataclass(frozen=True)
+class Positions(TensorFilter):
+    """the tensors at positions of the listing, counted from 1"""
+
+    name = "tensors"
+    flag = "1,3-5"
+    positions: str = field(default="1", metadata={"help": "numbers and ranges: 1,3-5"})
+
+    def apply(self, checkpoint: Checkpoint) -> Checkpoint:
+        return _keep(checkpoint, numbered(list(checkpoint), self.positions), self.name)

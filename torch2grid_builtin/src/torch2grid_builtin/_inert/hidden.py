@@ -1,0 +1,95 @@
+"""Pickles where nobody looks: behind another one's STOP, in byte strings, in arrays of objects, beside ``data.pkl``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions, may_be_pickle
+from torch2grid_builtin._inert.constructors import WITHOUT_STORAGES
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.remains import SEARCHED, note_remains
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.values import LongBytes
+from torch2grid_builtin._inert.verdicts import family
+from torch2grid_core import LoadError
+from torch2grid_core.sources import BytesStorage, Storage
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False) -> int:
+    """Add to *actions* what the pickles of *storage* from *start* on want done; the place behind the last one.
+
+    Stops at what is none. What a broken one did before it broke is added where it names things as programs do, and the names
+    further on. Raises ``Malformed`` where the work is used up.
+    """
+    while start < storage.size:
+        found = Actions()
+        machine = Interpreter(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
+        try:
+            work.spend(limits.INNER)
+            machine.load()
+        except (Malformed, LoadError):
+            if work.left < 0:
+                raise
+            # Other bytes than a pickle's hardly ever name a thing as programs do; one that does not speaks for itself alone.
+            found.asked = {key: asked for key, asked in found.asked.items() if _NAME.fullmatch(asked.module + asked.name)}
+            actions.merge(found)
+            actions.broken += found.broken
+            work.text(min(storage.size - start, SEARCHED))
+            note_remains(actions, work)  # another unpickler may go on where this one stops
+            return start
+        actions.merge(found)
+        start = machine.stream.tell()
+    return start
+
+
+def begins_pickle(storage: Storage, actions: Actions) -> bool:
+    """True where a file of another format begins with a pickle: one that ends, or that imports something; *actions* gets it."""
+    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    try:
+        machine.load()
+    except (Malformed, LoadError):
+        actions.broken = []
+        return bool(actions or machine.globals)
+    return True
+
+
+def begins_program(storage: Storage, actions: Actions) -> bool:
+    """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
+    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    with suppress(Malformed, LoadError):
+        machine.load()
+    actions.broken = []
+    return any(family(asked.module, asked.name) for asked in actions.asked.values())
+
+
+def read_strings(actions: Actions, work: Work) -> None:
+    """Add what pickles in byte strings want done, and those in their strings: where anything in the file may load them.
+
+    Raises ``Malformed`` where they are nested deeper than the limit, or the work is used up.
+    """
+    for depth in range(limits.PICKLES + 1):
+        strings, actions.strings, actions.held = actions.strings, [], 0
+        if not actions or not strings:
+            return
+        for storage in _like_pickles(strings, work):
+            if depth == limits.PICKLES:
+                raise Malformed("pickles are nested in pickles", "the file is hostile")
+            read_pickles(storage, 0, actions, work)
+
+
+def _like_pickles(strings: Iterable[bytes | LongBytes], work: Work) -> Iterable[Storage]:
+    """Those that may import something; a long one is read as a pickle at once, which costs less than to search it."""
+    for value in strings:
+        if type(value) is bytes:
+            work.text(len(value))
+            if may_be_pickle(value):
+                yield BytesStorage(value)
+        elif isinstance(value, LongBytes):
+            yield value.storage

@@ -1,0 +1,182 @@
+"""Calls that are harmless only with some arguments: they call what they are given, give it back, or look it up by name.
+
+A use that checkpoints have is interpreted, or becomes a stub that is ``judged``. Any other is in the record as a call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE, METHODS
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.python_values import copied
+from torch2grid_builtin._inert.values import Global, Pairs, Stub
+from torch2grid_builtin._inert.verdicts import family
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.machine import Machine
+
+_BASES = frozenset(
+    [
+        "object",
+        "dict",
+        "list",
+        "tuple",
+        "set",
+        "frozenset",
+        "str",
+        "unicode",
+        "int",
+        "long",
+        "float",
+        "complex",
+        "bytes",
+        "bytearray",
+    ]
+)
+_OWN_METHODS = ("_infer_parameters", "_lazy_load_hook")  # of a lazy module, which its own hooks hold
+_BIT_GENERATORS = "numpy.random._pickle.__bit_generator_ctor"
+
+
+def _harmless(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    return Stub(machine.callee, args, "judged")
+
+
+def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``copyreg._reconstructor(class, base, state)``: an object of protocols 0 and 1; of a container, its content too.
+
+    It calls ``base(state)`` on the way, so only the plain types of Python are harmless as a base.
+    """
+    if len(args) < 3:
+        raise Malformed("broken pickle: an object with too few parts")
+    kind, base, content = args[:3]
+    machine.actions.values(content, machine.work, excused=False)
+    made = Stub(kind, (), "new")
+    if type(kind) is not Global or kind.allowed < MAKE:
+        machine.actions.note("make", kind, made)
+    plain = type(base) is Global and base.module in ("builtins", "__builtin__") and base.name in _BASES
+    if not plain and (type(base) is not Global or base.allowed < CALL):
+        machine.actions.note("call", base, Stub(base, (content,)), certain=True)
+    if isinstance(content, Pairs):
+        made.pairs = content.pairs
+    elif type(content) in (list, tuple):
+        made.items = copied(machine, content)
+    elif content is not None:
+        made.args = (content,)
+    return made
+
+
+def newobj(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``copyreg.__newobj__(class, *args)``."""
+    if not args:
+        raise Malformed("broken pickle: an object without a class")
+    machine.work.copied(len(args))
+    return machine.call(args[0], args[1:], "new")
+
+
+def newobj_ex(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``copyreg.__newobj_ex__(class, args, kwargs)``."""
+    if len(args) != 3:
+        raise Malformed("broken pickle: an object without a class")
+    return machine.call(args[0], args[1], "new_ex", args[2])
+
+
+def attribute(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``getattr(owner, name)``: a function of PyTorch's table of functions, or a lazy module's own method."""
+    owner, name = args if len(args) == 2 else (None, None)
+    if type(owner) is Global and owner.path == "torch._C._VariableFunctionsClass" and name in METHODS:
+        return _harmless(machine, args)
+    if type(owner) is Stub and name in _OWN_METHODS and owner.path.startswith("torch.nn.modules."):
+        return _harmless(machine, args)
+    return machine.calls(machine.callee, args)
+
+
+def type_of(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``type(None)``, as the type of a plain value is pickled; with three arguments it makes a class."""
+    plain = len(args) == 1 and (args[0] is None or (type(args[0]) is Global and args[0].name in ("Ellipsis", "NotImplemented")))
+    return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
+
+
+def partial(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``functools.partial(function)``: calls nothing, and is as harmless as its function; a call of it is a call of its own."""
+    function = args[0] if args else None
+    if (
+        type(function) is Global
+        and not function.judged
+        and (function.allowed >= IMPORT or not family(function.module, function.name))
+    ):
+        return _harmless(machine, args)
+    return machine.calls(machine.callee, args)
+
+
+def named(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """A call whose arguments are plain values: a text, a number or nothing."""
+    plain = all(type(each) in (str, bytes, int, float, bool, type(None)) for each in args)
+    return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
+
+
+def fraction(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``fractions.Fraction('1/3')``: with an exponent, few digits ask for a number without end."""
+    plain = all(type(each) is int or (type(each) is str and each.strip("-").replace("/", "").isdecimal()) for each in args)
+    return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
+
+
+def bit_generator(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``__bit_generator_ctor(name or class)``: calls a class that it is given."""
+    of_numpy = len(args) <= 1 and all(type(each) is str or _is_random(each) for each in args)
+    return _harmless(machine, args) if of_numpy else machine.calls(machine.callee, args)
+
+
+def random_state(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``__randomstate_ctor(generator, constructor)`` and its like: calls the second argument with the first."""
+    callee = machine.callee
+    generator, *constructors = args or ("MT19937",)
+    known = type(generator) is str or (
+        type(generator) is Stub and generator.path == _BIT_GENERATORS and generator.how == "judged"
+    )
+    for each in constructors:
+        known = known and type(each) is Global and each.path == _BIT_GENERATORS
+        if known:
+            each.excused = True
+    return Stub(callee, args, "judged") if known else machine.calls(callee, args)
+
+
+def seed_sequence(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``__pyx_unpickle_SeedSequence(class, checksum, state)``: makes an object of the class."""
+    of_numpy = bool(args) and _is_random(args[0])
+    return _harmless(machine, args) if of_numpy else machine.calls(machine.callee, args)
+
+
+def _is_random(value: Any) -> bool:
+    return type(value) is Global and value.allowed >= IMPORT and value.module.startswith("numpy.random.")
+
+
+def stub(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """A call that is judged elsewhere."""
+    return _harmless(machine, args)
+
+
+def same(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """What gives its first argument back: TorchScript's ``build_intlist(data)``, ``restore_type_tag(value, type)``."""
+    return args[0] if args else machine.calls(machine.callee, args)
+
+
+CONSTRUCTORS: dict[tuple[str, str], Any] = {
+    ("functools", "partial"): partial,
+    ("logging", "getLogger"): named,
+    ("re", "_compile"): named,
+    ("re", "compile"): named,
+    ("fractions", "Fraction"): fraction,
+    ("numpy.random", "__RandomState_ctor"): random_state,
+    ("numpy.random._pickle", "__randomstate_ctor"): random_state,
+    ("numpy.random._pickle", "__generator_ctor"): random_state,
+    ("numpy.random._pickle", "__bit_generator_ctor"): bit_generator,
+    ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"): seed_sequence,
+}
+for _copyreg in ("copyreg", "copy_reg"):
+    CONSTRUCTORS |= {(_copyreg, "_reconstructor"): reconstructor, (_copyreg, "__newobj__"): newobj}
+    CONSTRUCTORS |= {(_copyreg, "__newobj_ex__"): newobj_ex}
+for _builtins in ("builtins", "__builtin__"):
+    CONSTRUCTORS |= {(_builtins, "getattr"): attribute, (_builtins, "type"): type_of}
+for _build in ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag"):
+    CONSTRUCTORS |= {("torch.jit._pickle", _build): same}

@@ -1,0 +1,152 @@
+"""Streams that PyTorch wrote before its zip archives. Format: ``_legacy_load`` in ``torch/serialization.py``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from torch2grid_builtin._inert import judged, limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.machine import Handler, Machine
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.torch_dtypes import itemsize, parse_id, storage_dtype
+from torch2grid_builtin._inert.values import StorageRef, number_text, text
+from torch2grid_core.sources import Storage
+
+MAGIC = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+_MAGIC_BYTES, _MAGIC_TEXT = MAGIC.to_bytes(10, "little"), str(MAGIC).encode()
+SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
+
+
+def without_storages(constructors: Mapping[tuple[str, str], Handler]) -> dict[tuple[str, str], Handler]:
+    """For a pickle whose storages are not at hand: its tensors stay stubs, and whatever else it does is judged all the same."""
+    return {key: handler for key, handler in constructors.items() if key[0] != "torch._utils"}
+
+
+def is_legacy(storage: Storage) -> bool:
+    """True where *storage* begins with the magic number of a legacy stream, as ``torch.save`` writes it."""
+    start = bytearray(min(storage.size, 64))
+    storage.read_into(0, memoryview(start))
+    head = bytes(start)
+    return head[:1] in (b"\x80", b"L", b"I") and (_MAGIC_BYTES in head or _MAGIC_TEXT in head)
+
+
+def read_legacy(
+    storage: Storage,
+    constructors: Mapping[tuple[str, str], Handler],
+    work: Work | None = None,
+    inside: Machine | None = None,
+    actions: Actions | None = None,
+) -> tuple[Any, int]:
+    """The object of a legacy stream (0.4 to 1.5) and its length. Raises ``Malformed``.
+
+    The stream: four pickles (magic number, protocol, sys_info, the object), a pickle of the storages' keys, then for
+    each key its number of elements (int64) and the elements. constructors: what is
+    interpreted, by (module, name). work: what it may cost. inside: the machine whose pickle holds it.
+    actions: gets what all of these pickles want done.
+    """
+    if actions is None:
+        actions = Actions() if inside is None else inside.actions
+    stream = PickleStream(storage)
+    machine = Interpreter(stream, constructors, _ids_only, work, inside, actions)
+    if machine.load() != MAGIC:
+        raise Malformed("the magic number of a PyTorch file is wrong")
+    if machine.load() != PROTOCOL:
+        raise Malformed("the protocol of this legacy PyTorch file is not 1001")
+    machine.load()  # sys_info
+    # The sizes of the storages come after the object, so it is read twice: first for its storages' keys and types.
+    place = stream.tell()
+    known, noted = _Known(machine.work), Actions()
+    try:
+        first = {**without_storages(constructors), ("torch.storage", "_load_from_bytes"): judged.stub}  # what is inside waits
+        Interpreter(stream, first, known.note, machine.work, inside, noted).load()
+        keys = machine.load()
+        if type(keys) is not list:
+            raise Malformed("the list of storages is missing")
+        for key in keys:
+            known.read(key, stream)
+        missing = next((key for key in known.types if key not in known.by_key), None)
+        if missing is not None:
+            raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
+    except Malformed:
+        actions.merge(noted)
+        raise
+    again = Interpreter(PickleStream(storage, place), constructors, known.persistent_load, machine.work, inside, actions)
+    again.again = True
+    root = again.load()
+    if inside is not None:
+        inside.containers, inside.tuples = again.containers, again.tuples
+    return root, stream.tell()
+
+
+def _ids_only(saved: Any) -> Any:
+    raise Malformed("a persistent id in front of the object")
+
+
+class _Known:
+    """The storages of a legacy stream: first their types, as the object names them, then where their bytes are."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.types: dict[str, tuple[str, int]] = {}
+        self.is_text: dict[str, bool] = {}  # of each key: False for one of bytes, which PyTorch takes for another
+        self.by_key: dict[str, StorageRef] = {}
+        self.views: dict[str, tuple[tuple[str, int, int], StorageRef]] = {}
+
+    def note(self, saved: Any) -> Any:
+        if _is_module(saved):
+            return saved[1]
+        kind, key, numel = parse_id(saved, self.work)
+        stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
+        if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
+            raise Malformed(f"storage {key!r} is described twice, differently")
+        if len(self.types) > limits.STORAGES:
+            raise Malformed("more storages than any checkpoint has")
+        return None
+
+    def read(self, saved: Any, stream: PickleStream) -> None:
+        """Find the storage that the list of keys calls *saved* at the stream's place, which moves behind it."""
+        key = text(saved)
+        if key is None or key not in self.types or self.is_text[key] != (type(saved) is str):
+            raise Malformed("the list of storages names one that nothing uses", "the file is damaged")
+        if key in self.by_key:
+            raise Malformed(f"storage {key!r} is in the file twice")
+        dtype, stated = self.types[key]
+        (numel,) = struct.unpack("<q", stream.raw(8))
+        if numel != stated:
+            raise Malformed(f"storage {key!r} has {numel} numbers in the file, {stated} are stated")
+        self.by_key[key] = StorageRef(stream.skip(numel * itemsize(dtype)), dtype, numel, SWAPPED)
+
+    def persistent_load(self, saved: Any) -> Any:
+        if _is_module(saved):
+            return saved[1]
+        _, key, _ = parse_id(saved, self.work)
+        whole = self.by_key[key]
+        return whole if len(saved) < 6 or saved[5] is None else self.view(key, whole, saved[5])
+
+    def view(self, key: str, whole: StorageRef, metadata: Any) -> StorageRef:
+        """A storage that is a slice of another: (its key, first element, number of elements)."""
+        if type(metadata) is not tuple or len(metadata) != 3:
+            raise Malformed("a slice of a storage without place and length")
+        name, first, numel = metadata
+        if type(first) is not int or type(numel) is not int or not 0 <= first <= first + numel <= whole.numel:
+            raise Malformed(f"a slice {number_text(first) if type(first) is int else '?'} of a storage of {whole.numel}")
+        name, place = text(name), (key, first, numel)
+        if name is None or name in self.types:
+            raise Malformed("a slice of a storage without a key of its own")
+        if name not in self.views:
+            view = StorageRef(whole.storage, whole.dtype_name, numel, whole.swapped, whole.first + first)
+            self.views[name] = (place, view)
+        if self.views[name][0] != place:
+            raise Malformed(f"slice {name!r} of a storage is described twice, differently")
+        return self.views[name][1]
+
+
+def _is_module(saved: Any) -> bool:
+    """``("module", class, source file, source)``: a class, with the source text that PyTorch stored beside it."""
+    return type(saved) is tuple and len(saved) >= 2 and text(saved[0]) == "module"

@@ -1,0 +1,167 @@
+"""What a pickle machine holds, and what its opcodes and constructors do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.storages import Spool
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.values import Global, LongBytes, Stub, bytes_of_numbers
+from torch2grid_core.sources import ActionKind
+
+# What a way of calling needs of the name, and what it is where the name is not allowed it.
+_NEEDED = {"call": CALL, "new": MAKE, "instance": MAKE, "new_ex": MAKE}
+_KINDS: dict[str, ActionKind] = {"call": "call", "new": "make", "instance": "call", "new_ex": "call"}
+_SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
+SHORT = 32  # bytes of strings that count as instructions: each makes an object
+Handler = Callable[["Machine", tuple[Any, ...]], Any]
+
+
+def refuse_persistent(saved: Any) -> Any:
+    """The ``persistent_load`` of a pickle that stands alone."""
+    raise Malformed("the pickle refers to a storage outside itself", "it is a part of a checkpoint, not one")
+
+
+class Machine:
+    """The state of an ``Interpreter``, as those who handle opcodes and calls see it.
+
+    constructors: what is interpreted, by (module, name); every other name becomes a ``Stub`` when it is called.
+    persistent_load: gives the value of a persistent id, as the container defines it.
+    actions: the record of what the pickles want done, by default one of its own. work: what the pickle may cost, by default
+    that of the whole stream. inside: the machine whose pickle holds this one in a byte string; they share work, counts and the
+    record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's.
+    """
+
+    def __init__(
+        self,
+        stream: PickleStream,
+        constructors: Mapping[tuple[str, str], Handler],
+        persistent_load: Callable[[Any], Any] = refuse_persistent,
+        work: limits.Work | None = None,
+        inside: Machine | None = None,
+        actions: Actions | None = None,
+        script: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.constructors = constructors
+        self.persistent_load = persistent_load
+        self.depth: int = 0 if inside is None else inside.depth + 1
+        self.work: limits.Work = work or (inside.work if inside is not None else limits.Work(stream.size))
+        self.spool: Spool = Spool() if inside is None else inside.spool
+        self.actions: Actions = actions if actions is not None else Actions() if inside is None else inside.actions
+        self.script = script
+        self.callee: Any = None  # of the judged call that is being interpreted
+        self.containers: int = 0 if inside is None else inside.containers
+        self.tuples: int = 0 if inside is None else inside.tuples
+        self.again = False  # the pickle was read before: its opcodes count once
+        self.payload = 0  # bytes of strings, which cost nothing to interpret
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
+        """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
+        self.spent(length)
+        if length > limits.TEXT_IN_MEMORY:
+            storage, pos = self.stream.leave(pos, length)
+            left = LongBytes(storage, is_text, self.spool)
+            if not is_text:
+                self.keep(left)
+            return left, pos
+        raw, pos = self.stream.take(pos, length)
+        if is_text:
+            value = raw.decode("utf-8", "surrogatepass")
+            self.work.hold(value.__sizeof__())
+            return value, pos
+        self.work.hold(len(raw))
+        self.keep(raw)
+        return raw, pos
+
+    def keep(self, value: bytes | LongBytes) -> None:
+        """Remember a byte string, which may be a pickle that something in the file loads."""
+        actions = self.actions
+        actions.strings.append(value)
+        if type(value) is bytes:
+            actions.held += len(value)
+            if actions.held > limits.STRINGS_HELD:
+                actions.drop_strings()
+
+    def spent(self, length: int) -> None:
+        """*length* bytes of the pickle were a string: only a short one counts as an instruction."""
+        if length > SHORT:
+            self.payload += length
+
+    def keep_spelled(self, args: tuple[Any, ...]) -> None:
+        """Remember the byte strings that the arguments of a call spell as numbers or as text."""
+        for value in args:
+            if type(value) is str and len(value) > _SPELLED:
+                self.work.text(len(value))
+                if value.isascii() or max(value) < "\u0100":
+                    self.keep(value.encode("latin-1"))
+            elif type(value) in (list, tuple) and len(value) > _SPELLED and type(value[0]) is int:
+                self.work.copied(len(value))
+                self.keep(bytes_of_numbers(value))
+
+    def find_global(self, module: Any, name: Any) -> Global:
+        """The stand-in of ``module.name``, one for each name."""
+        module, name = _ascii(module), _ascii(name)
+        if type(module) is not str or type(name) is not str:
+            raise Malformed("broken pickle: a name to import is not a text")
+        key = (module, name)
+        found = self.globals.get(key)
+        if found is None:
+            plain = f"{module}.{name}".rpartition(".") if "." in name else (module, "", name)  # one path, however it is cut
+            found = self.globals[key] = Global(module, name, self.constructors.get((plain[0], plain[2])))
+            if self.script and module.startswith("__torch__"):
+                found.allowed = MAKE
+            if found.judged:
+                self.actions.judged.append(found)
+            elif found.allowed < IMPORT:
+                self.actions.note("import", found)
+        return found
+
+    def call(self, function: Any, args: Any, how: str = "call", kwargs: Any = None) -> Any:
+        """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``."""
+        if type(args) is not tuple:
+            raise Malformed("broken pickle: a call whose arguments are not a tuple")
+        self.count()
+        if type(function) is Global and function.handler is not None and kwargs is None:
+            if function.judged:
+                function.excused, self.callee = True, function  # the handler judges
+                return function.handler(self, args)
+            made = function.handler(self, args)
+            if self.actions.judged:
+                self.actions.values(args, self.work)
+            return made
+        stub = Stub(function, args, how, kwargs)
+        if type(function) is not Global or function.allowed < _NEEDED[how]:
+            self.actions.note(_KINDS[how], function, stub)
+            self.keep_spelled(args)
+        if self.actions.judged:
+            self.actions.values(args, self.work)
+            self.actions.values(kwargs, self.work)
+        return stub
+
+    def calls(self, function: Any, args: tuple[Any, ...]) -> Stub:
+        """The stub of a call that a handler finds harmful: it is in the record, whatever the name is allowed."""
+        stub = Stub(function, args)
+        self.actions.note("call", function, stub, certain=True)
+        self.keep_spelled(args)
+        return stub
+
+    def count(self) -> None:
+        """One more container. Raises ``Malformed`` beyond the limit."""
+        self.containers += 1
+        if self.containers > limits.CONTAINERS:
+            raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")
+
+
+def _ascii(value: Any) -> Any:
+    """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
+    return value.decode("ascii") if type(value) is bytes else value

@@ -1,0 +1,190 @@
+"""Numpy's constructors as data: dtypes, arrays, scalars. Format: ``numpy/_core/src/multiarray``, ``numpy.lib.format``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.python_values import LATIN, latin1
+from torch2grid_builtin._inert.storages import Latin1Bytes, Spool
+from torch2grid_builtin._inert.torch_values import checked, integers
+from torch2grid_builtin._inert.values import (
+    Global,
+    LongBytes,
+    NumpyArray,
+    NumpyDtype,
+    Stub,
+    Tensor,
+    fortran_strides,
+    is_extended,
+    numpy_dtype,
+    text,
+)
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage, ByteSwapped, Storage
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.limits import Work
+    from torch2grid_builtin._inert.machine import Machine
+
+_HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
+_UTF = ("utf-8", "utf8", "ascii", "us-ascii")
+_ENCODE, _SCALAR = Global("_codecs", "encode"), Global("numpy.core.multiarray", "scalar")
+_CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
+_OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
+
+
+def storage_of(work: Work, value: Any) -> Storage:
+    """The bytes of a pickled byte string, wherever it is. Raises ``Malformed`` for anything else."""
+    if type(value) in (bytes, bytearray):
+        return BytesStorage(bytes(value))
+    if type(value) is str:  # Python 2 bytes in a protocol that has none
+        return BytesStorage(latin1(work, value))
+    if isinstance(value, LongBytes):
+        return _decoded(work, value) if value.is_text else value.storage
+    raise Malformed("a numpy array without its bytes")
+
+
+def _decoded(work: Work, value: LongBytes) -> Latin1Bytes:
+    work.text(value.storage.size)  # it is read to count its characters
+    return Latin1Bytes(value.storage, value.spool or Spool())
+
+
+def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
+    """A tensor of a numpy array's parts. Raises ``Malformed`` where it needs fewer or more bytes."""
+    lengths = integers(shape, "shape")
+    if isinstance(dtype, Global):
+        dtype = NumpyDtype(_SCALARS.get(dtype.name, dtype.name))
+    if not isinstance(dtype, NumpyDtype):
+        return Tensor(None, "a numpy array without a dtype")
+    number = numpy_dtype(dtype.code)
+    if number is None or dtype.fields:
+        return Tensor(None, f"a numpy array of dtype {'a structure' if dtype.fields else repr(dtype.code[:40])}, not numbers")
+    if is_extended(number):
+        return Tensor(None, f"a numpy array of extended precision ({number.itemsize} bytes a number)")
+    storage = storage_of(work, data)
+    if dtype.order == _OTHER_ORDER and number.itemsize > 1:
+        storage = ByteSwapped(storage, number.itemsize // (2 if number.kind == "c" else 1))
+    strides = fortran_strides(lengths) if fortran is True or fortran == 1 else None
+    if math.prod(lengths) >= 2**63:
+        raise Malformed(f"a numpy array of shape {list(lengths)}")
+    if math.prod(lengths) * number.itemsize < storage.size:
+        raise Malformed(f"a numpy array of shape {list(lengths)} with {storage.size} bytes, more than it needs")
+    return Tensor(checked(LazyTensor("", lengths, number, storage, 0, strides, note)))
+
+
+def build_array(work: Work, array: NumpyArray, state: Any) -> None:
+    """``ndarray.__setstate__((version, shape, dtype, fortran, data))``. Raises ``Malformed``."""
+    if array.follows is not None:
+        follows, array.follows = array.follows, None
+        follows(state)
+        return
+    if type(state) is tuple and len(state) == 2 and type(state[0]) is tuple:
+        state = state[0]  # a subclass that adds its attributes
+    if type(state) is not tuple or len(state) < 4:
+        raise Malformed("a numpy array without shape and dtype")
+    shape, dtype, fortran, data = state[1:5] if len(state) >= 5 else state
+    if isinstance(dtype, NumpyDtype) and dtype.code[:1] == "O":
+        array.objects = data
+        return
+    array.tensor = make_array(work, dtype, shape, fortran, data, array.note)
+
+
+def build_dtype(dtype: NumpyDtype, state: Any) -> None:
+    """``dtype.__setstate__((version, order, subarray, names, fields, …))``. Raises ``Malformed``."""
+    if type(state) is not tuple or len(state) < 2:
+        raise Malformed("a numpy dtype whose state is not a tuple")
+    dtype.order = (text(state[1]) or "")[:_CODE]
+    dtype.fields = any(part is not None for part in state[2:5])
+    dtype.width = None
+    if len(state) > 7 and type(state[5]) is int and type(state[7]) is int:
+        dtype.width = state[5]
+        dtype.objects = dtype.objects or bool(state[7] & _HAS_OBJECTS)
+
+
+def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``_reconstruct(type, shape, typecode)``: an array whose state follows."""
+    if args and isinstance(args[0], Global):
+        args[0].excused = True  # numpy.memmap: an array in memory, made of bytes that are in the pickle
+    kind = args[0].name if args and isinstance(args[0], Global) else "ndarray"
+    return NumpyArray("" if kind in ("ndarray", "memmap") else f"numpy {kind[:40]}")
+
+
+def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``numpy.ma.core._mareconstruct(…)``: a masked array, whose numbers are read and whose mask is not.
+
+    It makes an object of its first argument, with others.
+    """
+    if len(args) < 2 or not all(isinstance(each, Global) and each.name in ("MaskedArray", "ndarray") for each in args[:2]):
+        machine.calls(machine.callee, args)
+    return NumpyArray("masked array, its mask left out")
+
+
+def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
+    """``numpy.dtype(code, align, copy)``."""
+    code = args[0] if args else ""
+    if isinstance(code, Global):
+        code = _SCALARS.get(code.name, code.name)
+    name = (text(code) or "V")[:_CODE]
+    dtype = NumpyDtype(name.lstrip("<>=|"))
+    dtype.order = name[0] if name.startswith(("<", ">")) else ""
+    return dtype
+
+
+def scalar(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``numpy.core.multiarray.scalar(dtype, bytes)``: a number, as an array without dimensions."""
+    if len(args) != 2 or not isinstance(args[0], NumpyDtype):
+        return Stub(_SCALAR, args, "judged")
+    made = NumpyArray("numpy scalar")
+    if args[0].code[:1] == "O":
+        made.objects = [args[1]]
+    else:
+        made.tensor = make_array(machine.work, args[0], (), False, args[1], made.note)
+    return made
+
+
+def frombuffer(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
+    """``numpy._core.numeric._frombuffer(buffer, dtype, shape, order)`` (protocol 5)."""
+    if len(args) < 4:
+        raise Malformed("broken pickle: a numpy array with too few parts")
+    array = NumpyArray()
+    array.tensor = make_array(machine.work, args[1], args[2], text(args[3]) == "F", args[0])
+    return array
+
+
+def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_codecs.encode(text, 'latin1')``: how Python 3 writes bytes in protocols that have none.
+
+    Encodings are modules: but for those of plain texts, naming one is a call, as is a way with what it has no byte for.
+    """
+    encoding = text(args[1]) if len(args) > 1 else "utf-8"
+    if len(args) not in (1, 2) or type(args[0]) not in (str, LongBytes) or encoding not in (*LATIN, *_UTF):
+        return machine.calls(_ENCODE, args)
+    if isinstance(args[0], LongBytes):
+        if not args[0].is_text:
+            return args[0]
+        found: Any = LongBytes(_decoded(machine.work, args[0]) if encoding in LATIN else args[0].storage, False)
+    elif encoding in LATIN:
+        found = latin1(machine.work, args[0])
+    else:
+        machine.work.text(len(args[0]))
+        found = args[0].encode("utf-8", "surrogatepass")
+    machine.keep(found)
+    return found
+
+
+_SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}
+_SCALARS |= {name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8")}
+_SCALARS |= {name: np.dtype(name).str[1:] for name in ("uint64", "uint32", "uint16", "uint8")}
+_SCALARS |= {"bool_": "b1", "bool": "b1", "object_": "O8", "str_": "U1", "bytes_": "S1"}
+
+CONSTRUCTORS: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_of, ("_codecs", "encode"): bytes_of}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    CONSTRUCTORS |= {(_module, "_reconstruct"): reconstruct, (_module, "scalar"): scalar}
+for _module in ("numpy.core.numeric", "numpy._core.numeric"):
+    CONSTRUCTORS |= {(_module, "_frombuffer"): frombuffer}
+CONSTRUCTORS |= {("numpy.ma.core", "_mareconstruct"): mareconstruct, ("numpy.ma", "_mareconstruct"): mareconstruct}

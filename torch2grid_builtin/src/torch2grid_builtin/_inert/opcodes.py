@@ -1,0 +1,408 @@
+"""The opcodes of the pickle machine, and what the rare ones do."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.allowed import MAKE
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.machine import Machine
+
+
+class Op:
+    """Opcodes as the bytes that they are; the frequent ones are interpreted in ``Machine``, the others below."""
+
+    MARK, STOP, POP, POP_MARK, DUP = b"(.012"
+    FLOAT, INT, BININT, BININT1, LONG, BININT2, NONE = b"FIJKLMN"
+    PERSID, BINPERSID, REDUCE, STRING, BINSTRING, SHORT_BINSTRING = b"PQRSTU"
+    UNICODE, BINUNICODE, APPEND, BUILD, GLOBAL, DICT, EMPTY_DICT = b"VXabcd}"
+    APPENDS, GET, BINGET, INST, LONG_BINGET, LIST, EMPTY_LIST, OBJ = b"eghijl]o"
+    PUT, BINPUT, LONG_BINPUT, SETITEM, TUPLE, EMPTY_TUPLE, SETITEMS, BINFLOAT = b"pqrst)uG"
+    PROTO, NEWOBJ, EXT1, EXT2, EXT4, TUPLE1, TUPLE2, TUPLE3 = range(0x80, 0x88)
+    NEWTRUE, NEWFALSE, LONG1, LONG4 = range(0x88, 0x8C)
+    BINBYTES, SHORT_BINBYTES = b"BC"
+    SHORT_BINUNICODE, BINUNICODE8, BINBYTES8, EMPTY_SET, ADDITEMS, FROZENSET = range(0x8C, 0x92)
+    NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, BYTEARRAY8, NEXT_BUFFER, READONLY_BUFFER = range(0x92, 0x99)
+
+
+def _held(machine: Machine, items: list[Any]) -> list[Any]:
+    """*items*, which a container gets: a name that is harmless only where it is called is a finding among them."""
+    if machine.actions.judged:
+        machine.actions.values(items, machine.work, excused=False)
+    return items
+
+
+def extend(machine: Machine, target: Any, items: list[Any]) -> None:
+    """APPENDS: *items* at the end of a list, or of an object that would have been one."""
+    _held(machine, items)
+    if type(target) is list:
+        target.extend(items)
+    elif type(target) is Stub:
+        filled(machine, target, items)
+        if target.items is None:
+            target.items = []
+        target.items.extend(items)
+    else:
+        raise Malformed(f"broken pickle: items appended to a {type(target).__name__}")
+
+
+def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
+    """*items* are given to an object that is no plain container: whatever it calls ``append`` or ``__setitem__`` is called."""
+    if items:
+        machine.actions.note("items", target.function, target)
+
+
+def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
+    """SETITEMS: keys and values in turn."""
+    if len(items) % 2:
+        raise Malformed("broken pickle: a key without a value")
+    _held(machine, items)
+    pairs = zip(items[::2], items[1::2], strict=True)
+    if type(target) is Pairs:
+        target.pairs.extend(pairs)
+    elif type(target) is Stub:
+        filled(machine, target, items)
+        if target.pairs is None:
+            target.pairs = []
+        target.pairs.extend(pairs)
+    else:
+        raise Malformed(f"broken pickle: a key set in a {type(target).__name__}")
+
+
+def _fixed(machine: Machine, form: str) -> int:
+    """The fixed argument at the stream's place, which moves behind it."""
+    stream = machine.stream
+    (value,) = struct.unpack_from(form, stream.data, stream.pos)
+    stream.pos += struct.calcsize(form)
+    return int(value)
+
+
+def _line(machine: Machine) -> bytes:
+    raw, machine.stream.pos = machine.stream.line(machine.stream.pos)
+    machine.spent(len(raw))
+    if len(raw) > _LONG:
+        machine.work.text(len(raw))
+        machine.work.hold(5 * len(raw))  # the text that its escapes become, of up to four bytes a character
+    return raw
+
+
+def _string(machine: Machine, form: str, is_text: bool) -> None:
+    length = _fixed(machine, form)
+    value, machine.stream.pos = machine.string(length, machine.stream.pos, is_text)
+    machine.stack.append(value)
+
+
+def _pop_mark(machine: Machine) -> list[Any]:
+    items = machine.stack
+    machine.stack = machine.marks.pop()
+    return items
+
+
+def _proto(machine: Machine) -> None:
+    protocol = _fixed(machine, "<B")
+    if protocol > 5:
+        raise Malformed(f"pickle protocol {protocol} does not exist yet")
+
+
+def _frame(machine: Machine) -> None:
+    machine.stream.open_frame(_fixed(machine, "<Q"))
+
+
+def _pop(machine: Machine) -> None:
+    if machine.stack:
+        machine.stack.pop()
+    else:
+        _pop_mark(machine)
+
+
+def _drop_mark(machine: Machine) -> None:
+    _pop_mark(machine)
+
+
+def _dup(machine: Machine) -> None:
+    machine.stack.append(machine.stack[-1])
+
+
+def _int(machine: Machine) -> None:
+    raw = _line(machine)
+    machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _decimal(raw))
+
+
+def _long(machine: Machine) -> None:
+    machine.stack.append(_decimal(_line(machine).removesuffix(b"L")))
+
+
+def _decimal(raw: bytes) -> int:
+    if len(raw) > limits.DECIMAL_DIGITS or not re.fullmatch(rb"\s*[+-]?\d+\s*", raw):
+        raise Malformed("broken pickle: an integer that is none, or has thousands of digits")
+    return int(raw)
+
+
+def _long1(machine: Machine) -> None:
+    _long_bytes(machine, _fixed(machine, "<B"))
+
+
+def _long4(machine: Machine) -> None:
+    _long_bytes(machine, _fixed(machine, "<i"))
+
+
+def _long_bytes(machine: Machine, count: int) -> None:
+    raw, machine.stream.pos = machine.stream.take(machine.stream.pos, count)
+    machine.spent(count)
+    machine.stack.append(int.from_bytes(raw, "little", signed=True))
+
+
+def _float(machine: Machine) -> None:
+    machine.stack.append(float(_line(machine)[:400]))
+
+
+def _quoted(machine: Machine) -> None:
+    raw = _line(machine).strip()
+    if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
+        raise Malformed("broken pickle: a text without quotes")
+    value = unescape(raw[1:-1])
+    machine.keep(value)
+    machine.stack.append(value)
+
+
+_LONG = 4096  # bytes of a line whose decoding is paid for
+_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b"}
+_ESCAPES |= {b"f": b"\f", b"v": b"\v", b"\n": b""}
+
+
+def unescape(raw: bytes) -> bytes:
+    """The bytes of a Python 2 string literal without its quotes."""
+
+    def one(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        if code[:1] == b"x":
+            return bytes([int(code[1:], 16)])
+        if code[:1].isdigit():
+            return bytes([int(code, 8) & 0xFF])
+        return _ESCAPES.get(code, b"\\" + code)
+
+    return re.sub(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", one, raw, flags=re.DOTALL)
+
+
+def _raw_unicode(machine: Machine) -> None:
+    machine.stack.append(_line(machine).decode("raw-unicode-escape"))
+
+
+def _binstring(machine: Machine) -> None:
+    _string(machine, "<i", False)
+
+
+def _short_bytes(machine: Machine) -> None:
+    _string(machine, "<B", False)
+
+
+def _binbytes(machine: Machine) -> None:
+    _string(machine, "<I", False)
+
+
+def _bytes8(machine: Machine) -> None:
+    _string(machine, "<Q", False)
+
+
+def _unicode8(machine: Machine) -> None:
+    _string(machine, "<Q", True)
+
+
+def _next_buffer(machine: Machine) -> None:
+    raise Malformed("the pickle's buffers were stored outside it")
+
+
+def _readonly(machine: Machine) -> None:
+    machine.stack.append(machine.stack.pop())
+
+
+def _extension(machine: Machine) -> None:
+    raise Malformed("the pickle uses a private extension code", "nothing is known about it outside the program that wrote it")
+
+
+def _persid(machine: Machine) -> None:
+    machine.stack.append(machine.persistent_load(_line(machine).decode("ascii")))
+
+
+def _empty_list(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append([])
+
+
+def _empty_dict(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append(Pairs())
+
+
+def _empty_set(machine: Machine) -> None:
+    machine.count()
+    machine.stack.append(Bag())
+
+
+def _list(machine: Machine) -> None:
+    machine.count()
+    items = _held(machine, _pop_mark(machine))
+    machine.stack.append(items)
+
+
+def _dict(machine: Machine) -> None:
+    machine.count()
+    items = _pop_mark(machine)
+    pairs = Pairs()
+    set_items(machine, pairs, items)
+    machine.stack.append(pairs)
+
+
+def _frozenset(machine: Machine) -> None:
+    machine.count()
+    items = _held(machine, _pop_mark(machine))
+    machine.stack.append(Bag(items))
+
+
+def _additems(machine: Machine) -> None:
+    items = _held(machine, _pop_mark(machine))
+    target = machine.stack[-1]
+    if type(target) is Bag:
+        target.items.extend(items)
+    elif type(target) is Stub:
+        filled(machine, target, items)
+        if target.items is None:
+            target.items = []
+        target.items.extend(items)
+    else:
+        raise Malformed(f"broken pickle: items added to a {type(target).__name__}")
+
+
+def _append(machine: Machine) -> None:
+    value = machine.stack.pop()
+    extend(machine, machine.stack[-1], [value])
+
+
+def _setitem(machine: Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    set_items(machine, machine.stack[-1], [key, value])
+
+
+def _get(machine: Machine) -> None:
+    machine.stack.append(machine.memo[_decimal(_line(machine))])
+
+
+def _put(machine: Machine) -> None:
+    index = _decimal(_line(machine))
+    if not 0 <= index <= machine.stream.tell():
+        raise Malformed(f"broken pickle: memo slot {index} is out of order")
+    machine.memo[index] = machine.stack[-1]
+
+
+def _global(machine: Machine) -> None:
+    module, name = _line(machine).decode("utf-8"), _line(machine).decode("utf-8")
+    machine.stack.append(machine.find_global(module, name))
+
+
+def _stack_global(machine: Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    machine.stack.append(machine.find_global(module, name))
+
+
+def _inst(machine: Machine) -> None:
+    module, name = _line(machine).decode("ascii"), _line(machine).decode("ascii")
+    args = tuple(_pop_mark(machine))
+    machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "instance"))
+
+
+def _obj(machine: Machine) -> None:
+    function, *args = _pop_mark(machine)
+    machine.stack.append(machine.call(function, tuple(args), "call" if args else "instance"))
+
+
+def _newobj(machine: Machine) -> None:
+    args = machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "new")
+
+
+def _newobj_ex(machine: Machine) -> None:
+    kwargs, args = machine.stack.pop(), machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "new_ex", kwargs)
+
+
+def _build(machine: Machine) -> None:
+    from torch2grid_builtin._inert.numpy_values import build_array, build_dtype
+    from torch2grid_builtin._inert.torch_values import build_tensor
+
+    state = machine.stack.pop()
+    target = machine.stack[-1]
+    if machine.actions.judged:
+        machine.actions.values(state, machine.work, excused=False)
+    if isinstance(target, Stub):
+        function = target.function
+        if target.how != "judged" and (type(function) is not Global or function.allowed < MAKE):
+            machine.actions.note("state", function, target)
+        if target.state is None:
+            target.state = []
+        target.state.append(state)
+    elif isinstance(target, Pairs):
+        target.state = state
+    elif isinstance(target, Tensor):
+        build_tensor(machine.work, target, state)
+    elif isinstance(target, NumpyArray):
+        build_array(machine.work, target, state)
+    elif isinstance(target, NumpyDtype):
+        build_dtype(target, state)
+    elif isinstance(target, Global):
+        machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
+    else:
+        raise Malformed(f"broken pickle: state given to a {type(target).__name__}")
+
+
+RARE: dict[int, Callable[[Machine], None]] = {
+    Op.PROTO: _proto,
+    Op.FRAME: _frame,
+    Op.POP: _pop,
+    Op.POP_MARK: _drop_mark,
+    Op.DUP: _dup,
+    Op.INT: _int,
+    Op.LONG: _long,
+    Op.LONG1: _long1,
+    Op.LONG4: _long4,
+    Op.FLOAT: _float,
+    Op.STRING: _quoted,
+    Op.UNICODE: _raw_unicode,
+    Op.BINSTRING: _binstring,
+    Op.SHORT_BINSTRING: _short_bytes,
+    Op.SHORT_BINBYTES: _short_bytes,
+    Op.BINBYTES: _binbytes,
+    Op.BINBYTES8: _bytes8,
+    Op.BYTEARRAY8: _bytes8,
+    Op.BINUNICODE8: _unicode8,
+    Op.NEXT_BUFFER: _next_buffer,
+    Op.READONLY_BUFFER: _readonly,
+    Op.EXT1: _extension,
+    Op.EXT2: _extension,
+    Op.EXT4: _extension,
+    Op.PERSID: _persid,
+    Op.EMPTY_LIST: _empty_list,
+    Op.EMPTY_DICT: _empty_dict,
+    Op.EMPTY_SET: _empty_set,
+    Op.LIST: _list,
+    Op.DICT: _dict,
+    Op.FROZENSET: _frozenset,
+    Op.ADDITEMS: _additems,
+    Op.APPEND: _append,
+    Op.SETITEM: _setitem,
+    Op.GET: _get,
+    Op.PUT: _put,
+    Op.GLOBAL: _global,
+    Op.STACK_GLOBAL: _stack_global,
+    Op.INST: _inst,
+    Op.OBJ: _obj,
+    Op.NEWOBJ: _newobj,
+    Op.NEWOBJ_EX: _newobj_ex,
+    Op.BUILD: _build,
+}

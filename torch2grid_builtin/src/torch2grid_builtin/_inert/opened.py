@@ -1,0 +1,65 @@
+"""What an object of a pickle is seen through as: tensors under its own name, and what in it is plumbing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from torch2grid_builtin._inert.values import Stub, Tensor
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.limits import Work
+
+MOST = 64  # dimensions, of tensors and of meshes
+
+
+class _Here(str):
+    """A key that adds nothing to the name of what it stands in."""
+
+    __slots__ = ()
+
+
+HERE: Final = _Here()
+
+
+@dataclass
+class Opened:
+    """What an object holds. An entry under ``HERE`` has the object's own name.
+
+    later: beside the point, named after all else. hidden: (key, value, reason), tensors in it are counted as not shown.
+    rank: of how many, where the object holds the shard of one rank.
+    """
+
+    children: list[tuple[str, Any]] = field(default_factory=list)
+    later: list[tuple[str, Any]] = field(default_factory=list)
+    hidden: list[tuple[str, Any, str]] = field(default_factory=list)
+    rank: tuple[int, int] | None = None
+
+
+def attributes(stub: Stub, work: Work) -> dict[str, Any]:
+    """The attributes of *stub* that have a text for a name. Raises ``Malformed`` where reading them costs too much."""
+    return {key: value for key, value in stub.attributes(work) if type(key) is str}
+
+
+def noted(value: Any, note: str) -> Any:
+    """*value* with *note* in front of its own, where it is a tensor."""
+    if not isinstance(value, Tensor) or value.lazy is None or not note:
+        return value
+    lazy = replace(value.lazy, note=", ".join(filter(None, (note, value.lazy.note))))
+    return Tensor(lazy, value.reason, value.state, value.beside)
+
+
+def integers(value: Any) -> tuple[int, ...] | None:
+    """*value* as a few integers that are not negative, ``None`` where it is something else."""
+    if isinstance(value, Stub) and value.path == "torch.Size":
+        value = value.args[0] if value.args else ()
+    if type(value) not in (tuple, list) or len(value) > MOST:
+        return None
+    if not all(type(each) is int and 0 <= each < 1 << 63 for each in value):
+        return None
+    return tuple(value)
+
+
+def class_name(stub: Stub) -> str:
+    """The last part of the dotted name of the class."""
+    return stub.path.rpartition(".")[2]

@@ -1,0 +1,146 @@
+"""Python's own containers as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub, bytes_of_numbers, text
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.limits import Work
+    from torch2grid_builtin._inert.machine import Machine
+
+
+_COMPLEX, _BYTES = Global("builtins", "complex"), Global("builtins", "bytes")
+_PLAIN = (str, bytes, int, float, bool)
+LATIN = ("latin1", "latin-1", "iso-8859-1")
+
+
+def _pairs(machine: Machine, kind: str, module: str, value: Any = None) -> Any:
+    """A mapping of a mapping or of pairs. What else it is made of is asked for its keys and values: a call."""
+    if isinstance(value, Pairs):
+        machine.work.copied(len(value.pairs))
+        return Pairs(kind, list(value.pairs))
+    made = Pairs(kind)
+    items = value.items if isinstance(value, Bag) else value
+    if type(items) in (list, tuple):
+        machine.work.copied(len(items))
+        for item in items:
+            if type(item) not in (list, tuple) or len(item) != 2:
+                raise Malformed(f"broken pickle: a {kind} made of something else than pairs")
+            made.pairs.append((item[0], item[1]))
+    elif value is not None:
+        return machine.calls(Global(module, kind), (value,))
+    return made
+
+
+def ordered_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``OrderedDict()``, or of a list of pairs (Python 2)."""
+    return _pairs(machine, "OrderedDict", "collections", *args[:1])
+
+
+def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``dict()`` or of pairs."""
+    return _pairs(machine, "dict", "builtins", *args[:1])
+
+
+def default_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``defaultdict(factory)``."""
+    return _pairs(machine, "defaultdict", "collections", *args[1:2])
+
+
+def counter(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``Counter(dict)``."""
+    return _pairs(machine, "Counter", "collections", *args[:1])
+
+
+def _made_of_items(module: str, name: str, make: Callable[[list[Any]], Any]) -> Callable[[Machine, tuple[Any, ...]], Any]:
+    """``list(items)``, ``set(items)`` and their like, of a list, a tuple or a set.
+
+    Whatever else is asked for its items gives others than the file shows, and runs code of its own on the way: it is a call.
+    """
+    callee = Global(module, name)
+
+    def made(machine: Machine, args: tuple[Any, ...]) -> Any:
+        items = args[0] if args else []
+        items = items.items if isinstance(items, Bag) else items
+        if make is tuple and type(items) is tuple:
+            return items  # Python makes no copy of it
+        return make(copied(machine, items)) if type(items) in (list, tuple) else machine.calls(callee, args)
+
+    return made
+
+
+def copied(machine: Machine, items: list[Any] | tuple[Any, ...]) -> list[Any]:
+    machine.work.copied(len(items))
+    return list(items)
+
+
+def number(kind: type) -> Callable[[Machine, tuple[Any, ...]], Any]:
+    """``int(x)``, ``float(x)`` and ``bool(x)`` of a number, to the letter: a byte that differs moves all that follow it."""
+
+    def made(machine: Machine, args: tuple[Any, ...]) -> Any:
+        return kind(args[0]) if len(args) == 1 and type(args[0]) in (int, float, bool) else complex_number(machine, args)
+
+    return made
+
+
+def complex_number(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``complex(x, y)``, and a number of a text. An object is asked for its number: a call."""
+    if not all(type(each) in _PLAIN for each in args):
+        return machine.calls(_COMPLEX, args)
+    return Stub(_COMPLEX, args, "new")
+
+
+def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``bytes()``, ``bytearray(bytes)``, ``bytearray(text, 'latin-1')``, ``bytes(numbers)``.
+
+    Another encoding, or a way with what it has no byte for, gives other bytes than the text shows: it is a call.
+    """
+    value = args[0] if args else b""
+    if type(value) is str:
+        if len(args) != 2 or text(args[1]) not in LATIN:
+            return machine.calls(_BYTES, args)
+        value = latin1(machine.work, value)
+        machine.keep(value)
+    elif type(value) in (list, tuple):
+        machine.work.copied(len(value))
+        spelled = bytes_of_numbers(value)
+        if len(spelled) != len(value):
+            return machine.calls(_BYTES, args)
+        machine.keep(spelled)
+        return spelled
+    return value if type(value) in (bytes, LongBytes) else machine.calls(_BYTES, args)
+
+
+def latin1(work: Work, value: str) -> bytes:
+    """The bytes that were pickled as text. Raises ``Malformed`` where it has other characters."""
+    work.text(len(value))
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise Malformed("broken pickle: bytes with characters beyond one byte") from error
+
+
+CONSTRUCTORS: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): ordered_dict}
+CONSTRUCTORS |= {("collections", "defaultdict"): default_dict, ("collections", "Counter"): counter}
+CONSTRUCTORS |= {
+    ("collections", "deque"): _made_of_items("collections", "deque", list),
+    ("ordereddict", "OrderedDict"): ordered_dict,
+}
+for _builtins in ("builtins", "__builtin__"):
+    CONSTRUCTORS |= {
+        (_builtins, "dict"): plain_dict,
+        (_builtins, "set"): _made_of_items("builtins", "set", Bag),
+        (_builtins, "frozenset"): _made_of_items("builtins", "frozenset", Bag),
+        (_builtins, "list"): _made_of_items("builtins", "list", list),
+        (_builtins, "tuple"): _made_of_items("builtins", "tuple", tuple),
+        (_builtins, "complex"): complex_number,
+        (_builtins, "int"): number(int),
+        (_builtins, "float"): number(float),
+        (_builtins, "bool"): number(bool),
+        (_builtins, "bytes"): byte_string,
+        (_builtins, "bytearray"): byte_string,
+    }

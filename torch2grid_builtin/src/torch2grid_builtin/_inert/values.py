@@ -1,0 +1,295 @@
+"""What a pickle becomes when nothing in it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from torch2grid_builtin._inert.allowed import ALLOWED, JUDGED, NOTHING
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import Storage
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.limits import Work
+    from torch2grid_builtin._inert.storages import Spool
+
+_REASON = 300  # characters: names in it are a file's, and may stand in it often
+
+
+class Global:
+    """A name that the pickle would import: never imported here. *handler* interprets it, where there is one.
+
+    allowed: what a pickle may do with it without a finding. judged: its uses are judged one by one; excused: one was harmless.
+    """
+
+    __slots__ = ("allowed", "excused", "handler", "judged", "module", "name")
+
+    def __init__(self, module: str, name: str, handler: Callable[..., Any] | None = None) -> None:
+        self.module, self.name, self.handler = module, name, handler
+        path = f"{module}.{name}"
+        self.allowed = ALLOWED.get(path, NOTHING)
+        self.judged = path in JUDGED
+        self.excused = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+class Pairs:
+    """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow."""
+
+    __slots__ = ("_different", "kind", "pairs", "state")
+
+    def __init__(self, kind: str = "dict", pairs: list[tuple[Any, Any]] | None = None) -> None:
+        self.kind = kind
+        self.pairs: list[tuple[Any, Any]] = [] if pairs is None else pairs
+        self.state: Any = None
+        self._different = 0  # so many keys were found to be different, all of them
+
+    def repeats(self) -> bool:
+        """True where a key is set more than once."""
+        if self._different != len(self.pairs):
+            if len({identity(key) for key, _ in self.pairs}) < len(self.pairs):
+                return True
+            self._different = len(self.pairs)
+        return False
+
+    def entries(self) -> Iterator[tuple[Any, Any]]:
+        """(key, value) as the dict would hold them: a key that was set twice comes once, with its last value."""
+        if not self.repeats():
+            return iter(self.pairs)
+        latest: dict[Any, tuple[Any, Any]] = {}
+        for key, value in self.pairs:
+            latest[identity(key)] = (key, value)  # keeps the place of the first, as dict does
+        return iter(latest.values())
+
+    def replaced(self) -> Iterator[tuple[Any, Any]]:
+        """(key, value) of what ``entries`` leaves out: values of keys that are set again."""
+        latest: dict[Any, tuple[Any, Any]] = {}
+        for key, value in self.pairs:
+            label = identity(key)
+            if label in latest:
+                yield latest[label]
+            latest[label] = (key, value)
+
+    def get(self, name: str) -> Any:
+        """The value under the text key *name*, ``None`` where there is none."""
+        found, raw = None, name.encode()
+        for key, value in self.pairs:
+            if key == name if type(key) is str else type(key) is bytes and key == raw:
+                found = value
+        return found
+
+
+TENSOR = "tensor"  # how a stub is made that stands for a tensor of a wrapper subclass
+
+
+class Bag:
+    """A set, as the list of what was put into it."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any] | None = None) -> None:
+        self.items: list[Any] = [] if items is None else items
+
+
+class Stub:
+    """An object that was not made: what would have been called, with what, and the state it would have been given."""
+
+    __slots__ = ("args", "function", "how", "items", "kwargs", "pairs", "root", "state")
+
+    def __init__(self, function: Any, args: tuple[Any, ...], how: str = "call", kwargs: Any = None) -> None:
+        self.function, self.args, self.how, self.kwargs = function, args, how, kwargs
+        self.root: Any = function.root if isinstance(function, Stub) else function  # where a chain of calls began
+        self.items: list[Any] | None = None
+        self.pairs: list[tuple[Any, Any]] | None = None
+        self.state: list[Any] | None = None
+
+    @property
+    def path(self) -> str:
+        """Dotted name of the class or function, as the file states it."""
+        return self.root.path if isinstance(self.root, Global) else type(self.root).__name__
+
+    def attributes(self, work: Work) -> Iterator[tuple[Any, Any]]:
+        """(name, value) of the state that ``BUILD`` would have set, slots included. Takes what that costs off *work*."""
+        for state in self.state or ():
+            work.spend(1)
+            for half in state_halves(state) or (state,):
+                if isinstance(half, Pairs):
+                    work.pairs(len(half.pairs))
+                    yield from half.entries()
+
+
+def state_halves(state: Any) -> tuple[Any, ...] | None:
+    """(attributes, slots) where *state* is such a pair, as objects with ``__slots__`` have it; else ``None``."""
+    if type(state) is not tuple or len(state) != 2:
+        return None
+    return state if all(half is None or isinstance(half, Pairs) for half in state) else None
+
+
+class Tensor:
+    """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass.
+
+    beside: (name, reason) of other tensors of the file that it is made with and that are not shown, such as indices.
+    """
+
+    __slots__ = ("beside", "lazy", "reason", "state")
+
+    def __init__(
+        self, lazy: LazyTensor | None, reason: str = "", state: Any = None, beside: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.lazy, self.reason, self.state, self.beside = lazy, reason[:_REASON], state, beside
+
+
+class StorageRef:
+    """A storage of the file: its bytes, the name of its dtype (empty: bytes without one) and its number of elements.
+
+    first: its first element in *storage*, where it is a slice of one (before PyTorch 0.4).
+    """
+
+    __slots__ = ("dtype_name", "first", "numel", "storage", "swapped")
+
+    def __init__(self, storage: Storage, dtype_name: str, numel: int, swapped: bool = False, first: int = 0) -> None:
+        self.storage, self.dtype_name, self.numel, self.swapped = storage, dtype_name, numel, swapped
+        self.first = first
+
+
+@dataclass(frozen=True)
+class DtypeName:
+    """A ``torch.dtype``, by name."""
+
+    name: str
+
+
+class NumpyDtype:
+    """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it.
+
+    fields: it is a structure. objects: it holds references to Python objects. width: the bytes of an element as ``BUILD``
+    states them, for texts and structures.
+    """
+
+    __slots__ = ("code", "fields", "objects", "order", "width")
+
+    def __init__(self, code: str) -> None:
+        self.code, self.order, self.fields = code, "", False
+        self.width: int | None = None
+        self.objects = code[:1] == "O"
+
+
+class NumpyArray:
+    """A numpy array as it was pickled; the state comes after the object.
+
+    follows: reads the numbers that stand behind the state, in the midst of the pickle, as joblib writes them.
+    """
+
+    __slots__ = ("follows", "note", "objects", "tensor")
+
+    def __init__(self, note: str = "", follows: Callable[[Any], None] | None = None) -> None:
+        self.note, self.follows = note, follows
+        self.tensor: Tensor | None = None
+        self.objects: Any = None  # the list of an object array
+
+
+class LongBytes:
+    """A byte string, or a text in UTF-8, that was left in the file because it is long. spool: where it may be unpacked to."""
+
+    __slots__ = ("is_text", "spool", "storage")
+
+    def __init__(self, storage: Storage, is_text: bool, spool: Spool | None = None) -> None:
+        self.storage, self.is_text, self.spool = storage, is_text, spool
+
+
+def text(value: Any) -> str | None:
+    """A text key or name: a Python 2 byte string is one too. ``None`` for anything else."""
+    if type(value) is str:
+        return value
+    if type(value) is bytes:
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    return None
+
+
+_PLAIN = (str, bytes, int, bool, float, type(None))
+
+
+def identity(key: Any) -> Any:
+    """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object.
+
+    A text of Python 2 is the text that PyTorch makes of it.
+    """
+    if type(key) is str:
+        return key
+    if type(key) is bytes:
+        return text(key)
+    if isinstance(key, (bool, int, float)):
+        if abs(key) < 2**53 and int(key) == key:
+            return int(key)  # no two of these have one hash
+        return (0, number_text(key))
+    if type(key) is tuple and len(key) <= 8 and all(type(each) in _PLAIN for each in key):
+        return (1, *map(identity, key))
+    return (2, id(key))
+
+
+def number_text(number: float) -> str:
+    """A number as text, in bounded time (the decimal text of a very long integer takes quadratic time)."""
+    if isinstance(number, int) and number.bit_length() > 512:
+        return f"<integer of {number.bit_length()} bits>"
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return str(int(number))  # 1.0 and 1 are one key
+    return repr(number)
+
+
+def key_text(key: Any, index: int) -> str:
+    """The name that a mapping's key gives: text as it is, numbers in digits, anything else by its place."""
+    plain = text(key)
+    if plain is not None:
+        return plain
+    if isinstance(key, (bool, int, float)):
+        return number_text(key)
+    if type(key) is tuple and 0 < len(key) <= 4 and all(type(each) in (str, int, bool) for each in key):
+        return "(" + ", ".join(each if type(each) is str else number_text(each) for each in key) + ")"
+    return key.path if isinstance(key, Global) else str(index)
+
+
+_ML_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+}
+
+
+def numpy_dtype(code: str) -> np.dtype[Any] | None:
+    """The dtype of a short numpy code such as ``f4`` or of a name of ml_dtypes'; ``None`` where it is not of numbers."""
+    if code in _ML_DTYPES:
+        return _ML_DTYPES[code]
+    kind, width = code[:1], code[1:]
+    if kind in "biufc" and width in ("1", "2", "4", "8", "16") and (kind != "b" or width == "1"):
+        try:
+            return np.dtype(code)
+        except TypeError:
+            return None
+    return None
+
+
+def is_extended(dtype: np.dtype[Any]) -> bool:
+    """True for numbers longer than float64, or complex ones of such: extended precision, which differs between machines."""
+    return dtype.itemsize > (16 if dtype.kind == "c" else 8)
+
+
+def fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of an array whose first index runs fastest."""
+    steps = [1]
+    for length in shape[:-1]:
+        steps.append(steps[-1] * max(length, 1))
+    return tuple(steps[: len(shape)])
+
+
+def bytes_of_numbers(value: Any) -> bytes:
+    """The bytes that a list of numbers states, none where it states other things."""
+    return bytes(value) if all(type(each) is int and 0 <= each < 256 for each in value) else b""

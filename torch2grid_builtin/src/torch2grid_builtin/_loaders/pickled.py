@@ -1,0 +1,75 @@
+"""Plain pickles of numpy arrays or tensors, of Python 2 and 3, and joblib's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch2grid_builtin._inert import joblib_values
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.hidden import read_pickles
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert.nested import opened_strings
+from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.verdicts import family
+from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
+from torch2grid_builtin._loaders.torch_tar import TorchTar, is_tar
+from torch2grid_core import Checkpoint, Loader, LoadError
+from torch2grid_core.sources import BytesStorage, Range, Source
+
+_TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
+
+
+class Pickled(Loader):
+    """A plain pickle of tensors or numpy arrays (.pkl), of any protocol, Python 2's too, or what joblib dumped."""
+
+    name: ClassVar[str] = "pickle"
+
+    def sniff(self, source: Source) -> int:
+        head = source.head
+        if len(head) < 2 or is_tar(head) or TorchLegacy().sniff(source):  # a tar that is a pickle, too, is refused as a tar
+            return 0
+        if head[0] == 0x80:
+            return 1  # no more: a safetensors file begins so, too, where its header has 128 bytes more than a multiple of 256
+        if head[0] not in _TEXT_OPENINGS:
+            return 0
+        # All of a short file, or the beginning of a long one; cut at two places, as one may be inside an opcode.
+        whole = len(head) == source.size
+        return int(any(_is_pickle(head[: len(head) - cut], whole) for cut in ((0,) if whole else (0, 1))))
+
+    def load(self, source: Source, work: Work | None = None) -> Checkpoint:
+        if is_tar(source.head):
+            return TorchTar().load(source)
+        storage = Range(source)
+        stream = PickleStream(storage)
+        actions = Actions()
+        machine = Interpreter(stream, CONSTRUCTORS, work=work, actions=actions)
+        try:
+            root = opened_strings(machine.load(), machine)
+            read_pickles(storage, stream.tell(), actions, machine.work)
+        except (Malformed, LoadError) as error:
+            raise load_error(source, error, actions) from error
+        joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
+        left = source.size - stream.tell()
+        notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
+        form = "joblib" if joblib else "pickle"
+        return make_checkpoint(source, root, by=self.name, format=form, actions=actions, work=machine.work, notes=notes)
+
+
+def _is_pickle(head: bytes, whole: bool) -> bool:
+    machine = Interpreter(PickleStream(BytesStorage(head)), {}, lambda saved: None)
+    try:
+        machine.load()
+    except CutShort:
+        return not whole or _is_program(machine.actions)
+    except Malformed:
+        return _is_program(machine.actions)
+    return True
+
+
+def _is_program(actions: Actions) -> bool:
+    """True for a broken pickle that imports something of Python's: it is refused with what it wanted."""
+    return any(family(asked.module, asked.name) for asked in actions.asked.values())

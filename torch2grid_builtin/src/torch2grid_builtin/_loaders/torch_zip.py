@@ -1,0 +1,234 @@
+"""What ``torch.save`` writes since PyTorch 1.6, zipped or unpacked, and TorchScript. Format: ``torch/serialization.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.content import ARCHIVE
+from torch2grid_builtin._inert.hidden import read_pickles
+from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.script_code import note_operators
+from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.torch_dtypes import itemsize, parse_id, storage_dtype
+from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
+from torch2grid_builtin._loaders.foreign_zip import name_share, name_zip
+from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
+from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
+from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_core import Checkpoint, Loader, LoadError
+from torch2grid_core.sources import Source, Storage, verify
+from torch2grid_core.text import visible
+
+_NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
+_TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
+_HOSTILE = "it is damaged or hostile"
+
+
+class TorchZip(Loader):
+    """What torch.save writes since PyTorch 1.6: a zip archive of one pickle and one record a storage, or the folder that it
+    was unpacked into; TorchScript too.
+    """
+
+    name: ClassVar[str] = "torch-zip"
+
+    def sniff(self, source: Source) -> int:
+        if source.is_folder:
+            return 2 if is_unpacked(source) and "data.pkl" in source.entries else 0
+        if not source.head.startswith(LOCAL):
+            return 0
+        telling = first_name(source).rsplit("/", 1)[-1] in _TELLING
+        try:
+            names = open_zip(source).entries
+        except LoadError:
+            return 2 if telling else 1
+        if is_package(names):
+            return 0
+        return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
+
+    def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
+        if source.name.lower().endswith(".distcp"):
+            raise name_share(source)
+        actions = Actions()
+        try:
+            archive = _records(source)
+            capitals = _capitals(archive)
+            prefix = _prefix(archive)
+            _prefetch(archive, prefix)
+            swapped = byte_order(archive, prefix, capitals) != sys.byteorder
+            work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
+            script = f"{prefix}constants.pkl" in archive.entries
+            root = _read(archive, prefix, "data", swapped, work, actions, script)
+            if script:
+                constants = _read(archive, prefix, "constants", swapped, work, actions, script)
+                root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
+            beside = [
+                entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED
+            ]
+            read_code(archive, actions, work)
+            check_rest(archive)
+            for entry in beside:  # no tensor comes from them, and other programs read them
+                read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
+        except (Malformed, LoadError) as error:
+            if not actions and not source.is_folder:
+                read_refused_zip(source, actions)
+            raise load_error(source, error, actions) from error
+        kind = "TorchScript archive" if script else "PyTorch zip"
+        kind += ", unpacked" if source.is_folder else ""
+        unverified = [archive] if isinstance(archive, ZipArchive) else []
+        opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unverified=unverified)
+        if script and all(name.startswith("constants.") for name in opened):
+            opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
+        return opened
+
+
+def _records(source: Source) -> Records:
+    """The archive in *source*, if it holds a pickle. Raises ``LoadError``, which names what else the file is."""
+    try:
+        archive = open_records(source)
+    except LoadError as error:
+        raise name_zip(source, error) from error
+    if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
+        raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
+    return archive
+
+
+def _prefetch(archive: Records, prefix: str) -> None:
+    """Get ready to read all but the storages: the pickles, and the small records beside them."""
+    storages = (f"{prefix}data/", f"{prefix}constants/")
+    small = [each for each in archive.entries.values() if not each.name.startswith(storages)]
+    archive.prefetch(each for each in small if each.size <= limits.CHECKED_BESIDE or each.name.endswith(".pkl"))
+
+
+def check_rest(archive: Records) -> None:
+    """Check the small records that nothing was read from (versions, code): damage there is damage to the file."""
+    room = limits.CHECKED_BESIDE
+    for entry in archive.unread():
+        if entry.size <= room and entry.method in (0, 8) and not entry.flags & 1:
+            room -= entry.size
+            verify(archive.storage(entry.name))
+
+
+def read_code(archive: Records, actions: Actions, work: limits.Work) -> None:
+    """Add to *actions* what the TorchScript in the archive would do to the machine: ``__setstate__`` runs as it is loaded.
+
+    Raises ``LoadError`` where there is more of it than in any model.
+    """
+    for entry in archive.entries.values():
+        name = _folded(entry.name)
+        if not name.endswith(".py") or not (name.startswith("code/") or "/code/" in name):
+            continue
+        if entry.size > limits.CODE_BYTES:
+            raise archive.fail(f"holds {entry.size} bytes of code in {visible(entry.name, 80)!r}", _HOSTILE)
+        work.text(entry.size)
+        raw, record = bytearray(entry.size), archive.storage(entry.name)
+        if raw:
+            record.read_into(0, memoryview(raw))
+        note_operators(raw.decode("latin-1"), actions)
+
+
+def _constants(value: Any) -> Any:
+    """The constants of a TorchScript archive's code; empty ones hold no weight and are said to be left out."""
+    if type(value) not in (tuple, list):
+        return value
+    return [
+        Tensor(None, "an empty constant of the archive's code")
+        if isinstance(item, Tensor) and item.lazy is not None and item.lazy.size == 0
+        else item
+        for item in value
+    ]
+
+
+def _prefix(archive: Records) -> str:
+    """The folder inside the archive that holds ``data.pkl``, with its slash, or nothing. Raises ``LoadError``."""
+    found = [name[: -len("data.pkl")] for name in archive.entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    depth = min(prefix.count("/") for prefix in found)
+    outer = [prefix for prefix in found if prefix.count("/") == depth]
+    if len(outer) > 1:
+        raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
+    folder = _folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
+    other = next((prefix for prefix in found if _folded(prefix) == folder and prefix != outer[0]), None)
+    if other is not None:
+        raise archive.fail(f"has two pickles, and PyTorch loads that in {visible(other, 80)!r}", _HOSTILE)
+    return outer[0]
+
+
+def _capitals(archive: Records) -> dict[str, str]:
+    """The names that have capital letters, by what they are without. PyTorch's reader does not tell the two apart.
+
+    Raises ``LoadError`` where two names differ by case alone.
+    """
+    found: dict[str, str] = {}
+    for name in archive.entries:
+        folded = _folded(name)
+        if folded == name:
+            continue
+        other = folded if folded in archive.entries else found.setdefault(folded, name)
+        if other != name:
+            names = f"{visible(other, 80)!r} and {visible(name, 80)!r}"
+            raise archive.fail(f"has records {names}, of which PyTorch takes one for the other", _HOSTILE)
+    return found
+
+
+def _folded(name: str) -> str:
+    """*name* with its letters from A to Z as small ones."""
+    return name.lower() if name.isascii() else name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def byte_order(archive: Records, prefix: str, capitals: Mapping[str, str] | None = None) -> str:
+    name = f"{prefix}byteorder"
+    name = name if name in archive.entries else (capitals or {}).get(_folded(name), name)
+    if name not in archive.entries:
+        return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
+    storage = archive.storage(name)
+    order = bytearray(min(storage.size, 16))
+    storage.read_into(0, memoryview(order))
+    if bytes(order) not in (b"little", b"big"):
+        raise archive.fail(f"states the byte order {bytes(order)!r}", "it is damaged")
+    return order.decode("ascii")
+
+
+def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.Work, actions: Actions, script: bool) -> Any:
+    """The value of one pickle of the archive. actions: gets what it wants done, and what the pickles behind it do."""
+    entry = archive.entries[f"{prefix}{name}.pkl"]
+    if entry.method and entry.size > limits.PICKLE_INFLATED:
+        raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
+    record = archive.storage(entry.name)
+    storages = Storages(archive, f"{prefix}{name}/", swapped, work)
+    machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
+    verify(record)
+    root = machine.load()
+    read_pickles(record, machine.stream.tell(), actions, work)
+    return root
+
+
+class Storages:
+    """Gives persistent ids ``("storage", class, key, location, numel)`` their records."""
+
+    def __init__(self, archive: Records, folder: str, swapped: bool, work: limits.Work) -> None:
+        self.archive, self.folder, self.swapped, self.work = archive, folder, swapped, work
+        self.by_key: dict[str, StorageRef] = {}
+
+    def persistent_load(self, saved: Any) -> StorageRef:
+        kind, key, numel = parse_id(saved, self.work)
+        found = self.by_key.get(key)
+        if found is None:
+            dtype = storage_dtype(kind)
+            found = StorageRef(self.record(key), dtype, numel, self.swapped)
+            if numel * itemsize(dtype) > found.storage.size:
+                raise Malformed(
+                    f"storage {key!r} of {numel} numbers has {found.storage.size} bytes", "the file is cut short or wrong"
+                )
+            self.by_key[key] = found
+        elif found.dtype_name != storage_dtype(kind) or found.numel != numel:
+            raise Malformed(f"storage {key!r} is described twice, differently")
+        return found
+
+    def record(self, key: str) -> Storage:
+        return self.archive.storage(self.folder + key)

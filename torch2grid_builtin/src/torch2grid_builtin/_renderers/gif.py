@@ -1,0 +1,54 @@
+"""Animated pictures: the pages of a run as frames."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import BinaryIO, ClassVar
+
+from torch2grid_core import Page, Renderer, Style
+
+
+@dataclass(frozen=True)
+class Gif(Renderer):
+    """Animated GIF: every page is a frame, in colours that fit 256."""
+
+    name: ClassVar[str] = "gif"
+    formats: ClassVar[tuple[str, ...]] = ("gif",)
+    combines: ClassVar[tuple[str, ...]] = ("gif",)
+
+    seconds: float = field(default=0.8, metadata={"help": "that each frame is shown; the last one twice as long"})
+
+    def __post_init__(self) -> None:
+        if not 0.02 <= self.seconds <= 60:
+            raise ValueError("seconds is between 0.02 and 60")
+
+    def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
+        self.render_all([page], target, style, format)
+
+    def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
+        """Draw each page as the PNG renderer does, on frames as large as the largest, with a palette of its own."""
+        from PIL import GifImagePlugin, Image
+
+        from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
+
+        drawn: list[io.BytesIO] = []  # as PNG: a hundredth of their pixels
+        for page in pages:
+            drawn.append(io.BytesIO())
+            Matplotlib().render(page, drawn[-1], style, "png")
+        sizes = [Image.open(each).size for each in drawn]
+        size = max(width for width, _ in sizes), max(height for _, height in sizes)
+        for place, each in enumerate(drawn):  # one at a time: what saves a sequence holds all of its frames
+            whole = Image.new("RGB", size, "white")
+            whole.paste(Image.open(each).convert("RGB"))
+            frame = whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            last = place == len(drawn) - 1
+            if place == 0:
+                frame.encoderinfo = {"optimize": False}
+                for block in GifImagePlugin.getheader(frame, info={"loop": 0, "optimize": False})[0]:
+                    target.write(block)
+            time = round(1000 * self.seconds) * (2 if last else 1)
+            for block in GifImagePlugin.getdata(frame, duration=time, include_color_table=place > 0):
+                target.write(block)
+        target.write(b";")

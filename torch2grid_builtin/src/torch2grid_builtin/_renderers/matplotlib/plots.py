@@ -1,0 +1,302 @@
+"""Histograms and lines: diagrams over a level axis of numbers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._renderers.matplotlib.axes import Scale, draw_x, draw_y, finite_range, left_room, padded
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_builtin._renderers.numbers import LARGEST, number, numbers, percent
+from torch2grid_core import Style
+from torch2grid_core.pages import Histogram, Line
+
+Array = np.ndarray[Any, Any]
+_BEYOND = "#8e5ea2"
+_BARS = "#4a80aa"
+_LEFT = 60  # pixels that the labels of y may take, right of which a legend begins
+
+
+class Diagram(Drawing):
+    """A plot area with room for labels around it. Subclasses fill it."""
+
+    def __init__(self, title: str, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.width = sizes.plot[0]
+        self.area = sizes.plot[1]  # height of the plot area
+        self.title = title_lines(title, self.width, sizes)
+        self.over = 0  # between title and plot area
+        self.under = round(sizes.text * LINE) + (4 if sizes.compact else 12)
+
+    def finish(self) -> None:
+        """Sum up the height, once ``over`` and ``under`` are known."""
+        self.height = title_height(self.title, self.sizes) + self.over + self.area + self.under
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        draw_title(canvas, self.title, left, top, self.sizes)
+        self.plot(canvas, left, top + title_height(self.title, self.sizes) + self.over, width)
+
+    @abstractmethod
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        """The plot area and what belongs to it, its upper left corner at (left, top)."""
+
+    @property
+    def line(self) -> int:
+        """Pixels from one line of text to the next."""
+        return round(self.sizes.text * LINE)
+
+
+def _value_scale(high: float, low: float, log: bool, top: float, bottom: float) -> Scale:
+    """An upright axis from 0, or from just under the least positive value where it is logarithmic."""
+    if log and high > 0:
+        return Scale(low, max(high * 1.3, low * 2.5), bottom, top, log=True)
+    return Scale(0.0, high * 1.05 if high > 0 else 1.0, bottom, top)
+
+
+class HistogramDrawing(Diagram):
+    """Bars between edges; what lies outside them as a striped bar at each end, and as named counts, as NaN is; marks as
+    upright lines; a box of figures."""
+
+    def __init__(self, panel: Histogram, style: Style, sizes: Sizes) -> None:
+        super().__init__(panel.title, sizes)
+        self.panel = panel
+        self.facts = [f"{literal(key)} {literal(value)}" for key, value in panel.summary.items()]
+        self.beyond = self._beyond()
+        self.box = 0
+        if self.facts and not sizes.compact:
+            keys = max(text_width(literal(key), sizes.text) for key in panel.summary)
+            values = max(text_width(literal(value), sizes.text) for value in panel.summary.values())
+            self.keys, self.box = keys, min(keys + values + 40, 300)
+        self.marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
+        if sizes.compact:
+            self.captions = self._captions()
+            self.under += self.line * len(self.captions)
+        else:
+            self.captions = []
+            self.over = self.line * min(len(self.marks), 2) + 4
+            self.under += self.line + 6 + (self.line + 4 if self.beyond else 0)
+            self.area = max(self.area, self.line * len(self.facts) + 24 - self.over)
+        self.finish()
+
+    def _beyond(self) -> str:
+        panel = self.panel
+        total = int(np.sum(panel.counts)) + panel.below + panel.above + panel.nan
+        parts = []
+        ends = [(panel.below, "below the range"), (panel.above, "above the range")]
+        for count, name in ends if self.sizes.compact else [*ends, (panel.nan, "NaN")]:
+            if count and self.sizes.compact:
+                parts.append(f"{count:,} {name.split()[0]}")
+            elif count:
+                parts.append(f"{count:,} {name} ({percent(count / total)})")
+        return ", ".join(parts) if self.sizes.compact else " · ".join(parts)
+
+    def _captions(self) -> list[str]:
+        lines: list[str] = []
+        ill = [f"{self.panel.nan:,} NaN"] if self.panel.nan else []  # first: only so many lines fit
+        for fact in (*ill, *self.facts, *([self.beyond] if self.beyond else [])):
+            joined = f"{lines[-1]} · {fact}" if lines else fact
+            if lines and text_width(joined, self.sizes.text) <= self.width:
+                lines[-1] = joined
+            else:
+                lines.append(fit(fact, self.width, self.sizes.text))
+        return lines[:3]
+
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        panel, size = self.panel, self.sizes.text
+        counts, edges = np.asarray(panel.counts, dtype=np.float64), np.asarray(panel.edges, dtype=np.float64)
+        bottom = top + self.area
+        high = float(max(counts.max() if counts.size else 0, panel.below, panel.above))
+        up = _value_scale(high, 0.8, panel.log, top, bottom)
+        room = 2 if self.sizes.compact else left_room(up, size) + round(size * LINE)
+        start, stop = left + room, left + width - (self.box + 16 if self.box else 8)
+        outer = 8 if self.sizes.compact else 18  # thickness of the bars beyond the ends
+        outer_start, outer_stop = start, stop
+        start, stop = start + (outer + 5 if panel.below else 0), stop - (outer + 5 if panel.above else 0)
+        low_x, high_x = (float(edges[0]), float(edges[-1])) if edges.size > 1 and edges[0] < edges[-1] else (0.0, 1.0)
+        across = Scale(low_x, high_x, start, stop)
+        if not self.sizes.compact:
+            draw_y(canvas, up, outer_start, outer_stop, size, whole=True)
+            kind = "weights, log scale" if panel.log else "weights"
+            canvas.text(left, (top + bottom) / 2, kind, size, INK, ha="center", va="top", upright=True)
+            label = fit(panel.xlabel, stop - start, size)
+            canvas.text((start + stop) / 2, bottom + self.line + 12, label, size, INK, ha="center", va="top")
+        for count, at in ((panel.below, outer_start), (panel.above, outer_stop - outer)):
+            if count:
+                self._beyond_bar(canvas, at, outer, float(_log_tops(up, np.array(count)) if panel.log else up(count)), bottom)
+        if counts.size and counts.max() > 0:
+            xs, tops = np.repeat(across(edges), 2)[1:-1], np.repeat(up(counts) if not panel.log else _log_tops(up, counts), 2)
+            canvas.polygon([xs[0], *xs, xs[-1]], [bottom, *tops, bottom], _BARS)
+        if self.sizes.compact:
+            canvas.rule(start, bottom, stop, bottom, RULE)
+            if edges.size > 1:
+                low_text, high_text = numbers([low_x, high_x])
+                canvas.text(start, bottom + 4, low_text, size, MUTED, va="top")
+                canvas.text(stop, bottom + 4, high_text, size, MUTED, ha="right", va="top")
+        else:
+            draw_x(canvas, across, top, bottom, size, apart=90)
+            for count, at, ha in ((panel.below, outer_start, "left"), (panel.above, outer_stop, "right")):
+                if count:
+                    word = "below" if ha == "left" else "above"
+                    canvas.text(at, bottom + 12 + self.line, word, size, _BEYOND, ha=ha, va="top")  # type: ignore[arg-type]
+        for index, (name, value) in enumerate(self.marks):
+            self._mark(canvas, across, index, name, value, top, bottom)
+        if self.beyond and not self.sizes.compact:
+            text = fit(self.beyond, left + width - start, size)
+            canvas.text(start, bottom + 2 * self.line + 18, text, size, _BEYOND, va="top")
+        for index, caption in enumerate(self.captions):
+            canvas.text(left, bottom + self.under - self.line * (len(self.captions) - index), caption, size, MUTED, va="top")
+        if self.box:
+            self._box(canvas, left + width - self.box, top - self.over)
+
+    def _beyond_bar(self, canvas: Canvas, left: float, width: int, top: float, bottom: int) -> None:
+        """Striped, so that it is not taken for a bar of the same axis."""
+        canvas.rects([(left, top, width, bottom - top)], _BEYOND, alpha=0.35)
+        stripes = np.arange(bottom - 3, top, -6)
+        canvas.rects([(left, at, width, 3) for at in stripes], _BEYOND, alpha=0.6)
+
+    def _mark(self, canvas: Canvas, across: Scale, index: int, name: str, value: float, top: int, bottom: int) -> None:
+        if not across.low <= value <= across.high:
+            return
+        at, size = float(across(value)), self.sizes.text
+        y = top - self.over + (index % 2) * self.line
+        canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, MARK, dashed=True)
+        if self.sizes.compact:
+            return
+        name = fit(name, 160, size)
+        end = at + 6 + text_width(name, size)
+        crossed = any(at < float(across(other)) < end for _, other in self.marks[:index])
+        left = end > across.stop or (crossed and at - (end - at) > across.start)
+        canvas.text(at + (-4 if left else 4), y, name, size, MARK, ha="right" if left else "left", va="top")
+
+    def _box(self, canvas: Canvas, left: int, top: int) -> None:
+        size, line = self.sizes.text, self.line
+        high = line * len(self.facts) + 16
+        canvas.rects([(left, top, self.box, high)], "#f5f6f8")
+        for index, (key, value) in enumerate(self.panel.summary.items()):
+            y = top + 8 + index * line
+            canvas.text(left + 10, y, fit(key, self.box / 2, size), size, MUTED, va="top")
+            room = self.box - 30 - min(self.keys, self.box / 2)
+            canvas.text(left + self.box - 10, y, fit(value, room, size), size, INK, ha="right", va="top")
+
+
+def _log_tops(scale: Scale, counts: Array) -> Array:
+    return np.where(counts > 0, scale(np.maximum(counts, scale.low)), scale.start)
+
+
+class LineDrawing(Diagram):
+    """Series over a common x, named above the plot; marks as level lines, flags as upright ones."""
+
+    def __init__(self, panel: Line, style: Style, sizes: Sizes) -> None:
+        super().__init__(panel.title, sizes)
+        self.panel = panel
+        self.names = [literal(name) for name in panel.y]
+        self.rows = self._rows()
+        self.over = len(self.rows) * self.line + 6 if self.rows else 4
+        self.ticks = [literal(each) for each in panel.xticks]
+        self.turned = 0
+        if self.ticks and max(text_width(each, sizes.text) for each in self.ticks) * len(self.ticks) > self.width * 0.8:
+            self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 230)
+            self.under += self.turned - self.line
+        self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
+        self.finish()
+
+    def _rows(self) -> list[list[tuple[int, str]]]:
+        """Which names share a line of the legend; none for a single series that the y label names."""
+        if len(self.names) < 2 and (self.panel.ylabel or self.sizes.compact):
+            return []
+        rows: list[list[tuple[int, str]]] = []
+        used = self.width
+        for index, name in enumerate(self.names):
+            name = fit(name, 260, self.sizes.text)
+            wide = 30 + text_width(name, self.sizes.text)
+            if used + wide > self.width - _LEFT:
+                rows.append([])
+                used = 0
+            rows[-1].append((index, name))
+            used += wide
+        return rows[:6]
+
+    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        panel, size, bottom = self.panel, self.sizes.text, top + self.area
+        series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
+        marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
+        up = self._upright(series, [value for _, value in marks], top, bottom)
+        room = left_room(up, size) + (self.line if panel.ylabel else 0)
+        start, stop = left + room, left + width - 10
+        x = np.asarray(panel.x, dtype=np.float64)
+        across = Scale(*padded(*finite_range(x), share=0.01), start, stop)
+        draw_y(canvas, up, start, stop, size)
+        self._draw_ticks(canvas, across, x, top, bottom)
+        for name, value in marks:
+            at = float(up(value))
+            canvas.rule(start, at, stop, at, MARK, dashed=True)
+            canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
+        for index, values in enumerate(series):
+            shown = np.where(np.isfinite(values) & ((values > 0) | (not up.log)), values, np.nan)
+            color = SERIES[index % len(SERIES)]
+            canvas.line(across(x), up(shown), color, 2 if len(series) < 5 else 1.4)
+            if len(x) <= 60:
+                canvas.dots(across(x), up(shown), color, 5)
+        self._draw_flags(canvas, across, x, top, bottom)
+        y = top - self.over
+        for row in self.rows:
+            at = float(start)
+            for index, name in row:
+                canvas.rects([(round(at), round(y + size / 2), 16, 3)], SERIES[index % len(SERIES)])
+                canvas.text(at + 21, y, name, size, INK, va="top")
+                at += 34 + text_width(name, size)
+            y += self.line
+        if panel.ylabel:
+            label = fit(panel.ylabel, self.area, size)
+            canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
+
+    def _draw_flags(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
+        """A dashed line at each place where something is wrong, and what it is, along the line where there is room."""
+        size, free = self.sizes.text, -np.inf
+        for place, text in sorted(self.panel.flags.items()):
+            if not (0 <= place < len(x) and np.isfinite(x[place])):
+                continue
+            at = float(across(x[place]))
+            canvas.rule(at, top, at, bottom, LOST, dashed=True)
+            canvas.rects([(round(at) - 3, bottom - 3, 7, 7)], LOST)
+            if at >= free:
+                canvas.text(at + 2, top + 4, fit(text, self.area - 12, size), size, LOST, ha="right", va="top", upright=True)
+                free = at + size * 1.2
+
+    def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
+        log = self.panel.log and any(bool((values > 0).any()) for values in series)
+        if log:
+            low, high = finite_range(*[values[values > 0] for values in series], [each for each in marks if each > 0])
+            return Scale(low / 1.3 or low, min(max(high * 1.3, low * 2), LARGEST), bottom, top, log=True)
+        low, high = padded(*finite_range(*series, marks))
+        return Scale(low, high, bottom, top)
+
+    def _draw_ticks(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
+        panel, size = self.panel, self.sizes.text
+        if not self.ticks:
+            draw_x(canvas, across, top, bottom, size)
+        else:
+            canvas.rule(across.start, bottom, across.stop, bottom, RULE)
+            edge = -np.inf
+            for at, text in zip(across(x), self.ticks, strict=False):
+                half = size * 0.6 if self.turned else text_width(text, size) / 2
+                middle = at
+                if not self.turned:  # the outer ones begin and end on the page
+                    middle = min(max(at, across.start - 30 + half), across.stop + 20 - half)
+                if middle - half < edge:
+                    continue
+                edge = middle + half + (0 if self.turned else 6)
+                canvas.rule(at, bottom, at, bottom + 4, RULE)
+                if self.turned:
+                    label = fit(text, self.turned, size)
+                    canvas.text(at - size * 0.5, bottom + 7, label, size, MUTED, ha="right", va="top", upright=True)
+                else:
+                    canvas.text(middle, bottom + 7, text, size, MUTED, ha="center", va="top")
+        if panel.xlabel and not self.sizes.compact:
+            label = fit(panel.xlabel, across.stop - across.start, size)
+            y = bottom + self.under - self.line - 2
+            canvas.text((across.start + across.stop) / 2, y, label, size, INK, ha="center", va="top")

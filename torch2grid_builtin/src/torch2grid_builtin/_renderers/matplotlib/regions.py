@@ -1,0 +1,309 @@
+"""Which tensor is where in a heatmap: thin lines between regions, names beside them or in roomy ones."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_core import Grid
+from torch2grid_core.grids import Rect, Region
+from torch2grid_core.selection import modules
+
+Array = np.ndarray[Any, Any]
+_THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
+_LINE = (0.08, 0.1, 0.13)
+_LONGEST = 20  # of a name beside bands, in sizes of its text
+_FAR = 1.7  # lines that a name may be from the middle of its band
+_COVERED = 0.1  # of a region's area, at most, lies under its name
+_MANY = 40  # regions above which modules are named instead, where there are any
+
+
+def by_module(regions: Sequence[Region]) -> list[Region]:
+    """Regions of one module made one, named by the module; a tensor that is alone in its module keeps its name."""
+    by_name = {region.name: region for region in regions}
+    found: list[Region] = []
+    for title, names in modules(by_name).items():
+        own = [by_name[name] for name in names]
+        if title and len(own) > 1:
+            found.append(Region(title, tuple(rect for region in own for rect in region.rects)))
+        else:
+            found += own
+    return found
+
+
+def _thickness(region: Region, factor: tuple[int, int]) -> float:
+    """Pixels across, on average along the longest of its rectangles, or all around where they wind around something."""
+    high, wide = factor
+    rects = [rect for rect in region.rects if rect[2] and rect[3]]
+    if not rects:
+        return 0.0
+    pixels = sum(height * high * width * wide for _, _, height, width in rects)
+    along = max(max(height * high, width * wide) for _, _, height, width in rects)
+    down = (max(row + height for row, _, height, _ in rects) - min(row for row, *_ in rects)) * high
+    across = (max(column + width for _, column, _, width in rects) - min(column for _, column, *_ in rects)) * wide
+    if len(rects) > 4 and down * across > 3 * pixels:
+        along = 2 * (down + across)
+    return pixels / along
+
+
+def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
+    """int32, shape of the grid: which region a cell is in, −1 for none.
+
+    A region of few pixels across counts as the one before it, unless a module begins there that is wide enough.
+    """
+    ids = np.full(grid.shape, -1, dtype=np.int32)
+    module_of = {name: title for title, names in modules(region.name for region in grid.regions).items() for name in names}
+    wide_enough = {region.name for region in by_module(grid.regions) if _thickness(region, factor) >= _THIN}
+    current, module = 0, None
+    for index, region in enumerate(grid.regions):
+        begins = module_of[region.name] != module and module_of[region.name] in wide_enough
+        if begins or _thickness(region, factor) >= _THIN:
+            current = index
+        module = module_of[region.name]
+        for row, column, height, width in region.rects:
+            ids[row : row + height, column : column + width] = current
+    return ids
+
+
+def borders(ids: Array) -> tuple[Array, Array]:
+    """Where two regions meet, as runs: (n, 3) of row, first column, length, and of column, first row, length.
+
+    A border lies above its row, left of its column. Where a region ends at empty cells, they are border enough.
+    """
+    upright = (ids[:, 1:] != ids[:, :-1]) & (ids[:, 1:] >= 0) & (ids[:, :-1] >= 0)
+    return _runs((ids[1:] != ids[:-1]) & (ids[1:] >= 0) & (ids[:-1] >= 0)), _runs(upright.T)
+
+
+def _runs(different: Array) -> Array:
+    rows, width = different.shape
+    edged = np.zeros((rows, width + 2), dtype=np.int8)
+    edged[:, 1:-1] = different
+    change = np.diff(edged, axis=1)
+    row, start = np.nonzero(change == 1)
+    stop = np.nonzero(change == -1)[1]
+    return np.stack([row + 1, start, stop - start], axis=1)
+
+
+def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int]) -> None:
+    """One pixel wide, half seen through, on the first pixel of the lower or right region."""
+    high, wide = factor
+    level, upright = borders(region_map(grid, factor))
+    one = np.ones(len(level), dtype=np.int64)
+    boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, one], axis=1)]
+    one = np.ones(len(upright), dtype=np.int64)
+    boxes.append(np.stack([left + upright[:, 0] * wide, top + upright[:, 1] * high, one, upright[:, 2] * high], axis=1))
+    canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
+
+
+def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
+    """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
+    is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
+    high, wide = factor
+    shared = _shared([label.name for label in grid.labels])
+    for label in grid.labels:
+        title = literal(label.name[shared:])
+        for row, column, _, width in label.rects:
+            shown = _short(title, width * wide - 2, size, bold=True) or fit(title, width * wide - 2, size, bold=True)
+            canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
+    line = round(size * LINE)
+    taken = grid.counts > 0
+    regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
+    by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
+    titles = [f"{label.name}." for label in grid.labels]
+    for region in by_size:
+        row, column, height, width = _roomiest(region, line / high)
+        if not height:
+            continue
+        x, y = column * wide, row * high
+        name = literal(_inside(titles, region.name))
+        long = text_width(name, size) + 6
+        around = () if grid.labels else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
+        for at_x, at_y in around:
+            cells = _cells_under(at_x, at_y, long, line, factor, taken.shape)
+            if cells is not None and not taken[cells].any():
+                taken[cells] = True
+                canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
+                break
+        else:
+            area = height * high * width * wide
+            shown = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
+            if min(height * high, width * wide) < 2 * line:
+                ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)
+                area = high * wide * sum(rows * columns for _, _, rows, columns in region.rects)
+                fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
+                x, y, shown = (ring[1] * wide, ring[0] * high, name) if ring is not None and fits else (x, y, "")
+            if shown and (shown != "weight" or not grid.labels):
+                canvas.rects([(left + x + 3, top + y + 3, text_width(shown, size) + 8, line + 1)], "white", alpha=0.82)
+                canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
+
+
+def _ring(region: Region, shape: tuple[int, ...], across: int) -> Rect | None:
+    """The highest stretch, *across* cells wide in the middle of the grid, of a region in many thin rectangles: an arm of a
+    spiral above another."""
+    first = (shape[1] - across) // 2
+    if first < 0 or len(region.rects) < 5:
+        return None
+    covered = np.zeros((shape[0], across), dtype=bool)
+    for row, column, height, width in region.rects:
+        covered[row : row + height, max(column - first, 0) : max(column + width - first, 0)] = True
+    runs = _runs(np.all(covered, axis=1, keepdims=True).T)
+    if not len(runs):
+        return None
+    _, row, height = runs[np.argmax(runs[:, 2])].tolist()
+    return row, first, height, across
+
+
+def _roomiest(region: Region, least: float) -> Rect:
+    """The largest rectangle; of a region in many, with those to its right as far as they are *least* rows high from its top."""
+    row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
+    beside = {rect[1]: rect for rect in region.rects if rect[0] <= row and rect[0] + rect[2] >= row + min(least + 2, height)}
+    while column + width in beside:
+        height = min(height, beside[column + width][0] + beside[column + width][2] - row)
+        width += beside[column + width][3]
+    return row, column, height, width
+
+
+def _shared(names: Sequence[str]) -> int:
+    """How many characters all *names* begin with alike, up to a dot."""
+    if len(names) < 2:
+        return 0
+    first, last = min(names), max(names)
+    alike = next((index for index, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first.rfind(".", 0, alike) + 1
+
+
+def _inside(titles: Sequence[str], name: str) -> str:
+    """The name of a tensor without that of its module (*titles* end with a dot), where that is written above."""
+    return name[len(max((title for title in titles if name.startswith(title)), key=len, default="")) :].lstrip(".")
+
+
+def _cells_under(
+    x: float, y: float, width: float, height: float, factor: tuple[int, int], shape: tuple[int, ...]
+) -> tuple[slice, slice] | None:
+    """The cells that a rectangle of pixels touches; ``None`` where it leaves the grid."""
+    if x < 0 or y < 0 or x + width > shape[1] * factor[1] or y + height > shape[0] * factor[0]:
+        return None
+    rows = slice(int(y // factor[0]), math.ceil((y + height) / factor[0]))
+    return rows, slice(int(x // factor[1]), math.ceil((x + width) / factor[1]))
+
+
+def _short(name: str, room: float, size: float, bold: bool = False) -> str:
+    """The name, without ``.weight`` or all but its last parts where only that fits; else nothing."""
+    parts = name.split(".")
+    if text_width(name, size, bold) <= room:
+        return name
+    if len(parts) > 1 and parts[-1] == "weight":
+        parts.pop()
+    least = 2 if parts[-1] in ("bias", "weight") or parts[-1].isdigit() else 1  # alone, these say nothing
+    for skip in range(max(len(parts) - least + 1, 1)):
+        text = ("…" if skip else "") + ".".join(parts[skip:])
+        if text_width(text, size, bold) <= room:
+            return text
+    return ""
+
+
+@dataclass(frozen=True)
+class _Label:
+    name: str
+    first: float  # pixels of the band from the top of the heatmap
+    last: float
+    at: float  # pixel of the text's middle
+
+
+class BandLabels:
+    """Names left of a heatmap whose regions are bands of rows: never over the data. width: pixels that they take.
+
+    Where not all tensors can be named, their modules are. left_out: how many of *what* have no name.
+    """
+
+    def __init__(self, grid: Grid, height: int, factor: int, size: float) -> None:
+        self.size = size
+        self.what = "tensors"
+        columns = grid.shape[1]
+        named, self.left_out = _named(_bands(grid.regions, columns, factor), size * 1.25, height)
+        joined = by_module(grid.regions)
+        if self.left_out and 1 < len(joined) < len(grid.regions):
+            self.what = "modules"
+            named, self.left_out = _named(_bands(joined, columns, factor), size * 1.25, height)
+        places = _spread([(first + last) / 2 for first, last, _ in named], size * 1.25, height)
+        self.labels = [
+            _Label(fit(name, _LONGEST * size, size), first, last, at)
+            for (first, last, name), at in zip(named, places, strict=True)
+        ]
+        self.width = max((text_width(label.name, size) for label in self.labels), default=0) + 24
+
+    def draw(self, canvas: Canvas, right: int, top: int) -> None:
+        for label in self.labels:
+            y, middle = top + label.at, top + (label.first + label.last) / 2
+            first, last = round(top + label.first), round(top + label.last)
+            canvas.rects([(right - 4, first + 1, 2, max(last - first - 1, 1))], RULE)
+            canvas.line([right - 4, right - 7, right - 15, right - 18], [middle, middle, y, y], RULE, 1)
+            canvas.text(right - 22, y, label.name, self.size, MUTED, ha="right", va="middle")
+
+
+_Band = tuple[float, float, str]
+
+
+def _bands(regions: Sequence[Region], columns: int, factor: int) -> list[_Band]:
+    """(first, last, name) of each region that has cells: the pixels down the side from its first cell to its last."""
+    found = []
+    for region in regions:
+        rects = [rect for rect in region.rects if rect[2] and rect[3]]
+        if rects:
+            first = min(row + column / columns for row, column, _, _ in rects)
+            last = max(row + height - 1 + (column + width) / columns for row, column, height, width in rects)
+            found.append((first * factor, last * factor, region.name))
+    return found
+
+
+def _named(bands: Sequence[_Band], line: float, height: int) -> tuple[list[_Band], int]:
+    """Those that can be named, in order, the largest chosen first while names stay near bands; and how many cannot."""
+    named: list[_Band] = []
+    for band in sorted(bands, key=lambda each: each[0] - each[1]):
+        place = bisect.bisect(named, band)
+        trial = [*named[:place], band, *named[place:]]
+        wanted = [(first + last) / 2 for first, last, _ in trial]
+        if max(abs(at - each) for at, each in zip(_spread(wanted, line, height), wanted, strict=True)) <= _FAR * line:
+            named = trial
+    return named, len(bands) - len(named)
+
+
+def _spread(wanted: list[float], apart: float, height: float) -> list[float]:
+    """Places in order, *apart* from each other, inside 0 … height, each group of crowded ones about where it is wanted."""
+    groups: list[tuple[float, int]] = []  # first place, number of places
+    for each in wanted:
+        start, count = min(max(each, apart / 2), height - apart / 2), 1
+        while groups and groups[-1][0] + groups[-1][1] * apart > start:
+            before, more = groups.pop()
+            middle = ((before + (more - 1) * apart / 2) * more + (start + (count - 1) * apart / 2) * count) / (more + count)
+            count += more
+            start = max(min(middle - (count - 1) * apart / 2, height - (count - 0.5) * apart), apart / 2)
+        groups.append((start, count))
+    return [start + index * apart for start, count in groups for index in range(count)]
+
+
+def are_bands(grid: Grid) -> bool:
+    """True where regions follow one another down the rows, each as wide as the grid or part of a shared row."""
+    rows, columns = grid.shape
+    if not grid.regions or rows < 2:
+        return False
+    placed = wide = 0
+    last = -1
+    for region in grid.regions:
+        if not region.rects:
+            continue
+        first = min(row for row, _, _, _ in region.rects)
+        if first < last:
+            return False
+        last = max(row + height - 1 for row, _, height, _ in region.rects)
+        cells = sum(height * width for _, _, height, width in region.rects)
+        placed += cells
+        wide += cells if max(width for _, _, _, width in region.rects) == columns else 0
+    return placed > 0 and wide >= 0.5 * placed

@@ -1,0 +1,121 @@
+"""Text that fits: literal, measured by the advances of its characters, and as the pixels that it covers."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.ft2font import FT2Font, LoadFlags
+
+from torch2grid_core.text import visible
+
+Array = np.ndarray[Any, Any]
+
+FAMILY = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+_EM = 1000  # pixels to the em at which advances are measured
+_FACES = threading.local()  # a face holds the size and text that were set last
+
+
+def _face(bold: bool) -> FT2Font:
+    faces: dict[str, FT2Font] = _FACES.__dict__
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    if name not in faces:
+        faces[name] = FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)))
+    return faces[name]
+
+
+@lru_cache(maxsize=2)
+def _characters(bold: bool) -> frozenset[int]:
+    return frozenset(_face(bold).get_charmap())
+
+
+def literal(text: str, bold: bool = False, limit: int = 200) -> str:
+    """*text* as one line that the font can show: hidden characters and those without a glyph as escapes."""
+    shown = visible(text, limit)
+    if shown.isascii():
+        return shown
+    known = _characters(bold)
+    return "".join(
+        char if ord(char) in known else f"\\u{ord(char):04x}" if ord(char) < 65536 else f"\\U{ord(char):08x}" for char in shown
+    )
+
+
+@lru_cache(maxsize=4096)
+def _advance(char: str, bold: bool) -> float:
+    """From one character to the next, in units of the size."""
+    face = _face(bold)
+    face.set_size(_EM, 72)
+    return face.load_char(ord(char), LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / _EM
+
+
+@lru_cache(maxsize=8192)
+def text_width(text: str, size: float = 12, bold: bool = False) -> int:
+    """Pixels from the left to the right end of *text*, rounded up. size: pixels to the em."""
+    return int(np.ceil(size * sum(_advance(char, bold) for char in text))) + 1
+
+
+def fit(text: str, width: float, size: float = 12, bold: bool = False) -> str:
+    """*text*, made literal, with its middle left out (…) where it is wider than *width* pixels; the end says most."""
+    text = literal(text, bold)
+    if text_width(text, size, bold) <= width:
+        return text
+    low, high = 0, len(text) - 1
+    while low < high:
+        keep = (low + high + 1) // 2
+        if text_width(_without_middle(text, keep), size, bold) <= width:
+            low = keep
+        else:
+            high = keep - 1
+    return _without_middle(text, low)
+
+
+def _without_middle(text: str, keep: int) -> str:
+    tail = keep - keep // 3
+    return text[: keep // 3] + "…" + (text[-tail:] if tail else "")
+
+
+def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
+    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. / _ -``; the last is fitted."""
+    rest = literal(text, bold, limit=2000).strip()
+    found: list[str] = []
+    while rest and len(found) < lines - 1 and text_width(rest, size, bold) > width:
+        low, high = 1, len(rest)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if text_width(rest[:middle], size, bold) <= width else (low, middle - 1)
+        at = _break(rest, low)
+        found.append(rest[:at].rstrip())
+        rest = rest[at:].lstrip()
+    if rest:
+        found.append(fit(rest, width, size, bold))
+    return found
+
+
+def _break(text: str, limit: int) -> int:
+    space = text.rfind(" ", limit // 3, limit + 1)
+    if space > 0:
+        return space
+    for joints in ("./", "_-"):
+        joint = max(text.rfind(char, limit // 3, limit) for char in joints)
+        if joint > 0:
+            return joint + 1
+    return max(limit, 1)
+
+
+@lru_cache(maxsize=1024)
+def text_pixels(text: str, size: float, bold: bool) -> tuple[Array, int]:
+    """How much of each pixel *text* covers, uint8, read-only; and how many of its rows are above the baseline.
+
+    Drawn once for all pages: laying out and hinting a text takes a millisecond, and most are drawn again and again.
+    """
+    face = _face(bold)
+    face.set_size(size, 72)
+    face.set_text(text, 0.0, flags=LoadFlags.FORCE_AUTOHINT | LoadFlags.TARGET_LIGHT)  # sharp stems, true widths
+    face.draw_glyphs_to_bitmap(antialiased=True)
+    image = np.array(face.get_image())
+    image.setflags(write=False)
+    return image, (face.get_width_height()[1] - face.get_descent()) // 64 + 1

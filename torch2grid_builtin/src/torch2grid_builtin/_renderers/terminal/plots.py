@@ -1,0 +1,261 @@
+"""Histograms, bars, quantiles and lines by block and braille characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._renderers.numbers import evenly, number, share_between
+from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
+from torch2grid_core.grids import NOT_FINITE
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Line
+from torch2grid_core.text import display_width
+
+Array = np.ndarray[Any, Any]
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_BLUE, _RED = (77, 131, 196), (201, 106, 74)
+_SERIES = (_BLUE, _RED, (88, 182, 107), (180, 120, 200), (200, 170, 60))
+_MOST_FLAGS = 12
+_NESTED = "·─━█"  # from the outermost quantiles to the inner ones
+
+
+def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
+    """Bars under the title, an axis with its ends and 0, what lies outside, and the figures."""
+    lines = title_lines(panel.title, screen)
+    counts = np.asarray(panel.counts, dtype=np.int64)
+    if not len(counts):
+        return [*lines, "no bars"]
+    group = math.ceil(len(counts) / screen.width)
+    starts = np.arange(0, len(counts), group)
+    heights = np.add.reduceat(counts, starts).astype(np.float64)
+    repeat = max(1, min(screen.width // len(heights), 4))
+    if panel.log:
+        heights = np.where(heights > 0, np.log10(np.maximum(heights, 1)) + 0.3, 0)
+    width, rows = len(heights) * repeat, max(4, min(10, screen.rows - 4))
+    peak = int(np.add.reduceat(counts, starts).max())
+    lines.append(screen.dim(fit(f"{peak:,} in the highest bar" + (", log heights" if panel.log else ""), screen.width)))
+    lines += [screen.tinted(row, _BLUE) for row in _columns(np.repeat(heights, repeat), rows)]
+    edges = np.append(np.asarray(panel.edges)[starts], panel.edges[-1])
+    lines += _axis(edges, width, repeat)
+    outside = [("below", panel.below), ("above", panel.above), ("NaN", panel.nan)]
+    notes = [f"{count:,} {word}" for word, count in outside if count]
+    notes += [fit(f"{name} {text}", screen.width) for name, text in panel.summary.items()]
+    return lines + wrap(notes, screen.width, " · ") + _marks(panel.marks, screen)
+
+
+def _columns(heights: Array, rows: int) -> list[str]:
+    """Heights as *rows* lines of eighth blocks; a bar that is not zero is never invisible."""
+    top = float(heights.max(initial=0.0))
+    eighths = np.zeros(len(heights), np.int64) if top <= 0 else np.rint(heights / top * rows * 8).astype(np.int64)
+    eighths = np.where((heights > 0) & (eighths == 0), 1, eighths)
+    return [
+        "".join(_EIGHTHS[level] for level in np.clip(eighths - 8 * row, 0, 8).tolist()).rstrip()
+        for row in range(rows - 1, -1, -1)
+    ]
+
+
+def _axis(edges: Array, width: int, repeat: int) -> list[str]:
+    """A rule with a mark below 0, and the numbers at its ends and at 0."""
+    low, high = number(float(edges[0])), number(float(edges[-1]))
+    rule, labels = ["─"] * width, low.ljust(max(width - len(high), len(low) + 1)) + high
+    if edges[0] < 0 < edges[-1]:
+        place = min(int(np.searchsorted(edges, 0, side="right")) - 1, len(edges) - 2) * repeat + repeat // 2
+        rule[place] = "┴"
+        if labels[max(place - 1, 0) : place + 2].strip() == "":
+            labels = labels[:place] + "0" + labels[place + 1 :]
+    return ["".join(rule), labels]
+
+
+def _marks(marks: Mapping[str, float], screen: Screen) -> list[str]:
+    """Marks that do not say their value already."""
+    texts = [name if _has_digit(name) else f"{name} {number(value)}" for name, value in marks.items() if name != "0"]
+    return [screen.dim(line) for line in wrap([fit(text, screen.width) for text in texts], screen.width, " · ")]
+
+
+def _has_digit(name: str) -> bool:
+    return any(char.isdigit() for char in name)
+
+
+def bar_lines(panel: Bar, screen: Screen) -> list[str]:
+    """A line for each label: the label, a bar from 0, the value."""
+    lines = title_lines(panel.title, screen)
+    values = np.asarray(panel.values, dtype=np.float64)
+    texts = [number(float(value)) for value in values]
+    names = _names(panel)
+    label, size = _label_width(names, screen), max(map(len, texts), default=0)
+    room = max(8, screen.width - label - size - 2)
+    finite = values[np.isfinite(values)]
+    low, high = min(float(finite.min(initial=0.0)), 0.0), max(float(finite.max(initial=0.0)), 0.0)
+    zero = round(float(share_between(0.0, low, high)) * room)
+    for name, value, text in zip(names, values.tolist(), texts, strict=True):
+        bar = ""
+        if math.isfinite(value):
+            length = abs(float(share_between(value, low, high)) * room - zero)
+            if value >= 0:
+                full, rest = divmod(min(round(length * 8), 8 * (room - zero)), 8)
+                bar = " " * zero + screen.tinted(("█" * full + _LEFT_EIGHTHS[rest]).rstrip(), _BLUE)
+            else:
+                full = min(round(length), zero)
+                bar = " " * (zero - full) + screen.tinted("█" * full, _RED)
+        lines.append(f"{padded(fit(name, label), label)} {padded(bar, room)} {text.rjust(size)}".rstrip())
+    if panel.ylabel:
+        lines.append(screen.dim(fit(panel.ylabel, screen.width)))
+    return lines + _marks(panel.marks, screen)
+
+
+def _names(panel: Bar | Band | Boxes) -> tuple[str, ...]:
+    """The labels, and behind them what is wrong there."""
+    return tuple(f"{name} ({panel.flags[i]})" if i in panel.flags else name for i, name in enumerate(panel.labels))
+
+
+def _label_width(labels: tuple[str, ...], screen: Screen) -> int:
+    return min(max((display_width(fit(label, 200)) for label in labels), default=0), max(12, screen.width // 3))
+
+
+def quantile_lines(panel: Band | Boxes, screen: Screen) -> list[str]:
+    """A line for each label: nested quantiles from thin to thick, ``│`` at the median, on one axis."""
+    lines = title_lines(panel.title, screen)
+    levels = panel.levels if isinstance(panel, Band) else (0.0, 0.25, 0.5, 0.75, 1.0)
+    values = np.asarray(panel.values, dtype=np.float64)
+    names = _names(panel)
+    label = _label_width(names, screen)
+    room = max(16, screen.width - label - 1)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return [*lines, "no finite quantile", *(fit(names[column], screen.width) for column in panel.flags)]
+    low, high = float(finite.min()), float(finite.max())
+    for column, name in enumerate(names):
+        lines.append(f"{padded(fit(name, label), label)} {_nested(values[:, column], low, high, room, screen)}".rstrip())
+    blank = " " * (label + 1)
+    lines += [screen.dim(blank + text) for text in _axis(evenly(low, high, room + 1), room, 1)]
+    shown = levels if isinstance(panel, Band) else ()
+    words = ", ".join(f"{100 * level:g} %" for level in shown) or "whiskers, quartiles, median"
+    return [*lines, *(screen.dim(line) for line in wrap(f"{panel.ylabel}: {words}".split(" "), screen.width, " "))]
+
+
+def _nested(values: Array, low: float, high: float, room: int, screen: Screen) -> str:
+    if not np.isfinite(values).all():
+        return "–"
+    cells = [" "] * room
+    places = np.clip((share_between(values, low, high) * (room - 1)).round().astype(int), 0, room - 1).tolist()
+    pairs = len(places) // 2
+    for depth in range(pairs):
+        char = _NESTED[max(len(_NESTED) - pairs + depth, 0)]
+        for place in range(places[depth], places[-1 - depth] + 1):
+            cells[place] = char
+    if len(places) % 2:
+        cells[places[pairs]] = "│"
+    before, middle, after = "".join(cells).rstrip().partition("│")
+    return screen.tinted(before, _BLUE) + (screen.tinted(middle, _RED) + screen.tinted(after, _BLUE) if middle else "")
+
+
+def line_lines(panel: Line, screen: Screen) -> list[str]:
+    """The series as dots of braille characters, with the ends of both axes; without colour a plot for each."""
+    lines = title_lines(panel.title, screen)
+    named = {name: np.asarray(values, dtype=np.float64) for name, values in panel.y.items()}
+    everything = np.concatenate([*named.values(), [*panel.marks.values()]]) if named else np.empty(0)
+    known = everything[np.isfinite(everything) & ((everything > 0) | (not panel.log))]
+    if not known.size:
+        return [*lines, "no finite value", *_flagged(panel, screen)]
+    low, high = float(known.min()), float(known.max())
+    label = max(len(number(low)), len(number(high))) + 1
+    frame = _Frame(max(16, screen.width - label), max(4, min(12, screen.rows - 4)), low, high, panel.log)
+    for shown in [named] if screen.color else [{name: values} for name, values in named.items()]:
+        for rgb, (name, _) in zip(_SERIES * len(shown), shown.items(), strict=False):
+            lines.append(f"{screen.tinted('━━', rgb)} {fit(name, screen.width - 3)}")
+        plot = frame.plot(panel.x, list(shown.values()), screen)
+        for row, text in enumerate(plot):
+            edge = number(high) if row == 0 else number(low) if row == len(plot) - 1 else ""
+            lines.append(f"{edge.rjust(label - 1)}▕{text}".rstrip())
+        if panel.flags:
+            lines.append(" " * label + screen.tinted(frame.signs(panel.x, panel.flags), NOT_FINITE))
+    lines += [screen.dim(line) for line in _x_ends(panel, frame.width, label)]
+    if panel.ylabel:
+        lines.append(screen.dim(fit(panel.ylabel + (", log" if panel.log else ""), screen.width)))
+    return lines + _flagged(panel, screen) + _marks(panel.marks, screen)
+
+
+def _flagged(panel: Line, screen: Screen) -> list[str]:
+    """``! fc1.weight: 3 NaN``: the places where something is wrong, and how many more there are than fit."""
+    names = list(panel.xticks) or [number(float(each)) for each in panel.x]
+    told = [fit(f"! {names[place]}: {text}", screen.width) for place, text in panel.flags.items() if 0 <= place < len(names)]
+    more = [f"! and {len(told) - _MOST_FLAGS:,} more"] if len(told) > _MOST_FLAGS else []
+    return [screen.tinted(line, NOT_FINITE) for line in [*told[:_MOST_FLAGS], *more]]
+
+
+def _x_ends(panel: Line, width: int, label: int) -> list[str]:
+    x = np.asarray(panel.x, dtype=np.float64)
+    places = np.flatnonzero(np.isfinite(x))
+    if not len(places):
+        return []
+    half = max(6, width // 2 - 2)
+    ends = [int(places[each]) for each in (x[places].argmin(), x[places].argmax())]
+    first, last = (panel.xticks[place] if panel.xticks else number(float(x[place])) for place in ends)
+    first, last = fit(first, half), fit(last, half)
+    line = " " * label + first + " " * max(1, width - display_width(first) - display_width(last)) + last
+    return [line, " " * label + fit(panel.xlabel, width)] if panel.xlabel else [line]
+
+
+class _Frame:
+    """Maps values to dots: two columns and four rows a character (Unicode braille patterns, U+2800)."""
+
+    _BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+    def __init__(self, width: int, rows: int, low: float, high: float, log: bool) -> None:
+        self.width, self.rows, self.log = width, rows, log
+        self.low, self.high = (math.log10(low), math.log10(high)) if log else (low, high)
+
+    def plot(self, x: Array, series: list[Array], screen: Screen) -> list[str]:
+        """Lines of characters of series over *x*; a character has the colour of the last series in it."""
+        bits = np.zeros((self.rows, self.width), np.int64)
+        owner = np.full((self.rows, self.width), -1)
+        for index, values in enumerate(series):
+            for across, down in self._dots(np.asarray(x, dtype=np.float64), values):
+                bits[down // 4, across // 2] |= self._BITS[down % 4][across % 2]
+                owner[down // 4, across // 2] = index
+        lines = []
+        for row in range(self.rows):
+            parts = []
+            for column in range(self.width):
+                char = chr(0x2800 + int(bits[row, column])) if bits[row, column] else " "
+                parts.append(screen.tinted(char, _SERIES[owner[row, column] % len(_SERIES)]) if char != " " else " ")
+            lines.append("".join(parts))
+        return lines
+
+    def signs(self, x: Array, places: Iterable[int]) -> str:
+        """A line with ``!`` below each of these *places* in *x*."""
+        at = np.asarray(x, dtype=np.float64)
+        known = at[np.isfinite(at)]
+        low, span = (float(known.min()), float(known.max() - known.min())) if known.size else (0.0, 0.0)
+        line = [" "] * self.width
+        for place in places:
+            if 0 <= place < len(at) and math.isfinite(at[place]):
+                line[round((at[place] - low) / span * (self.width - 1)) if 0 < span < math.inf else 0] = "!"
+        return "".join(line).rstrip()
+
+    def _dots(self, x: Array, values: Array) -> list[tuple[int, int]]:
+        """(column, row) of dots: one in each column, between the neighbours in *x*; none nearest to what is not known."""
+        wide, high = 2 * self.width, 4 * self.rows
+        finite = np.flatnonzero(np.isfinite(x))
+        order = finite[np.argsort(x[finite], kind="stable")]
+        x, values = x[order], values[order]
+        with np.errstate(all="ignore"):
+            bent = np.log10(values) if self.log else values
+            span = x[-1] - x[0] if len(x) else 0.0
+        share = share_between(bent, self.low, self.high)
+        known = np.isfinite(share)
+        if not known.any():
+            return []
+        if 0 < span < math.inf:
+            points, columns = (x - x[0]) / span * (wide - 1), np.arange(wide)
+            dots = np.interp(columns, points[known], share[known])
+            dots[~known[np.searchsorted((points[1:] + points[:-1]) / 2, columns)]] = np.nan
+            dots[np.rint(points[known]).astype(int)] = share[known]  # a peak narrower than a column is seen
+        else:
+            dots = np.repeat(share[known][-1], wide)
+        rows = (1 - np.clip(dots, 0, 1)) * (high - 1)
+        return [(column, round(y)) for column, y in enumerate(rows.tolist()) if not math.isnan(y)]

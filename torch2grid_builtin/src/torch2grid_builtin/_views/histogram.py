@@ -1,0 +1,248 @@
+"""How the weights of each tensor are distributed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from torch2grid_builtin._views.describing import about, tensor_title
+from torch2grid_builtin._views.not_finite import flags_of, nothing_finite
+from torch2grid_builtin._views.units import has_units, is_figure
+from torch2grid_core import Checkpoint, LazyTensor, Page, Run, View
+from torch2grid_core.measures import Distribution, Summary, Values
+from torch2grid_core.pages import Band, Histogram, Table, Text
+from torch2grid_core.text import visible
+
+Array = np.ndarray[Any, Any]
+COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
+PER_SHEET = 48
+COUNTS = ("Weights", "NaN", "+Inf", "-Inf")
+_NARROWEST = math.ldexp(1.0, -1060)  # of a bar: its edges are float64 numbers still
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class HistogramView(View):
+    """A histogram of each tensor, and all of them on one sheet with the quantiles of every layer."""
+
+    name = "histogram"
+    uses_transformer = False
+
+    each: bool = field(default=True, metadata={"help": "draw a histogram of each tensor"})
+    overview: bool = field(default=True, metadata={"help": "draw the sheet of all histograms"})
+    bars: int = field(default=100, metadata={"help": "about so many bars on a tensor's page"})
+    tail: float = field(default=0.001, metadata={"help": "share of the weights that may lie beyond the bars, at each end"})
+    log: bool = field(default=True, metadata={"help": "logarithmic heights, to see rare weights; false: linear"})
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bars <= 2000:
+            raise ValueError("bars is between 2 and 2000")
+        if not 0 <= self.tail < 0.5:
+            raise ValueError("tail is between 0 and 0.5")
+
+    def tensor_needs(self, tensor: LazyTensor, run: Run) -> dict[str, Any]:
+        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each else {}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        summary: Distribution = results["summary"]
+        name, title = f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}"
+        if not summary.finite:
+            text = Text(nothing_finite(summary.not_finite, summary.count))
+            row = (summary.count, summary.nan, summary.posinf, summary.neginf)
+            table = Table(COUNTS, (row,), formats=dict.fromkeys(COUNTS, ",d"))
+            yield Page(name, title, (text, table), "histograms", about=about(tensor))
+            return
+        edges = bar_edges(summary, tensor.dtype, self.bars, self.tail, whole=results["values"] is not None)
+        counts, below, above = _counted(results["values"], summary, edges)
+        panel = Histogram(
+            edges,
+            counts,
+            xlabel="|weight|" if tensor.dtype.kind == "c" else "weight",
+            below=below + summary.neginf,
+            above=above + summary.posinf,
+            nan=summary.nan,
+            log=self.log,
+            marks=_marks(summary, edges, run.threshold),
+            summary=_figures(summary, run.threshold),
+        )
+        yield Page(name, title, (panel,), "histograms", about=about(tensor))
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+        return {"summary": Summary((run.threshold,))} if self.overview else {}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        if not self.overview:
+            return
+        summaries: Mapping[str, Distribution] = results["summary"]
+        names = list(checkpoint)
+        count = len(names)
+        sheets = -(-count // PER_SHEET)
+        for sheet in range(sheets):
+            chosen = names[sheet * PER_SHEET : (sheet + 1) * PER_SHEET]
+            bands = _bands(chosen, checkpoint, summaries)
+            small = tuple(self._small(checkpoint[name], summaries[name], run) for name in chosen)
+            title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
+            if self.log:
+                title += ", logarithmic heights"
+            if sheets > 1:
+                title += f", sheet {sheet + 1} of {sheets}"
+            columns = 4 if len(chosen) <= 16 else 6
+            suffix = f"_{sheet + 1}" if sheet else ""
+            yield Page(f"histogram_overview{suffix}", title, (*bands, *small), columns=columns, wide=len(bands))
+        if sheets > 1:
+            bands = _bands(names, checkpoint, summaries)
+            yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors", bands)
+
+    def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram | Text:
+        if not summary.finite:
+            return Text(nothing_finite(summary.not_finite, summary.count), title=visible(tensor.name))
+        edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
+        counts, below, above = summary.histogram(edges)
+        share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %"
+        lost = {"Inf": f"{summary.not_finite.inf:,}"} if summary.not_finite.inf else {}
+        return Histogram(
+            edges,
+            counts,
+            title=visible(tensor.name),
+            below=below + summary.neginf,
+            above=above + summary.posinf,
+            nan=summary.nan,
+            log=self.log,
+            marks={"0": 0.0},
+            summary={**lost, "mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
+        )
+
+
+def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, zeros: str) -> Histogram | Text:
+    """A histogram of something else than weights, to stand beside other panels. zeros: what a value of 0 is called there.
+
+    Heights are logarithmic from 1,000 values on.
+    """
+    if not found.finite:
+        return Text(nothing_finite(found.not_finite, found.count, "value"), title=quantity)
+    edges = bar_edges(found, dtype, 80, 0.0005, whole=False)
+    counts, below, above = found.histogram(edges)
+    large = found.count >= 1000
+    return Histogram(
+        edges,
+        counts,
+        title=f"{quantity} (heights are logarithmic)" if large else quantity,
+        xlabel=quantity,
+        below=below + found.neginf,
+        above=above + found.posinf,
+        nan=found.nan,
+        log=large,
+        marks={"0": 0.0},
+        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: f"{found.zeros / found.count:.2%}"},
+    )
+
+
+def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: float, *, whole: bool) -> Array:
+    """Edges of about *bars* bars from the *tail* quantile to its opposite, or from end to end where that is not much more.
+
+    Every bar is a power of two wide, one is centred at 0, and none is narrower than the numbers are apart. Numbers of a
+    coarse dtype then spread evenly over the bars instead of making a comb, and the bars cut no bucket of a distribution,
+    so that it counts them exactly. A number on an edge belongs to the bar farther from 0, as it does in a bucket: a negative
+    edge is the next float64 above the multiple of the width. whole: the weights will be counted one by one.
+    """
+    if not summary.finite:
+        return np.array([-1.0, 1.0])
+    low, high = summary.quantiles((tail, 1 - tail)).tolist()
+    if low == high or summary.max - summary.min <= 2 * (high - low):
+        low, high = summary.min, summary.max
+    apart = _apart(max(abs(low), abs(high)), dtype, whole)
+    bars = min(bars, max(round(3 * math.sqrt(summary.finite)), 10))  # a few weights in many bars are a comb of ones
+    narrowest = (high / 2 - low / 2) / (0.64 * bars)
+    pad = 0
+    if narrowest > 0:
+        width = max(math.ldexp(1.0, math.ceil(math.log2(narrowest))), apart)
+    else:  # one number only: a bar in the middle of some empty ones
+        width, pad = max(math.ldexp(1.0, math.frexp(low)[1] - 4) if low else 0.125, apart), 4
+    width = max(width, _NARROWEST)
+    first, last = math.floor(low / width - 0.5) - pad, math.ceil(high / width - 0.5) + pad
+    limit = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        edges = np.unique(np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit))
+    return np.where(edges < 0, np.nextafter(edges, 0), edges)
+
+
+def _apart(largest: float, dtype: np.dtype[Any], whole: bool) -> float:
+    """How far apart numbers of *dtype* as large as *largest* are; twice what a bucket spans, where those are counted."""
+    exponent = math.frexp(largest)[1] - 1
+    if dtype.kind in "iub":
+        return 1.0 if whole or largest <= 256 else math.ldexp(1.0, exponent - 6)
+    digits = int(ml_dtypes.finfo(dtype).nmant)  # type: ignore[no-untyped-call]  # numpy takes float8_e5m2 for its own kind
+    if whole or digits <= 7:
+        return math.ldexp(1.0, exponent - min(digits, 40))
+    return math.ldexp(1.0, exponent - 6)
+
+
+def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple[Array, int, int]:
+    """Counts between the edges, below and above: of the weights themselves where they are here."""
+    if values is None:
+        return summary.histogram(edges)
+    flat = np.abs(values.reshape(-1)) if values.dtype.kind == "c" else values.reshape(-1).astype(np.float64)
+    finite = flat[np.isfinite(flat)].astype(np.float64)
+    counts = np.histogram(finite, edges)[0].astype(np.int64)
+    return counts, int(np.count_nonzero(finite < edges[0])), int(np.count_nonzero(finite > edges[-1]))
+
+
+def _marks(summary: Distribution, edges: Array, threshold: float) -> dict[str, float]:
+    if not summary.finite:
+        return {}
+    marks = {f"mean {summary.mean:.3g}": summary.mean}
+    if 0 < 4 * threshold < edges[1] - edges[0]:  # closer than a line is wide: one mark for the three
+        marks[f"0 (near zero: ±{threshold:g})"] = 0.0
+    else:
+        marks["0"] = 0.0
+        if threshold > 0:
+            marks.update({f"near zero −{threshold:g}": -threshold, f"near zero {threshold:g}": threshold})
+    return {name: value for name, value in marks.items() if edges[0] <= value <= edges[-1]}
+
+
+def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
+    figures = {"weights": f"{summary.count:,}"}
+    if summary.finite:
+        figures.update(
+            mean=f"{summary.mean:.4g}",
+            std=f"{summary.std:.4g}",
+            min=f"{summary.min:.4g}",
+            max=f"{summary.max:.4g}",
+            median=f"{summary.quantile(0.5):.4g}",
+        )
+        near = summary.near_zero(threshold)
+        figures[f"|w| < {threshold:g}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"
+    for name, count in (("NaN", summary.nan), ("+Inf", summary.posinf), ("−Inf", summary.neginf)):
+        if count:
+            figures[name] = f"{count:,}"
+    return figures
+
+
+def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
+    """Quantiles from the first layer to the last: matrices and kernels, biases, and weights of normalisations apart.
+
+    Their scales are others. Running statistics are no weights, and would dwarf them.
+    """
+    kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
+    for name in names:
+        if not summaries[name].count or is_figure(name):
+            continue
+        if checkpoint[name].ndim > 1:
+            kinds["Matrices and kernels"].append(name)
+        elif has_units(checkpoint[name], checkpoint):
+            kinds["Weights of normalisations"].append(name)
+        else:
+            kinds["Biases and other vectors"].append(name)
+    bands = []
+    for kind, chosen in kinds.items():
+        if chosen:
+            values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
+            title = f"{kind}: quantiles from the first layer to the last"
+            labels = tuple(map(visible, chosen))
+            bands.append(Band(labels, LEVELS, values, title=title, flags=flags_of(chosen, summaries)))
+    return tuple(bands)

@@ -1,0 +1,131 @@
+"""The table of statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+from torch2grid_builtin._views import not_finite
+from torch2grid_builtin._views.describing import TOTAL, shape_text
+from torch2grid_builtin._views.units import dead_units, has_units
+from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
+from torch2grid_core.pages import Table
+
+TITLE = "Layer Statistics Comparison"
+COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
+LEVELS = {"1%": 0.01, "25%": 0.25, "Median": 0.5, "75%": 0.75, "99%": 0.99}
+_FIGURES = ("Weights", *LEVELS, "|Max|", "RMS", "L1", "L2", "Skewness", "Kurtosis", "Zeros", "NaN", "+Inf", "-Inf", "Dead%")
+DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
+FORMATS = {
+    **dict.fromkeys(("Mean", "Std", "Min", "Max"), ".4f"),
+    **dict.fromkeys(("~Zero%", "Dead%"), ".2f"),
+    **dict.fromkeys(("Weights", "Zeros", "NaN", "Inf", "+Inf", "-Inf"), ",d"),
+    **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
+    **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
+}
+Row = dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Stats(View):
+    """A table of mean, std, min, max and near-zero share of each tensor."""
+
+    name = "stats"
+    uses_transformer = False
+    default_format = "text"
+
+    detail: bool = field(
+        default=False,
+        metadata={"help": "also shape, dtype, quantiles, norms, kurtosis, NaN, Inf, dead units and totals"},
+    )
+    sort: str = field(
+        default="",
+        metadata={
+            "help": "column to sort by, NaN and Inf first, then the largest, names from A to Z; empty: the order of the model"
+        },
+    )
+
+    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+        if self.sort:
+            self._column()
+        summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
+        return {**summary, "profile": Profile()} if self.detail else summary
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+        summaries: Mapping[str, Distribution] = results["summary"]
+        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
+        rows = []
+        dead = units = 0
+        for name, tensor in checkpoint.items():
+            share: float | None = None
+            if name in profiles and has_units(tensor, checkpoint):
+                found = dead_units(tensor, profiles[name], run.threshold)
+                share = found.share
+                if name not in checkpoint.aliases:
+                    dead, units = dead + found.dead, units + found.units
+            row = _row(name, summaries[name], run.threshold)
+            if self.detail:
+                row.update(_detail(shape_text(tensor.shape), tensor.dtype.name, summaries[name], share))
+            rows.append(row)
+        if self.sort:
+            rows = _sorted(rows, self._column())
+        if self.detail:
+            kept = [summaries[name] for name in checkpoint if name not in checkpoint.aliases]
+            total = reduce(Distribution.merge, kept, Distribution((run.threshold,)))
+            dtypes = ", ".join(checkpoint.dtypes)
+            rows.append({**_row(TOTAL, total, run.threshold), **_detail("", dtypes, total, dead / units if units else None)})
+        lost = not_finite.columns_for([summaries[name].not_finite for name in checkpoint])
+        columns = DETAIL if self.detail else (*COLUMNS, *lost)
+        table = Table(columns, tuple(tuple(row[column] for column in columns) for row in rows), formats=FORMATS)
+        yield Page("stats", TITLE, (table,), kind="table")
+
+    def _column(self) -> str:
+        columns = DETAIL if self.detail else (*COLUMNS, *not_finite.COLUMNS)
+        wanted = self.sort.strip().casefold()
+        for column in columns:
+            if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
+                return column
+        raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
+
+
+def _row(name: str, summary: Distribution, threshold: float) -> Row:
+    row: Row = {"Layer Name": name, "NaN": summary.nan, "Inf": summary.posinf + summary.neginf}
+    row["~Zero%"] = 100 * summary.near_zero(threshold) / summary.count if summary.count else None
+    return row | _known(summary, {"Mean": summary.mean, "Std": summary.std, "Min": summary.min, "Max": summary.max})
+
+
+def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -> Row:
+    row: Row = {"Shape": shape, "Dtype": dtype, "Weights": summary.count}
+    row.update({"Zeros": summary.zeros, "+Inf": summary.posinf, "-Inf": summary.neginf})
+    row["Dead%"] = None if dead is None else 100 * dead
+    figures = {
+        "|Max|": summary.absmax,
+        "RMS": summary.rms,
+        "L1": summary.l1,
+        "L2": summary.l2,
+        "Skewness": summary.skewness,
+        "Kurtosis": summary.kurtosis,
+        **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
+    }
+    return row | _known(summary, figures)
+
+
+def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:
+    """No figure of nothing: an all-NaN or empty tensor shows a dash, as does the skewness of a constant."""
+    return {key: None if value != value or not summary.finite else value for key, value in figures.items()}
+
+
+def _sorted(rows: list[Row], column: str) -> list[Row]:
+    """NaN and Inf first, then the largest, unknown figures last; text from A to Z. Equal rows stay in their order."""
+    if any(isinstance(row[column], str) for row in rows):
+        return sorted(rows, key=lambda row: str(row[column]).casefold())
+    known = [row for row in rows if row[column] is not None]
+    unknown = [row for row in rows if row[column] is None]
+    return sorted([*sorted(known, key=lambda row: -float(row[column] or 0)), *unknown], key=_is_finite)
+
+
+def _is_finite(row: Row) -> bool:
+    return not (row["NaN"] or row["Inf"])

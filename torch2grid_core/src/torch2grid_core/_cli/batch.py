@@ -1,0 +1,134 @@
+"""The drawing command: one model, or several, each into a folder of its own, and a table of what became of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch2grid_core._cli import usual
+from torch2grid_core._cli.console import say
+from torch2grid_core._cli.drawing import Drawing
+from torch2grid_core._errors import Torch2GridError, UsageError
+from torch2grid_core._guard import describe
+from torch2grid_core._output.files import stay_inside
+from torch2grid_core._pictures.page import Cell, Table
+from torch2grid_core._pictures.tables import table_lines
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._text import safe_filename, visible
+
+
+def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
+    """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
+    if not models:
+        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
+        raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
+    if len(models) > 1 and given["interactive"]:
+        raise UsageError(f"--interactive takes one model, not {len(models)}")
+    if len(models) > 1 and given["output"] == "-":
+        raise UsageError(f"--output - takes one model, not {len(models)}")
+    manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
+    drawing = Drawing(manager, given)
+    limits = None
+    if given["limits"] == "shared":
+        from torch2grid_core._cli.shared_limits import shared_limits
+
+        limits = shared_limits(drawing, models)
+    if len(models) == 1:
+        drawing.one(models[0], given["output"], limits)
+        return 0
+    return Batch(drawing, models).run(limits)
+
+
+@dataclass
+class _Entry:
+    """One model of a batch and what became of it."""
+
+    model: str
+    folder: Path
+    result: str = "not started"
+    files: int = 0
+    tensors: int | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+
+    def row(self) -> tuple[Cell, ...]:
+        return (visible(self.model, 60), self.result, self.files, self.tensors, self.parameters, self.seconds)
+
+
+class Batch:
+    """Each model into a folder of its own; one failure does not stop the rest, Ctrl-C keeps what is finished."""
+
+    def __init__(self, drawing: Drawing, models: Sequence[str]) -> None:
+        self.drawing = drawing
+        root, taken = Path(drawing.given["output"]), set[str]()
+        if root.suffix and drawing.output(root, drawing.run).file is not None:
+            raise UsageError(f"--output {root} takes one picture, and there are {len(models)} models; give a folder")
+        self.entries = []
+        for model in models:
+            stem, number = _stem(model), 1
+            name = stem
+            while name.casefold() in taken:
+                number += 1
+                name = f"{stem}_{number}"
+            taken.add(name.casefold())
+            self.entries.append(_Entry(model, root / name))
+
+    def run(self, limits: tuple[float, float] | None) -> int:
+        """Draw all; the exit code: 0, or 1 if any failed."""
+        try:
+            for entry in self.entries:
+                self._one(entry, limits)
+        finally:
+            self._tell()
+        return 1 if any(entry.result == "failed" for entry in self.entries) else 0
+
+    def _one(self, entry: _Entry, limits: tuple[float, float] | None) -> None:
+        started = time.perf_counter()
+        entry.result = "interrupted"
+        try:
+            stay_inside(entry.folder, entry.folder.parent)
+            drawn = self.drawing.one(entry.model, str(entry.folder), limits)
+        except Torch2GridError as error:
+            entry.result = "failed"
+            self.drawing.manager.trace(error)
+            say(str(error))
+        except Exception as error:  # a fault of ours or of a library must not cost the other models
+            entry.result = "failed"
+            self.drawing.manager.trace(error)
+            say(f"{entry.model}: internal error: {describe(error)}")
+        else:
+            entry.result = "drawn"
+            entry.files, entry.tensors, entry.parameters = drawn.files, drawn.tensors, drawn.parameters
+        entry.seconds = time.perf_counter() - started
+
+    def _tell(self) -> None:
+        columns = ("Model", "Result", "Files", "Tensors", "Parameters", "Seconds")
+        formats = {"Files": ",d", "Tensors": ",d", "Parameters": ",d", "Seconds": ".1f"}
+        if not self.drawing.quiet:
+            for line in table_lines(Table(columns, tuple(entry.row() for entry in self.entries), formats=formats)):
+                say(line)
+        count = {
+            result: sum(entry.result == result for entry in self.entries)
+            for result in ("drawn", "failed", "interrupted", "not started")
+        }
+        told = [f"{count['drawn']} of {len(self.entries)} models drawn"]
+        told += [f"{number} {result}" for result, number in count.items() if number and result != "drawn"]
+        say(", ".join(told))
+
+
+def _stem(model: str) -> str:
+    """The folder for a model: a file's name without the ending, a folder's whole name.
+
+    An index of shards is named alike in every folder, so it goes by the folder that it is in.
+    """
+    path = Path(os.path.abspath(model))  # "." has a name too; links keep theirs
+    if path.name.endswith(".index.json"):
+        path = path.parent
+    elif not path.is_dir():
+        name = path.name.removesuffix(".gz")
+        return safe_filename(name.rpartition(".")[0] or name)
+    return safe_filename(path.name)

@@ -1,0 +1,124 @@
+"""What a run says of itself: lines on stderr, and a small picture where a person looks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch2grid_core._cli.progress import clear_line
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._pictures.page import Heatmap, Page
+from torch2grid_core._run import Run
+from torch2grid_core._selection.selection import Selection
+from torch2grid_core._text import human_count, visible
+
+_MOST_CALLS = 10
+
+
+def say(line: str) -> None:
+    """One line for the person, on stderr."""
+    clear_line()
+    print(visible(line, limit=2000), file=sys.stderr)
+
+
+def tell(line: str) -> None:
+    """A line of output, on stdout: the path of a file, or a table."""
+    if sys.stdout.isatty():
+        clear_line()
+    print(line, flush=True)
+
+
+def remarks(checkpoint: Checkpoint) -> Iterator[str]:
+    """What the loader noticed, and what the file would have called.
+
+    Classes of other packages that it only makes and fills are one line.
+    """
+    yield from (f"note: {note}" for note in checkpoint.notes)
+    risky = [action for action in checkpoint.not_run if action.severity == "error"]
+    yield from (f"not run: {action}" for action in risky[:_MOST_CALLS])
+    if len(risky) > _MOST_CALLS:
+        yield f"not run: {len(risky) - _MOST_CALLS} more"
+    others = [action for action in checkpoint.not_run if action.severity == "warning"]
+    if others:
+        more = f", and so {len(others) - 1:,} more of other packages" if len(others) > 1 else ""
+        yield f"not run: {others[0]}{more}"
+
+
+def skips(checkpoint: Checkpoint) -> Iterator[str]:
+    """A line for each entry that is not drawn."""
+    yield from (f"skipped {skip.name}: {skip.reason} ({skip.by})" for skip in checkpoint.skipped)
+
+
+def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = ()) -> str:
+    """``model.pth: PyTorch zip, 8 of 24 tensors shown; not shown: optimizer (16); 9,258 parameters, float32, 0.3 s``.
+
+    remarks: what else there is to say of the run, before the seconds.
+    """
+    checkpoint = selection.checkpoint
+    names = checkpoint.dtypes
+    dtypes = ", ".join(f"{name} ({count})" if len(names) > 1 else name for name, count in names.items())
+    pieces = [f"{human_count(checkpoint.parameters)} parameter{'s' if checkpoint.parameters != 1 else ''}", dtypes]
+    if selection.part:
+        pieces.append(f"part {visible(selection.part)}")
+    networks = _networks(checkpoint)
+    if networks:
+        pieces.append(f"networks {networks}")
+    if selection.skipped:
+        reasons = Counter(skip.reason for skip in selection.skipped)
+        told = ", ".join(f"{count} {visible(reason, 60)}" for reason, count in reasons.most_common(3))
+        pieces.append(f"{len(selection.skipped)} skipped ({told})")
+    if checkpoint.aliases:
+        pieces.append(f"{len(checkpoint.aliases)} tied")
+    pieces += [*remarks, f"{seconds:.1f} s"]
+    return f"{visible(checkpoint.source)}: {checkpoint.format}, {_shown(selection)}{', '.join(pieces)}"
+
+
+def _shown(selection: Selection) -> str:
+    """How many tensors there are, and what is not shown of the file; nothing that is not shown stays unsaid."""
+    count = len(selection.checkpoint)
+    if not selection.hidden:
+        return f"{count} tensor{'s' if count != 1 else ''}, "
+    total = count + sum(selection.hidden.values())
+    apart = ", ".join(f"{visible(what, 60)} ({number})" for what, number in selection.hidden.items())
+    return f"{count} of {total} tensor{'s' if total != 1 else ''} shown; not shown: {apart}; "
+
+
+def _networks(checkpoint: Checkpoint) -> str:
+    """The keys of the networks that stand side by side in what is shown."""
+    found = next((part.networks for part in checkpoint.whole.parts if part.networks), ())
+    shown = [key for key in found if any(name.startswith(f"{key}.") for name in checkpoint)]
+    if len(shown) < 2:
+        return ""
+    keys = [visible(key, 40) for key in shown]
+    if len(keys) > 6:
+        keys = [*keys[:5], f"{len(keys) - 5} more"]
+    return f"{', '.join(keys[:-1])} and {keys[-1]}"
+
+
+class Preview:
+    """Keeps the first overview's heatmap, for a small picture under the summary line."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.heatmap: Heatmap | None = None
+
+    def look(self, page: Page) -> None:
+        """Take the page's heatmap, if it is the first that is not of one tensor."""
+        heatmaps = [panel for panel in page.panels if isinstance(panel, Heatmap)]
+        if self.heatmap is None and heatmaps and not page.folder:
+            self.heatmap = heatmaps[0]
+
+    def show(self) -> None:
+        """Print it on stderr, if there is one."""
+        if self.heatmap is None:
+            return
+        from torch2grid_core._pictures.halfblocks import half_blocks
+
+        size = shutil.get_terminal_size((80, 24))
+        color = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        width, rows = min(size.columns - 1, 64), min(size.lines - 4, 16)
+        lines = half_blocks(self.heatmap.grid, self.heatmap.scale, width, rows, color, self.run.colormap)
+        print("\n".join(lines), file=sys.stderr)

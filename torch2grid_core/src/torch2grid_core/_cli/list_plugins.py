@@ -1,0 +1,172 @@
+"""``torch2grid plugins`` and ``--list-plugins``: what was found, what it brings, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from torch2grid_core._cli.completion import owners, quiet
+from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.discovery import BATTERIES
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.record import PluginRecord, Provided
+from torch2grid_core._text import did_you_mean, visible
+
+
+def list_transformers(manager: PluginManager) -> None:
+    """A line for each transformer: name and summary."""
+    names = manager.names("transformer")
+    if not names:
+        print("no transformer is installed")
+    width = max(map(len, names), default=0)
+    for name, each in names.items():
+        origin = "" if each.record.owner == BATTERIES else f"  [{each.record.owner}]"
+        print(f"  {visible(name):<{width}}  {visible(each.summary)}{origin}".rstrip())
+
+
+def plugins_command() -> click.Command:
+    """``torch2grid plugins [NAME] [--json] [--timing]``."""
+
+    @click.command("plugins", short_help="Every plugin found, what it brings, and the error of each that failed.")
+    @click.argument("name", required=False, shell_complete=quiet(owners))
+    @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+    @click.option("--timing", is_flag=True, help="What each costs to import: at every start, and when it is used.")
+    @click.pass_obj
+    def plugins(manager: PluginManager, name: str | None, as_json: bool, timing: bool) -> None:
+        """Every plugin found: distribution, version, source, status and what it brings.
+
+        With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
+        """
+        # Asks every hook, so that each failure is in its record.
+        reached = {id(each): name for kind in KINDS for name, each in manager.names(kind).items()}
+        records, brought = (manager.records, None) if name is None else _matching(manager, name)
+        if as_json:
+            document = [_as_json(record, brought, reached) for record in records]
+            print(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        if timing:
+            _print_timing(records, brought)
+            return
+        for record in records:
+            _print_record(record, brought, reached, options=name is not None)
+        if not records:
+            print(f"no plugin is installed; {BATTERIES} brings the usual loaders, views and renderers")
+
+    return plugins
+
+
+def _matching(manager: PluginManager, name: str) -> tuple[list[PluginRecord], set[int] | None]:
+    """The records of that name, or those that bring a thing of that name (then only those things)."""
+    records = [record for record in manager.records if name in (record.name, record.owner, record.source)]
+    if records:
+        return records, None
+    found = [each for kind in KINDS for each in _all(manager.records, kind) if name in (each.name, each.qualified)]
+    if not found:
+        valid = {each.name for kind in KINDS for each in _all(manager.records, kind)} | {r.owner for r in manager.records}
+        raise UsageError(f"no plugin, and nothing that one brings, is named {name!r}{did_you_mean(name, valid)}")
+    bringing = [record for record in manager.records if any(each.record is record for each in found)]
+    return bringing, {id(each) for each in found}
+
+
+def _all(records: Iterable[PluginRecord], kind: str) -> list[Provided]:
+    return [each for record in records for each in record.provides(kind)]
+
+
+def _brought(record: PluginRecord, only: set[int] | None) -> list[Provided]:
+    return [each for kind in KINDS for each in record.provides(kind) if only is None or id(each) in only]
+
+
+def _as_json(record: PluginRecord, only: set[int] | None, reached: dict[int, str]) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "distribution": record.distribution,
+        "version": record.version,
+        "source": record.source,
+        "status": record.status,
+        "error": record.error or None,
+        "remarks": record.remarks,
+        "import_seconds": record.seconds,
+        "provides": [
+            {
+                "kind": each.kind,
+                "name": each.name,
+                "summary": each.summary,
+                "reached_as": reached.get(id(each), each.qualified),
+                "options": _options_json(each),
+                "import_seconds": each.seconds,
+            }
+            for each in _brought(record, only)
+        ],
+    }
+
+
+def _options_json(each: Provided) -> list[dict[str, Any]]:
+    try:
+        options = each.options()
+    except PluginError:
+        return []
+    return [
+        {"name": option.name, "type": option.type_text, "default": _plain(option.default), "help": option.help}
+        for option in options.values()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int, str], options: bool) -> None:
+    status = record.status if record.status != "ok" or not record.error else "in part"
+    head = f"{record.owner} {record.version}".strip()
+    print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
+    if record.error:
+        print(visible(f"  error: {record.error}", 1000))
+    for remark in record.remarks:
+        print(visible(f"  note: {remark}", 1000))
+    for each in _brought(record, only):
+        print(visible(f"  {each.kind:<12} {reached.get(id(each), each.qualified):<18} {each.summary}", 400).rstrip())
+        try:
+            found = each.options()
+        except PluginError as error:
+            print(visible(f"    error: {error}", 1000))
+            continue
+        if not options:
+            if found:
+                told = ", ".join(f"{option.name}={_plain(option.default)}" for option in found.values())
+                print(visible(f"{'':<15} {'':<18} options: {told}", 400))
+            continue
+        for option in found.values():
+            default = _plain(option.default)
+            print(visible(f"    {option.name}={default}  ({option.type_text})  {option.help}", 400).rstrip())
+        if not found:
+            print("    no options")
+
+
+def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
+    """A table: what each plugin takes at every start, and each thing of it when it is first used, slowest plugin first.
+
+    A module that several need counts for the one that imports it first: numpy, say, for the first loader.
+    """
+    from torch2grid_core._pictures.page import Cell, Table  # numpy comes with it
+    from torch2grid_core._pictures.tables import table_lines
+
+    rows: list[tuple[Cell, ...]] = []
+    for record in sorted(records, key=lambda each: -each.seconds):
+        rows.append((record.owner, "at every start", _milliseconds(record.seconds)))
+        for each in _brought(record, only):
+            with contextlib.suppress(PluginError):
+                each.load()
+            if each.seconds is not None:
+                rows.append((record.owner, f"{each.kind} {each.name}", _milliseconds(each.seconds)))
+    table = Table(("Distribution", "Imported", "Milliseconds"), tuple(rows), formats={"Milliseconds": ",.1f"})
+    for line in table_lines(table):
+        print(visible(line, 400))
+
+
+def _milliseconds(seconds: float) -> float:
+    return 1000 * seconds

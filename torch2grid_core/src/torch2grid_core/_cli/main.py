@@ -1,0 +1,130 @@
+"""The entry point: one line and an exit code for everything that goes wrong, a traceback only with ``--debug``."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Sequence
+
+from torch2grid_core._cli.streams import guard_streams
+from torch2grid_core._errors import Torch2GridError, traced
+from torch2grid_core._text import visible
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Codes: 0 done, 1 a failure, 2 wrong usage, 129 the terminal is gone, 130 interrupted, 143 terminated.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    guard_streams()
+    code = run(words)
+    gc.freeze()  # the process ends: looking for cycles among all that it imported would take 20 ms more
+    sys.exit(code)
+
+
+def run(words: list[str]) -> int:
+    """Run the command line; the exit code."""
+    gc.set_threshold(100_000, 20, 20)  # a command makes little garbage in cycles; collecting while it imports takes 20 ms
+    for library in ("OPENBLAS", "MKL", "OMP"):  # work is spread over processes, and fork must find no other thread
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    debug = ["--debug"] if "--debug" in words else []  # emptied or filled once the line has been read properly
+    try:
+        if words == ["--version"]:
+            from torch2grid_core import __version__
+
+            print(f"torch2grid {__version__}")
+            code = 0
+        else:
+            code = _run(words, debug)
+        sys.stdout.flush()
+        return code
+    except Terminated as stop:
+        _say(stop.said)
+        return stop.code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except Torch2GridError as error:
+        if debug:
+            print(traced(error), file=sys.stderr)
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            print(traced(error), file=sys.stderr)
+        text = visible(" ".join(str(error).split()), limit=500)
+        _say(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")
+        return 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler or ``timeout`` sends it, or SIGHUP, of a terminal that is closed.
+
+    What an interrupt leaves clean, they leave clean, temporary files too. number: of the signal.
+    """
+
+    def __init__(self, number: int = 15) -> None:
+        super().__init__()
+        self.code, self.said = 128 + number, "hung up" if number == 1 else "terminated"
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated(number)
+
+
+def _run(words: list[str], debug: list[str]) -> int:
+    import signal
+
+    import click
+
+    from torch2grid_core._cli.app import App
+    from torch2grid_core._cli.completion import words_to_complete
+    from torch2grid_core._cli.config import process_settings, read_config
+    from torch2grid_core._cli.preparse import preparse
+    from torch2grid_core._plugins.manager import PluginManager
+
+    completing = words_to_complete()
+    with contextlib.suppress(ValueError):  # only the main thread may
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # no SIGHUP on Windows; nohup ignores it
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _terminate)
+    process, rest = preparse(words if completing is None else completing)
+    config = read_config(process.config) if process.config and completing is None else None
+    early = process_settings(config) if config else {}
+    debug[:] = ["--debug"] if process.debug or early.get("debug") else []
+    manager = PluginManager.discover(
+        third_party=not (process.no_plugins or early.get("no_plugins")),
+        disabled=[*process.disable_plugin, *early.get("disable_plugin", ())],
+        files=process.load_plugin,
+    )
+    manager.debug = bool(debug)
+    try:
+        app = App(manager, config)
+        result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map=app.defaults())
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.Abort as stop:  # which click makes of any interrupt
+        raise (stop.__cause__ if isinstance(stop.__cause__, Terminated) else KeyboardInterrupt()) from None
+    except click.ClickException as error:
+        _say(" ".join(error.format_message().split()))
+        return error.exit_code
+    finally:
+        if completing is None:
+            for record in manager.records if debug else ():
+                if record.trace:
+                    print(record.trace, file=sys.stderr)
+            for line in manager.problems():
+                _say(line)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"torch2grid: {visible(line, limit=2000)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

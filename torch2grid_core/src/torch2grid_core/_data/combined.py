@@ -1,0 +1,202 @@
+"""Tensors of one shape read side by side: a weight in two checkpoints, a weight with its gradient or optimizer state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.storage import DerivedStorage, Storage
+from torch2grid_core._data.strided import boxes
+from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
+from torch2grid_core._errors import LoadError
+
+Array = np.ndarray[Any, Any]
+Combine = Callable[[Mapping[str, Array]], Array]
+
+_LEAST = 1 << 14  # weights of a chunk: what many members at once are cut down to
+
+
+class ComputedStorage(DerivedStorage):
+    """Numbers of *dtype* that *combine* makes of those of *members*, range by range; nothing of them is kept.
+
+    combine: member name → 1-D array of that member's dtype, all of one length, to the 1-D array of results; a module-level
+    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered in blocks.
+    """
+
+    def __init__(self, members: Sequence[tuple[str, LazyTensor]], combine: Combine, dtype: np.dtype[Any]) -> None:
+        self.members, self.combine, self.dtype = tuple(members), combine, dtype
+        self._readers = [(name, FlatReader(tensor)) for name, tensor in self.members]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.members, self.combine, self.dtype))
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages of the members."""
+        return [tensor.storage for _, tensor in self.members]
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same of members with other storages."""
+        members = [(name, replace(tensor, storage=part)) for (name, tensor), part in zip(self.members, parts, strict=True)]
+        return type(self)(members, self.combine, self.dtype)
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.members[0][1].size * self.dtype.itemsize
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Compute bytes *offset* and on, whole numbers of them. Raises ``LoadError`` where a member cannot be read."""
+        first, count = offset // self.dtype.itemsize, len(buffer) // self.dtype.itemsize
+        arrays = {name: np.empty(count, reader.tensor.dtype) for name, reader in self._readers}
+        for name, reader in self._readers:
+            reader.fill(first, arrays[name])
+        with np.errstate(all="ignore"):  # beyond the range of the dtype is Inf
+            np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
+
+
+class Tiled(DerivedStorage):
+    """The numbers of a larger tensor, in C order, that is stored as blocks: the shards of ranks, say.
+
+    Args:
+        shape: of the whole.
+        tiles: where each block begins in every dimension, and the block. Together they cover the whole, once.
+
+    Raises:
+        LoadError: a block leaves the whole, two overlap, or some of it is in none.
+    """
+
+    def __init__(self, shape: Sequence[int], tiles: Sequence[tuple[Sequence[int], LazyTensor]]) -> None:
+        self.shape, self.tiles = tuple(shape), tuple((tuple(start), tensor) for start, tensor in tiles)
+        self.dtype = self.tiles[0][1].dtype if self.tiles else np.dtype(np.float32)
+        for start, tensor in self.tiles:
+            if len(start) != len(self.shape) or tensor.ndim != len(self.shape) or tensor.dtype != self.dtype:
+                raise LoadError(
+                    tensor.name, f"a block of {tensor.dtype}, shape {list(tensor.shape)}, in one of {self.dtype}, {list(shape)}"
+                )
+        self._first = np.array([start for start, _ in self.tiles], np.int64).reshape(len(self.tiles), len(self.shape))
+        self._last = self._first + np.array([tensor.shape for _, tensor in self.tiles], np.int64).reshape(self._first.shape)
+        if (self._first < 0).any() or (self._last > np.array(self.shape, np.int64)).any():
+            raise LoadError("<blocks>", f"a block leaves the tensor of shape {list(shape)} that it is of")
+        for index, (_, tensor) in enumerate(self.tiles):
+            if tensor.size and len(self._meeting(self._first[index], self._last[index])) > 1:
+                raise LoadError(tensor.name, "overlaps another block of the same tensor")
+        if sum(tensor.size for _, tensor in self.tiles) != math.prod(self.shape):
+            raise LoadError("<blocks>", f"the blocks do not cover the tensor of shape {list(shape)} that they are of")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.shape, self.tiles))
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages of the blocks."""
+        return [tensor.storage for _, tensor in self.tiles]
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same of blocks with other storages."""
+        found = copy(self)
+        pairs = zip(self.tiles, parts, strict=True)
+        found.tiles = tuple((start, replace(tensor, storage=part)) for (start, tensor), part in pairs)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* with bytes *offset* and on, of whole numbers. Raises ``LoadError`` where a block cannot be read."""
+        self.within(offset, buffer)
+        out, place = np.frombuffer(buffer, self.dtype), 0
+        start = offset // self.dtype.itemsize
+        for lead, first, last in boxes(self.shape, start, start + len(out)):
+            low = np.array([*lead, first, *[0] * (len(self.shape) - len(lead) - 1)][: len(self.shape)], np.int64)
+            high = np.array([*(each + 1 for each in lead), last, *self.shape[len(lead) + 1 :]][: len(self.shape)], np.int64)
+            box = out[place : place + int(np.prod(high - low))].reshape((high - low).tolist())
+            for index in self._meeting(low, high):
+                begin, end = np.maximum(low, self._first[index]), np.minimum(high, self._last[index])
+                to = tuple(map(slice, (begin - low).tolist(), (end - low).tolist()))
+                part = tuple(map(slice, (begin - self._first[index]).tolist(), (end - self._first[index]).tolist()))
+                box[to] = self.tiles[index][1].view(part)._gathered()
+            place += box.size
+
+    def _meeting(self, low: Array, high: Array) -> list[int]:
+        """Which blocks have numbers between *low* and *high*."""
+        met = (np.maximum(self._first, low) < np.minimum(self._last, high)).all(axis=1)
+        return np.flatnonzero(met).tolist()
+
+
+@dataclass(frozen=True)
+class JointTensor(LazyTensor):
+    """A tensor that is computed from others of its shape, its *members*, which a pass can read side by side.
+
+    Whatever takes a ``LazyTensor`` gets the computed numbers. A view that wants a member's asks with ``Of(member, need)``,
+    and a ``Measure`` sees the chunks of all members together; the engine reads each member once for all of them.
+    """
+
+    members: tuple[tuple[str, LazyTensor], ...] = ()
+    combine: Combine | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        members: Mapping[str, LazyTensor],
+        combine: Combine,
+        dtype: Any = np.float32,
+        note: str = "",
+    ) -> JointTensor:
+        """The tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
+
+        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form. Raises
+        ``ValueError`` for members of different shapes, or none, and where all repeat, but not in one way: their common shape
+        may be any size, whatever is stored.
+        """
+        shapes = {tensor.shape for tensor in members.values()}
+        if len(shapes) != 1:
+            raise ValueError(f"{name}: members of shapes {sorted(shapes)}")
+        shape = shapes.pop()
+        distinct = {member: tensor.distinct() for member, tensor in members.items()}
+        if all(distinct[member] is not tensor for member, tensor in members.items()):
+            ways = {
+                (each.shape, members[member].strides if each.strides is None else None) for member, each in distinct.items()
+            }
+            if len(ways) != 1:
+                raise ValueError(f"{name}: all of {', '.join(members)} repeat elements, each in a way of its own")
+            note = ", ".join(filter(None, (note, f"repeats to {list(shape)}")))
+            members, shape = distinct, next(iter(distinct.values())).shape
+        named = tuple(members.items())
+        storage = ComputedStorage(named, combine, np.dtype(dtype))
+        held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
+        return cls(name, shape, np.dtype(dtype), storage, note=note, module_class=held, members=named, combine=combine)
+
+    def view(self, index: Any) -> LazyTensor:
+        """The part that *index* takes, joint of the same parts of its members (see ``LazyTensor.view``)."""
+        if self.combine is None:
+            return super().view(index)
+        members = tuple((name, tensor.view(index)) for name, tensor in self.members)
+        storage = ComputedStorage(members, self.combine, self.dtype)
+        return replace(self, shape=members[0][1].shape, storage=storage, members=members)
+
+    def compute(self, chunks: Mapping[str, Array]) -> Array:
+        """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
+        assert self.combine is not None
+        with np.errstate(all="ignore"):
+            return np.asarray(self.combine(chunks)).astype(self.dtype, copy=False)
+
+    def lockstep(self) -> Iterator[tuple[int, dict[str, Array]]]:
+        """``(start, member name → 1-D array)`` in C order: each array holds the flat indices *start* and on.
+
+        Arrays are of the members' dtypes and valid until the next ones are asked for. One file's bytes are read once.
+        """
+        widest = max(tensor.dtype.itemsize for _, tensor in self.members)
+        # A quarter of a chunk each: the members and what is computed from them stay in the cache together.
+        count = max(CHUNK_BYTES // (4 * widest) * 2 // max(len(self.members), 2), _LEAST)
+        streams = [(name, tensor.flat_chunks(count * tensor.dtype.itemsize)) for name, tensor in self.members]
+        for start in range(0, math.prod(self.shape), count):
+            yield start, {name: next(stream)[1] for name, stream in streams}

@@ -1,0 +1,156 @@
+"""Local files and folders as sources, and nothing that blocks: no pipe, no device."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from functools import cached_property
+from pathlib import Path
+
+from torch2grid_core._data.regular import open_regular
+from torch2grid_core._data.source import Range, SourceBase
+from torch2grid_core._errors import LoadError
+
+
+class LocalSource(SourceBase):
+    """A regular file or a folder, by its path. Raises ``LoadError`` at once for anything else.
+
+    shown: what messages call it, where that is not the path, as of a file that was unpacked first. A file that changed since is
+    an error when it is read, in the process that a pickled copy comes to as well.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], shown: str | None = None) -> None:
+        if not os.fspath(path):
+            raise LoadError("''", "is no path", "give the path of a checkpoint")  # Path takes it for the working folder
+        self.path = Path(path)
+        self.shown = str(path) if shown is None else shown
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            dangling = os.path.islink(self.path)
+            reason = "is a link to a file that does not exist" if dangling else (error.strerror or "cannot be read").lower()
+            raise LoadError(self.shown, reason, "check the path") from error
+        except ValueError as error:  # an embedded NUL
+            raise LoadError(self.shown, "is not a valid path") from error
+        self.is_folder = stat.S_ISDIR(status.st_mode)
+        if not self.is_folder and not stat.S_ISREG(status.st_mode):
+            raise LoadError(self.shown, "is not a regular file", "give the path of a checkpoint file or folder")
+        self.size = 0 if self.is_folder else status.st_size
+        self.identity: tuple[int, int] = (status.st_size, status.st_mtime_ns)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The last part of the path."""
+        return self.path.name
+
+    def child(self, name: str) -> LocalSource:
+        """The file or folder *name* inside. Raises ``LoadError`` as opening it by its path does."""
+        return type(self)(self.path / name, shown=str(Path(self.shown) / name))
+
+    @cached_property
+    def folder(self) -> LocalSource | None:  # type: ignore[override]
+        """The folder that it lies in, ``None`` where that may not be looked at."""
+        try:
+            return type(self)(os.path.dirname(os.path.abspath(self.path)), shown=os.path.dirname(self.shown) or ".")
+        except LoadError:
+            return None
+
+    @property
+    def is_link(self) -> bool:
+        """True where the path is a symbolic link."""
+        return os.path.islink(self.path)
+
+    @cached_property
+    def entries(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The names inside a folder, sorted. Raises ``LoadError`` where it may not be listed."""
+        if not self.is_folder:
+            return ()
+        try:
+            return tuple(sorted(os.listdir(self.path)))
+        except OSError as error:
+            raise LoadError(self.shown, f"cannot be listed: {error.strerror}") from error
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError`` where the file ends before."""
+        self.inside(offset, length)
+        buffer = bytearray(length)
+        _files.read(self, offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* from *offset*. Raises ``LoadError`` where the file ends before, or has changed."""
+        _files.read(self, offset, buffer)
+
+
+class FileStorage(Range):
+    """A range of a local file by its path: what ``Range(LocalSource(path), offset, size)`` is now."""
+
+    def __init__(self, path: str, offset: int, size: int, identity: tuple[int, int] | None = None) -> None:
+        source = LocalSource(path)
+        source.identity = source.identity if identity in (None, (-1, -1)) else identity or source.identity
+        super().__init__(source, offset, size)
+
+
+class _Open:
+    """An open file, closed when the last that reads it lets it go."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.owner, self.lock = descriptor, os.getpid(), threading.Lock()
+
+    def __del__(self) -> None:
+        if self.owner == os.getpid():
+            os.close(self.descriptor)
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Fill some of *buffer* from *offset*; how much, 0 at the end of the file."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self.descriptor, [buffer], offset)
+        with self.lock:  # no preadv on Windows
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            data = os.read(self.descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _OpenFiles:
+    """A few open files for each process, so that 10,000 tensors of one file cost one open. Threads read side by side."""
+
+    def __init__(self, limit: int = 16) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._open: dict[tuple[int, str, tuple[int, int]], _Open] = {}
+
+    def read(self, source: LocalSource, offset: int, buffer: memoryview) -> None:
+        file = self._open.get((os.getpid(), str(source.path), source.identity)) or self._opened(source)
+        done = 0
+        while done < len(buffer):
+            try:
+                count = file.read_at(buffer[done:], offset + done)
+            except OSError as error:
+                raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
+            if count == 0:
+                raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
+            done += count
+        _check_unchanged(source, file.descriptor)
+
+    def _opened(self, source: LocalSource) -> _Open:
+        try:
+            file = _Open(open_regular(source.path))
+        except OSError as error:
+            raise LoadError(source.shown, f"cannot be opened: {error.strerror}") from error
+        _check_unchanged(source, file.descriptor)
+        with self._lock:
+            self._open[(file.owner, str(source.path), source.identity)] = file
+            while len(self._open) > self.limit:
+                del self._open[next(iter(self._open))]
+        return file
+
+
+def _check_unchanged(source: LocalSource, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if source.identity != (status.st_size, status.st_mtime_ns):
+        raise LoadError(source.shown, "changed while it was being read", "run again when it is complete")
+
+
+_files = _OpenFiles()

@@ -1,0 +1,203 @@
+"""From a source to a checkpoint: which loader opens it, and what a file is that none of them opens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.local import LocalSource
+from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
+from torch2grid_core._data.source import Source
+from torch2grid_core._data.unpacked import is_gzip, unpacked
+from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
+from torch2grid_core._text import visible
+
+_SHOWN_FILES = 10
+_FOLDER_FILES = 10_000
+_INNER_FOLDERS = 1000
+
+
+class LoaderLike(Protocol):
+    """What opening needs of a loader."""
+
+    @property
+    def name(self) -> str: ...
+
+    def sniff(self, source: Source) -> int: ...
+
+    def load(self, source: Source) -> Checkpoint: ...
+
+
+def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
+    """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, or a folder that holds one.
+
+    The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
+    opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
+    several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
+    models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally.
+    """
+    source = LocalSource(path) if isinstance(path, (str, Path)) else path
+    if force is not None:
+        loaded = force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
+        return loaded.with_notes(*remarks_on(source))
+    loader, beside = choose(source, loaders), ""
+    if loader is None and source.is_folder:
+        source, loader, beside = _only_checkpoint(source, loaders)
+    lines, share = remarks_on(source)
+    if loader is None and is_gzip(source):
+        source = unpacked(source)
+        loader = choose(source, loaders)
+    if loader is None:
+        reason, advice = looks_like(source)
+        raise LoadError(source.shown, reason, advice)
+    return loader.load(source).with_notes([*filter(None, [beside]), *lines], share)
+
+
+def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
+    """The loader whose ``sniff`` is highest, ``None`` where all say 0. Raises ``UsageError`` for a tie.
+
+    A loader whose ``sniff`` fails is out, unless no other claims the source: then its failure is raised.
+    """
+    claims: list[tuple[int, LoaderLike]] = []
+    failure: Torch2GridError | None = None
+    for loader in loaders:
+        try:
+            strength = loader.sniff(source)
+        except Torch2GridError as error:
+            failure = failure or error
+            continue
+        if strength > 0:
+            claims.append((strength, loader))
+    if not claims:
+        if failure is not None:
+            raise failure
+        return None
+    best = max(strength for strength, _ in claims)
+    winners = [loader for strength, loader in claims if strength == best]
+    if len(winners) > 1:
+        names = " and ".join(sorted(loader.name for loader in winners))
+        raise UsageError(f"{source.shown}: the loaders {names} both claim this file; say which with --loader NAME")
+    return winners[0]
+
+
+def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None, str]:
+    """The one model in *folder*, with its loader and a line about what lies beside it.
+
+    It is a file; without any, the one gzip-compressed file, unclaimed yet; without these, the one folder that a loader claims.
+    Raises ``LoadError`` where there is none, or more than one.
+    """
+    found: dict[str, tuple[Source, LoaderLike | None]] = {}
+    packed: dict[str, tuple[Source, LoaderLike | None]] = {}
+    folders: list[str] = []
+    for name in folder.entries[:_FOLDER_FILES]:
+        try:
+            source = folder.child(name)
+            if source.is_folder:
+                folders.append(name)
+                continue
+            loader = choose(source, loaders)
+        except LoadError:
+            continue  # a broken link, a pipe, a file that may not be read
+        if loader is not None:
+            found[name] = source, loader
+        elif is_gzip(source):
+            packed[name] = source, None
+    chosen = choose_model(list(found))
+    if chosen is None or not is_known_model(chosen[0]):
+        distributed = spread_over(folder, list(found))
+        if distributed is not None:
+            raise distributed
+    if chosen is not None:
+        return *found[chosen[0]], chosen[1]
+    found = found or packed or _claimed_folders(folder, folders[:_INNER_FOLDERS], loaders)
+    if len(found) == 1:
+        return *next(iter(found.values())), ""
+    if not found:
+        raise LoadError(folder.shown, "is a folder without a checkpoint in it", "give the path of the checkpoint file")
+    names = ", ".join(visible(name, 60) for name in list(found)[:_SHOWN_FILES])
+    more = f" and {len(found) - _SHOWN_FILES} more" if len(found) > _SHOWN_FILES else ""
+    raise LoadError(folder.shown, f"is a folder of {len(found)} checkpoints: {names}{more}", "give the path of one of them")
+
+
+def _claimed_folders(
+    folder: Source, names: Sequence[str], loaders: Sequence[LoaderLike]
+) -> dict[str, tuple[Source, LoaderLike | None]]:
+    """Those of the folders *names* that are a checkpoint: one that was unpacked, or shards."""
+    found: dict[str, tuple[Source, LoaderLike | None]] = {}
+    for name in names:
+        try:
+            source = folder.child(name)
+            loader = choose(source, loaders)
+        except LoadError:
+            continue
+        if loader is not None:
+            found[name] = source, loader
+    return found
+
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights themselves",
+        "run `git lfs pull`, or download the file",
+    ),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
+    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
+    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
+    (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
+    (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
+    (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
+    (b"Rar!", "is a RAR archive", "unpack it first"),
+    (b"BZh", "is compressed with bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
+    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
+    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
+    (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
+    (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
+    (b"\x7fELF", "is a program", "give the path of a checkpoint"),
+    (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
+)
+
+
+def looks_like(source: Source) -> tuple[str, str]:
+    """What a file that no loader opens seems to be, and what to do about it, for a ``LoadError``."""
+    head = source.head
+    if not source.size:
+        return "is empty", "fetch or save it again"
+    for magic, reason, advice in _MAGIC:
+        if head.startswith(magic):
+            return reason, advice
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")):
+        return "is a web page, probably what a failed download left", "download the file again"
+    if start.startswith((b"{", b"[")):
+        return "is JSON text without weights in it", "give the path of the checkpoint that belongs to it"
+    if head[:1] == b"x" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0 and not _is_text(head):
+        return "is compressed with zlib, as joblib compresses", "load it with joblib, and dump it again without compress"
+    if not any(head):
+        return "begins with nothing but zeros, as an aborted download leaves it", "fetch it again"
+    if head[:1] in b"\x08\x0a" and source.name.lower().endswith(".onnx"):
+        return "is an ONNX model", "use the checkpoint that it was exported from"
+    if b"PK\x03\x04" in head:
+        return "has something in front of the zip archive in it", "save or fetch the checkpoint again"
+    if source.size < 9:
+        return f"has only {source.size} bytes, too few for a checkpoint", "fetch or save it again"
+    if source.name.lower().endswith(".safetensors"):
+        return "is not a safetensors file, whatever its name says", "fetch it again"
+    if _is_text(head):
+        return f"is text, not a checkpoint; it begins with {visible(head[:40].decode('utf-8', 'replace'))!r}", "check the path"
+    return "is not a checkpoint of a known format", "give a file that torch.save or safetensors wrote"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head[: len(head) - 4].decode("utf-8") if len(head) > 8 else head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 8:
+            return False
+        text = head[: error.start].decode("utf-8")
+    return bool(text) and sum(char.isprintable() or char in "\r\n\t" for char in text) >= 0.98 * len(text)

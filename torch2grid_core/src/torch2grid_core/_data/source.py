@@ -1,0 +1,190 @@
+"""What can be read at any offset: a ``Source``, what sources have in common, and a range of one as a storage."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+from torch2grid_core._errors import LoadError
+
+HEAD_BYTES = 4096
+TAIL_BYTES = 65 << 10  # holds the end of a zip archive with the longest comment, and what points to it
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something that may be a checkpoint: bytes that can be read at any offset, a folder of sources, or a live object.
+
+    It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a method
+    ``read_into(offset, buffer)`` too, which saves a copy. ``SourceBase`` answers whatever follows from the rest.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part of its address, without what says where that is."""
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes; 0 for a folder."""
+
+    @property
+    def identity(self) -> Hashable:
+        """A value that is another one when the content has changed: length and time, say, or an ETag."""
+
+    @property
+    def is_folder(self) -> bool:
+        """True where it has entries instead of bytes."""
+
+    @property
+    def entries(self) -> Sequence[str]:
+        """The names inside a folder, sorted; empty for a file, and for a folder that cannot be listed at all."""
+
+    @property
+    def folder(self) -> Source | None:
+        """The folder that it lies in, ``None`` where there is none."""
+
+    @property
+    def head(self) -> bytes:
+        """The first 4096 bytes, kept; fewer when it is shorter, none of a folder."""
+
+    @property
+    def tail(self) -> bytes:
+        """The last 65 KiB, kept; fewer when it is shorter, none of a folder."""
+
+    @property
+    def object(self) -> Any:
+        """The live object that it is, ``None`` for bytes."""
+
+    def child(self, name: str) -> Source:
+        """What is called *name* inside a folder, with ``/`` between folders. Raises ``LoadError`` where it is not there."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*, in any number of threads. Raises ``LoadError`` where it ends before."""
+
+    def window(self, offset: int, size: int) -> Source:
+        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError`` where they are not inside."""
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Get ready to read these ranges (offset, size), in few requests; nothing where reading costs no request."""
+
+
+class SourceBase:
+    """What sources have in common. A subclass sets ``name``, ``shown``, ``size``, ``identity`` and answers ``read``; one of
+    folders sets ``is_folder`` and answers ``entries``, ``child`` and ``folder``, too. Blocks that are kept are not pickled.
+    """
+
+    name: str
+    shown: str
+    size: int
+    identity: Hashable
+    is_folder: bool = False
+    entries: Sequence[str] = ()
+    folder: Source | None = None
+    object: Any = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown!r})"
+
+    def __copy__(self) -> Any:
+        found = super().__new__(type(self))
+        found.__dict__.update(self.__dict__)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("head", "tail", "entries", "folder")}
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first 4096 bytes."""
+        return b"" if self.is_folder else self.read(0, min(HEAD_BYTES, self.size))
+
+    @cached_property
+    def tail(self) -> bytes:
+        """The last 65 KiB."""
+        if self.size <= len(self.head):
+            return self.head
+        length = min(TAIL_BYTES, self.size)
+        return self.read(self.size - length, length)
+
+    def child(self, name: str) -> Source:
+        """Raise ``LoadError``: there is nothing inside."""
+        raise LoadError(self.shown, f"is no folder with {name!r} in it", "check the path")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        raise NotImplementedError
+
+    def window(self, offset: int, size: int) -> Source:
+        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError``."""
+        return Window(Range(self, offset, size))
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: a read costs no request."""
+
+    def inside(self, offset: int, length: int) -> None:
+        """Raise ``LoadError`` unless these bytes are there."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise LoadError(self.shown, f"ends at byte {self.size}, byte {offset + length} is needed", "it is cut short")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bytes of *source* from *offset* as a storage, to its end unless *size* is given. Raises ``LoadError`` where they
+    are not inside. A pickled copy reads the same bytes in another process, as its source does.
+    """
+
+    source: Source
+    offset: int = 0
+    size: int = -1
+    shippable: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        whole = self.source.size
+        if self.size == -1:
+            object.__setattr__(self, "size", whole - self.offset)
+        if self.offset < 0 or self.size < 0 or self.offset + self.size > whole:
+            claim = f"has {whole} bytes, a record claims {self.offset}–{self.offset + self.size}"
+            raise LoadError(self.source.shown, claim, "the file is cut short or wrong")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+        if offset < 0 or offset + len(buffer) > self.size:
+            asked = f"bytes {offset}–{offset + len(buffer)} of a record of {self.size} bytes asked for"
+            raise LoadError(self.source.shown, asked)
+        read_into = getattr(self.source, "read_into", None)
+        if read_into is not None:
+            read_into(self.offset + offset, buffer)
+        else:
+            buffer[:] = self.source.read(self.offset + offset, len(buffer))
+
+
+class Window(SourceBase):
+    """A range of another source as a source."""
+
+    def __init__(self, place: Range) -> None:
+        self.place, self.size = place, place.size
+        self.name, self.shown = place.source.name, place.source.shown
+        self.identity = (place.source.identity, place.offset, place.size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        self.inside(offset, length)
+        return self.place.source.read(self.place.offset + offset, length)
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Hand the ranges on, as those of the source beneath."""
+        self.place.source.prefetch([(self.place.offset + offset, size) for offset, size in ranges])
+
+
+def has_file(folder: Source, name: str) -> bool:
+    """True where *name* is a file in *folder*."""
+    try:
+        return not folder.child(name).is_folder
+    except LoadError:
+        return False

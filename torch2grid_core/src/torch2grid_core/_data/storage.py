@@ -1,0 +1,286 @@
+"""Where bytes are. A loader hands out ranges of a source as ``Range``; anything else implements ``Storage``."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from torch2grid_core._errors import LoadError
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """A run of bytes that can be read in any part.
+
+    One that computes its bytes from another (dequantises, swaps byte order, negates) is a ``DerivedStorage``.
+    """
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def shippable(self) -> bool:
+        """True where a pickled copy reads the same bytes in another process."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class BytesStorage:
+    """Bytes that are in memory already: a numpy array's, a live tensor's, or a small record's."""
+
+    data: Any  # an object with the buffer protocol
+    shippable: bool = field(default=False, init=False)
+
+    @property
+    def size(self) -> int:
+        return memoryview(self.data).nbytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        view = memoryview(self.data).cast("B")
+        if offset < 0 or offset + len(buffer) > len(view):
+            raise LoadError("<memory>", f"bytes {offset}–{offset + len(buffer)} of {len(view)} asked for")
+        buffer[:] = view[offset : offset + len(buffer)]
+
+
+class DerivedStorage(ABC):
+    """A storage that computes its bytes from another one, *inner*; a subclass answers ``size`` and ``read_into``.
+
+    What is asked of the storage beneath is passed on: whether it can be shipped, and its checksum. One of several storages
+    answers ``parts`` and ``over`` instead of having an *inner*.
+    """
+
+    inner: Storage
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """The storages that its bytes come from."""
+        return (self.inner,)
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same, computed from *parts*."""
+        found = copy(self)
+        object.__setattr__(found, "inner", parts[0])
+        return found
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def shippable(self) -> bool:
+        """True where a pickled copy reads the same bytes in another process."""
+        return all(part.shippable for part in self.parts)
+
+    @property
+    def unchecked(self) -> Storage:
+        """The same without checksums, for random access; itself where there are none."""
+        parts = [unchecked(part) for part in self.parts]
+        same = all(one is other for one, other in zip(parts, self.parts, strict=True))
+        return self if same else self.over(parts)
+
+    def verify(self) -> None:
+        """Check the checksums beneath. Raises ``LoadError``."""
+        for part in self.parts:
+            verify(part)
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+
+    def within(self, offset: int, buffer: memoryview) -> None:
+        """Raise ``LoadError`` unless the bytes that are asked for are there."""
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise LoadError("<computed>", f"bytes {offset}–{offset + len(buffer)} of {self.size} asked for")
+
+
+class DerivedNumbers(DerivedStorage):
+    """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements.
+
+    step: elements computed at a time.
+    """
+
+    count: int
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+    step: ClassVar[int] = 1 << 18
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.count * self.dtype.itemsize
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Compute bytes *offset* and on. Raises ``LoadError`` if they are not there."""
+        self.within(offset, buffer)
+        width = self.dtype.itemsize
+        last = -(-(offset + len(buffer)) // width)
+        for start in range(offset // width, last, self.step):
+            stop = min(start + self.step, last)
+            numbers = np.ascontiguousarray(self.elements(start, stop)).view(np.uint8)
+            low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
+            buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
+
+    @abstractmethod
+    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Elements *start* to *stop* as a 1-D array of ``dtype``."""
+
+    def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
+        """Bytes of the inner storage as a uint8 array."""
+        array = np.empty(size, dtype=np.uint8)
+        self.inner.read_into(offset, array.data)
+        return array
+
+
+@dataclass(frozen=True)
+class ByteSwapped(DerivedStorage):
+    """Another storage's numbers of *itemsize* bytes in the other byte order. Reads start and end at whole numbers."""
+
+    inner: Storage
+    itemsize: int
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.inner.read_into(offset, buffer)
+        if self.itemsize > 1:
+            np.frombuffer(buffer, dtype=f"u{self.itemsize}" if self.itemsize <= 8 else "u8").byteswap(inplace=True)
+
+
+class Joined(DerivedStorage):
+    """Storages one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Storage]) -> None:
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(part.size for part in self._parts))
+
+    def __repr__(self) -> str:
+        return f"Joined({list(self._parts)!r})"
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        return self._parts
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        return Joined(parts)
+
+    @property
+    def size(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.within(offset, buffer)
+        index = bisect_right(self._ends, offset)
+        while len(buffer):
+            part = self._parts[index]
+            begin = offset - (self._ends[index] - part.size)
+            count = min(len(buffer), part.size - begin)
+            if count:
+                part.read_into(begin, buffer[:count])
+            offset, buffer, index = offset + count, buffer[count:], index + 1
+
+
+class CheckedStorage:
+    """Another storage whose bytes have a CRC-32 (a zip record's). A mismatch is a ``LoadError`` naming *label*.
+
+    Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once, and
+    ``verify`` checks what has not been read yet: a tensor calls it behind its last read, so that one which covers only
+    the beginning of a record is checked too. Random access reads *unchecked*. For any number of threads, of which none waits
+    while another reads; each process checks for itself.
+    """
+
+    def __init__(self, inner: Storage, crc32: int, path: str, label: str) -> None:
+        self.inner, self.crc32, self.path, self.label = inner, crc32, path, label
+        self._done, self._verified = (0, 0), inner.size == 0 and crc32 == 0  # done: bytes checked in order, and their CRC-32
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"CheckedStorage({self.inner!r}, crc32=0x{self.crc32:08x}, label={self.label!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.inner, self.crc32, self.path, self.label), {"_verified": self._verified})
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    @property
+    def shippable(self) -> bool:
+        return self.inner.shippable
+
+    @property
+    def unchecked(self) -> Storage:
+        """The storage beneath: for random access, which must not cost the whole record."""
+        return self.inner
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if not self._verified and offset != self._done[0]:
+            self.verify()
+        self.inner.read_into(offset, buffer)
+        if not self._verified:
+            with self._lock:
+                done, crc = self._done
+                if offset == done:
+                    self._done = done + len(buffer), zlib.crc32(buffer, crc)
+            if self._done[0] == self.size:
+                self.verify()
+
+    def verify(self) -> None:
+        """Check the whole record now, in bounded memory, unless it was checked before. Raises ``LoadError``."""
+        if self._verified:
+            return
+        done, crc = self._done
+        buffer = bytearray(min(1 << 20, max(self.size - done, 1)))
+        while done < self.size:
+            part = memoryview(buffer)[: min(len(buffer), self.size - done)]
+            self.inner.read_into(done, part)
+            done, crc = done + len(part), zlib.crc32(part, crc)
+        self.settle(crc)
+
+    def settle(self, crc: int) -> None:
+        """Take *crc* for that of the whole record, which was read in another way. Raises ``LoadError`` where it is another."""
+        if crc != self.crc32:
+            self._done = 0, 0
+            raise LoadError(
+                self.path,
+                f"record {self.label} is damaged: its CRC-32 is {crc:08x}, the archive says {self.crc32:08x}",
+                "fetch or save the file again",
+            )
+        self._verified = True
+
+
+def verify(storage: Storage) -> None:
+    """Check the checksum of *storage* where it has one, of itself or beneath. Raises ``LoadError``."""
+    if isinstance(storage, _Verified):
+        storage.verify()
+
+
+def has_checksum(storage: Storage) -> bool:
+    """True where ``verify`` has something to check."""
+    if isinstance(storage, DerivedStorage):
+        return any(has_checksum(part) for part in storage.parts)
+    return isinstance(storage, _Verified)
+
+
+def unchecked(storage: Storage) -> Storage:
+    """*storage* without its checksum, for random access."""
+    found: Storage = getattr(storage, "unchecked", storage)
+    return found
+
+
+@runtime_checkable
+class _Verified(Protocol):
+    def verify(self) -> None: ...

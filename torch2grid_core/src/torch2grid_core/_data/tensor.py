@@ -1,0 +1,313 @@
+"""A tensor that has not been read yet."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.storage import Storage, unchecked, verify
+from torch2grid_core._data.strided import block_length, c_strides, fill
+from torch2grid_core._errors import LoadError, Torch2GridError
+
+CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A name, a shape and where the numbers are; nothing is read before a method is called.
+
+    shape: lengths, outermost first; ``()`` is one number.
+    dtype: of what reads return.
+    offset: index of the first element in *storage*, in elements of *dtype*.
+    strides: in elements, one per dimension; ``None`` is C order.
+    note: how the numbers were stored, where that is not how they are returned (``"int8, dequantised"``).
+    module_class: of the module that holds the tensor, as the file states it (``"torch.nn.modules.conv.Conv1d"``); empty where
+    it does not, as in a state dict.
+
+    Raises ``LoadError`` from every reading method when the bytes are not there. Picklable when *storage* is shippable.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    storage: Storage
+    offset: int = 0
+    strides: tuple[int, ...] | None = None
+    note: str = ""
+    module_class: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole tensor when read, ``size * dtype.itemsize``."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def contiguous(self) -> bool:
+        """True when the numbers lie in C order without gaps, so that any flat range is one read."""
+        if self.strides is None or self.size <= 1:
+            return True
+        expected = 1
+        for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if length != 1 and stride != expected:
+                return False
+            expected *= length
+        return True
+
+    @property
+    def span(self) -> int:
+        """Stored elements from the first to the last that the tensor reaches; ``size`` where it is contiguous."""
+        if self.size == 0:
+            return 0
+        if self.strides is None:
+            return self.size
+        return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def repeats(self) -> bool:
+        """True where it has more weights than the stored elements that it reaches: an expanded view."""
+        return self.size > self.span
+
+    def check(self) -> LazyTensor:
+        """Itself, if the storage holds every element that shape, strides and offset reach. Raises ``LoadError``."""
+        if self.strides is not None and len(self.strides) != len(self.shape):
+            raise LoadError(self.name, f"{len(self.shape)} dimensions with {len(self.strides)} strides")
+        if min((*self.shape, self.offset, *(self.strides or ())), default=0) < 0:
+            raise LoadError(self.name, "a negative length, stride or offset")
+        if self.size and (self.offset + self.span) * self.dtype.itemsize > self.storage.size:
+            raise LoadError(
+                self.name,
+                f"needs {(self.offset + self.span) * self.dtype.itemsize} bytes of a storage of {self.storage.size}",
+                "the file is cut short or wrong",
+            )
+        return self
+
+    def distinct(self) -> LazyTensor:
+        """The tensor without repetition: dimensions of stride 0 (an expanded view) have length 1.
+
+        A view that repeats its elements in another way becomes the flat run of stored elements. For passes over the
+        weights, and for pictures: an expanded view of 16 numbers may claim 2**40 weights.
+        """
+        if self.strides is None or self.size == 0:
+            return self
+        shape = tuple(1 if stride == 0 else length for length, stride in zip(self.shape, self.strides, strict=True))
+        squeezed = replace(self, shape=shape)
+        if squeezed.repeats:
+            squeezed = replace(self, shape=(self.span,), strides=None)
+        if squeezed.shape == self.shape:
+            return self
+        return replace(squeezed, note=", ".join(filter(None, (self.note, f"repeats to {list(self.shape)}"))))
+
+    def view(self, index: Any) -> LazyTensor:
+        """The part that *index* takes, as another tensor; nothing is read.
+
+        Args:
+            index: numpy's basic indexing: integers, slices with steps of 1 or more, ``...``, or a tuple of these.
+
+        Raises:
+            IndexError: *index* leaves the shape, has more places than dimensions, or a step below 1.
+            TypeError: *index* has something else in it.
+        """
+        offset, shape, strides = self.offset, [], []
+        own = c_strides(self.shape) if self.strides is None else self.strides
+        for each, length, stride in zip(_places(index, self.ndim), self.shape, own, strict=True):
+            if isinstance(each, slice):
+                start, stop, step = each.indices(length)
+                if step < 1:
+                    raise IndexError(f"a step of {step}: steps are 1 or more")
+                shape.append(len(range(start, stop, step)))
+                strides.append(stride * step)
+                offset += start * stride if shape[-1] else 0
+            elif -length <= each < length:
+                offset += each % length * stride
+            else:
+                raise IndexError(f"index {each} in a dimension of length {length}")
+        found = replace(self, shape=tuple(shape), offset=offset, strides=tuple(strides))
+        return replace(found, strides=None) if found.contiguous else found
+
+    def __getitem__(self, index: Any) -> Array:
+        """The weights that *index* takes (see ``view``), an array of its own. Little else is read, and no checksum checked."""
+        return self.view(index).unchecked()._gathered()
+
+    def read(self, start: int, stop: int) -> Array:
+        """The weights with flat indices *start* to *stop* in C order, 1-D. No checksum is checked: passes do that.
+
+        Raises:
+            IndexError: the range is not inside the tensor.
+        """
+        if not 0 <= start <= stop <= self.size:
+            raise IndexError(f"weights {start}–{stop} of {self.size} asked for")
+        found = np.empty(stop - start, self.dtype)
+        if start < stop:
+            self.unchecked()._fill(start, found)
+        return found
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a scalar has no length")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        """True, of any shape: a tensor is not the same as its weights."""
+        return True
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The whole tensor, for numpy: ``np.asarray(tensor)``."""
+        if copy is False:
+            raise ValueError("a tensor that is read from storage is always a copy")
+        array = self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
+        return array.copy() if copy and not array.flags.writeable else array
+
+    def chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Array]:
+        """The weights as 1-D arrays of *dtype* in storage order, for passes that do not care about order.
+
+        Each array is valid until the next one is asked for: the buffer is used again. An element that the tensor
+        repeats (see ``distinct``) comes once.
+        """
+        tensor = self.distinct()
+        if not tensor.contiguous:
+            stored = sorted(zip(tensor.strides or (), tensor.shape, strict=True), reverse=True)
+            strides, shape = zip(*stored, strict=True)
+            tensor = replace(tensor, shape=shape, strides=strides)
+        for _, part in tensor.flat_chunks(chunk_bytes):
+            yield part
+
+    def flat_chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, Array]]:
+        """The weights as ``(start, 1-D array)`` in C order: the array holds flat indices *start* and on.
+
+        All arrays but the last have ``chunk_bytes // dtype.itemsize`` weights, and the buffer is used again, as in ``chunks``.
+        """
+        length = max(min(chunk_bytes // self.dtype.itemsize, self.size), 1)
+        buffer, reader = np.empty(min(length, self.size), self.dtype), FlatReader(self)
+        for start in range(0, self.size, length):
+            part = buffer[: min(length, self.size - start)]
+            reader.fill(start, part)
+            if start + length >= self.size:
+                _verify(self)  # before the last part is handed out: a damaged record never ends well
+            yield start, part
+
+    def numpy(self) -> Array:
+        """The whole tensor as an array of *shape* and *dtype*; a view that turns or repeats elements is a read-only view."""
+        if not self.size:
+            return self._empty()
+        if self.contiguous or self.span > self.size:
+            found = self._gathered()
+            _verify(self)
+            return found
+        array = np.empty(self.span, self.dtype)
+        _read(self, self.offset * self.dtype.itemsize, array)
+        _verify(self)
+        steps = tuple(stride * self.dtype.itemsize for stride in self.strides or ())
+        # Not as_strided, which does not know float8_e5m2.
+        view: Array = np.ndarray(self.shape, self.dtype, array.view(np.uint8).data, 0, steps)
+        view.flags.writeable = False
+        return view
+
+    def _gathered(self) -> Array:
+        """The whole tensor as an array in C order; its checksum is not asked for."""
+        found = self._empty()
+        if found.size:
+            self._fill(0, found.reshape(-1))
+        return found
+
+    def unchecked(self) -> LazyTensor:
+        """Itself, over storage whose checksum is not checked: for random access."""
+        storage = unchecked(self.storage)
+        return self if storage is self.storage else replace(self, storage=storage)
+
+    def _fill(self, start: int, out: Array) -> None:
+        """Fill *out*, 1-D, with the weights from flat index *start* on."""
+        if self.contiguous:
+            _read(self, (self.offset + start) * self.dtype.itemsize, out)
+        else:
+            with _reading(self):
+                fill(self.storage.read_into, self.offset, self.shape, self.strides or (), start, out)
+
+    def _empty(self) -> Array:
+        try:
+            return np.empty(self.shape, dtype=self.dtype)
+        except ValueError as error:  # a length of 0 beside one that no array can have
+            raise LoadError(self.name, f"no array can have its shape {list(self.shape)}") from error
+
+
+class FlatReader:
+    """Reads flat ranges of *tensor*, best in rising order: what is not contiguous is gathered in blocks, of which one is kept.
+
+    For any number of threads.
+    """
+
+    def __init__(self, tensor: LazyTensor) -> None:
+        self.tensor = tensor
+        self._length = block_length(tensor.shape, tensor.dtype.itemsize)
+        self._kept = 0, np.empty(0, tensor.dtype)
+
+    def fill(self, start: int, out: Array) -> None:
+        """Fill *out*, 1-D, with the weights from flat index *start* on."""
+        if self.tensor.contiguous:
+            self.tensor._fill(start, out)
+            return
+        while len(out):
+            first, block = self._kept
+            if not first <= start < first + len(block):
+                first = start // self._length * self._length
+                block = np.empty(min(self._length, self.tensor.size - first), self.tensor.dtype)
+                self.tensor._fill(first, block)
+                self._kept = first, block
+            part = block[start - first : start - first + len(out)]
+            out[: len(part)] = part
+            start, out = start + len(part), out[len(part) :]
+
+
+def _places(index: Any, ndim: int) -> list[int | slice]:
+    """What *index* says of each of *ndim* dimensions. Raises ``IndexError``, ``TypeError``."""
+    given: list[Any] = list(index) if isinstance(index, tuple) else [index]
+    dots = [place for place, each in enumerate(given) if each is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("more than one '...'")
+    if len(given) - len(dots) > ndim:
+        raise IndexError(f"{len(given) - len(dots)} indices for {ndim} dimensions")
+    rest: list[Any] = [slice(None)] * (ndim - len(given) + len(dots))
+    place = dots[0] if dots else len(given)
+    given[place : place + 1] = rest
+    for each in given:
+        if isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer, slice)):
+            raise TypeError(f"an index of {type(each).__name__}: a tensor takes integers, slices and '...'")
+    return [each if isinstance(each, slice) else int(each) for each in given]
+
+
+def _read(tensor: LazyTensor, offset: int, target: Array) -> None:
+    """Fill *target* from byte *offset* of the storage. Whatever a plugin's storage raises becomes a ``LoadError``."""
+    with _reading(tensor):
+        tensor.storage.read_into(offset, target.view(np.uint8).data)
+
+
+def _verify(tensor: LazyTensor) -> None:
+    with _reading(tensor):
+        verify(tensor.storage)
+
+
+@contextlib.contextmanager
+def _reading(tensor: LazyTensor) -> Iterator[None]:
+    try:
+        yield
+    except (Torch2GridError, MemoryError):
+        raise
+    except Exception as error:
+        cls = type(tensor.storage)
+        what = f"{type(error).__name__}: " + " ".join(str(error).split())
+        raise LoadError(tensor.name, f"cannot be read: {cls.__module__}.{cls.__qualname__}: {what}") from error

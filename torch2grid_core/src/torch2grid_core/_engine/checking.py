@@ -1,0 +1,140 @@
+"""Rules over a checkpoint: what all of them need in one pass, and what they found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.storage import verify
+from torch2grid_core._engine.answers import needs_of
+from torch2grid_core._engine.measuring import without_repetition
+from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.reading import STOPS
+from torch2grid_core._engine.scheduling import outcomes
+from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._guard import at_most, collect, origin_of
+from torch2grid_core._kinds.rule import Finding, Rule, Severity
+from torch2grid_core._run import Run
+from torch2grid_core._text import did_you_mean
+
+MOST_FINDINGS = 100_000  # of one rule: one that never ends must not hang a run
+CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding with the rule that it comes from. part: that of its tensor; empty where the file has one alone."""
+
+    code: str
+    rule: str
+    severity: Severity
+    tensor: str
+    index: tuple[int, ...] | None
+    message: str
+    part: str = ""
+
+    @property
+    def place(self) -> str:
+        """``layer.weight[3, 17]``; empty for the whole file."""
+        return self.tensor if self.index is None else f"{self.tensor}[{', '.join(map(str, self.index))}]"
+
+
+def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Rule]:
+    """The rules by code, those that *select* names (all where it is empty) without those that *ignore* names.
+
+    A word is a code, the beginning of one (``T1``) or a rule's name. Raises ``UsageError`` for one that names no rule, and
+    for two rules of one code; ``PluginError`` for a rule without a proper code.
+    """
+    known = sorted(rules, key=lambda rule: str(rule.code))
+    for rule, after in pairwise(known):
+        if rule.code == after.code:
+            raise UsageError(f"the rules {rule.name} and {after.name} share the code {rule.code}; disable one's plugin")
+    for rule in known:
+        if not isinstance(rule.code, str) or not CODE.fullmatch(rule.code):
+            raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
+        if rule.severity not in ("error", "warning"):
+            raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
+    for word in (*select, *ignore):
+        if not any(_named(rule, word) for rule in known):
+            raise UsageError(f"no rule {word!r}{did_you_mean(word, [*(r.name for r in known), *(r.code for r in known)])}")
+    chosen = [rule for rule in known if not select or any(_named(rule, word) for word in select)]
+    return [rule for rule in chosen if not any(_named(rule, word) for word in ignore)]
+
+
+def _named(rule: Rule, word: str) -> bool:
+    return bool(word) and (rule.code.startswith(word.upper()) or rule.name == word.lower().replace("-", "_"))
+
+
+def check(
+    checkpoint: Checkpoint,
+    rules: Sequence[Rule],
+    executor: Executor | None = None,
+    run: Run | None = None,
+    failed: Callable[[Rule, PluginError], None] | None = None,
+) -> list[Found]:
+    """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
+
+    What the file holds beside them is read, too, where it has a checksum.
+    A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
+    the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
+    """
+    run = run or Run()
+    for each in checkpoint.unverified:
+        verify(each)
+    tensors = without_repetition(checkpoint)
+    plan = Plan(tensors)
+    subjects: dict[bool, Checkpoint] = {}
+    asked: list[tuple[Rule, Checkpoint, dict[str, Asked]]] = []
+    failures: dict[str, PluginError] = {}
+    for rule in rules:
+        subject = judged(rule, tensors)
+        subject = subjects.setdefault(subject is tensors, subject)  # one for all rules about weights, so that they share needs
+        try:
+            needs = needs_of(rule, rule.needs, subject, run, whole=True)
+            asked.append((rule, subject, {key: plan.ask(need, origin_of(rule), subject) for key, need in needs.items()}))
+        except STOPS as error:
+            if isinstance(error, PluginError):
+                failures[rule.code] = error
+    for _, outcomes_of_tensor in outcomes(tensors, plan.tasks, executor):
+        for outcome in outcomes_of_tensor:
+            plan.take(outcome)
+    found: list[Found] = []
+    for rule, subject, results in asked:
+        try:
+            found += _found(rule, checkpoint, subject, {key: each.result for key, each in results.items()}, run)
+        except STOPS as error:
+            if isinstance(error, PluginError):
+                failures[rule.code] = error
+    for rule in rules:
+        if rule.code in failures:
+            if failed is None:
+                raise failures[rule.code]
+            failed(rule, failures[rule.code])
+    return found
+
+
+def _found(rule: Rule, checkpoint: Checkpoint, subject: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
+    """What *rule* finds in *results*, which are under the keys of its needs. Raises ``PluginError`` before the first."""
+    origin = origin_of(rule)
+    found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
+    wrong = next((each for each in found if not isinstance(each, Finding)), None)
+    if wrong is not None:
+        raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
+    parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
+    for each in found:
+        part = parts[each.tensor].name if each.tensor in parts else ""
+        severity = each.severity or rule.severity
+        yield Found(rule.code, rule.name, severity, each.tensor, each.index, each.message, part)
+
+
+def judged(rule: Rule, checkpoint: Checkpoint) -> Checkpoint:
+    """What *rule* judges of *checkpoint*: rules about weights leave optimizer state, random states and the like alone."""
+    parts = checkpoint.part_of
+    if rule.judges != "weights" or all(name not in parts or parts[name].kind in ("model", "copy") for name in checkpoint):
+        return checkpoint
+    return checkpoint.select(name for name in checkpoint if name not in parts or parts[name].kind in ("model", "copy"))

@@ -1,0 +1,100 @@
+"""Measuring: the one way through the weights, on which drawing, checking and comparing stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._engine.answers import check_needs
+from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.reading import STOPS, Stop
+from torch2grid_core._engine.scheduling import outcomes
+from torch2grid_core._guard import Origin
+from torch2grid_core._measures.need import Need
+
+Progress = Callable[[LazyTensor, int], None]
+
+
+def measure(
+    checkpoint: Checkpoint,
+    needs: Mapping[str, Need[Any]],
+    *,
+    executor: Executor | None = None,
+    order: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    failed: Callable[[str, Stop], None] | None = None,
+) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+    """Measure *needs* of *checkpoint* in one pass over its weights.
+
+    Args:
+        checkpoint: what to measure. Expanded views are measured as what they store (see ``LazyTensor.distinct``).
+        needs: what to measure, each under a name of the caller's.
+        executor: where the work is done; ``None`` does it here. No digit depends on it.
+        order: names of tensors in the order in which to read them; that of the checkpoint unless given.
+        progress: told of each tensor that has been read, and how many bytes all that will be read have.
+        failed: told the name of each need that fails or declines, and its error; it is left out from then on. Without it,
+            the first such error is raised at the end.
+
+    Yields:
+        (key, results): the key of a group of tensors (a tensor's name, ``None`` for the whole; see ``Need.groups``) with
+        the results about it by the names of the needs, as soon as they are there.
+
+    Raises:
+        LoadError: bytes cannot be read.
+        PluginError: a need fails, and there is no *failed*. NotDrawable: one declines.
+    """
+    tensors = without_repetition(checkpoint)
+    plan, asked, stopped = Plan(tensors), dict[str, Asked](), dict[str, Stop]()
+    for name, need in check_needs(needs, _ORIGIN, "measure", whole=True).items():
+        try:
+            asked[name] = plan.ask(need, _ORIGIN)
+        except STOPS as error:
+            stopped[name] = error
+    distinct = {each.number: each for each in asked.values()}
+    held: dict[Hashable, None] = {}  # keys with results that wait for others of theirs
+
+    def ready(keys: Iterable[Hashable]) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+        """What is complete of *keys*, each handed out once."""
+        for key in keys:
+            going = [each for each in distinct.values() if each.error is None and key in each.groups]
+            if any(key not in each.results for each in going):
+                held[key] = None
+                continue
+            held.pop(key, None)
+            results = {name: each.results[key] for name, each in asked.items() if each in going}
+            for each in going:
+                del each.results[key]
+            if results:
+                yield key, results
+
+    total = sum(tensors[name].nbytes for name in (tensors if order is None else order))
+    yield from ready({key: None for each in distinct.values() for key in each.results})
+    for name, found in outcomes(tensors, plan.tasks, executor, order) if asked else ():
+        going = sum(each.error is None for each in distinct.values())
+        done = {key: None for outcome in found for _, key in plan.take(outcome)}
+        if progress is not None:
+            progress(checkpoint[name], total)
+        if going != sum(each.error is None for each in distinct.values()):
+            done.update(held)
+            if going == 1:
+                break
+        yield from ready(done)
+    stopped.update({name: each.error for name, each in asked.items() if each.error is not None})
+    for name in [name for name in needs if name in stopped]:
+        if failed is None:
+            raise stopped[name]
+        failed(name, stopped[name])
+
+
+def without_repetition(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with expanded views measured as what they store (see ``LazyTensor.distinct``)."""
+    distinct = [tensor.distinct() for tensor in checkpoint.values()]
+    if all(new is old for new, old in zip(distinct, checkpoint.values(), strict=True)):
+        return checkpoint
+    return checkpoint.with_tensors(distinct)
+
+
+_ORIGIN = Origin("need", "measure")

@@ -1,0 +1,162 @@
+"""What a run measures: which needs of which tensors, as tasks, and what comes back, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._engine.reading import COUNTING, STOPS, Ask, Outcome, Stop, Task, Then, attempt, counting, merge_into
+from torch2grid_core._guard import Origin, guarded
+from torch2grid_core._measures.need import Need
+from torch2grid_core._summary.not_finite import NotFiniteCount
+
+
+@dataclass(eq=False)
+class Asked:
+    """A need of the run. groups: which tensors each of its results is about. results: by group, as far as there are any.
+
+    error: why it was dropped: it failed, or declined.
+    """
+
+    number: int
+    need: Need[Any]
+    origin: Origin
+    groups: Mapping[Hashable, tuple[str, ...]]
+    results: dict[Hashable, Any] = field(default_factory=dict)
+    error: Stop | None = None
+    _parts: dict[Hashable, Any] = field(default_factory=dict)
+    _left: dict[Hashable, int] = field(default_factory=dict)
+
+    @property
+    def result(self) -> Any:
+        """The result about the model as a whole, else those of all groups by key. Raises what the need was dropped for."""
+        if self.error is not None:
+            raise self.error
+        return self.results[None] if None in self.groups else self.results
+
+    def take(self, key: Hashable, gathered: Any) -> bool:
+        """Keep what one task brought; True when the group has its result now."""
+        if self.error is not None:
+            return False
+        if key not in self._left:
+            return self._keep(key, gathered)
+        before = self._parts.get(key)
+        both = gathered if before is None else merge_into(before, gathered, self.need, self.origin)
+        if isinstance(both, STOPS):
+            return self._keep(key, both)
+        self._parts[key] = both
+        self._left[key] -= 1
+        return not self._left[key] and self.finish(key, self._parts.pop(key))
+
+    def finish(self, key: Hashable, gathered: Any) -> bool:
+        """Keep the result of a group that was *gathered*; False where finishing it fails."""
+        return self._keep(key, attempt(self.need, self.origin, lambda: self.need.finish(gathered)))
+
+    def _keep(self, key: Hashable, result: Any) -> bool:
+        if isinstance(result, STOPS):
+            self.error = result
+            self._parts.clear()
+            return False
+        self.results[key] = result
+        return True
+
+    def only(self, name: str, key: Hashable) -> Need[Any] | None:
+        """The need as far as it is about *name*, one tensor of the group *key*; ``None`` where it was dropped."""
+        if self.error is not None:
+            return None
+        found = attempt(self.need, self.origin, lambda: self.need.only((name,))) if key in self._left else self.need
+        if isinstance(found, STOPS):
+            self.error = found
+            return None
+        return found
+
+    def spread(self, key: Hashable) -> None:
+        """The group is read tensor by tensor, and what was gathered of each is merged."""
+        self._left[key] = len(self.groups[key])
+
+
+class Plan:
+    """The needs of a run, and the tasks that gather them. not_finite: NaN and Inf in what was read, by tensor.
+
+    counts: NaN and Inf are counted in whatever is read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, counts: bool = False) -> None:
+        self.checkpoint, self.counts = checkpoint, counts
+        self.asked: list[Asked] = []
+        self.not_finite: dict[str, NotFiniteCount] = {}
+        self._known: dict[tuple[Need[Any], int], Asked] = {}  # by need, and what it is about
+        self._alone: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of one tensor, and those whose parts are merged
+        self._together: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of several, by the last of them
+
+    def ask(self, need: Need[Any], origin: Origin, about: Checkpoint | None = None) -> Asked:
+        """Plan *need* of the tensors of *about*, all unless given; once, however many ask for it.
+
+        Raises ``PluginError`` for a need that fails, ``NotDrawable`` for one that declines.
+        """
+        about = self.checkpoint if about is None else about
+        found = self._known.get((need, id(about)))
+        if found is None:
+            with guarded(origin, type(need).__name__):
+                bound = need.bind(about)
+                groups = dict(bound.groups(about))
+                for key, names in groups.items():
+                    if not isinstance(names, tuple) or not all(name in about for name in names):
+                        raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
+            found = Asked(len(self.asked), bound, origin, groups)
+            self.asked.append(found)  # its number is taken, whatever comes of it
+            placed = attempt(bound, origin, lambda: self._place(found))
+            if isinstance(placed, STOPS):
+                found.error = placed
+                raise placed
+            self._known[need, id(about)] = found
+        return found
+
+    def _place(self, asked: Asked) -> None:
+        """Note with which tensors each group is read."""
+        need, tensors = asked.need, self.checkpoint
+        for key, names in asked.groups.items():
+            if not names:
+                asked.finish(key, attempt(need, asked.origin, lambda: need.collector({})))
+            elif len(names) == 1 and not need.reads_itself:
+                self._alone.setdefault(names[0], []).append((asked, key))
+            elif not need.reads_itself and all(need.merges(tensors[name]) for name in names):
+                asked.spread(key)
+                for name in names:
+                    self._alone.setdefault(name, []).append((asked, key))
+            else:
+                self._together.setdefault(names[-1], []).append((asked, key))
+
+    def tasks(self, name: str, more: Iterable[Ask] = (), then: Then | None = None) -> Iterator[Task]:
+        """What is to be read with the tensor *name*. more: needs of it alone, for *then*, which is called where it is read."""
+        asks = [
+            Ask(asked.number, key, part, asked.origin, len(asked.groups[key]) == 1)
+            for asked, key in self._alone.get(name, ())
+            if (part := asked.only(name, key)) is not None
+        ]
+        asks += more
+        tensor = self.checkpoint[name]
+        if self.counts:
+            wanted = counting(tensor, [ask.need for ask in asks])
+            asks += [Ask(COUNTING, each, each, _ORIGIN, True) for each in wanted]
+        if asks:
+            yield Task((tensor,), tuple(asks), then)
+        for asked, key in self._together.get(name, ()):
+            if asked.error is not None:
+                continue
+            tensors = tuple(self.checkpoint[each] for each in asked.groups[key])
+            yield Task(tensors, (Ask(asked.number, key, asked.need, asked.origin, True),))
+
+    def take(self, outcome: Outcome) -> list[tuple[Asked, Hashable]]:
+        """Keep what a task brought back; the groups whose results are there now."""
+        self.not_finite.update(outcome.not_finite)
+        done = []
+        for (number, key), found in (*outcome.gathered.items(), *outcome.failed.items()):
+            if 0 <= number < len(self.asked) and self.asked[number].take(key, found):
+                done.append((self.asked[number], key))
+        return done
+
+
+_ORIGIN = Origin("need", "not_finite")

@@ -1,0 +1,176 @@
+"""Tasks handed out ahead of their turn, and taken back in their turn: the order of results never depends on the workers."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import Any, TypeVar
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._engine.reading import Outcome, Piece, Task
+from torch2grid_core._errors import Torch2GridError
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_AHEAD = 32  # batches submitted before their turn: enough to keep workers busy, few enough to keep results small
+_AHEAD_BYTES = 1 << 30  # and what they read together, at most
+_BATCH_BYTES, _BATCH = 4 << 20, 256  # what one worker gets at once, where tensors are small
+_LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
+_PAGES_AHEAD = 8
+# Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
+NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
+
+Tasks = Callable[[str], Iterable[Task]]
+
+
+def outcomes(
+    checkpoint: Checkpoint, tasks: Tasks, executor: Executor | None, order: Sequence[str] | None = None
+) -> Iterator[tuple[str, list[Outcome]]]:
+    """What the tasks of each tensor brought, tensor by tensor in *order*, that of the checkpoint unless given.
+
+    tasks: what is to be read with a tensor, by its name. Small tensors travel to a worker together; the largest are begun
+    first, wherever they are in the file, so that no worker is left alone with one at the end.
+    """
+    names = list(checkpoint) if order is None else order
+    if executor is None:
+        for name in names:
+            yield name, [task.perform() for task in tasks(name)]
+        return
+    waiting: deque[_Batch] = deque()
+    early: dict[str, _Batch] = {}
+    try:
+        early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in _largest(checkpoint, names)}
+        for batch in _batches(checkpoint, names, tasks, early):
+            waiting.append(batch.submitted(executor))
+            while len(waiting) >= _AHEAD or (len(waiting) > 1 and sum(each.bytes for each in waiting) > _AHEAD_BYTES):
+                yield from waiting.popleft().settled()
+        while waiting:
+            yield from waiting.popleft().settled()
+    except BrokenExecutor as error:
+        raise Torch2GridError("a worker process was killed, perhaps for memory; try again with --jobs 1") from error
+    finally:
+        for each in [*waiting, *early.values()]:
+            each.cancel()
+
+
+def _largest(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
+    sizes = {name: checkpoint[name].nbytes for name in names}
+    least = max(sum(sizes.values()) * _LARGE, _WORTH_ALONE)
+    return sorted((name for name in sizes if sizes[name] > least), key=lambda name: -sizes[name])
+
+
+def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch]) -> Iterator[_Batch]:
+    """The tasks of all tensors, those of small neighbours together; *early* ones, which are begun, in their turn."""
+    batch = _Batch()
+    for name in names:
+        alone = early.pop(name, None)
+        if alone is None:
+            own = tuple(tasks(name))
+            size = checkpoint[name].nbytes
+            if own and (size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own)):
+                alone = _Batch(name, own)
+        if alone is not None:
+            if batch.tasks:
+                yield batch
+            yield alone
+            batch = _Batch()
+            continue
+        batch.add(name, own)
+        if batch.bytes >= _BATCH_BYTES or len(batch.tasks) >= _BATCH:
+            yield batch
+            batch = _Batch()
+    if batch.tasks:
+        yield batch
+
+
+class _Batch:
+    """The tasks of one tensor, or of small ones, on their way: to a worker, in pieces to several, or kept for this process."""
+
+    def __init__(self, name: str | None = None, tasks: tuple[Task, ...] = ()) -> None:
+        self.tasks: list[tuple[str, tuple[Task, ...]]] = []
+        self.bytes = 0
+        self._futures: list[Future[Any]] = []
+        self._pieces = False
+        if name is not None:
+            self.add(name, tasks)
+
+    def add(self, name: str, tasks: tuple[Task, ...]) -> None:
+        """Take in the tasks of one more tensor."""
+        self.tasks.append((name, tasks))
+        self.bytes += sum(tensor.nbytes for task in tasks for tensor in task.tensors)
+
+    def submitted(self, executor: Executor) -> _Batch:
+        """Itself, handed out where that can be, and has not been before."""
+        every = [task for _, tasks in self.tasks for task in tasks]
+        if self._futures or not every or not all(task.shippable for task in every):
+            return self
+        pieces = every[0].pieces() if len(every) == 1 else ()
+        self._pieces = len(pieces) > 1
+        if self._pieces:
+            self._futures = [executor.submit(gather, piece) for piece in pieces]
+        else:
+            self._futures = [executor.submit(perform, every)]
+        return self
+
+    def settled(self) -> Iterator[tuple[str, list[Outcome]]]:
+        """What became of each tensor's tasks."""
+        every: Iterator[Outcome] | None = None
+        try:
+            if self._pieces:
+                every = iter([self.tasks[0][1][0].finish([future.result() for future in self._futures])])
+            elif self._futures:
+                every = iter(self._futures[0].result())
+        except NOT_PICKLED:
+            every = None
+        for name, tasks in self.tasks:
+            yield name, [task.perform() if every is None else next(every) for task in tasks]
+
+    def cancel(self) -> None:
+        """Take back what no worker has begun."""
+        for future in self._futures:
+            future.cancel()
+
+
+def perform(tasks: Sequence[Task]) -> list[Outcome]:
+    """What each task brings, for an executor."""
+    return [task.perform() for task in tasks]
+
+
+def gather(piece: Piece) -> list[Any]:
+    """``piece.gather()``, for an executor."""
+    return piece.gather()
+
+
+def made_ahead(
+    items: Iterable[Item], make: Callable[[Item], Made], executor: Executor | None, travels: Callable[[Item], bool]
+) -> Iterator[tuple[Item, Made]]:
+    """Each item with what *make* makes of it, in their order, a few of them ahead of it in workers.
+
+    travels: False for an item that takes longer to send than to make. One that cannot be sent is made here.
+    """
+    waiting: deque[tuple[Item, Future[Made] | None]] = deque()
+
+    def made(item: Item, future: Future[Made] | None) -> tuple[Item, Made]:
+        if future is not None:
+            try:
+                return item, future.result()
+            except NOT_PICKLED:
+                pass
+        return item, make(item)
+
+    try:
+        for item in items:
+            waiting.append((item, executor.submit(make, item) if executor is not None and travels(item) else None))
+            if executor is None or len(waiting) >= _PAGES_AHEAD:
+                yield made(*waiting.popleft())
+        while waiting:
+            yield made(*waiting.popleft())
+    except BrokenExecutor as error:
+        raise Torch2GridError("a worker process was killed, perhaps for memory; try again with --jobs 1") from error
+    finally:
+        for _, future in waiting:
+            if future is not None:
+                future.cancel()

@@ -1,0 +1,104 @@
+"""The one place where a plugin's exception becomes a ``PluginError``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from torch2grid_core._errors import PluginError, Torch2GridError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_ATTRIBUTE = "_torch2grid_origin"
+MOST_ITEMS = 1000
+MOST_PAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who ships a thing: its kind and name, the distribution and its version (empty for a file or live code)."""
+
+    kind: str
+    name: str
+    distribution: str = ""
+    version: str = ""
+
+    def error(self, reason: str) -> PluginError:
+        """The error that names this thing and who ships it."""
+        return PluginError(self.kind, self.name, self.distribution, self.version, reason)
+
+
+def stamp(instance: Any, origin: Origin) -> None:
+    """Remember on *instance* who ships it, for later messages. A class with slots goes without."""
+    with contextlib.suppress(AttributeError, TypeError):
+        object.__setattr__(instance, _ATTRIBUTE, origin)
+
+
+def origin_of(instance: Any) -> Origin:
+    """Who ships *instance*: as stamped, else by its class."""
+    found = getattr(instance, _ATTRIBUTE, None)
+    if isinstance(found, Origin):
+        return found
+    return Origin("plugin", str(getattr(instance, "name", type(instance).__name__)))
+
+
+@contextlib.contextmanager
+def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
+    """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are."""
+    try:
+        yield
+    except (Torch2GridError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
+        raise origin.error((f"{doing}: " if doing else "") + describe(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: text`` in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def unhashable(asked: object) -> str:
+    """Why *asked* cannot be compared with what other views ask for; empty where it can."""
+    try:
+        hash(asked)
+    except Exception as error:  # a __hash__ of the plugin's own may raise anything
+        what = type(asked).__name__
+        return f"{what} has no hash ({describe(error)}); it must hold tuples, not lists, and be a dataclass(frozen=True)"
+    return ""
+
+
+def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Result:
+    """``method(*arguments)`` of *instance*, guarded."""
+    with guarded(origin_of(instance), getattr(method, "__name__", "")):
+        return method(*arguments)
+
+
+def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: Any) -> Iterator[Item]:
+    """The items that ``method(*arguments)`` yields, each drawn inside the guard, so that a generator cannot slip out."""
+    origin, doing = origin_of(instance), getattr(method, "__name__", "")
+    with guarded(origin, doing):
+        result = method(*arguments)
+        if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__"):
+            raise origin.error(f"{doing} returned {type(result).__name__}, not an iterable")
+        items = iter(result)
+    while True:
+        with guarded(origin, doing):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def at_most(items: Iterable[Item], origin: Origin, limit: int = MOST_ITEMS) -> list[Item]:
+    """The items as a list. Raises ``PluginError`` for more than *limit*: a plugin that never ends must not hang a run."""
+    taken = list(islice(items, limit + 1))
+    if len(taken) > limit:
+        raise origin.error(f"yields more than {limit:,} items")
+    return taken

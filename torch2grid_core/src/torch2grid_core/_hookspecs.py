@@ -1,0 +1,86 @@
+"""The hooks of torch2grid, and the marker that implementations carry.
+
+A plugin is a module (or any object) that an entry point in the group ``torch2grid`` names, with functions marked
+``@hookimpl``. Every hook but the last takes no arguments and returns an iterable of classes, or of ``Lazy`` where the
+class is expensive to import. Each class is constructible without arguments and has a ``name``; its docstring's first line
+is what listings show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch2grid_core._pictures.page import Page
+    from torch2grid_core._run import Run
+
+PROJECT = "torch2grid"
+ENTRY_POINT_GROUP = "torch2grid"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Lazy:
+    """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
+
+    facts: what listings need to know of the class without importing it: a renderer's ``formats``
+    and a source's ``schemes``, which must be given, and a filter's ``flag``.
+    """
+
+    def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:
+        self.path, self.name, self.summary, self.facts = path, name, summary, facts
+
+    def __repr__(self) -> str:
+        return f"Lazy({self.path!r}, {self.name!r})"
+
+
+class Hooks:
+    """The specifications."""
+
+    @hookspec
+    def torch2grid_sources(self) -> Iterable[Any]:
+        """Classes of ``SourceOpener``: they open locations such as ``s3://bucket/key``. Chosen by the scheme."""
+        return ()
+
+    @hookspec
+    def torch2grid_loaders(self) -> Iterable[Any]:
+        """Classes of ``Loader``: they open checkpoint files. Chosen by the highest ``sniff``, or ``--loader NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_filters(self) -> Iterable[Any]:
+        """Classes of ``TensorFilter``: they choose tensors. Chosen by ``--filter NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_transformers(self) -> Iterable[Any]:
+        """Classes of ``GridTransformer``: they make one grid of a model. Chosen by ``--plugin NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_views(self) -> Iterable[Any]:
+        """Classes of ``View``: they draw pages. Chosen by ``--NAME`` or ``--view NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_renderers(self) -> Iterable[Any]:
+        """Classes of ``Renderer``: they write pages as files. Chosen by ``--format``, or ``--renderer NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_rules(self) -> Iterable[Any]:
+        """Classes of ``Rule``: they find defects for ``torch2grid check``."""
+        return ()
+
+    @hookspec
+    def torch2grid_commands(self) -> Iterable[Any]:
+        """Classes of ``Command``: subcommands of ``torch2grid``."""
+        return ()
+
+    @hookspec
+    def torch2grid_written(self, page: Page, path: Path, run: Run) -> None:
+        """Called after each file is written, with the page it shows; every implementation is called, in order of name."""

@@ -1,0 +1,27 @@
+"""From a file or folder to a ``Checkpoint``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.source import Source
+
+
+class Loader(ABC):
+    """Opens one family of checkpoint files.
+
+    ``sniff`` looks at content (``source.head``, ``source.read``, ``source.entries``), never at the name alone, and must not
+    raise for a file of another format. ``load`` reads headers only and returns lazy tensors; it raises ``LoadError``.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def sniff(self, source: Source) -> int:
+        """0: not this format; 1: the right container (any zip, say); 2: exactly this format."""
+
+    @abstractmethod
+    def load(self, source: Source) -> Checkpoint:
+        """The checkpoint, with nothing read but what describes it."""

@@ -1,0 +1,1 @@
+"""What can be measured: needs, their collectors, and what they give."""

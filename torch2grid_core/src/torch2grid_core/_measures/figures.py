@@ -1,0 +1,333 @@
+"""Figures of one tensor: distributions, units, duplicates, single numbers; and those of one member of a joint tensor."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from torch2grid_core._data.checksum import crc32_combine
+from torch2grid_core._measures.need import Chunk, Collector, Need
+
+if TYPE_CHECKING:
+    from torch2grid_core._data.checkpoint import Checkpoint
+    from torch2grid_core._data.tensor import LazyTensor
+    from torch2grid_core._summary.distribution import Distribution
+    from torch2grid_core._summary.duplicates import DuplicateUnits
+    from torch2grid_core._summary.not_finite import NotFiniteCount
+    from torch2grid_core._summary.profile import UnitProfile
+
+    Array = np.ndarray[Any, Any]
+
+
+def _only(tensors: Mapping[str, LazyTensor]) -> LazyTensor:
+    (tensor,) = tensors.values()
+    return tensor
+
+
+@dataclass(frozen=True)
+class Summary(Need["Distribution"]):
+    """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers.
+
+    brief: counts, extremes, mean, std, norm and RMS are enough, which takes half the time. What comes back may hold more
+    than was asked for, because several needs share it.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    brief: bool = False
+
+    ordered: ClassVar[bool] = False
+    counts_not_finite = True
+
+    def unite(self, other: Need[Any]) -> Summary | None:
+        if type(other) is not Summary:
+            return None
+        return Summary(tuple(dict.fromkeys(self.thresholds + other.thresholds)), self.brief and other.brief)
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Summary(self, next(iter(tensors), ""))
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        return {gathered.tensor: gathered.distribution.not_finite}
+
+
+class _Summary(Collector):
+    def __init__(self, need: Summary, tensor: str) -> None:
+        from torch2grid_core._summary.distribution import Distribution
+
+        self.tensor, self.distribution = tensor, Distribution(need.thresholds, need.brief)
+
+    def update(self, chunk: Chunk) -> None:
+        self.distribution.update(chunk.stored)
+
+    def merge(self, other: _Summary) -> None:
+        self.distribution.merge(other.distribution)
+
+    def result(self) -> Distribution:
+        return self.distribution.settle()
+
+
+@dataclass(frozen=True)
+class Profile(Need["UnitProfile"]):
+    """The ``UnitProfile`` of a tensor: |max| and L2 norm of each output unit (row, filter) and input unit (column)."""
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Profile(_only(tensors))
+
+
+class _Profile(Collector):
+    def __init__(self, tensor: LazyTensor) -> None:
+        from torch2grid_core._summary.profile import UnitProfile
+
+        self.profile = UnitProfile(tensor.shape)
+
+    def update(self, chunk: Chunk) -> None:
+        self.profile.update(chunk.start, chunk.values)
+
+    def merge(self, other: _Profile) -> None:
+        self.profile.merge(other.profile)
+
+    def result(self) -> UnitProfile:
+        return self.profile
+
+
+@dataclass(frozen=True)
+class NotFinite(Need["NotFiniteCount"]):
+    """The ``NotFiniteCount`` of a tensor: how many of its weights are NaN, and how many Inf."""
+
+    ordered: ClassVar[bool] = False
+    counts_not_finite = True
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _NotFinite(next(iter(tensors), ""))
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        return {gathered.tensor: gathered.found}
+
+
+class _NotFinite(Collector):
+    def __init__(self, tensor: str) -> None:
+        from torch2grid_core._summary.not_finite import NotFiniteCount
+
+        self.tensor, self.found = tensor, NotFiniteCount()
+
+    def update(self, chunk: Chunk) -> None:
+        from torch2grid_core._summary.not_finite import count_not_finite
+
+        self.found = self.found.merge(count_not_finite(chunk.values))
+
+    def merge(self, other: _NotFinite) -> None:
+        self.found = self.found.merge(other.found)
+
+    def result(self) -> NotFiniteCount:
+        return self.found
+
+
+@dataclass(frozen=True)
+class Duplicates(Need["DuplicateUnits"]):
+    """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
+
+    Tensors of more than *max_units* units are not compared: that takes longer than reading them. Candidates for
+    duplicates are read a second time.
+    """
+
+    cosine: float = 0.999
+    max_units: int = 8192
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Duplicates(self, _only(tensors))
+
+
+class _Duplicates(Collector):
+    def __init__(self, need: Duplicates, tensor: LazyTensor) -> None:
+        from torch2grid_core._summary.duplicates import has_rows
+        from torch2grid_core._summary.sketch import Sketch
+
+        self.need, self.tensor, self.rows = need, tensor, has_rows(tensor)
+        self.sketch = Sketch(tensor.shape) if self.rows and tensor.shape[0] <= need.max_units else None
+
+    def update(self, chunk: Chunk) -> None:
+        if self.sketch is not None:
+            self.sketch.update(chunk.start, chunk.values)
+
+    def result(self) -> DuplicateUnits:
+        from torch2grid_core._summary.duplicates import DuplicateUnits, duplicate_units
+
+        if self.sketch is None:
+            return DuplicateUnits(self.tensor.shape[0] if self.rows else 0, False)
+        return duplicate_units(self.tensor, self.sketch, self.need.cosine)
+
+
+@dataclass(frozen=True)
+class Values(Need["Array | None"]):
+    """The numbers of a tensor as an array of its dtype, if it has at most *limit* weights, else ``None``."""
+
+    limit: int = 1 << 20
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return tensor.size > self.limit  # there is nothing to merge then
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Values(self, _only(tensors))
+
+
+class _Values(Collector):
+    def __init__(self, need: Values, tensor: LazyTensor) -> None:
+        self.array = np.empty(tensor.size, tensor.dtype) if tensor.size <= need.limit else None
+        self.shape = tensor.shape
+
+    def update(self, chunk: Chunk) -> None:
+        if self.array is not None:
+            self.array[chunk.start : chunk.start + len(chunk.stored)] = chunk.stored
+
+    def merge(self, other: _Values) -> None:
+        """Nothing: a tensor that is read in parts is too large."""
+
+    def result(self) -> Array | None:
+        return None if self.array is None else self.array.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Checksum(Need[int]):
+    """The CRC-32 of the stored bytes of a contiguous tensor."""
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Checksum()
+
+
+class _Checksum(Collector):
+    def __init__(self) -> None:
+        self.crc32, self.size = 0, 0
+
+    def update(self, chunk: Chunk) -> None:
+        raw = chunk.stored.view(np.uint8).data
+        self.crc32, self.size = zlib.crc32(raw, self.crc32), self.size + raw.nbytes
+
+    def merge(self, other: _Checksum) -> None:
+        self.crc32, self.size = crc32_combine(self.crc32, other.crc32, other.size), self.size + other.size
+
+    def result(self) -> int:
+        return self.crc32
+
+
+@dataclass(frozen=True)
+class Of(Need[Any]):
+    """*need* of one *member* of each ``JointTensor``, not of what the joint tensor computes.
+
+    ``None`` comes back for a tensor without that member.
+    """
+
+    member: str = field()
+    need: Need[Any]
+
+    def __post_init__(self) -> None:
+        """Raises ``TypeError`` for anything but a need."""
+        if not isinstance(self.need, Need):
+            raise TypeError(f"Of({self.member!r}, …) is of {type(self.need).__name__}, not of a need")
+
+    @property
+    def ordered(self) -> bool:  # type: ignore[override]
+        return self.need.ordered
+
+    @property
+    def of_whole(self) -> bool:  # type: ignore[override]
+        return self.need.of_whole
+
+    @property
+    def counts_not_finite(self) -> bool:  # type: ignore[override]
+        return self.need.counts_not_finite
+
+    @property
+    def reads_itself(self) -> bool:
+        return self.need.reads_itself
+
+    def bind(self, checkpoint: Checkpoint) -> Need[Any]:
+        bound = self.need.bind(self._members_of(checkpoint))
+        return self if bound is self.need else Of(self.member, bound)
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
+        found = dict(self.need.groups(self._members_of(checkpoint)))
+        return found if self.of_whole else {**{name: (name,) for name in checkpoint}, **found}
+
+    def only(self, names: tuple[str, ...]) -> Need[Any]:
+        part = self.need.only(names)
+        return self if part is self.need else Of(self.member, part)
+
+    def unite(self, other: Need[Any]) -> Need[Any] | None:
+        if type(other) is not Of or other.member != self.member:
+            return None
+        both = self.need.unite(other.need)
+        return None if both is None else Of(self.member, both)
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        member = self._in(tensor)
+        return member is None or self.need.merges(member)
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Of(self, self._members(tensors), tensors)
+
+    def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
+        return self.need.compute(self._members(tensors))
+
+    def finish(self, gathered: Any) -> Any:
+        if not isinstance(gathered, _Of):
+            return self.need.finish(gathered)
+        return None if gathered.inner is None else self.need.finish(gathered.inner)
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        if not isinstance(gathered, _Of):
+            return self.need.counted(gathered)
+        found = {} if gathered.inner is None else self.need.counted(gathered.inner)
+        return {gathered.names[name]: count for name, count in found.items()}
+
+    def _in(self, tensor: LazyTensor) -> LazyTensor | None:
+        """The member of *tensor* under its name."""
+        found = dict(getattr(tensor, "members", ())).get(self.member)
+        return None if found is None else replace(found, name=tensor.name)
+
+    def _members(self, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+        found = ((name, self._in(tensor)) for name, tensor in tensors.items())
+        return {name: member for name, member in found if member is not None}
+
+    def _members_of(self, checkpoint: Checkpoint) -> Checkpoint:
+        return checkpoint.with_tensors(self._members(checkpoint).values())
+
+
+class _Of(Collector):
+    """Hands the chunks of the member to the collector of the need. names: of the joint tensors → of their members."""
+
+    def __init__(self, need: Of, members: dict[str, LazyTensor], tensors: Mapping[str, LazyTensor]) -> None:
+        self.member = need.member
+        self.inner = need.need.collector(members) if members else None
+        self.names = {
+            name: next(each.name for each_member, each in tensors[name].members if each_member == need.member)  # type: ignore[attr-defined]
+            for name in members
+        }
+
+    def update(self, chunk: Chunk) -> None:
+        if self.inner is not None and self.member in chunk.members:
+            self.inner.update(chunk.of(self.member))
+
+    def merge(self, other: _Of) -> None:
+        self.names.update(other.names)
+        if other.inner is None:
+            return
+        if self.inner is None:
+            self.inner = other.inner
+        else:
+            self.inner.merge(other.inner)

@@ -1,0 +1,147 @@
+"""What can be measured of a checkpoint's weights: one contract for what this package brings and for what plugins bring."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from torch2grid_core._data.dtypes import as_float
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from torch2grid_core._data.checkpoint import Checkpoint
+    from torch2grid_core._data.combined import JointTensor
+    from torch2grid_core._data.tensor import LazyTensor
+    from torch2grid_core._summary.not_finite import NotFiniteCount
+
+    Array = np.ndarray[Any, Any]
+
+R = TypeVar("R")
+
+
+class Chunk:
+    """A run of a tensor's weights, as a pass sees them. Valid until the next chunk.
+
+    tensor: its name. start: the flat index of the first, in C order (0 where no need of the pass asks for an order).
+    members: of a ``JointTensor``, the stored numbers of each member at these places; empty for any other tensor.
+    """
+
+    __slots__ = ("_of", "_stored", "_values", "joint", "members", "start", "tensor")
+
+    def __init__(
+        self,
+        tensor: str,
+        start: int,
+        stored: Array | None = None,
+        members: Mapping[str, Array] | None = None,
+        joint: JointTensor | None = None,
+    ) -> None:
+        self.tensor, self.start, self.members, self.joint = tensor, start, members or {}, joint
+        self._stored = stored
+        self._values: Array | None = None
+        self._of: dict[str, Chunk] = {}
+
+    @property
+    def stored(self) -> Array:
+        """The numbers as they are stored, 1-D; of a joint tensor, those that it computes."""
+        if self._stored is None:
+            assert self.joint is not None
+            self._stored = self.joint.compute(self.members)
+        return self._stored
+
+    @property
+    def values(self) -> Array:
+        """The same as float32 or float64 (see ``as_float``), converted once for all who look."""
+        if self._values is None:
+            self._values = as_float(self.stored)
+        return self._values
+
+    def of(self, member: str) -> Chunk:
+        """The same run of one member of a joint tensor."""
+        found = self._of.get(member)
+        if found is None:
+            found = self._of[member] = Chunk(self.tensor, self.start, self.members[member])
+        return found
+
+
+class Collector:
+    """Sees the weights that its need is about, chunk by chunk, and keeps what the result needs. Small and picklable."""
+
+    def update(self, chunk: Chunk) -> None:
+        """Take the weights of *chunk*."""
+        raise NotImplementedError
+
+    def merge(self, other: Any) -> None:
+        """Take in what a collector of the same need saw of other weights, and leave that one as it is."""
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        """What was measured: picklable."""
+        raise NotImplementedError
+
+
+class Need(Generic[R]):
+    """Something to measure: a frozen dataclass, picklable, equal to another that asks for the same.
+
+    A need says what it is about (``groups``), and does its work in one of two ways: ``collector`` gives what sees every
+    weight once, in the pass that all needs share; ``compute`` gets the tensors and reads them itself, for what cannot
+    stream. A need whose collectors ``merge`` is spread over several workers.
+
+    ordered: the collector needs chunks in C order; where no need of a tensor does, they come as they lie in the file.
+    of_whole: it is about many tensors together, so a view cannot ask for it with the pages of one tensor.
+    counts_not_finite: ``counted`` tells of every NaN and Inf in what was read. member: of a ``JointTensor``, which of its
+    members this is about; empty for the tensor itself.
+    """
+
+    ordered: ClassVar[bool] = True
+    of_whole: bool = False
+    counts_not_finite: bool = False
+    member: str = ""
+
+    @property
+    def reads_itself(self) -> bool:
+        """True where ``compute`` does the work."""
+        return type(self).compute is not Need.compute
+
+    def bind(self, checkpoint: Checkpoint) -> Need[Any]:
+        """The need as it is for *checkpoint*: itself, or another where all shapes have to be known first."""
+        return self
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
+        """Which tensors each result is about, by its key: each tensor alone unless a need says otherwise.
+
+        The key ``None`` stands for a result about the model as a whole.
+        """
+        return {name: (name,) for name in checkpoint}
+
+    def only(self, names: tuple[str, ...]) -> Need[Any]:
+        """The need as far as it is about *names*, some of a group: what travels to a worker."""
+        return self
+
+    def unite(self, other: Need[Any]) -> Need[Any] | None:
+        """A need whose collector serves this and *other*; ``None`` where there is none. ``finish`` narrows what it gathered."""
+        return None
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        """True where collectors of parts of *tensor*, and of the tensors of a group, can be merged."""
+        return False
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        """What will see every weight of *tensors*: of one, or of all of a group one after the other.
+
+        Only some of a group, or a part of one tensor, where the need ``merges``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
+
+    def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
+        """What is gathered from *tensors*, a whole group, which this reads itself."""
+        raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
+
+    def finish(self, gathered: Any) -> R:
+        """The result, from the collector that saw everything, or from what ``compute`` returned."""
+        return gathered.result() if isinstance(gathered, Collector) else gathered  # type: ignore[no-any-return]
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        """How many NaN and Inf were seen on the way, by tensor; only of needs with ``counts_not_finite``."""
+        return {}

@@ -1,0 +1,220 @@
+"""Takes pages from the engine and writes them to a folder, a file or stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._guard import call, guarded, origin_of
+from torch2grid_core._kinds.renderer import Renderer, Style
+from torch2grid_core._kinds.view import View
+from torch2grid_core._output.files import STDOUT, open_target, stay_inside
+from torch2grid_core._output.index import NAMES, merge_index
+from torch2grid_core._output.namer import Namer
+from torch2grid_core._output.preparer import Preparer, Rendered
+from torch2grid_core._output.spool import Spool
+from torch2grid_core._pictures.page import Page
+from torch2grid_core._pictures.tables import text_lines
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.options import split_spec
+from torch2grid_core._run import Run
+
+# A folder may have a dot in its name; these are files that nobody means as one.
+_PICTURE_ENDINGS = {"jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "eps", "ps", "png", "svg", "pdf", "xlsx", "txt", "md"}
+
+
+class Output:
+    """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
+
+    target: a folder, or a file whose ending is a known format, which then takes exactly one page, or all of them where the
+    format's renderer combines; ``-`` is stdout, which takes one format in the same way (text, where none is asked for).
+    formats: asked for by the user, else each view's own. say: receives the path of each file, and the text of tables;
+    stderr does where stdout takes another format. shown: looks at each page.
+    """
+
+    def __init__(
+        self,
+        manager: PluginManager,
+        target: str | os.PathLike[str],
+        run: Run,
+        *,
+        formats: Iterable[str] = (),
+        renderer: str = "",
+        say: Callable[[str], None] = print,
+        shown: Callable[[Page], None] | None = None,
+    ) -> None:
+        self.manager, self.run, self.say, self.shown = manager, run, say, shown
+        self._forced, self._forced_writes = renderer, False
+        self._namer = Namer()
+        self._entries: dict[str, Mapping[str, Any]] = {}
+        self._single: tuple[Page, bytes] | None = None
+        self.written: list[Path] = []
+        self._failed: dict[str, PluginError] = {}  # format → the first failure of its renderer
+        self._drew = False  # a page came in a format that was asked for
+        path = Path(target)
+        wanted = tuple(dict.fromkeys(formats))
+        ending = path.suffix.lstrip(".").lower()
+        if str(target) == STDOUT:
+            wanted = wanted or ("text",)
+            if len(wanted) > 1:
+                raise UsageError(f"--output - takes one format, --format asks for {', '.join(wanted)}")
+            on_screen = wanted[0] == "text" or wanted[0] in self._renderer(wanted[0]).screen
+            ending = "" if on_screen else wanted[0]
+            self.say = _to_stderr if ending else say
+        if not str(target):
+            raise UsageError("--output is empty; give a folder or a file")
+        if ending in _PICTURE_ENDINGS and ending not in manager.formats() and not path.is_dir():
+            raise UsageError(f"--output {path}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
+        self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
+        self.folder = path.parent if self.file else path
+        if self.file:
+            if wanted not in ((), (ending,)):
+                raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
+            wanted = (ending,)
+        renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
+        if renderer and wanted and not self._forced_writes:
+            raise UsageError(self._writes_nothing(wanted))
+        combine = self.file is not None and ending in renderers[ending].combines
+        style = Style(colormap=run.colormap)
+        single = self.file is not None or str(target) == STDOUT
+        self.prepare = Preparer(wanted, single, renderers, style, manager.listens(), combine)
+        self._all = Spool()  # the pages that wait for the one file
+
+    def for_views(self, views: Iterable[View]) -> Output:
+        """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
+        names = {view.default_format for view in views if not self.prepare.formats} - {"text", *self.prepare.renderers}
+        self._add(names)
+        return self
+
+    def _add(self, names: Iterable[str]) -> None:
+        added = {name: self._renderer(name) for name in names}
+        if added:
+            self.prepare = replace(self.prepare, renderers={**self.prepare.renderers, **added})
+
+    def _renderer(self, name: str) -> Renderer:
+        found = self.manager.renderer_for(name, self._forced)
+        forced, options = split_spec(self._forced) if self._forced else ("", {})
+        chosen = forced in (found.name, found.qualified)
+        self._forced_writes |= chosen
+        renderer: Renderer = found.create(options if chosen else None)
+        return renderer
+
+    def _writes_nothing(self, wanted: Iterable[str]) -> str:
+        found = self.manager.find("renderer", split_spec(self._forced)[0])
+        can = ", ".join(found.facts.get("formats", ()))
+        return f"--renderer {found.name} writes {can}, not {', '.join(wanted)}; ask with --format for what it writes"
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._entries:
+            with contextlib.suppress(Exception):  # what ended the run is what is said
+                self._index()
+
+    def close(self) -> None:
+        """Write what waits for the end: the one file, and the index.
+
+        Raises the ``PluginError`` of a renderer that failed while the other formats were written.
+        """
+        if self.file and self._single:
+            page, data = self._single
+            self._single = None
+            self._place(page, self.file, data)
+        if self.file and len(self._all):
+            self._write_all(self.file, self.prepare.formats[0])
+        if self._entries:
+            self._index()
+        if self._forced and not self._forced_writes:  # a view's own formats are known at its pages
+            self.manager.note(self._writes_nothing(self.prepare.renderers or ("text",)))
+        for error in self._failed.values():
+            raise error
+
+    def _index(self) -> None:
+        path = merge_index(self.folder, self._entries)
+        if path.name != NAMES[0]:
+            self.manager.note(f"{self.folder / NAMES[0]} is not torch2grid's and stays as it is; the index is {path}")
+
+    def require_drawn(self) -> None:
+        """Raise ``UsageError`` where the one file, or stdout, got no page.
+
+        For after the context, once all that could say why has been looked at.
+        """
+        if self.prepare.single and not self._drew:
+            target, wanted = self.file or STDOUT, self.prepare.formats[0]
+            raise UsageError(f"--output {target}: nothing was drawn as {wanted}; a table goes to a file of data")
+
+    def _write_all(self, path: Path, name: str) -> None:
+        """All pages that were taken, as one file; a single one as it would be alone."""
+        renderer = self.prepare.renderers[name]
+        pages = iter(self._all)
+        first = next(pages)
+        with self._all, open_target(path) as stream:
+            if len(self._all) == 1:
+                stream.write(self.prepare.render(first, name))
+            else:
+                call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
+        self._report(first, path)
+
+    def add(self, page: Page, view: View | None = None) -> None:
+        """Render and write a page that did not come from ``draw``. view: whose default format is used, ``png`` without one."""
+        view = view or View()
+        page, rendered = self.prepare(page, view)
+        self.take(page, view, rendered)
+
+    def take(self, page: Page, view: View, rendered: Rendered) -> None:
+        """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
+        if self.shown is not None:
+            self.shown(page)
+        stem = ""
+        for name in self.prepare.wanted(page, view):
+            self._drew |= name in self.prepare.formats
+            if name == "text":
+                self.say("\n".join(text_lines(page)))
+                continue
+            if self.prepare.combine:
+                with guarded(origin_of(view), f"page {page.name!r}"):
+                    self._all.add(page)
+                continue
+            if name in rendered.failures:
+                self._failed.setdefault(name, rendered.failures[name])
+                continue
+            if name not in rendered.files:
+                self._add([name])
+            data = rendered.files[name] if name in rendered.files else self.prepare.render(page, name)
+            if self.prepare.on_screen(name) and not self.file:
+                self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
+            elif self.file:
+                if self._single is not None:
+                    raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
+                self._single = (page, data)
+            else:
+                stem = stem or self._namer.stem(page)
+                path = self.folder / f"{stem}.{name}"
+                stay_inside(path.parent, self.folder)
+                self._place(page, path, data)
+                self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
+
+    def _place(self, page: Page, path: Path, data: bytes) -> None:
+        with open_target(path) as stream:
+            stream.write(data)
+        self._report(page, path)
+
+    def _report(self, page: Page, path: Path) -> None:
+        if str(path) == STDOUT:
+            return
+        self.written.append(path)
+        self.say(str(path))
+        self.manager.written(page, path, self.run)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,91 @@
+"""A picture's numbers before they have colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._display import as_html, as_png
+from torch2grid_core._pictures.blocks import Region
+from torch2grid_core._pictures.layout import Layout
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values of cells.
+
+    values: float32, (rows, columns); NaN where a weight of the cell is NaN, 0 where there is no weight.
+    count: int64, same shape, weights per cell; 0 means no weight here. At construction also one number for all cells, and
+    ``None`` for one weight a cell. Equal counts are one number in memory, which the array repeats: it cannot be written to.
+    reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
+    regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
+    largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
+    (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
+    ``locate.weights_of_cell``); ``None`` where only the values are known. labels: names of modules, each with the
+    rectangle of empty cells that is free for it.
+    """
+
+    values: Array
+    count: Array | int | None = None
+    reduce: str = "mean"
+    cell: tuple[int, int] = (1, 1)
+    regions: tuple[Region, ...] = field(default=())
+    quantity: str = "weight"
+    largest: tuple[str, int, float] | None = None
+    largest_cell: tuple[int, int] | None = None
+    layout: Layout | None = field(default=None, repr=False)
+    labels: tuple[Region, ...] = field(default=())
+
+    _repr_html_, _repr_png_ = as_html, as_png
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        if values.ndim != 2:
+            raise ValueError(f"a grid has two dimensions, not {values.ndim}")
+        count = np.asarray(1 if self.count is None else self.count, dtype=np.int64)
+        if count.ndim and count.shape != values.shape:
+            raise ValueError(f"values are {values.shape}, counts {count.shape}")
+        if count.size and (count == count.flat[0]).all():
+            count = np.broadcast_to(np.int64(count.flat[0]), values.shape)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "count", count)
+
+    @property
+    def counts(self) -> Array:
+        """``count`` as the array that it always is after construction."""
+        assert isinstance(self.count, np.ndarray)
+        return self.count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.counts.size and not any(self.counts.strides):  # one number: a pickle would repeat it
+            given["count"] = int(self.counts.flat[0])
+        return Grid, tuple(given.values())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) in cells."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    @property
+    def weights(self) -> int:
+        """Number of weights that the grid holds."""
+        return int(self.counts.sum())
+
+    def drawn(self) -> Array:
+        """The values of the cells that hold weights, 1-D float32."""
+        values: Array = self.values[self.counts > 0]
+        return values
+
+    def cell_text(self) -> str:
+        """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""
+        rows, columns = self.cell
+        if rows * columns == 1:
+            return f"one {self.quantity}"
+        one, space, rest = self.quantity.partition(" ")  # shares of range
+        return f"{self.reduce} of {rows}×{columns} {one}s{space}{rest}"

@@ -1,0 +1,300 @@
+"""Where weights go in a picture, declared once and streamed by the raster; and whether a layout keeps its promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._errors import NotDrawable
+from torch2grid_core._pictures.axes import axis
+from torch2grid_core._pictures.blocks import Block, Curve, Rect, Region
+from torch2grid_core._pictures.cells import BlockCells, CurveCells
+
+Array = np.ndarray[Any, Any]
+
+_MOST_DIMS = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every weight of some tensors goes.
+
+    rows, columns: of the full-size grid, in weights. cell: (r, c), so many rows and columns of it become one cell; a
+    cell holds weights of one tensor only. regions: the cells of each tensor. labels: names of modules, each with the
+    rectangle of empty cells that is kept free for it.
+    """
+
+    rows: int
+    columns: int
+    cell: tuple[int, int]
+    blocks: tuple[Block | Curve, ...]
+    regions: tuple[Region, ...] = ()
+    labels: tuple[Region, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) in cells."""
+        return -(-self.rows // self.cell[0]), -(-self.columns // self.cell[1])
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that it places, in order of first appearance."""
+        return tuple(self._by_tensor)
+
+    def blocks_of(self, tensor: str) -> tuple[Block | Curve, ...]:
+        """The blocks and curves of one tensor, by their first weight; none for a tensor that has no place here."""
+        return self._by_tensor.get(tensor, ())
+
+    def only(self, tensor: str) -> Layout:
+        """The same grid with the blocks of one tensor, no regions and no labels: little to send to another process."""
+        return Layout(self.rows, self.columns, self.cell, self.blocks_of(tensor))
+
+    def weights_of(self, tensor: str) -> int:
+        """Number of weights of one tensor that have a place."""
+        return sum(block.size for block in self.blocks_of(tensor))
+
+    def blocks_in(self, rectangle: Rect) -> tuple[Block | Curve, ...]:
+        """The blocks and curves that may have weights in *rectangle* (row, column, height, width, in cells), in order.
+
+        Each counts with all of the rectangle that it stays in.
+        """
+        top, left, height, width = rectangle
+        bounds = self._bounds
+        met = (bounds[:, 0] < top + height) & (bounds[:, 2] > top) & (bounds[:, 1] < left + width) & (bounds[:, 3] > left)
+        return tuple(self.blocks[place] for place in np.flatnonzero(met).tolist())
+
+    def refined(self, cell: tuple[int, int]) -> Layout:
+        """The same picture in smaller cells: *cell*, whose sides divide those of the layout's own.
+
+        Raises ``NotDrawable`` for curves and for cells of one line, whose weights are in no rectangle that could be divided;
+        ``ValueError`` where a side does not divide.
+        """
+        (r, c), (high, wide) = self.cell, cell
+        if min(cell) < 1 or r % high or c % wide:
+            raise ValueError(f"cells of {high}×{wide} do not divide those of {r}×{c}")
+        if min(self.cell) == 1 < max(self.cell) or any(isinstance(block, Curve) for block in self.blocks):
+            raise NotDrawable("only a layout of blocks in cells of rows and columns can be refined")
+        finer = replace(self, cell=cell, regions=(), labels=())
+        (rows, columns), down, across = finer.shape, r // high, c // wide
+
+        def larger(rect: Rect) -> Rect:
+            top, left = rect[0] * down, rect[1] * across
+            return top, left, min(rect[2] * down, rows - top), min(rect[3] * across, columns - left)
+
+        regions, labels = (
+            tuple(Region(each.name, tuple(map(larger, each.rects))) for each in marks) for marks in (self.regions, self.labels)
+        )
+        return replace(finer, regions=regions, labels=labels)
+
+    def cell_of(self, tensor: str, index: int) -> tuple[int, int]:
+        """(row, column) of the cell of the weight with flat index *index*. Raises ``ValueError`` where it has no place."""
+        for block in self.blocks_of(tensor):
+            if not block.start <= index < block.stop:
+                continue
+            if isinstance(block, Curve):
+                rows, columns = block.place(np.array([block.first + (index - block.start) // block.step], dtype=np.int64))
+                return int(rows[0]), int(columns[0])
+            one = next(block.cut(index, index + 1))
+            return one.row // self.cell[0], one.column // self.cell[1]
+        raise ValueError(f"weight {index} of {tensor!r} has no place in the layout")
+
+    def validate(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None = None) -> Layout:
+        """Itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
+
+        Raises ``ValueError`` that says what is wrong: a block that leaves the grid or its tensor, weights without a place or
+        with two, two weights in one place, two tensors in one cell, a region or label outside, more than *max_cells* cells
+        a side.
+        Takes time and memory by blocks and cells, not by weights.
+        """
+        _check(self, shapes, max_cells)
+        return self
+
+    @cached_property
+    def _by_tensor(self) -> dict[str, tuple[Block | Curve, ...]]:
+        found: dict[str, list[Block | Curve]] = {}
+        for block in self.blocks:
+            found.setdefault(block.tensor, []).append(block)
+        return {name: tuple(sorted(blocks, key=lambda block: block.start)) for name, blocks in found.items()}
+
+    @cached_property
+    def _bounds(self) -> Array:
+        """Of each block, in cells: first row and column, and the ones behind the last."""
+        found = np.empty((len(self.blocks), 4), dtype=np.int64)
+        for place, block in enumerate(self.blocks):
+            if isinstance(block, Curve):
+                rows, columns = map(np.asarray, CurveCells(block).index(self.shape))
+                found[place] = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+            else:
+                (top, left, height, width), (r, c) = block.bounds(), self.cell
+                found[place] = top // r, left // c, -(-(top + height) // r), -(-(left + width) // c)
+        return found
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels))
+
+    def __hash__(self) -> int:
+        return self._hash  # a spiral has thousands of blocks, and layouts are keys of needs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels)
+
+
+def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
+    """The cells of each block and curve of one tensor, by their first weight."""
+    blocks = layout.blocks_of(tensor)
+    return [BlockCells(block, layout.cell) if isinstance(block, Block) else CurveCells(block) for block in blocks]
+
+
+def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> None:
+    """Raise ``ValueError`` for the first thing that is wrong; see ``Layout.validate``."""
+    _check_grid(layout, max_cells)
+    for name in layout.tensors:
+        if name not in shapes:
+            raise ValueError(f"a block is of {name!r}, which is none of the tensors")
+        for block in layout.blocks_of(name):
+            _check_block(block, layout)
+    for name, shape in shapes.items():
+        _check_coverage(layout, name, math.prod(shape))
+    _check_places([block for block in layout.blocks if isinstance(block, Block)])
+    _check_owners(layout)
+    height, width = layout.shape
+    for kind, region in [("region", each) for each in layout.regions] + [("label", each) for each in layout.labels]:
+        for row, column, rows, columns in region.rects:
+            if min(row, column, rows, columns) < 0 or row + rows > height or column + columns > width:
+                raise ValueError(f"{kind} {region.name!r} leaves the {height}×{width} cells of the grid")
+
+
+def _check_grid(layout: Layout, max_cells: int | None) -> None:
+    if min(layout.rows, layout.columns, *layout.cell) < 1:
+        raise ValueError(f"a grid of {layout.rows}×{layout.columns} weights in cells of {layout.cell[0]}×{layout.cell[1]}")
+    if max_cells is not None and max(layout.shape) > max_cells:
+        raise ValueError(f"{layout.shape[0]}×{layout.shape[1]} cells, at most {max_cells} a side are allowed")
+
+
+def _check_block(block: Block | Curve, layout: Layout) -> None:
+    if isinstance(block, Curve):
+        if min(block.size, block.step) < 1 or min(block.start, block.first) < 0:
+            raise ValueError(f"a curve of {block.tensor!r} has no weights, or begins before the first")
+        if block.step > math.prod(layout.cell):
+            raise ValueError(f"a curve of {block.tensor!r} puts {block.step} weights in a cell of {math.prod(layout.cell)}")
+        return
+    if len(block.dims) > _MOST_DIMS or any(length < 1 for length, _, _ in block.dims):
+        raise ValueError(f"a block of {block.tensor!r} has dimensions {block.dims}: at most {_MOST_DIMS}, none of them empty")
+    for length, row_step, column_step in block.dims:
+        if length > 1 and bool(row_step) == bool(column_step):
+            raise ValueError(f"a dimension of a block of {block.tensor!r} has steps ({row_step}, {column_step}): one must be 0")
+    top, left, height, width = block.bounds()
+    if min(block.start, top, left) < 0 or top + height > layout.rows or left + width > layout.columns:
+        raise ValueError(
+            f"a block of {block.tensor!r} covers rows {top}–{top + height - 1}, columns {left}–{left + width - 1}"
+            f" of a grid of {layout.rows}×{layout.columns}"
+        )
+
+
+def _check_coverage(layout: Layout, name: str, size: int) -> None:
+    place = 0
+    for block in layout.blocks_of(name):
+        if block.start != place:
+            what = "have no place" if block.start > place else "have two places"
+            low, high = sorted((place, block.start))
+            raise ValueError(f"weights {low}–{high - 1} of {name!r} {what}")
+        place = block.stop
+    if place != size:
+        raise ValueError(f"{name!r} has {size} weights, {place} have a place")
+
+
+def _check_places(blocks: Sequence[Block]) -> None:
+    """No two weights in one place of the full-size grid: none of one block, none of two blocks whose bounds meet."""
+    if not blocks:
+        return
+    found = np.array([block.bounds() for block in blocks], dtype=np.int64)
+    order = np.lexsort((found[:, 1], found[:, 0]))
+    bounds, ordered = found[order], [blocks[index] for index in order.tolist()]
+    tops, lefts = bounds[:, 0], bounds[:, 1]
+    rights = lefts + bounds[:, 3]
+    below = np.searchsorted(tops, tops + bounds[:, 2]).tolist()  # from there on, all begin below this one
+    for index, block in enumerate(ordered):
+        if not _is_nested(block) and block.size > _distinct(block, 0) * _distinct(block, 1):
+            raise ValueError(f"a block of {block.tensor!r} puts two weights in one place")
+        beside = slice(index + 1, below[index])
+        met = np.flatnonzero((lefts[beside] < rights[index]) & (rights[beside] > lefts[index]))
+        for other in (ordered[index + 1 + each] for each in met.tolist()):
+            if _meet(block, other):
+                raise ValueError(f"blocks of {block.tensor!r} and {other.tensor!r} put two weights in one place")
+
+
+def _is_nested(block: Block) -> bool:
+    """True where each step is longer than all smaller steps of its direction reach together: no place twice."""
+    for side in (0, 1):
+        reach = 0
+        for length, step in reversed(_steps(block, side)):
+            if step <= reach:
+                return False
+            reach += (length - 1) * step
+    return True
+
+
+def _is_gapless(block: Block, cell: tuple[int, int]) -> bool:
+    """True where no step jumps over a cell: the block is in every cell of the rectangle that it stays in."""
+    for side in (0, 1):
+        reach = 0
+        for length, step in reversed(_steps(block, side)):
+            if step > reach + cell[side]:
+                return False
+            reach += (length - 1) * step
+    return True
+
+
+def _steps(block: Block, side: int) -> list[tuple[int, int]]:
+    """Dims along rows (side 0) or columns (1) as (length, |step|), by falling step."""
+    moving = [(dim[0], abs(dim[1 + side])) for dim in block.dims if dim[0] > 1 and dim[1 + side]]
+    return sorted(moving, key=lambda each: -each[1])
+
+
+def _places(block: Block, side: int) -> Array:
+    return np.asarray(axis(block.bounds()[side], _steps(block, side), 1).cells, dtype=np.int64)
+
+
+def _distinct(block: Block, side: int) -> int:
+    return len(axis(block.bounds()[side], _steps(block, side), 1).cells)
+
+
+def _meet(one: Block, other: Block) -> bool:
+    return all(len(np.intersect1d(_places(one, side), _places(other, side), assume_unique=True)) for side in (0, 1))
+
+
+def _check_owners(layout: Layout) -> None:
+    """Cells of blocks belong to one tensor; a cell of a curve belongs to one place of one curve."""
+    owner = np.zeros(layout.shape, dtype=np.int32)
+    for number, name in enumerate(layout.tensors, start=1):
+        blocks = layout.blocks_of(name)
+        cells = None
+        for place, block in enumerate(blocks):
+            if isinstance(block, Block) and _is_gapless(block, layout.cell):
+                (top, left, height, width), (r, c) = block.bounds(), layout.cell
+                index: Any = np.s_[top // r : (top + height - 1) // r + 1, left // c : (left + width - 1) // c + 1]
+            else:
+                cells = cells or cells_of(layout, name)
+                index = cells[place].index(layout.shape)
+            if isinstance(block, Curve):
+                _check_curve(name, index, owner)
+            elif np.any((found := owner[index]) & (found != number)):
+                taken = layout.tensors[int(found[(found != 0) & (found != number)][0]) - 1]
+                raise ValueError(f"{taken!r} and {name!r} share a cell; each cell holds weights of one tensor")
+            owner[index] = number
+
+
+def _check_curve(name: str, index: tuple[Array, Array], owner: Array) -> None:
+    rows, columns = index
+    if min(rows.min(), columns.min()) < 0 or rows.max() >= owner.shape[0] or columns.max() >= owner.shape[1]:
+        raise ValueError(f"a curve of {name!r} leaves the {owner.shape[0]}×{owner.shape[1]} cells of the grid")
+    taken = owner[index].any()
+    owner[index] = order = np.arange(1, len(rows) + 1, dtype=np.int32)
+    if taken or not np.array_equal(owner[index], order):  # a cell that comes twice keeps its last number
+        raise ValueError(f"a curve of {name!r} goes through a cell that holds other weights")

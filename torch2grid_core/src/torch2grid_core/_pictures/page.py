@@ -1,0 +1,284 @@
+"""A page is plain data: what to show, not how. Renderers turn it into a file, a terminal screen or a notebook cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from torch2grid_core._display import as_html
+from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.scale import ColorScale
+
+Array = np.ndarray[Any, Any]
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows under named columns. formats: column → ``format()`` specification for its numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+    _repr_html_ = as_html
+
+    def as_table(self) -> Table:
+        return self
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as text, numbers by their column's format."""
+        specs = [self.formats.get(column, "") for column in self.columns]
+        return [tuple(_cell_text(value, spec) for value, spec in zip(row, specs, strict=True)) for row in self.rows]
+
+
+def _cell_text(value: Cell, spec: str) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and spec:
+        return format(value, spec)
+    return str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Marginal:
+    """A value for each row, or each column, of a grid's cells, drawn beside the heatmap.
+
+    values: float, (rows,) or (columns,). label: what a value is.
+    """
+
+    values: Array
+    label: str = "|max|"
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """A grid in colours. rows, columns: what an index along each side counts; empty: the side has no ticks.
+
+    row_names: (place in cells from the top, text), written beside the picture instead of indices. label: text of the
+    colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
+    where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
+    Raises ``ValueError`` for one of another length.
+    """
+
+    grid: Grid
+    scale: ColorScale
+    title: str = ""
+    rows: str = ""
+    columns: str = ""
+    label: str = ""
+    boundaries: bool = False
+    labels: bool = False
+    row_names: tuple[tuple[float, str], ...] = ()
+    row_marginal: Marginal | None = None
+    column_marginal: Marginal | None = None
+
+    def __post_init__(self) -> None:
+        for side, marginal, length in zip(
+            ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
+        ):
+            if marginal is not None and np.shape(marginal.values) != (length,):
+                raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
+
+    def as_table(self) -> Table:
+        rows, columns = self.grid.shape
+        step = max(1, math.ceil(math.sqrt(rows * columns / 10_000)))  # a fallback table, not a copy of the picture
+        sides = [(side, each) for side, each in (("row", self.row_marginal), ("column", self.column_marginal)) if each]
+        cells = tuple(
+            (
+                row,
+                column,
+                float(self.grid.values[row, column]),
+                int(self.grid.counts[row, column]),
+                *(float(each.values[row if side == "row" else column]) for side, each in sides),
+            )
+            for row in range(0, rows, step)
+            for column in range(0, columns, step)
+        )
+        names = tuple(f"{each.label} of the {side}" for side, each in sides)
+        return Table(("row", "column", "value", "weights", *names), cells, self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture."""
+
+    rgb: Array
+    title: str = ""
+    caption: str = ""
+
+    def as_table(self) -> Table:
+        rows, columns, _ = self.rgb.shape
+        means = self.rgb.reshape(-1, 3).mean(axis=0) if self.rgb.size else np.zeros(3)
+        entry = (rows, columns, *(float(channel) for channel in means))
+        return Table(("rows", "columns", "mean red", "mean green", "mean blue"), (entry,), self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Counts between edges. edges: float64, (n+1,); counts: int64, (n,).
+
+    below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
+    positions, drawn as lines. summary: a few named figures, shown in a box.
+    """
+
+    edges: Array
+    counts: Array
+    title: str = ""
+    xlabel: str = "weight"
+    below: int = 0
+    above: int = 0
+    nan: int = 0
+    log: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
+    summary: Mapping[str, str] = field(default_factory=dict)
+
+    def as_table(self) -> Table:
+        rows: list[tuple[Cell, ...]] = [
+            (float(low), float(high), int(count))
+            for low, high, count in zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
+        ]
+        if len(self.edges):
+            rows = [(-math.inf, float(self.edges[0]), self.below), *rows, (float(self.edges[-1]), math.inf, self.above)]
+        rows.append((math.nan, math.nan, self.nan))
+        return Table(("from", "to", "weights"), tuple(rows), self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
+
+    xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis. marks:
+    named levels of y, drawn as lines across. flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
+    """
+
+    x: Array
+    y: Mapping[str, Array]
+    title: str = ""
+    xlabel: str = ""
+    ylabel: str = ""
+    xticks: Sequence[str] = ()
+    log: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def as_table(self) -> Table:
+        columns = (self.xlabel or "x", *self.y)
+        x: Sequence[Cell] = list(self.xticks) or [float(each) for each in self.x]
+        series = [[float(each) for each in values] for values in self.y.values()]
+        return _flagged(columns, list(zip(x, *series, strict=True)), self.title, self.flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels)).
+
+    flags: place of a label → what is wrong there, as ``3 NaN``, written beside it.
+    """
+
+    labels: tuple[str, ...]
+    levels: tuple[float, ...]
+    values: Array
+    title: str = ""
+    ylabel: str = "weight"
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def as_table(self) -> Table:
+        columns = ("name", *(f"{level:.1%}" for level in self.levels))
+        rows: list[tuple[Cell, ...]] = [
+            (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
+        ]
+        return _flagged(columns, rows, self.title, self.flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Bar:
+    """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across.
+
+    flags: see ``Band``.
+    """
+
+    labels: tuple[str, ...]
+    values: Array
+    title: str = ""
+    ylabel: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def as_table(self) -> Table:
+        rows = [(label, float(value)) for label, value in zip(self.labels, self.values, strict=True)]
+        return _flagged(("name", self.ylabel or "value"), rows, self.title, self.flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Five quantiles for each label. values: float64, (5, len(labels)): low whisker, quartiles, high whisker.
+
+    flags: see ``Band``.
+    """
+
+    labels: tuple[str, ...]
+    values: Array
+    title: str = ""
+    ylabel: str = "weight"
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def as_table(self) -> Table:
+        columns = ("name", "low", "25%", "50%", "75%", "high")
+        rows: list[tuple[Cell, ...]] = [
+            (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
+        ]
+        return _flagged(columns, rows, self.title, self.flags)
+
+
+def _flagged(columns: Sequence[str], rows: Sequence[tuple[Cell, ...]], title: str, flags: Mapping[int, str]) -> Table:
+    """A table with a last column of what is wrong, where anything is."""
+    if not flags:
+        return Table(tuple(columns), tuple(rows), title)
+    told = tuple((*row, flags.get(place, "")) for place, row in enumerate(rows))
+    return Table((*columns, "not finite"), told, title)
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Lines of plain text."""
+
+    text: str
+    title: str = ""
+
+    def as_table(self) -> Table:
+        return Table(("text",), tuple((line,) for line in self.text.splitlines()), self.title)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """Something to look at: a name, a title and panels.
+
+    name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
+    columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
+    about: the tensor that the page shows, with shape and dtype, for the index of the output folder; of an overview,
+    ``tensors``: the names of those it shows.
+    formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
+    data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
+    wide: so many of the first panels each take a whole row, above the columns.
+    """
+
+    name: str
+    title: str
+    panels: tuple[Any, ...]
+    folder: str = ""
+    columns: int = 1
+    kind: Literal["picture", "table"] = "picture"
+    about: Mapping[str, Any] = field(default_factory=dict)
+    formats: tuple[str, ...] = ()
+    data: Mapping[str, Any] | None = None
+    wide: int = 0
+
+    _repr_html_ = as_html

@@ -1,0 +1,347 @@
+"""The raster: weights stream past in any order and become cells, in memory that depends on the picture alone.
+
+Sums are kept in float64; only the finished values become float32. A NaN weight makes its cell NaN in every reduction.
+Finite weights never become infinite: what exceeds float32's range is drawn as its largest number. A finite float64
+weight beyond ±1e140 counts as ±1e140 in ``mean`` and ``rms``, so that no sum overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.dtypes import as_float
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._pictures.blocks import Block, Rect, Region
+from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
+from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.layout import Layout, cells_of
+from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
+
+Array = np.ndarray[Any, Any]
+
+_STRETCH = 1 << 18  # weights prepared at a time: their float64 copies stay in the cache
+_HUGE = 1e140  # its square times any number of weights is a float64
+_FLOAT32_MAX = np.finfo(np.float32).max
+
+
+def _as_float64(values: Array, room: Array) -> Array:
+    if values.dtype == np.float64:
+        np.clip(values, -_HUGE, _HUGE, out=room)
+        np.copyto(room, values, where=np.isinf(values))
+    else:
+        np.copyto(room, values)
+    return room
+
+
+def _squares(values: Array, room: Array) -> Array:
+    wide = _as_float64(values, room)
+    return np.multiply(wide, wide, out=wide)
+
+
+def _sizes(values: Array, room: Array) -> Array:
+    return np.abs(values, out=room.view(values.dtype)[: len(values)])
+
+
+def _values(values: Array, room: Array) -> Array:
+    return values
+
+
+def _average(sums: Array, counts: Array) -> Array:
+    return np.divide(sums, counts, out=sums, where=counts > 0)
+
+
+def _root_mean(sums: Array, counts: Array) -> Array:
+    return np.sqrt(_average(sums, counts), out=sums)
+
+
+def _as_is(combined: Array, counts: Array) -> Array:
+    return combined
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """prepare: weights → what *ufunc* combines, from *initial*, written to a float64 array of as many places where it is new;
+    finish: combined, counts → values, in place.
+
+    size: the value has no sign, it says how large weights are.
+    """
+
+    ufunc: np.ufunc
+    initial: float
+    prepare: Callable[[Array, Array], Array]
+    finish: Callable[[Array, Array], Array] = _as_is
+    size: bool = False
+
+
+_REDUCTIONS = {
+    "mean": _Reduction(np.add, 0.0, _as_float64, _average),
+    "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
+    "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
+    "min": _Reduction(np.minimum, math.inf, _values),
+    "max": _Reduction(np.maximum, -math.inf, _values),
+}
+REDUCTIONS: tuple[str, ...] = tuple(_REDUCTIONS)
+
+
+def reduction(name: str) -> _Reduction:
+    """The reduction of that name. Raises ``ValueError`` for another."""
+    if name not in _REDUCTIONS:
+        raise ValueError(f"unknown reduction {name!r}; valid: {', '.join(REDUCTIONS)}")
+    return _REDUCTIONS[name]
+
+
+@dataclass(frozen=True, eq=False)
+class PartResult:
+    """What one ``RasterPart`` gathered: small, plain and picklable; parts of one tensor add up in ``assemble``.
+
+    weights: how many were seen. values: float64, the combined weights of the cells of each block in turn. largest: flat
+    index and value of the finite weight with the largest magnitude, the first of equals; ``None`` without any. not_finite:
+    how many are NaN or Inf.
+    """
+
+    tensor: str
+    reduce: str
+    weights: int
+    values: Array
+    largest: tuple[int, float] | None
+    not_finite: NotFiniteCount = field(default_factory=NotFiniteCount)
+
+
+class RasterPart:
+    """Reduces the weights of one tensor to the cells where *layout* puts them, as they stream past.
+
+    Keeps one float64 for each cell of the tensor, nothing for the rest of the grid. Raises ``ValueError`` for an unknown
+    reduction, and for a tensor that the layout does not place.
+    """
+
+    def __init__(self, layout: Layout, tensor: str, reduce: str) -> None:
+        self.tensor, self.reduce, self.weights = tensor, reduce, 0
+        self._rule = reduction(reduce)
+        self._cells = cells_of(layout, tensor)
+        if not self._cells:
+            raise ValueError(f"the layout has no place for tensor {tensor!r}")
+        self._starts = [each.block.start for each in self._cells]
+        self._values = np.full(sum(math.prod(each.shape) for each in self._cells), self._rule.initial)
+        self._targets = split(self._values, self._cells)
+        self._room = np.empty(0)  # used again: fresh pages for each stretch would cost more than the sums
+        self._largest: tuple[int, float] | None = None
+        self._not_finite = NotFiniteCount()
+
+    def update(self, start: int, values: Array) -> None:
+        """Take the weights with flat indices *start* and on: 1-D, float32 or float64 (see ``dtypes.as_float``).
+
+        Chunks may come in any order and any size, but each weight once. Raises ``ValueError`` for weights without a place.
+        """
+        if values.dtype not in (np.float32, np.float64):
+            values = as_float(values)
+        if len(values) and (start < self._starts[0] or start + len(values) > self._cells[-1].block.stop):
+            raise ValueError(f"weights {start}–{start + len(values)} of {self.tensor!r} have no place in the layout")
+        if len(self._room) < min(len(values), _STRETCH):
+            self._room = np.empty(min(len(values), _STRETCH))
+        with np.errstate(all="ignore"):
+            for first in range(0, len(values), _STRETCH):
+                self._take(start + first, values[first : first + _STRETCH])
+        self.weights += len(values)
+
+    def _take(self, start: int, values: Array) -> None:
+        high, low = float(values.max()), float(values.min())  # NaN where one is
+        self._largest = _larger(self._largest, start, values, high, low)
+        self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
+        prepared = self._rule.prepare(values, self._room[: len(values)])
+        for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
+            if self._starts[index] >= start + len(values):
+                break
+            self._cells[index].add(self._targets[index], self._rule.ufunc, start, prepared)
+
+    def result(self) -> PartResult:
+        """What was gathered so far."""
+        return PartResult(self.tensor, self.reduce, self.weights, self._values, self._largest, self._not_finite)
+
+
+def _larger(best: tuple[int, float] | None, start: int, values: Array, high: float, low: float) -> tuple[int, float] | None:
+    """*best* (flat index, value), or the finite weight of *values* that beats it: larger magnitude, then lower index.
+
+    high, low: the largest and the least of *values*.
+    """
+    if math.isfinite(high) and math.isfinite(low):
+        if best is not None and max(high, -low) < abs(best[1]):
+            return best
+        places = [int(values.argmax())] if high >= -low else []
+        index = min([*places, int(values.argmin())] if -low >= high else places)
+    else:
+        finite = np.isfinite(values)
+        if not finite.any():
+            return best
+        index = int(np.argmax(np.where(finite, np.abs(values), -1)))
+    found = (start + index, float(values[index]))
+    return found if best is None or _rank(found) > _rank(best) else best
+
+
+def _rank(found: tuple[int, float]) -> tuple[float, int]:
+    return abs(found[1]), -found[0]
+
+
+def assemble(
+    layout: Layout,
+    reduce: str,
+    parts: Iterable[PartResult],
+    scale: Mapping[str, tuple[float, float]] | None = None,
+    quantity: str = "weight",
+) -> Grid:
+    """The grid of *layout* from the parts of its tensors. A tensor without any part stays empty (count 0).
+
+    scale: tensor → (factor, offset); a reduced value becomes ``value * factor + offset``. The reductions ``absmax`` and
+    ``rms`` are sizes: they become ``value * |factor|``, a size in the new unit, since an offset moves places, not sizes.
+    Raises ``ValueError`` where the parts of a tensor do not hold each of its weights once, or belong to another layout.
+    """
+    rule = reduction(reduce)
+    combined: dict[str, Array] = {}
+    seen: dict[str, int] = {}
+    largest: dict[str, tuple[int, float]] = {}
+    narrow = np.zeros(layout.shape, dtype=np.float32)
+    counts = np.zeros(layout.shape, dtype=np.int64)
+    with np.errstate(all="ignore"):
+        for part in parts:
+            name, before = part.tensor, combined.get(part.tensor)
+            if part.reduce != reduce or (before is not None and len(before) != len(part.values)):
+                raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
+            combined[name] = part.values if before is None else rule.ufunc(before, part.values)
+            seen[name] = seen.get(name, 0) + part.weights
+            if part.largest is not None:
+                largest[name] = max(part.largest, largest.get(name, part.largest), key=_rank)
+        for name, values in combined.items():
+            cells = cells_of(layout, name)
+            if len(values) != sum(math.prod(each.shape) for each in cells):
+                raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
+            if seen[name] != layout.weights_of(name):
+                raise ValueError(f"{seen[name]} weights of {name!r} were read, its layout has {layout.weights_of(name)}")
+            for index, total in _totals(cells, values, counts, rule):
+                finished = rule.finish(total, counts[index])
+                if scale is not None and name in scale:
+                    factor, offset = scale[name]
+                    finished = finished * abs(factor) if rule.size else finished * factor + offset
+                narrow[index] = to_float32(finished)
+    best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
+    found = None if best is None else (best[0], *best[1])
+    where = None if found is None else layout.cell_of(*found[:2])
+    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found, where, layout, layout.labels)
+
+
+def _totals(
+    cells: list[BlockCells | CurveCells], values: Array, counts: Array, rule: _Reduction
+) -> Iterator[tuple[Any, Array]]:
+    """(index into the grid, combined weights of these cells), each cell of one tensor once; its weights are counted first."""
+    shape = (counts.shape[0], counts.shape[1])
+    placed = [(each.index(shape), each.counts()) for each in cells]
+    for index, own in placed:
+        counts[index] += own
+    shared: list[tuple[Any, Array]] = []
+    for (index, own), total in zip(placed, split(values, cells), strict=True):
+        if np.array_equal(counts[index], own):
+            yield index, total.copy()
+        else:  # another block has weights in some of these cells
+            shared.append((index, total))
+    if shared:
+        numbers = np.arange(counts.size).reshape(shape)
+        places, inverse = np.unique(np.concatenate([numbers[index].reshape(-1) for index, _ in shared]), return_inverse=True)
+        totals = np.full(len(places), rule.initial)
+        rule.ufunc.at(totals, inverse, np.concatenate([total.reshape(-1) for _, total in shared]))
+        yield np.unravel_index(places, shape), totals
+
+
+def to_float32(values: Array) -> Array:
+    """*values* as float32, finite numbers beyond its range as its largest; infinities and NaN stay."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype(np.float32)
+    lost = np.isinf(narrow)
+    if lost.any():
+        lost &= np.isfinite(values)
+        narrow[lost] = np.copysign(_FLOAT32_MAX, values[lost])
+    return narrow
+
+
+def flat(array: Any) -> Array:
+    plain = array.numpy() if isinstance(array, LazyTensor) else np.asarray(array)
+    return as_float(np.ascontiguousarray(plain).reshape(-1))
+
+
+def whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
+    part = RasterPart(layout, name, reduce)
+    part.update(0, flat(array))
+    return part.result()
+
+
+def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
+    """A 2-D array, or a grid, with at most *max_cells* cells a side: r×c old cells become one, each side as needed.
+
+    An array holds one weight a cell. A grid keeps its regions and what is empty; the weights of its cells count. Cells
+    that hold several weights already are reduced in their own way again where that is known (the largest of largest
+    magnitudes, the mean of means), since another would be neither.
+    Raises ``ValueError`` for anything but two dimensions, and for an unknown reduction.
+    """
+    rule = reduction(reduce)
+    if isinstance(array, Grid):
+        grid = array
+    else:
+        plain = as_float(np.asarray(array))
+        if plain.ndim != 2:
+            raise ValueError(f"a grid has two dimensions, not {plain.ndim}")
+        if max(plain.shape) <= max_cells:
+            return Grid(to_float32(plain), reduce=reduce)
+        return _reduced_plain(plain, reduce, max_cells)
+    if max(grid.shape) <= max_cells:
+        return grid
+    if grid.reduce in _REDUCTIONS and int(grid.counts.max(initial=0)) > 1:
+        reduce, rule = grid.reduce, _REDUCTIONS[grid.reduce]
+    layout = _shrunk(grid.shape, max_cells)
+    prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
+    prepared = prepared * grid.counts if rule.ufunc is np.add else prepared.copy()
+    prepared[grid.counts == 0] = rule.initial
+    total = _combine(layout, prepared.astype(np.float64), rule.ufunc, rule.initial)
+    counts = _combine(layout, grid.counts.astype(np.float64), np.add, 0.0).astype(np.int64)
+    with np.errstate(all="ignore"):
+        values = to_float32(rule.finish(total, counts))
+    values[counts == 0] = 0
+    r, c = layout.cell
+    regions, labels = (
+        tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in marks)
+        for marks in (grid.regions, grid.labels)
+    )
+    cell = (grid.cell[0] * r, grid.cell[1] * c)
+    where = None if grid.largest_cell is None else (grid.largest_cell[0] // r, grid.largest_cell[1] // c)
+    coarser = None
+    if grid.layout is not None and all(isinstance(block, Block) for block in grid.layout.blocks):  # a curve counts its cells
+        coarser = replace(grid.layout, cell=cell, regions=regions, labels=labels)
+    return Grid(values, counts, reduce, cell, regions, grid.quantity, grid.largest, where, coarser, labels)
+
+
+def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:
+    rows, columns = shape
+    cell = (max(-(-rows // max_cells), 1), max(-(-columns // max_cells), 1))
+    return Layout(rows, columns, cell, (Block("", 0, 0, 0, ((rows, 1, 0), (columns, 0, 1))),))
+
+
+def _reduced_plain(array: Array, reduce: str, max_cells: int) -> Grid:
+    layout = _shrunk(array.shape, max_cells)
+    grid = assemble(layout, reduce, [whole(layout, "", array, reduce)])
+    return Grid(grid.values, grid.counts, reduce, grid.cell)
+
+
+def _combine(layout: Layout, values: Array, ufunc: np.ufunc, initial: float) -> Array:
+    target = np.full(layout.shape, initial)
+    with np.errstate(all="ignore"):
+        for each in cells_of(layout, ""):
+            each.add(target, ufunc, 0, values.reshape(-1))
+    return target
+
+
+def _shrink(rect: Rect, r: int, c: int) -> Rect:
+    row, column, height, width = rect
+    top, left = row // r, column // c
+    return top, left, -(-(row + height) // r) - top, -(-(column + width) // c) - left

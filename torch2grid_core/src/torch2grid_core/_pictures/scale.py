@@ -1,0 +1,153 @@
+"""From values to a share of the colour map: limits that survive real tensors, and what lies beyond them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from torch2grid_core._pictures.grid import Grid
+
+Array = np.ndarray[Any, Any]
+ScaleKind = Literal["auto", "symmetric", "minmax", "symlog"]
+DEFAULT_CLIP = 0.995
+_ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ColorScale:
+    """Limits and shape of a colour scale. ``diverging`` says that 0 is its middle.
+
+    over, under: share of the drawn, finite cells beyond the limits.
+    """
+
+    low: float
+    high: float
+    kind: Literal["linear", "symlog"] = "linear"
+    over: float = 0.0
+    under: float = 0.0
+
+    @property
+    def diverging(self) -> bool:
+        """True for limits that are symmetric about 0."""
+        return self.low < 0 < self.high and math.isclose(-self.low, self.high, rel_tol=1e-6)
+
+    @property
+    def linear_threshold(self) -> float:
+        """Half-width of the linear middle of a symlog scale: a thousandth of the larger limit."""
+        return max(abs(self.low), abs(self.high)) * 1e-3
+
+    def fraction(self, values: Array) -> Array:
+        """Place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""
+        values = np.asarray(values, dtype=np.float64)
+        low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
+        with np.errstate(invalid="ignore", over="ignore"):
+            fraction: Array = (self._bend(values) - low) / (high - low)
+        return fraction
+
+    def value(self, fraction: Array) -> Array:
+        """The inverse of ``fraction``."""
+        low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
+        bent = low + np.asarray(fraction, dtype=np.float64) * (high - low)
+        if not self._bent:
+            return np.asarray(bent)
+        return np.asarray(np.sinh(bent) * self.linear_threshold)
+
+    @property
+    def _bent(self) -> bool:
+        # Limits so close that the logarithm tells them apart no more than to a few digits are as good as linear.
+        return self.kind == "symlog" and abs(self.high - self.low) > 1e-6 * max(abs(self.low), abs(self.high))
+
+    def _bend(self, values: Any) -> Any:
+        # asinh is linear near 0 and logarithmic beyond, without the corner of a piecewise symlog.
+        return np.arcsinh(values / self.linear_threshold) if self._bent else values
+
+
+def color_scale(
+    grids: Grid | Iterable[Grid],
+    kind: ScaleKind = "auto",
+    clip: float = DEFAULT_CLIP,
+    limits: tuple[float, float] | None = None,
+) -> ColorScale:
+    """One scale for one or more grids.
+
+    kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
+    (1−clip) to the clip quantile of the values; ``symlog`` is symmetric with asinh spacing; ``auto`` is symmetric where
+    a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation gets
+    limits around its value, never a zero range. *limits* overrides the quantiles. Raises ``ValueError`` for low ≥ high.
+    """
+    drawn = [grid.drawn() for grid in ([grids] if isinstance(grids, Grid) else grids)]
+    values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
+    finite = values[np.isfinite(values)]
+    shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"
+    if limits is None:
+        low, high = limits_of(_Drawn(finite), kind, clip) if finite.size else (-1.0, 1.0)
+    else:
+        low, high = limits
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ValueError(f"limits {low:g},{high:g}: the first must be below the second, both finite")
+    if finite.size == 0:
+        return ColorScale(low, high, shape)
+    with np.errstate(over="ignore"):  # given limits may be beyond float32; nothing is beyond them then
+        return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
+
+
+class DrawnCells(Protocol):
+    """The finite values of drawn cells, as far as limits need them: an array of them, or what was counted of many pictures."""
+
+    @property
+    def min(self) -> float:
+        """The least value."""
+
+    @property
+    def max(self) -> float:
+        """The greatest value."""
+
+    def quantile(self, share: float) -> float:
+        """The least value that at least *share* (0…1) of the values do not exceed."""
+
+    def size_quantile(self, share: float) -> float:
+        """The same of the absolute values."""
+
+
+def limits_of(cells: DrawnCells, kind: ScaleKind, clip: float) -> tuple[float, float]:
+    """The limits (low, high), low < high, that ``color_scale`` gives *cells*, of which there is one at least."""
+    least, most = cells.min, cells.max
+    if kind == "auto":
+        kind = "symmetric" if least < -_ROUNDING * most else "minmax"
+    if kind != "minmax":
+        high = cells.size_quantile(clip) or max(abs(least), abs(most)) or 1.0
+        return -high, high
+    low, high = cells.quantile(1 - clip), cells.quantile(clip)
+    if least >= -_ROUNDING * most and low < 0.5 * high:
+        low = min(least, 0.0)
+    if not low < high:
+        low, high = least, most
+    if not low < high:
+        margin = abs(low) * 0.5 or 1.0
+        low, high = max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
+    return low, high
+
+
+class _Drawn:
+    """Cells in memory: float32, 1-D, finite, one at least."""
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+        self.min, self.max = float(values.min()), float(values.max())
+
+    def quantile(self, share: float) -> float:
+        return _quantile(self._values, share)
+
+    def size_quantile(self, share: float) -> float:
+        return _quantile(np.abs(self._values), share)
+
+
+def _quantile(values: Array, share: float) -> float:
+    """The smallest value that at least *share* of the values do not exceed (the inverted CDF), by one partition."""
+    place = min(max(math.ceil(len(values) * share) - 1, 0), len(values) - 1)
+    return float(np.partition(values, place)[place])

@@ -1,0 +1,96 @@
+"""Running a plugin's code for the first time: what it prints stays out of stdout, and whether this core fits it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_core._version import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+_SHOWN = 60
+_CORE = "torch2grid-core"
+
+
+@contextlib.contextmanager
+def first_run(remark: Callable[[str], None], doing: str) -> Iterator[None]:
+    """A plugin's code runs inside: what it prints becomes a *remark* of its record, not a line on stdout.
+
+    Whoever keeps the stream that is ``sys.stdout`` inside, a handler of logging say, writes to the true one afterwards.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    head: Any = _Head(sys.stdout, encoding)
+    # A text layer over bytes, as sys.stdout is: code that asks for its buffer, or reconfigures it, finds what it expects.
+    stream = io.TextIOWrapper(head, encoding=encoding, errors="backslashreplace", write_through=True)
+    try:
+        with contextlib.redirect_stdout(stream):
+            yield
+    finally:
+        with contextlib.suppress(ValueError):  # it was closed inside
+            stream.flush()
+        head.ended = True
+        text = " ".join(head.kept.decode(encoding, "replace").split())
+        if text:
+            told = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+            remark(f"prints {told!r} {doing}; it was kept out of stdout")
+
+
+class _Head(io.BufferedIOBase):
+    """Keeps the first 4,096 bytes written until it has *ended*; from then on, all goes to *out*, which it stood for."""
+
+    def __init__(self, out: Any, encoding: str) -> None:
+        self.kept, self.ended = b"", False
+        self._out, self._encoding = out, encoding
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if not self.ended:
+            self.kept += bytes(view[: 4096 - len(self.kept)])
+        elif hasattr(self._out, "buffer"):
+            self._out.flush()  # what was written as text comes before
+            self._out.buffer.write(view)
+        else:
+            self._out.write(bytes(view).decode(self._encoding, "replace"))
+        return len(view)
+
+    def close(self) -> None:
+        """Stay open: the text layer closes it when nobody keeps that, and others may keep the bytes."""
+
+    def fileno(self) -> int:
+        return (self._out if self.ended else sys.stderr).fileno()  # for a child process
+
+
+def wrong_core(wanted: Any) -> str:
+    """Why this core does not fit ``requires_core = wanted``, empty where it does. wanted: a text such as ``>=0.1,<1``."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        if not isinstance(wanted, str):
+            raise InvalidSpecifier
+        fits = SpecifierSet(wanted).contains(__version__, prereleases=True)
+    except InvalidSpecifier:
+        return f"requires_core = {wanted!r} is not a range of versions such as '>=0.1,<1'"
+    return "" if fits else f"needs {_CORE} {wanted}, and {__version__} is installed"
+
+
+def wrong_core_of(distribution: Distribution | None) -> str:
+    """The same for what the metadata of a distribution requires: looked at when its plugin cannot be imported."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    for line in (distribution.requires if distribution else None) or ():
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == _CORE and str(requirement.specifier):
+            return wrong_core(str(requirement.specifier))
+    return ""

@@ -1,0 +1,280 @@
+"""The plugins of one run: found once, listed, chosen and reported from the same records."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
+from torch2grid_core._guard import Origin, call, stamp
+from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
+from torch2grid_core._plugins.loaders import GuardedLoader
+from torch2grid_core._plugins.options import split_spec
+from torch2grid_core._plugins.record import PluginRecord, Provided, describe_value, kind_of, summary_of
+from torch2grid_core._text import did_you_mean
+
+if TYPE_CHECKING:
+    from torch2grid_core._data.checkpoint import Checkpoint
+    from torch2grid_core._data.source import Source
+    from torch2grid_core._pictures.page import Page
+    from torch2grid_core._run import Run
+
+_INSTANCE = "registered"  # the source of an instance that is added by hand
+
+
+class PluginManager:
+    """Records of plugins, and the names of what they bring. Nothing here is global: each caller makes its own.
+
+    The names of ``torch2grid-builtin`` are its own; a file's names win over those of other installed plugins; two of those with
+    one name are reached as ``distribution/name`` only.
+    """
+
+    def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
+        self.records: list[PluginRecord] = list(records)
+        self.debug = False  # --debug was given
+        self._indexed: dict[str, dict[str, list[Provided]]] = {}
+        self._loaders: list[GuardedLoader] = []  # made once for all files
+        self._notes: list[str] = []
+        self._conflicts: dict[str, list[str]] = {}  # kind → a line for each name that one plugin keeps and another loses
+
+    @classmethod
+    def discover(cls, *, third_party: bool = True, disabled: Collection[str] = (), files: Iterable[str] = ()) -> PluginManager:
+        """The manager of what is installed and of *files*.
+
+        third_party: False leaves only ``torch2grid-builtin``. disabled: names of plugins or distributions, beside those
+        in the variable ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated); they are never imported.
+        """
+        variable = [name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")]
+        wanted_off = {*disabled, *filter(None, variable)}
+        manager = cls(installed(third_party, wanted_off))
+        known = {normalized(name) for record in manager.records for name in (record.owner, record.name)}
+        for name in sorted(wanted_off):
+            if normalized(name) not in known:
+                manager.note(f"--disable-plugin {name}: no plugin and no distribution of one has that name")
+        for path in files:
+            manager.load_file(path)
+        return manager
+
+    def load_file(self, path: str) -> PluginRecord:
+        """Add the plugin in a Python file. Raises ``UsageError`` or ``PluginError``."""
+        record = from_file(path)
+        return self._take(record, lambda each: each.is_file and each.source == record.source)
+
+    def add(self, instance: Any) -> None:
+        """Register a ready instance of any kind under its name, as if a file had brought it.
+
+        It takes the place of an instance of that kind and name that was registered before. Raises ``UsageError`` for an
+        instance of no kind.
+        """
+        kind = kind_of(type(instance))
+        if kind is None:
+            raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
+        name = instance.name
+        record = PluginRecord(type(instance).__name__, "", "", _INSTANCE, is_file=True)
+        provided = Provided(kind, name, summary_of(instance), instance, record)
+        record.provided = {each: [provided] if each == kind else [] for each in KINDS}
+        stamp(instance, Origin(kind, name))
+        self._take(record, lambda each: each.source == _INSTANCE and any(one.name == name for one in each.provides(kind)))
+
+    def register(self, plugin: Any, name: str = "") -> PluginRecord:
+        """Add a plugin as if an entry point named it: a module or object with hook implementations, or a class of some kind.
+
+        It takes the place of what was registered before under that name from the same module and class. Raises ``PluginError``
+        for one that cannot be used.
+        """
+        own = name or getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
+        record = PluginRecord(own, "", "", _python_path(plugin))
+        record.register(plugin)
+        if record.status == "failed":
+            raise record.origin.error(record.error)
+        return self._take(record, lambda each: (each.owner, each.source) == (own, record.source))
+
+    def _take(self, record: PluginRecord, replaces: Callable[[PluginRecord], bool]) -> PluginRecord:
+        """Add *record* in place of the earlier ones that it replaces; who keeps which name is settled anew."""
+        self.records = [*(each for each in self.records if not replaces(each)), record]
+        self._indexed.clear()
+        self._loaders = []
+        self._conflicts.clear()
+        return record
+
+    def names(self, kind: str) -> dict[str, Provided]:
+        """What is there of one kind, by the name that reaches it, sorted."""
+        listed = {}
+        for name, owners in self._index(kind).items():
+            free = [each for each in owners if not each.taken_by]
+            for each in owners:
+                listed[name if len(free) == 1 and each is free[0] else each.qualified] = each
+        return dict(sorted(listed.items()))
+
+    def find(self, kind: str, name: str) -> Provided:
+        """The thing of that name. Raises ``UsageError``: unknown (with the nearest names), or claimed by two plugins."""
+        owner, slash, short = name.rpartition("/")
+        owner = normalized(owner)
+        candidates = [
+            each
+            for each in self._index(kind).get(short, [])
+            if (normalized(each.record.owner) == owner if slash else not each.taken_by)
+        ]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            both = " or ".join(each.qualified for each in candidates)
+            raise UsageError(f"{kind} {name!r} is brought by {len(candidates)} plugins; say which: {both}")
+        raise UsageError(f"unknown {kind} {name!r}{self._why_missing(kind, name)}")
+
+    def _why_missing(self, kind: str, name: str) -> str:
+        valid = self.names(kind)
+        if not valid:
+            return f"; none is installed ({BATTERIES} brings the usual ones)"
+        off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
+        return f"; {off[0]} is disabled" if off else did_you_mean(name, valid)
+
+    def create(self, kind: str, spec: str) -> Any:
+        """An instance by ``NAME:key=value,…``. Raises ``UsageError`` or ``PluginError``."""
+        name, options = split_spec(spec)
+        return self.find(kind, name).create(options)
+
+    def loaders(self, path: str | Path, forced: str = "") -> list[GuardedLoader]:
+        """The loaders that may open *path*: all, or the one that *forced* names.
+
+        Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one.
+        """
+        if forced:
+            name, options = split_spec(forced)
+            return [GuardedLoader(self.find("loader", name), options)]
+        self._loaders = self._loaders or [GuardedLoader(each) for each in self.names("loader").values()]
+        if not self._loaders:
+            raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
+        return self._loaders
+
+    def source(self, location: str | Path) -> str | Path | Source:
+        """The source at a location such as ``s3://bucket/key``; a path as it is. Nothing is asked of a plugin for a path.
+
+        Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
+        """
+        scheme, colon, _ = str(location).partition("://")
+        if not colon or not scheme.isalnum() or os.path.exists(location):
+            return location
+        openers = self.names("source")
+        claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
+        shown = re.sub(r"//[^/@]*@", "//", str(location))  # no credentials
+        if not claims:
+            raise LoadError(shown, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
+        if len(claims) > 1:
+            raise UsageError(f"{shown}: {' and '.join(claims)} both open {scheme}://; disable one with --disable-plugin")
+        opener = openers[claims[0]].create()
+        found: Source = call(opener, opener.open, str(location))
+        if not hasattr(found, "prefetch"):
+            raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
+        return found
+
+    def open(self, path: str | Path, loader: str = "") -> Checkpoint:
+        """The checkpoint at *path*, or at a location of a source, by the loader that knows its content best, or by *loader*.
+
+        Raises ``LoadError`` for a file that no loader opens, ``UsageError`` for two that claim it or an unknown loader.
+        """
+        from torch2grid_core._data.opening import open_checkpoint
+
+        loaders = self.loaders(path, loader)
+        return open_checkpoint(self.source(path), loaders, loaders[0] if loader else None)
+
+    def create_by_flag(self, name: str, value: str) -> Any:
+        """The filter that adds ``--NAME VALUE``, its first option set to *value*. Raises ``UsageError``."""
+        provided = self.find("filter", name)
+        first = next(iter(provided.options()), None)
+        if first is None:
+            raise provided.origin.error("has a flag and no option for its value")
+        return provided.create({first: value})
+
+    def renderer_for(self, format: str, forced: str = "") -> Provided:
+        """The renderer that writes *format*: the one that *forced* names where it does.
+
+        Raises ``UsageError`` when none or more than one does, and for an unknown name.
+        """
+        renderers = self.names("renderer")
+        chosen = self.find("renderer", split_spec(forced)[0]) if forced else None
+        if chosen is not None and format in chosen.facts.get("formats", ()):
+            return chosen
+        claims = [each for each in renderers.values() if format in each.facts.get("formats", ())]
+        own = [each for each in claims if each.record.owner == BATTERIES]
+        claims = own if own else claims
+        if len(claims) == 1:
+            return claims[0]
+        if claims:
+            names = ", ".join(each.name for each in claims)
+            raise UsageError(f"format {format!r} is written by {names}; say which with --renderer NAME")
+        raise UsageError(f"unknown format {format!r}{did_you_mean(format, self.formats())}")
+
+    def formats(self) -> list[str]:
+        """Every format that an installed renderer writes, sorted."""
+        return sorted({name for each in self.names("renderer").values() for name in each.facts.get("formats", ())})
+
+    def listens(self) -> bool:
+        """True when a plugin implements ``torch2grid_written``, so that pages must stay whole until they are written."""
+        return any(record.listens() for record in self.records)
+
+    def written(self, page: Page, path: Path, run: Run) -> None:
+        """Send the one event to every plugin. One that fails is reported once, at the end."""
+        for record in self.records:
+            try:
+                record.written(page=page, path=path, run=run)
+            except Torch2GridError as error:
+                record.blame(error)
+
+    def trace(self, error: BaseException) -> None:
+        """Show the traceback of an error that is told in a line and ends nothing: on stderr, where ``--debug`` asks for it."""
+        if self.debug:
+            print(traced(error), file=sys.stderr)
+
+    def note(self, line: str) -> None:
+        """Remember one line for the person, once."""
+        if line not in self._notes:
+            self._notes.append(line)
+
+    def problems(self) -> list[str]:
+        """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
+        lines = [record.line() for record in self.records if record.status != "disabled"]
+        return [line for line in lines if line] + self._notes + [line for lost in self._conflicts.values() for line in lost]
+
+    def _index(self, kind: str) -> dict[str, list[Provided]]:
+        """Name → its claimants in order of precedence; those that lost the short name say to whom."""
+        if kind not in self._indexed:
+            index: dict[str, list[Provided]] = {}
+            for record in sorted(self.records, key=_precedence):
+                for each in record.provides(kind):
+                    index.setdefault(each.name, []).append(each)
+            self._indexed[kind] = dict(sorted(index.items()))
+            lines = (line for name, claimants in index.items() for line in _settle(kind, name, claimants))
+            self._conflicts[kind] = list(dict.fromkeys(lines))  # two plugins of one distribution are told of once
+        return self._indexed[kind]
+
+
+def _settle(kind: str, name: str, claimants: list[Provided]) -> Iterator[str]:
+    """Who of the *claimants*, in order of precedence, keeps the short name; a line for each that loses it."""
+    first = claimants[0]
+    keeps = first.record.owner == BATTERIES or first.record.is_file
+    for each in claimants:
+        each.taken_by = first.record.owner if keeps and each is not first else ""
+        if each.taken_by and first.record.is_file:
+            yield f"{kind} {name!r}: {first.record.source} is used instead of {each.record.owner}'s"
+        elif each.taken_by:
+            yield f"{kind} {name!r} of {each.record.owner} is taken by {BATTERIES}; reach it as {each.qualified}"
+
+
+def _python_path(plugin: Any) -> str:
+    """``package.module`` of a module, ``package.module:Class`` of a class or an instance."""
+    if inspect.ismodule(plugin):
+        return plugin.__name__
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _precedence(record: PluginRecord) -> tuple[int, str, str]:
+    rank = 0 if record.owner == BATTERIES else 1 if record.is_file else 2
+    return rank, record.owner, record.name

@@ -1,0 +1,297 @@
+"""What is known of one plugin, and of each thing that it brings: by kind and name before that is imported."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from torch2grid_core._errors import PluginError, Torch2GridError, traced
+from torch2grid_core._guard import Origin, at_most, describe, guarded, stamp
+from torch2grid_core._hookspecs import PROJECT, Hooks, Lazy
+from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.importing import first_run, wrong_core
+from torch2grid_core._plugins.options import Option, build, options_of
+
+Status = Literal["ok", "disabled", "failed"]
+
+
+@dataclass
+class PluginRecord:
+    """A plugin that was found. source: its entry point, file or class.
+
+    error: why it failed, or the first thing of it that did. remarks: what its user should know though it works. seconds: what
+    importing it took. trace: the traceback of its error, for ``--debug``.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    source: str
+    status: Status = "ok"
+    error: str = ""
+    is_file: bool = False
+    provided: dict[str, list[Provided]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    trace: str = ""
+    _hooks: pluggy.PluginManager | None = None
+    _bare: list[type] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        """The distribution that ships it; the plugin's own name for a file or live code."""
+        return self.distribution or self.name
+
+    @property
+    def origin(self) -> Origin:
+        """Who answers for what the plugin as a whole does."""
+        return Origin("plugin", self.name, self.distribution, self.version)
+
+    def fail(self, reason: str, cause: BaseException | None = None) -> None:
+        """Unregister the whole plugin; *reason* is its row and its line."""
+        self.status, self.error, self.trace = "failed", reason, traced(cause) if cause else ""
+        self._hooks, self._bare, self.provided = None, [], {}
+
+    def remark(self, text: str) -> None:
+        """Note something about a plugin that works all the same."""
+        if text not in self.remarks:
+            self.remarks.append(text)
+
+    def blame(self, error: Torch2GridError) -> None:
+        """Keep the first failure of something that it brings: the plugin's one line says which thing failed, and how."""
+        if self.error:
+            return
+        self.error, self.trace = str(error), traced(error)
+        if isinstance(error, PluginError):
+            self.error = ("" if error.kind == "plugin" else f"{error.kind} {error.name!r}: ") + error.reason
+
+    def line(self) -> str:
+        """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""
+        version = f" {self.version}" if self.version else ""
+        told = self.error or "; ".join(self.remarks)
+        return f"plugin {self.name!r} of {self.owner}{version}: {told}" if told else ""
+
+    def register(self, plugin: Any) -> None:
+        """Take *plugin*, a module or object with hook implementations, or a class of some kind.
+
+        Its ``requires_core``, a range of versions such as ``">=0.1,<1"``, is checked before anything else of it is used.
+        """
+        wanted = getattr(plugin, "requires_core", None)
+        wrong = wrong_core(wanted) if wanted is not None else ""
+        if wrong:
+            self.fail(wrong)
+            return
+        if isinstance(plugin, type) and kind_of(plugin):
+            self._bare = [plugin]
+            return
+        manager = pluggy.PluginManager(PROJECT)  # one for each plugin: no other plugin can spoil its calls
+        manager.add_hookspecs(Hooks)
+        try:
+            manager.register(plugin)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self.fail(" ".join(str(error).split()))
+            return
+        self._hooks = manager
+        if inspect.ismodule(plugin) and not manager.get_hookcallers(plugin):
+            self._bare = [
+                member
+                for member in vars(plugin).values()
+                if isinstance(member, type) and member.__module__ == plugin.__name__ and kind_of(member)
+            ]
+        if not self._bare and not manager.get_hookcallers(plugin):
+            self.fail("brings nothing: it has no hook implementation and no class of a known kind")
+
+    def provides(self, kind: str) -> list[Provided]:
+        """What it brings of one kind; its hook is called once. A hook that fails marks the record and brings nothing."""
+        if self.status != "ok":
+            return []
+        if kind not in self.provided:
+            try:
+                self.provided[kind] = self._collect(kind)
+            except PluginError as error:
+                self.provided[kind] = []
+                self.blame(error)
+        return self.provided[kind]
+
+    def _collect(self, kind: str) -> list[Provided]:
+        hook = KINDS[kind].hook
+        origin = self.origin
+        items: list[Any] = [cls for cls in self._bare if kind_of(cls) == kind]
+        if self._hooks is not None:
+            with guarded(origin, hook), first_run(self.remark, f"in {hook}"):
+                for result in getattr(self._hooks.hook, hook)():
+                    if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
+                        raise origin.error(f"{hook} returned {describe_value(result)}, not an iterable of classes")
+                    items += at_most(result, origin)
+        found = [provided_by(self, item, kind) for item in items]
+        twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
+        if twice:
+            raise origin.error(f"{hook} yields two of the name {twice[0]!r}")
+        return sorted(found, key=lambda each: each.name)
+
+    def listens(self) -> bool:
+        """True when it implements the event ``torch2grid_written``."""
+        return self._hooks is not None and bool(self._hooks.hook.torch2grid_written.get_hookimpls())
+
+    def written(self, **event: Any) -> None:
+        """Tell the plugin of a file. Raises ``PluginError``."""
+        if self._hooks is not None and self.status == "ok":
+            with guarded(self.origin, "torch2grid_written"):
+                self._hooks.hook.torch2grid_written(**event)
+
+
+def failure(error: BaseException) -> str:
+    """Why a plugin could not be imported, in one line."""
+    return f"cannot be imported: {describe(error)}"
+
+
+@dataclass
+class Provided:
+    """One class (or ready instance) that a plugin brings, known by kind and name before it is imported."""
+
+    kind: str
+    name: str
+    summary: str
+    target: Any  # a class, a Lazy, or an instance
+    record: PluginRecord
+    taken_by: str = ""  # the distribution that keeps the short name, where this one lost it
+    seconds: float | None = None  # what importing the class took, ``None`` before that or where it came with the plugin
+
+    @property
+    def qualified(self) -> str:
+        """``distribution/name``, which always reaches it."""
+        return f"{self.record.owner}/{self.name}"
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.kind, self.name, self.record.distribution, self.record.version)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is known without an import; attributes of the class itself otherwise."""
+        if isinstance(self.target, Lazy):
+            return self.target.facts
+        return {name: getattr(self.target, name) for name in ("formats", "flag", "schemes") if hasattr(self.target, name)}
+
+    def load(self) -> type:
+        """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
+        if not isinstance(self.target, Lazy):
+            return self.target if isinstance(self.target, type) else type(self.target)
+        started = time.perf_counter()
+        with guarded(self.origin, "import"), first_run(self.record.remark, f"while {self.kind} {self.name!r} is imported"):
+            module, _, name = self.target.path.partition(":")
+            cls = getattr(importlib.import_module(module), name)
+        self.target = _of_kind(cls, self.kind, self.origin)
+        self.seconds = time.perf_counter() - started
+        return cls  # type: ignore[no-any-return]
+
+    def options(self) -> dict[str, Option]:
+        """Its options by name; imports the class. Raises ``PluginError`` where their types or defaults cannot be read."""
+        cls = self.load()
+        with (
+            guarded(self.origin, "options"),
+            first_run(self.record.remark, f"while the options of {self.kind} {self.name!r} are read"),
+        ):
+            return options_of(cls)
+
+    def create(self, given: Mapping[str, Any] | None = None) -> Any:
+        """A new instance with the options *given*. Raises ``UsageError`` for a wrong option."""
+        if not isinstance(self.target, (type, Lazy)):
+            return self.target
+        cls = self.load()
+        with guarded(self.origin), first_run(self.record.remark, f"while {self.kind} {self.name!r} is made"):
+            instance = build(cls, given or {}, f"{self.kind} {self.name!r}")
+        stamp(instance, self.origin)
+        return instance
+
+
+def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
+    """What *item*, which the hook of *kind* yielded, is. Raises ``PluginError`` for anything but a class of that kind."""
+    origin, hook = record.origin, KINDS[kind].hook
+    if isinstance(item, Lazy):
+        _check_lazy(item, kind, origin, hook)
+        return Provided(kind, item.name, item.summary, item, record)
+    if not isinstance(item, type):
+        raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
+    _of_kind(item, kind, origin)
+    with guarded(origin, f"{hook}: {item.__name__}()"), first_run(record.remark, f"while {item.__name__} is made"):
+        instance = item()
+        name = instance.name
+        _check_name(name, f"{item.__name__}.name", origin)
+        if kind in _WORDS:
+            _check_words(kind, getattr(instance, _WORDS[kind][0], None), item.__name__, origin)
+        return Provided(kind, name, summary_of(instance), item, record)
+
+
+def describe_value(value: Any) -> str:
+    """A value in a message: short, and never the repr of something large."""
+    text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
+    return text[:60]
+
+
+def kind_of(cls: type) -> str | None:
+    """The kind of a concrete class, ``None`` for any other class."""
+    if inspect.isabstract(cls):
+        return None
+    for kind in KINDS.values():
+        base = _base(kind.name)
+        if issubclass(cls, base) and not cls.__module__.startswith("torch2grid_core._kinds"):
+            return kind.name
+    return None
+
+
+def _check_name(name: Any, what: str, origin: Origin) -> None:
+    """A name is typed as ``NAME:key=value`` and ``distribution/NAME``, so it holds neither ``:`` nor ``/``."""
+    if not isinstance(name, str) or not name:
+        raise origin.error(f"{what} is {describe_value(name)}, not a text")
+    if not name.isprintable() or any(char in ":/," or char.isspace() for char in name):
+        raise origin.error(f"{what} is {name[:60]!r}; a name holds no space, ':', '/' or ','")
+
+
+_WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
+
+
+def _check_words(kind: str, words: Any, what: str, origin: Origin) -> None:
+    if not isinstance(words, (tuple, list)) or not words or not all(isinstance(each, str) and each for each in words):
+        name, example = _WORDS[kind]
+        raise origin.error(f"the {name} of {kind} {what} are {describe_value(words)}, not a tuple of texts: ({example!r},)")
+
+
+def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
+    module, _, name = item.path.partition(":") if isinstance(item.path, str) else ("", "", "")
+    if not module or not name:
+        raise origin.error(f"{hook}: the path of a Lazy is {describe_value(item.path)}, not 'package.module:Class'")
+    _check_name(item.name, f"{hook}: the name of {name}", origin)
+    if not isinstance(item.summary, str):
+        raise origin.error(f"{hook}: the summary of {item.name!r} is {describe_value(item.summary)}, not a text")
+    if kind in _WORDS:
+        _check_words(kind, item.facts.get(_WORDS[kind][0]), repr(item.name), origin)
+
+
+def _base(kind: str) -> type:
+    module, _, name = KINDS[kind].base.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def _of_kind(cls: Any, kind: str, origin: Origin) -> type:
+    base = _base(kind)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        name = getattr(cls, "__name__", describe_value(cls))
+        raise origin.error(f"{name} is not a subclass of {base.__name__}")
+    return cls
+
+
+def summary_of(instance: Any) -> str:
+    """What listings show: the first line of its ``description``, else of its class's own docstring."""
+    described = getattr(instance, "description", None)
+    own = type(instance).__dict__.get("__doc__")  # not the base class's: what that says is about writing one
+    text = described if isinstance(described, str) else inspect.cleandoc(own) if own else ""
+    return text.strip().partition("\n")[0]

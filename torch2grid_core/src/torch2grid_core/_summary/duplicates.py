@@ -1,0 +1,238 @@
+"""Output units that say the same: candidates from their sketches, each read again before it is reported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.dtypes import as_float, is_floating
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._summary.coincidence import FALSE_ALARM, chance_cosine, chance_equal, is_small
+from torch2grid_core._summary.sketch import DIMENSIONS, Sketch
+
+Array = np.ndarray[Any, Any]
+
+NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
+_STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
+_ROWS = 512  # compared at once
+_READ_BYTES = 4 << 20
+_KEPT_BYTES = 64 << 20  # of units that others are compared with
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Units that say the same. units: indices of dimension 0, increasing; each of the others repeats the first.
+
+    equal: those that equal the first weight for weight. cosine: the least cosine between the first and another.
+    """
+
+    units: tuple[int, ...]
+    equal: tuple[int, ...]
+    cosine: float
+
+
+@dataclass(frozen=True)
+class DuplicateUnits:
+    """The duplicates among the output units of a tensor. units: how many there are; compared: False where they were not."""
+
+    units: int
+    compared: bool
+    groups: tuple[DuplicateGroup, ...] = ()
+
+    @property
+    def repeated(self) -> int:
+        """Units that repeat an earlier one, each counted once."""
+        return sum(len(group.units) - 1 for group in self.groups)
+
+
+def has_rows(tensor: LazyTensor) -> bool:
+    """True for real numbers in two or more dimensions, of which units can be compared. (Wide integers are indices.)"""
+    if tensor.ndim < 2 or tensor.shape[0] < 2 or not (is_floating(tensor.dtype) or tensor.dtype == np.int8):
+        return False
+    return tensor.size // tensor.shape[0] >= (2 if tensor.dtype.itemsize >= 4 else NARROW)
+
+
+def duplicate_units(tensor: LazyTensor, sketch: Sketch, cosine: float) -> DuplicateUnits:
+    """The units of *tensor* that repeat an earlier one: equal, or with a greater cosine than *cosine*.
+
+    sketch: of all weights of the tensor. Candidates are those whose sketches are near; only they are read again, in
+    bounded memory. Each unit that repeats others is in one group: that of a unit which it equals, else that of one which it
+    is near to. Units of nothing but zeros, or with NaN or Inf, are in no group; those of fewer than eight weights other than
+    zero only where they are equal. What chance explains is left out where units are small (see ``coincidence``). A pair
+    just above *cosine* is missed once in ten million.
+    """
+    known, points = sketch.points()
+    reach = 2 * (1 - cosine) * _STRETCH + 1e-3  # float32 rounds: equal vectors are not quite at distance 0
+    candidates = [known[rows] for rows in _near(points, reach)]
+    groups = _groups(tensor, candidates, cosine)
+    if groups and is_small(tensor):
+        values = as_float(tensor.numpy().reshape(tensor.shape[0], -1)[known])
+        repeated = {unit for group in groups for unit in group.units[1:]}
+        distinct = values[[unit not in repeated for unit in known.tolist()]]
+        least = max(cosine, chance_cosine(distinct, len(known)))
+        if least > cosine:
+            groups = _groups(tensor, candidates, least)
+        if chance_equal(distinct, len(known)) > FALSE_ALARM:
+            groups = [group for group in map(_without_equal, groups) if len(group.units) > 1]
+    return DuplicateUnits(sketch.units, True, tuple(groups))
+
+
+def _groups(tensor: LazyTensor, candidates: Sequence[Array], cosine: float) -> list[DuplicateGroup]:
+    found = (group for rows in candidates for group in _confirmed(tensor, rows, cosine))
+    return sorted(found, key=lambda group: group.units)
+
+
+def _without_equal(group: DuplicateGroup) -> DuplicateGroup:
+    return replace(group, units=tuple(unit for unit in group.units if unit not in set(group.equal)), equal=())
+
+
+def _near(points: Array, reach: float) -> list[Array]:
+    """Sets of rows of *points* that hold every pair nearer than √*reach*; each set has two rows or more.
+
+    Rows are sorted by the coordinate that tells them apart best, so that each meets only those within reach there. One that
+    is near to no leader becomes one; all that could share a partner (twice as far, by the triangle inequality) are united.
+    """
+    count = len(points)
+    if count < 2:
+        return []
+    coordinate = int(np.argmax(points.std(axis=0)))
+    order = np.argsort(points[:, coordinate], kind="stable")
+    points = points[order]
+    along = np.ascontiguousarray(points[:, coordinate])
+    squares = np.einsum("ij,ij->i", points, points)[:, None]
+    ones = np.ones_like(squares)
+    mine, theirs = np.hstack([points, squares, ones]), np.hstack([-2 * points, ones, squares])  # products are distances
+    leaders = np.empty(count, np.int64)
+    kept = np.empty((count, DIMENSIONS + 2), np.float32)  # what the leaders are met with
+    found = 0
+    label = np.arange(count)
+    for start in range(0, count, _ROWS):
+        rows = np.arange(start, min(start + _ROWS, count))
+        first = int(np.searchsorted(along[leaders[:found]], along[start] - 2 * np.sqrt(reach)))
+        distances = mine[rows] @ kept[first:found].T
+        alone = rows
+        if distances.size and distances.min() <= 4 * reach:
+            _unite(label, rows, leaders[first:found], distances <= 4 * reach)
+            alone = rows[~(distances <= reach).any(axis=1)]
+        new = _leaders(alone, mine, theirs, reach)
+        edges = mine[rows] @ theirs[new].T <= 4 * reach
+        edges[new - start, np.arange(len(new))] = False  # with itself
+        _unite(label, rows, new, edges)
+        leaders[found : found + len(new)] = new
+        kept[found : found + len(new)] = theirs[new]
+        found += len(new)
+    shared = np.flatnonzero(np.bincount(label, minlength=count) > 1)
+    return [np.sort(order[label == each]) for each in shared]
+
+
+def _leaders(rows: Array, mine: Array, theirs: Array, reach: float) -> Array:
+    """The rows that are left when each has taken those near it that come later."""
+    near = mine[rows] @ theirs[rows].T <= reach
+    np.fill_diagonal(near, False)
+    free = np.ones(len(rows), bool)
+    for place in np.flatnonzero(near.any(axis=1)):
+        if free[place]:
+            free[place + 1 :] &= ~near[place, place + 1 :]
+    return rows[free]
+
+
+def _unite(label: Array, rows: Array, leaders: Array, edges: Array) -> None:
+    """Give the rows and leaders that *edges* (rows × leaders) join one label."""
+    for place in np.flatnonzero(edges.any(axis=1)):
+        joined = np.unique(np.append(label[leaders[edges[place]]], label[rows[place]]))
+        if len(joined) > 1:
+            label[np.isin(label, joined[1:])] = joined[0]
+
+
+def _confirmed(tensor: LazyTensor, rows: Array, cosine: float) -> Iterator[DuplicateGroup]:
+    """The groups among *rows*, by the weights themselves.
+
+    Each row is compared with every earlier one, first with those that repeat no other: most find theirs there. The
+    directions that rows are compared with are kept in memory up to a bound; where there are more, the rest is read again.
+    """
+    width = tensor.size // tensor.shape[0]
+    room = max(_KEPT_BYTES // (width * 4), 1)
+    step = max(_READ_BYTES // (width * 4), 1)
+    whole = None if tensor.contiguous else tensor.numpy().reshape(tensor.shape[0], width)
+    first_of: dict[bytes, int] = {}  # digest of the weights → the first row that has them
+    members: dict[int, list[tuple[int, float, bool]]] = {}  # row → rows that repeat it
+    repeats: set[int] = set()
+    waiting = rows
+    while len(waiting):
+        leaders, others = _Kept(room, width, len(waiting)), _Kept(room, width, len(waiting))
+        later = []
+        for start in range(0, len(waiting), step):
+            part = waiting[start : start + step]
+            raw = _read(tensor, part, width) if whole is None else whole[part]
+            for row, values, direction in zip(part.tolist(), as_float(raw) + 0.0, _directions(raw), strict=True):
+                first = first_of.setdefault(hashlib.blake2b(values.tobytes(), digest_size=16).digest(), row)
+                if first != row:
+                    members.setdefault(first, []).append((row, 1.0, True))
+                    continue  # whatever is near to this row is near to the first one, too
+                if np.count_nonzero(values) < NARROW:
+                    continue
+                if row not in repeats:
+                    found = leaders.match(direction, cosine) or others.match(direction, cosine)
+                    if found is not None:
+                        members.setdefault(found[0], []).append((row, found[1], False))
+                        repeats.add(row)
+                if len(leaders) + len(others) < room:
+                    (others if row in repeats else leaders).keep(row, direction)
+                else:
+                    later.append(row)
+        waiting = np.array(later, np.int64)
+    for row, found_rows in members.items():
+        repeated = sorted(found_rows)
+        least = 1.0 if all(equal for *_, equal in repeated) else min(1.0, min(each for _, each, _ in repeated))
+        yield DuplicateGroup(
+            (row, *(each for each, *_ in repeated)), tuple(each for each, _, equal in repeated if equal), least
+        )
+
+
+class _Kept:
+    """Directions of units that later ones are compared with; *most* of them, of *width* numbers each."""
+
+    def __init__(self, room: int, width: int, most: int) -> None:
+        self.rows: list[int] = []
+        self._most = min(room, most)
+        self._directions = np.empty((0, width), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, row: int, direction: Array) -> None:
+        """Add one; the room doubles as it is needed."""
+        if len(self.rows) == len(self._directions):
+            larger = np.empty((min(max(2 * len(self.rows), 16), self._most), len(direction)), np.float32)
+            larger[: len(self.rows)] = self._directions
+            self._directions = larger
+        self._directions[len(self.rows)] = direction
+        self.rows.append(row)
+
+    def match(self, direction: Array, cosine: float) -> tuple[int, float] | None:
+        """The first that was kept with a greater cosine, and that cosine."""
+        cosines = self._directions[: len(self.rows)] @ direction
+        near = np.flatnonzero(cosines > cosine)
+        return (self.rows[near[0]], float(cosines[near[0]])) if len(near) else None
+
+
+def _directions(raw: Array) -> Array:
+    """Rows scaled to length 1, float32. Scaled by their largest weight first, so that no square overflows."""
+    values = as_float(raw)
+    with np.errstate(all="ignore"):
+        values = values / np.abs(values).max(axis=1, keepdims=True)
+        length = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+        direction: Array = (values / length[:, None]).astype(np.float32)
+    return direction
+
+
+def _read(tensor: LazyTensor, rows: Sequence[int] | Array, width: int) -> Array:
+    """The stored numbers of some units of a contiguous tensor, (len(rows), width)."""
+    found = np.empty((len(rows), width), tensor.dtype)
+    for place, row in enumerate(rows):
+        found[place] = replace(tensor, shape=(width,), strides=None, offset=tensor.offset + int(row) * width).numpy()
+    return found

@@ -1,0 +1,190 @@
+"""The figures of a distribution, read from what its updates kept."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._summary.buckets import Fineness, Points
+from torch2grid_core._summary.moments import Moments
+from torch2grid_core._summary.not_finite import NotFiniteCount
+
+Array = np.ndarray[Any, Any]
+
+
+class Figures(ABC):
+    """What can be asked of a ``Distribution``, which see for how exact each figure is."""
+
+    __slots__ = ()
+
+    _brief: bool
+    _codes: Array
+    _count: int
+    _counts: Array
+    _extra: dict[str, int]
+    _fineness: Fineness
+    _max: float
+    _min: float
+    _moments: Moments
+    _near: dict[float, int]
+
+    @abstractmethod
+    def settle(self) -> Figures:
+        """Itself, with everything that was counted folded in."""
+
+    @abstractmethod
+    def _sorted(self) -> Points:
+        """The buckets in order of value."""
+
+    def _not_brief(self) -> None:
+        if self._brief:
+            raise ValueError("a brief distribution has only counts, extremes, mean, std, norm and RMS")
+
+    @property
+    def count(self) -> int:
+        """Number of weights, NaN and Inf included."""
+        return self._count
+
+    @property
+    def finite(self) -> int:
+        """Number of weights that are neither NaN nor Inf."""
+        return self.settle()._moments.count
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The near-zero thresholds that were counted."""
+        return tuple(self._near)
+
+    @property
+    def zeros(self) -> int:
+        """Number of weights that are 0 or −0."""
+        return self.settle()._extra["zeros"]
+
+    @property
+    def nan(self) -> int:
+        """Number of NaN."""
+        return self.settle()._extra["nan"]
+
+    @property
+    def posinf(self) -> int:
+        """Number of +Inf."""
+        return self.settle()._extra["posinf"]
+
+    @property
+    def neginf(self) -> int:
+        """Number of −Inf."""
+        return self.settle()._extra["neginf"]
+
+    @property
+    def not_finite(self) -> NotFiniteCount:
+        """Number of NaN, and of +Inf and −Inf together."""
+        return NotFiniteCount(self.nan, self.posinf + self.neginf)
+
+    def near_zero(self, threshold: float) -> int:
+        """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
+        return self.settle()._near[float(threshold)]
+
+    @property
+    def exact(self) -> bool:
+        """True where every weight is a bfloat16 number, so that quantiles and histograms are exact."""
+        self._not_brief()
+        return self.settle()._fineness is Fineness.EXACT
+
+    @property
+    def min(self) -> float:
+        """The least weight."""
+        return self._min if self.finite else math.nan
+
+    @property
+    def max(self) -> float:
+        """The greatest weight."""
+        return self._max if self.finite else math.nan
+
+    @property
+    def absmax(self) -> float:
+        """The greatest |w|."""
+        return max(abs(self._min), abs(self._max)) if self.finite else math.nan
+
+    @property
+    def mean(self) -> float:
+        moments = self.settle()._moments
+        return moments.unscaled(moments.mean) if moments.count else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the population: the root of the mean squared distance from the mean."""
+        moments = self.settle()._moments
+        return moments.unscaled(math.sqrt(max(moments.m2, 0.0) / moments.count)) if moments.count else math.nan
+
+    @property
+    def l1(self) -> float:
+        """Sum of |w|."""
+        self._not_brief()
+        moments = self.settle()._moments
+        return moments.unscaled(moments.l1) if moments.count else 0.0
+
+    @property
+    def l2(self) -> float:
+        """Root of the sum of squares."""
+        moments = self.settle()._moments
+        return moments.unscaled(math.sqrt(moments.m2 + moments.count * moments.mean**2)) if moments.count else 0.0
+
+    @property
+    def rms(self) -> float:
+        """Root of the mean of squares."""
+        moments = self.settle()._moments
+        return moments.unscaled(math.sqrt(moments.m2 / moments.count + moments.mean**2)) if moments.count else math.nan
+
+    @property
+    def skewness(self) -> float:
+        """Third standardised moment, of the population: 0 for a symmetric distribution; NaN for a constant."""
+        self._not_brief()
+        moments = self.settle()._moments
+        return math.sqrt(moments.count) * moments.m3 / moments.m2**1.5 if moments.m2 > 0 else math.nan
+
+    @property
+    def kurtosis(self) -> float:
+        """Excess kurtosis, of the population: 0 for a normal distribution, −1.2 for a uniform one; NaN for a constant."""
+        self._not_brief()
+        moments = self.settle()._moments
+        return moments.count * moments.m4 / moments.m2**2 - 3 if moments.m2 > 0 else math.nan
+
+    def quantile(self, level: float) -> float:
+        """The least weight that at least the share *level* (0…1) of the finite weights do not exceed."""
+        return float(self.quantiles([level])[0])
+
+    def quantiles(self, levels: Iterable[float]) -> Array:
+        """``quantile`` of each level, float64; NaN where there is no finite weight. Raises ``ValueError`` outside 0…1."""
+        self._not_brief()
+        wanted = np.asarray(list(levels), dtype=np.float64)
+        if not ((wanted >= 0) & (wanted <= 1)).all():
+            raise ValueError(f"quantile levels are between 0 and 1, not {wanted.tolist()}")
+        count = self.finite
+        if not count:
+            return np.full(len(wanted), np.nan)
+        points = self._sorted()
+        rank = np.clip(np.ceil(wanted * count), 1, count).astype(np.int64)
+        found: Array = points.value[np.searchsorted(points.total, rank)]
+        return np.where(rank == 1, self._min, np.where(rank == count, self._max, found))
+
+    def histogram(self, edges: Array) -> tuple[Array, int, int]:
+        """Weights between *edges*, as ``numpy.histogram`` counts them (the last edge belongs to the last bar).
+
+        Returns int64 counts, (n,) for n+1 edges, and how many finite weights lie below the first and above the last edge.
+        Raises ``ValueError`` for edges that do not increase.
+        """
+        self._not_brief()
+        bounds = np.asarray(edges, dtype=np.float64)
+        if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():
+            raise ValueError("a histogram takes two or more increasing edges")
+        count = self.finite
+        if not count:
+            return np.zeros(len(bounds) - 1, np.int64), 0, 0
+        points = self._sorted()
+        below = points.below(bounds)
+        below[-1] = points.below(bounds[-1:], included=True)[0]
+        return np.diff(below), int(below[0]), count - int(below[-1])

@@ -1,0 +1,56 @@
+"""Grids, layouts and their raster, colours and scales: what transformers and renderers work with."""
+
+from __future__ import annotations
+
+from torch2grid_core._pictures.blocks import Block, Curve, Rect, Region
+from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
+from torch2grid_core._pictures.halfblocks import half_blocks, half_blocks_rgb
+from torch2grid_core._pictures.layouts import (
+    drawable_sizes,
+    flat_run,
+    is_vector,
+    label_rows,
+    matrix_layout,
+    matrix_shape,
+    vector_columns,
+    weights_per_cell,
+)
+from torch2grid_core._pictures.locate import CellWeights, weights_of_cell
+from torch2grid_core._pictures.png import encode_png
+from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
+from torch2grid_core._pictures.scale import ColorScale, ScaleKind, color_scale
+from torch2grid_core._pictures.window import Window, raster_window
+
+__all__ = [
+    "EMPTY",
+    "NOT_FINITE",
+    "OVER",
+    "REDUCTIONS",
+    "UNDER",
+    "Block",
+    "CellWeights",
+    "ColorScale",
+    "Curve",
+    "Rect",
+    "Region",
+    "ScaleKind",
+    "Window",
+    "color_scale",
+    "colormap",
+    "default_map",
+    "drawable_sizes",
+    "encode_png",
+    "flat_run",
+    "half_blocks",
+    "half_blocks_rgb",
+    "is_vector",
+    "label_rows",
+    "matrix_layout",
+    "matrix_shape",
+    "paint",
+    "raster_window",
+    "reduce_array",
+    "vector_columns",
+    "weights_of_cell",
+    "weights_per_cell",
+]

@@ -1,0 +1,37 @@
+"""What can be measured of weights, what a plugin needs to measure something else, and what the results are."""
+
+from __future__ import annotations
+
+from torch2grid_core._engine.workers import workers
+from torch2grid_core._measures.arrays import ArrayMapping
+from torch2grid_core._measures.figures import Duplicates, NotFinite, Of, Profile, Summary, Values
+from torch2grid_core._measures.grids import Raster, Transformed
+from torch2grid_core._measures.need import Chunk, Collector
+from torch2grid_core._summary.counted import counted_distribution
+from torch2grid_core._summary.distribution import Distribution
+from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
+from torch2grid_core._summary.locate import first_index
+from torch2grid_core._summary.not_finite import NotFiniteCount
+from torch2grid_core._summary.profile import UnitProfile
+
+__all__ = [
+    "ArrayMapping",
+    "Chunk",
+    "Collector",
+    "Distribution",
+    "DuplicateGroup",
+    "DuplicateUnits",
+    "Duplicates",
+    "NotFinite",
+    "NotFiniteCount",
+    "Of",
+    "Profile",
+    "Raster",
+    "Summary",
+    "Transformed",
+    "UnitProfile",
+    "Values",
+    "counted_distribution",
+    "first_index",
+    "workers",
+]

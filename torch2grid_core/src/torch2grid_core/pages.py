@@ -1,0 +1,26 @@
+"""What is on a page, and what writes pages."""
+
+from __future__ import annotations
+
+from torch2grid_core._output.files import whole_file
+from torch2grid_core._output.writing import Output
+from torch2grid_core._pictures.notebook import page_html
+from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Table, Text
+from torch2grid_core._pictures.tables import text_lines
+
+__all__ = [
+    "Band",
+    "Bar",
+    "Boxes",
+    "Heatmap",
+    "Histogram",
+    "Image",
+    "Line",
+    "Marginal",
+    "Output",
+    "Table",
+    "Text",
+    "page_html",
+    "text_lines",
+    "whole_file",
+]

@@ -1,0 +1,54 @@
+"""Where numbers come from: sources, storages, what a checkpoint says of itself, and its parts."""
+
+from __future__ import annotations
+
+from torch2grid_core._data.action import Action, ActionKind
+from torch2grid_core._data.checkpoint import Problem
+from torch2grid_core._data.combined import ComputedStorage, JointTensor, Tiled
+from torch2grid_core._data.dtypes import as_float, is_complex, is_floating
+from torch2grid_core._data.local import LocalSource
+from torch2grid_core._data.neighbours import Share, share_of
+from torch2grid_core._data.parts import ALL, ContainerKind, find_parts
+from torch2grid_core._data.source import Range, Source, SourceBase, has_file
+from torch2grid_core._data.storage import (
+    BytesStorage,
+    ByteSwapped,
+    CheckedStorage,
+    DerivedNumbers,
+    DerivedStorage,
+    Joined,
+    Storage,
+    unchecked,
+    verify,
+)
+
+__all__ = [
+    "ALL",
+    "Action",
+    "ActionKind",
+    "ByteSwapped",
+    "BytesStorage",
+    "CheckedStorage",
+    "ComputedStorage",
+    "ContainerKind",
+    "DerivedNumbers",
+    "DerivedStorage",
+    "Joined",
+    "JointTensor",
+    "LocalSource",
+    "Problem",
+    "Range",
+    "Share",
+    "Source",
+    "SourceBase",
+    "Storage",
+    "Tiled",
+    "as_float",
+    "find_parts",
+    "has_file",
+    "is_complex",
+    "is_floating",
+    "share_of",
+    "unchecked",
+    "verify",
+]

@@ -1,0 +1,125 @@
+"""What every class promises, whatever its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+from torch2grid_core._errors import UsageError
+from torch2grid_core._plugins.options import build, convert, options_of
+from torch2grid_core.testing._checking import check
+from torch2grid_core.testing._expectation import expect
+from torch2grid_core.testing._subject import Subject
+
+_LONGEST = 120
+
+
+@check()
+def metadata(subject: Subject) -> None:
+    """A name that can be typed, the same for every instance, and a summary of one line."""
+    first, second = subject.make(), subject.make()
+    name = first.name
+    expect(isinstance(name, str) and name.isprintable(), f"name is {name!r}, not a text that can be typed")
+    expect(not any(char in ":/," or char.isspace() for char in name), f"{name!r} holds a space, ':', '/' or ','")
+    expect(second.name == name, f"two instances are named {name!r} and {second.name!r}")
+    own = any("description" in vars(cls) for cls in subject.cls.__mro__ if not cls.__module__.startswith("torch2grid_core."))
+    written = subject.cls.__doc__ and not subject.cls.__doc__.startswith(f"{subject.cls.__name__}(")  # a dataclass's own
+    expect(written or own, f"{subject.cls.__name__} has no docstring: its first line is what listings show")
+    described = first.description if own else inspect.getdoc(subject.cls) or ""
+    line = subject.lazy.summary if subject.lazy else described.strip().partition("\n")[0]
+    expect(line.strip(), f"the summary of {subject.cls.__name__} is empty")
+    expect(len(line) <= _LONGEST, f"the summary has {len(line)} characters, at most {_LONGEST} fit a line: {line!r}")
+
+
+@check()
+def options(subject: Subject) -> None:
+    """Each option is a dataclass field with a type, a default of that type and help; an unknown one is refused."""
+    found = options_of(subject.cls)
+    for option in found.values():
+        expect(option.default is not dataclasses.MISSING, f"option {option.name!r} has no default")
+        expect(option.help.strip(), f"option {option.name!r} has no help: field(default, metadata={{'help': '…'}})")
+        try:
+            again = convert(option.default, option.type)
+        except ValueError as error:
+            expect(False, f"option {option.name!r}: its default {option.default!r} is not of its type: {error}")
+        expect(again == option.default or option.default != option.default, f"option {option.name!r} changes when it is set")
+    subject.make(**{option.name: option.default for option in found.values()})
+    annotated = getattr(subject.cls, "__annotations__", {})
+    if not dataclasses.is_dataclass(subject.cls):
+        lost = [name for name in annotated if isinstance(vars(subject.cls).get(name), dataclasses.Field)]
+        expect(not lost, f"{', '.join(lost)}: fields of a class that is no dataclass; put @dataclass(frozen=True) above it")
+    expect("name" not in found, "name is an option: write it without an annotation, or as ClassVar[str]")
+    try:
+        build(subject.cls, {"no_such_option": "1"}, "it")
+    except UsageError:
+        return
+    expect(False, "an unknown option is taken without an error")
+
+
+@check()
+def announced(subject: Subject) -> None:
+    """What a Lazy says of a class without importing it is so: its name, a renderer's formats, a filter's flag."""
+    if subject.lazy is None:
+        return
+    made = subject.make()
+    expect(made.name == subject.lazy.name, f"Lazy says {subject.lazy.name!r}, the class is named {made.name!r}")
+    for key, said in subject.lazy.facts.items():
+        found = getattr(made, key, None)
+        expect(found == said, f"Lazy says {key}={said!r}, the class has {found!r}")
+    if getattr(made, "flag", ""):
+        expect("flag" in subject.lazy.facts, f"the flag is not announced: Lazy(…, flag={made.flag!r})")
+
+
+@check("transformer", "view", "renderer")
+def pickling(subject: Subject) -> None:
+    """An instance survives pickle, its options too: work is done in other processes."""
+    instance = subject.make()
+    copy = pickle.loads(pickle.dumps(instance))
+    expect(type(copy) is subject.cls, f"a pickled copy is {type(copy).__name__}")
+    expect(copy.name == instance.name, f"a pickled copy is named {copy.name!r}")
+    expect(_values(copy) == _values(instance), "a pickled copy has other options")
+
+
+def _values(instance: Any) -> dict[str, Any]:
+    return {name: getattr(instance, name) for name in options_of(type(instance))}
+
+
+@check()
+def no_torch_at_import(subject: Subject) -> None:
+    """Importing its module does not import torch, nor matplotlib: every command would pay for that."""
+    heavy = _heavy_imports(subject.cls.__module__, inspect.getsourcefile(subject.cls) or "")
+    expect(not heavy, f"importing {subject.cls.__module__} imports {heavy}: import it where it is used")
+
+
+_SCRIPT = """
+import importlib, importlib.util, sys
+module, file = sys.argv[1:3]
+if file:
+    spec = importlib.util.spec_from_file_location(module, file)
+    loaded = sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+else:
+    importlib.import_module(module)
+print(*[name for name in ("torch", "matplotlib.pyplot") if name in sys.modules])
+"""
+
+
+@functools.cache
+def _heavy_imports(module: str, file: str) -> str:
+    """The heavy modules that importing *module* brings in, found in a fresh interpreter."""
+    try:
+        known = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        known = False
+    words = [sys.executable, "-c", _SCRIPT, module, "" if known else file]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    expect(run.returncode == 0, f"{module} cannot be imported in a fresh interpreter: {run.stderr.strip()[-300:]}")
+    return ", ".join(run.stdout.split())

@@ -1,0 +1,60 @@
+"""What a rule promises: a stable code, and findings that say where."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._engine.checking import CODE, Found, check as run_rules
+from torch2grid_core.testing._checking import check
+from torch2grid_core.testing._drawing import settings
+from torch2grid_core.testing._expectation import expect
+from torch2grid_core.testing._samples import sample_checkpoints
+from torch2grid_core.testing._subject import Subject
+
+
+def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:
+    return run_rules(checkpoint, [rule], run=settings())
+
+
+@check("rule")
+def code_and_severity(subject: Subject) -> None:
+    """The code is a letter (or more) and three digits (or more), severity, ``judges`` and ``together`` are what they may be."""
+    rule = subject.make()
+    expect(isinstance(rule.code, str) and CODE.fullmatch(rule.code), f"code is {rule.code!r}, not like T101")
+    expect(rule.severity in ("error", "warning"), f"severity is {rule.severity!r}, not error or warning")
+    expect(rule.judges in ("values", "weights", "file"), f"judges is {rule.judges!r}, not values, weights or file")
+    for pattern, said in rule.together.items():
+        with contextlib.suppress(re.error, TypeError):
+            re.compile(pattern)
+            continue
+        expect(False, f"together: {pattern!r} is no regular expression, so that {said!r} is never said")
+
+
+@check("rule")
+def findings_say_where(subject: Subject) -> None:
+    """Findings have a message of one line, name a tensor of the checkpoint (or none), and an index inside its shape."""
+    for about, checkpoint in sample_checkpoints().items():
+        for found in _findings(subject.make(), checkpoint):
+            one_line = isinstance(found.message, str) and found.message.strip() and "\n" not in found.message
+            expect(one_line, f"{about}: a message is {found.message!r}, not one line")
+            known = found.tensor in checkpoint or found.tensor == ""
+            expect(known, f"{about}: a finding is about {found.tensor[:40]!r}, which is no tensor")
+            expect(found.severity in ("error", "warning"), f"{about}: severity {found.severity!r}")
+            if found.index is not None:
+                expect(found.tensor in checkpoint, f"{about}: index {found.index} without a tensor")
+                shape = checkpoint[found.tensor].distinct().shape
+                inside = len(found.index) == len(shape) and all(0 <= i < n for i, n in zip(found.index, shape, strict=True))
+                expect(inside, f"{about}: index {found.index} in a tensor of shape {shape}")
+
+
+@check("rule")
+def deterministic(subject: Subject) -> None:
+    """The same checkpoint gives the same findings, from the same instance and from another: a rule is stateless."""
+    rule = subject.make()
+    for about, checkpoint in sample_checkpoints().items():
+        first = _findings(rule, checkpoint)
+        expect(_findings(rule, checkpoint) == first, f"{about}: a second run finds something else")
+        expect(_findings(subject.make(), checkpoint) == first, f"{about}: another instance finds something else")

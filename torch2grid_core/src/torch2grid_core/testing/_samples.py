@@ -1,0 +1,156 @@
+"""Sample inputs: small checkpoints with what real ones hold, and pages with every panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.dtypes import BY_NAME
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._pictures.blocks import Region
+from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Table, Text
+from torch2grid_core._pictures.scale import color_scale
+
+Array = np.ndarray[Any, Any]
+
+ODD_DTYPES = ("bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int64", "bool", "complex64")
+HOSTILE = "\x1b]0;title\x07\x1b[31m<script>alert(1)</script>\u202egnp.exe/../../x"
+HUGE = 1 << 20  # a side of the expanded tensor: 2**40 weights, four bytes stored
+
+
+@dataclass(frozen=True, eq=False)
+class SampleStorage:
+    """Bytes that a pickled copy holds too, so that tasks travel to workers."""
+
+    data: bytes
+    shippable: bool = True
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+
+def tensor(name: str, values: Array) -> LazyTensor:
+    """*values* as a lazy tensor whose storage can be shipped."""
+    return LazyTensor(name, values.shape, values.dtype, SampleStorage(np.ascontiguousarray(values).tobytes()))
+
+
+def sample_checkpoints() -> dict[str, Checkpoint]:
+    """Checkpoints by what they are about: ``ordinary``, ``dtypes``, ``empty``, ``scalars``, ``not_finite``, ``constant``,
+    ``huge`` (2**40 weights, none of them stored twice), ``strided``, ``tied``, ``names``."""
+    random = np.random.default_rng(0)
+
+    def normal(*shape: int) -> Array:
+        return random.normal(size=shape).astype(np.float32)
+
+    not_finite = normal(5, 6)
+    not_finite[0, 0], not_finite[1, 2], not_finite[2, 3] = np.nan, np.inf, -np.inf
+    ordinary = {
+        "embedding.weight": normal(11, 4),
+        "conv.weight": normal(4, 2, 3, 3),
+        "conv.bias": normal(4),
+        "norm.weight": 1 + 0.1 * normal(4),
+        "fc.weight": normal(7, 36),
+        "fc.bias": normal(7),
+    }
+    shared = tensor("embedding.weight", normal(6, 5))
+    turned = tensor("turned.weight", normal(5, 8))
+    one = tensor("expanded", np.ones(1, np.float32))
+    made: dict[str, Mapping[str, Array] | list[LazyTensor]] = {
+        "ordinary": ordinary,
+        "dtypes": {f"{name}.weight": normal(3, 4).astype(BY_NAME[name]) for name in ODD_DTYPES},
+        "empty": {"none.weight": normal(0), "rows.weight": normal(3, 0, 2), "fc.weight": normal(3, 4)},
+        "scalars": {"temperature": np.array(0.07, np.float32), "negative": np.array(-3.0, np.float32), "one": normal(1, 1)},
+        "not_finite": {
+            "some.weight": not_finite,
+            "all.weight": np.full((3, 3), np.nan, np.float32),
+            "fine.weight": normal(4, 4),
+        },
+        "constant": {"zeros.weight": np.zeros((4, 5), np.float32), "ones.weight": np.ones((3, 3), np.float32)},
+        "huge": [LazyTensor("expanded", (HUGE, HUGE), one.dtype, one.storage, 0, (0, 0)), tensor("fc.weight", normal(3, 4))],
+        "strided": [LazyTensor("turned.weight", (8, 5), turned.dtype, turned.storage, 0, (1, 8)), tensor("b", normal(5))],
+        "tied": [shared, LazyTensor("head.weight", shared.shape, shared.dtype, shared.storage)],
+        "names": {HOSTILE: normal(3, 4), "": normal(2, 2), "x" * 3000: normal(2), "слой.weight": normal(2, 3)},
+    }
+    return {
+        about: Checkpoint(
+            tensors if isinstance(tensors, list) else [tensor(name, values) for name, values in tensors.items()],
+            source=f"<sample: {about}>",
+            format="sample",
+        )
+        for about, tensors in made.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownPanel:
+    """A panel of a kind that no renderer knows: it shows its table."""
+
+    title: str = "a panel of the future"
+
+    def as_table(self) -> Table:
+        return Table(("name", "value"), (("first", 1.5), ("second", None)), self.title)
+
+
+def _flagged() -> tuple[Line | Band | Bar | Boxes, ...]:
+    """Overviews of three tensors: one whole, one with a NaN, one of nothing but NaN."""
+    flags = {1: "1 NaN", 2: "all NaN"}
+    values = np.array([1.0, 2.0, np.nan])
+    names = ("a", "b", "c")
+    return (
+        Line(np.arange(3.0), {"norm": values}, "a line", ylabel="norm", xticks=names, log=True, flags=flags),
+        Band(names, (0.25, 0.5, 0.75), np.stack([values - 1, values, values + 1]), "quantiles", flags=flags),
+        Bar(names, values, "bars", flags=flags),
+        Boxes(names, np.stack([values + step for step in range(-2, 3)]), "boxes", flags=flags),
+    )
+
+
+def sample_pages() -> dict[str, Page]:
+    """Pages by what they are about: ``panels`` (every kind of panel), ``unknown`` (a panel of an unknown kind), ``plain`` (one
+    line of text), ``bare`` (no panel), ``not_finite`` (NaN, infinities, empty cells), ``names`` (hostile text everywhere)."""
+    random = np.random.default_rng(1)
+    values = random.normal(size=(6, 9)).astype(np.float32)
+    regions = (Region("fc.weight", ((0, 0, 6, 5),)), Region("fc.bias", ((0, 6, 6, 3),)))
+    grid = Grid(values, np.where(np.arange(9) == 5, 0, 1) * np.ones((6, 1), np.int64), regions=regions)
+    odd = values.copy()
+    odd[0, :3] = np.nan, np.inf, -np.inf
+    series = np.linspace(-1, 1, 8)
+    panels = (
+        Heatmap(grid, color_scale([grid]), "weights", rows="output", columns="input", label=grid.cell_text(), boundaries=True),
+        Image(random.integers(0, 255, (5, 7, 3)).astype(np.uint8), "a picture"),
+        Histogram(np.linspace(-1, 1, 9), np.arange(8), "weights", below=1, above=2, nan=3, marks={"mean": 0.1}),
+        Line(series, {"loss": series**2, "other": np.where(series > 0.5, np.nan, series)}, "a line", "epoch", "loss"),
+        Band(("a", "b", "c"), (0.05, 0.5, 0.95), np.sort(random.normal(size=(3, 3)), axis=0), "quantiles"),
+        Bar(("a", "b"), np.array([1.0, -2.0]), "bars", marks={"limit": 0.5}),
+        Boxes(("a", "b"), np.sort(random.normal(size=(5, 2)), axis=0), "boxes"),
+        Table(("name", "share", "count"), (("fc", 0.25, 7), ("conv", float("nan"), None)), "a table", {"share": ".1%"}),
+        Text("two lines\nof text", "a text"),
+    )
+    odd_grid = Grid(odd, np.where(values > 1, 0, 1))
+    bad = f"{HOSTILE}\n"
+    return {
+        "panels": Page("panels", "Every kind of panel", panels, columns=3),
+        "unknown": Page("unknown", "A panel of the future", (UnknownPanel(),)),
+        "plain": Page("plain", "Plain", (Text("one line"),), kind="table"),
+        "bare": Page("bare", "Nothing to see", ()),
+        "not_finite": Page("not_finite", "NaN and Inf", (Heatmap(odd_grid, color_scale([odd_grid]), "weights"), *_flagged())),
+        "names": Page(
+            HOSTILE,
+            bad,
+            (
+                Heatmap(Grid(values, regions=(Region(bad, ((0, 0, 6, 9),)),)), color_scale([grid]), bad, labels=True),
+                Bar((bad, "b"), np.array([1.0, 2.0]), bad, bad),
+                Table((bad, "value"), ((bad, 1.0),), bad),
+                Text(bad, bad),
+            ),
+            about={"tensor": bad},
+        ),
+    }

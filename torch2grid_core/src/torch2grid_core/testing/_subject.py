@@ -1,0 +1,97 @@
+"""What is checked: one class of one kind, and where it came from."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch2grid_core._errors import PluginError
+from torch2grid_core._guard import stamp
+from torch2grid_core._hookspecs import Lazy
+from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.options import build
+from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.testing._expectation import expect
+
+WriteFiles = Callable[[Path], Iterable[Path | str]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A class under test. lazy: how the plugin announced it, where it did so lazily. files: of a loader, writes valid files
+    of its format into a folder and returns what to open; of a source, makes something and returns its locations."""
+
+    kind: str
+    name: str
+    cls: type
+    lazy: Lazy | None = None
+    files: WriteFiles | None = None
+    provided: Provided | None = None
+
+    def make(self, **options: Any) -> Any:
+        """A new instance with *options*, as the manager makes it."""
+        instance = build(self.cls, options, f"{self.kind} {self.name!r}")
+        if self.provided is not None:
+            stamp(instance, self.provided.origin)
+        return instance
+
+    @contextmanager
+    def samples(self) -> Iterator[list[Path]]:
+        """Files of the loader's format, in a folder that is gone afterwards. Fails the check where there are none."""
+        expect(self.files is not None, "a loader is checked on files of its format: conformance(…, files=write_files)")
+        assert self.files is not None
+        with tempfile.TemporaryDirectory() as folder:
+            found = [Path(path) for path in self.files(Path(folder))]
+            expect(bool(found), "files= returned no path")
+            yield found
+
+    @contextmanager
+    def locations(self) -> Iterator[list[str]]:
+        """Locations that the source opens, for as long as this lasts. Fails the check where there are none."""
+        expect(self.files is not None, "a source is checked on locations: conformance(…, files=make_locations)")
+        assert self.files is not None
+        with tempfile.TemporaryDirectory() as folder:
+            found = [str(location) for location in self.files(Path(folder))]
+            expect(bool(found), "files= returned no location")
+            yield found
+
+
+def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = None) -> list[Subject]:
+    """What *target* brings, by kind and name: a class, a plugin (a module, its import path, or an object with hooks), or the
+    names of a ``PluginManager``.
+
+    files: how to make files for its loaders, or for each by name. Raises ``PluginError`` for a plugin that cannot be used.
+    """
+    found = sorted(_provided(target), key=lambda each: (list(KINDS).index(each.kind), each.name))
+    if not found:
+        raise PluginError("plugin", str(target), "", "", "brings nothing")
+    made = []
+    for each in found:
+        lazy = each.target if isinstance(each.target, Lazy) else None
+        write = files.get(each.name) if isinstance(files, dict) else files
+        made.append(
+            Subject(each.kind, each.name, each.load(), lazy, write if each.kind in ("loader", "source") else None, each)
+        )
+    return made
+
+
+def _provided(target: Any) -> list[Provided]:
+    if isinstance(target, Provided):
+        return [target]
+    if isinstance(target, PluginManager):
+        return [each for kind in KINDS for each in target.names(kind).values()]
+    if isinstance(target, type) and kind_of(target) is None:
+        raise PluginError("plugin", target.__name__, "", "", f"is of no kind that a plugin can bring: {', '.join(KINDS)}")
+    plugin = importlib.import_module(target) if isinstance(target, str) else target
+    record = PluginRecord(getattr(plugin, "__name__", type(plugin).__name__), "", "", "checked")
+    record.register(plugin)
+    brought = [each for kind in KINDS for each in record.provides(kind)]
+    if record.error:
+        raise PluginError("plugin", record.name, "", "", record.error)
+    return brought

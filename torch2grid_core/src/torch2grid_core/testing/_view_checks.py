@@ -1,0 +1,88 @@
+"""What a view promises: needs by value, pages of plain data, nothing kept between runs."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from torch2grid_core._engine.answers import needs_of
+from torch2grid_core._errors import NotDrawable
+from torch2grid_core._pictures.page import Page, Table
+from torch2grid_core.testing._checking import check
+from torch2grid_core.testing._drawing import PicklingExecutor, as_texts, draw, settings
+from torch2grid_core.testing._expectation import expect
+from torch2grid_core.testing._samples import sample_checkpoints
+from torch2grid_core.testing._subject import Subject
+
+
+@check("view", "rule")
+def needs_are_values(subject: Subject) -> None:
+    """Needs are a mapping of key to need, hashable, and equal when they are asked for again: so views share one pass."""
+    instance, run = subject.make(), settings()
+    for about, checkpoint in sample_checkpoints().items():
+        distinct = checkpoint.with_tensors([tensor.distinct() for tensor in checkpoint.values()])
+        asked: list[tuple[Any, ...]] = [(instance.needs, distinct, run)]
+        if subject.kind == "view":
+            asked += [(instance.tensor_needs, tensor, run) for tensor in distinct.values()]
+        for method, *arguments in asked:
+            try:
+                first, second = (needs_of(instance, method, *arguments, whole=method == instance.needs) for _ in range(2))
+            except NotDrawable:
+                continue
+            expect(all(isinstance(key, str) for key in first), f"{about}: a key of {method.__name__} is not a text")
+            expect(first == second, f"{about}: {method.__name__} answers differently when it is asked again")
+            for key, need in first.items():
+                expect(hash(need) == hash(second[key]), f"{about}: {key!r} hashes differently when it is asked for again")
+
+
+@check("view")
+def every_input_is_drawn(subject: Subject) -> None:
+    """Empty, single-number, odd-dtype, not-finite, constant, expanded and oddly named tensors are drawn or passed over."""
+    for about, checkpoint in sample_checkpoints().items():
+        for page in draw(checkpoint, subject.make(), settings()) or ():
+            for panel in page.panels:
+                table = panel.as_table()
+                expect(isinstance(table, Table), f"{about}: as_table of {type(panel).__name__} is {type(table).__name__}")
+                wide = [len(row) for row in table.texts() if len(row) != len(table.columns)]
+                expect(not wide, f"{about}: a row of {wide[:1]} cells under {len(table.columns)} columns")
+
+
+@check("view")
+def pages_have_their_own_names(subject: Subject) -> None:
+    """No two pages of a run share folder and name: the second would overwrite the first; kinds are known."""
+    for about, checkpoint in sample_checkpoints().items():
+        pages = draw(checkpoint, subject.make(), settings()) or []
+        names = [(page.folder, page.name, page.formats) for page in pages]
+        expect(len(set(names)) == len(names), f"{about}: two pages share a name: {sorted(names)[:4]}")
+        for page in pages:
+            expect(page.kind in ("picture", "table"), f"{about}: page {page.name!r} is of kind {page.kind!r}")
+            expect(isinstance(page.title, str), f"{about}: the title of {page.name!r} is {type(page.title).__name__}")
+            expect(not page.folder.startswith("/") and ".." not in page.folder.split("/"), f"{about}: folder {page.folder!r}")
+    expect(isinstance(subject.make().default_format, str), "default_format is not a text")
+
+
+def _texts(pages: list[Page] | None) -> list[Any] | None:
+    return None if pages is None else [as_texts(page) for page in pages]
+
+
+@check("view")
+def deterministic(subject: Subject) -> None:
+    """The same checkpoint gives the same pages, and other checkpoints in between leave no trace: a view is stateless."""
+    samples, view = sample_checkpoints(), subject.make()
+    first = _texts(draw(samples["ordinary"], view, settings()))
+    draw(samples["scalars"], view, settings())
+    draw(samples["not_finite"], view, settings())
+    expect(_texts(draw(samples["ordinary"], view, settings())) == first, "a second run gives other pages")
+    expect(_texts(draw(sample_checkpoints()["ordinary"], subject.make(), settings())) == first, "another instance differs")
+
+
+@check("view")
+def works_in_workers(subject: Subject) -> None:
+    """Tasks and pages survive pickle, and drawing tensors in other processes gives the same pages."""
+    for about in ("ordinary", "dtypes", "names"):
+        checkpoint = sample_checkpoints()[about]
+        here = draw(checkpoint, subject.make(), settings())
+        away = draw(checkpoint, subject.make(), settings(), PicklingExecutor())
+        expect(_texts(away) == _texts(here), f"{about}: pages drawn in workers differ")
+        for page in here or ():
+            expect(as_texts(pickle.loads(pickle.dumps(page))) == as_texts(page), f"{about}: a pickled page differs")
