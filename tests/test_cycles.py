@@ -14,7 +14,7 @@ from tests.test_house import BUILTIN, CORE, GGUF
 from tests.tools import PROJECT
 
 PACKAGES = {"torch2grid_core": CORE, "torch2grid_builtin": BUILTIN, "torch2grid": PROJECT / "src" / "torch2grid"}
-PACKAGES["torch2grid_gguf"] = GGUF / "torch2grid_gguf"
+PACKAGES["torch2grid_gguf"] = GGUF
 
 
 def module_name(file: Path, package: Path) -> str:

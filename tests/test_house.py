@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from tests.tools import PROJECT
 
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
 BUILTIN = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin"
-TEMPLATE = PROJECT / "examples" / "plugin_template" / "src"
-GGUF = PROJECT / "plugins" / "torch2grid_gguf" / "src"
+FACADE = PROJECT / "src" / "torch2grid"
+TEMPLATE = PROJECT / "examples" / "plugin_template" / "src" / "torch2grid_myplugin"
+GGUF = PROJECT / "plugins" / "torch2grid_gguf" / "src" / "torch2grid_gguf"
 
 
 def imports(folder: Path) -> Iterator[tuple[Path, str, str]]:
@@ -38,23 +40,45 @@ def test_the_core_knows_neither_builtins_nor_facade_nor_torch() -> None:
         assert module.partition(".")[0] not in ("torch2grid_builtin", "torch2grid", "torch"), file
 
 
-def test_the_builtins_have_no_private_door() -> None:
-    for folder in (BUILTIN, TEMPLATE, GGUF):
-        for file, module, _ in imports(folder):
-            root = module.partition(".")[0]
-            assert root not in ("torch2grid", "torch"), file
-            assert root != "torch2grid_core" or module == "torch2grid_core", (file, module)
+def test_nobody_has_a_private_door() -> None:
+    """What stands behind an underscore is imported inside its own distribution alone; a dunder module is public."""
+    for folder, below in (
+        (BUILTIN, ("torch2grid", "torch")),
+        (TEMPLATE, ("torch2grid", "torch")),
+        (GGUF, ("torch2grid", "torch")),
+        (FACADE, ()),
+    ):
+        for file, module, name in imports(folder):
+            root, *inner = module.split(".")
+            assert root not in below, file
+            private = [part for part in (*inner, name) if part.startswith("_") and not part.endswith("__")]
+            assert not private or root == folder.name or not root.startswith("torch2grid"), (file, module)
 
 
-def test_the_export_table_is_whole() -> None:
+def test_the_public_modules_say_what_is_public() -> None:
     import torch2grid_core
 
+    assert len(torch2grid_core.__all__) <= 35
+    homes = {}
+    for file in [*CORE.glob("[a-z]*.py"), CORE / "testing" / "__init__.py"]:
+        module = importlib.import_module(f"torch2grid_core.{file.stem if file.stem != '__init__' else file.parent.name}")
+        homes |= {name: [*homes.get(name, []), module.__name__] for name in module.__all__}
+    assert {name: found for name, found in homes.items() if len(found) > 1 or name in torch2grid_core.__all__} == {}
     for name in torch2grid_core.__all__:
         assert getattr(torch2grid_core, name) is not None
     told = {
-        name for file, module, name in imports(CORE) if file.name == "__init__.py" and module.startswith("torch2grid_core.")
+        name for file, module, name in imports(CORE) if file == CORE / "__init__.py" and module.startswith("torch2grid_core.")
     }
     assert told >= set(torch2grid_core.__all__)
+
+
+def test_names_that_left_the_top_say_where_they_are() -> None:
+    import torch2grid_core
+
+    with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Block goes in 0\.3; use torch2grid_core\.grids\.Block"):
+        assert torch2grid_core.Block is importlib.import_module("torch2grid_core.grids").Block
+    with pytest.raises(AttributeError, match="has no attribute 'Blok'"):
+        getattr(torch2grid_core, "Blok")  # noqa: B009  a type checker knows that it is not there
 
 
 # What is only imported where it is there: a colour map by matplotlib's name, the kit of tests inside pytest.
@@ -81,7 +105,7 @@ def test_one_version_for_the_three() -> None:
         text = (project / "pyproject.toml").read_text(encoding="utf-8")
         versions.add(re.search(r'^version = "(.+)"$', text, flags=re.MULTILINE)[1])  # type: ignore[index]
         versions |= set(re.findall(r'"torch2grid-(?:core|builtin)==(.+)"', text))
-    for file in (CORE / "version.py", BUILTIN / "__init__.py"):
+    for file in (CORE / "_version.py", BUILTIN / "__init__.py"):
         versions.add(re.search(r'__version__ = "(.+)"', file.read_text(encoding="utf-8"))[1])  # type: ignore[index]
     assert versions == {"0.1.0"}
 

@@ -28,7 +28,8 @@ _WHERE = {
     "torch2grid._live_gradients": ("gradients", "save_gradients"),
     "torch2grid._pages": ("Pages",),
     "torch2grid._recorder": ("GradientRecorder",),
-    "torch2grid_core": ("Checkpoint", "Distribution", "Grid", "LazyTensor", "Page"),
+    "torch2grid_core": ("Checkpoint", "Grid", "LazyTensor", "Page"),
+    "torch2grid_core.measures": ("Distribution",),
 }
 _HOMES = {name: home for home, names in _WHERE.items() for name in names}
 __all__ = sorted(_HOMES)

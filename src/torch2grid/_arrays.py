@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import Checkpoint
-from torch2grid_core._measures.arrays import ArrayMapping
+from torch2grid_core.measures import ArrayMapping
 
 
 class TensorArrays(Mapping[str, np.ndarray[Any, Any]]):

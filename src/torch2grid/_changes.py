@@ -44,11 +44,18 @@ def compare(
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
     whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
     """
-    from torch2grid_builtin._commands.compare_settings import PAIR_CELLS, transformer_of
-    from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, overview_page, table_page
-    from torch2grid_builtin._compare.two import Comparing, Settings
+    from torch2grid_builtin.compare import (
+        PAIR_CELLS,
+        Comparing,
+        ComparisonSettings,
+        DeltaAtlas,
+        PairPages,
+        comparison_table,
+        overview_page,
+        transformer_of,
+    )
 
-    chosen = Settings(tolerance, ignore_dtype)
+    chosen = ComparisonSettings(tolerance, ignore_dtype)
     comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
     transformer = transformer_of(manager(), plugin)
     run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
@@ -56,7 +63,7 @@ def compare(
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
     comparison = comparing.compare(chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run)
-    table = table_page(comparison, comparing.names)
+    table = comparison_table(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
         drawn = []
     overview = overview_page(comparison, comparing.names)
@@ -79,26 +86,23 @@ def series(
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
     are. layers: histograms over time of every tensor, not only of those that moved most.
     """
-    from torch2grid_builtin._compare.order import in_order
-    from torch2grid_builtin._compare.recording import is_recording, recorded_series
-    from torch2grid_builtin._compare.series import Frames, compare_many
-    from torch2grid_builtin._compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
-    from torch2grid_builtin._transformers.flatten import Flatten
+    from torch2grid_builtin import compare as made
+    from torch2grid_builtin.transformers import Flatten
 
     run = make_run(Flatten(), settings)
     found = _several(checkpoints, part, filters)
-    if len(found) == 1 and is_recording(found[0]):
-        (tracked, title), words = recorded_series(found[0]), GRADIENTS
+    if len(found) == 1 and made.is_recording(found[0]):
+        (tracked, title), quantity = made.recorded_series(found[0]), made.GRADIENTS
     elif len(found) < 2:
         raise UsageError("a series takes two checkpoints or more")
     else:
-        ordered, words = in_order(found, given), Words()
-        tracked = compare_many(ordered, run=run)
+        ordered, quantity = made.in_order(found, given), made.Quantity()
+        tracked = made.compare_many(ordered, run=run)
         title = f"{len(found)} checkpoints, {ordered.said}"
-    view = Frames(Flatten(), tracked.ordered.labels)
-    names = list(tracked.tracks) if layers else chosen(tracked)
-    pages = [table_page(tracked, words, run.title or title), trends_page(tracked, words, run.title or title)]
-    pages += [ridges_page(tracked, name, words) for name in names]
+    view = made.Frames(Flatten(), tracked.ordered.labels)
+    names = list(tracked.tracks) if layers else made.moved_most(tracked)
+    pages = [made.series_table(tracked, quantity, run.title or title), made.trends_page(tracked, quantity, run.title or title)]
+    pages += [made.ridges_page(tracked, name, quantity) for name in names]
     return Pages([(page, view) for page in pages], run, found[-1])
 
 
@@ -139,8 +143,7 @@ def _plain(value: Any) -> Any:
 
 def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
     from torch2grid._recorder import GradientRecorder
-    from torch2grid_builtin._compare.folder import checkpoints_in
-    from torch2grid_builtin._compare.recording import is_recording
+    from torch2grid_builtin.compare import checkpoints_in, is_recording
 
     def chosen(model: Any) -> Checkpoint:
         opened = as_checkpoint(model)

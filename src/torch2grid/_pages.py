@@ -12,10 +12,8 @@ import numpy as np
 
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Run, UsageError, View
-from torch2grid_core._pictures.notebook import page_html
-from torch2grid_core._pictures.tables import text_lines
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, Table
+from torch2grid_core.pages import Heatmap, Output, Table, page_html, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does

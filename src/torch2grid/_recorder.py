@@ -177,7 +177,7 @@ class _Record:
         return cls(code, count, np.array([*figures[:4], zeros, *bad, figures[4]]))
 
     def distribution(self) -> Distribution:
-        from torch2grid_builtin._compare.recording import recorded_distribution
+        from torch2grid_builtin.compare import recorded_distribution
 
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
         return recorded_distribution(self.codes, self.counts, figures)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import UsageError
-from torch2grid_core._output.files import whole_file
+from torch2grid_core.pages import whole_file
 
 _CODES = {
     "float64": "F64",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError
-from torch2grid_core._plugins.options import quoted
 from torch2grid_core.selection import select
+from torch2grid_core.text import quoted
 
 
 @lru_cache(maxsize=1)

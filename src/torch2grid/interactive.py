@@ -8,7 +8,7 @@ from typing import Any
 
 from torch2grid._api import draw
 from torch2grid._session import drawable, manager
-from torch2grid_core._cli.menu import Menu
+from torch2grid_core.commands import Menu
 
 
 def interactive_mode(tensors: Any, output_dir: str | os.PathLike[str] = "grids", **settings: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from tests.corpus import real, root
 from tests.tools import DIGITS
 
-from torch2grid import safetensors_file
+from torch2grid import _safetensors_file as safetensors_file
 from torch2grid_core import PluginManager, Rule, check
 from torch2grid_core.commands import choose_rules
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch2grid_builtin._compare.findings import Comparison
 from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages
-from torch2grid_builtin._compare.two import Comparing, Settings
+from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import Checkpoint, PluginManager, Run
 from torch2grid_core.selection import select
@@ -22,7 +22,7 @@ def comparison_of(a: Any, b: Any, pictures: bool = False, **settings: Any) -> Co
 def compared(a: Checkpoint, b: Checkpoint, pictures: bool = False, **settings: Any) -> Comparison:
     """What differs between two opened checkpoints."""
     comparing = Comparing(a, b)
-    chosen = Settings(**settings)
+    chosen = ComparisonSettings(**settings)
     views = [PairPages(chosen.need, comparing.names), DeltaAtlas(Flatten(), comparing.names)] if pictures else []
     pages: list[Any] = []
     comparison = comparing.compare(chosen, views, lambda page, *_: pages.append(page), Run())

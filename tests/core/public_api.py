@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -11,20 +12,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tests.core.signatures import public_modules
+
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 
 
 def described() -> str:
-    """Every public name of ``torch2grid_core`` and ``torch2grid_core.testing``, a line for each thing that callers may use."""
-    import torch2grid_core
-    from torch2grid_core import hookspecs, testing
+    """Every public name of the core's public modules, a line for each thing that callers may use."""
+    from torch2grid_core import _hookspecs
 
     lines: list[str] = []
-    for module in (torch2grid_core, testing):
+    for module in map(importlib.import_module, public_modules()):
         lines += [f"[{module.__name__}]", *_module(module), ""]
     lines.append("[hooks]")
     lines += [
-        f"{name}{_signature(hook)}" for name, hook in sorted(vars(hookspecs.Hooks).items()) if name.startswith("torch2grid_")
+        f"{name}{_signature(hook)}" for name, hook in sorted(vars(_hookspecs.Hooks).items()) if name.startswith("torch2grid_")
     ]
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.core.public_api import SNAPSHOT, described, digest
+from tests.core.signatures import private_types
 from tests.tools import PROJECT
 
 ADVICE = "write the snapshot again with 'python -m tests.core.public_api', and say in CHANGELOG.md what changed"
@@ -34,3 +35,7 @@ def test_the_snapshot_names_what_authors_write() -> None:
     ):
         assert f"\n{line}\n" in text, line
     assert " at 0x" not in text
+
+
+def test_no_public_signature_mentions_a_private_type() -> None:
+    assert private_types() == []

@@ -10,11 +10,11 @@ from types import ModuleType
 
 import pytest
 import yaml
+from tests.core.signatures import public_modules
 from tests.docs.blocks import DOCS, blocks, pages
 from tests.tools import PROJECT
 
 import torch2grid
-import torch2grid_core
 from torch2grid_core import PluginManager
 
 if sys.version_info >= (3, 11):
@@ -70,8 +70,12 @@ def test_the_help_of_the_program_names_no_other_option(tmp_path: Path) -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^::: torch2grid_core\.(\w+)$", text, flags=re.MULTILINE)) == set(torch2grid_core.__all__)
-    own = set(torch2grid.__all__) - set(torch2grid_core.__all__)
+    kit = "torch2grid_core.testing"
+    names = {
+        f"{module}.{name}" for module in public_modules() if module != kit for name in importlib.import_module(module).__all__
+    }
+    assert set(re.findall(r"^::: (torch2grid_core\.[\w.]+)$", text, flags=re.MULTILINE)) == names
+    own = {name for name in torch2grid.__all__ if torch2grid._HOMES[name].startswith("torch2grid._")}
     assert set(re.findall(r"^::: torch2grid\.(\w+)$", text, flags=re.MULTILINE)) == own
 
 

@@ -18,11 +18,11 @@ from torch2grid_builtin._views.histogram import HistogramView
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Checkpoint, LazyTensor, LoadError, Page, PluginManager, Run, View
 from torch2grid_core._data.checksum import crc32_combine
-from torch2grid_core._engine import reading, workers
+from torch2grid_core._engine import reading
 from torch2grid_core._engine.reading import Ask, Task
 from torch2grid_core._guard import Origin
 from torch2grid_core.grids import matrix_layout
-from torch2grid_core.measures import Duplicates, Of, Profile, Raster, Summary, Values
+from torch2grid_core.measures import Duplicates, Of, Profile, Raster, Summary, Values, workers
 from torch2grid_core.sources import CheckedStorage, JointTensor
 
 RNG = np.random.default_rng(3)

@@ -6,7 +6,9 @@ import textwrap
 
 
 def _plugin(hook: str, body: str, *, head: str = "", returns: str = "[Bad]") -> str:
-    imports = "from torch2grid_core import *\nfrom torch2grid_core import hookimpl\nimport numpy as np\n"
+    homes = ("", ".grids", ".measures", ".pages", ".sources")
+    imports = "".join(f"from torch2grid_core{home} import *\n" for home in homes)
+    imports += "from torch2grid_core import hookimpl\nimport numpy as np\n"
     implementation = f"\n@hookimpl\ndef {hook}():\n    return {returns}\n"
     return head + imports + textwrap.dedent(body) + implementation
 

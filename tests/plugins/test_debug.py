@@ -10,6 +10,11 @@ from tests.tools import DIGITS, distribution, torch2grid
 SOURCE = """
     from dataclasses import dataclass
     from torch2grid_core import *
+    from torch2grid_core.grids import *
+    from torch2grid_core.measures import *
+    from torch2grid_core.pages import *
+    from torch2grid_core.sources import *
+    from torch2grid_core.text import *
     from torch2grid_core import hookimpl
 
     class Pages(View):

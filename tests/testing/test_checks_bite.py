@@ -16,7 +16,7 @@ from tests.testing.imports_torch import Heavy
 
 from torch2grid_core import Lazy, PluginError, PluginManager, SourceOpener, hookimpl
 from torch2grid_core._kinds import KINDS
-from torch2grid_core.testing import Bound, bound_checks, checks, conformance, transformer_checks
+from torch2grid_core.testing import Bound, _transformer_checks as transformer_checks, bound_checks, checks, conformance
 from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
 
 COMMON = [each.name for each in checks("filter") if not each.kind]

@@ -1,10 +1,12 @@
-"""The transformers that come with torch2grid."""
+"""The classes of the first transformers, by the names that they had."""
 
-from torch2grid_builtin._transformers.flatten import Flatten as FlattenTransformer
-from torch2grid_builtin._transformers.layer_separated import LayerSeparated as LayerSeparatedTransformer
-from torch2grid_builtin._transformers.layer_weighted import LayerWeighted as LayerWeightedTransformer
-from torch2grid_builtin._transformers.normalized import Normalized as NormalizedTransformer
-from torch2grid_builtin._transformers.spiral import Spiral as SpiralTransformer
+from torch2grid_builtin.transformers import (
+    Flatten as FlattenTransformer,
+    LayerSeparated as LayerSeparatedTransformer,
+    LayerWeighted as LayerWeightedTransformer,
+    Normalized as NormalizedTransformer,
+    Spiral as SpiralTransformer,
+)
 
 __all__ = [
     "FlattenTransformer",

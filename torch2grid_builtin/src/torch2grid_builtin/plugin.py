@@ -25,7 +25,7 @@ def torch2grid_loaders() -> list[Lazy]:
 
 @hookimpl
 def torch2grid_filters() -> list[Lazy]:
-    by_name, by_kind = f"{_HERE}._filters.by_name", f"{_HERE}.filters.by_kind"
+    by_name, by_kind = f"{_HERE}._filters.by_name", f"{_HERE}._filters.by_kind"
     return [
         Lazy(f"{by_name}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
         Lazy(f"{by_name}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from torch2grid_core._cli.console import summary_line
-from torch2grid_core._cli.menu import Menu
-from torch2grid_core._cli.options import standard_options
+from torch2grid_core._cli.menu import DrawChosen, Menu
+from torch2grid_core._cli.options import GroupedOption, standard_options
 from torch2grid_core._engine.checking import Found, choose_rules
-from torch2grid_core._engine.seen import Seen
+from torch2grid_core._engine.seen import Seen, Shown
+from torch2grid_core._guard import Origin
+from torch2grid_core._plugins.loaders import GuardedLoader
+from torch2grid_core._plugins.options import Option
+from torch2grid_core._plugins.record import PluginRecord, Provided, Status
 
-__all__ = ["Found", "Menu", "Seen", "choose_rules", "standard_options", "summary_line"]
+__all__ = [
+    "DrawChosen",
+    "Found",
+    "GroupedOption",
+    "GuardedLoader",
+    "Menu",
+    "Option",
+    "Origin",
+    "PluginRecord",
+    "Provided",
+    "Seen",
+    "Shown",
+    "Status",
+    "choose_rules",
+    "standard_options",
+    "summary_line",
+]

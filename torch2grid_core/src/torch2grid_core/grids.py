@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch2grid_core._pictures.blocks import Block, Curve, Rect, Region
+from torch2grid_core._array import Array
+from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect, Region
 from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
 from torch2grid_core._pictures.halfblocks import half_blocks, half_blocks_rgb
 from torch2grid_core._pictures.layouts import (
@@ -27,10 +28,12 @@ __all__ = [
     "OVER",
     "REDUCTIONS",
     "UNDER",
+    "Array",
     "Block",
     "CellWeights",
     "ColorScale",
     "Curve",
+    "Dim",
     "Rect",
     "Region",
     "ScaleKind",

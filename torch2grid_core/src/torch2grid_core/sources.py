@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch2grid_core._data.action import Action, ActionKind
 from torch2grid_core._data.checkpoint import Problem
-from torch2grid_core._data.combined import ComputedStorage, JointTensor, Tiled
+from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
 from torch2grid_core._data.dtypes import as_float, is_complex, is_floating
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
-from torch2grid_core._data.parts import ALL, ContainerKind, find_parts
+from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
 from torch2grid_core._data.source import Range, Source, SourceBase, has_file
 from torch2grid_core._data.storage import (
     BytesStorage,
@@ -29,6 +29,7 @@ __all__ = [
     "ByteSwapped",
     "BytesStorage",
     "CheckedStorage",
+    "Combine",
     "ComputedStorage",
     "ContainerKind",
     "DerivedNumbers",
@@ -36,6 +37,7 @@ __all__ = [
     "Joined",
     "JointTensor",
     "LocalSource",
+    "PartKind",
     "Problem",
     "Range",
     "Share",

@@ -10,7 +10,7 @@ import click
 from torch2grid_builtin._commands.compare_settings import Asked, animations, open_model, run_of, transformer_of, write_film
 from torch2grid_builtin._commands.options import options_like_drawing
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
-from torch2grid_builtin._compare.two import Comparing, Settings
+from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
 from torch2grid_core import Command, Page, PluginManager, Torch2GridError, UsageError, View
 from torch2grid_core.grids import colormap
 from torch2grid_core.measures import workers
@@ -103,7 +103,7 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
 
 def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The table, the pictures and the exit code of two."""
-    from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, overview_page, table_page
+    from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
     from torch2grid_builtin._compare.series import Frames
 
     pictures = tuple(name for name in asked.formats if name not in ("json", "gif"))
@@ -114,7 +114,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
-    settings = Settings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    settings = ComparisonSettings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
@@ -137,7 +137,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
                 output.take(page, view, made)
 
         comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
-        table = table_page(comparison, comparing.names, asked.top, asked.everything)
+        table = comparison_table(comparison, comparing.names, asked.top, asked.everything)
         if report:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why

@@ -13,7 +13,7 @@ from torch2grid_builtin._compare.folder import checkpoints_in
 from torch2grid_builtin._compare.order import in_order
 from torch2grid_builtin._compare.recording import is_recording, recorded_series
 from torch2grid_builtin._compare.series import Frames, Series, compare_many, joint_series
-from torch2grid_builtin._compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
+from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import Checkpoint, Page, PluginManager, Run, UsageError, View
 from torch2grid_core.measures import workers
@@ -51,7 +51,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
                 click.echo(first.text, err=True)
         title = f"{len(found)} checkpoints, {ordered.said}"
         view = Frames(transformer, ordered.labels)
-        _write(series, Words(), title, output, asked, view, animated)
+        _write(series, Quantity(), title, output, asked, view, animated)
         if asked.atlas and (pictures or not animated):
             for page in frames:
                 output.add(page, view)
@@ -73,14 +73,14 @@ def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Run, asked: A
 
 
 def _write(
-    series: Series, said: Words, title: str, output: Output, asked: Asked, view: View, animated: Sequence[str] = ()
+    series: Series, said: Quantity, title: str, output: Output, asked: Asked, view: View, animated: Sequence[str] = ()
 ) -> None:
     """The table and the pictures that *asked* names; with none, all but a page for each tensor.
 
     animated: formats that are written elsewhere. Where nothing but these and JSON is asked for, nothing else is written.
     """
     nothing_else = bool(asked.formats) and not set(asked.formats) - {"json", *animated}
-    table = table_page(series, said, asked.title or title)
+    table = series_table(series, said, asked.title or title)
     if "json" in asked.formats:
         click.echo(json_text(table.data, indent=2))
     elif asked.stats or not (asked.layers or nothing_else):
@@ -89,7 +89,7 @@ def _write(
     if not asked.layers and (asked.stats or nothing_else):
         return
     output.add(trends_page(series, said, asked.title or title), view)
-    names = list(series.tracks) if asked.layers else chosen(series)
+    names = list(series.tracks) if asked.layers else moved_most(series)
     for name in names:
         output.add(ridges_page(series, name, said), view)
 

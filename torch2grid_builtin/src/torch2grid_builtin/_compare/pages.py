@@ -128,7 +128,7 @@ class DeltaAtlas(View):
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
 
 
-def table_page(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:
+def comparison_table(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:
     """The table: NaN and Inf first, then what changed most; and what has no partner below it. top: so many rows; 0: all."""
     said: dict[str, list[str]] = {}
     for each in comparison.differences:

@@ -28,7 +28,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True)
-class Words:
+class Quantity:
     """What the numbers are of. what: the thing over time; ratio: what ``Track.ratio`` is; marked: draw the 1e-3 line."""
 
     what: str = "weight"
@@ -37,7 +37,7 @@ class Words:
     marked: bool = True
 
 
-GRADIENTS = Words("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
+GRADIENTS = Quantity("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
 
 
 def titled(series: Series, title: str) -> str:
@@ -45,7 +45,7 @@ def titled(series: Series, title: str) -> str:
     return " · ".join([title, *(each.text for each in series.firsts)])
 
 
-def chosen(series: Series, limit: int = SHOWN) -> list[str]:
+def moved_most(series: Series, limit: int = SHOWN) -> list[str]:
     """The tensors that diagrams show, in their order: those with NaN or Inf, then the matrices that moved most."""
     names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     since = _since(series)
@@ -64,7 +64,7 @@ def _since(series: Series) -> dict[str, int]:
     return {name: int(places[0]) for name, places in bad.items() if len(places)}
 
 
-def table_page(series: Series, words: Words, title: str) -> Page:
+def series_table(series: Series, words: Quantity, title: str) -> Page:
     """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
     columns: tuple[str, ...] = (
         "Tensor",
@@ -100,9 +100,9 @@ def table_page(series: Series, words: Words, title: str) -> Page:
     return Page("series", titled(series, title), (table,), kind="table", data=as_json(series, words))
 
 
-def trends_page(series: Series, words: Words, title: str) -> Page:
+def trends_page(series: Series, words: Quantity, title: str) -> Page:
     """Norm, std, ratio, dead share and kurtosis of some tensors over time."""
-    names = chosen(series)
+    names = moved_most(series)
     all_names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     if len(names) < len(all_names):
         bad = "with NaN or Inf, or that moved most" if series.firsts else "that moved most"
@@ -169,7 +169,7 @@ def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
     return np.array(ordered.steps), (), ordered.unit
 
 
-def ridges_page(series: Series, name: str, words: Words) -> Page:
+def ridges_page(series: Series, name: str, words: Quantity) -> Page:
     """Histograms of one tensor at every snapshot, one above the other, and its quantiles over time."""
     track = series.tracks[name]
     labels = [_label(series, track, place) for place in range(len(series.ordered.labels))]
@@ -225,7 +225,7 @@ def _own_firsts(series: Series, name: str) -> list[First]:
     return list(one.firsts)
 
 
-def as_json(series: Series, words: Words) -> dict[str, Any]:
+def as_json(series: Series, words: Quantity) -> dict[str, Any]:
     """The figures as plain data, ``null`` where there is none."""
     figures = ("norm", "mean", "std", "absmax", "kurtosis", "near", "dead", "spread", "ratio")
     return {

@@ -16,7 +16,7 @@ from torch2grid_core.sources import JointTensor
 
 
 @dataclass(frozen=True)
-class Settings:
+class ComparisonSettings:
     """What counts as a difference. tolerance: |Δ| up to it does not; ignore_dtype: nor does another dtype, nor rounding to it.
 
     rank_size: weights of the largest matrix whose rank is looked for.
@@ -43,7 +43,7 @@ class Comparing:
 
     def compare(
         self,
-        settings: Settings,
+        settings: ComparisonSettings,
         views: Sequence[View] = (),
         sink: Any = None,
         run: Run | None = None,

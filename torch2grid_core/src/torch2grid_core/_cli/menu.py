@@ -28,7 +28,7 @@ _HELP = """\
   help                       this
   quit                       leave"""
 
-Draw = Callable[[Sequence[str], Sequence[str]], None]
+DrawChosen = Callable[[Sequence[str], Sequence[str]], None]
 
 
 class Menu:
@@ -37,7 +37,7 @@ class Menu:
     views: what a choice is drawn with; available: names that the command ``views`` accepts.
     """
 
-    def __init__(self, checkpoint: Checkpoint, draw: Draw, views: Sequence[str], available: Sequence[str]) -> None:
+    def __init__(self, checkpoint: Checkpoint, draw: DrawChosen, views: Sequence[str], available: Sequence[str]) -> None:
         self.checkpoint, self.draw = checkpoint, draw
         self.names = list(checkpoint)
         self.views, self.available = list(views), list(available)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.storage import DerivedStorage, Storage
 from torch2grid_core._data.strided import boxes
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
 from torch2grid_core._errors import LoadError
 
-Array = np.ndarray[Any, Any]
 Combine = Callable[[Mapping[str, Array]], Array]
 
 _LEAST = 1 << 14  # weights of a chunk: what many members at once are cut down to

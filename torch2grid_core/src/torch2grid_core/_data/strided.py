@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
+
 Read = Callable[[int, memoryview], None]  # fills a buffer from a byte of the storage
 
 BLOCK_BYTES = 16 << 20  # gathered at a time: the runs that a turned matrix is read in are long enough then

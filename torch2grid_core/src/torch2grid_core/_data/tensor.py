@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.storage import Storage, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError, Torch2GridError
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

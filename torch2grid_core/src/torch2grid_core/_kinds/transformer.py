@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 
 if TYPE_CHECKING:
     from torch2grid_core._summary.distribution import Distribution
-
-Array = np.ndarray[Any, Any]
 
 
 class GridTransformer(ABC):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
-
-Array = np.ndarray[Any, Any]
 
 
 class ArrayMapping(Mapping[str, Array]):

@@ -13,14 +13,13 @@ from torch2grid_core._data.checksum import crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, Need
 
 if TYPE_CHECKING:
+    from torch2grid_core._array import Array
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.tensor import LazyTensor
     from torch2grid_core._summary.distribution import Distribution
     from torch2grid_core._summary.duplicates import DuplicateUnits
     from torch2grid_core._summary.not_finite import NotFiniteCount
     from torch2grid_core._summary.profile import UnitProfile
-
-    Array = np.ndarray[Any, Any]
 
 
 def _only(tensors: Mapping[str, LazyTensor]) -> LazyTensor:

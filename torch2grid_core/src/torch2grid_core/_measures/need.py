@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from torch2grid_core._data.dtypes import as_float
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from torch2grid_core._array import Array
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.combined import JointTensor
     from torch2grid_core._data.tensor import LazyTensor
     from torch2grid_core._summary.not_finite import NotFiniteCount
-
-    Array = np.ndarray[Any, Any]
 
 R = TypeVar("R")
 

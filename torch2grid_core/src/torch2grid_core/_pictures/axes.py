@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
+
 Cells = range | Array  # ascending cell indices, a range wherever they are evenly spaced
 Piece = tuple[int, int, int]  # positions start…stop in runs of equal length
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
+
 Rect = tuple[int, int, int, int]  # row, column, height, width, in cells
 Dim = tuple[int, int, int]  # length, row step, column step
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._pictures.axes import Axis, Cells, axis, index_within, reduce_columns, reduce_last, reduce_rows, region_of
 from torch2grid_core._pictures.blocks import Block, Curve
-
-Array = np.ndarray[Any, Any]
 
 
 class BlockCells:

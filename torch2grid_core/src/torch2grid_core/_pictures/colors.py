@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.scale import ColorScale
 from torch2grid_core._text import did_you_mean
-
-Array = np.ndarray[Any, Any]
 
 # Beyond the limits, not a number, no weight: far from both default maps, and from each other, for colour-blind eyes too.
 OVER = (255, 140, 0)

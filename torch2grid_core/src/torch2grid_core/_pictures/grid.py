@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._display import as_html, as_png
 from torch2grid_core._pictures.blocks import Region
 from torch2grid_core._pictures.layout import Layout
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._pictures.colors import paint
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.scale import ColorScale
 
-Array = np.ndarray[Any, Any]
 _RESET = "\x1b[0m"
 _SHADES = "·░▒▓█"  # from about nothing to the limit and beyond
 

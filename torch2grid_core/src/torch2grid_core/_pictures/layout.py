@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.axes import axis
 from torch2grid_core._pictures.blocks import Block, Curve, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells
-
-Array = np.ndarray[Any, Any]
 
 _MOST_DIMS = 5
 

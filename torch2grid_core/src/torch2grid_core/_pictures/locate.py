@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._pictures.blocks import Block, Curve
 from torch2grid_core._pictures.layout import Layout
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._display import register
 from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
@@ -21,7 +22,6 @@ from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._text import human_count, visible
 
-Array = np.ndarray[Any, Any]
 _LARGEST, _ENOUGH = 1024, 420  # pixels a side: a picture is not wider, and is enlarged to about so many
 _ROWS = 40
 _PANELS = 12

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._display import as_html
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.scale import ColorScale
 
-Array = np.ndarray[Any, Any]
 Cell = str | int | float | bool | None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SLAB = 1 << 20  # bytes compressed at a time
 _LEVEL = 1  # of zlib: above it, files of cells do not shrink, and take longer

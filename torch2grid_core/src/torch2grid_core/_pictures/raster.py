@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._pictures.blocks import Block, Rect, Region
@@ -22,8 +23,6 @@ from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout, cells_of
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
-
-Array = np.ndarray[Any, Any]
 
 _STRETCH = 1 << 18  # weights prepared at a time: their float64 copies stay in the cache
 _HUGE = 1e140  # its square times any number of weights is a float64

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import CHUNK_BYTES, LazyTensor
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
@@ -16,7 +17,6 @@ from torch2grid_core._pictures.cells import BlockCells, CurveCells, reduce_block
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import reduction, to_float32
 
-Array = np.ndarray[Any, Any]
 _Read = Callable[[int, int], Array]  # first and last flat index, the last not included → weights as floats
 
 

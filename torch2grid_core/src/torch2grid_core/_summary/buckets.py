@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import enum
 import sys
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
 
 CODES = 65_536
 SIGN = 0x8000

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.tensor import LazyTensor
-
-Array = np.ndarray[Any, Any]
 
 FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
 SMALL = 64  # weights: units of fewer are small, so that a kernel of 7×7 is

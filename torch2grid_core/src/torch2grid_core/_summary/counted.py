@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._summary.buckets import CODES, Fineness, Points, unite
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.moments import Moments
-
-Array = np.ndarray[Any, Any]
 
 
 def counted_distribution(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._summary.buckets import FLOAT32_MAX, codes_of
-
-Array = np.ndarray[Any, Any]
 
 
 @lru_cache(maxsize=64)

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import BY_NAME, magnitudes
 from torch2grid_core._display import as_html
 from torch2grid_core._summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, pack, unite
 from torch2grid_core._summary.counting import code_of, count_below
 from torch2grid_core._summary.figures import Figures
 from torch2grid_core._summary.moments import Moments
-
-Array = np.ndarray[Any, Any]
 
 _PIECE = 1 << 20  # bytes taken at once: what is computed from them stays in the cache
 _FEW = 4096  # so many weights are cheaper to sort than to count in 65,536 buckets

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._summary.coincidence import FALSE_ALARM, chance_cosine, chance_equal, is_small
 from torch2grid_core._summary.sketch import DIMENSIONS, Sketch
-
-Array = np.ndarray[Any, Any]
 
 NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._summary.buckets import Fineness, Points
 from torch2grid_core._summary.moments import Moments
 from torch2grid_core._summary.not_finite import NotFiniteCount
-
-Array = np.ndarray[Any, Any]
 
 
 class Figures(ABC):

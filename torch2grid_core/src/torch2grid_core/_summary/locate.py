@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import LazyTensor
-
-Array = np.ndarray[Any, Any]
 
 
 def first_index(tensor: LazyTensor, test: Callable[[Array], Array]) -> tuple[int, ...] | None:

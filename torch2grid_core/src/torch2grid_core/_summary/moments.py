@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
 
 _ROW = 8192  # BLAS computes dot products up to 10,000 numbers in the calling thread
 _BLOCK = 4 * _ROW  # two float64 arrays of it fit the second-level cache

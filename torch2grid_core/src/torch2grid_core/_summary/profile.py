@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
 
 _PIECE = 1 << 16  # weights taken at once: as float64 they stay in the second-level cache
 _NARROW = 64  # kernels of up to so many weights are reduced place by place, longer ones along their length

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from torch2grid_core._array import Array
 
 DIMENSIONS = 16  # numbers a unit
 _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row

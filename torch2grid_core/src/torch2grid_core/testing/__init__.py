@@ -15,13 +15,14 @@ from torch2grid_core.testing._binding import Bound, bound_checks, checks, confor
 from torch2grid_core.testing._checking import Check
 from torch2grid_core.testing._expectation import NotConforming
 from torch2grid_core.testing._samples import sample_checkpoints, sample_pages
-from torch2grid_core.testing._subject import Subject, subjects
+from torch2grid_core.testing._subject import Subject, WriteFiles, subjects
 
 __all__ = [
     "Bound",
     "Check",
     "NotConforming",
     "Subject",
+    "WriteFiles",
     "bound_checks",
     "checks",
     "conformance",

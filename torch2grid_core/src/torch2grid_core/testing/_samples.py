@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.dtypes import BY_NAME
 from torch2grid_core._data.tensor import LazyTensor
@@ -15,8 +15,6 @@ from torch2grid_core._pictures.blocks import Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Table, Text
 from torch2grid_core._pictures.scale import color_scale
-
-Array = np.ndarray[Any, Any]
 
 ODD_DTYPES = ("bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int64", "bool", "complex64")
 HOSTILE = "\x1b]0;title\x07\x1b[31m<script>alert(1)</script>\u202egnp.exe/../../x"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._kinds.transformer import LayoutTransformer
@@ -21,7 +22,6 @@ from torch2grid_core.testing._expectation import expect
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject
 
-Array = np.ndarray[Any, Any]
 _LAYOUT_SECONDS = 5.0
 _BIG = {"embedding.weight": (1 << 17, 1 << 12), "conv.weight": (2048, 1024, 3, 3), "bias": (1 << 20,), "scale": ()}
 

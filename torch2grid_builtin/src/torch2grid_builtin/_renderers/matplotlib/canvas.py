@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import matplotlib
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Color, Dots, Polygon, Ramp, Shape, Stroke, Words
+from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Color, Dots, Label, Polygon, Ramp, Shape, Stroke
 from torch2grid_core.grids import encode_png
 
 Array = np.ndarray[Any, Any]
@@ -56,7 +56,7 @@ class Canvas:
         """One line of text, as it is (see ``fit`` and ``literal``). upright: turned to read from below to above."""
         drop = {"top": _ASCENT, "middle": _MIDDLE, "baseline": 0.0}[va] * size
         x, y = (x + drop, y) if upright else (x, y + drop)
-        self.shapes.append(Words(x, y, text, size, color, ha, bold, upright))
+        self.shapes.append(Label(x, y, text, size, color, ha, bold, upright))
 
     def line(self, x: Sequence[float] | Array, y: Sequence[float] | Array, color: Color = INK, width: float = 1.5) -> None:
         """A line through points, *width* pixels wide. NaN interrupts it."""

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
-from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
+from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Dots, Label, Polygon, Ramp, Shape, Stroke
 from torch2grid_builtin._renderers.matplotlib.text import FAMILY
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,7 @@ def figure_of(width: int, height: int, shapes: Sequence[Shape]) -> Figure:
 
 
 def _artist(shape: Shape) -> Artist:
-    if isinstance(shape, Words):
+    if isinstance(shape, Label):
         return Text(
             shape.x,
             shape.y,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Dots, Polygon, Ramp, Shape, Stroke, Words
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Dots, Label, Polygon, Ramp, Shape, Stroke
 from torch2grid_builtin._renderers.matplotlib.text import text_pixels
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +21,7 @@ def paint_page(width: int, height: int, shapes: Sequence[Shape]) -> Array:
     """The page as uint8 (rows, columns, 3): white, each shape over those before it."""
     page = np.full((height, width, 3), 255, dtype=np.uint8)
     for shape in shapes:
-        if isinstance(shape, Words):
+        if isinstance(shape, Label):
             _words(page, shape)
         elif isinstance(shape, Boxes):
             _boxes(page, shape)
@@ -61,7 +61,7 @@ def _blend(page: Array, left: int, top: int, cover: Array, color: Array) -> None
     target[edge] = (target[edge] * (255 - weight) + (color[edge] if color.ndim > 1 else color) * weight + 127) // 255
 
 
-def _words(page: Array, words: Words) -> None:
+def _words(page: Array, words: Label) -> None:
     if not words.text:
         return
     cover, rise = text_pixels(words.text, words.size, words.bold)

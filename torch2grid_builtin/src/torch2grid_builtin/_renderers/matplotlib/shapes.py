@@ -13,7 +13,7 @@ Color = str | tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class Label:
     """A line of text. y: of its baseline, which *upright* text has at x; size: pixels to the em."""
 
     x: float
@@ -97,4 +97,4 @@ class Cells:
     factor: tuple[int, int]
 
 
-Shape = Words | Stroke | Dots | Boxes | Polygon | Ramp | Cells
+Shape = Label | Stroke | Dots | Boxes | Polygon | Ramp | Cells

@@ -1,0 +1,37 @@
+"""Checkpoints side by side: two of them measured and drawn, a series of them, a recording of gradients."""
+
+from __future__ import annotations
+
+from torch2grid_builtin._commands.compare_settings import PAIR_CELLS, transformer_of
+from torch2grid_builtin._compare.folder import checkpoints_in
+from torch2grid_builtin._compare.order import in_order
+from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
+from torch2grid_builtin._compare.recording import is_recording, recorded_distribution, recorded_series
+from torch2grid_builtin._compare.series import Frames, Series, compare_many
+from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
+from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
+
+__all__ = [
+    "GRADIENTS",
+    "PAIR_CELLS",
+    "Comparing",
+    "ComparisonSettings",
+    "DeltaAtlas",
+    "Frames",
+    "PairPages",
+    "Quantity",
+    "Series",
+    "checkpoints_in",
+    "compare_many",
+    "comparison_table",
+    "in_order",
+    "is_recording",
+    "moved_most",
+    "overview_page",
+    "recorded_distribution",
+    "recorded_series",
+    "ridges_page",
+    "series_table",
+    "transformer_of",
+    "trends_page",
+]
