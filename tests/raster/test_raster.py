@@ -209,14 +209,14 @@ def test_an_array_is_reduced_by_the_same_rules() -> None:
 def test_a_grid_is_reduced_with_its_counts_and_regions() -> None:
     values = np.array([[2.0, 4.0, 7.0], [6.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     count = np.array([[1, 3, 1], [1, 0, 0], [2, 0, 0]])
-    regions = (Region("w", ((0, 0, 1, 3),)),)
+    regions = (Region("w", ((0, 0, 2, 3), (2, 0, 1, 1))),)
     grid = Grid(values, count, "mean", (1, 3), regions, largest=("w", 4, 7.0), largest_cell=(0, 2))
     half = reduce_array(grid, "max", 2)
     assert half.reduce == "mean"
     assert half.cell == (2, 6)
     np.testing.assert_allclose(half.values, [[20 / 5, 7], [-1, 0]], rtol=1e-7)
     np.testing.assert_array_equal(half.counts, [[5, 1], [2, 0]])
-    assert half.regions == (Region("w", ((0, 0, 1, 2),)),)
+    assert half.regions == (Region("w", ((0, 0, 1, 2), (1, 0, 1, 1))),)
     assert half.largest == ("w", 4, 7.0)
     assert half.largest_cell == (0, 1)
     sparse = Grid(values, (count > 0).astype(int))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from tests.raster.reference import streamed
 from tests.raster.test_blocks import Serpentine
 
@@ -228,3 +229,29 @@ def test_weights_of_any_dtype_may_be_streamed(dtype: Any) -> None:
     for start in (-1, 1):
         with pytest.raises(ValueError, match="have no place"):
             part.update(start, weights)
+
+
+@given(st.data())
+def test_no_cell_mixes_tensors_and_none_hides_a_nan(data: st.DataObject) -> None:
+    """Columns of three tensors side by side, of any widths: each value of the smaller grid is that of one of them."""
+    widths = data.draw(st.lists(st.integers(1, 6), min_size=3, max_size=3))
+    ends = np.cumsum(widths)
+    values = np.concatenate([np.full((5, width), float(10**place)) for place, width in enumerate(widths)], axis=1)
+    lost = data.draw(st.integers(0, 4)), data.draw(st.integers(0, int(ends[-1]) - 1))
+    values[lost] = np.nan
+    starts = ends - widths
+    marks = zip("abc", starts.tolist(), widths, strict=True)
+    regions = tuple(Region(name, ((0, start, 5, width),)) for name, start, width in marks)
+    small = reduce_array(Grid(values, reduce="mean", regions=regions), "mean", data.draw(st.integers(1, 8)))
+    named = np.full(small.shape, "", dtype=object)
+    for region in small.regions:
+        for row, column, height, width in region.rects:
+            assert (named[row : row + height, column : column + width] == "").all()
+            named[row : row + height, column : column + width] = region.name
+    r, c = small.cell
+    for (row, column), name in np.ndenumerate(named):
+        start, width = dict(zip("abc", zip(starts, widths, strict=True), strict=True))[name]
+        block = values[row * r : (row + 1) * r, max(column * c, start) : min((column + 1) * c, start + width)]
+        np.testing.assert_equal(small.values[row, column], np.float32(block.mean()))
+        assert small.counts[row, column] == block.size
+    assert np.isnan(small.values[lost[0] // r, lost[1] // c])

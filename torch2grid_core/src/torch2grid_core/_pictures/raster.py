@@ -22,6 +22,7 @@ from torch2grid_core._pictures.blocks import Block, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout, cells_of
+from torch2grid_core._pictures.owners import sole_owners
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
 _STRETCH = 1 << 18  # weights prepared at a time: their float64 copies stay in the cache
@@ -279,9 +280,10 @@ def whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
 def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     """A 2-D array, or a grid, with at most *max_cells* cells a side: r×c old cells become one, each side as needed.
 
-    An array holds one weight a cell. A grid keeps its regions and what is empty; the weights of its cells count. Cells
-    that hold several weights already are reduced in their own way again where that is known (the largest of largest
-    magnitudes, the mean of means), since another would be neither.
+    An array holds one weight a cell. A grid keeps its regions and what is empty; the weights of its cells count. No cell
+    mixes regions: it holds the weights of one, those of others are left out (see ``sole_owners``). Cells that hold several
+    weights already are reduced in their own way again where that is known (the largest of largest magnitudes, the mean of
+    means), since another would be neither.
     Raises ``ValueError`` for anything but two dimensions, and for an unknown reduction.
     """
     rule = reduction(reduce)
@@ -299,25 +301,24 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
     if grid.reduce in _REDUCTIONS and int(grid.counts.max(initial=0)) > 1:
         reduce, rule = grid.reduce, _REDUCTIONS[grid.reduce]
     layout = _shrunk(grid.shape, max_cells)
+    counts, regions = sole_owners(grid, layout.cell)
     prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
-    prepared = prepared * grid.counts if rule.ufunc is np.add else prepared.copy()
-    prepared[grid.counts == 0] = rule.initial
+    prepared = prepared * counts if rule.ufunc is np.add else prepared.copy()
+    prepared[counts == 0] = rule.initial
     total = _combine(layout, prepared.astype(np.float64), rule.ufunc, rule.initial)
-    counts = _combine(layout, grid.counts.astype(np.float64), np.add, 0.0).astype(np.int64)
+    weights = _combine(layout, counts.astype(np.float64), np.add, 0.0).astype(np.int64)
     with np.errstate(all="ignore"):
-        values = to_float32(rule.finish(total, counts))
-    values[counts == 0] = 0
+        values = to_float32(rule.finish(total, weights))
+    values[weights == 0] = 0
     r, c = layout.cell
-    regions, labels = (
-        tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in marks)
-        for marks in (grid.regions, grid.labels)
-    )
+    labels = tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in grid.labels)
     cell = (grid.cell[0] * r, grid.cell[1] * c)
-    where = None if grid.largest_cell is None else (grid.largest_cell[0] // r, grid.largest_cell[1] // c)
+    place = grid.largest_cell
+    where = None if place is None or not counts[place] else (place[0] // r, place[1] // c)
     coarser = None
     if grid.layout is not None and all(isinstance(block, Block) for block in grid.layout.blocks):  # a curve counts its cells
         coarser = replace(grid.layout, cell=cell, regions=regions, labels=labels)
-    return Grid(values, counts, reduce, cell, regions, grid.quantity, grid.largest, where, coarser, labels)
+    return Grid(values, weights, reduce, cell, regions, grid.quantity, grid.largest, where, coarser, labels)
 
 
 def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:

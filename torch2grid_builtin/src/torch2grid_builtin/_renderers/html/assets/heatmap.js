@@ -48,7 +48,9 @@ async function heatmapPanel(panel, context) {
 
   function whereLines(row, column) {
     const region = regionAt(row, column);
-    const found = blocks ? weightsOf(blocks, panel.cell, row, column) : [];
+    const all = blocks ? weightsOf(blocks, panel.cell, row, column) : [];
+    const own = all.filter((weights) => head.tensors[weights.tensor].name === region); // a lowered cell shows one tensor of several
+    const found = own.length ? own : all;
     if (found.length) {
       const lines = found.slice(0, 3).map((weights) => {
         const tensor = head.tensors[weights.tensor];
