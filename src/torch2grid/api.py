@@ -10,12 +10,13 @@ from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_
 from torch2grid_core import Checkpoint, GridTransformer, engine
 
 
-def load(model: Any) -> Checkpoint:
+def load(model: Any, *, raw: bool = False) -> Checkpoint:
     """Every tensor and numeric array of *model*, all parts and buffers, nothing read yet.
 
-    model: a path, an ``nn.Module`` on any device, or a state dict. Raises ``LoadError`` for a file that cannot be read.
+    model: a path, an ``nn.Module`` on any device, a state dict, or whatever else a loader opens. raw: what is stored, without
+    what decoders make of it. Raises ``LoadError`` for a file that cannot be read.
     """
-    return as_checkpoint(model)
+    return as_checkpoint(model, raw)
 
 
 def grid(model: Any, plugin: str | GridTransformer | None = None, **settings: Any) -> Pages:
@@ -56,10 +57,11 @@ def draw(
     part: str = "",
     include_buffers: bool = False,
     filters: tuple[str, ...] = (),
+    raw: bool = False,
     jobs: int = 0,
     **settings: Any,
 ) -> Pages:
-    """Any views over *model*. jobs: processes, one for each core unless given.
+    """Any views over *model*. raw: without decoders. jobs: processes, one for each core unless given.
 
     settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
 
@@ -70,6 +72,6 @@ def draw(
     name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
     run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
-    checkpoint = drawable(model, part, filters, include_buffers)
+    checkpoint = drawable(model, part, filters, include_buffers, raw)
     engine.draw(checkpoint, instances, run)  # plans it, so that what is wrong is said here
     return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
 from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core import Checkpoint, ObjectSource, Page, Run, UsageError, View
 
 if TYPE_CHECKING:
     import torch
@@ -37,19 +37,21 @@ def compare(
     part: str = "",
     filters: tuple[str, ...] = (),
     include_buffers: bool = False,
+    raw: bool = False,
     **settings: Any,
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. raw: without decoders.
+    settings: fields of ``Run``.
     """
     from torch2grid_builtin.commands.compare_settings import PAIR_CELLS, transformer_of
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
     from torch2grid_builtin.compare.two import Comparing, Settings
 
     chosen = Settings(tolerance, ignore_dtype)
-    comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
+    comparing = Comparing(*(drawable(each, part, filters, include_buffers, raw) for each in (a, b)))
     transformer = transformer_of(manager(), plugin)
     run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
     atlas = DeltaAtlas(transformer, comparing.names)
@@ -71,6 +73,7 @@ def series(
     part: str = "",
     filters: tuple[str, ...] = (),
     layers: bool = False,
+    raw: bool = False,
     **settings: Any,
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
@@ -86,7 +89,7 @@ def series(
     from torch2grid_builtin.transformers.flatten import Flatten
 
     run = make_run(Flatten(), settings)
-    found = _several(checkpoints, part, filters)
+    found = _several(checkpoints, part, filters, raw)
     if len(found) == 1 and is_recording(found[0]):
         (tracked, title), words = recorded_series(found[0]), GRADIENTS
     elif len(found) < 2:
@@ -117,8 +120,6 @@ def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings
 
 def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Checkpoint:
     """A module and its optimizer as the training checkpoint that ``{"model": …, "optimizer": …}`` would make."""
-    from torch2grid.live import from_mapping
-
     saved = state.state_dict()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [
@@ -129,7 +130,7 @@ def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Check
         for group, held in zip(saved["param_groups"], state.param_groups, strict=True)
     ]
     optimizer = {"state": saved["state"], "param_groups": groups}
-    return from_mapping({"model": model, "optimizer": optimizer}, source=type(model).__name__)
+    return manager().open(ObjectSource({"model": model, "optimizer": optimizer}, type(model).__name__))
 
 
 def _plain(value: Any) -> Any:
@@ -137,13 +138,13 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
+def _several(checkpoints: Any, part: str, filters: Sequence[str], raw: bool) -> list[Checkpoint]:
     from torch2grid.recorder import GradientRecorder
     from torch2grid_builtin.compare.folder import checkpoints_in
     from torch2grid_builtin.compare.recording import is_recording
 
     def chosen(model: Any) -> Checkpoint:
-        opened = as_checkpoint(model)
+        opened = as_checkpoint(model, raw)
         return drawable(opened, part, filters, is_recording(opened))
 
     if isinstance(checkpoints, GradientRecorder):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid.live import from_mapping, local
+from torch2grid.live import local
 from torch2grid.safetensors_file import save
-from torch2grid_core import Checkpoint, Distribution, UsageError
+from torch2grid.session import manager
+from torch2grid_core import Checkpoint, Distribution, ObjectSource, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +110,7 @@ class GradientRecorder:
 
     def checkpoint(self) -> Checkpoint:
         """The same as a checkpoint in memory, for ``series``. Raises ``UsageError`` where nothing was recorded."""
-        found = from_mapping(self._arrays(), source="recording")
+        found = manager().open(ObjectSource(self._arrays(), "recording"), raw=True)
         return Checkpoint(list(found.values()), source="recording", format="live", metadata=self._metadata)
 
     @property

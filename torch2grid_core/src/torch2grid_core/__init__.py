@@ -27,12 +27,12 @@ _EXPORTS = {
     "hookspecs": ("Lazy", "hookimpl"),
     "errors": ("LoadError", "NotDrawable", "PluginError", "Torch2GridError", "UsageError"),
     "data.action": ("Action", "ActionKind"),
-    "data.checkpoint": ("Checkpoint", "Problem", "Skip"),
+    "data.checkpoint": ("Checkpoint", "Composed", "Problem", "Skip"),
     "data.parts": ("ALL", "ContainerKind", "Part", "find_parts"),
     "data.dtypes": ("as_float", "is_complex", "is_floating"),
     "data.neighbours": ("Share", "share_of"),
     "data.local": ("LocalSource",),
-    "data.source": ("Range", "Source", "SourceBase", "has_file"),
+    "data.source": ("ObjectSource", "Range", "Source", "SourceBase", "has_file"),
     "data.storage": (
         "ByteSwapped",
         "BytesStorage",
@@ -47,6 +47,7 @@ _EXPORTS = {
     "data.tensor": ("LazyTensor",),
     "data.joint": ("ComputedStorage", "JointTensor", "Tiled"),
     "kinds.command": ("Command",),
+    "kinds.decoder": ("Decoder",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
     "kinds.source_opener": ("SourceOpener",),
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.action import Action as Action
     from torch2grid_core.data.action import ActionKind as ActionKind
     from torch2grid_core.data.checkpoint import Checkpoint as Checkpoint
+    from torch2grid_core.data.checkpoint import Composed as Composed
     from torch2grid_core.data.checkpoint import Problem as Problem
     from torch2grid_core.data.checkpoint import Skip as Skip
     from torch2grid_core.data.dtypes import as_float as as_float
@@ -121,6 +123,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.parts import ContainerKind as ContainerKind
     from torch2grid_core.data.parts import Part as Part
     from torch2grid_core.data.parts import find_parts as find_parts
+    from torch2grid_core.data.source import ObjectSource as ObjectSource
     from torch2grid_core.data.source import Range as Range
     from torch2grid_core.data.source import Source as Source
     from torch2grid_core.data.source import SourceBase as SourceBase
@@ -150,6 +153,7 @@ if TYPE_CHECKING:
     from torch2grid_core.hookspecs import Lazy as Lazy
     from torch2grid_core.hookspecs import hookimpl as hookimpl
     from torch2grid_core.kinds.command import Command as Command
+    from torch2grid_core.kinds.decoder import Decoder as Decoder
     from torch2grid_core.kinds.loader import Loader as Loader
     from torch2grid_core.kinds.renderer import Renderer as Renderer
     from torch2grid_core.kinds.renderer import Style as Style

@@ -47,6 +47,7 @@ class Settings:
     format: str
     part: str
     filters: tuple[str, ...]
+    raw: bool
     loader: str | None
     jobs: int
     verbose: bool
@@ -104,6 +105,7 @@ def _params() -> list[click.Parameter]:
         *options_like_drawing(
             part="",
             filter="Check only what a filter keeps (repeatable).",
+            raw="Check what is stored, without decoders.",
             loader="Read the files with this loader.",
             jobs="",
             verbose="List each finding, also where many tensors have the same.",
@@ -214,7 +216,7 @@ def _check_one(
         click.echo(f"torch2grid: {error}", err=True)
 
     try:
-        checkpoint = manager.open(model, settings.loader or "")
+        checkpoint = manager.open(model, settings.loader or "", raw=settings.raw)
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
         selection.part = settings.part

@@ -85,6 +85,7 @@ def _params() -> list[click.Parameter]:
             part="The part of training checkpoints; else the model.",
             filter="Compare only what a filter keeps (repeatable).",
             include_buffers="Compare counters and index buffers too.",
+            raw="Compare what is stored, without decoders.",
             loader="Read the files with this loader.",
             reduce="",
             colormap="",

@@ -76,7 +76,7 @@ class Drawing:
 
     def quietly_open(self, model: str) -> Selection:
         """The same without a word."""
-        checkpoint = self.manager.open(model, self.given["loader"] or "")
+        checkpoint = self.manager.open(model, self.given["loader"] or "", raw=self.given["raw"])
         return select(checkpoint, self.given["part"], self._filters(), self.given["include_buffers"])
 
     def output(self, target: str | Path, run: Run) -> Output:

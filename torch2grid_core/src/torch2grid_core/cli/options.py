@@ -91,6 +91,7 @@ def drawing_options() -> list[GroupedOption]:
             ["--part"], default="", metavar="NAME", help="Another part of the file, such as optimizer; all shows everything."
         ),
         GroupedOption(["--include-buffers"], group=CHOOSING, is_flag=True, help="Draw counters and index buffers too."),
+        GroupedOption(["--raw"], group=CHOOSING, is_flag=True, help="Show what is stored, without decoders."),
         GroupedOption(["-i", "--interactive"], is_flag=True, help="Choose tensors from a menu."),
         GroupedOption(
             ["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core, as needed."

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.data.storage import verify
+from torch2grid_core.data.storage import beneath, verify
 from torch2grid_core.engine.answers import needs_of
 from torch2grid_core.engine.measuring import without_repetition
 from torch2grid_core.engine.planning import Asked, Plan
@@ -83,6 +83,17 @@ def check(
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
+    stored, of_file = checkpoint.stored, [rule for rule in rules if rule.judges == "file"]
+    read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)} if stored is not checkpoint else ()
+    for each in stored.values() if read else ():  # what decoders leave unread
+        if id(each.storage) not in read:
+            verify(each.storage)
+    if stored is not checkpoint and of_file:  # rules about the file see what it stores
+        others = [rule for rule in rules if rule.judges != "file"]
+        pairs = ((stored, of_file), (checkpoint, others))
+        both = [each for about, some in pairs for each in check(about, some, executor, run, failed)]
+        codes = [rule.code for rule in rules]
+        return sorted(both, key=lambda each: codes.index(each.code))
     run = run or Run()
     for each in checkpoint.unverified:
         verify(each)

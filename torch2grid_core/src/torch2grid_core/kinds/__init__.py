@@ -19,6 +19,7 @@ KINDS = {
     for kind in (
         Kind("source", "torch2grid_sources", "torch2grid_core.kinds.source_opener:SourceOpener"),
         Kind("loader", "torch2grid_loaders", "torch2grid_core.kinds.loader:Loader"),
+        Kind("decoder", "torch2grid_decoders", "torch2grid_core.kinds.decoder:Decoder"),
         Kind("filter", "torch2grid_filters", "torch2grid_core.kinds.tensor_filter:TensorFilter"),
         Kind("transformer", "torch2grid_transformers", "torch2grid_core.kinds.transformer:GridTransformer"),
         Kind("view", "torch2grid_views", "torch2grid_core.kinds.view:View"),
