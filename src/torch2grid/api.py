@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
 from torch2grid.pages import Pages
 from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, GridTransformer, engine
+from torch2grid_core import Checkpoint, GridTransformer, engine, executor_of
 
 
 def load(model: Any, *, raw: bool = False) -> Checkpoint:
@@ -59,10 +60,13 @@ def draw(
     filters: tuple[str, ...] = (),
     raw: bool = False,
     jobs: int = 0,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Pages:
     """Any views over *model*. raw: without decoders. jobs: processes, one for each core unless given.
 
+    executor: where else the work is done: the name of a plugin's, as ``--executor`` takes it, or one of the caller's, which
+    stays open.
     settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
 
     Raises ``UsageError`` for an unknown view, transformer, filter or setting.
@@ -72,6 +76,7 @@ def draw(
     name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
     run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
+    opener = executor_of(plugins, executor)
     checkpoint = drawable(model, part, filters, include_buffers, raw)
     engine.draw(checkpoint, instances, run)  # plans it, so that what is wrong is said here
-    return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs)
+    return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs, opener)

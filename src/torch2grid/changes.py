@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
 from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, ObjectSource, Page, Run, UsageError, View
+from torch2grid_core import Checkpoint, ObjectSource, Page, Run, UsageError, View, executor_of, workers
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ def compare(
     filters: tuple[str, ...] = (),
     include_buffers: bool = False,
     raw: bool = False,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
@@ -57,7 +59,10 @@ def compare(
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
-    comparison = comparing.compare(chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run)
+    with workers(comparing.joint, jobs=1, opener=executor_of(manager(), executor)) as where:
+        comparison = comparing.compare(
+            chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=where
+        )
     table = table_page(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
         drawn = []
@@ -74,6 +79,7 @@ def series(
     filters: tuple[str, ...] = (),
     layers: bool = False,
     raw: bool = False,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
@@ -84,7 +90,7 @@ def series(
     """
     from torch2grid_builtin.compare.order import in_order
     from torch2grid_builtin.compare.recording import is_recording, recorded_series
-    from torch2grid_builtin.compare.series import Frames, compare_many
+    from torch2grid_builtin.compare.series import Frames, compare_many, joint_series
     from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
     from torch2grid_builtin.transformers.flatten import Flatten
 
@@ -96,7 +102,9 @@ def series(
         raise UsageError("a series takes two checkpoints or more")
     else:
         ordered, words = in_order(found, given), Words()
-        tracked = compare_many(ordered, run=run)
+        joint = joint_series(ordered)
+        with workers(joint[0], jobs=1, opener=executor_of(manager(), executor)) as where:
+            tracked = compare_many(ordered, run=run, executor=where, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = Frames(Flatten(), tracked.ordered.labels)
     names = list(tracked.tracks) if layers else chosen(tracked)

@@ -20,7 +20,7 @@ _EXPORTS = {
     "engine.checking": ("Found", "check", "choose_rules"),
     "cli.options": ("standard_options",),
     "cli.telling": ("summary_line",),
-    "engine": ("Seen", "draw", "measure", "workers"),
+    "engine": ("Seen", "draw", "executor_of", "measure", "workers"),
     "output.strict_json": ("json_text",),
     "output.writing": ("Output",),
     "plugins.manager": ("PluginManager",),
@@ -48,6 +48,7 @@ _EXPORTS = {
     "data.joint": ("ComputedStorage", "JointTensor", "Tiled"),
     "kinds.command": ("Command",),
     "kinds.decoder": ("Decoder",),
+    "kinds.executor": ("ExecutorFactory",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
     "kinds.source_opener": ("SourceOpener",),
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from torch2grid_core.data.tensor import LazyTensor as LazyTensor
     from torch2grid_core.engine import Seen as Seen
     from torch2grid_core.engine import draw as draw
+    from torch2grid_core.engine import executor_of as executor_of
     from torch2grid_core.engine import measure as measure
     from torch2grid_core.engine import workers as workers
     from torch2grid_core.engine.checking import Found as Found
@@ -154,6 +156,7 @@ if TYPE_CHECKING:
     from torch2grid_core.hookspecs import hookimpl as hookimpl
     from torch2grid_core.kinds.command import Command as Command
     from torch2grid_core.kinds.decoder import Decoder as Decoder
+    from torch2grid_core.kinds.executor import ExecutorFactory as ExecutorFactory
     from torch2grid_core.kinds.loader import Loader as Loader
     from torch2grid_core.kinds.renderer import Renderer as Renderer
     from torch2grid_core.kinds.renderer import Style as Style

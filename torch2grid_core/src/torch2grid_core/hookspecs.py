@@ -82,6 +82,11 @@ class Hooks:
         return ()
 
     @hookspec
+    def torch2grid_executors(self) -> Iterable[Any]:
+        """Classes of ``ExecutorFactory``: they open executors. Chosen by ``--executor NAME``."""
+        return ()
+
+    @hookspec
     def torch2grid_commands(self) -> Iterable[Any]:
         """Classes of ``Command``: subcommands of ``torch2grid``."""
         return ()

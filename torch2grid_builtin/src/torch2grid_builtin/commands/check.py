@@ -26,6 +26,7 @@ from torch2grid_core import (
     UsageError,
     check,
     choose_rules,
+    executor_of,
     select,
     summary_line,
     visible,
@@ -50,6 +51,7 @@ class Settings:
     raw: bool
     loader: str | None
     jobs: int
+    executor: str | None
     verbose: bool
     quiet: bool
 
@@ -108,6 +110,7 @@ def _params() -> list[click.Parameter]:
             raw="Check what is stored, without decoders.",
             loader="Read the files with this loader.",
             jobs="",
+            executor="",
             verbose="List each finding, also where many tensors have the same.",
             quiet="Say nothing but findings and errors.",
         ),
@@ -180,6 +183,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
     for spec in settings.filters:
         manager.create("filter", spec)  # a wrong filter ends the run before a file is read
     manager.loaders(models[0], settings.loader or "")  # so does an unknown loader
+    executor_of(manager, settings.executor)  # or executor
     checked = []
     for model in models:
         checked.append(_check_one(manager, model, rules, settings, unusable))
@@ -220,7 +224,8 @@ def _check_one(
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
         selection.part = settings.part
-        with workers(selection.checkpoint, settings.jobs, fork=True) as executor:
+        opener = executor_of(manager, settings.executor)
+        with workers(selection.checkpoint, settings.jobs, fork=True, opener=opener) as executor:
             found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
         raise

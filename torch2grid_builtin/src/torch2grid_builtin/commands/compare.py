@@ -20,6 +20,7 @@ from torch2grid_core import (
     UsageError,
     View,
     colormap,
+    executor_of,
     json_text,
     workers,
 )
@@ -91,6 +92,7 @@ def _params() -> list[click.Parameter]:
             colormap="",
             title="",
             jobs="",
+            executor="",
             quiet="Say nothing but differences, errors and the paths written.",
         ),
     ]
@@ -121,6 +123,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     run = run_of(asked, transformer)
     output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
+    opener = executor_of(manager, asked.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     settings = Settings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
@@ -133,7 +136,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         views.append(film)
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
-    with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0, fork=True) as executor:
+    pages = len(comparing.joint) if asked.layers else 0
+    with output, workers(comparing.joint, asked.jobs, pages, fork=True, opener=opener) as executor:
         output.for_views(views)
 
         def take(page: Page, view: View, made: Any) -> None:

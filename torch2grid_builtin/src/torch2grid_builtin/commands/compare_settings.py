@@ -51,6 +51,7 @@ class Asked:
     colormap: str | None
     title: str
     jobs: int
+    executor: str | None
     quiet: bool
 
 

@@ -40,6 +40,7 @@ class Drawing:
         self.manager, self.given = manager, given
         self.quiet, self.verbose = given["quiet"], given["verbose"]
         self.views, self.run = self._views_and_run()
+        self.executor = engine.executor_of(manager, given["executor"])
         self.output(given["output"], self.run)  # a wrong format ends the run here
 
     def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Done:
@@ -93,7 +94,7 @@ class Drawing:
         with (
             destination,
             progress_bar(checkpoint, watched(self.quiet)) as progress,
-            workers(checkpoint, self.given["jobs"], pages, fork=True) as executor,
+            workers(checkpoint, self.given["jobs"], pages, fork=True, opener=self.executor) as executor,
         ):
             drew: set[str] = set()
             seen = Seen()

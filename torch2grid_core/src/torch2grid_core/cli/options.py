@@ -96,6 +96,12 @@ def drawing_options() -> list[GroupedOption]:
         GroupedOption(
             ["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core, as needed."
         ),
+        GroupedOption(
+            ["--executor"],
+            shell_complete=quiet(plugin_names("executor")),
+            metavar="NAME[:URL]",
+            help="Do the work where a plugin says.",
+        ),
         GroupedOption(["-v", "--verbose"], is_flag=True, help="Say more: each tensor that was left out, and why."),
         GroupedOption(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the paths written."),
         GroupedOption(["--list-plugins"], is_flag=True, help="List the grid transformers and stop."),

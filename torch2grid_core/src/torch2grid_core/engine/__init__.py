@@ -6,8 +6,9 @@ united: each tensor is read once, small ones together, a very large one in a few
 """
 
 from torch2grid_core.engine.drawing import draw
+from torch2grid_core.engine.executors import executor_of
 from torch2grid_core.engine.measuring import measure
 from torch2grid_core.engine.seen import Seen
 from torch2grid_core.engine.workers import workers
 
-__all__ = ["Seen", "draw", "measure", "workers"]
+__all__ = ["Seen", "draw", "executor_of", "measure", "workers"]

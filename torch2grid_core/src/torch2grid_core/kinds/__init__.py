@@ -25,6 +25,7 @@ KINDS = {
         Kind("view", "torch2grid_views", "torch2grid_core.kinds.view:View"),
         Kind("renderer", "torch2grid_renderers", "torch2grid_core.kinds.renderer:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core.kinds.rule:Rule"),
+        Kind("executor", "torch2grid_executors", "torch2grid_core.kinds.executor:ExecutorFactory"),
         Kind("command", "torch2grid_commands", "torch2grid_core.kinds.command:Command"),
     )
 }
