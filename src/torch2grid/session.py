@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from torch2grid.arrays import TensorArrays
 from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError, select
 from torch2grid_core.plugins.options import quoted
 
@@ -28,8 +29,8 @@ def as_checkpoint(model: Any, raw: bool = False) -> Checkpoint:
 
     raw: without decoders. Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
     """
-    held = getattr(model, "checkpoint", None) if isinstance(model, Mapping) else model  # what ``TensorArrays`` is of
-    return held if isinstance(held, Checkpoint) else manager().open(model, raw=raw)
+    held = model.checkpoint if isinstance(model, TensorArrays) else model
+    return held if isinstance(held, Checkpoint) else manager().open(held, raw=raw)
 
 
 def drawable(

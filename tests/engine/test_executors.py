@@ -204,5 +204,16 @@ def test_what_is_taken_back_is_taken_back_from_the_executor_too(manager: PluginM
         assert running.result(10) == "done"
 
 
+class _Picky(ThreadPoolExecutor):
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_what_cannot_be_sent_is_done_here(folder: Path) -> None:
+    alone = str(t2g.stats(folder / "a.safetensors", jobs=1))
+    with _Picky(1) as executor:
+        assert str(t2g.stats(folder / "a.safetensors", executor=executor)) == alone
+
+
 def test_nothing_chosen_opens_nothing(manager: PluginManager) -> None:
     assert executor_of(manager, None) is executor_of(manager, "") is None

@@ -125,6 +125,21 @@ def test_names_of_live_objects() -> None:
     assert {name: t2g.load(each).source for name, each in loaded.items()} == {name: name for name in loaded}
 
 
+class Agreeable(dict[str, Any]):
+    """A mapping that has every attribute that it is asked for, as some libraries' have."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.setdefault(name, Agreeable())
+
+
+def test_a_mapping_with_every_attribute_is_no_source() -> None:
+    state = Agreeable(a=np.ones(2))
+    assert list(t2g.load(state)) == ["a"]
+    assert list(state) == ["a"]
+
+
 @pytest.mark.parametrize(("value", "kind"), [(None, "NoneType"), (3, "int"), (object(), "object"), ([1], "list")])
 def test_what_no_loader_knows_is_said(value: Any, kind: str) -> None:
     with pytest.raises(UsageError, match=f"a path, a module, a state dict or a Checkpoint is needed, not {kind}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from torch2grid_core.errors import LoadError, UsageError
 
@@ -201,6 +201,11 @@ class ObjectSource(SourceBase):
         """Nothing; there are no bytes. Raises ``LoadError`` where some are asked for."""
         self.inside(offset, length)
         return b""
+
+
+def is_source(value: Any) -> TypeGuard[Source]:
+    """True for a source, by what its class can do: some mappings claim to have every attribute."""
+    return all(hasattr(type(value), name) for name in ("child", "read", "window", "prefetch"))
 
 
 def has_file(folder: Source, name: str) -> bool:

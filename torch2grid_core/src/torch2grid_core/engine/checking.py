@@ -79,22 +79,33 @@ def check(
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    What the file holds beside them is read, too, where it has a checksum.
+    What the file holds beside them is read, too, where it has a checksum. Rules about the file see what it stores, whatever
+    decoders made of it.
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
-    stored, of_file = checkpoint.stored, [rule for rule in rules if rule.judges == "file"]
-    read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)} if stored is not checkpoint else ()
-    for each in stored.values() if read else ():  # what decoders leave unread
-        if id(each.storage) not in read:
-            verify(each.storage)
-    if stored is not checkpoint and of_file:  # rules about the file see what it stores
-        others = [rule for rule in rules if rule.judges != "file"]
-        pairs = ((stored, of_file), (checkpoint, others))
-        both = [each for about, some in pairs for each in check(about, some, executor, run, failed)]
-        codes = [rule.code for rule in rules]
-        return sorted(both, key=lambda each: codes.index(each.code))
-    run = run or Run()
+    stored, run = checkpoint.stored, run or Run()
+    if stored is checkpoint:
+        return _check(checkpoint, rules, executor, run, failed)
+    read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)}
+    for tensor in stored.values():
+        if id(tensor.storage) not in read:
+            verify(tensor.storage)
+    of_file = [rule for rule in rules if rule.judges == "file"]
+    found = _check(stored, of_file, executor, run, failed)
+    found += _check(checkpoint, [rule for rule in rules if rule not in of_file], executor, run, failed)
+    places = {rule.code: place for place, rule in enumerate(rules)}
+    return sorted(found, key=lambda each: places[each.code])
+
+
+def _check(
+    checkpoint: Checkpoint,
+    rules: Sequence[Rule],
+    executor: Executor | None,
+    run: Run,
+    failed: Callable[[Rule, PluginError], None] | None,
+) -> list[Found]:
+    """See ``check``, of one checkpoint."""
     for each in checkpoint.unverified:
         verify(each)
     tensors = without_repetition(checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -66,7 +67,13 @@ class Guarded(Executor):
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """See ``Executor.submit``. Raises ``PluginError``."""
         with guarded(self._origin, "submit"):
-            found = self._executor.submit(function, *arguments, **named)
+            try:
+                found = self._executor.submit(function, *arguments, **named)
+            except NOT_PICKLED as error:
+                if not isinstance(error, pickle.PicklingError) and "pickle" not in str(error):
+                    raise
+                found = Future()  # it cannot travel: it is done here
+                found.set_exception(error)
             if not isinstance(found, Future):
                 raise self._origin.error(f"submit returned {describe_value(found)}, not a Future")
             return _Guarded(found, self._origin)

@@ -187,11 +187,11 @@ class PluginManager:
         ``UsageError`` for two that claim it, two decoders that claim one tensor, or an unknown loader.
         """
         from torch2grid_core.data.opening import open_checkpoint
-        from torch2grid_core.data.source import ObjectSource, Source
+        from torch2grid_core.data.source import ObjectSource, is_source
         from torch2grid_core.plugins.decoding import decoded
 
         is_path = isinstance(place, (str, os.PathLike))
-        given = place if is_path or isinstance(place, Source) else ObjectSource(place)
+        given = place if is_path or is_source(place) else ObjectSource(place)
         loaders = self.loaders(place, loader, "bytes" if is_path or given.object is None else "objects")
         source = self.source(os.fspath(place)) if is_path else given
         found = open_checkpoint(source, loaders, loaders[0] if loader else None)
