@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
 from torch2grid._pages import Pages
 from torch2grid._session import as_checkpoint, drawable, make_run, manager, view_spec
 from torch2grid_core import Checkpoint, GridTransformer, draw as draw_pages
+from torch2grid_core.measures import executor_of
 
 
-def load(model: Any) -> Checkpoint:
+def load(model: Any, *, raw: bool = False) -> Checkpoint:
     """Every tensor and numeric array of *model*, all parts and buffers, nothing read yet.
 
-    model: a path, an ``nn.Module`` on any device, or a state dict. Raises ``LoadError`` for a file that cannot be read.
+    model: a path, an ``nn.Module`` on any device, a state dict, or whatever else a loader opens. raw: what is stored, without
+    what decoders make of it. Raises ``LoadError`` for a file that cannot be read.
     """
-    return as_checkpoint(model)
+    return as_checkpoint(model, raw)
 
 
 def grid(model: Any, plugin: str | GridTransformer | None = None, **settings: Any) -> Pages:
@@ -56,11 +59,15 @@ def draw(
     part: str = "",
     include_buffers: bool = False,
     filters: tuple[str, ...] = (),
+    raw: bool = False,
     jobs: int = 0,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Pages:
-    """Any views over *model*. jobs: processes, one for each core unless given.
+    """Any views over *model*. raw: without decoders. jobs: processes, one for each core unless given.
 
+    executor: where else the work is done: the name of a plugin's, as ``--executor`` takes it, or one of the caller's, which
+    stays open.
     settings: fields of ``Run`` (``reduce``, ``scale``, ``limits``, ``threshold``, ``title`` …).
 
     Raises ``UsageError`` for an unknown view, transformer, filter or setting.
@@ -70,6 +77,7 @@ def draw(
     name = plugin if isinstance(plugin, str) else getattr(plugin, "name", "")
     run = make_run(transformer, settings, transformer_name=name.partition(":")[0].rpartition("/")[2])
     instances = [plugins.create("view", spec) for spec in views]
-    checkpoint = drawable(model, part, filters, include_buffers)
+    opener = executor_of(plugins, executor)
+    checkpoint = drawable(model, part, filters, include_buffers, raw)
     draw_pages(checkpoint, instances, run)  # plans it, so that what is wrong is said here
-    return Pages(partial(draw_pages, checkpoint, instances, run), run, checkpoint, jobs)
+    return Pages(partial(draw_pages, checkpoint, instances, run), run, checkpoint, jobs, opener)

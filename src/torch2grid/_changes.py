@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
 from torch2grid._session import as_checkpoint, drawable, make_run, manager, view_spec
 from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core.measures import executor_of, workers
+from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +40,15 @@ def compare(
     part: str = "",
     filters: tuple[str, ...] = (),
     include_buffers: bool = False,
+    raw: bool = False,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. raw: without decoders.
+    settings: fields of ``Run``.
     """
     from torch2grid_builtin.compare import (
         PAIR_CELLS,
@@ -56,13 +62,16 @@ def compare(
     )
 
     chosen = ComparisonSettings(tolerance, ignore_dtype)
-    comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
+    comparing = Comparing(*(drawable(each, part, filters, include_buffers, raw) for each in (a, b)))
     transformer = transformer_of(manager(), plugin)
     run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
-    comparison = comparing.compare(chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run)
+    with workers(comparing.joint, jobs=1, opener=executor_of(manager(), executor)) as where:
+        comparison = comparing.compare(
+            chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=where
+        )
     table = comparison_table(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
         drawn = []
@@ -78,6 +87,8 @@ def series(
     part: str = "",
     filters: tuple[str, ...] = (),
     layers: bool = False,
+    raw: bool = False,
+    executor: str | Executor | None = None,
     **settings: Any,
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
@@ -90,14 +101,16 @@ def series(
     from torch2grid_builtin.transformers import Flatten
 
     run = make_run(Flatten(), settings)
-    found = _several(checkpoints, part, filters)
+    found = _several(checkpoints, part, filters, raw)
     if len(found) == 1 and made.is_recording(found[0]):
         (tracked, title), quantity = made.recorded_series(found[0]), made.GRADIENTS
     elif len(found) < 2:
         raise UsageError("a series takes two checkpoints or more")
     else:
         ordered, quantity = made.in_order(found, given), made.Quantity()
-        tracked = made.compare_many(ordered, run=run)
+        joint = made.joint_series(ordered)
+        with workers(joint[0], jobs=1, opener=executor_of(manager(), executor)) as where:
+            tracked = made.compare_many(ordered, run=run, executor=where, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = made.Frames(Flatten(), tracked.ordered.labels)
     names = list(tracked.tracks) if layers else made.moved_most(tracked)
@@ -121,8 +134,6 @@ def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings
 
 def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Checkpoint:
     """A module and its optimizer as the training checkpoint that ``{"model": …, "optimizer": …}`` would make."""
-    from torch2grid._live import from_mapping
-
     saved = state.state_dict()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [
@@ -133,7 +144,7 @@ def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Check
         for group, held in zip(saved["param_groups"], state.param_groups, strict=True)
     ]
     optimizer = {"state": saved["state"], "param_groups": groups}
-    return from_mapping({"model": model, "optimizer": optimizer}, source=type(model).__name__)
+    return manager().open(ObjectSource({"model": model, "optimizer": optimizer}, type(model).__name__))
 
 
 def _plain(value: Any) -> Any:
@@ -141,12 +152,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
+def _several(checkpoints: Any, part: str, filters: Sequence[str], raw: bool) -> list[Checkpoint]:
     from torch2grid._recorder import GradientRecorder
     from torch2grid_builtin.compare import checkpoints_in, is_recording
 
     def chosen(model: Any) -> Checkpoint:
-        opened = as_checkpoint(model)
+        opened = as_checkpoint(model, raw)
         return drawable(opened, part, filters, is_recording(opened))
 
     if isinstance(checkpoints, GradientRecorder):

@@ -17,9 +17,9 @@ from torch2grid_builtin._inert.torch_values import make_tensor, sparse_plumbing
 from torch2grid_builtin._inert.values import TENSOR, Global, Pairs, StorageRef, Stub, Tensor
 from torch2grid_builtin._inert.walk import collect
 from torch2grid_builtin._inert.wrappers import NESTED, nested_note
-from torch2grid_core import Checkpoint, LazyTensor, LoadError
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core._data.dtypes import BY_NAME
-from torch2grid_core.sources import BytesStorage, find_parts
+from torch2grid_core.sources import BytesStorage, Source, find_parts
 from torch2grid_core.text import visible
 
 if TYPE_CHECKING:
@@ -49,23 +49,43 @@ class LiveStorage:
         buffer[:] = memoryview(read)
 
 
-def from_module(module: torch.nn.Module) -> Checkpoint:
-    """The parameters and buffers of *module*, by the names of its ``state_dict()``; nothing is read or copied yet.
+class LiveModule(Loader):
+    """A live nn.Module, on any device.
 
-    That call is the module's own: one that gathers its parameters from all ranks (FSDP 1) must be made on every rank.
+    Its tensors are those of its ``state_dict()``, which is the module's own: one that gathers its parameters from all ranks
+    (FSDP 1) must be opened on every rank. Nothing is read or copied before it is asked for.
     """
-    return _opened(module, type(module).__name__)
+
+    name = "module"
+    accepts = "objects"
+
+    def sniff(self, source: Source) -> int:
+        torch = _torch()
+        return int(torch is not None and isinstance(source.object, torch.nn.Module))
+
+    def load(self, source: Source) -> Checkpoint:
+        return _opened(source.object, source.name or type(source.object).__name__)
 
 
-def from_mapping(tensors: Mapping[Any, Any], source: str = "state dict") -> Checkpoint:
-    """A mapping of name to ``torch.Tensor`` or numpy array, with mappings, lists and modules inside.
+class StateDict(Loader):
+    """A mapping of names to tensors or arrays, or one tensor.
 
-    Names, parts and metadata are those of the file that ``torch.save`` would make of it. Strided tensors are seen where they
-    are; quantised and conjugate ones are computed now. Tensors without numbers (meta, fake, not initialised yet) are skipped
-    with a reason. Of a ``DTensor`` or ``ShardedTensor``, the shard of this process is there; of a subclass that wraps tensors
-    and of an object, those that are its attributes. Raises ``LoadError`` where no tensor is left.
+    Mappings, lists and modules may be inside. Names, parts and metadata are those of the file that ``torch.save`` would make
+    of it. Strided tensors are seen where they are; quantised and conjugate ones are computed now. Tensors without numbers
+    (meta, fake, not initialised yet) are skipped with a reason. Of a ``DTensor`` or ``ShardedTensor``, the shard of this
+    process is there; of a subclass that wraps tensors and of an object, those that are its attributes.
     """
-    return _opened(tensors, source)
+
+    name = "state-dict"
+    accepts = "objects"
+
+    def sniff(self, source: Source) -> int:
+        return int(isinstance(source.object, Mapping) or _is_array(source.object))
+
+    def load(self, source: Source) -> Checkpoint:
+        alone = _is_array(source.object)
+        found, name = ({"tensor": source.object}, "tensor") if alone else (source.object, "state dict")
+        return _opened(found, source.name or name)
 
 
 def _opened(tensors: Any, source: str) -> Checkpoint:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import view_spec
+from torch2grid._session import manager, view_spec
 from torch2grid_core import UsageError
+from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +38,7 @@ def as_gradients(model: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(model, torch.nn.Module):
         return model
-    from torch2grid._live import from_mapping
-
-    return from_mapping(_tensors(model), source=type(model).__name__)
+    return manager().open(ObjectSource(_tensors(model), type(model).__name__))
 
 
 def save_gradients(model: torch.nn.Module, path: str | os.PathLike[str], *, weights: bool = True, **facts: Any) -> Path:

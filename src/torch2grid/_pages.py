@@ -26,8 +26,10 @@ class Pages(Sequence[Page]):
     each core), and never held in memory together.
     """
 
-    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0) -> None:
-        self._run, self.checkpoint, self._jobs = run, checkpoint, jobs
+    def __init__(
+        self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0, opener: Any = None
+    ) -> None:
+        self._run, self.checkpoint, self._jobs, self._opener = run, checkpoint, jobs, opener
         self._draw: Draw | None = drawn if callable(drawn) else None
         self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
 
@@ -43,7 +45,7 @@ class Pages(Sequence[Page]):
             for page, view in self._kept or ():
                 yield (page, view, None) if prepare is None else (page, view, prepare(page, view)[1])
             return
-        with workers(self.checkpoint, self._jobs, len(self.checkpoint)) as executor:
+        with workers(self.checkpoint, self._jobs, len(self.checkpoint), opener=self._opener) as executor:
             yield from self._draw(executor=executor, **({} if prepare is None else {"prepare": prepare}))
 
     def __getitem__(self, index: Any) -> Any:
@@ -119,7 +121,7 @@ class Pages(Sequence[Page]):
             for page, view, made in draw(**options):
                 yield replace(page, folder=""), view, made
 
-        return Pages(flattened, self._run, self.checkpoint, self._jobs)
+        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._opener)
 
     def first(self) -> Pages:
         """The first page alone."""

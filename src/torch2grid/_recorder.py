@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid._live import from_mapping, local
+from torch2grid._live import local
 from torch2grid._safetensors_file import save
+from torch2grid._session import manager
 from torch2grid_core import Checkpoint, UsageError
 from torch2grid_core.measures import Distribution
+from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +112,7 @@ class GradientRecorder:
 
     def checkpoint(self) -> Checkpoint:
         """The same as a checkpoint in memory, for ``series``. Raises ``UsageError`` where nothing was recorded."""
-        found = from_mapping(self._arrays(), source="recording")
+        found = manager().open(ObjectSource(self._arrays(), "recording"), raw=True)
         return Checkpoint(list(found.values()), source="recording", format="live", metadata=self._metadata)
 
     @property

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
+from torch2grid._arrays import TensorArrays
 from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError
 from torch2grid_core.selection import select
 from torch2grid_core.text import quoted
@@ -28,42 +25,25 @@ def manager() -> PluginManager:
     return found
 
 
-def as_checkpoint(model: Any) -> Checkpoint:
-    """*model*: a path, a ``Checkpoint``, an ``nn.Module``, a mapping of name to tensor or array, or one of these alone.
+def as_checkpoint(model: Any, raw: bool = False) -> Checkpoint:
+    """*model*: a ``Checkpoint``, or whatever a loader opens: a path, an ``nn.Module``, a mapping of name to tensor or array …
 
-    Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
+    raw: without decoders. Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
     """
-    if isinstance(model, Checkpoint):
-        return model
-    if isinstance(model, (str, os.PathLike)):
-        return manager().open(os.fspath(model))
-    if isinstance(model, Mapping):
-        held = getattr(model, "checkpoint", None)
-        if isinstance(held, Checkpoint):
-            return held
-        from torch2grid._live import from_mapping
-
-        return from_mapping(model)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module):
-        from torch2grid._live import from_module
-
-        return from_module(model)
-    if isinstance(model, np.ndarray) or (torch is not None and isinstance(model, torch.Tensor)):
-        from torch2grid._live import from_mapping
-
-        return from_mapping({"tensor": model}, source="tensor")
-    raise UsageError(f"a path, a module, a state dict or a Checkpoint is needed, not {type(model).__name__}")
+    held = model.checkpoint if isinstance(model, TensorArrays) else model
+    return held if isinstance(held, Checkpoint) else manager().open(held, raw=raw)
 
 
-def drawable(model: Any, part: str = "", filters: Iterable[str] = (), include_buffers: bool = False) -> Checkpoint:
+def drawable(
+    model: Any, part: str = "", filters: Iterable[str] = (), include_buffers: bool = False, raw: bool = False
+) -> Checkpoint:
     """What is drawn of *model*: its *part* (the model of a training checkpoint), after *filters*, without bookkeeping.
 
     filters: names of filters, each with its options. Raises ``UsageError`` for an unknown part or filter, ``NotDrawable``
     where nothing is left.
     """
     kept = [manager().create("filter", spec) for spec in filters]
-    return select(as_checkpoint(model), part, kept, include_buffers).checkpoint
+    return select(as_checkpoint(model, raw), part, kept, include_buffers).checkpoint
 
 
 def make_run(transformer: GridTransformer, settings: Mapping[str, Any], **usual: Any) -> Run:

@@ -130,7 +130,9 @@ def test_listing_draws_nothing_with_and_without_a_model(tmp_path: Path) -> None:
 def test_plugins_as_json(tmp_path: Path) -> None:
     import json
 
-    (entry,) = json.loads(torch2grid("plugins", "--json", "--no-plugins", cwd=tmp_path).stdout)
+    entries = json.loads(torch2grid("plugins", "--json", "--no-plugins", cwd=tmp_path).stdout)
+    (entry,) = [each for each in entries if each["status"] != "disabled"]
+    assert {each["distribution"] for each in entries if each is not entry} == {"torch2grid"}  # its loaders of live objects
     assert entry["distribution"] == "torch2grid-builtin"
     assert entry["status"] == "ok"
     kinds = {each["kind"] for each in entry["provides"]}

@@ -14,6 +14,7 @@ from tests.compare.opened import MANAGER, compared
 from tests.corpus import cases
 from tests.tools import torch2grid
 
+import torch2grid as t2g
 from torch2grid_core import Torch2GridError
 from torch2grid_core.selection import select
 
@@ -205,9 +206,7 @@ def checkpoints(draw):
 @settings(max_examples=100, deadline=None)
 @given(checkpoints())
 def test_random_pairs(pair):
-    from torch2grid._live import from_mapping
-
-    a, b = (select(from_mapping(state)).checkpoint for state in pair)
+    a, b = (select(t2g.load(state)).checkpoint for state in pair)
     agree(a, b)
     assert agree(a, a).same
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, Page, PluginManager, Run, Style, check
+from torch2grid_core import Finding, Grid, Page, PluginManager, Run, Style, UsageError, check, measure
 from torch2grid_core._hookspecs import Hooks
 from torch2grid_core._kinds import KINDS
+from torch2grid_core.measures import Summary, executor_of, workers
 from torch2grid_core.pages import Output, Text
 from torch2grid_core.sources import LocalSource
 from torch2grid_core.testing import bound_checks
@@ -77,10 +78,10 @@ def test_each_hook_has_its_page_signature_example_and_test(hook: str) -> None:
 def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     written = examples(hook, tmp_path)
-    files = next((imported(path).write for path in written if path.name.startswith("write_")), None)
+    files = {path.name: imported(path).write for path in written if path.name.startswith("write_")}
     for path in written:
-        if not path.name.startswith("write_"):
-            bound = bound_checks(importlib.import_module(path.stem), files)
+        if path.name not in files:
+            bound = bound_checks(importlib.import_module(path.stem), files.get(f"write_{path.name}"))
             assert {each.subject.kind for each in bound} == {PAGE_OF[hook]}
             for each in bound:
                 each()
@@ -103,6 +104,31 @@ def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None
     assert checkpoint.format == "boxed"
     np.testing.assert_array_equal(checkpoint["fc.weight"].numpy(), expected)
     assert manager.create("loader", "boxed").sniff(LocalSource(tmp_path / "model.pth")) == 0
+
+
+def test_a_loader_of_live_objects(tmp_path: Path) -> None:
+    examples("torch2grid_loaders", tmp_path)
+    manager = PluginManager.discover(third_party=False, files=[str(tmp_path / "pairs.py")])
+    checkpoint = manager.open([("a", [[1, 2], [3, 4]]), ("b", [5])])
+    np.testing.assert_array_equal(checkpoint["a"].numpy(), [[1, 2], [3, 4]])
+    with pytest.raises(UsageError, match="not list"):
+        manager.open([1, 2])
+
+
+def test_hook_torch2grid_decoders(manager: PluginManager, tmp_path: Path) -> None:
+    (raw,) = imported(tmp_path / "write_row_scales.py").write(tmp_path)
+    (weights,) = manager.open(tmp_path / "packed.npz").values()
+    codes, scale = raw["fc.weight.codes"].numpy(), raw["fc.weight.scale"].numpy()
+    np.testing.assert_array_equal(weights.numpy(), codes * scale[:, None])
+    assert (weights.name, weights.note) == ("fc.weight", "int8 × scale, of fc.weight.codes, fc.weight.scale")
+    assert list(manager.open(tmp_path / "packed.npz", raw=True)) == list(raw)
+
+
+def test_hook_torch2grid_executors(manager: PluginManager, tmp_path: Path) -> None:
+    checkpoint, needs = manager.open(tmp_path / "model.pth"), {"all": Summary()}
+    with workers(checkpoint, opener=executor_of(manager, "threads")) as executor:
+        found = [(name, each["all"].mean) for name, each in measure(checkpoint, needs, executor=executor)]
+    assert found == [(name, each["all"].mean) for name, each in measure(checkpoint, needs)]
 
 
 def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:

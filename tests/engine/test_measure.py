@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,7 +34,7 @@ from torch2grid_core import (
     draw,
     measure,
 )
-from torch2grid_core._engine import reading
+from torch2grid_core._engine import reading, scheduling
 from torch2grid_core._pictures.layouts import matrix_layout
 from torch2grid_core.measures import Chunk, Collector, Profile, Raster, Summary, Transformed
 
@@ -255,6 +257,72 @@ def test_the_order_is_the_callers(tmp_path: Path) -> None:
         in_a_file(tmp_path), {"squares": Squares()}, order=names, progress=lambda tensor, _: read.append(tensor.name)
     )
     assert [key for key, _ in found] == names == read
+
+
+class LastFirst(ThreadPoolExecutor):
+    """Does what it was given first when all the rest is done."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.rest: list[Future[Any]] = []
+        self.all_given = threading.Event()
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        if not self.rest:
+            self.rest = [Future()]
+            return super().submit(self._late, function, *arguments)
+        self.rest.append(super().submit(function, *arguments, **named))
+        if len(self.rest) == len(ARRAYS):
+            self.all_given.set()
+        return self.rest[-1]
+
+    def _late(self, function: Any, *arguments: Any) -> Any:
+        assert self.all_given.wait(30)
+        wait(self.rest[1:], 30)
+        time.sleep(1)  # for whoever takes the rest
+        return function(*arguments)
+
+
+class FloatSum(Sum):
+    """A sum whose digits depend on the order in which it is merged."""
+
+    def update(self, chunk: Chunk) -> None:
+        self.total += float(chunk.values.sum(dtype=np.float64)) * 1e5 ** int(chunk.tensor.split(".")[1])  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class OfAll(Squares):
+    """Of the whole model."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Any, tuple[str, ...]]:
+        return {None: tuple(checkpoint)}
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Sum:
+        return FloatSum()
+
+
+def test_whichever_comes_first_and_the_same_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "_BATCH", 1)  # every tensor travels alone
+    checkpoint = in_a_file(tmp_path)
+    needs = {**NEEDS, "of all": OfAll()}
+    alone = {key: plain(results) for key, results in measure(checkpoint, needs)}
+    assert list(measure(checkpoint, {"squares": Squares()}, order="ready")) == list(measure(checkpoint, {"squares": Squares()}))
+    with LastFirst() as executor:
+        keys = [key for key, _ in measure(checkpoint, {"squares": Squares()}, executor=executor, order="ready")]
+        assert keys[-1] == next(iter(checkpoint))
+        assert sorted(keys) == sorted(checkpoint)
+    with LastFirst() as executor:
+        assert {key: plain(each) for key, each in measure(checkpoint, needs, executor=executor, order="ready")} == alone
+    with LastFirst() as executor:
+        keys = [key for key, _ in measure(checkpoint, {"squares": Squares()}, executor=executor)]
+        assert keys == list(checkpoint)
+
+
+def test_the_largest_come_first_where_any_may(tmp_path: Path) -> None:
+    arrays = {f"w{number}": np.zeros((number % 3 + 1) << 18, np.float32) for number in range(4)}
+    checkpoint = in_a_file(tmp_path, arrays)
+    found = [key for key, _ in measure(checkpoint, {"squares": Squares()}, executor=Counting(), order="ready")]
+    assert found == ["w2", "w1", "w0", "w3"]
 
 
 @pytest.mark.parametrize("step", ["groups", "collector", "update", "finish"])

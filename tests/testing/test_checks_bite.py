@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.testing.broken import GOOD
+from tests.testing.broken.decoders import compose_toy
 from tests.testing.broken.filters import GoodFilter
 from tests.testing.broken.loaders import GoodLoader, write_toy
 from tests.testing.broken.registry import BREAKS
@@ -14,7 +15,7 @@ from tests.testing.broken.sources import locate_toy
 from tests.testing.broken.transformers import InPlace
 from tests.testing.imports_torch import Heavy
 
-from torch2grid_core import Lazy, PluginError, PluginManager, SourceOpener, hookimpl
+from torch2grid_core import Decoder, ExecutorFactory, Lazy, PluginError, PluginManager, SourceOpener, hookimpl
 from torch2grid_core._kinds import KINDS
 from torch2grid_core.testing import Bound, _transformer_checks as transformer_checks, bound_checks, checks, conformance
 from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
@@ -34,7 +35,8 @@ class Announces:
 
 
 def files_for(target: Any) -> Any:
-    return locate_toy if isinstance(target, type) and issubclass(target, SourceOpener) else write_toy
+    kinds = {SourceOpener: locate_toy, Decoder: compose_toy, ExecutorFactory: None}
+    return next((each for kind, each in kinds.items() if isinstance(target, type) and issubclass(target, kind)), write_toy)
 
 
 def bound_to(target: Any, name: str) -> Bound:
@@ -89,7 +91,7 @@ def test_ids_name_kind_class_and_check() -> None:
 
 def test_a_loader_without_files_is_told_what_to_give() -> None:
     (bound,) = [each for each in bound_checks(GoodLoader) if each.check.name == "reads_agree"]
-    with pytest.raises(AssertionError, match="files=write_files"):
+    with pytest.raises(AssertionError, match=r"a loader is checked on files of its format: .*files=make_them"):
         bound()
 
 

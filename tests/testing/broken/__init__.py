@@ -1,6 +1,8 @@
 """A plugin of each kind that keeps every promise, and for each check one that breaks that promise."""
 
 from tests.testing.broken.commands import Greet
+from tests.testing.broken.decoders import GoodDecoder
+from tests.testing.broken.executors import GoodExecutor
 from tests.testing.broken.filters import GoodFilter
 from tests.testing.broken.loaders import GoodLoader
 from tests.testing.broken.renderers import GoodRenderer
@@ -12,10 +14,12 @@ from tests.testing.broken.views import GoodView
 GOOD = {
     "source": GoodSource,
     "loader": GoodLoader,
+    "decoder": GoodDecoder,
     "filter": GoodFilter,
     "transformer": GoodTransformer,
     "view": GoodView,
     "renderer": GoodRenderer,
     "rule": GoodRule,
+    "executor": GoodExecutor,
     "command": Greet,
 }

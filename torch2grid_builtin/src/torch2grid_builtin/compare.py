@@ -7,7 +7,7 @@ from torch2grid_builtin._compare.folder import checkpoints_in
 from torch2grid_builtin._compare.order import in_order
 from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
 from torch2grid_builtin._compare.recording import is_recording, recorded_distribution, recorded_series
-from torch2grid_builtin._compare.series import Frames, Series, compare_many
+from torch2grid_builtin._compare.series import Frames, Series, compare_many, joint_series
 from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
 from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
 
@@ -26,6 +26,7 @@ __all__ = [
     "comparison_table",
     "in_order",
     "is_recording",
+    "joint_series",
     "moved_most",
     "overview_page",
     "recorded_distribution",

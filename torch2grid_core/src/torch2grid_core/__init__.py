@@ -26,6 +26,8 @@ _WHERE = {
     "_errors": "LoadError NotDrawable PluginError Torch2GridError UsageError",
     "_hookspecs": "Lazy hookimpl",
     "_kinds.command": "Command",
+    "_kinds.decoder": "Decoder",
+    "_kinds.executor": "ExecutorFactory",
     "_kinds.loader": "Loader",
     "_kinds.renderer": "Renderer Style",
     "_kinds.rule": "Finding Rule Severity",
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     )
     from torch2grid_core._hookspecs import Lazy as Lazy, hookimpl as hookimpl
     from torch2grid_core._kinds.command import Command as Command
+    from torch2grid_core._kinds.decoder import Decoder as Decoder
+    from torch2grid_core._kinds.executor import ExecutorFactory as ExecutorFactory
     from torch2grid_core._kinds.loader import Loader as Loader
     from torch2grid_core._kinds.renderer import Renderer as Renderer, Style as Style
     from torch2grid_core._kinds.rule import Finding as Finding, Rule as Rule, Severity as Severity

@@ -27,8 +27,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
-    facts: what listings need to know of the class without importing it: a renderer's ``formats``
-    and a source's ``schemes``, which must be given, and a filter's ``flag``.
+    facts: what is needed of the class without importing it: a renderer's ``formats`` and a source's ``schemes``, which must be
+    given, a filter's ``flag``, and ``accepts`` of a loader of live objects.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:
@@ -48,7 +48,12 @@ class Hooks:
 
     @hookspec
     def torch2grid_loaders(self) -> Iterable[Any]:
-        """Classes of ``Loader``: they open checkpoint files. Chosen by the highest ``sniff``, or ``--loader NAME``."""
+        """Classes of ``Loader``: they open files or live objects. Chosen by the highest ``sniff``, or ``--loader NAME``."""
+        return ()
+
+    @hookspec
+    def torch2grid_decoders(self) -> Iterable[Any]:
+        """Classes of ``Decoder``: they compose tensors of stored ones. Asked of every checkpoint, unless ``--raw`` is given."""
         return ()
 
     @hookspec
@@ -74,6 +79,11 @@ class Hooks:
     @hookspec
     def torch2grid_rules(self) -> Iterable[Any]:
         """Classes of ``Rule``: they find defects for ``torch2grid check``."""
+        return ()
+
+    @hookspec
+    def torch2grid_executors(self) -> Iterable[Any]:
+        """Classes of ``ExecutorFactory``: they open executors. Chosen by ``--executor NAME``."""
         return ()
 
     @hookspec

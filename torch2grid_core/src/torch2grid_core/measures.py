@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_core._engine.executors import executor_of
 from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._engine.reading import Stop
 from torch2grid_core._engine.workers import workers
@@ -38,6 +39,7 @@ __all__ = [
     "UnitProfile",
     "Values",
     "counted_distribution",
+    "executor_of",
     "first_index",
     "workers",
 ]

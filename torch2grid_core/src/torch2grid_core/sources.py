@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from torch2grid_core._data.action import Action, ActionKind
-from torch2grid_core._data.checkpoint import Problem
+from torch2grid_core._data.checkpoint import Composed, Problem
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
 from torch2grid_core._data.dtypes import as_float, is_complex, is_floating
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
-from torch2grid_core._data.source import Range, Source, SourceBase, has_file
+from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, has_file
 from torch2grid_core._data.storage import (
     BytesStorage,
     ByteSwapped,
@@ -30,6 +30,7 @@ __all__ = [
     "BytesStorage",
     "CheckedStorage",
     "Combine",
+    "Composed",
     "ComputedStorage",
     "ContainerKind",
     "DerivedNumbers",
@@ -37,6 +38,7 @@ __all__ = [
     "Joined",
     "JointTensor",
     "LocalSource",
+    "ObjectSource",
     "PartKind",
     "Problem",
     "Range",

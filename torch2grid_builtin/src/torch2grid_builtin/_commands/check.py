@@ -26,7 +26,7 @@ from torch2grid_core import (
     check,
 )
 from torch2grid_core.commands import choose_rules, summary_line
-from torch2grid_core.measures import workers
+from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
 from torch2grid_core.text import visible
@@ -46,8 +46,10 @@ class Settings:
     format: str
     part: str
     filters: tuple[str, ...]
+    raw: bool
     loader: str | None
     jobs: int
+    executor: str | None
     verbose: bool
     quiet: bool
 
@@ -103,8 +105,10 @@ def _params() -> list[click.Parameter]:
         *options_like_drawing(
             part="",
             filter="Check only what a filter keeps (repeatable).",
+            raw="Check what is stored, without decoders.",
             loader="Read the files with this loader.",
             jobs="",
+            executor="",
             verbose="List each finding, also where many tensors have the same.",
             quiet="Say nothing but findings and errors.",
         ),
@@ -177,6 +181,7 @@ def check_models(manager: PluginManager, models: Sequence[str], settings: Settin
     for spec in settings.filters:
         manager.create("filter", spec)  # a wrong filter ends the run before a file is read
     manager.loaders(models[0], settings.loader or "")  # so does an unknown loader
+    executor_of(manager, settings.executor)  # or executor
     checked = []
     for model in models:
         checked.append(_check_one(manager, model, rules, settings, unusable))
@@ -213,11 +218,12 @@ def _check_one(
         click.echo(f"torch2grid: {error}", err=True)
 
     try:
-        checkpoint = manager.open(model, settings.loader or "")
+        checkpoint = manager.open(model, settings.loader or "", raw=settings.raw)
         filters = [manager.create("filter", spec) for spec in settings.filters]
         selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
         selection.part = settings.part
-        with workers(selection.checkpoint, settings.jobs, fork=True) as executor:
+        opener = executor_of(manager, settings.executor)
+        with workers(selection.checkpoint, settings.jobs, fork=True, opener=opener) as executor:
             found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
         raise

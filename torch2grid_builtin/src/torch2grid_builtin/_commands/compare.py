@@ -13,7 +13,7 @@ from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
 from torch2grid_core import Command, Page, PluginManager, Torch2GridError, UsageError, View
 from torch2grid_core.grids import colormap
-from torch2grid_core.measures import workers
+from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output
 from torch2grid_core.text import json_text
 
@@ -78,11 +78,13 @@ def _params() -> list[click.Parameter]:
             part="The part of training checkpoints; else the model.",
             filter="Compare only what a filter keeps (repeatable).",
             include_buffers="Compare counters and index buffers too.",
+            raw="Compare what is stored, without decoders.",
             loader="Read the files with this loader.",
             reduce="",
             colormap="",
             title="",
             jobs="",
+            executor="",
             quiet="Say nothing but differences, errors and the paths written.",
         ),
     ]
@@ -113,6 +115,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     run = run_of(asked, transformer)
     output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
+    opener = executor_of(manager, asked.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     settings = ComparisonSettings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
@@ -125,7 +128,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         views.append(film)
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
-    with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0, fork=True) as executor:
+    pages = len(comparing.joint) if asked.layers else 0
+    with output, workers(comparing.joint, asked.jobs, pages, fork=True, opener=opener) as executor:
         output.for_views(views)
 
         def take(page: Page, view: View, made: Any) -> None:

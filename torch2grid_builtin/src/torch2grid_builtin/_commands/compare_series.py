@@ -16,7 +16,7 @@ from torch2grid_builtin._compare.series import Frames, Series, compare_many, joi
 from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import Checkpoint, Page, PluginManager, Run, UsageError, View
-from torch2grid_core.measures import workers
+from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output
 from torch2grid_core.text import human_count, json_text, visible
 
@@ -33,6 +33,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     if output.file is not None:
         raise UsageError(f"--output {asked.output} takes one picture, and a series has several; give a folder")
     animated = animations(asked, ANIMATED, output)
+    opener = executor_of(manager, asked.executor)
     found = _opened(manager, models, asked)
     if len(found) == 1 and is_recording(found[0]):
         return _recorded(manager, found[0], run, asked)
@@ -44,7 +45,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     views: list[View] = [Frames(transformer, ordered.labels)] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
-    with output, workers(joint[0], asked.jobs, fork=True) as executor:
+    with output, workers(joint[0], asked.jobs, fork=True, opener=opener) as executor:
         series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
         for first in series.firsts:
             if not asked.quiet:

@@ -37,11 +37,13 @@ class Asked:
     part: str
     filters: tuple[str, ...]
     include_buffers: bool
+    raw: bool
     loader: str | None
     reduce: str
     colormap: str | None
     title: str
     jobs: int
+    executor: str | None
     quiet: bool
 
 
@@ -80,7 +82,7 @@ def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
     """The tensors of one model that are compared; says on stderr what was left out."""
     started = time.perf_counter()
     filters = [manager.create("filter", spec) for spec in asked.filters]
-    opened = manager.open(model, asked.loader or "")
+    opened = manager.open(model, asked.loader or "", raw=asked.raw)
     selection = select(opened, asked.part, filters, asked.include_buffers or is_recording(opened))
     if not asked.quiet:
         click.echo(summary_line(selection, time.perf_counter() - started), err=True)

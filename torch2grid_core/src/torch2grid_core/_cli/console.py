@@ -70,6 +70,8 @@ def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = 
         reasons = Counter(skip.reason for skip in selection.skipped)
         told = ", ".join(f"{count} {visible(reason, 60)}" for reason, count in reasons.most_common(3))
         pieces.append(f"{len(selection.skipped)} skipped ({told})")
+    for decoder, count in Counter(each.by for each in checkpoint.composed.values()).items():
+        pieces.append(f"{count} tensor{'s' if count != 1 else ''} decoded by {visible(decoder)}")
     if checkpoint.aliases:
         pieces.append(f"{len(checkpoint.aliases)} tied")
     pieces += [*remarks, f"{seconds:.1f} s"]

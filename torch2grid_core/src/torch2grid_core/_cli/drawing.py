@@ -14,6 +14,7 @@ from torch2grid_core._cli.problems import clauses
 from torch2grid_core._cli.progress import progress_bar, watched
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.drawing import draw
+from torch2grid_core._engine.executors import executor_of
 from torch2grid_core._engine.seen import Seen
 from torch2grid_core._engine.workers import workers
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
@@ -41,6 +42,7 @@ class Drawing:
         self.manager, self.given = manager, given
         self.quiet, self.verbose = given["quiet"], given["verbose"]
         self.views, self.run = self._views_and_run()
+        self.executor = executor_of(manager, given["executor"])
         self.output(given["output"], self.run)  # a wrong format ends the run here
 
     def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Done:
@@ -77,7 +79,7 @@ class Drawing:
 
     def quietly_open(self, model: str) -> Selection:
         """The same without a word."""
-        checkpoint = self.manager.open(model, self.given["loader"] or "")
+        checkpoint = self.manager.open(model, self.given["loader"] or "", raw=self.given["raw"])
         return select(checkpoint, self.given["part"], self._filters(), self.given["include_buffers"])
 
     def output(self, target: str | Path, run: Run) -> Output:
@@ -94,7 +96,7 @@ class Drawing:
         with (
             destination,
             progress_bar(checkpoint, watched(self.quiet)) as progress,
-            workers(checkpoint, self.given["jobs"], pages, fork=True) as executor,
+            workers(checkpoint, self.given["jobs"], pages, fork=True, opener=self.executor) as executor,
         ):
             drew: set[str] = set()
             seen = Seen()

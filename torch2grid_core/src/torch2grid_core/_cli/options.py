@@ -91,9 +91,16 @@ def drawing_options() -> list[GroupedOption]:
             ["--part"], default="", metavar="NAME", help="Another part of the file, such as optimizer; all shows everything."
         ),
         GroupedOption(["--include-buffers"], group=CHOOSING, is_flag=True, help="Draw counters and index buffers too."),
+        GroupedOption(["--raw"], group=CHOOSING, is_flag=True, help="Show what is stored, without decoders."),
         GroupedOption(["-i", "--interactive"], is_flag=True, help="Choose tensors from a menu."),
         GroupedOption(
             ["-j", "--jobs"], type=click.IntRange(0), default=0, metavar="N", help="Processes; 0 is one a core, as needed."
+        ),
+        GroupedOption(
+            ["--executor"],
+            shell_complete=quiet(plugin_names("executor")),
+            metavar="NAME[:URL]",
+            help="Do the work where a plugin says.",
         ),
         GroupedOption(["-v", "--verbose"], is_flag=True, help="Say more: each tensor that was left out, and why."),
         GroupedOption(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the paths written."),

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from torch2grid_core._data.action import Action
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._data.parts import ALL, Part, find_parts
+from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
-from torch2grid_core._errors import UsageError
+from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._text import did_you_mean
 
 
@@ -39,6 +40,18 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
 
+@dataclass(frozen=True)
+class Composed:
+    """What a tensor is that no file stores: of which stored ones it was composed, and the name of the decoder that did it."""
+
+    of: tuple[str, ...]
+    by: str
+
+
+_BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
+_NOTED = 3  # names of stored tensors in a note
+
+
 class Checkpoint(Mapping[str, LazyTensor]):
     """A mapping of tensor name to ``LazyTensor``, in the order of the file, or, where it was ``ordered``, of the model.
 
@@ -48,7 +61,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
     the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
-    unverified: what else of the file is under a checksum, read by ``verify`` of each.
+    unverified: what else of the file is under a checksum, read by ``verify`` of each. composed: name → what a decoder made it
+    of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
     """
 
     def __init__(
@@ -83,7 +97,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.notes = tuple(notes)
         self.problems = tuple(problems)
         self.unverified = tuple(unverified)
+        self.composed: dict[str, Composed] = {}
+        self.opened_from: Source | None = None
         self._whole: Checkpoint | None = None
+        self._stored: Checkpoint | None = None  # all of the file, before decoders
         self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
         self._places: dict[str, int] = {}  # in the file, where the order is another
 
@@ -140,6 +157,89 @@ class Checkpoint(Mapping[str, LazyTensor]):
         """The checkpoint of all parts that this one is a part of; itself where it is all."""
         return self._whole or self
 
+    @property
+    def stored(self) -> Checkpoint:
+        """What the file stores of these tensors, under full names; itself where no decoder composed any of them."""
+        if self._stored is None or not self.composed:
+            return self
+        kept: set[str] = set()
+        for name in self:
+            full = name if name in self._stored or name not in self.part_of else self.part_of[name].prefix + name
+            kept.update(self.composed[name].of if name in self.composed else (full,))
+        return self._stored.select(kept)
+
+    def compose(self, tensors: Iterable[LazyTensor], claims: Mapping[str, Sequence[str]], by: str) -> Checkpoint:
+        """The same checkpoint with *tensors* in place of the stored ones that they are composed of: what a decoder returns.
+
+        Each stands where the first of its stored tensors stood, and in the same part. Two that are composed of the same
+        numbers are aliases.
+
+        Args:
+            tensors: the note of each says how it was composed (``"int8 × scale"``); of what is added to it.
+            claims: name of each tensor → the stored names that it is composed of, which go.
+            by: the name of the decoder.
+
+        Raises:
+            ValueError: a tensor without a claim, a stored name that is not there, or a name that another tensor has.
+            LoadError: a tensor reaches beyond its storage.
+        """
+        made: dict[str, LazyTensor] = {}
+        at: dict[str, list[str]] = {}  # stored name → what stands in its place
+        for tensor in tensors:
+            of = tuple(claims.get(tensor.name, ()))
+            missing = [name for name in of if name not in self]
+            if not of or missing or tensor.name in made:
+                wrong = f"{missing[0]!r} is not there" if missing else "composed twice" if of else "of no stored tensor"
+                raise ValueError(f"{tensor.name!r}: {wrong}")
+            told = f"of {', '.join(of[:_NOTED])}" + (f" and {len(of) - _NOTED} more" if len(of) > _NOTED else "")
+            held = tensor.module_class or next((self[name].module_class for name in of if self[name].module_class), "")
+            note = f"{tensor.note}, {told}" if tensor.note else f"composed {told}"
+            made[tensor.name] = replace(tensor, note=note, module_class=held).check()
+            at.setdefault(of[0], []).append(tensor.name)
+        gone = {name for new in made for name in claims[new]}
+        taken = [name for name in made if name in self and name not in gone]
+        if taken:
+            raise ValueError(f"{taken[0]!r}: the file stores another tensor of that name")
+
+        def now(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(each for name in names for each in (*at.get(name, ()), *(() if name in gone else (name,))))
+
+        derived = copy(self)
+        derived._tensors = {name: made.get(name) or self[name] for name in now(self)}
+        same: dict[Any, str] = {}
+        derived.aliases = {second: first for second, first in self.aliases.items() if not gone & {second, first}}
+        for name in (name for name in derived if name in made):
+            stored = [self[each] for each in claims[name]]
+            key = made[name].shape, *((_identity(each.storage), each.offset, each.shape, each.strides) for each in stored)
+            if same.setdefault(key, name) != name:
+                derived.aliases[name] = same[key]
+        derived._aliases_given = True
+        derived.parts = tuple(replace(part, names=names) for part in self.parts if (names := now(part.names)))
+        derived.part_of = {name: part for part in derived.parts for name in part.names}
+        of_stored = {name: self.composed[name].of if name in self.composed else (name,) for name in gone}
+        derived.composed = {name: each for name, each in self.composed.items() if name not in gone}
+        for name in made:
+            derived.composed[name] = Composed(tuple(each for used in claims[name] for each in of_stored[used]), by)
+        derived._places = {name: place for place, name in enumerate(now(self.in_file_order()))} if self._places else {}
+        derived._stored = self._stored or self
+        return derived
+
+    def beside(self, name: str) -> bytes | None:
+        """The small file *name* that lies beside the checkpoint, or in its folder; ``None`` where there is none.
+
+        It is read from where the checkpoint was opened, local or remote. Raises ``LoadError`` for a name that leads elsewhere,
+        a file of more than 4 MiB, and one that cannot be read.
+        """
+        if not name or name in (".", "..") or any(char in name for char in "/\\:\0"):
+            raise LoadError(self.source, f"{name!r} is not the name of a file beside it")
+        folder = self.opened_from if self.opened_from is None or self.opened_from.is_folder else self.opened_from.folder
+        if folder is None or not has_file(folder, name):
+            return None
+        found = folder.child(name)
+        if found.size > _BESIDE_BYTES:
+            raise LoadError(found.shown, f"has {found.size:,} bytes; at most {_BESIDE_BYTES:,} are read of a neighbour")
+        return found.read(0, found.size)
+
     def ordered(self) -> Checkpoint:
         """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
         names = in_depth(self)
@@ -187,6 +287,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}
         derived._places = {name: self._places[prefix + name] for name in tensors if prefix + name in self._places}
+        derived.composed = {name: self.composed[prefix + name] for name in tensors if prefix + name in self.composed}
+        derived.opened_from, derived._stored = self.opened_from, self._stored
         return derived
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:

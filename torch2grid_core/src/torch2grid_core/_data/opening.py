@@ -31,28 +31,41 @@ class LoaderLike(Protocol):
 
 
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
-    """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, or a folder that holds one.
+    """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
     The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
     opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
-    models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally.
+    models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally, and for an object that none knows.
     """
     source = LocalSource(path) if isinstance(path, (str, Path)) else path
+    if source.object is not None:
+        of_object = force or choose(source, loaders)
+        if of_object is None:
+            what = type(source.object).__name__
+            raise UsageError(f"a path, a module, a state dict or a Checkpoint is needed, not {what}")
+        return of_object.load(source)
     if force is not None:
         loaded = force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
-        return loaded.with_notes(*remarks_on(source))
+        return _from(source, loaded.with_notes(*remarks_on(source)))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
     lines, share = remarks_on(source)
+    found = source
     if loader is None and is_gzip(source):
         source = unpacked(source)
         loader = choose(source, loaders)
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return loader.load(source).with_notes([*filter(None, [beside]), *lines], share)
+    return _from(found, loader.load(source).with_notes([*filter(None, [beside]), *lines], share))
+
+
+def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
+    """The checkpoint *loaded*, which remembers *source*, whose neighbours a decoder may ask for."""
+    loaded.opened_from = source
+    return loaded
 
 
 def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from torch2grid_core._errors import LoadError
+from torch2grid_core._errors import LoadError, UsageError
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 65 << 10  # holds the end of a zip archive with the longest comment, and what points to it
@@ -180,6 +180,32 @@ class Window(SourceBase):
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Hand the ranges on, as those of the source beneath."""
         self.place.source.prefetch([(self.place.offset + offset, size) for offset, size in ranges])
+
+
+class ObjectSource(SourceBase):
+    """A live object as a source: a module, a state dict, whatever a loader accepts. It has no bytes, and is not pickled.
+
+    name: what messages call it, where that is not its class.
+    """
+
+    size = 0
+
+    def __init__(self, value: Any, name: str = "") -> None:
+        if value is None:
+            raise UsageError("a path, a module, a state dict or a Checkpoint is needed, not NoneType")
+        self.object, self.name = value, name
+        self.shown = name or type(value).__name__
+        self.identity = id(value)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Nothing; there are no bytes. Raises ``LoadError`` where some are asked for."""
+        self.inside(offset, length)
+        return b""
+
+
+def is_source(value: Any) -> TypeGuard[Source]:
+    """True for a source, by what its class can do: some mappings claim to have every attribute."""
+    return all(hasattr(type(value), name) for name in ("child", "read", "window", "prefetch"))
 
 
 def has_file(folder: Source, name: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 import zlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -266,6 +266,13 @@ def verify(storage: Storage) -> None:
     """Check the checksum of *storage* where it has one, of itself or beneath. Raises ``LoadError``."""
     if isinstance(storage, _Verified):
         storage.verify()
+
+
+def beneath(storage: Storage) -> Iterator[Storage]:
+    """*storage*, and all that its bytes are computed from."""
+    yield storage
+    for part in storage.parts if isinstance(storage, DerivedStorage) else ():
+        yield from beneath(part)
 
 
 def has_checksum(storage: Storage) -> bool:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._data.storage import verify
+from torch2grid_core._data.storage import beneath, verify
 from torch2grid_core._engine.answers import needs_of
 from torch2grid_core._engine.measuring import without_repetition
 from torch2grid_core._engine.planning import Asked, Plan
@@ -79,11 +79,33 @@ def check(
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    What the file holds beside them is read, too, where it has a checksum.
+    What the file holds beside them is read, too, where it has a checksum. Rules about the file see what it stores, whatever
+    decoders made of it.
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
-    run = run or Run()
+    stored, run = checkpoint.stored, run or Run()
+    if stored is checkpoint:
+        return _check(checkpoint, rules, executor, run, failed)
+    read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)}
+    for tensor in stored.values():
+        if id(tensor.storage) not in read:
+            verify(tensor.storage)
+    of_file = [rule for rule in rules if rule.judges == "file"]
+    found = _check(stored, of_file, executor, run, failed)
+    found += _check(checkpoint, [rule for rule in rules if rule not in of_file], executor, run, failed)
+    places = {rule.code: place for place, rule in enumerate(rules)}
+    return sorted(found, key=lambda each: places[each.code])
+
+
+def _check(
+    checkpoint: Checkpoint,
+    rules: Sequence[Rule],
+    executor: Executor | None,
+    run: Run,
+    failed: Callable[[Rule, PluginError], None] | None,
+) -> list[Found]:
+    """See ``check``, of one checkpoint."""
     for each in checkpoint.unverified:
         verify(each)
     tensors = without_repetition(checkpoint)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.answers import check_needs
 from torch2grid_core._engine.planning import Asked, Plan
-from torch2grid_core._engine.reading import STOPS, Stop
+from torch2grid_core._engine.reading import STOPS, Outcome, Stop
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._guard import Origin
 from torch2grid_core._measures.need import Need
@@ -23,7 +24,7 @@ def measure(
     needs: Mapping[str, Need[Any]],
     *,
     executor: Executor | None = None,
-    order: Sequence[str] | None = None,
+    order: Sequence[str] | Literal["file", "ready"] = "file",
     progress: Progress | None = None,
     failed: Callable[[str, Stop], None] | None = None,
 ) -> Iterator[tuple[Hashable, dict[str, Any]]]:
@@ -33,7 +34,8 @@ def measure(
         checkpoint: what to measure. Expanded views are measured as what they store (see ``LazyTensor.distinct``).
         needs: what to measure, each under a name of the caller's.
         executor: where the work is done; ``None`` does it here. No digit depends on it.
-        order: names of tensors in the order in which to read them; that of the checkpoint unless given.
+        order: of the tensors: ``"file"`` takes that of the checkpoint; names, that of the caller, who may leave some out;
+            ``"ready"``, whichever has been read first, which is another one each time. The results are the same.
         progress: told of each tensor that has been read, and how many bytes all that will be read have.
         failed: told the name of each need that fails or declines, and its error; it is left out from then on. Without it,
             the first such error is raised at the end.
@@ -70,11 +72,23 @@ def measure(
             if results:
                 yield key, results
 
-    total = sum(tensors[name].nbytes for name in (tensors if order is None else order))
+    late, turns = dict[str, list[Outcome]](), deque(tensors if order == "ready" else ())
+
+    def taken(name: str, found: list[Outcome]) -> Iterator[Hashable]:
+        """The keys that *found* completes. What is merged of several tensors waits for its turn, so that digits stay."""
+        for outcome in found:
+            yield from (key for _, key in plan.take(outcome, merged=order != "ready"))
+        if turns:
+            late[name] = found
+        while turns and turns[0] in late:
+            for outcome in late.pop(turns.popleft()):
+                yield from (key for _, key in plan.take(outcome))
+
+    total = sum(tensors[name].nbytes for name in (tensors if isinstance(order, str) else order))
     yield from ready({key: None for each in distinct.values() for key in each.results})
     for name, found in outcomes(tensors, plan.tasks, executor, order) if asked else ():
         going = sum(each.error is None for each in distinct.values())
-        done = {key: None for outcome in found for _, key in plan.take(outcome)}
+        done = dict.fromkeys(taken(name, found))
         if progress is not None:
             progress(checkpoint[name], total)
         if going != sum(each.error is None for each in distinct.values()):

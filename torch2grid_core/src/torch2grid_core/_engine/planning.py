@@ -72,6 +72,10 @@ class Asked:
             return None
         return found
 
+    def is_spread(self, key: Hashable) -> bool:
+        """True where the group is read tensor by tensor."""
+        return key in self._left
+
     def spread(self, key: Hashable) -> None:
         """The group is read tensor by tensor, and what was gathered of each is merged."""
         self._left[key] = len(self.groups[key])
@@ -149,13 +153,18 @@ class Plan:
             tensors = tuple(self.checkpoint[each] for each in asked.groups[key])
             yield Task(tensors, (Ask(asked.number, key, asked.need, asked.origin, True),))
 
-    def take(self, outcome: Outcome) -> list[tuple[Asked, Hashable]]:
-        """Keep what a task brought back; the groups whose results are there now."""
+    def take(self, outcome: Outcome, merged: bool = True) -> list[tuple[Asked, Hashable]]:
+        """Keep what a task brought back; the groups whose results are there now.
+
+        merged: False leaves in *outcome* what is to be merged with that of other tensors.
+        """
         self.not_finite.update(outcome.not_finite)
         done = []
-        for (number, key), found in (*outcome.gathered.items(), *outcome.failed.items()):
-            if 0 <= number < len(self.asked) and self.asked[number].take(key, found):
-                done.append((self.asked[number], key))
+        for brought in (outcome.gathered, outcome.failed):
+            for number, key in [each for each in brought if 0 <= each[0] < len(self.asked)]:
+                asked = self.asked[number]
+                if (merged or not asked.is_spread(key)) and asked.take(key, brought.pop((number, key))):
+                    done.append((asked, key))
         return done
 
 

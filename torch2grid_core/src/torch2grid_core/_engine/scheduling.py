@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from typing import Any, TypeVar
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from typing import Any, Literal, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.reading import Outcome, Piece, Task
@@ -23,37 +23,56 @@ _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
+Order = Sequence[str] | Literal["file", "ready"]
 Tasks = Callable[[str], Iterable[Task]]
 
 
 def outcomes(
-    checkpoint: Checkpoint, tasks: Tasks, executor: Executor | None, order: Sequence[str] | None = None
+    checkpoint: Checkpoint, tasks: Tasks, executor: Executor | None, order: Order = "file"
 ) -> Iterator[tuple[str, list[Outcome]]]:
-    """What the tasks of each tensor brought, tensor by tensor in *order*, that of the checkpoint unless given.
+    """What the tasks of each tensor brought, tensor by tensor.
 
-    tasks: what is to be read with a tensor, by its name. Small tensors travel to a worker together; the largest are begun
-    first, wherever they are in the file, so that no worker is left alone with one at the end.
+    order: ``"file"``, as in the checkpoint; names, as they stand there; ``"ready"``, whichever comes first. tasks: what is to
+    be read with a tensor, by its name. Small tensors travel to a worker together; the largest are begun first, wherever they
+    are in the file, so that no worker is left alone with one at the end.
     """
-    names = list(checkpoint) if order is None else order
+    names = list(checkpoint) if isinstance(order, str) else order
     if executor is None:
         for name in names:
             yield name, [task.perform() for task in tasks(name)]
         return
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
+    take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
-        early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in _largest(checkpoint, names)}
+        largest = _largest(checkpoint, names)
+        early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in largest}
+        if order == "ready":  # what is begun first stands first
+            names = [*largest, *(name for name in names if name not in early)]
         for batch in _batches(checkpoint, names, tasks, early):
             waiting.append(batch.submitted(executor))
             while len(waiting) >= _AHEAD or (len(waiting) > 1 and sum(each.bytes for each in waiting) > _AHEAD_BYTES):
-                yield from waiting.popleft().settled()
+                yield from take(waiting).settled()
         while waiting:
-            yield from waiting.popleft().settled()
+            yield from take(waiting).settled()
     except BrokenExecutor as error:
         raise Torch2GridError("a worker process was killed, perhaps for memory; try again with --jobs 1") from error
     finally:
         for each in [*waiting, *early.values()]:
             each.cancel()
+
+
+def _first_done(waiting: deque[_Batch]) -> _Batch:
+    """Take from *waiting* the batch that is done first; one for this process only where no worker is at work."""
+    while True:
+        found = next((each for each in waiting if each.done), None)
+        pending = [future for each in waiting for future in each.pending]
+        if found is None and not pending:
+            found = waiting[0]
+        if found is not None:
+            waiting.remove(found)
+            return found
+        wait(pending, return_when=FIRST_COMPLETED)
 
 
 def _largest(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
@@ -114,6 +133,16 @@ class _Batch:
         else:
             self._futures = [executor.submit(perform, every)]
         return self
+
+    @property
+    def pending(self) -> list[Future[Any]]:
+        """What workers have not brought back yet."""
+        return [future for future in self._futures if not future.done()]
+
+    @property
+    def done(self) -> bool:
+        """True where workers have brought all of it back."""
+        return bool(self._futures) and not self.pending
 
     def settled(self) -> Iterator[tuple[str, list[Outcome]]]:
         """What became of each tensor's tasks."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._engine.executors import Opener
 from torch2grid_core._engine.reading import most_pieces
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
@@ -22,12 +23,19 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def workers(checkpoint: Checkpoint, jobs: int = 0, pages: int = 0, fork: bool = False) -> Iterator[Executor | None]:
+def workers(
+    checkpoint: Checkpoint, jobs: int = 0, pages: int = 0, fork: bool = False, opener: Opener | None = None
+) -> Iterator[Executor | None]:
     """An executor of *jobs* processes (0: one for each core), or ``None`` where one process does it as fast.
 
-    pages: pictures that tensors will draw, as far as that is known. fork: this program has no use for threads, so that
-    processes may be forked from it, which starts them sooner; they are not where threads were started all the same.
+    opener: of the executor that the person chose, for all of it (see ``executor_of``). pages: pictures that tensors will draw,
+    as far as that is known. fork: this program has no use for threads, so that processes may be forked from it, which starts
+    them sooner; they are not where threads were started all the same.
     """
+    if opener is not None:
+        with opener(jobs) as chosen:
+            yield chosen
+        return
     wanted, shares = jobs or cores(), sum(map(most_pieces, checkpoint.values()))
     worth = sum(tensor.nbytes for tensor in checkpoint.values()) >= _WORTH_BYTES or pages >= _WORTH_PAGES
     if wanted < 2 or not (worth or jobs) or shares < 2:

@@ -19,11 +19,13 @@ KINDS = {
     for kind in (
         Kind("source", "torch2grid_sources", "torch2grid_core._kinds.source_opener:SourceOpener"),
         Kind("loader", "torch2grid_loaders", "torch2grid_core._kinds.loader:Loader"),
+        Kind("decoder", "torch2grid_decoders", "torch2grid_core._kinds.decoder:Decoder"),
         Kind("filter", "torch2grid_filters", "torch2grid_core._kinds.tensor_filter:TensorFilter"),
         Kind("transformer", "torch2grid_transformers", "torch2grid_core._kinds.transformer:GridTransformer"),
         Kind("view", "torch2grid_views", "torch2grid_core._kinds.view:View"),
         Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.renderer:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.rule:Rule"),
+        Kind("executor", "torch2grid_executors", "torch2grid_core._kinds.executor:ExecutorFactory"),
         Kind("command", "torch2grid_commands", "torch2grid_core._kinds.command:Command"),
     )
 }

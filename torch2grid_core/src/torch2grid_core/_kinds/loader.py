@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import Source
 
 
 class Loader(ABC):
-    """Opens one family of checkpoint files.
+    """Opens one family of checkpoint files, or of live objects.
 
     ``sniff`` looks at content (``source.head``, ``source.read``, ``source.entries``), never at the name alone, and must not
     raise for a file of another format. ``load`` reads headers only and returns lazy tensors; it raises ``LoadError``.
+
+    accepts: ``"bytes"``: it is shown files and folders; ``"objects"``: what Python callers hold, as ``source.object``.
     """
 
     name: ClassVar[str]
+    accepts: ClassVar[Literal["bytes", "objects"]] = "bytes"
 
     @abstractmethod
     def sniff(self, source: Source) -> int:

@@ -18,6 +18,7 @@ class GuardedLoader:
 
     def __init__(self, provided: Provided, options: dict[str, str] | None = None) -> None:
         self.name, self._provided, self._options = provided.name, provided, options
+        self.accepts: str = provided.facts.get("accepts", "bytes")
         self._loader: Any = None
 
     def sniff(self, source: Source) -> int:

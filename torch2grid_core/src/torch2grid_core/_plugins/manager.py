@@ -140,18 +140,22 @@ class PluginManager:
         name, options = split_spec(spec)
         return self.find(kind, name).create(options)
 
-    def loaders(self, path: str | Path, forced: str = "") -> list[GuardedLoader]:
-        """The loaders that may open *path*: all, or the one that *forced* names.
+    def loaders(self, place: Any, forced: str = "", accepts: str = "bytes") -> list[GuardedLoader]:
+        """The loaders that may open *place*: all that accept what it is, or the one that *forced* names.
 
-        Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one.
+        Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one, or one that opens something else.
         """
         if forced:
             name, options = split_spec(forced)
-            return [GuardedLoader(self.find("loader", name), options)]
+            loader = GuardedLoader(self.find("loader", name), options)
+            if loader.accepts != accepts:
+                raise UsageError(f"loader {name!r} opens {loader.accepts}, not {accepts}")
+            return [loader]
         self._loaders = self._loaders or [GuardedLoader(each) for each in self.names("loader").values()]
-        if not self._loaders:
-            raise Torch2GridError(f"{path}: no loader is installed; pip install {BATTERIES} brings the usual ones")
-        return self._loaders
+        found = [each for each in self._loaders if each.accepts == accepts]
+        if not found and accepts == "bytes":
+            raise Torch2GridError(f"{place}: no loader is installed; pip install {BATTERIES} brings the usual ones")
+        return found
 
     def source(self, location: str | Path) -> str | Path | Source:
         """The source at a location such as ``s3://bucket/key``; a path as it is. Nothing is asked of a plugin for a path.
@@ -174,15 +178,24 @@ class PluginManager:
             raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
         return found
 
-    def open(self, path: str | Path, loader: str = "") -> Checkpoint:
-        """The checkpoint at *path*, or at a location of a source, by the loader that knows its content best, or by *loader*.
+    def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
+        """The checkpoint in *place* by the loader that knows its content best, or by *loader*.
 
-        Raises ``LoadError`` for a file that no loader opens, ``UsageError`` for two that claim it or an unknown loader.
+        place: a path, a location such as ``s3://bucket/key``, a ``Source``, or a live object.
+
+        raw: what is stored, without what decoders make of it. Raises ``LoadError`` for a file that no loader opens,
+        ``UsageError`` for two that claim it, two decoders that claim one tensor, or an unknown loader.
         """
         from torch2grid_core._data.opening import open_checkpoint
+        from torch2grid_core._data.source import ObjectSource, is_source
+        from torch2grid_core._plugins.decoding import decoded
 
-        loaders = self.loaders(path, loader)
-        return open_checkpoint(self.source(path), loaders, loaders[0] if loader else None)
+        is_path = isinstance(place, (str, os.PathLike))
+        given = place if is_path or is_source(place) else ObjectSource(place)
+        loaders = self.loaders(place, loader, "bytes" if is_path or given.object is None else "objects")
+        source = self.source(os.fspath(place)) if is_path else given
+        found = open_checkpoint(source, loaders, loaders[0] if loader else None)
+        return found if raw else decoded(found, self.names("decoder").values())
 
     def create_by_flag(self, name: str, value: str) -> Any:
         """The filter that adds ``--NAME VALUE``, its first option set to *value*. Raises ``UsageError``."""

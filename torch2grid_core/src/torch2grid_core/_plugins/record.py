@@ -179,7 +179,8 @@ class Provided:
         """What is known without an import; attributes of the class itself otherwise."""
         if isinstance(self.target, Lazy):
             return self.target.facts
-        return {name: getattr(self.target, name) for name in ("formats", "flag", "schemes") if hasattr(self.target, name)}
+        known = ("formats", "flag", "schemes", "accepts")
+        return {name: getattr(self.target, name) for name in known if hasattr(self.target, name)}
 
     def load(self) -> type:
         """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
@@ -228,6 +229,7 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
         _check_name(name, f"{item.__name__}.name", origin)
         if kind in _WORDS:
             _check_words(kind, getattr(instance, _WORDS[kind][0], None), item.__name__, origin)
+        _check_accepts(getattr(instance, "accepts", "bytes"), item.__name__, origin)
         return Provided(kind, name, summary_of(instance), item, record)
 
 
@@ -265,6 +267,11 @@ def _check_words(kind: str, words: Any, what: str, origin: Origin) -> None:
         raise origin.error(f"the {name} of {kind} {what} are {describe_value(words)}, not a tuple of texts: ({example!r},)")
 
 
+def _check_accepts(accepts: Any, what: str, origin: Origin) -> None:
+    if accepts not in ("bytes", "objects"):
+        raise origin.error(f"{what} accepts {describe_value(accepts)}, neither 'bytes' nor 'objects'")
+
+
 def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     module, _, name = item.path.partition(":") if isinstance(item.path, str) else ("", "", "")
     if not module or not name:
@@ -274,6 +281,7 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
         raise origin.error(f"{hook}: the summary of {item.name!r} is {describe_value(item.summary)}, not a text")
     if kind in _WORDS:
         _check_words(kind, item.facts.get(_WORDS[kind][0]), repr(item.name), origin)
+    _check_accepts(item.facts.get("accepts", "bytes"), repr(item.name), origin)
 
 
 def _base(kind: str) -> type:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _command_checks,
     _common_checks,
+    _decoder_checks,
+    _executor_checks,
     _filter_checks,
     _loader_checks,
     _renderer_checks,
@@ -58,8 +60,8 @@ def conformance(
     """A decorator that makes one pytest test of each check: ``def test_conforms(check): check()``.
 
     target: a class, a plugin module or its import path, an object with hooks, or a ``PluginManager``. files: a function that
-    writes valid files of a loader's format into a folder and returns what to open; one for each loader's name where there
-    are several. expected_failures: check → reason, the check by its name, or as ``NAME-CHECK`` for one class of several;
+    gets a folder and returns what loaders, sources and decoders are checked on (see ``Subject``); one for each by name where
+    there are several. expected_failures: check → reason, the check by its name, or as ``NAME-CHECK`` for one class of several;
     such a test must fail (strict xfail). Raises ``ValueError`` for a check that does not exist.
     """
     import pytest

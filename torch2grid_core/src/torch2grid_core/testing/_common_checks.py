@@ -73,8 +73,9 @@ def announced(subject: Subject) -> None:
     for key, said in subject.lazy.facts.items():
         found = getattr(made, key, None)
         expect(found == said, f"Lazy says {key}={said!r}, the class has {found!r}")
-    if getattr(made, "flag", ""):
-        expect("flag" in subject.lazy.facts, f"the flag is not announced: Lazy(…, flag={made.flag!r})")
+    for key, usual in (("flag", ""), ("accepts", "bytes")):
+        found = getattr(made, key, usual)
+        expect(found == subject.lazy.facts.get(key, usual), f"its {key} is not announced: Lazy(…, {key}={found!r})")
 
 
 @check("transformer", "view", "renderer")

@@ -15,6 +15,7 @@ import numpy as np
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.local import LocalSource
+from torch2grid_core._data.source import ObjectSource, Source
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core.testing._checking import check
@@ -47,13 +48,27 @@ def _foreign() -> Iterator[dict[str, Path]]:
         yield {**{about: folder / about for about in [*contents, "zip"]}, "folder": folder}
 
 
+_OBJECTS: tuple[Any, ...] = (7, "text", b"\x80", [], {}, object(), int, print, np.zeros(0))
+
+
+@contextmanager
+def _samples(subject: Subject) -> Iterator[list[Source]]:
+    """Files of the loader's format, or objects that it opens."""
+    with subject.made("files of its format") as found:
+        live = subject.make().accepts == "objects"
+        yield [ObjectSource(each) if live else LocalSource(each) for each in found]
+
+
 @check("loader")
 def sniff_is_safe(subject: Subject) -> None:
-    """sniff answers 0, 1 or 2 for whatever file or folder it is shown, never 2 for what is of no format, and never raises."""
+    """sniff answers 0, 1 or 2 for whatever file, folder or object it is shown, never 2 for what is of no format or kind."""
     loader = subject.make()
     with _foreign() as files:
-        for about, path in files.items():
-            found = loader.sniff(LocalSource(path))
+        shown: dict[str, Source] = {about: LocalSource(path) for about, path in files.items()}
+        if loader.accepts == "objects":
+            shown = {f"a {type(each).__name__}": ObjectSource(each) for each in _OBJECTS}
+        for about, source in shown.items():
+            found = loader.sniff(source)
             expect(isinstance(found, int) and 0 <= found <= 2, f"{about}: sniff returned {found!r}, not 0, 1 or 2")
             expect(found < 2, f"{about}: sniff claims to know this format exactly")
 
@@ -62,16 +77,13 @@ def sniff_is_safe(subject: Subject) -> None:
 def sniff_knows_its_own(subject: Subject) -> None:
     """sniff recognises files of its format by their content: under another name just as well."""
     loader = subject.make()
-    with subject.samples() as files:
-        for path in files:
-            strength = loader.sniff(LocalSource(path))
-            expect(isinstance(strength, int) and 1 <= strength <= 2, f"sniff returned {strength!r} for {path.name}")
-            if path.is_file():
-                other = shutil.copy(path, path.with_name("renamed.dat"))
-                again = loader.sniff(LocalSource(other))
-                expect(
-                    again == strength, f"sniff returned {strength} for {path.name}, {again} for the same file as renamed.dat"
-                )
+    with _samples(subject) as sources:
+        for source in sources:
+            strength = loader.sniff(source)
+            expect(isinstance(strength, int) and 1 <= strength <= 2, f"sniff returned {strength!r} for {source.shown}")
+            for path in _files([source]):
+                again = loader.sniff(LocalSource(shutil.copy(path, path.with_name("renamed.dat"))))
+                expect(again == strength, f"sniff returned {strength} for {path.name}, {again} for the same as renamed.dat")
 
 
 def _tensors(checkpoint: Any) -> list[LazyTensor]:
@@ -83,12 +95,13 @@ def _tensors(checkpoint: Any) -> list[LazyTensor]:
 def load_describes(subject: Subject) -> None:
     """load returns a Checkpoint: source and format as text, and tensors whose shape, dtype and storage fit together."""
     loader = subject.make()
-    with subject.samples() as files:
-        for path in files:
-            checkpoint = loader.load(LocalSource(path))
+    with _samples(subject) as sources:
+        for source in sources:
+            checkpoint = loader.load(source)
             tensors = _tensors(checkpoint)
-            expect(tensors, f"{path.name}: no tensor was found")
-            expect(str(path) in checkpoint.source, f"source is {checkpoint.source!r}: use source.shown")
+            expect(tensors, f"{source.shown}: no tensor was found")
+            named = checkpoint.source if loader.accepts == "objects" else source.shown in checkpoint.source
+            expect(named, f"source is {checkpoint.source!r}: use source.shown")
             expect(isinstance(checkpoint.format, str) and checkpoint.format, "format is empty: name the file format")
             for name, tensor in checkpoint.items():
                 expect(isinstance(tensor, LazyTensor), f"{name!r} is {type(tensor).__name__}, not a LazyTensor")
@@ -103,65 +116,80 @@ def load_describes(subject: Subject) -> None:
 def reads_agree(subject: Subject) -> None:
     """Every way to read a tensor gives the same weights: whole, in chunks of any size, and any range of its bytes."""
     loader = subject.make()
+    with _samples(subject) as sources:
+        for tensor in (each for source in sources for each in _tensors(loader.load(source))):
+            reads_of_agree(tensor)
+
+
+def reads_of_agree(tensor: LazyTensor) -> None:
+    """Fail the check unless every way to read *tensor* gives the same weights."""
     random = np.random.default_rng(3)
-    with subject.samples() as files:
-        for tensor in (each for path in files for each in _tensors(loader.load(LocalSource(path)))):
-            whole = tensor.numpy()
-            label = f"{tensor.name!r}"
-            expect(whole.shape == tensor.shape, f"{label} has shape {tensor.shape}, reads give {whole.shape}")
-            expect(whole.dtype == tensor.dtype, f"{label} has dtype {tensor.dtype}, reads give {whole.dtype}")
-            expected = np.ascontiguousarray(whole).tobytes()
-            for size in (tensor.dtype.itemsize, 1000, 1 << 20):
-                if len(expected) // max(size, 1) > 5000:
-                    continue
-                parts = [part.tobytes() for _, part in tensor.flat_chunks(size)]
-                expect(b"".join(parts) == expected, f"{label} in chunks of {size} bytes differs from the whole")
-            if not tensor.contiguous:
-                continue
-            width, count = tensor.dtype.itemsize, tensor.size
-            for _ in range(20 if count else 0):
-                first, last = sorted(random.integers(0, count + 1, 2).tolist())
-                buffer = bytearray((last - first) * width)
-                tensor.storage.read_into((tensor.offset + first) * width, memoryview(buffer))
-                expect(buffer == expected[first * width : last * width], f"weights {first}–{last} of {label} differ")
+    whole = tensor.numpy()
+    label = f"{tensor.name!r}"
+    expect(whole.shape == tensor.shape, f"{label} has shape {tensor.shape}, reads give {whole.shape}")
+    expect(whole.dtype == tensor.dtype, f"{label} has dtype {tensor.dtype}, reads give {whole.dtype}")
+    expected = np.ascontiguousarray(whole).tobytes()
+    for size in (tensor.dtype.itemsize, 1000, 1 << 20):
+        if len(expected) // max(size, 1) > 5000:
+            continue
+        parts = [part.tobytes() for _, part in tensor.flat_chunks(size)]
+        expect(b"".join(parts) == expected, f"{label} in chunks of {size} bytes differs from the whole")
+    if not tensor.contiguous:
+        return
+    width, count = tensor.dtype.itemsize, tensor.size
+    for _ in range(20 if count else 0):
+        first, last = sorted(random.integers(0, count + 1, 2).tolist())
+        buffer = bytearray((last - first) * width)
+        tensor.storage.read_into((tensor.offset + first) * width, memoryview(buffer))
+        expect(buffer == expected[first * width : last * width], f"weights {first}–{last} of {label} differ")
 
 
 @check("loader")
 def deterministic(subject: Subject) -> None:
     """Loading twice gives the same tensors with the same weights, and leaves the file as it was."""
-    with subject.samples() as files:
-        before = _contents(files)
-        for path in files:
-            first, second = (_tensors(subject.make().load(LocalSource(path))) for _ in range(2))
+    with _samples(subject) as sources:
+        before = _contents(sources)
+        for source in sources:
+            first, second = (_tensors(subject.make().load(source)) for _ in range(2))
             described = [[(each.name, each.shape, each.dtype, each.note) for each in found] for found in (first, second)]
-            expect(described[0] == described[1], f"{path.name}: a second load finds other tensors")
+            expect(described[0] == described[1], f"{source.shown}: a second load finds other tensors")
             for one, other in zip(first, second, strict=True):
                 expect(one.numpy().tobytes() == other.numpy().tobytes(), f"{one.name!r} reads differently the second time")
-        expect(_contents(files) == before, "a file was changed by reading it")
+        expect(_contents(sources) == before, "a file was changed by reading it")
 
 
-def _contents(paths: list[Path]) -> dict[Path, bytes]:
+def _contents(sources: list[Source]) -> dict[Path, bytes]:
+    paths = [source.path for source in sources if isinstance(source, LocalSource)]
     files = [each for path in paths for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return {file: file.read_bytes() for file in files if file.is_file()}
+
+
+def _files(sources: list[Source]) -> list[Path]:
+    """Those of *sources* that are files."""
+    return [source.path for source in sources if isinstance(source, LocalSource) and not source.is_folder]
 
 
 @check("loader")
 def shipping(subject: Subject) -> None:
     """A tensor whose storage says it is shippable reads the same weights from a pickled copy."""
-    with subject.samples() as files:
-        for path in files:
-            for tensor in _tensors(subject.make().load(LocalSource(path))):
-                if tensor.storage.shippable:
-                    copy = pickle.loads(pickle.dumps(tensor))
-                    expect(copy.numpy().tobytes() == tensor.numpy().tobytes(), f"a pickled {tensor.name!r} reads differently")
+    with _samples(subject) as sources:
+        for tensor in (each for source in sources for each in _tensors(subject.make().load(source))):
+            copy_agrees(tensor)
+
+
+def copy_agrees(tensor: LazyTensor) -> None:
+    """Fail the check where *tensor* is shippable and a pickled copy has other weights."""
+    if tensor.storage.shippable:
+        copy = pickle.loads(pickle.dumps(tensor))
+        expect(copy.numpy().tobytes() == tensor.numpy().tobytes(), f"a pickled {tensor.name!r} reads differently")
 
 
 @check("loader")
 def damage_is_a_clear_error(subject: Subject) -> None:
     """A file that is cut short or damaged loads, or raises LoadError of one line; never anything else."""
     random = np.random.default_rng(4)
-    with subject.samples() as files:
-        for path in (each for each in files if each.is_file()):
+    with _samples(subject) as sources:
+        for path in _files(sources):
             whole = path.read_bytes()
             for cut in [int(len(whole) * share) for share in _CUTS] + [len(whole) - 1]:
                 path.write_bytes(whole[:cut])

@@ -18,7 +18,7 @@ _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 def _opened(subject: Subject) -> Iterator[Source]:
     """Every file that *files* made, those in folders too."""
-    with subject.locations() as locations:
+    with subject.made("locations") as locations:
         pending = [subject.make().open(location) for location in locations]
         while pending:
             source = pending.pop()
@@ -44,7 +44,7 @@ def schemes(subject: Subject) -> None:
     found = subject.make().schemes
     words = isinstance(found, tuple) and found and all(isinstance(each, str) and each.islower() for each in found)
     expect(words, f"schemes is {found!r}, not a tuple of lower-case words such as ('s3',)")
-    with subject.locations() as locations:
+    with subject.made("locations") as locations:
         for location in locations:
             expect(location.partition("://")[0] in found, f"{location!r} is of no scheme of {found}")
 

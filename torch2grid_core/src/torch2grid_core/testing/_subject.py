@@ -19,13 +19,18 @@ from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
 from torch2grid_core.testing._expectation import expect
 
-WriteFiles = Callable[[Path], Iterable[Path | str]]
+WriteFiles = Callable[[Path], Iterable[Any]]
+_WITH_FILES = ("loader", "source", "decoder", "executor")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A class under test. lazy: how the plugin announced it, where it did so lazily. files: of a loader, writes valid files
-    of its format into a folder and returns what to open; of a source, makes something and returns its locations."""
+    """A class under test. lazy: how the plugin announced it, where it did so lazily.
+
+    files: gets a folder, and returns what to check: of a loader, the paths of files of its format, which it writes, or the
+    objects that it opens; of a source, locations; of a decoder, checkpoints; of an executor, addresses (one that is empty
+    unless given).
+    """
 
     kind: str
     name: str
@@ -42,23 +47,13 @@ class Subject:
         return instance
 
     @contextmanager
-    def samples(self) -> Iterator[list[Path]]:
-        """Files of the loader's format, in a folder that is gone afterwards. Fails the check where there are none."""
-        expect(self.files is not None, "a loader is checked on files of its format: conformance(…, files=write_files)")
+    def made(self, what: str) -> Iterator[list[Any]]:
+        """What *files* makes, for as long as this lasts. Fails the check where there is nothing of it; what: its name."""
+        expect(self.files is not None, f"a {self.kind} is checked on {what}: conformance(…, files=make_them)")
         assert self.files is not None
         with tempfile.TemporaryDirectory() as folder:
-            found = [Path(path) for path in self.files(Path(folder))]
-            expect(bool(found), "files= returned no path")
-            yield found
-
-    @contextmanager
-    def locations(self) -> Iterator[list[str]]:
-        """Locations that the source opens, for as long as this lasts. Fails the check where there are none."""
-        expect(self.files is not None, "a source is checked on locations: conformance(…, files=make_locations)")
-        assert self.files is not None
-        with tempfile.TemporaryDirectory() as folder:
-            found = [str(location) for location in self.files(Path(folder))]
-            expect(bool(found), "files= returned no location")
+            found = list(self.files(Path(folder)))
+            expect(bool(found), f"files= returned no {what}")
             yield found
 
 
@@ -66,7 +61,8 @@ def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = Non
     """What *target* brings, by kind and name: a class, a plugin (a module, its import path, or an object with hooks), or the
     names of a ``PluginManager``.
 
-    files: how to make files for its loaders, or for each by name. Raises ``PluginError`` for a plugin that cannot be used.
+    files: what makes that on which its loaders and the like are checked, or one for each by name. Raises ``PluginError`` for a
+    plugin that cannot be used.
     """
     found = sorted(_provided(target), key=lambda each: (list(KINDS).index(each.kind), each.name))
     if not found:
@@ -75,9 +71,7 @@ def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = Non
     for each in found:
         lazy = each.target if isinstance(each.target, Lazy) else None
         write = files.get(each.name) if isinstance(files, dict) else files
-        made.append(
-            Subject(each.kind, each.name, each.load(), lazy, write if each.kind in ("loader", "source") else None, each)
-        )
+        made.append(Subject(each.kind, each.name, each.load(), lazy, write if each.kind in _WITH_FILES else None, each))
     return made
 
 

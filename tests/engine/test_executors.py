@@ -1,0 +1,221 @@
+"""Executors by name, and of the caller's: the digits of one worker, and one line with a name where they fail."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.support import executing
+from tests.tools import torch2grid
+
+import torch2grid as t2g
+from torch2grid._session import manager as shared
+from torch2grid_core import Checkpoint, ExecutorFactory, LoadError, PluginError, PluginManager, UsageError
+from torch2grid_core.measures import executor_of, workers
+
+PLUGIN = Path(executing.__file__)
+random = np.random.default_rng(3)
+ARRAYS = {f"layer{number}.weight": random.normal(size=(30 + number, 20)).astype(np.float32) for number in range(5)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_file(ARRAYS, tmp_path / "a.safetensors")
+    save_file({name: array * 1.5 for name, array in ARRAYS.items()}, tmp_path / "b.safetensors")
+    save_file({name: array * 2 for name, array in ARRAYS.items()}, tmp_path / "c.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def manager() -> PluginManager:
+    found = PluginManager.discover(third_party=False)
+    found.register(executing)
+    return found
+
+
+COMMANDS = {
+    "draw": ("a.safetensors", "--layers", "--stats", "--dead-neurons", "--format", "json"),
+    "shared limits": ("a.safetensors", "b.safetensors", "--layers", "--limits", "shared", "--format", "json"),
+    "check": ("check", "a.safetensors", "--format", "json"),
+    "compare": ("compare", "a.safetensors", "b.safetensors", "--layers", "--format", "json,png"),
+    "series": ("compare", "a.safetensors", "b.safetensors", "c.safetensors", "--atlas", "--format", "json,png"),
+}
+
+
+def outcome(folder: Path, *words: str) -> Any:
+    """Everything that the command says on stdout and writes."""
+    done = torch2grid(*words, "--load-plugin", PLUGIN, cwd=folder)
+    assert done.returncode in ((0, 1) if words[0] in ("check", "compare") else (0,)), done.stderr
+    written = {path.relative_to(folder): path.read_bytes() for path in sorted((folder / "grids").rglob("*")) if path.is_file()}
+    for path in written:
+        (folder / path).unlink()
+    return done.stdout, {path: raw for path, raw in written.items() if path.name != "index.json"}
+
+
+@pytest.mark.parametrize("about", COMMANDS)
+def test_every_command_has_the_digits_of_one_worker(about: str, folder: Path) -> None:
+    words = COMMANDS[about]
+    alone = outcome(folder, *words, "--jobs", "1")
+    assert outcome(folder, *words, "--executor", "threads") == alone
+    assert outcome(folder, *words, "--executor", "spawned") == alone
+
+
+@pytest.mark.parametrize(
+    ("spec", "given"),
+    [
+        ("threads:log=log", " 3"),
+        ("threads:address=tcp://host:8786,log=log", "tcp://host:8786 3"),
+        ("threads:tcp://host:8786,log=log", "tcp://host:8786 3"),
+    ],
+)
+def test_a_url_is_the_address(spec: str, given: str, folder: Path) -> None:
+    done = torch2grid("a.safetensors", "--stats", "--executor", spec, "-j", "3", "--load-plugin", PLUGIN, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "log").read_text() == given
+
+
+FAILURES = {
+    "refuses": "submit: ConnectionError: nobody answers",
+    "unreachable:tcp://far:1": "open: OSError: tcp://far:1 does not answer",
+    "dies": "BrokenProcessPool: A process in the process pool was terminated abruptly",
+    "loses": "EOFError: the line was cut",
+}
+
+
+@pytest.mark.parametrize("spec", FAILURES)
+def test_one_that_fails_is_one_line_with_its_name(spec: str, folder: Path) -> None:
+    for words, code in ((("a.safetensors", "--layers"), 1), (("check", "a.safetensors"), 2)):
+        done = torch2grid(*words, "--executor", spec, "--load-plugin", PLUGIN, cwd=folder)
+        assert done.returncode == code
+        (line,) = [line for line in done.stderr.splitlines() if "executor" in line]
+        assert line.startswith(f"torch2grid: executor '{spec.partition(':')[0]}': {FAILURES[spec]}")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_name_or_option_ends_the_run_before_a_file_is_read(folder: Path) -> None:
+    for command in ((), ("check",), ("compare", "no.pth")):
+        done = torch2grid(*command, "no.pth", "--executor", "thread", "--load-plugin", PLUGIN, cwd=folder)
+        assert done.returncode == 2
+        assert "unknown executor 'thread'; did you mean 'threads'" in done.stderr
+        assert "no.pth" not in done.stderr
+
+
+def test_python_takes_a_name_or_an_executor_and_leaves_it_open(folder: Path) -> None:
+    record = shared().register(executing)
+    try:
+        path = folder / "a.safetensors"
+        alone = str(t2g.stats(path, jobs=1))
+        with ThreadPoolExecutor(2) as threads:
+            for executor in ("threads", "spawned", threads):
+                assert str(t2g.stats(path, executor=executor)) == alone
+                changed = t2g.compare(path, folder / "b.safetensors", executor=executor).report
+                assert changed == t2g.compare(path, folder / "b.safetensors").report
+                assert str(t2g.series([path, folder / "b.safetensors"], executor=executor))
+            assert threads.submit(int, "7").result() == 7
+        with pytest.raises(UsageError, match="unknown executor 'nobody'"):
+            t2g.stats(path, executor="nobody")
+        with pytest.raises(PluginError, match="executor 'ThreadPoolExecutor': submit: RuntimeError: cannot schedule"):
+            str(t2g.stats(path, executor=threads))
+    finally:
+        shared().records.remove(record)
+        shared()._indexed.clear()
+
+
+def test_what_is_wrong_with_the_file_stays_an_error_of_the_file(folder: Path, manager: PluginManager) -> None:
+    checkpoint = manager.open(folder / "a.safetensors")
+    (folder / "a.safetensors").write_bytes(b"x")
+    for name in ("threads", "spawned"):
+        with (
+            pytest.raises(LoadError, match=r"it is cut short|changed while it was being read"),
+            workers(checkpoint, opener=executor_of(manager, name)) as executor,
+        ):
+            list(summaries(checkpoint, executor))
+
+
+def summaries(checkpoint: Checkpoint, executor: Executor | None) -> Any:
+    from torch2grid_core import measure
+    from torch2grid_core.measures import Summary
+
+    return measure(checkpoint, {"summary": Summary()}, executor=executor)
+
+
+class _NoFuture(ThreadPoolExecutor):
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+
+class _ClosesBadly(ThreadPoolExecutor):
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(None, None, None)
+        raise OSError("the scheduler is gone")
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "no context": (3, "open returned 3, not a context manager"),
+    "no executor": (nullcontext("x"), "open gives 'x', not an Executor"),
+    "no future": (_NoFuture(1), "submit returned a list, not a Future"),
+    "closes badly": (_ClosesBadly(1), "close: OSError: the scheduler is gone"),
+}
+
+
+@pytest.mark.parametrize("about", WRONG)
+def test_what_it_opens_must_be_an_executor(about: str, folder: Path, manager: PluginManager) -> None:
+    given, said = WRONG[about]
+
+    class Wrong(ExecutorFactory):
+        """opens what is none"""
+
+        name = "wrong"
+
+        def open(self, address: str, jobs: int) -> Any:
+            return given
+
+    manager.register(Wrong)
+    checkpoint = manager.open(folder / "a.safetensors")
+    opener = executor_of(manager, "wrong")
+    with pytest.raises(PluginError, match=f"executor 'wrong'.*{said}"), workers(checkpoint, opener=opener) as executor:
+        list(summaries(checkpoint, executor))
+
+
+def test_what_is_taken_back_is_taken_back_from_the_executor_too(manager: PluginManager) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def busy() -> str:
+        begun.set()
+        go.wait(10)
+        return "done"
+
+    def opened(jobs: int) -> Any:
+        return ThreadPoolExecutor(1)
+
+    manager.register(type("One", (ExecutorFactory,), {"name": "one", "__doc__": "one thread", "open": lambda *_: opened(1)}))
+    opener = executor_of(manager, "one")
+    assert opener is not None
+    with opener(0) as executor:
+        running, waiting = executor.submit(busy), executor.submit(busy)
+        assert begun.wait(10)
+        assert waiting.cancel()
+        assert waiting.cancelled()
+        go.set()
+        assert running.result(10) == "done"
+
+
+class _Picky(ThreadPoolExecutor):
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_what_cannot_be_sent_is_done_here(folder: Path) -> None:
+    alone = str(t2g.stats(folder / "a.safetensors", jobs=1))
+    with _Picky(1) as executor:
+        assert str(t2g.stats(folder / "a.safetensors", executor=executor)) == alone
+
+
+def test_nothing_chosen_opens_nothing(manager: PluginManager) -> None:
+    assert executor_of(manager, None) is executor_of(manager, "") is None

@@ -1,0 +1,88 @@
+"""What executors promise: that work is done, its errors come back, and no digit depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
+
+from torch2grid_core._engine.measuring import measure
+from torch2grid_core._errors import LoadError
+from torch2grid_core._measures.figures import Summary
+from torch2grid_core.testing._checking import check
+from torch2grid_core.testing._expectation import expect
+from torch2grid_core.testing._samples import sample_checkpoints
+from torch2grid_core.testing._subject import Subject
+
+_SECONDS = 120
+
+
+@contextmanager
+def _opened(subject: Subject) -> Iterator[list[AbstractContextManager[Executor]]]:
+    """One for each address that *files* gives, an empty one without it; none is entered yet."""
+    if subject.files is None:
+        yield [subject.make().open("", 2)]
+        return
+    with subject.made("addresses") as addresses:
+        yield [subject.make().open(address, 2) for address in addresses]
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+def _refuse(name: str) -> None:
+    raise LoadError(name, "is refused", "do nothing")
+
+
+@check("executor")
+def work_is_done(subject: Subject) -> None:
+    """open gives a context of an Executor; what is submitted is done, and each future has its own result."""
+    with _opened(subject) as contexts:
+        for context in contexts:
+            with context as executor:
+                expect(isinstance(executor, Executor), f"open gives {type(executor).__name__}, not an Executor")
+                futures = [executor.submit(_double, number) for number in range(20)]
+                found = [future.result(_SECONDS) for future in futures]
+                expect(found == [2 * number for number in range(20)], f"doubles of 0 to 19 are {found}")
+
+
+@check("executor")
+def errors_come_back(subject: Subject) -> None:
+    """What the work raises is raised by its future, of the same class and text, and the executor goes on."""
+    with _opened(subject) as contexts:
+        for context in contexts:
+            with context as executor:
+                error = executor.submit(_refuse, "x").exception(_SECONDS)
+                expect(type(error) is LoadError and str(error) == "x: is refused; do nothing", f"a LoadError became {error!r}")
+                expect(executor.submit(_double, 4).result(_SECONDS) == 8, "after an error, nothing is done")
+
+
+@check("executor")
+def digits_are_those_of_one_worker(subject: Subject) -> None:
+    """What is measured over it has the digits of one process."""
+    with _opened(subject) as contexts:
+        for context in contexts:
+            with context as executor:
+                for about in ("ordinary", "dtypes", "not_finite"):
+                    checkpoint, needs = sample_checkpoints()[about], {"summary": Summary()}
+                    alone, found = (
+                        [(key, str(each["summary"].mean), str(each["summary"].std)) for key, each in measured]
+                        for measured in (measure(checkpoint, needs), measure(checkpoint, needs, executor=executor))
+                    )
+                    expect(found == alone, f"{about}: the results differ from those of one process")
+
+
+@check("executor")
+def it_ends_with_its_context(subject: Subject) -> None:
+    """After its context nothing more is taken, and another one can be opened."""
+    for _ in range(2):
+        with _opened(subject) as contexts:
+            for context in contexts:
+                with context as executor:
+                    executor.submit(_double, 1).result(_SECONDS)
+                try:
+                    executor.submit(_double, 1)
+                except Exception:
+                    continue
+                expect(False, "work is taken after the context has ended")
