@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -95,6 +95,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    def keys(self) -> KeysView[str]:
+        return self._tensors.keys()  # those of Mapping ask for one tensor after the other
+
+    def items(self) -> ItemsView[str, LazyTensor]:
+        return self._tensors.items()
+
+    def values(self) -> ValuesView[LazyTensor]:
+        return self._tensors.values()
 
     _repr_html_ = as_html
 

@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside 
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LazyTensor:
     """A name, a shape and where the numbers are; nothing is read before a method is called.
 

@@ -40,7 +40,7 @@ class Ask:
     finish: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """What a task brings back.
 

@@ -29,7 +29,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-@dataclass
+@dataclass(slots=True)
 class Moments:
     """Count, mean, sums of the 2nd to 4th powers of the distance from the mean, and the sum of magnitudes.
 
