@@ -25,12 +25,16 @@ class Figures(ABC):
     _codes: Array
     _count: int
     _counts: Array
-    _extra: dict[str, int]
     _fineness: Fineness
     _max: float
     _min: float
     _moments: Moments
-    _near: dict[float, int]
+    _nan: int
+    _near: tuple[int, ...]
+    _neginf: int
+    _posinf: int
+    _thresholds: tuple[float, ...]
+    _zeros: int
 
     @abstractmethod
     def settle(self) -> Figures:
@@ -57,27 +61,27 @@ class Figures(ABC):
     @property
     def thresholds(self) -> tuple[float, ...]:
         """The near-zero thresholds that were counted."""
-        return tuple(self._near)
+        return self._thresholds
 
     @property
     def zeros(self) -> int:
         """Number of weights that are 0 or −0."""
-        return self.settle()._extra["zeros"]
+        return self.settle()._zeros
 
     @property
     def nan(self) -> int:
         """Number of NaN."""
-        return self.settle()._extra["nan"]
+        return self.settle()._nan
 
     @property
     def posinf(self) -> int:
         """Number of +Inf."""
-        return self.settle()._extra["posinf"]
+        return self.settle()._posinf
 
     @property
     def neginf(self) -> int:
         """Number of −Inf."""
-        return self.settle()._extra["neginf"]
+        return self.settle()._neginf
 
     @property
     def not_finite(self) -> NotFiniteCount:
@@ -86,7 +90,10 @@ class Figures(ABC):
 
     def near_zero(self, threshold: float) -> int:
         """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
-        return self.settle()._near[float(threshold)]
+        try:
+            return self.settle()._near[self._thresholds.index(float(threshold))]
+        except ValueError as error:
+            raise KeyError(threshold) from error
 
     @property
     def exact(self) -> bool:

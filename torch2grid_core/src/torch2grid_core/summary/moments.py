@@ -14,6 +14,7 @@ Array = np.ndarray[Any, Any]
 _ROW = 8192  # BLAS computes dot products up to 10,000 numbers in the calling thread
 _BLOCK = 4 * _ROW  # two float64 arrays of it fit the second-level cache
 _PLAIN = 200  # |x| within 2**±200: the fourth power of x, times any count, is a normal float64
+SMALL = 4096  # so many numbers are summed as they are: a row of padding would cost more
 _LOWEST = -1100  # the exponent of nothing but zeros: below that of every float64
 
 
@@ -34,7 +35,7 @@ class Moments:
     """Count, mean, sums of the 2nd to 4th powers of the distance from the mean, and the sum of magnitudes.
 
     Everything is about x·2**-exponent, and exponent is 0 unless a |x| lies beyond 2**±200, so that 1e300 does not
-    overflow and 1e-100 does not vanish. Blocks of 32,768 numbers are centred on their own mean and united by the
+    overflow and 1e-100 does not vanish. Blocks of 32,768 numbers, few as they are, are centred on their own mean and united by the
     formulas of Chan et al. (1979) and Pébay (SAND2008-6212): relative errors are about 1e-15 for the mean (of the mean
     |x|), 1e-12 for the standard deviation where it is above 1e-12 of the mean. Brief moments stop at the 2nd power: m3,
     m4 and l1 are NaN.
@@ -55,11 +56,31 @@ class Moments:
         if low == high:
             mean = math.ldexp(low, -exponent)
             return cls(len(numbers), mean, l1=len(numbers) * abs(mean), exponent=exponent)
+        if len(numbers) <= SMALL and not exponent:
+            return cls.of_each(numbers, np.zeros(1, np.intp), np.array([len(numbers)]), brief)[0]
         moments = cls(exponent=exponent)
         step, of_block = (2 * _BLOCK, _brief_block) if brief else (_BLOCK, _of_block)
         for start in range(0, len(numbers), step):
             moments.add(of_block(numbers[start : start + step], exponent))
         return moments
+
+    @classmethod
+    def of_each(cls, numbers: Array, starts: Array, sizes: Array, brief: bool = False) -> list[Moments]:
+        """The moments of each run of *numbers*, by where it starts and how long it is; they follow one another.
+
+        No run is empty, and the numbers of none have to be scaled, or are all the same.
+        """
+        values = numbers.astype(np.float64)
+        means = np.add.reduceat(values, starts) / sizes
+        l1 = None if brief else np.add.reduceat(np.abs(values), starts).tolist()
+        values -= np.repeat(means, sizes)
+        powers = values * values
+        sums = [np.add.reduceat(powers, starts).tolist()]
+        for _ in range(0 if brief else 2):
+            powers *= values
+            sums.append(np.add.reduceat(powers, starts).tolist())
+        m3, m4, l1 = (*sums[1:], l1) if l1 is not None else [[math.nan] * len(starts)] * 3
+        return [cls(*each, 0) for each in zip(sizes.tolist(), means.tolist(), sums[0], m3, m4, l1, strict=True)]
 
     @classmethod
     def of_counted(cls, values: Array, counts: Array) -> Moments:
@@ -135,6 +156,13 @@ def _exponent(largest: float) -> int:
         return _LOWEST
     exponent = math.frexp(largest)[1]
     return exponent if abs(exponent) > _PLAIN else 0
+
+
+def plain(lows: Array, highs: Array) -> Array:
+    """Where numbers between *lows* and *highs* are finite, not all the same, and need no scaling."""
+    largest = np.maximum(np.abs(lows), np.abs(highs))
+    found: Array = (lows < highs) & (largest < 2.0**_PLAIN) & (largest >= 2.0 ** -(_PLAIN + 1))
+    return found
 
 
 def _widened(numbers: Array, exponent: int) -> tuple[int, Array]:
