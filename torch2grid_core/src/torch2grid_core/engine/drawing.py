@@ -184,7 +184,8 @@ class _Pass(Generic[Made]):
         for view in views:
             origin = origin_of(view)
             try:
-                of_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in checkpoint.items()}
+                named = checkpoint.items() if type(view).tensor_needs is not View.tensor_needs else ()
+                of_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in named}
                 wanted = needs_of(view, view.needs, checkpoint, run, whole=True)
                 of_whole = {key: self.plan.ask(need, origin) for key, need in wanted.items()}
             except STOPS as error:

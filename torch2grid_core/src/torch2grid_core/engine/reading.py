@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch2grid_core.data.joint import JointTensor
 from torch2grid_core.data.storage import CheckedStorage, has_checksum
-from torch2grid_core.data.tensor import LazyTensor
+from torch2grid_core.data.tensor import LazyTensor, read_together
 from torch2grid_core.engine.memory import keep_scratch
 from torch2grid_core.errors import NotDrawable, PluginError, Torch2GridError
 from torch2grid_core.guard import Origin, describe
@@ -23,11 +23,11 @@ STOPS = (PluginError, NotDrawable)
 
 COUNTING = -1  # the number of an ask whose only use is what it counts
 CHECKSUM = Origin("need", "checksum")
+SMALL = 1 << 15  # bytes of a tensor, at most, that is measured together with others
 PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """A need of the tensors of one task. number: of the need in the run; key: of its group; origin: who asked.
 
     finish: the tensors are all that the result is about, so that it is finished where they are read.
@@ -57,8 +57,7 @@ class Outcome:
 Then = Callable[[LazyTensor, Outcome], Any]
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """Tensors to read, what is wanted of them, and what to do when it is there; picklable where their storages are.
 
     then: called where the tensor was read, with what was gathered of it.
@@ -72,6 +71,14 @@ class Task:
     def shippable(self) -> bool:
         """True where another process could do it."""
         return bool(self.asks) and all(tensor.storage.shippable for tensor in self.tensors)
+
+    def wanted_of_a_small_one(self) -> Hashable | None:
+        """What is equal for tasks that can be done together; ``None`` for one that is done alone."""
+        tensor = self.tensors[0]
+        small = len(self.tensors) == 1 and type(tensor) is LazyTensor and tensor.contiguous and 0 < tensor.nbytes <= SMALL
+        if not small or self.then is not None or not all(ask.finish and ask.need.together for ask in self.asks):
+            return None
+        return tensor.dtype, *((ask.number, ask.need, ask.origin) for ask in self.asks)
 
     def pieces(self) -> tuple[Piece, ...]:
         """The shares that the reading may be handed out in; most tasks have one.
@@ -133,6 +140,37 @@ class Task:
         if self.then is not None:
             outcome.drawn = self.then(self.tensors[0], outcome)
         return outcome
+
+
+def perform(tasks: Sequence[Task]) -> list[Outcome]:
+    """What each task brings. Small tensors of which the same is wanted are read and measured together."""
+    alike: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        if (wanted := task.wanted_of_a_small_one()) is not None:
+            alike.setdefault(wanted, []).append(task)
+    done: dict[int, Outcome] = {}
+    for each in alike.values():
+        done.update(zip(map(id, each), _together(each), strict=False))
+    return [done.get(id(task)) or task.perform() for task in tasks]
+
+
+def _together(tasks: Sequence[Task]) -> list[Outcome]:
+    """What each task brings; nothing where something fails, so that it fails of the tensor alone that it is about."""
+    tensors, asks = [task.tensors[0] for task in tasks], tasks[0].asks
+    names, sizes = [tensor.name for tensor in tensors], [tensor.size for tensor in tensors]
+    stored, found = read_together(tensors), [Outcome() for _ in tasks]
+    try:
+        for each in gatherers_of(asks):
+            places = [(place, ask) for place, ask in enumerate(asks) if any(ask is own for own in each.asks)]
+            collectors = each.need.collectors(names, sizes, stored)
+            for task, outcome, collector in zip(tasks, found, collectors, strict=True):
+                if each.need.counts_not_finite:
+                    outcome.not_finite.update({name: count for name, count in each.need.counted(collector).items() if count})
+                for place, ask in places:
+                    outcome.gathered[ask.number, task.asks[place].key] = ask.need.finish(collector)
+    except Exception:
+        return []
+    return found
 
 
 def most_pieces(tensor: LazyTensor) -> int:

@@ -9,15 +9,15 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, TypeVar
 
 from torch2grid_core.data.checkpoint import Checkpoint
-from torch2grid_core.engine.reading import Outcome, Piece, Task
+from torch2grid_core.engine.reading import Outcome, Piece, Task, perform
 from torch2grid_core.errors import Torch2GridError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _AHEAD = 32  # batches submitted before their turn: enough to keep workers busy, few enough to keep results small
-_AHEAD_BYTES = 1 << 30  # and what they read together, at most
-_BATCH_BYTES, _BATCH = 4 << 20, 256  # what one worker gets at once, where tensors are small
+_AHEAD_BYTES, _AHEAD_TENSORS = 1 << 30, 1 << 13  # and what they read together, at most
+_BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
 _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
@@ -35,17 +35,14 @@ def outcomes(
     first, wherever they are in the file, so that no worker is left alone with one at the end.
     """
     names = list(checkpoint) if order is None else order
-    if executor is None:
-        for name in names:
-            yield name, [task.perform() for task in tasks(name)]
-        return
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
     try:
-        early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in _largest(checkpoint, names)}
+        if executor is not None:
+            early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in _largest(checkpoint, names)}
         for batch in _batches(checkpoint, names, tasks, early):
-            waiting.append(batch.submitted(executor))
-            while len(waiting) >= _AHEAD or (len(waiting) > 1 and sum(each.bytes for each in waiting) > _AHEAD_BYTES):
+            waiting.append(batch if executor is None else batch.submitted(executor))
+            while executor is None and waiting or _enough(waiting):
                 yield from waiting.popleft().settled()
         while waiting:
             yield from waiting.popleft().settled()
@@ -54,6 +51,12 @@ def outcomes(
     finally:
         for each in [*waiting, *early.values()]:
             each.cancel()
+
+
+def _enough(waiting: Sequence[_Batch]) -> bool:
+    """True where no more is handed out before something came back."""
+    many = len(waiting) >= _AHEAD or sum(len(each.tasks) for each in waiting) > _AHEAD_TENSORS
+    return len(waiting) > 1 and (many or sum(each.bytes for each in waiting) > _AHEAD_BYTES)
 
 
 def _largest(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
@@ -117,26 +120,23 @@ class _Batch:
 
     def settled(self) -> Iterator[tuple[str, list[Outcome]]]:
         """What became of each tensor's tasks."""
-        every: Iterator[Outcome] | None = None
+        every: Iterator[Outcome] = iter(())
         try:
             if self._pieces:
                 every = iter([self.tasks[0][1][0].finish([future.result() for future in self._futures])])
             elif self._futures:
                 every = iter(self._futures[0].result())
+            else:
+                every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
         except NOT_PICKLED:
-            every = None
+            every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
         for name, tasks in self.tasks:
-            yield name, [task.perform() if every is None else next(every) for task in tasks]
+            yield name, [next(every) for _ in tasks]
 
     def cancel(self) -> None:
         """Take back what no worker has begun."""
         for future in self._futures:
             future.cancel()
-
-
-def perform(tasks: Sequence[Task]) -> list[Outcome]:
-    """What each task brings, for an executor."""
-    return [task.perform() for task in tasks]
 
 
 def gather(piece: Piece) -> list[Any]:

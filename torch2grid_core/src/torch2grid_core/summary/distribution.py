@@ -321,15 +321,15 @@ class Distribution(Figures):
             self._take_codes(other._codes, other._counts)
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> tuple[Any, ...]:
         self.settle()
-        state = {name: getattr(self, name) for name in self.__slots__}
-        if len(self._counts) and int(self._counts.max()) < 1 << 32:
-            state["_counts"] = self._counts.astype(np.uint32)
-        return state
+        narrow = len(self._counts) and int(self._counts.max()) < 1 << 32
+        counts = self._counts.astype(np.uint32) if narrow else self._counts
+        return (counts, *(getattr(self, name) for name in self.__slots__ if name != "_counts"))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._counts, *rest = state
+        for name, value in zip((name for name in self.__slots__ if name != "_counts"), rest, strict=True):
             setattr(self, name, value)
 
     def __repr__(self) -> str:
