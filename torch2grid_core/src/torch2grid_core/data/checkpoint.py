@@ -113,12 +113,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
     @property
     def parameters(self) -> int:
         """Number of weights, a tied tensor counted once."""
-        return sum(tensor.size for name, tensor in self.items() if name not in self.aliases)
+        return sum([tensor.size for name, tensor in self.items() if name not in self.aliases])
 
     @property
     def dtypes(self) -> dict[str, int]:
         """Number of tensors of each dtype, most frequent first."""
-        return dict(Counter(tensor.dtype.name for tensor in self.values()).most_common())
+        counts = Counter[str]()
+        for dtype, count in Counter(tensor.dtype for tensor in self.values()).items():
+            counts[dtype.name] += count  # which numpy makes up anew each time
+        return dict(counts.most_common())
 
     def select(self, names: Iterable[str], *, skipped: Iterable[Skip] = ()) -> Checkpoint:
         """The same checkpoint with only *names*, in its own order, and *skipped* added to what it left out."""
@@ -200,8 +203,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:
         """Those aliases whose both tensors are among *tensors*, whose names may have lost *prefix*, over the same storage."""
-        now = {}
-        for name, tensor in tensors.items():
+        now: dict[str, str] = {}
+        for name, tensor in tensors.items() if self.aliases else ():
             before = next((full for full in (prefix + name, name) if full in self), None)
             if before is not None and self[before].storage is tensor.storage:
                 now[before] = name

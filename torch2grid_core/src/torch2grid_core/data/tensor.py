@@ -248,11 +248,12 @@ class LazyTensor:
 
 def read_together(tensors: Sequence[LazyTensor]) -> Array:
     """The weights of contiguous *tensors* of one dtype, one after the other; those that lie so in a source are one read."""
-    found = np.empty(sum(tensor.size for tensor in tensors), tensors[0].dtype)
+    sizes = [tensor.nbytes for tensor in tensors]
+    found = np.empty(sum(sizes) // tensors[0].dtype.itemsize, tensors[0].dtype)
     raw, start, stop = found.view(np.uint8).data, 0, 0  # of the bytes that the range *run*, which grows, stands for
     run: Range | None = None
-    for tensor in tensors:
-        storage, size = tensor.storage, tensor.nbytes
+    for tensor, size in zip(tensors, sizes, strict=True):
+        storage = tensor.storage
         whole = storage if type(storage) is Range and storage.size == size else None
         if run is not None:
             if whole is not None and whole.source is run.source and whole.offset == run.offset + stop - start:

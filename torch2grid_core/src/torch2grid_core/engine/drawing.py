@@ -13,14 +13,14 @@ from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.engine.answers import needs_of, pages_of, until_stopped
 from torch2grid_core.engine.measuring import Progress, without_repetition
 from torch2grid_core.engine.planning import Asked, Plan
-from torch2grid_core.engine.reading import STOPS, Ask, Outcome, Stop
+from torch2grid_core.engine.reading import STOPS, Ask, Outcome, Stop, Task
 from torch2grid_core.engine.scheduling import made_ahead, outcomes
 from torch2grid_core.engine.seen import Seen, Shown
 from torch2grid_core.errors import NotDrawable, PluginError
 from torch2grid_core.guard import Origin, call, origin_of
 from torch2grid_core.kinds.view import View
 from torch2grid_core.measures.need import Need
-from torch2grid_core.pictures.page import Heatmap, Page
+from torch2grid_core.pictures.page import Heatmap, Page, Table
 from torch2grid_core.run import Run
 
 Made = TypeVar("Made")
@@ -28,6 +28,7 @@ Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what wa
 Prepare = Callable[[Page, View], tuple[Page, Made]]
 
 _MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to prepare
+_ROW_CELLS = 64  # as many of them as a row of a table takes
 
 
 def as_it_is(page: Page, view: View) -> tuple[Page, None]:
@@ -214,15 +215,15 @@ class _Pass(Generic[Made]):
         for (page, view), (sent, made) in made_ahead(self._overviews(), partial(_prepared, self.prepare), executor, _light):
             yield sent or page, view, made
 
-    def _tasks(self, name: str) -> Any:
-        drawings = [each for each in self.active if each.of_tensor.get(name)]
+    def _tasks(self, name: str) -> list[Task]:
+        drawings = [each for each in self.views if name in each.of_tensor and each.of_tensor[name] and each.stop is None]
         asks = [
             Ask(-2 - each.number, key, need, origin_of(each.view), True)
             for each in drawings
             for key, need in each.of_tensor[name].items()
         ]
         then = _Then(tuple((each.number, each.view) for each in drawings), self.run, self.prepare) if drawings else None
-        return tuple(self.plan.tasks(name, asks, then))
+        return self.plan.tasks(name, asks, then)
 
     def _take(self, name: str, outcome: Outcome) -> list[tuple[Page, View, Made]]:
         """Keep what one task brought; the pages of views that had not stopped before this tensor.
@@ -240,10 +241,10 @@ class _Pass(Generic[Made]):
         self.plan.take(outcome)
         for number, error in stops:
             self.views[number].end(error)
-        for view in self.active:
-            error = next((asked.error for asked in view.of_whole.values() if asked.error is not None), None)
-            if error is not None:
-                view.end(error)
+        for view in self.views:
+            for asked in view.of_whole.values():
+                if asked.error is not None:
+                    view.end(asked.error)
         return found
 
     def _overviews(self) -> Iterator[tuple[Page, View]]:
@@ -305,4 +306,6 @@ def _prepared(prepare: Prepare[Made], item: tuple[Page, View]) -> tuple[Page | N
 
 
 def _light(item: tuple[Page, View]) -> bool:
-    return sum(panel.grid.values.size for panel in item[0].panels if isinstance(panel, Heatmap)) <= _MOST_CELLS
+    panels = item[0].panels
+    cells = sum(panel.grid.values.size for panel in panels if isinstance(panel, Heatmap))
+    return cells + sum(len(panel.rows) * _ROW_CELLS for panel in panels if isinstance(panel, Table)) <= _MOST_CELLS

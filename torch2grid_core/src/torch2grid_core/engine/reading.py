@@ -60,25 +60,19 @@ Then = Callable[[LazyTensor, Outcome], Any]
 class Task(NamedTuple):
     """Tensors to read, what is wanted of them, and what to do when it is there; picklable where their storages are.
 
-    then: called where the tensor was read, with what was gathered of it.
+    then: called where the tensor was read, with what was gathered of it. alike: what is equal for tasks of small tensors
+    that can be done together (see ``alike``), ``None`` for one that is done alone.
     """
 
     tensors: tuple[LazyTensor, ...]
     asks: tuple[Ask, ...]
     then: Then | None = None
+    alike: Hashable | None = None
 
     @property
     def shippable(self) -> bool:
         """True where another process could do it."""
         return bool(self.asks) and all(tensor.storage.shippable for tensor in self.tensors)
-
-    def wanted_of_a_small_one(self) -> Hashable | None:
-        """What is equal for tasks that can be done together; ``None`` for one that is done alone."""
-        tensor = self.tensors[0]
-        small = len(self.tensors) == 1 and type(tensor) is LazyTensor and tensor.contiguous and 0 < tensor.nbytes <= SMALL
-        if not small or self.then is not None or not all(ask.finish and ask.need.together for ask in self.asks):
-            return None
-        return tensor.dtype, *((ask.number, ask.need, ask.origin) for ask in self.asks)
 
     def pieces(self) -> tuple[Piece, ...]:
         """The shares that the reading may be handed out in; most tasks have one.
@@ -143,15 +137,25 @@ class Task(NamedTuple):
 
 
 def perform(tasks: Sequence[Task]) -> list[Outcome]:
-    """What each task brings. Small tensors of which the same is wanted are read and measured together."""
-    alike: dict[Hashable, list[Task]] = {}
+    """What each task brings. Those that are ``alike`` are done together."""
+    together: dict[Hashable, list[Task]] = {}
     for task in tasks:
-        if (wanted := task.wanted_of_a_small_one()) is not None:
-            alike.setdefault(wanted, []).append(task)
+        if task.alike is not None:
+            together.setdefault(task.alike, []).append(task)
     done: dict[int, Outcome] = {}
-    for each in alike.values():
+    for each in together.values():
         done.update(zip(map(id, each), _together(each), strict=False))
     return [done.get(id(task)) or task.perform() for task in tasks]
+
+
+def alike(tensor: LazyTensor, asks: Sequence[Ask], then: Then | None) -> Hashable | None:
+    """What a task has in common with those that it can be done with."""
+    if then is not None or type(tensor) is not LazyTensor or not 0 < tensor.nbytes <= SMALL or not tensor.contiguous:
+        return None
+    for ask in asks:
+        if not ask.finish or not ask.need.together:
+            return None
+    return (tensor.dtype, *[(ask.number, ask.need, ask.origin) for ask in asks])
 
 
 def _together(tasks: Sequence[Task]) -> list[Outcome]:
@@ -164,8 +168,9 @@ def _together(tasks: Sequence[Task]) -> list[Outcome]:
             places = [(place, ask) for place, ask in enumerate(asks) if any(ask is own for own in each.asks)]
             collectors = each.need.collectors(names, sizes, stored)
             for task, outcome, collector in zip(tasks, found, collectors, strict=True):
-                if each.need.counts_not_finite:
-                    outcome.not_finite.update({name: count for name, count in each.need.counted(collector).items() if count})
+                for name, count in each.need.counted(collector).items() if each.need.counts_not_finite else ():
+                    if count:
+                        outcome.not_finite[name] = count
                 for place, ask in places:
                     outcome.gathered[ask.number, task.asks[place].key] = ask.need.finish(collector)
     except Exception:

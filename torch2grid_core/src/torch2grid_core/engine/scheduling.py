@@ -23,7 +23,7 @@ _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
-Tasks = Callable[[str], Iterable[Task]]
+Tasks = Callable[[str], Sequence[Task]]
 
 
 def outcomes(
@@ -39,10 +39,10 @@ def outcomes(
     early: dict[str, _Batch] = {}
     try:
         if executor is not None:
-            early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in _largest(checkpoint, names)}
+            early = {name: _Batch(name, tasks(name)).submitted(executor) for name in _largest(checkpoint, names)}
         for batch in _batches(checkpoint, names, tasks, early):
             waiting.append(batch if executor is None else batch.submitted(executor))
-            while executor is None and waiting or _enough(waiting):
+            while (executor is None and waiting) or _enough(waiting):
                 yield from waiting.popleft().settled()
         while waiting:
             yield from waiting.popleft().settled()
@@ -71,10 +71,11 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
     for name in names:
         alone = early.pop(name, None)
         if alone is None:
-            own = tuple(tasks(name))
-            size = checkpoint[name].nbytes
-            if own and (size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own)):
-                alone = _Batch(name, own)
+            own = tasks(name)
+            if own and not (len(own) == 1 and own[0].alike is not None):
+                size = checkpoint[name].nbytes
+                if size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own):
+                    alone = _Batch(name, own)
         if alone is not None:
             if batch.tasks:
                 yield batch
@@ -92,23 +93,27 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
 class _Batch:
     """The tasks of one tensor, or of small ones, on their way: to a worker, in pieces to several, or kept for this process."""
 
-    def __init__(self, name: str | None = None, tasks: tuple[Task, ...] = ()) -> None:
-        self.tasks: list[tuple[str, tuple[Task, ...]]] = []
+    def __init__(self, name: str | None = None, tasks: Sequence[Task] = ()) -> None:
+        self.tasks: list[tuple[str, Sequence[Task]]] = []
         self.bytes = 0
         self._futures: list[Future[Any]] = []
         self._pieces = False
         if name is not None:
             self.add(name, tasks)
 
-    def add(self, name: str, tasks: tuple[Task, ...]) -> None:
+    def add(self, name: str, tasks: Sequence[Task]) -> None:
         """Take in the tasks of one more tensor."""
         self.tasks.append((name, tasks))
-        self.bytes += sum(tensor.nbytes for task in tasks for tensor in task.tensors)
+        for task in tasks:
+            for tensor in task.tensors:
+                self.bytes += tensor.nbytes
 
     def submitted(self, executor: Executor) -> _Batch:
         """Itself, handed out where that can be, and has not been before."""
         every = [task for _, tasks in self.tasks for task in tasks]
-        if self._futures or not every or not all(task.shippable for task in every):
+        if self._futures or all(task.alike is not None for task in every):  # those are done here before a worker had them
+            return self
+        if not all(task.shippable for task in every):
             return self
         pieces = every[0].pieces() if len(every) == 1 else ()
         self._pieces = len(pieces) > 1

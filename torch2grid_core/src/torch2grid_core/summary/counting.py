@@ -40,5 +40,5 @@ def below(numbers: Array, threshold: float) -> Array:
         bound32 = np.float32(min(threshold, FLOAT32_MAX))
         if float(bound32) < threshold:  # |w| < t for no float32 between: compare with the next one
             bound32 = np.nextafter(bound32, np.float32(np.inf))
-        return np.abs(numbers) < bound32  # type: ignore[no-any-return]
-    return np.abs(numbers) < threshold  # type: ignore[no-any-return]
+        return np.abs(numbers) < bound32
+    return np.abs(numbers) < threshold

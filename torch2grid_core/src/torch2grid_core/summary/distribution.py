@@ -11,8 +11,19 @@ import numpy as np
 
 from torch2grid_core.data.dtypes import BY_NAME, magnitudes
 from torch2grid_core.display import as_html
-from torch2grid_core.summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, lower_bits, pack, unite
-from torch2grid_core.summary.counting import code_of, below, count_below
+from torch2grid_core.summary.buckets import (
+    CODES,
+    FLOAT32_MAX,
+    SIGN,
+    Fineness,
+    Points,
+    codes_of,
+    has_lower_bits,
+    lower_bits,
+    pack,
+    unite,
+)
+from torch2grid_core.summary.counting import below, code_of, count_below
 from torch2grid_core.summary.figures import Figures
 from torch2grid_core.summary.moments import SMALL, Moments, plain
 
@@ -143,7 +154,7 @@ class Distribution(Figures):
                     own = slice(bounds[place], bounds[place + 1])
                     each._codes, each._counts = codes[own], counts[own]
                     each._coarsen(Fineness.REAL if inexact[place] else Fineness.EXACT)
-        return np.flatnonzero(~usual).tolist()  # type: ignore[no-any-return]
+        return np.flatnonzero(~usual).tolist()
 
     # --- taking weights in
 

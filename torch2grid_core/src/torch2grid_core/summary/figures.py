@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_core.summary.buckets import Fineness, Points
 from torch2grid_core.summary.moments import Moments
-from torch2grid_core.summary.not_finite import NotFiniteCount
+from torch2grid_core.summary.not_finite import ALL_FINITE, NotFiniteCount
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +86,8 @@ class Figures(ABC):
     @property
     def not_finite(self) -> NotFiniteCount:
         """Number of NaN, and of +Inf and −Inf together."""
-        return NotFiniteCount(self.nan, self.posinf + self.neginf)
+        nan, inf = self.settle()._nan, self._posinf + self._neginf
+        return NotFiniteCount(nan, inf) if nan or inf else ALL_FINITE
 
     def near_zero(self, threshold: float) -> int:
         """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""

@@ -35,7 +35,7 @@ class Moments:
     """Count, mean, sums of the 2nd to 4th powers of the distance from the mean, and the sum of magnitudes.
 
     Everything is about x·2**-exponent, and exponent is 0 unless a |x| lies beyond 2**±200, so that 1e300 does not
-    overflow and 1e-100 does not vanish. Blocks of 32,768 numbers, few as they are, are centred on their own mean and united by the
+    overflow and 1e-100 does not vanish. Blocks of 32,768 numbers are centred on their own mean and united by the
     formulas of Chan et al. (1979) and Pébay (SAND2008-6212): relative errors are about 1e-15 for the mean (of the mean
     |x|), 1e-12 for the standard deviation where it is above 1e-12 of the mean. Brief moments stop at the 2nd power: m3,
     m4 and l1 are NaN.
@@ -80,7 +80,8 @@ class Moments:
             powers *= values
             sums.append(np.add.reduceat(powers, starts).tolist())
         m3, m4, l1 = (*sums[1:], l1) if l1 is not None else [[math.nan] * len(starts)] * 3
-        return [cls(*each, 0) for each in zip(sizes.tolist(), means.tolist(), sums[0], m3, m4, l1, strict=True)]
+        figures = zip(sizes.tolist(), means.tolist(), sums[0], m3, m4, l1, [0] * len(starts), strict=True)
+        return [cls(*each) for each in figures]
 
     @classmethod
     def of_counted(cls, values: Array, counts: Array) -> Moments:
