@@ -72,4 +72,4 @@ def draw(
     instances = [plugins.create("view", spec) for spec in views]
     checkpoint = drawable(model, part, filters, include_buffers)
     engine.draw(checkpoint, instances, run)  # plans it, so that what is wrong is said here
-    return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs)
+    return Pages(partial(engine.draw, checkpoint, instances, run), run, checkpoint, jobs, instances)

@@ -26,8 +26,10 @@ class Pages(Sequence[Page]):
     each core), and never held in memory together.
     """
 
-    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0) -> None:
-        self._run, self.checkpoint, self._jobs = run, checkpoint, jobs
+    def __init__(
+        self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0, views: Sequence[View] = ()
+    ) -> None:
+        self._run, self.checkpoint, self._jobs, self._views = run, checkpoint, jobs, views
         self._draw: Draw | None = drawn if callable(drawn) else None
         self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
 
@@ -97,6 +99,7 @@ class Pages(Sequence[Page]):
         """
         formats = [part.strip() for part in format.split(",") if part.strip()]
         with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+            output.for_views(self._views)  # what renders their pages goes to the workers
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
                     output.add(page, view)
@@ -119,7 +122,7 @@ class Pages(Sequence[Page]):
             for page, view, made in draw(**options):
                 yield replace(page, folder=""), view, made
 
-        return Pages(flattened, self._run, self.checkpoint, self._jobs)
+        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._views)
 
     def first(self) -> Pages:
         """The first page alone."""
