@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
 from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core import Checkpoint, Page, Run, UsageError, View, workers
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +37,14 @@ def compare(
     part: str = "",
     filters: tuple[str, ...] = (),
     include_buffers: bool = False,
+    jobs: int = 0,
     **settings: Any,
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. jobs: processes, one for each
+    core unless given. settings: fields of ``Run``.
     """
     from torch2grid_builtin.commands.compare_settings import PAIR_CELLS, transformer_of
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
@@ -55,7 +57,10 @@ def compare(
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
-    comparison = comparing.compare(chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run)
+    with workers(comparing.joint, jobs, len(comparing.joint) if layers else 0) as executor:
+        comparison = comparing.compare(
+            chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=executor
+        )
     table = table_page(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
         drawn = []
@@ -71,17 +76,19 @@ def series(
     part: str = "",
     filters: tuple[str, ...] = (),
     layers: bool = False,
+    jobs: int = 0,
     **settings: Any,
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
-    are. layers: histograms over time of every tensor, not only of those that moved most.
+    are. layers: histograms over time of every tensor, not only of those that moved most. jobs: processes, one
+    for each core unless given.
     """
     from torch2grid_builtin.compare.order import in_order
     from torch2grid_builtin.compare.recording import is_recording, recorded_series
-    from torch2grid_builtin.compare.series import Frames, compare_many
+    from torch2grid_builtin.compare.series import Frames, compare_many, joint_series
     from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
     from torch2grid_builtin.transformers.flatten import Flatten
 
@@ -93,7 +100,9 @@ def series(
         raise UsageError("a series takes two checkpoints or more")
     else:
         ordered, words = in_order(found, given), Words()
-        tracked = compare_many(ordered, run=run)
+        joint = joint_series(ordered)
+        with workers(joint[0], jobs) as executor:
+            tracked = compare_many(ordered, run=run, executor=executor, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = Frames(Flatten(), tracked.ordered.labels)
     names = list(tracked.tracks) if layers else chosen(tracked)

@@ -29,11 +29,13 @@ from torch2grid_core import (
     Raster,
     Summary,
     Table,
+    TensorFilter,
     Transformed,
     Values,
     View,
     counted_distribution,
     matrix_layout,
+    select,
 )
 
 
@@ -222,6 +224,15 @@ class OfTheModel(OfTheOptimizer):
         return checkpoint
 
 
+class Rebuilt(TensorFilter):
+    """Keeps everything, in a checkpoint of its own making."""
+
+    name = "rebuilt"
+
+    def apply(self, checkpoint):
+        return Checkpoint(dict(checkpoint), source=checkpoint.source, parts=())
+
+
 def test_views_about_other_tensors_than_those_chosen():
     tensors = checkpoint_of({"model.w": np.ones(2), "optimizer.m": np.ones(2), "optimizer.v": np.ones(2)})
     names = list(tensors)
@@ -230,6 +241,11 @@ def test_views_about_other_tensors_than_those_chosen():
     chosen = whole.part("model").select(["w"])
     assert chosen.whole is whole
     assert whole.whole is whole
+    for checkpoint in (select(whole, filters=[Rebuilt()]).checkpoint, select(whole, "all", [Rebuilt()]).checkpoint):
+        assert list(checkpoint.whole) == names
+        assert {part.name for part in checkpoint.part_of.values()} == (
+            {"model"} if len(checkpoint) == 1 else {"model", "optimizer"}
+        )
     pages = [drawn.page for drawn in drawn_of(chosen, [OfTheOptimizer(), OfTheModel()])]
     assert [page.title for page in pages] == ["m,v", "w"]
     told = []

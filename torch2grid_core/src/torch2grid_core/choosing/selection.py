@@ -63,7 +63,7 @@ def select(
             raise origin_of(each).error(f"apply returned {type(result).__name__}, not a Checkpoint")
         if not result:
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
-        selection.checkpoint = result
+        selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
     return selection if include_buffers else _without_bookkeeping(selection)
 

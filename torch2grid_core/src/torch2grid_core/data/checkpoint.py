@@ -152,6 +152,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
         """The checkpoint of all parts that this one is a part of; itself where it is all."""
         return self._whole or self
 
+    def _within(self, other: Checkpoint) -> Checkpoint:
+        """The same checkpoint as a choice from *other*, whose ``whole`` it has then, however it was made."""
+        if self is other or self._whole is not None or not other.whole.parts:
+            return self
+        chosen = copy(self)
+        chosen._whole = other.whole
+        chosen.part_of = {name: other.part_of[name] for name in self if name in other.part_of}
+        return chosen
+
     def ordered(self) -> Checkpoint:
         """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
         names = in_depth(self)
