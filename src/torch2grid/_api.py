@@ -80,4 +80,4 @@ def draw(
     opener = executor_of(plugins, executor)
     checkpoint = drawable(model, part, filters, include_buffers, raw)
     draw_pages(checkpoint, instances, run)  # plans it, so that what is wrong is said here
-    return Pages(partial(draw_pages, checkpoint, instances, run), run, checkpoint, jobs, opener)
+    return Pages(partial(draw_pages, checkpoint, instances, run), run, checkpoint, jobs, opener, instances)

@@ -95,7 +95,8 @@ def series(
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
-    are. layers: histograms over time of every tensor, not only of those that moved most.
+    are. layers: histograms over time of every tensor, not only of those that moved most. jobs: processes, one
+    for each core unless given.
     """
     from torch2grid_builtin import compare as made
     from torch2grid_builtin.transformers import Flatten

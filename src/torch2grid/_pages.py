@@ -27,9 +27,15 @@ class Pages(Sequence[Page]):
     """
 
     def __init__(
-        self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0, opener: Any = None
+        self,
+        drawn: Sequence[Drawn] | Draw,
+        run: Run,
+        checkpoint: Checkpoint,
+        jobs: int = 0,
+        opener: Any = None,
+        views: Sequence[View] = (),
     ) -> None:
-        self._run, self.checkpoint, self._jobs, self._opener = run, checkpoint, jobs, opener
+        self._run, self.checkpoint, self._jobs, self._opener, self._views = run, checkpoint, jobs, opener, views
         self._draw: Draw | None = drawn if callable(drawn) else None
         self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
 
@@ -99,6 +105,7 @@ class Pages(Sequence[Page]):
         """
         formats = [part.strip() for part in format.split(",") if part.strip()]
         with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+            output.for_views(self._views)  # what renders their pages goes to the workers
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
                     output.add(page, view)
@@ -121,7 +128,7 @@ class Pages(Sequence[Page]):
             for page, view, made in draw(**options):
                 yield replace(page, folder=""), view, made
 
-        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._opener)
+        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._opener, self._views)
 
     def first(self) -> Pages:
         """The first page alone."""

@@ -11,10 +11,11 @@ import pytest
 from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._transformers.flatten import Flatten
-from torch2grid_core import Checkpoint, LazyTensor, LoadError, Need, NotDrawable, Page, Part, PluginError, View
+from torch2grid_core import Checkpoint, LazyTensor, LoadError, Need, NotDrawable, Page, Part, PluginError, TensorFilter, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Collector, Of, Profile, Raster, Summary, Transformed, Values, counted_distribution
 from torch2grid_core.pages import Table
+from torch2grid_core.selection import select
 from torch2grid_core.sources import JointTensor, LocalSource, Range
 
 
@@ -203,6 +204,15 @@ class OfTheModel(OfTheOptimizer):
         return checkpoint
 
 
+class Rebuilt(TensorFilter):
+    """Keeps everything, in a checkpoint of its own making."""
+
+    name = "rebuilt"
+
+    def apply(self, checkpoint):
+        return Checkpoint(dict(checkpoint), source=checkpoint.source, parts=())
+
+
 def test_views_about_other_tensors_than_those_chosen():
     tensors = checkpoint_of({"model.w": np.ones(2), "optimizer.m": np.ones(2), "optimizer.v": np.ones(2)})
     names = list(tensors)
@@ -211,6 +221,11 @@ def test_views_about_other_tensors_than_those_chosen():
     chosen = whole.part("model").select(["w"])
     assert chosen.whole is whole
     assert whole.whole is whole
+    for checkpoint in (select(whole, filters=[Rebuilt()]).checkpoint, select(whole, "all", [Rebuilt()]).checkpoint):
+        assert list(checkpoint.whole) == names
+        assert {part.name for part in checkpoint.part_of.values()} == (
+            {"model"} if len(checkpoint) == 1 else {"model", "optimizer"}
+        )
     pages = [drawn.page for drawn in drawn_of(chosen, [OfTheOptimizer(), OfTheModel()])]
     assert [page.title for page in pages] == ["m,v", "w"]
     told = []

@@ -36,7 +36,7 @@ from torch2grid_core import (
 )
 from torch2grid_core._engine import reading, scheduling
 from torch2grid_core._pictures.layouts import matrix_layout
-from torch2grid_core.measures import Chunk, Collector, Profile, Raster, Summary, Transformed
+from torch2grid_core.measures import Chunk, Collector, Distribution, Profile, Raster, Summary, Transformed
 
 RNG = np.random.default_rng(7)
 ARRAYS = {
@@ -63,6 +63,19 @@ class Sum(Collector):
 
     def result(self) -> tuple[int, int]:
         return self.total, self.places
+
+
+@dataclass(frozen=True)
+class Stubborn(Need[float]):
+    """Of many small tensors at once, but of none named w5."""
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        if "w5" in tensors:
+            raise ValueError("not w5")
+        return Sum()
+
+    def collectors(self, names: Any, sizes: Any, stored: Any) -> Any:
+        raise ValueError("not w5") if "w5" in names else AssertionError
 
 
 @dataclass(frozen=True)
@@ -243,11 +256,41 @@ def test_a_third_partys_need_is_split_over_workers(tmp_path: Path, monkeypatch: 
 
 
 def test_small_tensors_travel_together(tmp_path: Path) -> None:
-    checkpoint = in_a_file(tmp_path, {f"w{number:03}": np.full(10, number, np.float32) for number in range(600)})
+    checkpoint = in_a_file(tmp_path, {f"w{number:04}": np.full(10, number, np.float32) for number in range(5000)})
     executor = Counting()
-    found = list(measure(checkpoint, {"summary": Summary(brief=True)}, executor=executor))
-    assert [results["summary"].max for _, results in found] == list(range(600))
-    assert [len(tasks) for _, tasks in executor.given] == [256, 256, 88]
+    found = list(measure(checkpoint, {"squares": Squares()}, executor=executor))
+    assert [key for key, _ in found] == list(checkpoint)
+    assert [len(tasks) for _, tasks in executor.given] == [2048, 2048, 904]
+
+
+def test_small_tensors_are_counted_together_where_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    arrays = {f"w{number:03}": rng.normal(number, 2, 1 + number % 7).astype(np.float32) for number in range(600)}
+    arrays |= {"w003": np.array([np.nan, 1, -np.inf], np.float32), "w004": np.zeros(9, np.float32)}
+    checkpoint, executor = in_a_file(tmp_path, arrays), Counting()
+    for brief in (False, True):
+        found = dict(measure(checkpoint, {"summary": Summary((0.5,), brief)}, executor=executor))
+        for name, array in arrays.items():
+            alone = Distribution((0.5,), brief)
+            alone.update(array)
+            if not brief:
+                levels = np.linspace(0, 1, 9)
+                np.testing.assert_equal(found[name]["summary"].quantiles(levels), alone.quantiles(levels))
+            same = [
+                (each.mean, each.std, each.min, each.near_zero(0.5), each.not_finite)
+                for each in (found[name]["summary"], alone)
+            ]
+            np.testing.assert_equal(*same)
+    assert not executor.given
+
+
+def test_what_fails_of_a_small_tensor_fails_of_it_alone(tmp_path: Path) -> None:
+    checkpoint = in_a_file(tmp_path, {f"w{number}": np.full(10, number, np.float32) for number in range(9)})
+    failures: dict[str, str] = {}
+    needs = {"fails": Stubborn(), "summary": Summary(brief=True)}
+    found = dict(measure(checkpoint, needs, failed=lambda name, error: failures.setdefault(name, str(error))))
+    assert [found[f"w{number}"]["summary"].mean for number in range(9)] == list(range(9))
+    assert "Stubborn: ValueError: not w5" in failures["fails"]
 
 
 def test_the_order_is_the_callers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -103,6 +104,20 @@ def test_pieces_give_what_the_whole_gives(tmp_path, monkeypatch):
     assert other[10:62] == one[10:62]  # counts and quantiles follow from the weights, not from their grouping
     assert parts.about["values"] is None
     assert parts.about["grid"].weights == LARGE.size
+
+
+def test_a_piece_sends_what_it_touched(tmp_path, monkeypatch):
+    checkpoint = in_a_file(tmp_path, {"w": RNG.normal(size=(4000, 100)).astype(np.float32)})
+    tensor = checkpoint["w"]
+    needs = [Raster(matrix_layout("w", tensor.shape, 4000), "mean"), Profile()]
+    (whole,) = pieces(tensor, needs)
+    monkeypatch.setattr(reading, "PIECE", 40_000)
+    sizes = [[len(pickle.dumps(each)) for each in piece.gather()] for piece in pieces(tensor, needs)]
+    assert len(sizes) == 10
+    for place, found in enumerate(whole.gather()):
+        size = len(pickle.dumps(found))
+        assert all(each[place] < size / 10 + 2500 for each in sizes)
+        assert size > 60_000
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from tests.views.drawing import checkpoint_of, draw
 
+import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
@@ -39,6 +41,25 @@ def test_the_default_is_all_weights_in_order():
     np.testing.assert_array_equal(panel.grid.values.ravel(), np.concatenate([array.ravel() for array in ARRAYS.values()]))
     assert page.title == "model.pth · 16 weights · flatten"
     assert page.folder == ""
+
+
+def test_the_title_counts_the_weights_that_are_in_the_picture(tmp_path):
+    file = tmp_path / "training.pth"
+    tied = torch.arange(6.0).reshape(2, 3)
+    model = {"a.weight": tied, "b.weight": tied, "c.weight": torch.ones(4, 1).expand(4, 5), "c.bias": torch.ones(3)}
+    torch.save(
+        {"model": model, "optimizer": {"state": {0: {"exp_avg": torch.ones(2, 3)}}, "param_groups": [{"params": [0]}]}}, file
+    )
+    for options, weights in (
+        ({}, 13),
+        ({"part": "optimizer"}, 6),
+        ({"part": "all"}, 19),
+        ({"filters": ("only:pattern=b.*",)}, 6),
+        ({"filters": ("only:pattern=c.*",)}, 7),
+    ):
+        page = t2g.grid(file, **options)[0]
+        assert page.panels[0].grid.weights == weights
+        assert f" · {weights} weights · " in page.title
 
 
 @pytest.mark.parametrize("transformer", [None, Flatten()])

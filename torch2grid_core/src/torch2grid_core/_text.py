@@ -11,7 +11,10 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 
 
-def visible(text: str, limit: int = 200) -> str:
+LIMIT = 200  # characters of a name, where nothing else is said
+
+
+def visible(text: str, limit: int = LIMIT) -> str:
     """*text* as one printable line: hidden characters as ``\\x1b``-style escapes, cut in the middle at *limit* characters."""
     if len(text) > limit:
         keep = max(limit - 1, 2)

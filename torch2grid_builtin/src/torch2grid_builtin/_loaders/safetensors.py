@@ -254,21 +254,21 @@ def _described(source: Source, name: str, info: Any) -> _Described:
         fields = dict(zip(_FIELDS, info, strict=True))  # the library takes the values alone, in this order
     elif isinstance(info, _Header):
         fields = info
-        twice = next((key for key, _ in info.replaced if key in _FIELDS), "")
+        twice = next((key for key, _ in info.replaced if key in _FIELDS), "") if info.replaced else ""
         if twice:
             raise wrong(f"has two {twice}")
-        if any(_depth(value) + 2 > _NESTED for key, value in info.items() if key not in _FIELDS):
+        if len(info) > len(_FIELDS) and any(_depth(info[key]) + 2 > _NESTED for key in info.keys() - _FIELDS):
             raise wrong("is described by brackets in brackets without end")
     else:
         raise wrong("is not described by a mapping")
-    dtype, shape, offsets = (fields.get(key) for key in _FIELDS)
+    dtype, shape, offsets = map(fields.get, _FIELDS)
     if isinstance(dtype, _Header) and len(dtype) == 1 and not dtype.replaced and None in dtype.values():
         dtype = next(iter(dtype))  # {"F32": null}, as the library reads it
     if not isinstance(dtype, str):
         raise wrong("has no dtype")
-    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+    if not isinstance(shape, list) or {*map(type, shape)} - {int} or min(shape, default=0) < 0:
         raise wrong("has no shape of whole numbers")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(place) is int for place in offsets):
+    if not isinstance(offsets, list) or len(offsets) != 2 or {*map(type, offsets)} != {int}:
         raise wrong("has no data_offsets of two whole numbers")
     return _Described(name, dtype, shape, *offsets)
 
@@ -319,7 +319,7 @@ def _tensor(source: Source, start: int, described: _Described) -> LazyTensor | s
         raise wrong(f"of {count} {dtype} has {last - first} bytes")
     if len(shape) > 64:
         return f"has {len(shape)} dimensions"
-    if _count([max(length, 1) for length in shape]) * bits >= 8 * _WIDE:
+    if (count or _count([max(length, 1) for length in shape])) * bits >= 8 * _WIDE:
         return f"has a shape of {max(shape)} that no array can have, though it is empty"
     storage: Storage = Range(source, start + first, last - first)
     if dtype == "F4":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -113,6 +113,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
+    def keys(self) -> KeysView[str]:
+        return self._tensors.keys()  # those of Mapping ask for one tensor after the other
+
+    def items(self) -> ItemsView[str, LazyTensor]:
+        return self._tensors.items()
+
+    def values(self) -> ValuesView[LazyTensor]:
+        return self._tensors.values()
+
     _repr_html_ = as_html
 
     def __repr__(self) -> str:
@@ -121,12 +130,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
     @property
     def parameters(self) -> int:
         """Number of weights, a tied tensor counted once."""
-        return sum(tensor.size for name, tensor in self.items() if name not in self.aliases)
+        return sum([tensor.size for name, tensor in self.items() if name not in self.aliases])
 
     @property
     def dtypes(self) -> dict[str, int]:
         """Number of tensors of each dtype, most frequent first."""
-        return dict(Counter(tensor.dtype.name for tensor in self.values()).most_common())
+        counts = Counter[str]()
+        for dtype, count in Counter(tensor.dtype for tensor in self.values()).items():
+            counts[dtype.name] += count  # which numpy makes up anew each time
+        return dict(counts.most_common())
 
     def select(self, names: Iterable[str], *, skipped: Iterable[Skip] = ()) -> Checkpoint:
         """The same checkpoint with only *names*, in its own order, and *skipped* added to what it left out."""
@@ -240,6 +252,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
             raise LoadError(found.shown, f"has {found.size:,} bytes; at most {_BESIDE_BYTES:,} are read of a neighbour")
         return found.read(0, found.size)
 
+    def _within(self, other: Checkpoint) -> Checkpoint:
+        """The same checkpoint as a choice from *other*, whose ``whole`` it has then, however it was made."""
+        if self is other or self._whole is not None or not other.whole.parts:
+            return self
+        chosen = copy(self)
+        chosen._whole = other.whole
+        chosen.part_of = {name: other.part_of[name] for name in self if name in other.part_of}
+        return chosen
+
     def ordered(self) -> Checkpoint:
         """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
         names = in_depth(self)
@@ -293,8 +314,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def _aliases_left(self, tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, str]:
         """Those aliases whose both tensors are among *tensors*, whose names may have lost *prefix*, over the same storage."""
-        now = {}
-        for name, tensor in tensors.items():
+        now: dict[str, str] = {}
+        for name, tensor in tensors.items() if self.aliases else ():
             before = next((full for full in (prefix + name, name) if full in self), None)
             if before is not None and self[before].storage is tensor.storage:
                 now[before] = name

@@ -133,7 +133,7 @@ class SourceBase:
             raise LoadError(self.shown, f"ends at byte {self.size}, byte {offset + length} is needed", "it is cut short")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Range:
     """The bytes of *source* from *offset* as a storage, to its end unless *size* is given. Raises ``LoadError`` where they
     are not inside. A pickled copy reads the same bytes in another process, as its source does.

@@ -264,8 +264,9 @@ class CheckedStorage:
 
 def verify(storage: Storage) -> None:
     """Check the checksum of *storage* where it has one, of itself or beneath. Raises ``LoadError``."""
-    if isinstance(storage, _Verified):
-        storage.verify()
+    check = getattr(storage, "verify", None)
+    if check is not None:
+        check()
 
 
 def beneath(storage: Storage) -> Iterator[Storage]:
@@ -279,15 +280,10 @@ def has_checksum(storage: Storage) -> bool:
     """True where ``verify`` has something to check."""
     if isinstance(storage, DerivedStorage):
         return any(has_checksum(part) for part in storage.parts)
-    return isinstance(storage, _Verified)
+    return hasattr(storage, "verify")
 
 
 def unchecked(storage: Storage) -> Storage:
     """*storage* without its checksum, for random access."""
     found: Storage = getattr(storage, "unchecked", storage)
     return found
-
-
-@runtime_checkable
-class _Verified(Protocol):
-    def verify(self) -> None: ...

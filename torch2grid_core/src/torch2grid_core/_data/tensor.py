@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._data.source import Range
 from torch2grid_core._data.storage import Storage, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError, Torch2GridError
@@ -18,7 +19,7 @@ from torch2grid_core._errors import LoadError, Torch2GridError
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LazyTensor:
     """A name, a shape and where the numbers are; nothing is read before a method is called.
 
@@ -242,6 +243,34 @@ class LazyTensor:
             return np.empty(self.shape, dtype=self.dtype)
         except ValueError as error:  # a length of 0 beside one that no array can have
             raise LoadError(self.name, f"no array can have its shape {list(self.shape)}") from error
+
+
+def read_together(tensors: Sequence[LazyTensor]) -> Array:
+    """The weights of contiguous *tensors* of one dtype, one after the other; those that lie so in a source are one read."""
+    sizes = [tensor.nbytes for tensor in tensors]
+    found = np.empty(sum(sizes) // tensors[0].dtype.itemsize, tensors[0].dtype)
+    raw, start, stop = found.view(np.uint8).data, 0, 0  # of the bytes that the range *run*, which grows, stands for
+    run: Range | None = None
+    for tensor, size in zip(tensors, sizes, strict=True):
+        storage = tensor.storage
+        whole = storage if type(storage) is Range and storage.size == size else None
+        if run is not None:
+            if whole is not None and whole.source is run.source and whole.offset == run.offset + stop - start:
+                stop += size
+                continue
+            _read_run(tensor, run, raw[start:stop])
+        run, start, stop = whole, stop, stop + size
+        if run is None:
+            _read(tensor, tensor.offset * tensor.dtype.itemsize, found[start // tensor.dtype.itemsize :][: tensor.size])
+            _verify(tensor)
+    if run is not None:
+        _read_run(tensors[-1], run, raw[start:stop])
+    return found
+
+
+def _read_run(tensor: LazyTensor, run: Range, target: memoryview) -> None:
+    with _reading(tensor):
+        Range(run.source, run.offset, len(target)).read_into(0, target)
 
 
 class FlatReader:

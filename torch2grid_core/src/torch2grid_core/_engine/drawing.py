@@ -13,14 +13,14 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.answers import needs_of, pages_of, until_stopped
 from torch2grid_core._engine.measuring import Progress, without_repetition
 from torch2grid_core._engine.planning import Asked, Plan
-from torch2grid_core._engine.reading import STOPS, Ask, Outcome, Stop
+from torch2grid_core._engine.reading import STOPS, Ask, Outcome, Stop, Task
 from torch2grid_core._engine.scheduling import made_ahead, outcomes
 from torch2grid_core._engine.seen import Seen, Shown
 from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._guard import Origin, call, origin_of
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.need import Need
-from torch2grid_core._pictures.page import Heatmap, Page
+from torch2grid_core._pictures.page import Heatmap, Page, Table
 from torch2grid_core._run import Run
 
 Made = TypeVar("Made")
@@ -28,6 +28,7 @@ Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what wa
 Prepare = Callable[[Page, View], tuple[Page, Made]]
 
 _MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to prepare
+_ROW_CELLS = 64  # as many of them as a row of a table takes
 
 
 def as_it_is(page: Page, view: View) -> tuple[Page, None]:
@@ -184,7 +185,8 @@ class _Pass(Generic[Made]):
         for view in views:
             origin = origin_of(view)
             try:
-                of_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in checkpoint.items()}
+                named = checkpoint.items() if type(view).tensor_needs is not View.tensor_needs else ()
+                of_tensor = {name: needs_of(view, view.tensor_needs, each, run) for name, each in named}
                 wanted = needs_of(view, view.needs, checkpoint, run, whole=True)
                 of_whole = {key: self.plan.ask(need, origin) for key, need in wanted.items()}
             except STOPS as error:
@@ -213,15 +215,15 @@ class _Pass(Generic[Made]):
         for (page, view), (sent, made) in made_ahead(self._overviews(), partial(_prepared, self.prepare), executor, _light):
             yield sent or page, view, made
 
-    def _tasks(self, name: str) -> Any:
-        drawings = [each for each in self.active if each.of_tensor.get(name)]
+    def _tasks(self, name: str) -> list[Task]:
+        drawings = [each for each in self.views if name in each.of_tensor and each.of_tensor[name] and each.stop is None]
         asks = [
             Ask(-2 - each.number, key, need, origin_of(each.view), True)
             for each in drawings
             for key, need in each.of_tensor[name].items()
         ]
         then = _Then(tuple((each.number, each.view) for each in drawings), self.run, self.prepare) if drawings else None
-        return tuple(self.plan.tasks(name, asks, then))
+        return self.plan.tasks(name, asks, then)
 
     def _take(self, name: str, outcome: Outcome) -> list[tuple[Page, View, Made]]:
         """Keep what one task brought; the pages of views that had not stopped before this tensor.
@@ -239,10 +241,10 @@ class _Pass(Generic[Made]):
         self.plan.take(outcome)
         for number, error in stops:
             self.views[number].end(error)
-        for view in self.active:
-            error = next((asked.error for asked in view.of_whole.values() if asked.error is not None), None)
-            if error is not None:
-                view.end(error)
+        for view in self.views:
+            for asked in view.of_whole.values():
+                if asked.error is not None:
+                    view.end(asked.error)
         return found
 
     def _overviews(self) -> Iterator[tuple[Page, View]]:
@@ -304,4 +306,6 @@ def _prepared(prepare: Prepare[Made], item: tuple[Page, View]) -> tuple[Page | N
 
 
 def _light(item: tuple[Page, View]) -> bool:
-    return sum(panel.grid.values.size for panel in item[0].panels if isinstance(panel, Heatmap)) <= _MOST_CELLS
+    panels = item[0].panels
+    cells = sum(panel.grid.values.size for panel in panels if isinstance(panel, Heatmap))
+    return cells + sum(len(panel.rows) * _ROW_CELLS for panel in panels if isinstance(panel, Table)) <= _MOST_CELLS

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.reading import COUNTING, STOPS, Ask, Outcome, Stop, Task, Then, attempt, counting, merge_into
+from torch2grid_core._engine.reading import (
+    COUNTING,
+    STOPS,
+    Ask,
+    Outcome,
+    Stop,
+    Task,
+    Then,
+    alike,
+    attempt,
+    counting,
+    merge_into,
+)
 from torch2grid_core._guard import Origin, guarded
 from torch2grid_core._measures.need import Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
@@ -92,6 +104,7 @@ class Plan:
         self.asked: list[Asked] = []
         self.not_finite: dict[str, NotFiniteCount] = {}
         self._known: dict[tuple[Need[Any], int], Asked] = {}  # by need, and what it is about
+        self._each: list[Asked] = []  # needs of single tensors, under the names of these
         self._alone: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of one tensor, and those whose parts are merged
         self._together: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of several, by the last of them
 
@@ -121,6 +134,9 @@ class Plan:
     def _place(self, asked: Asked) -> None:
         """Note with which tensors each group is read."""
         need, tensors = asked.need, self.checkpoint
+        if not need.reads_itself and all(len(names) == 1 and names[0] is key for key, names in asked.groups.items()):
+            self._each.append(asked)
+            return
         for key, names in asked.groups.items():
             if not names:
                 asked.finish(key, attempt(need, asked.origin, lambda: need.collector({})))
@@ -133,9 +149,14 @@ class Plan:
             else:
                 self._together.setdefault(names[-1], []).append((asked, key))
 
-    def tasks(self, name: str, more: Iterable[Ask] = (), then: Then | None = None) -> Iterator[Task]:
+    def tasks(self, name: str, more: Iterable[Ask] = (), then: Then | None = None) -> list[Task]:
         """What is to be read with the tensor *name*. more: needs of it alone, for *then*, which is called where it is read."""
         asks = [
+            Ask(each.number, name, each.need, each.origin, True)
+            for each in self._each
+            if each.error is None and name in each.groups
+        ]
+        asks += [
             Ask(asked.number, key, part, asked.origin, len(asked.groups[key]) == 1)
             for asked, key in self._alone.get(name, ())
             if (part := asked.only(name, key)) is not None
@@ -145,13 +166,15 @@ class Plan:
         if self.counts:
             wanted = counting(tensor, [ask.need for ask in asks])
             asks += [Ask(COUNTING, each, each, _ORIGIN, True) for each in wanted]
+        found = []
         if asks:
-            yield Task((tensor,), tuple(asks), then)
+            found.append(Task((tensor,), tuple(asks), then, alike(tensor, asks, then)))
         for asked, key in self._together.get(name, ()):
             if asked.error is not None:
                 continue
             tensors = tuple(self.checkpoint[each] for each in asked.groups[key])
-            yield Task(tensors, (Ask(asked.number, key, asked.need, asked.origin, True),))
+            found.append(Task(tensors, (Ask(asked.number, key, asked.need, asked.origin, True),)))
+        return found
 
     def take(self, outcome: Outcome, merged: bool = True) -> list[tuple[Asked, Hashable]]:
         """Keep what a task brought back; the groups whose results are there now.
@@ -161,10 +184,11 @@ class Plan:
         self.not_finite.update(outcome.not_finite)
         done = []
         for brought in (outcome.gathered, outcome.failed):
-            for number, key in [each for each in brought if 0 <= each[0] < len(self.asked)]:
-                asked = self.asked[number]
-                if (merged or not asked.is_spread(key)) and asked.take(key, brought.pop((number, key))):
-                    done.append((asked, key))
+            for number, key in list(brought):
+                if 0 <= number < len(self.asked):
+                    asked = self.asked[number]
+                    if (merged or not asked.is_spread(key)) and asked.take(key, brought.pop((number, key))):
+                        done.append((asked, key))
         return done
 
 

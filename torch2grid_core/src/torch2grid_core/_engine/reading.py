@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
-from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._data.tensor import LazyTensor, read_together
 from torch2grid_core._engine.memory import keep_scratch
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
 from torch2grid_core._guard import Origin, describe
@@ -23,11 +23,11 @@ STOPS = (PluginError, NotDrawable)
 
 COUNTING = -1  # the number of an ask whose only use is what it counts
 CHECKSUM = Origin("need", "checksum")
+SMALL = 1 << 15  # bytes of a tensor, at most, that is measured together with others
 PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """A need of the tensors of one task. number: of the need in the run; key: of its group; origin: who asked.
 
     finish: the tensors are all that the result is about, so that it is finished where they are read.
@@ -40,7 +40,7 @@ class Ask:
     finish: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """What a task brings back.
 
@@ -57,16 +57,17 @@ class Outcome:
 Then = Callable[[LazyTensor, Outcome], Any]
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """Tensors to read, what is wanted of them, and what to do when it is there; picklable where their storages are.
 
-    then: called where the tensor was read, with what was gathered of it.
+    then: called where the tensor was read, with what was gathered of it. alike: what is equal for tasks of small tensors
+    that can be done together (see ``alike``), ``None`` for one that is done alone.
     """
 
     tensors: tuple[LazyTensor, ...]
     asks: tuple[Ask, ...]
     then: Then | None = None
+    alike: Hashable | None = None
 
     @property
     def shippable(self) -> bool:
@@ -133,6 +134,48 @@ class Task:
         if self.then is not None:
             outcome.drawn = self.then(self.tensors[0], outcome)
         return outcome
+
+
+def perform(tasks: Sequence[Task]) -> list[Outcome]:
+    """What each task brings. Those that are ``alike`` are done together."""
+    together: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        if task.alike is not None:
+            together.setdefault(task.alike, []).append(task)
+    done: dict[int, Outcome] = {}
+    for each in together.values():
+        done.update(zip(map(id, each), _together(each), strict=False))
+    return [done.get(id(task)) or task.perform() for task in tasks]
+
+
+def alike(tensor: LazyTensor, asks: Sequence[Ask], then: Then | None) -> Hashable | None:
+    """What a task has in common with those that it can be done with."""
+    if then is not None or type(tensor) is not LazyTensor or not 0 < tensor.nbytes <= SMALL or not tensor.contiguous:
+        return None
+    for ask in asks:
+        if not ask.finish or not ask.need.together:
+            return None
+    return (tensor.dtype, *[(ask.number, ask.need, ask.origin) for ask in asks])
+
+
+def _together(tasks: Sequence[Task]) -> list[Outcome]:
+    """What each task brings; nothing where something fails, so that it fails of the tensor alone that it is about."""
+    tensors, asks = [task.tensors[0] for task in tasks], tasks[0].asks
+    names, sizes = [tensor.name for tensor in tensors], [tensor.size for tensor in tensors]
+    stored, found = read_together(tensors), [Outcome() for _ in tasks]
+    try:
+        for each in gatherers_of(asks):
+            places = [(place, ask) for place, ask in enumerate(asks) if any(ask is own for own in each.asks)]
+            collectors = each.need.collectors(names, sizes, stored)
+            for task, outcome, collector in zip(tasks, found, collectors, strict=True):
+                for name, count in each.need.counted(collector).items() if each.need.counts_not_finite else ():
+                    if count:
+                        outcome.not_finite[name] = count
+                for place, ask in places:
+                    outcome.gathered[ask.number, task.asks[place].key] = ask.need.finish(collector)
+    except Exception:
+        return []
+    return found
 
 
 def most_pieces(tensor: LazyTensor) -> int:

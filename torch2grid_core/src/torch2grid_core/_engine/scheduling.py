@@ -9,22 +9,22 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from typing import Any, Literal, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.reading import Outcome, Piece, Task
+from torch2grid_core._engine.reading import Outcome, Piece, Task, perform
 from torch2grid_core._errors import Torch2GridError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _AHEAD = 32  # batches submitted before their turn: enough to keep workers busy, few enough to keep results small
-_AHEAD_BYTES = 1 << 30  # and what they read together, at most
-_BATCH_BYTES, _BATCH = 4 << 20, 256  # what one worker gets at once, where tensors are small
+_AHEAD_BYTES, _AHEAD_TENSORS = 1 << 30, 1 << 13  # and what they read together, at most
+_BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
 _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
 Order = Sequence[str] | Literal["file", "ready"]
-Tasks = Callable[[str], Iterable[Task]]
+Tasks = Callable[[str], Sequence[Task]]
 
 
 def outcomes(
@@ -37,21 +37,18 @@ def outcomes(
     are in the file, so that no worker is left alone with one at the end.
     """
     names = list(checkpoint) if isinstance(order, str) else order
-    if executor is None:
-        for name in names:
-            yield name, [task.perform() for task in tasks(name)]
-        return
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
     take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
-        largest = _largest(checkpoint, names)
-        early = {name: _Batch(name, tuple(tasks(name))).submitted(executor) for name in largest}
-        if order == "ready":  # what is begun first stands first
-            names = [*largest, *(name for name in names if name not in early)]
+        if executor is not None:
+            largest = _largest(checkpoint, names)
+            early = {name: _Batch(name, tasks(name)).submitted(executor) for name in largest}
+            if order == "ready":  # what is begun first stands first
+                names = [*largest, *(name for name in names if name not in early)]
         for batch in _batches(checkpoint, names, tasks, early):
-            waiting.append(batch.submitted(executor))
-            while len(waiting) >= _AHEAD or (len(waiting) > 1 and sum(each.bytes for each in waiting) > _AHEAD_BYTES):
+            waiting.append(batch if executor is None else batch.submitted(executor))
+            while (executor is None and waiting) or _enough(waiting):
                 yield from take(waiting).settled()
         while waiting:
             yield from take(waiting).settled()
@@ -75,6 +72,12 @@ def _first_done(waiting: deque[_Batch]) -> _Batch:
         wait(pending, return_when=FIRST_COMPLETED)
 
 
+def _enough(waiting: Sequence[_Batch]) -> bool:
+    """True where no more is handed out before something came back."""
+    many = len(waiting) >= _AHEAD or sum(len(each.tasks) for each in waiting) > _AHEAD_TENSORS
+    return len(waiting) > 1 and (many or sum(each.bytes for each in waiting) > _AHEAD_BYTES)
+
+
 def _largest(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
     sizes = {name: checkpoint[name].nbytes for name in names}
     least = max(sum(sizes.values()) * _LARGE, _WORTH_ALONE)
@@ -87,10 +90,11 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
     for name in names:
         alone = early.pop(name, None)
         if alone is None:
-            own = tuple(tasks(name))
-            size = checkpoint[name].nbytes
-            if own and (size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own)):
-                alone = _Batch(name, own)
+            own = tasks(name)
+            if own and not (len(own) == 1 and own[0].alike is not None):
+                size = checkpoint[name].nbytes
+                if size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own):
+                    alone = _Batch(name, own)
         if alone is not None:
             if batch.tasks:
                 yield batch
@@ -108,23 +112,27 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
 class _Batch:
     """The tasks of one tensor, or of small ones, on their way: to a worker, in pieces to several, or kept for this process."""
 
-    def __init__(self, name: str | None = None, tasks: tuple[Task, ...] = ()) -> None:
-        self.tasks: list[tuple[str, tuple[Task, ...]]] = []
+    def __init__(self, name: str | None = None, tasks: Sequence[Task] = ()) -> None:
+        self.tasks: list[tuple[str, Sequence[Task]]] = []
         self.bytes = 0
         self._futures: list[Future[Any]] = []
         self._pieces = False
         if name is not None:
             self.add(name, tasks)
 
-    def add(self, name: str, tasks: tuple[Task, ...]) -> None:
+    def add(self, name: str, tasks: Sequence[Task]) -> None:
         """Take in the tasks of one more tensor."""
         self.tasks.append((name, tasks))
-        self.bytes += sum(tensor.nbytes for task in tasks for tensor in task.tensors)
+        for task in tasks:
+            for tensor in task.tensors:
+                self.bytes += tensor.nbytes
 
     def submitted(self, executor: Executor) -> _Batch:
         """Itself, handed out where that can be, and has not been before."""
         every = [task for _, tasks in self.tasks for task in tasks]
-        if self._futures or not every or not all(task.shippable for task in every):
+        if self._futures or all(task.alike is not None for task in every):  # those are done here before a worker had them
+            return self
+        if not all(task.shippable for task in every):
             return self
         pieces = every[0].pieces() if len(every) == 1 else ()
         self._pieces = len(pieces) > 1
@@ -146,26 +154,23 @@ class _Batch:
 
     def settled(self) -> Iterator[tuple[str, list[Outcome]]]:
         """What became of each tensor's tasks."""
-        every: Iterator[Outcome] | None = None
+        every: Iterator[Outcome] = iter(())
         try:
             if self._pieces:
                 every = iter([self.tasks[0][1][0].finish([future.result() for future in self._futures])])
             elif self._futures:
                 every = iter(self._futures[0].result())
+            else:
+                every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
         except NOT_PICKLED:
-            every = None
+            every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
         for name, tasks in self.tasks:
-            yield name, [task.perform() if every is None else next(every) for task in tasks]
+            yield name, [next(every) for _ in tasks]
 
     def cancel(self) -> None:
         """Take back what no worker has begun."""
         for future in self._futures:
             future.cancel()
-
-
-def perform(tasks: Sequence[Task]) -> list[Outcome]:
-    """What each task brings, for an executor."""
-    return [task.perform() for task in tasks]
 
 
 def gather(piece: Piece) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,17 +50,22 @@ class Summary(Need["Distribution"]):
         return True
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
-        return _Summary(self, next(iter(tensors), ""))
+        from torch2grid_core._summary.distribution import Distribution
+
+        return _Summary(next(iter(tensors), ""), Distribution(self.thresholds, self.brief))
+
+    def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
+        from torch2grid_core._summary.distribution import Distribution
+
+        return list(map(_Summary, names, Distribution.of_each(stored, sizes, self.thresholds, self.brief)))
 
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
         return {gathered.tensor: gathered.distribution.not_finite}
 
 
 class _Summary(Collector):
-    def __init__(self, need: Summary, tensor: str) -> None:
-        from torch2grid_core._summary.distribution import Distribution
-
-        self.tensor, self.distribution = tensor, Distribution(need.thresholds, need.brief)
+    def __init__(self, tensor: str, distribution: Distribution) -> None:
+        self.tensor, self.distribution = tensor, distribution
 
     def update(self, chunk: Chunk) -> None:
         self.distribution.update(chunk.stored)

@@ -98,7 +98,7 @@ class Parts(Collector):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"done": self.results(), "running": {}}
+        return {"done": [part.touched() for part in self.results()], "running": {}}
 
 
 def streams(transformer: GridTransformer) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch2grid_core._data.dtypes import as_float
@@ -101,6 +101,11 @@ class Need(Generic[R]):
         """True where ``compute`` does the work."""
         return type(self).compute is not Need.compute
 
+    @property
+    def together(self) -> bool:
+        """True where ``collectors`` does the work for small tensors."""
+        return type(self).collectors is not Need.collectors
+
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         """The need as it is for *checkpoint*: itself, or another where all shapes have to be known first."""
         return self
@@ -130,6 +135,18 @@ class Need(Generic[R]):
         Only some of a group, or a part of one tensor, where the need ``merges``.
         """
         raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
+
+    def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
+        """A collector for each of many small tensors, which has seen all of it: what those of one tensor alone would gather.
+
+        For needs of one tensor each, whose collectors make much ado of a few weights; the others leave it as it is.
+
+        Args:
+            names: of the tensors, all of one dtype.
+            sizes: how many weights each has, 1 or more.
+            stored: the weights of all, 1-D, one after the other.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no collectors of many tensors")
 
     def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
         """What is gathered from *tensors*, a whole group, which this reads itself."""

@@ -33,8 +33,18 @@ class Table:
 
     def texts(self) -> list[tuple[str, ...]]:
         """The rows as text, numbers by their column's format."""
-        specs = [self.formats.get(column, "") for column in self.columns]
-        return [tuple(_cell_text(value, spec) for value, spec in zip(row, specs, strict=True)) for row in self.rows]
+        return list(zip(*self.column_texts(), strict=True))
+
+    def column_texts(self) -> list[list[str]]:
+        """The same, column by column."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        return [_texts(values, self.formats.get(name, "")) for name, values in zip(self.columns, columns, strict=True)]
+
+
+def _texts(values: Sequence[Cell], spec: str) -> list[str]:
+    if spec and {*map(type, values)} == {float} and all(map(math.isfinite, values)):  # type: ignore[arg-type]
+        return [format(value, spec) for value in values]  # what most columns are, in half the time
+    return [_cell_text(value, spec) for value in values]
 
 
 def _cell_text(value: Cell, spec: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,9 +100,9 @@ def reduction(name: str) -> _Reduction:
 class PartResult:
     """What one ``RasterPart`` gathered: small, plain and picklable; parts of one tensor add up in ``assemble``.
 
-    weights: how many were seen. values: float64, the combined weights of the cells of each block in turn. largest: flat
-    index and value of the finite weight with the largest magnitude, the first of equals; ``None`` without any. not_finite:
-    how many are NaN or Inf.
+    weights: how many were seen. values: float64, the combined weights of the cells of each block in turn, from *first* on;
+    none of the others of all *cells* has any. largest: flat index and value of the finite weight with the largest
+    magnitude, the first of equals; ``None`` without any. not_finite: how many are NaN or Inf.
     """
 
     tensor: str
@@ -110,7 +110,15 @@ class PartResult:
     weights: int
     values: Array
     largest: tuple[int, float] | None
-    not_finite: NotFiniteCount = field(default_factory=NotFiniteCount)
+    not_finite: NotFiniteCount
+    cells: int
+    first: int = 0
+
+    def touched(self) -> PartResult:
+        """The same without the cells at both ends that have no weight: what a piece of a large tensor sends."""
+        places = np.flatnonzero(self.values != reduction(self.reduce).initial)
+        start, stop = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        return replace(self, values=self.values[start:stop], first=self.first + start)
 
 
 class RasterPart:
@@ -161,7 +169,8 @@ class RasterPart:
 
     def result(self) -> PartResult:
         """What was gathered so far."""
-        return PartResult(self.tensor, self.reduce, self.weights, self._values, self._largest, self._not_finite)
+        counted = self._largest, self._not_finite
+        return PartResult(self.tensor, self.reduce, self.weights, self._values, *counted, len(self._values))
 
 
 def _larger(best: tuple[int, float] | None, start: int, values: Array, high: float, low: float) -> tuple[int, float] | None:
@@ -209,9 +218,14 @@ def assemble(
     with np.errstate(all="ignore"):
         for part in parts:
             name, before = part.tensor, combined.get(part.tensor)
-            if part.reduce != reduce or (before is not None and len(before) != len(part.values)):
+            if part.reduce != reduce or (before is not None and len(before) != part.cells):
                 raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
-            combined[name] = part.values if before is None else rule.ufunc(before, part.values)
+            if before is None and len(part.values) == part.cells:
+                combined[name] = part.values
+            else:
+                combined[name] = np.full(part.cells, rule.initial) if before is None else before.copy()
+                touched = combined[name][part.first : part.first + len(part.values)]
+                rule.ufunc(touched, part.values, out=touched)
             seen[name] = seen.get(name, 0) + part.weights
             if part.largest is not None:
                 largest[name] = max(part.largest, largest.get(name, part.largest), key=_rank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from torch2grid_core._pictures.page import Page, Table
-from torch2grid_core._text import visible
+from torch2grid_core._text import LIMIT, visible
 
 _GAP = "  "
 
@@ -16,13 +16,21 @@ def table_lines(table: Table) -> list[str]:
     A column of numbers is aligned at the right, one that holds text at the left. Text passes through ``visible``, so a
     tensor's name cannot move the cursor or break the line; wide characters count two columns.
     """
-    header = [visible(column) for column in table.columns]
-    rows = [[visible(text) for text in texts] for texts in table.texts()]
-    textual = [any(isinstance(row[i], str) for row in table.rows) for i in range(len(header))]
-    widths = [max(map(display_width, column)) for column in zip(header, *rows, strict=True)]
+    columns = []
+    for place, (name, texts) in enumerate(zip(table.columns, table.column_texts(), strict=True)):
+        texts = [name, *texts]
+        joined = "".join(texts)
+        if not (joined.isascii() and joined.isprintable()) or max(map(len, texts)) > LIMIT:
+            texts = list(map(visible, texts))
+        lengths = list(map(len if joined.isascii() else display_width, texts))
+        width = max(lengths)
+        if any(isinstance(row[place], str) for row in table.rows):
+            padded = [text + " " * (width - length) for text, length in zip(texts, lengths, strict=True)]
+        else:
+            padded = [" " * (width - length) + text for text, length in zip(texts, lengths, strict=True)]
+        columns.append([padded[0], "-" * width, *padded[1:]])
     lines = [visible(table.title)] if table.title else []
-    rule = _GAP.join("-" * width for width in widths)
-    return [*lines, _line(header, widths, textual), rule, *(_line(row, widths, textual) for row in rows)]
+    return [*lines, *(_GAP.join(row).rstrip() for row in zip(*columns, strict=True))]
 
 
 def text_lines(page: Page) -> list[str]:
@@ -31,14 +39,6 @@ def text_lines(page: Page) -> list[str]:
     for panel in page.panels:
         lines += table_lines(panel.as_table())
     return lines
-
-
-def _line(texts: list[str], widths: list[int], textual: list[bool]) -> str:
-    padded = []
-    for text, width, left in zip(texts, widths, textual, strict=True):
-        fill = " " * (width - display_width(text))
-        padded.append(text + fill if left else fill + text)
-    return _GAP.join(padded).rstrip()
 
 
 def display_width(text: str) -> int:

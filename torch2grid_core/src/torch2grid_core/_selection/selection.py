@@ -18,8 +18,7 @@ _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "
 
 def is_bookkeeping(tensor: LazyTensor) -> bool:
     """True for integer or bool tensors that are a single number or have the name of a known counter or index."""
-    whole = tensor.dtype.kind in "iub"
-    return whole and (tensor.size == 1 or tensor.name.rpartition(".")[2] in _BOOKKEEPING_NAMES)
+    return tensor.dtype.kind in "iub" and (tensor.size == 1 or tensor.name.rpartition(".")[2] in _BOOKKEEPING_NAMES)
 
 
 @dataclass
@@ -64,7 +63,7 @@ def select(
             raise origin_of(each).error(f"apply returned {type(result).__name__}, not a Checkpoint")
         if not result:
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
-        selection.checkpoint = result
+        selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
     return selection if include_buffers else _without_bookkeeping(selection)
 
@@ -77,7 +76,7 @@ def _hide(selection: Selection, what: str, count: int) -> None:
 def _without_bookkeeping(selection: Selection) -> Selection:
     checkpoint = selection.checkpoint
     dropped = {name: "bookkeeping" for name, tensor in checkpoint.items() if is_bookkeeping(tensor)}
-    dropped.update({name: "empty" for name, tensor in checkpoint.items() if tensor.size == 0})
+    dropped.update({name: "empty" for name, tensor in checkpoint.items() if 0 in tensor.shape})
     drawable = [name for name in checkpoint if name not in dropped]
     if not drawable:
         if all(tensor.size == 0 for tensor in checkpoint.values()):

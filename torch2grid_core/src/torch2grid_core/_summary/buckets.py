@@ -38,6 +38,12 @@ def has_lower_bits(numbers: Array) -> bool:
     return bool(lower[:256].any()) or bool(lower.any())
 
 
+def lower_bits(numbers: Array) -> Array:
+    """Where float32 *numbers* (contiguous) are no bfloat16 numbers."""
+    found: Array = numbers.view(np.uint16)[1 - _UPPER :: 2] != 0
+    return found
+
+
 def float_of(codes: Array) -> Array:
     """The float64 numbers whose float32 patterns are the magnitudes of *codes* followed by 16 zero bits; Inf stays Inf."""
     patterns = (codes & np.uint16(SIGN - 1)).astype(np.uint32) << np.uint32(16)

@@ -42,7 +42,7 @@ def counted_distribution(
         raise ValueError("the figures contradict one another")
     found = Distribution()
     found._count = total + nan + posinf + neginf
-    found._extra.update(zeros=zeros, nan=nan, posinf=posinf, neginf=neginf)
+    found._zeros, found._nan, found._posinf, found._neginf = zeros, nan, posinf, neginf
     if total:
         found._codes, found._counts = codes, counts
         found._fineness = Fineness.REAL

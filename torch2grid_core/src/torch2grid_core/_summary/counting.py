@@ -29,9 +29,14 @@ def count_below(numbers: Array, threshold: float) -> int:
         if numbers.dtype.kind == "i":
             inside &= numbers > -bound
         return int(np.count_nonzero(inside))
+    return int(np.count_nonzero(below(numbers, threshold)))
+
+
+def below(numbers: Array, threshold: float) -> Array:
+    """Where |numbers|, which are floating, are below *threshold*, without rounding either."""
     if numbers.dtype == np.float32:
         bound32 = np.float32(min(threshold, FLOAT32_MAX))
         if float(bound32) < threshold:  # |w| < t for no float32 between: compare with the next one
             bound32 = np.nextafter(bound32, np.float32(np.inf))
-        return int(np.count_nonzero(np.abs(numbers) < bound32))
-    return int(np.count_nonzero(np.abs(numbers) < threshold))
+        return np.abs(numbers) < bound32
+    return np.abs(numbers) < threshold

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,28 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import BY_NAME, magnitudes
 from torch2grid_core._display import as_html
-from torch2grid_core._summary.buckets import CODES, FLOAT32_MAX, SIGN, Fineness, Points, codes_of, has_lower_bits, pack, unite
-from torch2grid_core._summary.counting import code_of, count_below
+from torch2grid_core._summary.buckets import (
+    CODES,
+    FLOAT32_MAX,
+    SIGN,
+    Fineness,
+    Points,
+    codes_of,
+    has_lower_bits,
+    lower_bits,
+    pack,
+    unite,
+)
+from torch2grid_core._summary.counting import below, code_of, count_below
 from torch2grid_core._summary.figures import Figures
-from torch2grid_core._summary.moments import Moments
+from torch2grid_core._summary.moments import SMALL, Moments, plain
 
 _PIECE = 1 << 20  # bytes taken at once: what is computed from them stays in the cache
 _FEW = 4096  # so many weights are cheaper to sort than to count in 65,536 buckets
 _BUCKETS = "buckets"  # the pending counter holds bucket codes, not the patterns of a dtype
 _BFLOAT16 = BY_NAME["bfloat16"]
+_TOGETHER = 1 << 16  # weights of small sets that are counted together: what is computed from them stays in the cache
+_NO_CODES, _NO_COUNTS = np.empty(0, np.uint16), np.empty(0, np.int64)
 _spare: list[Array] = []  # zeroed counters for the next distribution; append and pop are atomic
 
 
@@ -59,28 +73,87 @@ class Distribution(Figures):
         "_codes",
         "_count",
         "_counts",
-        "_extra",
         "_fineness",
         "_max",
         "_min",
         "_moments",
+        "_nan",
         "_near",
+        "_neginf",
         "_pending",
+        "_posinf",
+        "_thresholds",
+        "_zeros",
     )
 
     def __init__(self, thresholds: Sequence[float] = (), brief: bool = False) -> None:
         self._brief = brief
-        self._near = {float(threshold): 0 for threshold in thresholds}
-        if any(not threshold >= 0 for threshold in self._near):
+        self._thresholds = tuple(dict.fromkeys(map(float, thresholds)))
+        if any(not threshold >= 0 for threshold in self._thresholds):
             raise ValueError(f"thresholds {tuple(thresholds)}: each must be 0 or more")
-        self._count = 0
-        self._codes: Array = np.empty(0, np.uint16)
-        self._counts: Array = np.empty(0, np.int64)
-        self._extra = {"zeros": 0, "nan": 0, "posinf": 0, "neginf": 0}
+        self._near: tuple[int, ...] = (0,) * len(self._thresholds)  # how many are below each
+        self._count = self._zeros = self._nan = self._posinf = self._neginf = 0
+        self._codes, self._counts = _NO_CODES, _NO_COUNTS
         self._fineness = Fineness.EXACT
         self._min, self._max = math.inf, -math.inf
         self._moments = Moments()
         self._pending: tuple[Any, Array] | None = None
+
+    @classmethod
+    def of_each(
+        cls, numbers: Array, sizes: Sequence[int], thresholds: Sequence[float] = (), brief: bool = False
+    ) -> list[Distribution]:
+        """The distributions of sets of weights that lie one after the other in *numbers* (1-D). sizes: of each, none is empty.
+
+        Each is what ``update`` of its weights alone gives. Small sets are counted together, in a tenth of the time.
+        """
+        lengths, found = np.asarray(sizes, np.intp), list[Distribution]()
+        ends = np.cumsum(lengths)
+        while len(found) < len(lengths):
+            first, begin = len(found), int(ends[len(found)] - lengths[len(found)])
+            last = max(int(np.searchsorted(ends, begin + _TOGETHER, side="right")), first + 1)
+            found += cls._group(numbers[begin : int(ends[last - 1])], lengths[first:last], thresholds, brief)
+        return found
+
+    @classmethod
+    def _group(cls, numbers: Array, sizes: Array, thresholds: Sequence[float], brief: bool) -> list[Distribution]:
+        found = [cls(thresholds, brief) for _ in sizes]
+        starts = np.cumsum(sizes) - sizes
+        alone: Iterable[int] = range(len(found))
+        real = numbers.astype(np.float32) if brief and numbers.dtype == _BFLOAT16 else numbers
+        if real.dtype in (np.float32, np.float64) and real.dtype.isnative and sizes.max() <= SMALL:
+            with np.errstate(all="ignore"):
+                alone = cls._count_together(found, real, starts, sizes)
+        for place in alone:
+            found[place].update(numbers[starts[place] : starts[place] + sizes[place]])
+        return found
+
+    @classmethod
+    def _count_together(cls, found: Sequence[Distribution], real: Array, starts: Array, sizes: Array) -> list[int]:
+        """Count sets of float32 or float64 *real* at once; the places of those that were left out, as they need more care."""
+        thresholds, brief = found[0].thresholds, found[0]._brief
+        lows, highs = np.minimum.reduceat(real, starts), np.maximum.reduceat(real, starts)
+        usual = plain(lows.astype(np.float64), highs.astype(np.float64))
+        moments = Moments.of_each(real, starts, sizes, brief)
+        zeros = _counts_of(real == 0, starts)
+        near = [_counts_of(below(real, threshold), starts) for threshold in thresholds]
+        figures = zip(found, usual.tolist(), sizes.tolist(), lows.tolist(), highs.tolist(), moments, zeros, strict=True)
+        for place, (each, known, size, low, high, moment, zero) in enumerate(figures):
+            if known:
+                each._count, each._min, each._max, each._moments, each._zeros = size, low, high, moment, zero
+                each._near = tuple(counts[place] for counts in near)
+        if not brief:
+            single = real if real.dtype == np.float32 else np.clip(real, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+            inexact = np.logical_or.reduceat(lower_bits(single) | (single != real), starts).tolist()
+            keys = np.repeat(np.arange(len(sizes), dtype=np.uint32) << np.uint32(16), sizes) | codes_of(single)
+            keys, counts = np.unique(keys, return_counts=True)
+            codes, bounds = keys.astype(np.uint16), np.searchsorted(keys >> np.uint32(16), np.arange(len(sizes) + 1)).tolist()
+            for place, each in enumerate(found):
+                if usual[place]:
+                    own = slice(bounds[place], bounds[place + 1])
+                    each._codes, each._counts = codes[own], counts[own]
+                    each._coarsen(Fineness.REAL if inexact[place] else Fineness.EXACT)
+        return np.flatnonzero(~usual).tolist()
 
     # --- taking weights in
 
@@ -130,9 +203,8 @@ class Distribution(Figures):
         if not len(single):
             return
         values = single.astype(np.float64)
-        self._extra["zeros"] += int(counts[values == 0].sum())
-        for threshold in self._near:
-            self._near[threshold] += int(counts[np.abs(values) < threshold].sum())
+        self._zeros += int(counts[values == 0].sum())
+        self._add_near(int(counts[np.abs(values) < threshold].sum()) for threshold in self._thresholds)
         self._take_extremes(float(values.min()), float(values.max()))
         if has_lower_bits(single):
             self._coarsen(Fineness.INTEGER if dtype.kind in "iu" else Fineness.REAL)
@@ -173,17 +245,26 @@ class Distribution(Figures):
     def _count_small(self, piece: Array, real: Array, counts: Array | None) -> None:
         """Zeros and what is below the thresholds: by the buckets, and by the weights where a bucket does not decide it."""
         if counts is None or counts[0] or counts[SIGN]:
-            self._extra["zeros"] += int(np.count_nonzero(real == 0))
-        for threshold in self._near:
+            self._zeros += int(np.count_nonzero(real == 0))
+        found = []
+        for threshold in self._thresholds:
             code = code_of(threshold)
             if counts is None or counts[code] or counts[SIGN + code]:
-                self._near[threshold] += count_below(piece if piece.dtype.kind in "iu" else real, threshold)
+                found.append(count_below(piece if piece.dtype.kind in "iu" else real, threshold))
             else:
-                self._near[threshold] += int(counts[:code].sum()) + int(counts[SIGN : SIGN + code].sum())
+                found.append(int(counts[:code].sum()) + int(counts[SIGN : SIGN + code].sum()))
+        self._add_near(found)
+
+    def _add_near(self, counts: Iterable[int]) -> None:
+        self._near = tuple(map(add, self._near, counts))
 
     def _take_nonfinite(self, values: Array, counts: Array | None) -> None:
-        for key, found in (("nan", np.isnan(values)), ("posinf", values == np.inf), ("neginf", values == -np.inf)):
-            self._extra[key] += int(np.count_nonzero(found) if counts is None else counts[found].sum())
+        def number(found: Array) -> int:
+            return int(np.count_nonzero(found) if counts is None else counts[found].sum())
+
+        self._nan += number(np.isnan(values))
+        self._posinf += number(values == np.inf)
+        self._neginf += number(values == -np.inf)
 
     def _take_extremes(self, low: float, high: float) -> None:
         self._min, self._max = min(self._min, low), max(self._max, high)
@@ -234,9 +315,12 @@ class Distribution(Figures):
         self.settle()
         other.settle()
         self._count += other._count
-        for key, count in other._extra.items():
-            self._extra[key] += count
-        self._near = {each: count + other._near[each] for each, count in self._near.items() if each in other._near}
+        self._zeros, self._nan = self._zeros + other._zeros, self._nan + other._nan
+        self._posinf, self._neginf = self._posinf + other._posinf, self._neginf + other._neginf
+        if self._thresholds != other._thresholds:
+            self._near = tuple(self.near_zero(each) for each in self._thresholds if each in other._thresholds)
+            self._thresholds = tuple(each for each in self._thresholds if each in other._thresholds)
+        self._add_near(map(other.near_zero, self._thresholds))
         self._take_extremes(other._min, other._max)
         self._coarsen(other._fineness)
         self._moments.add(other._moments)
@@ -247,15 +331,15 @@ class Distribution(Figures):
             self._take_codes(other._codes, other._counts)
         return self
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> tuple[Any, ...]:
         self.settle()
-        state = {name: getattr(self, name) for name in self.__slots__}
-        if len(self._counts) and int(self._counts.max()) < 1 << 32:
-            state["_counts"] = self._counts.astype(np.uint32)
-        return state
+        narrow = len(self._counts) and int(self._counts.max()) < 1 << 32
+        counts = self._counts.astype(np.uint32) if narrow else self._counts
+        return (counts, *(getattr(self, name) for name in self.__slots__ if name != "_counts"))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._counts, *rest = state
+        for name, value in zip((name for name in self.__slots__ if name != "_counts"), rest, strict=True):
             setattr(self, name, value)
 
     def __repr__(self) -> str:
@@ -267,3 +351,10 @@ class Distribution(Figures):
     def _sorted(self) -> Points:
         self.settle()
         return Points(self._codes, self._counts, self._fineness, self._min, self._max)  # not kept: six numbers a bucket
+
+
+def _counts_of(mask: Array, starts: Array) -> list[int]:
+    """How many are true in each run of *mask*."""
+    if not mask.any():
+        return [0] * len(starts)
+    return np.add.reduceat(mask, starts, dtype=np.intp).tolist()  # type: ignore[no-any-return]

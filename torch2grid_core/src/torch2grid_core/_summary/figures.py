@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._summary.buckets import Fineness, Points
 from torch2grid_core._summary.moments import Moments
-from torch2grid_core._summary.not_finite import NotFiniteCount
+from torch2grid_core._summary.not_finite import ALL_FINITE, NotFiniteCount
 
 
 class Figures(ABC):
@@ -23,12 +23,16 @@ class Figures(ABC):
     _codes: Array
     _count: int
     _counts: Array
-    _extra: dict[str, int]
     _fineness: Fineness
     _max: float
     _min: float
     _moments: Moments
-    _near: dict[float, int]
+    _nan: int
+    _near: tuple[int, ...]
+    _neginf: int
+    _posinf: int
+    _thresholds: tuple[float, ...]
+    _zeros: int
 
     @abstractmethod
     def settle(self) -> Figures:
@@ -55,36 +59,40 @@ class Figures(ABC):
     @property
     def thresholds(self) -> tuple[float, ...]:
         """The near-zero thresholds that were counted."""
-        return tuple(self._near)
+        return self._thresholds
 
     @property
     def zeros(self) -> int:
         """Number of weights that are 0 or −0."""
-        return self.settle()._extra["zeros"]
+        return self.settle()._zeros
 
     @property
     def nan(self) -> int:
         """Number of NaN."""
-        return self.settle()._extra["nan"]
+        return self.settle()._nan
 
     @property
     def posinf(self) -> int:
         """Number of +Inf."""
-        return self.settle()._extra["posinf"]
+        return self.settle()._posinf
 
     @property
     def neginf(self) -> int:
         """Number of −Inf."""
-        return self.settle()._extra["neginf"]
+        return self.settle()._neginf
 
     @property
     def not_finite(self) -> NotFiniteCount:
         """Number of NaN, and of +Inf and −Inf together."""
-        return NotFiniteCount(self.nan, self.posinf + self.neginf)
+        nan, inf = self.settle()._nan, self._posinf + self._neginf
+        return NotFiniteCount(nan, inf) if nan or inf else ALL_FINITE
 
     def near_zero(self, threshold: float) -> int:
         """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
-        return self.settle()._near[float(threshold)]
+        try:
+            return self.settle()._near[self._thresholds.index(float(threshold))]
+        except ValueError as error:
+            raise KeyError(threshold) from error
 
     @property
     def exact(self) -> bool:

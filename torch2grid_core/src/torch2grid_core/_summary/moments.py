@@ -13,6 +13,7 @@ from torch2grid_core._array import Array
 _ROW = 8192  # BLAS computes dot products up to 10,000 numbers in the calling thread
 _BLOCK = 4 * _ROW  # two float64 arrays of it fit the second-level cache
 _PLAIN = 200  # |x| within 2**±200: the fourth power of x, times any count, is a normal float64
+SMALL = 4096  # so many numbers are summed as they are: a row of padding would cost more
 _LOWEST = -1100  # the exponent of nothing but zeros: below that of every float64
 
 
@@ -28,7 +29,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-@dataclass
+@dataclass(slots=True)
 class Moments:
     """Count, mean, sums of the 2nd to 4th powers of the distance from the mean, and the sum of magnitudes.
 
@@ -54,11 +55,32 @@ class Moments:
         if low == high:
             mean = math.ldexp(low, -exponent)
             return cls(len(numbers), mean, l1=len(numbers) * abs(mean), exponent=exponent)
+        if len(numbers) <= SMALL and not exponent:
+            return cls.of_each(numbers, np.zeros(1, np.intp), np.array([len(numbers)]), brief)[0]
         moments = cls(exponent=exponent)
         step, of_block = (2 * _BLOCK, _brief_block) if brief else (_BLOCK, _of_block)
         for start in range(0, len(numbers), step):
             moments.add(of_block(numbers[start : start + step], exponent))
         return moments
+
+    @classmethod
+    def of_each(cls, numbers: Array, starts: Array, sizes: Array, brief: bool = False) -> list[Moments]:
+        """The moments of each run of *numbers*, by where it starts and how long it is; they follow one another.
+
+        No run is empty, and the numbers of none have to be scaled, or are all the same.
+        """
+        values = numbers.astype(np.float64)
+        means = np.add.reduceat(values, starts) / sizes
+        l1 = None if brief else np.add.reduceat(np.abs(values), starts).tolist()
+        values -= np.repeat(means, sizes)
+        powers = values * values
+        sums = [np.add.reduceat(powers, starts).tolist()]
+        for _ in range(0 if brief else 2):
+            powers *= values
+            sums.append(np.add.reduceat(powers, starts).tolist())
+        m3, m4, l1 = (*sums[1:], l1) if l1 is not None else [[math.nan] * len(starts)] * 3
+        figures = zip(sizes.tolist(), means.tolist(), sums[0], m3, m4, l1, [0] * len(starts), strict=True)
+        return [cls(*each) for each in figures]
 
     @classmethod
     def of_counted(cls, values: Array, counts: Array) -> Moments:
@@ -134,6 +156,13 @@ def _exponent(largest: float) -> int:
         return _LOWEST
     exponent = math.frexp(largest)[1]
     return exponent if abs(exponent) > _PLAIN else 0
+
+
+def plain(lows: Array, highs: Array) -> Array:
+    """Where numbers between *lows* and *highs* are finite, not all the same, and need no scaling."""
+    largest = np.maximum(np.abs(lows), np.abs(highs))
+    found: Array = (lows < highs) & (largest < 2.0**_PLAIN) & (largest >= 2.0 ** -(_PLAIN + 1))
+    return found
 
 
 def _widened(numbers: Array, exponent: int) -> tuple[int, Array]:

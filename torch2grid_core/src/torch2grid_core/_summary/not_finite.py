@@ -32,12 +32,15 @@ class NotFiniteCount:
         return ", ".join(f"{count:,} {what}" for count, what in ((self.nan, "NaN"), (self.inf, "Inf")) if count)
 
 
+ALL_FINITE = NotFiniteCount()
+
+
 def count_not_finite(values: Array) -> NotFiniteCount:
     """The count of *values*: 1-D, float32 or float64 (see ``dtypes.as_float``).
 
     Two comparisons for each weight where all are finite, since the largest and the least of any that are not is none either.
     """
-    found = NotFiniteCount()
+    found = ALL_FINITE
     for start in range(0, len(values), _PIECE):
         piece = values[start : start + _PIECE]
         found = found.merge(counted_where_any(piece, float(piece.max()), float(piece.min())))
@@ -47,5 +50,5 @@ def count_not_finite(values: Array) -> NotFiniteCount:
 def counted_where_any(values: Array, high: float, low: float) -> NotFiniteCount:
     """The count of *values* whose largest and least are known: only where one of these is not finite is there any."""
     if math.isfinite(high) and math.isfinite(low):
-        return NotFiniteCount()
+        return ALL_FINITE
     return NotFiniteCount(int(np.count_nonzero(np.isnan(values))), int(np.count_nonzero(np.isinf(values))))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from torch2grid_core._array import Array
 
+_OF_OUTPUTS = ("output_absmax", "_output_squares")
 _PIECE = 1 << 16  # weights taken at once: as float64 they stay in the second-level cache
 _NARROW = 64  # kernels of up to so many weights are reduced place by place, longer ones along their length
 
@@ -74,6 +76,20 @@ class UnitProfile:
             self._output_squares[outputs] += squares_of[0]
             np.maximum(self._input_absmax[inputs], largest_of[1], out=self._input_absmax[inputs])
             self._input_squares[inputs] += squares_of[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of output units, those between the first and the last that have weights: a piece of a large tensor sees few."""
+        units = np.flatnonzero(self.output_absmax)
+        start, stop = (int(units[0]), int(units[-1]) + 1) if len(units) else (0, 0)
+        cut = {name: (start, vars(self)[name][start:stop]) for name in _OF_OUTPUTS}
+        return {**vars(self), **cut}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for name in _OF_OUTPUTS:
+            start, part = state[name]
+            whole = vars(self)[name] = np.zeros(self.shape[0] if self.shape else 1)
+            whole[start : start + len(part)] = part
 
     def merge(self, other: UnitProfile) -> UnitProfile:
         """Take *other*, the profile of other weights of the same tensor, in and return itself."""
