@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
-from torch2grid.session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid.session import as_checkpoint, drawable, manager, settings_from, view_with
+from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageError, View
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import torch
+
+    from torch2grid.keywords import CommonFields, Named, SettingsFields
 
 
 class Comparison(Pages):
     """The pages of ``compare``. same: nothing differs; report: the figures as plain data, as ``--format json`` prints them."""
 
-    def __init__(self, drawn: Any, run: Run, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
+    def __init__(self, drawn: Any, run: Settings, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
         super().__init__(drawn, run, checkpoint)
         self.report = dict(report)
 
@@ -29,29 +34,27 @@ class Comparison(Pages):
 def compare(
     a: Any,
     b: Any,
-    plugin: str = "",
+    plugin: Named | GridTransformer | None = None,
     *,
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
     layers: bool = False,
-    part: str = "",
-    filters: tuple[str, ...] = (),
-    include_buffers: bool = False,
-    **settings: Any,
+    **settings: Unpack[CommonFields],
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. settings: fields of ``Run``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype.
     """
     from torch2grid_builtin.commands.compare_settings import PAIR_CELLS, transformer_of
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
-    from torch2grid_builtin.compare.two import Comparing, Settings
+    from torch2grid_builtin.compare.two import Comparing, Tolerance
 
-    chosen = Settings(tolerance, ignore_dtype)
-    comparing = Comparing(*(drawable(each, part, filters, include_buffers) for each in (a, b)))
-    transformer = transformer_of(manager(), plugin)
-    run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
+    chosen = Tolerance(tolerance, ignore_dtype)
+    asked = settings_from({**settings, "plugin": plugin}, tensor_cells=PAIR_CELLS)
+    comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
+    transformer = transformer_of(manager(), asked)
+    run = replace(asked, transformer=transformer)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
@@ -68,10 +71,8 @@ def series(
     checkpoints: Any,
     *,
     given: bool = False,
-    part: str = "",
-    filters: tuple[str, ...] = (),
     layers: bool = False,
-    **settings: Any,
+    **settings: Unpack[SettingsFields],
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
@@ -85,8 +86,8 @@ def series(
     from torch2grid_builtin.compare.series_pages import GRADIENTS, Words, chosen, ridges_page, table_page, trends_page
     from torch2grid_builtin.transformers.flatten import Flatten
 
-    run = make_run(Flatten(), settings)
-    found = _several(checkpoints, part, filters)
+    run = settings_from(settings)
+    found = _several(checkpoints, run)
     if len(found) == 1 and is_recording(found[0]):
         (tracked, title), words = recorded_series(found[0]), GRADIENTS
     elif len(found) < 2:
@@ -102,16 +103,23 @@ def series(
     return Pages([(page, view) for page in pages], run, found[-1])
 
 
-def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings: Any) -> Pages:
+def optimizer(
+    model: Any,
+    state: torch.optim.Optimizer | None = None,
+    *,
+    each: bool | None = None,
+    overview: bool | None = None,
+    **settings: Unpack[SettingsFields],
+) -> Pages:
     """The optimizer's moments of each parameter, and the last update with its ratio to the weight.
 
     model: a training checkpoint (a path, a ``Checkpoint``, or what ``torch.load`` returns), or a module together with its
-    optimizer as *state*. settings: the view's ``each`` and ``overview``, and fields of ``Run``. Raises ``NotDrawable`` where
+    optimizer as *state*. each, overview: with a page for each parameter, with one of all. Raises ``NotDrawable`` where
     there is no optimizer state.
     """
     from torch2grid.api import draw
 
-    spec = view_spec("optimizer", settings, ("each", "overview"))
+    spec = view_with("optimizer", each=each, overview=overview)
     return draw(model if state is None else live_training(model, state), [spec], **settings)
 
 
@@ -137,14 +145,14 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _several(checkpoints: Any, part: str, filters: Sequence[str]) -> list[Checkpoint]:
+def _several(checkpoints: Any, settings: Settings) -> list[Checkpoint]:
     from torch2grid.recorder import GradientRecorder
     from torch2grid_builtin.compare.folder import checkpoints_in
     from torch2grid_builtin.compare.recording import is_recording
 
     def chosen(model: Any) -> Checkpoint:
-        opened = as_checkpoint(model)
-        return drawable(opened, part, filters, is_recording(opened))
+        opened = as_checkpoint(model, settings.loader or "")
+        return drawable(opened, settings, is_recording(opened))
 
     if isinstance(checkpoints, GradientRecorder):
         return [checkpoints.checkpoint()]

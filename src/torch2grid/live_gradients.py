@@ -8,25 +8,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch2grid.pages import Pages
-from torch2grid.session import view_spec
+from torch2grid.session import view_with
 from torch2grid_core import UsageError
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import torch
+
+    from torch2grid.keywords import SettingsFields
 
 FORMAT = "torch2grid gradients 1"
 
 
-def gradients(model: Any, **settings: Any) -> Pages:
+def gradients(
+    model: Any,
+    *,
+    vanishing: float | None = None,
+    exploding: float | None = None,
+    spread: float | None = None,
+    each: bool | None = None,
+    overview: bool | None = None,
+    **settings: Unpack[SettingsFields],
+) -> Pages:
     """The gradient flow of *model* and a page for each parameter.
 
     model: a module after ``backward()``, or a path or ``Checkpoint`` that holds gradients. Nothing of a module is copied, and
-    its gradients stay as they are. settings: options of the view (``vanishing``, ``exploding``, ``spread``, ``each``,
-    ``overview``) and fields of ``Run``. Raises ``UsageError`` for a module without gradients.
+    its gradients stay as they are. vanishing to overview: options of the view. Raises ``UsageError`` for a module without
+    gradients.
     """
     from torch2grid.api import draw
 
-    spec = view_spec("gradients", settings, ("vanishing", "exploding", "spread", "each", "overview"))
+    spec = view_with("gradients", vanishing=vanishing, exploding=exploding, spread=spread, each=each, overview=overview)
     return draw(as_gradients(model), [spec], **settings)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid.session import manager
-from torch2grid_core import Checkpoint, Grid, Heatmap, Output, Page, Run, Table, UsageError, View, workers
+from torch2grid_core import Checkpoint, Grid, Heatmap, Output, Page, Settings, Table, UsageError, View, workers
 from torch2grid_core.pictures.notebook import page_html
 from torch2grid_core.pictures.tables import text_lines
 
@@ -26,7 +26,7 @@ class Pages(Sequence[Page]):
     each core), and never held in memory together.
     """
 
-    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Run, checkpoint: Checkpoint, jobs: int = 0) -> None:
+    def __init__(self, drawn: Sequence[Drawn] | Draw, run: Settings, checkpoint: Checkpoint, jobs: int = 0) -> None:
         self._run, self.checkpoint, self._jobs = run, checkpoint, jobs
         self._draw: Draw | None = drawn if callable(drawn) else None
         self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
@@ -95,8 +95,9 @@ class Pages(Sequence[Page]):
         takes one (``png``) gets the overview, a file of one that takes many (``html``, ``pdf``) gets all. Raises
         ``UsageError`` for an unknown format.
         """
-        formats = [part.strip() for part in format.split(",") if part.strip()]
-        with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+        run = replace(self._run, format=format) if format else self._run  # type: ignore[arg-type]
+        renderer, quiet = run.renderer or "", lambda line: None
+        with Output(manager(), Path(path), run, formats=run.format, renderer=renderer, say=quiet) as output:
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
                     output.add(page, view)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError, select
-from torch2grid_core.plugins.options import quoted
+from torch2grid_core import Checkpoint, PluginManager, Settings, UsageError, select
+from torch2grid_core.plugins.added import settings_of
+from torch2grid_core.settings import FIELDS, Setting, named
 
 
 @lru_cache(maxsize=1)
@@ -27,7 +28,7 @@ def manager() -> PluginManager:
     return found
 
 
-def as_checkpoint(model: Any) -> Checkpoint:
+def as_checkpoint(model: Any, loader: str = "") -> Checkpoint:
     """*model*: a path, a ``Checkpoint``, an ``nn.Module``, a mapping of name to tensor or array, or one of these alone.
 
     Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
@@ -35,7 +36,7 @@ def as_checkpoint(model: Any) -> Checkpoint:
     if isinstance(model, Checkpoint):
         return model
     if isinstance(model, (str, os.PathLike)):
-        return manager().open(os.fspath(model))
+        return manager().open(os.fspath(model), loader)
     if isinstance(model, Mapping):
         held = getattr(model, "checkpoint", None)
         if isinstance(held, Checkpoint):
@@ -55,25 +56,35 @@ def as_checkpoint(model: Any) -> Checkpoint:
     raise UsageError(f"a path, a module, a state dict or a Checkpoint is needed, not {type(model).__name__}")
 
 
-def drawable(model: Any, part: str = "", filters: Iterable[str] = (), include_buffers: bool = False) -> Checkpoint:
-    """What is drawn of *model*: its *part* (the model of a training checkpoint), after *filters*, without bookkeeping.
+def settings_from(given: Mapping[str, Any], **usual: Any) -> Settings:
+    """The settings of keyword arguments. usual: where these say nothing.
 
-    filters: names of filters, each with its options. Raises ``UsageError`` for an unknown part or filter, ``NotDrawable``
-    where nothing is left.
+    Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
     """
-    kept = [manager().create("filter", spec) for spec in filters]
-    return select(as_checkpoint(model), part, kept, include_buffers).checkpoint
+    known: Mapping[str, Setting] = FIELDS if set(given) <= set(FIELDS) else settings_of(manager())
+    pairs = []
+    for key, value in given.items():
+        setting = named(known, key)
+        try:
+            pairs.append((setting, setting.parse(value)))
+        except (ValueError, UsageError) as error:
+            raise UsageError(f"{key}: {error}") from None
+    settings = Settings.of(pairs, **usual)
+    if settings.limits == "shared":
+        raise UsageError("limits: shared ones are of the command line, over all models of a run; give two numbers")
+    return settings
 
 
-def make_run(transformer: GridTransformer, settings: Mapping[str, Any], **usual: Any) -> Run:
-    """A ``Run`` of *settings*, and of *usual* where they say nothing. Raises ``UsageError`` for an unknown setting."""
-    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
-    return Run(**{"transformer": transformer, **usual, **settings})
+def drawable(model: Any, settings: Settings, include_buffers: bool = False) -> Checkpoint:
+    """What is drawn of *model* by *settings*: the part, after the filters, without bookkeeping unless it is asked for.
+
+    Raises ``UsageError`` for an unknown part or filter, ``NotDrawable`` where nothing is left.
+    """
+    kept = [manager().create("filter", spec) for spec in settings.filter]
+    opened = as_checkpoint(model, settings.loader or "")
+    return select(opened, settings.part, kept, include_buffers or settings.include_buffers).checkpoint
 
 
-def view_spec(name: str, settings: dict[str, Any], options: Iterable[str]) -> str:
-    """``name:key=value,…`` of those *options* that *settings* holds; they are taken out of it."""
-    given = [f"{key}={quoted(settings.pop(key))}" for key in options if key in settings]
-    return f"{name}:{','.join(given)}" if given else name
+def view_with(name: str, **options: Any) -> dict[str, dict[str, Any]]:
+    """The view *name* with those *options* that are not ``None``."""
+    return {name: {key: value for key, value in options.items() if value is not None}}

@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from torch2grid_core import REDUCTIONS, Run, ScaleKind
+from torch2grid_core import REDUCTIONS, ScaleKind, Settings
 from torch2grid_core.cli.options import drawing_options
 
 OPTIONS = {option.key: option for option in drawing_options()}
@@ -25,6 +25,8 @@ def test_choices_are_those_that_a_run_takes() -> None:
 
 
 def test_defaults_are_those_of_a_run() -> None:
-    given = {each.name: each.default for each in dataclasses.fields(Run) if each.name in OPTIONS and each.default is not None}
+    given = {
+        each.name: each.default for each in dataclasses.fields(Settings) if each.name in OPTIONS and each.default is not None
+    }
     assert sorted(given) == ["clip", "max_cells", "reduce", "scale", "threshold", "title"]
     assert {key: OPTIONS[key].default for key in given} == given

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from torch2grid_core import Run, UsageError
+from torch2grid_core import Settings, UsageError
 from torch2grid_core.plugins.options import build, convert, options_of, split_spec
 
 
@@ -119,4 +119,4 @@ def test_commas_and_blanks_of_the_grammar() -> None:
 )
 def test_settings_that_no_picture_can_follow(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Run(**settings)
+        Settings(**settings)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Run, Style, Text, check
+from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Settings, Style, Text, check
 from torch2grid_core.hookspecs import Hooks
 from torch2grid_core.kinds import KINDS
 from torch2grid_core.testing import bound_checks
@@ -123,7 +123,7 @@ def drawn(manager: PluginManager, folder: Path, view: str, format: str = "json")
     """The pages that *view* draws of the model, by name, as JSON has them."""
     from torch2grid_core import draw
 
-    run, pages = Run(), []
+    run, pages = Settings(), []
     with Output(manager, folder / "out", run, formats=[format], say=lambda line: None) as output:
         view_instance = manager.create("view", view)
         for page, *_ in draw(manager.open(folder / "model.pth"), [view_instance], run):

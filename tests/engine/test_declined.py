@@ -10,7 +10,7 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Raster, Run, Summary, Transformed, View
+from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Raster, Settings, Summary, Transformed, View
 from torch2grid_core.pictures.layouts import drawable_sizes
 
 METHODS = ("subject", "tensor_needs", "needs", "tensor_pages", "pages")
@@ -101,7 +101,7 @@ class OfTheTransformer(Declines):
 
 def test_a_transformer_that_declines_costs_only_the_views_that_want_it():
     view = OfTheTransformer("x")
-    pages, told = drawn_by(CHECKPOINT, view, Declines(), run=Run(transformer=NoRoom()))
+    pages, told = drawn_by(CHECKPOINT, view, Declines(), run=Settings(transformer=NoRoom()))
     assert pages[-1] == "overview of draws"
     assert told == {view.name: "there are no weights to draw"}
 

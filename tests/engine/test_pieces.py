@@ -29,7 +29,7 @@ from torch2grid_core import (
     PluginManager,
     Profile,
     Raster,
-    Run,
+    Settings,
     Summary,
     Values,
     View,
@@ -79,7 +79,7 @@ class Everything(View):
 
 def found_by(executor, checkpoint, views):
     transformer = PluginManager.discover().create("transformer", "flatten")
-    run = Run(transformer=transformer, max_cells=16, tensor_cells=16)
+    run = Settings(transformer=transformer, max_cells=16, tensor_cells=16)
     return [drawn.page for drawn in drawn_of(checkpoint, views, run, executor=executor)]
 
 

@@ -19,7 +19,7 @@ from torch2grid_core import (
     PluginError,
     PluginManager,
     Renderer,
-    Run,
+    Settings,
     Style,
     Table,
     Torch2GridError,
@@ -65,7 +65,7 @@ class Restless(View):
 def test_a_page_that_cannot_wait_is_the_error_of_its_view(tmp_path: Path) -> None:
     target = tmp_path / "all.pdf"
     with pytest.raises(PluginError, match="'restless': page 'p': TypeError: stays in memory"):  # noqa: SIM117
-        with Output(PluginManager.discover(), target, Run()) as output:
+        with Output(PluginManager.discover(), target, Settings()) as output:
             output.add(Page("p", "t", (Unkept(),)), Restless())
     assert list(tmp_path.iterdir()) == []
 

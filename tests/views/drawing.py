@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Page, Run, View, engine
+from torch2grid_core import BytesStorage, Checkpoint, LazyTensor, Page, Settings, View, engine
 
 
 def checkpoint_of(arrays: Mapping[str, Any], **facts: Any) -> Checkpoint:
@@ -30,12 +30,12 @@ class Drawn(NamedTuple):
     made: Any
 
 
-def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Run | None = None, **options: Any) -> Iterator[Drawn]:
+def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Settings | None = None, **options: Any) -> Iterator[Drawn]:
     """The pages of *views*, each with its view and what was made of it; *options* are those of ``draw``."""
     return (Drawn(*each) for each in engine.draw(checkpoint, views, run, **options))
 
 
-def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Run | None = None) -> dict[str, Page]:
+def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Settings | None = None) -> dict[str, Page]:
     """The pages of *view*, by ``folder/name``."""
     checkpoint = arrays if isinstance(arrays, Checkpoint) else checkpoint_of(arrays)
     pages = [each.page for each in drawn_of(checkpoint, [view], run)]

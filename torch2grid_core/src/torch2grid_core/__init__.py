@@ -18,7 +18,7 @@ registered_by("torch2grid_core.pictures.notebook")
 
 _EXPORTS = {
     "engine.checking": ("Found", "check", "choose_rules"),
-    "cli.options": ("standard_options",),
+    "cli.options": ("settings_options",),
     "cli.telling": ("summary_line",),
     "engine": ("Seen", "draw", "measure", "workers"),
     "output.strict_json": ("json_text",),
@@ -49,6 +49,7 @@ _EXPORTS = {
     "kinds.command": ("Command",),
     "kinds.loader": ("Loader",),
     "kinds.renderer": ("Renderer", "Style"),
+    "kinds.plugin_settings": ("PluginSettings",),
     "kinds.source_opener": ("SourceOpener",),
     "kinds.rule": ("Finding", "Rule", "Severity"),
     "kinds.tensor_filter": ("TensorFilter",),
@@ -76,7 +77,7 @@ _EXPORTS = {
     "pictures.page": ("Band", "Bar", "Boxes", "Heatmap", "Histogram", "Image", "Line", "Marginal", "Page", "Table", "Text"),
     "pictures.raster": ("REDUCTIONS", "reduce_array"),
     "pictures.scale": ("ColorScale", "ScaleKind", "color_scale"),
-    "run": ("Run",),
+    "settings": ("Settings",),
     "choosing.selection": ("Selection", "select"),
     "summary.counted": ("counted_distribution",),
     "summary.distribution": ("Distribution",),
@@ -92,7 +93,11 @@ _EXPORTS = {
 }
 _WHERE = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_WHERE)
-_MOVED = {"FileStorage": ("data.local", "Range(LocalSource(path), offset, size)")}  # name → where it is, what to write now
+_MOVED = {  # name → where it is, by which name, and what to write now
+    "FileStorage": ("data.local", "FileStorage", "Range(LocalSource(path), offset, size)"),
+    "Run": ("settings", "Settings", "torch2grid_core.Settings"),
+    "standard_options": ("cli.options", "standard_options", "settings_options(…) with Settings.from_context"),
+}
 
 if TYPE_CHECKING:
     from torch2grid_core.choosing.names import chosen as chosen
@@ -101,7 +106,7 @@ if TYPE_CHECKING:
     from torch2grid_core.choosing.names import numbered as numbered
     from torch2grid_core.choosing.selection import Selection as Selection
     from torch2grid_core.choosing.selection import select as select
-    from torch2grid_core.cli.options import standard_options as standard_options
+    from torch2grid_core.cli.options import settings_options as settings_options
     from torch2grid_core.cli.telling import summary_line as summary_line
     from torch2grid_core.data.action import Action as Action
     from torch2grid_core.data.action import ActionKind as ActionKind
@@ -151,6 +156,7 @@ if TYPE_CHECKING:
     from torch2grid_core.hookspecs import hookimpl as hookimpl
     from torch2grid_core.kinds.command import Command as Command
     from torch2grid_core.kinds.loader import Loader as Loader
+    from torch2grid_core.kinds.plugin_settings import PluginSettings as PluginSettings
     from torch2grid_core.kinds.renderer import Renderer as Renderer
     from torch2grid_core.kinds.renderer import Style as Style
     from torch2grid_core.kinds.rule import Finding as Finding
@@ -220,7 +226,7 @@ if TYPE_CHECKING:
     from torch2grid_core.pictures.window import Window as Window
     from torch2grid_core.pictures.window import raster_window as raster_window
     from torch2grid_core.plugins.manager import PluginManager as PluginManager
-    from torch2grid_core.run import Run as Run
+    from torch2grid_core.settings import Settings as Settings
     from torch2grid_core.summary.counted import counted_distribution as counted_distribution
     from torch2grid_core.summary.distribution import Distribution as Distribution
     from torch2grid_core.summary.duplicates import DuplicateGroup as DuplicateGroup
@@ -239,9 +245,9 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     if name in _MOVED:
-        module, instead = _MOVED[name]
+        module, new_name, instead = _MOVED[name]
         warnings.warn(f"torch2grid_core.{name} goes in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
-        return getattr(importlib.import_module(f"torch2grid_core.{module}"), name)
+        return getattr(importlib.import_module(f"torch2grid_core.{module}"), new_name)
     raise AttributeError(f"module 'torch2grid_core' has no attribute {name!r}")
 
 

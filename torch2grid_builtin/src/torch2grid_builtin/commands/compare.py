@@ -7,20 +7,28 @@ from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin.commands.compare_settings import Asked, animations, open_model, run_of, transformer_of, write_film
-from torch2grid_builtin.commands.options import options_like_drawing
+from torch2grid_builtin.commands.compare_settings import (
+    PAIR_CELLS,
+    Asked,
+    animations,
+    open_model,
+    run_of,
+    transformer_of,
+    write_film,
+)
 from torch2grid_builtin.compare.delta import RANK_SIZE, A, B
-from torch2grid_builtin.compare.two import Comparing, Settings
+from torch2grid_builtin.compare.two import Comparing, Tolerance
 from torch2grid_core import (
     Command,
     Output,
     Page,
     PluginManager,
+    Settings,
     Torch2GridError,
     UsageError,
     View,
-    colormap,
     json_text,
+    settings_options,
     workers,
 )
 
@@ -35,7 +43,8 @@ class Compare(Command):
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, models: tuple[str, ...], **given: Any) -> int:
             try:
-                return compare(manager, models, Asked(**given))
+                settings = Settings.from_context(click.get_current_context(), tensor_cells=PAIR_CELLS)
+                return compare(manager, models, Asked(**given, settings=settings))
             except Torch2GridError as error:
                 error.exit_code = UNUSABLE  # 1 says that they differ
                 raise
@@ -78,7 +87,7 @@ def _params() -> list[click.Parameter]:
             metavar="N",
             help="Weights of the largest matrix whose rank of Δ is looked for.",
         ),
-        *options_like_drawing(
+        *settings_options(
             output="Where pictures go.",
             format="File formats, such as png,svg; json is the report on stdout; gif animates the whole model.",
             plugin="The grid transformer of the whole model.",
@@ -89,7 +98,13 @@ def _params() -> list[click.Parameter]:
             reduce="",
             colormap="",
             title="",
+            scale="",
+            clip="",
+            threshold="",
+            max_cells="",
+            tensor_cells="Cells a side of each panel of one tensor, at most.",
             jobs="",
+            verbose="Say more: each tensor that was left out, and why.",
             quiet="Say nothing but differences, errors and the paths written.",
         ),
     ]
@@ -99,8 +114,6 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Compare *models*; the exit code. Raises ``Torch2GridError`` where they cannot be compared."""
     if not models:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
-    if asked.colormap:
-        colormap(asked.colormap)
     if len(models) != 2:
         from torch2grid_builtin.commands.compare_series import compare_series
 
@@ -113,15 +126,15 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     from torch2grid_builtin.compare.pages import DeltaAtlas, PairPages, overview_page, table_page
     from torch2grid_builtin.compare.series import Frames
 
-    pictures = tuple(name for name in asked.formats if name not in ("json", "gif"))
-    report = "json" in asked.formats
-    some = asked.stats or asked.atlas or asked.layers or (bool(asked.formats) and not pictures)
-    transformer = transformer_of(manager, asked.plugin)
+    pictures = tuple(name for name in asked.settings.format if name not in ("json", "gif"))
+    report = "json" in asked.settings.format
+    some = asked.stats or asked.atlas or asked.layers or (bool(asked.settings.format) and not pictures)
+    transformer = transformer_of(manager, asked.settings)
     run = run_of(asked, transformer)
-    output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
+    output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
-    settings = Settings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
@@ -132,7 +145,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         views.append(film)
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
-    with output, workers(comparing.joint, asked.jobs, len(comparing.joint) if asked.layers else 0, fork=True) as executor:
+    pages = len(comparing.joint) if asked.layers else 0
+    with output, workers(comparing.joint, run.jobs, pages, fork=True) as executor:
         output.for_views(views)
 
         def take(page: Page, view: View, made: Any) -> None:
@@ -148,7 +162,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if report:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            text = Output(manager, asked.output, run, say=click.echo)
+            text = Output(manager, asked.settings.output, run, say=click.echo)
             text.add(table, DeltaAtlas(transformer, comparing.names))
         moved = any(delta.changed for delta in comparison.deltas.values())
         if moved:  # nothing changed: there is nothing to see

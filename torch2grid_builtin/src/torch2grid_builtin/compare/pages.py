@@ -27,7 +27,7 @@ from torch2grid_core import (
     Of,
     Page,
     Raster,
-    Run,
+    Settings,
     Summary,
     Table,
     Text,
@@ -54,7 +54,7 @@ class PairPages(View):
     names: Names
     everything: bool = False
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
         summary = Summary((run.threshold,))
         return {
@@ -67,7 +67,7 @@ class PairPages(View):
             "of d": summary,
         }
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         delta: Delta = results["delta"]
         if not (delta.changed or self.everything):
             return
@@ -134,10 +134,10 @@ class DeltaAtlas(View):
     transformer: GridTransformer
     names: Names
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grid: Grid = replace(results["grid"], quantity="Δ")
         title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)

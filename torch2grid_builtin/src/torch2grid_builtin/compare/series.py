@@ -21,7 +21,7 @@ from torch2grid_core import (
     NotDrawable,
     Of,
     Page,
-    Run,
+    Settings,
     Transformed,
     View,
     draw,
@@ -141,13 +141,13 @@ class Frames(View):
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         side = max(int(_CELLS / len(self.labels) ** 0.5), 256)
         need = Transformed(self.transformer, run.reduce, min(side, run.max_cells))
         members = self.members or map(str, range(len(self.labels)))
         return {str(place): Of(member, need) for place, member in enumerate(members)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]
         shared = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
         run = replace(run, limits=(shared.low, shared.high))
@@ -161,7 +161,7 @@ def compare_many(
     ordered: Ordered,
     views: Sequence[View] = (),
     sink: Any = None,
-    run: Run | None = None,
+    run: Settings | None = None,
     *,
     executor: Executor | None = None,
     prepare: Any = None,
@@ -176,7 +176,7 @@ def compare_many(
         views,
         run,
         executor=executor,
-        beside={"track": TrackOf((run or Run()).threshold)},
+        beside={"track": TrackOf((run or Settings()).threshold)},
         measured=lambda _, found: tracks.update(found),
         **options,
     )

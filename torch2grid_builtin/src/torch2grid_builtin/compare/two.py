@@ -11,11 +11,11 @@ from torch2grid_builtin.compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pa
 from torch2grid_builtin.compare.findings import Comparison, find_differences
 from torch2grid_builtin.compare.match import Match, Pair, in_shape_of, match
 from torch2grid_builtin.compare.names import Names
-from torch2grid_core import Checkpoint, JointTensor, Run, View, draw
+from torch2grid_core import Checkpoint, JointTensor, Settings, View, draw
 
 
 @dataclass(frozen=True)
-class Settings:
+class Tolerance:
     """What counts as a difference. tolerance: |Δ| up to it does not; ignore_dtype: nor does another dtype, nor rounding to it.
 
     rank_size: weights of the largest matrix whose rank is looked for.
@@ -42,10 +42,10 @@ class Comparing:
 
     def compare(
         self,
-        settings: Settings,
+        settings: Tolerance,
         views: Sequence[View] = (),
         sink: Any = None,
-        run: Run | None = None,
+        run: Settings | None = None,
         *,
         executor: Executor | None = None,
         prepare: Any = None,

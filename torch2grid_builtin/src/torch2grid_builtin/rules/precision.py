@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from torch2grid_builtin.rules.about import own, share_text, size_text, weights, within
-from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity, Summary, first_index, is_floating
+from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity, Summary, first_index, is_floating
 
 # The least normal numbers; float8 is left out, whose subnormals are in ordinary use.
 NORMAL = {
@@ -35,10 +35,10 @@ class Subnormal(Rule):
 
     share: float = field(default=0.01, metadata={"help": "share of subnormal weights (0…1) from which a tensor is named"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"summary": Summary(tuple(sorted(set(NORMAL.values()))), brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             least = NORMAL.get(tensor.dtype.name)
             if least is None or summary.count < LEAST:
@@ -67,10 +67,10 @@ class Float16Range(Rule):
         default=0.05, metadata={"help": "share of weights (0…1) that would become zero from which a tensor is named"}
     )
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"summary": Summary((FLOAT16_ZERO,), brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in weights(checkpoint, results["summary"]):
             if not is_floating(tensor.dtype) or not summary.finite:
                 continue

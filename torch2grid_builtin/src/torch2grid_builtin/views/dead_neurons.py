@@ -21,7 +21,7 @@ from torch2grid_core import (
     NotFiniteCount,
     Page,
     Profile,
-    Run,
+    Settings,
     Table,
     Text,
     UnitProfile,
@@ -54,11 +54,11 @@ class DeadNeurons(View):
         if not 0 < self.cosine <= 1:
             raise ValueError(f"cosine={self.cosine:g} is not between 0 and 1")
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
         needs = {"profile": Profile(), "not_finite": NotFinite()}
         return {**needs, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else needs
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         profiles: Mapping[str, UnitProfile] = results["profile"]
         lost: Mapping[str, NotFiniteCount] = results["not_finite"]
         duplicates: Mapping[str, DuplicateUnits] = results.get("duplicates", {})

@@ -24,7 +24,7 @@ from torch2grid_core import (
     Of,
     Page,
     Raster,
-    Run,
+    Settings,
     Summary,
     Table,
     View,
@@ -102,17 +102,17 @@ class GradientsView(View):
         if not (self.vanishing >= 0 and self.exploding > 0 and self.spread > 1):
             raise ValueError("vanishing is 0 or more, exploding above 0, spread above 1")
 
-    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The gradients of the file, wherever it keeps them."""
         return find_gradients(checkpoint)
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.each:
             return {}
         raster = Raster(matrix_layout(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
         return {"g": raster, "w": Of(WEIGHT, raster), "of g": Summary(), "of w": Of(WEIGHT, Summary(brief=True))}
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         g: Distribution = results["of g"]
         w: Distribution | None = results["of w"]
         rows, columns = axis_names(tensor, results["g"])
@@ -133,10 +133,10 @@ class GradientsView(View):
         title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"g": Summary(), "w": Of(WEIGHT, Summary(brief=True))} if self.overview else {}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         if not self.overview:
             return
         found: Mapping[str, Distribution] = results["g"]

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Grid, LazyTensor, Run, is_vector
+from torch2grid_core import Grid, LazyTensor, Settings, is_vector
 
 Array = np.ndarray[Any, Any]
 _FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of vectors do not move them
 _FAR = 2.0  # times as wide as those of matrices and kernels, from which limits would leave these pale
 
 
-def whole_model_run(run: Run, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Run:
+def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:
     """*run*, its limits those of the cells of matrices and kernels alone where other tensors would make them far wider.
 
     Normalisations and running statistics of a small convolutional network are a few cells of a hundred and of another size:

@@ -74,7 +74,7 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
     for model in models:
         try:
             checkpoint = drawing.quietly_open(model).checkpoint
-            with workers(checkpoint, drawing.given["jobs"], len(checkpoint), fork=True) as executor:
+            with workers(checkpoint, drawing.run.jobs, len(checkpoint), fork=True) as executor:
                 for _, _, found in draw(
                     checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor, declined=_without_picture
                 ):

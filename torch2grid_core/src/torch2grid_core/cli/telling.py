@@ -12,7 +12,7 @@ from torch2grid_core.choosing.selection import Selection
 from torch2grid_core.cli.progress import clear_line
 from torch2grid_core.data.checkpoint import Checkpoint
 from torch2grid_core.pictures.page import Heatmap, Page
-from torch2grid_core.run import Run
+from torch2grid_core.settings import Settings
 from torch2grid_core.text import human_count, visible
 
 _MOST_CALLS = 10
@@ -101,7 +101,7 @@ def _networks(checkpoint: Checkpoint) -> str:
 class Preview:
     """Keeps the first overview's heatmap, for a small picture under the summary line."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Settings) -> None:
         self.run = run
         self.heatmap: Heatmap | None = None
 

@@ -21,7 +21,7 @@ from torch2grid_core.guard import Origin, call, origin_of
 from torch2grid_core.kinds.view import View
 from torch2grid_core.measures.need import Need
 from torch2grid_core.pictures.page import Heatmap, Page
-from torch2grid_core.run import Run
+from torch2grid_core.settings import Settings
 
 Made = TypeVar("Made")
 Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what was made of it
@@ -38,7 +38,7 @@ def as_it_is(page: Page, view: View) -> tuple[Page, None]:
 def draw(
     checkpoint: Checkpoint,
     views: Sequence[View],
-    run: Run | None = None,
+    run: Settings | None = None,
     *,
     prepare: Prepare[Made] = as_it_is,  # type: ignore[assignment]
     executor: Executor | None = None,
@@ -74,7 +74,7 @@ def draw(
         LoadError: bytes cannot be read.
         PluginError: a view, transformer or need fails. NotDrawable: one declines, or no tensor is left.
     """
-    run = run or Run()
+    run = run or Settings()
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
     stopped: list[tuple[View, Stop]] = []
@@ -127,7 +127,7 @@ def _tell(
 
 
 def _subjects(
-    checkpoint: Checkpoint, views: Sequence[View], run: Run, stopped: list[tuple[View, Stop]], always: bool
+    checkpoint: Checkpoint, views: Sequence[View], run: Settings, stopped: list[tuple[View, Stop]], always: bool
 ) -> list[tuple[Checkpoint, list[View]]]:
     """Which views are about which tensors, in the order of the first of each. always: *checkpoint* itself is read anyway."""
     found: dict[int, tuple[Checkpoint, list[View]]] = {id(checkpoint): (checkpoint, [])} if always else {}
@@ -169,7 +169,7 @@ class _Pass(Generic[Made]):
         self,
         checkpoint: Checkpoint,
         views: Sequence[View],
-        run: Run,
+        run: Settings,
         prepare: Prepare[Made],
         executor: Executor | None,
         beside: Mapping[str, Need[Any]] | None,
@@ -275,7 +275,7 @@ class _Then(Generic[Made]):
     """What is done where a tensor was read: its pages are drawn, and made ready."""
 
     views: tuple[tuple[int, View], ...]
-    run: Run
+    run: Settings
     prepare: Prepare[Made]
 
     def __call__(self, tensor: LazyTensor, outcome: Outcome) -> tuple[Pages[Made], list[tuple[int, Stop]]]:

@@ -24,6 +24,7 @@ KINDS = {
         Kind("view", "torch2grid_views", "torch2grid_core.kinds.view:View"),
         Kind("renderer", "torch2grid_renderers", "torch2grid_core.kinds.renderer:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core.kinds.rule:Rule"),
+        Kind("settings", "torch2grid_settings", "torch2grid_core.kinds.plugin_settings:PluginSettings"),
         Kind("command", "torch2grid_commands", "torch2grid_core.kinds.command:Command"),
     )
 }

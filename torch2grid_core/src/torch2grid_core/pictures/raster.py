@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from torch2grid_core.data.dtypes import as_float
 from torch2grid_core.data.tensor import LazyTensor
 from torch2grid_core.pictures.blocks import Block, Rect, Region
 from torch2grid_core.pictures.cells import BlockCells, CurveCells, split
+from torch2grid_core.pictures.choices import Reduction
 from torch2grid_core.pictures.grid import Grid
 from torch2grid_core.pictures.layout import Layout, cells_of
 from torch2grid_core.summary.not_finite import NotFiniteCount, counted_where_any
@@ -79,14 +80,14 @@ class _Reduction:
     size: bool = False
 
 
-_REDUCTIONS = {
+_REDUCTIONS: dict[str, _Reduction] = {
     "mean": _Reduction(np.add, 0.0, _as_float64, _average),
     "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
     "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
     "min": _Reduction(np.minimum, math.inf, _values),
     "max": _Reduction(np.maximum, -math.inf, _values),
 }
-REDUCTIONS: tuple[str, ...] = tuple(_REDUCTIONS)
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
 def reduction(name: str) -> _Reduction:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 from typing import Any
 
+from torch2grid_core.conversion import convert
 from torch2grid_core.errors import UsageError
-from torch2grid_core.plugins.options import build, convert, options_of
+from torch2grid_core.plugins.options import build, options_of
 from torch2grid_core.testing.checking import check
 from torch2grid_core.testing.expectation import expect
 from torch2grid_core.testing.subject import Subject
