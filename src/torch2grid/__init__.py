@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid.api": ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats"),
+    "torch2grid.api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "stats"),
     "torch2grid.changes": ("Comparison", "compare", "optimizer", "series"),
     "torch2grid.live_gradients": ("gradients", "save_gradients"),
     "torch2grid.pages": ("Pages",),
@@ -36,6 +36,7 @@ __all__ = sorted(_HOMES)
 if TYPE_CHECKING:
     from torch2grid.api import conv as conv
     from torch2grid.api import dead_neurons as dead_neurons
+    from torch2grid.api import draw as draw
     from torch2grid.api import grid as grid
     from torch2grid.api import histograms as histograms
     from torch2grid.api import layers as layers

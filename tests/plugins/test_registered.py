@@ -69,7 +69,7 @@ def test_a_manager_without_the_batteries_says_what_is_missing() -> None:
     manager = PluginManager()
     with pytest.raises(UsageError, match="unknown view 'grid'; none is installed"):
         manager.find("view", "grid")
-    with pytest.raises(Torch2GridError, match="no loader is installed; pip install torch2grid-builtin"):
+    with pytest.raises(Torch2GridError, match="no loader is installed; pip install torch2grid brings"):
         manager.open(DIGITS)
     with pytest.raises(UsageError, match="int is of no kind that a plugin can bring"):
         manager.add(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
@@ -34,6 +35,8 @@ def convert(value: Any, wanted: Any) -> Any:
 
 
 def _convert_sequence(value: Any, origin: Any, arguments: tuple[Any, ...], wanted: Any) -> Any:
+    if isinstance(value, Mapping):
+        raise ValueError(f"expected {type_text(wanted)}")
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(parts) != len(arguments):

@@ -92,20 +92,14 @@ class Setting:
         try:
             value = convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
-            raise ValueError(f"expected {self.wanted}, not {told(value)}") from None
-        if self.least is not None and not self.least <= value <= self.most:
-            raise ValueError(f"expected {self.wanted}, not {told(value)}")
+            wanted = self.metavar if "|" in self.metavar else type_text(self.type)
+            raise ValueError(f"expected {wanted}, not {told(value)}") from None
+        if self.least is not None and not (self.least <= value <= self.most and math.isfinite(value)):
+            most = "" if self.most == math.inf else f" to {self.most:g}"
+            raise ValueError(f"expected {type_text(self.type)} from {self.least:g}{most}, not {told(value)}")
         if self.check is not None and value is not None:
             self.check(value)
         return value
-
-    @property
-    def wanted(self) -> str:
-        """What it takes, for messages: ``a number from 0.5 to 1``."""
-        if self.least is None:
-            return self.metavar if "|" in self.metavar else type_text(self.type)
-        most = "" if self.most == math.inf else f" to {self.most:g}"
-        return f"{type_text(self.type)} from {self.least:g}{most}"
 
 
 def _is_options(value: Any) -> bool:
@@ -178,7 +172,7 @@ class Settings:
     limits: tuple[float, float] | Literal["shared"] | None = _setting(
         None, "Fixed colour limits.", group=PICTURE, metavar="LO,HI|shared", check=_rising
     )
-    threshold: float = _setting(1e-6, "|weight| below X is near zero.", group=PICTURE, metavar="X", least=0, most=1e308)
+    threshold: float = _setting(1e-6, "|weight| below X is near zero.", group=PICTURE, metavar="X", least=0)
     max_cells: int = _setting(2048, "Cells a side of the grid, at most.", group=PICTURE, metavar="N", least=1, most=16384)
     tensor_cells: int = _setting(
         1024, "Cells a side of one tensor's picture, at most.", group=PICTURE, metavar="N", least=1, most=16384

@@ -125,7 +125,7 @@ class App(click.Group):
     def check_models(self, ctx: click.Context, models: tuple[str, ...]) -> None:
         """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped, or does not come first."""
         for word in models:
-            if not (set(word) & {".", "/", os.sep}) and not os.path.exists(word):
+            if word and not (set(word) & {".", "/", os.sep}) and not os.path.exists(word):
                 known = self.list_commands(ctx)
                 close = [word] if word in known else nearest(word, known)[:1]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""

@@ -124,7 +124,7 @@ def setting_options(command: click.Command) -> list[SettingOption]:
 
 
 def write_groups(params: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """The options among *params* under their headings: those of the core in the order of ``GROUPS``, plugins' before the last."""
+    """The options among *params* under their headings, in the order of ``GROUPS``, those of plugins before the last."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in params:
         record = parameter.get_help_record(ctx)

@@ -161,10 +161,11 @@ class PluginManager:
 
     def with_transformer(self, settings: Settings, usual: str | None = DEFAULT_TRANSFORMER) -> Settings:
         """*settings* with the transformer that ``plugin`` names, or *usual* (``None``: none). Raises ``UsageError``."""
-        spec = settings.plugin or None
+        spec = settings.plugin
         name = "" if spec is None else spec_name(spec).rpartition("/")[2]
-        spec = spec or (usual and self.usual("transformer", usual))
-        return replace(settings, transformer=spec and self.create("transformer", spec), transformer_name=name)
+        if spec is None and usual is not None:
+            spec = self.usual("transformer", usual)
+        return replace(settings, transformer=None if spec is None else self.create("transformer", spec), transformer_name=name)
 
     def loaders(self, path: str | Path, forced: str = "") -> list[GuardedLoader]:
         """The loaders that may open *path*: all, or the one that *forced* names.

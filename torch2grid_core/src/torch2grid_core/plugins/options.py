@@ -95,6 +95,17 @@ def options_of(cls: type) -> dict[str, Option]:
     return found
 
 
+def _as_text(value: Any, wanted: Any) -> Any:
+    """What a file gives for an option that is a text: a number as its text, a list as a text with commas between."""
+    if wanted is not str and str not in typing.get_args(wanted) or isinstance(value, (str, Mapping, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        items = [_as_text(each, str) for each in value]
+        simple = typing.get_origin(wanted) is not tuple and all(isinstance(each, str) for each in items)
+        return ",".join(items) if simple and not any(isinstance(each, (list, tuple)) for each in value) else value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
     """An instance of *cls* with the options *given* (text from a command line, or typed values from a file).
 
@@ -109,7 +120,7 @@ def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
             valid = ", ".join(known) if known else "it has none"
             raise UsageError(f"{label} has no option {key!r}; its options: {valid}")
         try:
-            values[name] = convert(value, known[name].type)
+            values[name] = convert(_as_text(value, known[name].type), known[name].type)
         except ValueError as error:
             raise UsageError(f"{label}: option {key}={value!r}: {error}") from None
     try:
