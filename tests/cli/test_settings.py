@@ -220,7 +220,8 @@ def test_options_of_a_plugin_come_in_every_way(third: Path, tmp_path: Path, monk
     manager = PluginManager.discover()
     monkeypatch.setattr("torch2grid.session.manager", lambda: manager)
     monkeypatch.setattr("torch2grid.api.manager", lambda: manager)
-    assert "8 False ()" in str(t2g.draw(str(DIGITS), ["say"], mine_depth=8))  # type: ignore[call-arg]
+    (table,) = t2g.draw(str(DIGITS), ["say"], mine_depth=8).tables  # type: ignore[call-arg]
+    assert table.rows == (("8 False ()",),)
 
 
 def test_a_command_of_another_distribution_takes_settings(third: Path, tmp_path: Path) -> None:

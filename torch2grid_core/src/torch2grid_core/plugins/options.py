@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -97,12 +98,13 @@ def options_of(cls: type) -> dict[str, Option]:
 
 def _as_text(value: Any, wanted: Any) -> Any:
     """What a file gives for an option that is a text: a number as its text, a list as a text with commas between."""
-    if wanted is not str and str not in typing.get_args(wanted) or isinstance(value, (str, Mapping, type(None))):
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    if str not in choices or isinstance(value, (str, Mapping, type(None))):
         return value
     if isinstance(value, (list, tuple)):
         items = [_as_text(each, str) for each in value]
-        simple = typing.get_origin(wanted) is not tuple and all(isinstance(each, str) for each in items)
-        return ",".join(items) if simple and not any(isinstance(each, (list, tuple)) for each in value) else value
+        nested = any(isinstance(each, (list, tuple, Mapping)) for each in value)
+        return value if nested else ",".join(items)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

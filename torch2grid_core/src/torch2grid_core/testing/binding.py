@@ -13,6 +13,7 @@ from torch2grid_core.testing import (  # noqa: F401  registered by their import
     loader_checks,
     renderer_checks,
     rule_checks,
+    settings_checks,
     source_checks,
     transformer_checks,
     view_checks,
