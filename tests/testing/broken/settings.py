@@ -35,3 +35,11 @@ class NothingToSet(PluginSettings):
     """has no field"""
 
     name = "toy"
+
+
+@breaks("settings", "makes_flags")
+@dataclass(frozen=True)
+class NotAFlag(GoodSettings):
+    """has a name that is no part of a flag"""
+
+    name = "toy!"
