@@ -19,6 +19,7 @@ from tests.docs.blocks import DOCS, blocks, prepare
 from torch2grid_core import Finding, Grid, LocalSource, Output, Page, PluginManager, Settings, Style, Text, check
 from torch2grid_core.hookspecs import Hooks
 from torch2grid_core.kinds import KINDS
+from torch2grid_core.plugins.added import added
 from torch2grid_core.testing import bound_checks
 
 HOOKS = {name: spec for name, spec in vars(Hooks).items() if name.startswith("torch2grid_")}
@@ -79,7 +80,8 @@ def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkey
     for path in written:
         if not path.name.startswith("write_"):
             bound = bound_checks(importlib.import_module(path.stem), files)
-            assert {each.subject.kind for each in bound} == {PAGE_OF[hook]}
+            beside = {"view"} if hook == "torch2grid_settings" else set()  # settings are for something that reads them
+            assert {each.subject.kind for each in bound} == {PAGE_OF[hook], *beside}
             for each in bound:
                 each()
             monkeypatch.delitem(sys.modules, path.stem)
@@ -106,7 +108,17 @@ def test_hook_torch2grid_loaders(manager: PluginManager, tmp_path: Path) -> None
 def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:
     checkpoint = manager.open(tmp_path / "model.pth")
     assert list(manager.create("filter", "dimensions").apply(checkpoint)) == ["fc1.weight", "fc2.weight"]
-    assert list(manager.create_by_flag("dimensions", "4").apply(checkpoint)) == ["conv1.weight", "conv2.weight"]
+    assert list(manager.create("filter", {"dimensions": "4"}).apply(checkpoint)) == ["conv1.weight", "conv2.weight"]
+
+
+def test_hook_torch2grid_settings(manager: PluginManager) -> None:
+    ruler = next(each for each in added(manager, "settings") if each.name == "ruler_per")
+    assert (ruler.default, ruler.parse("64"), ruler.group) == (1, 64, "Options of ruler")
+    settings = Settings.of([(ruler, 64)])
+    (made,) = settings.plugins
+    assert (made.per, made.unit) == (64, "weights")
+    assert settings.options(type(made)) is made
+    assert Settings().options(type(made)).per == 1
 
 
 def test_hook_torch2grid_transformers(manager: PluginManager) -> None:

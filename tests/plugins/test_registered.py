@@ -74,8 +74,8 @@ def test_a_manager_without_the_batteries_says_what_is_missing() -> None:
     with pytest.raises(UsageError, match="int is of no kind that a plugin can bring"):
         manager.add(3)
     manager.add(Flagged())
-    with pytest.raises(PluginError, match="has a flag and no option for its value"):
-        manager.create_by_flag("flagged", "x")
+    with pytest.raises(PluginError, match="takes a value and has no option for it"):
+        manager.create("filter", {"flagged": "x"})
     off = PluginManager.discover(third_party=False, disabled=["torch2grid-builtin"])
     assert off.names("view") == {}
 

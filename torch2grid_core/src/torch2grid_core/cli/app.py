@@ -41,7 +41,7 @@ class App(click.Group):
         super().__init__(
             "torch2grid",
             help="See every weight of a PyTorch checkpoint, without running its code.",
-            params=[click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=self._help_all)],
+            params=[_help_all_option()],
             context_settings=_CONTEXT,
         )
         self.manager, self.config = manager, config
@@ -147,9 +147,8 @@ class App(click.Group):
         formatter.write_text("More: torch2grid --help-all, torch2grid COMMAND --help.")
         self._format_hint(formatter)
 
-    def _help_all(self, ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-        if not value or ctx.resilient_parsing:
-            return
+    def help_all(self, ctx: click.Context) -> str:
+        """The long help: every option in groups, and every command."""
         formatter = ctx.make_formatter()
         self.format_usage(ctx, formatter)
         self.format_help_text(ctx, formatter)
@@ -159,8 +158,7 @@ class App(click.Group):
         with formatter.section("Examples"):
             formatter.write_dl(list(EXAMPLES), col_max=40)
         self._format_hint(formatter)
-        click.echo(formatter.getvalue().rstrip("\n"))
-        ctx.exit()
+        return formatter.getvalue().rstrip("\n")
 
     def _format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter, names: list[str], short: bool = False
@@ -174,6 +172,16 @@ class App(click.Group):
         if not self.manager.names("loader"):
             formatter.write_paragraph()
             formatter.write_text("The usual loaders, views and renderers come with pip install torch2grid.")
+
+
+def _help_all_option() -> click.Option:
+    def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(cast("App", ctx.find_root().command).help_all(ctx.find_root()))
+            ctx.exit()
+
+    words = "Show every option and command, and exit."
+    return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=words)
 
 
 def _one_line(text: str, width: int) -> str:
@@ -219,5 +227,6 @@ def draw_command(manager: PluginManager) -> click.Command:
             ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="List the grid transformers and stop."
         ),
         click.Option(["--version"], is_flag=True, help="Show the version and stop."),
+        _help_all_option(),
     ]
     return command
