@@ -11,7 +11,8 @@ import click
 
 from torch2grid_core import PluginManager
 from torch2grid_core._cli.app import App
-from torch2grid_core._cli.options import PROCESS, GroupedOption
+from torch2grid_core._cli.options import SettingOption
+from torch2grid_core._settings import GROUPS, PROCESS
 
 _DRAW = "draw"
 _HEAD = """# Command reference
@@ -19,7 +20,7 @@ _HEAD = """# Command reference
 Written from the command line of torch2grid {version} itself, when this site was built; [The command line](../command-line.md)
 says how its parts work together. Options under *Process* are taken by every command, before or after its name. Each option of
 the drawing command but those can be set in [a settings file](../command-line.md#settings) too, or by a variable: `--max-cells`
-is `TORCH2GRID_MAX_CELLS`.
+is `TORCH2GRID_MAX_CELLS`; where another command has the same option, that holds for it too.
 """
 SAME = "It takes the options of the drawing command, [above](#torch2grid).\n"
 
@@ -47,7 +48,7 @@ def commands(manager: PluginManager) -> Iterator[tuple[str, click.Command, click
     """Every command by name, the drawing one first, with a context to ask it in."""
     app = App(manager)
     context = click.Context(app, info_name="torch2grid", obj=manager, **app.context_settings)
-    for name in (_DRAW, *app.list_commands(context)):
+    for name in (_DRAW, *(each for each in app.list_commands(context) if each != _DRAW)):
         command = app.get_command(context, name)
         assert command is not None
         yield name, command, click.Context(command, info_name=name, parent=context)
@@ -68,11 +69,13 @@ def _tables(command: click.Command, context: click.Context) -> list[str]:
     """A table for each group of options, in order of first appearance, what is of the process last."""
     groups: dict[str, list[click.Option]] = {}
     for option in options_of(command, context):
-        grouped = any(isinstance(each, GroupedOption) for each in command.params)
-        group = option.group if isinstance(option, GroupedOption) else PROCESS if grouped else ""
+        grouped = command.name == _DRAW
+        group = "" if not grouped else option.group if isinstance(option, SettingOption) else PROCESS
         groups.setdefault(group, []).append(option)
     tables = []
-    for group, options in sorted(groups.items(), key=lambda item: item[0] == PROCESS):
+    for group, options in sorted(
+        groups.items(), key=lambda item: GROUPS.index(item[0]) if item[0] in GROUPS else len(GROUPS) - 1.5
+    ):
         defaults = [_default(option, context) for option in options]
         head = ["| option | what it does |", "| --- | --- |"] if not any(defaults) else [_THREE, "| --- | --- | --- |"]
         rows = [_row(option, default, context, any(defaults)) for option, default in zip(options, defaults, strict=True)]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid._api": ("conv", "dead_neurons", "grid", "histograms", "layers", "load", "stats"),
+    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "stats"),
     "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
     "torch2grid._live_gradients": ("gradients", "save_gradients"),
     "torch2grid._pages": ("Pages",),
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch2grid._api import (
         conv as conv,
         dead_neurons as dead_neurons,
+        draw as draw,
         grid as grid,
         histograms as histograms,
         layers as layers,

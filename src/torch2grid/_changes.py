@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import as_checkpoint, drawable, make_run, manager, view_spec
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with
+from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageError, View
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import torch
+
+    from torch2grid._keywords import CommonFields, Named, SettingsFields
 
 
 class Comparison(Pages):
     """The pages of ``compare``. same: nothing differs; report: the figures as plain data, as ``--format json`` prints them."""
 
-    def __init__(self, drawn: Any, run: Run, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
+    def __init__(self, drawn: Any, run: Settings, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
         super().__init__(drawn, run, checkpoint)
         self.report = dict(report)
 
@@ -32,45 +36,41 @@ class Comparison(Pages):
 def compare(
     a: Any,
     b: Any,
-    plugin: str = "",
+    plugin: Named | GridTransformer | None = None,
     *,
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
     layers: bool = False,
-    part: str = "",
-    filters: tuple[str, ...] = (),
-    include_buffers: bool = False,
-    raw: bool = False,
-    executor: str | Executor | None = None,
-    **settings: Any,
+    **settings: Unpack[CommonFields],
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. raw: without decoders.
-    settings: fields of ``Run``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype.
     """
     from torch2grid_builtin.compare import (
         PAIR_CELLS,
         Comparing,
-        ComparisonSettings,
         DeltaAtlas,
         PairPages,
+        Tolerance,
         comparison_table,
         overview_page,
         transformer_of,
     )
 
-    chosen = ComparisonSettings(tolerance, ignore_dtype)
-    comparing = Comparing(*(drawable(each, part, filters, include_buffers, raw) for each in (a, b)))
-    transformer = transformer_of(manager(), plugin)
-    run = make_run(transformer, settings, tensor_cells=PAIR_CELLS)
+    chosen = Tolerance(tolerance, ignore_dtype)
+    asked = settings_from({**settings, "plugin": plugin}, tensor_cells=PAIR_CELLS)
+    comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
+    transformer = transformer_of(manager(), asked)
+    run = replace(asked, transformer=transformer)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
     drawn: list[tuple[Page, View]] = []
-    with workers(comparing.joint, jobs=1, opener=executor_of(manager(), executor)) as where:
+    pages = len(comparing.joint) if layers else 0
+    with workers(comparing.joint, run.jobs, pages, opener=executor_of(manager(), run.executor)) as executor:
         comparison = comparing.compare(
-            chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=where
+            chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=executor
         )
     table = comparison_table(comparison, comparing.names)
     if not any(delta.changed for delta in comparison.deltas.values()):
@@ -84,25 +84,20 @@ def series(
     checkpoints: Any,
     *,
     given: bool = False,
-    part: str = "",
-    filters: tuple[str, ...] = (),
     layers: bool = False,
-    raw: bool = False,
-    executor: str | Executor | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsFields],
 ) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
-    are. layers: histograms over time of every tensor, not only of those that moved most. jobs: processes, one
-    for each core unless given.
+    are. layers: histograms over time of every tensor, not only of those that moved most.
     """
     from torch2grid_builtin import compare as made
     from torch2grid_builtin.transformers import Flatten
 
-    run = make_run(Flatten(), settings)
-    found = _several(checkpoints, part, filters, raw)
+    run = settings_from(settings)
+    found = _several(checkpoints, run)
     if len(found) == 1 and made.is_recording(found[0]):
         (tracked, title), quantity = made.recorded_series(found[0]), made.GRADIENTS
     elif len(found) < 2:
@@ -110,8 +105,8 @@ def series(
     else:
         ordered, quantity = made.in_order(found, given), made.Quantity()
         joint = made.joint_series(ordered)
-        with workers(joint[0], jobs=1, opener=executor_of(manager(), executor)) as where:
-            tracked = made.compare_many(ordered, run=run, executor=where, joint=joint)
+        with workers(joint[0], run.jobs, opener=executor_of(manager(), run.executor)) as executor:
+            tracked = made.compare_many(ordered, run=run, executor=executor, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = made.Frames(Flatten(), tracked.ordered.labels)
     names = list(tracked.tracks) if layers else made.moved_most(tracked)
@@ -120,16 +115,23 @@ def series(
     return Pages([(page, view) for page in pages], run, found[-1])
 
 
-def optimizer(model: Any, state: torch.optim.Optimizer | None = None, **settings: Any) -> Pages:
+def optimizer(
+    model: Any,
+    state: torch.optim.Optimizer | None = None,
+    *,
+    each: bool | None = None,
+    overview: bool | None = None,
+    **settings: Unpack[SettingsFields],
+) -> Pages:
     """The optimizer's moments of each parameter, and the last update with its ratio to the weight.
 
     model: a training checkpoint (a path, a ``Checkpoint``, or what ``torch.load`` returns), or a module together with its
-    optimizer as *state*. settings: the view's ``each`` and ``overview``, and fields of ``Run``. Raises ``NotDrawable`` where
+    optimizer as *state*. each, overview: with a page for each parameter, with one of all. Raises ``NotDrawable`` where
     there is no optimizer state.
     """
     from torch2grid._api import draw
 
-    spec = view_spec("optimizer", settings, ("each", "overview"))
+    spec = view_with("optimizer", each=each, overview=overview)
     return draw(model if state is None else live_training(model, state), [spec], **settings)
 
 
@@ -153,13 +155,13 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _several(checkpoints: Any, part: str, filters: Sequence[str], raw: bool) -> list[Checkpoint]:
+def _several(checkpoints: Any, settings: Settings) -> list[Checkpoint]:
     from torch2grid._recorder import GradientRecorder
     from torch2grid_builtin.compare import checkpoints_in, is_recording
 
     def chosen(model: Any) -> Checkpoint:
-        opened = as_checkpoint(model, raw)
-        return drawable(opened, part, filters, is_recording(opened))
+        opened = as_checkpoint(model, settings.loader or "", settings.raw)
+        return drawable(opened, settings, is_recording(opened))
 
     if isinstance(checkpoints, GradientRecorder):
         return [checkpoints.checkpoint()]

@@ -8,26 +8,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import manager, view_spec
+from torch2grid._session import manager, view_with
 from torch2grid_core import UsageError
 from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import torch
+
+    from torch2grid._keywords import SettingsFields
 
 FORMAT = "torch2grid gradients 1"
 
 
-def gradients(model: Any, **settings: Any) -> Pages:
+def gradients(
+    model: Any,
+    *,
+    vanishing: float | None = None,
+    exploding: float | None = None,
+    spread: float | None = None,
+    each: bool | None = None,
+    overview: bool | None = None,
+    **settings: Unpack[SettingsFields],
+) -> Pages:
     """The gradient flow of *model* and a page for each parameter.
 
     model: a module after ``backward()``, or a path or ``Checkpoint`` that holds gradients. Nothing of a module is copied, and
-    its gradients stay as they are. settings: options of the view (``vanishing``, ``exploding``, ``spread``, ``each``,
-    ``overview``) and fields of ``Run``. Raises ``UsageError`` for a module without gradients.
+    its gradients stay as they are. vanishing to overview: options of the view. Raises ``UsageError`` for a module without
+    gradients.
     """
     from torch2grid._api import draw
 
-    spec = view_spec("gradients", settings, ("vanishing", "exploding", "spread", "each", "overview"))
+    spec = view_with("gradients", vanishing=vanishing, exploding=exploding, spread=spread, each=each, overview=overview)
     return draw(as_gradients(model), [spec], **settings)
 
 
@@ -57,13 +70,13 @@ def save_gradients(model: torch.nn.Module, path: str | os.PathLike[str], *, weig
 
 def _tensors(model: torch.nn.Module) -> Mapping[str, torch.Tensor]:
     """Parameters by name, each followed by its gradient, as this process holds them; those without a gradient are left out."""
-    from torch2grid._live import local
+    from torch2grid_builtin.live import local_shard
 
     found: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
-            found[name] = local(parameter.detach())
-            found[f"{name}.grad"] = local(parameter.grad.detach())
+            found[name] = local_shard(parameter.detach())
+            found[f"{name}.grad"] = local_shard(parameter.grad.detach())
     if not found:
         raise UsageError(f"{type(model).__name__} has no gradients: call backward() first, and this before zero_grad()")
     return found

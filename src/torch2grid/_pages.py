@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid._session import manager
-from torch2grid_core import Checkpoint, Grid, Page, Run, UsageError, View
+from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
 from torch2grid_core.pages import Heatmap, Output, Table, page_html, text_lines
 
@@ -29,7 +29,7 @@ class Pages(Sequence[Page]):
     def __init__(
         self,
         drawn: Sequence[Drawn] | Draw,
-        run: Run,
+        run: Settings,
         checkpoint: Checkpoint,
         jobs: int = 0,
         opener: Any = None,
@@ -103,8 +103,9 @@ class Pages(Sequence[Page]):
         takes one (``png``) gets the overview, a file of one that takes many (``html``, ``pdf``) gets all. Raises
         ``UsageError`` for an unknown format.
         """
-        formats = [part.strip() for part in format.split(",") if part.strip()]
-        with Output(manager(), Path(path), self._run, formats=formats, say=lambda line: None) as output:
+        run = replace(self._run, format=format) if format else self._run  # type: ignore[arg-type]
+        renderer, quiet = run.renderer or "", lambda line: None
+        with Output(manager(), Path(path), run, formats=run.format, renderer=renderer, say=quiet) as output:
             output.for_views(self._views)  # what renders their pages goes to the workers
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():

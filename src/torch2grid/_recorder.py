@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid._live import local
 from torch2grid._safetensors_file import save
 from torch2grid._session import manager
+from torch2grid_builtin.live import local_shard
 from torch2grid_core import Checkpoint, UsageError
 from torch2grid_core.measures import Distribution
 from torch2grid_core.sources import ObjectSource
@@ -92,7 +92,7 @@ class GradientRecorder:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 if id(parameter) in held and parameter.grad is not None:
-                    self._taken[name][-1] = _Record.of(local(parameter.grad), local(parameter), scale)
+                    self._taken[name][-1] = _Record.of(local_shard(parameter.grad), local_shard(parameter), scale)
 
     def distributions(self, name: str) -> list[Distribution | None]:
         """The gradient of parameter *name* at each of ``steps``, ``None`` where it had none."""

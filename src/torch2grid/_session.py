@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from torch2grid._arrays import TensorArrays
-from torch2grid_core import Checkpoint, GridTransformer, PluginManager, Run, UsageError
+from torch2grid_core import Checkpoint, PluginManager, Settings, UsageError
+from torch2grid_core.commands import settings_from as settings_of_keywords
 from torch2grid_core.selection import select
-from torch2grid_core.text import quoted
 
 
 @lru_cache(maxsize=1)
@@ -25,36 +25,36 @@ def manager() -> PluginManager:
     return found
 
 
-def as_checkpoint(model: Any, raw: bool = False) -> Checkpoint:
+def as_checkpoint(model: Any, loader: str = "", raw: bool = False) -> Checkpoint:
     """*model*: a ``Checkpoint``, or whatever a loader opens: a path, an ``nn.Module``, a mapping of name to tensor or array …
 
     raw: without decoders. Raises ``UsageError`` for anything else, ``LoadError`` for a file that cannot be read.
     """
     held = model.checkpoint if isinstance(model, TensorArrays) else model
-    return held if isinstance(held, Checkpoint) else manager().open(held, raw=raw)
+    return held if isinstance(held, Checkpoint) else manager().open(held, loader, raw=raw)
 
 
-def drawable(
-    model: Any, part: str = "", filters: Iterable[str] = (), include_buffers: bool = False, raw: bool = False
-) -> Checkpoint:
-    """What is drawn of *model*: its *part* (the model of a training checkpoint), after *filters*, without bookkeeping.
+def settings_from(given: Mapping[str, Any], **usual: Any) -> Settings:
+    """The settings of keyword arguments. usual: where these say nothing.
 
-    filters: names of filters, each with its options. Raises ``UsageError`` for an unknown part or filter, ``NotDrawable``
-    where nothing is left.
+    Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
     """
-    kept = [manager().create("filter", spec) for spec in filters]
-    return select(as_checkpoint(model, raw), part, kept, include_buffers).checkpoint
+    settings = settings_of_keywords(manager(), given, **usual)
+    if settings.limits == "shared":
+        raise UsageError("limits: shared ones are of the command line, over all models of a run; give two numbers")
+    return settings
 
 
-def make_run(transformer: GridTransformer, settings: Mapping[str, Any], **usual: Any) -> Run:
-    """A ``Run`` of *settings*, and of *usual* where they say nothing. Raises ``UsageError`` for an unknown setting."""
-    unknown = sorted(set(settings) - set(Run.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}; valid: {', '.join(sorted(Run.__dataclass_fields__))}")
-    return Run(**{"transformer": transformer, **usual, **settings})
+def drawable(model: Any, settings: Settings, include_buffers: bool = False) -> Checkpoint:
+    """What is drawn of *model* by *settings*: the part, after the filters, without bookkeeping unless it is asked for.
+
+    Raises ``UsageError`` for an unknown part or filter, ``NotDrawable`` where nothing is left.
+    """
+    kept = [manager().create("filter", spec) for spec in settings.filter]
+    opened = as_checkpoint(model, settings.loader or "", settings.raw)
+    return select(opened, settings.part, kept, include_buffers or settings.include_buffers).checkpoint
 
 
-def view_spec(name: str, settings: dict[str, Any], options: Iterable[str]) -> str:
-    """``name:key=value,…`` of those *options* that *settings* holds; they are taken out of it."""
-    given = [f"{key}={quoted(settings.pop(key))}" for key in options if key in settings]
-    return f"{name}:{','.join(given)}" if given else name
+def view_with(name: str, **options: Any) -> dict[str, dict[str, Any]]:
+    """The view *name* with those *options* that are not ``None``."""
+    return {name: {key: value for key, value in options.items() if value is not None}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch2grid._arrays import TensorArrays
-from torch2grid._session import drawable
+from torch2grid._session import drawable, settings_from
 
 
 def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:
@@ -13,4 +13,4 @@ def inspect_torch_object(model_or_state_dict: Any) -> TensorArrays:
 
     Raises ``LoadError`` where there is no tensor, ``UsageError`` for something that holds none by its nature.
     """
-    return TensorArrays(drawable(model_or_state_dict))
+    return TensorArrays(drawable(model_or_state_dict, settings_from({})))

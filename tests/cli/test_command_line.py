@@ -108,8 +108,45 @@ class Flatten(GridTransformer):
     assert panel["values"] == [[7] * 3] * 3
 
 
-def test_help_is_one_page_with_groups_flags_and_commands(tmp_path: Path) -> None:
-    run = torch2grid("--help", cwd=tmp_path)
+def test_help_is_short(tmp_path: Path) -> None:
+    run = torch2grid("--help", cwd=tmp_path, env={"COLUMNS": "80"})
+    assert run.returncode == 0
+    lines = run.stdout.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 80
+    assert re.findall(r"^(\w[\w ]*):$", run.stdout, flags=re.MULTILINE) == ["Commands", "Options", "Examples"]
+    for word in ("draw", "check", "compare", "--layers", "--histogram", "--conv", "--stats", "--plugin", "--only", "--output"):
+        assert re.search(rf"^ +(-\w, )?{word}\b", run.stdout, flags=re.MULTILINE), word
+    assert run.stdout.count("  torch2grid ") == 3
+    assert "--help-all" in run.stdout
+    assert torch2grid("-h", cwd=tmp_path).stdout == run.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("chekc", DIGITS), "no file or command 'chekc'; did you mean check?"),
+        ((DIGITS, "comparre"), "no file or command 'comparre'; did you mean compare?"),
+        ((DIGITS, "check"), "no file or command 'check'; a command comes first"),
+        (("--layers", "xyzzyx"), "no file or command 'xyzzyx'"),
+        (("draw", "plugin"), "no file or command 'plugin'; did you mean plugins?"),
+    ],
+)
+def test_a_bare_word_that_is_nothing_is_wrong_usage(tmp_path: Path, words: tuple[object, ...], told: str) -> None:
+    run = torch2grid(*words, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", f"torch2grid: {told}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bare_word_may_be_a_file_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "chekc").write_bytes(DIGITS.read_bytes())
+    for words in (("chekc",), ("--stats", "chekc"), ("draw", "chekc")):
+        run = torch2grid(*words, "-q", cwd=tmp_path)
+        assert (run.returncode, run.stderr) == (0, ""), words
+
+
+def test_help_all_is_one_page_with_groups_flags_and_commands(tmp_path: Path) -> None:
+    run = torch2grid("--help-all", cwd=tmp_path)
     assert run.returncode == 0
     text = run.stdout
     headings = re.findall(r"^(\w[\w ]*):$", text, flags=re.MULTILINE)

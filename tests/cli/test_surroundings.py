@@ -80,7 +80,7 @@ def test_outputs_that_nothing_is_written_to_are_errors(tmp_path: Path) -> None:
         (("-o", "out.jpg"), "no renderer writes jpg"),
         (("-o", ""), "--output is empty"),
         (("--plugin", ""), "a name comes first"),
-        (("--threshold", "nan"), "not a finite number"),
+        (("--threshold", "nan"), "expected a number from 0"),
         (("--limits=-inf,inf",), "finite"),
     ]:
         run = torch2grid(DIGITS, *words, cwd=tmp_path)

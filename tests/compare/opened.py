@@ -6,9 +6,9 @@ from typing import Any
 
 from torch2grid_builtin._compare.findings import Comparison
 from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages
-from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
+from torch2grid_builtin._compare.two import Comparing, Tolerance
 from torch2grid_builtin._transformers.flatten import Flatten
-from torch2grid_core import Checkpoint, PluginManager, Run
+from torch2grid_core import Checkpoint, PluginManager, Settings
 from torch2grid_core.selection import select
 
 MANAGER = PluginManager.discover(third_party=False)
@@ -22,9 +22,9 @@ def comparison_of(a: Any, b: Any, pictures: bool = False, **settings: Any) -> Co
 def compared(a: Checkpoint, b: Checkpoint, pictures: bool = False, **settings: Any) -> Comparison:
     """What differs between two opened checkpoints."""
     comparing = Comparing(a, b)
-    chosen = ComparisonSettings(**settings)
+    chosen = Tolerance(**settings)
     views = [PairPages(chosen.need, comparing.names), DeltaAtlas(Flatten(), comparing.names)] if pictures else []
     pages: list[Any] = []
-    comparison = comparing.compare(chosen, views, lambda page, *_: pages.append(page), Run())
+    comparison = comparing.compare(chosen, views, lambda page, *_: pages.append(page), Settings())
     assert len(pages) == (len([each for each in comparison.deltas.values() if each.changed]) + 1 if pictures else 0)
     return comparison

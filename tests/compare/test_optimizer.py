@@ -16,12 +16,12 @@ from tests.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._views.optimizer import OptimizerView
-from torch2grid_core import NotDrawable, Run
+from torch2grid_core import NotDrawable, Settings
 from torch2grid_core.selection import select
 
 
 def joint(path):
-    return OptimizerView().subject(select(MANAGER.open(str(path))).checkpoint, Run())
+    return OptimizerView().subject(select(MANAGER.open(str(path))).checkpoint, Settings())
 
 
 def step(net, optimizer, batch):
@@ -80,7 +80,7 @@ def test_other_optimizers_on_a_live_model(make):
         step(net, optimizer, batch)
     moved = step(net, optimizer, batch)
     pages = t2g.optimizer(net, optimizer)
-    found = OptimizerView().subject(select(t2g.changes.live_training(net, optimizer)).checkpoint, Run())
+    found = OptimizerView().subject(select(t2g.changes.live_training(net, optimizer)).checkpoint, Settings())
     for name, update in moved.items():
         np.testing.assert_allclose(found[name].numpy(), update, rtol=1e-5, atol=1e-10)
     (table,) = pages.tables

@@ -123,7 +123,7 @@ def test_a_folder_with_other_files_and_trainer_folders(tmp_path):
 def test_each_file_is_read_once(tmp_path, monkeypatch):
     from torch2grid_builtin._compare.series import Frames, compare_many
     from torch2grid_builtin._transformers.flatten import Flatten
-    from torch2grid_core import Run
+    from torch2grid_core import Settings
     from torch2grid_core.sources import Range
 
     paths = []
@@ -141,7 +141,7 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Range, "read_into", counting)
     ordered = in_order([t2g.load(path) for path in paths])
     pages = []
-    compare_many(ordered, [Frames(Flatten(), ordered.labels)], lambda page, *_: pages.append(page), Run(max_cells=64))
+    compare_many(ordered, [Frames(Flatten(), ordered.labels)], lambda page, *_: pages.append(page), Settings(max_cells=64))
     assert len(pages) == 4
     assert read == dict.fromkeys(paths, 4 * (300 * 400 + 77))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from torch2grid_core import Run, UsageError
+from torch2grid_core import Settings, UsageError
 from torch2grid_core._plugins.options import build, convert, options_of, split_spec
 
 
@@ -108,15 +108,15 @@ def test_commas_and_blanks_of_the_grammar() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"reduce": "median"}, "unknown reduction 'median'; valid: mean"),
-        ({"scale": "log"}, "unknown scale 'log'; valid: auto"),
-        ({"clip": 0.2}, "clip is 0.2; a number from 0.5 to 1 is needed"),
-        ({"max_cells": True}, "max_cells is True; a number from 1 to 16384"),
-        ({"threshold": "0"}, "threshold is '0'; a number from 0"),
-        ({"limits": (2.0, 1.0)}, "limits 2,1: the first must be below the second"),
-        ({"limits": (0.0, float("inf"))}, "both finite"),
+        ({"reduce": "median"}, "reduce: expected one of mean, absmax, rms, min, max, not 'median'"),
+        ({"scale": "log"}, "scale: expected one of auto, symmetric, minmax, symlog, not 'log'"),
+        ({"clip": 0.2}, "clip: expected a number from 0.5 to 1, not 0.2"),
+        ({"max_cells": True}, "max_cells: expected a whole number, not True"),
+        ({"threshold": float("inf")}, "threshold: expected a number from 0, not inf"),
+        ({"limits": (2.0, 1.0)}, "limits: 2,1: both must be finite, and the first number must be below the second"),
+        ({"limits": (0.0, float("inf"))}, "limits: 0,inf: both must be finite"),
     ],
 )
 def test_settings_that_no_picture_can_follow(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Run(**settings)
+        Settings(**settings)

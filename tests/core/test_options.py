@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from torch2grid_core import UsageError
-from torch2grid_core._plugins.options import build, options_of, quoted, split_spec
+from torch2grid_core._plugins.options import build, options_of, split_spec
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def test_bad_grammar_is_a_usage_error(spec: str) -> None:
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(max_size=20), max_size=4))
 def test_quoting_carries_any_text(pairs: dict[str, str]) -> None:
-    spec = "name:" + ",".join(f"{key}={quoted(value)}" for key, value in pairs.items())
+    escaped = {key: value.replace("\\", "\\\\").replace('"', '\\"') for key, value in pairs.items()}
+    spec = "name:" + ",".join(f'{key}="{value}"' for key, value in escaped.items())
     assert split_spec(spec) == ("name", pairs)
 
 

@@ -30,7 +30,7 @@ def test_the_snapshot_names_what_authors_write() -> None:
         "    transform(self, tensors: Mapping[str, Any]) -> Array | Grid",
         "class LazyTensor",
         "    strides: tuple[int, ...] | None = None",
-        "torch2grid_written(self, page: Page, path: Path, run: Run) -> None",
+        "torch2grid_written(self, page: Page, path: Path, run: Settings) -> None",
         "class Lazy",
     ):
         assert f"\n{line}\n" in text, line

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from tests.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, Page, PluginManager, Run, Style, UsageError, check, measure
+from torch2grid_core import Finding, Grid, Page, PluginManager, Settings, Style, UsageError, check, measure
 from torch2grid_core._hookspecs import Hooks
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.added import added
 from torch2grid_core.measures import Summary, executor_of, workers
 from torch2grid_core.pages import Output, Text
 from torch2grid_core.sources import LocalSource
@@ -82,7 +83,8 @@ def test_the_examples_pass_the_conformance_kit(hook: str, tmp_path: Path, monkey
     for path in written:
         if path.name not in files:
             bound = bound_checks(importlib.import_module(path.stem), files.get(f"write_{path.name}"))
-            assert {each.subject.kind for each in bound} == {PAGE_OF[hook]}
+            beside = {"view"} if hook == "torch2grid_settings" else set()  # settings are for something that reads them
+            assert {each.subject.kind for each in bound} == {PAGE_OF[hook], *beside}
             for each in bound:
                 each()
             monkeypatch.delitem(sys.modules, path.stem)
@@ -134,7 +136,17 @@ def test_hook_torch2grid_executors(manager: PluginManager, tmp_path: Path) -> No
 def test_hook_torch2grid_filters(manager: PluginManager, tmp_path: Path) -> None:
     checkpoint = manager.open(tmp_path / "model.pth")
     assert list(manager.create("filter", "dimensions").apply(checkpoint)) == ["fc1.weight", "fc2.weight"]
-    assert list(manager.create_by_flag("dimensions", "4").apply(checkpoint)) == ["conv1.weight", "conv2.weight"]
+    assert list(manager.create("filter", {"dimensions": "4"}).apply(checkpoint)) == ["conv1.weight", "conv2.weight"]
+
+
+def test_hook_torch2grid_settings(manager: PluginManager) -> None:
+    ruler = next(each for each in added(manager, "settings") if each.name == "ruler_per")
+    assert (ruler.default, ruler.parse("64"), ruler.group) == (1, 64, "Options of ruler")
+    settings = Settings.of([(ruler, 64)])
+    (made,) = settings.plugins
+    assert (made.per, made.unit) == (64, "weights")
+    assert settings.options(type(made)) is made
+    assert Settings().options(type(made)).per == 1
 
 
 def test_hook_torch2grid_transformers(manager: PluginManager) -> None:
@@ -151,7 +163,7 @@ def drawn(manager: PluginManager, folder: Path, view: str, format: str = "json")
     """The pages that *view* draws of the model, by name, as JSON has them."""
     from torch2grid_core import draw
 
-    run, pages = Run(), []
+    run, pages = Settings(), []
     with Output(manager, folder / "out", run, formats=[format], say=lambda line: None) as output:
         view_instance = manager.create("view", view)
         for page, *_ in draw(manager.open(folder / "model.pth"), [view_instance], run):

@@ -10,7 +10,7 @@ import pytest
 from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
-from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Run, View
+from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Settings, View
 from torch2grid_core._pictures.layouts import drawable_sizes
 from torch2grid_core.measures import Raster, Summary, Transformed
 
@@ -102,7 +102,7 @@ class OfTheTransformer(Declines):
 
 def test_a_transformer_that_declines_costs_only_the_views_that_want_it():
     view = OfTheTransformer("x")
-    pages, told = drawn_by(CHECKPOINT, view, Declines(), run=Run(transformer=NoRoom()))
+    pages, told = drawn_by(CHECKPOINT, view, Declines(), run=Settings(transformer=NoRoom()))
     assert pages[-1] == "overview of draws"
     assert told == {view.name: "there are no weights to draw"}
 

@@ -29,7 +29,7 @@ from torch2grid_core import (
     Page,
     PluginError,
     PluginManager,
-    Run,
+    Settings,
     View,
     draw,
     measure,
@@ -408,10 +408,10 @@ def test_a_need_that_cannot_be_planned_leaves_nothing_behind(tmp_path: Path) -> 
         def __init__(self, need: Need[Any]) -> None:
             self.need, self.found = need, dict[Any, Any]()
 
-        def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Need[Any]]:
+        def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Need[Any]]:
             return {"x": self.need}
 
-        def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> tuple[Page, ...]:
+        def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> tuple[Page, ...]:
             self.found = dict(results["x"])
             return ()
 

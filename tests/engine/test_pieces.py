@@ -17,7 +17,7 @@ from tests.views.drawing import checkpoint_of, drawn_of
 from torch2grid_builtin._views.grid import GridView
 from torch2grid_builtin._views.histogram import HistogramView
 from torch2grid_builtin._views.layers import LayersView
-from torch2grid_core import Checkpoint, LazyTensor, LoadError, Page, PluginManager, Run, View
+from torch2grid_core import Checkpoint, LazyTensor, LoadError, Page, PluginManager, Settings, View
 from torch2grid_core._data.checksum import crc32_combine
 from torch2grid_core._engine import reading
 from torch2grid_core._engine.reading import Ask, Task
@@ -65,7 +65,7 @@ class Everything(View):
 
 def found_by(executor, checkpoint, views):
     transformer = PluginManager.discover().create("transformer", "flatten")
-    run = Run(transformer=transformer, max_cells=16, tensor_cells=16)
+    run = Settings(transformer=transformer, max_cells=16, tensor_cells=16)
     return [drawn.page for drawn in drawn_of(checkpoint, views, run, executor=executor)]
 
 

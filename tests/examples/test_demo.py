@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from tests.renderers.pixels import all_framed
 
-from torch2grid_core import Page, PluginManager, UsageError
+from torch2grid_core import Page, PluginManager, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE
 from torch2grid_core.pages import Output
 
@@ -75,7 +75,7 @@ def test_it_prints_the_paths_of_pictures_and_one_summary_line(tmp_path):
 def test_both_panels_hold_every_weight_on_one_scale(manager, pages, tmp_path):
     from torch2grid_builtin._commands.demo import draw_demo
 
-    draw_demo(manager, None, str(tmp_path))
+    draw_demo(manager, Settings(output=str(tmp_path)))
     panels = pages[0].panels
     assert [panel.title for panel in panels] == ["untrained", "trained"]
     assert pages[0].columns == 2
@@ -88,7 +88,7 @@ def test_both_panels_hold_every_weight_on_one_scale(manager, pages, tmp_path):
 def test_each_kernel_is_a_tile(manager, pages, tmp_path):
     from torch2grid_builtin._commands.demo import draw_demo
 
-    draw_demo(manager, None, str(tmp_path))
+    draw_demo(manager, Settings(output=str(tmp_path)))
     (page,) = [page for page in pages if page.name == "demo_kernels"]
     kernels = state("trained")["conv1.weight"].numpy()
     grid = page.panels[1].grid
@@ -131,7 +131,7 @@ def test_a_nan_weight_changes_exactly_its_cell(tmp_path):
 def test_the_transformer_asked_for_is_the_only_one(manager, tmp_path, capsys):
     from torch2grid_builtin._commands.demo import draw_demo
 
-    draw_demo(manager, "flatten", str(tmp_path), formats=["svg"])
+    draw_demo(manager, Settings(plugin="flatten", output=str(tmp_path), format="svg"))
     assert capsys.readouterr().out.split() == [str(tmp_path / "demo_grid_flatten.svg")]
 
 
@@ -153,5 +153,5 @@ def test_a_wrong_name_is_an_error_and_draws_nothing(manager, tmp_path, plugin, c
     from torch2grid_builtin._commands.demo import draw_demo
 
     with pytest.raises(UsageError):
-        draw_demo(manager, plugin, str(tmp_path / "out"), colors=colors)
+        draw_demo(manager, Settings(plugin=plugin, output=str(tmp_path / "out"), colormap=colors))
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from tests.loaders.opened import opened, same
 from tests.tools import DIGITS, torch2grid
 
 from torch2grid_builtin._commands.demo import WITNESS, draw_hostile
-from torch2grid_core import PluginManager, Torch2GridError
+from torch2grid_core import PluginManager, Settings, Torch2GridError
 
 HOSTILE = DIGITS.with_name("hostile_demo.pth")
 NOT_RUN = f"not run: posix.system('touch {WITNESS}')"
@@ -51,7 +51,7 @@ def test_a_witness_that_appears_is_an_error(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(manager, "open", careless)
     with pytest.raises(Torch2GridError, match="something ran the code"):
-        draw_hostile(manager, None, "grids")
+        draw_hostile(manager, Settings())
 
 
 def test_the_file_holds_the_call_and_the_weights_of_the_trained_network() -> None:

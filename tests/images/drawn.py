@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tests.tools import DIGITS
 
-from torch2grid_core import PluginManager, Run, Style, draw
+from torch2grid_core import PluginManager, Settings, Style, draw
 
 BASELINE = Path(__file__).parent / "baseline"
 VIEWS = {
@@ -29,7 +29,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     renderer = manager.renderer_for("png").create()
     checkpoint = manager.open(str(DIGITS))
     for view, names in VIEWS.items():
-        drawn = draw(checkpoint, [manager.create("view", view)], Run(title="digits" if view == "grid" else ""))
+        drawn = draw(checkpoint, [manager.create("view", view)], Settings(title="digits" if view == "grid" else ""))
         pages = {page.name: page for page, *_ in drawn}
         for name in names:
             target = io.BytesIO()

@@ -12,7 +12,7 @@ from tests.tools import torch2grid
 from tests.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._views.layers import LayersView
-from torch2grid_core import Page, PluginManager, Run, Torch2GridError, UsageError
+from torch2grid_core import Page, PluginManager, Settings, Torch2GridError, UsageError
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.index import NAMES
 from torch2grid_core._output.namer import Namer
@@ -135,7 +135,7 @@ def test_case_and_what_becomes_the_same_are_told_apart():
 
 def draw(folder, arrays, run=None, formats=("png",)):
     said: list[str] = []
-    output = Output(PluginManager.discover(), folder, run or Run(), formats=formats, say=said.append)
+    output = Output(PluginManager.discover(), folder, run or Settings(), formats=formats, say=said.append)
     view = LayersView()
     with output.for_views([view]):
         for drawn in drawn_of(checkpoint_of(arrays), [view], run, prepare=output.prepare):

@@ -103,7 +103,7 @@ def test_listings_say_how_each_is_reached(claims: Path, tmp_path: Path) -> None:
     assert "flatten" in names
     assert "t2g-claims-all/flatten" in names
     assert "torch2grid-builtin/" not in shown
-    help_text = torch2grid("--help", cwd=tmp_path, path=[claims]).stdout
+    help_text = torch2grid("--help-all", cwd=tmp_path, path=[claims]).stdout
     assert "torch2grid-builtin-" not in help_text
     assert "--layers " in help_text
     records = json.loads(torch2grid("plugins", "--json", cwd=tmp_path, path=[claims]).stdout)

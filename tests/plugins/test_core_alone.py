@@ -98,10 +98,10 @@ def test_the_core_alone_says_which_package_brings_loaders(core_only: Path, tmp_p
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert "no loader is installed" in line
-    assert "torch2grid-builtin" in line
+    assert "pip install torch2grid brings" in line
     assert run([core_only], "--help", cwd=tmp_path).returncode == 0
     listed = run([core_only], "plugins", cwd=tmp_path)
-    assert (listed.returncode, "torch2grid-builtin" in listed.stdout) == (0, True)
+    assert (listed.returncode, "pip install torch2grid brings" in listed.stdout) == (0, True)
 
 
 def test_one_distribution_is_enough_to_draw(core_only: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def modules(folder: Path) -> list[Any]:
     return [torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))]
 
 
-@conformance("torch2grid.live_plugin", files={"module": modules, "state-dict": objects})
+@conformance("torch2grid_builtin.plugin", files={"module": modules, "state-dict": objects})
 def test_those_of_torch2grid_conform(check: Bound) -> None:
     check()
 
@@ -207,10 +207,10 @@ def test_no_command_and_no_import_brings_torch_along(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", a=np.ones((3, 3)))
     script = (
         "import sys, torch2grid as t2g; t2g.load('m.npz'); t2g.load({'a': t2g.load('m.npz')['a'].numpy()});"
-        "print(sorted({'torch', 'torch2grid._live'} & {*sys.modules}))"
+        "print(sorted({'torch', 'torch2grid_builtin._loaders.live'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "['torch2grid._live']\n"
+    assert done.stdout == "['torch2grid_builtin._loaders.live']\n"
     done = torch2grid("plugins", "torch2grid", cwd=tmp_path)
     brought = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  loader")]
     assert brought == [["loader", "module"], ["loader", "state-dict"]]

@@ -69,13 +69,13 @@ def test_a_manager_without_the_batteries_says_what_is_missing() -> None:
     manager = PluginManager()
     with pytest.raises(UsageError, match="unknown view 'grid'; none is installed"):
         manager.find("view", "grid")
-    with pytest.raises(Torch2GridError, match="no loader is installed; pip install torch2grid-builtin"):
+    with pytest.raises(Torch2GridError, match="no loader is installed; pip install torch2grid brings"):
         manager.open(DIGITS)
     with pytest.raises(UsageError, match="int is of no kind that a plugin can bring"):
         manager.add(3)
     manager.add(Flagged())
-    with pytest.raises(PluginError, match="has a flag and no option for its value"):
-        manager.create_by_flag("flagged", "x")
+    with pytest.raises(PluginError, match="takes a value and has no option for it"):
+        manager.create("filter", {"flagged": "x"})
     off = PluginManager.discover(third_party=False, disabled=["torch2grid-builtin"])
     assert off.names("view") == {}
 

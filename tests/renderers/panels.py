@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch2grid_core import Grid, Run
+from torch2grid_core import Grid, Settings
 from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Table, Text
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ HOSTILE = [
 
 
 def heatmap(shape=(30, 40), **options):
-    return Run().heatmap(Grid(RNG.standard_normal(shape)), **options)
+    return Settings().heatmap(Grid(RNG.standard_normal(shape)), **options)
 
 
 class Unknown:
@@ -56,9 +56,9 @@ PANELS = {
     "flagged boxes": Boxes(NAMES, np.stack([SERIES + step for step in range(-2, 3)]), "Flagged boxes", flags=ILL),
 }
 EMPTY_PANELS = {
-    "heatmap": Run().heatmap(Grid(np.zeros((0, 5)))),
-    "no weights": Run().heatmap(Grid(np.zeros((4, 4)), np.zeros((4, 4), int))),
-    "all nan": Run().heatmap(Grid(np.full((4, 4), np.nan)), title="NaN"),
+    "heatmap": Settings().heatmap(Grid(np.zeros((0, 5)))),
+    "no weights": Settings().heatmap(Grid(np.zeros((4, 4)), np.zeros((4, 4), int))),
+    "all nan": Settings().heatmap(Grid(np.full((4, 4), np.nan)), title="NaN"),
     "image": Image(np.zeros((0, 0, 3), np.uint8)),
     "histogram": Histogram(np.zeros(1), np.zeros(0, np.int64), nan=7),
     "flat histogram": Histogram(np.array([0.0, 0.0]), np.array([3])),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.tools import DIGITS, torch2grid
 
-from torch2grid_core import Grid, Page, PluginError, PluginManager, Renderer, Run, Style, Torch2GridError, View
+from torch2grid_core import Grid, Page, PluginError, PluginManager, Renderer, Settings, Style, Torch2GridError, View
 from torch2grid_core._output.spool import Spool
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.pages import Heatmap, Output, Table
@@ -53,7 +53,7 @@ class Restless(View):
 def test_a_page_that_cannot_wait_is_the_error_of_its_view(tmp_path: Path) -> None:
     target = tmp_path / "all.pdf"
     with pytest.raises(PluginError, match="'restless': page 'p': TypeError: stays in memory"):  # noqa: SIM117
-        with Output(PluginManager.discover(), target, Run()) as output:
+        with Output(PluginManager.discover(), target, Settings()) as output:
             output.add(Page("p", "t", (Unkept(),)), Restless())
     assert list(tmp_path.iterdir()) == []
 

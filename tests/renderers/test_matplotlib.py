@@ -16,7 +16,7 @@ from tests.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS,
 from tests.renderers.pixels import framed, pixels, rendered
 
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_core import Grid, Page, Run, Style, UsageError
+from torch2grid_core import Grid, Page, Settings, Style, UsageError
 from torch2grid_core.grids import NOT_FINITE, Region
 from torch2grid_core.pages import Bar, Histogram, Line, Marginal, Table, Text
 
@@ -78,8 +78,8 @@ def test_a_page_without_panels_says_so():
 def test_names_are_literal_text(name):
     grid = Grid(RNG.standard_normal((50, 50)), regions=(Region(name, ((0, 0, 25, 50),)), Region("b", ((25, 0, 25, 50),))))
     panels = (
-        Run().heatmap(grid, title=name, rows=name, columns=name, label=name),
-        Run().heatmap(grid, labels=True, boundaries=True),
+        Settings().heatmap(grid, title=name, rows=name, columns=name, label=name),
+        Settings().heatmap(grid, labels=True, boundaries=True),
         Bar((name,), np.ones(1), name, name, {name: 0.5}),
         Histogram(EDGES, COUNTS, name, name, marks={name: 0.1}, summary={name: name}),
         Table((name,), ((name,),), name),
@@ -142,12 +142,12 @@ def test_pdf_text_is_text_and_nothing_has_a_date():
 
 def test_over_under_and_missing_are_in_the_legend_only_where_they_are():
     values, count = RNG.uniform(-1, 1, (40, 40)), np.ones((40, 40), int)
-    plain = texts(rendered(Page("p", "t", (Run(limits=(-1, 1)).heatmap(Grid(values)),)), "svg"))
+    plain = texts(rendered(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(Grid(values)),)), "svg"))
     assert not [text for text in plain if any(word in text for word in ("above", "below", "NaN", "no weight"))]
     values[0, :8], values[1, 0], values[2, 0], count[30:] = 5, -5, np.nan, 0
-    heatmap = Run(limits=(-1, 1)).heatmap(Grid(values, count, cell=(2, 3)))
+    heatmap = Settings(limits=(-1, 1)).heatmap(Grid(values, count, cell=(2, 3)))
     for rows in (1, 12):  # an upright bar, and one below a low picture
-        low = heatmap if rows == 1 else Run(limits=(-1, 1)).heatmap(Grid(values.reshape(10, 160), count.reshape(10, 160)))
+        low = heatmap if rows == 1 else Settings(limits=(-1, 1)).heatmap(Grid(values.reshape(10, 160), count.reshape(10, 160)))
         shown = " · ".join(texts(rendered(Page("p", "t", (low,)), "svg")))
         for words in ("0.67 % above", "0.083 % below", "NaN or Inf: 1 cell", "no weight", "−1", "0.5"):
             assert words in shown
@@ -155,7 +155,7 @@ def test_over_under_and_missing_are_in_the_legend_only_where_they_are():
 
 
 def test_ticks_count_weights_not_cells():
-    heatmap = Run().heatmap(Grid(RNG.standard_normal((100, 100)), cell=(16, 4)), rows="r", columns="c")
+    heatmap = Settings().heatmap(Grid(RNG.standard_normal((100, 100)), cell=(16, 4)), rows="r", columns="c")
     shown = texts(rendered(Page("p", "t", (heatmap,)), "svg"))
     assert {"200", "1400", "100", "300"} <= set(shown)
     assert "1600" not in shown
@@ -163,11 +163,11 @@ def test_ticks_count_weights_not_cells():
 
 def test_bands_are_named_beside_the_picture_and_tiles_inside():
     bands = tuple(Region(f"layer{i}.weight", ((20 * i, 0, 20, 60),)) for i in range(3))
-    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((60, 60)), regions=bands), labels=True),)), "svg"))
+    shown = texts(rendered(Page("p", "t", (Settings().heatmap(Grid(np.ones((60, 60)), regions=bands), labels=True),)), "svg"))
     assert [text for text in shown if "layer" in text] == ["layer0.weight", "layer1.weight", "layer2.weight"]
     tiles = tuple(Region(f"layer{i}.weight", ((0, 20 * i, 60, 20),)) for i in range(3))
     small = (*tiles, Region("tiny.bias", ((59, 59, 1, 1),)))
-    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((60, 60)), regions=small), labels=True),)), "svg"))
+    shown = texts(rendered(Page("p", "t", (Settings().heatmap(Grid(np.ones((60, 60)), regions=small), labels=True),)), "svg"))
     assert [text for text in shown if "layer" in text] == ["layer0.weight", "layer1.weight", "layer2.weight"]
     assert "tiny.bias" not in shown
     assert "bias" not in " ".join(shown)
@@ -175,7 +175,9 @@ def test_bands_are_named_beside_the_picture_and_tiles_inside():
 
 def test_many_bands_name_the_largest():
     regions = tuple(Region(f"t{i}", ((i * 4, 0, 3 if i % 2 else 4, 300),)) for i in range(125))
-    shown = texts(rendered(Page("p", "t", (Run().heatmap(Grid(np.ones((500, 300)), regions=regions), labels=True),)), "svg"))
+    shown = texts(
+        rendered(Page("p", "t", (Settings().heatmap(Grid(np.ones((500, 300)), regions=regions), labels=True),)), "svg")
+    )
     named = [int(text[1:]) for text in shown if re.fullmatch(r"t\d+", text)]
     assert 20 < len(named) < 60
     assert named == sorted(named)
@@ -183,7 +185,9 @@ def test_many_bands_name_the_largest():
 
 
 def test_small_multiples_are_titled_and_have_their_limits():
-    panels = tuple(Run().heatmap(Grid(RNG.standard_normal((64, 64)) * i), title=f"layers.{i}.weight") for i in range(1, 61))
+    panels = tuple(
+        Settings().heatmap(Grid(RNG.standard_normal((64, 64)) * i), title=f"layers.{i}.weight") for i in range(1, 61)
+    )
     page = Page("overview", "60 tensors", panels, columns=10)
     shown = texts(rendered(page, "svg"))
     assert [text for text in shown if text.startswith("layers.")] == [f"layers.{i}.weight" for i in range(1, 61)]
@@ -226,8 +230,8 @@ import io, sys
 import torch2grid_builtin._renderers.matplotlib.renderer as renderer
 assert "matplotlib" not in sys.modules
 import numpy as np
-from torch2grid_core import Grid, Page, Run, Style
-page = Page("p", "t", (Run().heatmap(Grid(np.ones((3, 3)))),))
+from torch2grid_core import Grid, Page, Settings, Style
+page = Page("p", "t", (Settings().heatmap(Grid(np.ones((3, 3)))),))
 renderer.Matplotlib().render(page, io.BytesIO(), Style(), "png")
 assert "matplotlib.pyplot" not in sys.modules
 assert "matplotlib.backends.backend_pdf" not in sys.modules
@@ -259,7 +263,7 @@ def test_bands_too_many_to_name_are_named_by_module():
             regions.append(Region(f"model.h.{layer}.{name}", ((row, 0, height, 300),)))
             row += height
     grid = Grid(np.ones((row, 300)), regions=tuple(regions))
-    shown = texts(rendered(Page("p", "t", (Run().heatmap(grid, labels=True),)), "svg"))
+    shown = texts(rendered(Page("p", "t", (Settings().heatmap(grid, labels=True),)), "svg"))
     assert [text for text in shown if text.startswith("model.")] == [f"model.h.{layer}" for layer in range(12)]
     assert not any("not named" in text for text in shown)
 
@@ -270,7 +274,7 @@ def test_names_that_a_grid_keeps_room_for_are_written_there():
     regions = (Region("net.conv1.weight", ((10, 0, 190, 145),)), Region("net.conv2.weight", ((10, 155, 190, 145),)))
     labels = (Region("net.conv1", ((0, 0, 10, 145),)), Region("net.conv2", ((0, 155, 10, 145),)))
     grid = Grid(np.ones((200, 300)), count, regions=regions, labels=labels)
-    shown = texts(rendered(Page("p", "t", (Run().heatmap(grid, labels=True),)), "svg"))
+    shown = texts(rendered(Page("p", "t", (Settings().heatmap(grid, labels=True),)), "svg"))
     assert [text for text in shown if "conv" in text] == ["conv1", "conv2"]  # what all begin with is left out
     assert "weight" not in shown
 
@@ -280,7 +284,7 @@ def test_a_border_is_not_drawn_where_empty_cells_part_regions():
     count[29:31] = 0
     regions = (Region("a", ((0, 0, 29, 60),)), Region("b", ((31, 0, 29, 60),)))
     plain, lined = (
-        rendered(Page("p", "t", (Run().heatmap(Grid(np.zeros((60, 60)), count, regions=regions), boundaries=lines),)))
+        rendered(Page("p", "t", (Settings().heatmap(Grid(np.zeros((60, 60)), count, regions=regions), boundaries=lines),)))
         for lines in (False, True)
     )
     assert plain == lined
@@ -290,8 +294,8 @@ def test_marginals_are_bars_that_end_where_their_cells_do():
     values = np.zeros((20, 30), np.float32)
     rows, columns = np.arange(20.0), np.zeros(30)
     columns[7], columns[9] = 5.0, np.nan
-    plain = Run(limits=(-1, 1)).heatmap(Grid(values))
-    beside = Run(limits=(-1, 1)).heatmap(
+    plain = Settings(limits=(-1, 1)).heatmap(Grid(values))
+    beside = Settings(limits=(-1, 1)).heatmap(
         Grid(values), rows="r", columns="c", row_marginal=Marginal(rows), column_marginal=Marginal(columns)
     )
     page = Page("p", "t", (beside,))
@@ -312,7 +316,7 @@ def test_marginals_are_bars_that_end_where_their_cells_do():
     assert len(above) == cell
     assert len(frame)
     with pytest.raises(ValueError, match="row_marginal has shape"):
-        Run().heatmap(Grid(values), row_marginal=Marginal(np.ones(3)))
+        Settings().heatmap(Grid(values), row_marginal=Marginal(np.ones(3)))
 
 
 def test_what_is_beyond_a_histogram_is_a_bar_of_its_own_colour():
@@ -353,6 +357,6 @@ def test_a_sheets_legend_names_the_ends_of_a_map_by_its_scale(colors):
     from torch2grid_builtin._renderers.matplotlib.page import draw_page
 
     signed, positive = (Grid(np.linspace(low, 1, 9).reshape(3, 3)) for low in (-1, 0.1))
-    page = Page("sheet", "", tuple(Run().heatmap(grid) for grid in (signed, positive)), columns=4)
+    page = Page("sheet", "", tuple(Settings().heatmap(grid) for grid in (signed, positive)), columns=4)
     words = [shape.text for shape in draw_page(page, Style(colormap=colors)).shapes if hasattr(shape, "text")]
     assert words[:4] == ["−limit", "limit", "low", "high"]

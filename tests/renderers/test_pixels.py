@@ -7,7 +7,7 @@ import pytest
 from tests.renderers.pixels import cells_of, framed, inverted, rendered
 
 from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
-from torch2grid_core import Grid, Page, Run, Style
+from torch2grid_core import Grid, Page, Settings, Style
 from torch2grid_core.grids import EMPTY, NOT_FINITE, Region, color_scale
 
 SHAPES = [(8, 8), (1, 1), (2, 3), (10, 512), (700, 40), (300, 200), (1, 64), (600, 600), (3, 1000), (129, 65)]
@@ -23,7 +23,7 @@ def grid_of(shape, seed=0):
 def test_every_cell_can_be_read_back(shape, options):
     grid = grid_of(shape, shape[0])
     scale = color_scale(grid)
-    page = Page("p", "weights", (Run().heatmap(grid, **options),))
+    page = Page("p", "weights", (Settings().heatmap(grid, **options),))
     found = inverted(cells_of(rendered(page), shape), scale)
     inside = (grid.values <= scale.high) & (grid.values >= scale.low)
     assert np.abs(found - grid.values)[inside].max() <= (scale.high - scale.low) / 256
@@ -36,7 +36,7 @@ def test_every_cell_can_be_read_back(shape, options):
 def test_other_scales_and_maps_too(kind, name):
     grid = Grid(np.abs(grid_of((40, 50)).values))
     scale = color_scale(grid, kind)
-    page = Page("p", "weights", (Run(scale=kind).heatmap(grid),))
+    page = Page("p", "weights", (Settings(scale=kind).heatmap(grid),))
     found = inverted(cells_of(rendered(page, style=Style(colormap=name)), grid.shape), scale, name)
     level = np.abs(scale.fraction(found) - scale.fraction(grid.values))
     room = 2 / 256 if name else 1 / 256  # two neighbours of viridis have the same colour in 8 bits
@@ -47,7 +47,7 @@ def test_no_number_and_no_weight_have_colours_of_their_own():
     values, count = np.random.default_rng(1).standard_normal((20, 30)), np.ones((20, 30), int)
     values[3, 4], values[5, 6], values[7, 8] = np.nan, np.inf, 1e6
     count[10:, :7] = 0
-    png = rendered(Page("p", "t", (Run().heatmap(Grid(values, count)),)))
+    png = rendered(Page("p", "t", (Settings().heatmap(Grid(values, count)),)))
     colors = cells_of(png, (20, 30))
     assert tuple(colors[3, 4]) == tuple(colors[5, 6]) == NOT_FINITE
     assert (colors[10:, :7] == EMPTY).all()
@@ -58,12 +58,12 @@ def test_no_number_and_no_weight_have_colours_of_their_own():
 def test_borders_are_one_pixel_of_large_cells_and_nothing_of_thin_regions():
     values = np.zeros((60, 60))
     regions = tuple(Region(str(i), ((20 * i, 0, 20, 60),)) for i in range(3))
-    plain = framed(rendered(Page("p", "t", (Run().heatmap(Grid(values, regions=regions)),))))
-    lined = framed(rendered(Page("p", "t", (Run().heatmap(Grid(values, regions=regions), boundaries=True),))))
+    plain = framed(rendered(Page("p", "t", (Settings().heatmap(Grid(values, regions=regions)),))))
+    lined = framed(rendered(Page("p", "t", (Settings().heatmap(Grid(values, regions=regions), boundaries=True),))))
     factor = len(plain) // 60
     assert np.flatnonzero((plain != lined).any(axis=(1, 2))).tolist() == [20 * factor, 40 * factor]
     rows = tuple(Region(str(i), ((i, 0, 1, 2048),)) for i in range(500))
-    thin = Run().heatmap(Grid(np.zeros((500, 2048)), regions=rows), boundaries=True)
+    thin = Settings().heatmap(Grid(np.zeros((500, 2048)), regions=rows), boundaries=True)
     assert (framed(rendered(Page("p", "t", (thin,)))) == plain[0, 0]).all()
 
 

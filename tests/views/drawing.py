@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from torch2grid_core import Checkpoint, LazyTensor, Page, Run, View, draw as draw_pages
+from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View, draw as draw_pages
 from torch2grid_core.sources import BytesStorage
 
 
@@ -31,12 +31,12 @@ class Drawn(NamedTuple):
     made: Any
 
 
-def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Run | None = None, **options: Any) -> Iterator[Drawn]:
+def drawn_of(checkpoint: Checkpoint, views: Sequence[View], run: Settings | None = None, **options: Any) -> Iterator[Drawn]:
     """The pages of *views*, each with its view and what was made of it; *options* are those of ``draw``."""
     return (Drawn(*each) for each in draw_pages(checkpoint, views, run, **options))
 
 
-def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Run | None = None) -> dict[str, Page]:
+def draw(view: View, arrays: Mapping[str, Any] | Checkpoint, run: Settings | None = None) -> dict[str, Page]:
     """The pages of *view*, by ``folder/name``."""
     checkpoint = arrays if isinstance(arrays, Checkpoint) else checkpoint_of(arrays)
     pages = [each.page for each in drawn_of(checkpoint, [view], run)]

@@ -11,7 +11,7 @@ from tests.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.conv import ConvView, rgb_tiles
 from torch2grid_builtin._views.conv_layout import kernel_layout
-from torch2grid_core import Checkpoint, Run
+from torch2grid_core import Checkpoint, Settings
 from torch2grid_core.grids import NOT_FINITE
 from torch2grid_core.pages import Heatmap, Image
 
@@ -77,7 +77,7 @@ def test_one_dimensional_kernels_are_channels_by_taps(shape):
 
 def test_large_convolutions_show_a_kernel_a_cell():
     weights = RNG.standard_normal((64, 64, 3, 3)).astype(np.float32)
-    page = draw(ConvView(), {"conv.weight": weights}, Run(tensor_cells=100))["conv_kernels/conv.weight_grid"]
+    page = draw(ConvView(), {"conv.weight": weights}, Settings(tensor_cells=100))["conv_kernels/conv.weight_grid"]
     (heatmap,) = page.panels
     assert heatmap.grid.cell == (3, 3)
     assert max(heatmap.grid.shape) <= 100
@@ -90,7 +90,7 @@ def test_large_convolutions_show_a_kernel_a_cell():
 
 def test_what_does_not_fit_tiles_is_a_matrix():
     weights = RNG.standard_normal((300, 4, 3, 3)).astype(np.float32)
-    page = draw(ConvView(), {"conv.weight": weights}, Run(tensor_cells=10))["conv_kernels/conv.weight_grid"]
+    page = draw(ConvView(), {"conv.weight": weights}, Settings(tensor_cells=10))["conv_kernels/conv.weight_grid"]
     (heatmap,) = page.panels
     assert max(heatmap.grid.shape) <= 10
     assert "output channels as rows" in heatmap.title
@@ -162,7 +162,7 @@ def test_planes_of_three_dimensional_kernels_stand_side_by_side(shape):
 def test_the_mean_over_input_channels(shape):
     weights = RNG.standard_normal(shape).astype(np.float32)
     # Whatever reduction is asked for elsewhere, this is a mean.
-    page = draw(ConvView(average=True), {"conv.weight": weights}, Run(reduce="absmax"))["conv_kernels/conv.weight_grid"]
+    page = draw(ConvView(average=True), {"conv.weight": weights}, Settings(reduce="absmax"))["conv_kernels/conv.weight_grid"]
     (heatmap,) = page.panels
     mean = weights.astype(np.float64).mean(axis=1)
     for channel, region in enumerate(heatmap.grid.regions):
@@ -183,7 +183,7 @@ def test_the_mean_over_input_channels(shape):
 @pytest.mark.parametrize(("shape", "cells"), [((64, 16, 3, 3), 20), ((300, 4, 3, 3), 10), ((40, 3, 2, 3, 3), 12)])
 def test_means_of_many_kernels_take_larger_cells(shape, cells):
     weights = RNG.standard_normal(shape).astype(np.float32)
-    page = draw(ConvView(average=True), {"conv.weight": weights}, Run(tensor_cells=cells))["conv_kernels/conv.weight_grid"]
+    page = draw(ConvView(average=True), {"conv.weight": weights}, Settings(tensor_cells=cells))["conv_kernels/conv.weight_grid"]
     (heatmap,) = page.panels
     assert max(heatmap.grid.shape) <= cells
     assert heatmap.grid.weights == weights.size

@@ -13,7 +13,7 @@ from tests.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.dead_neurons import DeadNeurons
 from torch2grid_builtin._views.units import has_units, ranges_text
-from torch2grid_core import Run
+from torch2grid_core import Settings
 from torch2grid_core.pages import Bar, Line, Text
 
 
@@ -106,7 +106,7 @@ def test_a_nan_is_not_dead():
 
 def test_the_threshold_is_the_runs():
     values = np.array([[0.01, 0.02], [0.5, 0.5]], np.float32)
-    _, tensors = report_of({"a.weight": values}, Run(threshold=0.1))
+    _, tensors = report_of({"a.weight": values}, Settings(threshold=0.1))
     assert tensors["a.weight"]["dead_output_units"] == [0]
     _, tensors = report_of({"a.weight": values})
     assert tensors["a.weight"]["dead"] == 0

@@ -21,7 +21,7 @@ from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import drawn_of
 
 from torch2grid_builtin._views.convolutions import is_convolution
-from torch2grid_core import Page, PluginManager, Run, Style, View
+from torch2grid_core import Page, PluginManager, Settings, Style, View
 from torch2grid_core._output.writing import Output
 
 MANAGER = PluginManager.discover()
@@ -68,7 +68,7 @@ def drawn(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = MANAGER.open(str(path(folder))).select(list(names))
     pages: dict[str, list[Page]] = {}
-    run = Run(tensor_cells=128, max_cells=256)
+    run = Settings(tensor_cells=128, max_cells=256)
     with Output(MANAGER, folder / "out", run, formats=FORMATS, say=lambda _: None) as output:
         for name in VIEWS:  # those of gradients and optimizers are about files of their own
             view, found = MANAGER.create("view", name), []

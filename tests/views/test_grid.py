@@ -15,7 +15,7 @@ from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
 from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_builtin._views.grid import GridView
-from torch2grid_core import GridTransformer, Run
+from torch2grid_core import GridTransformer, Settings
 from torch2grid_core.pages import Heatmap
 
 ARRAYS = {"fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "fc.bias": -np.arange(4, dtype=np.float32)}
@@ -32,7 +32,9 @@ class Negated(GridTransformer):
 
 
 def test_the_default_is_all_weights_in_order():
-    page = draw(GridView(), checkpoint_of(ARRAYS, source="/some/folder/model.pth"), Run(transformer=Flatten()))["neural_grid"]
+    page = draw(GridView(), checkpoint_of(ARRAYS, source="/some/folder/model.pth"), Settings(transformer=Flatten()))[
+        "neural_grid"
+    ]
     (panel,) = page.panels
     assert isinstance(panel, Heatmap)
     assert panel.boundaries
@@ -64,11 +66,11 @@ def test_the_title_counts_the_weights_that_are_in_the_picture(tmp_path):
 
 @pytest.mark.parametrize("transformer", [None, Flatten()])
 def test_without_a_choice_the_name_has_no_suffix(transformer):
-    assert list(draw(GridView(), ARRAYS, Run(transformer=transformer))) == ["neural_grid"]
+    assert list(draw(GridView(), ARRAYS, Settings(transformer=transformer))) == ["neural_grid"]
 
 
 def test_a_chosen_transformer_names_the_file():
-    run = Run(transformer=Negated(), transformer_name="negated")
+    run = Settings(transformer=Negated(), transformer_name="negated")
     pages = draw(GridView(), ARRAYS, run)
     assert list(pages) == ["neural_grid_negated"]
     (panel,) = pages["neural_grid_negated"].panels
@@ -78,7 +80,7 @@ def test_a_chosen_transformer_names_the_file():
 
 def test_the_users_title_scale_and_size_count():
     arrays = {"w": np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32)}
-    run = Run(title="My network", limits=(-2, 2), reduce="absmax", max_cells=10)
+    run = Settings(title="My network", limits=(-2, 2), reduce="absmax", max_cells=10)
     page = draw(GridView(), arrays, run)["neural_grid"]
     assert page.title == "My network"
     (panel,) = page.panels
@@ -105,7 +107,7 @@ def small_convolutional_network():
 
 @pytest.mark.parametrize("transformer", [Flatten(), Spiral(), Atlas(), LayerSeparated()])
 def test_normalisations_do_not_make_kernels_pale(transformer):
-    (panel,) = draw(GridView(), small_convolutional_network(), Run(transformer=transformer))["neural_grid"].panels
+    (panel,) = draw(GridView(), small_convolutional_network(), Settings(transformer=transformer))["neural_grid"].panels
     assert 0.09 < panel.scale.high <= 0.1
     assert panel.scale.low == -panel.scale.high
     assert panel.scale.over == pytest.approx(64 / 1088, rel=0.1)  # said, of all cells
@@ -113,9 +115,9 @@ def test_normalisations_do_not_make_kernels_pale(transformer):
 
 def test_limits_are_of_all_cells_where_that_is_alike_or_asked_for():
     arrays = small_convolutional_network()
-    (panel,) = draw(GridView(), arrays, Run(limits=(-1, 1)))["neural_grid"].panels
+    (panel,) = draw(GridView(), arrays, Settings(limits=(-1, 1)))["neural_grid"].panels
     assert (panel.scale.low, panel.scale.high) == (-1, 1)
-    (panel,) = draw(GridView(), arrays, Run(scale="symlog"))["neural_grid"].panels
+    (panel,) = draw(GridView(), arrays, Settings(scale="symlog"))["neural_grid"].panels
     assert panel.scale.kind == "symlog"
     alike = {name: array if array.ndim > 1 else array * 0.15 / array.max() for name, array in arrays.items()}
     (panel,) = draw(GridView(), alike)["neural_grid"].panels
@@ -124,5 +126,5 @@ def test_limits_are_of_all_cells_where_that_is_alike_or_asked_for():
     (panel,) = draw(GridView(), vectors)["neural_grid"].panels
     assert panel.scale.high == 300
     plain = {"fc.weight": np.ones((2, 2)), "x": np.full(12, 300.0)}  # a transformer that does not say where weights go
-    (panel,) = draw(GridView(), plain, Run(transformer=Negated()))["neural_grid"].panels
-    assert panel.scale == Run().color_scale(panel.grid)
+    (panel,) = draw(GridView(), plain, Settings(transformer=Negated()))["neural_grid"].panels
+    assert panel.scale == Settings().color_scale(panel.grid)

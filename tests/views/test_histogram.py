@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from tests.views.drawing import draw
 
 from torch2grid_builtin._views.histogram import HistogramView, bar_edges
-from torch2grid_core import Run
+from torch2grid_core import Settings
 from torch2grid_core.measures import Distribution
 from torch2grid_core.pages import Band, Histogram
 
@@ -149,7 +149,7 @@ def test_marks_and_figures():
     assert panel.summary["max"] == f"{finite.max():.4g}"
     assert panel.summary["|w| < 1e-06"] == "20 (1.00 %)"
     assert panel.summary["NaN"] == "1"
-    _, panel = histogram_of(array, run=Run(threshold=0.5))
+    _, panel = histogram_of(array, run=Settings(threshold=0.5))
     assert {0.5, -0.5, 0.0} <= set(panel.marks.values())
 
 

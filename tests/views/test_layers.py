@@ -8,7 +8,7 @@ import pytest
 from tests.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.layers import LayersView
-from torch2grid_core import Run
+from torch2grid_core import Settings
 from torch2grid_core._plugins.options import options_of
 
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_the_title_has_name_shape_and_dtype(dtype):
 
 
 def test_the_users_title_and_the_number_of_a_scalar():
-    page = page_of(np.float32(2.5), "logit_scale", Run(title="CLIP"))
+    page = page_of(np.float32(2.5), "logit_scale", Settings(title="CLIP"))
     assert page.title == "CLIP · logit_scale · one number · float32"
     assert page.panels[0].grid.values.tolist() == [[2.5]]
 
@@ -73,7 +73,7 @@ def test_long_vectors_are_folded_and_say_so():
 @pytest.mark.parametrize("reduce", ["mean", "absmax", "rms", "min", "max"])
 def test_large_matrices_are_reduced_as_asked(reduce):
     array = RNG.standard_normal((100, 60)).astype(np.float32)
-    panel = page_of(array, run=Run(tensor_cells=20, reduce=reduce)).panels[0]
+    panel = page_of(array, run=Settings(tensor_cells=20, reduce=reduce)).panels[0]
     assert panel.grid.cell == (5, 3)
     blocks = array.astype(np.float64).reshape(20, 5, 20, 3).transpose(0, 2, 1, 3).reshape(20, 20, 15)
     wanted = {
@@ -131,7 +131,7 @@ def test_matrices_have_the_largest_weight_of_each_row_and_column_beside_them():
     array = RNG.standard_normal((50, 30)).astype(np.float32)
     array[:, 7] *= 20  # an outlier feature
     array[3, 4] = np.nan
-    panel = page_of(array, run=Run(tensor_cells=20)).panels[0]
+    panel = page_of(array, run=Settings(tensor_cells=20)).panels[0]
     assert panel.grid.cell == (3, 2)
     rows = np.array([np.abs(array[start : start + 3]).max() for start in range(0, 50, 3)])
     columns = np.array([np.abs(array[:, start : start + 2]).max() for start in range(0, 30, 2)])

@@ -11,7 +11,7 @@ from tests.tools import DIGITS, torch2grid
 from tests.views.drawing import draw
 
 from torch2grid_builtin._views.stats import DETAIL, Stats
-from torch2grid_core import Run, UsageError
+from torch2grid_core import Settings, UsageError
 from torch2grid_core._pictures.tables import table_lines
 
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
@@ -39,7 +39,7 @@ def table_of(view, tensors, run=None):
 
 @pytest.mark.parametrize("threshold", [1e-6, 0.5])
 def test_the_figures_are_numpys(threshold):
-    table, rows = table_of(Stats(), arrays(), Run(threshold=threshold))
+    table, rows = table_of(Stats(), arrays(), Settings(threshold=threshold))
     assert table.columns == COLUMNS
     assert [row["Layer Name"] for row in rows] == list(arrays())
     for row, array in zip(rows, arrays().values(), strict=True):

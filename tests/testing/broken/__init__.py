@@ -7,6 +7,7 @@ from tests.testing.broken.filters import GoodFilter
 from tests.testing.broken.loaders import GoodLoader
 from tests.testing.broken.renderers import GoodRenderer
 from tests.testing.broken.rules import GoodRule
+from tests.testing.broken.settings import GoodSettings
 from tests.testing.broken.sources import GoodSource
 from tests.testing.broken.transformers import GoodTransformer
 from tests.testing.broken.views import GoodView
@@ -21,5 +22,6 @@ GOOD = {
     "renderer": GoodRenderer,
     "rule": GoodRule,
     "executor": GoodExecutor,
+    "settings": GoodSettings,
     "command": Greet,
 }

@@ -9,18 +9,18 @@ from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_
 from torch2grid_builtin._compare.recording import is_recording, recorded_distribution, recorded_series
 from torch2grid_builtin._compare.series import Frames, Series, compare_many, joint_series
 from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
-from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
+from torch2grid_builtin._compare.two import Comparing, Tolerance
 
 __all__ = [
     "GRADIENTS",
     "PAIR_CELLS",
     "Comparing",
-    "ComparisonSettings",
     "DeltaAtlas",
     "Frames",
     "PairPages",
     "Quantity",
     "Series",
+    "Tolerance",
     "checkpoints_in",
     "compare_many",
     "comparison_table",

@@ -11,6 +11,13 @@ _HERE = "torch2grid_builtin"
 def torch2grid_loaders() -> list[Lazy]:
     loaders = f"{_HERE}._loaders"
     return [
+        Lazy(f"{loaders}.live:LiveModule", "module", "A live nn.Module, on any device.", accepts="objects"),
+        Lazy(
+            f"{loaders}.live:StateDict",
+            "state-dict",
+            "A mapping of names to tensors or arrays, or one tensor.",
+            accepts="objects",
+        ),
         Lazy(f"{loaders}.numpy_files:Npy", "npy", "One numpy array (.npy)."),
         Lazy(f"{loaders}.numpy_files:Npz", "npz", "Numpy arrays in a zip archive (.npz), compressed or not."),
         Lazy(f"{loaders}.pickled:Pickled", "pickle", "A plain pickle of tensors or numpy arrays (.pkl), of any protocol."),

@@ -29,6 +29,7 @@ _WHERE = {
     "_kinds.decoder": "Decoder",
     "_kinds.executor": "ExecutorFactory",
     "_kinds.loader": "Loader",
+    "_kinds.plugin_settings": "PluginSettings",
     "_kinds.renderer": "Renderer Style",
     "_kinds.rule": "Finding Rule Severity",
     "_kinds.source_opener": "SourceOpener",
@@ -40,7 +41,7 @@ _WHERE = {
     "_pictures.layout": "Layout",
     "_pictures.page": "Page",
     "_plugins.manager": "PluginManager",
-    "_run": "Run",
+    "_settings": "Settings",
 }
 _HOMES = {name: home for home, names in _WHERE.items() for name in names.split()}
 _SUBMODULES = (
@@ -52,6 +53,11 @@ _SUBMODULES = (
     "commands",
     "selection",
 )  # homes of what stood here
+_GONE = {  # name → where it is, by which name, and what to write now
+    "FileStorage": ("_data.local", "FileStorage", "torch2grid_core.sources.Range(LocalSource(path), offset, size)"),
+    "Run": ("_settings", "Settings", "torch2grid_core.Settings"),
+    "standard_options": ("_cli.options", "standard_options", "torch2grid_core.commands.settings_options"),
+}
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
@@ -73,6 +79,7 @@ if TYPE_CHECKING:
     from torch2grid_core._kinds.decoder import Decoder as Decoder
     from torch2grid_core._kinds.executor import ExecutorFactory as ExecutorFactory
     from torch2grid_core._kinds.loader import Loader as Loader
+    from torch2grid_core._kinds.plugin_settings import PluginSettings as PluginSettings
     from torch2grid_core._kinds.renderer import Renderer as Renderer, Style as Style
     from torch2grid_core._kinds.rule import Finding as Finding, Rule as Rule, Severity as Severity
     from torch2grid_core._kinds.source_opener import SourceOpener as SourceOpener
@@ -84,7 +91,7 @@ if TYPE_CHECKING:
     from torch2grid_core._pictures.layout import Layout as Layout
     from torch2grid_core._pictures.page import Page as Page
     from torch2grid_core._plugins.manager import PluginManager as PluginManager
-    from torch2grid_core._run import Run as Run
+    from torch2grid_core._settings import Settings as Settings
 
 
 def __getattr__(name: str) -> Any:
@@ -92,11 +99,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"torch2grid_core.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
-    if name == "FileStorage":
-        from torch2grid_core._data.local import FileStorage
-
-        _moved(name, "torch2grid_core.sources.Range(LocalSource(path), offset, size)")
-        return FileStorage
+    if name in _GONE:
+        home, now, instead = _GONE[name]
+        _moved(name, instead)
+        return getattr(importlib.import_module(f"torch2grid_core.{home}"), now)
     if not name.startswith("_"):
         for home in _SUBMODULES:
             module = importlib.import_module(f"torch2grid_core.{home}")

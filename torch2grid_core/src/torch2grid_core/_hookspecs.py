@@ -16,10 +16,11 @@ import pluggy
 
 if TYPE_CHECKING:
     from torch2grid_core._pictures.page import Page
-    from torch2grid_core._run import Run
+    from torch2grid_core._settings import Settings
 
 PROJECT = "torch2grid"
 ENTRY_POINT_GROUP = "torch2grid"
+BASE_GROUP = "torch2grid.base"  # of what comes with torch2grid: its names are its own, and --no-plugins leaves it
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
@@ -92,5 +93,10 @@ class Hooks:
         return ()
 
     @hookspec
-    def torch2grid_written(self, page: Page, path: Path, run: Run) -> None:
+    def torch2grid_settings(self) -> Iterable[Any]:
+        """Classes of ``PluginSettings``: options of the plugin as a whole, ``--NAME-FIELD`` on the command line."""
+        return ()
+
+    @hookspec
+    def torch2grid_written(self, page: Page, path: Path, run: Settings) -> None:
         """Called after each file is written, with the page it shows; every implementation is called, in order of name."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch2grid_core._cli.console import summary_line
 from torch2grid_core._cli.menu import DrawChosen, Menu
-from torch2grid_core._cli.options import GroupedOption, standard_options
+from torch2grid_core._cli.options import SettingOption, settings_options
 from torch2grid_core._engine.checking import Found, choose_rules
 from torch2grid_core._engine.seen import Seen, Shown
 from torch2grid_core._guard import Origin
+from torch2grid_core._plugins.added import settings_from
 from torch2grid_core._plugins.loaders import GuardedLoader
 from torch2grid_core._plugins.options import Option
 from torch2grid_core._plugins.record import PluginRecord, Provided, Status
@@ -15,7 +16,6 @@ from torch2grid_core._plugins.record import PluginRecord, Provided, Status
 __all__ = [
     "DrawChosen",
     "Found",
-    "GroupedOption",
     "GuardedLoader",
     "Menu",
     "Option",
@@ -23,9 +23,11 @@ __all__ = [
     "PluginRecord",
     "Provided",
     "Seen",
+    "SettingOption",
     "Shown",
     "Status",
     "choose_rules",
-    "standard_options",
+    "settings_from",
+    "settings_options",
     "summary_line",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch2grid_core._array import Array
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect, Region
+from torch2grid_core._pictures.choices import Reduction, ScaleKind
 from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
 from torch2grid_core._pictures.halfblocks import half_blocks, half_blocks_rgb
 from torch2grid_core._pictures.layouts import (
@@ -19,7 +20,7 @@ from torch2grid_core._pictures.layouts import (
 from torch2grid_core._pictures.locate import CellWeights, weights_of_cell
 from torch2grid_core._pictures.png import encode_png
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
-from torch2grid_core._pictures.scale import ColorScale, ScaleKind, color_scale
+from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._pictures.window import Window, raster_window
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Curve",
     "Dim",
     "Rect",
+    "Reduction",
     "Region",
     "ScaleKind",
     "Window",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch2grid_core._data.action import Action, ActionKind
 from torch2grid_core._data.checkpoint import Composed, Problem
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
-from torch2grid_core._data.dtypes import as_float, is_complex, is_floating
+from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
@@ -48,6 +48,7 @@ __all__ = [
     "Storage",
     "Tiled",
     "as_float",
+    "dtype_named",
     "find_parts",
     "has_file",
     "is_complex",

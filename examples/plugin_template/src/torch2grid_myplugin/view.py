@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Checkpoint, Need, Page, Run, View
+from torch2grid_core import Checkpoint, Need, Page, Settings, View
 from torch2grid_core.measures import Summary
 from torch2grid_core.pages import Bar
 
@@ -17,10 +17,10 @@ class Spread(View):
 
     name = "spread"
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"summaries": Summary(brief=True)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         spread = {name: summary.std for name, summary in results["summaries"].items() if summary.finite}
         if spread:
             bars = Bar(tuple(spread), np.array(list(spread.values())), ylabel="standard deviation")

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import click
 
 from torch2grid_builtin._commands.check_reports import REPORTS, Checked, as_text, counted
-from torch2grid_builtin._commands.options import listed, options_like_drawing
 from torch2grid_core import (
     Checkpoint,
     Command,
@@ -20,12 +19,13 @@ from torch2grid_core import (
     PluginError,
     PluginManager,
     Rule,
+    Settings,
     Severity,
     Torch2GridError,
     UsageError,
     check,
 )
-from torch2grid_core.commands import choose_rules, summary_line
+from torch2grid_core.commands import choose_rules, settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
@@ -36,22 +36,15 @@ OWN = "torch2grid-builtin"  # whose rules keep their codes
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The words of the command line."""
+class Asked:
+    """The command line: options of this command's own, and the settings."""
 
     chosen: tuple[str, ...]
     ignored: tuple[str, ...]
     rules: tuple[str, ...]
     fail_on: Severity
     format: str
-    part: str
-    filters: tuple[str, ...]
-    raw: bool
-    loader: str | None
-    jobs: int
-    executor: str | None
-    verbose: bool
-    quiet: bool
+    settings: Settings
 
 
 class Check(Command):
@@ -66,7 +59,8 @@ class Check(Command):
                     return _list_rules(manager, given["rules"])
                 if not models:
                     raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
-                return check_models(manager, models, Settings(**given))
+                settings = Settings.from_context(click.get_current_context())
+                return check_models(manager, models, Asked(**given, settings=settings))
             except Torch2GridError as error:
                 error.exit_code = UNREADABLE  # 1 says that there are findings
                 raise
@@ -102,7 +96,7 @@ def _params() -> list[click.Parameter]:
             help="The least severity that makes the exit code 1.",
         ),
         click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="Of the report."),
-        *options_like_drawing(
+        *settings_options(
             part="",
             filter="Check only what a filter keeps (repeatable).",
             raw="Check what is stored, without decoders.",
@@ -114,6 +108,11 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
     ]
+
+
+def listed(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """A callback: the words of a repeatable option, each of which may be several with commas between."""
+    return tuple(part.strip() for each in value for part in each.split(",") if part.strip())
 
 
 def _list_rules(manager: PluginManager, specs: Sequence[str]) -> int:
@@ -166,32 +165,32 @@ def _is_together(together: Any) -> bool:
         return False
 
 
-def check_models(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
+def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Check each of *models*, write the report to stdout and a line for each to stderr; the exit code.
 
     Raises ``UsageError`` for wrong settings; a file that cannot be read is part of the report, and the rest is checked.
     """
-    usable, unusable = _rules(manager, settings.rules)
-    rules = choose_rules(usable, settings.chosen, settings.ignored)
+    usable, unusable = _rules(manager, asked.rules)
+    rules = choose_rules(usable, asked.chosen, asked.ignored)
     _tell(unusable)
-    if settings.chosen or settings.ignored:  # only those that are asked for by name are missed
-        unusable = {name: told for name, told in unusable.items() if name in settings.chosen}
+    if asked.chosen or asked.ignored:  # only those that are asked for by name are missed
+        unusable = {name: told for name, told in unusable.items() if name in asked.chosen}
     if not rules:
         raise UsageError("no rule is left to check; see 'torch2grid check --list-rules'")
-    for spec in settings.filters:
+    for spec in asked.settings.filter:
         manager.create("filter", spec)  # a wrong filter ends the run before a file is read
-    manager.loaders(models[0], settings.loader or "")  # so does an unknown loader
-    executor_of(manager, settings.executor)  # or executor
+    manager.loaders(models[0], asked.settings.loader or "")  # so does an unknown loader
+    executor_of(manager, asked.settings.executor)  # or executor
     checked = []
     for model in models:
-        checked.append(_check_one(manager, model, rules, settings, unusable))
-        if settings.format == "text":
-            _write(as_text(checked[-1:], rules, settings.fail_on, settings.verbose))
-    if settings.format != "text":
-        _write(REPORTS[settings.format](checked, rules, settings.fail_on))
+        checked.append(_check_one(manager, model, rules, asked, unusable))
+        if asked.format == "text":
+            _write(as_text(checked[-1:], rules, asked.fail_on, asked.settings.verbose))
+    if asked.format != "text":
+        _write(REPORTS[asked.format](checked, rules, asked.fail_on))
     if any(each.error or each.broken for each in checked):
         return UNREADABLE
-    return FINDINGS if any(each.fails(settings.fail_on) for each in checked) else CLEAN
+    return FINDINGS if any(each.fails(asked.fail_on) for each in checked) else CLEAN
 
 
 def _write(report: str) -> None:
@@ -206,9 +205,7 @@ def _tell(broken: Mapping[str, str]) -> None:
         click.echo(f"torch2grid: {told}", err=True)
 
 
-def _check_one(
-    manager: PluginManager, model: str, rules: Sequence[Rule], settings: Settings, unusable: Mapping[str, str]
-) -> Checked:
+def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked: Asked, unusable: Mapping[str, str]) -> Checked:
     started = time.perf_counter()
     broken = dict(unusable)
 
@@ -218,12 +215,12 @@ def _check_one(
         click.echo(f"torch2grid: {error}", err=True)
 
     try:
-        checkpoint = manager.open(model, settings.loader or "", raw=settings.raw)
-        filters = [manager.create("filter", spec) for spec in settings.filters]
-        selection = select(checkpoint, settings.part or ALL, filters, include_buffers=True)
-        selection.part = settings.part
-        opener = executor_of(manager, settings.executor)
-        with workers(selection.checkpoint, settings.jobs, fork=True, opener=opener) as executor:
+        checkpoint = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
+        filters = [manager.create("filter", spec) for spec in asked.settings.filter]
+        selection = select(checkpoint, asked.settings.part or ALL, filters, include_buffers=True)
+        selection.part = asked.settings.part
+        opener = executor_of(manager, asked.settings.executor)
+        with workers(selection.checkpoint, asked.settings.jobs, fork=True, opener=opener) as executor:
             found = check(selection.checkpoint, rules, executor, failed=failed)
     except UsageError:
         raise
@@ -231,14 +228,14 @@ def _check_one(
         manager.trace(error)
         click.echo(f"torch2grid: {error}", err=True)
         return Checked(model, error=str(error))
-    asked = sum(rule.code not in broken for rule in rules)
-    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=asked)
-    if not settings.quiet:
+    count = sum(rule.code not in broken for rule in rules)
+    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=count)
+    if not asked.settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
-    if settings.verbose and not settings.quiet:
+    if asked.settings.verbose and not asked.settings.quiet:
         for told in _parts(selection.checkpoint):
             click.echo(f"{visible(model)}: {told}", err=True)
     return checked

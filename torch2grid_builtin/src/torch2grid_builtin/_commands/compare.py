@@ -7,12 +7,19 @@ from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin._commands.compare_settings import Asked, animations, open_model, run_of, transformer_of, write_film
-from torch2grid_builtin._commands.options import options_like_drawing
+from torch2grid_builtin._commands.compare_settings import (
+    PAIR_CELLS,
+    Asked,
+    animations,
+    open_model,
+    run_of,
+    transformer_of,
+    write_film,
+)
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
-from torch2grid_builtin._compare.two import Comparing, ComparisonSettings
-from torch2grid_core import Command, Page, PluginManager, Torch2GridError, UsageError, View
-from torch2grid_core.grids import colormap
+from torch2grid_builtin._compare.two import Comparing, Tolerance
+from torch2grid_core import Command, Page, PluginManager, Settings, Torch2GridError, UsageError, View
+from torch2grid_core.commands import settings_options
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output
 from torch2grid_core.text import json_text
@@ -28,7 +35,8 @@ class Compare(Command):
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, models: tuple[str, ...], **given: Any) -> int:
             try:
-                return compare(manager, models, Asked(**given))
+                settings = Settings.from_context(click.get_current_context(), tensor_cells=PAIR_CELLS)
+                return compare(manager, models, Asked(**given, settings=settings))
             except Torch2GridError as error:
                 error.exit_code = UNUSABLE  # 1 says that they differ
                 raise
@@ -71,7 +79,7 @@ def _params() -> list[click.Parameter]:
             metavar="N",
             help="Weights of the largest matrix whose rank of Δ is looked for.",
         ),
-        *options_like_drawing(
+        *settings_options(
             output="Where pictures go.",
             format="File formats, such as png,svg; json is the report on stdout; gif animates the whole model.",
             plugin="The grid transformer of the whole model.",
@@ -83,8 +91,14 @@ def _params() -> list[click.Parameter]:
             reduce="",
             colormap="",
             title="",
+            scale="",
+            clip="",
+            threshold="",
+            max_cells="",
+            tensor_cells="Cells a side of each panel of one tensor, at most.",
             jobs="",
             executor="",
+            verbose="Say more: each tensor that was left out, and why.",
             quiet="Say nothing but differences, errors and the paths written.",
         ),
     ]
@@ -94,8 +108,6 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Compare *models*; the exit code. Raises ``Torch2GridError`` where they cannot be compared."""
     if not models:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
-    if asked.colormap:
-        colormap(asked.colormap)
     if len(models) != 2:
         from torch2grid_builtin._commands.compare_series import compare_series
 
@@ -108,16 +120,16 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
     from torch2grid_builtin._compare.series import Frames
 
-    pictures = tuple(name for name in asked.formats if name not in ("json", "gif"))
-    report = "json" in asked.formats
-    some = asked.stats or asked.atlas or asked.layers or (bool(asked.formats) and not pictures)
-    transformer = transformer_of(manager, asked.plugin)
+    pictures = tuple(name for name in asked.settings.format if name not in ("json", "gif"))
+    report = "json" in asked.settings.format
+    some = asked.stats or asked.atlas or asked.layers or (bool(asked.settings.format) and not pictures)
+    transformer = transformer_of(manager, asked.settings)
     run = run_of(asked, transformer)
-    output = Output(manager, asked.output, run, formats=pictures, say=click.echo)
+    output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
-    opener = executor_of(manager, asked.executor)
+    opener = executor_of(manager, asked.settings.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
-    settings = ComparisonSettings(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
@@ -129,7 +141,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
     pages = len(comparing.joint) if asked.layers else 0
-    with output, workers(comparing.joint, asked.jobs, pages, fork=True, opener=opener) as executor:
+    with output, workers(comparing.joint, run.jobs, pages, fork=True, opener=opener) as executor:
         output.for_views(views)
 
         def take(page: Page, view: View, made: Any) -> None:
@@ -145,7 +157,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if report:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            text = Output(manager, asked.output, run, say=click.echo)
+            text = Output(manager, asked.settings.output, run, say=click.echo)
             text.add(table, DeltaAtlas(transformer, comparing.names))
         moved = any(delta.changed for delta in comparison.deltas.values())
         if moved:  # nothing changed: there is nothing to see

@@ -7,19 +7,29 @@ The checkpoints come with this package. In the repository, ``examples/train_digi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 
 from torch2grid_builtin._views.conv_layout import kernel_layout
-from torch2grid_core import Checkpoint, Command, Grid, Need, Page, PluginManager, Run, Torch2GridError, measure
-from torch2grid_core.commands import standard_options, summary_line
-from torch2grid_core.grids import colormap
+from torch2grid_core import (
+    Checkpoint,
+    Command,
+    Grid,
+    GridTransformer,
+    Need,
+    Page,
+    PluginManager,
+    Settings,
+    Torch2GridError,
+    measure,
+)
+from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import Raster, Transformed
 from torch2grid_core.pages import Output
 from torch2grid_core.selection import Selection
@@ -27,7 +37,7 @@ from torch2grid_core.selection import Selection
 STAGES = ("untrained", "trained")
 WITNESS = "torch2grid-was-here"  # the empty file that the hostile checkpoint's call would leave in the working folder
 KERNELS = "conv1.weight"  # of the first convolution: 16 kernels of 3×3
-DEFAULT, ALSO = "flatten", ("layer_separated",)  # transformers to draw with, the others where they are installed
+ALSO = ("layer_separated",)  # transformers to draw with beside the default, where they are installed
 
 
 class Demo(Command):
@@ -36,23 +46,15 @@ class Demo(Command):
     name: ClassVar[str] = "demo"
 
     def build(self) -> click.Command:
-        def run(
-            manager: PluginManager,
-            /,
-            plugin: str | None,
-            hostile: bool,
-            output: str,
-            formats: tuple[str, ...],
-            colormap: str | None,
-        ) -> None:
+        def run(manager: PluginManager, /, hostile: bool) -> None:
             show = draw_hostile if hostile else draw_demo
-            show(manager, plugin, output, formats, colormap)
+            show(manager, Settings.from_context(click.get_current_context()))
 
         return click.Command(
             self.name,
             callback=click.pass_obj(run),
             params=[
-                *standard_options("plugin", "output", "format", "colormap"),
+                *settings_options("plugin", "output", "format", "colormap"),
                 click.Option(
                     ["--hostile"],
                     is_flag=True,
@@ -65,32 +67,27 @@ class Demo(Command):
         )
 
 
-def draw_demo(
-    manager: PluginManager, plugin: str | None, output: str, formats: Iterable[str] = (), colors: str | None = None
-) -> None:
-    """Write the pictures of the demo below *output*, their paths to stdout, and one summary line to stderr.
+def draw_demo(manager: PluginManager, run: Settings) -> None:
+    """Write the pictures of the demo, their paths to stdout, and one summary line to stderr.
 
-    plugin: ``NAME:key=value,…`` of the only transformer to draw with; ``None`` draws with the usual ones, and the kernels of
-    the first convolution. Raises ``UsageError`` for an unknown name, ``PluginError`` for a transformer that fails.
+    Without a ``plugin`` it draws with the usual transformers, and the kernels of the first convolution. Raises
+    ``UsageError`` for an unknown name, ``PluginError`` for a transformer that fails.
     """
     started = time.perf_counter()
-    if colors:
-        colormap(colors)  # an unknown name ends the run before a picture is written
-    run = Run(colormap=colors)
     with ExitStack() as stack:
         data = files("torch2grid_builtin") / "data"
         paths = [stack.enter_context(as_file(data / f"digits_{stage}.pth")) for stage in STAGES]
-        destination = stack.enter_context(Output(manager, output, run, formats=formats, say=click.echo))
+        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo))
         one_file = destination.file is not None
-        specs = [plugin] if plugin else _usual(manager)[: 1 if one_file else None]
-        transformers = {spec: manager.create("transformer", spec) for spec in specs}
+        specs = [run.plugin] if run.plugin else _usual(manager)[: 1 if one_file else None]
+        transformers = [(spec, _transformer(manager, run, spec)) for spec in specs]
         checkpoints = [manager.open(str(path)) for path in paths]
-        for spec, transformer in transformers.items():
-            name = spec.partition(":")[0].rpartition("/")[2]
+        for spec, transformer in transformers:
+            name = str(transformer.name)
             need: Need[Grid] = Transformed(transformer, run.reduce, run.max_cells)
-            file = f"demo_grid_{name}" if plugin or spec != DEFAULT else "demo_grid"
+            file = f"demo_grid_{name}" if spec else "demo_grid"
             destination.add(side_by_side(checkpoints, need, run, file, f"all weights, {name}"))
-        if not plugin and not one_file:
+        if not run.plugin and not one_file:
             kernels = kernel_layout(KERNELS, checkpoints[0][KERNELS].shape, run.tensor_cells)
             need = Raster(kernels.layout, run.reduce)
             what = "kernels of the first convolution"
@@ -98,23 +95,19 @@ def draw_demo(
     click.echo(summary_line(Selection(checkpoints[-1]), time.perf_counter() - started), err=True)
 
 
-def draw_hostile(
-    manager: PluginManager, plugin: str | None, output: str, formats: Iterable[str] = (), colors: str | None = None
-) -> None:
+def draw_hostile(manager: PluginManager, run: Settings) -> None:
     """Draw a checkpoint with a call in its pickle; say on stderr what was not run, and that it left no trace.
 
-    Arguments as for ``draw_demo``. Raises ``Torch2GridError`` where the file that the call would create is there afterwards
+    Raises ``Torch2GridError`` where the file that the call would create is there afterwards
     and was not there before.
     """
     started = time.perf_counter()
-    if colors:
-        colormap(colors)
-    witness, run = Path(WITNESS), Run(colormap=colors)
+    witness = Path(WITNESS)
     before = witness.exists()
     with ExitStack() as stack:
         path = stack.enter_context(as_file(files("torch2grid_builtin") / "data" / "hostile_demo.pth"))
-        destination = stack.enter_context(Output(manager, output, run, formats=formats, say=click.echo))
-        need = Transformed(manager.create("transformer", plugin or DEFAULT), run.reduce, run.max_cells)
+        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo))
+        need = Transformed(_transformer(manager, run, run.plugin), run.reduce, run.max_cells)
         checkpoint = manager.open(str(path))
         panel = run.heatmap(_grid(checkpoint, need), boundaries=True, labels=True)
         destination.add(Page("demo_hostile", "A hostile checkpoint, drawn and not run", (panel,)))
@@ -129,11 +122,15 @@ def draw_hostile(
         click.echo(f"no file {WITNESS} appeared here: nothing in the checkpoint was run", err=True)
 
 
-def _usual(manager: PluginManager) -> list[str]:
-    """The transformers of a run without ``--plugin``; one that ``--load-plugin`` brings takes the default's place."""
-    installed = manager.names("transformer")
-    loaded = [name for name, provided in installed.items() if provided.record.is_file]
-    return loaded if len(loaded) == 1 else [DEFAULT, *(name for name in ALSO if name in installed)]
+def _transformer(manager: PluginManager, run: Settings, spec: Any) -> GridTransformer:
+    transformer: GridTransformer = manager.with_transformer(replace(run, plugin=spec)).transformer
+    return transformer
+
+
+def _usual(manager: PluginManager) -> list[str | None]:
+    """The transformers without ``--plugin``: the only one that ``--load-plugin`` brings, or ``None`` for the default."""
+    installed, loaded = manager.names("transformer"), manager.given("transformer")
+    return [*loaded] if len(loaded) == 1 else [None, *(name for name in ALSO if name in installed)]
 
 
 def _grid(checkpoint: Checkpoint, need: Need[Grid]) -> Grid:
@@ -141,7 +138,7 @@ def _grid(checkpoint: Checkpoint, need: Need[Grid]) -> Grid:
 
 
 def side_by_side(
-    checkpoints: Sequence[Checkpoint], need: Need[Grid], run: Run, name: str, what: str, outlined: bool = True
+    checkpoints: Sequence[Checkpoint], need: Need[Grid], run: Settings, name: str, what: str, outlined: bool = True
 ) -> Page:
     """One page with the grid that *need* is of each checkpoint, all with the colour limits of all grids together.
 

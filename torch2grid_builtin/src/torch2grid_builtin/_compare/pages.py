@@ -16,7 +16,7 @@ from torch2grid_builtin._views.describing import about, shape_text, tensor_title
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, Run, View
+from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Line, Table, Text
@@ -38,7 +38,7 @@ class PairPages(View):
     names: Names
     everything: bool = False
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
         summary = Summary((run.threshold,))
         return {
@@ -51,7 +51,7 @@ class PairPages(View):
             "of d": summary,
         }
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         delta: Delta = results["delta"]
         if not (delta.changed or self.everything):
             return
@@ -118,10 +118,10 @@ class DeltaAtlas(View):
     transformer: GridTransformer
     names: Names
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grid: Grid = replace(results["grid"], quantity="Δ")
         title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)

@@ -11,7 +11,7 @@ from torch2grid_builtin._compare.match import match
 from torch2grid_builtin._compare.order import Ordered
 from torch2grid_builtin._compare.track import LastMinusFirst, Track, TrackOf
 from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, NotDrawable, Page, Run, View, draw
+from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, NotDrawable, Page, Settings, View, draw
 from torch2grid_core.measures import Of, Transformed
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import visible
@@ -129,13 +129,13 @@ class Frames(View):
     labels: tuple[str, ...]
     members: tuple[str, ...] = ()
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         side = max(int(_CELLS / len(self.labels) ** 0.5), 256)
         need = Transformed(self.transformer, run.reduce, min(side, run.max_cells))
         members = self.members or map(str, range(len(self.labels)))
         return {str(place): Of(member, need) for place, member in enumerate(members)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]
         shared = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
         run = replace(run, limits=(shared.low, shared.high))
@@ -149,7 +149,7 @@ def compare_many(
     ordered: Ordered,
     views: Sequence[View] = (),
     sink: Any = None,
-    run: Run | None = None,
+    run: Settings | None = None,
     *,
     executor: Executor | None = None,
     prepare: Any = None,
@@ -164,7 +164,7 @@ def compare_many(
         views,
         run,
         executor=executor,
-        beside={"track": TrackOf((run or Run()).threshold)},
+        beside={"track": TrackOf((run or Settings()).threshold)},
         measured=lambda _, found: tracks.update(found),
         **options,
     )

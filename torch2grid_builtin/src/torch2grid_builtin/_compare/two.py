@@ -11,12 +11,12 @@ from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_p
 from torch2grid_builtin._compare.findings import Comparison, find_differences
 from torch2grid_builtin._compare.match import Match, Pair, in_shape_of, match
 from torch2grid_builtin._compare.names import Names
-from torch2grid_core import Checkpoint, Run, View, draw
+from torch2grid_core import Checkpoint, Settings, View, draw
 from torch2grid_core.sources import JointTensor
 
 
 @dataclass(frozen=True)
-class ComparisonSettings:
+class Tolerance:
     """What counts as a difference. tolerance: |Δ| up to it does not; ignore_dtype: nor does another dtype, nor rounding to it.
 
     rank_size: weights of the largest matrix whose rank is looked for.
@@ -43,10 +43,10 @@ class Comparing:
 
     def compare(
         self,
-        settings: ComparisonSettings,
+        settings: Tolerance,
         views: Sequence[View] = (),
         sink: Any = None,
-        run: Run | None = None,
+        run: Settings | None = None,
         *,
         executor: Executor | None = None,
         prepare: Any = None,

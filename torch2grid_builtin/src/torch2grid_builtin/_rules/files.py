@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity
+from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity
 from torch2grid_core.sources import is_floating
 
 _SHOWN = 3
@@ -19,7 +19,7 @@ class MixedDtypes(Rule):
     code: ClassVar[str] = "T301"
     severity: ClassVar[Severity] = "warning"
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         floating = {name: tensor.dtype.name for name, tensor in checkpoint.items() if is_floating(tensor.dtype)}
         counts = Counter(floating.values()).most_common()
         if len(counts) > 1:
@@ -38,7 +38,7 @@ class ZeroSize(Rule):
     judges: ClassVar[Literal["values"]] = "values"
     together: ClassVar[Mapping[str, str]] = {"": "hold no weight"}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for name, tensor in checkpoint.items():
             if tensor.size == 0:
                 yield Finding(f"shape {list(tensor.shape)} holds no weight", name)
@@ -53,7 +53,7 @@ class TiedWeights(Rule):
     judges: ClassVar[Literal["file"]] = "file"
     together: ClassVar[Mapping[str, str]] = {"^shares": "share their weights with others", "^is a part": "are parts of others"}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for name, first in checkpoint.aliases.items():
             whole = checkpoint[name].size == checkpoint[first].size
             yield Finding(f"{'shares its weights with' if whole else 'is a part of'} {first}", name)
@@ -66,7 +66,7 @@ class NotRun(Rule):
     code: ClassVar[str] = "T304"
     judges: ClassVar[Literal["file"]] = "file"
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for action in checkpoint.not_run:
             yield Finding(f"{action.sentence}; it was not run", severity=action.severity)
 
@@ -78,6 +78,6 @@ class Inconsistent(Rule):
     code: ClassVar[str] = "T305"
     judges: ClassVar[Literal["file"]] = "file"
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for problem in checkpoint.problems:
             yield Finding(problem.message, problem.tensor, severity=problem.severity)

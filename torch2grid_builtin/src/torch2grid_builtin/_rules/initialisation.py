@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch2grid_builtin._rules.about import EXPLODED, fan_in, is_matrix, learned, times_text, usual_std
-from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Run, Severity
+from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.sources import is_floating
 
@@ -32,10 +32,10 @@ class Initialisation(Rule):
     largest_gain: float = field(default=100.0, metadata={"help": "largest std, in units of the usual 1/√fan-in"})
     least_gain: float = field(default=0.001, metadata={"help": "least std, in units of the usual 1/√fan-in"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"summary": Summary(brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         norms: list[tuple[LazyTensor, Distribution]] = []
         for tensor, summary in learned(checkpoint, results["summary"]):
             if not is_floating(tensor.dtype) or tensor.dtype.itemsize == 1 or not summary.finite:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from torch2grid_builtin._rules.about import own, share_text, size_text, weights, within
-from torch2grid_core import Checkpoint, Finding, Rule, Run, Severity
+from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity
 from torch2grid_core.measures import Summary, first_index
 from torch2grid_core.sources import is_floating
 
@@ -37,10 +37,10 @@ class Subnormal(Rule):
 
     share: float = field(default=0.01, metadata={"help": "share of subnormal weights (0…1) from which a tensor is named"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"summary": Summary(tuple(sorted(set(NORMAL.values()))), brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             least = NORMAL.get(tensor.dtype.name)
             if least is None or summary.count < LEAST:
@@ -69,10 +69,10 @@ class Float16Range(Rule):
         default=0.05, metadata={"help": "share of weights (0…1) that would become zero from which a tensor is named"}
     )
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"summary": Summary((FLOAT16_ZERO,), brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in weights(checkpoint, results["summary"]):
             if not is_floating(tensor.dtype) or not summary.finite:
                 continue

@@ -19,7 +19,7 @@ from torch2grid_builtin._rules.about import (
     share_text,
 )
 from torch2grid_builtin._views.units import dead_units, groups_text, ranges_text
-from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Run, Severity
+from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import DuplicateGroup, Duplicates, DuplicateUnits, Profile, Summary
 
 _PER_UNIT = 3  # weights: a zero or two do not make a unit dead
@@ -44,10 +44,10 @@ class DeadUnitShare(Rule):
     share: float = field(default=0.5, metadata={"help": "share of dead units (0…1) from which it is an error"})
     warn: float = field(default=0.1, metadata={"help": "share of dead units (0…1) from which it is a warning"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"profile": Profile(), "summary": Summary(brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         pruned = is_pruned(checkpoint, results["summary"])
         for tensor, summary in learned(checkpoint, results["summary"]):
             if tensor.ndim < 2 or is_place_table(tensor):
@@ -89,10 +89,10 @@ class DuplicateUnitShare(Rule):
     share: float = field(default=0.05, metadata={"help": "share of repeated units (0…1) from which it is an error"})
     max_units: int = field(default=8192, metadata={"help": "tensors of more units are not compared"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"duplicates": Duplicates(self.cosine, self.max_units), "summary": Summary(brief=True)}
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in learned(checkpoint, results["summary"]):
             found: DuplicateUnits = results["duplicates"][tensor.name]
             if not found.repeated or not is_matrix(tensor) or is_place_table(tensor) or summary.min == summary.max:

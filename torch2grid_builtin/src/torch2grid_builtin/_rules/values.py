@@ -32,7 +32,7 @@ from torch2grid_builtin._rules.about import (
     weights,
     within,
 )
-from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Run, Severity
+from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary, first_index
 
 _BIAS = re.compile(r"(^|_)(bias|beta|b\d?)(_|$)", re.IGNORECASE)
@@ -48,10 +48,10 @@ class NaN(Rule):
     judges: ClassVar[Literal["values"]] = "values"
     together: ClassVar[Mapping[str, str]] = {"^all |^1 of 1 ": "are all NaN", "": "hold NaN"}
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return _BRIEF
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             if is_number(tensor) and summary.nan:
                 text = f"{_all_or(summary.nan, summary.count)} NaN"
@@ -66,10 +66,10 @@ class Inf(Rule):
     judges: ClassVar[Literal["values"]] = "values"
     together: ClassVar[Mapping[str, str]] = {"^all |^1 of 1 ": "are all infinite", "": "hold infinite weights"}
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return _BRIEF
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             infinite = summary.posinf + summary.neginf
             if not is_number(tensor) or not infinite or is_record(tensor):
@@ -95,10 +95,10 @@ class AllZero(Rule):
     code: ClassVar[str] = "T103"
     together: ClassVar[Mapping[str, str]] = {"begin": "are all zero, as they begin", "": "are all zero"}
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return _BRIEF
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         found = list(learned(checkpoint, results["summary"]))
         around_zero = _norms_around_zero(found)
         gates = _zero_norms_of_every_layer(found)
@@ -138,10 +138,10 @@ class Constant(Rule):
     code: ClassVar[str] = "T104"
     together: ClassVar[Mapping[str, str]] = {"": "hold one number throughout; the first: {first}"}
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return _BRIEF
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in learned(checkpoint, results["summary"]):
             whole = summary.finite == summary.count
             if is_matrix(tensor) and whole and summary.min == summary.max and summary.zeros != summary.count:
@@ -166,10 +166,10 @@ class Exploding(Rule):
     gain: float = field(default=EXPLODED, metadata={"help": "largest std of healthy weights, in units of the usual 1/√fan-in"})
     bias: float = field(default=1e3, metadata={"help": "largest |bias| of a healthy network"})
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return _BRIEF
 
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         large = dict(self._weights(checkpoint, results["summary"]))
         large.update(self._biases(checkpoint, results["summary"]))
         for name in checkpoint:

@@ -12,7 +12,7 @@ import numpy as np
 from torch2grid_builtin._views.conv_layout import Kernels, kernel_layout
 from torch2grid_builtin._views.convolutions import is_convolution, is_transposed, kernels_shape
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
-from torch2grid_core import Grid, LazyTensor, Need, Page, Run, View
+from torch2grid_core import Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import NOT_FINITE
 from torch2grid_core.measures import Raster, Values
 from torch2grid_core.pages import Image
@@ -36,7 +36,7 @@ class ConvView(View):
 
     average: bool = field(default=False, metadata={"help": "draw the mean over input channels: one kernel a tile"})
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not is_convolution(tensor):
             return {}
         layout = self._kernels(tensor, run).layout
@@ -47,7 +47,7 @@ class ConvView(View):
             needs["values"] = Values(_RGB_LIMIT)
         return needs
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterator[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """One page, ``TENSOR_grid`` in the folder ``conv_kernels``: the kernels as a heatmap, and as colours for RGB."""
         grid: Grid = results["grid"]
         picture = _Picture(tensor, self._kernels(tensor, run), grid, self.average)
@@ -68,7 +68,7 @@ class ConvView(View):
             about=about(tensor),
         )
 
-    def _kernels(self, tensor: LazyTensor, run: Run) -> Kernels:
+    def _kernels(self, tensor: LazyTensor, run: Settings) -> Kernels:
         return kernel_layout(tensor.name, kernels_shape(tensor), run.tensor_cells, self.average)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_builtin._views import not_finite
 from torch2grid_builtin._views.describing import TOTAL, shape_text
 from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
-from torch2grid_core import Checkpoint, Page, Run, View
+from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotFiniteCount, Profile, UnitProfile
 from torch2grid_core.pages import Bar, Line, Table, Text
 from torch2grid_core.text import visible
@@ -41,11 +41,11 @@ class DeadNeurons(View):
         if not 0 < self.cosine <= 1:
             raise ValueError(f"cosine={self.cosine:g} is not between 0 and 1")
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
         needs = {"profile": Profile(), "not_finite": NotFinite()}
         return {**needs, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else needs
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         profiles: Mapping[str, UnitProfile] = results["profile"]
         lost: Mapping[str, NotFiniteCount] = results["not_finite"]
         duplicates: Mapping[str, DuplicateUnits] = results.get("duplicates", {})

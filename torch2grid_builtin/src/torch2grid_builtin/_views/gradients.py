@@ -12,7 +12,7 @@ from torch2grid_builtin._views.describing import about, shape_text, source_name
 from torch2grid_builtin._views.histogram import plain_histogram
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.not_finite import FORMATS as LOST_FORMATS, columns_for, flags_of, honest
-from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Run, View
+from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table
@@ -89,17 +89,17 @@ class GradientsView(View):
         if not (self.vanishing >= 0 and self.exploding > 0 and self.spread > 1):
             raise ValueError("vanishing is 0 or more, exploding above 0, spread above 1")
 
-    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The gradients of the file, wherever it keeps them."""
         return find_gradients(checkpoint)
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.each:
             return {}
         raster = Raster(matrix_layout(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
         return {"g": raster, "w": Of(WEIGHT, raster), "of g": Summary(), "of w": Of(WEIGHT, Summary(brief=True))}
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         g: Distribution = results["of g"]
         w: Distribution | None = results["of w"]
         rows, columns = axis_names(tensor, results["g"])
@@ -120,10 +120,10 @@ class GradientsView(View):
         title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"g": Summary(), "w": Of(WEIGHT, Summary(brief=True))} if self.overview else {}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         if not self.overview:
             return
         found: Mapping[str, Distribution] = results["g"]

@@ -8,7 +8,7 @@ from typing import Any
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._views.describing import source_name
 from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, Need, Page, Run, View
+from torch2grid_core import Checkpoint, Grid, Need, Page, Settings, View
 from torch2grid_core.measures import Transformed
 from torch2grid_core.text import human_count, visible
 
@@ -18,10 +18,10 @@ class GridView(View):
 
     name = "grid"
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, ``neural_grid``, or ``neural_grid_NAME`` where the user chose a transformer."""
         grid: Grid = results["grid"]
         transformer = run.transformer or Flatten()

@@ -13,7 +13,7 @@ import numpy as np
 from torch2grid_builtin._views.describing import about, tensor_title
 from torch2grid_builtin._views.not_finite import flags_of, nothing_finite
 from torch2grid_builtin._views.units import has_units, is_figure
-from torch2grid_core import Checkpoint, LazyTensor, Page, Run, View
+from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values
 from torch2grid_core.pages import Band, Histogram, Table, Text
 from torch2grid_core.text import visible
@@ -45,10 +45,10 @@ class HistogramView(View):
         if not 0 <= self.tail < 0.5:
             raise ValueError("tail is between 0 and 0.5")
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> dict[str, Any]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> dict[str, Any]:
         return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each else {}
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summary: Distribution = results["summary"]
         name, title = f"{tensor.name}_hist", f"Histogram of {tensor_title(tensor)}"
         if not summary.finite:
@@ -72,10 +72,10 @@ class HistogramView(View):
         )
         yield Page(name, title, (panel,), "histograms", about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
         return {"summary": Summary((run.threshold,))} if self.overview else {}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         if not self.overview:
             return
         summaries: Mapping[str, Distribution] = results["summary"]
@@ -98,7 +98,7 @@ class HistogramView(View):
             bands = _bands(names, checkpoint, summaries)
             yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors", bands)
 
-    def _small(self, tensor: LazyTensor, summary: Distribution, run: Run) -> Histogram | Text:
+    def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings) -> Histogram | Text:
         if not summary.finite:
             return Text(nothing_finite(summary.not_finite, summary.count), title=visible(tensor.name))
         edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._views.describing import about, shape_text, source_name, tensor_title
-from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Run, View
+from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import is_vector, matrix_layout
 from torch2grid_core.measures import Profile, Raster, UnitProfile
 from torch2grid_core.pages import Heatmap, Marginal
@@ -38,7 +38,7 @@ class LayersView(View):
         if self.sheet < 1:
             raise ValueError("sheet is at least 1")
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not (self.each and tensor.size):
             return {}
         needs: dict[str, Need[Any]] = {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
@@ -46,7 +46,7 @@ class LayersView(View):
             needs["profile"] = Profile()
         return needs
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, named as the tensor, in the folder ``layers``."""
         grid: Grid = results["grid"]
         rows, columns = axis_names(tensor, grid)
@@ -63,7 +63,7 @@ class LayersView(View):
         heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.overview:
             return {}
         cells = min(_THUMBNAIL, run.tensor_cells)
@@ -73,7 +73,7 @@ class LayersView(View):
             if tensor.size
         }
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
         if not self.overview:
             return
@@ -95,7 +95,7 @@ class LayersView(View):
             )
 
 
-def _thumbnail(tensor: LazyTensor, grid: Grid, run: Run) -> Heatmap:
+def _thumbnail(tensor: LazyTensor, grid: Grid, run: Settings) -> Heatmap:
     size = grid.cell[0] * grid.cell[1]
     label = shape_text(tensor.shape)
     if size > 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_core import Grid, LazyTensor, Run
+from torch2grid_core import Grid, LazyTensor, Settings
 from torch2grid_core.grids import is_vector
 
 Array = np.ndarray[Any, Any]
@@ -16,7 +16,7 @@ _FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of
 _FAR = 2.0  # times as wide as those of matrices and kernels, from which limits would leave these pale
 
 
-def whole_model_run(run: Run, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Run:
+def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:
     """*run*, its limits those of the cells of matrices and kernels alone where other tensors would make them far wider.
 
     Normalisations and running statistics of a small convolutional network are a few cells of a hundred and of another size:

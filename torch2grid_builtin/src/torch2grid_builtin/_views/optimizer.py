@@ -13,7 +13,7 @@ from torch2grid_builtin._optimizers.update import PAIRS, USUAL, WEIGHT, AdamUpda
 from torch2grid_builtin._views.describing import about, shape_text, source_name
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.not_finite import FORMATS as LOST_FORMATS, columns_for, honest
-from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Run, View
+from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table, Text
@@ -40,14 +40,14 @@ class OptimizerView(View):
     each: bool = field(default=True, metadata={"help": "draw a page for each parameter"})
     overview: bool = field(default=True, metadata={"help": "draw the overview and print the table"})
 
-    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """A joint tensor for each parameter with state: its last update, with weight and state as members."""
         state = optimizer_state(checkpoint)
         joint = [joint_state(entry) for entry in state.entries]
         found = Checkpoint(joint, source=checkpoint.source, format=checkpoint.format, notes=state.notes, aliases={})
         return found.ordered()
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.each or not isinstance(tensor, JointTensor):
             return {}
         cells = min(run.tensor_cells, _CELLS)
@@ -56,7 +56,7 @@ class OptimizerView(View):
         grids = {f"grid {member}": Of(member, raster) for member in _drawn(tensor)}
         return {**grids, "grid": raster, "update": brief, "weight": Of(WEIGHT, brief)}
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         assert isinstance(tensor, JointTensor)
         rows, columns = axis_names(tensor, results["grid"])
         panels = []
@@ -79,12 +79,12 @@ class OptimizerView(View):
         entry = {**about(dict(tensor.members).get(WEIGHT, tensor)), "tensor": tensor.name, "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         brief = Summary(brief=True)
         members = {WEIGHT: brief, _FIRST: brief, _SECOND: brief, _BUFFER: brief}
         return {"update": brief, **{member: Of(member, need) for member, need in members.items()}} if self.overview else {}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         if not self.overview:
             return
         found = [(tensor, {key: each.get(name) for key, each in results.items()}) for name, tensor in checkpoint.items()]

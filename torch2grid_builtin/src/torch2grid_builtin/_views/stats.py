@@ -10,7 +10,7 @@ from typing import Any
 from torch2grid_builtin._views import not_finite
 from torch2grid_builtin._views.describing import TOTAL, shape_text
 from torch2grid_builtin._views.units import dead_units, has_units
-from torch2grid_core import Checkpoint, Page, Run, UsageError, View
+from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
 from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
 from torch2grid_core.pages import Table
 
@@ -48,13 +48,13 @@ class Stats(View):
         },
     )
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> dict[str, Any]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
         if self.sort:
             self._column()
         summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
         return {**summary, "profile": Profile()} if self.detail else summary
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
         profiles: Mapping[str, UnitProfile] = results.get("profile", {})
         rows: Iterable[Row] = (_row(name, summaries[name], run.threshold) for name in checkpoint)  # 100,000 fill no memory

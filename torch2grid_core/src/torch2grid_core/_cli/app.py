@@ -1,48 +1,47 @@
-"""The click application: the drawing command as default, the subcommands, and one help page for all of it."""
+"""The click application: the drawing command as default, the subcommands, and the help for all of it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
-from click_default_group import DefaultGroup
 
 from torch2grid_core import __version__
 from torch2grid_core._cli.completion import completion_command
-from torch2grid_core._cli.config import ConfigFile, default_map
+from torch2grid_core._cli.config import ConfigFile, file_settings
 from torch2grid_core._cli.list_plugins import list_transformers, plugins_command
-from torch2grid_core._cli.options import CHOOSING, DRAWING, PROCESS, GroupedOption, drawing_options, process_options
+from torch2grid_core._cli.options import complete_options, setting_options, settings_options, write_groups
 from torch2grid_core._cli.show_config import config_command
-from torch2grid_core._errors import Torch2GridError
+from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._guard import call, describe
-from torch2grid_core._plugins.discovery import BATTERIES
+from torch2grid_core._plugins.added import added, settings_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.record import Provided
+from torch2grid_core._settings import FIELDS, Settings
+from torch2grid_core._text import nearest, visible
 
-VIEWS = "Views"
-FILTERS = "torch2grid.filters"  # (name, value of its flag or None for a --filter spec), in the order of the line
 _DEFAULT = "draw"
+VERBS = (_DEFAULT, "check", "compare", "explore", "tree")  # in the order of the short help, those that are installed
+COMMON = ("layers", "histogram", "conv", "stats", "plugin", "only", "slice", "output")  # its options
 EXAMPLES = (
     ("torch2grid model.pth", "one grid of all weights"),
     ("torch2grid model.pth --layers --stats", "a picture per layer, and a table"),
-    ("torch2grid model.pth --plugin atlas -o atlas.png", "another transformer, one file"),
-    ("torch2grid model.pth --only '*.weight' --histogram", "some of the tensors"),
+    ("torch2grid check model.pth", "look for NaN and dead units"),
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-class App(DefaultGroup):  # type: ignore[misc]
+class App(click.Group):
     """The group: ``torch2grid MODEL …`` draws, ``torch2grid NAME …`` runs a subcommand, ours or a plugin's."""
 
     def __init__(self, manager: PluginManager, config: ConfigFile | None = None) -> None:
         super().__init__(
             "torch2grid",
-            default=_DEFAULT,
-            default_if_no_args=True,
             help="See every weight of a PyTorch checkpoint, without running its code.",
+            params=[_help_all_option()],
             context_settings=_CONTEXT,
         )
         self.manager, self.config = manager, config
@@ -50,26 +49,19 @@ class App(DefaultGroup):  # type: ignore[misc]
         self._builders: dict[str, Callable[[], click.Command]] = {
             _DEFAULT: lambda: draw_command(manager),
             "plugins": plugins_command,
-            "config": lambda: config_command(self._options(), config),
+            "config": lambda: config_command(setting_options(draw_command(manager)), config),
             "completion": completion_command,
         }
-        self.commands = dict.fromkeys(self._builders)
-
-    def _options(self) -> list[GroupedOption]:
-        return [each for each in self._own(_DEFAULT).params if isinstance(each, GroupedOption)]
+        self._built: dict[str, click.Command] = {}
+        self._file: dict[str, Any] | None = None
 
     def _own(self, name: str) -> click.Command:
-        if self.commands[name] is None:
-            self.commands[name] = self._builders[name]()
-        return cast("click.Command", self.commands[name])
-
-    def defaults(self) -> dict[str, Any]:
-        """The settings file as click's defaults. Raises ``UsageError`` for a wrong key or value."""
-        found = default_map(self.config, self._options(), self.manager) if self.config else {}
-        return {_DEFAULT: found, "config": found}
+        if name not in self._built:
+            self._built[name] = self._builders[name]()
+        return self._built[name]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self._builders, *self._plugin_commands()} - {_DEFAULT})
+        return sorted({*self._builders, *self._plugin_commands()})
 
     def _plugin_commands(self) -> dict[str, Provided]:
         names = self.manager.names("command")
@@ -79,16 +71,30 @@ class App(DefaultGroup):  # type: ignore[misc]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._builders:
-            return self._own(cmd_name)
-        provided = self._plugin_commands().get(cmd_name)
-        if provided is None:  # no subcommand: the first word of what the drawing command gets
-            ctx.arg0 = cmd_name  # type: ignore[attr-defined]
-            return self._own(_DEFAULT)
-        instance = provided.create()
-        command = call(instance, instance.build)
-        if not isinstance(command, click.Command):
-            raise provided.origin.error(f"build returned {type(command).__name__}, not a click command")
+            command = self._own(cmd_name)
+        elif cmd_name in self._plugin_commands():
+            provided = self._plugin_commands()[cmd_name]
+            instance = provided.create()
+            command = call(instance, instance.build)
+            if not isinstance(command, click.Command):
+                raise provided.origin.error(f"build returned {type(command).__name__}, not a click command")
+            options = setting_options(command)
+            complete_options(command, added(self.manager) if options else ())
+        else:
+            return None
+        options = setting_options(command)
+        if self.config is not None and ctx.default_map is not None and options:
+            values = self._of_file()
+            ctx.default_map[cmd_name] = {
+                each.name: values[each.setting.name] for each in options if each.setting.name in values
+            }
         return command
+
+    def _of_file(self) -> dict[str, Any]:
+        if self._file is None:
+            assert self.config is not None
+            self._file = file_settings(self.config, settings_of(self.manager), self.manager)
+        return self._file
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -109,144 +115,118 @@ class App(DefaultGroup):  # type: ignore[misc]
         found = [CompletionItem(name) for name in self.list_commands(ctx) if incomplete and name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] in ("-h", "--help"):
-            args = ["--help"]
-        if ctx.resilient_parsing and not args:  # completing the first word: it may become a subcommand
-            return click.Group.parse_args(self, ctx, args)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What names no command is for the drawing command, whatever it begins with."""
+        ours = args[:1] in (["-h"], ["--help"], ["--help-all"])
+        if not (ours or (ctx.resilient_parsing and not args) or (args and args[0] in self.list_commands(ctx))):
+            args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
+    def check_models(self, ctx: click.Context, models: tuple[str, ...]) -> None:
+        """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped, or does not come first."""
+        for word in models:
+            if word and not (set(word) & {".", "/", os.sep}) and not os.path.exists(word):
+                known = self.list_commands(ctx)
+                close = [word] if word in known else nearest(word, known)[:1]
+                advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
+                raise UsageError(f"no file or command {visible(word)!r}{advice}")
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("torch2grid", "[OPTIONS] MODEL...")
-        formatter.write_usage("torch2grid", "COMMAND [ARGS]...")
+        formatter.write_usage("torch2grid", "[COMMAND] [OPTIONS] MODEL...")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_groups(self._own(_DEFAULT), ctx, formatter)
-        brought = self._plugin_commands()
-        rows = [
-            (name, brought[name].summary if name in brought else self._own(name).get_short_help_str(90))
-            for name in self.list_commands(ctx)
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """The short help: the verbs, the options that most people need, and examples."""
+        self._format_commands(ctx, formatter, [name for name in VERBS if name in self.list_commands(ctx)], short=True)
+        options = {each.setting.name: each for each in setting_options(self._own(_DEFAULT))}
+        records = [options[name].get_help_record(ctx) for name in COMMON if name in options]
+        with formatter.section("Options"):
+            formatter.write_dl([(first, _one_line(text.partition("  [")[0], 80 - 33)) for first, text in filter(None, records)])
         with formatter.section("Examples"):
-            formatter.write_dl(list(EXAMPLES))
+            formatter.write_dl(list(EXAMPLES), col_max=40)
+        formatter.write_paragraph()
+        formatter.write_text("More: torch2grid --help-all, torch2grid COMMAND --help.")
+        self._format_hint(formatter)
+
+    def help_all(self, ctx: click.Context) -> str:
+        """The long help: every option in groups, and every command."""
+        formatter = ctx.make_formatter()
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        drawing = self._own(_DEFAULT)
+        write_groups(drawing.get_params(ctx), ctx, formatter)
+        self._format_commands(ctx, formatter, self.list_commands(ctx))
+        with formatter.section("Examples"):
+            formatter.write_dl(list(EXAMPLES), col_max=40)
+        self._format_hint(formatter)
+        return formatter.getvalue().rstrip("\n")
+
+    def _format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter, names: list[str], short: bool = False
+    ) -> None:
+        brought = self._plugin_commands()
+        rows = [(name, brought[name].summary if name in brought else self._own(name).get_short_help_str(90)) for name in names]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _one_line(text, 80 - 13)) for name, text in rows] if short else rows)
+
+    def _format_hint(self, formatter: click.HelpFormatter) -> None:
         if not self.manager.names("loader"):
             formatter.write_paragraph()
-            formatter.write_text(f"The usual loaders, views and renderers come with {BATTERIES}.")
+            formatter.write_text("The usual loaders, views and renderers come with pip install torch2grid.")
 
 
-def write_groups(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """The options of *command* under their headings, in order of first appearance."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(ctx):
-        record = parameter.get_help_record(ctx)
-        if record is not None and not isinstance(parameter, click.Argument):
-            group = parameter.group if isinstance(parameter, GroupedOption) else PROCESS
-            groups.setdefault(group, []).append(record)
-    for group, rows in sorted(groups.items(), key=lambda item: item[0] == PROCESS):
-        with formatter.section(group):
-            formatter.write_dl(rows)
+def _help_all_option() -> click.Option:
+    def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(cast("App", ctx.find_root().command).help_all(ctx.find_root()))
+            ctx.exit()
+
+    words = "Show every option and command, and exit."
+    return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=words)
+
+
+def _one_line(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rpartition(" ")[0] + " …"
 
 
 class DrawCommand(click.Command):
     """The drawing command, its help in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_groups(self, ctx, formatter)
-
-
-@dataclass
-class PluginFlags:
-    """The options that views and filters add to the drawing command."""
-
-    views: dict[str, GroupedOption]
-    filters: list[GroupedOption]
-
-
-def plugin_flags(manager: PluginManager) -> PluginFlags:
-    """A flag for each view, and an option for each filter that wants one.
-
-    The core's options keep their names, then those of torch2grid-builtin; whoever comes later is told of, and is reached by
-    ``--view`` or ``--filter``. These and ``--filter`` apply in the order in which they first stand.
-    """
-    found = PluginFlags({}, [])
-    taken = {flag for option in [*drawing_options(), *process_options()] for flag in (*option.opts, *option.secondary_opts)}
-    taken |= {"--version", "--help"}
-    wanting = [
-        (each.record.owner != BATTERIES, each.qualified, kind, name, each)
-        for kind in ("view", "filter")
-        for name, each in manager.names(kind).items()
-        if kind == "view" or each.facts.get("flag")
-    ]
-    for _, _, kind, name, each in sorted(wanting, key=lambda item: item[:4]):
-        flag = "--" + name.replace("_", "-").replace("/", "-")
-        if taken & {flag, f"--no-{flag[2:]}"}:
-            manager.note(f"{kind} {name!r} of {each.record.owner} gets no flag: {flag} is taken; use --{kind} {name}")
-            continue
-        taken |= {flag, f"--no-{flag[2:]}"}
-        if kind == "view":
-            parameter = f"view_{len(found.views)}"
-            found.views[name] = GroupedOption([flag, parameter], group=VIEWS, is_flag=True, help=each.summary)
-        else:
-            options = {"multiple": True, "metavar": each.facts["flag"], "help": f"Draw {each.summary}."}
-            parameter = f"filter_{len(found.filters)}"
-            option = GroupedOption([flag, parameter], group=CHOOSING, callback=_add_filter(name), **options)
-            found.filters.append(option)
-    found.views = dict(sorted(found.views.items()))
-    return found
-
-
-def _add_filter(name: str) -> Any:
-    def add(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-        chosen = context.meta.setdefault(FILTERS, [])
-        if parameter.name == "filters":
-            chosen += [(value, None) for value in values]
-        elif values:  # a flag given twice means either: one filter, its values joined
-            chosen.append((name, ",".join(values)))
-        return values
-
-    return add
+        write_groups(self.get_params(ctx), ctx, formatter)
 
 
 def draw_command(manager: PluginManager) -> click.Command:
-    """``torch2grid MODEL …`` for the views that *manager* knows."""
-    options = drawing_options()
-    flags = plugin_flags(manager)
-    drawing = [option for option in options if option.group == DRAWING]
-    rest = [option for option in options if option.group != DRAWING]
-    next(option for option in rest if option.name == "filters").callback = _add_filter("")
+    """``torch2grid MODEL …`` for the views that *manager* knows: it takes every setting."""
 
-    def run(models: tuple[str, ...], version: bool, list_plugins: bool, **given: Any) -> int:
+    def run(models: tuple[str, ...], version: bool, list_plugins: bool) -> int:
         if version:
             print(f"torch2grid {__version__}")
             return 0
         if list_plugins:
             list_transformers(manager)
             return 0
+        context = click.get_current_context()
+        if context.parent is not None:
+            cast("App", context.parent.command).check_models(context.parent, models)
         from torch2grid_core._cli.batch import draw  # numpy comes with it
 
-        chosen = [name for name, flag in flags.views.items() if given.pop(str(flag.name))]
-        for flag in flags.filters:
-            given.pop(str(flag.name))
-        given["filters"] = click.get_current_context().meta.get(FILTERS, [])
-        named = {spec.partition(":")[0] for spec in given["views"]}  # `--layers --view layers:sheet=9` is one view
-        given["views"] = [*(name for name in chosen if name not in named), *given["views"]]
-        return draw(manager, models, **given)
+        return draw(manager, models, Settings.from_context(context))
 
-    version_option = click.Option(["--version"], is_flag=True, help="Show the version and stop.")
-    return DrawCommand(
+    models = click.Argument(["models"], nargs=-1, metavar="MODEL...", type=click.Path())
+    command = DrawCommand(
         _DEFAULT,
         callback=run,
-        params=[
-            click.Argument(["models"], nargs=-1, metavar="MODEL...", type=click.Path()),
-            *drawing,
-            *flags.views.values(),
-            *flags.filters,
-            *rest,
-            *process_options(),
-            version_option,
-        ],
+        params=[models, *settings_options(*FIELDS)],
+        short_help="one grid, or the views asked for; the word may be left out",
         help="Draw MODEL: one grid of all its weights, or the views asked for.",
         context_settings=_CONTEXT,
     )
+    complete_options(command, added(manager))
+    command.params += [
+        click.Option(
+            ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="List the grid transformers and stop."
+        ),
+        click.Option(["--version"], is_flag=True, help="Show the version and stop."),
+        _help_all_option(),
+    ]
+    return command

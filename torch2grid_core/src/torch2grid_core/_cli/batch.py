@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch2grid_core._cli import usual
 from torch2grid_core._cli.console import say
@@ -18,27 +17,28 @@ from torch2grid_core._output.files import stay_inside
 from torch2grid_core._pictures.page import Cell, Table
 from torch2grid_core._pictures.tables import table_lines
 from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._settings import Settings
 from torch2grid_core._text import safe_filename, visible
 
 
-def draw(manager: PluginManager, models: Sequence[str], **given: Any) -> int:
+def draw(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
     """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
     if not models:
         demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
         raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
-    if len(models) > 1 and given["interactive"]:
+    if len(models) > 1 and settings.interactive:
         raise UsageError(f"--interactive takes one model, not {len(models)}")
-    if len(models) > 1 and given["output"] == "-":
+    if len(models) > 1 and settings.output == "-":
         raise UsageError(f"--output - takes one model, not {len(models)}")
-    manager.loaders(models[0], given["loader"] or "")  # without one, that is what to say first
-    drawing = Drawing(manager, given)
+    manager.loaders(models[0], settings.loader or "")  # without one, that is what to say first
+    drawing = Drawing(manager, settings)
     limits = None
-    if given["limits"] == "shared":
+    if settings.limits == "shared":
         from torch2grid_core._cli.shared_limits import shared_limits
 
         limits = shared_limits(drawing, models)
     if len(models) == 1:
-        drawing.one(models[0], given["output"], limits)
+        drawing.one(models[0], settings.output, limits)
         return 0
     return Batch(drawing, models).run(limits)
 
@@ -64,7 +64,7 @@ class Batch:
 
     def __init__(self, drawing: Drawing, models: Sequence[str]) -> None:
         self.drawing = drawing
-        root, taken = Path(drawing.given["output"]), set[str]()
+        root, taken = Path(drawing.run.output), set[str]()
         if root.suffix and drawing.output(root, drawing.run).file is not None:
             raise UsageError(f"--output {root} takes one picture, and there are {len(models)} models; give a folder")
         self.entries = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -117,6 +117,16 @@ def formats(context: click.Context, parameter: click.Parameter, incomplete: str)
     head, comma, partial = incomplete.rpartition(",")
     known = manager.formats() if manager else []
     return [CompletionItem(f"{head}{comma}{name}") for name in known if name.startswith(partial)]
+
+
+def one_of(choices: Sequence[str]) -> Completer:
+    """Completes one of a few words."""
+    return lambda context, parameter, incomplete: [CompletionItem(each) for each in choices if each.startswith(incomplete)]
+
+
+def one_path(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Leaves a path to the shell."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def quiet(complete: Any) -> Any:

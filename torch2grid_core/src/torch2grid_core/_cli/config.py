@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from torch2grid_core._cli.options import CHOOSING, PROCESS, GroupedOption
 from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._plugins.options import quoted
+from torch2grid_core._settings import PROCESS_SETTINGS, Setting, told
 from torch2grid_core._text import did_you_mean
 
 _LARGEST = 1 << 20
@@ -25,7 +22,7 @@ _KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class Entry:
     """One key of a file and the line that it is on."""
 
     key: str
@@ -38,11 +35,11 @@ class ConfigFile:
     """A settings file that was read; its keys are not checked yet."""
 
     path: str
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[Entry, ...] = ()
 
-    def error(self, setting: Setting, reason: str) -> UsageError:
-        """The error of one setting: file, line, key and reason."""
-        return UsageError(f"{self.path}:{setting.line}: {setting.key}: {reason}")
+    def error(self, entry: Entry, reason: str) -> UsageError:
+        """The error of one entry: file, line, key and reason."""
+        return UsageError(f"{self.path}:{entry.line}: {entry.key}: {reason}")
 
 
 def read_config(path: str) -> ConfigFile:
@@ -71,7 +68,7 @@ def _counted(path: str, keys: int) -> None:
         raise UsageError(f"{path}: {keys:,} keys, more than there are settings; is this the file that you mean?")
 
 
-def _read_yaml(path: str, text: str) -> list[Setting]:
+def _read_yaml(path: str, text: str) -> list[Entry]:
     import yaml
 
     try:
@@ -85,7 +82,7 @@ def _read_yaml(path: str, text: str) -> list[Setting]:
         _count_nodes(path, root)
         made = loader.construct_object
         settings = [
-            Setting(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
+            Entry(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
         ]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -115,7 +112,7 @@ def _count_nodes(path: str, root: Any) -> None:
             )
 
 
-def _read_json(path: str, text: str) -> list[Setting]:
+def _read_json(path: str, text: str) -> list[Entry]:
     try:
         pairs = json.loads(text, object_pairs_hook=list, parse_int=_integer) if text.strip() else []
     except json.JSONDecodeError as error:
@@ -124,11 +121,11 @@ def _read_json(path: str, text: str) -> list[Setting]:
         raise UsageError(f"{path}:1: settings are one object, {{…}}")
     _counted(path, len(pairs))
     plain = json.loads(text, parse_int=_integer)
-    settings = [Setting(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
+    settings = [Entry(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
     return _unique(path, settings)
 
 
-def _read_toml(path: str, text: str) -> list[Setting]:
+def _read_toml(path: str, text: str) -> list[Entry]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -140,7 +137,7 @@ def _read_toml(path: str, text: str) -> list[Setting]:
         found = re.search(r"line (\d+)", str(error))
         raise UsageError(f"{path}:{found[1] if found else 1}: not TOML: {error}") from error
     _counted(path, len(table))
-    return [Setting(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
+    return [Entry(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
 
 
 def _integer(digits: str) -> int:
@@ -154,7 +151,7 @@ def _line(text: str, pattern: str) -> int:
     return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
-def _unique(path: str, settings: list[Setting]) -> list[Setting]:
+def _unique(path: str, settings: list[Entry]) -> list[Entry]:
     seen: dict[str, int] = {}
     for setting in settings:
         if setting.key in seen:
@@ -169,118 +166,48 @@ def process_settings(config: ConfigFile) -> dict[str, Any]:
     Raises ``UsageError`` for ``load_plugin``: a plugin's file is named on the command line or not at all.
     """
     found: dict[str, Any] = {}
-    for setting in config.settings:
-        key = setting.key.replace("-", "_")
+    for entry in config.settings:
+        key = entry.key.replace("-", "_")
         if key == "load_plugin":
-            raise config.error(setting, "plugins are loaded from the command line only; give --load-plugin there")
-        if key in ("no_plugins", "debug"):
-            if not isinstance(setting.value, bool):
-                raise config.error(setting, f"expected true or false, not {_told(setting.value)}")
-            found[key] = setting.value
-        elif key == "disable_plugin":
-            names = [setting.value] if isinstance(setting.value, str) else setting.value
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise config.error(setting, "expected a name or a list of names")
-            found[key] = names
+            raise config.error(entry, "plugins are loaded from the command line only; give --load-plugin there")
+        if key in FROM_FILES:
+            found[key] = _typed(config, entry, PROCESS_SETTINGS[key])
     return found
 
 
-_KIND_OF_KEY = {"plugin": "transformer", "view": "view", "filter": "filter", "loader": "loader", "renderer": "renderer"}
+FROM_FILES = ("no_plugins", "debug", "disable_plugin")  # what a file may say of the process
 
 
-def default_map(config: ConfigFile, options: Sequence[GroupedOption], manager: PluginManager) -> dict[str, Any]:
-    """The file's settings as click's defaults: parameter name → value. Raises ``UsageError`` with file, line and key."""
-    process = {"no_plugins", "debug", "disable_plugin"}
-    known = {option.key: option for option in options if option.group != PROCESS}
-    defaults: dict[str, Any] = {}
-    for setting in config.settings:
-        key = setting.key.replace("-", "_")
-        if key in process:
+def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: PluginManager) -> dict[str, Any]:
+    """The values of the file by the names of settings. Raises ``UsageError`` with file, line and key."""
+    found: dict[str, Any] = {}
+    for entry in config.settings:
+        key = entry.key.replace("-", "_")
+        if key in FROM_FILES:
             continue
         if key not in known:
-            nearest = did_you_mean(key, {*known, *process})
-            raise UsageError(f"{config.path}:{setting.line}: unknown key {setting.key!r}{nearest}")
-        option = known[key]
-        value = _checked(config, setting, option)
-        try:
-            context = click.Context(click.Command("config"))
-            cast = option.type_cast_value(context, value)
-            if option.callback is not None and not option.multiple:
-                option.callback(context, option, cast)
-        except click.UsageError as error:
-            raise config.error(setting, " ".join(error.format_message().split())) from error
-        _try_plugins(config, setting, option, value, manager)
-        defaults[str(option.name)] = value
-    return defaults
-
-
-def _try_plugins(config: ConfigFile, setting: Setting, option: GroupedOption, value: Any, manager: PluginManager) -> None:
-    """Make what the setting names, so that a wrong name or option is told with its line."""
-    try:
-        if option.key in _KIND_OF_KEY:
-            for spec in value if option.multiple else [value]:
-                manager.create(_KIND_OF_KEY[option.key], spec)
-        elif option.key == "colormap":
-            from torch2grid_core._pictures.colors import colormap
-
-            colormap(value)
-    except Torch2GridError as error:
-        raise config.error(setting, str(error)) from error
-
-
-def _checked(config: ConfigFile, setting: Setting, option: GroupedOption) -> Any:
-    """The value in the form that the option takes on the command line, its type checked."""
-    value = setting.value
-    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
-        raise config.error(setting, f"is {_told(value)}")
-    if option.is_flag:
-        if not isinstance(value, bool):
-            raise config.error(setting, f"expected true or false, not {_told(value)}")
-        return value
-    if option.multiple:
-        items = value if isinstance(value, list) else [value]
-        return tuple(_text(config, setting, option, item) for item in items)
-    if option.key == "limits" and isinstance(value, list):
-        return ",".join(_text(config, setting, option, item, numbers=True) for item in value)
-    if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
-        if isinstance(value, str):
-            value = _number(value)  # YAML 1.1 takes 1e-3 for text
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or (isinstance(value, float) and isinstance(option.type, click.types.IntParamType)):
-            wanted = "a whole number" if isinstance(option.type, click.types.IntParamType) else "a number"
-            raise config.error(setting, f"expected {wanted}, not {_told(value)}")
-        return value
-    return _text(config, setting, option, value)
-
-
-def _text(config: ConfigFile, setting: Setting, option: GroupedOption, value: Any, numbers: bool = False) -> str:
-    """*value* as text; ``{spiral: {clockwise: false}}`` is the long form of ``spiral:clockwise=false``."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping) and len(value) == 1 and "KEY=VALUE" in str(option.metavar):
-        name, options = next(iter(value.items()))
-        if isinstance(options, Mapping):
+            nearest = did_you_mean(key, {*known, *FROM_FILES})
+            raise UsageError(f"{config.path}:{entry.line}: unknown key {entry.key!r}{nearest}")
+        setting = known[key]
+        found[key] = value = _typed(config, entry, setting)
+        if setting.kind:  # make what it names, so that a wrong name or option is told with its line
             try:
-                return f"{name}:{','.join(f'{key}={quoted(each)}' for key, each in options.items())}"
-            except UsageError as error:
-                raise config.error(setting, str(error)) from error
-    if (numbers or option.group == CHOOSING) and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return repr(value)
-    raise config.error(setting, f"expected text, not {_told(value)}")
+                for spec in value if setting.many else (value,):
+                    manager.create(setting.kind, spec)
+            except Torch2GridError as error:
+                raise config.error(entry, str(error)) from error
+    return found
 
 
-def _number(text: str) -> Any:
+def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
+    """The value as the setting takes it: a number may stand for a pattern (``only: 3``)."""
+    value = entry.value
     try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _told(value: Any) -> str:
-    """A value in a message: short, whatever it is."""
-    if isinstance(value, (list, tuple, Mapping)):
-        return f"a {'list' if isinstance(value, (list, tuple)) else 'mapping'} of {len(value):,}"
-    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
-        return f"a number of more than {_DIGITS} digits"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+        if setting.is_flag and not isinstance(value, bool):
+            raise ValueError(f"expected true or false, not {told(value)}")
+        if setting.adds is not None and not setting.is_flag:
+            items = value if isinstance(value, list) else [value]
+            value = [repr(each) if type(each) in (int, float) else each for each in items]
+        return setting.parse(value)
+    except (ValueError, Torch2GridError) as error:
+        raise config.error(entry, str(error)) from error

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from torch2grid_core._cli.progress import clear_line
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._pictures.page import Heatmap, Page
-from torch2grid_core._run import Run
 from torch2grid_core._selection.selection import Selection
+from torch2grid_core._settings import Settings
 from torch2grid_core._text import human_count, visible
 
 _MOST_CALLS = 10
@@ -103,7 +103,7 @@ def _networks(checkpoint: Checkpoint) -> str:
 class Preview:
     """Keeps the first overview's heatmap, for a small picture under the summary line."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Settings) -> None:
         self.run = run
         self.heatmap: Heatmap | None = None
 

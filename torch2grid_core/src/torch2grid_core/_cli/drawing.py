@@ -18,12 +18,12 @@ from torch2grid_core._engine.executors import executor_of
 from torch2grid_core._engine.seen import Seen
 from torch2grid_core._engine.workers import workers
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
+from torch2grid_core._kinds.tensor_filter import TensorFilter
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.writing import Output
-from torch2grid_core._pictures.colors import colormap
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._run import Run
 from torch2grid_core._selection.selection import Selection, select
+from torch2grid_core._settings import DEFAULT_TRANSFORMER, Settings
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,30 @@ class Done:
 
 
 class Drawing:
-    """The settings of one command line, checked before any file is read. given: the drawing command's parameters."""
+    """The settings of one command line, checked before any file is read."""
 
-    def __init__(self, manager: PluginManager, given: dict[str, Any]) -> None:
-        self.manager, self.given = manager, given
-        self.quiet, self.verbose = given["quiet"], given["verbose"]
-        self.views, self.run = self._views_and_run()
-        self.executor = executor_of(manager, given["executor"])
-        self.output(given["output"], self.run)  # a wrong format ends the run here
+    def __init__(self, manager: PluginManager, settings: Settings) -> None:
+        self.manager, self.quiet = manager, settings.quiet
+        self._filters(settings)  # a wrong filter ends the run before a file is read
+        specs = _distinct(settings.view) or [manager.usual("view", usual.VIEW)]
+        self.views: list[View] = [manager.create("view", spec) for spec in specs]
+        self.run = self._with_transformer(settings)
+        self.executor = executor_of(manager, settings.executor)
+        self.output(settings.output, self.run)  # a wrong format ends the run here
 
     def one(self, model: str, output: str, limits: tuple[float, float] | None = None) -> Done:
         """Open *model*, draw its pages below *output*, and say on stderr what it was."""
         started = time.perf_counter()
         selection = self.open(model)
         run = replace(self.run, limits=limits) if limits else self.run
-        if self.given["interactive"]:
+        if run.interactive:
             seen = self._interact(selection.checkpoint, output, run)
             if not self.quiet:
                 say(_summary(selection, seen, time.perf_counter() - started))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
-        on_screen = any(map(destination.prepare.on_screen, self.given["formats"]))  # the screen shows the pages themselves
+        on_screen = any(map(destination.prepare.on_screen, run.format))  # the screen shows the pages themselves
         if watched(self.quiet) and not on_screen:
             destination.shown = preview.look
         seen = self._pass(selection.checkpoint, self.views, destination, run)
@@ -72,22 +74,21 @@ class Drawing:
         if not self.quiet:
             for line in [*remarks(selection.checkpoint), *selection.remarks]:
                 say(line)
-        if self.verbose:
+        if self.run.verbose:
             for line in skips(selection.checkpoint):
                 say(line)
         return selection
 
     def quietly_open(self, model: str) -> Selection:
         """The same without a word."""
-        checkpoint = self.manager.open(model, self.given["loader"] or "", raw=self.given["raw"])
-        return select(checkpoint, self.given["part"], self._filters(), self.given["include_buffers"])
+        checkpoint = self.manager.open(model, self.run.loader or "", raw=self.run.raw)
+        return select(checkpoint, self.run.part, self._filters(self.run), self.run.include_buffers)
 
-    def output(self, target: str | Path, run: Run) -> Output:
+    def output(self, target: str | Path, run: Settings) -> Output:
         """Where pages go."""
-        formats, renderer = self.given["formats"], self.given["renderer"] or ""
-        return Output(self.manager, target, run, formats=formats, renderer=renderer, say=tell)
+        return Output(self.manager, target, run, formats=run.format, renderer=run.renderer or "", say=tell)
 
-    def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Run) -> Seen:
+    def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Settings) -> Seen:
         """One run of the engine into *destination*, in as many processes as it is worth; what it saw on the way."""
         destination.for_views(views)
         failures: dict[str, PluginError] = {}  # one transformer may fail several views, with one error
@@ -96,7 +97,7 @@ class Drawing:
         with (
             destination,
             progress_bar(checkpoint, watched(self.quiet)) as progress,
-            workers(checkpoint, self.given["jobs"], pages, fork=True, opener=self.executor) as executor,
+            workers(checkpoint, run.jobs, pages, fork=True, opener=self.executor) as executor,
         ):
             drew: set[str] = set()
             seen = Seen()
@@ -135,7 +136,7 @@ class Drawing:
         destination.require_drawn()
         return seen
 
-    def _interact(self, checkpoint: Checkpoint, output: str, run: Run) -> Seen:
+    def _interact(self, checkpoint: Checkpoint, output: str, run: Settings) -> Seen:
         """The menu; what all runs that were asked for there saw together."""
         from torch2grid_core._cli.menu import Menu
 
@@ -149,48 +150,28 @@ class Drawing:
                 self.manager.trace(error)
                 raise
 
-        views = [*dict.fromkeys(self.given["views"])] or [self._default("view", usual.VIEW_OF_A_CHOICE)]
+        views = _distinct(run.view) or [self.manager.usual("view", usual.VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
         return Seen(seen.not_finite)  # what a choice leaves out is no view's doing
 
-    def _filters(self) -> list[Any]:
+    def _filters(self, settings: Settings) -> list[TensorFilter]:
         """The filters asked for, by ``--filter`` or by a flag of their own, in the order of the line."""
-        return [
-            self.manager.create("filter", name) if value is None else self.manager.create_by_flag(name, value)
-            for name, value in self.given["filters"]
-        ]
+        return [self.manager.create("filter", spec) for spec in settings.filter]
 
-    def _views_and_run(self) -> tuple[list[View], Run]:
-        """The views asked for (the default one where none is) and the settings they follow."""
-        given = self.given
-        self._filters()  # a wrong filter ends the run before a file is read
-        specs = list(dict.fromkeys(given["views"])) or [self._default("view", usual.VIEW)]
-        views = [self.manager.create("view", spec) for spec in specs]
-        spec = given["plugin"] if given["plugin"] is not None else self._only_loaded_transformer()
-        transformer = None  # made only where something asks for it: plugins are not called for what a run does not need
-        if spec is not None or self.given["interactive"] or any(view.uses_transformer for view in views):
-            chosen = self._default("transformer", usual.TRANSFORMER) if spec is None else spec
-            transformer = self.manager.create("transformer", chosen)
-        if given["colormap"]:
-            colormap(given["colormap"])  # so does an unknown colour map
-        return views, Run(
-            transformer=transformer,
-            transformer_name=(spec or "").partition(":")[0].rpartition("/")[2],
-            limits=given["limits"] if isinstance(given["limits"], tuple) else None,
-            **{key: given[key] for key in ("reduce", "scale", "clip", "threshold", "title", "colormap", "max_cells")},
-        )
+    def _with_transformer(self, settings: Settings) -> Settings:
+        """With a transformer where something asks for it: plugins are not called for what a run does not need.
 
-    def _default(self, kind: str, name: str) -> str:
-        """The usual one of a kind, or the only one there is."""
-        names = self.manager.names(kind)
-        if name in names or len(names) != 1:
-            return name
-        return next(iter(names))
+        The only one that the ``--load-plugin`` files bring is used without ``--plugin``.
+        """
+        brought = self.manager.given("transformer")
+        if settings.plugin is None and len(brought) == 1:
+            settings = replace(settings, plugin=brought[0])
+        needed = settings.interactive or any(view.uses_transformer for view in self.views)
+        return self.manager.with_transformer(settings, DEFAULT_TRANSFORMER if needed else None)
 
-    def _only_loaded_transformer(self) -> str | None:
-        """The transformer of the ``--load-plugin`` files, if they bring exactly one."""
-        brought = [name for name, each in self.manager.names("transformer").items() if each.record.is_file]
-        return brought[0] if len(brought) == 1 else None
+
+def _distinct(specs: Sequence[Any]) -> list[Any]:
+    return [spec for number, spec in enumerate(specs) if spec not in specs[:number]]
 
 
 def _summary(selection: Selection, seen: Seen, seconds: float) -> str:

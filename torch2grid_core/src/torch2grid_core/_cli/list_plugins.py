@@ -12,9 +12,8 @@ import click
 from torch2grid_core._cli.completion import owners, quiet
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._kinds import KINDS
-from torch2grid_core._plugins.discovery import BATTERIES
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._plugins.record import PluginRecord, Provided
+from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided
 from torch2grid_core._text import did_you_mean, visible
 
 
@@ -25,7 +24,7 @@ def list_transformers(manager: PluginManager) -> None:
         print("no transformer is installed")
     width = max(map(len, names), default=0)
     for name, each in names.items():
-        origin = "" if each.record.owner == BATTERIES else f"  [{each.record.owner}]"
+        origin = "" if each.record.precedence is Precedence.BASE else f"  [{each.record.owner}]"
         print(f"  {visible(name):<{width}}  {visible(each.summary)}{origin}".rstrip())
 
 
@@ -55,7 +54,7 @@ def plugins_command() -> click.Command:
         for record in records:
             _print_record(record, brought, reached, options=name is not None)
         if not records:
-            print(f"no plugin is installed; {BATTERIES} brings the usual loaders, views and renderers")
+            print("no plugin is installed; pip install torch2grid brings the usual loaders, views and renderers")
 
     return plugins
 

@@ -103,7 +103,7 @@ def _run(words: list[str], debug: list[str]) -> int:
     manager.debug = bool(debug)
     try:
         app = App(manager, config)
-        result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map=app.defaults())
+        result = app.main(rest, prog_name="torch2grid", standalone_mode=False, obj=manager, default_map={})
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from torch2grid_core._cli.options import GroupedOption, drawing_options, process_options
+from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
-from torch2grid_core._plugins.options import convert
+from torch2grid_core._settings import FIELDS, PROCESS_SETTINGS, Setting
 
 
 @dataclass
@@ -35,8 +35,7 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
         config=os.environ.get("TORCH2GRID_CONFIG", ""),
     )
     rest: list[str] = []
-    ours = _by_flag(process_options())
-    core = _by_flag(drawing_options())
+    ours, core = _by_flag(PROCESS_SETTINGS.values()), _by_flag(FIELDS.values())
     waiting = list(arguments)
     while waiting:
         word = waiting.pop(0)
@@ -44,20 +43,20 @@ def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
             return process, [*rest, word, *waiting]
         flag, equals, value = word.partition("=")
         if flag in ours:
-            option = ours[flag]
-            if option.is_flag:
+            setting = ours[flag]
+            if setting.is_flag:
                 if equals:
                     raise UsageError(f"{flag} takes no value")
-                setattr(process, str(option.name), True)
+                setattr(process, setting.name, True)
                 continue
             if not equals:
                 if not waiting:
-                    raise UsageError(f"{flag} needs a value: {option.metavar}")
+                    raise UsageError(f"{flag} needs a value: {setting.metavar}")
                 value = waiting.pop(0)
-            if option.multiple:
-                getattr(process, str(option.name)).append(value)
+            if setting.many:
+                getattr(process, setting.name).append(value)
             else:
-                setattr(process, str(option.name), value)
+                setattr(process, setting.name, value)
             continue
         rest.append(word)
         if flag in core and not core[flag].is_flag and not equals and waiting:
@@ -73,5 +72,5 @@ def _flag(variable: str) -> bool:
         raise UsageError(f"{variable}={value!r}: {error}") from None
 
 
-def _by_flag(options: list[GroupedOption]) -> dict[str, GroupedOption]:
-    return {flag: option for option in options for flag in option.opts}
+def _by_flag(settings: Iterable[Setting]) -> dict[str, Setting]:
+    return {flag: each for each in settings for flag in (*each.flags, "--" + each.name.replace("_", "-"))}

@@ -75,7 +75,7 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
     for model in models:
         try:
             checkpoint = drawing.quietly_open(model).checkpoint
-            jobs, opener = drawing.given["jobs"], drawing.executor
+            jobs, opener = drawing.run.jobs, drawing.executor
             with workers(checkpoint, jobs, len(checkpoint), fork=True, opener=opener) as executor:
                 for _, _, found in draw(
                     checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor, declined=_without_picture

@@ -33,6 +33,11 @@ _NAMES = {
 BY_NAME: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in _NAMES.items()}
 
 
+def dtype_named(name: str) -> np.dtype[Any] | None:
+    """The dtype of numpy's or ml_dtypes' own that has this *name*, such as ``bfloat16``; ``None`` where none is drawn."""
+    return BY_NAME.get(name)
+
+
 def is_complex(dtype: np.dtype[Any]) -> bool:
     """True for complex64 and complex128."""
     return dtype.kind == "c"

@@ -19,7 +19,7 @@ from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import at_most, collect, origin_of
 from torch2grid_core._kinds.rule import Finding, Rule, Severity
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean
 
 MOST_FINDINGS = 100_000  # of one rule: one that never ends must not hang a run
@@ -74,7 +74,7 @@ def check(
     checkpoint: Checkpoint,
     rules: Sequence[Rule],
     executor: Executor | None = None,
-    run: Run | None = None,
+    run: Settings | None = None,
     failed: Callable[[Rule, PluginError], None] | None = None,
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
@@ -84,7 +84,7 @@ def check(
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
     the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
     """
-    stored, run = checkpoint.stored, run or Run()
+    stored, run = checkpoint.stored, run or Settings()
     if stored is checkpoint:
         return _check(checkpoint, rules, executor, run, failed)
     read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)}
@@ -102,7 +102,7 @@ def _check(
     checkpoint: Checkpoint,
     rules: Sequence[Rule],
     executor: Executor | None,
-    run: Run,
+    run: Settings,
     failed: Callable[[Rule, PluginError], None] | None,
 ) -> list[Found]:
     """See ``check``, of one checkpoint."""
@@ -140,7 +140,9 @@ def _check(
     return found
 
 
-def _found(rule: Rule, checkpoint: Checkpoint, subject: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterator[Found]:
+def _found(
+    rule: Rule, checkpoint: Checkpoint, subject: Checkpoint, results: Mapping[str, Any], run: Settings
+) -> Iterator[Found]:
     """What *rule* finds in *results*, which are under the keys of its needs. Raises ``PluginError`` before the first."""
     origin = origin_of(rule)
     found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)

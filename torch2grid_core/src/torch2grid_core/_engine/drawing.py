@@ -21,7 +21,7 @@ from torch2grid_core._guard import Origin, call, origin_of
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.page import Heatmap, Page, Table
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 
 Made = TypeVar("Made")
 Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what was made of it
@@ -39,7 +39,7 @@ def as_it_is(page: Page, view: View) -> tuple[Page, None]:
 def draw(
     checkpoint: Checkpoint,
     views: Sequence[View],
-    run: Run | None = None,
+    run: Settings | None = None,
     *,
     prepare: Prepare[Made] = as_it_is,  # type: ignore[assignment]
     executor: Executor | None = None,
@@ -75,7 +75,7 @@ def draw(
         LoadError: bytes cannot be read.
         PluginError: a view, transformer or need fails. NotDrawable: one declines, or no tensor is left.
     """
-    run = run or Run()
+    run = run or Settings()
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
     stopped: list[tuple[View, Stop]] = []
@@ -128,7 +128,7 @@ def _tell(
 
 
 def _subjects(
-    checkpoint: Checkpoint, views: Sequence[View], run: Run, stopped: list[tuple[View, Stop]], always: bool
+    checkpoint: Checkpoint, views: Sequence[View], run: Settings, stopped: list[tuple[View, Stop]], always: bool
 ) -> list[tuple[Checkpoint, list[View]]]:
     """Which views are about which tensors, in the order of the first of each. always: *checkpoint* itself is read anyway."""
     found: dict[int, tuple[Checkpoint, list[View]]] = {id(checkpoint): (checkpoint, [])} if always else {}
@@ -170,7 +170,7 @@ class _Pass(Generic[Made]):
         self,
         checkpoint: Checkpoint,
         views: Sequence[View],
-        run: Run,
+        run: Settings,
         prepare: Prepare[Made],
         executor: Executor | None,
         beside: Mapping[str, Need[Any]] | None,
@@ -277,7 +277,7 @@ class _Then(Generic[Made]):
     """What is done where a tensor was read: its pages are drawn, and made ready."""
 
     views: tuple[tuple[int, View], ...]
-    run: Run
+    run: Settings
     prepare: Prepare[Made]
 
     def __call__(self, tensor: LazyTensor, outcome: Outcome) -> tuple[Pages[Made], list[tuple[int, Stop]]]:

@@ -26,6 +26,7 @@ KINDS = {
         Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.renderer:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.rule:Rule"),
         Kind("executor", "torch2grid_executors", "torch2grid_core._kinds.executor:ExecutorFactory"),
+        Kind("settings", "torch2grid_settings", "torch2grid_core._kinds.plugin_settings:PluginSettings"),
         Kind("command", "torch2grid_commands", "torch2grid_core._kinds.command:Command"),
     )
 }

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch2grid_core._data.action import Severity as Severity
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._measures.need import Need
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Rule(ABC):
     judges: ClassVar[Literal["values", "weights", "file"]] = "weights"
     together: ClassVar[Mapping[str, str]] = {}
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
 
         Raises ``NotDrawable`` where the file has nothing for the rule: it finds nothing then.
@@ -51,5 +51,5 @@ class Rule(ABC):
         return {}
 
     @abstractmethod
-    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Finding]:
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         """The findings, in the order of the checkpoint. results: under the keys of ``needs``, tensor name → result."""

@@ -9,7 +9,7 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.page import Page
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 
 
 class View:
@@ -31,25 +31,25 @@ class View:
     default_format: ClassVar[str] = "png"  # "text" for tables that belong on stdout
     uses_transformer: ClassVar[bool] = True  # False for a view that never looks at ``run.transformer``: none is made then
 
-    def subject(self, checkpoint: Checkpoint, run: Run) -> Checkpoint:
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The tensors that the view is about: those chosen, unless it draws others of ``checkpoint.whole``, or computed ones.
 
         Raises ``NotDrawable`` where the file has nothing for the view.
         """
         return checkpoint
 
-    def tensor_needs(self, tensor: LazyTensor, run: Run) -> Mapping[str, Need[Any]]:
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         """What the pages of one tensor need; empty where the view has none for it."""
         return {}
 
-    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """The pages of one tensor, called once it has been read. Only called where ``tensor_needs`` asked for something."""
         return ()
 
-    def needs(self, checkpoint: Checkpoint, run: Run) -> Mapping[str, Need[Any]]:
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         """What the overview pages need."""
         return {}
 
-    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Run) -> Iterable[Page]:
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """The overview, after all tensors have been read."""
         return ()

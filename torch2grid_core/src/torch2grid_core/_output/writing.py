@@ -23,7 +23,7 @@ from torch2grid_core._pictures.page import Page
 from torch2grid_core._pictures.tables import text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 
 # A folder may have a dot in its name; these are files that nobody means as one.
 _PICTURE_ENDINGS = {"jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "eps", "ps", "png", "svg", "pdf", "xlsx", "txt", "md"}
@@ -42,7 +42,7 @@ class Output:
         self,
         manager: PluginManager,
         target: str | os.PathLike[str],
-        run: Run,
+        run: Settings,
         *,
         formats: Iterable[str] = (),
         renderer: str = "",

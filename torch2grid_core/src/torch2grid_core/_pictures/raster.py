@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._pictures.blocks import Block, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
+from torch2grid_core._pictures.choices import Reduction
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout, cells_of
 from torch2grid_core._pictures.owners import sole_owners
@@ -79,14 +80,14 @@ class _Reduction:
     size: bool = False
 
 
-_REDUCTIONS = {
+_REDUCTIONS: dict[str, _Reduction] = {
     "mean": _Reduction(np.add, 0.0, _as_float64, _average),
     "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
     "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
     "min": _Reduction(np.minimum, math.inf, _values),
     "max": _Reduction(np.maximum, -math.inf, _values),
 }
-REDUCTIONS: tuple[str, ...] = tuple(_REDUCTIONS)
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
 def reduction(name: str) -> _Reduction:

@@ -10,10 +10,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._pictures.choices import DEFAULT_CLIP as DEFAULT_CLIP, ScaleKind as ScaleKind
 from torch2grid_core._pictures.grid import Grid
 
-ScaleKind = Literal["auto", "symmetric", "minmax", "symlog"]
-DEFAULT_CLIP = 0.995
 _ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import Origin, guarded
-from torch2grid_core._hookspecs import ENTRY_POINT_GROUP
+from torch2grid_core._hookspecs import BASE_GROUP, ENTRY_POINT_GROUP
 from torch2grid_core._plugins.importing import first_run, wrong_core_of
-from torch2grid_core._plugins.record import PluginRecord, failure
+from torch2grid_core._plugins.record import PluginRecord, Precedence, failure
 
 SLOW_SECONDS = 2.0  # an import that takes longer is worth a line: every command pays for it
-BATTERIES = "torch2grid-builtin"  # the distribution that brings the usual plugins; the core never imports it
 DISABLE_VARIABLE = "TORCH2GRID_DISABLE_PLUGINS"
 
 
@@ -31,12 +30,13 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
     """A record for each installed plugin, sorted by distribution and name; disabled ones are never imported."""
     off = {normalized(name) for name in disabled}
     found: dict[tuple[str, str], EntryPoint] = {}
-    for each in entry_points(group=ENTRY_POINT_GROUP):
+    for each in (*entry_points(group=BASE_GROUP), *entry_points(group=ENTRY_POINT_GROUP)):
         owner = normalized(each.dist.name) if each.dist else ""
         found.setdefault((owner, each.name), each)  # the first on the path is the one that would be imported
     for (owner, name), entry in sorted(found.items()):
-        record = PluginRecord(name, owner, entry.dist.version if entry.dist else "", entry.value)
-        if owner != BATTERIES and not third_party:
+        precedence = Precedence.BASE if entry.group == BASE_GROUP else Precedence.INSTALLED
+        record = PluginRecord(name, owner, entry.dist.version if entry.dist else "", entry.value, precedence)
+        if precedence is not Precedence.BASE and not third_party:
             record.status, record.error = "disabled", "--no-plugins"
         elif owner in off or normalized(name) in off:
             record.status, record.error = "disabled", "disabled by name"
@@ -86,7 +86,7 @@ def from_file(path: str) -> PluginRecord:
         raise UsageError(f"--load-plugin {path}: not a Python file (its name must end in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look a class's module up there
-    record = PluginRecord(file.stem, "", "", str(file), is_file=True)
+    record = PluginRecord(file.stem, "", "", str(file), Precedence.GIVEN)
     origin = Origin("plugin", file.stem, str(file))
     with guarded(origin, "import"), _timed(record), first_run(record.remark, "while it is imported"):
         spec.loader.exec_module(module)

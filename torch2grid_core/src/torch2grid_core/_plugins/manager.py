@@ -6,24 +6,26 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
 from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
-from torch2grid_core._plugins.discovery import BATTERIES, DISABLE_VARIABLE, from_file, installed, normalized
+from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loaders import GuardedLoader
 from torch2grid_core._plugins.options import split_spec
-from torch2grid_core._plugins.record import PluginRecord, Provided, describe_value, kind_of, summary_of
+from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, describe_value, kind_of, summary_of
+from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
 from torch2grid_core._text import did_you_mean
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.source import Source
     from torch2grid_core._pictures.page import Page
-    from torch2grid_core._run import Run
+    from torch2grid_core._settings import Settings
 
 _INSTANCE = "registered"  # the source of an instance that is added by hand
 
@@ -31,8 +33,8 @@ _INSTANCE = "registered"  # the source of an instance that is added by hand
 class PluginManager:
     """Records of plugins, and the names of what they bring. Nothing here is global: each caller makes its own.
 
-    The names of ``torch2grid-builtin`` are its own; a file's names win over those of other installed plugins; two of those with
-    one name are reached as ``distribution/name`` only.
+    A name is kept by what comes with torch2grid, then by what the user named (a file, something registered), see
+    ``Precedence``; two installed plugins with one name are reached as ``distribution/name`` only.
     """
 
     def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
@@ -47,7 +49,7 @@ class PluginManager:
     def discover(cls, *, third_party: bool = True, disabled: Collection[str] = (), files: Iterable[str] = ()) -> PluginManager:
         """The manager of what is installed and of *files*.
 
-        third_party: False leaves only ``torch2grid-builtin``. disabled: names of plugins or distributions, beside those
+        third_party: False leaves only what comes with torch2grid. disabled: names of plugins or distributions, beside those
         in the variable ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated); they are never imported.
         """
         variable = [name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")]
@@ -64,10 +66,10 @@ class PluginManager:
     def load_file(self, path: str) -> PluginRecord:
         """Add the plugin in a Python file. Raises ``UsageError`` or ``PluginError``."""
         record = from_file(path)
-        return self._take(record, lambda each: each.is_file and each.source == record.source)
+        return self._take(record, lambda each: (each.precedence, each.source) == (Precedence.GIVEN, record.source))
 
     def add(self, instance: Any) -> None:
-        """Register a ready instance of any kind under its name, as if a file had brought it.
+        """Register a ready instance of any kind under its name.
 
         It takes the place of an instance of that kind and name that was registered before. Raises ``UsageError`` for an
         instance of no kind.
@@ -76,20 +78,20 @@ class PluginManager:
         if kind is None:
             raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
         name = instance.name
-        record = PluginRecord(type(instance).__name__, "", "", _INSTANCE, is_file=True)
+        record = PluginRecord(type(instance).__name__, "", "", _INSTANCE, Precedence.GIVEN)
         provided = Provided(kind, name, summary_of(instance), instance, record)
         record.provided = {each: [provided] if each == kind else [] for each in KINDS}
         stamp(instance, Origin(kind, name))
         self._take(record, lambda each: each.source == _INSTANCE and any(one.name == name for one in each.provides(kind)))
 
     def register(self, plugin: Any, name: str = "") -> PluginRecord:
-        """Add a plugin as if an entry point named it: a module or object with hook implementations, or a class of some kind.
+        """Add a plugin: a module or object with hook implementations, or a class of some kind.
 
         It takes the place of what was registered before under that name from the same module and class. Raises ``PluginError``
         for one that cannot be used.
         """
         own = name or getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
-        record = PluginRecord(own, "", "", _python_path(plugin))
+        record = PluginRecord(own, "", "", _python_path(plugin), Precedence.GIVEN)
         record.register(plugin)
         if record.status == "failed":
             raise record.origin.error(record.error)
@@ -131,14 +133,39 @@ class PluginManager:
     def _why_missing(self, kind: str, name: str) -> str:
         valid = self.names(kind)
         if not valid:
-            return f"; none is installed ({BATTERIES} brings the usual ones)"
+            return "; none is installed (pip install torch2grid brings the usual ones)"
         off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
         return f"; {off[0]} is disabled" if off else did_you_mean(name, valid)
 
-    def create(self, kind: str, spec: str) -> Any:
-        """An instance by ``NAME:key=value,…``. Raises ``UsageError`` or ``PluginError``."""
+    def create(self, kind: str, spec: Any) -> Any:
+        """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
+
+        ``{NAME: value}`` sets the first option, as the flag ``--NAME VALUE`` of a filter does. Raises ``UsageError`` or
+        ``PluginError``.
+        """
+        if not isinstance(spec, (str, Mapping)):
+            return spec
+        if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), Mapping):
+            return self._create_by_value(kind, *next(iter(spec.items())))
         name, options = split_spec(spec)
         return self.find(kind, name).create(options)
+
+    def usual(self, kind: str, name: str) -> str:
+        """*name*, or the only one there is of a kind."""
+        names = self.names(kind)
+        return name if name in names or len(names) != 1 else next(iter(names))
+
+    def given(self, kind: str) -> list[str]:
+        """The names of one kind that the user's own files, and what was registered, bring."""
+        return [name for name, each in self.names(kind).items() if each.record.precedence is Precedence.GIVEN]
+
+    def with_transformer(self, settings: Settings, usual: str | None = DEFAULT_TRANSFORMER) -> Settings:
+        """*settings* with the transformer that ``plugin`` names, or *usual* (``None``: none). Raises ``UsageError``."""
+        spec = settings.plugin
+        name = "" if spec is None else spec_name(spec).rpartition("/")[2]
+        if spec is None and usual is not None:
+            spec = self.usual("transformer", usual)
+        return replace(settings, transformer=None if spec is None else self.create("transformer", spec), transformer_name=name)
 
     def loaders(self, place: Any, forced: str = "", accepts: str = "bytes") -> list[GuardedLoader]:
         """The loaders that may open *place*: all that accept what it is, or the one that *forced* names.
@@ -154,7 +181,7 @@ class PluginManager:
         self._loaders = self._loaders or [GuardedLoader(each) for each in self.names("loader").values()]
         found = [each for each in self._loaders if each.accepts == accepts]
         if not found and accepts == "bytes":
-            raise Torch2GridError(f"{place}: no loader is installed; pip install {BATTERIES} brings the usual ones")
+            raise Torch2GridError(f"{place}: no loader is installed; pip install torch2grid brings the usual ones")
         return found
 
     def source(self, location: str | Path) -> str | Path | Source:
@@ -197,12 +224,11 @@ class PluginManager:
         found = open_checkpoint(source, loaders, loaders[0] if loader else None)
         return found if raw else decoded(found, self.names("decoder").values())
 
-    def create_by_flag(self, name: str, value: str) -> Any:
-        """The filter that adds ``--NAME VALUE``, its first option set to *value*. Raises ``UsageError``."""
-        provided = self.find("filter", name)
+    def _create_by_value(self, kind: str, name: str, value: Any) -> Any:
+        provided = self.find(kind, name)
         first = next(iter(provided.options()), None)
         if first is None:
-            raise provided.origin.error("has a flag and no option for its value")
+            raise provided.origin.error("takes a value and has no option for it")
         return provided.create({first: value})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:
@@ -215,7 +241,7 @@ class PluginManager:
         if chosen is not None and format in chosen.facts.get("formats", ()):
             return chosen
         claims = [each for each in renderers.values() if format in each.facts.get("formats", ())]
-        own = [each for each in claims if each.record.owner == BATTERIES]
+        own = [each for each in claims if each.record.precedence is Precedence.BASE]
         claims = own if own else claims
         if len(claims) == 1:
             return claims[0]
@@ -232,7 +258,7 @@ class PluginManager:
         """True when a plugin implements ``torch2grid_written``, so that pages must stay whole until they are written."""
         return any(record.listens() for record in self.records)
 
-    def written(self, page: Page, path: Path, run: Run) -> None:
+    def written(self, page: Page, path: Path, run: Settings) -> None:
         """Send the one event to every plugin. One that fails is reported once, at the end."""
         for record in self.records:
             try:
@@ -271,13 +297,13 @@ class PluginManager:
 def _settle(kind: str, name: str, claimants: list[Provided]) -> Iterator[str]:
     """Who of the *claimants*, in order of precedence, keeps the short name; a line for each that loses it."""
     first = claimants[0]
-    keeps = first.record.owner == BATTERIES or first.record.is_file
+    keeps = first.record.precedence is not Precedence.INSTALLED
     for each in claimants:
         each.taken_by = first.record.owner if keeps and each is not first else ""
-        if each.taken_by and first.record.is_file:
+        if each.taken_by and first.record.precedence is Precedence.GIVEN:
             yield f"{kind} {name!r}: {first.record.source} is used instead of {each.record.owner}'s"
         elif each.taken_by:
-            yield f"{kind} {name!r} of {each.record.owner} is taken by {BATTERIES}; reach it as {each.qualified}"
+            yield f"{kind} {name!r} of {each.record.owner} is taken by {each.taken_by}; reach it as {each.qualified}"
 
 
 def _python_path(plugin: Any) -> str:
@@ -289,5 +315,4 @@ def _python_path(plugin: Any) -> str:
 
 
 def _precedence(record: PluginRecord) -> tuple[int, str, str]:
-    rank = 0 if record.owner == BATTERIES else 1 if record.is_file else 2
-    return rank, record.owner, record.name
+    return record.precedence, record.owner, record.name

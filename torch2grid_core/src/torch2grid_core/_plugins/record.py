@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
 import pluggy
@@ -22,6 +23,14 @@ from torch2grid_core._plugins.options import Option, build, options_of
 Status = Literal["ok", "disabled", "failed"]
 
 
+class Precedence(IntEnum):
+    """Who keeps a name that several plugins bring: the first of these; of installed ones nobody, they are reached in full."""
+
+    BASE = 0  # what comes with torch2grid, by its entry point's group
+    GIVEN = 1  # what the user named: a file, or something registered from Python
+    INSTALLED = 2
+
+
 @dataclass
 class PluginRecord:
     """A plugin that was found. source: its entry point, file or class.
@@ -34,9 +43,9 @@ class PluginRecord:
     distribution: str
     version: str
     source: str
+    precedence: Precedence = Precedence.INSTALLED
     status: Status = "ok"
     error: str = ""
-    is_file: bool = False
     provided: dict[str, list[Provided]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0

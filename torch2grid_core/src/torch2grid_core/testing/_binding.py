@@ -15,6 +15,7 @@ from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _loader_checks,
     _renderer_checks,
     _rule_checks,
+    _settings_checks,
     _source_checks,
     _transformer_checks,
     _view_checks,

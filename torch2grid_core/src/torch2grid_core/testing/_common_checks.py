@@ -12,8 +12,9 @@ import subprocess
 import sys
 from typing import Any
 
+from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
-from torch2grid_core._plugins.options import build, convert, options_of
+from torch2grid_core._plugins.options import build, options_of
 from torch2grid_core.testing._checking import check
 from torch2grid_core.testing._expectation import expect
 from torch2grid_core.testing._subject import Subject

@@ -18,7 +18,7 @@ from torch2grid_core._pictures.blocks import Block, Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.page import Page
-from torch2grid_core._run import Run
+from torch2grid_core._settings import Settings
 
 
 class Rows(GridTransformer):
@@ -42,13 +42,13 @@ class Rows(GridTransformer):
         return Grid(values, count, regions=regions, layout=Layout(*values.shape, (1, 1), blocks, regions))
 
 
-def settings(transformer: GridTransformer | None = None, max_cells: int = 64) -> Run:
+def settings(transformer: GridTransformer | None = None, max_cells: int = 64) -> Settings:
     """The settings of a run that asks for small pictures."""
     made = transformer or Rows()
-    return Run(transformer=made, transformer_name=str(made.name), max_cells=max_cells, tensor_cells=32)
+    return Settings(transformer=made, transformer_name=str(made.name), max_cells=max_cells, tensor_cells=32)
 
 
-def draw(checkpoint: Checkpoint, view: View, run: Run, executor: Executor | None = None) -> list[Page] | None:
+def draw(checkpoint: Checkpoint, view: View, run: Settings, executor: Executor | None = None) -> list[Page] | None:
     """The pages of *view*; ``None`` where it declines the checkpoint."""
     try:
         return [page for page, _, _ in draw_pages(checkpoint, [view], run, executor=executor)]

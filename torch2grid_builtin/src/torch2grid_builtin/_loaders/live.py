@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,8 @@ from torch2grid_builtin._inert.values import TENSOR, Global, Pairs, StorageRef, 
 from torch2grid_builtin._inert.walk import collect
 from torch2grid_builtin._inert.wrappers import NESTED, nested_note
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core._data.dtypes import BY_NAME
-from torch2grid_core.sources import BytesStorage, Source, find_parts
+from torch2grid_core.sources import BytesStorage, Source, dtype_named, find_parts
 from torch2grid_core.text import visible
-
-if TYPE_CHECKING:
-    import torch
 
 _DEPTH = 100  # containers in containers: nobody's state dict is deeper
 
@@ -33,7 +29,7 @@ class LiveStorage:
 
     shippable = False  # other processes do not see this memory
 
-    def __init__(self, data: torch.Tensor) -> None:
+    def __init__(self, data: Any) -> None:
         self._data = data  # uint8, 1-D, sharing the storage
 
     @property
@@ -160,8 +156,8 @@ class _Tree:
         self._keep(value, _stub(value, state))
         state.pairs.extend([(key, self.node(item, depth + 1)) for key, item in attributes.items()])
 
-    def _make_tensor(self, value: torch.Tensor, depth: int) -> None:
-        import torch
+    def _make_tensor(self, value: Any, depth: int) -> None:
+        torch = _torch()
 
         if callable(getattr(value, "local_shards", None)):  # a ShardedTensor, of FSDP 1
             self._keep(value, self._sharded(value, depth))
@@ -182,7 +178,7 @@ class _Tree:
         shards = [each for _, each in sharded(parts, (group.rank(), group.size()), shape)]
         return shards[0] if len(shards) == 1 else shards
 
-    def _note_classes(self, module: torch.nn.Module) -> None:
+    def _note_classes(self, module: Any) -> None:
         """Note the class of each module inside *module*; of several that share a tensor, the first."""
         for each in module.modules():
             for tensor in (*each._parameters.values(), *each._buffers.values()):
@@ -192,8 +188,8 @@ class _Tree:
         self.made[id(value)] = (made, value)
         return made
 
-    def _tensor(self, tensor: torch.Tensor) -> Tensor:
-        import torch
+    def _tensor(self, tensor: Any) -> Tensor:
+        torch = _torch()
 
         if torch.nn.parameter.is_lazy(tensor):
             return Tensor(None, "not initialised: it gets its shape when the module is first called")
@@ -216,9 +212,9 @@ class _Tree:
             return made
         return Tensor(replace(made.lazy, note=", ".join(filter(None, (note, made.lazy.note)))), beside=beside)
 
-    def _storage(self, tensor: torch.Tensor) -> LiveStorage:
+    def _storage(self, tensor: Any) -> LiveStorage:
         """The storage of *tensor*, one for all tensors that share it."""
-        import torch
+        torch = _torch()
 
         storage = tensor.untyped_storage()
         key = (str(tensor.device), storage.data_ptr(), storage.nbytes())
@@ -228,20 +224,20 @@ class _Tree:
         return self.storages[key]
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
+def local_shard(tensor: Any) -> Any:
     """What this process holds of *tensor*: the shard of a ``DTensor`` (FSDP 2, tensor parallel), else the tensor itself."""
     to_local = getattr(tensor, "to_local", None)
-    held: torch.Tensor = to_local() if callable(to_local) else tensor
+    held: Any = to_local() if callable(to_local) else tensor
     return held
 
 
-def _plain(tensor: torch.Tensor) -> tuple[torch.Tensor, str, tuple[tuple[str, str], ...]]:
+def _plain(tensor: Any) -> tuple[Any, str, tuple[tuple[str, str], ...]]:
     """*tensor* as a strided tensor with its own bytes, what was done for it, and (name, reason) of what it leaves out."""
-    import torch
+    torch = _torch()
 
     notes: list[str] = []
     beside: tuple[tuple[str, str], ...] = ()
-    held = local(tensor)
+    held = local_shard(tensor)
     if held is not tensor:
         notes.append(_shard_note(tensor, held))
         tensor = held
@@ -265,7 +261,7 @@ def _plain(tensor: torch.Tensor) -> tuple[torch.Tensor, str, tuple[tuple[str, st
     return tensor.resolve_conj().resolve_neg(), ", ".join(filter(None, notes)), beside
 
 
-def _shard_note(tensor: Any, held: torch.Tensor) -> str:
+def _shard_note(tensor: Any, held: Any) -> str:
     """Where the shard *held* of a ``DTensor`` belongs; empty where it is all of it."""
     mesh, placements = getattr(tensor, "device_mesh", None), getattr(tensor, "placements", ())
     if mesh is None:
@@ -278,7 +274,7 @@ def _shard_note(tensor: Any, held: torch.Tensor) -> str:
 
 def _nested_plumbing(tensor: Any) -> list[str]:
     """The names that the file would give to the tensors that say where the parts of a nested one lie."""
-    import torch
+    torch = _torch()
 
     if tensor.layout is not torch.jagged:
         return ["sizes", "strides", "offsets"]
@@ -301,7 +297,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _array(array: np.ndarray[Any, Any]) -> Tensor:
-    dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "biufc" else BY_NAME.get(array.dtype.name)
+    dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "biufc" else dtype_named(array.dtype.name)
     if dtype is None:
         return Tensor(None, f"a numpy array of {array.dtype.name}, not numbers")
     flat = np.ascontiguousarray(array, dtype=dtype).reshape(-1)

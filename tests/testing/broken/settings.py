@@ -1,0 +1,45 @@
+"""Settings of plugins: one that keeps every promise of its kind, and for each check one that breaks that promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.testing.broken.registry import breaks
+
+from torch2grid_core import PluginSettings
+
+
+@dataclass(frozen=True)
+class GoodSettings(PluginSettings):
+    """how deep it goes"""
+
+    name = "toy"
+    depth: int = field(default=3, metadata={"help": "How deep."})
+
+
+@breaks("settings", "is_a_value")
+@dataclass(frozen=True)
+class NeverEqual(GoodSettings):
+    """is not what it was"""
+
+    def __eq__(self, other: Any) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@breaks("settings", "has_options")
+@dataclass(frozen=True)
+class NothingToSet(PluginSettings):
+    """has no field"""
+
+    name = "toy"
+
+
+@breaks("settings", "makes_flags")
+@dataclass(frozen=True)
+class NotAFlag(GoodSettings):
+    """has a name that is no part of a flag"""
+
+    name = "toy!"

@@ -1,0 +1,89 @@
+"""The settings that plugins add to those of the core: flags of views and filters, and options of plugins as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.record import Provided
+from torch2grid_core._settings import CHOOSING, FIELDS, PROCESS_SETTINGS, VIEWS, Setting, Settings, named
+
+_TAKEN = {"version", "help", "help_all", "list_plugins"}
+
+
+def settings_of(manager: PluginManager) -> Mapping[str, Setting]:
+    """Every setting there is, by name. One of a name that is taken is told of, and left out."""
+    return {**FIELDS, **{each.name: each for kind in ("view", "filter", "settings") for each in added(manager, kind)}}
+
+
+def settings_from(manager: PluginManager, given: Mapping[str, Any], **usual: Any) -> Settings:
+    """The settings of keyword arguments, plugins' own among them. usual: where these say nothing.
+
+    Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
+    """
+    known = FIELDS if set(given) <= set(FIELDS) else settings_of(manager)
+    pairs = []
+    for key, value in given.items():
+        setting = named(known, key)
+        try:
+            pairs.append((setting, setting.parse(value)))
+        except (ValueError, UsageError) as error:
+            raise UsageError(f"{key}: {error}") from None
+    return Settings.of(pairs, **usual)
+
+
+def added(manager: PluginManager, *kinds: str) -> list[Setting]:
+    """A flag for each view, an option for each filter that wants one, and one for each field of a plugin's settings.
+
+    The core's options keep their names, then those of what comes with torch2grid; whoever comes later is told of: a view is
+    reached by ``--view`` then, a filter by ``--filter``.
+    """
+    found: dict[str, tuple[str, Setting]] = {}
+    taken = {*FIELDS, *PROCESS_SETTINGS, *_TAKEN, *(flag[2:] for each in FIELDS.values() for flag in each.flags)}
+    wanting = [
+        (each.record.precedence, each.qualified, kind, name, each)
+        for kind in ("view", "filter", "settings")
+        for name, each in manager.names(kind).items()
+        if kind != "filter" or each.facts.get("flag")
+    ]
+    for _, _, kind, name, each in sorted(wanting, key=lambda item: item[:4]):
+        for setting in _settings(manager, kind, name, each):
+            flag = setting.name.replace("_", "-")
+            if taken & {setting.name, f"no_{setting.name}"} or (setting.is_flag and setting.name.startswith("no_")):
+                instead = "" if kind == "settings" else f"; use --{kind} {name}"
+                manager.note(f"{kind} {name!r} of {each.record.owner} gets no flag: --{flag} is taken{instead}")
+                continue
+            taken |= {setting.name, f"no_{setting.name}"}
+            found[setting.name] = kind, setting
+    views = sorted(name for name, (kind, _) in found.items() if kind == "view")
+    order = [*views, *(name for name, (kind, _) in found.items() if kind != "view")]
+    return [found[name][1] for name in order if not kinds or found[name][0] in kinds]
+
+
+def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> Iterator[Setting]:
+    own = name.replace("-", "_").replace("/", "_")
+    if kind == "view":
+        yield Setting(own, bool, False, each.summary, VIEWS, adds=(kind, name))
+    elif kind == "filter":
+        yield Setting(
+            own, tuple[str, ...], (), f"Keep {each.summary}.", CHOOSING, metavar=each.facts["flag"], adds=(kind, name)
+        )
+    else:
+        try:
+            options = each.options()
+        except PluginError as error:
+            each.record.blame(error)
+            return
+        for option in options.values():
+            yield Setting(
+                f"{own}_{option.name}",
+                option.type,
+                option.default,
+                option.help,
+                f"Options of {name}",
+                metavar=option.name.upper(),
+                owner=each.create,
+                field=option.name,
+            )

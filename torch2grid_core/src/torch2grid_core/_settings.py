@@ -1,0 +1,282 @@
+"""The settings of a run, each declared once: the command line, files, the environment and Python all follow from it.
+
+To add a setting, add a field to ``Settings``, and name it in ``settings_options`` of the commands that it concerns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from torch2grid_core._conversion import convert, type_text
+from torch2grid_core._errors import UsageError
+from torch2grid_core._pictures.choices import DEFAULT_CLIP, Reduction, ScaleKind
+from torch2grid_core._text import did_you_mean
+
+if TYPE_CHECKING:
+    from torch2grid_core._pictures.grid import Grid
+    from torch2grid_core._pictures.page import Heatmap
+    from torch2grid_core._pictures.scale import ColorScale
+
+GROUPS = ("Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process")  # the headings of help
+DRAWING, VIEWS, CHOOSING, PICTURE, PLUGINS, PROCESS = GROUPS
+GIVEN = "torch2grid.given"  # where a click context keeps (setting, value) pairs, in the order of the line
+DEFAULT_TRANSFORMER = "flatten"
+_SPEC = "NAME[:KEY=VALUE,…]"
+_DIGITS = 30  # of a number in a message
+_METADATA = "torch2grid"
+OptionsClass = TypeVar("OptionsClass")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, whoever declares it, and the one check of its values.
+
+    name: of the keyword and of the key in a file; the flag is the same with dashes, *flags* are more of them. metavar: its
+    value in help. least, most: the range of a number. kind: of the plugin that its value names, with options or without.
+    separated: a text is several values with commas between. check: raises ``ValueError`` or ``UsageError`` for a value of the
+    right type that is wrong all the same. adds: what a flag of a view or a filter stands for, its kind and its name; owner:
+    makes a plugin's own options, of which it is the *field*.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    group: str = DRAWING
+    flags: tuple[str, ...] = ()
+    metavar: str = ""
+    least: float | None = None
+    most: float = math.inf
+    kind: str = ""
+    separated: bool = False
+    check: Callable[[Any], None] | None = None
+    adds: tuple[str, str] | None = None
+    owner: Any = None
+    field: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"TORCH2GRID_{self.name.upper()}"
+
+    @property
+    def is_flag(self) -> bool:
+        return self.type is bool
+
+    @property
+    def many(self) -> bool:
+        """True where it takes several values."""
+        return get_origin(self.type) is tuple and get_args(self.type)[-1] is Ellipsis
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    def parse(self, value: Any) -> Any:
+        """*value*, a text or of the type already, as the type. Raises ``ValueError`` that says what was expected."""
+        if self.many and not isinstance(value, (list, tuple)):
+            value = (value,)
+        if self.separated:
+            pieces = [each.split(",") if isinstance(each, str) else [each] for each in value]
+            value = [text.strip().lower() if isinstance(text, str) else text for piece in pieces for text in piece]
+            value = [each for each in value if each != ""]
+        if self.kind:
+            for each in value if self.many else (value,):
+                if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
+                    isinstance(each, Mapping) and not _is_options(each)
+                ):
+                    raise ValueError(f"expected text, not {told(each)}")
+            return tuple(value) if self.many else value
+        try:
+            value = convert(value, self.type)
+        except (ValueError, TypeError, OverflowError):
+            wanted = self.metavar if "|" in self.metavar else type_text(self.type)
+            raise ValueError(f"expected {wanted}, not {told(value)}") from None
+        if self.least is not None and not (self.least <= value <= self.most and math.isfinite(value)):
+            most = "" if self.most == math.inf else f" to {self.most:g}"
+            raise ValueError(f"expected {type_text(self.type)} from {self.least:g}{most}, not {told(value)}")
+        if self.check is not None and value is not None:
+            self.check(value)
+        return value
+
+
+def _is_options(value: Any) -> bool:
+    """True for ``{name: {key: value}}``, and for ``{name: value}`` of a filter's flag."""
+    return isinstance(value, Mapping) and len(value) == 1 and isinstance(next(iter(value)), str)
+
+
+def told(value: Any) -> str:
+    """A value in a message: short, whatever it is."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"a {'mapping' if isinstance(value, Mapping) else 'list'} of {len(value):,}"
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        return f"a number of more than {_DIGITS} digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _rising(limits: Any) -> None:
+    if limits != "shared" and not (limits[0] < limits[1] and all(map(math.isfinite, limits))):
+        raise ValueError(f"{limits[0]:g},{limits[1]:g}: both must be finite, and the first number must be below the second")
+
+
+def _known_colormap(name: str) -> None:
+    from torch2grid_core._pictures.colors import colormap
+
+    colormap(name)
+
+
+def _setting(default: Any, help: str, *flags: str, group: str = DRAWING, **more: Any) -> Any:
+    metadata = {_METADATA: {"help": help, "flags": flags, "group": group, **more}}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, whichever way: views and renderers follow it.
+
+    Each field but the last three is an option of the command line (``--max-cells``), a key of a settings file, a variable
+    (``TORCH2GRID_MAX_CELLS``) and a keyword argument of Python's functions, all under its name. transformer: the instance that
+    *plugin* names, ``None`` for the default; transformer_name: its name where the user gave one. plugins: plugins' own options.
+
+    Raises ``UsageError`` for a value that a field cannot have.
+    """
+
+    output: str = _setting("grids", "Where pictures go; FILE.png takes one.", "-o", metavar="DIR|FILE")
+    format: tuple[str, ...] = _setting((), "File formats, such as png,svg,pdf.", "--export", metavar="LIST", separated=True)
+    title: str = _setting("", "A title of your own.", metavar="TEXT")
+    part: str = _setting("", "Another part of the file, such as optimizer; all shows everything.", metavar="NAME")
+    interactive: bool = _setting(False, "Choose tensors from a menu.", "-i")
+    jobs: int = _setting(0, "Processes; 0 is one a core, as needed.", "-j", metavar="N", least=0, most=10_000)
+    executor: Any = _setting(None, "Do the work where a plugin says.", metavar="NAME[:URL]", kind="executor")
+    verbose: bool = _setting(False, "Say more: each tensor that was left out, and why.", "-v")
+    quiet: bool = _setting(False, "Say nothing but errors and the paths written.", "-q")
+    include_buffers: bool = _setting(False, "Draw counters and index buffers too.", group=CHOOSING)
+    raw: bool = _setting(False, "Show what is stored, without decoders.", group=CHOOSING)
+    filter: tuple[Any, ...] = _setting(
+        (), "Draw only what a filter keeps (repeatable).", group=CHOOSING, metavar=_SPEC, kind="filter"
+    )
+    colormap: str | None = _setting(
+        None, "Colours, by any matplotlib name.", group=PICTURE, metavar="NAME", check=_known_colormap
+    )
+    reduce: Reduction = _setting("mean", "How weights share a cell.", group=PICTURE)
+    scale: ScaleKind = _setting("auto", "Shape of the colour scale.", group=PICTURE)
+    clip: float = _setting(
+        DEFAULT_CLIP,
+        "Quantile of the cells that the colour limits keep.",
+        group=PICTURE,
+        metavar="SHARE",
+        least=0.5,
+        most=1,
+    )
+    limits: tuple[float, float] | Literal["shared"] | None = _setting(
+        None, "Fixed colour limits.", group=PICTURE, metavar="LO,HI|shared", check=_rising
+    )
+    threshold: float = _setting(1e-6, "|weight| below X is near zero.", group=PICTURE, metavar="X", least=0)
+    max_cells: int = _setting(2048, "Cells a side of the grid, at most.", group=PICTURE, metavar="N", least=1, most=16384)
+    tensor_cells: int = _setting(
+        1024, "Cells a side of one tensor's picture, at most.", group=PICTURE, metavar="N", least=1, most=16384
+    )
+    plugin: Any = _setting(None, "The grid transformer; see --list-plugins.", group=PLUGINS, metavar=_SPEC, kind="transformer")
+    view: tuple[Any, ...] = _setting((), "A view, with options.", group=PLUGINS, metavar=_SPEC, kind="view")
+    loader: str | None = _setting(None, "Read the file with this loader.", group=PLUGINS, metavar="NAME", kind="loader")
+    renderer: str | None = _setting(None, "Write files with this renderer.", group=PLUGINS, metavar=_SPEC, kind="renderer")
+    transformer: Any = None
+    transformer_name: str = ""
+    plugins: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        for setting in FIELDS.values():
+            try:
+                value = setting.parse(getattr(self, setting.name))
+            except (ValueError, UsageError) as error:
+                raise UsageError(f"{setting.name}: {error}") from None
+            object.__setattr__(self, setting.name, value)
+
+    @classmethod
+    def from_context(cls, context: Any, **usual: Any) -> Settings:
+        """The settings that the command of a click *context* was given. usual: defaults of the command's own."""
+        return cls.of(context.meta.get(GIVEN, ()), **usual)
+
+    @classmethod
+    def of(cls, given: Iterable[tuple[Setting, Any]], **usual: Any) -> Settings:
+        """The settings with the values *given*; filters apply in this order. usual: of fields that are not given.
+
+        Raises ``UsageError`` for a wrong value.
+        """
+        fields, views, filters, owned = dict(usual), list[str](), list[Any](), dict[Any, dict[str, Any]]()
+        for setting, value in given:
+            if setting.owner is not None:
+                owned.setdefault(setting.owner, {})[setting.field] = value
+            elif setting.adds is None and setting.name != "filter":
+                fields[setting.name] = value
+            elif setting.adds is None:
+                filters += value
+            elif setting.adds[0] == "view":
+                views += [setting.adds[1]] * bool(value)
+            elif value:  # a flag given twice means either: one filter, its values joined
+                filters.append({setting.adds[1]: ",".join(setting.parse(value))})
+        named = {spec_name(spec) for spec in fields.get("view", ())}  # `--layers --view layers:sheet=9` is one view
+        fields["view"] = (*sorted(name for name in views if name not in named), *fields.get("view", ()))
+        plugins = tuple(create(values) for create, values in owned.items())
+        return cls(**{**fields, "filter": tuple(filters), "plugins": plugins})
+
+    def options(self, owner: type[OptionsClass]) -> OptionsClass:
+        """A plugin's own options, an instance of the ``PluginSettings`` that its hook yields."""
+        return next((each for each in self.plugins if isinstance(each, owner)), None) or owner()
+
+    def color_scale(self, *grids: Grid) -> ColorScale:
+        """One scale for *grids* by ``scale``, ``clip`` and ``limits``."""
+        from torch2grid_core._pictures.scale import color_scale
+
+        limits = self.limits if isinstance(self.limits, tuple) else None
+        return color_scale(grids, self.scale, self.clip, limits)
+
+    def heatmap(self, grid: Grid, *, scale: ColorScale | None = None, **options: Any) -> Heatmap:
+        """A heatmap panel of *grid*; *options* are the other fields of ``Heatmap``."""
+        from torch2grid_core._pictures.page import Heatmap
+
+        return Heatmap(grid, scale or self.color_scale(grid), label=options.pop("label", grid.cell_text()), **options)
+
+
+def spec_name(spec: Any) -> str:
+    """The name in ``NAME:key=value``, in ``{NAME: {key: value}}`` or of an instance."""
+    if isinstance(spec, str):
+        return spec.partition(":")[0].strip()
+    return str(next(iter(spec)) if isinstance(spec, Mapping) else spec.name)
+
+
+def _declared() -> dict[str, Setting]:
+    types = get_type_hints(Settings)
+    return {
+        each.name: Setting(each.name, types[each.name], each.default, **each.metadata[_METADATA])
+        for each in dataclasses.fields(Settings)
+        if _METADATA in each.metadata
+    }
+
+
+FIELDS: Mapping[str, Setting] = _declared()
+
+# Of the process: they act before plugins are imported, so before there are Settings. Every command takes them.
+PROCESS_SETTINGS: Mapping[str, Setting] = {
+    each.name: each
+    for each in (
+        Setting("load_plugin", tuple[str, ...], (), "Add the plugin in a file.", PROCESS, metavar="FILE.py"),
+        Setting("no_plugins", bool, False, "Leave installed third-party plugins out.", PROCESS),
+        Setting("disable_plugin", tuple[str, ...], (), "Leave a plugin or distribution out.", PROCESS, metavar="NAME"),
+        Setting("config", str, "", "Settings from a YAML, JSON or TOML file.", PROCESS, metavar="FILE"),
+        Setting("debug", bool, False, "Show tracebacks.", PROCESS),
+    )
+}
+
+
+def named(known: Mapping[str, Setting], key: str) -> Setting:
+    """The setting *key* of *known*, with dashes or underscores. Raises ``UsageError`` with the nearest name."""
+    found = known.get(key.replace("-", "_"))
+    if found is None:
+        raise UsageError(f"unknown setting {key!r}{did_you_mean(key, known)}")
+    return found
