@@ -76,13 +76,13 @@ def test_names_that_left_the_top_say_where_they_are() -> None:
     import torch2grid_core
 
     with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Block goes in 0\.3; use torch2grid_core\.grids\.Block"):
-        assert torch2grid_core.grids.Block is importlib.import_module("torch2grid_core.grids").Block
+        assert torch2grid_core.Block is importlib.import_module("torch2grid_core.grids").Block
     with pytest.raises(AttributeError, match="has no attribute 'Blok'"):
         getattr(torch2grid_core, "Blok")  # noqa: B009  a type checker knows that it is not there
 
 
-# What is only imported where it is there: a colour map by matplotlib's name, the kit of tests inside pytest.
-ASKED_FOR = {"torch2grid_core": {"matplotlib", "pytest"}}
+# What is only imported where it is there: a colour map by matplotlib's name, the kit inside pytest, torch beside live modules.
+ASKED_FOR = {"torch2grid_core": {"matplotlib", "pytest"}, ".": {"torch"}}
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
 
 

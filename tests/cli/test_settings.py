@@ -254,6 +254,6 @@ def test_the_old_names_work_and_say_where_they_went() -> None:
     with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Run goes in 0\.3; use torch2grid_core\.Settings"):
         assert torch2grid_core.Run is Settings  # type: ignore[attr-defined]
     with pytest.warns(DeprecationWarning, match="settings_options"):
-        (option,) = torch2grid_core.commands.standard_options("format")  # type: ignore[attr-defined]
+        (option,) = torch2grid_core.standard_options("format")  # type: ignore[attr-defined]
     context = click.Command("x", params=[option]).make_context("x", ["--format", "png,svg"])
     assert context.params == {"formats": ("png", "svg")}

@@ -121,7 +121,7 @@ def test_python_takes_a_name_or_an_executor_and_leaves_it_open(folder: Path) -> 
         with pytest.raises(UsageError, match="unknown executor 'nobody'"):
             t2g.stats(path, executor="nobody")
         with pytest.raises(PluginError, match="executor 'ThreadPoolExecutor': submit: RuntimeError: cannot schedule"):
-            str(t2g.stats(path, executor=threads))
+            t2g.layers(path, executor=threads).first()
     finally:
         shared().records.remove(record)
         shared()._indexed.clear()
@@ -140,9 +140,9 @@ def test_what_is_wrong_with_the_file_stays_an_error_of_the_file(folder: Path, ma
 
 def summaries(checkpoint: Checkpoint, executor: Executor | None) -> Any:
     from torch2grid_core import measure
-    from torch2grid_core.measures import Summary
+    from torch2grid_core.measures import Profile
 
-    return measure(checkpoint, {"summary": Summary()}, executor=executor)
+    return measure(checkpoint, {"units": Profile()}, executor=executor)
 
 
 class _NoFuture(ThreadPoolExecutor):

@@ -72,19 +72,6 @@ def registered() -> Iterator[PluginManager]:
     shared()._loaders.clear()
 
 
-def objects(folder: Path) -> list[Any]:
-    return [{"a": np.arange(6.0), "b": {"c": torch.ones(2, 3)}}, np.ones((2, 2)), torch.zeros(3)]
-
-
-def modules(folder: Path) -> list[Any]:
-    return [torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))]
-
-
-@conformance("torch2grid_builtin.plugin", files={"module": modules, "state-dict": objects})
-def test_those_of_torch2grid_conform(check: Bound) -> None:
-    check()
-
-
 @conformance(
     TreeLoader,
     files=lambda folder: [Tree(a=np.ones(3, np.float32))],

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -97,7 +98,17 @@ def torch_tar(folder: Path) -> list[Path]:
     return [Path(shutil.copyfile(real("burn/reader/tar_2d_tensor.tar"), folder / "w.tar"))]
 
 
+def modules(folder: Path) -> list[Any]:
+    return [torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))]
+
+
+def objects(folder: Path) -> list[Any]:
+    return [{"a": np.arange(6.0), "b": {"c": torch.ones(2, 3)}}, np.ones((2, 2)), torch.zeros(3)]
+
+
 FILES = {
+    "module": modules,
+    "state-dict": objects,
     "npy": npy,
     "npz": npz,
     "pickle": plain_pickle,

@@ -11,7 +11,8 @@ from torch2grid_core._guard import Origin
 from torch2grid_core._plugins.added import settings_from
 from torch2grid_core._plugins.loaders import GuardedLoader
 from torch2grid_core._plugins.options import Option
-from torch2grid_core._plugins.record import PluginRecord, Provided, Status
+from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, Status
+from torch2grid_core._settings import Setting
 
 __all__ = [
     "DrawChosen",
@@ -21,8 +22,10 @@ __all__ = [
     "Option",
     "Origin",
     "PluginRecord",
+    "Precedence",
     "Provided",
     "Seen",
+    "Setting",
     "SettingOption",
     "Shown",
     "Status",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch2grid_core._engine.executors import executor_of
+from torch2grid_core._engine.executors import Opener, executor_of
 from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._engine.reading import Stop
 from torch2grid_core._engine.workers import workers
@@ -30,6 +30,7 @@ __all__ = [
     "NotFinite",
     "NotFiniteCount",
     "Of",
+    "Opener",
     "Profile",
     "Progress",
     "Raster",

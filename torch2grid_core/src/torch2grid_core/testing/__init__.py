@@ -12,7 +12,7 @@ pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is importe
 """
 
 from torch2grid_core.testing._binding import Bound, bound_checks, checks, conformance
-from torch2grid_core.testing._checking import Check
+from torch2grid_core.testing._checking import Check, RunCheck
 from torch2grid_core.testing._expectation import NotConforming
 from torch2grid_core.testing._samples import sample_checkpoints, sample_pages
 from torch2grid_core.testing._subject import Subject, WriteFiles, subjects
@@ -21,6 +21,7 @@ __all__ = [
     "Bound",
     "Check",
     "NotConforming",
+    "RunCheck",
     "Subject",
     "WriteFiles",
     "bound_checks",

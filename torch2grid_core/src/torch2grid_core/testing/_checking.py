@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch2grid_core.testing._subject import Subject
 
-Run = Callable[[Subject], None]
+RunCheck = Callable[[Subject], None]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Check:
 
     name: str
     kind: str
-    run: Run
+    run: RunCheck
 
     @property
     def description(self) -> str:
@@ -28,10 +28,10 @@ class Check:
 CHECKS: list[Check] = []
 
 
-def check(*kinds: str) -> Callable[[Run], Run]:
+def check(*kinds: str) -> Callable[[RunCheck], RunCheck]:
     """Register a function as a check of *kinds*, of every kind without any; its name is the check's."""
 
-    def register(run: Run) -> Run:
+    def register(run: RunCheck) -> RunCheck:
         CHECKS.extend(Check(getattr(run, "__name__", ""), kind, run) for kind in kinds or ("",))
         return run
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import LoadError
-from torch2grid_core._measures.figures import Summary
+from torch2grid_core._measures.figures import Profile, Summary
+from torch2grid_core._measures.need import Need
 from torch2grid_core.testing._checking import check
 from torch2grid_core.testing._expectation import expect
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject
 
 _SECONDS = 120
+
+_NEEDS: dict[str, Need[Any]] = {"summary": Summary(), "units": Profile()}  # small summaries alone would not travel
 
 
 @contextmanager
@@ -65,7 +69,7 @@ def digits_are_those_of_one_worker(subject: Subject) -> None:
         for context in contexts:
             with context as executor:
                 for about in ("ordinary", "dtypes", "not_finite"):
-                    checkpoint, needs = sample_checkpoints()[about], {"summary": Summary()}
+                    checkpoint, needs = (sample_checkpoints()[about], _NEEDS)  # small summaries alone would not travel
                     alone, found = (
                         [(key, str(each["summary"].mean), str(each["summary"].std)) for key, each in measured]
                         for measured in (measure(checkpoint, needs), measure(checkpoint, needs, executor=executor))
