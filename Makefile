@@ -10,14 +10,14 @@ PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyp
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
 
-# The tests run traced (tests/conftest.py: which of them, and of their processes); tests/branches.py says how much must have been executed.
+# The tests run traced (tests/conftest.py: which of them, and of their processes); tests/support/branches.py says how much must have been executed.
 # Byte code is kept, as an installer keeps it, even where the environment says otherwise: tests start hundreds of commands.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint types
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile
 	$(BIN)/coverage combine --quiet
-	$(BIN)/python -m tests.branches
+	$(BIN)/python -m tests.support.branches
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -39,7 +39,7 @@ train: $(VENV)/.test
 # Then plants a NaN in each of 2,000 random trees of mappings, lists and objects: check must find it and name its place.
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.fuzz
-	$(BIN)/python -m tests.parts.planted 2000
+	$(BIN)/python -m tests.support.parts.planted 2000
 
 # Changes PyTorch's archives, streams and their pickles 50,000 times, and opens each with PyTorch (weights_only=True) and with
 # torch2grid: where both open, the tensors must be the same, bit by bit (docs/safety.md).
@@ -71,7 +71,7 @@ docs: $(VENV)/.docs
 
 # Draws the pictures of tests/images anew: look at them before they are committed.
 baselines: $(VENV)/.test
-	$(BIN)/python -m tests.images.drawn
+	$(BIN)/python -m tests.support.images.drawn
 
 # Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md and
 # the README's table of ratios. Takes 18 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from tests.tools import COMMAND
+from tests.support.tools import COMMAND
 
 from benchmarks.measure import Command, Proof, Result, in_turn
 from benchmarks.models import model, parameters, room, tensors, title

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.interface.promised import COLUMN_MAJOR
-from tests.tools import COMMAND
+from tests.support.interface.promised import COLUMN_MAJOR
+from tests.support.tools import COMMAND
 
 from benchmarks.measure import Command, Proof
 from benchmarks.models import model, title
@@ -82,7 +82,7 @@ def _checks(measured: Measured, limit: float) -> Iterator[Check]:
 def _single_weights(folder: Path) -> list[Check]:
     """One NaN and one 50.0 among 124 million weights: both are seen, and neither hides the others."""
     import numpy as np
-    from tests.renderers.pixels import framed
+    from tests.support.renderers.pixels import framed
 
     from torch2grid_core.grids import NOT_FINITE
 

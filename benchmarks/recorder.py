@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from tests.compare.training import digits_net
+from tests.support.compare.training import digits_net
 
 from benchmarks.task import Section, at_most, markdown
 from torch2grid._recorder import GradientRecorder

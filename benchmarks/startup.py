@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.tools import COMMAND, DIGITS, distribution
+from tests.support.tools import COMMAND, DIGITS, distribution
 
 from benchmarks.task import Section, Task, at_most, section
 

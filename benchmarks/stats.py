@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.tools import COMMAND
+from tests.support.tools import COMMAND
 
 from benchmarks.measure import Command, Proof
 from benchmarks.models import dtype, model, tensors, title

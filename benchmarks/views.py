@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.tools import COMMAND
+from tests.support.tools import COMMAND
 
 from benchmarks.measure import Proof
 from benchmarks.models import model, tensors, title

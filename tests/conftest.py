@@ -1,4 +1,4 @@
-"""How the suite is spread over the cores, and what of it is traced for ``tests/branches.py``.
+"""How the suite is spread over the cores, and what of it is traced for ``tests/support/branches.py``.
 
 Tracing costs a command of ours half of its time again, and pure Python twice its time; most tests run the same code.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.tools import TRACING
+from tests.support.tools import TRACING
 
 # The files whose commands take branches that hardly anything else takes.
 COMMANDS_TRACED = (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tools import PROJECT
 from tests.test_house import BUILTIN, CORE, GGUF
-from tests.tools import PROJECT
 
 PACKAGES = {"torch2grid_core": CORE, "torch2grid_builtin": BUILTIN, "torch2grid": PROJECT / "src" / "torch2grid"}
 PACKAGES["torch2grid_gguf"] = GGUF

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import COMMANDS_TRACED, NOT_TRACED
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
 BUILTIN = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tests.checks.defects import arrays, manager, save
-from tests.tools import DIGITS, torch2grid
+from tests.support.checks.defects import arrays, manager, save
+from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_builtin._commands.check import Check
 from torch2grid_core import UsageError

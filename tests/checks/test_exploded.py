@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from tests.checks.defects import found_in, save
-from tests.tools import torch2grid
+from tests.support.checks.defects import found_in, save
+from tests.support.tools import torch2grid
 
 
 def trained(*shape, dtype=np.float32, seed=0):

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from tests.checks.defects import errors, found_in, save
-from tests.corpus import cases, needs_cases
-from tests.tools import torch2grid
+from tests.support.checks.defects import errors, found_in, save
+from tests.support.corpus import cases, needs_cases
+from tests.support.tools import torch2grid
 from torch.nn.utils import prune
 
 RANDOM = np.random.default_rng(17)

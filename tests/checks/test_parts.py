@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 
 @pytest.fixture

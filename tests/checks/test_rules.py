@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
-from tests.checks.defects import HEALTHY, arrays, errors, found_in, manager, rules, save, source
-from tests.corpus import manifest, needs_corpus, real
-from tests.views.drawing import checkpoint_of
+from tests.support.checks.defects import HEALTHY, arrays, errors, found_in, manager, rules, save, source
+from tests.support.corpus import manifest, needs_corpus, real
+from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_builtin._rules.about import is_matrix
 from torch2grid_builtin._views.units import has_units, is_figure

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, DIGITS, interruptible, torch2grid
+from tests.support.tools import COMMAND, DIGITS, interruptible, torch2grid
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, PROJECT, torch2grid
+from tests.support.tools import DIGITS, PROJECT, torch2grid
 
 
 def test_one_grid_by_default(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ sys.exit(code)
 
 
 def test_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
-    from tests.tools import COMMAND
+    from tests.support.tools import COMMAND
 
     run = subprocess.run(f"{COMMAND} plugins | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 
 def effective(*words: str, cwd: Path, env: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:

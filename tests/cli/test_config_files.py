@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import UsageError
 from torch2grid_core._cli.config import read_config

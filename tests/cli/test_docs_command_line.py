@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.tools import PROJECT, torch2grid
+from tests.support.tools import PROJECT, torch2grid
 
 
 def test_the_settings_file_of_the_page_is_valid(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.corpus import hostile, real
-from tests.tools import DIGITS, torch2grid
+from tests.support.corpus import hostile, real
+from tests.support.tools import DIGITS, torch2grid
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 import pytest
-from tests.tools import DIGITS, distribution, torch2grid
+from tests.support.tools import DIGITS, distribution, torch2grid
 
 import torch2grid as t2g
 from torch2grid._keywords import SettingsFields

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 COLUMNS = ["Layer Name", "Mean", "Std", "Min", "Max", "~Zero%"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, DIGITS, torch2grid
+from tests.support.tools import COMMAND, DIGITS, torch2grid
 
 FULL = "torch2grid: stdout cannot be written: No space left on device"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from tests.tools import COMMAND, DIGITS, distribution, torch2grid
+from tests.support.tools import COMMAND, DIGITS, distribution, torch2grid
 
 
 def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tools import COMMAND, DIGITS, interruptible
+from tests.support.tools import COMMAND, DIGITS, interruptible
 
 SLOW = """
 import pathlib

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 
 def test_an_empty_name_is_an_error(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.compare.opened import comparison_of
 from tests.compare.test_two import differences, saved
-from tests.corpus import cases
-from tests.tools import torch2grid
+from tests.support.compare.opened import comparison_of
+from tests.support.corpus import cases
+from tests.support.tools import torch2grid
 
 
 @pytest.mark.parametrize("shape", [(12, 20), (150, 130), (6, 4, 3)])

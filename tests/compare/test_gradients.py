@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tests.compare.training import backward, digits_net
-from tests.tools import DIGITS, torch2grid
+from tests.support.compare.training import backward, digits_net
+from tests.support.tools import DIGITS, torch2grid
 from torch import nn
 
 import torch2grid as t2g

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
-from tests.compare.opened import MANAGER, comparison_of
 from tests.compare.test_two import differences, saved
-from tests.corpus import cases
-from tests.tools import torch2grid
+from tests.support.compare.opened import MANAGER, comparison_of
+from tests.support.corpus import cases
+from tests.support.tools import torch2grid
 from torch import nn
 from torch.nn.utils import parametrizations
 

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.compare.opened import comparison_of
 from tests.compare.test_two import differences, saved, weights
-from tests.corpus import cases
-from tests.tools import torch2grid
+from tests.support.compare.opened import comparison_of
+from tests.support.corpus import cases
+from tests.support.tools import torch2grid
 
 STRICT = {"PYTHONWARNINGS": "error::RuntimeWarning"}  # what numpy warns of would end the run
 

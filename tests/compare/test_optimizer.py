@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
-from tests.compare.opened import MANAGER
-from tests.compare.training import SNAPSHOTS, backward, digits_net
-from tests.tools import DIGITS, torch2grid
+from tests.support.compare.opened import MANAGER
+from tests.support.compare.training import SNAPSHOTS, backward, digits_net
+from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._views.optimizer import OptimizerView

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 from torch import nn
 
 import torch2grid as t2g

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 from safetensors.torch import save_file
-from tests.compare.training import RUN, SNAPSHOTS
-from tests.tools import DIGITS, torch2grid
+from tests.support.compare.training import RUN, SNAPSHOTS
+from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._compare.order import in_order, natural

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid_core.pages import Band, Line, Text

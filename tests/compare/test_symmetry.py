@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file, save_model
-from tests.compare.opened import MANAGER, compared
-from tests.corpus import cases
-from tests.tools import torch2grid
+from tests.support.compare.opened import MANAGER, compared
+from tests.support.corpus import cases
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid_core import Torch2GridError

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.compare.opened import comparison_of
-from tests.tools import DIGITS, torch2grid
+from tests.support.compare.opened import comparison_of
+from tests.support.tools import DIGITS, torch2grid
 
 
 def weights(seed=0):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.core.signatures import public_modules
+from tests.support.core.signatures import public_modules
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 

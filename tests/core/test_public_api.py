@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.core.public_api import SNAPSHOT, described, digest
-from tests.core.signatures import private_types
-from tests.tools import PROJECT
+from tests.support.core.signatures import private_types
+from tests.support.tools import PROJECT
 
 ADVICE = "write the snapshot again with 'python -m tests.core.public_api', and say in CHANGELOG.md what changed"
 

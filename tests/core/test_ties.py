@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.tools import distribution, torch2grid
+from tests.support.tools import distribution, torch2grid
 
 from torch2grid_core import Checkpoint, LazyTensor, Part
 from torch2grid_core.sources import BytesStorage

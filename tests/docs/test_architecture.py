@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 
 PAGE = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"

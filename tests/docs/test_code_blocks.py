@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.docs.blocks import DOCS, blocks, matches, pages, prepare, run_page, runs
-from tests.tools import PROJECT, torch2grid
+from tests.support.docs.blocks import DOCS, blocks, matches, pages, prepare, run_page, runs
+from tests.support.tools import PROJECT, torch2grid
 
 RUNNING = [page for page in pages() if any(map(runs, blocks(page)))]
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from tests.docs.blocks import DOCS, blocks, prepare
+from tests.support.docs.blocks import DOCS, blocks, prepare
 
 from torch2grid_core import Finding, Grid, Page, PluginManager, Settings, Style, UsageError, check, measure
 from torch2grid_core._hookspecs import Hooks

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 import yaml
-from tests.core.signatures import public_modules
-from tests.docs.blocks import DOCS, blocks, pages
-from tests.tools import PROJECT
+from tests.support.core.signatures import public_modules
+from tests.support.docs.blocks import DOCS, blocks, pages
+from tests.support.tools import PROJECT
 
 import torch2grid
 from torch2grid_core import PluginManager
@@ -61,7 +61,7 @@ def test_every_option_of_every_command_is_in_the_reference(name: str) -> None:
 
 
 def test_the_help_of_the_program_names_no_other_option(tmp_path: Path) -> None:
-    from tests.tools import torch2grid as run
+    from tests.support.tools import torch2grid as run
 
     text = REFERENCE.reference(MANAGER)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", run("--help", "--no-plugins", cwd=tmp_path).stdout)):

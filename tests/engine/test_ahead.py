@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from tests.views.drawing import Drawn, checkpoint_of, drawn_of
+from tests.support.views.drawing import Drawn, checkpoint_of, drawn_of
 
 from torch2grid_builtin._views.histogram import HistogramView
 from torch2grid_builtin._views.layers import LayersView

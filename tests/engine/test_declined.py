@@ -7,8 +7,8 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_core import GridTransformer, NotDrawable, Page, PluginManager, Settings, View
 from torch2grid_core._pictures.layouts import drawable_sizes

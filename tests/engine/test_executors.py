@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support import executing
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared

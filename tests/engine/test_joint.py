@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import Checkpoint, LazyTensor, LoadError, Need, NotDrawable, Page, Part, PluginError, TensorFilter, View

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import checkpoint_of
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import checkpoint_of
 
 import torch2grid_core._engine
 from torch2grid_builtin._transformers.flatten import Flatten

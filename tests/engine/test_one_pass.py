@@ -10,9 +10,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.checks.defects import save
-from tests.tools import COMMAND
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.checks.defects import save
+from tests.support.tools import COMMAND
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_core import Page, View
 from torch2grid_core._data.storage import BytesStorage

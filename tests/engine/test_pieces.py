@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.engine.test_ahead import Watched
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._views.grid import GridView
 from torch2grid_builtin._views.histogram import HistogramView

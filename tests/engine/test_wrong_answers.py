@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import GridTransformer, Need, NotDrawable, Page, PluginError, View

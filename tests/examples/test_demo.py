@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.renderers.pixels import all_framed
+from tests.support.renderers.pixels import all_framed
 
 from torch2grid_core import Page, PluginManager, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.loaders.opened import opened, same
-from tests.tools import DIGITS, torch2grid
+from tests.support.loaders.opened import opened, same
+from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_builtin._commands.demo import WITNESS, draw_hostile
 from torch2grid_core import PluginManager, Settings, Torch2GridError

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, PROJECT, torch2grid
+from tests.support.tools import DIGITS, PROJECT, torch2grid
 
 from torch2grid_builtin._commands.new_plugin import HOOKS
 from torch2grid_core._kinds import KINDS

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 
 from torch2grid_core import Grid, NotDrawable, PluginManager
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from tests.fuzz import archives, pickled
 from tests.fuzz.samples import arrays, tar_of
-from tests.loaders.opened import opened, torch_bytes
+from tests.support.loaders.opened import opened, torch_bytes
 from torch import _weights_only_unpickler
 
 from torch2grid_builtin._inert.walk import key_text

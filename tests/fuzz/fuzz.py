@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.fuzz.samples import NUMBERS, SEALED, Sample, samples
-from tests.loaders.opened import opened
+from tests.support.loaders.opened import opened
 
 from torch2grid_core import Torch2GridError
 

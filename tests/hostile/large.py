@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
 
-from tests.tools import DIGITS
+from tests.support.tools import DIGITS
 
 from torch2grid_builtin._inert.legacy import MAGIC
 from torch2grid_core import PluginManager, Torch2GridError
@@ -173,7 +173,7 @@ def main() -> int:
                 file.writelines(pieces)
             print(f"{what + ',':28}{path.stat().st_size >> 20:4} MiB:", end="", flush=True)
             failed += subprocess.run([sys.executable, "-m", "tests.hostile.large", str(path)], check=False).returncode != 0
-    from tests.hostile import costly  # which takes its archives from here
+    from tests.support.hostile import costly  # which takes its archives from here
 
     for kind, write in costly.KINDS.items():
         with tempfile.TemporaryDirectory(prefix="torch2grid-large-") as folder:

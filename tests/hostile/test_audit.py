@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.corpus import hostile, manifest, real
 from tests.fuzz.samples import arrays, samples
+from tests.support.corpus import hostile, manifest, real
 
 SCRIPT = Path(__file__).with_name("audited.py")
 RUNS_CODE = b"cposix\nsystem\n(S'true'\ntR."

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.hostile.costly import KINDS
-from tests.hostile.running import GIB, Runs
-from tests.tools import DIGITS
+from tests.support.hostile.costly import KINDS
+from tests.support.hostile.running import GIB, Runs
+from tests.support.tools import DIGITS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, pidfd and /proc are Linux's")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.corpus import cases, needs_cases
-from tests.hostile.evasions import (
+from tests.support.corpus import cases, needs_cases
+from tests.support.hostile.evasions import (
     CANARY,
     OTHER,
     OTHER_SOURCE,
@@ -31,7 +31,7 @@ from tests.hostile.evasions import (
     text,
     write,
 )
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are forked, and call what Linux has")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.corpus import hostile, manifest
-from tests.hostile.running import GIB, SECONDS, Result, Runs
-from tests.tools import DIGITS
+from tests.support.corpus import hostile, manifest
+from tests.support.hostile.running import GIB, SECONDS, Result, Runs
+from tests.support.tools import DIGITS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, pidfd and /proc are Linux's")
 

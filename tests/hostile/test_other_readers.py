@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.hostile.evasions import Files, before, call, name, raw_bytes, text
 from tests.hostile.test_evasions import GADGET, said_of
-from tests.tools import torch2grid
+from tests.support.hostile.evasions import Files, before, call, name, raw_bytes, text
+from tests.support.tools import torch2grid
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the payloads name what Linux has"),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.hostile import large
-from tests.hostile.running import GIB, Runs
-from tests.tools import DIGITS
+from tests.support.hostile.running import GIB, Runs
+from tests.support.tools import DIGITS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, pidfd and /proc are Linux's")
 

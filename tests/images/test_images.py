@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.images.drawn import BASELINE, NAMES, pictures
-from tests.renderers.pixels import pixels
+from tests.support.images.drawn import BASELINE, NAMES, pictures
+from tests.support.renderers.pixels import pixels
 
 TOLERANCE = 3.0  # root mean square of the difference, of 255: letters may be hinted otherwise, nothing may move
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of
+from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core._cli.menu import Menu
 

@@ -11,7 +11,7 @@ import numpy as np
 import pexpect
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, interruptible, torch2grid
+from tests.support.tools import COMMAND, interruptible, torch2grid
 
 PROMPT = "Your choice: "
 CONFIRM = r"Visualize these layers\? \(y/n\): "

@@ -10,7 +10,7 @@ import numpy as np
 import pexpect
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import COMMAND
+from tests.support.tools import COMMAND
 
 PROMPT = "Your choice: "
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import save_file
-from tests.corpus import real
-from tests.interface.reading import read_back
-from tests.tools import DIGITS, torch2grid
+from tests.support.corpus import real
+from tests.support.interface.reading import read_back
+from tests.support.tools import DIGITS, torch2grid
 
 FLAGS = ("--grid", "--layers", "--histogram", "--conv", "--stats", "--dead-neurons")
 _RANDOM = np.random.default_rng(0)

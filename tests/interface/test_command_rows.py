@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.interface.digits import STATE, WEIGHTS, Array, spiral, square
-from tests.interface.promised import COLUMN_MAJOR
-from tests.interface.reading import assert_shows, entry, read_back
-from tests.raster.reference import full_size
-from tests.tools import DIGITS, torch2grid
+from tests.support.interface.digits import STATE, WEIGHTS, Array, spiral, square
+from tests.support.interface.promised import COLUMN_MAJOR
+from tests.support.interface.reading import assert_shows, entry, read_back
+from tests.support.raster.reference import full_size
+from tests.support.tools import DIGITS, torch2grid
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 from torch import nn
 
 import torch2grid as t2g

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loaders.opened import opened, same
+from tests.support.loaders.opened import opened, same
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._loaders.safetensors import Safetensors

@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS
+from tests.support.tools import DIGITS
 
 from torch2grid import load
 from torch2grid_core import LoadError

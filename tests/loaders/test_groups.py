@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from tests.loaders.opened import opened
+from tests.support.loaders.opened import opened
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.groups import optimizer_facts

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
-from tests.corpus import cases
-from tests.loaders.opened import named, opened, same
-from tests.tools import torch2grid
+from tests.support.corpus import cases
+from tests.support.loaders.opened import named, opened, same
+from tests.support.tools import torch2grid
 from torch import nn
 from torch.package import PackageExporter
 

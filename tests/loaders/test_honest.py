@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.corpus import manifest, needs_corpus, real
-from tests.loaders.honest import everything
-from tests.tools import torch2grid
+from tests.support.corpus import manifest, needs_corpus, real
+from tests.support.loaders.honest import everything
+from tests.support.tools import torch2grid
 
 from torch2grid_builtin._inert.allowed import ALLOWED, CALL, JUDGED, MAKE
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.corpus import cases
-from tests.loaders.opened import named, opened, same
-from tests.tools import torch2grid
+from tests.support.corpus import cases
+from tests.support.loaders.opened import named, opened, same
+from tests.support.tools import torch2grid
 
 from torch2grid_core import LoadError
 

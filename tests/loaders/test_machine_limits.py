@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tests.loaders.machines import load, machine
+from tests.support.loaders.machines import load, machine
 
 from torch2grid_builtin._inert import limits, stream
 from torch2grid_builtin._inert.malformed import Malformed

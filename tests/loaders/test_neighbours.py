@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.loaders.opened import opened
-from tests.tools import torch2grid
+from tests.support.loaders.opened import opened
+from tests.support.tools import torch2grid
 
 from torch2grid_core import LoadError
 from torch2grid_core._data.neighbours import choose_model

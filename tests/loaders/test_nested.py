@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tests.loaders.saved import dumped
+from tests.support.loaders.saved import dumped
 
 from torch2grid_builtin._inert import limits, stream as stream_module
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS

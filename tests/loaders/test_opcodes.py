@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.loaders.machines import load, machine
 from tests.loaders.test_machine import plain
+from tests.support.loaders.machines import load, machine
 
 from torch2grid_builtin._inert import limits, stream
 from torch2grid_builtin._inert.actions import Asked

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.loaders.opened import loaders, opened
+from tests.support.loaders.opened import loaders, opened
 
 from torch2grid_core import Checkpoint, LoadError, PluginError, UsageError
 from torch2grid_core._data import unpacked

@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.ao.quantization as ao
 from safetensors.numpy import load_file
-from tests.corpus import cases
-from tests.loaders.opened import opened
-from tests.tools import torch2grid
+from tests.support.corpus import cases
+from tests.support.loaders.opened import opened
+from tests.support.tools import torch2grid
 from torch import nn
 from torch.ao.nn.quantized import Embedding, EmbeddingBag
 

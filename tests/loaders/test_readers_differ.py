@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.corpus import cases
 from tests.fuzz import archives
 from tests.fuzz.archives import Record, Zip, padded, pax, tar_header
 from tests.fuzz.samples import arrays, tar_of
-from tests.loaders.opened import bits, opened, same
-from tests.tools import torch2grid
+from tests.support.corpus import cases
+from tests.support.loaders.opened import bits, opened, same
+from tests.support.tools import torch2grid
 
 from torch2grid_core import LoadError
 

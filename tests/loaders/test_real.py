@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.corpus import manifest, needs_corpus, real
-from tests.loaders.opened import named, opened, same
+from tests.support.corpus import manifest, needs_corpus, real
+from tests.support.loaders.opened import named, opened, same
 
 from torch2grid_core import LoadError
 

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made, of, ref, values
+from tests.support.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made, of, ref, values
 
 from torch2grid_builtin._inert import limits, torch_values as tv
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS

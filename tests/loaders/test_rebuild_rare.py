@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.loaders.rebuilt import STORAGE, built, made, of, values
+from tests.support.loaders.rebuilt import STORAGE, built, made, of, values
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.malformed import Malformed

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tests.loaders.opened import opened, same
 from tests.loaders.test_wrapped_tensors import NESTED, Wrapper, check, saved, skips
+from tests.support.loaders.opened import opened, same
 from torch import nn
 
 

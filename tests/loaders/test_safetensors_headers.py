@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors import SafetensorError, safe_open
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 from torch2grid_builtin._loaders.safetensors import Safetensors
 from torch2grid_core import LoadError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
-from tests.loaders.opened import opened, same
-from tests.tools import torch2grid
+from tests.support.loaders.opened import opened, same
+from tests.support.tools import torch2grid
 
 from torch2grid_core import LoadError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.loaders.opened import opened
+from tests.support.loaders.opened import opened
 
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Latin1Bytes, Slice
 from torch2grid_core import Checkpoint, LazyTensor, LoadError

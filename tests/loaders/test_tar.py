@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loaders.saved import Id, Made, block, dumped, numbers, storage, tensor
+from tests.support.loaders.saved import Id, Made, block, dumped, numbers, storage, tensor
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tests.loaders.opened import bits, named, opened, same, torch_bytes
+from tests.support.loaders.opened import bits, named, opened, same, torch_bytes
 
 from torch2grid_core import Checkpoint, LoadError
 

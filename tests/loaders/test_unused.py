@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.loaders.opened import opened
-from tests.tools import torch2grid
+from tests.support.loaders.opened import opened
+from tests.support.tools import torch2grid
 
 BIG = torch.arange(1_000_000, dtype=torch.float32)
 REST = "of its storages are used: the rest is saved with it, and no tensor shows it"

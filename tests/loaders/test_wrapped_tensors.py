@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.corpus import cases
-from tests.loaders.opened import opened, same
-from tests.tools import torch2grid
+from tests.support.corpus import cases
+from tests.support.loaders.opened import opened, same
+from tests.support.tools import torch2grid
 from torch import nn
 
 from torch2grid_core import Checkpoint, LoadError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.loaders.machines import machine
+from tests.support.loaders.machines import machine
 
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.interpreter import Interpreter

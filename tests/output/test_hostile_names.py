@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import torch
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 from torch2grid_core.text import visible
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import COMMAND, DIGITS, torch2grid
+from tests.support.tools import COMMAND, DIGITS, torch2grid
 
 from torch2grid_core.text import json_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 RAISING = """
 from torch2grid_core import GridTransformer

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from tests.tools import torch2grid
-from tests.views.drawing import checkpoint_of, drawn_of
+from tests.support.tools import torch2grid
+from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Page, PluginManager, Settings, Torch2GridError, UsageError

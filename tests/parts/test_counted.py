@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests import corpus
-from tests.loaders.opened import opened
+from tests.support import corpus
+from tests.support.loaders.opened import opened
 
 from torch2grid_core import Checkpoint, NotDrawable, Torch2GridError
 from torch2grid_core.commands import summary_line

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests import corpus
-from tests.corpus import cases
-from tests.loaders.opened import opened, same
-from tests.tools import torch2grid
+from tests.support import corpus
+from tests.support.corpus import cases
+from tests.support.loaders.opened import opened, same
+from tests.support.tools import torch2grid
 
 from torch2grid_core import Checkpoint
 from torch2grid_core.selection import select

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.parts.planted import run
+from tests.support.parts.planted import run
 
 
 def test_a_planted_nan_is_found_and_named_in_every_tree() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tests.loaders.opened import named, opened
-from tests.tools import torch2grid
+from tests.support.loaders.opened import named, opened
+from tests.support.tools import torch2grid
 
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.sources import BytesStorage, find_parts

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, distribution, torch2grid
+from tests.support.tools import DIGITS, distribution, torch2grid
 
 SOURCE = """
     import click

@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, PROJECT, distribution
+from tests.support.tools import DIGITS, PROJECT, distribution
 
 TOY = '''
 """A whole torch2grid of its own: text files of numbers, a transformer, a view and a renderer."""

@@ -15,7 +15,7 @@ import torch
 from tests.support import decoding
 from tests.support.decoding import CODES, HALVES, MEANT, SCALE, STORED, Halves, Int8, write
 from tests.support.memory import STORE, Plugin as Memory
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared

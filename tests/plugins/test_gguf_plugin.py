@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.corpus import hostile
-from tests.tools import PROJECT, torch2grid
+from tests.support.corpus import hostile
+from tests.support.tools import PROJECT, torch2grid
 
 gguf = pytest.importorskip("gguf")
 ROOT = PROJECT / "plugins" / "torch2grid_gguf"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tools import DIGITS, distribution, torch2grid
+from tests.support.tools import DIGITS, distribution, torch2grid
 
 SIZES = """
     import numpy as np

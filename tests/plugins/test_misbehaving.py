@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.plugins.misbehaving import SOURCES
-from tests.tools import DIGITS, distribution, torch2grid
+from tests.support.plugins.misbehaving import SOURCES
+from tests.support.tools import DIGITS, distribution, torch2grid
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.support.memory import STORE, MemorySource
-from tests.tools import torch2grid
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tools import DIGITS
-from tests.views.drawing import checkpoint_of
+from tests.support.tools import DIGITS
+from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core import (
     Checkpoint,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tools import distribution, torch2grid
+from tests.support.tools import distribution, torch2grid
 
 from torch2grid.plugins.registry import PluginRegistry
 from torch2grid_core import GridTransformer, Page, PluginManager, Renderer, UsageError, hookimpl

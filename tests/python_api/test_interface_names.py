@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.interface.digits import SIDE, STATE, WEIGHTS, square
-from tests.interface.promised import COLUMN_MAJOR
-from tests.interface.reading import assert_shows
-from tests.tools import DIGITS
+from tests.support.interface.digits import SIDE, STATE, WEIGHTS, square
+from tests.support.interface.promised import COLUMN_MAJOR
+from tests.support.interface.reading import assert_shows
+from tests.support.tools import DIGITS
 
 import torch2grid as t2g
 from torch2grid.conv_visualizer import visualize_all_conv_layers

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.renderers.pages import every_panel, small_grid
-from tests.tools import DIGITS
+from tests.support.renderers.pages import every_panel, small_grid
+from tests.support.tools import DIGITS
 
 from torch2grid_core import Grid
 from torch2grid_core._pictures.notebook import grid_html, grid_png, page_html

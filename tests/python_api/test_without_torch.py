@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.tools import DIGITS, PROJECT
+from tests.support.tools import DIGITS, PROJECT
 
 BLOCKED = """
 import sys

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.raster.reference import assert_same, cell_numbers, streamed
+from tests.support.raster.reference import assert_same, cell_numbers, streamed
 
 from torch2grid_core import Layout
 from torch2grid_core.grids import REDUCTIONS, Block, Curve, Region

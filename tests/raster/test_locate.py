@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.raster.reference import cell_numbers
+from tests.support.raster.reference import cell_numbers
 
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated

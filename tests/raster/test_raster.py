@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.raster.reference import assert_same, reduced, streamed, streamed_part
+from tests.support.raster.reference import assert_same, reduced, streamed, streamed_part
 
 from torch2grid_core import Grid, Layout
 from torch2grid_core._pictures.raster import RasterPart, assemble

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from tests.raster.reference import streamed
 from tests.raster.test_blocks import Serpentine
+from tests.support.raster.reference import streamed
 
 from torch2grid_core import Grid, Layout, LayoutTransformer
 from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble, to_float32

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.renderers.pixels import framed
-from tests.tools import torch2grid
+from tests.support.renderers.pixels import framed
+from tests.support.tools import torch2grid
 
 from torch2grid_core.grids import EMPTY, NOT_FINITE
 

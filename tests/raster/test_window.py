@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.raster.reference import reduced
+from tests.support.raster.reference import reduced
 
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import Grid, Page, PluginError, PluginManager, Renderer, Settings, Style, Torch2GridError, View
 from torch2grid_core._output.spool import Spool

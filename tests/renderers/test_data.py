@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.renderers.pages import every_panel, small_grid
-from tests.tools import DIGITS, torch2grid
+from tests.support.renderers.pages import every_panel, small_grid
+from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._renderers.data import Csv, Json

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
-from tests.renderers.browser import Visit, chromium
-from tests.renderers.pages import every_panel
-from tests.tools import DIGITS
+from tests.support.renderers.browser import Visit, chromium
+from tests.support.renderers.pages import every_panel
+from tests.support.tools import DIGITS
 
 import torch2grid as t2g
 from torch2grid_builtin._renderers.html.panels import rounded

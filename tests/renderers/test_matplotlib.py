@@ -12,8 +12,8 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
-from tests.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
-from tests.renderers.pixels import framed, pixels, rendered
+from tests.support.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
+from tests.support.renderers.pixels import framed, pixels, rendered
 
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_core import Grid, Page, Settings, Style, UsageError

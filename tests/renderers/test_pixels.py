@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.renderers.pixels import cells_of, framed, inverted, rendered
+from tests.support.renderers.pixels import cells_of, framed, inverted, rendered
 
 from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
 from torch2grid_core import Grid, Page, Settings, Style

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pexpect
 import pytest
-from tests.renderers.pages import every_panel
-from tests.renderers.panels import EMPTY_PANELS
-from tests.tools import COMMAND, DIGITS, torch2grid
+from tests.support.renderers.pages import every_panel
+from tests.support.renderers.panels import EMPTY_PANELS
+from tests.support.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._renderers.terminal.plots import histogram_lines, line_lines

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.scanners.assembled import pickles
+from tests.support.scanners.assembled import pickles
 
 PROJECTS = {"picklescan": "tests", "modelscan": "tests", "fickling": "test"}
 COMMAND = Path(sys.executable).parent / "torch2grid"

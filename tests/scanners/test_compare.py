@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickletools
 from pathlib import Path
 
-from tests.scanners.assembled import pickles
 from tests.scanners.compare import Tally, files_of, said, table, tally
+from tests.support.scanners.assembled import pickles
 
 SOURCE = """
 import pickle

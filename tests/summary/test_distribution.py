@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.summary.reference import EXACT, FLOAT8, LEVELS, THRESHOLDS, check, normal, of, wide
+from tests.support.summary.reference import EXACT, FLOAT8, LEVELS, THRESHOLDS, check, normal, of, wide
 
 from torch2grid_core.measures import Distribution
 

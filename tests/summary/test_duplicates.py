@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import chi2
-from tests.views.drawing import checkpoint_of
+from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core import measure
 from torch2grid_core._summary import duplicates

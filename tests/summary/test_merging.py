@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.summary.reference import LEVELS, THRESHOLDS, check, normal, of, wide
+from tests.support.summary.reference import LEVELS, THRESHOLDS, check, normal, of, wide
 
 from torch2grid_core.measures import Distribution
 

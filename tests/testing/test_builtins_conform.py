@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.testing.made import FILES
+from tests.support.testing.made import FILES
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.testing.broken import GOOD
-from tests.testing.broken.decoders import compose_toy
-from tests.testing.broken.filters import GoodFilter
-from tests.testing.broken.loaders import GoodLoader, write_toy
-from tests.testing.broken.registry import BREAKS
-from tests.testing.broken.rules import GoodRule
-from tests.testing.broken.sources import locate_toy
-from tests.testing.broken.transformers import InPlace
-from tests.testing.imports_torch import Heavy
+from tests.support.testing.broken import GOOD
+from tests.support.testing.broken.decoders import compose_toy
+from tests.support.testing.broken.filters import GoodFilter
+from tests.support.testing.broken.loaders import GoodLoader, write_toy
+from tests.support.testing.broken.registry import BREAKS
+from tests.support.testing.broken.rules import GoodRule
+from tests.support.testing.broken.sources import locate_toy
+from tests.support.testing.broken.transformers import InPlace
+from tests.support.testing.imports_torch import Heavy
 
 from torch2grid_core import Decoder, ExecutorFactory, Lazy, PluginError, PluginManager, SourceOpener, hookimpl
 from torch2grid_core._kinds import KINDS

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 from tests.transformers.test_places import gpt2_like
 
 from torch2grid_builtin.plugin import torch2grid_transformers

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tests.raster.reference import assert_same, streamed
+from tests.support.raster.reference import assert_same, streamed
 from tests.transformers.test_places import TRANSFORMERS
 
 from torch2grid_core import LayoutTransformer

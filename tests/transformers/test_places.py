@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.raster.reference import assert_same, full_size, streamed
+from tests.support.raster.reference import assert_same, full_size, streamed
 
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.views.drawing import checkpoint_of, draw
+from tests.support.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.conv import ConvView, rgb_tiles
 from torch2grid_builtin._views.conv_layout import kernel_layout
@@ -124,7 +124,7 @@ def test_colour_kernels_with_nothing_or_nan_in_them():
 
 
 def test_the_digits_network():
-    from tests.tools import DIGITS
+    from tests.support.tools import DIGITS
 
     torch = pytest.importorskip("torch")
     arrays = {name: value.numpy() for name, value in torch.load(DIGITS, weights_only=True).items()}

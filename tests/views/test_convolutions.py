@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.corpus import cases, manifest, real
+from tests.support.corpus import cases, manifest, real
 
 import torch2grid as t2g
 from torch2grid_builtin._views.convolutions import is_convolution

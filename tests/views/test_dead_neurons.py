@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import checkpoint_of, draw
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.dead_neurons import DeadNeurons
 from torch2grid_builtin._views.units import has_units, ranges_text

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.corpus import real
-from tests.renderers.pixels import pixels
-from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import drawn_of
+from tests.support.corpus import real
+from tests.support.renderers.pixels import pixels
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import drawn_of
 
 from torch2grid_builtin._views.convolutions import is_convolution
 from torch2grid_core import Page, PluginManager, Settings, Style, View

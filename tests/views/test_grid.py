@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from tests.views.drawing import checkpoint_of, draw
+from tests.support.views.drawing import checkpoint_of, draw
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.views.drawing import draw
+from tests.support.views.drawing import draw
 
 from torch2grid_builtin._views.histogram import HistogramView, bar_edges
 from torch2grid_core import Settings

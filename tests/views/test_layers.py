@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.views.drawing import checkpoint_of, draw
+from tests.support.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Settings

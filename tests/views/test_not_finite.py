@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from tests.tools import DIGITS, torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import PluginManager
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite

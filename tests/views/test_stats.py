@@ -7,8 +7,8 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.tools import DIGITS, torch2grid
-from tests.views.drawing import draw
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import draw
 
 from torch2grid_builtin._views.stats import DETAIL, Stats
 from torch2grid_core import Settings, UsageError

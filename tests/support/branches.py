@@ -1,6 +1,6 @@
 """What of the core and of the built-ins the tests executed, from the data of the last traced run (``make test``).
 
-``python -m tests.branches`` prints lines and branches of each package and exits with 1 where fewer than ``LEAST`` of a
+``python -m tests.support.branches`` prints lines and branches of each package and exits with 1 where fewer than ``LEAST`` of a
 package's branches were taken. Lines do not count: there are more of them, and they are easier to reach. ``coverage report -m``
 lists what is missing.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import coverage
 
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 
 PACKAGES = ("torch2grid_core", "torch2grid_builtin")
 LEAST = 92.0  # per cent of the branches of each package

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, Page, View
 from torch2grid_core.measures import Summary, Transformed

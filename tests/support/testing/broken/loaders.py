@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import BytesStorage, Range

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "torch2grid"
 DIGITS = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data" / "digits_trained.pth"
 TRACING = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import SourceOpener
 from torch2grid_core.sources import LocalSource

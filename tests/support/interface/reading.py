@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.renderers.pixels import framed, inverted
+from tests.support.renderers.pixels import framed, inverted
 
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
 

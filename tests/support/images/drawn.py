@@ -1,17 +1,16 @@
-"""The pictures of the digits network that are compared; ``python -m tests.images.drawn`` draws the committed ones anew."""
+"""The pictures of the digits network that are compared; ``python -m`` with this module draws the committed ones anew."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 from PIL import Image
-from tests.tools import DIGITS
+from tests.support.tools import DIGITS, PROJECT
 
 from torch2grid_core import PluginManager, Settings, Style, draw
 
-BASELINE = Path(__file__).parent / "baseline"
+BASELINE = PROJECT / "tests" / "images" / "baseline"
 VIEWS = {
     "grid": ("neural_grid",),
     "layers": ("conv2.weight", "fc1.weight", "fc1.bias", "layer_overview"),

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import torch
-from tests.tools import PROJECT
+from tests.support.tools import PROJECT
 from torch import nn
 
 RUN = PROJECT / "examples" / "digits_run"

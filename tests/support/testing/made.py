@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from tests.corpus import real
+from tests.support.corpus import real
 from torch.package import PackageExporter
 
 

@@ -1,6 +1,6 @@
 """A NaN planted somewhere in a random tree of what people save: ``check`` must find it, and name where it is.
 
-``python -m tests.parts.planted [N]`` tries N trees, 2,000 unless given (``make fuzz``); the suite tries 200.
+``python -m tests.support.parts.planted [N]`` tries N trees, 2,000 unless given (``make fuzz``); the suite tries 200.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tests.checks.defects import manager
+from tests.support.checks.defects import manager
 
 from torch2grid_builtin._commands.check import Check
 

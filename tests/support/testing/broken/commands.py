@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import (
     Command,

@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import ExecutorFactory
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.corpus import real, root
-from tests.tools import DIGITS
+from tests.support.corpus import real, root
+from tests.support.tools import DIGITS
 
 from torch2grid import _safetensors_file as safetensors_file
 from torch2grid_core import PluginManager, Rule, check

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.testing.broken.registry import breaks
+from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import Checkpoint, Finding, Rule
 from torch2grid_core.measures import Summary

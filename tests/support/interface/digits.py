@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.tools import DIGITS
+from tests.support.tools import DIGITS
 
 Array = np.ndarray[Any, Any]
 STATE = {name: tensor.numpy().astype(np.float64) for name, tensor in torch.load(DIGITS, weights_only=True).items()}

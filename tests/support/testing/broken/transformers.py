@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tests.testing.broken.registry import BREAKS, breaks
+from tests.support.testing.broken.registry import BREAKS, breaks
 
 from torch2grid_core import GridTransformer, Layout, LayoutTransformer, Lazy, NotDrawable
 from torch2grid_core.grids import Block, drawable_sizes
