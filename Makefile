@@ -88,7 +88,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python $(PROJECTS)
-	test -e $(VENV)/.test || $(PIP) -e ./torch2grid_core -e ./torch2grid_builtin
+	test -e $(VENV)/.test || $(PIP) -e ./torch2grid_core -e ./torch2grid_builtin -e .
 	touch $@
 
 # torch comes first and pinned: without the pin, an empty environment would take a build with gigabytes of CUDA.
