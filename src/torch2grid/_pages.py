@@ -13,7 +13,7 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, Table, page_html, text_lines
+from torch2grid_core.pages import Heatmap, Output, Table, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -163,7 +163,7 @@ class Pages(Sequence[Page]):
     def _repr_html_(self) -> str | None:
         if any(page.kind == "picture" for page, _ in self._shown()):
             return None  # the picture is the better answer
-        return "".join(page_html(page) for page in self if page.kind == "table")
+        return "".join(page._repr_html_() or "" for page in self if page.kind == "table")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.preparer import Rendered
 from torch2grid_core._output.writing import Output
-from torch2grid_core._pictures.notebook import page_html
 from torch2grid_core._pictures.page import Band, Bar, Boxes, Cell, Heatmap, Histogram, Image, Line, Marginal, Table, Text
 from torch2grid_core._pictures.tables import text_lines
 
@@ -25,7 +24,6 @@ __all__ = [
     "Rendered",
     "Table",
     "Text",
-    "page_html",
     "text_lines",
     "whole_file",
 ]
