@@ -14,6 +14,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Pairs, Stub, number_text, text
+from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
 from torch2grid_builtin._loaders.torch_zip import Storages, byte_order, check_rest, read_code
@@ -44,6 +45,7 @@ class TorchPackage(Loader):
         folder = package_folder(records.entries)
         if folder is None:
             raise records.fail("is not what torch.package writes", "give the path of a package")
+        refuse_program(source, records.entries)
         pickles = _pickles(records, folder)
         work = limits.Work(sum(entry.size for entry in pickles.values()))
         actions = Actions()
