@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.filled import judge_attributes
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
@@ -222,6 +223,7 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
     data, *rest = _arguments(args, 1, "a parameter")
     if len(rest) > 2:
         _check_attributes(machine.work, rest[2])
+        judge_attributes(machine, Global("torch", "Tensor"), rest[2])
     if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
         return Tensor(data.lazy, data.reason, rest[2], data.beside)
     return data
@@ -238,6 +240,7 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     machine.actions.values(state, machine.work, excused=False)
     if state:
         _check_attributes(machine.work, state[0])
+        judge_attributes(machine, Global("torch", "Tensor"), state[0])
     made = machine.call(function, inner)
     if isinstance(made, Tensor) and state and made.state is None:
         return Tensor(made.lazy, made.reason, state[0], made.beside)
