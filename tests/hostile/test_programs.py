@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -128,3 +130,62 @@ def test_names_of_what_comes_with_pytorch_are_errors(tmp_path: Path) -> None:
     lines = run.stdout.splitlines()
     for file, full in wanted.items():
         assert any(line.startswith(f"{file}: T304 error") and full in line for line in lines), file
+
+
+RUNS = "open('t2g-made', 'w').close()\n"
+OF_A_PACKAGE = {  # sources by module, and a pickle that names one of theirs: its name and the source that must be said
+    "a class of its own": ({"own": RUNS + "class Net: pass\n"}, name("own", "Net") + b")\x81", "own.py"),
+    "a name alone": ({"own": RUNS + "Net = 1\n"}, name("own", "Net"), "own.py"),
+    "harmless by name": (
+        {"argparse": RUNS + "class Namespace: pass\n"},
+        name("argparse", "Namespace") + b")\x81",
+        "argparse.py",
+    ),
+    "what tensors need": (
+        {"collections": RUNS + "OrderedDict = dict\n"},
+        name("collections", "OrderedDict") + b")R",
+        "collections.py",
+    ),
+    "python 2": ({"builtins": RUNS + "int = 1\n"}, name("__builtin__", "int"), "builtins.py"),
+    "renamed": ({"builtins": RUNS + "map = 1\n"}, name("itertools", "imap"), "builtins.py"),
+    "a folder above": ({"up": None, "up.own": "class Net: pass\n"}, name("up.own", "Net"), "up/__init__.py"),
+    "the folder of the pickle": ({"model": None}, b"N", "model/__init__.py"),
+    "of the standard library": ({"pathlib": RUNS + "PosixPath = str\n"}, name("pathlib", "PosixPath"), "pathlib.py"),
+}
+
+
+def package(path: Path, sources: dict[str, str | None], payload: bytes) -> None:
+    with torch.package.PackageExporter(path) as exporter:
+        for module, source in sources.items():
+            exporter.save_source_string(module, source or RUNS, is_package=source is None, dependencies=False)
+        exporter.save_binary("model", "model.pkl", b"\x80\x02" + payload + b".")
+
+
+def test_sources_of_a_package_that_run_as_it_is_loaded(tmp_path: Path) -> None:
+    loading = "import sys, torch.package; torch.package.PackageImporter(sys.argv[1]).load_pickle('model', 'model.pkl')"
+    files, ran = [], 0
+    for label, (sources, payload, _) in OF_A_PACKAGE.items():
+        package(tmp_path / f"{label}.pt", sources, payload)
+        files.append(f"{label}.pt")
+        place = tmp_path / f"in {label}"
+        place.mkdir()
+        subprocess.run([sys.executable, "-c", loading, str(tmp_path / files[-1])], cwd=place, capture_output=True, check=False)
+        ran += "t2g-made" in os.listdir(place)
+    assert ran >= len(OF_A_PACKAGE) - 2
+    for spelled in ("DATA", "Data"):  # PyTorch finds its records whatever capitals they have
+        with zipfile.ZipFile(tmp_path / files[0]) as read, zipfile.ZipFile(tmp_path / f"{spelled}.pt", "w") as archive:
+            for entry in read.namelist():
+                archive.writestr(entry.replace(".data/extern", f".{spelled}/extern"), read.read(entry))
+        files.append(f"{spelled}.pt")
+    said = said_of(tmp_path, files)
+    wanted = [source for _, _, source in OF_A_PACKAGE.values()] + ["own.py"] * 2
+    for file, source in zip(files, wanted, strict=True):
+        assert f"{source} of the archive" in said[file], (file, said[file])
+
+
+def test_sources_of_a_package_that_nothing_names_do_not_run(tmp_path: Path) -> None:
+    with torch.package.PackageExporter(tmp_path / "plain.pt") as exporter:
+        exporter.save_source_string("own", RUNS)
+        exporter.save_pickle("model", "model.pkl", {"w": torch.ones(3)})
+    run = torch2grid("check", "--no-plugins", "plain.pt", "--select", "T304", cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -83,11 +83,11 @@ def allowed(module: str, name: str) -> int:
 
 def severity(module: str, name: str, kind: ActionKind) -> Severity:
     """That of doing *kind* with a name which is not allowed it."""
-    return "error" if kind == "call" or family(module, name) else "warning"
+    return "error" if kind in ("call", "run") or family(module, name) else "warning"
 
 
 def danger(module: str, name: str, kind: ActionKind, severity: Severity) -> tuple[int, int]:
     """Where an action stands in a list: the smallest first."""
     path = resolved(module, name)
     risky = path.partition(".")[0] in RISKY
-    return (0 if severity == "error" else 1, 2 * (kind != "call") + (not risky))
+    return (0 if severity == "error" else 1, 2 * (kind not in ("call", "run")) + (not risky))
