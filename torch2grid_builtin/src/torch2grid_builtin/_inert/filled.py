@@ -160,7 +160,8 @@ class Filled:
     def _handle(self, machine: Machine, state: tuple[Any, ...]) -> Any:
         """Of a handle of a hook: (hooks, number, more hooks), which are mappings of anything."""
         more = state[2] if len(state) > 2 else None
-        mappings = [state[0], *(more if type(more) in (list, tuple) else (more,))]
+        mappings: list[Any] = [state[0]]
+        mappings += more if type(more) in (list, tuple) else [more]
         return next((each for each in mappings if is_callable(each)), None) or self._inside(machine, [state[1]])
 
     def _inside(self, machine: Machine, values: Iterable[Any]) -> Any:
