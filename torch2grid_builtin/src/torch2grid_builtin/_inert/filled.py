@@ -159,7 +159,7 @@ class Filled:
 
     def _handle(self, machine: Machine, state: tuple[Any, ...]) -> Any:
         """Of a handle of a hook: (hooks, number, more hooks), which are mappings of anything."""
-        more = state[2] if len(state) > 2 else None
+        more: Any = state[2] if len(state) > 2 else None
         mappings: list[Any] = [state[0]]
         mappings += more if type(more) in (list, tuple) else [more]
         return next((each for each in mappings if is_callable(each)), None) or self._inside(machine, [state[1]])
@@ -173,7 +173,7 @@ class Filled:
             if kind is Stub:
                 if not is_held(value):
                     continue
-                if not value.root.path.startswith("torch.distributed.") and value.root.name not in _OPAQUE:
+                if not _is_description(value) and value.root.name not in _OPAQUE:
                     return value
                 inside: list[Any] = [value.args, *(value.state or ())]
             elif kind is Pairs:
@@ -204,10 +204,17 @@ def judge_attributes(machine: Machine, owner: Global, state: Any) -> None:
             machine.work.pairs(len(half.pairs))
             for key, value in half.pairs:
                 name = text(key) or ""
-                if is_held(value) or (is_callable(value) and (name in _ASKED or name[:2] == "__")):
+                if (is_held(value) and not _is_description(value)) or (
+                    is_callable(value) and (name in _ASKED or name[:2] == "__")
+                ):
                     note(machine, owner, "__setattr__", value)
         elif is_callable(half):
             note(machine, owner, "__setstate__", half)
+
+
+def _is_description(value: Stub) -> bool:
+    """True for what says how a tensor is spread over processes: such objects cannot be called, and what is in them is read."""
+    return bool(value.root.path.startswith("torch.distributed."))
 
 
 def _has_slots(root: Global) -> bool:
