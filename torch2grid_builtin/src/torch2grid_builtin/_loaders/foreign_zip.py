@@ -12,7 +12,7 @@ from torch2grid_core import LoadError
 from torch2grid_core.sources import Source, share_of
 
 _LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
-_EXPORTED = re.compile(r"models/[^/]*\.json|serialized_exported_program[^/]*")
+_EXPORTED = re.compile(r"models/[^/]*\.json")
 _OLD_SCRIPT = ("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
 _GATHER = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {} model.pt"
 
@@ -62,17 +62,20 @@ def refuse_program(source: Source, names: Iterable[str]) -> None:
 
 
 def _inside(names: Iterable[str]) -> set[str]:
-    """The names without their first folder, in which PyTorch looks, and with it; without capitals, which it does not tell."""
-    folded = {name.lower() for name in names if name.isascii()}
-    return folded | {name.partition("/")[2] for name in folded}
+    """The names, and what they are without the first folder."""
+    names = list(names)
+    return {*names, *(name.partition("/")[2] for name in names)}
 
 
 def _program(names: Iterable[str]) -> tuple[str, str] | None:
     """What a program in an archive is, and what to do about it; ``None`` where the archive holds none."""
-    inside = _inside(names)
+    folded = {name.lower() for name in names}  # PyTorch does not tell capitals
+    below = {name.partition("/")[2] for name in folded}  # it looks in the first folder, and its first versions in none
+    inside = folded | below
     if any("aotinductor/" in name for name in inside):
         return "is a model that AOTInductor compiled (.pt2)", "give the checkpoint that it was compiled from"
-    exported = any(_EXPORTED.fullmatch(name) for name in inside)
+    exported = any(_EXPORTED.fullmatch(name) for name in below)
+    exported = exported or any(name.startswith("serialized_exported_program") for name in inside)
     if exported or "archive_format" in inside:
         advice = "save its weights: torch.save(torch.export.load(PATH).state_dict, 'weights.pt')"
         return "is a program that torch.export saved (.pt2)", advice
