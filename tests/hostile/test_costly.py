@@ -37,3 +37,14 @@ def test_a_file_costs_what_it_weighs(kind: str, runs: Runs, tmp_path: Path) -> N
         assert result.code is not None, "it did not end"
         assert result.code == 0 or result.is_clean_error(), result
         assert REFUSED.get(kind, "") in result.err
+
+
+def test_names_of_one_tensor_are_bounded(runs: Runs, tmp_path: Path) -> None:
+    """Less than a kilobyte costs seconds nowhere: not at opening, in no rule, and in no report."""
+    good = runs.forked(["check", "--no-plugins", DIGITS])
+    for path in KINDS["names_of_one_tensor"](tmp_path, 1):
+        assert path.stat().st_size < 2500
+        result = runs.forked(["check", "--no-plugins", path], good.peak + (150 << 20))
+        assert result.code == 0, result
+        assert result.seconds < 8, result  # 1 s on an idle machine; it was 198 s and more
+        assert result.out.count("\n") <= 2, result.out

@@ -152,13 +152,30 @@ def test_too_many_tensors_and_too_long_names_are_refused(monkeypatch: pytest.Mon
 
 
 def test_an_object_that_is_repeated_very_often_is_named_some_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "_REVISITS", 2)
+    monkeypatch.setattr(walk, "_AGAIN", 4)
+    monkeypatch.setattr(walk, "_AGAIN_EACH", 0)
     inner, barren = pairs(w=t()), pairs(n=[pairs()])
-    for count, told in ((3, False), (4, True)):
+    for count, told in ((3, False), (4, True)):  # two more times a mapping and a tensor in it
         found = collect([inner] * count + [barren] * 9, "me")
         assert list(found.tensors) == ["0.w", "1.w", "2.w"]
         assert bool(found.notes) == told
     assert found.notes == ["objects that the file repeats very often are named only some of the times"]
+
+
+def test_names_are_in_proportion_to_what_there_is() -> None:
+    """A name that stands in the file is given; those that containers in containers make are given to a part."""
+    tied = t()
+    assert len(collect(pairs(**{f"k{index}": tied for index in range(10_000)}), "me").tensors) == 10_000
+    for wide, deep in ((2, 40), (200, 4), (2, 14)):
+        nested: Any = t()
+        for _ in range(deep):
+            nested = [nested] * wide
+        found = collect(nested, "me")
+        assert wide <= len(found.tensors) <= 5000
+        assert found.notes == ["objects that the file repeats very often are named only some of the times"]
+    shared = pairs(**{f"w{index}": t() for index in range(1000)})
+    found = collect([shared] * 12, "me")  # as a model that several parts of a training loop hold
+    assert (len(found.tensors), found.notes) == (12_000, [])
 
 
 def test_a_container_of_skipped_entries_is_told_each_time() -> None:

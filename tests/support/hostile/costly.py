@@ -119,11 +119,21 @@ def empty_records(folder: Path, scale: float) -> list[Path]:
     return [path]
 
 
+def names_of_one_tensor(folder: Path, scale: float) -> list[Path]:
+    """Lists that hold the list before them twice: 2 to the power of their number would be the names of one tensor."""
+    one = b"h\0(" + storage(1) + b"K\0(K\x02K\x02t(K\x02K\x01t\x89h\x05)RtR"
+    made = []
+    for count, held in ((14, 2), (40, 2), (4, 200)):
+        nested = b"".join(b"q\x110](" + b"h\x11" * held + b"e" for _ in range(count))
+        made.append(archive(folder / f"names{count}.pt", _START + b"}" + text(b"x") + one + nested + b"s."))
+    return made
+
+
 KINDS: dict[str, Callable[[Path, float], list[Path]]] = {
     each.__name__: each
     for each in (
         *(metadata_of_tensors, channels, dimensions, keys, shards, pickles_of_a_stream, wide_texts, escapes),
-        *(metadata_of_safetensors, names_of_an_index, empty_records),
+        *(metadata_of_safetensors, names_of_an_index, empty_records, names_of_one_tensor),
     )
 }
 

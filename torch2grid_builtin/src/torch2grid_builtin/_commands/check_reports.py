@@ -88,10 +88,11 @@ def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -
     groups: dict[tuple[str, str, str], list[Found]] = {}
     for finding in found:
         groups.setdefault((finding.severity, _said_of_many(finding, rule), finding.part), []).append(finding)
+    tensors_of = {key: list(dict.fromkeys(each.tensor for each in group)) for key, group in groups.items()}
     seen = set()
     for finding in found:
         key = (finding.severity, _said_of_many(finding, rule), finding.part)
-        names = list(dict.fromkeys(each.tensor for each in groups[key]))
+        names = tensors_of[key]
         if not key[1] or len(names) <= _ALONE:
             yield f"{finding.code} {finding.severity}{_place(finding)}: {visible(finding.message, _LIMIT)} ({finding.rule})"
         elif key not in seen:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
 _STACK_GLOBAL = b"\x93"
-_MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call")  # the last says most of a name
+_MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call", "run")  # the last says most of a name
 
 
 class Asked:
@@ -78,6 +78,12 @@ class Actions:
             found.times += 1
         elif _MOST.index(kind) > _MOST.index(found.kind):
             found.kind, found.shown, found.times = kind, function if shown is None else shown, 1
+
+    def runs(self, source: str) -> None:
+        """*source*, a record of the archive itself, is code that runs as the archive is loaded. Raises ``Malformed``."""
+        if len(self.asked) >= limits.IMPORTED:
+            raise Malformed(f"the archive runs more than {limits.IMPORTED:,} sources", "it is hostile")
+        self.asked.setdefault((f"\n{source}", True), Asked("", source, "run", source, True, True))
 
     def knows(self, found: Global) -> bool:
         """True where the name is in the record."""

@@ -285,6 +285,10 @@ torch.distributions.wishart Wishart
 
 # ... and what stands beside them.
 _OBJECTS = """
+collections ChainMap UserDict UserList
+UserDict UserDict IterableUserDict
+UserList UserList
+joblib.numpy_pickle NumpyArrayWrapper
 torch ScriptObject
 torch.torch_version TorchVersion
 torch.nn.parallel.data_parallel DataParallel
@@ -326,6 +330,7 @@ functools partial
 logging getLogger
 re _compile compile
 fractions Fraction
+ipaddress IPv4Address IPv4Network IPv4Interface IPv6Address IPv6Network IPv6Interface
 numpy memmap
 numpy.ma.core _mareconstruct
 numpy.ma _mareconstruct

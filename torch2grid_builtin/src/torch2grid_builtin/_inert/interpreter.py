@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import struct
+from contextlib import suppress
 from typing import Any
 
 from torch2grid_builtin._inert import limits
@@ -31,6 +32,7 @@ class Interpreter(Machine):
         try:
             value = self._run()
             read = True
+            self.filled.judge(self)
             if self.depth:
                 self.work.spend(limits.INNER_BYTE * (self.stream.tell() - self.payload - begun))
             return value
@@ -51,6 +53,8 @@ class Interpreter(Machine):
                 self.work.opcodes -= max(self.stream.tell() - self.payload - begun, 0)
             if not read:
                 self.actions.broken.append((self.stream.storage, place))
+                with suppress(Malformed):  # another reader has run what stands before the place where it broke
+                    self.filled.judge(self)
             self.stack, self.marks, self.memo = [], [], {}
 
     def _run(self) -> Any:

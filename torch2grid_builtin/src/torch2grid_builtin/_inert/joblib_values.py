@@ -23,6 +23,7 @@ from torch2grid_builtin._inert.torch_values import integers
 from torch2grid_builtin._inert.values import Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Tensor, text
 
 MODULE = "joblib.numpy_pickle"
+_STATE = ("subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes")
 _NOT_READ = "the file is damaged, or of a joblib that is not known"
 
 
@@ -39,6 +40,9 @@ def _read(machine: Machine, array: NumpyArray, state: Any) -> None:
         raise Malformed("an array of joblib without shape and dtype", _NOT_READ)
     machine.work.pairs(len(state.pairs))
     machine.stream.close()  # the numbers stand between two frames
+    known = all(text(key) in _STATE for key, _ in state.pairs) and type(state.get("subclass")) in (Global, type(None))
+    if not known:  # an attribute that joblib would call in place of a method
+        machine.actions.note("state", Global(MODULE, "NumpyArrayWrapper"), certain=True)
     dtype, shape = state.get("dtype"), integers(state.get("shape"), "shape")
     if not isinstance(dtype, NumpyDtype):
         raise Malformed("an array of joblib without a dtype", _NOT_READ)

@@ -173,6 +173,8 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("numpy.random._pickle", "__bit_generator_ctor"): bit_generator,
     ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"): seed_sequence,
 }
+for _kind in ("Address", "Network", "Interface"):
+    CONSTRUCTORS |= {("ipaddress", f"IPv{version}{_kind}"): named for version in (4, 6)}
 for _copyreg in ("copyreg", "copy_reg"):
     CONSTRUCTORS |= {(_copyreg, "_reconstructor"): reconstructor, (_copyreg, "__newobj__"): newobj}
     CONSTRUCTORS |= {(_copyreg, "__newobj_ex__"): newobj_ex}

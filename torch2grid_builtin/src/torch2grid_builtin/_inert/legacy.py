@@ -14,7 +14,7 @@ from torch2grid_builtin._inert.machine import Handler, Machine
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import itemsize, parse_id, storage_dtype
-from torch2grid_builtin._inert.values import StorageRef, number_text, text
+from torch2grid_builtin._inert.values import Global, LongBytes, StorageRef, number_text, text
 from torch2grid_core.sources import Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -100,7 +100,7 @@ class _Known:
 
     def note(self, saved: Any) -> Any:
         if _is_module(saved):
-            return saved[1]
+            return _class_of(saved)
         kind, key, numel = parse_id(saved, self.work)
         stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
         if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
@@ -124,7 +124,7 @@ class _Known:
 
     def persistent_load(self, saved: Any) -> Any:
         if _is_module(saved):
-            return saved[1]
+            return _class_of(saved)
         _, key, _ = parse_id(saved, self.work)
         whole = self.by_key[key]
         return whole if len(saved) < 6 or saved[5] is None else self.view(key, whole, saved[5])
@@ -150,3 +150,17 @@ class _Known:
 def _is_module(saved: Any) -> bool:
     """``("module", class, source file, source)``: a class, with the source text that PyTorch stored beside it."""
     return type(saved) is tuple and len(saved) >= 2 and text(saved[0]) == "module"
+
+
+def _class_of(saved: tuple[Any, ...]) -> Any:
+    """The class of a persistent id that names one. PyTorch compares the source text with the class's own, and may keep a patch.
+
+    Raises ``Malformed`` where it is no class with texts: PyTorch would ask whatever it is for its lines.
+    """
+    if len(saved) > 2 and not (type(saved[1]) is Global and all(map(_is_text, saved[2:]))):
+        raise Malformed("a module whose class or source is something else", "it is hostile")
+    return saved[1]
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or text(value) is not None or (isinstance(value, LongBytes) and value.is_text)

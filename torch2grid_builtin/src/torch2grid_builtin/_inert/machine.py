@@ -8,6 +8,7 @@ from typing import Any
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
+from torch2grid_builtin._inert.filled import Filled, given, is_held
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
@@ -55,6 +56,8 @@ class Machine:
         self.spool: Spool = Spool() if inside is None else inside.spool
         self.actions: Actions = actions if actions is not None else Actions() if inside is None else inside.actions
         self.script = script
+        self.filled = Filled()
+        self.holding = False  # an object was made that may hold anything
         self.callee: Any = None  # of the judged call that is being interpreted
         self.containers: int = 0 if inside is None else inside.containers
         self.tuples: int = 0 if inside is None else inside.tuples
@@ -136,6 +139,8 @@ class Machine:
                 function.excused, self.callee = True, function  # the handler judges
                 return function.handler(self, args)
             made = function.handler(self, args)
+            if self.holding and given(self, function, args, how) is not None:
+                self.calls(function, args)
             if self.actions.judged:
                 self.actions.values(args, self.work)
             return made
@@ -143,6 +148,9 @@ class Machine:
         if type(function) is not Global or function.allowed < _NEEDED[how]:
             self.actions.note(_KINDS[how], function, stub)
             self.keep_spelled(args)
+        elif self.holding and args and given(self, function, args, how) is not None:
+            self.calls(function, args)
+        self.holding = self.holding or is_held(stub)
         if self.actions.judged:
             self.actions.values(args, self.work)
             self.actions.values(kwargs, self.work)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
+from torch2grid_builtin._inert.filled import is_held, judge_attributes
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
 
@@ -59,11 +60,18 @@ def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
         machine.actions.note("items", target.function, target)
 
 
+def _hashed(machine: Machine, keys: list[Any]) -> None:
+    """*keys* become keys of a mapping or items of a set: what ``__hash__`` of an object's class calls is called."""
+    if machine.holding:
+        machine.filled.keys += [key for key in keys if is_held(key)]
+
+
 def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     if len(items) % 2:
         raise Malformed("broken pickle: a key without a value")
     _held(machine, items)
+    _hashed(machine, items[::2])
     pairs = zip(items[::2], items[1::2], strict=True)
     if type(target) is Pairs:
         target.pairs.extend(pairs)
@@ -263,11 +271,13 @@ def _dict(machine: Machine) -> None:
 def _frozenset(machine: Machine) -> None:
     machine.count()
     items = _held(machine, _pop_mark(machine))
+    _hashed(machine, items)
     machine.stack.append(Bag(items))
 
 
 def _additems(machine: Machine) -> None:
     items = _held(machine, _pop_mark(machine))
+    _hashed(machine, items)
     target = machine.stack[-1]
     if type(target) is Bag:
         target.items.extend(items)
@@ -344,12 +354,17 @@ def _build(machine: Machine) -> None:
         function = target.function
         if target.how != "judged" and (type(function) is not Global or function.allowed < MAKE):
             machine.actions.note("state", function, target)
+        elif type(target.root) is Global and target.how != "judged":
+            machine.filled.states.append((target, state))
+            machine.holding = True
         if target.state is None:
             target.state = []
         target.state.append(state)
     elif isinstance(target, Pairs):
+        judge_attributes(machine, Global("collections", target.kind), state)
         target.state = state
     elif isinstance(target, Tensor):
+        judge_attributes(machine, Global("torch", "Tensor"), state)
         build_tensor(machine.work, target, state)
     elif isinstance(target, NumpyArray):
         build_array(machine.work, target, state)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.filled import judge_attributes
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
@@ -19,6 +20,7 @@ from torch2grid_core.sources import ByteSwapped, Storage
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
 
+_UNSIGNED = ("uint16", "uint32", "uint64")  # which PyTorch does not negate
 _NUMBERS = ("data", "real", "imag", b"data", b"real", b"imag")  # attributes of a tensor that are what it holds
 
 
@@ -34,7 +36,7 @@ def integers(value: Any, what: str, work: limits.Work | None = None) -> tuple[in
             return value
     if isinstance(value, Stub) and value.path == "torch.Size":
         value = value.args[0] if value.args else ()
-    if type(value) not in (tuple, list) or not all(type(each) in (int, bool) for each in value):
+    if type(value) not in (tuple, list) or not all(type(each) is int for each in value):
         raise Malformed(f"a tensor whose {what} is not a tuple of integers")
     if work is not None:
         work.pairs(len(value))
@@ -42,7 +44,7 @@ def integers(value: Any, what: str, work: limits.Work | None = None) -> tuple[in
         raise Malformed(f"a tensor of {len(value)} dimensions, more than {limits.DIMENSIONS}")
     if any(not 0 <= each < WIDEST for each in value):
         raise Malformed(f"a tensor with a negative or too large {what}")
-    return tuple(int(each) for each in value)
+    return tuple(value)
 
 
 def integer(value: Any, what: str) -> int:
@@ -93,11 +95,9 @@ def make_tensor(
     if isinstance(metadata, Pairs) and metadata.pairs:
         if work is not None:
             work.pairs(2 * len(metadata.pairs))
-        conjugate, negate = metadata.get("conj"), metadata.get("neg")
-        if not {type(conjugate), type(negate)} <= {bool, type(None)}:
-            raise Malformed("a tensor that is a conjugate or negative view, or not, in other words than true and false")
+        conjugate, negate = _flags(metadata, dtype)
         if conjugate or negate:
-            storage = Flipped(storage, dtype.name, conjugate and dtype.kind == "c", negate)
+            storage = Flipped(storage, dtype.name, conjugate, negate)
             note = "conjugate view" if conjugate else "negative view"
     lazy = LazyTensor("", shape, dtype, storage, first, _row_major(shape, steps), note)
     held = ref.numel * itemsize(ref.dtype_name)
@@ -107,6 +107,25 @@ def make_tensor(
             "the file is cut short or wrong",
         )
     return Tensor(checked(replace(lazy, offset=ref.first + first) if ref.first else lazy))
+
+
+def _flags(metadata: Pairs, dtype: np.dtype[Any]) -> tuple[bool, bool]:
+    """Whether a tensor is a conjugate and a negative view. PyTorch looks at the keys alone, and writes ``True`` with them.
+
+    Raises ``Malformed`` where PyTorch has no such view of these numbers.
+    """
+    found = {}
+    for key, value in metadata.pairs:
+        name = text(key)
+        if name in ("conj", "neg"):
+            if type(value) is not bool:
+                raise Malformed("a tensor that is a conjugate or negative view in other words than true and false")
+            found[name] = True
+    if "conj" in found and dtype.kind != "c":
+        raise Malformed(f"a conjugate view of {dtype.name}, which is not complex")
+    if "neg" in found and (dtype.kind == "b" or dtype.name in _UNSIGNED or dtype.name.startswith("float8")):
+        raise Malformed(f"a negative view of {dtype.name}, which PyTorch has none of")
+    return "conj" in found, "neg" in found
 
 
 def _row_major(shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -204,6 +223,7 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
     data, *rest = _arguments(args, 1, "a parameter")
     if len(rest) > 2:
         _check_attributes(machine.work, rest[2])
+        judge_attributes(machine, Global("torch", "Tensor"), rest[2])
     if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
         return Tensor(data.lazy, data.reason, rest[2], data.beside)
     return data
@@ -220,6 +240,7 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     machine.actions.values(state, machine.work, excused=False)
     if state:
         _check_attributes(machine.work, state[0])
+        judge_attributes(machine, Global("torch", "Tensor"), state[0])
     made = machine.call(function, inner)
     if isinstance(made, Tensor) and state and made.state is None:
         return Tensor(made.lazy, made.reason, state[0], made.beside)

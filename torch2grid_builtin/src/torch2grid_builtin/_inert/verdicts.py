@@ -26,7 +26,12 @@ UserList UserString xmllib ordereddict  _winreg _subprocess winreg nt ntpath pos
 _distutils_hack pythoncom win32api
 """
 STDLIB = sys.stdlib_module_names | frozenset(_OTHER_PYTHONS.split())
-_LIBRARIES = {"numpy": "numpy", "torch": "torch", "functorch": "torch", "torchgen": "torch", "caffe2": "torch"}
+# Packages that are there wherever PyTorch is: what it and numpy install, and what it requires. Theirs is judged as its own.
+_TORCH = """
+torch functorch torchgen caffe2 sympy isympy mpmath networkx jinja2 markupsafe fsspec filelock typing_extensions triton optree
+opt_einsum yaml _yaml ml_dtypes nvidia cuda cusparselt pytorch_triton
+"""
+_LIBRARIES = {"numpy": "numpy", **dict.fromkeys(_TORCH.split(), "torch")}
 ROOTS = STDLIB | _LIBRARIES.keys()
 _ALIASES = {"np": "numpy"}  # as nearly every module imports it
 # What runs commands and code, or reads, writes and fetches: named first.
@@ -40,7 +45,7 @@ RISKY = frozenset(_RISKY.split())
 
 
 def family(module: str, name: str) -> str:
-    """``python``, ``numpy`` or ``torch`` for what is theirs, empty for another package's.
+    """``python``, ``numpy`` or ``torch`` for what is theirs or comes with them, empty for another package's.
 
     An attribute of a module is followed to what it names, as far as names tell: ``torch.nn.parallel.distributed`` with
     ``os.system`` is Python's, and so is any package's module with it.
@@ -78,11 +83,11 @@ def allowed(module: str, name: str) -> int:
 
 def severity(module: str, name: str, kind: ActionKind) -> Severity:
     """That of doing *kind* with a name which is not allowed it."""
-    return "error" if kind == "call" or family(module, name) else "warning"
+    return "error" if kind in ("call", "run") or family(module, name) else "warning"
 
 
 def danger(module: str, name: str, kind: ActionKind, severity: Severity) -> tuple[int, int]:
     """Where an action stands in a list: the smallest first."""
     path = resolved(module, name)
     risky = path.partition(".")[0] in RISKY
-    return (0 if severity == "error" else 1, 2 * (kind != "call") + (not risky))
+    return (0 if severity == "error" else 1, 2 * (kind not in ("call", "run")) + (not risky))

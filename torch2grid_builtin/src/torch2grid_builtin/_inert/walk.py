@@ -31,7 +31,7 @@ Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)
 _LEAVES = (Tensor, NumpyArray, StorageRef)
 _INSIDE = frozenset((*_LEAVES, *_CONTAINERS))
-_REVISITS = 100_000
+_AGAIN, _AGAIN_EACH = 2000, 16  # names beyond the first, of all and for each tensor or container: objects that share parts
 _SHORT = 16
 _RANKS = 3  # notes about them
 _NAMING = ("getattr", "partial", "MethodType")  # what these are given stands elsewhere, too
@@ -73,7 +73,8 @@ class _Walk:
         self.seen: set[int] = set()  # leaves that have a name
         self.entered: set[int] = set()
         self.barren: set[int] = set()  # containers that hold no tensor
-        self.revisits = 0
+        self.revisits = 0  # of containers that were entered, and of leaves in them
+        self.left_out = False
         self.later: list[Child] = []
         self.opened: dict[int, Opened] = {}  # what objects are seen through as
         self.hidden: set[int] = set()  # plumbing that was looked at
@@ -96,7 +97,7 @@ class _Walk:
                     self.leaf(name, value)
             elif id(value) not in self.entered:
                 self.descend(name, value, again=False)
-        if self.revisits > _REVISITS:
+        if self.left_out:
             self.found.notes.append("objects that the file repeats very often are named only some of the times")
 
     def descend(self, name: str, value: Any, again: bool) -> None:
@@ -104,28 +105,28 @@ class _Walk:
         if not isinstance(value, _CONTAINERS):
             return
         on_path = {id(value)}
-        stack = [(name, value, self.children(name, value), len(self.found.tensors) + len(self.found.skipped))]
+        stack = [(name, value, self.children(name, value), len(self.found.tensors) + len(self.found.skipped), False)]
         self.entered.add(id(value))
         while stack:
-            prefix, parent, children, before = stack[-1]
+            prefix, parent, children, before, repeated = stack[-1]
             for key, child in children:
                 if isinstance(child, _LEAVES):
-                    if again or id(child) not in self.seen:
+                    if id(child) not in self.seen or (again and (not repeated or self.again())):
                         self.leaf(self.join(prefix, key), child, parent)
                     continue
                 if not isinstance(child, _CONTAINERS) or id(child) in self.barren or id(child) in on_path:
                     continue
-                if id(child) in self.entered:
-                    self.revisits += 1
-                    if not again or self.revisits > _REVISITS:
-                        continue
+                known = id(child) in self.entered
+                if known and not (again and self.again()):
+                    continue
                 full = self.join(prefix, key)
                 if len(stack) >= limits.DEPTH:
                     self.skip(full, f"nested deeper than {limits.DEPTH} levels")
                     continue
                 self.entered.add(id(child))
                 on_path.add(id(child))
-                stack.append((full, child, self.children(full, child), len(self.found.tensors) + len(self.found.skipped)))
+                count = len(self.found.tensors) + len(self.found.skipped)
+                stack.append((full, child, self.children(full, child), count, repeated or known))
                 break
             else:
                 stack.pop()
@@ -134,6 +135,14 @@ class _Walk:
                     self.barren.add(id(parent))
                 elif prefix not in self.found.containers and not wrappers.is_tensor(parent):
                     self.found.containers[prefix] = container_kind(parent, self.work)
+
+    def again(self) -> bool:
+        """True where one more name for what has one is in proportion to what there is: few bytes may ask for any number."""
+        self.revisits += 1
+        if self.revisits <= _AGAIN + _AGAIN_EACH * (len(self.seen) + len(self.entered)):
+            return True
+        self.left_out = True
+        return False
 
     def children(self, name: str, value: Any) -> Iterator[Child]:
         """What *value* holds that may have tensors; what is only beside the point is put off."""

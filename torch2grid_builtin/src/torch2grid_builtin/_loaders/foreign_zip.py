@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterable
 
@@ -11,6 +12,8 @@ from torch2grid_core import LoadError
 from torch2grid_core.sources import Source, share_of
 
 _LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
+_EXPORTED = re.compile(r"models/[^/]*\.json")
+_OLD_SCRIPT = ("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
 _GATHER = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {} model.pt"
 
 
@@ -30,16 +33,13 @@ def name_zip(source: Source, error: LoadError, names: Iterable[str] = ()) -> Loa
     """*error*, or a better one where the archive in *source*, with records of these *names*, is something that is known."""
     if not source.is_folder and _is_row_of_archives(source):
         return name_share(source)
-    roots = {name.partition("/")[0] for name in names}
-    root = f"{next(iter(roots))}/" if len(roots) == 1 else ""
-    inside = {name.removeprefix(root) for name in names}
-    if any("aotinductor/" in name for name in inside):
-        reason, advice = "is a model that AOTInductor compiled (.pt2)", "give the checkpoint that it was compiled from"
-    elif "archive_format" in inside or any(name.startswith("serialized_exported_program") for name in inside):
-        reason = "is a program that torch.export saved (.pt2)"
-        advice = "save its weights: torch.save(torch.export.load(PATH).state_dict, 'weights.pt')"
+    names = list(names)
+    program = _program(names)
+    inside = _inside(names)
+    if program is not None:
+        reason, advice = program
     elif "model.json" in inside and any(name.startswith(("tensors/", "code/", "attributes.pkl")) for name in inside):
-        reason, advice = "is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch"
+        reason, advice = _OLD_SCRIPT
     elif "model.weights.h5" in inside:
         reason, advice = "is a model of Keras", "convert it to safetensors first"
     elif "MAR-INF/MANIFEST.json" in inside:
@@ -47,6 +47,39 @@ def name_zip(source: Source, error: LoadError, names: Iterable[str] = ()) -> Loa
     else:
         return error
     return LoadError(source.shown, reason, advice)
+
+
+def refuse_program(source: Source, names: Iterable[str]) -> None:
+    """Raise ``LoadError`` where PyTorch would load the archive in *source* as a program, whatever weights lie in it, too.
+
+    names: of its records, as the directory spells them: a program is known by them, and its code is not judged.
+    """
+    names = list(names)
+    old = any(name.lower().partition("/")[2] == "model.json" for name in names)  # which it reads in place of data.pkl
+    program = _program(names) or (_OLD_SCRIPT if old else None)
+    if program is not None and not source.is_folder:
+        raise LoadError(source.shown, *program)
+
+
+def _inside(names: Iterable[str]) -> set[str]:
+    """The names, and what they are without the first folder."""
+    names = list(names)
+    return {*names, *(name.partition("/")[2] for name in names)}
+
+
+def _program(names: Iterable[str]) -> tuple[str, str] | None:
+    """What a program in an archive is, and what to do about it; ``None`` where the archive holds none."""
+    folded = {name.lower() for name in names}  # PyTorch does not tell capitals
+    below = {name.partition("/")[2] for name in folded}  # it looks in the first folder, and its first versions in none
+    inside = folded | below
+    if any("aotinductor/" in name for name in inside):
+        return "is a model that AOTInductor compiled (.pt2)", "give the checkpoint that it was compiled from"
+    exported = any(_EXPORTED.fullmatch(name) for name in below)
+    exported = exported or any(name.startswith("serialized_exported_program") for name in inside)
+    if exported or "archive_format" in inside:
+        advice = "save its weights: torch.save(torch.export.load(PATH).state_dict, 'weights.pt')"
+        return "is a program that torch.export saved (.pt2)", advice
+    return None
 
 
 def _is_row_of_archives(source: Source) -> bool:

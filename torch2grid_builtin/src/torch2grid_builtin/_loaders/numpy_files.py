@@ -17,6 +17,7 @@ from torch2grid_builtin._inert.read import load_error
 from torch2grid_builtin._inert.report import not_run, refusal
 from torch2grid_builtin._inert.stream import part
 from torch2grid_builtin._inert.values import fortran_strides, is_extended, numpy_dtype
+from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, first_name, open_zip
@@ -78,6 +79,7 @@ class Npz(Loader):
     def _load(self, source: Source, actions: Actions) -> Checkpoint:
         archive, work = open_zip(source), Work(source.size)
         archive.of_arrays = True
+        refuse_program(source, archive.entries)
         if len(archive.entries) > limits.ARRAYS:
             raise LoadError(source.shown, f"claims {len(archive.entries):,} arrays, more than any model has", "it is hostile")
         tensors: list[LazyTensor] = []

@@ -102,7 +102,12 @@ def is_package(entries: Mapping[str, object]) -> bool:
 
 def package_folder(entries: Mapping[str, object]) -> str | None:
     """The folder inside the archive that is a ``torch.package``, with its slash; ``None`` where there is none."""
-    found = [
-        name[: -len(_EXTERN)] for name in entries if name == _EXTERN or (name.endswith(f"/{_EXTERN}") and name.count("/") == 2)
+    found = [  # whatever capitals it has: PyTorch does not tell them apart
+        name[: -len(_EXTERN)]
+        for name in entries
+        if name[-len(_EXTERN) :].lower() == _EXTERN and (len(name) == len(_EXTERN) or name.count("/") == 2)
     ]
-    return found[0] if len(found) == 1 else None
+    if len(found) > 1:  # PyTorch looks in the folder of the first record
+        first = f"{next(iter(entries)).partition('/')[0]}/".lower()
+        found = [folder for folder in found if folder.lower() == first]
+    return found[0] if found else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _compat_pickle
 import sys
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from torch2grid_builtin._inert import limits
@@ -14,6 +16,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Pairs, Stub, number_text, text
+from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
 from torch2grid_builtin._loaders.torch_zip import Storages, byte_order, check_rest, read_code
@@ -22,6 +25,9 @@ from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Source, Storage, verify
 
 _PICKLES = 1000
+_DEEPEST = 100  # packages in packages
+_IMPORTS: dict[str, str] = _compat_pickle.IMPORT_MAPPING
+_NAMES: dict[tuple[str, str], tuple[str, str]] = _compat_pickle.NAME_MAPPING
 
 
 class TorchPackage(Loader):
@@ -44,21 +50,30 @@ class TorchPackage(Loader):
         folder = package_folder(records.entries)
         if folder is None:
             raise records.fail("is not what torch.package writes", "give the path of a package")
+        refuse_program(source, records.entries)
         pickles = _pickles(records, folder)
         work = limits.Work(sum(entry.size for entry in pickles.values()))
         actions = Actions()
         storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder, work, actions)
         roots: list[tuple[Any, Any]] = []
+        modules: set[str] = set()
         try:
             for name, entry in pickles.items():
                 record = records.storage(entry.name)
                 verify(record)
                 machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
-                roots.append((name.removesuffix(".pkl"), machine.load()))
+                try:
+                    roots.append((name.removesuffix(".pkl"), machine.load()))
+                finally:
+                    if not name.startswith(".data/"):
+                        modules |= {module for module, _ in machine.globals} | {_package_of(name)}
                 read_pickles(record, machine.stream.tell(), actions, work)
+            _note_sources(records, folder, modules, actions)
             read_code(records, actions, work)
             check_rest(records)
         except (Malformed, LoadError) as error:
+            with suppress(Malformed):
+                _note_sources(records, folder, modules, actions)
             if not actions and not source.is_folder:
                 read_refused_zip(source, actions)
             raise load_error(source, error, actions) from error
@@ -81,6 +96,27 @@ def _pickles(records: Records, folder: str) -> dict[str, Entry]:
     if len(found) > _PICKLES:
         raise records.fail(f"is a torch.package of {len(found)} pickles", "it is no checkpoint, or hostile")
     return found
+
+
+def _package_of(name: str) -> str:
+    """The module that PyTorch imports on the way to a pickle of this name: the package that it lies in."""
+    return name.rpartition("/")[0].replace("/", ".")
+
+
+def _note_sources(records: Records, folder: str, modules: set[str], actions: Actions) -> None:
+    """Add to *actions* the sources of the archive that run as its pickles are loaded: those of the modules that they name.
+
+    A source of the archive comes before any module of that name elsewhere, one of Python's or PyTorch's, too.
+    """
+    renamed = {_IMPORTS.get(module, module) for module in modules}  # protocols 0 to 2 spell modules of Python 2
+    renamed |= {_NAMES[key][0] for key in _NAMES if key[0] in modules}
+    for module in sorted(modules | renamed):
+        parts = module.split(".")
+        for depth in range(1, min(len(parts), _DEEPEST) + 1):
+            path = "/".join(parts[:depth])
+            for source in (f"{path}.py", f"{path}/__init__.py"):
+                if f"{folder}{source}" in records.entries:
+                    actions.runs(source)
 
 
 def _is_pickle(records: Records, entry: Entry) -> bool:

@@ -16,9 +16,9 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.script_code import note_operators
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.torch_dtypes import itemsize, parse_id, storage_dtype
+from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
-from torch2grid_builtin._loaders.foreign_zip import name_share, name_zip
+from torch2grid_builtin._loaders.foreign_zip import name_share, name_zip, refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
@@ -96,6 +96,7 @@ def _records(source: Source) -> Records:
         raise name_zip(source, error) from error
     if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
         raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
+    refuse_program(source, archive.entries)
     return archive
 
 
@@ -221,10 +222,9 @@ class Storages:
         if found is None:
             dtype = storage_dtype(kind)
             found = StorageRef(self.record(key), dtype, numel, self.swapped)
-            if numel * itemsize(dtype) > found.storage.size:
-                raise Malformed(
-                    f"storage {key!r} of {numel} numbers has {found.storage.size} bytes", "the file is cut short or wrong"
-                )
+            stated, held = numel * itemsize(dtype), found.storage.size
+            if stated > held or (stated < held and dtype in DTYPES):  # PyTorch takes neither fewer bytes nor more
+                raise Malformed(f"storage {key!r} of {numel} numbers has {held} bytes", "the file is cut short or wrong")
             self.by_key[key] = found
         elif found.dtype_name != storage_dtype(kind) or found.numel != numel:
             raise Malformed(f"storage {key!r} is described twice, differently")

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
-ActionKind = Literal["call", "make", "state", "items", "import"]
+ActionKind = Literal["call", "make", "state", "items", "import", "run"]
 
 _LINES = {"make": "making ", "state": "setting the state of ", "items": "adding items to ", "import": "importing "}
+_LINES |= {"run": "running "}
 _VERBS = {"call": "calls ", "make": "makes ", "state": "sets the state of ", "items": "adds items to ", "import": "imports "}
+_VERBS |= {"run": "runs "}
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,10 @@ class Action:
     """One name that a file wants imported, and the most that it does with it.
 
     kind: ``call``; ``make`` an instance of a class without calling anything else; set the ``state`` of an object; add
-    ``items`` to one; ``import`` alone. what: the callee with its first arguments, or the name, as short text. name: dotted,
-    as the file states it; empty where *what* stands for several. severity: ``error`` where it may run any code, ``warning``
-    for a class of another package that is only made and filled. count: how often.
+    ``items`` to one; ``import`` alone; ``run`` source code that the file brings along. what: the callee with its first
+    arguments, or the name, as short text. name: dotted, as the file states it; empty where *what* stands for several.
+    severity: ``error`` where it may run any code, ``warning`` for a class of another package that is only made and filled.
+    count: how often.
     """
 
     kind: ActionKind

@@ -22,7 +22,7 @@ from torch2grid_core._kinds.rule import Finding, Rule, Severity
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean
 
-MOST_FINDINGS = 100_000  # of one rule: one that never ends must not hang a run
+MOST_FINDINGS = 100_000  # of one rule, and one of each tensor: one that never ends must not hang a run
 CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 
@@ -145,7 +145,8 @@ def _found(
 ) -> Iterator[Found]:
     """What *rule* finds in *results*, which are under the keys of its needs. Raises ``PluginError`` before the first."""
     origin = origin_of(rule)
-    found = at_most(collect(rule, rule.findings, subject, results, run), origin, MOST_FINDINGS)
+    most = MOST_FINDINGS + len(checkpoint)
+    found = at_most(collect(rule, rule.findings, subject, results, run), origin, most)
     wrong = next((each for each in found if not isinstance(each, Finding)), None)
     if wrong is not None:
         raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")

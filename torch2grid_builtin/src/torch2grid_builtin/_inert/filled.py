@@ -1,0 +1,222 @@
+"""What PyTorch calls while it fills an object of the allow-list, and what may stand there: nothing that could be called.
+
+A class on the list is harmless to make. Some run code of their own when they are filled (``Optimizer.__setstate__`` calls
+``self.defaults.setdefault``), and an object that holds any attribute answers with whatever it was given. So what such code
+looks into must be plain: Python's containers, numbers, texts, tensors. ``tests/hostile/test_gadgets.py`` reads the classes of
+the installed PyTorch and has a file for each of the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
+from torch2grid_builtin._inert.values import TENSOR, Bag, Global, Pairs, Stub, state_halves, text
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.machine import Machine
+
+# Attributes that ``__setstate__``, ``__getattr__`` and ``__setattr__`` of modules and optimizers ask for their items.
+_ITEMS = """
+_parameters _buffers _modules _backward_hooks _backward_pre_hooks _forward_hooks _forward_hooks_with_kwargs
+_forward_hooks_always_called _forward_pre_hooks _forward_pre_hooks_with_kwargs _state_dict_hooks _state_dict_pre_hooks
+_load_state_dict_pre_hooks _load_state_dict_post_hooks _non_persistent_buffers_set __dict__
+"""
+_MAPPINGS = frozenset(_ITEMS.split())
+# Of those with code that looks further into them, all that is inside must be plain, too.
+_DEEP = {
+    "torch.optim.": frozenset(["defaults", "param_groups", "state"]),
+    "torch.nn.modules.rnn.": frozenset(["_all_weights", "all_weights", "_flat_weights", "_flat_weights_names"]),
+    "torch.nn.parallel.distributed.": frozenset(["logger", "reducer", "process_group"]),
+}
+# Methods of modules, optimizers and schedules: an attribute of the object is called in their place.
+_METHODS = """
+_accelerator_graph_capture_health_check _apply _call_impl _compiled_call_impl _cuda_graph_capture_health_check
+_get_backward_hooks _get_backward_pre_hooks _get_name _initial_step _load_from_state_dict _maybe_warn_non_full_backward_hook
+_named_members _optimizer_step_code _patch_step_function _process_value_according_to_param_policy
+_register_load_state_dict_pre_hook _register_state_dict_hook _replicate_for_data_parallel _save_to_state_dict _slow_forward
+_update_lr _wrapped_call_impl _group_tensors_by_device_and_dtype add_module add_param_group apply bfloat16 buffers children
+compile cpu cuda double eval extra_repr float forward get_buffer get_extra_state get_last_lr get_lr get_parameter get_submodule
+half ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters
+profile_hook_step register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
+register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+register_state_dict_pre_hook register_step_post_hook register_step_pre_hook requires_grad_ set_extra_state set_submodule
+set_weight_bias share_memory state_dict step to to_empty train type xpu zero_grad
+"""
+SHADOWED = frozenset(_METHODS.split())
+# What unpicklers themselves look for on an object, and call.
+_ASKED = frozenset(["append", "extend", "add", "items"])
+_HOLDERS = frozenset(["types.SimpleNamespace", "argparse.Namespace"])
+# Called with objects as what they keep, not as what they look into; the containers of Python among them.
+_KEEPING = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "builtins": "dict set frozenset list tuple slice object",
+        "__builtin__": "dict set frozenset list tuple slice object",
+        "collections": "OrderedDict defaultdict Counter deque",
+        "ordereddict": "OrderedDict",
+        "types": "SimpleNamespace",
+        "argparse": "Namespace",
+    }.items()
+    for name in names.split()
+)
+# Tuples with names: made of what they hold.
+_TUPLES = frozenset(["QConfig", "QConfigDynamic", "PackedSequence", "PackedSequence_", "ShardOrderEntry", "TensorMeta"])
+_OPAQUE = frozenset(["_RequiredParameter", "UUID", "ScriptObject"])  # whose attributes nobody chooses
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+def is_held(value: Any) -> bool:
+    """True for an object that may have any attributes, or whose class calls what it has: no plain value."""
+    if type(value) is not Stub or value.how in ("judged", TENSOR) or type(value.root) is not Global:
+        return False
+    root = value.root
+    return root.allowed == MAKE or (root.allowed == CALL and (root.path in _HOLDERS or value.state is not None))
+
+
+def is_callable(value: Any) -> bool:
+    """True for a name, and for an object that is no tensor: what is called in place of a method."""
+    return type(value) is Global or (type(value) is Stub and value.how != TENSOR and _is_allowed(value))
+
+
+def _is_allowed(value: Stub) -> bool:
+    return (type(value.root) is Global and value.root.allowed >= IMPORT) or value.how == "judged"
+
+
+def given(machine: Machine, function: Global, args: tuple[Any, ...], how: str) -> Any:
+    """The first of *args*, and of what lists and tuples in it hold, that is no plain value, where that may be called.
+
+    ``None`` where there is none: a tensor, a date or a path is made of numbers and texts.
+    """
+    if function.allowed < MAKE or function.path in _KEEPING or (how != "call" and function.name in _TUPLES):
+        return None
+    waiting: list[Any] = [args]
+    while waiting:
+        here = waiting.pop()
+        machine.work.spend(len(here))
+        for each in here:
+            if type(each) is Stub:
+                if is_held(each):
+                    return each
+            elif type(each) is tuple or (type(each) is list and here is args):
+                waiting.append(each)
+    return None
+
+
+class Filled:
+    """What the pickles of a machine fill and take for keys, judged when all of it is there: at the end of each pickle."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[Stub, Any]] = []
+        self.keys: list[Stub] = []
+        self.plain: set[int] = set()  # containers that were looked through
+
+    def judge(self, machine: Machine) -> None:
+        """Add to the machine's record what PyTorch would call. Raises ``Malformed`` where looking costs too much."""
+        states, keys, self.states, self.keys = self.states, self.keys, [], []
+        for stub, state in states:
+            found = self._state(machine, stub, state)
+            if found is not None:
+                note(machine, stub.root, "__setstate__", found)
+        for key in keys:
+            found = self._inside(machine, [key.args, *(key.state or ())])
+            if found is not None:
+                note(machine, key.root, "__hash__", found)
+        self.plain.clear()
+
+    def _state(self, machine: Machine, stub: Stub, state: Any) -> Any:
+        """What is in *state* that would be called, or gives what it likes to code that looks into it; ``None`` if nothing."""
+        root = stub.root
+        halves = state_halves(state)
+        if halves is not None and root.allowed == MAKE and halves[1] is not None and not _has_slots(root):
+            return Stub(Global("builtins", "setattr"), (halves[1],))  # not by __dict__: descriptors of the class run
+        if halves is None and not isinstance(state, Pairs):
+            if root.name == "RemovableHandle" and type(state) is tuple and len(state) in (2, 3):
+                return self._handle(machine, state)
+            return self._inside(machine, [state])
+        deep = next((names for prefix, names in _DEEP.items() if root.path.startswith(prefix)), _NO_NAMES)
+        everything = root.path.startswith("torch.distributed.") or root.allowed == CALL
+        for half in halves or (state,):
+            if half is None:
+                continue
+            machine.work.pairs(len(half.pairs))
+            for key, value in half.pairs:
+                name = text(key)
+                if name is None or type(value) not in (Stub, Global, Pairs, list, tuple, Bag):
+                    continue
+                if is_callable(value):
+                    if (name in _ASKED or name[:2] == "__") or (root.allowed == MAKE and name in SHADOWED):
+                        return value
+                    if root.allowed == MAKE and (name in _MAPPINGS or name in deep):
+                        return value
+                if name in deep or (everything and root.path not in _HOLDERS):
+                    found = self._inside(machine, [value])
+                    if found is not None:
+                        return found
+        return None
+
+    def _handle(self, machine: Machine, state: tuple[Any, ...]) -> Any:
+        """Of a handle of a hook: (hooks, number, more hooks), which are mappings of anything."""
+        more: Any = state[2] if len(state) > 2 else None
+        mappings: list[Any] = [state[0]]
+        mappings += more if type(more) in (list, tuple) else [more]
+        return next((each for each in mappings if is_callable(each)), None) or self._inside(machine, [state[1]])
+
+    def _inside(self, machine: Machine, values: Iterable[Any]) -> Any:
+        """The first object below *values* that is no plain value."""
+        waiting = list(values)
+        while waiting:
+            value = waiting.pop()
+            kind = type(value)
+            if kind is Stub:
+                if not is_held(value):
+                    continue
+                if not _is_description(value) and value.root.name not in _OPAQUE:
+                    return value
+                inside: list[Any] = [value.args, *(value.state or ())]
+            elif kind is Pairs:
+                inside = [part for pair in value.pairs for part in pair]
+            elif kind is list or kind is tuple:
+                inside = value
+            elif kind is Bag:
+                inside = value.items
+            else:
+                continue
+            if inside and id(value) not in self.plain:
+                self.plain.add(id(value))
+                machine.work.spend(len(inside))
+                waiting.extend(each for each in inside if type(each) in (Stub, Pairs, list, tuple, Bag))
+        return None
+
+
+def note(machine: Machine, root: Global, method: str, found: Any) -> None:
+    """Add to the record that *method* of a class would call *found*."""
+    callee = Global(root.module, f"{root.name}.{method}")
+    machine.actions.note("call", callee, Stub(callee, (found,)), certain=True)
+
+
+def judge_attributes(machine: Machine, owner: Global, state: Any) -> None:
+    """Add to the record what becomes an attribute of a mapping or a tensor and would be called in place of a method."""
+    for half in state_halves(state) or (state,):
+        if isinstance(half, Pairs):
+            machine.work.pairs(len(half.pairs))
+            for key, value in half.pairs:
+                name = text(key) or ""
+                if (is_held(value) and not _is_description(value)) or (
+                    is_callable(value) and (name in _ASKED or name[:2] == "__")
+                ):
+                    note(machine, owner, "__setattr__", value)
+        elif is_callable(half):
+            note(machine, owner, "__setstate__", half)
+
+
+def _is_description(value: Stub) -> bool:
+    """True for what says how a tensor is spread over processes: such objects cannot be called, and what is in them is read."""
+    return bool(value.root.path.startswith("torch.distributed."))
+
+
+def _has_slots(root: Global) -> bool:
+    """True for a class whose objects have slots, which are filled one by one."""
+    return root.path.startswith("torch.distributed.") or root.module == "torch._dynamo.decorators"
