@@ -31,7 +31,7 @@ from tests.support.hostile.evasions import (
     text,
     write,
 )
-from tests.support.tools import torch2grid
+from tests.support.tools import PROJECT, torch2grid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are forked, and call what Linux has")
 
@@ -57,7 +57,7 @@ def touched(folder: Path, made: list[Evasion]) -> set[str]:
         (place / each.file / CANARY).mkdir(parents=True)
         jobs.append({"folder": str(place / each.file), "file": str(folder / each.file), "how": each.loaded})
     run = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("loading.py"))],
+        [sys.executable, str(PROJECT / "tests/support/hostile/loading.py")],
         input="".join(json.dumps(job) + "\n" for job in jobs),
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))},
         capture_output=True,
