@@ -75,7 +75,7 @@ def test_only_the_gradients_of_what_is_chosen_are_drawn(net, tmp_path):
     names = [name for name, _ in net.named_parameters()]
     grads = {name: parameter.grad for name, parameter in net.named_parameters()}
     torch.save({"model": net.state_dict(), "grads": grads}, tmp_path / "run.pth")
-    found = rows(t2g.gradients(str(tmp_path / "run.pth"), filters=("only:pattern=fc1*",)))
+    found = rows(t2g.gradients(str(tmp_path / "run.pth"), only="fc1*"))
     assert list(found) == [name for name in names if name.startswith("fc1")]
     assert list(rows(t2g.gradients(str(tmp_path / "run.pth")))) == names
     torch.save({"model": net.state_dict(), "grads": {"fc2.bias": grads["fc2.bias"]}}, tmp_path / "few.pth")

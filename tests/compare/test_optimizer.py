@@ -15,6 +15,7 @@ from tests.support.compare.training import SNAPSHOTS, backward, digits_net
 from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
+from torch2grid import _changes
 from torch2grid_builtin._views.optimizer import OptimizerView
 from torch2grid_core import NotDrawable, Settings
 from torch2grid_core.selection import select
@@ -80,7 +81,7 @@ def test_other_optimizers_on_a_live_model(make):
         step(net, optimizer, batch)
     moved = step(net, optimizer, batch)
     pages = t2g.optimizer(net, optimizer)
-    found = OptimizerView().subject(select(t2g.changes.live_training(net, optimizer)).checkpoint, Settings())
+    found = OptimizerView().subject(select(_changes.live_training(net, optimizer)).checkpoint, Settings())
     for name, update in moved.items():
         np.testing.assert_allclose(found[name].numpy(), update, rtol=1e-5, atol=1e-10)
     (table,) = pages.tables

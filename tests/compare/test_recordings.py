@@ -89,7 +89,7 @@ def test_a_filter_that_takes_arrays_away_is_said(tmp_path):
     assert done.returncode == 2
     assert "all arrays of a recording are needed, and steps was left out: filter only" in done.stderr
     with pytest.raises(LoadError, match="was left out: filter only"):
-        t2g.series(str(path), filters=("only:pattern=weight*",))
+        t2g.series(str(path), only="weight*")
 
 
 def test_a_recording_takes_every_format_of_pictures(tmp_path):

@@ -69,8 +69,8 @@ def _main(words: list[str], report: dict[str, Any]) -> int:
 
     open_really = PluginManager.open
 
-    def counted(self: Any, *given: Any) -> Any:
-        checkpoint = open_really(self, *given)
+    def counted(self: Any, *given: Any, **options: Any) -> Any:
+        checkpoint = open_really(self, *given, **options)
         report["tensors"] = len(checkpoint)
         return checkpoint
 
