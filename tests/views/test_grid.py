@@ -11,9 +11,8 @@ from tests.support.views.drawing import checkpoint_of, draw
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
-from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_builtin._views.grid import GridView
 from torch2grid_core import GridTransformer, Settings
 from torch2grid_core.pages import Heatmap

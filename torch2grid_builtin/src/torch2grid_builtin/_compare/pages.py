@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
-from torch2grid_builtin._compare.findings import Comparison, as_json, totals
-from torch2grid_builtin._compare.names import Names
+from torch2grid_builtin._compare.order import Names
+from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_names
-from torch2grid_builtin._views.limits import whole_model_run
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed

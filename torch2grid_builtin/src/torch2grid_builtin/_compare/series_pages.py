@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.series import First, Series
-from torch2grid_builtin._compare.track import Track
-from torch2grid_builtin._optimizers.update import USUAL
+from torch2grid_builtin._compare.series import First, Series, Track
+from torch2grid_builtin._optimizers import USUAL
 from torch2grid_builtin._views.histogram import LEVELS
 from torch2grid_core import Page
 from torch2grid_core.pages import Band, Line, Table, Text

@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._optimizers.state import joint_state, optimizer_state
-from torch2grid_builtin._optimizers.update import PAIRS, USUAL, WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
+from torch2grid_builtin._optimizers import (
+    PAIRS,
+    USUAL,
+    WEIGHT,
+    AdamUpdate,
+    MomentumUpdate,
+    UnknownUpdate,
+    Update,
+    joint_state,
+    optimizer_state,
+)
 from torch2grid_builtin._views.describing import about, shape_text, source_name
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.not_finite import FORMATS as LOST_FORMATS, columns_for, honest

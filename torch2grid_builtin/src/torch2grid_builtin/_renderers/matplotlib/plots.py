@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.axes import Scale, draw_x, draw_y, finite_range, left_room, padded
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin._renderers.matplotlib.panel import (
+    Drawing,
+    Scale,
+    Sizes,
+    draw_title,
+    draw_x,
+    draw_y,
+    finite_range,
+    left_room,
+    padded,
+    title_height,
+    title_lines,
+)
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
 from torch2grid_builtin._renderers.numbers import LARGEST, number, numbers, percent
 from torch2grid_core import Style
