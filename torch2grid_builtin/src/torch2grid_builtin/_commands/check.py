@@ -34,6 +34,9 @@ from torch2grid_core.text import visible
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
 OWN = "torch2grid-builtin"  # whose rules keep their codes
+_LINES = 50  # of one rule in one model that are shown as text
+_ALONE = 3  # tensors that have a line each, and that the line about more of them names
+_LIMIT = 1000
 
 
 @dataclass(frozen=True)
@@ -251,11 +254,6 @@ def _parts(checkpoint: Checkpoint) -> Iterator[str]:
     for name, each in tensors.items():
         numbers, size = sum(tensor.size for tensor in each), sum(tensor.nbytes for tensor in each)
         yield f"part {visible(name, 60)}: {counted(len(each), 'tensor')}, {counted(numbers, 'number')}, {counted(size, 'byte')}"
-
-
-_LINES = 50  # of one rule in one model that are shown as text
-_ALONE = 3  # tensors that have a line each, and that the line about more of them names
-_LIMIT = 1000
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ import click
 
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
-from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
+from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
 from torch2grid_builtin._compare.series import Frames, Series, compare_many, is_recording, joint_series, recorded_series
-from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
+from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, series_pages
 from torch2grid_builtin._compare.two import Comparing, Tolerance
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
     Command,
-    GridTransformer,
     Page,
     PluginManager,
     Settings,
@@ -36,9 +35,7 @@ from torch2grid_core.selection import select
 from torch2grid_core.text import human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
-ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
 ANIMATED = ("gif", "html")  # what shows a series in motion
-PAIR_CELLS = 512  # a side of each of the panels of one tensor
 
 
 @dataclass(frozen=True)
@@ -145,20 +142,20 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
 def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The table, the pictures and the exit code of two."""
     pictures = tuple(name for name in asked.settings.format if name not in ("json", "gif"))
-    report = "json" in asked.settings.format
     some = asked.stats or asked.atlas or asked.layers or (bool(asked.settings.format) and not pictures)
     transformer = transformer_of(manager, asked.settings)
-    run = run_of(asked, transformer)
+    run = replace(asked.settings, transformer=transformer)
     output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
     opener = executor_of(manager, asked.settings.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
     if asked.atlas or not some:
-        views.append(DeltaAtlas(transformer, comparing.names))
+        views.append(atlas)
     film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
     if animated:
         views.append(film)
@@ -178,28 +175,21 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
 
         comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = comparison_table(comparison, comparing.names, asked.top, asked.everything)
-        if report:
+        if "json" in asked.settings.format:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            text = Output(manager, asked.settings.output, run, say=click.echo)
-            text.add(table, DeltaAtlas(transformer, comparing.names))
-        moved = any(delta.changed for delta in comparison.deltas.values())
-        if moved:  # nothing changed: there is nothing to see
+            Output(manager, asked.settings.output, run, say=click.echo).add(table, atlas)
+        if comparison.moved:  # nothing changed: there is nothing to see
             for drawn in drawn_later:
                 output.take(*drawn)
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
-                output.add(overview, DeltaAtlas(transformer, comparing.names))
+                output.add(overview, atlas)
     for name in animated if frames else ():
         write_film(manager, name, frames, film, run, asked)
-    if output.file and (moved or not views):  # of what did not change, a file is not missed
+    if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
         output.require_drawn()
     return SAME if comparison.same else DIFFERENT
-
-
-def run_of(asked: Asked, transformer: GridTransformer) -> Settings:
-    """The settings of pictures."""
-    return replace(asked.settings, transformer=transformer)
 
 
 def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
@@ -208,14 +198,6 @@ def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
     if found and (output.file is not None or asked.settings.output == "-"):
         raise UsageError(f"--output {asked.settings.output} takes no animation beside other output; give a folder")
     return found
-
-
-def transformer_of(manager: PluginManager, settings: Settings) -> GridTransformer:
-    """The transformer that is asked for, or the one that suits a whole model best."""
-    names = manager.names("transformer")
-    spec = settings.plugin or next((name for name in ATLASES if name in names), None)
-    transformer: GridTransformer = manager.with_transformer(replace(settings, plugin=spec)).transformer
-    return transformer
 
 
 def write_film(manager: PluginManager, name: str, frames: Sequence[Page], view: View, run: Settings, asked: Asked) -> None:
@@ -242,7 +224,7 @@ def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
 def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
     transformer = transformer_of(manager, asked.settings)
-    run = run_of(asked, transformer)
+    run = replace(asked.settings, transformer=transformer)
     pictures = tuple(name for name in asked.settings.format if name not in ("json", *ANIMATED))
     output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
     if output.file is not None:
@@ -257,7 +239,8 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     ordered = in_order(found)
     if not asked.settings.quiet:
         click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
-    views: list[View] = [Frames(transformer, ordered.labels)] if animated or asked.atlas else []
+    view = Frames(transformer, ordered.labels)
+    views: list[View] = [view] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
     with output, workers(joint[0], asked.settings.jobs, fork=True, opener=opener) as executor:
@@ -265,9 +248,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         for first in series.firsts:
             if not asked.settings.quiet:
                 click.echo(first.text, err=True)
-        title = f"{len(found)} checkpoints, {ordered.said}"
-        view = Frames(transformer, ordered.labels)
-        _write(series, Quantity(), title, output, asked, view, animated)
+        _write(series, Quantity(), f"{len(found)} checkpoints, {ordered.said}", output, asked, view, animated)
         if asked.atlas and (pictures or not animated):
             for page in frames:
                 output.add(page, view)
@@ -296,18 +277,16 @@ def _write(
     animated: formats that are written elsewhere. Where nothing but these and JSON is asked for, nothing else is written.
     """
     nothing_else = bool(asked.settings.format) and not set(asked.settings.format) - {"json", *animated}
-    table = series_table(series, said, asked.settings.title or title)
+    pages = series_pages(series, said, asked.settings.title or title, asked.layers)
+    table = next(pages)
     if "json" in asked.settings.format:
         click.echo(json_text(table.data, indent=2))
     elif asked.stats or not (asked.layers or nothing_else):
-        text = Output(output.manager, output.folder, output.run, say=click.echo)
-        text.add(table, view)
+        Output(output.manager, output.folder, output.run, say=click.echo).add(table, view)
     if not asked.layers and (asked.stats or nothing_else):
         return
-    output.add(trends_page(series, said, asked.settings.title or title), view)
-    names = list(series.tracks) if asked.layers else moved_most(series)
-    for name in names:
-        output.add(ridges_page(series, name, said), view)
+    for page in pages:
+        output.add(page, view)
 
 
 def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:

@@ -30,6 +30,7 @@ _SMALL = 96
 _SHARE = 0.999
 _TINY, _HUGE = 1e-12, 1e12  # between them a square is a float32
 _LONGEST, _CLOSE = 40, 1e-3  # steps towards the spectral norm, and how far ‖Δ‖₂² may be off, as a share of it
+_COUNTS = ("nan_a", "nan_b", "nan_both", "inf_a", "inf_b", "inf_both", "turned", "changed")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,6 @@ class NotFinite:
         }
 
 
-_COUNTS = ("nan_a", "nan_b", "nan_both", "inf_a", "inf_b", "inf_both", "turned", "changed")
 NONE = NotFinite()
 
 

@@ -17,6 +17,18 @@ from torch2grid_core import Checkpoint, LazyTensor
 Key = Callable[[str], str]
 # Why tensors are left out of a comparison without making the two different, as the choosing of tensors says it.
 NO_WEIGHTS = ("bookkeeping", "empty")
+# What DistributedDataParallel, torch.compile, Lightning and training scripts put before the names of a model.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+# Components that torch.compile, FSDP and activation checkpointing put anywhere.
+INFIXES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# torch.nn.utils.parametrizations → what torch.nn.utils.weight_norm and spectral_norm wrote before.
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\.(original0|original1|original|0\._u|0\._v)$")
+_OLD = {"original0": "_g", "original1": "_v", "original": "_orig", "0._u": "_u", "0._v": "_v"}
+# TensorFlow's words for the weight and bias of a normalisation, which old BERT checkpoints keep.
+_NORMALISATION = re.compile(r"norm|(^|[._])(ln|bn)[_\d]*$", re.IGNORECASE)
+_GREEK = {"gamma": "weight", "beta": "bias"}
+_NEARLY_ALL = 0.9
+_DEEPEST = 4  # components of a prefix that one side has and the other has not
 
 
 @dataclass(frozen=True)
@@ -248,21 +260,6 @@ def in_shape_of(pair: Pair) -> tuple[Pair, str] | None:
     if b.contiguous:
         return replace(pair, b=replace(b, shape=a.shape, strides=None)), "reshaped"
     return None
-
-
-# What DistributedDataParallel, torch.compile, Lightning and training scripts put before the names of a model.
-PREFIXES = ("module.", "_orig_mod.", "model.")
-# Components that torch.compile, FSDP and activation checkpointing put anywhere.
-INFIXES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-# torch.nn.utils.parametrizations → what torch.nn.utils.weight_norm and spectral_norm wrote before.
-_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\.(original0|original1|original|0\._u|0\._v)$")
-_OLD = {"original0": "_g", "original1": "_v", "original": "_orig", "0._u": "_u", "0._v": "_v"}
-# TensorFlow's words for the weight and bias of a normalisation, which old BERT checkpoints keep.
-_NORMALISATION = re.compile(r"norm|(^|[._])(ln|bn)[_\d]*$", re.IGNORECASE)
-_GREEK = {"gamma": "weight", "beta": "bias"}
-
-_NEARLY_ALL = 0.9
-_DEEPEST = 4  # components of a prefix that one side has and the other has not
 
 
 def unwrapped(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -35,6 +35,10 @@ from torch2grid_core.text import visible
 Array = np.ndarray[Any, Any]
 _BARS = 64
 _NONE = np.float64("nan")
+Bad = Literal["NaN", "Inf"]
+_CELLS = 1024  # a side of a square of all frames together
+FORMAT = "torch2grid recording"
+_PLACES = ("codes", "counts", "ends", "figures")
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +178,6 @@ def recorded_tracks(distributions: Mapping[str, Sequence[Distribution | None]], 
     return found
 
 
-Bad = Literal["NaN", "Inf"]
-_CELLS = 1024  # a side of a square of all frames together
-
-
 @dataclass(frozen=True)
 class Series:
     """What became of each tensor. tracks: by its name in the last checkpoint; left_out: why others have none."""
@@ -310,30 +310,23 @@ def compare_many(
     run: Settings | None = None,
     *,
     executor: Executor | None = None,
-    prepare: Any = None,
     joint: tuple[Checkpoint, dict[str, str]] | None = None,
 ) -> Series:
     """Read every snapshot once, hand the pages of *views* over the joint tensors to *sink*, and return the tracks."""
     tensors, left_out = joint or joint_series(ordered)
     tracks: dict[str, Track] = {}
-    options = {"prepare": prepare} if prepare is not None else {}
-    pages = draw(
+    pages: Iterator[tuple[Page, View, Any]] = draw(
         tensors,
         views,
         run,
         executor=executor,
         beside={"track": TrackOf((run or Settings()).threshold)},
         measured=lambda _, found: tracks.update(found),
-        **options,
     )
     for page, view, made in pages:
         sink(page, view, made)
     vectors = frozenset(name for name, tensor in tensors.items() if tensor.ndim < 2)
     return Series(ordered, tracks, vectors, left_out)
-
-
-FORMAT = "torch2grid recording"
-_PLACES = ("codes", "counts", "ends", "figures")
 
 
 def is_recording(checkpoint: Checkpoint) -> bool:

@@ -19,6 +19,12 @@ from torch2grid_core.grids import matrix_shape
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import visible
 
+Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
+_HEAD = 4096  # weights that are compared before whole tensors are
+_CLOSE = 1e-6
+Moved = list[tuple[Literal["swapped", "holds"], str]]
+Entry = tuple[str, LazyTensor, float | None]  # a name, the tensor, and the sum of its squares where it is known
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -55,7 +61,6 @@ class Comparing:
         *,
         executor: Executor | None = None,
         prepare: Any = None,
-        progress: Any = None,
     ) -> Comparison:
         """Read both once, hand the pages of *views* (over ``joint``) to *sink*, and say what differs."""
         statistics: dict[str, Delta] = {}
@@ -66,7 +71,6 @@ class Comparing:
                 views,
                 run,
                 executor=executor,
-                progress=progress,
                 beside={"delta": settings.need},
                 measured=lambda _, found: statistics.update(found),
                 **options,
@@ -104,9 +108,6 @@ def _joint(comparing: Comparing) -> Checkpoint:
 
 def _transposed(pair: Pair) -> bool:
     return pair.a.shape == pair.b.shape[::-1]
-
-
-Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ class Comparison:
     def same(self) -> bool:
         """True where nothing differs but names that wrappers made."""
         return not self.differences
+
+    @property
+    def moved(self) -> bool:
+        """True where a weight changed: there is something to see in Δ."""
+        return any(delta.changed for delta in self.deltas.values())
 
 
 def find_differences(
@@ -335,12 +341,6 @@ def _figures(delta: Delta, pair: Pair) -> dict[str, Any]:
     return figures
 
 
-_HEAD = 4096  # weights that are compared before whole tensors are
-_CLOSE = 1e-6
-
-Moved = list[tuple[Literal["swapped", "holds"], str]]
-
-
 class Copies:
     """What of two matched checkpoints holds the weights of something else.
 
@@ -423,9 +423,6 @@ class Copies:
             data = first.tobytes()
             self._heads[id(tensor)] = None if data == data[: tensor.dtype.itemsize] * len(first) else data
         return self._heads[id(tensor)]
-
-
-Entry = tuple[str, LazyTensor, float | None]  # a name, the tensor, and the sum of its squares where it is known
 
 
 class _ByShape:

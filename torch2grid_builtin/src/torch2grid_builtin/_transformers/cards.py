@@ -14,6 +14,10 @@ from torch2grid_core.grids import Block, Rect, Region, flat_run, matrix_shape, v
 
 _KERNEL = 32  # the last dimension of a 1-D convolution is no longer; a longer one belongs to a stack of matrices
 _Dim = tuple[int, Literal["down", "across"], int]  # length, direction, step
+_LONG = 8.0  # a matrix that is so many times longer than wide is always cut into bands
+_CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
+_TRIED = 64  # numbers of bands of a matrix that is alone, at most
+_NEAR = 16  # tensors between a vector and its matrix, at most
 
 
 @dataclass(frozen=True)
@@ -167,11 +171,7 @@ def line_at(name: str, size: int, side: int, longest: int, row: int, column: int
     return flat_run(name, size, (row, column, height, width), cell=(side, side))
 
 
-_LONG = 8.0  # a matrix that is so many times longer than wide is always cut into bands
 _LIMITS = (_LONG, 3.5, 2.2)  # those to try: cutting shorter ones too may fill the card better
-_CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
-_TRIED = 64  # numbers of bands of a matrix that is alone, at most
-_NEAR = 16  # tensors between a vector and its matrix, at most
 
 
 @dataclass(frozen=True)

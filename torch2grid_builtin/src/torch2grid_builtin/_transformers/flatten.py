@@ -11,6 +11,11 @@ from torch2grid_core import Layout, LayoutTransformer
 from torch2grid_core.grids import Block, Region, drawable_sizes, flat_run, weights_per_cell
 from torch2grid_core.measures import Distribution
 
+_Arm = tuple[int, int, int, int, int]  # first row, first column, row step, column step, cells
+_Range = tuple[float, float]
+_NO_WIDTH = 1e-300  # below it, the factor would not be a float64
+_FAR = 1e140  # what the raster takes larger weights for
+
 
 @dataclass(frozen=True)
 class Flatten(LayoutTransformer):
@@ -37,9 +42,6 @@ class Flatten(LayoutTransformer):
             regions.append(region)
             place += -(-size // per_cell)
         return Layout(side, side * per_cell, (1, per_cell), tuple(blocks), tuple(regions))
-
-
-_Arm = tuple[int, int, int, int, int]  # first row, first column, row step, column step, cells
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,6 @@ def _arms(side: int, clockwise: bool) -> Iterator[_Arm]:
         if length:
             yield row, column, row_step, column_step, length
         row, column, left = row + length * row_step, column + length * column_step, left - length
-
-
-_Range = tuple[float, float]
-_NO_WIDTH = 1e-300  # below it, the factor would not be a float64
-_FAR = 1e140  # what the raster takes larger weights for
 
 
 @dataclass(frozen=True)

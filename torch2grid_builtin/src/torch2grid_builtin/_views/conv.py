@@ -19,6 +19,8 @@ from torch2grid_core.pages import Image
 Array = np.ndarray[Any, Any]
 FOLDER = "conv_kernels"
 _RGB_LIMIT = 1 << 20
+Pair = tuple[int, int]
+_MOST_DIMS = 5  # of a block
 
 
 def is_rgb(tensor: LazyTensor) -> bool:
@@ -161,10 +163,6 @@ def rgb_tiles(values: Array, channels: str = "input channel") -> Image:
         sheet[row * (high + 1) : row * (high + 1) + high, column * (wide + 1) : column * (wide + 1) + wide] = pixels[index]
     caption = "each kernel scaled by the largest |weight| of its three channels together; grey is 0"
     return Image(sheet, f"{channels}s 0, 1, 2 as red, green, blue", caption)
-
-
-Pair = tuple[int, int]
-_MOST_DIMS = 5  # of a block
 
 
 @dataclass(frozen=True)

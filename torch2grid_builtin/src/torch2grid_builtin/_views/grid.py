@@ -15,6 +15,10 @@ from torch2grid_core.grids import is_vector
 from torch2grid_core.measures import Transformed
 from torch2grid_core.text import human_count, visible
 
+Array = np.ndarray[Any, Any]
+_FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of vectors do not move them
+_FAR = 2.0  # times as wide as those of matrices and kernels, from which limits would leave these pale
+
 
 class GridView(View):
     """One grid of all weights."""
@@ -41,11 +45,6 @@ class GridView(View):
             about={"transformer": transformer.name, "tensors": len(checkpoint)},
         )
         return (page,)
-
-
-Array = np.ndarray[Any, Any]
-_FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of vectors do not move them
-_FAR = 2.0  # times as wide as those of matrices and kernels, from which limits would leave these pale
 
 
 def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:

@@ -17,6 +17,10 @@ from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, co
 from torch2grid_core.pages import Heatmap, Image, Marginal
 
 _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until it is at most 8:1
+_GAP = 6
+_BAR = "#7f9bb3"
+BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def cell_pixels(rows: int, columns: int, least: int) -> tuple[int, int]:
@@ -212,10 +216,6 @@ class ImageDrawing(Drawing):
             canvas.text(left, y + self.high + 6 + index * self.sizes.text * LINE, line, self.sizes.text, MUTED, va="top")
 
 
-_GAP = 6
-_BAR = "#7f9bb3"
-
-
 class Marginals:
     """Bars above the columns and right of the rows, from 0 to the largest value, which is written at their end.
 
@@ -281,10 +281,6 @@ def _largest(marginal: Marginal) -> float:
     finite = values[np.isfinite(values)]
     largest = float(finite.max()) if finite.size else 0.0
     return largest if math.isfinite(largest) else 0.0
-
-
-BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def rgb(color: tuple[int, int, int]) -> tuple[float, float, float]:

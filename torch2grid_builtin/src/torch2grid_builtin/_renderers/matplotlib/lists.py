@@ -26,6 +26,8 @@ from torch2grid_core import Style
 from torch2grid_core.pages import Band, Bar, Boxes, Table, Text
 
 Array = np.ndarray[Any, Any]
+_MOST_ROWS, _MOST_COLUMNS, _WIDEST = 400, 24, 420
+_GAP = 22
 
 
 class ListDrawing(Drawing):
@@ -199,10 +201,6 @@ class BandDrawing(ListDrawing):
         """Level bars from *low* to *high* pixels, each at least one wide."""
         boxes = np.stack([low, middles - thick / 2, np.maximum(high - low, 1), np.full_like(low, thick)], axis=1)
         canvas.rects(boxes[known], color)
-
-
-_MOST_ROWS, _MOST_COLUMNS, _WIDEST = 400, 24, 420
-_GAP = 22
 
 
 class TableDrawing(Drawing):

@@ -21,6 +21,7 @@ _BLUE, _RED = (77, 131, 196), (201, 106, 74)
 _SERIES = (_BLUE, _RED, (88, 182, 107), (180, 120, 200), (200, 170, 60))
 _MOST_FLAGS = 12
 _NESTED = "·─━█"  # from the outermost quantiles to the inner ones
+_BAR = 16  # characters of the colour bar
 
 
 def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
@@ -259,9 +260,6 @@ class _Frame:
             dots = np.repeat(share[known][-1], wide)
         rows = (1 - np.clip(dots, 0, 1)) * (high - 1)
         return [(column, round(y)) for column, y in enumerate(rows.tolist()) if not math.isnan(y)]
-
-
-_BAR = 16  # characters of the colour bar
 
 
 def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
