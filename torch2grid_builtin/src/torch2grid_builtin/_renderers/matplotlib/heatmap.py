@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, index_ticks, title_height, title_lines
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
 from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_names
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, percent
@@ -72,10 +72,10 @@ class HeatmapDrawing(Drawing):
             self.width = self.before + max(self.wide + self.marginals.beside, self.bar.width)
         self.width = max(self.width, self.before + (text_width(fit(panel.columns, 400, size), size) if panel.columns else 0))
         self.notes = self._notes()
-        self.title = title_lines(panel.title, max(self.width, 320), sizes)
+        self.title = sizes.title_lines(panel.title, max(self.width, 320))
         self.width = max(self.width, max((text_width(line, sizes.title) for line in self.title), default=0))
         self.lines = [line for note in self.notes for line in wrap(note, self.width - self.before, size, lines=3)]
-        self.height = title_height(self.title, sizes) + self.marginals.above + self.high + self.below
+        self.height = self.heading + self.marginals.above + self.high + self.below
         if not upright:
             self.height += 14 + self.bar.height
         self.height += round(len(self.lines) * size * LINE) + 8 if self.lines else 0
@@ -104,8 +104,7 @@ class HeatmapDrawing(Drawing):
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         panel, size = self.panel, self.sizes.text
-        draw_title(canvas, self.title, left, top, self.sizes)
-        x, y = left + self.before, top + title_height(self.title, self.sizes) + self.marginals.above
+        x, y = left + self.before, self.draw_title(canvas, left, top) + self.marginals.above
         if not panel.grid.values.size:
             canvas.text(x, y, "nothing here: the grid has no cells", size, MUTED, va="top")
             return
@@ -165,10 +164,10 @@ class ThumbnailDrawing(Drawing):
         self.factor = cell_pixels(rows, columns, sizes.cells)
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         self.width = max(self.wide + 2, sizes.cells + 24)
-        self.title = wrap(panel.title, self.width, sizes.title, lines=2) if panel.title else []
+        self.title = sizes.title_lines(panel.title, self.width)
         self.line = round(sizes.text * LINE)
         self.captions = [*wrap(panel.label, self.width, sizes.text), *wrap(self._limits(), self.width, sizes.text)]
-        self.height = title_height(self.title, sizes) + 4 + max(self.high, 1) + 4 + self.line * len(self.captions)
+        self.height = self.heading + 4 + max(self.high, 1) + 4 + self.line * len(self.captions)
 
     def _limits(self) -> str:
         """Limits and the share of cells beyond them."""
@@ -184,8 +183,7 @@ class ThumbnailDrawing(Drawing):
         return f"{text}, {percent(beyond)} beyond".replace(" %", "\u00a0%") if beyond else text
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        x, y = left + 1, top + title_height(self.title, self.sizes) + 4
+        x, y = left + 1, self.draw_title(canvas, left, top) + 4
         if self.panel.grid.values.size:
             canvas.cells(x, y, paint(self.panel.grid, self.panel.scale, self.style.colormap), self.factor)
             _frame(canvas, x, y, self.wide, self.high)
@@ -202,13 +200,12 @@ class ImageDrawing(Drawing):
         self.factor = cell_pixels(rows, columns, sizes.cells)
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         self.width = max(self.wide, 0 if sizes.compact else 320)
-        self.title = title_lines(panel.title, self.width, sizes)
+        self.title = sizes.title_lines(panel.title, self.width)
         self.lines = wrap(panel.caption, self.width, sizes.text, lines=4) if panel.caption else []
-        self.height = title_height(self.title, sizes) + self.high + round(len(self.lines) * sizes.text * LINE) + 8
+        self.height = self.heading + self.high + round(len(self.lines) * sizes.text * LINE) + 8
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        y = top + title_height(self.title, self.sizes)
+        y = self.draw_title(canvas, left, top)
         if self.panel.rgb.size:
             canvas.cells(left, y, np.asarray(self.panel.rgb, dtype=np.uint8), self.factor)
             _frame(canvas, left, y, self.wide, self.high)

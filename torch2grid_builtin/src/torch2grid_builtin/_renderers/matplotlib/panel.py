@@ -43,10 +43,16 @@ class Sizes:
         zoom = min(max(pixels / 1000, 1.0), 1.7)
         return replace(self, text=self.text * zoom, title=self.title * zoom)
 
+    def title_lines(self, title: str, width: float) -> list[str]:
+        """A panel's title on at most two lines."""
+        return wrap(title, width, self.title) if title else []
+
 
 class Drawing(ABC):
     """One panel, measured before the page exists. width, height: the pixels that it needs; a column may be wider."""
 
+    sizes: Sizes
+    title: list[str]  # its lines
     width: int
     height: int
 
@@ -54,21 +60,16 @@ class Drawing(ABC):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         """Draw it with its upper left corner there; *width* is at least its own."""
 
+    @property
+    def heading(self) -> int:
+        """Pixels that the title takes, with the gap below it."""
+        return round(len(self.title) * self.sizes.title * LINE + (2 if self.sizes.compact else 6)) if self.title else 0
 
-def title_lines(title: str, width: float, sizes: Sizes) -> list[str]:
-    """A panel's title on at most two lines."""
-    return wrap(title, width, sizes.title) if title else []
-
-
-def title_height(lines: list[str], sizes: Sizes) -> int:
-    """Pixels that title lines take, with the gap below them."""
-    return round(len(lines) * sizes.title * LINE + (2 if sizes.compact else 6)) if lines else 0
-
-
-def draw_title(canvas: Canvas, lines: list[str], left: float, top: float, sizes: Sizes) -> None:
-    """Draw title lines from their upper left corner on."""
-    for index, line in enumerate(lines):
-        canvas.text(left, top + index * sizes.title * LINE, line, sizes.title, INK, va="top")
+    def draw_title(self, canvas: Canvas, left: float, top: int) -> int:
+        """Draw the title from its upper left corner on; where the panel below it begins."""
+        for index, line in enumerate(self.title):
+            canvas.text(left, top + index * self.sizes.title * LINE, line, self.sizes.title, INK, va="top")
+        return top + self.heading
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
