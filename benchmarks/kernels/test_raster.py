@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from torch2grid_builtin._transformers.flatten import Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
-from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_core import Layout, LazyTensor
 from torch2grid_core._pictures.raster import RasterPart, assemble
 from torch2grid_core.grids import Block, matrix_layout, raster_window

@@ -73,11 +73,9 @@ def compare(
             chosen, [*views, atlas], lambda page, view, _: drawn.append((page, view)), run, executor=executor
         )
     table = comparison_table(comparison, comparing.names)
-    if not any(delta.changed for delta in comparison.deltas.values()):
-        drawn = []
     overview = overview_page(comparison, comparing.names)
-    drawn = [(table, atlas), *([(overview, atlas)] if overview is not None else []), *drawn]
-    return Comparison(drawn, run, comparing.joint, table.data or {})
+    first: list[tuple[Page, View]] = [(page, atlas) for page in (table, overview) if page is not None]
+    return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {})
 
 
 def series(
@@ -109,9 +107,7 @@ def series(
             tracked = made.compare_many(ordered, run=run, executor=executor, joint=joint)
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = made.Frames(Flatten(), tracked.ordered.labels)
-    names = list(tracked.tracks) if layers else made.moved_most(tracked)
-    pages = [made.series_table(tracked, quantity, run.title or title), made.trends_page(tracked, quantity, run.title or title)]
-    pages += [made.ridges_page(tracked, name, quantity) for name in names]
+    pages = made.series_pages(tracked, quantity, run.title or title, layers)
     return Pages([(page, view) for page in pages], run, found[-1])
 
 

@@ -19,8 +19,7 @@ from tests.support.tools import DIGITS, torch2grid
 from tests.support.views.drawing import checkpoint_of
 
 import torch2grid_core._engine
-from torch2grid_builtin._transformers.flatten import Flatten
-from torch2grid_builtin._transformers.normalized import Normalized
+from torch2grid_builtin._transformers.flatten import Flatten, Normalized
 from torch2grid_core import (
     Checkpoint,
     LazyTensor,

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from tests.support.raster.reference import cell_numbers
 
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
 from torch2grid_builtin._transformers.layer_weighted import LayerWeighted
-from torch2grid_builtin._transformers.spiral import Spiral
-from torch2grid_builtin._views.conv_layout import kernel_layout
+from torch2grid_builtin._views.conv import kernel_layout
 from torch2grid_core import Layout
 from torch2grid_core.grids import matrix_layout, weights_of_cell
 

@@ -10,9 +10,8 @@ import pytest
 from tests.support.raster.reference import reduced
 
 from torch2grid_builtin._transformers.atlas import Atlas
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
-from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_core import Layout, LazyTensor, NotDrawable
 from torch2grid_core.grids import REDUCTIONS, Block, matrix_layout, raster_window
 from torch2grid_core.sources import BytesStorage

@@ -19,8 +19,7 @@ from tests.support.renderers.pages import every_panel
 from tests.support.tools import DIGITS
 
 import torch2grid as t2g
-from torch2grid_builtin._renderers.html.panels import rounded
-from torch2grid_builtin._renderers.html.renderer import Html
+from torch2grid_builtin._renderers.html.renderer import Html, rounded
 from torch2grid_core import Grid, Page, Style
 from torch2grid_core.grids import ColorScale, weights_of_cell
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Line, Table
@@ -337,7 +336,7 @@ def test_the_file_keeps_its_size_and_says_what_that_cost() -> None:
 
 
 def test_lowered_cells_get_limits_of_their_own_unless_those_were_fixed() -> None:
-    from torch2grid_builtin._renderers.html.panels import Tensors, page_data
+    from torch2grid_builtin._renderers.html.renderer import Tensors, page_data
     from torch2grid_core.grids import color_scale
 
     grid = Grid(np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))

@@ -12,12 +12,10 @@ from hypothesis import given, settings, strategies as st
 from tests.support.raster.reference import assert_same, full_size, streamed
 
 from torch2grid_builtin._transformers.atlas import Atlas
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Normalized, Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
 from torch2grid_builtin._transformers.layer_weighted import LayerWeighted
-from torch2grid_builtin._transformers.normalized import Normalized
-from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable, UsageError
 from torch2grid_core._plugins.options import build
 from torch2grid_core.grids import REDUCTIONS, matrix_shape

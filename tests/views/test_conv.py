@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.views.drawing import checkpoint_of, draw
 
-from torch2grid_builtin._views.conv import ConvView, rgb_tiles
-from torch2grid_builtin._views.conv_layout import kernel_layout
+from torch2grid_builtin._views.conv import ConvView, kernel_layout, rgb_tiles
 from torch2grid_core import Checkpoint, Settings
 from torch2grid_core.grids import NOT_FINITE
 from torch2grid_core.pages import Heatmap, Image

@@ -11,9 +11,8 @@ from tests.support.views.drawing import checkpoint_of, draw
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
-from torch2grid_builtin._transformers.spiral import Spiral
 from torch2grid_builtin._views.grid import GridView
 from torch2grid_core import GridTransformer, Settings
 from torch2grid_core.pages import Heatmap
@@ -56,8 +55,8 @@ def test_the_title_counts_the_weights_that_are_in_the_picture(tmp_path):
         ({}, 13),
         ({"part": "optimizer"}, 6),
         ({"part": "all"}, 19),
-        ({"filters": ("only:pattern=b.*",)}, 6),
-        ({"filters": ("only:pattern=c.*",)}, 7),
+        ({"only": "b.*"}, 6),
+        ({"only": "c.*"}, 7),
     ):
         page = t2g.grid(file, **options)[0]
         assert page.panels[0].grid.weights == weights

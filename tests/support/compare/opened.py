@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch2grid_builtin._compare.findings import Comparison
 from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages
-from torch2grid_builtin._compare.two import Comparing, Tolerance
+from torch2grid_builtin._compare.two import Comparing, Comparison, Tolerance
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import Checkpoint, PluginManager, Settings
 from torch2grid_core.selection import select

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from torch2grid_builtin._commands.compare_settings import PAIR_CELLS, transformer_of
-from torch2grid_builtin._compare.folder import checkpoints_in
-from torch2grid_builtin._compare.order import in_order
-from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
-from torch2grid_builtin._compare.recording import is_recording, recorded_distribution, recorded_series
-from torch2grid_builtin._compare.series import Frames, Series, compare_many, joint_series
-from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, moved_most, ridges_page, series_table, trends_page
+from torch2grid_builtin._compare.order import checkpoints_in, in_order
+from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
+from torch2grid_builtin._compare.series import (
+    Frames,
+    Series,
+    compare_many,
+    is_recording,
+    joint_series,
+    recorded_distribution,
+    recorded_series,
+)
+from torch2grid_builtin._compare.series_pages import (
+    GRADIENTS,
+    Quantity,
+    moved_most,
+    ridges_page,
+    series_pages,
+    series_table,
+    trends_page,
+)
 from torch2grid_builtin._compare.two import Comparing, Tolerance
 
 __all__ = [
@@ -32,6 +45,7 @@ __all__ = [
     "recorded_distribution",
     "recorded_series",
     "ridges_page",
+    "series_pages",
     "series_table",
     "transformer_of",
     "trends_page",

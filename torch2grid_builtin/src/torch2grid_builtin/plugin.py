@@ -32,15 +32,15 @@ def torch2grid_loaders() -> list[Lazy]:
 
 @hookimpl
 def torch2grid_filters() -> list[Lazy]:
-    by_name, by_kind = f"{_HERE}._filters.by_name", f"{_HERE}._filters.by_kind"
+    filters = f"{_HERE}._filters"
     return [
-        Lazy(f"{by_name}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
-        Lazy(f"{by_name}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),
-        Lazy(f"{by_name}:Positions", "tensors", "the tensors at positions of the listing, counted from 1", flag="1,3-5"),
-        Lazy(f"{by_kind}:WeightsOnly", "weights_only", "tensors named weight: no biases, no running statistics"),
-        Lazy(f"{by_kind}:Floating", "floating", "tensors of a floating type"),
-        Lazy(f"{by_kind}:MinSize", "min_size", "tensors of at least so many weights"),
-        Lazy(f"{by_kind}:Largest", "largest", "the largest tensors, in their order"),
+        Lazy(f"{filters}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
+        Lazy(f"{filters}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),
+        Lazy(f"{filters}:Positions", "tensors", "the tensors at positions of the listing, counted from 1", flag="1,3-5"),
+        Lazy(f"{filters}:WeightsOnly", "weights_only", "tensors named weight: no biases, no running statistics"),
+        Lazy(f"{filters}:Floating", "floating", "tensors of a floating type"),
+        Lazy(f"{filters}:MinSize", "min_size", "tensors of at least so many weights"),
+        Lazy(f"{filters}:Largest", "largest", "the largest tensors, in their order"),
     ]
 
 
@@ -48,8 +48,8 @@ def torch2grid_filters() -> list[Lazy]:
 def torch2grid_transformers() -> list[Lazy]:
     return [
         Lazy(f"{_HERE}._transformers.flatten:Flatten", "flatten", "all weights in the order of the file, row after row"),
-        Lazy(f"{_HERE}._transformers.spiral:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
-        Lazy(f"{_HERE}._transformers.normalized:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
+        Lazy(f"{_HERE}._transformers.flatten:Spiral", "spiral", "all weights in order, wound from the centre outwards"),
+        Lazy(f"{_HERE}._transformers.flatten:Normalized", "normalized", "all weights in order, scaled to [0, 1]"),
         Lazy(
             f"{_HERE}._transformers.layer_weighted:LayerWeighted",
             "layer_weighted",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from torch2grid_builtin._transformers.atlas import Atlas
-from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_builtin._transformers.flatten import Flatten, Normalized, Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
 from torch2grid_builtin._transformers.layer_weighted import LayerWeighted
-from torch2grid_builtin._transformers.normalized import Normalized
-from torch2grid_builtin._transformers.spiral import Spiral
 
 __all__ = ["Atlas", "Flatten", "Hilbert", "LayerSeparated", "LayerWeighted", "Normalized", "Spiral"]

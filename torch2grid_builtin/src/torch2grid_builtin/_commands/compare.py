@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin._commands.compare_settings import (
-    PAIR_CELLS,
-    Asked,
-    animations,
-    open_model,
-    run_of,
-    transformer_of,
-    write_film,
-)
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
+from torch2grid_builtin._compare.order import checkpoints_in, in_order
+from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
+from torch2grid_builtin._compare.series import Frames, Series, compare_many, is_recording, joint_series, recorded_series
+from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, series_pages
 from torch2grid_builtin._compare.two import Comparing, Tolerance
-from torch2grid_core import Command, Page, PluginManager, Settings, Torch2GridError, UsageError, View
-from torch2grid_core.commands import settings_options
+from torch2grid_builtin._transformers.flatten import Flatten
+from torch2grid_core import (
+    Checkpoint,
+    Command,
+    Page,
+    PluginManager,
+    Settings,
+    Torch2GridError,
+    UsageError,
+    View,
+)
+from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output
-from torch2grid_core.text import json_text
+from torch2grid_core.selection import select
+from torch2grid_core.text import human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
+ANIMATED = ("gif", "html")  # what shows a series in motion
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line: options of this command's own and the settings."""
+
+    stats: bool
+    atlas: bool
+    layers: bool
+    everything: bool
+    top: int
+    tolerance: float
+    ignore_dtype: bool
+    rank_size: int
+    settings: Settings
 
 
 class Compare(Command):
@@ -109,32 +135,27 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     if not models:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
     if len(models) != 2:
-        from torch2grid_builtin._commands.compare_series import compare_series
-
         return compare_series(manager, models, asked)
     return compare_two(manager, models, asked)
 
 
 def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The table, the pictures and the exit code of two."""
-    from torch2grid_builtin._compare.pages import DeltaAtlas, PairPages, comparison_table, overview_page
-    from torch2grid_builtin._compare.series import Frames
-
     pictures = tuple(name for name in asked.settings.format if name not in ("json", "gif"))
-    report = "json" in asked.settings.format
     some = asked.stats or asked.atlas or asked.layers or (bool(asked.settings.format) and not pictures)
     transformer = transformer_of(manager, asked.settings)
-    run = run_of(asked, transformer)
+    run = replace(asked.settings, transformer=transformer)
     output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
     animated = animations(asked, ("gif",), output)
     opener = executor_of(manager, asked.settings.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
     if asked.atlas or not some:
-        views.append(DeltaAtlas(transformer, comparing.names))
+        views.append(atlas)
     film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
     if animated:
         views.append(film)
@@ -154,20 +175,137 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
 
         comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = comparison_table(comparison, comparing.names, asked.top, asked.everything)
-        if report:
+        if "json" in asked.settings.format:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            text = Output(manager, asked.settings.output, run, say=click.echo)
-            text.add(table, DeltaAtlas(transformer, comparing.names))
-        moved = any(delta.changed for delta in comparison.deltas.values())
-        if moved:  # nothing changed: there is nothing to see
+            Output(manager, asked.settings.output, run, say=click.echo).add(table, atlas)
+        if comparison.moved:  # nothing changed: there is nothing to see
             for drawn in drawn_later:
                 output.take(*drawn)
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
-                output.add(overview, DeltaAtlas(transformer, comparing.names))
+                output.add(overview, atlas)
     for name in animated if frames else ():
         write_film(manager, name, frames, film, run, asked)
-    if output.file and (moved or not views):  # of what did not change, a file is not missed
+    if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
         output.require_drawn()
     return SAME if comparison.same else DIFFERENT
+
+
+def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
+    """The formats asked for that are among *names*, as files of their own. Raises ``UsageError`` where they have no folder."""
+    found = [name for name in asked.settings.format if name in names]
+    if found and (output.file is not None or asked.settings.output == "-"):
+        raise UsageError(f"--output {asked.settings.output} takes no animation beside other output; give a folder")
+    return found
+
+
+def write_film(manager: PluginManager, name: str, frames: Sequence[Page], view: View, run: Settings, asked: Asked) -> None:
+    """All *frames* as one file of the format *name*, in the folder of pictures."""
+    with Output(manager, Path(asked.settings.output) / f"series_atlas.{name}", run, say=click.echo) as film:
+        for page in frames:
+            film.add(page, view)
+    film.require_drawn()
+
+
+def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
+    """The tensors of one model that are compared; says on stderr what was left out."""
+    started = time.perf_counter()
+    filters = [manager.create("filter", spec) for spec in asked.settings.filter]
+    opened = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
+    selection = select(opened, asked.settings.part, filters, asked.settings.include_buffers or is_recording(opened))
+    for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
+        click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
+    if not asked.settings.quiet:
+        click.echo(summary_line(selection, time.perf_counter() - started), err=True)
+    return selection.checkpoint
+
+
+def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
+    """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
+    transformer = transformer_of(manager, asked.settings)
+    run = replace(asked.settings, transformer=transformer)
+    pictures = tuple(name for name in asked.settings.format if name not in ("json", *ANIMATED))
+    output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
+    if output.file is not None:
+        raise UsageError(f"--output {asked.settings.output} takes one picture, and a series has several; give a folder")
+    animated = animations(asked, ANIMATED, output)
+    opener = executor_of(manager, asked.settings.executor)
+    found = _opened(manager, models, asked)
+    if len(found) == 1 and is_recording(found[0]):
+        return _recorded(manager, found[0], run, asked)
+    if len(found) < 2:
+        raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
+    ordered = in_order(found)
+    if not asked.settings.quiet:
+        click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
+    view = Frames(transformer, ordered.labels)
+    views: list[View] = [view] if animated or asked.atlas else []
+    frames: list[Page] = []
+    joint = joint_series(ordered)
+    with output, workers(joint[0], asked.settings.jobs, fork=True, opener=opener) as executor:
+        series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
+        for first in series.firsts:
+            if not asked.settings.quiet:
+                click.echo(first.text, err=True)
+        _write(series, Quantity(), f"{len(found)} checkpoints, {ordered.said}", output, asked, view, animated)
+        if asked.atlas and (pictures or not animated):
+            for page in frames:
+                output.add(page, view)
+    for name in animated:
+        write_film(manager, name, frames, view, run, asked)
+    if series.left_out and not asked.settings.quiet:
+        names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
+        click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)
+    return SAME
+
+
+def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Settings, asked: Asked) -> int:
+    """The pages of a recording of gradients, of which no format is an animation."""
+    series, title = recorded_series(checkpoint)
+    pictures = [name for name in asked.settings.format if name != "json"]
+    with Output(manager, asked.settings.output, run, formats=pictures, say=click.echo) as output:
+        _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), series.ordered.labels))
+    return SAME
+
+
+def _write(
+    series: Series, said: Quantity, title: str, output: Output, asked: Asked, view: View, animated: Sequence[str] = ()
+) -> None:
+    """The table and the pictures that *asked* names; with none, all but a page for each tensor.
+
+    animated: formats that are written elsewhere. Where nothing but these and JSON is asked for, nothing else is written.
+    """
+    nothing_else = bool(asked.settings.format) and not set(asked.settings.format) - {"json", *animated}
+    pages = series_pages(series, said, asked.settings.title or title, asked.layers)
+    table = next(pages)
+    if "json" in asked.settings.format:
+        click.echo(json_text(table.data, indent=2))
+    elif asked.stats or not (asked.layers or nothing_else):
+        Output(output.manager, output.folder, output.run, say=click.echo).add(table, view)
+    if not asked.layers and (asked.stats or nothing_else):
+        return
+    for page in pages:
+        output.add(page, view)
+
+
+def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:
+    """Every checkpoint named, and those in the folders named."""
+    found: list[Checkpoint] = []
+    for model in models:
+        if len(models) > 1 or not os.path.isdir(model):
+            found.append(open_model(manager, model, asked))
+        else:
+            found += _in_folder(manager, model, asked)
+    return found
+
+
+def _in_folder(manager: PluginManager, folder: str, asked: Asked) -> list[Checkpoint]:
+    """The checkpoints in a folder; says on stderr how many there are."""
+    quiet = replace(asked, settings=replace(asked.settings, quiet=True, verbose=False))
+    found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet))
+    if not asked.settings.quiet:
+        weights = human_count(found[-1].parameters)
+        others = f", {left} other files" if left else ""
+        click.echo(f"{visible(folder)}: {len(found)} checkpoints of {weights} weights{others}", err=True)
+    return found

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import click
 
-from torch2grid_builtin._views.conv_layout import kernel_layout
+from torch2grid_builtin._views.conv import kernel_layout
 from torch2grid_core import (
     Checkpoint,
     Command,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.not_finite import NONE, NotFinite, Number, look_not_finite
-from torch2grid_builtin._compare.rank import Rank, rank_of, rank_of_complex
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.measures import Chunk, Collector
 from torch2grid_core.sources import JointTensor, as_float, is_complex, is_floating
 
 Array = np.ndarray[Any, Any]
+Number = float | complex
+Place = tuple[int, Number, Number]  # a flat index, with the values of A and B there
 A, B = "a", "b"  # the members of a pair's joint tensor
 
 RANK_SIZE = 1 << 22  # weights of the largest matrix whose rank is looked for, unless asked otherwise
@@ -24,6 +24,139 @@ _PIECE = 1 << 15  # weights computed at once: three float64 arrays of them stay 
 _LOOK = 64  # weights that mostly tell already that two chunks differ
 _PLACES = 16  # rows and columns that are told one by one
 _LEAST, _MOST = 1e-37, 3e38  # the largest |Δ| of a matrix whose rank is looked for: it is kept as float32
+# Of the rank of Δ.
+_BLOCK, _STEPS = 8, 3  # 32 directions: LoRA of rank 16 and more is found whole
+_SMALL = 96
+_SHARE = 0.999
+_TINY, _HUGE = 1e-12, 1e12  # between them a square is a float32
+_LONGEST, _CLOSE = 40, 1e-3  # steps towards the spectral norm, and how far ‖Δ‖₂² may be off, as a share of it
+_COUNTS = ("nan_a", "nan_b", "nan_both", "inf_a", "inf_b", "inf_both", "turned", "changed")
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """How many weights are NaN or Inf, and in which of the two.
+
+    nan_a, nan_b: NaN in A only, in B only. inf_a, inf_b: Inf in one only. nan_both, inf_both: the same in both. turned: Inf in
+    both, of another sign. changed: weights of which one is NaN or Inf and the other is not the same (a NaN that is Inf in the
+    other counts for both). first: the first of these.
+    """
+
+    nan_a: int = 0
+    nan_b: int = 0
+    nan_both: int = 0
+    inf_a: int = 0
+    inf_b: int = 0
+    inf_both: int = 0
+    turned: int = 0
+    changed: int = 0
+    first: Place | None = None
+
+    @property
+    def both(self) -> int:
+        """Weights that are NaN or Inf in both, and the same."""
+        return self.nan_both + self.inf_both
+
+    def with_more(self, other: NotFinite) -> NotFinite:
+        """The two together, of which *other* comes later."""
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return NotFinite(**counts, first=self.first or other.first)
+
+    def changes(self, weights: int = 0) -> list[str]:
+        """What differs, in words: ``24 NaN in B only``; where it is each of *weights*, ``all 64 weights are NaN in B only``."""
+        counted = (
+            (self.nan_a, "NaN in A only"),
+            (self.nan_b, "NaN in B only"),
+            (self.inf_a, "Inf in A only"),
+            (self.inf_b, "Inf in B only"),
+            (self.turned, "Inf of the other sign"),
+        )
+        found = [(count, text) for count, text in counted if count]
+        if len(found) == 1 and 1 < weights == self.changed:
+            return [f"all {weights:,} weights are {found[0][1]}"]
+        return [f"{count:,} {text}" for count, text in found]
+
+    def kept(self) -> list[str]:
+        """What both have at the same places: ``1 NaN in both``."""
+        return [f"{count:,} {what} in both" for count, what in ((self.nan_both, "NaN"), (self.inf_both, "Inf")) if count]
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts as plain data."""
+        return {
+            "nan": {"only_in_a": self.nan_a, "only_in_b": self.nan_b, "in_both": self.nan_both},
+            "inf": {"only_in_a": self.inf_a, "only_in_b": self.inf_b, "in_both": self.inf_both, "of_other_sign": self.turned},
+        }
+
+
+NONE = NotFinite()
+
+
+def look_not_finite(start: int, before: Array, after: Array) -> tuple[Array, Array, NotFinite]:
+    """Where *before* or *after* is not finite, where of these they are not the same, both as bool, and the counts.
+
+    start: the flat index of the first weight.
+    """
+    x, y = _plain(before), _plain(after)
+    bad = ~(np.isfinite(x) & np.isfinite(y))
+    x, y = x[bad], y[bad]
+    nan_x, nan_y = np.isnan(x), np.isnan(y)
+    inf_x, inf_y = np.isinf(x) & ~nan_x, np.isinf(y) & ~nan_y
+    unlike = ~((x == y) | (nan_x & nan_y))
+    broken = np.zeros(len(before), bool)
+    broken[bad] = unlike
+    first = None
+    if unlike.any():
+        place = int(np.flatnonzero(bad)[unlike.argmax()])
+        first = (start + place, x[unlike.argmax()].item(), y[unlike.argmax()].item())
+    found = NotFinite(
+        nan_a=_count(nan_x & ~nan_y),
+        nan_b=_count(nan_y & ~nan_x),
+        nan_both=_count(nan_x & nan_y),
+        inf_a=_count(inf_x & ~inf_y),
+        inf_b=_count(inf_y & ~inf_x),
+        inf_both=_count(inf_x & inf_y & ~unlike),
+        turned=_count(inf_x & inf_y & unlike),
+        changed=_count(unlike),
+        first=first,
+    )
+    return bad, broken, found
+
+
+def together(found: Iterable[NotFinite]) -> NotFinite:
+    """The counts of several tensors; a place has no meaning there."""
+    total = NONE
+    for each in found:
+        total = total.with_more(each)
+    return NotFinite(**{name: getattr(total, name) for name in _COUNTS})
+
+
+def value_text(value: Number) -> str:
+    """A weight in words: six digits, ``NaN``, ``−Inf``; a complex one with both parts."""
+    if isinstance(value, complex):
+        imaginary = value_text(value.imag)
+        return f"{value_text(value.real)}{imaginary if imaginary.startswith(('-', '−')) else '+' + imaginary}j"
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "Inf" if value > 0 else "−Inf"
+    return f"{value:.6g}"
+
+
+def value_json(value: Number) -> Any:
+    """A weight as plain data: a number, the texts ``NaN``, ``Infinity``, ``-Infinity``, or both parts of a complex one."""
+    if isinstance(value, complex):
+        return [value_json(value.real), value_json(value.imag)]
+    if np.isfinite(value):
+        return value
+    return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _plain(values: Array) -> Array:
+    return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
+
+
+def _count(where: Array) -> int:
+    return int(np.count_nonzero(where))
 
 
 @dataclass(frozen=True)
@@ -284,3 +417,86 @@ def _whole_difference(before: Array, after: Array) -> Array:
     up = after >= before
     size = np.where(up, after - before, before - after).view(np.uint64).astype(np.float64)
     return np.where(up, size, -size)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """stable: ‖Δ‖_F² / ‖Δ‖₂², at most the rank, and 1 where one direction is all; to 1 %.
+
+    directions: the fewest singular directions that hold 99.9 % of ‖Δ‖_F², ``None`` where 32 do not.
+    """
+
+    stable: float
+    directions: int | None
+
+
+def rank_of(delta: Array, largest: float) -> Rank | None:
+    """The rank of a float32 matrix whose largest |value| is *largest*; ``None`` for a matrix of zeros.
+
+    Of a matrix with more than 96 rows and columns, directions come from block Krylov iteration (Musco & Musco, NeurIPS 2015)
+    from 8 fixed random vectors, three steps: a dozen reads of the matrix. Where these directions do not tell the spectral norm
+    yet, as they do not in noise, Lanczos' iteration goes on from the first of them: two reads a step, about 15 steps.
+    """
+    if not largest:
+        return None
+    matrix = delta
+    if not _TINY < largest < _HUGE:
+        matrix = (delta.astype(np.float64) / largest).astype(np.float32)
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    whole = float(np.vdot(matrix, matrix))
+    if min(matrix.shape) <= _SMALL:
+        wide = matrix.astype(np.float64)
+        values = np.linalg.eigvalsh(wide @ wide.T)[::-1]
+        whole, norm = float(values.sum()), float(values[0])
+    else:
+        values, first = _krylov(matrix)
+        norm = _squared_norm(matrix, first)
+    held = np.cumsum(np.maximum(values, 0.0)) >= _SHARE * whole
+    return Rank(max(whole / norm, 1.0), int(held.argmax()) + 1 if held.any() and whole else None)
+
+
+def rank_of_complex(delta: Array, largest: float) -> Rank | None:
+    """The same of a complex64 matrix X + iY, by [[X, −Y], [Y, X]], which has each singular value twice."""
+    real, imaginary = delta.real, delta.imag
+    found = rank_of(np.block([[real, -imaginary], [imaginary, real]]), largest)
+    if found is None:
+        return None
+    return Rank(max(found.stable / 2, 1.0), None if found.directions is None else (found.directions + 1) // 2)
+
+
+def _krylov(matrix: Array) -> tuple[Array, Array]:
+    """The largest squared singular values, falling, of the span of 32 vectors; and the left vector of the first."""
+    block = matrix @ np.random.default_rng(0).standard_normal((matrix.shape[1], _BLOCK), dtype=np.float32)
+    blocks = [np.linalg.qr(block)[0]]
+    for _ in range(_STEPS):
+        blocks.append(np.linalg.qr(matrix @ (matrix.T @ blocks[-1]))[0])
+    basis = np.linalg.qr(np.concatenate(blocks, axis=1))[0]
+    inside = (basis.T @ matrix).astype(np.float64)
+    values, vectors = np.linalg.eigh(inside @ inside.T)
+    return values[::-1], basis @ vectors[:, -1].astype(np.float32)
+
+
+def _squared_norm(matrix: Array, start: Array) -> float:
+    """‖matrix‖₂² by Lanczos' iteration on matrix·matrixᵀ from the unit vector *start*, all vectors kept orthogonal.
+
+    It ends where the residual says that an eigenvalue is within 0.1 % (Parlett, "The Symmetric Eigenvalue Problem", 4.5).
+    """
+    vectors = np.empty((_LONGEST, len(start)), np.float32)
+    projected = np.zeros((_LONGEST, _LONGEST))
+    step, norm, vector = 0, 0.0, start
+    while step < min(_LONGEST, len(start)):
+        vectors[step] = vector
+        known = vectors[: step + 1]
+        image = matrix @ (matrix.T @ vector)
+        along = known @ image
+        projected[step, : step + 1] = projected[: step + 1, step] = along
+        image -= along @ known
+        image -= (known @ image) @ known  # once more, for what rounding left
+        values, coordinates = np.linalg.eigh(projected[: step + 1, : step + 1])
+        norm, left = float(values[-1]), float(np.linalg.norm(image))
+        if left * abs(float(coordinates[-1, -1])) <= _CLOSE * norm:
+            break
+        vector = image / np.float32(left)
+        step += 1
+    return norm

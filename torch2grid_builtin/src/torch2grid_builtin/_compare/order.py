@@ -1,19 +1,22 @@
-"""In which order checkpoints of one run were written."""
+"""Checkpoints of one run: those of a folder, the order in which they were written, and what they are called."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
-from torch2grid_builtin._compare.names import short_names
-from torch2grid_core import Checkpoint
+from torch2grid_core import Checkpoint, LoadError, Torch2GridError
+from torch2grid_core.text import visible
 
 # What training scripts call the number of steps so far, the finest first.
 KEYS = ("global_step", "global_steps", "num_updates", "iteration", "iter", "step", "steps", "epoch", "current_epoch", "epochs")
+# What a folder of a Hugging Face trainer's checkpoint holds the model in.
+MODEL_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+_MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,50 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class Names:
+    """What pictures call the two checkpoints."""
+
+    a: str
+    b: str
+
+    @classmethod
+    def of(cls, a: Checkpoint, b: Checkpoint) -> Names:
+        """The short names of two."""
+        return cls(*short_names([a.source, b.source]))
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """The last part of each path, or more of them until all are different; three at most."""
+    parts = [PurePath(source).parts or (source or "model",) for source in sources]
+    for count in (1, 2, 3):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    return [visible(name, 60) for name in names]
+
+
+def checkpoints_in(folder: str, open_one: Callable[[str], Checkpoint]) -> tuple[list[Checkpoint], int]:
+    """The checkpoints in *folder* and one level below, by name, ``2`` before ``10``; and how many other files are there.
+
+    Raises ``LoadError`` where there is none, or where the folder cannot be listed.
+    """
+    found, left = [], 0
+    try:
+        paths = sorted(Path(folder).iterdir(), key=lambda each: natural(each.name))
+    except OSError as error:
+        raise LoadError(folder, f"cannot be listed: {error.strerror}") from error
+    for path in paths[:_MOST]:
+        if path.name.startswith("."):
+            continue
+        places = [path] if path.is_file() else [path / name for name in MODEL_FILES if (path / name).is_file()][:1]
+        for place in places:
+            try:
+                found.append(open_one(str(place)))
+            except Torch2GridError:
+                left += 1
+    if not found:
+        raise LoadError(folder, "is a folder without a checkpoint in it", "give the paths of checkpoints")
+    return found, left

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
-from torch2grid_builtin._compare.findings import Comparison, as_json, totals
-from torch2grid_builtin._compare.names import Names
+from torch2grid_builtin._compare.order import Names
+from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_names
-from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, Settings, View
+from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Line, Table, Text
@@ -25,6 +25,8 @@ from torch2grid_core.text import human_count, visible
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
 FOLDER = "compare"
+ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
+PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _BARS = 80
 
 
@@ -126,6 +128,14 @@ class DeltaAtlas(View):
         title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
+
+
+def transformer_of(manager: PluginManager, settings: Settings) -> GridTransformer:
+    """The transformer that is asked for, or the one that suits a whole model best."""
+    names = manager.names("transformer")
+    spec = settings.plugin or next((name for name in ATLASES if name in names), None)
+    transformer: GridTransformer = manager.with_transformer(replace(settings, plugin=spec)).transformer
+    return transformer
 
 
 def comparison_table(comparison: Comparison, names: Names, top: int = 0, everything: bool = False) -> Page:

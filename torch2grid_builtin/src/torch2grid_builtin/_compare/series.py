@@ -2,22 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
+from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
 from torch2grid_builtin._compare.match import match
 from torch2grid_builtin._compare.order import Ordered
-from torch2grid_builtin._compare.track import LastMinusFirst, Track, TrackOf
-from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, NotDrawable, Page, Settings, View, draw
-from torch2grid_core.measures import Of, Transformed
+from torch2grid_builtin._views.grid import whole_model_run
+from torch2grid_builtin._views.histogram import LEVELS, bar_edges
+from torch2grid_builtin._views.units import dead_units, has_units
+from torch2grid_core import (
+    Checkpoint,
+    Grid,
+    GridTransformer,
+    LazyTensor,
+    LoadError,
+    Need,
+    NotDrawable,
+    Page,
+    Settings,
+    View,
+    draw,
+)
+from torch2grid_core.measures import Chunk, Collector, Distribution, Of, Transformed, UnitProfile, counted_distribution
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import visible
 
+Array = np.ndarray[Any, Any]
+_BARS = 64
+_NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 _CELLS = 1024  # a side of a square of all frames together
+FORMAT = "torch2grid recording"
+_PLACES = ("codes", "counts", "ends", "figures")
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Figures of one tensor at each of S snapshots, float64, NaN where there is none.
+
+    norm, mean, std, absmax, kurtosis (0 for a normal distribution), near (share of near-zero weights), dead (share of dead
+    units), spread (standard deviation of the norms of output units, over their mean): (S,). ratio: (S,), ‖Δ‖/‖w‖ of the
+    step that led to each, or ‖g‖/‖w‖ for gradients. quantiles: (levels, S). edges: (n+1,), counts: (S, n), a histogram of
+    every snapshot over the same bars. weights, nan, inf: int64, (S,), how many there are; figures are about the finite ones.
+    """
+
+    norm: Array
+    mean: Array
+    std: Array
+    absmax: Array
+    kurtosis: Array
+    near: Array
+    dead: Array
+    spread: Array
+    ratio: Array
+    quantiles: Array
+    edges: Array
+    counts: Array
+    weights: Array
+    nan: Array
+    inf: Array
+
+
+def track_of(
+    distributions: Sequence[Distribution | None],
+    dtype: Any,
+    threshold: float | None,
+    dead: Sequence[float],
+    spread: Sequence[float],
+    ratio: Sequence[float],
+) -> Track:
+    """The track of a tensor by the distributions of its snapshots; ``None`` where one has none."""
+    both = Distribution()
+    for each in distributions:
+        if each is not None:
+            both.merge(each)
+    edges = bar_edges(both, np.dtype(dtype), _BARS, 0.001, whole=False)
+    known = [each if each is not None and each.finite else None for each in distributions]
+
+    def figure(of: Any) -> Array:
+        return np.array([_NONE if each is None else of(each) for each in known])
+
+    empty_levels, empty_bars = np.full(len(LEVELS), np.nan), np.zeros(len(edges) - 1)
+    return Track(
+        norm=figure(lambda each: each.l2),
+        mean=figure(lambda each: each.mean),
+        std=figure(lambda each: each.std),
+        absmax=figure(lambda each: each.absmax),
+        kurtosis=figure(lambda each: each.kurtosis),
+        near=figure(lambda each: each.near_zero(threshold) / each.count) if threshold is not None else figure(lambda _: _NONE),
+        dead=np.where([each is None for each in known], _NONE, np.array(dead, float)),
+        spread=np.array(spread, float),
+        ratio=np.array(ratio, float),
+        quantiles=np.stack([empty_levels if each is None else each.quantiles(LEVELS) for each in known], axis=1),
+        edges=edges,
+        counts=np.stack([empty_bars if each is None else each.histogram(edges)[0] for each in known]).astype(np.float64),
+        weights=np.array([0 if each is None else each.count for each in distributions]),
+        nan=np.array([0 if each is None else each.nan for each in distributions]),
+        inf=np.array([0 if each is None else each.posinf + each.neginf for each in distributions]),
+    )
+
+
+@dataclass(frozen=True)
+class TrackOf(Need[Track]):
+    """The ``Track`` of a joint tensor whose members ``"0"`` to ``"S-1"`` are its snapshots."""
+
+    threshold: float
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> TrackCollector:
+        (tensor,) = tensors.values()
+        assert isinstance(tensor, JointTensor)
+        return TrackCollector(self, tensor)
+
+
+class TrackCollector(Collector):
+    """Collects distributions, unit profiles and changes of all snapshots while they stream past together."""
+
+    def __init__(self, need: TrackOf, tensor: JointTensor) -> None:
+        self.threshold, self.tensor = need.threshold, tensor
+        self.members = [name for name, _ in tensor.members]
+        self.distributions = [Distribution((need.threshold,)) for _ in self.members]
+        self.profiles = [UnitProfile(tensor.shape) for _ in self.members] if tensor.ndim > 1 and has_units(tensor, {}) else []
+        pairs = zip(self.members, self.members[1:], strict=False)
+        self.changes = [DeltaCollector(DeltaOf(before, after, rank_size=0), tensor) for before, after in pairs]
+
+    def update(self, chunk: Chunk) -> None:
+        for place, member in enumerate(self.members):
+            self.distributions[place].update(chunk.of(member).stored)
+            if self.profiles:
+                self.profiles[place].update(chunk.start, chunk.of(member).values)
+        for change in self.changes:
+            change.update(chunk)
+
+    def result(self) -> Track:
+        dead = [dead_units(self.tensor, each, self.threshold).share for each in self.profiles]
+        ratio = [_NONE, *(change.result().relative for change in self.changes)]
+        return track_of(
+            [each.settle() for each in self.distributions],
+            self.tensor.dtype,
+            self.threshold,
+            dead or [_NONE] * len(self.members),
+            [_spread(each.output_norm) for each in self.profiles] or [_NONE] * len(self.members),
+            ratio,
+        )
+
+
+def _spread(norms: Array) -> float:
+    """How unequal units are: 0 where all norms are one."""
+    mean = float(norms.mean())
+    return float(norms.std()) / mean if mean > 0 and len(norms) > 1 else _NONE
+
+
+@dataclass(frozen=True)
+class LastMinusFirst:
+    """What a series' joint tensor is: the change over the whole run."""
+
+    last: str
+
+    def __call__(self, arrays: Mapping[str, Array]) -> Array:
+        return minus(arrays[self.last], arrays["0"])
+
+
+def recorded_tracks(distributions: Mapping[str, Sequence[Distribution | None]], norms: Mapping[str, Array]) -> dict[str, Track]:
+    """Tracks of recorded gradients. norms: ‖w‖ of each parameter at each record."""
+    found = {}
+    for name, series in distributions.items():
+        steps = zip(series, norms[name], strict=True)
+        ratio = [_NONE if each is None or not each.finite or not norm > 0 else each.l2 / norm for each, norm in steps]
+        none = [_NONE] * len(series)
+        found[name] = track_of(series, np.float32, None, none, none, ratio)
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,23 +310,77 @@ def compare_many(
     run: Settings | None = None,
     *,
     executor: Executor | None = None,
-    prepare: Any = None,
     joint: tuple[Checkpoint, dict[str, str]] | None = None,
 ) -> Series:
     """Read every snapshot once, hand the pages of *views* over the joint tensors to *sink*, and return the tracks."""
     tensors, left_out = joint or joint_series(ordered)
     tracks: dict[str, Track] = {}
-    options = {"prepare": prepare} if prepare is not None else {}
-    pages = draw(
+    pages: Iterator[tuple[Page, View, Any]] = draw(
         tensors,
         views,
         run,
         executor=executor,
         beside={"track": TrackOf((run or Settings()).threshold)},
         measured=lambda _, found: tracks.update(found),
-        **options,
     )
     for page, view, made in pages:
         sink(page, view, made)
     vectors = frozenset(name for name, tensor in tensors.items() if tensor.ndim < 2)
     return Series(ordered, tracks, vectors, left_out)
+
+
+def is_recording(checkpoint: Checkpoint) -> bool:
+    """True for a file that a ``GradientRecorder`` saved: all its arrays are needed, those of one number and empty ones too."""
+    return str(checkpoint.metadata.get("format", "")).startswith(FORMAT)
+
+
+def recorded_series(checkpoint: Checkpoint) -> tuple[Series, str]:
+    """The gradient of each parameter at each record in *checkpoint*, and a title. Raises ``LoadError`` where it is damaged."""
+    whole = checkpoint.whole
+    for gone in whole.skipped:
+        told = f"all arrays of a recording are needed, and {visible(gone.name)} was left out: {visible(gone.reason)}"
+        raise LoadError(whole.source, told)
+    try:
+        steps = whole["steps"].numpy().astype(np.float64)
+        names = [name.rpartition("/")[0] for name in whole if name.endswith("/codes")]
+        keys = str(whole.metadata["figures"]).split(",")
+        distributions, norms = {}, {}
+        for name in names:
+            codes, counts, ends, figures = (whole[f"{name}/{place}"].numpy() for place in _PLACES)
+            if len(ends) != len(steps) or figures.shape != (len(steps), len(keys)) or (len(ends) and ends[-1] != len(codes)):
+                raise ValueError(f"{name}: its arrays do not fit one another")
+            series: list[Distribution | None] = []
+            for first, last, row in zip([0, *ends[:-1].tolist()], ends.tolist(), figures, strict=True):
+                figure = dict(zip(keys, row.tolist(), strict=True))
+                buckets = codes[first:last], counts[first:last]
+                series.append(None if np.isnan(figure["zeros"]) else recorded_distribution(*buckets, figure))
+            distributions[name] = series
+            norms[name] = figures[:, keys.index("weight_norm")]
+    except (KeyError, ValueError, IndexError) as error:
+        raise LoadError(whole.source, f"is a damaged recording: {error}", "record again") from error
+    if not distributions:
+        raise LoadError(whole.source, "is a recording of no gradients", "record again")
+    tracks = recorded_tracks(distributions, norms)
+    labels = tuple(f"step {step:g}" for step in steps.tolist())
+    ordered = Ordered((checkpoint,), tuple(steps.tolist()), labels, "as recorded", "step")
+    vectors = frozenset(name for name in tracks if name.endswith("bias"))  # by name: shapes are not recorded
+    title = f"Gradients of {_some(len(tracks), 'parameter')} at {_some(len(labels), 'step')}"
+    return Series(ordered, tracks, vectors), title
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def recorded_distribution(codes: Array, counts: Array, figures: Mapping[str, float]) -> Distribution:
+    """The ``Distribution`` of one record: uint16 *codes* of buckets, int64 *counts* in each, and what a row of figures says."""
+    low, high = figures["min"], figures["max"]
+    return counted_distribution(
+        codes,
+        counts,
+        mean=min(max(figures["mean"], low), high),  # it was rounded to float32
+        std=figures["std"],
+        low=low,
+        high=high,
+        **{key: int(figures[key]) for key in ("zeros", "nan", "posinf", "neginf")},
+    )

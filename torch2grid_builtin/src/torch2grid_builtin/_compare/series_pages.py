@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.series import First, Series
-from torch2grid_builtin._compare.track import Track
-from torch2grid_builtin._optimizers.update import USUAL
+from torch2grid_builtin._compare.series import First, Series, Track
+from torch2grid_builtin._optimizers import USUAL
 from torch2grid_builtin._views.histogram import LEVELS
 from torch2grid_core import Page
 from torch2grid_core.pages import Band, Line, Table, Text
@@ -253,6 +252,14 @@ def _first_json(first: First | None) -> dict[str, Any] | None:
     if first is None:
         return None
     return {"label": first.label, "place": first.place, "tensors": list(first.names)}
+
+
+def series_pages(series: Series, words: Quantity, title: str, every: bool = False) -> Iterator[Page]:
+    """The table, the trends, and each tensor over time: those that moved most, or *every* one."""
+    yield series_table(series, words, title)
+    yield trends_page(series, words, title)
+    for name in series.tracks if every else moved_most(series):
+        yield ridges_page(series, name, words)
 
 
 def _plain(values: Array) -> list[float | None]:

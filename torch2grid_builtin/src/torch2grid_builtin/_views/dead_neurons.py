@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views import not_finite
-from torch2grid_builtin._views.describing import TOTAL, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, shape_text
 from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
 from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotFiniteCount, Profile, UnitProfile
@@ -21,7 +20,7 @@ SHOWN = 60  # bars; more tensors than that are no picture, and only those with a
 FORMATS = {
     "Dead%": ".2f",
     **dict.fromkeys(("Outputs", "Dead", "Inputs", "Dead inputs", "Duplicates"), ",d"),
-    **not_finite.FORMATS,
+    **LOST_FORMATS,
 }
 
 
@@ -57,7 +56,7 @@ class DeadNeurons(View):
         counted = [each for each in found if each.tensor.name not in checkpoint.aliases]
         title = _title(counted, run.threshold)
         shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
-        more = not_finite.columns_for([each.not_finite for each in found])
+        more = columns_for([each.not_finite for each in found])
         columns = (*COLUMNS, *more)
         table = Table(columns, tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))), formats=FORMATS)
         about = {"tensors": [each.tensor.name for each in found]}
@@ -146,7 +145,7 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
 
 
 def _flags(found: list[DeadUnits]) -> dict[int, str]:
-    return {i: not_finite.flag(each.not_finite, each.tensor.size) for i, each in enumerate(found) if each.not_finite}
+    return {i: flag(each.not_finite, each.tensor.size) for i, each in enumerate(found) if each.not_finite}
 
 
 def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float]) -> Bar:

@@ -1,14 +1,19 @@
-"""What every picture of a tensor says about it."""
+"""What every picture and table of a tensor says about it, what is NaN or Inf in it too: counted, never averaged away."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from torch2grid_core import Checkpoint, LazyTensor
+from torch2grid_core.measures import Distribution, NotFiniteCount
 from torch2grid_core.text import visible
 
 TOTAL = "(all tensors)"  # the name of the last row of tables
+LOST_COLUMNS = ("NaN", "Inf")  # appended to a table where any of its tensors has some
+LOST_FORMATS = dict.fromkeys(LOST_COLUMNS, ",d")
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -30,3 +35,41 @@ def about(tensor: LazyTensor) -> dict[str, Any]:
 def source_name(checkpoint: Checkpoint) -> str:
     """The last part of the path that a checkpoint came from, ``model`` for one from memory."""
     return visible(PurePath(checkpoint.source).name or "model", 80)
+
+
+def honest(figure: float, count: NotFiniteCount) -> float:
+    """A norm or mean of the finite weights as it is of all of them: NaN where one is NaN, Inf where one is Inf."""
+    return math.nan if count.nan else math.inf if count.inf else figure
+
+
+def norm_of(found: Distribution) -> float:
+    """The norm of all weights, NaN and Inf among them."""
+    return honest(found.l2, found.not_finite)
+
+
+def columns_for(counts: Sequence[NotFiniteCount]) -> tuple[str, ...]:
+    """The columns that a table of these tensors gets besides its own."""
+    return LOST_COLUMNS if any(counts) else ()
+
+
+def flag(count: NotFiniteCount, size: int) -> str:
+    """What stands beside a tensor in an overview: ``all NaN``, ``3 NaN, 2 Inf``; empty where all is finite."""
+    for number, what in ((count.nan, "NaN"), (count.inf, "Inf")):
+        if size and number == size:
+            return f"all {what}"
+    return count.text
+
+
+def flags_of(names: Sequence[str], found: Mapping[str, Distribution]) -> dict[int, str]:
+    """``flag`` by place, for those of *names* that have any."""
+    return {i: flag(found[name].not_finite, found[name].count) for i, name in enumerate(names) if found[name].not_finite}
+
+
+def nothing_finite(count: NotFiniteCount, size: int, thing: str = "weight") -> str:
+    """What stands where a picture of numbers would be: ``all 4,096 weights are NaN``."""
+    if not size:
+        return f"there is no {thing}"
+    for number, what in ((count.nan, "NaN"), (count.inf, "Inf")):
+        if number == size:
+            return f"all {size:,} {thing}s are {what}" if size > 1 else f"the only {thing} is {what}"
+    return f"no {thing} is finite: {count.text}"

@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import about, shape_text, source_name
+from torch2grid_builtin._views.describing import (
+    LOST_FORMATS,
+    about,
+    columns_for,
+    flags_of,
+    honest,
+    norm_of,
+    shape_text,
+    source_name,
+)
 from torch2grid_builtin._views.histogram import plain_histogram
 from torch2grid_builtin._views.layers import axis_names
-from torch2grid_builtin._views.not_finite import FORMATS as LOST_FORMATS, columns_for, flags_of, honest
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
@@ -133,7 +141,7 @@ class GradientsView(View):
         for name, tensor in checkpoint.items():
             g, w = found[name], weights[name]
             zero = 100 * g.zeros / g.count
-            figures = (_mean(g), _largest(g), _norm(g), None if w is None else _norm(w), _of_weight(g, w), zero)
+            figures = (_mean(g), _largest(g), norm_of(g), None if w is None else norm_of(w), _of_weight(g, w), zero)
             verdict = self.verdict(g, middle)
             ill += verdict != ""
             rows.append((visible(name), shape_text(tensor.shape), *figures, verdict, g.not_finite.nan, g.not_finite.inf))
@@ -215,13 +223,9 @@ def _largest(g: Distribution) -> float:
     return honest(g.absmax, g.not_finite)
 
 
-def _norm(found: Distribution) -> float:
-    return honest(found.l2, found.not_finite)
-
-
 def _of_weight(g: Distribution, w: Distribution | None) -> float | None:
     """‖g‖/‖w‖; ``None`` without a weight, or of one that is 0."""
-    return None if w is None or _norm(w) == 0 else _norm(g) / _norm(w)
+    return None if w is None or norm_of(w) == 0 else norm_of(g) / norm_of(w)
 
 
 def typical(found: Iterable[Distribution]) -> float:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._views.describing import source_name
-from torch2grid_builtin._views.limits import whole_model_run
-from torch2grid_core import Checkpoint, Grid, Need, Page, Settings, View
+from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
+from torch2grid_core.grids import is_vector
 from torch2grid_core.measures import Transformed
 from torch2grid_core.text import human_count, visible
+
+Array = np.ndarray[Any, Any]
+_FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of vectors do not move them
+_FAR = 2.0  # times as wide as those of matrices and kernels, from which limits would leave these pale
 
 
 class GridView(View):
@@ -38,3 +45,34 @@ class GridView(View):
             about={"transformer": transformer.name, "tensors": len(checkpoint)},
         )
         return (page,)
+
+
+def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:
+    """*run*, its limits those of the cells of matrices and kernels alone where other tensors would make them far wider.
+
+    Normalisations and running statistics of a small convolutional network are a few cells of a hundred and of another size:
+    a quantile of all cells is one of theirs, and everything else pale. They are drawn as beyond the limits then, and the
+    shares beyond are of all cells. Limits that were asked for stay, as do those of grids without regions.
+    """
+    flat = {name for name, tensor in tensors.items() if is_vector(tensor.shape)}
+    if run.limits is not None or not flat:
+        return run
+    others = [_without(grid, flat) for grid in grids]
+    cells, left = sum(np.count_nonzero(grid.counts) for grid in grids), sum(map(np.count_nonzero, others))
+    if not left or cells - left <= _FEW * (1 - run.clip) * cells:
+        return run
+    own = [Grid(grid.values[mask][None]) for grid, mask in zip(grids, others, strict=True)]
+    whole, narrow = run.color_scale(*grids), run.color_scale(*own)
+    if whole.high - whole.low <= _FAR * (narrow.high - narrow.low):
+        return run
+    return replace(run, limits=(narrow.low, narrow.high))
+
+
+def _without(grid: Grid, names: set[str]) -> Array:
+    """bool, shape of the grid: cells that hold weights, but of none of these tensors."""
+    mask: Array = grid.counts > 0
+    for region in grid.regions:
+        if region.name in names:
+            for row, column, height, width in region.rects:
+                mask[row : row + height, column : column + width] = False
+    return mask

@@ -10,8 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin._views.describing import about, tensor_title
-from torch2grid_builtin._views.not_finite import flags_of, nothing_finite
+from torch2grid_builtin._views.describing import about, flags_of, nothing_finite, tensor_title
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._optimizers.state import joint_state, optimizer_state
-from torch2grid_builtin._optimizers.update import PAIRS, USUAL, WEIGHT, AdamUpdate, MomentumUpdate, UnknownUpdate, Update
-from torch2grid_builtin._views.describing import about, shape_text, source_name
+from torch2grid_builtin._optimizers import (
+    PAIRS,
+    USUAL,
+    WEIGHT,
+    AdamUpdate,
+    MomentumUpdate,
+    UnknownUpdate,
+    Update,
+    joint_state,
+    optimizer_state,
+)
+from torch2grid_builtin._views.describing import LOST_FORMATS, about, columns_for, honest, norm_of, shape_text, source_name
 from torch2grid_builtin._views.layers import axis_names
-from torch2grid_builtin._views.not_finite import FORMATS as LOST_FORMATS, columns_for, honest
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
@@ -70,9 +78,9 @@ class OptimizerView(View):
             grid = replace(results["grid"], quantity="update")
             title = f"last update, {rule.formula}"
             panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
-            facts.append(f"‖update‖ {_norm(update):.3g}")
-            if weight is not None and _norm(weight):
-                facts.append(f"‖update‖/‖w‖ {_norm(update) / _norm(weight):.2e}")
+            facts.append(f"‖update‖ {norm_of(update):.3g}")
+            if weight is not None and norm_of(weight):
+                facts.append(f"‖update‖/‖w‖ {norm_of(update) / norm_of(weight):.2e}")
             if update.not_finite:
                 facts.append(f"{update.not_finite.text} in the update")
         title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
@@ -112,10 +120,10 @@ def _row(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> tuple[
     step = rule.step if isinstance(rule, AdamUpdate) else None
     lr = None if isinstance(rule, UnknownUpdate) else rule.lr
     w, first, second, step_taken = found[WEIGHT], found[_FIRST] or found[_BUFFER], found[_SECOND], found["update"]
-    weight = _norm(w) if w is not None else None
+    weight = norm_of(w) if w is not None else None
     m = honest(first.rms, first.not_finite) if first is not None else None
     v = honest(_root(second.mean), second.not_finite) if second is not None else None
-    update = None if isinstance(rule, UnknownUpdate) or step_taken is None else _norm(step_taken)
+    update = None if isinstance(rule, UnknownUpdate) or step_taken is None else norm_of(step_taken)
     ratio = update / weight if update is not None and weight else None
     decay = None if isinstance(rule, UnknownUpdate) else rule.decay
     signal = m / v if m is not None and v else None
@@ -125,10 +133,6 @@ def _row(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> tuple[
 def _drawn(tensor: JointTensor) -> list[str]:
     """The members that are shown: all but those kept for the update alone."""
     return [member for member, _ in tensor.members if not member.endswith(PAIRS)]
-
-
-def _norm(found: Distribution) -> float:
-    return honest(found.l2, found.not_finite)
 
 
 def _lost(tensor: LazyTensor, found: Mapping[str, Distribution | None]) -> NotFiniteCount:

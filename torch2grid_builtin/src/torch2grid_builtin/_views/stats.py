@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from torch2grid_builtin._views import not_finite
-from torch2grid_builtin._views.describing import TOTAL, shape_text
+from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, shape_text
 from torch2grid_builtin._views.units import dead_units, has_units
 from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
 from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
@@ -58,7 +57,7 @@ class Stats(View):
         summaries: Mapping[str, Distribution] = results["summary"]
         profiles: Mapping[str, UnitProfile] = results.get("profile", {})
         rows: Iterable[Row] = (_row(name, summaries[name], run.threshold) for name in checkpoint)  # 100,000 fill no memory
-        columns = (*COLUMNS, *not_finite.columns_for([summaries[name].not_finite for name in checkpoint]))
+        columns = (*COLUMNS, *columns_for([summaries[name].not_finite for name in checkpoint]))
         if self.detail:
             columns = DETAIL
             dead = {
@@ -84,7 +83,7 @@ class Stats(View):
         yield Page("stats", TITLE, (table,), kind="table")
 
     def _column(self) -> str:
-        columns = DETAIL if self.detail else (*COLUMNS, *not_finite.COLUMNS)
+        columns = DETAIL if self.detail else (*COLUMNS, *LOST_COLUMNS)
         wanted = self.sort.strip().casefold()
         for column in columns:
             if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):

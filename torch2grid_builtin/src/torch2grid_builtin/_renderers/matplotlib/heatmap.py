@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.axes import index_ticks
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
-from torch2grid_builtin._renderers.matplotlib.colorbar import Legend, LevelBar, UprightBar
-from torch2grid_builtin._renderers.matplotlib.marginals import Marginals
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
 from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_names
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_builtin._renderers.numbers import number, percent
-from torch2grid_core import Style
-from torch2grid_core.grids import paint
-from torch2grid_core.pages import Heatmap, Image
+from torch2grid_builtin._renderers.numbers import number, numbers, percent
+from torch2grid_core import Grid, Style
+from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map, paint
+from torch2grid_core.pages import Heatmap, Image, Marginal
 
 _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until it is at most 8:1
+_GAP = 6
+_BAR = "#7f9bb3"
+BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def cell_pixels(rows: int, columns: int, least: int) -> tuple[int, int]:
@@ -70,10 +72,10 @@ class HeatmapDrawing(Drawing):
             self.width = self.before + max(self.wide + self.marginals.beside, self.bar.width)
         self.width = max(self.width, self.before + (text_width(fit(panel.columns, 400, size), size) if panel.columns else 0))
         self.notes = self._notes()
-        self.title = title_lines(panel.title, max(self.width, 320), sizes)
+        self.title = sizes.title_lines(panel.title, max(self.width, 320))
         self.width = max(self.width, max((text_width(line, sizes.title) for line in self.title), default=0))
         self.lines = [line for note in self.notes for line in wrap(note, self.width - self.before, size, lines=3)]
-        self.height = title_height(self.title, sizes) + self.marginals.above + self.high + self.below
+        self.height = self.heading + self.marginals.above + self.high + self.below
         if not upright:
             self.height += 14 + self.bar.height
         self.height += round(len(self.lines) * size * LINE) + 8 if self.lines else 0
@@ -102,8 +104,7 @@ class HeatmapDrawing(Drawing):
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         panel, size = self.panel, self.sizes.text
-        draw_title(canvas, self.title, left, top, self.sizes)
-        x, y = left + self.before, top + title_height(self.title, self.sizes) + self.marginals.above
+        x, y = left + self.before, self.draw_title(canvas, left, top) + self.marginals.above
         if not panel.grid.values.size:
             canvas.text(x, y, "nothing here: the grid has no cells", size, MUTED, va="top")
             return
@@ -163,10 +164,10 @@ class ThumbnailDrawing(Drawing):
         self.factor = cell_pixels(rows, columns, sizes.cells)
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         self.width = max(self.wide + 2, sizes.cells + 24)
-        self.title = wrap(panel.title, self.width, sizes.title, lines=2) if panel.title else []
+        self.title = sizes.title_lines(panel.title, self.width)
         self.line = round(sizes.text * LINE)
         self.captions = [*wrap(panel.label, self.width, sizes.text), *wrap(self._limits(), self.width, sizes.text)]
-        self.height = title_height(self.title, sizes) + 4 + max(self.high, 1) + 4 + self.line * len(self.captions)
+        self.height = self.heading + 4 + max(self.high, 1) + 4 + self.line * len(self.captions)
 
     def _limits(self) -> str:
         """Limits and the share of cells beyond them."""
@@ -182,8 +183,7 @@ class ThumbnailDrawing(Drawing):
         return f"{text}, {percent(beyond)} beyond".replace(" %", "\u00a0%") if beyond else text
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        x, y = left + 1, top + title_height(self.title, self.sizes) + 4
+        x, y = left + 1, self.draw_title(canvas, left, top) + 4
         if self.panel.grid.values.size:
             canvas.cells(x, y, paint(self.panel.grid, self.panel.scale, self.style.colormap), self.factor)
             _frame(canvas, x, y, self.wide, self.high)
@@ -200,15 +200,220 @@ class ImageDrawing(Drawing):
         self.factor = cell_pixels(rows, columns, sizes.cells)
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         self.width = max(self.wide, 0 if sizes.compact else 320)
-        self.title = title_lines(panel.title, self.width, sizes)
+        self.title = sizes.title_lines(panel.title, self.width)
         self.lines = wrap(panel.caption, self.width, sizes.text, lines=4) if panel.caption else []
-        self.height = title_height(self.title, sizes) + self.high + round(len(self.lines) * sizes.text * LINE) + 8
+        self.height = self.heading + self.high + round(len(self.lines) * sizes.text * LINE) + 8
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        y = top + title_height(self.title, self.sizes)
+        y = self.draw_title(canvas, left, top)
         if self.panel.rgb.size:
             canvas.cells(left, y, np.asarray(self.panel.rgb, dtype=np.uint8), self.factor)
             _frame(canvas, left, y, self.wide, self.high)
         for index, line in enumerate(self.lines):
             canvas.text(left, y + self.high + 6 + index * self.sizes.text * LINE, line, self.sizes.text, MUTED, va="top")
+
+
+class Marginals:
+    """Bars above the columns and right of the rows, from 0 to the largest value, which is written at their end.
+
+    above, beside: pixels that they take over and right of the heatmap; before: left of it. note: what they are.
+    """
+
+    def __init__(self, panel: Heatmap, size: float) -> None:
+        self.panel, self.size = panel, size
+        self.long = round(3.6 * size)
+        rows, columns = panel.row_marginal, panel.column_marginal
+        self.above = self.long + _GAP if columns else round(size * LINE) if rows else 0
+        self.beside = _GAP + self.long if rows else 0
+        self.before = 0
+        self.note = ""
+        if rows:
+            self.beside = max(self.beside, _GAP + text_width(number(_largest(rows)), size))
+        if columns:
+            self.before = text_width(number(_largest(columns)), size) + 8
+        sides = {side: literal(each.label) for side, each in (("row", rows), ("column", columns)) if each}
+        if sides:
+            labels = list(dict.fromkeys(sides.values()))
+            whose = [" and ".join(side for side in sides if sides[side] == label) for label in labels]
+            every = " and ".join(f"{label} of each {who}" for label, who in zip(labels, whose, strict=True))
+            self.note = f"bars: {every}{' of cells' if max(panel.grid.cell) > 1 else ''}, from 0"
+
+    def draw(self, canvas: Canvas, left: int, top: int, factor: tuple[int, int]) -> None:
+        """left, top: of the heatmap's cells, of *factor* = (high, wide) pixels each."""
+        rows, columns = self.panel.row_marginal, self.panel.column_marginal
+        if columns:
+            self._bars(canvas, columns, left, top - _GAP, factor[1], upright=True)
+            canvas.text(left - 6, top - _GAP - self.long, number(_largest(columns)), self.size, MUTED, ha="right", va="top")
+        if rows:
+            start = left + self.panel.grid.shape[1] * factor[1] + _GAP
+            self._bars(canvas, rows, start, top, factor[0], upright=False)
+            canvas.text(start, top - 6, number(_largest(rows)), self.size, MUTED)
+
+    def _bars(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int, *, upright: bool) -> None:
+        """One outline for all bars. left, top: where the first begins; upright: bars of columns, else of rows."""
+        values = np.abs(np.asarray(marginal.values, dtype=np.float64))
+        most = _largest(marginal)
+        known = np.isfinite(values)
+        with np.errstate(over="ignore"):
+            sizes = np.where(known, values, 0) / (most or 1.0) * self.long
+        along = np.repeat(np.arange(len(values) + 1) * thick, 2)[1:-1]
+        out = np.repeat(sizes, 2)
+        length = len(values) * thick
+        along, out = np.array([0, *along, length]), np.array([0, *out, 0])
+        ill = np.flatnonzero(~known) * thick
+        one = np.ones(len(ill))
+        if upright:
+            canvas.rects([(left, top, length, 1)], FAINT)
+            canvas.polygon(left + along, top - out, _BAR)
+            canvas.rects(np.stack([left + ill, top - self.long * one, thick * one, self.long * one], axis=1), rgb(NOT_FINITE))
+        else:
+            canvas.rects([(left - 1, top, 1, length)], FAINT)
+            canvas.polygon(left + out, top + along, _BAR)
+            canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), rgb(NOT_FINITE))
+
+
+def _largest(marginal: Marginal) -> float:
+    """The largest finite |value|, 0 without one."""
+    values = np.abs(np.asarray(marginal.values, dtype=np.float64))
+    finite = values[np.isfinite(values)]
+    largest = float(finite.max()) if finite.size else 0.0
+    return largest if math.isfinite(largest) else 0.0
+
+
+def rgb(color: tuple[int, int, int]) -> tuple[float, float, float]:
+    """A colour of 0…255 as matplotlib takes it."""
+    return color[0] / 255, color[1] / 255, color[2] / 255
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What a colour bar has to say about one grid."""
+
+    scale: ColorScale
+    label: str
+    map: str
+    above: str
+    below: str
+    swatches: tuple[tuple[tuple[int, int, int], str], ...]
+
+    @classmethod
+    def of(cls, grid: Grid, scale: ColorScale, label: str, name: str | None) -> Legend:
+        """The legend of *grid*. name: of the colour map; ``None``: the one that suits the scale."""
+        drawn = grid.counts > 0
+        finite = np.isfinite(grid.values)
+        above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
+        below = int(np.count_nonzero(drawn & finite & (grid.values < scale.low)))
+        bad = int(np.count_nonzero(drawn & ~finite))
+        whole = max(int(np.count_nonzero(drawn & finite)), 1)
+        swatches = []
+        if bad:
+            swatches.append((NOT_FINITE, f"NaN or Inf: {bad:,} cell{'s' if bad > 1 else ''}"))
+        if not drawn.all():
+            swatches.append((EMPTY, "no weight"))
+        return cls(
+            scale,
+            label,
+            name or default_map(scale),
+            f"{percent(above / whole)} above" if above else "",
+            f"{percent(below / whole)} below" if below else "",
+            tuple(swatches),
+        )
+
+    def ticks(self) -> list[str]:
+        """The values at the quarters of the bar."""
+        values = self.scale.value(np.array(_SHARES))
+        values[np.abs(values) < 1e-9 * np.abs(values).max()] = 0.0  # what rounding leaves of 0
+        return numbers(values.tolist())
+
+    @property
+    def title(self) -> str:
+        """What a cell is, and how the scale is bent."""
+        return self.label + (", asinh scale" if self.scale.kind == "symlog" else "")
+
+
+class UprightBar:
+    """A colour bar beside a heatmap that is at least ``LEAST`` pixels high."""
+
+    LEAST, MOST = 200, 440
+
+    def __init__(self, legend: Legend, height: int, text: float) -> None:
+        self.legend, self.text = legend, text
+        self.height = min(height, round(self.MOST * text / 12))
+        self.beside = BAR + 18 + max(text_width(each, text) for each in legend.ticks())
+        widths = [BAR + 8 + text_width(each, text) for each in (legend.above, legend.below)]
+        widths += [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
+        self.width = max(self.beside + round(text * LINE), *widths)
+
+    def draw(self, canvas: Canvas, left: int, top: int) -> None:
+        legend, line = self.legend, round(self.text * LINE) + 2
+        start = top + (line + 3 if legend.above else 0)
+        stop = (
+            top + self.height - len(legend.swatches) * line - (8 if legend.swatches else 0) - (line + 2 if legend.below else 0)
+        )
+        canvas.ramp(left, start, BAR, stop - start, colormap(legend.map) / 255.0, upright=True)
+        if legend.above:
+            canvas.polygon([left, left + BAR, left + BAR / 2], [start - 2, start - 2, start - 2 - TIP], rgb(OVER))
+            canvas.text(left + BAR + 8, start - 6 - TIP / 2, legend.above, self.text, INK, va="middle")
+        if legend.below:
+            canvas.polygon([left, left + BAR, left + BAR / 2], [stop + 2, stop + 2, stop + 2 + TIP], rgb(UNDER))
+            canvas.text(left + BAR + 8, stop + 6 + TIP / 2, legend.below, self.text, INK, va="middle")
+        for share, text in zip(_SHARES, legend.ticks(), strict=True):
+            at = stop - share * (stop - start)
+            canvas.rule(left + BAR, min(at, stop - 1), left + BAR + 4, min(at, stop - 1), RULE)
+            nudge = {0.0: -self.text * 0.4, 1.0: self.text * 0.4}.get(share, 0.0)
+            canvas.text(left + BAR + 8, at + nudge, text, self.text, MUTED, va="middle")
+        label = fit(legend.title, stop - start, self.text)
+        canvas.text(left + self.beside, (start + stop) / 2, label, self.text, INK, ha="center", va="top", upright=True)
+        _swatches(canvas, legend, left, top + self.height - len(legend.swatches) * line, self.text, stacked=True)
+
+
+class LevelBar:
+    """A colour bar below a heatmap too low for an upright one."""
+
+    def __init__(self, legend: Legend, width: int, text: float) -> None:
+        self.legend, self.text = legend, text
+        widest = max(text_width(each, text) for each in legend.ticks())
+        self.bar = max(min(width - 2 * TIP, round(420 * text / 12)), 5 * (widest + 14), 200)
+        self.line = round(text * LINE) + 2
+        beyond = " · ".join(filter(None, (legend.below, legend.above)))
+        shown = [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
+        self.beyond = beyond
+        self.extra = bool(beyond or shown)
+        parts = [*shown, text_width(beyond, text)] if beyond else shown
+        self.width = max(
+            self.bar + 2 * TIP + widest, text_width(fit(legend.title, 600, text), text), sum(parts) + 18 * len(parts)
+        )
+        self.height = self.line + BAR - 2 + 6 + self.line + (self.line + 4 if self.extra else 0)
+
+    def draw(self, canvas: Canvas, left: int, top: int) -> None:
+        legend, line = self.legend, self.line
+        canvas.text(left + TIP, top, fit(legend.title, self.width - TIP, self.text), self.text, INK, va="top")
+        high, start, y = BAR - 2, left + TIP, top + line
+        canvas.ramp(start, y, self.bar, high, colormap(legend.map) / 255.0, upright=False)
+        middle, stop = y + high / 2, start + self.bar
+        if legend.below:
+            canvas.polygon([start - 2, start - 2, start - 2 - TIP + 2], [y, y + high, middle], rgb(UNDER))
+        if legend.above:
+            canvas.polygon([stop + 2, stop + 2, stop + TIP], [y, y + high, middle], rgb(OVER))
+        for share, text in zip(_SHARES, legend.ticks(), strict=True):
+            at = start + share * self.bar
+            canvas.rule(min(at, stop - 1), y + high, min(at, stop - 1), y + high + 4, RULE)
+            ha = {0.0: "left", 1.0: "right"}.get(share, "center")
+            canvas.text(at, y + high + 6, text, self.text, MUTED, ha=ha, va="top")  # type: ignore[arg-type]
+        if self.extra:
+            below = y + high + 8 + line
+            if self.beyond:
+                canvas.text(start, below, self.beyond, self.text, INK, va="top")
+                start += text_width(self.beyond, self.text) + 18
+            _swatches(canvas, legend, start, below, self.text, stacked=False)
+
+
+def _swatches(canvas: Canvas, legend: Legend, left: float, top: float, text: float, *, stacked: bool) -> None:
+    line = round(text * LINE) + 2
+    for color, label in legend.swatches:
+        canvas.rects([(round(left), round(top) + 1, SWATCH, SWATCH)], rgb(color))
+        canvas.text(left + SWATCH + 6, top + 1 + SWATCH / 2, label, text, INK, va="middle")
+        if stacked:
+            top += line
+        else:
+            left += SWATCH + 6 + text_width(label, text) + 18

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.axes import Scale, draw_x, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
-from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, draw_x, finite_range, padded
+from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import LARGEST, number
 from torch2grid_core import Style
-from torch2grid_core.pages import Band, Bar, Boxes
+from torch2grid_core.pages import Band, Bar, Boxes, Table, Text
 
 Array = np.ndarray[Any, Any]
+_MOST_ROWS, _MOST_COLUMNS, _WIDEST = 400, 24, 420
+_GAP = 22
 
 
 class ListDrawing(Drawing):
@@ -27,7 +28,7 @@ class ListDrawing(Drawing):
     ) -> None:
         self.sizes, self.axis, self.flags = sizes, axis, flags
         self.width = sizes.plot[0]
-        self.title = title_lines(title, self.width, sizes)
+        self.title = sizes.title_lines(title, self.width)
         count = len(labels)
         self.pitch = 20.0 if count <= 60 else 15.0 if count <= 400 else max(6000 / count, 1.0)
         self.size = min(sizes.text, self.pitch / 1.2 if self.pitch >= 15 else 11.0)
@@ -41,7 +42,7 @@ class ListDrawing(Drawing):
         self.over = round(sizes.text * LINE) * min(marks, 3) + 4 if marks else 4
         self.under = 2 * round(sizes.text * LINE) + 14
         self.area = max(round(self.pitch * count), 20)
-        self.height = title_height(self.title, sizes) + self.over + self.area + self.under
+        self.height = self.heading + self.over + self.area + self.under
 
     def _label(self, label: str, flag: str, room: float) -> str:
         end = f" ({fit(flag, room / 2, self.size)})" if flag else ""
@@ -60,8 +61,7 @@ class ListDrawing(Drawing):
         return []
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        y = top + title_height(self.title, self.sizes) + self.over
+        y = self.draw_title(canvas, left, top) + self.over
         start, stop, bottom, size = left + self.names, left + width - 24, y + self.area, self.sizes.text
         across = Scale(*self.limits(), start, stop)
         middles = y + (np.arange(len(self.labels)) + 0.5) * self.pitch
@@ -190,3 +190,77 @@ class BandDrawing(ListDrawing):
         """Level bars from *low* to *high* pixels, each at least one wide."""
         boxes = np.stack([low, middles - thick / 2, np.maximum(high - low, 1), np.full_like(low, thick)], axis=1)
         canvas.rects(boxes[known], color)
+
+
+class TableDrawing(Drawing):
+    """Rows under bold names; numbers at the right of their column. What does not fit a picture is counted below."""
+
+    def __init__(self, panel: Table, style: Style, sizes: Sizes) -> None:
+        self.sizes = sizes
+        size = sizes.text
+        names = panel.columns[:_MOST_COLUMNS]
+        first = Table(names, tuple(row[:_MOST_COLUMNS] for row in panel.rows[:_MOST_ROWS]), formats=panel.formats)
+        self.names = [fit(name, _WIDEST, size, bold=True) for name in names]
+        self.rows = [[fit(text, _WIDEST, size) for text in row] for row in first.texts()]
+        self.right = [
+            any(isinstance(row[index], (int, float)) for row in first.rows)
+            and all(row[index] is None or isinstance(row[index], (int, float)) for row in first.rows)
+            for index in range(len(names))
+        ]
+        self.wide = [
+            max([text_width(name, size, True), *(text_width(row[index], size) for row in self.rows)])
+            for index, name in enumerate(self.names)
+        ]
+        left_out = []
+        if len(panel.rows) > _MOST_ROWS:
+            left_out.append(f"{len(panel.rows) - _MOST_ROWS:,} more rows")
+        if len(panel.columns) > _MOST_COLUMNS:
+            left_out.append(f"{len(panel.columns) - _MOST_COLUMNS:,} more columns")
+        self.left_out = "… and " + ", ".join(left_out) if left_out else "" if self.rows else "no rows"
+        self.width = max(sum(self.wide) + _GAP * max(len(self.wide) - 1, 0), text_width(self.left_out, size), 120)
+        self.title = sizes.title_lines(panel.title, max(self.width, 320))
+        self.width = max(self.width, max((text_width(line, sizes.title) for line in self.title), default=0))
+        self.line = round(size * 1.6)
+        self.height = self.heading + self.line * (len(self.rows) + 1 + bool(self.left_out)) + 8
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        size = self.sizes.text
+        y = self.draw_title(canvas, left, top)
+        self._row(canvas, left, y, self.names, bold=True)
+        canvas.rule(left, y + self.line, left + sum(self.wide) + _GAP * max(len(self.wide) - 1, 0), y + self.line, RULE)
+        y += self.line + 4
+        for row in self.rows:
+            self._row(canvas, left, y, row)
+            y += self.line
+        if self.left_out:
+            canvas.text(left, y, self.left_out, size, MUTED, va="top")
+
+    def _row(self, canvas: Canvas, left: float, top: float, texts: list[str], bold: bool = False) -> None:
+        for text, wide, right in zip(texts, self.wide, self.right, strict=True):
+            at, ha = (left + wide, "right") if right else (left, "left")
+            canvas.text(at, top, text, self.sizes.text, INK, ha=ha, va="top", bold=bold)  # type: ignore[arg-type]
+            left += wide + _GAP
+
+
+class TextDrawing(Drawing):
+    """Lines of text, wrapped at the width of a diagram."""
+
+    def __init__(self, panel: Text, style: Style, sizes: Sizes) -> None:
+        self.sizes = sizes
+        room, size = sizes.plot[0], sizes.text
+        self.title = sizes.title_lines(panel.title, room)
+        lines: list[str] = []
+        source = panel.text.splitlines()
+        for text in source[:_MOST_ROWS]:
+            lines += wrap(text, room, size, lines=20) or [""]
+        if len(source) > _MOST_ROWS:
+            lines.append(f"… and {len(source) - _MOST_ROWS:,} more lines")
+        self.lines = [literal(line, limit=4000) for line in lines]
+        every = [text_width(line, size) for line in self.lines] + [text_width(line, sizes.title) for line in self.title]
+        self.width = max([*every, 60])
+        self.height = self.heading + round(len(self.lines) * size * LINE) + 4
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        y = self.draw_title(canvas, left, top)
+        for index, line in enumerate(self.lines):
+            canvas.text(left, y + index * self.sizes.text * LINE, line, self.sizes.text, INK, va="top")

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, Canvas
-from torch2grid_builtin._renderers.matplotlib.colorbar import SWATCH, rgb
-from torch2grid_builtin._renderers.matplotlib.heatmap import HeatmapDrawing, ImageDrawing, ThumbnailDrawing
-from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, BarDrawing, BoxesDrawing
+from torch2grid_builtin._renderers.matplotlib.heatmap import SWATCH, HeatmapDrawing, ImageDrawing, ThumbnailDrawing, rgb
+from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, BarDrawing, BoxesDrawing, TableDrawing, TextDrawing
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes
 from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing, LineDrawing
-from torch2grid_builtin._renderers.matplotlib.tables import TableDrawing, TextDrawing
 from torch2grid_builtin._renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_core import Page, Style
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Any
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, Canvas
-from torch2grid_builtin._renderers.matplotlib.text import wrap
+import numpy as np
+
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.text import text_width, wrap
+from torch2grid_builtin._renderers.numbers import LARGEST, numbers, share_between
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,16 @@ class Sizes:
         zoom = min(max(pixels / 1000, 1.0), 1.7)
         return replace(self, text=self.text * zoom, title=self.title * zoom)
 
+    def title_lines(self, title: str, width: float) -> list[str]:
+        """A panel's title on at most two lines."""
+        return wrap(title, width, self.title) if title else []
+
 
 class Drawing(ABC):
     """One panel, measured before the page exists. width, height: the pixels that it needs; a column may be wider."""
 
+    sizes: Sizes
+    title: list[str]  # its lines
     width: int
     height: int
 
@@ -49,18 +60,127 @@ class Drawing(ABC):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         """Draw it with its upper left corner there; *width* is at least its own."""
 
+    @property
+    def heading(self) -> int:
+        """Pixels that the title takes, with the gap below it."""
+        return round(len(self.title) * self.sizes.title * LINE + (2 if self.sizes.compact else 6)) if self.title else 0
 
-def title_lines(title: str, width: float, sizes: Sizes) -> list[str]:
-    """A panel's title on at most two lines."""
-    return wrap(title, width, sizes.title) if title else []
+    def draw_title(self, canvas: Canvas, left: float, top: int) -> int:
+        """Draw the title from its upper left corner on; where the panel below it begins."""
+        for index, line in enumerate(self.title):
+            canvas.text(left, top + index * self.sizes.title * LINE, line, self.sizes.title, INK, va="top")
+        return top + self.heading
 
 
-def title_height(lines: list[str], sizes: Sizes) -> int:
-    """Pixels that title lines take, with the gap below them."""
-    return round(len(lines) * sizes.title * LINE + (2 if sizes.compact else 6)) if lines else 0
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """About *count* round values (1, 2 or 5 times a power of ten apart) from *low* to *high*."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        return [low] if math.isfinite(low) else []
+    rough = high / max(count, 1) - low / max(count, 1)
+    if not 10 * rough < LARGEST:
+        return [low, high]
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 0.0
+    if power <= 0 or not math.isfinite(power):
+        return [low, high]
+    step = next((power * each for each in (1, 2, 5) if power * each >= rough * 0.999), power * 10)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if last - first > 10 * max(count, 1):  # the range is a few steps of a double wide
+        return [low, high]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def draw_title(canvas: Canvas, lines: list[str], left: float, top: float, sizes: Sizes) -> None:
-    """Draw title lines from their upper left corner on."""
-    for index, line in enumerate(lines):
-        canvas.text(left, top + index * sizes.title * LINE, line, sizes.title, INK, va="top")
+def index_ticks(length: int, pixels: float, apart: float = 46) -> list[int]:
+    """Round whole numbers in 0 … *length* − 1, at least *apart* pixels from each other."""
+    if length <= 1:
+        return [0] if length else []
+    least = apart * length / max(pixels, 1)
+    power = 10 ** max(math.floor(math.log10(max(least, 1))), 0)
+    step = next((power * each for each in (1, 2, 5, 10) if power * each >= least), power * 10)
+    return list(range(0, length, int(step)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values *low* … *high* onto pixels *start* … *stop*; logarithmic where *log*, both limits positive then."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    log: bool = False
+
+    def __call__(self, values: Any) -> Any:
+        """Pixels of values, clipped to the ends; NaN stays NaN."""
+        values = np.asarray(values, dtype=np.float64)
+        low, high = self.low, self.high
+        if self.log:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = np.log10(np.maximum(values, low))
+            low, high = math.log10(low), math.log10(high)
+        share = np.clip(share_between(values, low, high), 0, 1)
+        return self.start + share * (self.stop - self.start)
+
+    def ticks(self, apart: float) -> list[float]:
+        """Round values about *apart* pixels from each other."""
+        count = max(int(abs(self.stop - self.start) / apart), 1)
+        if not self.log:
+            return nice_ticks(self.low, self.high, count)
+        first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+        if last - first < 1:
+            return nice_ticks(self.low, self.high, count)
+        step = max(1, math.ceil((last - first + 1) / count))
+        return [10.0**power for power in range(first, last + 1, step)]
+
+
+def padded(low: float, high: float, share: float = 0.04) -> tuple[float, float]:
+    """Limits with room at both ends; a range of nothing gets a width."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return 0.0, 1.0
+    room = high * share - low * share if low < high else abs(low) * 0.5 or 0.5
+    return max(low - room, -LARGEST), min(high + room, LARGEST)
+
+
+def finite_range(*arrays: Any) -> tuple[float, float]:
+    """Least and greatest finite value; (0, 1) where there is none."""
+    values = np.concatenate([np.asarray(each, dtype=np.float64).ravel() for each in arrays]) if arrays else np.empty(0)
+    values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+
+
+def left_room(scale: Scale, size: float) -> int:
+    """Pixels that the tick labels of an upright axis take."""
+    return max((text_width(text, size) for text in numbers(scale.ticks(46))), default=0) + 8
+
+
+def draw_x(
+    canvas: Canvas,
+    scale: Scale,
+    top: float,
+    bottom: float,
+    size: float,
+    apart: float = 80,
+    *,
+    grid: bool = False,
+    hang: float = 12,
+) -> None:
+    """Ticks below *bottom* with labels that never touch. grid: faint lines up to *top*; hang: how far labels may stick out."""
+    ticks = scale.ticks(apart)
+    edge = -math.inf
+    canvas.rule(scale.start, bottom, scale.stop, bottom, RULE)
+    for at, text in zip(scale(ticks), numbers(ticks), strict=True):
+        half = text_width(text, size) / 2
+        middle = min(max(at, scale.start - hang + half), scale.stop + hang - half)
+        if grid:
+            canvas.rule(at, top, at, bottom, FAINT)
+        canvas.rule(at, bottom, at, bottom + 5, RULE)
+        if middle - half > edge:
+            canvas.text(middle, bottom + 7, text, size, MUTED, ha="center", va="top")
+            edge = middle + half + 6
+
+
+def draw_y(canvas: Canvas, scale: Scale, left: float, right: float, size: float, *, whole: bool = False) -> None:
+    """Labels left of *left*, faint lines across to *right*. whole: of whole numbers only."""
+    ticks = [tick for tick in scale.ticks(46) if not whole or tick == round(tick)]
+    for at, text in zip(scale(ticks), numbers(ticks), strict=True):
+        canvas.rule(left, at, right, at, FAINT)
+        canvas.text(left - 6, at, text, size, MUTED, ha="right", va="middle")

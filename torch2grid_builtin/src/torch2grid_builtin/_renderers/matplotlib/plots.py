@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.axes import Scale, draw_x, draw_y, finite_range, left_room, padded
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_title, title_height, title_lines
+from torch2grid_builtin._renderers.matplotlib.panel import (
+    Drawing,
+    Scale,
+    Sizes,
+    draw_x,
+    draw_y,
+    finite_range,
+    left_room,
+    padded,
+)
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
 from torch2grid_builtin._renderers.numbers import LARGEST, number, numbers, percent
 from torch2grid_core import Style
@@ -28,17 +36,16 @@ class Diagram(Drawing):
         self.sizes = sizes
         self.width = sizes.plot[0]
         self.area = sizes.plot[1]  # height of the plot area
-        self.title = title_lines(title, self.width, sizes)
+        self.title = sizes.title_lines(title, self.width)
         self.over = 0  # between title and plot area
         self.under = round(sizes.text * LINE) + (4 if sizes.compact else 12)
 
     def finish(self) -> None:
         """Sum up the height, once ``over`` and ``under`` are known."""
-        self.height = title_height(self.title, self.sizes) + self.over + self.area + self.under
+        self.height = self.heading + self.over + self.area + self.under
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        draw_title(canvas, self.title, left, top, self.sizes)
-        self.plot(canvas, left, top + title_height(self.title, self.sizes) + self.over, width)
+        self.plot(canvas, left, self.draw_title(canvas, left, top) + self.over, width)
 
     @abstractmethod
     def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:

@@ -9,8 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, Literal
 
-from torch2grid_builtin._renderers.terminal.pictures import heatmap_lines, image_lines
-from torch2grid_builtin._renderers.terminal.plots import bar_lines, histogram_lines, line_lines, quantile_lines
+from torch2grid_builtin._renderers.terminal.plots import (
+    bar_lines,
+    heatmap_lines,
+    histogram_lines,
+    image_lines,
+    line_lines,
+    quantile_lines,
+)
 from torch2grid_builtin._renderers.terminal.text import Screen, beside, table_lines, text_lines
 from torch2grid_core import Page, Renderer, Style
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Table, Text

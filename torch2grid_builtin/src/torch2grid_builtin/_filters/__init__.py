@@ -1,1 +1,0 @@
-"""Which tensors are drawn: by name, by position, by type and by size."""
