@@ -9,13 +9,10 @@ the installed PyTorch and has a file for each of the kinds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
 from torch2grid_builtin._inert.values import TENSOR, Bag, Global, Pairs, Stub, state_halves, text
-
-if TYPE_CHECKING:
-    from torch2grid_builtin._inert.machine import Machine
 
 # Attributes that ``__setstate__``, ``__getattr__`` and ``__setattr__`` of modules and optimizers ask for their items.
 _ITEMS = """
@@ -85,7 +82,7 @@ def _is_allowed(value: Stub) -> bool:
     return (type(value.root) is Global and value.root.allowed >= IMPORT) or value.how == "judged"
 
 
-def given(machine: Machine, function: Global, args: tuple[Any, ...], how: str) -> Any:
+def given(machine: Any, function: Global, args: tuple[Any, ...], how: str) -> Any:
     """The first of *args*, and of what lists and tuples in it hold, that is no plain value, where that may be called.
 
     ``None`` where there is none: a tensor, a date or a path is made of numbers and texts.
@@ -113,7 +110,7 @@ class Filled:
         self.keys: list[Stub] = []
         self.plain: set[int] = set()  # containers that were looked through
 
-    def judge(self, machine: Machine) -> None:
+    def judge(self, machine: Any) -> None:
         """Add to the machine's record what PyTorch would call. Raises ``Malformed`` where looking costs too much."""
         states, keys, self.states, self.keys = self.states, self.keys, [], []
         for stub, state in states:
@@ -126,7 +123,7 @@ class Filled:
                 note(machine, key.root, "__hash__", found)
         self.plain.clear()
 
-    def _state(self, machine: Machine, stub: Stub, state: Any) -> Any:
+    def _state(self, machine: Any, stub: Stub, state: Any) -> Any:
         """What is in *state* that would be called, or gives what it likes to code that looks into it; ``None`` if nothing."""
         root = stub.root
         halves = state_halves(state)
@@ -157,14 +154,14 @@ class Filled:
                         return found
         return None
 
-    def _handle(self, machine: Machine, state: tuple[Any, ...]) -> Any:
+    def _handle(self, machine: Any, state: tuple[Any, ...]) -> Any:
         """Of a handle of a hook: (hooks, number, more hooks), which are mappings of anything."""
         more: Any = state[2] if len(state) > 2 else None
         mappings: list[Any] = [state[0]]
         mappings += more if type(more) in (list, tuple) else [more]
         return next((each for each in mappings if is_callable(each)), None) or self._inside(machine, [state[1]])
 
-    def _inside(self, machine: Machine, values: Iterable[Any]) -> Any:
+    def _inside(self, machine: Any, values: Iterable[Any]) -> Any:
         """The first object below *values* that is no plain value."""
         waiting = list(values)
         while waiting:
@@ -191,13 +188,13 @@ class Filled:
         return None
 
 
-def note(machine: Machine, root: Global, method: str, found: Any) -> None:
+def note(machine: Any, root: Global, method: str, found: Any) -> None:
     """Add to the record that *method* of a class would call *found*."""
     callee = Global(root.module, f"{root.name}.{method}")
     machine.actions.note("call", callee, Stub(callee, (found,)), certain=True)
 
 
-def judge_attributes(machine: Machine, owner: Global, state: Any) -> None:
+def judge_attributes(machine: Any, owner: Global, state: Any) -> None:
     """Add to the record what becomes an attribute of a mapping or a tensor and would be called in place of a method."""
     for half in state_halves(state) or (state,):
         if isinstance(half, Pairs):
