@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from torch2grid_core._cli.progress import clear_line
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._pictures.page import Heatmap, Page
-from torch2grid_core._selection.selection import Selection
+from torch2grid_core._selection import Selection
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import human_count, visible
 

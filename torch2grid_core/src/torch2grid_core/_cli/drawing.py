@@ -18,11 +18,11 @@ from torch2grid_core._engine.executors import executor_of
 from torch2grid_core._engine.seen import Seen
 from torch2grid_core._engine.workers import workers
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
-from torch2grid_core._kinds.tensor_filter import TensorFilter
+from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.writing import Output
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._selection.selection import Selection, select
+from torch2grid_core._selection import Selection, select
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, Settings
 
 

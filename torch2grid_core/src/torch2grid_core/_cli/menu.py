@@ -11,7 +11,7 @@ from torch2grid_core._cli import usual
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._pictures.tables import display_width
-from torch2grid_core._selection.patterns import chosen
+from torch2grid_core._selection import chosen
 from torch2grid_core._text import visible
 
 PROMPT = "Your choice: "

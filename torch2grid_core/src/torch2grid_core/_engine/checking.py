@@ -18,7 +18,7 @@ from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import at_most, collect, origin_of
-from torch2grid_core._kinds.rule import Finding, Rule, Severity
+from torch2grid_core._kinds.view import Finding, Rule, Severity
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean
 

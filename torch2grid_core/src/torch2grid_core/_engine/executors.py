@@ -12,7 +12,7 @@ from typing import Any
 from torch2grid_core._engine.scheduling import NOT_PICKLED
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._guard import Origin, call, describe, guarded, origin_of
-from torch2grid_core._kinds.executor import ExecutorFactory
+from torch2grid_core._kinds.running import ExecutorFactory
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._plugins.record import describe_value

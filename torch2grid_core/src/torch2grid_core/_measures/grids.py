@@ -10,12 +10,12 @@ import numpy as np
 
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._guard import call, describe, guarded, origin_of, unhashable
-from torch2grid_core._kinds.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core._measures.arrays import ArrayMapping
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import REDUCTIONS, PartResult, RasterPart, assemble, reduce_array
+from torch2grid_core._pictures.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.not_finite import NotFiniteCount
 

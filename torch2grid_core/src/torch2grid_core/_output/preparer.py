@@ -9,8 +9,7 @@ from typing import Any
 
 from torch2grid_core._errors import PluginError
 from torch2grid_core._guard import call, guarded, origin_of
-from torch2grid_core._kinds.renderer import Renderer, Style
-from torch2grid_core._kinds.view import View
+from torch2grid_core._kinds.view import Renderer, Style, View
 from torch2grid_core._output.index import entry_of
 from torch2grid_core._pictures.page import Page
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import call, guarded, origin_of
-from torch2grid_core._kinds.renderer import Renderer, Style
-from torch2grid_core._kinds.view import View
+from torch2grid_core._kinds.view import Renderer, Style, View
 from torch2grid_core._output.files import STDOUT, open_target, stay_inside
 from torch2grid_core._output.index import NAMES, merge_index
 from torch2grid_core._output.namer import Namer

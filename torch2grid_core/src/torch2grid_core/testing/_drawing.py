@@ -11,13 +11,13 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.drawing import draw as draw_pages
 from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import NotDrawable
-from torch2grid_core._kinds.transformer import GridTransformer
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.grids import Transformed
 from torch2grid_core._pictures.blocks import Block, Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.page import Page
+from torch2grid_core._pictures.transformer import GridTransformer
 from torch2grid_core._settings import Settings
 
 

@@ -7,7 +7,7 @@ import pickle
 import re
 from typing import Any
 
-from torch2grid_core._kinds.renderer import Style
+from torch2grid_core._kinds.view import Style
 from torch2grid_core._pictures.page import Page
 from torch2grid_core.testing._checking import check
 from torch2grid_core.testing._drawing import as_texts

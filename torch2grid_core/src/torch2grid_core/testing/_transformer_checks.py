@@ -12,10 +12,10 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
-from torch2grid_core._kinds.transformer import LayoutTransformer
 from torch2grid_core._measures.arrays import ArrayMapping
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
+from torch2grid_core._pictures.transformer import LayoutTransformer
 from torch2grid_core.testing._checking import check
 from torch2grid_core.testing._drawing import grid_of
 from torch2grid_core.testing._expectation import expect
