@@ -25,6 +25,7 @@ GROUPS = ("Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process
 DRAWING, VIEWS, CHOOSING, PICTURE, PLUGINS, PROCESS = GROUPS
 GIVEN = "torch2grid.given"  # where a click context keeps (setting, value) pairs, in the order of the line
 DEFAULT_TRANSFORMER = "flatten"
+DEFAULT_VIEW = "grid"
 _SPEC = "NAME[:KEY=VALUE,…]"
 _DIGITS = 30  # of a number in a message
 _METADATA = "torch2grid"

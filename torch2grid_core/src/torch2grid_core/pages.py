@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
-from torch2grid_core._output.preparer import Rendered
-from torch2grid_core._output.writing import Output
+from torch2grid_core._output.writing import Output, Rendered
 from torch2grid_core._pictures.notebook import page_html
 from torch2grid_core._pictures.page import Band, Bar, Boxes, Cell, Heatmap, Histogram, Image, Line, Marginal, Table, Text
 from torch2grid_core._pictures.tables import text_lines

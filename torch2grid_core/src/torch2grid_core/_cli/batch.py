@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch2grid_core._cli import usual
 from torch2grid_core._cli.console import say
 from torch2grid_core._cli.drawing import Drawing
 from torch2grid_core._errors import Torch2GridError, UsageError
@@ -20,11 +19,13 @@ from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import safe_filename, visible
 
+_DEMO = "demo"  # a command that shows something without a model of one's own; it may be missing
+
 
 def draw(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
     """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
     if not models:
-        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
+        demo = f", 'torch2grid {_DEMO}'" if _DEMO in manager.names("command") else ""
         raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
     if len(models) > 1 and settings.interactive:
         raise UsageError(f"--interactive takes one model, not {len(models)}")

@@ -11,9 +11,8 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.storage import beneath, verify
-from torch2grid_core._engine.answers import needs_of
 from torch2grid_core._engine.measuring import without_repetition
-from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.planning import Asked, Plan, needs_of
 from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError

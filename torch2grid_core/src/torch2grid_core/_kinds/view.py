@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Literal
 
-from torch2grid_core._data.action import Severity as Severity
-from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.checkpoint import Checkpoint, Severity as Severity
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.page import Page

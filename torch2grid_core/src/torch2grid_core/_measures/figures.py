@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from torch2grid_core._data.checksum import crc32_combine
+from torch2grid_core._data.storage import crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, Need
 
 if TYPE_CHECKING:

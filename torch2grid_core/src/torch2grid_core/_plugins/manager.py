@@ -15,7 +15,7 @@ from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, trac
 from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
-from torch2grid_core._plugins.loaders import GuardedLoader
+from torch2grid_core._plugins.loading import GuardedLoader, decoded
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, describe_value, kind_of, summary_of
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
@@ -215,7 +215,6 @@ class PluginManager:
         """
         from torch2grid_core._data.opening import open_checkpoint
         from torch2grid_core._data.source import ObjectSource, is_source
-        from torch2grid_core._plugins.decoding import decoded
 
         is_path = isinstance(place, (str, os.PathLike))
         given = place if is_path or is_source(place) else ObjectSource(place)
