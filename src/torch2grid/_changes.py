@@ -156,7 +156,7 @@ def _plain(value: Any) -> Any:
 
 
 def _several(checkpoints: Any, settings: Settings) -> list[Checkpoint]:
-    from torch2grid._recorder import GradientRecorder
+    from torch2grid._gradients import GradientRecorder
     from torch2grid_builtin.compare import checkpoints_in, is_recording
 
     def chosen(model: Any) -> Checkpoint:
