@@ -80,13 +80,7 @@ def compare(
     return Comparison(drawn, run, comparing.joint, table.data or {})
 
 
-def series(
-    checkpoints: Any,
-    *,
-    given: bool = False,
-    layers: bool = False,
-    **settings: Unpack[SettingsFields],
-) -> Pages:
+def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[SettingsFields]) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its

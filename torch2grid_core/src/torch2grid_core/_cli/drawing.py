@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch2grid_core._cli.console import Preview, clauses, remarks, say, skips, summary_line, tell
-from torch2grid_core._cli.progress import progress_bar, watched
+from torch2grid_core._cli.console import Preview, clauses, progress_bar, remarks, say, skips, summary_line, tell, watched
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.drawing import Seen, draw
 from torch2grid_core._engine.workers import executor_of, workers

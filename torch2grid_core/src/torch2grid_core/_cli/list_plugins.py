@@ -151,8 +151,7 @@ def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
 
     A module that several need counts for the one that imports it first: numpy, say, for the first loader.
     """
-    from torch2grid_core._pictures.page import Cell, Table  # numpy comes with it
-    from torch2grid_core._pictures.tables import table_lines
+    from torch2grid_core._pictures.page import Cell, Table, table_lines  # numpy comes with it
 
     rows: list[tuple[Cell, ...]] = []
     for record in sorted(records, key=lambda each: -each.seconds):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import Torch2GridError, UsageError
-from torch2grid_core._pictures.tables import display_width
+from torch2grid_core._pictures.page import display_width
 from torch2grid_core._selection import chosen
 from torch2grid_core._settings import DEFAULT_VIEW
 from torch2grid_core._text import visible

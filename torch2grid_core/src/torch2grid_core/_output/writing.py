@@ -16,8 +16,7 @@ from torch2grid_core._guard import call, guarded, origin_of
 from torch2grid_core._kinds.view import Renderer, Style, View
 from torch2grid_core._output.files import STDOUT, Namer, Spool, open_target, stay_inside
 from torch2grid_core._output.index import NAMES, entry_of, merge_index
-from torch2grid_core._pictures.page import Page
-from torch2grid_core._pictures.tables import text_lines
+from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._settings import Settings

@@ -13,10 +13,9 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._display import register
-from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Heatmap, Histogram, Image, Page, Table, Text
-from torch2grid_core._pictures.png import encode_png
+from torch2grid_core._pictures.pixels import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, encode_png, paint
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._summary.distribution import Distribution

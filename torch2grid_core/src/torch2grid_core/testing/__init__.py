@@ -75,10 +75,7 @@ def bound_checks(target: Any, files: WriteFiles | dict[str, WriteFiles] | None =
 
 
 def conformance(
-    target: Any,
-    *,
-    files: WriteFiles | dict[str, WriteFiles] | None = None,
-    expected_failures: Mapping[str, str] | None = None,
+    target: Any, *, files: WriteFiles | dict[str, WriteFiles] | None = None, expected_failures: Mapping[str, str] | None = None
 ) -> Callable[[Test], Test]:
     """A decorator that makes one pytest test of each check: ``def test_conforms(check): check()``.
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch2grid_core._kinds.view import Style
 from torch2grid_core._pictures.page import Page
-from torch2grid_core.testing._drawing import as_texts
-from torch2grid_core.testing._samples import sample_pages
+from torch2grid_core.testing._samples import as_texts, sample_pages
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _MARKUP = ("html", "svg", "xml")

@@ -16,8 +16,7 @@ from torch2grid_core._measures.grids import ArrayMapping
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.transformer import LayoutTransformer
-from torch2grid_core.testing._drawing import grid_of
-from torch2grid_core.testing._samples import sample_checkpoints
+from torch2grid_core.testing._samples import grid_of, sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _LAYOUT_SECONDS = 5.0
