@@ -37,7 +37,8 @@ _WHERE = {
     "_settings": "Settings",
 }
 _HOMES = {name: home for home, names in _WHERE.items() for name in names.split()}
-_SUBMODULES = ("sources", "measures", "grids", "pages", "text", "commands", "selection")  # homes of what stood here
+# homes of what stood here
+_SUBMODULES = ("sources", "measures", "grids", "pages", "text", "commands", "selection")
 _GONE = {  # name → where it is, by which name, and what to write now
     "FileStorage": ("_data.local", "FileStorage", "torch2grid_core.sources.Range(LocalSource(path), offset, size)"),
     "Run": ("_settings", "Settings", "torch2grid_core.Settings"),

@@ -99,12 +99,6 @@ class Drawing:
             drew: set[str] = set()
             seen = Seen()
 
-            def fail(view: View, error: PluginError) -> None:
-                failures[str(error)] = error
-
-            def decline(view: View, error: NotDrawable) -> None:
-                declined[view.name] = error
-
             for page, view, rendered in draw(
                 checkpoint,
                 views,
@@ -112,8 +106,8 @@ class Drawing:
                 prepare=destination.prepare,
                 executor=executor,
                 progress=progress,
-                failed=fail,
-                declined=decline,
+                failed=lambda view, error: failures.update({str(error): error}),
+                declined=lambda view, error: declined.update({view.name: error}),
                 seen=seen,
             ):
                 drew.add(view.name)

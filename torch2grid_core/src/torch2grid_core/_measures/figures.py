@@ -12,10 +12,9 @@ import numpy as np
 from torch2grid_core._data.storage import crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._summary.distribution import Distribution
-from torch2grid_core._summary.duplicates import DuplicateUnits, duplicate_units, has_rows
+from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 from torch2grid_core._summary.profile import UnitProfile
-from torch2grid_core._summary.sketch import Sketch
 
 if TYPE_CHECKING:
     from torch2grid_core._array import Array

@@ -16,6 +16,7 @@ from torch2grid_core._measures.grids import ArrayMapping
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.transformer import LayoutTransformer
+from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core.testing._samples import grid_of, sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
@@ -158,8 +159,6 @@ def scale_answers(subject: Subject) -> None:
     transformer = subject.make()
     if not isinstance(transformer, LayoutTransformer):
         return
-    from torch2grid_core._summary.distribution import Distribution
-
     for about in ("ordinary", "not_finite", "constant", "scalars"):
         arrays = _arrays(about)
         summaries = {}
