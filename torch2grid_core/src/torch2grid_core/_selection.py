@@ -19,6 +19,8 @@ from torch2grid_core._text import did_you_mean
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
+_NUMBERS = re.compile(r"[\d\s,-]+")
+_DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
 
 def is_bookkeeping(tensor: LazyTensor) -> bool:
@@ -93,10 +95,6 @@ def _without_bookkeeping(selection: Selection) -> Selection:
     for reason in ("bookkeeping", "empty"):
         _hide(selection, reason, sum(each == reason for each in dropped.values()))
     return selection
-
-
-_NUMBERS = re.compile(r"[\d\s,-]+")
-_DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
 
 def matching(names: Sequence[str], pattern: str) -> list[str]:

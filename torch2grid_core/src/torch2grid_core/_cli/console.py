@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 0.5  # seconds without a bar: most runs end before, and a bar that flashes helps nobody
+_MOST_CALLS = 10
 
 
 def watched(quiet: bool) -> bool:
@@ -94,9 +95,6 @@ class _Bar:
         if self._progress is not None:
             self._progress.stop()
             _Bar.shown = False
-
-
-_MOST_CALLS = 10
 
 
 def say(line: str) -> None:

@@ -21,6 +21,8 @@ ActionKind = Literal["call", "make", "state", "items", "import"]
 
 _LINES = {"make": "making ", "state": "setting the state of ", "items": "adding items to ", "import": "importing "}
 _VERBS = {"call": "calls ", "make": "makes ", "state": "sets the state of ", "items": "adds items to ", "import": "imports "}
+_BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
+_NOTED = 3  # names of stored tensors in a note
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,6 @@ class Composed:
 
     of: tuple[str, ...]
     by: str
-
-
-_BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
-_NOTED = 3  # names of stored tensors in a note
 
 
 class Checkpoint(Mapping[str, LazyTensor]):

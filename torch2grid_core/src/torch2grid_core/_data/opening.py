@@ -23,6 +23,35 @@ from torch2grid_core._text import visible
 _SHOWN_FILES = 10
 _FOLDER_FILES = 10_000
 _INNER_FOLDERS = 1000
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights themselves",
+        "run `git lfs pull`, or download the file",
+    ),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
+    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
+    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
+    (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
+    (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
+    (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
+    (b"Rar!", "is a RAR archive", "unpack it first"),
+    (b"BZh", "is compressed with bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
+    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
+    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
+    (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
+    (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
+    (b"\x7fELF", "is a program", "give the path of a checkpoint"),
+    (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
+)
+GZIP = b"\x1f\x8b\x08"
+ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
+RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
+_STEP = 1 << 20
+_MEMBERS = 1000
 
 
 class LoaderLike(Protocol):
@@ -156,32 +185,6 @@ def _claimed_folders(
     return found
 
 
-_MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs",
-        "is a Git LFS pointer, not the weights themselves",
-        "run `git lfs pull`, or download the file",
-    ),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
-    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
-    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
-    (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
-    (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
-    (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
-    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
-    (b"Rar!", "is a RAR archive", "unpack it first"),
-    (b"BZh", "is compressed with bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
-    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
-    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
-    (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
-    (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
-    (b"\x7fELF", "is a program", "give the path of a checkpoint"),
-    (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
-)
-
-
 def looks_like(source: Source) -> tuple[str, str]:
     """What a file that no loader opens seems to be, and what to do about it, for a ``LoadError``."""
     head = source.head
@@ -222,13 +225,6 @@ def _is_text(head: bytes) -> bool:
     return bool(text) and sum(char.isprintable() or char in "\r\n\t" for char in text) >= 0.98 * len(text)
 
 
-GZIP = b"\x1f\x8b\x08"
-ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
-RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
-_STEP = 1 << 20
-_MEMBERS = 1000
-
-
 def is_gzip(source: Source) -> bool:
     """True where the content is one gzip stream."""
     return source.head.startswith(GZIP)
@@ -255,7 +251,8 @@ def unpacked(source: Source) -> Source:
         _fill(stream, source, bound)
     except OSError as error:
         _remove(folder, stream)
-        raise _unwritable(source, error) from error
+        reason = f"cannot be unpacked to a temporary file: {error.strerror}"
+        raise LoadError(source.shown, reason, "unpack it first") from error
     except BaseException:
         _remove(folder, stream)
         raise
@@ -276,10 +273,6 @@ def _fill(stream: Any, source: Source, bound: int) -> None:
             raise LoadError(source.shown, f"unpacks from {source.size} to more than {bound} bytes", "unpack it first")
         stream.write(piece)
     stream.flush()
-
-
-def _unwritable(source: Source, error: OSError) -> LoadError:
-    return LoadError(source.shown, f"cannot be unpacked to a temporary file: {error.strerror}", "unpack it first")
 
 
 def _inflate(source: Source) -> Iterator[bytes]:

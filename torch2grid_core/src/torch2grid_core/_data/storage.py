@@ -17,6 +17,9 @@ import numpy as np
 
 from torch2grid_core._errors import LoadError
 
+_POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE 802.3), its bits reversed
+Matrix = tuple[int, ...]  # what each of the 32 bits becomes
+
 
 @runtime_checkable
 class Storage(Protocol):
@@ -288,10 +291,6 @@ def unchecked(storage: Storage) -> Storage:
     """*storage* without its checksum, for random access."""
     found: Storage = getattr(storage, "unchecked", storage)
     return found
-
-
-_POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE 802.3), its bits reversed
-Matrix = tuple[int, ...]  # what each of the 32 bits becomes
 
 
 def crc32_combine(first: int, second: int, length: int) -> int:

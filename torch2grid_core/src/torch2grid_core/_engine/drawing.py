@@ -22,6 +22,12 @@ from torch2grid_core._pictures.page import Heatmap, Page, Table
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
+Made = TypeVar("Made")
+Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what was made of it
+Prepare = Callable[[Page, View], tuple[Page, Made]]
+_MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to prepare
+_ROW_CELLS = 64  # as many of them as a row of a table takes
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -51,14 +57,6 @@ class Seen:
         for each in other.shown:
             shown[each.view] = shown[each.view].merge(each) if each.view in shown else each
         self.shown = list(shown.values())
-
-
-Made = TypeVar("Made")
-Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what was made of it
-Prepare = Callable[[Page, View], tuple[Page, Made]]
-
-_MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to prepare
-_ROW_CELLS = 64  # as many of them as a row of a table takes
 
 
 def as_it_is(page: Page, view: View) -> tuple[Page, None]:

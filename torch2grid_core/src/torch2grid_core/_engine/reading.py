@@ -20,6 +20,12 @@ from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
 _LARGEST = 8 << 20  # bytes; larger than any scratch array of a pass
+Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not the run: it fails, or declines
+STOPS = (PluginError, NotDrawable)
+COUNTING = -1  # the number of an ask whose only use is what it counts
+CHECKSUM = Origin("need", "checksum")
+SMALL = 1 << 15  # bytes of a tensor, at most, that is measured together with others
+PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
 
 
 @lru_cache(maxsize=1)
@@ -31,15 +37,6 @@ def keep_scratch() -> None:
     Not a page of the array is touched; other C libraries do not notice.
     """
     np.empty(_LARGEST, np.uint8)
-
-
-Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not the run: it fails, or declines
-STOPS = (PluginError, NotDrawable)
-
-COUNTING = -1  # the number of an ask whose only use is what it counts
-CHECKSUM = Origin("need", "checksum")
-SMALL = 1 << 15  # bytes of a tensor, at most, that is measured together with others
-PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
 
 
 class Ask(NamedTuple):

@@ -24,6 +24,7 @@ from torch2grid_core._plugins.record import describe_value
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
+Opener = Callable[[int], contextlib.AbstractContextManager[Executor]]  # takes the number of jobs
 
 
 def cores() -> int:
@@ -84,9 +85,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-Opener = Callable[[int], contextlib.AbstractContextManager[Executor]]  # takes the number of jobs
 
 
 def executor_of(manager: PluginManager, given: str | Executor | None) -> Opener | None:

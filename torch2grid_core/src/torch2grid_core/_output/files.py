@@ -32,7 +32,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        reason = f"cannot be written: {error.strerror or error}"
+        raise Torch2GridError(f"{path}: {reason}; choose another place with --output") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -54,10 +55,6 @@ def open_target(path: Path) -> Iterator[BinaryIO]:
     sys.stdout.flush()
     yield sys.stdout.buffer
     sys.stdout.buffer.flush()
-
-
-def _unwritable(path: Path, error: OSError) -> Torch2GridError:
-    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with --output")
 
 
 class Namer:

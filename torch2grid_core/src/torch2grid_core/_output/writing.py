@@ -55,7 +55,7 @@ class Preparer:
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
         for name in wanted:
-            if self._can(name):
+            if name in self.renderers and not self.combine:
                 try:
                     rendered[name] = self.render(page, name)
                 except PluginError as error:
@@ -89,9 +89,6 @@ class Preparer:
     def on_screen(self, name: str) -> bool:
         """True for a format that is shown rather than kept."""
         return name == "text" or (name in self.renderers and name in self.renderers[name].screen)
-
-    def _can(self, name: str) -> bool:
-        return not self.combine and name in self.renderers
 
     def render(self, page: Page, name: str) -> bytes:
         """The bytes of *page* in one format."""

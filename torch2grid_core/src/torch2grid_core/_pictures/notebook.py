@@ -180,8 +180,9 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     """What the checkpoint is in one line, its first tensors, and what was not taken."""
     dtypes = ", ".join(f"{name} ({count})" for name, count in checkpoint.dtypes.items())
     facts = [checkpoint.format, f"{len(checkpoint):,} tensors", f"{human_count(checkpoint.parameters)} parameters", dtypes]
+    tied = {second: f"tied to {first}" for second, first in checkpoint.aliases.items()}
     rows = tuple(
-        (name, "×".join(map(str, tensor.shape)) or "one number", tensor.dtype.name, tensor.size, _remark(checkpoint, name))
+        (name, "×".join(map(str, tensor.shape)) or "one number", tensor.dtype.name, tensor.size, tied.get(name, ""))
         for name, tensor in list(checkpoint.items())[:_ROWS]
     )
     table = table_html(Table(("tensor", "shape", "dtype", "weights", ""), rows, formats={"weights": ",d"}))
@@ -193,10 +194,6 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     return (
         f"<div>{_heading(checkpoint.source or 'checkpoint')}{_line(_safe(fact) for fact in facts if fact)}{table}{rest}</div>"
     )
-
-
-def _remark(checkpoint: Checkpoint, name: str) -> str:
-    return f"tied to {checkpoint.aliases[name]}" if name in checkpoint.aliases else ""
 
 
 def distribution_html(distribution: Distribution) -> str:

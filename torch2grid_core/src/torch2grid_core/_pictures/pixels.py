@@ -44,6 +44,8 @@ _SLAB = 1 << 16  # cells painted at a time: their intermediates stay in the cach
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SLAB = 1 << 20  # bytes compressed at a time
 _PNG_LEVEL = 1  # of zlib: above it, files of cells do not shrink, and take longer
+_RESET = "\x1b[0m"
+_SHADES = "·░▒▓█"  # from about nothing to the limit and beyond
 
 
 @lru_cache(maxsize=32)
@@ -106,10 +108,6 @@ def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, rgb: A
     rgb[over], rgb[under] = OVER, UNDER
     rgb[~finite] = NOT_FINITE
     rgb[counts == 0] = EMPTY
-
-
-_RESET = "\x1b[0m"
-_SHADES = "·░▒▓█"  # from about nothing to the limit and beyond
 
 
 def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: bool, colormap: str | None = None) -> list[str]:

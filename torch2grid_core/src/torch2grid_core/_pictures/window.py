@@ -18,6 +18,7 @@ from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import reduction, to_float32
 
 _Read = Callable[[int, int], Array]  # first and last flat index, the last not included → weights as floats
+_Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,6 @@ def _reader(tensor: LazyTensor) -> _Read:
         return as_float(array)
 
     return read
-
-
-_Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
 
 
 def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read) -> Iterator[_Part]:

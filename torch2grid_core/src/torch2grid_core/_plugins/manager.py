@@ -284,7 +284,7 @@ class PluginManager:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""
         if kind not in self._indexed:
             index: dict[str, list[Provided]] = {}
-            for record in sorted(self.records, key=_precedence):
+            for record in sorted(self.records, key=lambda record: (record.precedence, record.owner, record.name)):
                 for each in record.provides(kind):
                     index.setdefault(each.name, []).append(each)
             self._indexed[kind] = dict(sorted(index.items()))
@@ -311,7 +311,3 @@ def _python_path(plugin: Any) -> str:
         return plugin.__name__
     cls = plugin if isinstance(plugin, type) else type(plugin)
     return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def _precedence(record: PluginRecord) -> tuple[int, str, str]:
-    return record.precedence, record.owner, record.name

@@ -19,6 +19,15 @@ from torch2grid_core._data.tensor import LazyTensor
 
 DIMENSIONS = 16  # numbers a unit
 _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row
+NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
+_STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
+_ROWS = 512  # compared at once
+_READ_BYTES = 4 << 20
+_KEPT_BYTES = 64 << 20  # of units that others are compared with
+FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
+SMALL = 64  # weights: units of fewer are small, so that a kernel of 7×7 is
+_MOST = 1 << 24  # weights of a tensor that are looked at as a whole
+_ROUNDING = 1e-6  # a cosine nearer to 1 is equality but for a factor and rounding
 
 
 class Sketch:
@@ -109,13 +118,6 @@ def _tile_signs(tile: int) -> Array:
     """The signs that a later tile's projections are multiplied with."""
     signs: Array = _all_signs(_TILE)[(tile * 7919) % _TILE]
     return signs
-
-
-NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
-_STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
-_ROWS = 512  # compared at once
-_READ_BYTES = 4 << 20
-_KEPT_BYTES = 64 << 20  # of units that others are compared with
 
 
 @dataclass(frozen=True)
@@ -331,12 +333,6 @@ def _read(tensor: LazyTensor, rows: Sequence[int] | Array, width: int) -> Array:
     for place, row in enumerate(rows):
         found[place] = replace(tensor, shape=(width,), strides=None, offset=tensor.offset + int(row) * width).numpy()
     return found
-
-
-FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
-SMALL = 64  # weights: units of fewer are small, so that a kernel of 7×7 is
-_MOST = 1 << 24  # weights of a tensor that are looked at as a whole
-_ROUNDING = 1e-6  # a cosine nearer to 1 is equality but for a factor and rounding
 
 
 def is_small(tensor: LazyTensor) -> bool:

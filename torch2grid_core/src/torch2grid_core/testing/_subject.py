@@ -19,6 +19,9 @@ from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
 
+WriteFiles = Callable[[Path], Iterable[Any]]
+_WITH_FILES = ("loader", "source", "decoder", "executor")
+
 
 class NotConforming(AssertionError):
     """A plugin does not keep what its kind promises."""
@@ -28,10 +31,6 @@ def expect(condition: object, message: str) -> None:
     """Raise ``NotConforming`` unless *condition*; unlike ``assert``, under ``-O`` too."""
     if not condition:
         raise NotConforming(message)
-
-
-WriteFiles = Callable[[Path], Iterable[Any]]
-_WITH_FILES = ("loader", "source", "decoder", "executor")
 
 
 @dataclass(frozen=True)
