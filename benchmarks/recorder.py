@@ -15,7 +15,7 @@ import torch
 from tests.support.compare.training import digits_net
 
 from benchmarks.task import Section, at_most, markdown
-from torch2grid._recorder import GradientRecorder
+from torch2grid._gradients import GradientRecorder
 
 EVERY, STEPS, MOST = (None, 50, 10), 150, 5.0  # MOST: percent, at the default of 50
 TURNS = 6  # for each round: a turn takes a quarter of a second

@@ -25,9 +25,8 @@ from torch2grid_core import __version__ as __version__
 _WHERE = {
     "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "stats"),
     "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
-    "torch2grid._live_gradients": ("gradients", "save_gradients"),
+    "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
     "torch2grid._pages": ("Pages",),
-    "torch2grid._recorder": ("GradientRecorder",),
     "torch2grid_core": ("Checkpoint", "Grid", "LazyTensor", "Page"),
     "torch2grid_core.measures": ("Distribution",),
 }
@@ -46,9 +45,12 @@ if TYPE_CHECKING:
         stats as stats,
     )
     from torch2grid._changes import Comparison as Comparison, compare as compare, optimizer as optimizer, series as series
-    from torch2grid._live_gradients import gradients as gradients, save_gradients as save_gradients
+    from torch2grid._gradients import (
+        GradientRecorder as GradientRecorder,
+        gradients as gradients,
+        save_gradients as save_gradients,
+    )
     from torch2grid._pages import Pages as Pages
-    from torch2grid._recorder import GradientRecorder as GradientRecorder
     from torch2grid_core import Checkpoint as Checkpoint, Grid as Grid, LazyTensor as LazyTensor, Page as Page
     from torch2grid_core.measures import Distribution as Distribution
 

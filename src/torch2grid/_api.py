@@ -57,10 +57,7 @@ def dead_neurons(model: Any, **settings: Unpack[SettingsFields]) -> Pages:
 
 
 def draw(
-    model: Any,
-    views: Sequence[Named] = (),
-    plugin: Named | GridTransformer | None = None,
-    **settings: Unpack[CommonFields],
+    model: Any, views: Sequence[Named] = (), plugin: Named | GridTransformer | None = None, **settings: Unpack[CommonFields]
 ) -> Pages:
     """Any views over *model*; the grid of all weights where none is named. settings: as on the command line.
 

@@ -78,13 +78,7 @@ def compare(
     return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {})
 
 
-def series(
-    checkpoints: Any,
-    *,
-    given: bool = False,
-    layers: bool = False,
-    **settings: Unpack[SettingsFields],
-) -> Pages:
+def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[SettingsFields]) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
@@ -152,7 +146,7 @@ def _plain(value: Any) -> Any:
 
 
 def _several(checkpoints: Any, settings: Settings) -> list[Checkpoint]:
-    from torch2grid._recorder import GradientRecorder
+    from torch2grid._gradients import GradientRecorder
     from torch2grid_builtin.compare import checkpoints_in, is_recording
 
     def chosen(model: Any) -> Checkpoint:

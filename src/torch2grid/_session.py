@@ -1,16 +1,38 @@
-"""The plugin manager that Python callers share, and anything that holds weights as a ``Checkpoint``."""
+"""The plugin manager that Python callers share, and anything that holds weights as a ``Checkpoint``, or as arrays."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from torch2grid._arrays import TensorArrays
+import numpy as np
+
 from torch2grid_core import Checkpoint, PluginManager, Settings, UsageError
 from torch2grid_core.commands import settings_from as settings_of_keywords
+from torch2grid_core.measures import ArrayMapping
 from torch2grid_core.selection import select
+
+
+class TensorArrays(Mapping[str, np.ndarray[Any, Any]]):
+    """A checkpoint's tensors as float32 arrays by name, each read when it is touched. ``checkpoint`` is what is behind."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self._arrays = ArrayMapping(checkpoint)
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"<TensorArrays of {self.checkpoint.source!r}: {len(self)} tensors>"
 
 
 @lru_cache(maxsize=1)

@@ -64,7 +64,7 @@ KERNELS = (
     ),
     Kernel(
         "distribution",
-        tuple(f"torch2grid_core/_summary/{name}.py" for name in ("distribution", "moments", "buckets", "counting")),
+        tuple(f"torch2grid_core/_summary/{name}.py" for name in ("distribution", "moments", "buckets")),
         tuple(
             f"tests/summary/test_{name}.py" for name in ("distribution", "merging", "distribution_state", "moments", "buckets")
         ),

@@ -13,9 +13,8 @@ from tests.support.views.drawing import checkpoint_of, drawn_of
 
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Page, PluginManager, Settings, Torch2GridError, UsageError
-from torch2grid_core._output.files import whole_file
+from torch2grid_core._output.files import Namer, whole_file
 from torch2grid_core._output.index import NAMES
-from torch2grid_core._output.namer import Namer
 from torch2grid_core._output.writing import Output
 from torch2grid_core.pages import Text
 

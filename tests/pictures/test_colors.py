@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from torch2grid_core import Grid, UsageError
-from torch2grid_core._pictures.colors import DIVERGING, SEQUENTIAL
+from torch2grid_core._pictures.pixels import DIVERGING, SEQUENTIAL
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, color_scale, colormap, default_map, paint
 
 FLOATS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(width=32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from torch2grid_core._pictures.tables import table_lines
+from torch2grid_core._pictures.page import table_lines
 from torch2grid_core.pages import Table
 
 

@@ -25,7 +25,7 @@ from torch2grid_core import (
     UsageError,
     hookimpl,
 )
-from torch2grid_core._selection.selection import select
+from torch2grid_core._selection import select
 
 
 class First(Renderer):

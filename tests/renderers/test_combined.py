@@ -11,7 +11,7 @@ import pytest
 from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import Grid, Page, PluginError, PluginManager, Renderer, Settings, Style, Torch2GridError, View
-from torch2grid_core._output.spool import Spool
+from torch2grid_core._output.files import Spool
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.pages import Heatmap, Output, Table
 

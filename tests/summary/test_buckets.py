@@ -11,8 +11,18 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from torch2grid_core._data.dtypes import magnitudes
-from torch2grid_core._summary.buckets import CODES, Fineness, Points, codes_of, float_of, has_lower_bits, pack, unite
-from torch2grid_core._summary.counting import code_of, count_below
+from torch2grid_core._summary.buckets import (
+    CODES,
+    Fineness,
+    Points,
+    code_of,
+    codes_of,
+    count_below,
+    float_of,
+    has_lower_bits,
+    pack,
+    unite,
+)
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
 MAX32 = float(np.finfo(np.float32).max)

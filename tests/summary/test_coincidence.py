@@ -8,7 +8,7 @@ from scipy.special import betainc
 from scipy.stats import binom
 from tests.summary.test_duplicates import found_in
 
-from torch2grid_core._summary.coincidence import FALSE_ALARM, chance_cosine, chance_equal, dimensions
+from torch2grid_core._summary.duplicates import FALSE_ALARM, chance_cosine, chance_equal, dimensions
 
 GENERATOR = np.random.default_rng(5)
 BEGIN = GENERATOR.bit_generator.state

@@ -13,7 +13,7 @@ from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core import measure
 from torch2grid_core._summary import duplicates
-from torch2grid_core._summary.sketch import DIMENSIONS, Sketch, _all_signs
+from torch2grid_core._summary.duplicates import DIMENSIONS, Sketch, _all_signs
 from torch2grid_core.measures import Duplicates, DuplicateUnits
 
 

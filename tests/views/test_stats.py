@@ -12,7 +12,7 @@ from tests.support.views.drawing import draw
 
 from torch2grid_builtin._views.stats import DETAIL, Stats
 from torch2grid_core import Settings, UsageError
-from torch2grid_core._pictures.tables import table_lines
+from torch2grid_core._pictures.page import table_lines
 
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
 

@@ -25,34 +25,20 @@ _WHERE = {
     "_engine.measuring": "measure",
     "_errors": "LoadError NotDrawable PluginError Torch2GridError UsageError",
     "_hookspecs": "Lazy hookimpl",
-    "_kinds.command": "Command",
-    "_kinds.decoder": "Decoder",
-    "_kinds.executor": "ExecutorFactory",
-    "_kinds.loader": "Loader",
-    "_kinds.plugin_settings": "PluginSettings",
-    "_kinds.renderer": "Renderer Style",
-    "_kinds.rule": "Finding Rule Severity",
-    "_kinds.source_opener": "SourceOpener",
-    "_kinds.tensor_filter": "TensorFilter",
-    "_kinds.transformer": "GridTransformer LayoutTransformer",
-    "_kinds.view": "View",
+    "_kinds.reading": "Decoder Loader SourceOpener TensorFilter",
+    "_kinds.running": "Command ExecutorFactory PluginSettings",
+    "_kinds.view": "Finding Renderer Rule Severity Style View",
     "_measures.need": "Need",
     "_pictures.grid": "Grid",
     "_pictures.layout": "Layout",
     "_pictures.page": "Page",
+    "_pictures.transformer": "GridTransformer LayoutTransformer",
     "_plugins.manager": "PluginManager",
     "_settings": "Settings",
 }
 _HOMES = {name: home for home, names in _WHERE.items() for name in names.split()}
-_SUBMODULES = (
-    "sources",
-    "measures",
-    "grids",
-    "pages",
-    "text",
-    "commands",
-    "selection",
-)  # homes of what stood here
+# homes of what stood here
+_SUBMODULES = ("sources", "measures", "grids", "pages", "text", "commands", "selection")
 _GONE = {  # name → where it is, by which name, and what to write now
     "FileStorage": ("_data.local", "FileStorage", "torch2grid_core.sources.Range(LocalSource(path), offset, size)"),
     "Run": ("_settings", "Settings", "torch2grid_core.Settings"),
@@ -75,21 +61,30 @@ if TYPE_CHECKING:
         UsageError as UsageError,
     )
     from torch2grid_core._hookspecs import Lazy as Lazy, hookimpl as hookimpl
-    from torch2grid_core._kinds.command import Command as Command
-    from torch2grid_core._kinds.decoder import Decoder as Decoder
-    from torch2grid_core._kinds.executor import ExecutorFactory as ExecutorFactory
-    from torch2grid_core._kinds.loader import Loader as Loader
-    from torch2grid_core._kinds.plugin_settings import PluginSettings as PluginSettings
-    from torch2grid_core._kinds.renderer import Renderer as Renderer, Style as Style
-    from torch2grid_core._kinds.rule import Finding as Finding, Rule as Rule, Severity as Severity
-    from torch2grid_core._kinds.source_opener import SourceOpener as SourceOpener
-    from torch2grid_core._kinds.tensor_filter import TensorFilter as TensorFilter
-    from torch2grid_core._kinds.transformer import GridTransformer as GridTransformer, LayoutTransformer as LayoutTransformer
-    from torch2grid_core._kinds.view import View as View
+    from torch2grid_core._kinds.reading import (
+        Decoder as Decoder,
+        Loader as Loader,
+        SourceOpener as SourceOpener,
+        TensorFilter as TensorFilter,
+    )
+    from torch2grid_core._kinds.running import (
+        Command as Command,
+        ExecutorFactory as ExecutorFactory,
+        PluginSettings as PluginSettings,
+    )
+    from torch2grid_core._kinds.view import (
+        Finding as Finding,
+        Renderer as Renderer,
+        Rule as Rule,
+        Severity as Severity,
+        Style as Style,
+        View as View,
+    )
     from torch2grid_core._measures.need import Need as Need
     from torch2grid_core._pictures.grid import Grid as Grid
     from torch2grid_core._pictures.layout import Layout as Layout
     from torch2grid_core._pictures.page import Page as Page
+    from torch2grid_core._pictures.transformer import GridTransformer as GridTransformer, LayoutTransformer as LayoutTransformer
     from torch2grid_core._plugins.manager import PluginManager as PluginManager
     from torch2grid_core._settings import Settings as Settings
 

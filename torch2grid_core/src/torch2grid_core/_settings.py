@@ -25,6 +25,7 @@ GROUPS = ("Drawing", "Views", "Choosing tensors", "Picture", "Plugins", "Process
 DRAWING, VIEWS, CHOOSING, PICTURE, PLUGINS, PROCESS = GROUPS
 GIVEN = "torch2grid.given"  # where a click context keeps (setting, value) pairs, in the order of the line
 DEFAULT_TRANSFORMER = "flatten"
+DEFAULT_VIEW = "grid"
 _SPEC = "NAME[:KEY=VALUE,…]"
 _DIGITS = 30  # of a number in a message
 _METADATA = "torch2grid"
@@ -125,7 +126,7 @@ def _rising(limits: Any) -> None:
 
 
 def _known_colormap(name: str) -> None:
-    from torch2grid_core._pictures.colors import colormap
+    from torch2grid_core._pictures.pixels import colormap
 
     colormap(name)
 
@@ -166,12 +167,7 @@ class Settings:
     reduce: Reduction = _setting("mean", "How weights share a cell.", group=PICTURE)
     scale: ScaleKind = _setting("auto", "Shape of the colour scale.", group=PICTURE)
     clip: float = _setting(
-        DEFAULT_CLIP,
-        "Quantile of the cells that the colour limits keep.",
-        group=PICTURE,
-        metavar="SHARE",
-        least=0.5,
-        most=1,
+        DEFAULT_CLIP, "Quantile of the cells that the colour limits keep.", group=PICTURE, metavar="SHARE", least=0.5, most=1
     )
     limits: tuple[float, float] | Literal["shared"] | None = _setting(
         None, "Fixed colour limits.", group=PICTURE, metavar="LO,HI|shared", check=_rising

@@ -6,10 +6,10 @@ from torch2grid_core._cli.console import summary_line
 from torch2grid_core._cli.menu import DrawChosen, Menu
 from torch2grid_core._cli.options import SettingOption, settings_options
 from torch2grid_core._engine.checking import Found, choose_rules
-from torch2grid_core._engine.seen import Seen, Shown
+from torch2grid_core._engine.drawing import Seen, Shown
 from torch2grid_core._guard import Origin
 from torch2grid_core._plugins.added import settings_from
-from torch2grid_core._plugins.loaders import GuardedLoader
+from torch2grid_core._plugins.loading import GuardedLoader
 from torch2grid_core._plugins.options import Option
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, Status
 from torch2grid_core._settings import Setting

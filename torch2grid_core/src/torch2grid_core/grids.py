@@ -5,8 +5,6 @@ from __future__ import annotations
 from torch2grid_core._array import Array
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect, Region
 from torch2grid_core._pictures.choices import Reduction, ScaleKind
-from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
-from torch2grid_core._pictures.halfblocks import half_blocks, half_blocks_rgb
 from torch2grid_core._pictures.layouts import (
     drawable_sizes,
     flat_run,
@@ -17,11 +15,21 @@ from torch2grid_core._pictures.layouts import (
     vector_columns,
     weights_per_cell,
 )
-from torch2grid_core._pictures.locate import CellWeights, weights_of_cell
-from torch2grid_core._pictures.png import encode_png
+from torch2grid_core._pictures.pixels import (
+    EMPTY,
+    NOT_FINITE,
+    OVER,
+    UNDER,
+    colormap,
+    default_map,
+    encode_png,
+    half_blocks,
+    half_blocks_rgb,
+    paint,
+)
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core._pictures.scale import ColorScale, color_scale
-from torch2grid_core._pictures.window import Window, raster_window
+from torch2grid_core._pictures.window import CellWeights, Window, raster_window, weights_of_cell
 
 __all__ = [
     "EMPTY",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from torch2grid_core._engine.executors import Opener, executor_of
 from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._engine.reading import Stop
-from torch2grid_core._engine.workers import workers
-from torch2grid_core._measures.arrays import ArrayMapping
+from torch2grid_core._engine.workers import Opener, executor_of, workers
 from torch2grid_core._measures.figures import Duplicates, NotFinite, Of, Profile, Summary, Values
-from torch2grid_core._measures.grids import Raster, Transformed
+from torch2grid_core._measures.grids import ArrayMapping, Raster, Transformed
 from torch2grid_core._measures.need import Chunk, Collector
 from torch2grid_core._summary.counted import counted_distribution
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
-from torch2grid_core._summary.figures import Figures
-from torch2grid_core._summary.locate import first_index
+from torch2grid_core._summary.figures import Figures, first_index
 from torch2grid_core._summary.not_finite import NotFiniteCount
 from torch2grid_core._summary.profile import UnitProfile
 

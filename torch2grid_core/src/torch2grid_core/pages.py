@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
-from torch2grid_core._output.preparer import Rendered
-from torch2grid_core._output.writing import Output
-from torch2grid_core._pictures.page import Band, Bar, Boxes, Cell, Heatmap, Histogram, Image, Line, Marginal, Table, Text
-from torch2grid_core._pictures.tables import text_lines
+from torch2grid_core._output.writing import Output, Rendered
+from torch2grid_core._pictures.page import (
+    Band,
+    Bar,
+    Boxes,
+    Cell,
+    Heatmap,
+    Histogram,
+    Image,
+    Line,
+    Marginal,
+    Table,
+    Text,
+    text_lines,
+)
 
 __all__ = [
     "Band",

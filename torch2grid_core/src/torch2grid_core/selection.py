@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from torch2grid_core._selection.patterns import chosen, matching, modules, numbered
-from torch2grid_core._selection.selection import Selection, select
+from torch2grid_core._selection import Selection, chosen, matching, modules, numbered, select
 
 __all__ = ["Selection", "chosen", "matching", "modules", "numbered", "select"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch2grid_core._data.action import Action, ActionKind
-from torch2grid_core._data.checkpoint import Composed, Problem
+from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
 from torch2grid_core._data.local import LocalSource

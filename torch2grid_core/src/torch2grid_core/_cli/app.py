@@ -11,10 +11,9 @@ from click.shell_completion import CompletionItem
 
 from torch2grid_core import __version__
 from torch2grid_core._cli.completion import completion_command
-from torch2grid_core._cli.config import ConfigFile, file_settings
+from torch2grid_core._cli.config import ConfigFile, config_command, file_settings
 from torch2grid_core._cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core._cli.options import complete_options, setting_options, settings_options, write_groups
-from torch2grid_core._cli.show_config import config_command
 from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._guard import call, describe
 from torch2grid_core._plugins.added import added, settings_of

@@ -5,26 +5,34 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch2grid_core._cli import usual
+import numpy as np
+
 from torch2grid_core._cli.console import say
 from torch2grid_core._cli.drawing import Drawing
-from torch2grid_core._errors import Torch2GridError, UsageError
+from torch2grid_core._engine.drawing import draw as draw_pages
+from torch2grid_core._engine.workers import workers
+from torch2grid_core._errors import NotDrawable, Torch2GridError, UsageError
 from torch2grid_core._guard import describe
+from torch2grid_core._kinds.view import View
 from torch2grid_core._output.files import stay_inside
-from torch2grid_core._pictures.page import Cell, Table
-from torch2grid_core._pictures.tables import table_lines
+from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.page import Cell, Heatmap, Page, Table, table_lines
+from torch2grid_core._pictures.scale import limits_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._settings import Settings
+from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._text import safe_filename, visible
+
+_DEMO = "demo"  # a command that shows something without a model of one's own; it may be missing
 
 
 def draw(manager: PluginManager, models: Sequence[str], settings: Settings) -> int:
     """Run the drawing command; the exit code. Raises ``Torch2GridError`` for a single model that fails."""
     if not models:
-        demo = f", 'torch2grid {usual.DEMO}'" if usual.DEMO in manager.names("command") else ""
+        demo = f", 'torch2grid {_DEMO}'" if _DEMO in manager.names("command") else ""
         raise UsageError(f"no model given; try 'torch2grid MODEL'{demo} or 'torch2grid --help'")
     if len(models) > 1 and settings.interactive:
         raise UsageError(f"--interactive takes one model, not {len(models)}")
@@ -34,8 +42,6 @@ def draw(manager: PluginManager, models: Sequence[str], settings: Settings) -> i
     drawing = Drawing(manager, settings)
     limits = None
     if settings.limits == "shared":
-        from torch2grid_core._cli.shared_limits import shared_limits
-
         limits = shared_limits(drawing, models)
     if len(models) == 1:
         drawing.one(models[0], settings.output, limits)
@@ -132,3 +138,71 @@ def _stem(model: str) -> str:
         name = path.name.removesuffix(".gz")
         return safe_filename(name.rpartition(".")[0] or name)
     return safe_filename(path.name)
+
+
+class _Cells:
+    """The drawn cells of many pictures, counted: a few kilobytes, whatever their number. See ``scale.DrawnCells``."""
+
+    def __init__(self) -> None:
+        self._values, self._sizes = Distribution(), Distribution()
+
+    def add(self, grid: Grid) -> None:
+        drawn = grid.drawn()
+        self._values.update(drawn)
+        self._sizes.update(np.abs(drawn))
+
+    def merge(self, other: _Cells) -> None:
+        self._values.merge(other._values)
+        self._sizes.merge(other._sizes)
+
+    def __len__(self) -> int:
+        return self._values.finite
+
+    @property
+    def min(self) -> float:
+        return self._values.min
+
+    @property
+    def max(self) -> float:
+        return self._values.max
+
+    def quantile(self, share: float) -> float:
+        return self._values.quantile(share)
+
+    def size_quantile(self, share: float) -> float:
+        return self._sizes.quantile(share)
+
+
+def _counted(page: Page, view: View) -> tuple[Page, _Cells]:
+    """The page without its panels, and the cells that its heatmaps draw."""
+    cells = _Cells()
+    for panel in page.panels:
+        if isinstance(panel, Heatmap):
+            cells.add(panel.grid)
+    return replace(page, panels=()), cells
+
+
+def _without_picture(view: View, error: NotDrawable) -> None:
+    """A view that declines has no cells; the drawing pass says so."""
+
+
+def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float] | None:
+    """Limits that suit the cells of all *models* together, by the run's ``scale`` and ``clip``.
+
+    A line on stderr tells of a model that cannot be read or drawn. ``None`` where no picture has cells.
+    """
+    cells = _Cells()
+    for model in models:
+        try:
+            checkpoint = drawing.quietly_open(model).checkpoint
+            jobs, opener = drawing.run.jobs, drawing.executor
+            with workers(checkpoint, jobs, len(checkpoint), fork=True, opener=opener) as executor:
+                for _, _, found in draw_pages(
+                    checkpoint, drawing.views, drawing.run, prepare=_counted, executor=executor, declined=_without_picture
+                ):
+                    cells.merge(found)
+        except Exception as error:  # the drawing pass tells more
+            drawing.manager.trace(error)
+            why = str(error) if isinstance(error, Torch2GridError) else describe(error)
+            say(f"{model}: the shared limits leave out what cannot be read or drawn of it: {why}")
+    return limits_of(cells, drawing.run.scale, drawing.run.clip) if len(cells) else None

@@ -1,24 +1,96 @@
-"""Settings from a file: YAML, JSON or TOML, checked key by key, each error with its line."""
+"""Settings of the process from the line, taken before any plugin is imported; settings from a file; and all of them, shown."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
+from click.core import ParameterSource
+
+from torch2grid_core._cli.options import SettingOption
+from torch2grid_core._conversion import convert
 from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._settings import PROCESS_SETTINGS, Setting, told
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._settings import FIELDS, GIVEN, PROCESS, PROCESS_SETTINGS, Setting, told
+from torch2grid_core._text import did_you_mean, visible
 
 _LARGEST = 1 << 20
 _MOST_KEYS, _MOST_VALUES = 200, 10_000  # there are some fifty settings; an alias of YAML counts as what it stands for
 _DIGITS = 30  # of a number: a setting with more is a mistake, and takes long to read
 _KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
+FROM_FILES = ("no_plugins", "debug", "disable_plugin")  # what a file may say of the process
+
+
+@dataclass
+class Process:
+    """What the process-wide options say."""
+
+    debug: bool = False
+    no_plugins: bool = False
+    config: str = ""
+    disable_plugin: list[str] = field(default_factory=list)
+    load_plugin: list[str] = field(default_factory=list)
+
+
+def preparse(arguments: Sequence[str]) -> tuple[Process, list[str]]:
+    """The process-wide options, and the rest of the line in its order.
+
+    Knows which core options take a value, so that ``--title --debug`` keeps its title, and stops at ``--``. The environment
+    sets ``TORCH2GRID_CONFIG``, ``TORCH2GRID_NO_PLUGINS`` and ``TORCH2GRID_DEBUG`` where the line does not.
+    Raises ``UsageError`` where a value is missing.
+    """
+    process = Process(
+        debug=_flag("TORCH2GRID_DEBUG"),
+        no_plugins=_flag("TORCH2GRID_NO_PLUGINS"),
+        config=os.environ.get("TORCH2GRID_CONFIG", ""),
+    )
+    rest: list[str] = []
+    ours, core = _by_flag(PROCESS_SETTINGS.values()), _by_flag(FIELDS.values())
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            return process, [*rest, word, *waiting]
+        flag, equals, value = word.partition("=")
+        if flag in ours:
+            setting = ours[flag]
+            if setting.is_flag:
+                if equals:
+                    raise UsageError(f"{flag} takes no value")
+                setattr(process, setting.name, True)
+                continue
+            if not equals:
+                if not waiting:
+                    raise UsageError(f"{flag} needs a value: {setting.metavar}")
+                value = waiting.pop(0)
+            if setting.many:
+                getattr(process, setting.name).append(value)
+            else:
+                setattr(process, setting.name, value)
+            continue
+        rest.append(word)
+        if flag in core and not core[flag].is_flag and not equals and waiting:
+            rest.append(waiting.pop(0))
+    return process, rest
+
+
+def _flag(variable: str) -> bool:
+    value = os.environ.get(variable, "").strip()
+    try:
+        return bool(convert(value or "false", bool))
+    except ValueError as error:
+        raise UsageError(f"{variable}={value!r}: {error}") from None
+
+
+def _by_flag(settings: Iterable[Setting]) -> dict[str, Setting]:
+    return {flag: each for each in settings for flag in (*each.flags, "--" + each.name.replace("_", "-"))}
 
 
 @dataclass(frozen=True)
@@ -175,9 +247,6 @@ def process_settings(config: ConfigFile) -> dict[str, Any]:
     return found
 
 
-FROM_FILES = ("no_plugins", "debug", "disable_plugin")  # what a file may say of the process
-
-
 def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: PluginManager) -> dict[str, Any]:
     """The values of the file by the names of settings. Raises ``UsageError`` with file, line and key."""
     found: dict[str, Any] = {}
@@ -211,3 +280,52 @@ def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
         return setting.parse(value)
     except (ValueError, Torch2GridError) as error:
         raise config.error(entry, str(error)) from error
+
+
+def config_command(options: Sequence[SettingOption], config: ConfigFile | None) -> click.Command:
+    """The command for the settings that there are and the file that was named."""
+
+    def show() -> None:
+        context = click.get_current_context()
+        given = {setting.name: value for setting, value in context.meta.get(GIVEN, ())}
+        rows = []
+        for setting in (option.setting for option in options if option.group != PROCESS):
+            source = context.get_parameter_source(setting.name) or ParameterSource.DEFAULT
+            value = given.get(setting.name, setting.default)
+            rows.append((setting.name, _shown(value), _where(setting, source, config)))
+        width = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for key, value, where in rows:
+            print(visible(f"{key:<{width[0]}}  {value:<{width[1]}}  {where}", 400).rstrip())
+
+    return click.Command(
+        "config",
+        callback=show,
+        params=[option for option in options if option.group != PROCESS],
+        short_help="The settings that a run would have, and where each comes from.",
+        help="Print each setting, its value and its source: the command line, the environment, a file or the default.",
+        add_help_option=True,
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "" or value == ():
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(item) if isinstance(item, float) else _shown(item) for item in value)
+    if isinstance(value, Mapping):
+        ((name, options),) = value.items()
+        return f"{name}:{','.join(f'{key}={_shown(each)}' for key, each in options.items())}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _where(setting: Setting, source: ParameterSource, config: ConfigFile | None) -> str:
+    if source is ParameterSource.COMMANDLINE:
+        return "command line"
+    if source is ParameterSource.ENVIRONMENT:
+        return f"environment, {setting.variable}"
+    if source is ParameterSource.DEFAULT_MAP and config is not None:
+        lines = [each.line for each in config.settings if each.key.replace("-", "_") == setting.name]
+        return f"{config.path}:{lines[0] if lines else 1}"
+    return "default"

@@ -1,21 +1,100 @@
-"""What a run says of itself: lines on stderr, and a small picture where a person looks."""
+"""What a run says of itself: lines on stderr, a progress bar, and a small picture where a person looks."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from torch2grid_core._cli.progress import clear_line
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._pictures.page import Heatmap, Page
-from torch2grid_core._selection.selection import Selection
+from torch2grid_core._selection import Selection
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import human_count, visible
 
+if TYPE_CHECKING:
+    from torch2grid_core._engine.drawing import Seen, Shown
+    from torch2grid_core._summary.not_finite import NotFiniteCount
+
+
+_PATIENCE = 0.5  # seconds without a bar: most runs end before, and a bar that flashes helps nobody
 _MOST_CALLS = 10
+
+
+def watched(quiet: bool) -> bool:
+    """True where a person watches: stderr is a terminal that can move its cursor, and nobody asked for silence."""
+    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def progress_bar(checkpoint: Checkpoint, show: bool) -> Iterator[Callable[[LazyTensor, int], None] | None]:
+    """What the engine tells of each tensor that is done, shown as a bar of bytes with rate and time left."""
+    if not show:
+        yield None
+        return
+    bar = _Bar(checkpoint.source)
+    try:
+        yield bar.advance
+    finally:
+        bar.stop()
+
+
+def clear_line() -> None:
+    """Make room on a terminal for a line of output where a bar is shown; the bar comes back below it."""
+    if _Bar.shown:
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()
+
+
+class _Bar:
+    shown = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.done, self.started = 0, time.perf_counter()
+        self._progress: Any = None
+        self._task: Any = None
+
+    def advance(self, tensor: LazyTensor, total: int) -> None:
+        """Count one tensor of *total* bytes in all; the bar appears once the run has taken a while."""
+        self.done += tensor.nbytes
+        if self._progress is None:
+            if time.perf_counter() - self.started < _PATIENCE or self.done >= total:
+                return
+            self._start(total)
+        self._progress.update(self._task, completed=self.done, refresh=True)
+
+    def _start(self, total: int) -> None:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        text = TextColumn("{task.description}")
+        columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        # Drawn only when a tensor is done, never by a thread of its own, so that `clear_line` and paths cannot meet it.
+        self._progress = Progress(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._progress.start()
+        _Bar.shown = True
+        self._task = self._progress.add_task(escape(visible(os.path.basename(self.name), 30)), total=total)
+
+    def stop(self) -> None:
+        """Take the bar away; what follows is written as if it had not been there."""
+        if self._progress is not None:
+            self._progress.stop()
+            _Bar.shown = False
 
 
 def say(line: str) -> None:
@@ -117,10 +196,49 @@ class Preview:
         """Print it on stderr, if there is one."""
         if self.heatmap is None:
             return
-        from torch2grid_core._pictures.halfblocks import half_blocks
+        from torch2grid_core._pictures.pixels import half_blocks
 
         size = shutil.get_terminal_size((80, 24))
         color = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         width, rows = min(size.columns - 1, 64), min(size.lines - 4, 16)
         lines = half_blocks(self.heatmap.grid, self.heatmap.scale, width, rows, color, self.run.colormap)
         print("\n".join(lines), file=sys.stderr)
+
+
+def clauses(seen: Seen, checkpoint: Checkpoint) -> list[str]:
+    """``NaN in 3 tensors (12 weights)``, ``Inf in 1 tensor (2 weights)``, ``conv: 3 of 8 tensors``; nothing where all is well.
+
+    NaN and Inf are counted in the tensors that the views read, those tied to others once.
+    """
+    counts = {name: count for name, count in seen.not_finite.items() if name not in checkpoint.aliases}
+    return [*_not_finite(counts), *filter(None, (_passed_over(each, checkpoint) for each in seen.shown))]
+
+
+def _not_finite(counts: Mapping[str, NotFiniteCount]) -> Iterator[str]:
+    for what, found in (
+        ("NaN", [count.nan for count in counts.values() if count.nan]),
+        ("Inf", [count.inf for count in counts.values() if count.inf]),
+    ):
+        if found:
+            yield f"{what} in {_counted(len(found), 'tensor')} ({_counted(sum(found), 'weight')})"
+
+
+def _passed_over(shown: Shown, checkpoint: Checkpoint) -> str:
+    """How many of the tensors a view showed; empty where it showed all that hold weights, or does not tell.
+
+    A view of other tensors than those of the checkpoint, as one of gradients, shows those that have the same names.
+    """
+    if shown.tensors is None:
+        return ""
+    ours = [name for name in checkpoint if name in shown.of]
+    if not ours:  # names of its own: all that it is about is all there is to count
+        number, total = len(shown.tensors & shown.of), len(shown.of)
+        return f"{shown.view}: {number:,} of {_counted(total, 'tensor')}" if number < total else ""
+    passed = {name for name in checkpoint if not {name, checkpoint.aliases.get(name, name)} & shown.tensors}
+    if not any(checkpoint[name].size for name in passed):
+        return ""
+    return f"{shown.view}: {len(checkpoint) - len(passed):,} of {_counted(len(checkpoint), 'tensor')}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -8,22 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch2grid_core._cli import usual
-from torch2grid_core._cli.console import Preview, remarks, say, skips, summary_line, tell
-from torch2grid_core._cli.problems import clauses
-from torch2grid_core._cli.progress import progress_bar, watched
+from torch2grid_core._cli.console import Preview, clauses, progress_bar, remarks, say, skips, summary_line, tell, watched
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.drawing import draw
-from torch2grid_core._engine.executors import executor_of
-from torch2grid_core._engine.seen import Seen
-from torch2grid_core._engine.workers import workers
+from torch2grid_core._engine.drawing import Seen, draw
+from torch2grid_core._engine.workers import executor_of, workers
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
-from torch2grid_core._kinds.tensor_filter import TensorFilter
+from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.writing import Output
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._selection.selection import Selection, select
-from torch2grid_core._settings import DEFAULT_TRANSFORMER, Settings
+from torch2grid_core._selection import Selection, select
+from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, Settings
+
+_VIEW_OF_A_CHOICE = "layers"  # what is drawn of tensors that were chosen from the menu
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Drawing:
     def __init__(self, manager: PluginManager, settings: Settings) -> None:
         self.manager, self.quiet = manager, settings.quiet
         self._filters(settings)  # a wrong filter ends the run before a file is read
-        specs = _distinct(settings.view) or [manager.usual("view", usual.VIEW)]
+        specs = _distinct(settings.view) or [manager.usual("view", DEFAULT_VIEW)]
         self.views: list[View] = [manager.create("view", spec) for spec in specs]
         self.run = self._with_transformer(settings)
         self.executor = executor_of(manager, settings.executor)
@@ -102,12 +99,6 @@ class Drawing:
             drew: set[str] = set()
             seen = Seen()
 
-            def fail(view: View, error: PluginError) -> None:
-                failures[str(error)] = error
-
-            def decline(view: View, error: NotDrawable) -> None:
-                declined[view.name] = error
-
             for page, view, rendered in draw(
                 checkpoint,
                 views,
@@ -115,8 +106,8 @@ class Drawing:
                 prepare=destination.prepare,
                 executor=executor,
                 progress=progress,
-                failed=fail,
-                declined=decline,
+                failed=lambda view, error: failures.update({str(error): error}),
+                declined=lambda view, error: declined.update({view.name: error}),
                 seen=seen,
             ):
                 drew.add(view.name)
@@ -150,7 +141,7 @@ class Drawing:
                 self.manager.trace(error)
                 raise
 
-        views = _distinct(run.view) or [self.manager.usual("view", usual.VIEW_OF_A_CHOICE)]
+        views = _distinct(run.view) or [self.manager.usual("view", _VIEW_OF_A_CHOICE)]
         Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
         return Seen(seen.not_finite)  # what a choice leaves out is no view's doing
 

@@ -151,21 +151,16 @@ def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
 
     A module that several need counts for the one that imports it first: numpy, say, for the first loader.
     """
-    from torch2grid_core._pictures.page import Cell, Table  # numpy comes with it
-    from torch2grid_core._pictures.tables import table_lines
+    from torch2grid_core._pictures.page import Cell, Table, table_lines  # numpy comes with it
 
     rows: list[tuple[Cell, ...]] = []
     for record in sorted(records, key=lambda each: -each.seconds):
-        rows.append((record.owner, "at every start", _milliseconds(record.seconds)))
+        rows.append((record.owner, "at every start", 1000 * record.seconds))
         for each in _brought(record, only):
             with contextlib.suppress(PluginError):
                 each.load()
             if each.seconds is not None:
-                rows.append((record.owner, f"{each.kind} {each.name}", _milliseconds(each.seconds)))
+                rows.append((record.owner, f"{each.kind} {each.name}", 1000 * each.seconds))
     table = Table(("Distribution", "Imported", "Milliseconds"), tuple(rows), formats={"Milliseconds": ",.1f"})
     for line in table_lines(table):
         print(visible(line, 400))
-
-
-def _milliseconds(seconds: float) -> float:
-    return 1000 * seconds

@@ -7,14 +7,15 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 
-from torch2grid_core._cli import usual
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import Torch2GridError, UsageError
-from torch2grid_core._pictures.tables import display_width
-from torch2grid_core._selection.patterns import chosen
+from torch2grid_core._pictures.page import display_width
+from torch2grid_core._selection import chosen
+from torch2grid_core._settings import DEFAULT_VIEW
 from torch2grid_core._text import visible
 
 PROMPT = "Your choice: "
+_OVERVIEW = "layers:each=false"  # all tensors on one sheet
 CONFIRM = "Visualize these layers? (y/n): "
 _HELP = """\
   1,3,5   1-10   1,3-5,7     tensors by number
@@ -74,9 +75,9 @@ class Menu:
         elif command == "all":
             self._draw_after_asking(self.names)
         elif command == "overview":
-            self.draw(self.names, [usual.OVERVIEW])
+            self.draw(self.names, [_OVERVIEW])
         elif command == "unified":
-            self.draw(self.names, [usual.VIEW])
+            self.draw(self.names, [DEFAULT_VIEW])
         else:
             self._draw_after_asking(chosen(self.names, answer))
 

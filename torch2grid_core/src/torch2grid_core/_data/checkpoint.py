@@ -1,4 +1,4 @@
-"""The tensors of one checkpoint, by name, and what else its loader found out."""
+"""The tensors of one checkpoint, by name, and what else its loader found out: what the file asks Python to do, above all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch2grid_core._data.action import Action
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._data.parts import ALL, Part, find_parts
 from torch2grid_core._data.source import Source, has_file
@@ -16,6 +15,58 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._text import did_you_mean
+
+Severity = Literal["error", "warning"]
+ActionKind = Literal["call", "make", "state", "items", "import", "run"]
+
+_LINES = {
+    "make": "making ",
+    "state": "setting the state of ",
+    "items": "adding items to ",
+    "import": "importing ",
+    "run": "running ",
+}
+_VERBS = {
+    "call": "calls ",
+    "make": "makes ",
+    "state": "sets the state of ",
+    "items": "adds items to ",
+    "import": "imports ",
+    "run": "runs ",
+}
+_BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
+_NOTED = 3  # names of stored tensors in a note
+
+
+@dataclass(frozen=True)
+class Action:
+    """One name that a file wants imported, and the most that it does with it.
+
+    kind: ``call``; ``make`` an instance of a class without calling anything else; set the ``state`` of an object; add
+    ``items`` to one; ``import`` alone; ``run`` source code that the file brings along. what: the callee with its first
+    arguments, or the name, as short text. name: dotted, as the file states it; empty where *what* stands for several.
+    severity: ``error`` where it may run any code, ``warning`` for a class of another package that is only made and filled.
+    count: how often.
+    """
+
+    kind: ActionKind
+    what: str
+    name: str = ""
+    severity: Severity = "error"
+    count: int = 1
+
+    def __str__(self) -> str:
+        """As ``not run: …`` names it: ``posix.system('x')``, ``importing os.system``."""
+        return f"{_LINES.get(self.kind, '')}{self.what}{self._times}"
+
+    @property
+    def sentence(self) -> str:
+        """What the file does, in the words of a finding: ``calls posix.system('x')``."""
+        return f"{_VERBS[self.kind]}{self.what}{self._times}"
+
+    @property
+    def _times(self) -> str:
+        return f" (and {self.count - 1:,} more like it)" if self.count > 1 and self.name else ""
 
 
 @dataclass(frozen=True)
@@ -46,10 +97,6 @@ class Composed:
 
     of: tuple[str, ...]
     by: str
-
-
-_BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
-_NOTED = 3  # names of stored tensors in a note
 
 
 class Checkpoint(Mapping[str, LazyTensor]):

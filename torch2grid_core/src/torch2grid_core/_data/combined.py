@@ -144,12 +144,7 @@ class JointTensor(LazyTensor):
 
     @classmethod
     def of(
-        cls,
-        name: str,
-        members: Mapping[str, LazyTensor],
-        combine: Combine,
-        dtype: Any = np.float32,
-        note: str = "",
+        cls, name: str, members: Mapping[str, LazyTensor], combine: Combine, dtype: Any = np.float32, note: str = ""
     ) -> JointTensor:
         """The tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
 

@@ -1,22 +1,57 @@
-"""From a source to a checkpoint: which loader opens it, and what a file is that none of them opens."""
+"""From a source to a checkpoint: which loader opens it, what a file is that none of them opens, and gzip, unpacked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import atexit
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
 from torch2grid_core._data.source import Source
-from torch2grid_core._data.unpacked import is_gzip, unpacked
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._text import visible
 
 _SHOWN_FILES = 10
 _FOLDER_FILES = 10_000
 _INNER_FOLDERS = 1000
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights themselves",
+        "run `git lfs pull`, or download the file",
+    ),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
+    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
+    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
+    (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
+    (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
+    (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
+    (b"Rar!", "is a RAR archive", "unpack it first"),
+    (b"BZh", "is compressed with bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
+    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
+    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
+    (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
+    (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
+    (b"\x7fELF", "is a program", "give the path of a checkpoint"),
+    (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
+)
+GZIP = b"\x1f\x8b\x08"
+ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
+RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
+_STEP = 1 << 20
+_MEMBERS = 1000
 
 
 class LoaderLike(Protocol):
@@ -150,32 +185,6 @@ def _claimed_folders(
     return found
 
 
-_MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs",
-        "is a Git LFS pointer, not the weights themselves",
-        "run `git lfs pull`, or download the file",
-    ),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
-    (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
-    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
-    (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
-    (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
-    (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
-    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
-    (b"Rar!", "is a RAR archive", "unpack it first"),
-    (b"BZh", "is compressed with bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it first"),
-    (b"]\x00\x00", "is compressed with lzma", "unpack it first"),
-    (b'\x04"M\x18', "is compressed with lz4", "unpack it first"),
-    (b"\x1f\x8b", "is compressed with gzip, twice", "unpack it first"),
-    (b"PK", "is a zip archive that no loader knows", "unpack it, if a checkpoint is inside"),
-    (b"\x7fELF", "is a program", "give the path of a checkpoint"),
-    (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
-)
-
-
 def looks_like(source: Source) -> tuple[str, str]:
     """What a file that no loader opens seems to be, and what to do about it, for a ``LoadError``."""
     head = source.head
@@ -214,3 +223,86 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode("utf-8")
     return bool(text) and sum(char.isprintable() or char in "\r\n\t" for char in text) >= 0.98 * len(text)
+
+
+def is_gzip(source: Source) -> bool:
+    """True where the content is one gzip stream."""
+    return source.head.startswith(GZIP)
+
+
+def unpacked(source: Source) -> Source:
+    """A source of the unpacked bytes, which still shows the name of *source*. They are there until Python ends.
+
+    On Linux the file that holds them never has a name, so that nothing is left however Python ends. Raises ``LoadError``
+    where the stream is damaged (its CRC-32 and length are checked), unpacks to more than 64 times its size beyond 256 MiB, or
+    does not fit on half of the free disk.
+    """
+    folder = ""
+    stream: Any = None
+    try:
+        bound = min(max(ALWAYS, RATIO * source.size), shutil.disk_usage(tempfile.gettempdir()).free // 2)
+        if sys.platform == "linux":
+            stream = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - it is there as long as it is open
+            target = Path(f"/proc/{os.getpid()}/fd/{stream.fileno()}")
+        else:
+            folder = tempfile.mkdtemp(prefix="torch2grid-")
+            target = Path(folder) / "unpacked"
+            stream = target.open("wb")
+        _fill(stream, source, bound)
+    except OSError as error:
+        _remove(folder, stream)
+        reason = f"cannot be unpacked to a temporary file: {error.strerror}"
+        raise LoadError(source.shown, reason, "unpack it first") from error
+    except BaseException:
+        _remove(folder, stream)
+        raise
+    if folder:
+        stream.close()
+        atexit.register(_remove, folder, None, os.getpid())
+    else:
+        atexit.register(stream.close)  # until then it stays open
+    return LocalSource(target, shown=source.shown)
+
+
+def _fill(stream: Any, source: Source, bound: int) -> None:
+    """Write the unpacked bytes of *source*. Raises ``LoadError`` where there are more than *bound*, ``OSError``."""
+    done = 0
+    for piece in _inflate(source):
+        done += len(piece)
+        if done > bound:
+            raise LoadError(source.shown, f"unpacks from {source.size} to more than {bound} bytes", "unpack it first")
+        stream.write(piece)
+    stream.flush()
+
+
+def _inflate(source: Source) -> Iterator[bytes]:
+    damaged = LoadError(source.shown, "is a damaged gzip file", "fetch it again")
+    unpacker, members = zlib.decompressobj(31), 1
+    for offset in range(0, source.size, _STEP):
+        pending = source.read(offset, min(_STEP, source.size - offset))
+        while pending:
+            if unpacker.eof:  # another member follows, or the padding that tapes and some tools leave
+                pending = pending.lstrip(b"\0")
+                if not pending:
+                    break
+                unpacker, members = zlib.decompressobj(31), members + 1
+                if members > _MEMBERS:
+                    raise LoadError(source.shown, "is a gzip file in thousands of pieces", "unpack it first")
+            try:
+                yield unpacker.decompress(pending, _STEP)
+            except zlib.error as error:
+                raise damaged from error
+            pending = unpacker.unconsumed_tail or unpacker.unused_data
+    while not unpacker.eof:
+        rest = unpacker.decompress(b"", _STEP)
+        if not rest:
+            raise LoadError(source.shown, "is a gzip file that is cut short", "fetch it again")
+        yield rest
+
+
+def _remove(folder: str, stream: Any, owner: int | None = None) -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError):  # what did not fit on the disk does not fit now
+            stream.close()
+    if folder and owner in (None, os.getpid()):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,14 +11,13 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.storage import beneath, verify
-from torch2grid_core._engine.answers import needs_of
 from torch2grid_core._engine.measuring import without_repetition
-from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.planning import Asked, Plan, needs_of
 from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import at_most, collect, origin_of
-from torch2grid_core._kinds.rule import Finding, Rule, Severity
+from torch2grid_core._kinds.view import Finding, Rule, Severity
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean
 

@@ -1,8 +1,8 @@
-"""Drawing: views over a checkpoint, their pages as soon as what they need has been measured."""
+"""Drawing: views over a checkpoint, their pages as soon as what they need has been measured, and what a run saw on its way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,25 +10,53 @@ from typing import Any, Generic, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._engine.answers import needs_of, pages_of, until_stopped
 from torch2grid_core._engine.measuring import Progress, without_repetition
-from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.planning import Asked, Plan, needs_of
 from torch2grid_core._engine.reading import STOPS, Ask, Outcome, Stop, Task
 from torch2grid_core._engine.scheduling import made_ahead, outcomes
-from torch2grid_core._engine.seen import Seen, Shown
 from torch2grid_core._errors import NotDrawable, PluginError
-from torch2grid_core._guard import Origin, call, origin_of
+from torch2grid_core._guard import MOST_PAGES, Origin, call, collect, origin_of
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.page import Heatmap, Page, Table
 from torch2grid_core._settings import Settings
+from torch2grid_core._summary.not_finite import NotFiniteCount
 
 Made = TypeVar("Made")
 Pages = list[tuple[int, tuple[Page, Made]]]  # number of the view, page, what was made of it
 Prepare = Callable[[Page, View], tuple[Page, Made]]
-
 _MOST_CELLS = 1 << 20  # a page of more cells takes longer to send than to prepare
 _ROW_CELLS = 64  # as many of them as a row of a table takes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view showed. tensors: names, as far as the view tells (see ``View``), else ``None``; of: all that it was about."""
+
+    view: str
+    tensors: frozenset[str] | None
+    of: frozenset[str]
+
+    def merge(self, other: Shown) -> Shown:
+        """What the view showed in both of two runs."""
+        known = None if self.tensors is None or other.tensors is None else self.tensors | other.tensors
+        return Shown(self.view, known, self.of | other.of)
+
+
+@dataclass
+class Seen:
+    """not_finite: by the name of each tensor that was read and holds any. shown: of each view that came to its end."""
+
+    not_finite: dict[str, NotFiniteCount] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+
+    def merge(self, other: Seen) -> None:
+        """Take in what another run of the same file saw."""
+        self.not_finite.update(other.not_finite)
+        shown = {each.view: each for each in self.shown}
+        for each in other.shown:
+            shown[each.view] = shown[each.view].merge(each) if each.view in shown else each
+        self.shown = list(shown.values())
 
 
 def as_it_is(page: Page, view: View) -> tuple[Page, None]:
@@ -309,3 +337,29 @@ def _light(item: tuple[Page, View]) -> bool:
     panels = item[0].panels
     cells = sum(panel.grid.values.size for panel in panels if isinstance(panel, Heatmap))
     return cells + sum(len(panel.rows) * _ROW_CELLS for panel in panels if isinstance(panel, Table)) <= _MOST_CELLS
+
+
+def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any) -> Iterator[Page]:
+    """The pages that *method* of a view yields. Raises ``PluginError`` for anything else, and for ever more of them."""
+    origin, doing = origin_of(view), method.__name__
+    for number, page in enumerate(collect(view, method, *arguments)):
+        if not isinstance(page, Page):
+            raise origin.error(f"{doing} yields {type(page).__name__}, not a Page")
+        if not isinstance(page.name, str):  # a tensor may have the empty name, and its page with it
+            raise origin.error(f"{doing}: a page is named {type(page.name).__name__} {str(page.name)[:40]!r}, not a text")
+        if not isinstance(page.panels, (tuple, list)):
+            raise origin.error(f"{doing}: the panels of page {page.name!r} are {type(page.panels).__name__}, not a tuple")
+        for panel in page.panels:
+            if not callable(getattr(panel, "as_table", None)):
+                raise origin.error(f"{doing}: page {page.name!r} has a panel of {type(panel).__name__}, which has no as_table")
+        if number >= MOST_PAGES:
+            raise origin.error(f"{doing} yields more than {MOST_PAGES:,} pages")
+        yield page
+
+
+def until_stopped(pages: Iterator[Page], stopped: Callable[[Stop], None]) -> Iterator[Page]:
+    """*pages* until the plugin behind them fails or declines; then *stopped* is told, and there are no more."""
+    try:
+        yield from pages
+    except STOPS as error:
+        stopped(error)

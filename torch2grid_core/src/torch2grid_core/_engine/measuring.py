@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._engine.answers import check_needs
-from torch2grid_core._engine.planning import Asked, Plan
+from torch2grid_core._engine.planning import Asked, Plan, check_needs
 from torch2grid_core._engine.reading import STOPS, Outcome, Stop
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._guard import Origin

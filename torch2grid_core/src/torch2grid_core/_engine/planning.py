@@ -1,8 +1,8 @@
-"""What a run measures: which needs of which tensors, as tasks, and what comes back, put together."""
+"""What a run measures: needs, checked, of which tensors, as tasks; and what comes back, put together."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch2grid_core._engine.reading import (
     counting,
     merge_into,
 )
-from torch2grid_core._guard import Origin, guarded
+from torch2grid_core._guard import Origin, guarded, origin_of, unhashable
 from torch2grid_core._measures.need import Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
@@ -193,3 +193,32 @@ class Plan:
 
 
 _ORIGIN = Origin("need", "not_finite")
+
+
+def needs_of(
+    asked: Any, method: Callable[..., Mapping[str, Need[Any]]], *arguments: Any, whole: bool = False
+) -> dict[str, Need[Any]]:
+    """What *method* of a view or rule names, a need under each key. whole: of the whole checkpoint, not of one tensor.
+
+    Raises ``PluginError`` for anything but a mapping of text to needs.
+    """
+    origin, doing = origin_of(asked), method.__name__
+    with guarded(origin, doing):
+        found = method(*arguments)
+    return check_needs(found, origin, doing, whole)
+
+
+def check_needs(found: object, origin: Origin, doing: str, whole: bool) -> dict[str, Need[Any]]:
+    """*found*, needs under keys. Raises ``PluginError`` of *origin* for anything else."""
+    with guarded(origin, doing):
+        if not isinstance(found, Mapping):
+            raise origin.error(f"{doing} returned {type(found).__name__}, not a mapping of key to need")
+        needs = dict(found)
+    for key, need in needs.items():
+        if not isinstance(need, Need):
+            raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, not a need such as Summary() or Raster(layout)")
+        if need.of_whole and not whole:
+            raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, which is of the whole: name it in needs")
+        if wrong := unhashable(need):
+            raise origin.error(f"{doing}: {key!r}: {wrong}")
+    return needs

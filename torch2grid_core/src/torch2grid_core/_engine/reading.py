@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
 from torch2grid_core._data.tensor import LazyTensor, read_together
-from torch2grid_core._engine.memory import keep_scratch
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
 from torch2grid_core._guard import Origin, describe
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
+_LARGEST = 8 << 20  # bytes; larger than any scratch array of a pass
 Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not the run: it fails, or declines
 STOPS = (PluginError, NotDrawable)
-
 COUNTING = -1  # the number of an ask whose only use is what it counts
 CHECKSUM = Origin("need", "checksum")
 SMALL = 1 << 15  # bytes of a tensor, at most, that is measured together with others
 PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer than sending what was gathered
+
+
+@lru_cache(maxsize=1)
+def keep_scratch() -> None:
+    """Make glibc take arrays of up to 8 MiB from its heap, and keep up to twice that free instead of giving it back.
+
+    By default it maps and unmaps each array of a megabyte anew, and the system then clears every page again: three times
+    the work of the pass itself. Freeing one larger mapped array raises its threshold (``M_MMAP_THRESHOLD`` in mallopt(3)).
+    Not a page of the array is touched; other C libraries do not notice.
+    """
+    np.empty(_LARGEST, np.uint8)
 
 
 class Ask(NamedTuple):

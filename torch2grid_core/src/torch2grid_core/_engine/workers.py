@@ -1,20 +1,30 @@
-"""How many processes a run is worth, and starting them."""
+"""Where the work is done: how many processes a run is worth, starting them, and executors that a person chose."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
+import re
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.executors import Opener
 from torch2grid_core._engine.reading import most_pieces
+from torch2grid_core._engine.scheduling import NOT_PICKLED
+from torch2grid_core._errors import Torch2GridError
+from torch2grid_core._guard import Origin, call, describe, guarded, origin_of
+from torch2grid_core._kinds.running import ExecutorFactory
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.options import split_spec
+from torch2grid_core._plugins.record import describe_value
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
+Opener = Callable[[int], contextlib.AbstractContextManager[Executor]]  # takes the number of jobs
 
 
 def cores() -> int:
@@ -75,3 +85,87 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def executor_of(manager: PluginManager, given: str | Executor | None) -> Opener | None:
+    """What opens the executor *given*, by ``NAME:key=value,…``, ``NAME:URL``, or as a ready one, which stays open.
+
+    Nothing is opened yet. Raises ``UsageError`` for an unknown name or a wrong option.
+    """
+    if not given:
+        return None
+    if isinstance(given, Executor):
+        ready = Guarded(given, Origin("executor", type(given).__name__))
+        return lambda jobs: contextlib.nullcontext(ready)
+    name, colon, rest = given.partition(":")
+    spec = f"{name}:address={rest}" if colon and re.match(r"[A-Za-z][\w+.-]*://", rest) else given
+    name, options = split_spec(spec)
+    address = options.pop("address", "")
+    factory: ExecutorFactory = manager.find("executor", name).create(options)
+    return lambda jobs: _opened(factory, address, jobs)
+
+
+@contextlib.contextmanager
+def _opened(factory: ExecutorFactory, address: str, jobs: int) -> Iterator[Executor]:
+    origin = origin_of(factory)
+    context = call(factory, factory.open, address, jobs)
+    if not hasattr(context, "__enter__") or not hasattr(context, "__exit__"):
+        raise origin.error(f"open returned {describe_value(context)}, not a context manager")
+    with guarded(origin, "open"):
+        executor = context.__enter__()
+    try:
+        if not isinstance(executor, Executor):
+            raise origin.error(f"open gives {describe_value(executor)}, not an Executor")
+        yield Guarded(executor, origin)
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            context.__exit__(type(error), error, error.__traceback__)
+        raise
+    with guarded(origin, "close"):
+        context.__exit__(None, None, None)
+
+
+class Guarded(Executor):
+    """Another executor, whose failures are errors of *origin*: what it raises, and what becomes of a worker that dies."""
+
+    def __init__(self, executor: Executor, origin: Origin) -> None:
+        self._executor, self._origin = executor, origin
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """See ``Executor.submit``. Raises ``PluginError``."""
+        with guarded(self._origin, "submit"):
+            try:
+                found = self._executor.submit(function, *arguments, **named)
+            except NOT_PICKLED as error:
+                if not isinstance(error, pickle.PicklingError) and "pickle" not in str(error):
+                    raise
+                found = Future()  # it cannot travel: it is done here
+                found.set_exception(error)
+            if not isinstance(found, Future):
+                raise self._origin.error(f"submit returned {describe_value(found)}, not a Future")
+            return _Guarded(found, self._origin)
+
+
+class _Guarded(Future[Any]):
+    """What becomes of *inner*: what is no error of the work itself is one of *origin*."""
+
+    def __init__(self, inner: Future[Any], origin: Origin) -> None:
+        super().__init__()
+        self._inner, self._origin = inner, origin
+        inner.add_done_callback(self._settle)
+
+    def cancel(self) -> bool:
+        """See ``Future.cancel``."""
+        return super().cancel() and (self._inner.cancel() or True)
+
+    def _settle(self, inner: Future[Any]) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            self.set_result(inner.result())
+        except (Torch2GridError, MemoryError, *NOT_PICKLED) as error:
+            self.set_exception(error)
+        except BaseException as error:
+            failure = self._origin.error(describe(error))
+            failure.__cause__ = error
+            self.set_exception(failure)

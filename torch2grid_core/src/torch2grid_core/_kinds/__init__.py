@@ -1,4 +1,4 @@
-"""The kinds of things that plugins bring, one base class each, and the table that the manager and the CLI work from."""
+"""The kinds of things that plugins bring: a base class each, and the table that the manager and the CLI work from."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("source", "torch2grid_sources", "torch2grid_core._kinds.source_opener:SourceOpener"),
-        Kind("loader", "torch2grid_loaders", "torch2grid_core._kinds.loader:Loader"),
-        Kind("decoder", "torch2grid_decoders", "torch2grid_core._kinds.decoder:Decoder"),
-        Kind("filter", "torch2grid_filters", "torch2grid_core._kinds.tensor_filter:TensorFilter"),
-        Kind("transformer", "torch2grid_transformers", "torch2grid_core._kinds.transformer:GridTransformer"),
+        Kind("source", "torch2grid_sources", "torch2grid_core._kinds.reading:SourceOpener"),
+        Kind("loader", "torch2grid_loaders", "torch2grid_core._kinds.reading:Loader"),
+        Kind("decoder", "torch2grid_decoders", "torch2grid_core._kinds.reading:Decoder"),
+        Kind("filter", "torch2grid_filters", "torch2grid_core._kinds.reading:TensorFilter"),
+        Kind("transformer", "torch2grid_transformers", "torch2grid_core._pictures.transformer:GridTransformer"),
         Kind("view", "torch2grid_views", "torch2grid_core._kinds.view:View"),
-        Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.renderer:Renderer"),
-        Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.rule:Rule"),
-        Kind("executor", "torch2grid_executors", "torch2grid_core._kinds.executor:ExecutorFactory"),
-        Kind("settings", "torch2grid_settings", "torch2grid_core._kinds.plugin_settings:PluginSettings"),
-        Kind("command", "torch2grid_commands", "torch2grid_core._kinds.command:Command"),
+        Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.view:Renderer"),
+        Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.view:Rule"),
+        Kind("executor", "torch2grid_executors", "torch2grid_core._kinds.running:ExecutorFactory"),
+        Kind("settings", "torch2grid_settings", "torch2grid_core._kinds.running:PluginSettings"),
+        Kind("command", "torch2grid_commands", "torch2grid_core._kinds.running:Command"),
     )
 }

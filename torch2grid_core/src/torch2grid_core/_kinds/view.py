@@ -1,11 +1,13 @@
-"""From tensors to pages."""
+"""From tensors to pages and findings, and from pages to bytes: views, rules and renderers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar, Literal
 
-from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.checkpoint import Checkpoint, Severity as Severity
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.page import Page
@@ -53,3 +55,85 @@ class View:
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """The overview, after all tensors have been read."""
         return ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a rule found. tensor: its name, empty for the whole file; index: of the weight, where there is one.
+
+    message: one line, about the tensor without naming it. severity: where it differs from the rule's.
+    """
+
+    message: str
+    tensor: str = ""
+    index: tuple[int, ...] | None = None
+    severity: Severity | None = None
+
+
+class Rule(ABC):
+    """Finds one defect. Stateless; its thresholds are options.
+
+    code: short and stable, a letter and three digits (``T101``), which ``--select`` and ``--ignore`` take. severity: what
+    ``--fail-on`` compares with. judges: what the rule is about: ``"values"``, NaN, Inf and structure, which hold for any
+    numbers of the file; ``"weights"``, only weights of the model and of copies of it; ``"file"``, the file as a whole.
+    together: how the text report says in one line what it finds in many tensors: regular expression that is looked for in
+    a message → what is said of the tensors that have such a message, by the first that fits (``{"": "hold NaN"}``). What
+    follows a semicolon stands behind their names, and ``{first}`` is the message about the first of them.
+    """
+
+    name: ClassVar[str]
+    code: ClassVar[str]
+    severity: ClassVar[Severity] = "error"
+    judges: ClassVar[Literal["values", "weights", "file"]] = "weights"
+    together: ClassVar[Mapping[str, str]] = {}
+
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
+        """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
+
+        Raises ``NotDrawable`` where the file has nothing for the rule: it finds nothing then.
+        """
+        return {}
+
+    @abstractmethod
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
+        """The findings, in the order of the checkpoint. results: under the keys of ``needs``, tensor name → result."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pages look, for every renderer. colormap: a name, ``None`` for the default of each scale.
+
+    width: columns of a terminal, where that matters.
+    """
+
+    colormap: str | None = None
+    width: int | None = None
+
+
+class Renderer(ABC):
+    """Writes pages in one or more formats.
+
+    combines: those of its formats in which one file can take the pages of a whole run, by ``render_all``.
+    tables: those that suit tables, ``None`` for all; in others a table goes to the screen as text.
+    screen: those shown on stdout unless a file is asked for.
+    """
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+    combines: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...] | None] = None
+    screen: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
+        """Write *page* as *format* to *target*, a binary file that the caller opened and will move into place.
+
+        A panel that the renderer does not know is shown through its ``as_table()``.
+        """
+
+    def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
+        """Write all *pages*, two at least, as one file; only called for a format among ``combines``.
+
+        pages: read from disk one at a time, as often as they are iterated; do not hold them all.
+        """
+        raise TypeError(f"renderer {self.name!r} writes one page a file")

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from torch2grid_core._data.checksum import crc32_combine
+from torch2grid_core._data.storage import crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, Need
+from torch2grid_core._summary.distribution import Distribution
+from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
+from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
+from torch2grid_core._summary.profile import UnitProfile
 
 if TYPE_CHECKING:
     from torch2grid_core._array import Array
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.tensor import LazyTensor
-    from torch2grid_core._summary.distribution import Distribution
-    from torch2grid_core._summary.duplicates import DuplicateUnits
-    from torch2grid_core._summary.not_finite import NotFiniteCount
-    from torch2grid_core._summary.profile import UnitProfile
 
 
 def _only(tensors: Mapping[str, LazyTensor]) -> LazyTensor:
@@ -28,7 +28,7 @@ def _only(tensors: Mapping[str, LazyTensor]) -> LazyTensor:
 
 
 @dataclass(frozen=True)
-class Summary(Need["Distribution"]):
+class Summary(Need[Distribution]):
     """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers.
 
     brief: counts, extremes, mean, std, norm and RMS are enough, which takes half the time. What comes back may hold more
@@ -50,13 +50,9 @@ class Summary(Need["Distribution"]):
         return True
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
-        from torch2grid_core._summary.distribution import Distribution
-
         return _Summary(next(iter(tensors), ""), Distribution(self.thresholds, self.brief))
 
     def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
-        from torch2grid_core._summary.distribution import Distribution
-
         return list(map(_Summary, names, Distribution.of_each(stored, sizes, self.thresholds, self.brief)))
 
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
@@ -78,7 +74,7 @@ class _Summary(Collector):
 
 
 @dataclass(frozen=True)
-class Profile(Need["UnitProfile"]):
+class Profile(Need[UnitProfile]):
     """The ``UnitProfile`` of a tensor: |max| and L2 norm of each output unit (row, filter) and input unit (column)."""
 
     def merges(self, tensor: LazyTensor) -> bool:
@@ -90,8 +86,6 @@ class Profile(Need["UnitProfile"]):
 
 class _Profile(Collector):
     def __init__(self, tensor: LazyTensor) -> None:
-        from torch2grid_core._summary.profile import UnitProfile
-
         self.profile = UnitProfile(tensor.shape)
 
     def update(self, chunk: Chunk) -> None:
@@ -105,7 +99,7 @@ class _Profile(Collector):
 
 
 @dataclass(frozen=True)
-class NotFinite(Need["NotFiniteCount"]):
+class NotFinite(Need[NotFiniteCount]):
     """The ``NotFiniteCount`` of a tensor: how many of its weights are NaN, and how many Inf."""
 
     ordered: ClassVar[bool] = False
@@ -123,13 +117,9 @@ class NotFinite(Need["NotFiniteCount"]):
 
 class _NotFinite(Collector):
     def __init__(self, tensor: str) -> None:
-        from torch2grid_core._summary.not_finite import NotFiniteCount
-
         self.tensor, self.found = tensor, NotFiniteCount()
 
     def update(self, chunk: Chunk) -> None:
-        from torch2grid_core._summary.not_finite import count_not_finite
-
         self.found = self.found.merge(count_not_finite(chunk.values))
 
     def merge(self, other: _NotFinite) -> None:
@@ -140,7 +130,7 @@ class _NotFinite(Collector):
 
 
 @dataclass(frozen=True)
-class Duplicates(Need["DuplicateUnits"]):
+class Duplicates(Need[DuplicateUnits]):
     """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
 
     Tensors of more than *max_units* units are not compared: that takes longer than reading them. Candidates for
@@ -156,9 +146,6 @@ class Duplicates(Need["DuplicateUnits"]):
 
 class _Duplicates(Collector):
     def __init__(self, need: Duplicates, tensor: LazyTensor) -> None:
-        from torch2grid_core._summary.duplicates import has_rows
-        from torch2grid_core._summary.sketch import Sketch
-
         self.need, self.tensor, self.rows = need, tensor, has_rows(tensor)
         self.sketch = Sketch(tensor.shape) if self.rows and tensor.shape[0] <= need.max_units else None
 
@@ -167,8 +154,6 @@ class _Duplicates(Collector):
             self.sketch.update(chunk.start, chunk.values)
 
     def result(self) -> DuplicateUnits:
-        from torch2grid_core._summary.duplicates import DuplicateUnits, duplicate_units
-
         if self.sketch is None:
             return DuplicateUnits(self.tensor.shape[0] if self.rows else 0, False)
         return duplicate_units(self.tensor, self.sketch, self.need.cosine)

@@ -1,15 +1,19 @@
-"""Whole files or none, and stdout as the one target that is not a file."""
+"""Whole files or none, under names of their own; stdout, the one target that is not a file; and pages that wait on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from torch2grid_core._errors import Torch2GridError
+from torch2grid_core._pictures.page import Page
+from torch2grid_core._text import safe_filename
 
 STDOUT = "-"
 
@@ -28,7 +32,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        reason = f"cannot be written: {error.strerror or error}"
+        raise Torch2GridError(f"{path}: {reason}; choose another place with --output") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -52,5 +57,61 @@ def open_target(path: Path) -> Iterator[BinaryIO]:
     sys.stdout.buffer.flush()
 
 
-def _unwritable(path: Path, error: OSError) -> Torch2GridError:
-    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with --output")
+class Namer:
+    """Relative paths for pages: safe on every file system, and unique where upper and lower case are the same."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last that was put behind each name
+
+    def stem(self, page: Page) -> str:
+        """``folder/name`` without ending, for all formats of *page*; no other page gets it, even one of the same name."""
+        folder = "/".join(safe_filename(part) for part in page.folder.split("/") if part)
+        base = safe_filename(page.name)
+        stem, start = base, f"{folder}/{base}".casefold()
+        while f"{folder}/{stem}".casefold() in self._taken:
+            self._numbers[start] = self._numbers.get(start, 1) + 1
+            stem = f"{base}_{self._numbers[start]}"
+        self._taken.add(f"{folder}/{stem}".casefold())
+        return f"{folder}/{stem}" if folder else stem
+
+
+class Spool:
+    """Pages in the order they came, in a temporary file of our own. Iterates as often as asked; a context closes it."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._places: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, page: Page) -> None:
+        """Put *page* at the end.
+
+        Raises what ``pickle`` does for a page that holds what cannot be stored, ``Torch2GridError`` where the disk is full.
+        """
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - closed by __exit__
+            self._places.append(self._file.seek(0, 2))
+            pickle.dump(page, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        except OSError as error:
+            reason = f"pages cannot be kept in a temporary file: {error.strerror}"
+            raise Torch2GridError(f"{reason}; point TMPDIR to a disk with room") from error
+
+    def __iter__(self) -> Iterator[Page]:
+        for place in list(self._places):
+            self._file.seek(place)
+            yield pickle.load(self._file)  # what ``add`` wrote, in a file that has no name
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._places = None, []
+
+    def __del__(self) -> None:
+        self.__exit__()  # a run that failed leaves no open file

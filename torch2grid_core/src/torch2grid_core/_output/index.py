@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch2grid_core._data.regular import read_regular
+from torch2grid_core._data.local import read_regular
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.strict_json import json_text, plain

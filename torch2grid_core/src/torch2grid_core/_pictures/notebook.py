@@ -13,10 +13,9 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._display import register
-from torch2grid_core._pictures.colors import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, paint
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Heatmap, Histogram, Image, Page, Table, Text
-from torch2grid_core._pictures.png import encode_png
+from torch2grid_core._pictures.pixels import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, encode_png, paint
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._summary.distribution import Distribution
@@ -181,8 +180,9 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     """What the checkpoint is in one line, its first tensors, and what was not taken."""
     dtypes = ", ".join(f"{name} ({count})" for name, count in checkpoint.dtypes.items())
     facts = [checkpoint.format, f"{len(checkpoint):,} tensors", f"{human_count(checkpoint.parameters)} parameters", dtypes]
+    tied = {second: f"tied to {first}" for second, first in checkpoint.aliases.items()}
     rows = tuple(
-        (name, "×".join(map(str, tensor.shape)) or "one number", tensor.dtype.name, tensor.size, _remark(checkpoint, name))
+        (name, "×".join(map(str, tensor.shape)) or "one number", tensor.dtype.name, tensor.size, tied.get(name, ""))
         for name, tensor in list(checkpoint.items())[:_ROWS]
     )
     table = table_html(Table(("tensor", "shape", "dtype", "weights", ""), rows, formats={"weights": ",d"}))
@@ -194,10 +194,6 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     return (
         f"<div>{_heading(checkpoint.source or 'checkpoint')}{_line(_safe(fact) for fact in facts if fact)}{table}{rest}</div>"
     )
-
-
-def _remark(checkpoint: Checkpoint, name: str) -> str:
-    return f"tied to {checkpoint.aliases[name]}" if name in checkpoint.aliases else ""
 
 
 def distribution_html(distribution: Distribution) -> str:

@@ -21,9 +21,8 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._pictures.blocks import Block, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
 from torch2grid_core._pictures.choices import Reduction
-from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.grid import Grid, sole_owners
 from torch2grid_core._pictures.layout import Layout, cells_of
-from torch2grid_core._pictures.owners import sole_owners
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
 _STRETCH = 1 << 18  # weights prepared at a time: their float64 copies stay in the cache

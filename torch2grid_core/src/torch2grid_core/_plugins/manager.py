@@ -15,7 +15,7 @@ from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, trac
 from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
-from torch2grid_core._plugins.loaders import GuardedLoader
+from torch2grid_core._plugins.loading import GuardedLoader, decoded
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, describe_value, kind_of, summary_of
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
@@ -215,7 +215,6 @@ class PluginManager:
         """
         from torch2grid_core._data.opening import open_checkpoint
         from torch2grid_core._data.source import ObjectSource, is_source
-        from torch2grid_core._plugins.decoding import decoded
 
         is_path = isinstance(place, (str, os.PathLike))
         given = place if is_path or is_source(place) else ObjectSource(place)
@@ -285,7 +284,7 @@ class PluginManager:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""
         if kind not in self._indexed:
             index: dict[str, list[Provided]] = {}
-            for record in sorted(self.records, key=_precedence):
+            for record in sorted(self.records, key=lambda record: (record.precedence, record.owner, record.name)):
                 for each in record.provides(kind):
                     index.setdefault(each.name, []).append(each)
             self._indexed[kind] = dict(sorted(index.items()))
@@ -312,7 +311,3 @@ def _python_path(plugin: Any) -> str:
         return plugin.__name__
     cls = plugin if isinstance(plugin, type) else type(plugin)
     return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def _precedence(record: PluginRecord) -> tuple[int, str, str]:
-    return record.precedence, record.owner, record.name

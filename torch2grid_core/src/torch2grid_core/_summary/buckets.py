@@ -1,13 +1,16 @@
 """Counts by the upper 16 bits of the float32 pattern: 65,536 buckets, which are the bfloat16 numbers.
 
 A bucket's code is the pattern. Buckets are kept as a sorted array of the occupied codes and one of their counts. The bits
-say sign, exponent and seven bits of the fraction, so a bucket is 1/128 of a power of two wide.
+say sign, exponent and seven bits of the fraction, so a bucket is 1/128 of a power of two wide. A threshold inside a bucket is
+compared with the numbers themselves, and neither is rounded.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 import sys
+from functools import lru_cache
 
 import numpy as np
 
@@ -109,3 +112,34 @@ class Points:
         found = self._before[inside] + np.rint(np.clip(share, 0.0, 1.0) * self._counts[inside]).astype(np.int64)
         result: Array = np.where(place < 0, 0, found)
         return result
+
+
+@lru_cache(maxsize=64)
+def code_of(threshold: float) -> int:
+    """The bucket that holds both numbers just below and just above *threshold* (≥ 0)."""
+    single = np.array([min(threshold, FLOAT32_MAX)], dtype=np.float64).astype(np.float32)
+    return int(codes_of(single)[0])
+
+
+def count_below(numbers: Array, threshold: float) -> int:
+    """How many |numbers| are below *threshold*, without rounding either to the other's dtype."""
+    if numbers.dtype.kind in "iu":
+        if threshold > np.iinfo(numbers.dtype).max:
+            least = int(np.iinfo(numbers.dtype).min)
+            return len(numbers) - (int(np.count_nonzero(numbers == least)) if least and -least >= threshold else 0)
+        bound = math.ceil(threshold)
+        inside = numbers < bound
+        if numbers.dtype.kind == "i":
+            inside &= numbers > -bound
+        return int(np.count_nonzero(inside))
+    return int(np.count_nonzero(below(numbers, threshold)))
+
+
+def below(numbers: Array, threshold: float) -> Array:
+    """Where |numbers|, which are floating, are below *threshold*, without rounding either."""
+    if numbers.dtype == np.float32:
+        bound32 = np.float32(min(threshold, FLOAT32_MAX))
+        if float(bound32) < threshold:  # |w| < t for no float32 between: compare with the next one
+            bound32 = np.nextafter(bound32, np.float32(np.inf))
+        return np.abs(numbers) < bound32
+    return np.abs(numbers) < threshold

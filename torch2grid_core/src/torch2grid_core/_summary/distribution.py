@@ -18,13 +18,15 @@ from torch2grid_core._summary.buckets import (
     SIGN,
     Fineness,
     Points,
+    below,
+    code_of,
     codes_of,
+    count_below,
     has_lower_bits,
     lower_bits,
     pack,
     unite,
 )
-from torch2grid_core._summary.counting import below, code_of, count_below
 from torch2grid_core._summary.figures import Figures
 from torch2grid_core._summary.moments import SMALL, Moments, plain
 

@@ -1,24 +1,123 @@
-"""Output units that say the same: candidates from their sketches, each read again before it is reported."""
+"""Output units that say the same: candidates from their sketches, each read again before it is reported.
+
+How much alike small units are by chance is known: a duplicate among nine weights says less than one among a thousand.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._summary.coincidence import FALSE_ALARM, chance_cosine, chance_equal, is_small
-from torch2grid_core._summary.sketch import DIMENSIONS, Sketch
 
+DIMENSIONS = 16  # numbers a unit
+_TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row
 NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
 _ROWS = 512  # compared at once
 _READ_BYTES = 4 << 20
 _KEPT_BYTES = 64 << 20  # of units that others are compared with
+FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
+SMALL = 64  # weights: units of fewer are small, so that a kernel of 7×7 is
+_MOST = 1 << 24  # weights of a tensor that are looked at as a whole
+_ROUNDING = 1e-6  # a cosine nearer to 1 is equality but for a factor and rounding
+
+
+class Sketch:
+    """The fixed random projection of each output unit of a tensor of *shape*, and its squared norm.
+
+    A unit is an index of dimension 0, its weights one vector x of ``width`` numbers. The projection is x·S for a matrix S
+    of random signs, ``width`` × 16 (Achlioptas 2003, "Database-friendly random projections"): the squared distance of two
+    projections is 16 times that of the vectors on average, and above 65 times once in ten million. S depends on
+    nothing: the same numbers in every run.
+
+    ``units`` rows of 17 numbers are kept in float32 (float64 for float64 weights).
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.units = shape[0]
+        self.width = math.prod(shape[1:])
+        self._totals: Array | None = None
+        self._squares: Array | None = None
+
+    def update(self, start: int, values: Array) -> None:
+        """Take the weights with the flat indices *start* and on (C order): a 1-D array of float32 or float64.
+
+        Each weight once, in any order of chunks. Raises ``ValueError`` for indices outside the shape.
+        """
+        if start < 0 or start + len(values) > self.units * self.width:
+            raise ValueError(f"weights {start}–{start + len(values)} of a tensor of {self.units * self.width}")
+        if not len(values):
+            return
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            place, row, column = 0, start // self.width, start % self.width
+            while place < len(values):
+                rows = 1 if column or len(values) - place < self.width else (len(values) - place) // self.width
+                columns = min(self.width - column, len(values) - place) if rows == 1 else self.width
+                self._take(row, column, values[place : place + rows * columns].reshape(rows, columns))
+                place, row, column = place + rows * columns, row + rows, 0
+
+    def _take(self, row: int, column: int, block: Array) -> None:
+        """*block*: whole rows, or a part of one from *column*."""
+        rows, columns = block.shape
+        if self._totals is None or self._squares is None:
+            self._totals = np.zeros((self.units, DIMENSIONS), block.dtype)
+            self._squares = np.zeros(self.units, block.dtype)
+        self._squares[row : row + rows] += np.einsum("ij,ij->i", block, block)
+        place = 0
+        while place < columns:
+            tile, first = divmod(column + place, _TILE)
+            step = min(_TILE - first, columns - place)
+            signs = _signs(min(_TILE, self.width), block.dtype.str)[first : first + step]
+            projected = block[:, place : place + step] @ signs
+            self._totals[row : row + rows] += projected * _tile_signs(tile) if tile else projected
+            place += step
+
+    def points(self) -> tuple[Array, Array]:
+        """The units that can be compared and their projections once scaled to length 1: indices (n,), float32 (n, 16).
+
+        Left out are units of nothing but zeros, or with NaN or Inf, or whose squares leave the range of the dtype.
+        """
+        if self._totals is None or self._squares is None:
+            return np.empty(0, np.int64), np.empty((0, DIMENSIONS), np.float32)
+        tiny = np.finfo(self._squares.dtype).tiny
+        with np.errstate(invalid="ignore"):
+            known = np.flatnonzero(np.isfinite(self._squares) & (self._squares >= tiny))
+        points = self._totals[known] / np.sqrt(self._squares[known])[:, None]
+        finite = np.isfinite(points).all(axis=1)
+        return known[finite], points[finite].astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def _all_signs(columns: int) -> Array:
+    """±1, float32 (columns, 16): sixteen bits of a well mixed column number (splitmix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        mixed = (np.arange(1, columns + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    bits = (mixed[:, None] >> np.arange(DIMENSIONS, dtype=np.uint64)) & np.uint64(1)
+    signs: Array = (1 - 2 * bits.astype(np.float32)).astype(np.float32)
+    return signs
+
+
+@lru_cache(maxsize=8)
+def _signs(columns: int, dtype: str) -> Array:
+    return _all_signs(columns).astype(dtype)
+
+
+@lru_cache(maxsize=64)
+def _tile_signs(tile: int) -> Array:
+    """The signs that a later tile's projections are multiplied with."""
+    signs: Array = _all_signs(_TILE)[(tile * 7919) % _TILE]
+    return signs
 
 
 @dataclass(frozen=True)
@@ -234,3 +333,61 @@ def _read(tensor: LazyTensor, rows: Sequence[int] | Array, width: int) -> Array:
     for place, row in enumerate(rows):
         found[place] = replace(tensor, shape=(width,), strides=None, offset=tensor.offset + int(row) * width).numpy()
     return found
+
+
+def is_small(tensor: LazyTensor) -> bool:
+    """True where the units of *tensor* are small, or the kernels of single channels, which are much alike at any size."""
+    depthwise = tensor.ndim >= 3 and tensor.shape[1] == 1
+    return tensor.size <= _MOST and (tensor.size < SMALL * tensor.shape[0] or depthwise)
+
+
+def dimensions(units: Array) -> float:
+    """In how many dimensions the directions of *units* (n, k) spread, 1…k.
+
+    The participation ratio of their second moments: 1 / (the mean squared cosine of two of them). It is k for directions
+    without preference, and near 1 where all units vary one shape, as blurs or decays do. k for a single unit, which does
+    not tell.
+    """
+    count, width = units.shape
+    if count < 2:
+        return float(width)
+    length = np.abs(units).max(axis=1, keepdims=True)
+    directions = (units / length).astype(np.float64)
+    directions /= np.sqrt((directions**2).sum(axis=1, keepdims=True))
+    moments = directions.T @ directions
+    squared = float((moments**2).sum() - count) / (count * (count - 1))
+    return min(max(1 / squared, 1.0), float(width)) if squared > 0 else float(width)
+
+
+def chance_cosine(distinct: Array, units: int) -> float:
+    """The cosine that chance lets two of *units* units exceed in one tensor of a thousand (``FALSE_ALARM``).
+
+    distinct: (n, k), the units that repeat no other: they say in how many dimensions d units spread. Two random directions
+    in d dimensions have a cosine above c with the probability ½·I(1 − c²; a, ½), a = (d − 1)/2 (the share of the
+    sphere that a cap has; Li 2011, "Concise formulas for the area and volume of a hyperspherical cap"). That is about
+    (1 − c²)^a / (2·a·B(a, ½)) near 1, and there are n·(n − 1)/2 pairs. Never above 1 − 10⁻⁶: a copy that was scaled is
+    always told.
+    """
+    pairs = units * (units - 1) / 2
+    exponent = max((dimensions(distinct) - 1) / 2, 1e-9)
+    log_beta = math.lgamma(exponent) + math.lgamma(0.5) - math.lgamma(exponent + 0.5)
+    log_x = (math.log(2 * FALSE_ALARM / pairs) + math.log(exponent) + log_beta) / exponent
+    return min(math.sqrt(1 - math.exp(min(log_x, 0.0))), 1 - _ROUNDING)
+
+
+def chance_equal(distinct: Array, units: int) -> float:
+    """How many pairs of *units* units chance makes equal: binary, ternary and coarsely quantised units have few values.
+
+    distinct: (n, k), the units that repeat no other. At each place, two of them have the same value in a share of cases;
+    the product over all places is the probability that two units are equal, less that of both being zero throughout.
+    """
+    count = len(distinct)
+    if count < 2:
+        return 0.0
+    same = zero = 1.0
+    for values in distinct.T:
+        counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+        zeros = float(np.count_nonzero(values == 0))
+        same *= float((counts * (counts - 1)).sum()) / (count * (count - 1))
+        zero *= zeros * (zeros - 1) / (count * (count - 1))
+    return max(same - zero, 0.0) * units * (units - 1) / 2

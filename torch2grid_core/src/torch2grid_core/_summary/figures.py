@@ -1,14 +1,16 @@
-"""The figures of a distribution, read from what its updates kept."""
+"""The figures of a distribution, read from what its updates kept, and where a weight is that they tell of."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._data.dtypes import as_float
+from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._summary.buckets import Fineness, Points
 from torch2grid_core._summary.moments import Moments
 from torch2grid_core._summary.not_finite import ALL_FINITE, NotFiniteCount
@@ -194,3 +196,17 @@ class Figures(ABC):
         below = points.below(bounds)
         below[-1] = points.below(bounds[-1:], included=True)[0]
         return np.diff(below), int(below[0]), count - int(below[-1])
+
+
+def first_index(tensor: LazyTensor, test: Callable[[Array], Array]) -> tuple[int, ...] | None:
+    """The index of the first weight (in C order) that *test* holds for; ``None`` where there is none.
+
+    test: from weights (1-D, float32 or float64; complex ones by magnitude, NaN where either part is) to bool of the same
+    length, such as ``numpy.isnan``. Reads the tensor from the start until the first one is found. Raises ``LoadError``.
+    """
+    for start, chunk in tensor.flat_chunks():
+        values = as_float(chunk)
+        found = np.flatnonzero(test(values))
+        if len(found):
+            return tuple(int(each) for each in np.unravel_index(start + int(found[0]), tensor.shape))
+    return None

@@ -15,9 +15,7 @@ from typing import Any
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
 from torch2grid_core._plugins.options import build, options_of
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._subject import Subject, check, expect
 
 _LONGEST = 120
 

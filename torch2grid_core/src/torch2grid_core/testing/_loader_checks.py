@@ -18,9 +18,7 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import ObjectSource, Source
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._subject import Subject, check, expect
 
 _CUTS = (0.0, 0.1, 0.5, 0.9)
 _FLIPS = 60

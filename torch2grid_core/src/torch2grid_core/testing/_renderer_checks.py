@@ -7,13 +7,10 @@ import pickle
 import re
 from typing import Any
 
-from torch2grid_core._kinds.renderer import Style
+from torch2grid_core._kinds.view import Style
 from torch2grid_core._pictures.page import Page
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._drawing import as_texts
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._samples import sample_pages
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._samples import as_texts, sample_pages
+from torch2grid_core.testing._subject import Subject, check, expect
 
 _MARKUP = ("html", "svg", "xml")
 

@@ -8,11 +8,8 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.checking import CODE, Found, check as run_rules
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._drawing import settings
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._samples import sample_checkpoints, settings
+from torch2grid_core.testing._subject import Subject, check, expect
 
 
 def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:

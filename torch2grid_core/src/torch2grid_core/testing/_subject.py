@@ -1,8 +1,9 @@
-"""What is checked: one class of one kind, and where it came from."""
+"""What is checked, and a check of it: its name, the kind it is for, and the function that runs it."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +18,19 @@ from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
-from torch2grid_core.testing._expectation import expect
 
 WriteFiles = Callable[[Path], Iterable[Any]]
 _WITH_FILES = ("loader", "source", "decoder", "executor")
+
+
+class NotConforming(AssertionError):
+    """A plugin does not keep what its kind promises."""
+
+
+def expect(condition: object, message: str) -> None:
+    """Raise ``NotConforming`` unless *condition*; unlike ``assert``, under ``-O`` too."""
+    if not condition:
+        raise NotConforming(message)
 
 
 @dataclass(frozen=True)
@@ -89,3 +99,33 @@ def _provided(target: Any) -> list[Provided]:
     if record.error:
         raise PluginError("plugin", record.name, "", "", record.error)
     return brought
+
+
+RunCheck = Callable[[Subject], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise. kind: of the classes that make it, empty for all of them."""
+
+    name: str
+    kind: str
+    run: RunCheck
+
+    @property
+    def description(self) -> str:
+        """What is promised, in one line."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+
+CHECKS: list[Check] = []
+
+
+def check(*kinds: str) -> Callable[[RunCheck], RunCheck]:
+    """Register a function as a check of *kinds*, of every kind without any; its name is the check's."""
+
+    def register(run: RunCheck) -> RunCheck:
+        CHECKS.extend(Check(getattr(run, "__name__", ""), kind, run) for kind in kinds or ("",))
+        return run
+
+    return register

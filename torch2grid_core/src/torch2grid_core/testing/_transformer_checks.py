@@ -12,15 +12,13 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
-from torch2grid_core._kinds.transformer import LayoutTransformer
-from torch2grid_core._measures.arrays import ArrayMapping
+from torch2grid_core._measures.grids import ArrayMapping
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._drawing import grid_of
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core._pictures.transformer import LayoutTransformer
+from torch2grid_core._summary.distribution import Distribution
+from torch2grid_core.testing._samples import grid_of, sample_checkpoints
+from torch2grid_core.testing._subject import Subject, check, expect
 
 _LAYOUT_SECONDS = 5.0
 _BIG = {"embedding.weight": (1 << 17, 1 << 12), "conv.weight": (2048, 1024, 3, 3), "bias": (1 << 20,), "scale": ()}
@@ -161,8 +159,6 @@ def scale_answers(subject: Subject) -> None:
     transformer = subject.make()
     if not isinstance(transformer, LayoutTransformer):
         return
-    from torch2grid_core._summary.distribution import Distribution
-
     for about in ("ordinary", "not_finite", "constant", "scalars"):
         arrays = _arrays(about)
         summaries = {}

@@ -5,14 +5,11 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from torch2grid_core._engine.answers import needs_of
+from torch2grid_core._engine.planning import needs_of
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.page import Page, Table
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._drawing import PicklingExecutor, as_texts, draw, settings
-from torch2grid_core.testing._expectation import expect
-from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._samples import PicklingExecutor, as_texts, draw, sample_checkpoints, settings
+from torch2grid_core.testing._subject import Subject, check, expect
 
 
 @check("view", "rule")

@@ -1,7 +1,9 @@
-"""What executors promise: that work is done, its errors come back, and no digit depends on them."""
+"""What executors, commands and settings promise: what a run itself is given."""
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
@@ -11,10 +13,9 @@ from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import LoadError
 from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
-from torch2grid_core.testing._checking import check
-from torch2grid_core.testing._expectation import expect
+from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import Subject
+from torch2grid_core.testing._subject import Subject, check, expect
 
 _SECONDS = 120
 
@@ -90,3 +91,66 @@ def it_ends_with_its_context(subject: Subject) -> None:
                 except Exception:
                     continue
                 expect(False, "work is taken after the context has ended")
+
+
+def _built(subject: Subject) -> Any:
+    import click
+
+    command = subject.make().build()
+    expect(isinstance(command, click.Command), f"build returned {type(command).__name__}, not a click command")
+    return command
+
+
+def _invoked(subject: Subject, *words: str) -> Any:
+    from click.testing import CliRunner
+
+    return CliRunner().invoke(_built(subject), list(words), prog_name=subject.name, obj=PluginManager())
+
+
+@check("command")
+def builds_its_command(subject: Subject) -> None:
+    """build returns a click command of the name under which it is called, a new one each time."""
+    command = _built(subject)
+    expect(command.name == subject.name, f"the command is named {command.name!r}, it is called as {subject.name!r}")
+    expect(_built(subject) is not command, "build returns the same object twice; click commands are changed by use")
+
+
+@check("command")
+def helps(subject: Subject) -> None:
+    """--help says what the command does and what each option is for, and exits with 0."""
+    result = _invoked(subject, "--help")
+    expect(result.exit_code == 0, f"--help exits with {result.exit_code}: {result.output.strip()[-200:]}")
+    command = _built(subject)
+    expect((command.help or command.short_help or "").strip(), "the command has no help")
+    for each in command.params:
+        if each.param_type_name == "option" and not getattr(each, "hidden", False):
+            expect(getattr(each, "help", None), f"option {'/'.join(each.opts)} has no help")
+
+
+@check("command")
+def wrong_usage_is_refused(subject: Subject) -> None:
+    """An unknown option exits with 2."""
+    result = _invoked(subject, "--no-such-option-exists")
+    expect(result.exit_code == 2, f"an unknown option exits with {result.exit_code}")
+
+
+@check("settings")
+def is_a_value(subject: Subject) -> None:
+    """The class is a frozen dataclass, whose instances are equal where their fields are, here and in a worker."""
+    frozen = dataclasses.is_dataclass(subject.cls) and subject.cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    expect(frozen, f"{subject.cls.__name__} is not a frozen dataclass")
+    instance = subject.make()
+    expect(pickle.loads(pickle.dumps(instance)) == instance == subject.make(), "two instances with one value differ")
+
+
+@check("settings")
+def has_options(subject: Subject) -> None:
+    """There is something to set."""
+    expect(len(dataclasses.fields(subject.cls)) > 0, "it has no field, so there is nothing to set")
+
+
+@check("settings")
+def makes_flags(subject: Subject) -> None:
+    """Its name is of letters, digits and underscores, so that it makes a flag with each field."""
+    name = str(subject.make().name)
+    expect(name.isidentifier(), f"{name!r} makes no flag")

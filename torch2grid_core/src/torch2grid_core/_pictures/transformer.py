@@ -1,4 +1,4 @@
-"""From the tensors of a whole model to one grid."""
+"""From the tensors of a whole model to one grid: the base classes of transformers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,92 @@
+"""From a location to the tensors that are drawn: sources, loaders, decoders and filters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from torch2grid_core._data.checkpoint import Checkpoint, Skip
+from torch2grid_core._data.source import Source
+from torch2grid_core._data.tensor import LazyTensor
+
+
+class SourceOpener(ABC):
+    """Opens locations of its *schemes*, lower-case: ``("s3",)`` for ``s3://bucket/key``.
+
+    Credentials come from the environment or from the location, and stand in no message and in no pickled source.
+    """
+
+    name: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def open(self, location: str) -> Source:
+        """What is at *location*, with nothing read but what says whether it is there. Raises ``LoadError``."""
+
+
+class Loader(ABC):
+    """Opens one family of checkpoint files, or of live objects.
+
+    ``sniff`` looks at content (``source.head``, ``source.read``, ``source.entries``), never at the name alone, and must not
+    raise for a file of another format. ``load`` reads headers only and returns lazy tensors; it raises ``LoadError``.
+
+    accepts: ``"bytes"``: it is shown files and folders; ``"objects"``: what Python callers hold, as ``source.object``.
+    """
+
+    name: ClassVar[str]
+    accepts: ClassVar[Literal["bytes", "objects"]] = "bytes"
+
+    @abstractmethod
+    def sniff(self, source: Source) -> int:
+        """0: not this format; 1: the right container (any zip, say); 2: exactly this format."""
+
+    @abstractmethod
+    def load(self, source: Source) -> Checkpoint:
+        """The checkpoint, with nothing read but what describes it."""
+
+
+class Decoder(ABC):
+    """Composes tensors of stored ones: weights of packed integers and their scales, parameters of the shards of ranks.
+
+    It is asked of every checkpoint that is opened, before parts and filters, unless ``--raw`` is given. Nothing is read but
+    what ``checkpoint.beside`` gives: a composed tensor's storage computes its numbers when they are asked for.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def claims(self, checkpoint: Checkpoint) -> Mapping[str, Sequence[str]]:
+        """Name of each tensor that it composes → the stored names that it uses; empty where there is nothing for it.
+
+        A stored tensor that two decoders claim is an error.
+        """
+
+    @abstractmethod
+    def decode(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with what it claims composed, by ``checkpoint.compose``; as it is where it claims nothing.
+
+        Where something is missing that it would need, the stored tensors stay, and a note says so (``with_notes``).
+        """
+
+
+class TensorFilter:
+    """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
+
+    flag: a filter that sets it gets an option of its own, ``--NAME VALUE``, which sets its first dataclass field; the text
+    is what ``--help`` shows for the value. Given twice, the values are joined by a comma.
+    """
+
+    name: ClassVar[str]
+    flag: ClassVar[str] = ""
+
+    def keep(self, tensor: LazyTensor) -> bool:
+        """True for a tensor that stays."""
+        return True
+
+    def apply(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with what stays; what goes is recorded in ``skipped`` with this filter's name."""
+        dropped = [name for name, tensor in checkpoint.items() if not self.keep(tensor)]
+        reasons = [Skip(name, f"filter {self.name}", self.name) for name in dropped]
+        gone = set(dropped)
+        return checkpoint.select((name for name in checkpoint if name not in gone), skipped=reasons)

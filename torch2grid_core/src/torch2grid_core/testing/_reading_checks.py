@@ -1,0 +1,208 @@
+"""What sources, decoders and filters promise: whatever tensors come to a run, they are those of the file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
+from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
+from torch2grid_core.testing._samples import sample_checkpoints
+from torch2grid_core.testing._subject import Subject, check, expect
+
+_ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
+
+
+def _opened(subject: Subject) -> Iterator[Source]:
+    """Every file that *files* made, those in folders too."""
+    with subject.made("locations") as locations:
+        pending = [subject.make().open(location) for location in locations]
+        while pending:
+            source = pending.pop()
+            expect(isinstance(source, Source), f"open returned {type(source).__name__}, which lacks something of a Source")
+            if source.is_folder:
+                expect(list(source.entries) == sorted(source.entries), f"the entries of {source.shown} are not sorted")
+                pending += [source.child(name) for name in source.entries]
+            else:
+                yield source
+
+
+def _refused(source: Source, method: str, *words: Any) -> None:
+    try:
+        getattr(source, method)(*words)
+    except LoadError:
+        return
+    expect(False, f"{method}{words} of {source.shown}, which has {source.size} bytes, is no LoadError")
+
+
+@check("source")
+def schemes(subject: Subject) -> None:
+    """Its schemes are a tuple of lower-case words, and files= makes locations of them."""
+    found = subject.make().schemes
+    words = isinstance(found, tuple) and found and all(isinstance(each, str) and each.islower() for each in found)
+    expect(words, f"schemes is {found!r}, not a tuple of lower-case words such as ('s3',)")
+    with subject.made("locations") as locations:
+        for location in locations:
+            expect(location.partition("://")[0] in found, f"{location!r} is of no scheme of {found}")
+
+
+@check("source")
+def source_reads_agree(subject: Subject) -> None:
+    """head, tail, a window, a range and any part of read give the same bytes."""
+    for source in _opened(subject):
+        size = source.size
+        whole = source.read(0, size)
+        expect(len(whole) == size, f"{source.shown} has {size} bytes, read gives {len(whole)}")
+        expect(source.head == whole[:HEAD_BYTES], f"head of {source.shown} is not its first {HEAD_BYTES} bytes")
+        tail = whole if size <= HEAD_BYTES else whole[-TAIL_BYTES:]
+        expect(source.tail == tail, f"tail of {source.shown} is not its last {TAIL_BYTES} bytes")
+        cuts = sorted({0, size // 3, size // 2, size})
+        source.prefetch([(first, last - first) for first, last in pairwise(cuts)])
+        for first in cuts:
+            for last in (last for last in cuts if last >= first):
+                buffer = bytearray(last - first)
+                Range(source, first, last - first).read_into(0, memoryview(buffer))
+                window = source.window(first, last - first)
+                found = (source.read(first, last - first), bytes(buffer), window.read(0, window.size))
+                expect(set(found) == {whole[first:last]}, f"bytes {first}–{last} of {source.shown} depend on how they are read")
+
+
+@check("source")
+def what_is_not_there(subject: Subject) -> None:
+    """Bytes behind the end, a window that leaves it and a child of a file are LoadErrors."""
+    for source in _opened(subject):
+        for offset, length in ((source.size, 1), (0, source.size + 1), (-1, 1)):
+            _refused(source, "read", offset, length)
+            _refused(source, "window", offset, length)
+        _refused(source, "child", "no such thing")
+
+
+@check("source")
+def source_pickles(subject: Subject) -> None:
+    """A pickled copy reads the same bytes, has the same identity, and does not carry what was read."""
+    for source in _opened(subject):
+        whole = source.read(0, source.size)
+        raw = pickle.dumps(source)
+        expect(len(raw) < _ADDRESS, f"{source.shown} pickles to {len(raw)} bytes: it carries more than its address")
+        copy = pickle.loads(raw)
+        expect(copy.read(0, copy.size) == whole, f"a pickled copy of {source.shown} has other bytes")
+        expect(copy.identity == source.identity, f"a pickled copy of {source.shown} has another identity")
+
+
+def _composed(subject: Subject) -> Iterator[tuple[Checkpoint, Mapping[str, Any], Checkpoint]]:
+    """Each checkpoint that *files* made, what the decoder claims of it, and what becomes of it."""
+    with subject.made("checkpoints") as found:
+        for checkpoint in found:
+            expect(isinstance(checkpoint, Checkpoint), f"files= returned {type(checkpoint).__name__}, not a Checkpoint")
+            claims = subject.make().claims(checkpoint)
+            expect(bool(claims), f"{checkpoint!r}: it claims nothing")
+            decoded = subject.make().decode(checkpoint)
+            expect(isinstance(decoded, Checkpoint), f"decode returned {type(decoded).__name__}, not a Checkpoint")
+            yield checkpoint, claims, decoded
+
+
+@check("decoder")
+def claims_are_stored(subject: Subject) -> None:
+    """claims names stored tensors for each new name, the same each time, and leaves the checkpoint as it is."""
+    for checkpoint, claims, _ in _composed(subject):
+        before = list(checkpoint.items())
+        for name, stored in claims.items():
+            expect(isinstance(name, str) and isinstance(stored, (list, tuple)), f"claims: {name!r} is not of a list of names")
+            expect(all(each in checkpoint for each in stored), f"claims: {name!r} is of {list(stored)!r}, not all are stored")
+        again = subject.make().claims(checkpoint)
+        expect(
+            {name: list(each) for name, each in again.items()} == {name: list(claims[name]) for name in claims},
+            "claims says something else the second time",
+        )
+        expect(list(checkpoint.items()) == before, "the checkpoint was changed")
+
+
+@check("decoder")
+def what_it_claims_is_composed(subject: Subject) -> None:
+    """decode composes what it claims, each with a note, and leaves every other tensor as it is, and nothing to claim."""
+    for checkpoint, claims, decoded in _composed(subject):
+        used = {each for stored in claims.values() for each in stored}
+        for name in claims:
+            made = decoded.composed.get(name)
+            expect(made is not None and made.by == subject.name, f"{name!r} was not composed by checkpoint.compose")
+            expect(decoded[name].note, f"{name!r} has no note")
+        others = {name: tensor for name, tensor in checkpoint.items() if name not in used}
+        kept = {name: tensor for name, tensor in decoded.items() if name not in claims}
+        expect(kept == others, f"other tensors were changed: {sorted(kept.keys() ^ others.keys())[:3]}")
+        expect(not subject.make().claims(decoded), "it claims something of what it has decoded")
+
+
+@check("decoder")
+def composed_reads_agree(subject: Subject) -> None:
+    """Every way to read a composed tensor gives the same weights: whole, in chunks, any range, and from a pickled copy."""
+    for _, claims, decoded in _composed(subject):
+        for name in claims:
+            reads_of_agree(decoded[name].check())
+            copy_agrees(decoded[name])
+
+
+@check("decoder")
+def others_are_left_alone(subject: Subject) -> None:
+    """Of a checkpoint that has nothing for it, it claims nothing, and decode leaves every tensor as it is."""
+    for about, checkpoint in sample_checkpoints().items():
+        try:
+            claims = subject.make().claims(checkpoint)
+        except LoadError:
+            continue
+        expect(isinstance(claims, Mapping), f"{about}: claims returned {type(claims).__name__}, not a mapping")
+        if not claims:
+            expect(dict(subject.make().decode(checkpoint)) == dict(checkpoint), f"{about}: decode changed tensors")
+
+
+def _applied(instance: Any, checkpoint: Checkpoint) -> Checkpoint | None:
+    """What the filter leaves, ``None`` where it declines with an error for the user."""
+    try:
+        result = instance.apply(checkpoint)
+    except Torch2GridError:
+        return None
+    expect(isinstance(result, Checkpoint), f"apply returned {type(result).__name__}, not a Checkpoint")
+    return result  # type: ignore[no-any-return]
+
+
+@check("filter")
+def keep_answers(subject: Subject) -> None:
+    """keep answers True or False for every tensor, whatever its shape and type, and the same when it is asked again."""
+    instance = subject.make()
+    for about, checkpoint in sample_checkpoints().items():
+        for tensor in checkpoint.values():
+            answers = instance.keep(tensor), instance.keep(tensor)
+            expect(all(isinstance(each, bool) for each in answers), f"{about}: keep returned {type(answers[0]).__name__}")
+            expect(answers[0] == answers[1], f"{about}: keep changes its mind about {tensor.name[:40]!r}")
+
+
+@check("filter")
+def what_goes_is_recorded(subject: Subject) -> None:
+    """Each tensor stays, in its place, or is recorded in skipped with the filter's name and a reason."""
+    instance = subject.make()
+    for about, checkpoint in sample_checkpoints().items():
+        result = _applied(instance, checkpoint)
+        if result is None:
+            continue
+        told = {skip.name: skip for skip in result.skipped}
+        for name in checkpoint:
+            expect(name in result or name in told, f"{about}: {name[:40]!r} is gone, and skipped does not say so")
+        for skip in told.values():
+            expect(skip.by == instance.name and skip.reason, f"{about}: {skip.name[:40]!r} is skipped by {skip.by!r}")
+        kept = [name for name in checkpoint if name in result]
+        expect([name for name in result if name in checkpoint] == kept, f"{about}: tensors have another order")
+
+
+@check("filter")
+def inputs_stay(subject: Subject) -> None:
+    """The checkpoint that it is given keeps its tensors and what it skipped; a second call gives the same."""
+    for about, checkpoint in sample_checkpoints().items():
+        instance = subject.make()
+        before = list(checkpoint.items()), checkpoint.skipped
+        first, second = _applied(instance, checkpoint), _applied(instance, checkpoint)
+        expect((list(checkpoint.items()), checkpoint.skipped) == before, f"{about}: the checkpoint was changed")
+        same = (first is None) == (second is None) and list(first or ()) == list(second or ())
+        expect(same, f"{about}: a second call keeps other tensors")
