@@ -30,7 +30,8 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
     """A record for each installed plugin, sorted by distribution and name; disabled ones are never imported."""
     off = {normalized(name) for name in disabled}
     found: dict[tuple[str, str], EntryPoint] = {}
-    for each in (*entry_points(group=BASE_GROUP), *entry_points(group=ENTRY_POINT_GROUP)):
+    every = entry_points()  # once: it reads the metadata of all that is installed
+    for each in (*every.select(group=BASE_GROUP), *every.select(group=ENTRY_POINT_GROUP)):
         owner = normalized(each.dist.name) if each.dist else ""
         found.setdefault((owner, each.name), each)  # the first on the path is the one that would be imported
     for (owner, name), entry in sorted(found.items()):
