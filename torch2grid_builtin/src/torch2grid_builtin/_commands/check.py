@@ -26,14 +26,13 @@ from torch2grid_core import (
     UsageError,
     check,
 )
-from torch2grid_core.commands import Found, choose_rules, settings_options, summary_line
+from torch2grid_core.commands import Found, Precedence, choose_rules, settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
 from torch2grid_core.text import visible
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
-OWN = "torch2grid-builtin"  # whose rules keep their codes
 _LINES = 50  # of one rule in one model that are shown as text
 _ALONE = 3  # tensors that have a line each, and that the line about more of them names
 _LIMIT = 1000
@@ -143,7 +142,7 @@ def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], di
     own: dict[str, str] = {}  # code → name of a built-in rule
     broken: dict[str, str] = {}
     provided = manager.names("rule").items()
-    for name, each in sorted(provided, key=lambda item: item[1].record.owner != OWN):
+    for name, each in sorted(provided, key=lambda item: item[1].record.precedence is not Precedence.BASE):
         try:
             rule: Rule = manager.create("rule", by_name.get(each.qualified, name))
             choose_rules([rule])  # its code and severity
@@ -156,7 +155,7 @@ def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], di
             broken[name] = str(error)
             continue
         made[name] = rule
-        if each.record.owner == OWN:
+        if each.record.precedence is Precedence.BASE:  # its codes are kept
             own[rule.code] = name
     return list(made.values()), broken
 
