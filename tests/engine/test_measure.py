@@ -463,7 +463,7 @@ def test_the_engine_knows_no_need_view_or_rule() -> None:
         if re.search(rf"(isinstance|issubclass)\(.*\b({kinds})\b", line)
         or re.search(r"\b(type\(need\)|match need)\b.* is ", line)
     ]
-    assert found == ["answers.py: if not isinstance(need, Need):"]
+    assert found == ["planning.py: if not isinstance(need, Need):"]
 
 
 BROKEN = '''
