@@ -332,3 +332,17 @@ def test_a_rule_that_declines_finds_nothing_and_the_others_go_on(tmp_path, ill, 
     alone = torch2grid("check", ill, cwd=tmp_path)
     assert done.returncode == alone.returncode == 1, done.stderr
     assert done.stdout.splitlines()[1:] == alone.stdout.splitlines()[1:]
+
+
+def test_rules_see_the_settings_that_were_given(tmp_path):
+    plugin = tmp_path / "rule.py"
+    plugin.write_text(
+        "from torch2grid_core import Finding, Rule\n"
+        "class Tells(Rule):\n"
+        '    """what it was given"""\n'
+        '    name, code, judges = "tells", "X101", "file"\n'
+        "    def findings(self, checkpoint, results, run):\n"
+        "        yield Finding(f'{run.jobs} {run.part}')\n"
+    )
+    done = torch2grid("check", DIGITS, "--load-plugin", plugin, "--select", "X", "-j", 2, "--part", "model", cwd=tmp_path)
+    assert "2 model" in done.stdout, done.stderr

@@ -16,7 +16,7 @@ from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared
-from torch2grid_core import Checkpoint, ExecutorFactory, LoadError, PluginError, PluginManager, UsageError
+from torch2grid_core import Checkpoint, ExecutorFactory, LoadError, PluginError, PluginManager, Torch2GridError, UsageError
 from torch2grid_core.measures import executor_of, workers
 
 PLUGIN = Path(executing.__file__)
@@ -156,7 +156,18 @@ class _ClosesBadly(ThreadPoolExecutor):
         raise OSError("the scheduler is gone")
 
 
+class _Misconfigured(ThreadPoolExecutor):
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        return super().submit(int, [])  # a TypeError that is none of the work's
+
+
+class _Answers(ThreadPoolExecutor):
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        return super().submit(int, "42")
+
+
 WRONG: dict[str, tuple[Any, str]] = {
+    "fails of itself": (_Misconfigured(1), "TypeError: int\\(\\) argument must be"),
     "no context": (3, "open returned 3, not a context manager"),
     "no executor": (nullcontext("x"), "open gives 'x', not an Executor"),
     "no future": (_NoFuture(1), "submit returned a list, not a Future"),
@@ -219,3 +230,9 @@ def test_what_cannot_be_sent_is_done_here(folder: Path) -> None:
 
 def test_nothing_chosen_opens_nothing(manager: PluginManager) -> None:
     assert executor_of(manager, None) is executor_of(manager, "") is None
+
+
+def test_what_is_no_result_of_the_work_is_said(folder: Path, manager: PluginManager) -> None:
+    checkpoint = manager.open(folder / "a.safetensors")
+    with _Answers(1) as executor, pytest.raises(Torch2GridError, match="the executor brought back int"):
+        list(summaries(checkpoint, executor))

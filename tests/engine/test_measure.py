@@ -521,3 +521,40 @@ def test_a_failing_collector_is_a_line_and_never_a_finding(words: list[str], cod
     assert not done.stdout
     (line,) = [line for line in done.stderr.splitlines() if "a bad day" in line]
     assert line.startswith(f"torch2grid: {who}")
+
+
+ANSWERS: dict[str, tuple[Any, str]] = {
+    "a tensor twice": ({"x": ("layers.0.key", "layers.0.key")}, "'x' names a tensor twice"),
+    "the model beside others": ({None: ("layers.0.key",), "x": ("layers.1.key",)}, "None, the model as a whole, stands beside"),
+    "a list": (["layers.0.key"], "groups returned list, not a mapping"),
+    "no tuple": ({"x": ["layers.0.key"]}, "'x' is not a tuple of names"),
+}
+
+
+@pytest.mark.parametrize("about", ANSWERS)
+def test_groups_that_would_lose_or_double_results_are_refused(about: str, tmp_path: Path) -> None:
+    given, said = ANSWERS[about]
+
+    @dataclass(frozen=True)
+    class Grouped(Squares):
+        def groups(self, checkpoint: Checkpoint) -> Any:
+            return given
+
+    with pytest.raises(PluginError, match=said):
+        list(measure(in_a_file(tmp_path), {"x": Grouped()}))
+
+
+def test_a_collector_that_is_none_and_a_need_that_exits_are_errors_of_their_author(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Forgets(Squares):
+        def collector(self, tensors: Mapping[str, LazyTensor]) -> Any:
+            return None
+
+    @dataclass(frozen=True)
+    class Leaves(Squares):
+        def collector(self, tensors: Mapping[str, LazyTensor]) -> Any:
+            raise SystemExit(3)
+
+    for need, said in ((Forgets(), "collector returned NoneType, not a Collector"), (Leaves(), "Leaves: SystemExit: 3")):
+        with pytest.raises(PluginError, match=said):
+            list(measure(in_a_file(tmp_path), {"x": need}))

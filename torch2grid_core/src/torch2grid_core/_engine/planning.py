@@ -118,10 +118,17 @@ class Plan:
         if found is None:
             with guarded(origin, type(need).__name__):
                 bound = need.bind(about)
-                groups = dict(bound.groups(about))
+                given = bound.groups(about)
+                if not isinstance(given, Mapping):
+                    raise origin.error(f"{type(need).__name__}.groups returned {type(given).__name__}, not a mapping")
+                groups = dict(given)
                 for key, names in groups.items():
                     if not isinstance(names, tuple) or not all(name in about for name in names):
                         raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
+                    if len(names) > 1 and len({*names}) < len(names):
+                        raise origin.error(f"{type(need).__name__}.groups: {key!r} names a tensor twice")
+                if None in groups and len(groups) > 1:
+                    raise origin.error(f"{type(need).__name__}.groups: None, the model as a whole, stands beside other groups")
             found = Asked(len(self.asked), bound, origin, groups)
             self.asked.append(found)  # its number is taken, whatever comes of it
             placed = attempt(bound, origin, lambda: self._place(found))

@@ -247,7 +247,10 @@ class Piece:
         found: list[Any] = []
         for need, origin in self.needs:
             work = need.compute if need.reads_itself else need.collector
-            found.append(attempt(need, origin, partial(work, tensors)))
+            made = attempt(need, origin, partial(work, tensors))
+            if not (need.reads_itself or isinstance(made, STOPS) or callable(getattr(made, "update", None))):
+                made = origin.error(f"{type(need).__name__}.collector returned {type(made).__name__}, not a Collector")
+            found.append(made)
         running = {
             place: found[place].update
             for place, (need, _) in enumerate(self.needs)
@@ -259,7 +262,7 @@ class Piece:
                 for place, update in list(running.items()):
                     try:
                         update(chunk)
-                    except Exception as error:
+                    except (Exception, SystemExit) as error:
                         found[place] = _failure(error, *self.needs[place])
                         del running[place]
         return found
@@ -284,11 +287,11 @@ def attempt(need: Need[Any], origin: Origin, work: Callable[[], Any]) -> Any:
     """What *work* of *need* returns, or its failure as an error of *origin*. Raises ``LoadError`` as it comes."""
     try:
         return work()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _failure(error, need, origin)
 
 
-def _failure(error: Exception, need: Need[Any], origin: Origin) -> Stop:
+def _failure(error: Exception | SystemExit, need: Need[Any], origin: Origin) -> Stop:
     """*error* as one of *origin*. Raises it where it is not of its making: unreadable bytes, memory that is used up."""
     if isinstance(error, STOPS):
         return error

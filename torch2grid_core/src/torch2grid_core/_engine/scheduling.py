@@ -23,6 +23,14 @@ _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
+
+def is_not_pickled(error: BaseException) -> bool:
+    """True for an error that says that something cannot travel, whoever raised it."""
+    return isinstance(error, pickle.PicklingError) or (
+        isinstance(error, NOT_PICKLED) and any(word in str(error) for word in ("pickle", "Can't get", "__reduce"))
+    )
+
+
 Order = Sequence[str] | Literal["file", "ready"]
 Tasks = Callable[[str], Sequence[Task]]
 
@@ -157,9 +165,9 @@ class _Batch:
         every: Iterator[Outcome] = iter(())
         try:
             if self._pieces:
-                every = iter([self.tasks[0][1][0].finish([future.result() for future in self._futures])])
+                every = iter([self.tasks[0][1][0].finish([_listed(future) for future in self._futures])])
             elif self._futures:
-                every = iter(self._futures[0].result())
+                every = iter(_listed(self._futures[0]))
             else:
                 every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
         except NOT_PICKLED:
@@ -171,6 +179,14 @@ class _Batch:
         """Take back what no worker has begun."""
         for future in self._futures:
             future.cancel()
+
+
+def _listed(future: Future[Any]) -> list[Any]:
+    """What a worker brought back. Raises ``Torch2GridError`` for what none of them can have made."""
+    found = future.result()
+    if not isinstance(found, list):
+        raise Torch2GridError(f"the executor brought back {type(found).__name__}, which is no result of the work it was given")
+    return found
 
 
 def gather(piece: Piece) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import re
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.reading import most_pieces
-from torch2grid_core._engine.scheduling import NOT_PICKLED
+from torch2grid_core._engine.scheduling import NOT_PICKLED, is_not_pickled
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._guard import Origin, call, describe, guarded, origin_of
 from torch2grid_core._kinds.running import ExecutorFactory
@@ -137,7 +136,7 @@ class Guarded(Executor):
             try:
                 found = self._executor.submit(function, *arguments, **named)
             except NOT_PICKLED as error:
-                if not isinstance(error, pickle.PicklingError) and "pickle" not in str(error):
+                if not is_not_pickled(error):
                     raise
                 found = Future()  # it cannot travel: it is done here
                 found.set_exception(error)
@@ -163,9 +162,10 @@ class _Guarded(Future[Any]):
             return
         try:
             self.set_result(inner.result())
-        except (Torch2GridError, MemoryError, *NOT_PICKLED) as error:
-            self.set_exception(error)
         except BaseException as error:
+            if isinstance(error, (Torch2GridError, MemoryError)) or is_not_pickled(error):
+                self.set_exception(error)
+                return
             failure = self._origin.error(describe(error))
             failure.__cause__ = error
             self.set_exception(failure)

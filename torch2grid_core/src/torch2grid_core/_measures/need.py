@@ -71,7 +71,7 @@ class Collector:
 
     def merge(self, other: Any) -> None:
         """Take in what a collector of the same need saw of other weights, and leave that one as it is."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no merge, and its need says that it merges")
 
     def result(self) -> Any:
         """What was measured: picklable."""
