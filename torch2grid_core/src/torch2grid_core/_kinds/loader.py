@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from torch2grid_core._data.action import Action
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import Source
 
@@ -28,3 +30,11 @@ class Loader(ABC):
     @abstractmethod
     def load(self, source: Source) -> Checkpoint:
         """The checkpoint, with nothing read but what describes it."""
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        """What a reader of this format would do with *source*, which another loader opens: none but for formats that are code.
+
+        Every loader is asked, whichever opens the file: one may be of two formats. It must not raise, and end at the first
+        bytes of a file that is none of its own.
+        """
+        return ()
