@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,8 +101,8 @@ def test_harmless_containers_of_another_packages_function(tmp_path: Path) -> Non
         evasions.append(Evasion(label, file, "torch", ""))
     ran = touched(tmp_path, evasions)
     said = said_of(tmp_path, [each.file for each in evasions])
-    sure = [f"{said[each.file]}" for each in evasions]
-    assert [(each.name, line) for each, line in zip(evasions, sure, strict=True) if "calls " not in line and "sets the state of functools" not in line and "sets the state of numpy" not in line] == []
+    sure = ("calls ", "sets the state of functools", "sets the state of numpy")
+    assert [each.name for each in evasions if not any(words in said[each.file] for words in sure)] == []
     assert len(ran) >= SOME_RUN, [each.name for each in evasions if each.file not in ran]
 
 
@@ -192,7 +193,7 @@ def test_dtypes_that_deny_what_they_hold(tmp_path: Path) -> None:
 
 
 def test_dtypes_of_numpy_are_plain(tmp_path: Path) -> None:
-    kinds = ["f8", "O", "S3", "U4", "M8[ns]", "V4", [("a", "f4"), ("b", "O")], [("a", "f4", (2, 3)), ("s", "U5")]]
+    kinds: list[Any] = ["f8", "O", "S3", "U4", "M8[ns]", "V4", [("a", "f4"), ("b", "O")], [("a", "f4", (2, 3)), ("s", "U5")]]
     kinds += [[("r", "O", (2,))], [("i", [("x", "O")])], [(("title", "a"), "f4")]]
     kinds += [{"names": ["x"], "formats": ["O"], "offsets": [8], "itemsize": 24}]
     arrays = [np.zeros(2, kind) for kind in kinds] + [np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True))]
@@ -213,7 +214,7 @@ def test_plain_factories_and_partials_are_clean(tmp_path: Path) -> None:
         "partials": [functools.partial(torch.nn.LayerNorm, eps=1e-6), functools.partial(int, base=2)],
         "random": [np.random.RandomState(1), np.random.default_rng(1), random.Random(1)],
         "scaler": torch.amp.GradScaler("cpu"),
-        "masked": np.ma.masked_array([1.0, 2.0], [0, 1]),
+        "masked": np.ma.masked_array([1.0, 2.0], [False, True]),
     }
     for protocol in (2, 4):
         torch.save(held, tmp_path / f"{protocol}.pt", pickle_protocol=protocol)
