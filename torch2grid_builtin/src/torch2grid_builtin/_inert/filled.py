@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
-from torch2grid_builtin._inert.values import TENSOR, Bag, Global, Pairs, Stub, state_halves, text
+from torch2grid_builtin._inert.values import TENSOR, Bag, Global, NumpyArray, Pairs, Stub, state_halves, text
+from torch2grid_builtin._inert.verdicts import family
 
 # Attributes that ``__setstate__``, ``__getattr__`` and ``__setattr__`` of modules and optimizers ask for their items.
 _ITEMS = """
@@ -61,6 +62,18 @@ _KEEPING = frozenset(
 )
 # Tuples with names: made of what they hold.
 _TUPLES = frozenset(["QConfig", "QConfigDynamic", "PackedSequence", "PackedSequence_", "ShardOrderEntry", "TensorMeta"])
+# Made of a class that they are given, of whatever package, or with attributes of a tensor, which may be of any.
+_OF_CLASSES = frozenset(["_reconstruct", "_rebuild_wrapper_subclass", "_rebuild_parameter_with_state"])
+# Called without arguments for what a mapping has not, beside the containers and numbers of Python.
+_FACTORIES = frozenset(
+    [
+        "builtins.str",
+        "__builtin__.str",
+        "__builtin__.unicode",
+        "torch.amp.grad_scaler._refresh_per_optimizer_state",
+        "torch.cuda.amp.grad_scaler._refresh_per_optimizer_state",
+    ]
+)
 _OPAQUE = frozenset(["_RequiredParameter", "UUID", "ScriptObject"])  # whose attributes nobody chooses
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -82,24 +95,92 @@ def _is_allowed(value: Stub) -> bool:
     return (type(value.root) is Global and value.root.allowed >= IMPORT) or value.how == "judged"
 
 
+def is_foreign(value: Any) -> bool:
+    """True for a name of another package, and for an object made of one: what it answers when it is asked is not known."""
+    root = value.root if type(value) is Stub and value.how != TENSOR else value
+    return type(root) is Global and root.allowed < IMPORT and not root.judged and not family(root.module, root.name)
+
+
+def is_factory(value: Any) -> bool:
+    """True for what a ``defaultdict`` may call for a missing key: a plain type, or a partial of one."""
+    if value is None:
+        return True
+    if type(value) is Global:
+        return value.allowed == CALL or value.path in _FACTORIES
+    if type(value) is Stub and value.how == "judged" and value.path == "functools.partial":
+        return type(value.args[0]) is Global and is_factory(value.args[0])  # its state is judged where it is set
+    return False
+
+
 def given(machine: Any, function: Global, args: tuple[Any, ...], how: str) -> Any:
-    """The first of *args*, and of what lists and tuples in it hold, that is no plain value, where that may be called.
+    """The first of *args*, and of what containers in it hold, that is no plain value, where that may be called.
 
     ``None`` where there is none: a tensor, a date or a path is made of numbers and texts.
     """
     if function.allowed < MAKE or function.path in _KEEPING or (how != "call" and function.name in _TUPLES):
         return None
-    waiting: list[Any] = [args]
+    return object_in(machine, args, function.name not in _OF_CLASSES)
+
+
+def object_in(machine: Any, values: tuple[Any, ...] | list[Any], foreign: bool = True) -> Any:
+    """The first of *values*, and of what is in containers and arrays among them, that may be called or asked for anything.
+
+    foreign: names and objects of other packages are such, too.
+    """
+    waiting: list[Any] = [values]
+    seen: set[int] = set()
     while waiting:
         here = waiting.pop()
         machine.work.spend(len(here))
         for each in here:
-            if type(each) is Stub:
-                if is_held(each):
+            kind = type(each)
+            if kind is Stub or kind is Global:
+                if is_held(each) or (foreign and is_foreign(each)):
                     return each
-            elif type(each) is tuple or (type(each) is list and here is args):
-                waiting.append(each)
+                continue
+            inside: Any = each
+            if kind is Pairs:
+                inside = each.pairs
+            elif kind is Bag:
+                inside = each.items
+            elif kind is NumpyArray:
+                inside = each.objects
+            if type(inside) in (list, tuple) and inside and id(inside) not in seen:
+                seen.add(id(inside))
+                waiting.append(inside)
     return None
+
+
+def judge_state(machine: Any, stub: Stub, state: Any) -> None:
+    """Add to the record a state that is given to the result of a judged call, where it makes something else of it.
+
+    A partial keeps its function, random numbers are made of plain values; nothing else of ``judged.py`` has a state.
+    """
+    root: Global = stub.root
+    if root.path == "functools.partial":
+        wrong = _wrong_partial(machine, stub, state)
+    elif root.path.startswith("numpy.random."):
+        wrong = object_in(machine, (state,)) is not None
+    else:
+        wrong = True
+    if wrong:
+        machine.actions.note("state", root, Stub(root, (*stub.args, state)), certain=True)
+
+
+def _wrong_partial(machine: Any, stub: Stub, state: Any) -> bool:
+    """``partial.__setstate__((function, args, keywords, attributes))``: the function stays, and gets plain values."""
+    if type(state) is not tuple or len(state) != 4:
+        return True
+    function, args, keywords, attributes = state
+    if not stub.args or function is not stub.args[0] or type(args) is not tuple:
+        return True
+    if not all(half is None or isinstance(half, Pairs) for half in (keywords, attributes)):
+        return True
+    if type(function) is Global and function.path == "collections.defaultdict" and not is_factory(args[0] if args else None):
+        return True
+    if isinstance(attributes, Pairs) and any(type(value) in (Global, Stub) for _, value in attributes.pairs):
+        return True
+    return object_in(machine, (args, keywords)) is not None
 
 
 class Filled:
@@ -132,7 +213,7 @@ class Filled:
         if halves is None and not isinstance(state, Pairs):
             if root.name == "RemovableHandle" and type(state) is tuple and len(state) in (2, 3):
                 return self._handle(machine, state)
-            return self._inside(machine, [state])
+            return self._inside(machine, [state], foreign=True)
         deep = next((names for prefix, names in _DEEP.items() if root.path.startswith(prefix)), _NO_NAMES)
         everything = root.path.startswith("torch.distributed.") or root.allowed == CALL
         for half in halves or (state,):
@@ -143,13 +224,17 @@ class Filled:
                 name = text(key)
                 if name is None or type(value) not in (Stub, Global, Pairs, list, tuple, Bag):
                     continue
+                if name == "default_factory" and root.name == "defaultdict" and not is_factory(value):
+                    return value
+                if is_foreign(value) and root.allowed == MAKE and (name in SHADOWED or name in _MAPPINGS or name in deep):
+                    return value
                 if is_callable(value):
                     if (name in _ASKED or name[:2] == "__") or (root.allowed == MAKE and name in SHADOWED):
                         return value
                     if root.allowed == MAKE and (name in _MAPPINGS or name in deep):
                         return value
                 if name in deep or (everything and root.path not in _HOLDERS):
-                    found = self._inside(machine, [value])
+                    found = self._inside(machine, [value], foreign=name in deep)
                     if found is not None:
                         return found
         return None
@@ -159,15 +244,19 @@ class Filled:
         more: Any = state[2] if len(state) > 2 else None
         mappings: list[Any] = [state[0]]
         mappings += more if type(more) in (list, tuple) else [more]
-        return next((each for each in mappings if is_callable(each)), None) or self._inside(machine, [state[1]])
+        return next((each for each in mappings if is_callable(each) or is_foreign(each)), None) or self._inside(
+            machine, [state[1]]
+        )
 
-    def _inside(self, machine: Any, values: Iterable[Any]) -> Any:
-        """The first object below *values* that is no plain value."""
+    def _inside(self, machine: Any, values: Iterable[Any], foreign: bool = False) -> Any:
+        """The first object below *values* that is no plain value. foreign: one of another package's class is none."""
         waiting = list(values)
         while waiting:
             value = waiting.pop()
             kind = type(value)
             if kind is Stub:
+                if foreign and is_foreign(value):
+                    return value
                 if not is_held(value):
                     continue
                 if not _is_description(value) and value.root.name not in _OPAQUE:
@@ -201,8 +290,11 @@ def judge_attributes(machine: Any, owner: Global, state: Any) -> None:
             machine.work.pairs(len(half.pairs))
             for key, value in half.pairs:
                 name = text(key) or ""
-                if (is_held(value) and not _is_description(value)) or (
-                    is_callable(value) and (name in _ASKED or name[:2] == "__")
+                factory = name == "default_factory" and owner.name == "defaultdict"
+                if (
+                    (factory and not is_factory(value))
+                    or (is_held(value) and not _is_description(value))
+                    or (is_callable(value) and (name in _ASKED or name[:2] == "__"))
                 ):
                     note(machine, owner, "__setattr__", value)
         elif is_callable(half):

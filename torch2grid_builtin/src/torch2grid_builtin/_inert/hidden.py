@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions, may_be_pickle
 from torch2grid_builtin._inert.constructors import WITHOUT_STORAGES
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.machine import refuse_persistent
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
@@ -19,6 +21,7 @@ from torch2grid_builtin._inert.verdicts import family
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage, Storage
 
+_FAR = 1 << 16  # bytes, fewer than any limit of the machine allows; other formats break as pickles within their first ones
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -67,6 +70,35 @@ def begins_program(storage: Storage, actions: Actions) -> bool:
         machine.load()
     actions.broken = []
     return any(family(asked.module, asked.name) for asked in actions.asked.values())
+
+
+def program_in(storage: Storage) -> Actions:
+    """What a file of another format would do, were it read as a pickle: nothing where it breaks before it imports a name.
+
+    Its bytes are not known to be a pickle's: a name that no program has is none. Where it reads on beyond the limits of a
+    checkpoint, or breaks only far inside, the names of Python's that stand further on are in the record, too.
+    """
+    found, work, ended = Actions(), Work(storage.size), []
+
+    def ends(saved: Any) -> None:  # no unpickler knows a storage outside of a checkpoint
+        ended.append(saved)
+        refuse_persistent(saved)
+
+    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, ends, work, None, found)
+    try:
+        machine.load()
+        if found.asked:
+            read_pickles(storage, machine.stream.tell(), found, work)
+    except (Malformed, LoadError):
+        broken, found.broken = found.broken, []
+        found.asked = {key: asked for key, asked in found.asked.items() if _NAME.fullmatch(asked.module + asked.name)}
+        if found.asked or (machine.stream.tell() > _FAR and not ended):
+            found.broken = broken
+            with suppress(Malformed):
+                note_remains(found)
+    with suppress(Malformed):
+        read_strings(found, work)
+    return found
 
 
 def read_strings(actions: Actions, work: Work) -> None:

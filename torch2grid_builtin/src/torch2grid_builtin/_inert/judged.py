@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE, METHODS
+from torch2grid_builtin._inert.allowed import IMPORT, MAKE, METHODS
+from torch2grid_builtin._inert.filled import is_factory, object_in
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import copied
-from torch2grid_builtin._inert.values import Global, Pairs, Stub
-from torch2grid_builtin._inert.verdicts import family
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -34,6 +34,8 @@ _BASES = frozenset(
         "bytearray",
     ]
 )
+_CONTAINERS = frozenset(["dict", "list", "tuple", "set", "frozenset"])
+_PLAIN = (str, bytes, int, float, bool, LongBytes)
 _OWN_METHODS = ("_infer_parameters", "_lazy_load_hook")  # of a lazy module, which its own hooks hold
 _BIT_GENERATORS = "numpy.random._pickle.__bit_generator_ctor"
 
@@ -55,7 +57,7 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
     if type(kind) is not Global or kind.allowed < MAKE:
         machine.actions.note("make", kind, made)
     plain = type(base) is Global and base.module in ("builtins", "__builtin__") and base.name in _BASES
-    if not plain and (type(base) is not Global or base.allowed < CALL):
+    if not plain or not _is_content(machine, base.name, content):
         machine.actions.note("call", base, Stub(base, (content,)), certain=True)
     if isinstance(content, Pairs):
         made.pairs = content.pairs
@@ -64,6 +66,24 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
     elif content is not None:
         made.args = (content,)
     return made
+
+
+def _is_content(machine: Machine, base: str, content: Any) -> bool:
+    """True where the plain type *base* makes its object of *content* without asking it for anything."""
+    kind = type(content)
+    if base == "object" or content is None:
+        return True
+    if base not in _CONTAINERS:
+        return kind in _PLAIN or (kind is list and object_in(machine, content) is None)
+    items = content.items if kind is Bag else content
+    if base == "dict" and kind in (list, tuple):
+        machine.work.spend(len(items))
+        if not all(type(item) in (list, tuple) and len(item) == 2 for item in items):
+            return False
+        machine.hashed(item[0] for item in items)
+    elif base in ("set", "frozenset") and type(items) in (list, tuple):
+        machine.hashed(items)
+    return kind in (list, tuple, Pairs) or (kind is Bag and base != "dict")
 
 
 def newobj(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -103,7 +123,9 @@ def partial(machine: Machine, args: tuple[Any, ...]) -> Stub:
     if (
         type(function) is Global
         and not function.judged
-        and (function.allowed >= IMPORT or not family(function.module, function.name))
+        and function.allowed >= IMPORT
+        and (len(args) == 1 or object_in(machine, args[1:]) is None)
+        and (function.path != "collections.defaultdict" or len(args) == 1 or is_factory(args[1]))
     ):
         return _harmless(machine, args)
     return machine.calls(machine.callee, args)
@@ -143,7 +165,7 @@ def random_state(machine: Machine, args: tuple[Any, ...]) -> Stub:
 
 def seed_sequence(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``__pyx_unpickle_SeedSequence(class, checksum, state)``: makes an object of the class."""
-    of_numpy = bool(args) and _is_random(args[0])
+    of_numpy = bool(args) and _is_random(args[0]) and object_in(machine, args[1:]) is None
     return _harmless(machine, args) if of_numpy else machine.calls(machine.callee, args)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
-from torch2grid_builtin._inert.filled import Filled, given, is_held
+from torch2grid_builtin._inert.filled import Filled, given, is_foreign, is_held
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
@@ -126,6 +126,7 @@ class Machine:
             if found.judged:
                 self.actions.judged.append(found)
             elif found.allowed < IMPORT:
+                self.holding = True
                 self.actions.note("import", found)
         return found
 
@@ -150,7 +151,7 @@ class Machine:
             self.keep_spelled(args)
         elif self.holding and args and given(self, function, args, how) is not None:
             self.calls(function, args)
-        self.holding = self.holding or is_held(stub)
+        self.holding = self.holding or is_held(stub) or is_foreign(stub)
         if self.actions.judged:
             self.actions.values(args, self.work)
             self.actions.values(kwargs, self.work)
@@ -162,6 +163,11 @@ class Machine:
         self.actions.note("call", function, stub, certain=True)
         self.keep_spelled(args)
         return stub
+
+    def hashed(self, keys: Iterable[Any]) -> None:
+        """*keys* become keys of a mapping or items of a set: what ``__hash__`` of an object's class calls is called."""
+        if self.holding:
+            self.filled.keys += [key for key in keys if is_held(key)]
 
     def count(self) -> None:
         """One more container. Raises ``Malformed`` beyond the limit."""

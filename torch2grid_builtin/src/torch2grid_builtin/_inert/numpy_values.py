@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torch2grid_builtin._inert.filled import object_in
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import LATIN, latin1
 from torch2grid_builtin._inert.storages import Latin1Bytes, Spool
@@ -17,6 +18,7 @@ from torch2grid_builtin._inert.values import (
     LongBytes,
     NumpyArray,
     NumpyDtype,
+    Pairs,
     Stub,
     Tensor,
     fortran_strides,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
 
 _HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
+_OF_OBJECTS = 3  # and NPY_LIST_PICKLE: an array's objects are in a list, not in its bytes
+_FLAGS_STATED = 3  # version of a dtype's state that states flags; earlier ones are worked out by numpy
+_MASKED = frozenset(["numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray", "numpy.ndarray"])
 _UTF = ("utf-8", "utf8", "ascii", "us-ascii")
 _ENCODE, _SCALAR = Global("_codecs", "encode"), Global("numpy.core.multiarray", "scalar")
 _CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
@@ -94,21 +99,69 @@ def build_array(work: Work, array: NumpyArray, state: Any) -> None:
     array.tensor = make_array(work, dtype, shape, fortran, data, array.note)
 
 
-def build_dtype(dtype: NumpyDtype, state: Any) -> None:
-    """``dtype.__setstate__((version, order, subarray, names, fields, …))``. Raises ``Malformed``."""
+def build_dtype(machine: Machine, dtype: NumpyDtype, state: Any) -> None:
+    """``dtype.__setstate__((version, order, subarray, names, fields, …))``. Raises ``Malformed``.
+
+    numpy believes what the state says of itself. One that denies the objects in it, or reaches beyond itself, makes pointers
+    of the bytes of an array: it is in the record as a call.
+    """
     if type(state) is not tuple or len(state) < 2:
         raise Malformed("a numpy dtype whose state is not a tuple")
+    parts = _parts(state)
+    wrong = dtype.settled or parts is None or object_in(machine, state) is not None
+    wrong = wrong or (dtype.code[:1] != "V" and any(part is not None for part in state[2:5]))
     dtype.order = (text(state[1]) or "")[:_CODE]
     dtype.fields = any(part is not None for part in state[2:5])
-    dtype.width = None
+    dtype.width, dtype.settled = None, True
+    objects = dtype.objects or any(inner.objects for inner, _, _ in parts or ())
+    flags = state[7] if len(state) > 7 and type(state[7]) is int else 0
     if len(state) > 7 and type(state[5]) is int and type(state[7]) is int:
         dtype.width = state[5]
-        dtype.objects = dtype.objects or bool(state[7] & _HAS_OBJECTS)
+    for inner, place, length in parts or ():
+        inner.settled = True
+        wrong = wrong or (type(dtype.width) is int and place + length * _width(inner) > dtype.width)
+    stated = type(state[0]) is not int or state[0] >= _FLAGS_STATED
+    wrong = wrong or (objects and stated and flags & _OF_OBJECTS != _OF_OBJECTS)
+    dtype.objects = objects or bool(flags & _HAS_OBJECTS)
+    if wrong:
+        callee = Global("numpy", "dtype.__setstate__")
+        machine.actions.note("call", callee, Stub(callee, (state,)), certain=True)
+
+
+def _parts(state: tuple[Any, ...]) -> list[tuple[NumpyDtype, int, int]] | None:
+    """(dtype, its place, how many of it) of the fields and the subarray in a dtype's state; ``None`` where one is no dtype."""
+    found: list[tuple[Any, Any, int]] = []
+    subarray, fields = (*state[2:3], None)[0], (*state[4:5], None)[0]
+    if subarray is not None:
+        if type(subarray) is not tuple or len(subarray) != 2:
+            return None
+        lengths = subarray[1] if type(subarray[1]) is tuple else (subarray[1],)
+        if not all(type(length) is int and length >= 0 for length in lengths):
+            return None
+        found.append((subarray[0], 0, math.prod(lengths)))
+    if fields is not None:
+        if not isinstance(fields, Pairs):
+            return None
+        for _, field in fields.pairs:
+            if type(field) is not tuple or len(field) < 2:
+                return None
+            found.append((field[0], field[1], 1))
+    if all(type(inner) is NumpyDtype and type(place) is int and place >= 0 for inner, place, _ in found):
+        return found
+    return None
+
+
+def _width(dtype: NumpyDtype) -> int:
+    """Bytes of an element, 0 where they are not known."""
+    if dtype.width is not None and dtype.width > 0:
+        return dtype.width
+    digits = dtype.code[1:]
+    return int(digits) * (4 if dtype.code[:1] == "U" else 1) if digits.isdecimal() and len(digits) < 10 else 0
 
 
 def reconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     """``_reconstruct(type, shape, typecode)``: an array whose state follows."""
-    if args and isinstance(args[0], Global):
+    if args and isinstance(args[0], Global) and args[0].path == "numpy.memmap":
         args[0].excused = True  # numpy.memmap: an array in memory, made of bytes that are in the pickle
     kind = args[0].name if args and isinstance(args[0], Global) else "ndarray"
     return NumpyArray("" if kind in ("ndarray", "memmap") else f"numpy {kind[:40]}")
@@ -119,7 +172,8 @@ def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
 
     It makes an object of its first argument, with others.
     """
-    if len(args) < 2 or not all(isinstance(each, Global) and each.name in ("MaskedArray", "ndarray") for each in args[:2]):
+    of_numpy = len(args) >= 2 and all(isinstance(each, Global) and each.path in _MASKED for each in args[:2])
+    if not of_numpy or object_in(machine, args[2:]) is not None:
         machine.calls(machine.callee, args)
     return NumpyArray("masked array, its mask left out")
 

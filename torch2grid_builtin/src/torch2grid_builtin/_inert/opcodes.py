@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
-from torch2grid_builtin._inert.filled import is_held, judge_attributes
+from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
 
@@ -60,18 +60,12 @@ def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
         machine.actions.note("items", target.function, target)
 
 
-def _hashed(machine: Machine, keys: list[Any]) -> None:
-    """*keys* become keys of a mapping or items of a set: what ``__hash__`` of an object's class calls is called."""
-    if machine.holding:
-        machine.filled.keys += [key for key in keys if is_held(key)]
-
-
 def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     if len(items) % 2:
         raise Malformed("broken pickle: a key without a value")
     _held(machine, items)
-    _hashed(machine, items[::2])
+    machine.hashed(items[::2])
     pairs = zip(items[::2], items[1::2], strict=True)
     if type(target) is Pairs:
         target.pairs.extend(pairs)
@@ -271,13 +265,13 @@ def _dict(machine: Machine) -> None:
 def _frozenset(machine: Machine) -> None:
     machine.count()
     items = _held(machine, _pop_mark(machine))
-    _hashed(machine, items)
+    machine.hashed(items)
     machine.stack.append(Bag(items))
 
 
 def _additems(machine: Machine) -> None:
     items = _held(machine, _pop_mark(machine))
-    _hashed(machine, items)
+    machine.hashed(items)
     target = machine.stack[-1]
     if type(target) is Bag:
         target.items.extend(items)
@@ -352,9 +346,11 @@ def _build(machine: Machine) -> None:
         machine.actions.values(state, machine.work, excused=False)
     if isinstance(target, Stub):
         function = target.function
-        if target.how != "judged" and (type(function) is not Global or function.allowed < MAKE):
+        if target.how == "judged":
+            judge_state(machine, target, state)
+        elif type(function) is not Global or function.allowed < MAKE:
             machine.actions.note("state", function, target)
-        elif type(target.root) is Global and target.how != "judged":
+        elif type(target.root) is Global:
             machine.filled.states.append((target, state))
             machine.holding = True
         if target.state is None:
@@ -369,7 +365,7 @@ def _build(machine: Machine) -> None:
     elif isinstance(target, NumpyArray):
         build_array(machine.work, target, state)
     elif isinstance(target, NumpyDtype):
-        build_dtype(target, state)
+        build_dtype(machine, target, state)
     elif isinstance(target, Global):
         machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch2grid_builtin._inert.filled import is_factory
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub, bytes_of_numbers, text
 
@@ -22,7 +23,7 @@ def _pairs(machine: Machine, kind: str, module: str, value: Any = None) -> Any:
     """A mapping of a mapping or of pairs. What else it is made of is asked for its keys and values: a call."""
     if isinstance(value, Pairs):
         machine.work.copied(len(value.pairs))
-        return Pairs(kind, list(value.pairs))
+        return Pairs(kind, list(value.pairs))  # whose keys were judged as they were set there
     made = Pairs(kind)
     items = value.items if isinstance(value, Bag) else value
     if type(items) in (list, tuple):
@@ -31,6 +32,7 @@ def _pairs(machine: Machine, kind: str, module: str, value: Any = None) -> Any:
             if type(item) not in (list, tuple) or len(item) != 2:
                 raise Malformed(f"broken pickle: a {kind} made of something else than pairs")
             made.pairs.append((item[0], item[1]))
+        machine.hashed(key for key, _ in made.pairs)
     elif value is not None:
         return machine.calls(Global(module, kind), (value,))
     return made
@@ -49,9 +51,12 @@ def plain_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
 def default_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``defaultdict(factory)``."""
     factory = args[0] if args else None
-    if type(factory) is Stub and factory.how != "judged":  # it is called for what is missing
+    if not is_factory(factory):  # it is called for what is missing
         return machine.calls(Global("collections", "defaultdict"), args)
-    return _pairs(machine, "defaultdict", "collections", *args[1:2])
+    made = _pairs(machine, "defaultdict", "collections", *args[1:2])
+    if type(made) is Pairs:
+        made.factory = factory
+    return made
 
 
 def counter(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -71,7 +76,11 @@ def _made_of_items(module: str, name: str, make: Callable[[list[Any]], Any]) -> 
         items = items.items if isinstance(items, Bag) else items
         if make is tuple and type(items) is tuple:
             return items  # Python makes no copy of it
-        return make(copied(machine, items)) if type(items) in (list, tuple) else machine.calls(callee, args)
+        if type(items) not in (list, tuple):
+            return machine.calls(callee, args)
+        if make is Bag:
+            machine.hashed(items)
+        return make(copied(machine, items))
 
     return made
 

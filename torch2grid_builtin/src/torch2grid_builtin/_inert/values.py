@@ -41,14 +41,18 @@ class Global:
 
 
 class Pairs:
-    """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow."""
+    """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow.
 
-    __slots__ = ("_different", "kind", "pairs", "state")
+    factory: what a ``defaultdict`` calls for a key that is missing.
+    """
+
+    __slots__ = ("_different", "factory", "kind", "pairs", "state")
 
     def __init__(self, kind: str = "dict", pairs: list[tuple[Any, Any]] | None = None) -> None:
         self.kind = kind
         self.pairs: list[tuple[Any, Any]] = [] if pairs is None else pairs
         self.state: Any = None
+        self.factory: Any = None
         self._different = 0  # so many keys were found to be different, all of them
 
     def repeats(self) -> bool:
@@ -170,15 +174,16 @@ class NumpyDtype:
     """A ``numpy.dtype`` as it was pickled: its code, and the byte order that ``BUILD`` gives it.
 
     fields: it is a structure. objects: it holds references to Python objects. width: the bytes of an element as ``BUILD``
-    states them, for texts and structures.
+    states them, for texts and structures. settled: it was given its state, or is a part of another: its state is what it is.
     """
 
-    __slots__ = ("code", "fields", "objects", "order", "width")
+    __slots__ = ("code", "fields", "objects", "order", "settled", "width")
 
     def __init__(self, code: str) -> None:
         self.code, self.order, self.fields = code, "", False
         self.width: int | None = None
-        self.objects = code[:1] == "O"
+        self.objects = code[:1] == "O" or code.startswith("object")
+        self.settled = False
 
 
 class NumpyArray:

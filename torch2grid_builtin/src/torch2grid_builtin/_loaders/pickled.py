@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch2grid_builtin._inert import joblib_values
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
-from torch2grid_builtin._inert.hidden import read_pickles
+from torch2grid_builtin._inert.hidden import program_in, read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import CutShort, Malformed
 from torch2grid_builtin._inert.nested import opened_strings
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.verdicts import family
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_tar import TorchTar, is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import BytesStorage, Range, Source
+from torch2grid_core.sources import Action, BytesStorage, Range, Source
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 
@@ -57,6 +59,11 @@ class Pickled(Loader):
         notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
         form = "joblib" if joblib else "pickle"
         return make_checkpoint(source, root, by=self.name, format=form, actions=actions, work=machine.work, notes=notes)
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        if source.head[:1] in (b"", b"P"):  # as a zip begins: a persistent id, which no unpickler begins with
+            return ()
+        return not_run(program_in(Range(source)))
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:

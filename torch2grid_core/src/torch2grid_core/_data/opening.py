@@ -21,6 +21,7 @@ from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._text import visible
 
 _SHOWN_FILES = 10
+_TOLD = 3
 _FOLDER_FILES = 10_000
 _INNER_FOLDERS = 1000
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -68,6 +69,8 @@ class LoaderLike(Protocol):
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
     """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
+    Every other loader than the one that opens it is asked what a reader of its format would run.
+
     The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
     opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
@@ -81,8 +84,8 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
             raise UsageError(f"a path, a module, a state dict or a Checkpoint is needed, not {what}")
         return of_object.load(source)
     if force is not None:
-        loaded = force.load(unpacked(source) if is_gzip(source) and not force.sniff(source) else source)
-        return _from(source, loaded.with_notes(*remarks_on(source)))
+        read = unpacked(source) if is_gzip(source) and not force.sniff(source) else source
+        return _from(source, _load(read, force, loaders).with_notes(*remarks_on(source)))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
@@ -94,12 +97,32 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return _from(found, loader.load(source).with_notes([*filter(None, [beside]), *lines], share))
+    return _from(found, _load(source, loader, loaders).with_notes([*filter(None, [beside]), *lines], share))
 
 
 def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
     """The checkpoint *loaded*, which remembers *source*, whose neighbours a decoder may ask for."""
     loaded.opened_from = source
+    return loaded
+
+
+def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike]) -> Checkpoint:
+    """The checkpoint in *source*, with what readers of other formats would run of the same bytes: a file may be of two formats.
+
+    Raises ``LoadError``, which names that, too.
+    """
+    others = [] if source.is_folder else [each for each in loaders if each.name != by.name and hasattr(each, "runs")]
+    try:
+        loaded = by.load(source)
+    except LoadError as error:
+        found = [str(action) for each in others for action in each.runs(source)] if "not run: " not in error.reason else []
+        if not found:
+            raise
+        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
+    actions = [action for each in others for action in each.runs(source)]
+    if actions:
+        loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
+        loaded.not_run = (*actions, *loaded.not_run)
     return loaded
 
 

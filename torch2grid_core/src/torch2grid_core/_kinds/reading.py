@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from torch2grid_core._data.checkpoint import Checkpoint, Skip
+from torch2grid_core._data.checkpoint import Action, Checkpoint, Skip
 from torch2grid_core._data.source import Source
 from torch2grid_core._data.tensor import LazyTensor
 
@@ -44,6 +44,14 @@ class Loader(ABC):
     @abstractmethod
     def load(self, source: Source) -> Checkpoint:
         """The checkpoint, with nothing read but what describes it."""
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        """What a reader of this format would do with *source*, which another loader opens: none but for formats that are code.
+
+        Every loader is asked, whichever opens the file: one may be of two formats. It must not raise, and end at the first
+        bytes of a file that is none of its own.
+        """
+        return ()
 
 
 class Decoder(ABC):

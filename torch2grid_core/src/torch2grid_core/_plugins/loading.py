@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._errors import LoadError, PluginError, UsageError
 from torch2grid_core._guard import call
 from torch2grid_core._plugins.record import Provided, describe_value
 
 if TYPE_CHECKING:
-    from torch2grid_core._data.checkpoint import Checkpoint
+    from torch2grid_core._data.checkpoint import Action, Checkpoint
     from torch2grid_core._data.source import Source
 
 
@@ -47,6 +47,25 @@ class GuardedLoader:
             if not isinstance(tensor, LazyTensor):
                 raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
         return checkpoint
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        """What the loader says that a reader of its format would run of *source*; nothing where it fails."""
+        from torch2grid_core._data.checkpoint import Action
+
+        try:
+            loader = self._create()
+            if not hasattr(loader, "runs"):
+                return ()
+            found = tuple(call(loader, loader.runs, source))
+            wrong = [each for each in found if not isinstance(each, Action)]
+            if wrong:
+                raise self._provided.origin.error(f"runs returned {describe_value(wrong[0])}, not an Action")
+            return found
+        except LoadError:
+            return ()
+        except PluginError as error:
+            self._provided.record.blame(error)
+            return ()
 
     def _create(self) -> Any:
         if self._loader is None:

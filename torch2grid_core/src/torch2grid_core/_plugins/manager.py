@@ -220,7 +220,8 @@ class PluginManager:
         given = place if is_path or is_source(place) else ObjectSource(place)
         loaders = self.loaders(place, loader, "bytes" if is_path or given.object is None else "objects")
         source = self.source(os.fspath(place)) if is_path else given
-        found = open_checkpoint(source, loaders, loaders[0] if loader else None)
+        others = self.loaders(place, "", loaders[0].accepts) if loader else []
+        found = open_checkpoint(source, [*loaders, *others], loaders[0] if loader else None)
         return found if raw else decoded(found, self.names("decoder").values())
 
     def _create_by_value(self, kind: str, name: str, value: Any) -> Any:
