@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from torch2grid._keywords import CommonFields, Named, SettingsFields
+    from torch2grid._keywords import ComparingFields, Named, SettingsFields
+
+_OWN_PAGES = {"view": "a comparison has pages of its own; layers=True draws those of each tensor"}
+_NO_GRID = {"plugin": "a series draws no grid of the whole model here; torch2grid compare --atlas does"}
 
 
 class Comparison(Pages):
@@ -41,7 +44,7 @@ def compare(
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
     layers: bool = False,
-    **settings: Unpack[CommonFields],
+    **settings: Unpack[ComparingFields],
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
@@ -60,7 +63,7 @@ def compare(
     )
 
     chosen = Tolerance(tolerance, ignore_dtype)
-    asked = settings_from({**settings, "plugin": plugin}, tensor_cells=PAIR_CELLS)
+    asked = settings_from({**settings, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
     comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
@@ -78,7 +81,7 @@ def compare(
     return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {})
 
 
-def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[SettingsFields]) -> Pages:
+def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[ComparingFields]) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
@@ -88,7 +91,7 @@ def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **set
     from torch2grid_builtin import compare as made
     from torch2grid_builtin.transformers import Flatten
 
-    run = settings_from(settings)
+    run = settings_from(settings, {**_OWN_PAGES, **_NO_GRID})
     found = _several(checkpoints, run)
     if len(found) == 1 and made.is_recording(found[0]):
         (tracked, title), quantity = made.recorded_series(found[0]), made.GRADIENTS

@@ -1,4 +1,7 @@
-"""The settings as typed keyword arguments. For type checkers alone: ``Settings`` of the core says what each is."""
+"""The settings that mean something in Python, as typed keyword arguments.
+
+For type checkers alone: ``Settings`` of the core says what each is, and ``_session`` which of them are the command line's own.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +30,31 @@ class PictureFields(TypedDict, total=False):
     renderer: str | None
 
 
-class DrawingFields(PictureFields, total=False):
-    """All but ``tensors`` and ``plugin``, for functions that have other arguments of these names."""
+class SharedFields(PictureFields, total=False):
+    """What a model or several are read by, and how the work is done."""
 
-    output: str
     title: str
     part: str
-    interactive: bool
     jobs: int
     executor: str | Executor | None
-    verbose: bool
-    quiet: bool
     include_buffers: bool
     raw: bool
     filter: Named | TensorFilter | Sequence[Named | TensorFilter]
-    view: Named | View | Sequence[Named | View]
     loader: str | None
     only: str | Sequence[str]
     skip: str | Sequence[str]
+
+
+class ComparingFields(SharedFields, total=False):
+    """Those of a comparison, which has pages of its own."""
+
+    tensors: str | Sequence[str]
+
+
+class DrawingFields(SharedFields, total=False):
+    """All but ``tensors`` and ``plugin``, for functions that have other arguments of these names."""
+
+    view: Named | View | Sequence[Named | View]
 
 
 class CommonFields(DrawingFields, total=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,23 @@ def as_checkpoint(model: Any, loader: str = "", raw: bool = False) -> Checkpoint
     return held if isinstance(held, Checkpoint) else manager().open(held, loader, raw=raw)
 
 
-def settings_from(given: Mapping[str, Any], **usual: Any) -> Settings:
-    """The settings of keyword arguments. usual: where these say nothing.
+_OF_THE_COMMAND_LINE = {  # settings that mean nothing here, and what to write instead
+    "output": "say where files go with .save(path)",
+    "interactive": "the menu is of the command line; choose with tensors=, only= or skip=",
+    "verbose": "nothing is said here; .checkpoint.skipped tells what was left out, and why",
+    "quiet": "nothing is said here",
+}
 
-    Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
+
+def settings_from(given: Mapping[str, Any], without: Mapping[str, str] = MappingProxyType({}), **usual: Any) -> Settings:
+    """The settings of keyword arguments. without: names that mean nothing to the caller → why; usual: where these say nothing.
+
+    Raises ``UsageError`` for an unknown name, with the nearest, for one without a meaning, and for a wrong value.
     """
+    meaningless = {**_OF_THE_COMMAND_LINE, **without}
+    for key in given:
+        if key.replace("-", "_") in meaningless:
+            raise UsageError(f"{key}: {meaningless[key.replace('-', '_')]}")
     settings = settings_of_keywords(manager(), given, **usual)
     if settings.limits == "shared":
         raise UsageError("limits: shared ones are of the command line, over all models of a run; give two numbers")

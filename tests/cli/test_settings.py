@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,6 +15,7 @@ from tests.support.tools import DIGITS, distribution, torch2grid
 
 import torch2grid as t2g
 from torch2grid._keywords import SettingsFields
+from torch2grid.layer_visualizer import visualize_layers
 from torch2grid_core import PluginManager, Settings, UsageError
 from torch2grid_core._cli.app import draw_command
 from torch2grid_core._cli.options import setting_options
@@ -40,9 +42,12 @@ def test_every_field_is_an_option_of_the_drawing_command_with_its_default() -> N
         assert options[name].get_default(context) == setting.default == getattr(Settings(), name)
 
 
-def test_every_field_is_a_keyword() -> None:
+MEANINGLESS = {"output": r"\.save\(path\)", "interactive": "only=", "verbose": "checkpoint.skipped", "quiet": "nothing is said"}
+
+
+def test_every_field_is_a_keyword_but_for_those_of_the_command_line() -> None:
     flags = {each.name for each in added(PluginManager.discover(third_party=False), "filter")}
-    assert SettingsFields.__optional_keys__ == FIELDS.keys() | flags
+    assert SettingsFields.__optional_keys__ == (FIELDS.keys() | flags) - MEANINGLESS.keys()
     hints = get_type_hints(SettingsFields)
     assert get_args(hints["scale"]) == get_args(ScaleKind) == FIELDS["scale"].choices
     assert get_args(hints["reduce"]) == REDUCTIONS == FIELDS["reduce"].choices
@@ -99,7 +104,7 @@ def test_one_check_whichever_way(name: str, value: Any, told: str, tmp_path: Pat
     for words, env, place in (
         ((flag, str(value)), {}, flag),
         (("--config", "s.json"), {}, f"s.json:1: {name}: "),
-        ((), {f"TORCH2GRID_{name.upper()}": str(value)}, flag),
+        ((), {f"TORCH2GRID_{name.upper()}": str(value)}, f"Invalid value for TORCH2GRID_{name.upper()}: "),
     ):
         run = torch2grid(DIGITS, *words, cwd=tmp_path, env=env)
         assert (run.returncode, run.stdout) == (2, ""), run.stderr
@@ -112,6 +117,44 @@ def test_an_unknown_keyword_is_told_with_the_nearest(tmp_path: Path) -> None:
         t2g.layers(str(DIGITS), colourmap="viridis")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="expected true or false"):
         t2g.layers(str(DIGITS), include_buffers="perhaps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", MEANINGLESS)
+def test_a_setting_without_a_meaning_in_python_is_refused_with_the_reason(name: str) -> None:
+    model, value = str(DIGITS), "x" if name == "output" else True
+    for call in (t2g.layers, t2g.grid, t2g.stats, t2g.draw, visualize_layers, partial(t2g.compare, model)):
+        with pytest.raises(UsageError, match=f"^{name}: .*{MEANINGLESS[name]}"):
+            call(model, **{name: value})  # type: ignore[operator]
+    with pytest.raises(UsageError, match=f"^{name}: "):
+        t2g.series([model, model], **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_comparison_takes_no_view_and_a_series_no_transformer() -> None:
+    model = str(DIGITS)
+    with pytest.raises(UsageError, match=r"^view: a comparison has pages of its own; layers=True"):
+        t2g.compare(model, model, view="stats")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"^view: a comparison has pages of its own; layers=True"):
+        t2g.series([model, model], view="stats")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"^plugin: a series draws no grid"):
+        t2g.series([model, model], plugin="spiral")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("name", "value"), [("jobs", "abc"), ("quiet", "perhaps"), ("layers", "perhaps"), ("clip", "7")])
+@pytest.mark.parametrize("command", [(), ("check",), ("config",)])
+def test_a_wrong_variable_is_named_and_a_wrong_option_is_not_blamed_on_one(
+    name: str, value: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    if command == ("check",) and name in ("layers", "clip"):
+        pytest.skip("check has no such setting")
+    variable = f"TORCH2GRID_{name.upper()}"
+    words = command if command == ("config",) else (*command, DIGITS)
+    run = torch2grid(*words, cwd=tmp_path, env={variable: value})
+    assert (run.returncode, run.stdout) == (2, "")
+    assert f"Invalid value for {variable}: " in run.stderr
+    assert "-j" not in run.stderr
+    if name == "jobs":
+        run = torch2grid(*words, "-j", "abd", cwd=tmp_path, env={variable: value})
+        assert "Invalid value for '-j' / '--jobs': expected a whole number, not 'abd'" in run.stderr
 
 
 def test_keywords_of_python_are_the_flags() -> None:

@@ -48,6 +48,12 @@ CASES = {
     "render-nothing": Case((MODEL, "--format", "bad"), 1, ("renderer 'bad'", "render: wrote nothing")),
     "rule-raises": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings: ArithmeticError: rule")),
     "rule-text": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings yields str, not a Finding")),
+    "rule-severity": Case(
+        ("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose severity is 'awful', neither error nor warning")
+    ),
+    "rule-message": Case(("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose message is 7, not a text")),
+    "rule-tensor": Case(("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose tensor is None, not a text")),
+    "rule-index": Case(("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose index is 3, not a tuple of whole numbers")),
     "rule-code-taken": Case(("check", "holes.npz"), 2, ("rule 'bad'", "its code T101 is that of the built-in rule")),
     "rule-import": Case(("check", "holes.npz"), 2, ("rule 'bad'", "import: ModuleNotFoundError")),
     "ten-thousand": Case((MODEL,), 0, ("more than 1,000 items",), (GRID,)),

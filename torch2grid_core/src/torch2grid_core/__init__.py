@@ -44,6 +44,11 @@ _GONE = {  # name → where it is, by which name, and what to write now
     "Run": ("_settings", "Settings", "torch2grid_core.Settings"),
     "standard_options": ("_cli.options", "standard_options", "torch2grid_core.commands.settings_options"),
 }
+_REPLACED = {  # name → what does its work now, in another way: there can be no alias
+    "Engine": "torch2grid_core.draw(checkpoint, views, settings) draws, torch2grid_core.measure(checkpoint, needs) measures",
+    "Measure": "a need of your own is a torch2grid_core.Need, with a torch2grid_core.measures.Collector",
+    "MeasureCollector": "derive from torch2grid_core.measures.Collector, which a torch2grid_core.Need hands out",
+}
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
@@ -98,6 +103,8 @@ def __getattr__(name: str) -> Any:
         home, now, instead = _GONE[name]
         _moved(name, instead)
         return getattr(importlib.import_module(f"torch2grid_core.{home}"), now)
+    if name in _REPLACED:  # an AttributeError would lose its text in `from torch2grid_core import …`
+        raise ImportError(f"torch2grid_core.{name} is gone: {_REPLACED[name]}", name=__name__)
     if not name.startswith("_"):
         for home in _SUBMODULES:
             module = importlib.import_module(f"torch2grid_core.{home}")

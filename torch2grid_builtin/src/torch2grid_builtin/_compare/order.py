@@ -75,12 +75,21 @@ class Names:
 
 def short_names(sources: Sequence[str]) -> list[str]:
     """The last part of each path, or more of them until all are different; three at most."""
-    parts = [PurePath(source).parts or (source or "model",) for source in sources]
+    parts = [_parts(source) for source in sources]
     for count in (1, 2, 3):
         names = ["/".join(each[-count:]) for each in parts]
         if len(set(names)) == len(names):
             break
     return [visible(name, 60) for name in names]
+
+
+def _parts(source: str) -> tuple[str, ...]:
+    """The folders and the name of a path; of a location such as ``s3://bucket/key``, its beginning is one."""
+    scheme, colon, rest = source.partition("://")
+    if colon and scheme.isalnum():
+        first, *others = [each for each in rest.split("/") if each] or [""]
+        return (f"{scheme}://{first}", *others)
+    return PurePath(source).parts or (source or "model",)
 
 
 def checkpoints_in(folder: str, open_one: Callable[[str], Checkpoint]) -> tuple[list[Checkpoint], int]:

@@ -50,13 +50,16 @@ class SettingOption(click.Option):
         return super().value_from_envvar(ctx)
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        value = super().process_value(ctx, value)
-        if value is None or value == () or self.setting.group == PROCESS:
-            return value
+        """The value as the setting takes it; the error of a wrong one names the variable that it came from."""
+        hint = self.setting.variable if ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT else None
         try:
+            value = super().process_value(ctx, value)
+            if value is None or value == () or self.setting.group == PROCESS:
+                return value
             return self.setting.parse(value)
-        except (ValueError, UsageError) as error:
-            raise click.BadParameter(str(error)) from error
+        except (click.BadParameter, ValueError, UsageError) as error:
+            told = error.message if isinstance(error, click.BadParameter) else str(error)
+            raise click.BadParameter(told, param_hint=hint) from error
 
     def handle_parse_result(self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]) -> tuple[Any, list[str]]:
         value, rest = super().handle_parse_result(ctx, opts, args)  # called in the order of the line

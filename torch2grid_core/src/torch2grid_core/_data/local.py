@@ -66,13 +66,16 @@ class LocalSource(SourceBase):
 
     def child(self, name: str) -> LocalSource:
         """The file or folder *name* inside. Raises ``LoadError`` as opening it by its path does."""
-        return type(self)(self.path / name, shown=str(Path(self.shown) / name))
+        scheme, colon, rest = self.shown.partition("://")  # a Path would drop a slash of it
+        return type(self)(self.path / name, shown=f"{scheme}{colon}{Path(rest) / name}" if colon else str(Path(scheme) / name))
 
     @cached_property
     def folder(self) -> LocalSource | None:  # type: ignore[override]
         """The folder that it lies in, ``None`` where that may not be looked at."""
         try:
-            return type(self)(os.path.dirname(os.path.abspath(self.path)), shown=os.path.dirname(self.shown) or ".")
+            scheme, colon, rest = self.shown.partition("://")
+            shown = f"{scheme}{colon}{os.path.dirname(rest)}" if colon else os.path.dirname(scheme) or "."
+            return type(self)(os.path.dirname(os.path.abspath(self.path)), shown=shown)
         except LoadError:
             return None
 

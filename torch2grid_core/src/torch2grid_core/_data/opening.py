@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
 from torch2grid_core._data.source import Source
@@ -76,7 +77,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
     models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally, and for an object that none knows.
     """
-    source = LocalSource(path) if isinstance(path, (str, Path)) else path
+    source = LocalSource(path) if isinstance(path, (str, Path)) else guarded_source(path)
     if source.object is not None:
         of_object = force or choose(source, loaders)
         if of_object is None:

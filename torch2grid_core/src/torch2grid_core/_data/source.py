@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,11 @@ class Source(Protocol):
     It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a method
     ``read_into(offset, buffer)`` too, which saves a copy. ``SourceBase`` answers whatever follows from the rest.
     """
+
+    def __new__(cls, *_args: Any, **_named: Any) -> Any:
+        if cls is Source:  # as before 0.2
+            raise TypeError("Source is a protocol: a local file or folder is torch2grid_core.sources.LocalSource(path)")
+        return super().__new__(cls)
 
     @property
     def name(self) -> str:
@@ -126,6 +132,12 @@ class SourceBase:
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Do nothing: a read costs no request."""
+
+    def storage(self, offset: int = 0, size: int | None = None) -> Range:
+        """The bytes from *offset* as a storage, as before 0.2: ``Range(source, offset, size)``."""
+        instead = "torch2grid_core.sources.Range(source, offset, size)"
+        warnings.warn(f"source.storage(offset, size) goes in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
+        return Range(self, offset, -1 if size is None else size)
 
     def inside(self, offset: int, length: int) -> None:
         """Raise ``LoadError`` unless these bytes are there."""

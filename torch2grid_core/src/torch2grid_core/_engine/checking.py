@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from numbers import Integral
+from typing import Any, get_args
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.storage import beneath, verify
@@ -18,10 +19,12 @@ from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import at_most, collect, origin_of
 from torch2grid_core._kinds.view import Finding, Rule, Severity
+from torch2grid_core._plugins.record import describe_value
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean
 
 MOST_FINDINGS = 100_000  # of one rule, and one of each tensor: one that never ends must not hang a run
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 
@@ -56,7 +59,7 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
     for rule in known:
         if not isinstance(rule.code, str) or not CODE.fullmatch(rule.code):
             raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
-        if rule.severity not in ("error", "warning"):
+        if rule.severity not in SEVERITIES:
             raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
     for word in (*select, *ignore):
         if not any(_named(rule, word) for rule in known):
@@ -146,14 +149,30 @@ def _found(
     origin = origin_of(rule)
     most = MOST_FINDINGS + len(checkpoint)
     found = at_most(collect(rule, rule.findings, subject, results, run), origin, most)
-    wrong = next((each for each in found if not isinstance(each, Finding)), None)
-    if wrong is not None:
-        raise origin.error(f"findings yields {type(wrong).__name__}, not a Finding")
+    wrong = next(filter(None, map(_wrong, found)), "")
+    if wrong:
+        raise origin.error(f"findings yields {wrong}")
     parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
     for each in found:
         part = parts[each.tensor].name if each.tensor in parts else ""
         severity = each.severity or rule.severity
         yield Found(rule.code, rule.name, severity, each.tensor, each.index, each.message, part)
+
+
+def _wrong(each: Any) -> str:
+    """What is wrong with *each*, which a rule yielded for a finding; empty where nothing is."""
+    if not isinstance(each, Finding):
+        return f"{type(each).__name__}, not a Finding"
+    for name in ("message", "tensor"):
+        value = getattr(each, name)
+        if not isinstance(value, str):
+            return f"a Finding whose {name} is {describe_value(value)}, not a text"
+    if each.severity not in (None, *SEVERITIES):
+        return f"a Finding whose severity is {describe_value(each.severity)}, neither error nor warning"
+    index = each.index
+    if index is not None and not (isinstance(index, tuple) and all(isinstance(one, Integral) for one in index)):
+        return f"a Finding whose index is {describe_value(index)}, not a tuple of whole numbers"
+    return ""
 
 
 def judged(rule: Rule, checkpoint: Checkpoint) -> Checkpoint:

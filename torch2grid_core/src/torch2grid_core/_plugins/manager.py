@@ -187,9 +187,10 @@ class PluginManager:
     def source(self, location: str | Path) -> str | Path | Source:
         """The source at a location such as ``s3://bucket/key``; a path as it is. Nothing is asked of a plugin for a path.
 
+        Its opener gets the location as it was given, the scheme in lower case.
         Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
         """
-        scheme, colon, _ = str(location).partition("://")
+        scheme, colon, rest = str(location).partition("://")
         if not colon or not scheme.isalnum() or os.path.exists(location):
             return location
         openers = self.names("source")
@@ -200,7 +201,7 @@ class PluginManager:
         if len(claims) > 1:
             raise UsageError(f"{shown}: {' and '.join(claims)} both open {scheme}://; disable one with --disable-plugin")
         opener = openers[claims[0]].create()
-        found: Source = call(opener, opener.open, str(location))
+        found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
             raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
         return found

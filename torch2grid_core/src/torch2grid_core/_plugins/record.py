@@ -6,7 +6,7 @@ import importlib
 import inspect
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
@@ -97,8 +97,8 @@ class PluginRecord:
         if wrong:
             self.fail(wrong)
             return
-        if isinstance(plugin, type) and kind_of(plugin):
-            self._bare = [plugin]
+        if isinstance(plugin, type) and _kind_below(plugin):
+            self._take_classes([plugin])
             return
         manager = pluggy.PluginManager(PROJECT)  # one for each plugin: no other plugin can spoil its calls
         manager.add_hookspecs(Hooks)
@@ -109,14 +109,22 @@ class PluginRecord:
             self.fail(" ".join(str(error).split()))
             return
         self._hooks = manager
-        if inspect.ismodule(plugin) and not manager.get_hookcallers(plugin):
-            self._bare = [
-                member
-                for member in vars(plugin).values()
-                if isinstance(member, type) and member.__module__ == plugin.__name__ and kind_of(member)
-            ]
-        if not self._bare and not manager.get_hookcallers(plugin):
-            self.fail("brings nothing: it has no hook implementation and no class of a known kind")
+        if manager.get_hookcallers(plugin):
+            return
+        members = vars(plugin).values() if inspect.ismodule(plugin) else ()
+        self._take_classes([each for each in members if isinstance(each, type) and each.__module__ == plugin.__name__])
+
+    def _take_classes(self, classes: Iterable[type]) -> None:
+        """Bring those of a known kind. One with a name that lacks methods is told of; a base class without a name is none."""
+        known = list(dict.fromkeys(cls for cls in classes if _kind_below(cls)))
+        self._bare = [cls for cls in known if kind_of(cls) and _has_name(cls)]
+        unfinished = [lacking(cls) for cls in known if _is_unfinished(cls)]
+        if unfinished:
+            self.error = "; ".join(unfinished)
+        if not self._bare:
+            nameless = f"{' and '.join(cls.__name__ for cls in known[:3])} has no 'name'" if known else ""
+            nothing = nameless or "it has no hook implementation and no class of a known kind"
+            self.fail(self.error or f"brings nothing: {nothing}")
 
     def provides(self, kind: str) -> list[Provided]:
         """What it brings of one kind; its hook is called once. A hook that fails marks the record and brings nothing."""
@@ -232,6 +240,8 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
     if not isinstance(item, type):
         raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
     _of_kind(item, kind, origin)
+    if inspect.isabstract(item):
+        raise origin.error(lacking(item))
     with guarded(origin, f"{hook}: {item.__name__}()"), first_run(record.remark, f"while {item.__name__} is made"):
         instance = item()
         name = instance.name
@@ -250,8 +260,35 @@ def describe_value(value: Any) -> str:
 
 def kind_of(cls: type) -> str | None:
     """The kind of a concrete class, ``None`` for any other class."""
-    if inspect.isabstract(cls):
-        return None
+    return None if inspect.isabstract(cls) else _kind_below(cls)
+
+
+def lacking(cls: type) -> str:
+    """Which methods an abstract class lacks, in a message."""
+    missing = " and ".join(f"{name}()" for name in sorted(_abstract(cls)))
+    return f"{_kind_below(cls)} class {cls.__name__} lacks {missing}"
+
+
+def _is_unfinished(cls: type) -> bool:
+    """True for a class that is meant to be used, as it has a name, and cannot be: it neither has nor declares some method."""
+    return inspect.isabstract(cls) and "name" in vars(cls) and not _abstract(cls) & vars(cls).keys()
+
+
+def _abstract(cls: type) -> frozenset[str]:
+    found: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    return found
+
+
+def _has_name(cls: type) -> bool:
+    """False for a base class that others in a file share: neither it nor an instance has a name."""
+    try:
+        return hasattr(cls, "name") or hasattr(cls(), "name")
+    except Exception:  # it wants arguments, say
+        return False
+
+
+def _kind_below(cls: type) -> str | None:
+    """The kind whose base class *cls* derives from, abstract or not."""
     for kind in KINDS.values():
         base = _base(kind.name)
         if issubclass(cls, base) and not cls.__module__.startswith("torch2grid_core._kinds"):
