@@ -188,7 +188,8 @@ def _count_events(path: str, events: Iterable[Any]) -> None:
         parts += depth == 1
         depth += isinstance(event, yaml.CollectionStartEvent)
         if depth > _DEEPEST:
-            raise UsageError(f"{path}:{event.start_mark.line + 1}: nested too deeply")
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise UsageError(f"{path}:{line}: nested too deeply")
         _counted(path, (parts + 1) // 2)  # a key and its value
         if values > _MOST_VALUES:
             raise UsageError(f"{path}: more than {_MOST_VALUES:,} values; {_MISTAKEN}")
