@@ -224,7 +224,7 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
         selection.part = asked.settings.part
         opener = executor_of(manager, asked.settings.executor)
         with workers(selection.checkpoint, asked.settings.jobs, fork=True, opener=opener) as executor:
-            found = check(selection.checkpoint, rules, executor, failed=failed)
+            found = check(selection.checkpoint, rules, executor=executor, failed=failed)
     except UsageError:
         raise
     except Torch2GridError as error:
