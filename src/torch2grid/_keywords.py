@@ -50,7 +50,7 @@ class DrawingFields(PictureFields, total=False):
 class CommonFields(DrawingFields, total=False):
     """All but ``plugin``."""
 
-    tensors: str | Sequence[str]
+    tensors: str | int | Sequence[str | int]
 
 
 class SettingsFields(CommonFields, total=False):

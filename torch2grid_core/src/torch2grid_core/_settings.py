@@ -81,10 +81,14 @@ class Setting:
         """*value*, a text or of the type already, as the type. Raises ``ValueError`` that says what was expected."""
         if self.many and not isinstance(value, (list, tuple)):
             value = (value,)
-        if self.separated:
+        if self.separated or (self.many and self.owner is not None):
             pieces = [each.split(",") if isinstance(each, str) else [each] for each in value]
-            value = [text.strip().lower() if isinstance(text, str) else text for piece in pieces for text in piece]
+            value = [text.strip() if isinstance(text, str) else text for piece in pieces for text in piece]
             value = [each for each in value if each != ""]
+        if self.separated:
+            value = [each.lower() if isinstance(each, str) else each for each in value]
+        elif self.adds is not None and self.many:  # a number may stand for a pattern (``only: 3``) or a position
+            value = [repr(each) if type(each) in (int, float) else each for each in value]
         if self.kind:
             for each in value if self.many else (value,):
                 if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
@@ -95,14 +99,30 @@ class Setting:
         try:
             value = convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
-            wanted = self.metavar if "|" in self.metavar else type_text(self.type)
-            raise ValueError(f"expected {wanted}, not {told(value)}") from None
+            raise ValueError(self._expected(value)) from None
         if self.least is not None and not (self.least <= value <= self.most and math.isfinite(value)):
             most = "" if self.most == math.inf else f" to {self.most:g}"
             raise ValueError(f"expected {type_text(self.type)} from {self.least:g}{most}, not {told(value)}")
         if self.check is not None and value is not None:
             self.check(value)
         return value
+
+    def _expected(self, value: Any) -> str:
+        """What was expected where *value* cannot be the type: of several values, of the first that is wrong."""
+        wanted = self.type
+        if self.many and isinstance(value, (list, tuple)):
+            wanted = get_args(self.type)[0]
+            value = next((each for each in value if not _converts(each, wanted)), value)
+        text = self.metavar if "|" in self.metavar else type_text(wanted)
+        return f"expected {text}, not {told(value)}"
+
+
+def _converts(value: Any, wanted: Any) -> bool:
+    try:
+        convert(value, wanted)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _is_options(value: Any) -> bool:
@@ -112,6 +132,8 @@ def _is_options(value: Any) -> bool:
 
 def told(value: Any) -> str:
     """A value in a message: short, whatever it is."""
+    if value is None:
+        return "nothing"
     if isinstance(value, (list, tuple, Mapping)):
         return f"a {'mapping' if isinstance(value, Mapping) else 'list'} of {len(value):,}"
     if isinstance(value, int) and abs(value) >= 10**_DIGITS:

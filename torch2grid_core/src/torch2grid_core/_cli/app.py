@@ -19,7 +19,7 @@ from torch2grid_core._guard import call, describe
 from torch2grid_core._plugins.added import added, settings_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.record import Provided
-from torch2grid_core._settings import FIELDS, Settings
+from torch2grid_core._settings import FIELDS, PROCESS, Settings
 from torch2grid_core._text import nearest, visible
 
 _DEFAULT = "draw"
@@ -122,11 +122,16 @@ class App(click.Group):
         return super().parse_args(ctx, args)
 
     def check_models(self, ctx: click.Context, models: tuple[str, ...]) -> None:
-        """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped, or does not come first."""
+        """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped or not first, or a flag's name."""
         for word in models:
             if word and not (set(word) & {".", "/", os.sep}) and not os.path.exists(word):
                 known = self.list_commands(ctx)
-                close = [word] if word in known else nearest(word, known)[:1]
+                options = [
+                    each for each in setting_options(self._own(_DEFAULT)) if each.setting.is_flag and each.group != PROCESS
+                ]
+                flags = [flag for each in options for flag in each.opts if flag.startswith("--")]
+                meant = {**{flag[2:]: flag for flag in flags}, **{name: name for name in known}}
+                close = [meant[each] for each in ([word] if word in meant else nearest(word, meant)[:1])]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
                 raise UsageError(f"no file or command {visible(word)!r}{advice}")
 

@@ -303,14 +303,11 @@ def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: Plu
 
 
 def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
-    """The value as the setting takes it: a number may stand for a pattern (``only: 3``)."""
+    """The value as the setting takes it."""
     value = entry.value
     try:
         if setting.is_flag and not isinstance(value, bool):
             raise ValueError(f"expected true or false, not {told(value)}")
-        if setting.adds is not None and not setting.is_flag:
-            items = value if isinstance(value, list) else [value]
-            value = [repr(each) if type(each) in (int, float) else each for each in items]
         return setting.parse(value)
     except (ValueError, Torch2GridError) as error:
         raise config.error(entry, str(error)) from error
@@ -334,7 +331,7 @@ def config_command(options: Sequence[SettingOption], config: ConfigFile | None) 
     return click.Command(
         "config",
         callback=show,
-        params=[option for option in options if option.group != PROCESS],
+        params=list(options),  # those of the process, too, which act before: help names what works
         short_help="The settings that a run would have, and where each comes from.",
         help="Print each setting, its value and its source: the command line, the environment, a file or the default.",
         add_help_option=True,
