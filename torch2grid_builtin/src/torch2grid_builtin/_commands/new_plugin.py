@@ -49,10 +49,10 @@ class NewPlugin(Command):
                     ["--kind", "kinds"],
                     multiple=True,
                     type=click.Choice(list(HOOKS)),
-                    help="Bring only this kind (repeatable); else all of these.",
+                    help="bring only this kind (repeatable); else all of these",
                 ),
                 click.Option(
-                    ["-o", "--output"], default=".", show_default=True, metavar="DIR", help="The folder to put the project in."
+                    ["-o", "--output"], default=".", show_default=True, metavar="DIR", help="the folder to put the project in"
                 ),
             ],
             help="Write a project torch2grid-NAME: a plugin whose things are called NAME, with a README, a script for CI and "

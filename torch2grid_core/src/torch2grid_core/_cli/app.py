@@ -184,7 +184,7 @@ def _help_all_option() -> click.Option:
             click.echo(cast("App", ctx.find_root().command).help_all(ctx.find_root()))
             ctx.exit()
 
-    words = "Show every option and command, and exit."
+    words = "show every option and command, and exit"
     return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=words)
 
 
@@ -194,6 +194,12 @@ def _one_line(text: str, width: int) -> str:
 
 class DrawCommand(click.Command):
     """The drawing command, its help in groups."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "show this message and exit"  # in the style of the others
+        return option
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_groups(self.get_params(ctx), ctx, formatter)
@@ -228,9 +234,9 @@ def draw_command(manager: PluginManager) -> click.Command:
     complete_options(command, added(manager))
     command.params += [
         click.Option(
-            ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="List the grid transformers and stop."
+            ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="list the grid transformers and stop"
         ),
-        click.Option(["--version"], is_flag=True, help="Show the version and stop."),
+        click.Option(["--version"], is_flag=True, help="show the version and stop"),
         _help_all_option(),
     ]
     return command

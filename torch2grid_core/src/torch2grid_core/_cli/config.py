@@ -332,7 +332,7 @@ def config_command(options: Sequence[SettingOption], config: ConfigFile | None) 
         "config",
         callback=show,
         params=list(options),  # those of the process, too, which act before: help names what works
-        short_help="The settings that a run would have, and where each comes from.",
+        short_help="the settings that a run would have, and where each comes from",
         help="Print each setting, its value and its source: the command line, the environment, a file or the default.",
         add_help_option=True,
     )

@@ -69,9 +69,7 @@ def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> I
     if kind == "view":
         yield Setting(own, bool, False, each.summary, VIEWS, adds=(kind, name))
     elif kind == "filter":
-        yield Setting(
-            own, tuple[str, ...], (), f"Keep {each.summary}.", CHOOSING, metavar=each.facts["flag"], adds=(kind, name)
-        )
+        yield Setting(own, tuple[str, ...], (), f"keep {each.summary}", CHOOSING, metavar=each.facts["flag"], adds=(kind, name))
     else:
         try:
             options = each.options()
