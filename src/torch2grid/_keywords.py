@@ -60,7 +60,7 @@ class DrawingFields(SharedFields, total=False):
 class CommonFields(DrawingFields, total=False):
     """All but ``plugin``."""
 
-    tensors: str | Sequence[str]
+    tensors: str | int | Sequence[str | int]
 
 
 class SettingsFields(CommonFields, total=False):

@@ -99,13 +99,15 @@ class Pages(Sequence[Page]):
     def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
         """Write the pages and return the paths: one page to ``path`` with a known ending, or all into the folder *path*.
 
-        format: ``png`` unless given, comma-separated for several. Where there are several pages, a file of a format that
-        takes one (``png``) gets the overview, a file of one that takes many (``html``, ``pdf``) gets all. Raises
-        ``UsageError`` for an unknown format.
+        format: comma-separated for several; unless given, ``png`` for pictures and ``csv`` for tables in a folder. Where there
+        are several pages, a file of a format that takes one (``png``) gets the overview, a file of one that takes many
+        (``html``, ``pdf``) gets all. Raises ``UsageError`` for an unknown format, and where no page can be written in those
+        asked for.
         """
         run = replace(self._run, format=format) if format else self._run  # type: ignore[arg-type]
         renderer, quiet = run.renderer or "", lambda line: None
-        with Output(manager(), Path(path), run, formats=run.format, renderer=renderer, say=quiet) as output:
+        tables = "text" if run.format else "csv"  # pictures that are asked for are all that is written
+        with Output(manager(), Path(path), run, formats=run.format, renderer=renderer, tables=tables, say=quiet) as output:
             output.for_views(self._views)  # what renders their pages goes to the workers
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
@@ -114,6 +116,8 @@ class Pages(Sequence[Page]):
                 for drawn in self._pass(output.prepare):
                     output.take(*drawn)
         output.require_drawn()
+        if run.format and not output.written:
+            raise UsageError(f"{path}: nothing was drawn as {', '.join(run.format)}; a table takes csv, json or html")
         return output.written
 
     def flat(self) -> Pages:

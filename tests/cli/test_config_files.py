@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import UsageError
@@ -15,11 +17,16 @@ WRONG: dict[str, tuple[str, str | bytes, str]] = {
     "empty": ("s.json", " ", r"s\.json:1: settings are one object"),
     "twice": ("s.json", '{"clip": 0.9,\n "clip": 0.8}', "clip is set already on line"),
     "deep": ("s.json", "[" * 100_000, "nested too deeply|not JSON"),
-    "deep lines": ("s.yaml", "a: " + "[" * 1200, "not YAML"),
+    "deep lines": ("s.yaml", "a: " + "[" * 1200, r"s\.yaml:1: nested too deeply"),
     "two documents": ("s.yaml", "a: 1\n---\nb: 2\n", "not YAML"),
     "a scalar": ("s.yml", "text", r"s\.yml:1: settings are 'key: value' lines"),
     "no date": ("s.yaml", "a: 2026-13-45\n", "not YAML: month"),
-    "no text": ("s.yaml", b"\xff\xfe\x00", "can't decode"),
+    "no text": ("s.yaml", b"\xff\xfe\x00", r"^--config .*s\.yaml: not text in UTF-8; is this the file that you mean\?$"),
+    "digits in YAML": ("s.yaml", f"a: 1\nb: {'9' * 5000}", r"s\.yaml:2: a number of 5,000 digits$"),
+    "digits in TOML": ("s.toml", f"a = 1\nb = {'9' * 5000}", r"s\.toml:2: a number of thousands of digits$"),
+    "many keys": ("s.yaml", "".join(f"k{each}: 1\n" for each in range(201)), "more than 200 keys"),
+    "many values": ("s.yaml", f"a: [{', '.join(['1'] * 10_000)}]", "more than 10,000 values"),
+    "levels": ("s.yaml", "a:\n  " + "[" * 100 + "]" * 100, r"s\.yaml:2: nested too deeply"),
     "large": ("s.toml", "#" * ((1 << 20) + 1), "larger than 1 MiB"),
 }
 
@@ -65,6 +72,7 @@ HOSTILE_FILES = {
     "deep.yaml": "clip: " + "[" * 50_000 + "]" * 50_000,
     "deep.json": '{"clip": ' + "[" * 50_000 + "]" * 50_000 + "}",
     "deep.toml": "clip = " + "[" * 50_000 + "]" * 50_000,
+    "sixties.yaml": f"max-cells: {'1:' * 200_000}1\n",
     "deeper.yaml": "clip: " + "[" * 400 + "]" * 400,
     "long.yaml": f"clip: [{', '.join(['1'] * 5000)}]\n",
 }
@@ -78,3 +86,36 @@ def test_a_hostile_settings_file_is_one_line_at_once(name: str, tmp_path: Path) 
     (line,) = done.stderr.splitlines()
     assert name in line
     assert len(line) < 300
+    assert "set_int_max_str_digits" not in line
+
+
+@pytest.mark.parametrize("without_c", [False, True])
+@pytest.mark.parametrize("name", [each for each in HOSTILE_FILES if each.endswith(".yaml")])
+def test_little_is_read_of_a_hostile_yaml_file(
+    name: str, without_c: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second of processor time is what the whole command may take; with libyaml's reader or with the one in Python."""
+    if without_c:
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    (tmp_path / name).write_text(HOSTILE_FILES[name], encoding="utf-8")
+    before = time.process_time()
+    if name == "long.yaml":  # 5,000 values, which no setting takes, are few enough to read
+        read_config(str(tmp_path / name))
+    else:
+        with pytest.raises(UsageError):
+            read_config(str(tmp_path / name))
+    assert time.process_time() - before < (3 if name == "long.yaml" else 0.6)
+
+
+@pytest.mark.parametrize("without_c", [False, True])
+def test_as_many_keys_values_and_levels_as_allowed_are_read(
+    without_c: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if without_c:
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    deep = "[" * 99 + "]" * 99
+    lines = [*(f"k{number}: {number}" for number in range(198)), f"deep: {deep}", f"long: [{', '.join(['1'] * 9000)}]"]
+    (tmp_path / "s.yaml").write_text("\n".join(lines))
+    read = read_config(str(tmp_path / "s.yaml")).settings
+    assert [(each.key, each.line) for each in read[:2]] == [("k0", 1), ("k1", 2)]
+    assert (len(read), read[-1].line, sum(read[-1].value)) == (200, 200, 9000)

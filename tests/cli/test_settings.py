@@ -29,7 +29,7 @@ RESOLVED = {"transformer", "transformer_name", "plugins"}  # what a run makes of
 
 def test_every_field_is_a_setting() -> None:
     assert {each.name for each in dataclasses.fields(Settings)} == {*FIELDS, *RESOLVED}
-    assert all(each.help.endswith(".") for each in FIELDS.values())
+    assert all(each.help and not each.help.endswith(".") and not each.help[0].isupper() for each in FIELDS.values())
 
 
 def test_every_field_is_an_option_of_the_drawing_command_with_its_default() -> None:

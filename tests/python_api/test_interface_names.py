@@ -166,3 +166,18 @@ def test_no_public_function_has_the_name_of_a_submodule() -> None:
     modules = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
     assert not modules & set(t2g.__all__)
     assert (folder / "py.typed").is_file()
+
+
+def test_a_table_is_saved_as_csv_where_nothing_else_is_said(tmp_path: Path) -> None:
+    """A folder takes tables, too, and nothing that was to be written is lost without a word."""
+    pages = t2g.stats(DIGITS, jobs=1)
+    assert pages.save(tmp_path / "plain") == [tmp_path / "plain" / "stats.csv"]
+    assert pages.save(tmp_path / "s.csv") == [tmp_path / "s.csv"]
+    assert (tmp_path / "plain" / "stats.csv").read_bytes() == (tmp_path / "s.csv").read_bytes()
+    assert pages.save(tmp_path / "data", format="json") == [tmp_path / "data" / "stats.json"]
+    written = t2g.dead_neurons(DIGITS, jobs=1).save(tmp_path / "units")
+    assert {"dead_neurons.csv", "dead_neurons_report.json"} <= {path.name for path in written}
+    assert [path.suffix for path in t2g.grid(DIGITS, jobs=1).save(tmp_path / "grid")] == [".png"]
+    with pytest.raises(UsageError, match="nothing was drawn as png, svg; a table takes csv, json or html"):
+        pages.save(tmp_path / "pictures", format="png,svg")
+    assert not (tmp_path / "pictures").exists()

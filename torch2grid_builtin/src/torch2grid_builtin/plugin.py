@@ -11,22 +11,22 @@ _HERE = "torch2grid_builtin"
 def torch2grid_loaders() -> list[Lazy]:
     loaders = f"{_HERE}._loaders"
     return [
-        Lazy(f"{loaders}.live:LiveModule", "module", "A live nn.Module, on any device.", accepts="objects"),
+        Lazy(f"{loaders}.live:LiveModule", "module", "a live nn.Module, on any device", accepts="objects"),
         Lazy(
             f"{loaders}.live:StateDict",
             "state-dict",
-            "A mapping of names to tensors or arrays, or one tensor.",
+            "a mapping of names to tensors or arrays, or one tensor",
             accepts="objects",
         ),
-        Lazy(f"{loaders}.numpy_files:Npy", "npy", "One numpy array (.npy)."),
-        Lazy(f"{loaders}.numpy_files:Npz", "npz", "Numpy arrays in a zip archive (.npz), compressed or not."),
-        Lazy(f"{loaders}.pickled:Pickled", "pickle", "A plain pickle of tensors or numpy arrays (.pkl), of any protocol."),
-        Lazy(f"{loaders}.safetensors:Safetensors", "safetensors", "One .safetensors file."),
-        Lazy(f"{loaders}.sharded:Sharded", "sharded", "A *.index.json and its shards, numbered shards, or their folder."),
-        Lazy(f"{loaders}.torch_legacy:TorchLegacy", "torch-legacy", "What torch.save wrote before PyTorch 1.6, a stream."),
-        Lazy(f"{loaders}.torch_package:TorchPackage", "torch-package", "What torch.package writes: pickles with source code."),
-        Lazy(f"{loaders}.torch_tar:TorchTar", "torch-tar", "What torch.save wrote before PyTorch 0.4, a tar archive."),
-        Lazy(f"{loaders}.torch_zip:TorchZip", "torch-zip", "What torch.save writes since PyTorch 1.6, and TorchScript."),
+        Lazy(f"{loaders}.numpy_files:Npy", "npy", "one numpy array (.npy)"),
+        Lazy(f"{loaders}.numpy_files:Npz", "npz", "numpy arrays in a zip archive (.npz), compressed or not"),
+        Lazy(f"{loaders}.pickled:Pickled", "pickle", "a plain pickle of tensors or numpy arrays (.pkl), of any protocol"),
+        Lazy(f"{loaders}.safetensors:Safetensors", "safetensors", "one .safetensors file"),
+        Lazy(f"{loaders}.sharded:Sharded", "sharded", "a *.index.json and its shards, numbered shards, or their folder"),
+        Lazy(f"{loaders}.torch_legacy:TorchLegacy", "torch-legacy", "what torch.save wrote before PyTorch 1.6, a stream"),
+        Lazy(f"{loaders}.torch_package:TorchPackage", "torch-package", "what torch.package writes: pickles with source code"),
+        Lazy(f"{loaders}.torch_tar:TorchTar", "torch-tar", "what torch.save wrote before PyTorch 0.4, a tar archive"),
+        Lazy(f"{loaders}.torch_zip:TorchZip", "torch-zip", "what torch.save writes since PyTorch 1.6, and TorchScript"),
     ]
 
 
@@ -76,9 +76,9 @@ def torch2grid_views() -> list[Lazy]:
     return [
         Lazy(f"{_HERE}._views.grid:GridView", "grid", "one grid of all weights"),
         Lazy(f"{_HERE}._views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
-        Lazy(f"{_HERE}._views.conv:ConvView", "conv", "kernels of every convolution, each output channel a tile"),
+        Lazy(f"{_HERE}._views.conv:ConvView", "conv", "kernels of every convolution, a tile a channel"),
         Lazy(f"{_HERE}._views.histogram:HistogramView", "histogram", "a histogram per tensor, and all on one sheet"),
-        Lazy(f"{_HERE}._views.stats:Stats", "stats", "a table of mean, std, min, max and near-zero share"),
+        Lazy(f"{_HERE}._views.stats:Stats", "stats", "a table of mean, std, min, max, near-zero share"),
         Lazy(
             f"{_HERE}._views.dead_neurons:DeadNeurons",
             "dead_neurons",
@@ -158,12 +158,12 @@ def torch2grid_commands() -> list[Lazy]:
         Lazy(
             f"{_HERE}._commands.check:Check",
             "check",
-            "look for defects: NaN, dead and duplicate units, exploded weights, code in the pickle",
+            "look for NaN, dead units, exploded weights, code in the pickle",
         ),
         Lazy(
             f"{_HERE}._commands.compare:Compare",
             "compare",
-            "say and draw what changed between two checkpoints, or over a training run",
+            "say and draw what changed between checkpoints, or over a run",
         ),
         Lazy(f"{_HERE}._commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
         Lazy(

@@ -81,10 +81,14 @@ class Setting:
         """*value*, a text or of the type already, as the type. Raises ``ValueError`` that says what was expected."""
         if self.many and not isinstance(value, (list, tuple)):
             value = (value,)
-        if self.separated:
+        if self.separated or (self.many and self.owner is not None):
             pieces = [each.split(",") if isinstance(each, str) else [each] for each in value]
-            value = [text.strip().lower() if isinstance(text, str) else text for piece in pieces for text in piece]
+            value = [text.strip() if isinstance(text, str) else text for piece in pieces for text in piece]
             value = [each for each in value if each != ""]
+        if self.separated:
+            value = [each.lower() if isinstance(each, str) else each for each in value]
+        elif self.adds is not None and self.many:  # a number may stand for a pattern (``only: 3``) or a position
+            value = [repr(each) if type(each) in (int, float) else each for each in value]
         if self.kind:
             for each in value if self.many else (value,):
                 if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
@@ -95,14 +99,30 @@ class Setting:
         try:
             value = convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
-            wanted = self.metavar if "|" in self.metavar else type_text(self.type)
-            raise ValueError(f"expected {wanted}, not {told(value)}") from None
+            raise ValueError(self._expected(value)) from None
         if self.least is not None and not (self.least <= value <= self.most and math.isfinite(value)):
             most = "" if self.most == math.inf else f" to {self.most:g}"
             raise ValueError(f"expected {type_text(self.type)} from {self.least:g}{most}, not {told(value)}")
         if self.check is not None and value is not None:
             self.check(value)
         return value
+
+    def _expected(self, value: Any) -> str:
+        """What was expected where *value* cannot be the type: of several values, of the first that is wrong."""
+        wanted = self.type
+        if self.many and isinstance(value, (list, tuple)):
+            wanted = get_args(self.type)[0]
+            value = next((each for each in value if not _converts(each, wanted)), value)
+        text = self.metavar if "|" in self.metavar else type_text(wanted)
+        return f"expected {text}, not {told(value)}"
+
+
+def _converts(value: Any, wanted: Any) -> bool:
+    try:
+        convert(value, wanted)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _is_options(value: Any) -> bool:
@@ -112,6 +132,8 @@ def _is_options(value: Any) -> bool:
 
 def told(value: Any) -> str:
     """A value in a message: short, whatever it is."""
+    if value is None:
+        return "nothing"
     if isinstance(value, (list, tuple, Mapping)):
         return f"a {'mapping' if isinstance(value, Mapping) else 'list'} of {len(value):,}"
     if isinstance(value, int) and abs(value) >= 10**_DIGITS:
@@ -147,40 +169,40 @@ class Settings:
     Raises ``UsageError`` for a value that a field cannot have.
     """
 
-    output: str = _setting("grids", "Where pictures go; FILE.png takes one.", "-o", metavar="DIR|FILE")
-    format: tuple[str, ...] = _setting((), "File formats, such as png,svg,pdf.", "--export", metavar="LIST", separated=True)
-    title: str = _setting("", "A title of your own.", metavar="TEXT")
-    part: str = _setting("", "Another part of the file, such as optimizer; all shows everything.", metavar="NAME")
-    interactive: bool = _setting(False, "Choose tensors from a menu.", "-i")
-    jobs: int = _setting(0, "Processes; 0 is one a core, as needed.", "-j", metavar="N", least=0, most=10_000)
-    executor: Any = _setting(None, "Do the work where a plugin says.", metavar="NAME[:URL]", kind="executor")
-    verbose: bool = _setting(False, "Say more: each tensor that was left out, and why.", "-v")
-    quiet: bool = _setting(False, "Say nothing but errors and the paths written.", "-q")
-    include_buffers: bool = _setting(False, "Draw counters and index buffers too.", group=CHOOSING)
-    raw: bool = _setting(False, "Show what is stored, without decoders.", group=CHOOSING)
+    output: str = _setting("grids", "where pictures go; FILE.png takes one", "-o", metavar="DIR|FILE")
+    format: tuple[str, ...] = _setting((), "file formats, such as png,svg,pdf", "--export", metavar="LIST", separated=True)
+    title: str = _setting("", "a title of your own", metavar="TEXT")
+    part: str = _setting("", "another part of the file, such as optimizer; all shows everything", metavar="NAME")
+    interactive: bool = _setting(False, "choose tensors from a menu", "-i")
+    jobs: int = _setting(0, "processes; 0 is one a core, as needed", "-j", metavar="N", least=0, most=10_000)
+    executor: Any = _setting(None, "do the work where a plugin says", metavar="NAME[:URL]", kind="executor")
+    verbose: bool = _setting(False, "say more: each tensor that was left out, and why", "-v")
+    quiet: bool = _setting(False, "say nothing but errors and the paths written", "-q")
+    include_buffers: bool = _setting(False, "draw counters and index buffers too", group=CHOOSING)
+    raw: bool = _setting(False, "show what is stored, without decoders", group=CHOOSING)
     filter: tuple[Any, ...] = _setting(
-        (), "Draw only what a filter keeps (repeatable).", group=CHOOSING, metavar=_SPEC, kind="filter"
+        (), "draw only what a filter keeps (repeatable)", group=CHOOSING, metavar=_SPEC, kind="filter"
     )
     colormap: str | None = _setting(
-        None, "Colours, by any matplotlib name.", group=PICTURE, metavar="NAME", check=_known_colormap
+        None, "colours, by any matplotlib name", group=PICTURE, metavar="NAME", check=_known_colormap
     )
-    reduce: Reduction = _setting("mean", "How weights share a cell.", group=PICTURE)
-    scale: ScaleKind = _setting("auto", "Shape of the colour scale.", group=PICTURE)
+    reduce: Reduction = _setting("mean", "how weights share a cell", group=PICTURE)
+    scale: ScaleKind = _setting("auto", "shape of the colour scale", group=PICTURE)
     clip: float = _setting(
-        DEFAULT_CLIP, "Quantile of the cells that the colour limits keep.", group=PICTURE, metavar="SHARE", least=0.5, most=1
+        DEFAULT_CLIP, "quantile of the cells that the colour limits keep", group=PICTURE, metavar="SHARE", least=0.5, most=1
     )
     limits: tuple[float, float] | Literal["shared"] | None = _setting(
-        None, "Fixed colour limits.", group=PICTURE, metavar="LO,HI|shared", check=_rising
+        None, "fixed colour limits", group=PICTURE, metavar="LO,HI|shared", check=_rising
     )
-    threshold: float = _setting(1e-6, "|weight| below X is near zero.", group=PICTURE, metavar="X", least=0)
-    max_cells: int = _setting(2048, "Cells a side of the grid, at most.", group=PICTURE, metavar="N", least=1, most=16384)
+    threshold: float = _setting(1e-6, "|weight| below X is near zero", group=PICTURE, metavar="X", least=0)
+    max_cells: int = _setting(2048, "cells a side of the grid, at most", group=PICTURE, metavar="N", least=1, most=16384)
     tensor_cells: int = _setting(
-        1024, "Cells a side of one tensor's picture, at most.", group=PICTURE, metavar="N", least=1, most=16384
+        1024, "cells a side of one tensor's picture, at most", group=PICTURE, metavar="N", least=1, most=16384
     )
-    plugin: Any = _setting(None, "The grid transformer; see --list-plugins.", group=PLUGINS, metavar=_SPEC, kind="transformer")
-    view: tuple[Any, ...] = _setting((), "A view, with options.", group=PLUGINS, metavar=_SPEC, kind="view")
-    loader: str | None = _setting(None, "Read the file with this loader.", group=PLUGINS, metavar="NAME", kind="loader")
-    renderer: str | None = _setting(None, "Write files with this renderer.", group=PLUGINS, metavar=_SPEC, kind="renderer")
+    plugin: Any = _setting(None, "the grid transformer; see --list-plugins", group=PLUGINS, metavar=_SPEC, kind="transformer")
+    view: tuple[Any, ...] = _setting((), "a view, with options", group=PLUGINS, metavar=_SPEC, kind="view")
+    loader: str | None = _setting(None, "read the file with this loader", group=PLUGINS, metavar="NAME", kind="loader")
+    renderer: str | None = _setting(None, "write files with this renderer", group=PLUGINS, metavar=_SPEC, kind="renderer")
     transformer: Any = None
     transformer_name: str = ""
     plugins: tuple[Any, ...] = ()
@@ -261,11 +283,11 @@ FIELDS: Mapping[str, Setting] = _declared()
 PROCESS_SETTINGS: Mapping[str, Setting] = {
     each.name: each
     for each in (
-        Setting("load_plugin", tuple[str, ...], (), "Add the plugin in a file.", PROCESS, metavar="FILE.py"),
-        Setting("no_plugins", bool, False, "Leave installed third-party plugins out.", PROCESS),
-        Setting("disable_plugin", tuple[str, ...], (), "Leave a plugin or distribution out.", PROCESS, metavar="NAME"),
-        Setting("config", str, "", "Settings from a YAML, JSON or TOML file.", PROCESS, metavar="FILE"),
-        Setting("debug", bool, False, "Show tracebacks.", PROCESS),
+        Setting("load_plugin", tuple[str, ...], (), "add the plugin in a file", PROCESS, metavar="FILE.py"),
+        Setting("no_plugins", bool, False, "leave installed third-party plugins out", PROCESS),
+        Setting("disable_plugin", tuple[str, ...], (), "leave a plugin or distribution out", PROCESS, metavar="NAME"),
+        Setting("config", str, "", "settings from a YAML, JSON or TOML file", PROCESS, metavar="FILE"),
+        Setting("debug", bool, False, "show tracebacks", PROCESS),
     )
 }
 

@@ -69,3 +69,11 @@ def human_count(number: int) -> str:
         if number >= size and float(f"{number / size:.3g}") < 1000:
             return f"{number / size:.3g} {unit}"
     return f"{number:,}"
+
+
+def percentage(share: float, digits: int = 2) -> str:
+    """*share* as ``12.34%``; never 0 for what is there, nor 100 for what is not all: ``<0.01%``, ``>99.99%``."""
+    text, least = f"{share:.{digits}%}", 10**-digits
+    if share > 0 and float(text[:-1]) == 0:
+        return f"<{least:.{digits}f}%"
+    return f">{100 - least:.{digits}f}%" if share < 1 and float(text[:-1]) == 100 else text

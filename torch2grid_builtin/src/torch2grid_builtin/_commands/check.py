@@ -51,7 +51,7 @@ class Asked:
 
 
 class Check(Command):
-    """look for defects: NaN, dead and duplicate units, exploded weights, code in the pickle"""
+    """look for NaN, dead units, exploded weights, code in the pickle"""
 
     name: ClassVar[str] = "check"
 
@@ -82,34 +82,34 @@ def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="MODEL..."),
         click.Option(
-            ["--select", "chosen"], multiple=True, callback=listed, metavar="CODE,…", help="Only these rules: T101, T1 or nan."
+            ["--select", "chosen"], multiple=True, callback=listed, metavar="CODE,…", help="only these rules: T101, T1 or nan"
         ),
-        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="Not these rules."),
+        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="not these rules"),
         click.Option(
             ["--rule", "rules"],
             multiple=True,
             metavar="NAME:KEY=VALUE,…",
-            help="A rule's thresholds; 'torch2grid plugins NAME' lists them.",
+            help="a rule's thresholds; 'torch2grid plugins NAME' lists them",
         ),
         click.Option(
             ["--fail-on"],
             type=click.Choice(["error", "warning"]),
             default="error",
             show_default=True,
-            help="The least severity that makes the exit code 1.",
+            help="the least severity that makes the exit code 1",
         ),
-        click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="Of the report."),
+        click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="of the report"),
         *settings_options(
             part="",
-            filter="Check only what a filter keeps (repeatable).",
-            raw="Check what is stored, without decoders.",
-            loader="Read the files with this loader.",
+            filter="check only what a filter keeps (repeatable)",
+            raw="check what is stored, without decoders",
+            loader="read the files with this loader",
             jobs="",
             executor="",
-            verbose="List each finding, also where many tensors have the same.",
-            quiet="Say nothing but findings and errors.",
+            verbose="list each finding, also where many tensors have the same",
+            quiet="say nothing but findings and errors",
         ),
-        click.Option(["--list-rules"], is_flag=True, help="List the rules and stop; no model needed."),
+        click.Option(["--list-rules"], is_flag=True, help="list the rules and stop; no model needed"),
     ]
 
 
@@ -224,7 +224,7 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
         selection.part = asked.settings.part
         opener = executor_of(manager, asked.settings.executor)
         with workers(selection.checkpoint, asked.settings.jobs, fork=True, opener=opener) as executor:
-            found = check(selection.checkpoint, rules, executor, asked.settings, failed)
+            found = check(selection.checkpoint, rules, asked.settings, executor=executor, failed=failed)
     except UsageError:
         raise
     except Torch2GridError as error:

@@ -54,7 +54,7 @@ class Asked:
 
 
 class Compare(Command):
-    """say and draw what changed between two checkpoints, or over a training run"""
+    """say and draw what changed between checkpoints, or over a run"""
 
     name: ClassVar[str] = "compare"
 
@@ -82,38 +82,38 @@ class Compare(Command):
 def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="A B..."),
-        click.Option(["--stats"], is_flag=True, help="The table."),
+        click.Option(["--stats"], is_flag=True, help="the table"),
         click.Option(
-            ["--atlas"], is_flag=True, help="Δ of the whole model as one grid. This, the table and an overview are the default."
+            ["--atlas"], is_flag=True, help="Δ of the whole model as one grid; this, the table and an overview are the default"
         ),
-        click.Option(["--layers"], is_flag=True, help="A page for each tensor that changed: A, B, Δ and histograms."),
-        click.Option(["--all", "everything"], is_flag=True, help="Tensors that did not change too."),
-        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="At most so many rows of each table."),
+        click.Option(["--layers"], is_flag=True, help="a page for each tensor that changed: A, B, Δ and histograms"),
+        click.Option(["--all", "everything"], is_flag=True, help="tensors that did not change too"),
+        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="at most so many rows of each table"),
         click.Option(
             ["--tolerance"],
             type=click.FloatRange(0),
             default=0.0,
             metavar="T",
-            help="Weights that differ by up to T are the same.",
+            help="weights that differ by up to T are the same",
         ),
-        click.Option(["--ignore-dtype"], is_flag=True, help="Another dtype, and rounding to it, is no difference."),
+        click.Option(["--ignore-dtype"], is_flag=True, help="another dtype, and rounding to it, is no difference"),
         click.Option(
             ["--rank-size"],
             type=click.IntRange(0),
             default=RANK_SIZE,
             show_default=True,
             metavar="N",
-            help="Weights of the largest matrix whose rank of Δ is looked for.",
+            help="weights of the largest matrix whose rank of Δ is looked for",
         ),
         *settings_options(
-            output="Where pictures go.",
-            format="File formats, such as png,svg; json is the report on stdout; gif animates the whole model.",
-            plugin="The grid transformer of the whole model.",
-            part="The part of training checkpoints; else the model.",
-            filter="Compare only what a filter keeps (repeatable).",
-            include_buffers="Compare counters and index buffers too.",
-            raw="Compare what is stored, without decoders.",
-            loader="Read the files with this loader.",
+            output="where pictures go",
+            format="file formats, such as png,svg; json is the report on stdout; gif animates the whole model",
+            plugin="the grid transformer of the whole model",
+            part="the part of training checkpoints; else the model",
+            filter="compare only what a filter keeps (repeatable)",
+            include_buffers="compare counters and index buffers too",
+            raw="compare what is stored, without decoders",
+            loader="read the files with this loader",
             reduce="",
             colormap="",
             title="",
@@ -121,11 +121,11 @@ def _params() -> list[click.Parameter]:
             clip="",
             threshold="",
             max_cells="",
-            tensor_cells="Cells a side of each panel of one tensor, at most.",
+            tensor_cells="cells a side of each panel of one tensor, at most",
             jobs="",
             executor="",
-            verbose="Say more: each tensor that was left out, and why.",
-            quiet="Say nothing but differences, errors and the paths written.",
+            verbose="say more: each tensor that was left out, and why",
+            quiet="say nothing but differences, errors and the paths written",
         ),
     ]
 

@@ -58,7 +58,7 @@ class Demo(Command):
                 click.Option(
                     ["--hostile"],
                     is_flag=True,
-                    help="Draw a checkpoint that holds a call to os.system, and show that the call is not made.",
+                    help="draw a checkpoint that holds a call to os.system, and show that the call is not made",
                 ),
             ],
             help="Draw a network that reads handwritten digits (9,258 weights), untrained and trained, side by side on one "

@@ -49,10 +49,10 @@ class NewPlugin(Command):
                     ["--kind", "kinds"],
                     multiple=True,
                     type=click.Choice(list(HOOKS)),
-                    help="Bring only this kind (repeatable); else one of each.",
+                    help="bring only this kind (repeatable); else all of these",
                 ),
                 click.Option(
-                    ["-o", "--output"], default=".", show_default=True, metavar="DIR", help="The folder to put the project in."
+                    ["-o", "--output"], default=".", show_default=True, metavar="DIR", help="the folder to put the project in"
                 ),
             ],
             help="Write a project torch2grid-NAME: a plugin whose things are called NAME, with a README, a script for CI and "
@@ -117,7 +117,14 @@ def _without(text: str, path: str, absent: Collection[str]) -> str:
     if path == "README.md":
         lines = [line for line in text.splitlines() if not any(line.startswith(f"| `{kind}.py`") for kind in absent)]
         text = "\n".join(lines) + "\n"
-        return text.replace("one small class of each kind, all of them working", "small and working") if absent else text
+        return (
+            text.replace(
+                "a small loader, filter, transformer, view, renderer, rule and command, all of them working",
+                "small and working",
+            )
+            if absent
+            else text
+        )
     if path == "pyproject.toml" and "command" in absent:
         return text.replace('  "click>=8.1",\n', "")
     if path.startswith("tests/") and "loader" in absent:

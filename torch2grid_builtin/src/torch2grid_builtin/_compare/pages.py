@@ -20,7 +20,7 @@ from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need,
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Line, Table, Text
-from torch2grid_core.text import human_count, visible
+from torch2grid_core.text import human_count, percentage, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
@@ -85,7 +85,11 @@ def _figures(delta: Delta) -> str:
         delta = delta.of_finite()
         if not (delta.weights and delta.changed):
             return ", ".join(broken)
-    facts = [f"‖Δ‖/‖A‖ {delta.relative:.3g}", f"max |Δ| {delta.absmax:.3g}", f"{delta.changed / delta.weights:.2%} changed"]
+    facts = [
+        f"‖Δ‖/‖A‖ {delta.relative:.3g}",
+        f"max |Δ| {delta.absmax:.3g}",
+        f"{percentage(delta.changed / delta.weights)} changed",
+    ]
     if delta.cosine is not None:
         facts.insert(1, f"cosine {delta.cosine:.4f}")
     if delta.rank is not None:

@@ -30,7 +30,7 @@ def is_rgb(tensor: LazyTensor) -> bool:
 
 @dataclass(frozen=True)
 class ConvView(View):
-    """The kernels of every convolution, each output channel a tile."""
+    """The kernels of every convolution, a tile a channel."""
 
     name = "conv"
     uses_transformer = False

@@ -15,7 +15,7 @@ from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values
 from torch2grid_core.pages import Band, Histogram, Table, Text
-from torch2grid_core.text import visible
+from torch2grid_core.text import percentage, visible
 
 Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
@@ -137,7 +137,7 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
         nan=found.nan,
         log=large,
         marks={"0": 0.0},
-        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: f"{found.zeros / found.count:.2%}"},
+        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
     )
 
 

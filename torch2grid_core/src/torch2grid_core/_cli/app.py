@@ -19,7 +19,7 @@ from torch2grid_core._guard import call, describe
 from torch2grid_core._plugins.added import added, settings_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.record import Provided
-from torch2grid_core._settings import FIELDS, Settings
+from torch2grid_core._settings import FIELDS, PROCESS, Settings
 from torch2grid_core._text import nearest, visible
 
 _DEFAULT = "draw"
@@ -122,11 +122,16 @@ class App(click.Group):
         return super().parse_args(ctx, args)
 
     def check_models(self, ctx: click.Context, models: tuple[str, ...]) -> None:
-        """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped, or does not come first."""
+        """Raise ``UsageError`` for a bare word that is no file: a command that is mistyped or not first, or a flag's name."""
         for word in models:
             if word and not (set(word) & {".", "/", os.sep}) and not os.path.exists(word):
                 known = self.list_commands(ctx)
-                close = [word] if word in known else nearest(word, known)[:1]
+                options = [
+                    each for each in setting_options(self._own(_DEFAULT)) if each.setting.is_flag and each.group != PROCESS
+                ]
+                flags = [flag for each in options for flag in each.opts if flag.startswith("--")]
+                meant = {**{flag[2:]: flag for flag in flags}, **{name: name for name in known}}
+                close = [meant[each] for each in ([word] if word in meant else nearest(word, meant)[:1])]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
                 raise UsageError(f"no file or command {visible(word)!r}{advice}")
 
@@ -179,7 +184,7 @@ def _help_all_option() -> click.Option:
             click.echo(cast("App", ctx.find_root().command).help_all(ctx.find_root()))
             ctx.exit()
 
-    words = "Show every option and command, and exit."
+    words = "show every option and command, and exit"
     return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=words)
 
 
@@ -189,6 +194,12 @@ def _one_line(text: str, width: int) -> str:
 
 class DrawCommand(click.Command):
     """The drawing command, its help in groups."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "show this message and exit"  # in the style of the others
+        return option
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_groups(self.get_params(ctx), ctx, formatter)
@@ -223,9 +234,9 @@ def draw_command(manager: PluginManager) -> click.Command:
     complete_options(command, added(manager))
     command.params += [
         click.Option(
-            ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="List the grid transformers and stop."
+            ["--list-plugins"], is_flag=True, envvar="TORCH2GRID_LIST_PLUGINS", help="list the grid transformers and stop"
         ),
-        click.Option(["--version"], is_flag=True, help="Show the version and stop."),
+        click.Option(["--version"], is_flag=True, help="show the version and stop"),
         _help_all_option(),
     ]
     return command

@@ -63,7 +63,7 @@ def words_to_complete() -> list[str] | None:
 def completion_command() -> click.Command:
     """``torch2grid completion SHELL``."""
 
-    @click.command("completion", short_help="The script that completes torch2grid in your shell.")
+    @click.command("completion", short_help="the script that completes torch2grid in your shell")
     @click.argument("shell", type=click.Choice(SHELLS))
     def completion(shell: str) -> None:
         """Print the completion script of SHELL; load it in the shell's start-up file.

@@ -23,8 +23,11 @@ from torch2grid_core._text import did_you_mean, visible
 
 _LARGEST = 1 << 20
 _MOST_KEYS, _MOST_VALUES = 200, 10_000  # there are some fifty settings; an alias of YAML counts as what it stands for
+_DEEPEST = 100  # lists and mappings inside one another
 _DIGITS = 30  # of a number: a setting with more is a mistake, and takes long to read
+_MISTAKEN = "is this the file that you mean?"
 _KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 FROM_FILES = ("no_plugins", "debug", "disable_plugin")  # what a file may say of the process
 
 
@@ -122,35 +125,41 @@ def read_config(path: str) -> ConfigFile:
         raise UsageError(f"--config {path}: the name must end in .yaml, .json or .toml")
     try:
         if file.stat().st_size > _LARGEST:
-            raise UsageError(f"--config {path}: larger than 1 MiB; is this the file that you mean?")
+            raise UsageError(f"--config {path}: larger than 1 MiB; {_MISTAKEN}")
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--config {path}: not text in UTF-8; {_MISTAKEN}") from error
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror or error}") from error
     read = {"YAML": _read_yaml, "JSON": _read_json, "TOML": _read_toml}[kind]
     try:
         return ConfigFile(path, tuple(read(path, text)))
     except RecursionError as error:
         raise UsageError(f"{path}: not {kind}: nested too deeply") from error
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:
+        if "int_max_str_digits" in str(error):  # a reader's own advice is for programmers
+            line = _line(text, rf"[0-9a-fA-F_]{{{_DIGITS + 1},}}")
+            raise UsageError(f"{path}:{line}: a number of thousands of digits") from error
         raise UsageError(f"{path}: not {kind}: {str(error)[:200]}") from error
 
 
 def _counted(path: str, keys: int) -> None:
     if keys > _MOST_KEYS:
-        raise UsageError(f"{path}: {keys:,} keys, more than there are settings; is this the file that you mean?")
+        raise UsageError(f"{path}: more than {_MOST_KEYS} keys, so more than there are settings; {_MISTAKEN}")
 
 
 def _read_yaml(path: str, text: str) -> list[Entry]:
     import yaml
 
+    kind: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        loader = yaml.SafeLoader(text)
+        _count_events(path, yaml.parse(text, kind))
+        loader = kind(text)
         root = loader.get_single_node()
         if root is None:
             return []
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{path}:{root.start_mark.line + 1}: settings are 'key: value' lines")
-        _counted(path, len(root.value))
         _count_nodes(path, root)
         made = loader.construct_object
         settings = [
@@ -164,12 +173,39 @@ def _read_yaml(path: str, text: str) -> list[Entry]:
     return _unique(path, settings)
 
 
+def _count_events(path: str, events: Iterable[Any]) -> None:
+    """Raise ``UsageError`` for more keys, values or levels than any settings have, before anything is made of them."""
+    import yaml
+
+    depth = values = parts = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        values += 1
+        parts += depth == 1
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise UsageError(f"{path}:{line}: nested too deeply")
+        _counted(path, (parts + 1) // 2)  # a key and its value
+        if values > _MOST_VALUES:
+            raise UsageError(f"{path}: more than {_MOST_VALUES:,} values; {_MISTAKEN}")
+
+
 def _count_nodes(path: str, root: Any) -> None:
-    """Raise ``UsageError`` for more values than any settings have, each alias counted as what it stands for, or for a cycle."""
+    """Raise ``UsageError`` for more values than any settings have, each alias counted as what it stands for, or for a cycle.
+
+    And for a number of many digits: one with colons, in base 60, takes ages to make.
+    """
     sizes: dict[int, int] = {}
     waiting = [root]
     while waiting:
         node = waiting[-1]
+        if node.tag in _NUMBERS and len(node.value) > 2 * _DIGITS:
+            raise UsageError(f"{path}:{node.start_mark.line + 1}: a number of {len(node.value):,} digits")
         parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
         inside = parts if isinstance(node.value, list) else []
         unknown = [part for part in inside if id(part) not in sizes]
@@ -179,9 +215,7 @@ def _count_nodes(path: str, root: Any) -> None:
         waiting.pop()
         sizes[id(node)] = 1 + sum(sizes.get(id(part), _MOST_VALUES) for part in inside)
         if sizes[id(node)] > _MOST_VALUES:
-            raise UsageError(
-                f"{path}: its values repeat one another more often than any settings; is this the file that you mean?"
-            )
+            raise UsageError(f"{path}: its values repeat one another more often than any settings; {_MISTAKEN}")
 
 
 def _read_json(path: str, text: str) -> list[Entry]:
@@ -269,14 +303,11 @@ def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: Plu
 
 
 def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
-    """The value as the setting takes it: a number may stand for a pattern (``only: 3``)."""
+    """The value as the setting takes it."""
     value = entry.value
     try:
         if setting.is_flag and not isinstance(value, bool):
             raise ValueError(f"expected true or false, not {told(value)}")
-        if setting.adds is not None and not setting.is_flag:
-            items = value if isinstance(value, list) else [value]
-            value = [repr(each) if type(each) in (int, float) else each for each in items]
         return setting.parse(value)
     except (ValueError, Torch2GridError) as error:
         raise config.error(entry, str(error)) from error
@@ -300,8 +331,8 @@ def config_command(options: Sequence[SettingOption], config: ConfigFile | None) 
     return click.Command(
         "config",
         callback=show,
-        params=[option for option in options if option.group != PROCESS],
-        short_help="The settings that a run would have, and where each comes from.",
+        params=list(options),  # those of the process, too, which act before: help names what works
+        short_help="the settings that a run would have, and where each comes from",
         help="Print each setting, its value and its source: the command line, the environment, a file or the default.",
         add_help_option=True,
     )

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.storage import beneath, verify
 from torch2grid_core._engine.measuring import without_repetition
-from torch2grid_core._engine.planning import Asked, Plan, needs_of
+from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs_of
 from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import PluginError, UsageError
@@ -75,8 +75,9 @@ def _named(rule: Rule, word: str) -> bool:
 def check(
     checkpoint: Checkpoint,
     rules: Sequence[Rule],
-    executor: Executor | None = None,
     run: Settings | None = None,
+    *,
+    executor: Executor | None = None,
     failed: Callable[[Rule, PluginError], None] | None = None,
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
@@ -84,8 +85,10 @@ def check(
     What the file holds beside them is read, too, where it has a checksum. Rules about the file see what it stores, whatever
     decoders made of it.
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
-    the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes.
+    the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes,
+    ``UsageError`` for arguments of other types.
     """
+    check_arguments("check", checkpoint, run)
     stored, run = checkpoint.stored, run or Settings()
     if stored is checkpoint:
         return _check(checkpoint, rules, executor, run, failed)

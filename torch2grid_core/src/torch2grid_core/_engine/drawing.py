@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.measuring import Progress, without_repetition
-from torch2grid_core._engine.planning import Asked, Plan, needs_of
+from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs_of
 from torch2grid_core._engine.reading import STOPS, Ask, Outcome, Stop, Task
 from torch2grid_core._engine.scheduling import made_ahead, outcomes
 from torch2grid_core._errors import NotDrawable, PluginError
@@ -102,7 +102,9 @@ def draw(
     Raises:
         LoadError: bytes cannot be read.
         PluginError: a view, transformer or need fails. NotDrawable: one declines, or no tensor is left.
+        UsageError: an argument is of another type.
     """
+    check_arguments("draw", checkpoint, run)
     run = run or Settings()
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._engine.planning import Asked, Plan, check_needs
+from torch2grid_core._engine.planning import Asked, Plan, check_arguments, wrong_needs
 from torch2grid_core._engine.reading import STOPS, Outcome, Stop
 from torch2grid_core._engine.scheduling import outcomes
+from torch2grid_core._errors import UsageError
 from torch2grid_core._guard import Origin
 from torch2grid_core._measures.need import Need
 
@@ -46,10 +47,14 @@ def measure(
     Raises:
         LoadError: bytes cannot be read.
         PluginError: a need fails, and there is no *failed*. NotDrawable: one declines.
+        UsageError: an argument is of another type.
     """
+    check_arguments("measure", checkpoint)
+    if wrong := wrong_needs(needs, whole=True):
+        raise UsageError(f"measure: {wrong}")
     tensors = without_repetition(checkpoint)
     plan, asked, stopped = Plan(tensors), dict[str, Asked](), dict[str, Stop]()
-    for name, need in check_needs(needs, _ORIGIN, "measure", whole=True).items():
+    for name, need in needs.items():
         try:
             asked[name] = plan.ask(need, _ORIGIN)
         except STOPS as error:

@@ -20,8 +20,10 @@ from torch2grid_core._engine.reading import (
     counting,
     merge_into,
 )
+from torch2grid_core._errors import UsageError
 from torch2grid_core._guard import Origin, guarded, origin_of, unhashable
 from torch2grid_core._measures.need import Need
+from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
 
@@ -221,11 +223,30 @@ def check_needs(found: object, origin: Origin, doing: str, whole: bool) -> dict[
         if not isinstance(found, Mapping):
             raise origin.error(f"{doing} returned {type(found).__name__}, not a mapping of key to need")
         needs = dict(found)
-    for key, need in needs.items():
-        if not isinstance(need, Need):
-            raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, not a need such as Summary() or Raster(layout)")
-        if need.of_whole and not whole:
-            raise origin.error(f"{doing}: {key!r} is {type(need).__name__}, which is of the whole: name it in needs")
-        if wrong := unhashable(need):
-            raise origin.error(f"{doing}: {key!r}: {wrong}")
+    if wrong := wrong_needs(needs, whole):
+        raise origin.error(f"{doing}: {wrong}")
     return needs
+
+
+def wrong_needs(found: object, whole: bool) -> str:
+    """Why *found* is not a mapping of key to need; an empty text where it is. whole: needs of the whole may be there."""
+    if not isinstance(found, Mapping):
+        return f"the needs are {type(found).__name__}, not a mapping of key to need"
+    for key, need in found.items():
+        if not isinstance(need, Need):
+            return f"{key!r} is {type(need).__name__}, not a need such as Summary() or Raster(layout)"
+        if need.of_whole and not whole:
+            return f"{key!r} is {type(need).__name__}, which is of the whole: name it in needs"
+        if wrong := unhashable(need):
+            return f"{key!r}: {wrong}"
+    return ""
+
+
+def check_arguments(doing: str, checkpoint: object, run: object = None) -> None:
+    """Raise ``UsageError`` where the caller of *doing* gives something else for a checkpoint or the settings."""
+    if not isinstance(checkpoint, Checkpoint):
+        raise UsageError(
+            f"{doing} takes a Checkpoint, not {type(checkpoint).__name__}; PluginManager.discover().open(…) makes one"
+        )
+    if not isinstance(run, (Settings, type(None))):
+        raise UsageError(f"{doing} takes Settings as its third argument, not {type(run).__name__}")

@@ -30,7 +30,7 @@ PIECE = 1 << 27  # weights of a piece, at least: reading them must take longer t
 
 @lru_cache(maxsize=1)
 def keep_scratch() -> None:
-    """Make glibc take arrays of up to 8 MiB from its heap, and keep up to twice that free instead of giving it back.
+    """Make glibc take arrays of up to 16 MiB from its heap, and keep up to twice that free instead of giving it back.
 
     By default it maps and unmaps each array of a megabyte anew, and the system then clears every page again: three times
     the work of the pass itself. Freeing one larger mapped array raises its threshold (``M_MMAP_THRESHOLD`` in mallopt(3)).

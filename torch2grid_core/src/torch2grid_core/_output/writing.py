@@ -41,6 +41,7 @@ class Preparer:
     formats: asked for by the user; single: one target, a file or stdout, takes what is written in the one format.
     renderers: by format; a format that is not among them is left to the parent. whole: pages travel back with their
     panels, because somebody looks at them. combine: one file takes all pages, at the end; nothing is rendered before.
+    tables: the format of tables where none is asked for that suits them.
     """
 
     formats: tuple[str, ...]
@@ -49,6 +50,7 @@ class Preparer:
     style: Style
     whole: bool = False
     combine: bool = False
+    tables: str = "text"
 
     def __call__(self, page: Page, view: View) -> tuple[Page, Rendered]:
         rendered: dict[str, bytes] = {}
@@ -76,7 +78,7 @@ class Preparer:
         if self.single and (page.kind != "table" or self.suits_tables(self.formats[0])):
             return self.formats
         if page.kind == "table":  # a table is text on the screen unless a data format is asked for
-            return tuple(name for name in self.formats if self.suits_tables(name)) or ("text",)
+            return tuple(name for name in self.formats if self.suits_tables(name)) or (self.tables,)
         return self.formats or (view.default_format,)
 
     def suits_tables(self, name: str) -> bool:
@@ -110,7 +112,8 @@ class Output:
 
     target: a folder, or a file whose ending is a known format, which then takes exactly one page, or all of them where the
     format's renderer combines; ``-`` is stdout, which takes one format in the same way (text, where none is asked for).
-    formats: asked for by the user, else each view's own. say: receives the path of each file, and the text of tables;
+    formats: asked for by the user, else each view's own. tables: the format of tables where none of these suits them, ``text``
+    for the screen. say: receives the path of each file, and the text of tables;
     stderr does where stdout takes another format. shown: looks at each page.
     """
 
@@ -122,6 +125,7 @@ class Output:
         *,
         formats: Iterable[str] = (),
         renderer: str = "",
+        tables: str = "text",
         say: Callable[[str], None] = print,
         shown: Callable[[Page], None] | None = None,
     ) -> None:
@@ -159,7 +163,7 @@ class Output:
         combine = self.file is not None and ending in renderers[ending].combines
         style = Style(colormap=run.colormap)
         single = self.file is not None or str(target) == STDOUT
-        self.prepare = Preparer(wanted, single, renderers, style, manager.listens(), combine)
+        self.prepare = Preparer(wanted, single, renderers, style, manager.listens(), combine, tables)
         self._all = Spool()  # the pages that wait for the one file
 
     def for_views(self, views: Iterable[View]) -> Output:

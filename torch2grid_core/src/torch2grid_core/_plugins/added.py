@@ -52,8 +52,10 @@ def added(manager: PluginManager, *kinds: str) -> list[Setting]:
         for setting in _settings(manager, kind, name, each):
             flag = setting.name.replace("_", "-")
             if taken & {setting.name, f"no_{setting.name}"} or (setting.is_flag and setting.name.startswith("no_")):
-                instead = "" if kind == "settings" else f"; use --{kind} {name}"
-                manager.note(f"{kind} {name!r} of {each.record.owner} gets no flag: --{flag} is taken{instead}")
+                what, instead = f"{kind} {name!r}", f"; use --{kind} {name}"
+                if kind == "settings":  # one of its fields; the flags of the others work
+                    what, instead = f"field {setting.field!r} of {what}", ""
+                manager.note(f"{what} of {each.record.owner} gets no flag: --{flag} is taken{instead}")
                 continue
             taken |= {setting.name, f"no_{setting.name}"}
             found[setting.name] = kind, setting
@@ -67,9 +69,7 @@ def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> I
     if kind == "view":
         yield Setting(own, bool, False, each.summary, VIEWS, adds=(kind, name))
     elif kind == "filter":
-        yield Setting(
-            own, tuple[str, ...], (), f"Keep {each.summary}.", CHOOSING, metavar=each.facts["flag"], adds=(kind, name)
-        )
+        yield Setting(own, tuple[str, ...], (), f"keep {each.summary}", CHOOSING, metavar=each.facts["flag"], adds=(kind, name))
     else:
         try:
             options = each.options()

@@ -133,7 +133,8 @@ class PluginManager:
     def _why_missing(self, kind: str, name: str) -> str:
         valid = self.names(kind)
         if not valid:
-            return "; none is installed (pip install torch2grid brings the usual ones)"
+            usual = "pip install torch2grid brings the usual ones" if KINDS[kind].usual else "a plugin brings one"
+            return f"; none is installed ({usual})"
         off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
         return f"; {off[0]} is disabled" if off else did_you_mean(name, valid)
 
