@@ -19,7 +19,7 @@ from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
-_LARGEST = 8 << 20  # bytes; larger than any scratch array of a pass
+_LARGEST = 16 << 20  # bytes; larger than any scratch array of a pass
 Stop = PluginError | NotDrawable  # what ends one need, view or rule, and not the run: it fails, or declines
 STOPS = (PluginError, NotDrawable)
 COUNTING = -1  # the number of an ask whose only use is what it counts
