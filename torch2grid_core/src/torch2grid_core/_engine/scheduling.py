@@ -23,16 +23,15 @@ _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
 
+Order = Sequence[str] | Literal["file", "ready"]
+Tasks = Callable[[str], Sequence[Task]]
+
 
 def is_not_pickled(error: BaseException) -> bool:
     """True for an error that says that something cannot travel, whoever raised it."""
     return isinstance(error, pickle.PicklingError) or (
         isinstance(error, NOT_PICKLED) and any(word in str(error) for word in ("pickle", "Can't get", "__reduce"))
     )
-
-
-Order = Sequence[str] | Literal["file", "ready"]
-Tasks = Callable[[str], Sequence[Task]]
 
 
 def outcomes(
