@@ -25,7 +25,7 @@ from torch2grid_core._pictures.grid import Grid, sole_owners
 from torch2grid_core._pictures.layout import Layout, cells_of
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
-_STRETCH = 1 << 18  # weights prepared at a time: their float64 copies stay in the cache
+_STRETCH = 1 << 19  # weights prepared at a time: more would leave the cache, fewer would cut rows of cells more often
 _HUGE = 1e140  # its square times any number of weights is a float64
 _FLOAT32_MAX = np.finfo(np.float32).max
 
