@@ -18,7 +18,7 @@ REFUSED = {  # at this scale; the others open, or hold no tensor, well within th
     "metadata_of_tensors": "repeats its objects more often",
     "channels": "repeats its objects more often",
     "dimensions": "repeats its objects more often",
-    "keys": "repeats its objects more often",
+    "keys": "a storage without a key",
 }
 
 

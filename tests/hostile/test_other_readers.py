@@ -187,6 +187,7 @@ SCRIPTS = {
     "self": ('self = torch\n    self.save([1], "t2g-made")', "torch.save", False),
     "getattr": ('getattr((torch), "save")([1], "t2g-made")', "torch.save", False),
     "joined": ('getattr(torch, "sa" "ve")([1], "t2g-made")', "torch.save", False),
+    "joined over lines": ('getattr(torch, "sa" #\n  "ve")([1], "t2g-made")', "torch.save", False),
     "escaped": ('getattr(torch, "s\\x61ve")([1], "t2g-made")', "torch.save", False),
     "commented": ('torch.save([1], # "\n      "t2g-made")', "torch.save", False),
     "of another": ('ops.image.write_file("t2g-made", x)', "torch.ops.image.write_file", False),

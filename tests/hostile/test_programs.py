@@ -189,3 +189,59 @@ def test_sources_of_a_package_that_nothing_names_do_not_run(tmp_path: Path) -> N
         exporter.save_pickle("model", "model.pkl", {"w": torch.ones(3)})
     run = torch2grid("check", "--no-plugins", "plain.pt", "--select", "T304", cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+MAKES = b"cos\nmkdir\n(X\x08\x00\x00\x00t2g-madetR."
+RESOURCES = {  # name of a resource in the package, and bytes that PackageImporter.load_pickle runs
+    "protocol 2": ("evil.pkl", b"\x80\x02" + MAKES),
+    "protocol 0": ("evil.pkl", MAKES.replace(b"X\x08\x00\x00\x00t2g-made", b"S't2g-made'\n")),
+    "without a protocol": ("evil.pkl", MAKES),
+    "bytes behind": ("evil.pkl", b"\x80\x02" + MAKES + b"xx"),
+    "no ending": ("evil", b"\x80\x02" + MAKES),
+    "called source": ("evil.py", b"\x80\x02" + MAKES),
+    "never ends": ("evil.txt", MAKES[:-1] + b"\xff"),
+    "behind an id": ("evil.bin", b"(X\x0e\x00\x00\x00reduce_packageK\x01cos\nmkdir\n(X\x08\x00\x00\x00t2g-madettQ."),
+}
+
+
+def test_resources_of_a_package_that_are_pickles_of_any_kind(tmp_path: Path) -> None:
+    """What ``load_pickle`` would run of a package is named, whatever the resource is called and however it begins."""
+    loading = "import sys, torch.package; torch.package.PackageImporter(sys.argv[1]).load_pickle('model', sys.argv[2])"
+    files, ran = [], 0
+    for label, (resource, payload) in RESOURCES.items():
+        file = tmp_path / f"{label}.pt"
+        with torch.package.PackageExporter(file) as exporter:
+            exporter.save_pickle("model", "good.pkl", {"w": torch.ones(3)})
+            exporter.save_binary("model", resource, payload)
+            exporter.extern(["os", "posix"])
+        kept = records(file)
+        with zipfile.ZipFile(file, "w") as archive:
+            for each, raw in kept.items():
+                archive.writestr(f"m/{each}", raw + (b"os\nposix\n" if each.endswith("extern_modules") else b""))
+        files.append(file.name)
+        place = tmp_path / f"in {label}"
+        place.mkdir()
+        subprocess.run([sys.executable, "-c", loading, str(file), resource], cwd=place, capture_output=True, check=False)
+        ran += "t2g-made" in os.listdir(place)
+    assert ran >= len(RESOURCES) - 1
+    for file, found in said_of(tmp_path, files).items():
+        assert "os.mkdir" in found, (file, found)
+
+
+def test_texts_and_bytes_in_a_package_are_no_pickles(tmp_path: Path) -> None:
+    """Resources that begin like a pickle by chance do nothing, and are no finding."""
+    texts = {
+        "a.txt": "config\nvalues\n",
+        "b.md": "import os\nprint(os.name)\n",
+        "c.csv": "cost\nprice\n(1\n",
+        "d.py": "class Net:\n    pass\n",
+        "e.json": '{"a": 1}',
+    }
+    with torch.package.PackageExporter(tmp_path / "plain.pt") as exporter:
+        exporter.save_pickle("model", "model.pkl", {"w": torch.ones(3)})
+        for name_of, content in texts.items():
+            exporter.save_text("data", name_of, content)
+        exporter.save_binary("data", "f.bin", bytes(range(256)) * 20)
+    run = torch2grid("check", "--no-plugins", "plain.pt", "--select", "T304", cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "no finding" in run.stderr

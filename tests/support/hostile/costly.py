@@ -129,11 +129,50 @@ def names_of_one_tensor(folder: Path, scale: float) -> list[Path]:
     return made
 
 
+def _again(folder: Path, name: str, held: bytes, function: bytes, each: bytes, times: int) -> Path:
+    """A pickle that keeps *held* in slot 1 and *function* in slot 2, and does *each* with them again and again."""
+    path = folder / f"{name}.pkl"
+    path.write_bytes(PROTO + held + b"q\x010" + function + b"q\x020](" + each * times + b"e.")
+    return path
+
+
+def states_of_dtypes(folder: Path, scale: float) -> list[Path]:
+    """A dtype that is given the same state of many fields again and again; a subarray of many long lengths."""
+    plain = b"cnumpy\ndtype\n" + text(b"f4") + b"\x89\x88\x87Rq\x030"
+    fields = b"}(" + b"".join(text(b"%x" % each) + b"h\x04" for each in range(int(20_000 * scale))) + b"u"
+    state = plain + b"h\x03K\0\x86q\x040(K\x03" + text(b"|") + b"NN" + fields + b"K\x04K\x01K\0t"
+    made = b"cnumpy\ndtype\n" + text(b"V4") + b"\x89\x88\x87R"
+    long = b"\x8a\xfe" + b"\x7f" * 254 + b"q\x050"
+    lengths = plain + long + b"(K\x03" + text(b"|") + b"h\x03(" + b"h\x05" * int(40_000 * scale) + b"t\x86NNK\x04K\x01K\0t"
+    return [
+        _again(folder, "fields", state, made, b"h\x02h\x01b", int(30_000 * scale)),
+        _again(folder, "lengths", lengths, made, b"h\x02h\x01b", 2),
+    ]
+
+
+def long_arguments(folder: Path, scale: float) -> list[Path]:
+    """Calls and texts with tens of thousands of items or characters, from the memo."""
+    times, many = int(400_000 * scale), b"(" + b"K\x01" * 60_000 + b"t"
+    digits, raw = text(b"1" * 65_000), b"T" + struct.pack("<i", 60_000) + b"a" * 60_000
+    key, mapping = text(b"k" * 60_000), b"}" + text(b"k" * 60_000) + b"K\x01s"
+    call = b"h\x02h\x01R"
+    return [
+        _again(folder, "arguments", many, b"cre\ncompile\n", call, times),
+        _again(folder, "numbers", many, b"cuuid\nUUID\n", call, times),
+        _again(folder, "digits", digits + b"\x85", b"cfractions\nFraction\n", call, times),
+        _again(folder, "names", raw, raw, b"h\x02h\x01\x93", times),
+        _again(folder, "keys", mapping, b"ctorch.optim.adam\nAdam\n", b"h\x02)\x81h\x01b", times),
+        _again(folder, "bytes", b"}" + raw + b"K\x01s\x85", b"ccollections\nOrderedDict\n", call, times),
+        _again(folder, "items", key + b"\x85", b"ccollections\nCounter\n", call, times),
+    ]
+
+
 KINDS: dict[str, Callable[[Path, float], list[Path]]] = {
     each.__name__: each
     for each in (
         *(metadata_of_tensors, channels, dimensions, keys, shards, pickles_of_a_stream, wide_texts, escapes),
         *(metadata_of_safetensors, names_of_an_index, empty_records, names_of_one_tensor),
+        *(states_of_dtypes, long_arguments),
     )
 }
 

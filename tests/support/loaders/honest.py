@@ -100,6 +100,8 @@ def schedules(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
     )
     for each in made:
         yield type(each).__name__, each.state_dict()
+    for mode in ("triangular", "triangular2", "exp_range"):
+        yield f"whole CyclicLR, {mode}", kinds.CyclicLR(optimizer, 0.01, 0.1, mode=mode, cycle_momentum=False)
     both = [kinds.ConstantLR(optimizer), kinds.ExponentialLR(optimizer, 0.5)]
     yield "SequentialLR", kinds.SequentialLR(optimizer, both, [2]).state_dict()
 

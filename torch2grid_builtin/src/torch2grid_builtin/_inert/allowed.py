@@ -101,6 +101,7 @@ torch.storage DoubleStorage FloatStorage HalfStorage BFloat16Storage LongStorage
     ByteStorage BoolStorage ComplexDoubleStorage ComplexFloatStorage QUInt8Storage QInt8Storage QInt32Storage
     QUInt4x2Storage QUInt2x4Storage UntypedStorage _UntypedStorage
 torch._C _VariableFunctionsClass
+torch.optim.lr_scheduler CyclicLR._triangular_scale_fn CyclicLR._triangular2_scale_fn CyclicLR._exp_range_scale_fn
 torch.distributed.tensor DTensor
 torch.distributed.tensor.api DTensor
 torch.distributed._tensor.api DTensor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin._inert.allowed import IMPORT, MAKE, METHODS
+from torch2grid_builtin._inert.allowed import ALLOWED, IMPORT, MAKE, METHODS
 from torch2grid_builtin._inert.filled import is_factory, object_in
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import copied
@@ -37,6 +37,7 @@ _BASES = frozenset(
 _CONTAINERS = frozenset(["dict", "list", "tuple", "set", "frozenset"])
 _PLAIN = (str, bytes, int, float, bool, LongBytes)
 _OWN_METHODS = ("_infer_parameters", "_lazy_load_hook")  # of a lazy module, which its own hooks hold
+_CYCLIC = "torch.optim.lr_scheduler.CyclicLR"  # its policies are functions of a number
 _BIT_GENERATORS = "numpy.random._pickle.__bit_generator_ctor"
 
 
@@ -102,9 +103,11 @@ def newobj_ex(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def attribute(machine: Machine, args: tuple[Any, ...]) -> Stub:
-    """``getattr(owner, name)``: a function of PyTorch's table of functions, or a lazy module's own method."""
+    """``getattr(owner, name)``: a function of PyTorch's table, a lazy module's own method, a policy of ``CyclicLR``."""
     owner, name = args if len(args) == 2 else (None, None)
     if type(owner) is Global and owner.path == "torch._C._VariableFunctionsClass" and name in METHODS:
+        return _harmless(machine, args)
+    if type(owner) is Global and type(name) is str and owner.path == _CYCLIC and f"{_CYCLIC}.{name}" in ALLOWED:
         return _harmless(machine, args)
     if type(owner) is Stub and name in _OWN_METHODS and owner.path.startswith("torch.nn.modules."):
         return _harmless(machine, args)
@@ -120,6 +123,8 @@ def type_of(machine: Machine, args: tuple[Any, ...]) -> Stub:
 def partial(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``functools.partial(function)``: calls nothing, and is as harmless as its function; a call of it is a call of its own."""
     function = args[0] if args else None
+    if _is_policy(function) and (len(args) == 1 or object_in(machine, args[1:]) is None):
+        return _harmless(machine, args)
     if (
         type(function) is Global
         and not function.judged
@@ -131,6 +136,14 @@ def partial(machine: Machine, args: tuple[Any, ...]) -> Stub:
     return machine.calls(machine.callee, args)
 
 
+def _is_policy(function: Any) -> bool:
+    """True for what ``attribute`` found to be a function of ``CyclicLR``."""
+    if type(function) is not Stub or function.how != "judged" or function.path.rpartition(".")[2] != "getattr":
+        return False
+    owner = function.args[0]
+    return type(owner) is Global and owner.path == _CYCLIC
+
+
 def named(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """A call whose arguments are plain values: a text, a number or nothing."""
     plain = all(type(each) in (str, bytes, int, float, bool, type(None)) for each in args)
@@ -139,6 +152,7 @@ def named(machine: Machine, args: tuple[Any, ...]) -> Stub:
 
 def fraction(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``fractions.Fraction('1/3')``: with an exponent, few digits ask for a number without end."""
+    machine.work.text(sum(len(each) for each in args if type(each) is str))
     plain = all(type(each) is int or (type(each) is str and each.strip("-").replace("/", "").isdecimal()) for each in args)
     return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
 

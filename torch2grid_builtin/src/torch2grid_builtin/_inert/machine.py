@@ -10,15 +10,17 @@ from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
 from torch2grid_builtin._inert.filled import Filled, given, is_foreign, is_held
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.python_values import EMPTY_WHEN_NEW
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import Global, LongBytes, Stub, bytes_of_numbers
+from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, Stub, bytes_of_numbers
 from torch2grid_core.sources import ActionKind
 
 # What a way of calling needs of the name, and what it is where the name is not allowed it.
 _NEEDED = {"call": CALL, "new": MAKE, "instance": MAKE, "new_ex": MAKE}
 _KINDS: dict[str, ActionKind] = {"call": "call", "new": "make", "instance": "call", "new_ex": "call"}
 _SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
+_ARGUMENTS = 16  # more than checkpoints give to any call
 SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 
@@ -134,8 +136,12 @@ class Machine:
         """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``."""
         if type(args) is not tuple:
             raise Malformed("broken pickle: a call whose arguments are not a tuple")
+        if len(args) > _ARGUMENTS:
+            self.work.copied(len(args))  # each call looks at them, and a pickle may give them to any number
         self.count()
         if type(function) is Global and function.handler is not None and kwargs is None:
+            if how == "new" and function.path in EMPTY_WHEN_NEW:
+                args = ()
             if function.judged:
                 function.excused, self.callee = True, function  # the handler judges
                 return function.handler(self, args)
@@ -178,4 +184,6 @@ class Machine:
 
 def _ascii(value: Any) -> Any:
     """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
+    if type(value) is bytes and len(value) > LONG_NAME:
+        raise Malformed(f"broken pickle: a name to import of {len(value)} bytes", "it is hostile")
     return value.decode("ascii") if type(value) is bytes else value

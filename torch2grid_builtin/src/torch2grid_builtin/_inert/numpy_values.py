@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin._inert.filled import object_in
+from torch2grid_builtin._inert.limits import DIMENSIONS
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import LATIN, latin1
 from torch2grid_builtin._inert.storages import Latin1Bytes, Spool
+from torch2grid_builtin._inert.torch_dtypes import WIDEST
 from torch2grid_builtin._inert.torch_values import checked, integers
 from torch2grid_builtin._inert.values import (
     Global,
@@ -107,7 +109,7 @@ def build_dtype(machine: Machine, dtype: NumpyDtype, state: Any) -> None:
     """
     if type(state) is not tuple or len(state) < 2:
         raise Malformed("a numpy dtype whose state is not a tuple")
-    parts = _parts(state)
+    parts = _parts(state, machine.work)
     wrong = dtype.settled or parts is None or object_in(machine, state) is not None
     wrong = wrong or (dtype.code[:1] != "V" and any(part is not None for part in state[2:5]))
     dtype.order = (text(state[1]) or "")[:_CODE]
@@ -128,7 +130,7 @@ def build_dtype(machine: Machine, dtype: NumpyDtype, state: Any) -> None:
         machine.actions.note("call", callee, Stub(callee, (state,)), certain=True)
 
 
-def _parts(state: tuple[Any, ...]) -> list[tuple[NumpyDtype, int, int]] | None:
+def _parts(state: tuple[Any, ...], work: Work) -> list[tuple[NumpyDtype, int, int]] | None:
     """(dtype, its place, how many of it) of the fields and the subarray in a dtype's state; ``None`` where one is no dtype."""
     found: list[tuple[Any, Any, int]] = []
     subarray, fields = (*state[2:3], None)[0], (*state[4:5], None)[0]
@@ -136,12 +138,13 @@ def _parts(state: tuple[Any, ...]) -> list[tuple[NumpyDtype, int, int]] | None:
         if type(subarray) is not tuple or len(subarray) != 2:
             return None
         lengths = subarray[1] if type(subarray[1]) is tuple else (subarray[1],)
-        if not all(type(length) is int and length >= 0 for length in lengths):
+        if len(lengths) > DIMENSIONS or not all(type(length) is int and 0 <= length < WIDEST for length in lengths):
             return None
         found.append((subarray[0], 0, math.prod(lengths)))
     if fields is not None:
         if not isinstance(fields, Pairs):
             return None
+        work.pairs(len(fields.pairs))
         for _, field in fields.pairs:
             if type(field) is not tuple or len(field) < 2:
                 return None

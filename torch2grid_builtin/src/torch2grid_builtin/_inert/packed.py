@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from torch2grid_builtin._inert.opened import HERE, class_name
-from torch2grid_builtin._inert.values import Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import LONG_NAME, Pairs, Stub, Tensor
 
 Child = tuple[str, Any]
 Hidden = tuple[str, Any, str]
@@ -124,7 +124,7 @@ def unpacked(pairs: Iterable[tuple[Any, Any]], bidirectional: Any = None) -> Ite
     prefix: Any = None
     cells: list[tuple[str, Any]] = []
     for key, item in pairs:
-        if type(key) is not str or ("_packed_" not in key and "_all_weight_values" not in key):
+        if type(key) is not str or len(key) > LONG_NAME or ("_packed_" not in key and "_all_weight_values" not in key):
             if cells:
                 yield from _layers(prefix, cells, bidirectional)
                 cells = []

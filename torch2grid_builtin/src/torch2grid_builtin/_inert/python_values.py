@@ -60,7 +60,12 @@ def default_dict(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def counter(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``Counter(dict)``."""
+    """``Counter(dict)``, or of things to count, which become its keys."""
+    counted = args[0] if args else None
+    items: Any = counted.items if isinstance(counted, Bag) else counted
+    if type(items) in (list, tuple):
+        machine.hashed(items)
+        return Pairs("Counter", [(item, 1) for item in copied(machine, items)])
     return _pairs(machine, "Counter", "collections", *args[:1])
 
 
@@ -136,6 +141,17 @@ def latin1(work: Work, value: str) -> bytes:
         raise Malformed("broken pickle: bytes with characters beyond one byte") from error
 
 
+# Whose ``__new__`` leaves its arguments to ``__init__``, which NEWOBJ does not call.
+EMPTY_WHEN_NEW = frozenset(
+    [
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "collections.Counter",
+        "collections.deque",
+        "ordereddict.OrderedDict",
+    ]
+    + [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("dict", "set", "list", "bytearray")]
+)
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): ordered_dict}
 CONSTRUCTORS |= {("collections", "defaultdict"): default_dict, ("collections", "Counter"): counter}
 CONSTRUCTORS |= {

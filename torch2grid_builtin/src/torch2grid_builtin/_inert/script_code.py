@@ -13,7 +13,6 @@ _NAMES = frozenset(["save", "from_file", "read_file", "write_file", "load_tensor
 _DISTRIBUTED = frozenset(["c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem", "dist_c10d", "dist_rpc"])
 _PARTS = frozenset(["file", "files", "save", "load", "open", "read", "write", "rpc", "exec", "system"])  # of any operator's
 _LIKELY = re.compile(r"file|save|load|open|read|write|rpc|exec|system|c10d|symm_mem")
-_ODD = re.compile(r"""\\|["']\s*["']""")  # an escape, or two strings that are one
 _SELF = re.compile(r"(?<![\w.])self\s*=(?!=)")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _TOKEN = re.compile(
@@ -26,7 +25,7 @@ _TOKEN = re.compile(
 
 def note_operators(code: str, actions: Actions) -> None:
     """Add to *actions* each operator that touches files or the network, wherever *code* names it: forward would run it, too."""
-    if not _LIKELY.search(code) and not ("getattr" in code and _ODD.search(code)):
+    if not _LIKELY.search(code) and "getattr" not in code:  # which may be given a name in pieces
         return
     bound = _SELF.search(code) is not None
     by_text, spelled = "getattr" in code, ""

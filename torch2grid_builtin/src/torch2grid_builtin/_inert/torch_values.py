@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +203,13 @@ def build_tensor(work: limits.Work, target: Tensor, state: Any) -> None:
 
     Raises ``Malformed`` for a state that would give it other numbers, or none.
     """
+    if target.empty and type(state) is tuple and len(state) == 4:  # Tensor.set_(storage, offset, size, stride)
+        ref, offset, size, stride = state
+        if not isinstance(ref, StorageRef) or ref.dtype_name != target.empty:
+            raise Malformed("a tensor that is given a storage of another kind")
+        made = make_tensor(ref, offset, size, stride, None, None, work)
+        target.lazy, target.reason, target.empty = made.lazy, made.reason, ""
+        return
     flags = type(state) is tuple and len(state) == 3
     if not (state is None or flags or (isinstance(state, Pairs) and state.pairs)):
         raise Malformed("a tensor whose state would replace its numbers", "the file is hostile")
@@ -232,6 +240,31 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
 def rebuild_parameter_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``Parameter(data, …)`` or ``Variable(data, …)`` itself."""
     return args[0] if args and args[0] is not None else Tensor(None, "a parameter without data")
+
+
+def tensor_itself(dtype_name: str) -> Callable[[Machine, tuple[Any, ...]], Any]:
+    """``torch.Tensor(…)`` and ``torch.FloatTensor(…)``, of storages of that dtype.
+
+    Without arguments it is empty until ``BUILD`` gives it a storage. A storage or a tensor is shown as what it is. Of sizes it
+    would be memory that nothing was written to; numbers in the pickle are not read.
+    """
+
+    def made(machine: Machine, args: tuple[Any, ...]) -> Any:
+        if not args:
+            empty = Tensor(None, "a tensor without numbers")
+            empty.empty = dtype_name
+            return empty
+        if len(args) == 1 and isinstance(args[0], StorageRef):
+            if args[0].dtype_name != dtype_name:
+                raise Malformed("a tensor that is made of a storage of another kind")
+            return whole_storage(args[0])
+        if len(args) == 1 and isinstance(args[0], Tensor):
+            return args[0]
+        if all(type(each) is int for each in args) or isinstance(args[0], Stub):
+            return Tensor(None, "a tensor of a size alone: the file holds no numbers for it")
+        return Tensor(None, "a tensor of numbers in the pickle is not read")
+
+    return made
 
 
 def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -458,3 +491,8 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("torch", "Size"): size_of,
     ("torch.storage", "TypedStorage"): typed_storage,
 }
+_CLASSES = {"DoubleTensor": "float64", "FloatTensor": "float32", "HalfTensor": "float16", "BFloat16Tensor": "bfloat16"}
+_CLASSES |= {"LongTensor": "int64", "IntTensor": "int32", "ShortTensor": "int16", "CharTensor": "int8", "ByteTensor": "uint8"}
+_CLASSES |= {"BoolTensor": "bool", "Tensor": "float32"}
+for _name, _dtype in _CLASSES.items():
+    CONSTRUCTORS |= {(_module, _name): tensor_itself(_dtype) for _module in ("torch", "torch.cuda")}

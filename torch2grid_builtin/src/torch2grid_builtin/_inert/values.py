@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._inert.allowed import ALLOWED, JUDGED, NOTHING
+from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_core import LazyTensor
 from torch2grid_core.sources import Storage
 
@@ -69,7 +70,8 @@ class Pairs:
             return iter(self.pairs)
         latest: dict[Any, tuple[Any, Any]] = {}
         for key, value in self.pairs:
-            latest[identity(key)] = (key, value)  # keeps the place of the first, as dict does
+            label = identity(key)
+            latest[label] = (latest[label][0] if label in latest else key, value)  # the first key stays, as in a dict
         return iter(latest.values())
 
     def replaced(self) -> Iterator[tuple[Any, Any]]:
@@ -140,14 +142,16 @@ class Tensor:
     """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass.
 
     beside: (name, reason) of other tensors of the file that it is made with and that are not shown, such as indices.
+    empty: the dtype of its storage, where it was made without numbers, which ``BUILD`` may give it.
     """
 
-    __slots__ = ("beside", "lazy", "reason", "state")
+    __slots__ = ("beside", "empty", "lazy", "reason", "state")
 
     def __init__(
         self, lazy: LazyTensor | None, reason: str = "", state: Any = None, beside: tuple[tuple[str, str], ...] = ()
     ) -> None:
         self.lazy, self.reason, self.state, self.beside = lazy, reason[:_REASON], state, beside
+        self.empty = ""
 
 
 class StorageRef:
@@ -210,10 +214,10 @@ class LongBytes:
 
 
 def text(value: Any) -> str | None:
-    """A text key or name: a Python 2 byte string is one too. ``None`` for anything else."""
+    """A text key or name: a Python 2 byte string of a name's length is one too. ``None`` for anything else."""
     if type(value) is str:
         return value
-    if type(value) is bytes:
+    if type(value) is bytes and len(value) <= LONG_NAME:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
@@ -222,6 +226,8 @@ def text(value: Any) -> str | None:
 
 
 _PLAIN = (str, bytes, int, bool, float, type(None))
+LONG_NAME = 4096  # bytes of a name: longer ones would cost more to decode each time than what is paid for them
+_DIGITS = 100  # of a number in a text
 
 
 def identity(key: Any) -> Any:
@@ -232,7 +238,13 @@ def identity(key: Any) -> Any:
     if type(key) is str:
         return key
     if type(key) is bytes:
+        if len(key) > LONG_NAME:
+            raise Malformed(f"a mapping with a byte string of {len(key)} bytes as a key", "it is not a checkpoint")
         return text(key)
+    if type(key) is Stub and key.how == "new" and key.path == "builtins.complex":
+        key = _complex(key.args)
+        if type(key) is complex:
+            return (4, key.real, key.imag)
     if isinstance(key, (bool, int, float)):
         if abs(key) < 2**53 and int(key) == key:
             return int(key)  # no two of these have one hash
@@ -240,6 +252,17 @@ def identity(key: Any) -> Any:
     if type(key) is tuple and len(key) <= 8 and all(type(each) in _PLAIN for each in key):
         return (1, *map(identity, key))
     return (2, id(key))
+
+
+def _complex(args: tuple[Any, ...]) -> complex:
+    """What ``complex(*args)`` is: a number that equals a float where it has no imaginary part."""
+    try:
+        made = complex(*args) if all(type(each) is not str or len(each) <= _DIGITS for each in args) else None
+    except (ValueError, TypeError, OverflowError):
+        made = None
+    if made is None:
+        raise Malformed("a mapping with a complex number as a key that is none")
+    return made.real if made.imag == 0 else made
 
 
 def number_text(number: float) -> str:

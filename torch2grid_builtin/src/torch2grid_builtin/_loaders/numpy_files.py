@@ -19,6 +19,7 @@ from torch2grid_builtin._inert.stream import part
 from torch2grid_builtin._inert.values import fortran_strides, is_extended, numpy_dtype
 from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.naming import tensor_name
+from torch2grid_builtin._loaders.object_arrays import OBJECTS_LOOKED_AT, name_objects
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip
@@ -125,7 +126,8 @@ def read_array(storage: Storage, name: str, path: str, actions: Actions, work: W
     raw = _bytes(peeked, 8 + width, start - 8 - width)
     header = _header(raw.decode("utf-8" if head[6] == 3 else "latin-1", "replace")) if raw.endswith(b"\n") else None
     if header is None:
-        raise wrong("has a header that cannot be read")
+        head = _bytes(peeked, 0, min(storage.size, start + OBJECTS_LOOKED_AT))  # numpy may read it, and load what follows
+        raise wrong(name_objects("has a header that cannot be read", head))
     code, fortran, shape = header
     if any(length >= 2**63 for length in shape) or len(shape) > 64:
         raise wrong("has an impossible shape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Pairs, Stub, number_text, text
+from torch2grid_builtin._inert.verdicts import family
 from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
@@ -25,6 +27,8 @@ from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Source, Storage, verify
 
 _PICKLES = 1000
+_RESOURCES = 20_000
+_STATED = 1 << 20  # bytes of the list of modules that a package needs
 _DEEPEST = 100  # packages in packages
 _IMPORTS: dict[str, str] = _compat_pickle.IMPORT_MAPPING
 _NAMES: dict[tuple[str, str], tuple[str, str]] = _compat_pickle.NAME_MAPPING
@@ -68,6 +72,7 @@ class TorchPackage(Loader):
                     if not name.startswith(".data/"):
                         modules |= {module for module, _ in machine.globals} | {_package_of(name)}
                 read_pickles(record, machine.stream.tell(), actions, work)
+            modules |= _read_resources(records, folder, pickles, storages)
             _note_sources(records, folder, modules, actions)
             read_code(records, actions, work)
             check_rest(records)
@@ -96,6 +101,61 @@ def _pickles(records: Records, folder: str) -> dict[str, Entry]:
     if len(found) > _PICKLES:
         raise records.fail(f"is a torch.package of {len(found)} pickles", "it is no checkpoint, or hostile")
     return found
+
+
+def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], storages: _Storages) -> set[str]:
+    """Read every other resource as a pickle, as ``load_pickle`` would; the modules that they name.
+
+    Text and bytes are no pickles, but may begin like one. What PyTorch would import on the way is in the record: a module of
+    the archive, one that it says it needs, or one of Python's or PyTorch's.
+    """
+    others = [entry for name, entry in _resources(records, folder) if name not in pickles and entry.size]
+    if len(others) > _RESOURCES:
+        raise records.fail(f"is a torch.package of {len(others)} resources", "it is no checkpoint, or hostile")
+    needed = _needed(records, folder)
+    modules: set[str] = set()
+    actions, work = storages.actions, storages.work
+    for entry in others:
+        record = records.storage(entry.name)
+        storages.actions = found = Actions()
+        machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=found)
+        work.spend(limits.INNER)
+        try:
+            machine.load()
+            read_pickles(record, machine.stream.tell(), found, work)
+        except (Malformed, LoadError):
+            work.spend(0)  # raises where it is used up
+        finally:
+            storages.actions = actions
+        modules |= {module for module, _ in machine.globals}
+        found.asked = {
+            key: asked
+            for key, asked in found.asked.items()
+            if asked.module.partition(".")[0] in needed or family(asked.module, asked.name)
+        }
+        if found:
+            actions.merge(found)
+    return modules
+
+
+def _resources(records: Records, folder: str) -> Iterator[tuple[str, Entry]]:
+    for full, entry in records.entries.items():
+        name = full.removeprefix(folder)
+        if not name.startswith(".data/"):
+            yield name, entry
+
+
+def _needed(records: Records, folder: str) -> set[str]:
+    """The roots of the modules that the archive holds, and of those that it says it needs from elsewhere."""
+    roots = {name.partition("/")[0].removesuffix(".py") for name, _ in _resources(records, folder) if name.endswith(".py")}
+    wanted = f"{folder}.data/extern_modules".lower()
+    for stated in records.entries.values():
+        if stated.name.lower() != wanted or stated.size > _STATED:  # PyTorch finds it whatever its capitals
+            continue
+        raw = bytearray(stated.size)
+        records.storage(stated.name).read_into(0, memoryview(raw))
+        roots |= {line.strip().partition(".")[0] for line in raw.decode("utf-8", "replace").splitlines()}
+    return roots - {""}
 
 
 def _package_of(name: str) -> str:
