@@ -13,9 +13,9 @@ from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._measures.grids import ArrayMapping
+from torch2grid_core._measures.transformer import LayoutTransformer
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.transformer import LayoutTransformer
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core.testing._samples import grid_of, sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
