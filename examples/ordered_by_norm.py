@@ -32,8 +32,7 @@ class OrderedByNorm(LayoutTransformer):
 
     def arrange(self, shapes: Shapes, max_cells: int | None, results: Mapping[str, Any]) -> Layout:
         sizes = drawable_sizes(shapes)
-        # A row with a NaN has no norm. It comes first, where it is seen.
-        squares = {name: np.nan_to_num(results["rows"][name].output_norm, nan=np.inf) ** 2 for name in sizes}
+        squares = {name: squared(results["rows"][name].output_norm) for name in sizes}
         together = -(-sum(map(len, squares.values())) // MOST)
         width = math.isqrt(sum(sizes.values()) - 1) + 1
         per_cell = 1
@@ -47,6 +46,12 @@ class OrderedByNorm(LayoutTransformer):
             regions.append(flat_run(name, sizes[name], (line, 0, height, width), cell=(1, per_cell))[1])
             line += height
         return Layout(line, width * per_cell, (1, per_cell), tuple(blocks), tuple(regions))
+
+
+def squared(norms: Any) -> Any:
+    """The squares of *norms*. A row with a NaN has no norm: it counts as infinite, and comes first, where it is seen."""
+    with np.errstate(over="ignore"):
+        return np.where(np.isnan(norms), np.inf, norms) ** 2
 
 
 def runs(squares: Any, columns: int, together: int) -> Iterator[tuple[int, int]]:
