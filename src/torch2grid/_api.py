@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with
+from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with, with_transformer
 from torch2grid_core import Checkpoint, GridTransformer, draw as draw_pages
 from torch2grid_core.measures import executor_of
 
@@ -64,7 +64,7 @@ def draw(
     Raises ``UsageError`` for an unknown view, transformer, filter or setting.
     """
     plugins = manager()
-    run = plugins.with_transformer(settings_from({**settings, "plugin": plugin}))
+    run = with_transformer(settings_from({**settings, "plugin": plugin}))
     instances = [plugins.create("view", spec) for spec in (*views, *run.view) or ("grid",)]
     opener = executor_of(plugins, run.executor)
     checkpoint = drawable(model, run)

@@ -32,6 +32,11 @@ class TensorArrays(Mapping[str, np.ndarray[Any, Any]]):
     def __len__(self) -> int:
         return len(self._arrays)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape; nothing is read for it."""
+        return self._arrays.shapes
+
     def __repr__(self) -> str:
         return f"<TensorArrays of {self.checkpoint.source!r}: {len(self)} tensors>"
 
@@ -45,6 +50,19 @@ def manager() -> PluginManager:
     found = PluginManager.discover()
     for line in found.problems():
         warnings.warn(f"torch2grid: {line}", stacklevel=2)
+    return found
+
+
+def with_transformer(settings: Settings) -> Settings:
+    """*settings* with the transformer that they name, or the usual one. Warns, once, of one that will be slow.
+
+    Raises ``UsageError`` for an unknown one.
+    """
+    plugins = manager()
+    before = plugins.notes
+    found = plugins.with_transformer(settings)
+    for line in plugins.notes[len(before) :]:
+        warnings.warn(f"torch2grid: {line}", stacklevel=4)
     return found
 
 

@@ -32,7 +32,7 @@ _WHERE = {
     "_pictures.grid": "Grid",
     "_pictures.layout": "Layout",
     "_pictures.page": "Page",
-    "_pictures.transformer": "GridTransformer LayoutTransformer",
+    "_measures.transformer": "GridTransformer LayoutTransformer",
     "_plugins.manager": "PluginManager",
     "_settings": "Settings",
 }
@@ -86,10 +86,10 @@ if TYPE_CHECKING:
         View as View,
     )
     from torch2grid_core._measures.need import Need as Need
+    from torch2grid_core._measures.transformer import GridTransformer as GridTransformer, LayoutTransformer as LayoutTransformer
     from torch2grid_core._pictures.grid import Grid as Grid
     from torch2grid_core._pictures.layout import Layout as Layout
     from torch2grid_core._pictures.page import Page as Page
-    from torch2grid_core._pictures.transformer import GridTransformer as GridTransformer, LayoutTransformer as LayoutTransformer
     from torch2grid_core._plugins.manager import PluginManager as PluginManager
     from torch2grid_core._settings import Settings as Settings
 

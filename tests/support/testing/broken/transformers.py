@@ -12,6 +12,7 @@ from tests.support.testing.broken.registry import BREAKS, breaks
 
 from torch2grid_core import GridTransformer, Layout, LayoutTransformer, Lazy, NotDrawable
 from torch2grid_core.grids import Block, drawable_sizes
+from torch2grid_core.measures import Summary
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,22 @@ class DividesByTheSpread(GoodTransformer):
     def scale(self, summaries: Mapping[str, Any]) -> Any:
         with np.errstate(all="ignore"):
             return {name: (float(np.float64(1) / (each.max - each.min)), 0.0) for name, each in summaries.items()}
+
+
+@breaks("transformer", "choice_is_names")
+class ChoosesTwice(GoodTransformer):
+    """names its first tensor twice"""
+
+    def choose(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        return [*shapes, next(iter(shapes))]
+
+
+@breaks("transformer", "needs_are_arranged")
+class MeasuresInVain(GoodTransformer):
+    """needs what nothing looks at"""
+
+    def needs(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        return {"figures": Summary()}
 
 
 @breaks("transformer", "metadata")

@@ -129,9 +129,11 @@ class DeltaAtlas(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grid: Grid = replace(results["grid"], quantity="Δ")
-        title = run.title or f"Δ = {self.names.b} − {self.names.a} · {human_count(checkpoint.parameters)} weights"
+        drawn = Transformed(self.transformer, run.reduce, run.max_cells).tensors(checkpoint)
+        weights = human_count(sum(tensor.size for tensor in drawn.values()))
+        title = run.title or f"Δ = {self.names.b} − {self.names.a} · {weights} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
-        yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(checkpoint)})
+        yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(drawn)})
 
 
 def transformer_of(manager: PluginManager, settings: Settings) -> GridTransformer:

@@ -26,25 +26,31 @@ class GridView(View):
     name = "grid"
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        return {"grid": Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)}
+        return {"grid": _whole(run)}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, ``neural_grid``, or ``neural_grid_NAME`` where the user chose a transformer."""
         grid: Grid = results["grid"]
         transformer = run.transformer or Flatten()
         chosen = run.transformer_name
+        drawn = _whole(run).tensors(checkpoint)
+        left_out = sum(name not in checkpoint.aliases for name in checkpoint) - len(drawn)
         facts = [
             source_name(checkpoint),
-            f"{human_count(checkpoint.parameters)} weights",
+            f"{human_count(sum(tensor.size for tensor in drawn.values()))} weights",
             visible(chosen or transformer.name, 60),
         ]
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),
             (whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True),),
-            about={"transformer": transformer.name, "tensors": len(checkpoint)},
+            about={"transformer": transformer.name, "tensors": len(checkpoint) - left_out},
         )
         return (page,)
+
+
+def _whole(run: Settings) -> Transformed:
+    return Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)
 
 
 def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:

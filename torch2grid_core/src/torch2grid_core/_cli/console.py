@@ -237,7 +237,8 @@ def _passed_over(shown: Shown, checkpoint: Checkpoint) -> str:
     passed = {name for name in checkpoint if not {name, checkpoint.aliases.get(name, name)} & shown.tensors}
     if not any(checkpoint[name].size for name in passed):
         return ""
-    return f"{shown.view}: {len(checkpoint) - len(passed):,} of {_counted(len(checkpoint), 'tensor')}"
+    by = f", chosen by {visible(shown.chosen_by, 60)}" if shown.chosen_by else ""
+    return f"{shown.view}: {len(checkpoint) - len(passed):,} of {_counted(len(checkpoint), 'tensor')}{by}"
 
 
 def _counted(number: int, thing: str) -> str:

@@ -127,6 +127,7 @@ def _check(
         except STOPS as error:
             if isinstance(error, PluginError):
                 failures[rule.code] = error
+    plan.prepare(executor)
     for _, outcomes_of_tensor in outcomes(tensors, plan.tasks, executor):
         for outcome in outcomes_of_tensor:
             plan.take(outcome)

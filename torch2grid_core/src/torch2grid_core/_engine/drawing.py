@@ -31,16 +31,20 @@ _ROW_CELLS = 64  # as many of them as a row of a table takes
 
 @dataclass(frozen=True)
 class Shown:
-    """What a view showed. tensors: names, as far as the view tells (see ``View``), else ``None``; of: all that it was about."""
+    """What a view showed. tensors: names, as far as the view tells (see ``View``), else ``None``; of: all that it was about.
+
+    chosen_by: the transformer that chose fewer than all, where one did.
+    """
 
     view: str
     tensors: frozenset[str] | None
     of: frozenset[str]
+    chosen_by: str = ""
 
     def merge(self, other: Shown) -> Shown:
         """What the view showed in both of two runs."""
         known = None if self.tensors is None or other.tensors is None else self.tensors | other.tensors
-        return Shown(self.view, known, self.of | other.of)
+        return Shown(self.view, known, self.of | other.of, self.chosen_by or other.chosen_by)
 
 
 @dataclass
@@ -128,7 +132,7 @@ def _drawn(
     declined: Callable[[View, NotDrawable], None] | None,
     seen: Seen | None,
 ) -> Iterator[tuple[Page, View, Made]]:
-    total = sum(tensor.nbytes for each in passes for tensor in each.checkpoint.values())
+    total = sum(each.plan.nbytes for each in passes)
     told = bool(stopped) and not any(each.views or each.beside for each in passes)
     for each in passes:
         yield from each.pages(progress, total)
@@ -231,7 +235,9 @@ class _Pass(Generic[Made]):
 
     def pages(self, progress: Progress | None, total: int) -> Iterator[tuple[Page, View, Made]]:
         """Every page, prepared."""
-        for name, found in outcomes(self.checkpoint, self._tasks, self.executor) if self.views or self.beside else ():
+        self.plan.prepare(self.executor, None if progress is None else lambda tensor: progress(tensor, total))
+        self._end_failed()
+        for name, found in outcomes(self.checkpoint, self._tasks, self.executor) if self.active or self.beside else ():
             drawn = [each for outcome in found for each in self._take(name, outcome)]
             if progress is not None:
                 progress(self.checkpoint[name], total)
@@ -271,11 +277,15 @@ class _Pass(Generic[Made]):
         self.plan.take(outcome)
         for number, error in stops:
             self.views[number].end(error)
+        self._end_failed()
+        return found
+
+    def _end_failed(self) -> None:
+        """Leave out the views with a need that was dropped."""
         for view in self.views:
             for asked in view.of_whole.values():
                 if asked.error is not None:
                     view.end(asked.error)
-        return found
 
     def _overviews(self) -> Iterator[tuple[Page, View]]:
         """The overview pages of all views, as far as they neither fail nor decline."""
@@ -296,9 +306,10 @@ class _Pass(Generic[Made]):
         found, names = Seen(dict(self.plan.not_finite)), frozenset(self.checkpoint)
         for each in self.active:
             told = set(each.told)
+            by = next(filter(None, (asked.need._chosen_by for asked in each.of_whole.values())), "")
             for asked in each.of_whole.values() if each.drew else ():
                 told.update(asked.groups.get(None, ()))
-            found.shown.append(Shown(each.view.name, frozenset(told) if told or not each.drew else None, names))
+            found.shown.append(Shown(each.view.name, frozenset(told) if told or not each.drew else None, names, by))
         return found
 
 

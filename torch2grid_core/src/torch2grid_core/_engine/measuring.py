@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint
@@ -89,6 +90,8 @@ def measure(
                 yield from (key for _, key in plan.take(outcome))
 
     total = sum(tensors[name].nbytes for name in (tensors if isinstance(order, str) else order))
+    total += plan.nbytes - sum(tensor.nbytes for tensor in tensors.values())  # what is read before
+    plan.prepare(executor, None if progress is None else partial(_tell, progress, total))
     yield from ready({key: None for each in distinct.values() for key in each.results})
     for name, found in outcomes(tensors, plan.tasks, executor, order) if asked else ():
         going = sum(each.error is None for each in distinct.values())
@@ -105,6 +108,10 @@ def measure(
         if failed is None:
             raise stopped[name]
         failed(name, stopped[name])
+
+
+def _tell(progress: Progress, total: int, tensor: LazyTensor) -> None:
+    progress(tensor, total)
 
 
 def without_repetition(checkpoint: Checkpoint) -> Checkpoint:

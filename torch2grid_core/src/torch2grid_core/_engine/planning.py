@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.reading import (
     COUNTING,
     STOPS,
@@ -20,9 +23,10 @@ from torch2grid_core._engine.reading import (
     counting,
     merge_into,
 )
+from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import UsageError
 from torch2grid_core._guard import Origin, guarded, origin_of, unhashable
-from torch2grid_core._measures.need import Need
+from torch2grid_core._measures.need import First, Need
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
@@ -106,6 +110,8 @@ class Plan:
         self.asked: list[Asked] = []
         self.not_finite: dict[str, NotFiniteCount] = {}
         self._known: dict[tuple[Need[Any], int], Asked] = {}  # by need, and what it is about
+        self._earlier: dict[tuple[tuple[str, ...], int], Plan] = {}  # passes before this one, by what they are about
+        self._waiting: list[tuple[Asked, Checkpoint, dict[str, Asked]]] = []  # needs that are bound after these, and for what
         self._each: list[Asked] = []  # needs of single tensors, under the names of these
         self._alone: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of one tensor, and those whose parts are merged
         self._together: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of several, by the last of them
@@ -119,26 +125,59 @@ class Plan:
         found = self._known.get((need, id(about)))
         if found is None:
             with guarded(origin, type(need).__name__):
-                bound = need.bind(about)
-                given = bound.groups(about)
-                if not isinstance(given, Mapping):
-                    raise origin.error(f"{type(need).__name__}.groups returned {type(given).__name__}, not a mapping")
-                groups = dict(given)
-                for key, names in groups.items():
-                    if not isinstance(names, tuple) or not all(name in about for name in names):
-                        raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
-                    if len(names) > 1 and len({*names}) < len(names):
-                        raise origin.error(f"{type(need).__name__}.groups: {key!r} names a tensor twice")
-                if None in groups and len(groups) > 1:
-                    raise origin.error(f"{type(need).__name__}.groups: None, the model as a whole, stands beside other groups")
+                first = need._first(about)
+                bound = need if first is not None else need.bind(about)
+                groups = {} if first is not None else _groups_of(bound, about, origin, need)
+            earlier = None if first is None else self._ask_first(first, about)
             found = Asked(len(self.asked), bound, origin, groups)
             self.asked.append(found)  # its number is taken, whatever comes of it
-            placed = attempt(bound, origin, lambda: self._place(found))
-            if isinstance(placed, STOPS):
-                found.error = placed
-                raise placed
+            if earlier is not None:
+                self._waiting.append((found, about, earlier))
+            else:
+                placed = attempt(bound, origin, lambda: self._place(found))
+                if isinstance(placed, STOPS):
+                    found.error = placed
+                    raise placed
             self._known[need, id(about)] = found
         return found
+
+    def _ask_first(self, first: First, about: Checkpoint) -> dict[str, Asked]:
+        """Plan what a need has to know before it can be bound; needs that are about the same tensors share a pass."""
+        where = first.names, id(about)
+        plan = self._earlier.get(where)
+        if plan is None:
+            plan = self._earlier[where] = Plan(about.select(first.names))
+        needs = check_needs(first.needs, first.origin, "needs", whole=True)
+        return {key: plan.ask(each, first.origin) for key, each in needs.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors, those that are read twice counted twice."""
+        return sum(tensor.nbytes for tensor in self.checkpoint.values()) + sum(each.nbytes for each in self._earlier.values())
+
+    def prepare(self, executor: Executor | None, read: Callable[[LazyTensor], None] | None = None) -> None:
+        """Measure what needs have to know before they can be bound, and bind them. Call it once, before the first task.
+
+        read: told of each tensor that has been read. A need that fails has its ``error``. Raises ``LoadError``.
+        """
+        for plan in self._earlier.values():
+            plan.prepare(executor, read)
+            for name, found in outcomes(plan.checkpoint, plan.tasks, executor):
+                for outcome in found:
+                    plan.take(outcome)
+                if read is not None:
+                    read(plan.checkpoint[name])
+        waiting, self._waiting = self._waiting, []
+        for asked, about, earlier in waiting:
+            failed = attempt(asked.need, asked.origin, partial(self._bind, asked, about, earlier))
+            if isinstance(failed, STOPS):
+                asked.error = failed
+
+    def _bind(self, asked: Asked, about: Checkpoint, earlier: Mapping[str, Asked]) -> None:
+        need, results = asked.need, {key: each.result for key, each in earlier.items()}
+        asked.need = need._after(about, results)
+        asked.groups = _groups_of(asked.need, about, asked.origin, need)
+        self._place(asked)
 
     def _place(self, asked: Asked) -> None:
         """Note with which tensors each group is read."""
@@ -202,6 +241,22 @@ class Plan:
 
 
 _ORIGIN = Origin("need", "not_finite")
+
+
+def _groups_of(bound: Need[Any], about: Checkpoint, origin: Origin, need: Need[Any]) -> dict[Hashable, tuple[str, ...]]:
+    """Which tensors each result of *bound* is about. Raises ``PluginError`` for anything but groups of names of *about*."""
+    given = bound.groups(about)
+    if not isinstance(given, Mapping):
+        raise origin.error(f"{type(need).__name__}.groups returned {type(given).__name__}, not a mapping")
+    groups = dict(given)
+    for key, names in groups.items():
+        if not isinstance(names, tuple) or not all(name in about for name in names):
+            raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
+        if len(names) > 1 and len({*names}) < len(names):
+            raise origin.error(f"{type(need).__name__}.groups: {key!r} names a tensor twice")
+    if None in groups and len(groups) > 1:
+        raise origin.error(f"{type(need).__name__}.groups: None, the model as a whole, stands beside other groups")
+    return groups
 
 
 def needs_of(

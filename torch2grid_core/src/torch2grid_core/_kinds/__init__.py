@@ -25,7 +25,7 @@ KINDS = {
         Kind("loader", "torch2grid_loaders", "torch2grid_core._kinds.reading:Loader"),
         Kind("decoder", "torch2grid_decoders", "torch2grid_core._kinds.reading:Decoder", usual=False),
         Kind("filter", "torch2grid_filters", "torch2grid_core._kinds.reading:TensorFilter"),
-        Kind("transformer", "torch2grid_transformers", "torch2grid_core._pictures.transformer:GridTransformer"),
+        Kind("transformer", "torch2grid_transformers", "torch2grid_core._measures.transformer:GridTransformer"),
         Kind("view", "torch2grid_views", "torch2grid_core._kinds.view:View"),
         Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.view:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.view:Rule"),

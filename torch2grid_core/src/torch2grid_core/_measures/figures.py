@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from torch2grid_core._data.storage import crc32_combine
-from torch2grid_core._measures.need import Chunk, Collector, Need
+from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
@@ -248,6 +248,16 @@ class Of(Need[Any]):
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         bound = self.need.bind(self._members_of(checkpoint))
         return self if bound is self.need else Of(self.member, bound)
+
+    def _first(self, checkpoint: Checkpoint) -> First | None:
+        return self.need._first(self._members_of(checkpoint))  # the engine measures it of the joint tensors, for all members
+
+    def _after(self, checkpoint: Checkpoint, results: Mapping[str, Any]) -> Need[Any]:
+        return Of(self.member, self.need._after(self._members_of(checkpoint), results))
+
+    @property
+    def _chosen_by(self) -> str:
+        return self.need._chosen_by
 
     def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
         found = dict(self.need.groups(self._members_of(checkpoint)))

@@ -12,11 +12,12 @@ from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._guard import call, describe, guarded, origin_of, unhashable
-from torch2grid_core._measures.need import Chunk, Collector, Need
+from torch2grid_core._measures.in_memory import measured_here
+from torch2grid_core._measures.need import Chunk, Collector, First, Need
+from torch2grid_core._measures.transformer import Chosen, GridTransformer, LayoutTransformer, chosen_names, streams
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import REDUCTIONS, PartResult, RasterPart, assemble, reduce_array
-from torch2grid_core._pictures.transformer import GridTransformer, LayoutTransformer
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 
@@ -49,6 +50,11 @@ class ArrayMapping(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape; nothing is read for it."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
 
 
 def _check_reduction(reduce: object) -> None:
@@ -128,14 +134,6 @@ class Parts(Collector):
         return {"done": [part.touched() for part in self.results()], "running": {}}
 
 
-def streams(transformer: GridTransformer) -> bool:
-    """True when only layout and scale matter, so that the raster does the work; False where a step is overridden."""
-    steps = ("transform", "preprocess", "postprocess", "__call__")
-    return isinstance(transformer, LayoutTransformer) and all(
-        getattr(type(transformer), step) is getattr(LayoutTransformer, step) for step in steps
-    )
-
-
 @dataclass(frozen=True)
 class Transformed(Need[Grid]):
     """The ``Grid`` of the whole model by *transformer*, at most *max_cells* a side.
@@ -157,23 +155,70 @@ class Transformed(Need[Grid]):
             raise origin_of(self.transformer).error(wrong)
         _check_reduction(self.reduce)
 
+    def tensors(self, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
+        """The tensors that the transformer gets of *checkpoint*: those that it chooses, in its order.
+
+        Raises ``PluginError`` where it names something else, ``NotDrawable`` where it chooses none.
+        """
+        names = checkpoint.in_file_order() if self.transformer.file_order else checkpoint
+        tensors = {name: checkpoint[name] for name in names if name not in checkpoint.aliases}
+        return {name: tensors[name] for name in chosen_names(self.transformer, _shapes(tensors))}
+
+    def _first(self, checkpoint: Checkpoint) -> First | None:
+        transformer = self.transformer
+        if not isinstance(transformer, LayoutTransformer) or not streams(transformer):
+            return None
+        if type(transformer).needs is LayoutTransformer.needs:
+            return None
+        tensors = self.tensors(checkpoint)
+        self._require_handled(tensors)
+        needs = call(transformer, transformer.needs, _shapes(tensors))
+        return None if isinstance(needs, Mapping) and not needs else First(tuple(tensors), needs, origin_of(transformer))
+
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         """The need that does the work. Raises ``PluginError`` where the transformer fails, ``NotDrawable`` if it declines."""
-        transformer, origin = self.transformer, origin_of(self.transformer)
-        names = checkpoint.in_file_order() if transformer.file_order else checkpoint
-        tensors = {name: checkpoint[name] for name in names if name not in checkpoint.aliases}
-        if not call(transformer, transformer.can_handle, ArrayMapping(tensors)):
-            raise origin.error("cannot handle these tensors (can_handle is false)")
-        if not streams(transformer):
-            return _Drawn(self, tuple(tensors))
+        transformer, first = self.transformer, self._first(checkpoint)
+        tensors = self.tensors(checkpoint)
+        if first is not None:  # someone binds it without the engine
+            with guarded(first.origin, "needs"):
+                results = measured_here(tensors, first.needs)
+            return self._after(checkpoint, results)
+        self._require_handled(tensors)
+        by = self._named(tensors, checkpoint)
+        if not isinstance(transformer, LayoutTransformer) or not streams(transformer):
+            return _Drawn(self, tuple(tensors), by)
+        shapes = _shapes(tensors)
+        return self._streamed(call(transformer, transformer.layout, shapes, self.max_cells), "layout", shapes, by)
+
+    def _after(self, checkpoint: Checkpoint, results: Mapping[str, Any]) -> Need[Any]:
+        transformer, tensors = self.transformer, self.tensors(checkpoint)
         assert isinstance(transformer, LayoutTransformer)
-        shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        layout = call(transformer, transformer.layout, shapes, self.max_cells)
+        shapes = _shapes(tensors)
+        layout = call(transformer, transformer.arrange, shapes, self.max_cells, results)
+        return self._streamed(layout, "arrange", shapes, self._named(tensors, checkpoint))
+
+    def _streamed(self, layout: object, made_by: str, shapes: Mapping[str, tuple[int, ...]], chosen_by: str) -> Need[Any]:
+        transformer, origin = self.transformer, origin_of(self.transformer)
+        assert isinstance(transformer, LayoutTransformer)
         if not isinstance(layout, Layout):
-            raise origin.error(f"layout returned {type(layout).__name__}, not a Layout")
-        with guarded(origin, "layout"):
+            raise origin.error(f"{made_by} returned {type(layout).__name__}, not a Layout")
+        with guarded(origin, made_by):
             layout = layout.validate(shapes, self.max_cells)
-        return _Streamed(layout, self.reduce, transformer)
+        return _Streamed(layout, self.reduce, transformer, chosen_by)
+
+    def _named(self, tensors: Mapping[str, LazyTensor], checkpoint: Checkpoint) -> str:
+        """The transformer's name where it chose *tensors* of more, else nothing."""
+        whole = sum(name not in checkpoint.aliases for name in checkpoint)
+        return str(self.transformer.name) if len(tensors) < whole else ""
+
+    def _require_handled(self, tensors: Mapping[str, LazyTensor]) -> None:
+        """Raise ``PluginError`` where the transformer cannot handle *tensors*."""
+        if not call(self.transformer, self.transformer.can_handle, ArrayMapping(tensors)):
+            raise origin_of(self.transformer).error("cannot handle these tensors (can_handle is false)")
+
+
+def _shapes(tensors: Mapping[str, LazyTensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -181,8 +226,13 @@ class _Streamed(Raster):
     """A ``LayoutTransformer``'s grid of one checkpoint."""
 
     transformer: LayoutTransformer | None = None
+    chosen_by: str = ""
 
     of_whole = True
+
+    @property
+    def _chosen_by(self) -> str:
+        return self.chosen_by
 
     def only(self, names: tuple[str, ...]) -> Need[Any]:
         part = Raster(self.layout.only(names[0]) if len(names) == 1 else self.layout, self.reduce)
@@ -258,9 +308,14 @@ class _Drawn(Need[Grid]):
 
     asked: Transformed
     names: tuple[str, ...]
+    chosen_by: str = ""
 
     of_whole = True
     counts_not_finite = True
+
+    @property
+    def _chosen_by(self) -> str:
+        return self.chosen_by
 
     def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
         return {None: self.names}
@@ -268,7 +323,7 @@ class _Drawn(Need[Grid]):
     def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
         transformer, asked = self.asked.transformer, self.asked
         arrays = ArrayMapping(tensors)
-        drawn = call(transformer, transformer, arrays)
+        drawn = call(transformer, transformer, Chosen(arrays, arrays))
         _check_drawn(transformer, drawn)
         with guarded(origin_of(transformer)):
             return reduce_array(drawn, asked.reduce, asked.max_cells), arrays.not_finite

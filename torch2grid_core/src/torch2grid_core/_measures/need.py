@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch2grid_core._data.dtypes import as_float
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.combined import JointTensor
     from torch2grid_core._data.tensor import LazyTensor
+    from torch2grid_core._guard import Origin
     from torch2grid_core._summary.not_finite import NotFiniteCount
 
 R = TypeVar("R")
@@ -78,6 +80,18 @@ class Collector:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class First:
+    """What has to be measured, in a pass of its own, before a need can be bound: *needs* of the tensors *names*.
+
+    origin: of whoever asks, which their errors name; it has not been checked what it answered for *needs*.
+    """
+
+    names: tuple[str, ...]
+    needs: Any
+    origin: Origin
+
+
 class Need(Generic[R]):
     """Something to measure: a frozen dataclass, picklable, equal to another that asks for the same.
 
@@ -109,6 +123,19 @@ class Need(Generic[R]):
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         """The need as it is for *checkpoint*: itself, or another where all shapes have to be known first."""
         return self
+
+    def _first(self, checkpoint: Checkpoint) -> First | None:
+        """What has to be measured of *checkpoint* before the need is bound, by ``_after`` then; ``None`` for nothing."""
+        return None
+
+    def _after(self, checkpoint: Checkpoint, results: Mapping[str, Any]) -> Need[Any]:
+        """As ``bind``, with the *results* of what ``_first`` asked for."""
+        return self.bind(checkpoint)
+
+    @property
+    def _chosen_by(self) -> str:
+        """Who chose which tensors this is about, where it is not about all; for the summary line."""
+        return ""
 
     def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
         """Which tensors each result is about, by its key: each tensor alone unless a need says otherwise.

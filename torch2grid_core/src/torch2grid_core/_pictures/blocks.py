@@ -16,10 +16,14 @@ Dim = tuple[int, int, int]  # length, row step, column step
 
 @dataclass(frozen=True)
 class Region:
-    """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps)."""
+    """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps).
+
+    In a ``Layout`` the rectangles may be left out: they are then those of the cells that hold weights of the tensor of that
+    name, or of all tensors of the module, whatever form they have.
+    """
 
     name: str
-    rects: tuple[Rect, ...]
+    rects: tuple[Rect, ...] = ()
 
 
 @dataclass(frozen=True)

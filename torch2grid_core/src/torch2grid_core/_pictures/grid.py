@@ -9,8 +9,9 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._display import as_html, as_png
-from torch2grid_core._pictures.blocks import Rect, Region
+from torch2grid_core._pictures.blocks import Region
 from torch2grid_core._pictures.layout import Layout
+from torch2grid_core._pictures.regions import rectangles
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,24 +113,6 @@ def sole_owners(grid: Grid, cell: tuple[int, int]) -> tuple[Array, tuple[Region,
     best = np.minimum.reduceat(np.minimum.reduceat(claim, rows, axis=0), columns, axis=1)
     spread = np.repeat(np.repeat(best, cell[0], axis=0), cell[1], axis=1)[: grid.shape[0], : grid.shape[1]]
     won = np.where(best < 2 * names, np.argsort(rank)[best % names], names - 1)
-    return np.where(order == spread % names, grid.counts, 0), _regions(grid, won)
-
-
-def _regions(grid: Grid, won: Array) -> tuple[Region, ...]:
-    """The rectangles of each region in *won*, the number of the region of each cell: runs of a row, and like ones below."""
-    found: dict[int, list[Rect]] = {}
-    open_: dict[tuple[int, int, int], int] = {}  # (region, column, width) → its first row
-    nobody = len(grid.regions)
-    for row in range(len(won) + 1):
-        runs: set[tuple[int, int, int]] = set()
-        if row < len(won):
-            starts = np.flatnonzero(np.diff(won[row], prepend=-1))
-            for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), won.shape[1]], strict=True):
-                if won[row, start] != nobody:
-                    runs.add((int(won[row, start]), start, stop - start))
-        for run in [each for each in open_ if each not in runs]:
-            top = open_.pop(run)
-            found.setdefault(run[0], []).append((top, run[1], row - top, run[2]))
-        for run in runs - open_.keys():
-            open_[run] = row
-    return tuple(Region(each.name, tuple(sorted(found[number]))) for number, each in enumerate(grid.regions) if number in found)
+    found = rectangles(won, nobody=len(grid.regions))
+    left = tuple(Region(each.name, tuple(found[number])) for number, each in enumerate(grid.regions) if number in found)
+    return np.where(order == spread % names, grid.counts, 0), left

@@ -24,8 +24,8 @@ class Layout:
     """Where every weight of some tensors goes.
 
     rows, columns: of the full-size grid, in weights. cell: (r, c), so many rows and columns of it become one cell; a
-    cell holds weights of one tensor only. regions: the cells of each tensor. labels: names of modules, each with the
-    rectangle of empty cells that is kept free for it.
+    cell holds weights of one tensor only. regions: the cells of each tensor (see ``Region``). labels: names of modules, each
+    with the rectangle of empty cells that is kept free for it.
     """
 
     rows: int
@@ -162,6 +162,9 @@ def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int
         _check_coverage(layout, name, math.prod(shape))
     _check_places([block for block in layout.blocks if isinstance(block, Block)])
     _check_owners(layout)
+    for region in layout.regions:
+        if not (region.rects or region.name in shapes or any(name.startswith(f"{region.name}.") for name in shapes)):
+            raise ValueError(f"region {region.name!r} has no rectangles, and no tensor or module has that name")
     height, width = layout.shape
     for kind, region in [("region", each) for each in layout.regions] + [("label", each) for each in layout.labels]:
         for row, column, rows, columns in region.rects:

@@ -23,6 +23,7 @@ from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
 from torch2grid_core._pictures.choices import Reduction
 from torch2grid_core._pictures.grid import Grid, sole_owners
 from torch2grid_core._pictures.layout import Layout, cells_of
+from torch2grid_core._pictures.regions import traced
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
 _STRETCH = 1 << 19  # weights prepared at a time: more would leave the cache, fewer would cut rows of cells more often
@@ -244,7 +245,7 @@ def assemble(
     best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
     found = None if best is None else (best[0], *best[1])
     where = None if found is None else layout.cell_of(*found[:2])
-    return Grid(narrow, counts, reduce, layout.cell, layout.regions, quantity, found, where, layout, layout.labels)
+    return Grid(narrow, counts, reduce, layout.cell, traced(layout), quantity, found, where, layout, layout.labels)
 
 
 def _totals(

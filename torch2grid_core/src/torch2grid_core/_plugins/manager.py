@@ -161,12 +161,25 @@ class PluginManager:
         return [name for name, each in self.names(kind).items() if each.record.precedence is Precedence.GIVEN]
 
     def with_transformer(self, settings: Settings, usual: str | None = DEFAULT_TRANSFORMER) -> Settings:
-        """*settings* with the transformer that ``plugin`` names, or *usual* (``None``: none). Raises ``UsageError``."""
+        """*settings* with the transformer that ``plugin`` names, or *usual* (``None``: none). Raises ``UsageError``.
+
+        One that could be streamed and overrides a step that keeps it from that is noted, since it costs time and memory.
+        """
         spec = settings.plugin
         name = "" if spec is None else spec_name(spec).rpartition("/")[2]
         if spec is None and usual is not None:
             spec = self.usual("transformer", usual)
-        return replace(settings, transformer=None if spec is None else self.create("transformer", spec), transformer_name=name)
+        transformer = None if spec is None else self.create("transformer", spec)
+        if transformer is None:
+            return replace(settings, transformer=None, transformer_name=name)
+        from torch2grid_core._measures.transformer import overridden_steps
+
+        if steps := overridden_steps(transformer):
+            self.note(
+                f"transformer {transformer.name!r} overrides {' and '.join(steps)} and is not streamed: it holds all weights"
+                " that it draws in memory and takes many times as long; leave tensors out with choose instead"
+            )
+        return replace(settings, transformer=transformer, transformer_name=name)
 
     def loaders(self, place: Any, forced: str = "", accepts: str = "bytes") -> list[GuardedLoader]:
         """The loaders that may open *place*: all that accept what it is, or the one that *forced* names.
@@ -277,6 +290,11 @@ class PluginManager:
         """Remember one line for the person, once."""
         if line not in self._notes:
             self._notes.append(line)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noted so far."""
+        return tuple(self._notes)
 
     def problems(self) -> list[str]:
         """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""

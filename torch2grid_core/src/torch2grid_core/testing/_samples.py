@@ -19,12 +19,12 @@ from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.grids import Transformed
+from torch2grid_core._measures.transformer import GridTransformer
 from torch2grid_core._pictures.blocks import Block, Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Table, Text
 from torch2grid_core._pictures.scale import color_scale
-from torch2grid_core._pictures.transformer import GridTransformer
 from torch2grid_core._settings import Settings
 
 ODD_DTYPES = ("bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int64", "bool", "complex64")

@@ -13,15 +13,17 @@ from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._measures.grids import ArrayMapping
+from torch2grid_core._measures.in_memory import measured_here
+from torch2grid_core._measures.transformer import GridTransformer, LayoutTransformer, chosen_names
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.transformer import LayoutTransformer
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core.testing._samples import grid_of, sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _LAYOUT_SECONDS = 5.0
 _BIG = {"embedding.weight": (1 << 17, 1 << 12), "conv.weight": (2048, 1024, 3, 3), "bias": (1 << 20,), "scale": ()}
+_LESS = {"embedding.weight": (1 << 11, 1 << 9), "conv.weight": (256, 128, 3, 3), "bias": (1 << 16,), "scale": ()}
 
 
 def _arrays(about: str = "ordinary") -> dict[str, Array]:
@@ -35,6 +37,21 @@ def _drawn(transformer: Any, arrays: Mapping[str, Array]) -> Any:
         return transformer(arrays)
     except NotDrawable:
         return None
+
+
+def _chosen(transformer: GridTransformer, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of *tensors*, arrays or lazy tensors, that the transformer chooses. Raises ``NotDrawable`` for none."""
+    return {name: tensors[name] for name in chosen_names(transformer, {name: each.shape for name, each in tensors.items()})}
+
+
+def _layout(transformer: LayoutTransformer, tensors: Mapping[str, Any], max_cells: int | None) -> Layout:
+    """The layout of those of *tensors* that it chooses, from ``layout`` or, with what it needs of them, from ``arrange``."""
+    tensors = _chosen(transformer, tensors)
+    shapes = {name: each.shape for name, each in tensors.items()}
+    needs = transformer.needs(shapes)
+    if not needs:
+        return transformer.layout(shapes, max_cells)
+    return transformer.arrange(shapes, max_cells, measured_here(tensors, needs))
 
 
 def _values(result: Any) -> tuple[Array, Array]:
@@ -84,7 +101,12 @@ def can_handle_answers(subject: Subject) -> None:
     for about in sample_checkpoints():
         if about == "huge":
             continue  # an array of 2**40 weights does not exist; the engine hands out what is stored
-        found = subject.make().can_handle(_arrays(about))
+        transformer = subject.make()
+        try:
+            chosen = _chosen(transformer, _arrays(about))
+        except NotDrawable:
+            continue
+        found = transformer.can_handle(chosen)
         expect(isinstance(found, (bool, np.bool_)), f"{about}: can_handle returned {type(found).__name__}")
 
 
@@ -109,6 +131,10 @@ def nan_stays_in_its_place(subject: Subject) -> None:
     arrays = _arrays("not_finite")
     del arrays["all.weight"]
     transformer = subject.make()
+    try:
+        arrays = _chosen(transformer, arrays)
+    except NotDrawable:
+        return
     if not transformer.can_handle(arrays):
         return
     result = _drawn(transformer, arrays)
@@ -126,31 +152,69 @@ def layout_is_valid(subject: Subject) -> None:
     if not isinstance(transformer, LayoutTransformer):
         return
     for about, checkpoint in sample_checkpoints().items():
-        shapes = {name: tensor.distinct().shape for name, tensor in checkpoint.items()}
+        tensors = {name: tensor.distinct() for name, tensor in checkpoint.items()}
         for max_cells in (None, 7, 64):
             try:
-                layout = transformer.layout(shapes, max_cells)
+                layout = _layout(transformer, tensors, max_cells)
             except NotDrawable:
                 continue
-            expect(isinstance(layout, Layout), f"layout returned {type(layout).__name__}, not a Layout")
+            expect(isinstance(layout, Layout), f"the layout is {type(layout).__name__}, not a Layout")
             try:
-                layout.validate(shapes, max_cells)
+                layout.validate({name: each.shape for name, each in _chosen(transformer, tensors).items()}, max_cells)
             except ValueError as error:
                 expect(False, f"{about}, max_cells={max_cells}: {error}")
             expect(pickle.loads(pickle.dumps(layout)) == layout, f"{about}: a pickled layout is another one")
-            expect(transformer.layout(shapes, max_cells) == layout, f"{about}: the same shapes give another layout")
+            expect(_layout(transformer, tensors, max_cells) == layout, f"{about}: the same tensors give another layout")
 
 
 @check("transformer")
 def layout_of_a_large_model(subject: Subject) -> None:
-    """A layout of 500 million weights takes time by cells, not by weights."""
+    """A layout of 500 million weights takes time by cells, not by weights; where weights have to be measured, of 2 million."""
     transformer = subject.make()
     if not isinstance(transformer, LayoutTransformer):
         return
-    started = time.perf_counter()
-    transformer.layout(_BIG, 256).validate(_BIG, 256)
+    try:
+        shapes = {name: _BIG[name] for name in chosen_names(transformer, _BIG)}
+        needs: Any = transformer.needs(shapes)
+        arrays = {name: np.zeros(shape, np.float32) for name, shape in _LESS.items() if name in shapes} if needs else {}
+        shapes = {name: _LESS[name] for name in arrays} or shapes
+        results = measured_here(arrays, transformer.needs(shapes)) if needs else {}
+        started = time.perf_counter()
+        found = transformer.arrange(shapes, 256, results) if needs else transformer.layout(shapes, 256)
+    except NotDrawable:
+        return
+    found.validate(shapes, 256)
     seconds = time.perf_counter() - started
     expect(seconds < _LAYOUT_SECONDS, f"the layout of a large model took {seconds:.0f} s")
+
+
+@check("transformer")
+def choice_is_names(subject: Subject) -> None:
+    """choose names tensors that it was given, each once, and the same ones each time."""
+    transformer = subject.make()
+    for about, checkpoint in sample_checkpoints().items():
+        shapes = {name: tensor.distinct().shape for name, tensor in checkpoint.items()}
+        found = []
+        for each in (transformer, subject.make()):
+            try:
+                found.append(chosen_names(each, shapes))
+            except NotDrawable:
+                found.append(())
+            except PluginError as error:
+                expect(False, f"{about}: {error.reason}")
+        expect(found[0] == found[1], f"{about}: the same shapes give another choice")
+
+
+@check("transformer")
+def needs_are_arranged(subject: Subject) -> None:
+    """A transformer that needs results has an arrange that takes them, and one that has arrange asks for something."""
+    transformer = subject.make()
+    if not isinstance(transformer, LayoutTransformer):
+        return
+    cls = type(transformer)
+    needs, arrange = cls.needs is not LayoutTransformer.needs, cls.arrange is not LayoutTransformer.arrange
+    expect(arrange or not needs, "needs is written and arrange is not: nobody looks at what is measured")
+    expect(needs or not arrange, "arrange is written and needs is not: it is never called")
 
 
 @check("transformer")
@@ -160,7 +224,10 @@ def scale_answers(subject: Subject) -> None:
     if not isinstance(transformer, LayoutTransformer):
         return
     for about in ("ordinary", "not_finite", "constant", "scalars"):
-        arrays = _arrays(about)
+        try:
+            arrays = _chosen(transformer, _arrays(about))
+        except NotDrawable:
+            continue
         summaries = {}
         for name, array in arrays.items():
             summaries[name] = Distribution()

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from torch2grid_builtin._renderers import forms
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     EMPTY,
@@ -139,7 +140,7 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "counts": int(counts[0]) if len(counts) == 1 else packed(planes(np.minimum(grid.counts, 2**31 - 1).astype(np.int32))),
         "boundaries": panel.boundaries,
         "labels": panel.labels,
-        "regions": _regions(grid),
+        **_regions(grid, forms.of_any_form(full)),
         "layout": _layout(grid, tensors),
     }
     if lowered:
@@ -179,10 +180,18 @@ def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:
     return color_scale(grid, kinds[0], limits=(scale.low, scale.high))
 
 
-def _regions(grid: Grid) -> list[Any]:
+def _regions(grid: Grid, loose: set[str]) -> dict[str, Any]:
+    """Names and rectangles. Where some are of any form (*loose*): the region of each cell, and where a name has room in it."""
+    if loose:
+        owner = np.full(grid.shape, -1, dtype=np.int32)
+        for number, region in enumerate(grid.regions):
+            for row, column, height, width in region.rects:
+                owner[row : row + height, column : column + width] = number
+        named = [[visible(region.name, _LABEL), [forms.roomiest(region.rects)]] for region in grid.regions]
+        return {"regions": named, "owners": packed(planes(owner))}
     if sum(len(region.rects) for region in grid.regions) > _MOST_RECTS:
-        return []
-    return [[visible(region.name, _LABEL), region.rects] for region in grid.regions]
+        return {"regions": []}
+    return {"regions": [[visible(region.name, _LABEL), region.rects] for region in grid.regions]}
 
 
 def _layout(grid: Grid, tensors: Tensors) -> list[Any] | None:

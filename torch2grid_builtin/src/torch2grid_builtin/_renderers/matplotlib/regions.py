@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
 from torch2grid_core import Grid
@@ -60,11 +61,17 @@ def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
     """
     ids = np.full(grid.shape, -1, dtype=np.int32)
     module_of = {name: title for title, names in modules(region.name for region in grid.regions).items() for name in names}
-    wide_enough = {region.name for region in by_module(grid.regions) if _thickness(region, factor) >= _THIN}
+    loose = forms.of_any_form(grid)
+
+    def is_thick(region: Region) -> bool:
+        across = forms.thickness(region.rects, factor) if loose else _thickness(region, factor)
+        return across >= _THIN
+
+    wide_enough = {region.name for region in by_module(grid.regions) if is_thick(region)}
     current, module = 0, None
     for index, region in enumerate(grid.regions):
         begins = module_of[region.name] != module and module_of[region.name] in wide_enough
-        if begins or _thickness(region, factor) >= _THIN:
+        if begins or is_thick(region):
             current = index
         module = module_of[region.name]
         for row, column, height, width in region.rects:
@@ -117,14 +124,18 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     titles = [f"{label.name}." for label in grid.labels]
+    loose = forms.of_any_form(grid)
     for region in by_size:
-        row, column, height, width = _roomiest(region, line / high)
+        if loose:
+            row, column, height, width = forms.roomiest(region.rects)
+        else:
+            row, column, height, width = _roomiest(region, line / high)
         if not height:
             continue
         x, y = column * wide, row * high
         name = literal(_inside(titles, region.name))
         long = text_width(name, size) + 6
-        around = () if grid.labels else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
+        around = () if grid.labels or loose else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
         for at_x, at_y in around:
             cells = _cells_under(at_x, at_y, long, line, factor, taken.shape)
             if cells is not None and not taken[cells].any():
@@ -132,7 +143,7 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
                 break
         else:
-            area = height * high * width * wide
+            area = high * wide * (sum(each[2] * each[3] for each in region.rects) if loose else height * width)
             shown = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
             if min(height * high, width * wide) < 2 * line:
                 ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)

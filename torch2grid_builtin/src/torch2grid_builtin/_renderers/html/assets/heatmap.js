@@ -4,6 +4,7 @@ async function heatmapPanel(panel, context) {
   const [rows, columns] = panel.shape;
   const values = await words(panel.values, Float32Array);
   const counts = typeof panel.counts === "number" ? null : await words(panel.counts, Int32Array);
+  const owners = panel.owners ? await words(panel.owners, Int32Array) : null; // of each cell, the number of its region
   const countAt = (index) => (counts ? counts[index] : panel.counts);
   const source = element("canvas");
   source.width = columns;
@@ -38,6 +39,7 @@ async function heatmapPanel(panel, context) {
   const show = panel.exact ? exactly : (value) => brief(value, 4);
 
   function regionAt(row, column) {
+    if (owners) return panel.regions[owners[row * columns + column]]?.[0] ?? "";
     for (const [name, rects] of panel.regions) {
       for (const [top, left, high, wide] of rects) {
         if (row >= top && row < top + high && column >= left && column < left + wide) return name;
@@ -92,7 +94,7 @@ async function heatmapPanel(panel, context) {
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
     },
-    decorate: panel.regions.length && (panel.boundaries || panel.labels) ? regionMarks(panel, context.compact) : null,
+    decorate: panel.regions.length && (panel.boundaries || panel.labels) ? regionMarks(panel, owners, context.compact) : null,
   });
   context.brush?.add((chosen) => {
     paint(chosen);

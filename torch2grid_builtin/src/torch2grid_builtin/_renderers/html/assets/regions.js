@@ -4,14 +4,14 @@ const COVERED = 0.05; // of a region's area, at most, lies under its name
 const LEAST_ACROSS = 4; // pixels; a line around less would hide what it marks off
 
 // Where neighbouring cells belong to different regions, as runs [line, from, to]: above a row, left of a column.
-function borderRuns(panel) {
+function borderRuns(panel, owners) {
   const [rows, columns] = panel.shape;
-  const owner = new Int32Array(rows * columns).fill(-1);
-  panel.regions.forEach(([, rects], region) => {
+  const owner = owners ?? new Int32Array(rows * columns).fill(-1);
+  for (const [region, [, rects]] of owners ? [] : panel.regions.entries()) {
     for (const [top, left, high, wide] of rects) {
       for (let row = top; row < Math.min(top + high, rows); row++) owner.fill(region, row * columns + left, row * columns + Math.min(left + wide, columns));
     }
-  });
+  }
   const runs = (lines, length, differs) => {
     const found = [];
     for (let line = 1; line < lines; line++) {
@@ -28,16 +28,17 @@ function borderRuns(panel) {
     return found;
   };
   return {
+    least: owners ? 0 : LEAST_ACROSS, // the slanting outlines of regions of any form are steps of a cell
     above: runs(rows, columns, (row, column) => owner[row * columns + column] !== owner[(row - 1) * columns + column]),
     left: runs(columns, rows, (column, row) => owner[row * columns + column] !== owner[row * columns + column - 1]),
   };
 }
 
-function regionMarks(panel, compact) {
+function regionMarks(panel, owners, compact) {
   let runs = null;
   return (context, viewer, first, last) => {
     if (panel.boundaries) {
-      runs ??= borderRuns(panel);
+      runs ??= borderRuns(panel, owners);
       drawBorders(runs, context, viewer, first, last);
     }
     if (panel.labels && !compact) drawNames(panel, context, viewer, first, last);
@@ -49,11 +50,11 @@ function drawBorders(runs, context, { cellWidth, cellHeight, ratio }, first, las
   context.fillStyle = "rgba(20, 26, 33, .5)";
   for (const [row, from, to] of runs.above) {
     if (row < first.row || row > last.row || to < first.column || from > last.column) continue;
-    if ((to - from) * cellWidth >= LEAST_ACROSS * ratio) context.fillRect(from * cellWidth, row * cellHeight, (to - from) * cellWidth, line);
+    if ((to - from) * cellWidth >= runs.least * ratio) context.fillRect(from * cellWidth, row * cellHeight, (to - from) * cellWidth, line);
   }
   for (const [column, from, to] of runs.left) {
     if (column < first.column || column > last.column || to < first.row || from > last.row) continue;
-    if ((to - from) * cellHeight >= LEAST_ACROSS * ratio) context.fillRect(column * cellWidth, from * cellHeight, line, (to - from) * cellHeight);
+    if ((to - from) * cellHeight >= runs.least * ratio) context.fillRect(column * cellWidth, from * cellHeight, line, (to - from) * cellHeight);
   }
 }
 

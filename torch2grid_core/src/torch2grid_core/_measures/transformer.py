@@ -1,0 +1,211 @@
+"""From the tensors of a whole model to one grid: the base classes of transformers, and what of a model each one draws."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from torch2grid_core._array import Array
+from torch2grid_core._errors import NotDrawable
+from torch2grid_core._guard import collect, origin_of
+from torch2grid_core._measures.in_memory import measured_here
+from torch2grid_core._measures.need import Need
+from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.layout import Layout
+from torch2grid_core._pictures.raster import assemble, flat, whole
+from torch2grid_core._summary.distribution import Distribution
+
+_STEPS = ("preprocess", "transform", "postprocess", "__call__")
+
+
+class GridTransformer(ABC):
+    """Makes one 2-D grid of all tensors, or of those that it chooses. Only ``name`` and ``transform`` must be written.
+
+    ``transform`` gets a mapping of name to float32 array, read one at a time as they are touched, and returns any 2-D array
+    or a ``Grid``. ``name`` is a class attribute or a property; options are the fields of a dataclass.
+    """
+
+    name: Any  # a str, as a class attribute or a property
+    file_order: ClassVar[bool] = False  # True: gets the tensors as they lie in the file; else in the order of tables and lists
+
+    @property
+    def description(self) -> str:
+        """One line on what it does; the first line of the docstring unless overridden."""
+        own = type(self).__dict__.get("__doc__")  # not the base class's: what that says is about writing one
+        return inspect.cleandoc(own).partition("\n")[0] if own else ""
+
+    def choose(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterable[str]:
+        """The names of the tensors that the picture is of, all unless overridden; the others are not read.
+
+        Each name once, in any order: what comes after gets the tensors in the order of *shapes*. Where there is no name,
+        nothing is drawn and the run ends with one line.
+        """
+        return shapes
+
+    def can_handle(self, tensors: Mapping[str, Any]) -> bool:
+        """False to decline these tensors, those chosen; nothing is drawn then and the run ends with one line."""
+        return True
+
+    def preprocess(self, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The mapping that ``transform`` gets: rename or change tensors here. To leave some out, ``choose``."""
+        return tensors
+
+    @abstractmethod
+    def transform(self, tensors: Mapping[str, Any]) -> Array | Grid:
+        """The grid: a 2-D array or a ``Grid``."""
+
+    def postprocess(self, grid: Array | Grid) -> Array | Grid:
+        """The last word on the grid."""
+        return grid
+
+    def __call__(self, tensors: Mapping[str, Any]) -> Array | Grid:
+        """All steps in turn. Raises ``NotDrawable`` where ``choose`` names nothing or ``can_handle`` is False."""
+        tensors = chosen(self, tensors)
+        if not self.can_handle(tensors):
+            raise NotDrawable(f"transformer {self.name!r} cannot handle these tensors")
+        return self.postprocess(self.transform(self.preprocess(tensors)))
+
+
+class LayoutTransformer(GridTransformer):
+    """A transformer that says where weights go and leaves the moving to the raster: any model size in bounded memory.
+
+    Write ``layout``; or, where the places depend on the weights, ``needs`` and ``arrange``, which cost a pass of their own.
+    One that overrides ``transform``, ``preprocess``, ``postprocess`` or ``__call__`` gets whole arrays and is not streamed.
+    """
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if "arrange" in vars(cls) and getattr(cls.layout, "__isabstractmethod__", False):
+            cls.layout = _arranged_by_nothing  # type: ignore[method-assign]
+
+    @abstractmethod
+    def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
+        """Where every weight of tensors of these shapes, those chosen, goes.
+
+        max_cells: the grid has at most so many cells a side; ``None`` is the full size, one weight a cell.
+        """
+
+    def needs(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Need[Any]]:
+        """What ``arrange`` has to know of the tensors chosen, under keys of its own; nothing unless overridden.
+
+        It is measured in a pass of its own before the picture is drawn.
+        """
+        return {}
+
+    def arrange(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None, results: Mapping[str, Any]) -> Layout:
+        """The layout where ``needs`` asks for something; called instead of ``layout``.
+
+        results: under the keys of ``needs``, tensor name → result; of a need about the model as a whole, its result. They are
+        about what is drawn: in a comparison about Δ, in an animation about last − first, and one layout serves all pictures.
+        """
+        return self.layout(shapes, max_cells)
+
+    def scale(self, summaries: Mapping[str, Distribution]) -> Mapping[str, tuple[float, float]] | None:
+        """(factor, offset) for each tensor, applied to the reduced values as ``value * factor + offset``.
+
+        ``None`` leaves the weights as they are. Override ``needs_summaries`` too: the pass then collects them.
+        """
+        return None
+
+    needs_summaries: bool = False
+    quantity: str = "weight"  # what a value is after ``scale``
+
+    def transform(self, tensors: Mapping[str, Any]) -> Grid:
+        """The full-size grid, one weight a cell, of arrays in memory (or lazy tensors, read one at a time) of any shape.
+
+        Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
+        """
+        shapes = shapes_of(tensors)
+        wanted = self.needs(shapes)
+        found = self.arrange(shapes, None, measured_here(tensors, wanted)) if wanted else self.layout(shapes, None)
+        layout = found.validate(shapes)
+        scale = None
+        if self.needs_summaries:
+            summaries = {name: Distribution() for name in shapes}
+            for name, summary in summaries.items():
+                summary.update(flat(tensors[name]))
+            scale = self.scale(summaries)
+        return assemble(
+            layout, "mean", (whole(layout, name, tensors[name], "mean") for name in layout.tensors), scale, self.quantity
+        )
+
+
+def _arranged_by_nothing(self: LayoutTransformer, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
+    """The layout of a transformer that has ``arrange`` alone, where it needs nothing of these tensors."""
+    return self.arrange(shapes, max_cells, {})
+
+
+def overridden_steps(transformer: GridTransformer) -> list[str]:
+    """The steps of a ``LayoutTransformer`` of its own that keep it from being streamed; none for any other transformer."""
+    if not isinstance(transformer, LayoutTransformer):
+        return []
+    return [step for step in _STEPS if getattr(type(transformer), step) is not getattr(LayoutTransformer, step)]
+
+
+def streams(transformer: GridTransformer) -> bool:
+    """True when only layout and scale matter, so that the raster does the work; False where a step is overridden."""
+    return isinstance(transformer, LayoutTransformer) and not overridden_steps(transformer)
+
+
+def chosen_names(transformer: GridTransformer, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The names that *transformer* chooses, in the order of *shapes*.
+
+    Raises ``PluginError`` for an answer that is not names of these tensors, each once; ``NotDrawable`` where it chooses none.
+    """
+    if type(transformer).choose is GridTransformer.choose:
+        return tuple(shapes)
+    origin, found = origin_of(transformer), set[str]()
+    for name in collect(transformer, transformer.choose, dict(shapes)):
+        if not isinstance(name, str):
+            raise origin.error(f"choose yields {type(name).__name__}, not a name of a tensor")
+        if name not in shapes:
+            raise origin.error(f"choose names {name!r}, which is none of the tensors")
+        if name in found:
+            raise origin.error(f"choose names {name!r} twice")
+        found.add(name)
+    if not found:
+        raise NotDrawable(f"transformer {transformer.name!r} draws none of these {len(shapes):,} tensors")
+    return tuple(name for name in shapes if name in found)
+
+
+class Chosen(Mapping[str, Any]):
+    """The tensors of another mapping that a transformer chose, still read when they are touched."""
+
+    def __init__(self, tensors: Mapping[str, Any], names: Iterable[str]) -> None:
+        self._tensors, self._names = tensors, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each, without reading more than the other mapping has to."""
+        found = shapes_of(self._tensors)
+        return {name: found[name] for name in self._names}
+
+
+def chosen(transformer: GridTransformer, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of *tensors* that *transformer* chooses; as they are, where it chose them before or takes all."""
+    if isinstance(tensors, Chosen) or type(transformer).choose is GridTransformer.choose:
+        return tensors
+    return Chosen(tensors, chosen_names(transformer, shapes_of(tensors)))
+
+
+def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name → shape. A mapping that reads its arrays when they are touched says it by ``shapes``."""
+    known = getattr(tensors, "shapes", None)
+    if isinstance(known, Mapping):
+        return dict(known)
+    return {name: tuple(map(int, np.shape(array))) for name, array in tensors.items()}
