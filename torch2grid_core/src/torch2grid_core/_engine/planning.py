@@ -131,7 +131,7 @@ class Plan:
                         raise origin.error(f"{type(need).__name__}.groups: {key!r} names a tensor twice")
                 if None in groups and len(groups) > 1:
                     raise origin.error(f"{type(need).__name__}.groups: None, the model as a whole, stands beside other groups")
-            found = Asked(len(self.asked), bound, origin, groups)
+            found = Asked(len(self.asked), bound.gathered_by, origin, groups)
             self.asked.append(found)  # its number is taken, whatever comes of it
             placed = attempt(bound, origin, lambda: self._place(found))
             if isinstance(placed, STOPS):
