@@ -10,7 +10,7 @@ from torch2grid_core.sources import SourceBase
 
 TIMEOUT = float(os.environ.get("TORCH2GRID_HTTP_TIMEOUT", "30"))  # seconds that a server may be silent
 AHEAD = 256 << 10  # bytes of a request, at least: small tensors that lie side by side share one
-here = threading.local()  # each thread's connections, which stay open, and the block that it read last
+here = threading.local()  # each thread's connections, which stay open, and the blocks that it read last
 
 
 def get(url, shown, start, stop, hops=3):
@@ -30,8 +30,9 @@ def get(url, shown, start, stop, hops=3):
             return get(url, shown, start, stop, hops)  # the server had closed it meanwhile
         reason = f"is silent for {TIMEOUT:g} s" if isinstance(error, TimeoutError) else f"cannot be asked: {error}"
         raise LoadError(shown, f"the server {reason}", "check the address, and try again") from error
-    if answer.isclosed():  # all of it was read
-        connections[key] = connection
+    if not answer.isclosed():  # there is more of it
+        connection.close()  # the next request opens it again
+    connections[key] = connection
     span, _, total = answer.getheader("Content-Range", "").partition("/")
     if answer.status in (301, 302, 303, 307, 308):
         goal = urljoin(url, answer.getheader("Location", ""))
@@ -55,7 +56,7 @@ class HttpSource(SourceBase):
         if not is_folder:  # one request says whether it is there, its length and version, and how it begins
             block, *version = get(url, self.shown, 0, AHEAD)
             self.head, self.size, self.identity = block[:4096], version[0], (url, *version)
-            here.block = self.identity, 0, block
+            here.blocks = [(self.identity, 0, block)]
 
     @property
     def folder(self):  # HTTP cannot list it: it has no entries, and children whose names are known
@@ -67,14 +68,16 @@ class HttpSource(SourceBase):
 
     def read(self, offset, length):
         self.inside(offset, length)
-        identity, start, block = getattr(here, "block", ((), 0, b""))
-        if length and (identity != self.identity or not start <= offset <= offset + length <= start + len(block)):
-            start, stop = offset, min(offset + max(length, AHEAD), self.size)
-            block, *version = get(self.url, self.shown, start, stop)
-            if (self.url, *version) != self.identity:
-                raise LoadError(self.shown, "changed while it was being read", "run again when it is complete")
-            here.block = self.identity, start, block
-        return block[offset - start : offset - start + length]
+        if not length:
+            return b""
+        for identity, start, block in getattr(here, "blocks", ()):
+            if identity == self.identity and start <= offset and offset + length <= start + len(block):
+                return block[offset - start : offset - start + length]
+        block, *version = get(self.url, self.shown, offset, min(offset + max(length, AHEAD), self.size))
+        if (self.url, *version) != self.identity:
+            raise LoadError(self.shown, "changed while it was being read", "run again when it is complete")
+        here.blocks = [(self.identity, offset, block), *getattr(here, "blocks", ())[:3]]
+        return block[:length]
 
 
 class HttpOpener(SourceOpener):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -33,8 +35,16 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def manager() -> PluginManager:
-    return PluginManager.discover(third_party=False, files=[str(EXAMPLE)])
+def manager() -> Iterator[PluginManager]:
+    found = PluginManager.discover(third_party=False, files=[str(EXAMPLE)])
+    yield found
+    close(sys.modules[type(found.create("source", "http")).__module__])
+
+
+def close(module: ModuleType) -> None:
+    """Close the connections that the example keeps."""
+    for connection in vars(module.here).get("open", {}).values():
+        connection.close()
 
 
 def write(folder: Path, kind: str) -> str:
@@ -81,9 +91,8 @@ def test_only_what_is_needed_is_asked_for(kind: str, served: Served, manager: Pl
     name = write(served.folder, kind)
     found = manager.open(f"{served.url}/{name}")
     assert list(found) == list(TENSORS)
-    opening = len(served.requests)
-    assert opening <= 6, served.requests  # those for neighbours among them
-    assert served.sent <= 2 * (256 << 10) + (65 << 10) < NUMBERS
+    assert len(served.requests) <= 4, served.requests  # those for neighbours among them
+    assert served.sent <= (256 << 10) + (65 << 10) < NUMBERS / 4
     assert served.connections == 1
     served.forget()
     np.testing.assert_array_equal(found["block.5.weight"].numpy(), TENSORS["block.5.weight"].numpy())
@@ -111,13 +120,14 @@ def test_neighbours_are_found_by_their_names_alone(served: Served, manager: Plug
     write(served.folder / "with space", "safetensors")
     source = manager.source(f"{served.url}/with space/m.safetensors?token=secret")
     assert source.shown == f"{served.url}/with space/m.safetensors"
-    assert (source.name, source.folder.name, source.folder.is_folder, source.folder.entries) == ("m.safetensors", "with space", True, ())
+    assert (source.name, source.folder.name) == ("m.safetensors", "with space")
+    assert (source.folder.is_folder, source.folder.entries) == (True, ())
     assert source.folder.child("m.safetensors").head == source.head
     for name in ("../model.safetensors.index.json", "nothing"):
         with pytest.raises(LoadError):
             source.folder.child(name)
+    (served.folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(LoadError, match=r"model-00002-of-00002\.safetensors"):
-        (served.folder / "model-00002-of-00002.safetensors").unlink()
         manager.open(f"{served.url}/model.safetensors.index.json")
 
 
@@ -145,14 +155,11 @@ def test_credentials_stand_nowhere(served: Served, manager: PluginManager) -> No
         ("elsewhere", "is redirected to http://elsewhere.invalid; give that address, if you trust it"),
     ],
 )
-@pytest.mark.parametrize("when", ["at once", "in the middle"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "when"), [("pth", "in the middle"), ("safetensors", "at once")])
 def test_each_fault_is_one_line(kind: str, when: str, fault: str, line: str, served: Served, tmp_path: Path) -> None:
-    if fault == "changed" and when == "at once":
-        pytest.skip("the first request sees no change")
     assert STALL > 0.5
     name = write(served.folder, kind)
-    served.fault, served.after = fault, 0 if when == "at once" else 300 << 10
+    served.fault, served.after = fault, 0 if when == "at once" and fault != "changed" else 300 << 10  # a change needs a before
     location = f"{served.url}/{name}"
     done = torch2grid(
         location, "--load-plugin", EXAMPLE, "--stats", cwd=tmp_path, env={"TORCH2GRID_HTTP_TIMEOUT": "0.5"}, timeout=60
@@ -187,6 +194,7 @@ def kit_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         KIT.append(found)
         yield
     KIT.clear()
+    close(example("http_source"))
 
 
 KIT: list[Served] = []
