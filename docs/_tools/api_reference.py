@@ -122,7 +122,7 @@ def entry(module: str, name: str, full: bool = False) -> Iterator[str]:
         yield _fenced(signature(name, value))
         yield _prose(value.__doc__)
     else:
-        yield _fenced(f"{name} = {_text(value)}")
+        yield _fenced(f"{name} = {_quoted(_text(value))}")
 
 
 def _class(module: str, name: str, cls: type) -> Iterator[str]:
@@ -209,6 +209,7 @@ def signature(
     if before is inspect.Parameter.POSITIONAL_ONLY:
         words.append("/")
     end = f" -> {_annotation(found.return_annotation)}" if result and found.return_annotation is not _EMPTY else ""
+    words, end = list(map(_quoted, words)), _quoted(end)
     line = f"{name}({', '.join(words)}){end}"
     return line if len(line) <= width else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){end}"
 
@@ -237,6 +238,11 @@ def _text(value: Any) -> str:
         return repr(value)
     written = _MODULE.sub("", repr(value))
     return f"{type(value).__name__}(…)" if " at 0x" in written else written
+
+
+def _quoted(code: str) -> str:
+    """Code with texts in double quotes, as the project writes it."""
+    return code if '"' in code else code.replace("'", '"')
 
 
 def _prose(text: str | None) -> str:

@@ -59,7 +59,7 @@ class Source(Protocol):
 
     @property
     def folder(self) -> Source | None:
-        """The folder that it lies in, in which ``child(name)`` is this again; ``None`` where there is none, or none is known."""
+        """The folder that it lies in, whose ``child(name)`` is this again; ``None`` where there is none, or none is known."""
 
     @property
     def head(self) -> bytes:
