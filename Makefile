@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types template train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
+.PHONY: demo test lint types template reference train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -30,6 +30,10 @@ types: $(VENV)/.test
 # Packs examples/plugin_template for 'torch2grid new-plugin'; a test compares the two.
 template: $(BIN)/python
 	$(BIN)/python examples/pack_template.py
+
+# Writes docs/reference/api.md and hooks.md from signatures and docstrings; a test compares them.
+reference: $(VENV)/.demo
+	$(BIN)/python docs/_tools/api_reference.py
 
 # Trains the small network again, prints its accuracy and compares it with the committed weights.
 train: $(VENV)/.test

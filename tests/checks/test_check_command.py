@@ -346,3 +346,63 @@ def test_rules_see_the_settings_that_were_given(tmp_path):
     )
     done = torch2grid("check", DIGITS, "--load-plugin", plugin, "--select", "X", "-j", 2, "--part", "model", cwd=tmp_path)
     assert "2 model" in done.stdout, done.stderr
+
+
+SUBJECT = '''
+from torch2grid_core import Finding, NotDrawable, Rule
+from torch2grid_core.measures import Summary
+
+class Heads(Rule):
+    """looks at the last layer alone"""
+    name, code, judges = "heads", "X101", "values"
+    wanted = "fc2"
+    def subject(self, checkpoint, run):
+        return checkpoint.select(name for name in checkpoint if name.startswith(self.wanted))
+    def needs(self, checkpoint, run):
+        return {"summary": Summary(brief=True)}
+    def findings(self, checkpoint, results, run):
+        assert list(results["summary"]) == list(checkpoint)
+        yield from (Finding("holds NaN", name) for name, each in results["summary"].items() if each.nan)
+
+class None_(Heads):
+    """looks at nothing of this file"""
+    name, code, wanted = "nothing", "X102", "nowhere"
+
+class Others(Heads):
+    """accuses another"""
+    name, code = "others", "X103"
+    def findings(self, checkpoint, results, run):
+        yield Finding("is accused", "fc1.weight")
+'''
+
+
+@pytest.fixture
+def heads(tmp_path):
+    (tmp_path / "heads.py").write_text(SUBJECT, encoding="utf-8")
+    return ["--load-plugin", "heads.py"]
+
+
+def test_a_rule_with_a_subject_counts_what_it_looked_at(tmp_path, heads):
+    tensors = weights()
+    tensors["fc1.weight"][3, 17] = np.nan
+    save(tmp_path / "m.safetensors", tensors)
+    looked = sum(tensors[name].size for name in tensors if name.startswith("fc2"))
+    done = torch2grid("check", "m.safetensors", *heads, "--select", "X101", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"no finding by 1 rule in {looked:,} numbers of 2 tensors" in done.stderr
+    done = torch2grid("check", "m.safetensors", *heads, "--select", "X101", "--format", "json", cwd=tmp_path)
+    (model,) = json.loads(done.stdout)["models"]
+    assert (model["numbers"], model["tensors"]) == (looked, len(tensors))
+    done = torch2grid("check", "m.safetensors", *heads, "--select", "X102", cwd=tmp_path)
+    assert "no finding by 1 rule in 0 numbers of 0 tensors" in done.stderr
+    done = torch2grid("check", "m.safetensors", *heads, cwd=tmp_path)
+    assert "T101 error fc1.weight[3, 17]" in done.stdout
+
+
+def test_a_finding_outside_the_subject_is_the_rules_fault(tmp_path, heads):
+    save(tmp_path / "m.safetensors", weights())
+    done = torch2grid("check", "m.safetensors", *heads, "--select", "X103", cwd=tmp_path)
+    assert done.returncode == 2
+    told = "findings yields one about 'fc1.weight', which is not among the tensors that the rule is about"
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -36,6 +36,7 @@ def tool(path: Path) -> ModuleType:
     return module
 
 
+API = tool(DOCS / "_tools" / "api_reference.py")
 REFERENCE = tool(DOCS / "_tools" / "command_reference.py")
 COMMANDS = [name for name, _, _ in REFERENCE.commands(MANAGER)]
 
@@ -68,22 +69,48 @@ def test_the_help_of_the_program_names_no_other_option(tmp_path: Path) -> None:
         assert flag in text
 
 
+def test_the_reference_is_that_of_the_code() -> None:
+    pages = API.pages()
+    assert {path.name for path in pages} == {"api.md", "hooks.md"}
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8").splitlines() == text.splitlines(), "write it again with 'make reference'"
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
-    kit = "torch2grid_core.testing"
-    names = {
-        f"{module}.{name}" for module in public_modules() if module != kit for name in importlib.import_module(module).__all__
-    }
-    assert set(re.findall(r"^::: (torch2grid_core\.[\w.]+)$", text, flags=re.MULTILINE)) == names
-    own = {name for name in torch2grid.__all__ if torch2grid._HOMES[name].startswith("torch2grid._")}
-    assert set(re.findall(r"^::: torch2grid\.(\w+)$", text, flags=re.MULTILINE)) == own
+    found = re.findall(r'^<a id="([\w.]+)"></a>\n\n#', text, flags=re.MULTILINE)
+    assert len(set(found)) == len(found)
+    modules = public_modules()
+    names = {f"{module}.{name}" for module in modules for name in importlib.import_module(module).__all__}
+    assert {each for each in found if each.startswith("torch2grid_core")} == names | set(modules)
+    own = {f"torch2grid.{name}" for name in torch2grid.__all__ if torch2grid._HOMES[name].startswith("torch2grid._")}
+    assert {each for each in found if re.fullmatch(r"torch2grid\.\w+", each)} == own
 
 
-def test_the_kits_names_are_on_its_page() -> None:
-    import torch2grid_core.testing as kit
-
-    text = (DOCS / "plugins" / "testing.md").read_text(encoding="utf-8")
-    assert set(re.search(r"members: \[(.*)\]", text)[1].split(", ")) == set(kit.__all__)  # type: ignore[index]
+def test_the_reference_shows_signatures_members_and_sections() -> None:
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r'<a id="([\w.]+)"></a>\n\n(.*?)(?=\n<a id=|\Z)', text, flags=re.DOTALL))
+    measure = sections["torch2grid_core.measure"]
+    assert "    executor: Executor | None = None,\n" in measure
+    assert "\n**Args**\n\n- `checkpoint`: what to measure." in measure
+    assert "\n**Raises**\n\n- `LoadError`: bytes cannot be read.\n" in measure
+    assert (
+        "- `groups(checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]`  \n    Which"
+        in sections["torch2grid_core.Need"]
+    )
+    assert "Bases: `Need[Distribution]`" in sections["torch2grid_core.measures.Summary"]
+    assert "metadata: Mapping[str, Any] | None = None," in sections["torch2grid_core.Checkpoint"]
+    for name, section in sections.items():
+        assert " at 0x" not in section, name
+        assert "<factory>" not in section, name
+        assert not re.search(r"torch2grid_core\._|typing\.|collections\.abc", section), name
+    plain = API._prose(
+        "One <b> of __init__.\n\nArgs:\n    a: first\n        goes on\n    **more: rest\n\nReturns:\n    What ``<x>`` is."
+    )
+    assert plain == (
+        "One &lt;b> of \\_\\_init\\_\\_.\n\n\n**Args**\n\n- `a`: first\n    goes on\n- `**more`: rest\n\n\n"
+        "**Returns**\n\n- What ``<x>`` is."
+    )
 
 
 def links(text: str) -> list[str]:
@@ -104,7 +131,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor and path.suffix == ".md" and path.exists():
             text = path.read_text(encoding="utf-8")
             headings = {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headed(text)}
-            named = anchor in re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE) or f"#{anchor} }}" in text
+            named = f'<a id="{anchor}"></a>' in text or f"#{anchor} }}" in text
             assert anchor in headings or named, f"{page}: {link}"
 
 

@@ -11,7 +11,7 @@ from tests.support.testing.broken.filters import GoodFilter
 from tests.support.testing.broken.loaders import GoodLoader, write_toy
 from tests.support.testing.broken.registry import BREAKS
 from tests.support.testing.broken.rules import GoodRule
-from tests.support.testing.broken.sources import locate_toy
+from tests.support.testing.broken.sources import BROKEN_FOLDERS, locate_toy
 from tests.support.testing.broken.transformers import InPlace
 from tests.support.testing.imports_torch import Heavy
 
@@ -64,6 +64,12 @@ def test_the_check_fails(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Exception) as failure:
         bound()
     assert str(failure.value)
+
+
+@pytest.mark.parametrize(("target", "name"), BROKEN_FOLDERS.items(), ids=lambda each: getattr(each, "__name__", each))
+def test_a_source_whose_folders_are_wrong_fails(target: type, name: str) -> None:
+    with pytest.raises(AssertionError):
+        bound_to(target, name)()
 
 
 def test_a_module_that_imports_torch_is_told() -> None:

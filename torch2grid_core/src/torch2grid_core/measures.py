@@ -7,7 +7,7 @@ from torch2grid_core._engine.reading import Stop
 from torch2grid_core._engine.workers import Opener, executor_of, workers
 from torch2grid_core._measures.figures import Duplicates, NotFinite, Of, Profile, Summary, Values
 from torch2grid_core._measures.grids import ArrayMapping, Raster, Transformed
-from torch2grid_core._measures.need import Chunk, Collector
+from torch2grid_core._measures.need import About, Chunk, Collector
 from torch2grid_core._summary.counted import counted_distribution
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
@@ -16,6 +16,7 @@ from torch2grid_core._summary.not_finite import NotFiniteCount
 from torch2grid_core._summary.profile import UnitProfile
 
 __all__ = [
+    "About",
     "ArrayMapping",
     "Chunk",
     "Collector",

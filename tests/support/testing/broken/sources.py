@@ -13,6 +13,8 @@ from torch2grid_core.sources import LocalSource
 
 def locate_toy(folder: Path) -> list[str]:
     (folder / "x").write_bytes(bytes(range(250)) * 400)
+    (folder / "inner").mkdir(exist_ok=True)
+    (folder / "inner" / "y").write_bytes(b"other")
     return [f"toy://{folder}", f"toy://{folder}/x"]
 
 
@@ -60,3 +62,86 @@ class CutsShort(GoodSource):
 @breaks("source", "source_pickles")
 class CarriesItsHead(GoodSource):
     source = _CarriesItsHead
+
+
+class _Unsorted(LocalSource):
+    @property
+    def entries(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(sorted(super().entries, reverse=True))
+
+
+@breaks("source", "folders_hold_what_they_list")
+class Unsorted(GoodSource):
+    source = _Unsorted
+
+
+class _GivesAnything(LocalSource):
+    def child(self, name: str) -> LocalSource:
+        return super().child(name if name in self.entries or "/" in name else self.entries[0])
+
+
+class GivesAnything(GoodSource):
+    source = _GivesAnything
+
+
+class _Nameless(LocalSource):
+    def child(self, name: str) -> LocalSource:
+        found = super().child(name)
+        found.path = found.path / "."  # which is the same place
+        return found
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "file"
+
+
+class Nameless(GoodSource):
+    source = _Nameless
+
+
+class _Flat(LocalSource):
+    def child(self, name: str) -> LocalSource:
+        return super().child(name.rpartition("/")[2])
+
+
+class Flat(GoodSource):
+    source = _Flat
+
+
+class _IsItsOwnFolder(LocalSource):
+    @property
+    def folder(self) -> LocalSource:  # type: ignore[override]
+        return self
+
+
+@breaks("source", "files_lie_in_their_folder")
+class IsItsOwnFolder(GoodSource):
+    source = _IsItsOwnFolder
+
+
+class _Elsewhere(LocalSource):
+    @property
+    def folder(self) -> LocalSource:  # type: ignore[override]
+        return LocalSource(self.path.parent.parent)
+
+
+class Elsewhere(GoodSource):
+    source = _Elsewhere
+
+
+class _ForgetsThatItIsAFolder(LocalSource):
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "is_folder": False}
+
+
+class ForgetsThatItIsAFolder(GoodSource):
+    source = _ForgetsThatItIsAFolder
+
+
+BROKEN_FOLDERS = {
+    GivesAnything: "folders_hold_what_they_list",
+    Nameless: "folders_hold_what_they_list",
+    Flat: "folders_hold_what_they_list",
+    Elsewhere: "files_lie_in_their_folder",
+    ForgetsThatItIsAFolder: "source_pickles",
+}

@@ -224,7 +224,8 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
         selection.part = asked.settings.part
         opener = executor_of(manager, asked.settings.executor)
         with workers(selection.checkpoint, asked.settings.jobs, fork=True, opener=opener) as executor:
-            found = check(selection.checkpoint, rules, asked.settings, executor=executor, failed=failed)
+            seen: set[str] = set()
+            found = check(selection.checkpoint, rules, asked.settings, executor=executor, failed=failed, seen=seen)
     except UsageError:
         raise
     except Torch2GridError as error:
@@ -232,14 +233,15 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
         click.echo(f"torch2grid: {error}", err=True)
         return Checked(model, error=str(error))
     count = sum(rule.code not in broken for rule in rules)
-    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=count)
+    looked = selection.checkpoint if len(seen) == len(selection.checkpoint) else selection.checkpoint.select(seen)
+    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=count, looked=looked)
     if not asked.settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
     if asked.settings.verbose and not asked.settings.quiet:
-        for told in _parts(selection.checkpoint):
+        for told in _parts(looked):
             click.echo(f"{visible(model)}: {told}", err=True)
     return checked
 
@@ -260,7 +262,7 @@ class Checked:
     """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*.
 
     broken: code of each rule that failed itself (its name, where it could not even be made) → why; what the others found is
-    there all the same. rules: how many were asked, and did not fail.
+    there all the same. rules: how many were asked, and did not fail. looked: the tensors that these were about.
     """
 
     model: str
@@ -269,6 +271,7 @@ class Checked:
     error: str = ""
     broken: Mapping[str, str] = field(default_factory=dict)
     rules: int = 0
+    looked: Checkpoint | None = None
 
     def fails(self, fail_on: Severity) -> bool:
         """True where a finding is as severe as *fail_on*."""
@@ -281,14 +284,14 @@ class Checked:
     @property
     def numbers(self) -> int:
         """Numbers that the rules looked at, those of a tied tensor once."""
-        return 0 if self.checkpoint is None else self.checkpoint.parameters
+        return 0 if self.looked is None else self.looked.parameters
 
     @property
     def verdict(self) -> str:
         """``2 errors, 1 warning``, or ``no finding by 14 rules in 9,258 numbers of 8 tensors``."""
         counts = ((self.count("error"), "error"), (self.count("warning"), "warning"))
         told = [counted(count, word) for count, word in counts if count]
-        tensors = 0 if self.checkpoint is None else len(self.checkpoint)
+        tensors = 0 if self.looked is None else len(self.looked)
         nothing = f"{counted(self.rules, 'rule')} in {counted(self.numbers, 'number')} of {counted(tensors, 'tensor')}"
         told = told or [f"no finding by {nothing}"]
         return ", ".join([*told, f"{counted(len(self.broken), 'rule')} failed"] if self.broken else told)

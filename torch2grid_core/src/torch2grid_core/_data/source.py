@@ -18,8 +18,10 @@ TAIL_BYTES = 65 << 10  # holds the end of a zip archive with the longest comment
 class Source(Protocol):
     """Something that may be a checkpoint: bytes that can be read at any offset, a folder of sources, or a live object.
 
-    It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a method
-    ``read_into(offset, buffer)`` too, which saves a copy. ``SourceBase`` answers whatever follows from the rest.
+    A file has bytes, and, where something is known of it, a ``folder``. A folder (``is_folder``) has no bytes: ``entries`` that
+    can be listed, and a ``child`` of each name, also where it cannot list them. ``SourceBase`` answers whatever follows from
+    the rest. It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a
+    method ``read_into(offset, buffer)`` too, which saves a copy.
     """
 
     def __new__(cls, *_args: Any, **_named: Any) -> Any:
@@ -37,15 +39,19 @@ class Source(Protocol):
 
     @property
     def size(self) -> int:
-        """Length in bytes; 0 for a folder."""
+        """Length in bytes; 0 of a folder."""
 
     @property
     def identity(self) -> Hashable:
-        """A value that is another one when the content has changed: length and time, say, or an ETag."""
+        """A value that is another one when the content has changed: length and time, say, or an ETag. The same each time
+        that the same content is opened, and of a pickled copy.
+        """
 
     @property
     def is_folder(self) -> bool:
-        """True where it has entries instead of bytes."""
+        """True where it has entries instead of bytes: ``read`` of any byte is a ``LoadError`` then, and ``child`` gives what is
+        inside. False for a file, whose ``child`` is a ``LoadError``.
+        """
 
     @property
     def entries(self) -> Sequence[str]:
@@ -53,7 +59,7 @@ class Source(Protocol):
 
     @property
     def folder(self) -> Source | None:
-        """The folder that it lies in, ``None`` where there is none."""
+        """The folder that it lies in, whose ``child(name)`` is this again; ``None`` where there is none, or none is known."""
 
     @property
     def head(self) -> bytes:
@@ -81,8 +87,10 @@ class Source(Protocol):
 
 
 class SourceBase:
-    """What sources have in common. A subclass sets ``name``, ``shown``, ``size``, ``identity`` and answers ``read``; one of
-    folders sets ``is_folder`` and answers ``entries``, ``child`` and ``folder``, too. Blocks that are kept are not pickled.
+    """What sources have in common: a subclass sets ``name``, ``shown``, ``size`` and ``identity``.
+
+    One of files answers ``read``, and ``folder`` where it has neighbours. One of folders sets ``is_folder``, and answers
+    ``child``, and ``entries`` where they can be listed. Blocks that are kept are not pickled.
     """
 
     name: str

@@ -16,8 +16,8 @@ from torch2grid_core._engine.measuring import without_repetition
 from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs_of
 from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
-from torch2grid_core._errors import PluginError, UsageError
-from torch2grid_core._guard import at_most, collect, origin_of
+from torch2grid_core._errors import NotDrawable, PluginError, UsageError
+from torch2grid_core._guard import at_most, call, collect, origin_of
 from torch2grid_core._kinds.view import Finding, Rule, Severity
 from torch2grid_core._plugins.record import describe_value
 from torch2grid_core._settings import Settings
@@ -79,26 +79,33 @@ def check(
     *,
     executor: Executor | None = None,
     failed: Callable[[Rule, PluginError], None] | None = None,
+    seen: set[str] | None = None,
 ) -> list[Found]:
     """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
 
     What the file holds beside them is read, too, where it has a checksum. Rules about the file see what it stores, whatever
     decoders made of it.
     A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
-    the others go on; without it, the first ``PluginError`` is raised. Raises ``LoadError`` for unreadable bytes,
+    the others go on; without it, the first ``PluginError`` is raised. seen: takes the names of the tensors that rules were
+    about (see ``Rule.subject``), of those that came to their end. Raises ``LoadError`` for unreadable bytes,
     ``UsageError`` for arguments of other types.
     """
     check_arguments("check", checkpoint, run)
     stored, run = checkpoint.stored, run or Settings()
+    seen = set() if seen is None else seen
     if stored is checkpoint:
-        return _check(checkpoint, rules, executor, run, failed)
+        return _check(checkpoint, rules, executor, run, failed, seen)
     read = {id(each) for tensor in checkpoint.values() for each in beneath(tensor.storage)}
     for tensor in stored.values():
         if id(tensor.storage) not in read:
             verify(tensor.storage)
     of_file = [rule for rule in rules if rule.judges == "file"]
-    found = _check(stored, of_file, executor, run, failed)
-    found += _check(checkpoint, [rule for rule in rules if rule not in of_file], executor, run, failed)
+    as_stored: set[str] = set()
+    found = _check(stored, of_file, executor, run, failed, as_stored)
+    if len(as_stored) == len(stored):
+        seen.update(checkpoint)
+    seen.update(name for name in checkpoint if name in as_stored)
+    found += _check(checkpoint, [rule for rule in rules if rule not in of_file], executor, run, failed, seen)
     places = {rule.code: place for place, rule in enumerate(rules)}
     return sorted(found, key=lambda each: places[each.code])
 
@@ -109,32 +116,32 @@ def _check(
     executor: Executor | None,
     run: Settings,
     failed: Callable[[Rule, PluginError], None] | None,
+    seen: set[str],
 ) -> list[Found]:
     """See ``check``, of one checkpoint."""
     for each in checkpoint.unverified:
         verify(each)
-    tensors = without_repetition(checkpoint)
-    plan = Plan(tensors)
-    subjects: dict[bool, Checkpoint] = {}
+    plans = _Plans(without_repetition(checkpoint))
     asked: list[tuple[Rule, Checkpoint, dict[str, Asked]]] = []
     failures: dict[str, PluginError] = {}
     for rule in rules:
-        subject = judged(rule, tensors)
-        subject = subjects.setdefault(subject is tensors, subject)  # one for all rules about weights, so that they share needs
         try:
+            subject, plan = plans.of(rule, run)
             needs = needs_of(rule, rule.needs, subject, run, whole=True)
             asked.append((rule, subject, {key: plan.ask(need, origin_of(rule), subject) for key, need in needs.items()}))
         except STOPS as error:
             if isinstance(error, PluginError):
                 failures[rule.code] = error
-    plan.prepare(executor)
-    for _, outcomes_of_tensor in outcomes(tensors, plan.tasks, executor):
-        for outcome in outcomes_of_tensor:
-            plan.take(outcome)
+    for plan in plans.all:
+        plan.prepare(executor)
+        for _, outcomes_of_tensor in outcomes(plan.checkpoint, plan.tasks, executor):
+            for outcome in outcomes_of_tensor:
+                plan.take(outcome)
     found: list[Found] = []
     for rule, subject, results in asked:
         try:
             found += _found(rule, checkpoint, subject, {key: each.result for key, each in results.items()}, run)
+            seen.update(name for name in subject if name in checkpoint)
         except STOPS as error:
             if isinstance(error, PluginError):
                 failures[rule.code] = error
@@ -144,6 +151,34 @@ def _check(
                 raise failures[rule.code]
             failed(rule, failures[rule.code])
     return found
+
+
+class _Plans:
+    """What the rules are about: one plan for all tensors of the checkpoint, and one for each subject that has others."""
+
+    def __init__(self, tensors: Checkpoint) -> None:
+        self.tensors, self.all = tensors, [Plan(tensors)]
+        self._judged: dict[bool, Checkpoint] = {}
+        self._subjects: dict[int, tuple[Checkpoint, Checkpoint, Plan]] = {}  # by identity; kept, so that no other gets it
+
+    def of(self, rule: Rule, run: Settings) -> tuple[Checkpoint, Plan]:
+        """What *rule* is about, and what its needs are asked of. Raises ``PluginError``, ``NotDrawable`` where nothing is."""
+        given = judged(rule, self.tensors)
+        given = self._judged.setdefault(given is self.tensors, given)  # one for all about weights, so that they share needs
+        chosen = call(rule, rule.subject, given, run)
+        if not isinstance(chosen, Checkpoint):
+            raise origin_of(rule).error(f"subject returned {type(chosen).__name__}, not a Checkpoint")
+        if given and not chosen:
+            raise NotDrawable(f"{given.source}: no tensor is left for rule {rule.name!r}")
+        if id(chosen) not in self._subjects:
+            if all(self.tensors.get(name) is tensor for name, tensor in chosen.items()):
+                self._subjects[id(chosen)] = chosen, chosen, self.all[0]
+            else:
+                subject = without_repetition(chosen)
+                self.all.append(Plan(subject))
+                self._subjects[id(chosen)] = chosen, subject, self.all[-1]
+        _, subject, plan = self._subjects[id(chosen)]
+        return subject, plan
 
 
 def _found(
@@ -156,6 +191,9 @@ def _found(
     wrong = next(filter(None, map(_wrong, found)), "")
     if wrong:
         raise origin.error(f"findings yields {wrong}")
+    other = next((each.tensor for each in found if each.tensor in checkpoint and each.tensor not in subject), None)
+    if other is not None:
+        raise origin.error(f"findings yields one about {other!r}, which is not among the tensors that the rule is about")
     parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
     for each in found:
         part = parts[each.tensor].name if each.tensor in parts else ""

@@ -129,7 +129,7 @@ class Plan:
                 bound = need if first is not None else need.bind(about)
                 groups = {} if first is not None else _groups_of(bound, about, origin, need)
             earlier = None if first is None else self._ask_first(first, about)
-            found = Asked(len(self.asked), bound, origin, groups)
+            found = Asked(len(self.asked), bound.gathered_by, origin, groups)
             self.asked.append(found)  # its number is taken, whatever comes of it
             if earlier is not None:
                 self._waiting.append((found, about, earlier))
@@ -175,8 +175,8 @@ class Plan:
 
     def _bind(self, asked: Asked, about: Checkpoint, earlier: Mapping[str, Asked]) -> None:
         need, results = asked.need, {key: each.result for key, each in earlier.items()}
-        asked.need = need._after(about, results)
-        asked.groups = _groups_of(asked.need, about, asked.origin, need)
+        bound = need._after(about, results)
+        asked.need, asked.groups = bound.gathered_by, _groups_of(bound, about, asked.origin, need)
         self._place(asked)
 
     def _place(self, asked: Asked) -> None:

@@ -116,7 +116,8 @@ def _started() -> subprocess.Popen[bytes]:
     """A worker, which is told where this process finds its modules."""
     command = [sys.executable, "-c", "from torch2grid_core._engine.processes import work; work()"]
     # Without site-packages of its own it would look for them again; the caller's working folder is not among them.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    alone = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "MKL", "OMP")}  # there is a worker for each core
+    environment = {**alone, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 

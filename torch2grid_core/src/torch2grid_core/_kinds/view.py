@@ -87,6 +87,14 @@ class Rule(ABC):
     judges: ClassVar[Literal["values", "weights", "file"]] = "weights"
     together: ClassVar[Mapping[str, str]] = {}
 
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
+        """The tensors that the rule is about: those of ``judges``, unless it chooses among them, or computes others.
+
+        No other tensor is read for it, or counted as looked at, and a finding about another is an error. Where none is left,
+        the rule finds nothing. Raises ``NotDrawable`` where the file has nothing for the rule.
+        """
+        return checkpoint
+
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
 

@@ -245,6 +245,11 @@ class Of(Need[Any]):
     def reads_itself(self) -> bool:
         return self.need.reads_itself
 
+    @property
+    def gathered_by(self) -> Need[Any]:
+        inner = self.need.gathered_by
+        return self if inner is self.need else Of(self.member, inner)
+
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         bound = self.need.bind(self._members_of(checkpoint))
         return self if bound is self.need else Of(self.member, bound)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -120,6 +120,18 @@ class Need(Generic[R]):
         """True where ``collectors`` does the work for small tensors."""
         return type(self).collectors is not Need.collectors
 
+    @property
+    def gathered_by(self) -> Need[Any]:
+        """The need that gathers what each group is about: itself, unless it chooses tensors for another (see ``about``)."""
+        return self
+
+    def about(self, names: Iterable[str]) -> About[R]:
+        """The same need of *names* alone: no other tensor is read for it.
+
+        For the overview of a view, a rule, and ``measure``. A name that is not there is an error of who asks.
+        """
+        return About(self, names)  # type: ignore[arg-type]
+
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
         """The need as it is for *checkpoint*: itself, or another where all shapes have to be known first."""
         return self
@@ -186,3 +198,51 @@ class Need(Generic[R]):
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
         """How many NaN and Inf were seen on the way, by tensor; only of needs with ``counts_not_finite``."""
         return {}
+
+
+@dataclass(frozen=True)
+class About(Need[R]):
+    """*need* as far as it is about the tensors *names*: what ``need.about(names)`` makes.
+
+    Raises ``TypeError`` for anything but a need, and for names that are one text.
+    """
+
+    need: Need[R]
+    names: tuple[str, ...]
+
+    of_whole = True  # the pages of one tensor are about that one anyway
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.need, Need):
+            raise TypeError(f"About(…) is of {type(self.need).__name__}, not of a need")
+        if isinstance(self.names, str):
+            raise TypeError(f"about({self.names!r}) takes several names, as in about([{self.names!r}])")
+        object.__setattr__(self, "names", tuple(dict.fromkeys(self.names)))
+
+    @property
+    def gathered_by(self) -> Need[Any]:
+        return self.need.gathered_by
+
+    def bind(self, checkpoint: Checkpoint) -> Need[Any]:
+        bound = self.need.bind(self._chosen(checkpoint))
+        return self if bound is self.need else About(bound, self.names)
+
+    def _first(self, checkpoint: Checkpoint) -> First | None:
+        return self.need._first(self._chosen(checkpoint))
+
+    def _after(self, checkpoint: Checkpoint, results: Mapping[str, Any]) -> Need[Any]:
+        return About(self.need._after(self._chosen(checkpoint), results), self.names)
+
+    @property
+    def _chosen_by(self) -> str:
+        return self.need._chosen_by
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
+        return self.need.groups(self._chosen(checkpoint))
+
+    def _chosen(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The tensors that this is about. Raises ``ValueError`` for a name that is not there."""
+        missing = next((name for name in self.names if name not in checkpoint), None)
+        if missing is not None:
+            raise ValueError(f"there is no tensor {missing!r} to be about")
+        return checkpoint.select(self.names)

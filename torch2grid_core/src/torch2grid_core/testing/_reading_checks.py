@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -12,23 +13,42 @@ from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
 from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 
-def _opened(subject: Subject) -> Iterator[Source]:
-    """Every file that *files* made, those in folders too."""
+def _all(subject: Subject) -> Iterator[Source]:
+    """Every file and folder that *files* made, and what is in them."""
     with subject.made("locations") as locations:
         pending = [subject.make().open(location) for location in locations]
         while pending:
             source = pending.pop()
             expect(isinstance(source, Source), f"open returned {type(source).__name__}, which lacks something of a Source")
-            if source.is_folder:
-                expect(list(source.entries) == sorted(source.entries), f"the entries of {source.shown} are not sorted")
-                pending += [source.child(name) for name in source.entries]
-            else:
-                yield source
+            pending += [source.child(name) for name in source.entries] if source.is_folder else []
+            yield source
+
+
+def _opened(subject: Subject) -> Iterator[Source]:
+    """Every file that *files* made, those in folders too."""
+    return (source for source in _all(subject) if not source.is_folder)
+
+
+def _folders(subject: Subject) -> Iterator[Source]:
+    """Every folder that *files* made, and those that its files lie in."""
+    for source in _all(subject):
+        if source.is_folder:
+            yield source
+        elif source.folder is not None:
+            yield source.folder
+
+
+def _child(folder: Source, name: str) -> Source:
+    """What *folder* holds under *name*, which it has to."""
+    try:
+        return folder.child(name)
+    except LoadError as error:
+        raise NotConforming(f"{folder.shown} does not give its {name!r}: {error}") from error
 
 
 def _refused(source: Source, method: str, *words: Any) -> None:
@@ -79,17 +99,59 @@ def what_is_not_there(subject: Subject) -> None:
             _refused(source, "read", offset, length)
             _refused(source, "window", offset, length)
         _refused(source, "child", "no such thing")
+        expect(not source.entries, f"{source.shown} is a file, and has entries")
+
+
+@check("source")
+def folders_hold_what_they_list(subject: Subject) -> None:
+    """A folder has no bytes; its entries are sorted, each is a child of that name, and no other name is."""
+    for folder in _folders(subject):
+        expect(isinstance(folder, Source), f"folder is {type(folder).__name__}, which lacks something of a Source")
+        empty = (folder.size, folder.head, folder.tail) == (0, b"", b"")
+        expect(empty, f"{folder.shown} is a folder, and has a size, a head or a tail")
+        _refused(folder, "read", 0, 1)
+        _refused(folder, "child", "no such thing")
+        names = list(folder.entries)
+        expect(names == sorted(set(names)), f"the entries of {folder.shown} are not sorted, or one stands there twice")
+        for name in names:
+            child = _child(folder, name)
+            expect(child.name == name, f"the child {name!r} of {folder.shown} is named {child.name!r}")
+            expect(child.identity == folder.child(name).identity, f"{name!r} in {folder.shown} has another identity each time")
+            for inner in child.entries if child.is_folder else ():
+                below = _child(folder, f"{name}/{inner}")
+                expect(
+                    below.identity == child.child(inner).identity, f"{name}/{inner} in {folder.shown} is another than {inner}"
+                )
+
+
+@check("source")
+def files_lie_in_their_folder(subject: Subject) -> None:
+    """Where a file knows its folder, that is a folder, gives the file under its name, and lists it if it lists anything."""
+    for source in _opened(subject):
+        folder = source.folder
+        if folder is None:
+            continue
+        expect(folder.is_folder, f"the folder of {source.shown} is no folder: is_folder is False")
+        twin = _child(folder, source.name)
+        expect(twin.identity == source.identity, f"{source.name!r} of its own folder has another identity")
+        expect(twin.head == source.head, f"{source.name!r} of its own folder has other bytes")
+        listed = not folder.entries or source.name in folder.entries
+        expect(listed, f"{folder.shown} lists its entries, and {source.name!r} is not among them")
 
 
 @check("source")
 def source_pickles(subject: Subject) -> None:
-    """A pickled copy reads the same bytes, has the same identity, and does not carry what was read."""
-    for source in _opened(subject):
-        whole = source.read(0, source.size)
+    """A pickled copy has the same bytes, entries and identity, and carries nothing that was read; weak references work."""
+    for source in _all(subject):
+        hash(source), weakref.ref(source)
+        held = source.head, source.tail, list(source.entries)
         raw = pickle.dumps(source)
         expect(len(raw) < _ADDRESS, f"{source.shown} pickles to {len(raw)} bytes: it carries more than its address")
         copy = pickle.loads(raw)
-        expect(copy.read(0, copy.size) == whole, f"a pickled copy of {source.shown} has other bytes")
+        expect(copy.is_folder == source.is_folder, f"a pickled copy of {source.shown} is a folder, or is none any more")
+        expect((copy.head, copy.tail, list(copy.entries)) == held, f"a pickled copy of {source.shown} has other contents")
+        if not source.is_folder:
+            expect(copy.read(0, copy.size) == source.read(0, source.size), f"a pickled copy of {source.shown} has other bytes")
         expect(copy.identity == source.identity, f"a pickled copy of {source.shown} has another identity")
 
 
