@@ -90,7 +90,7 @@ class PluginRecord:
     def register(self, plugin: Any) -> None:
         """Take *plugin*, a module or object with hook implementations, or a class of some kind.
 
-        Its ``requires_core``, a range of versions such as ``">=0.1,<1"``, is checked before anything else of it is used.
+        Its ``requires_core``, a range of versions such as ``">=0.2,<0.3"``, is checked before anything else of it is used.
         """
         wanted = getattr(plugin, "requires_core", None)
         wrong = wrong_core(wanted) if wanted is not None else ""
