@@ -80,6 +80,7 @@ _OF_THE_COMMAND_LINE = {  # settings that mean nothing here, and what to write i
     "interactive": "the menu is of the command line; choose with tensors=, only= or skip=",
     "verbose": "nothing is said here; .checkpoint.skipped tells what was left out, and why",
     "quiet": "nothing is said here",
+    "rule": "rules are asked by torch2grid_core.check(checkpoint, rules)",
 }
 
 

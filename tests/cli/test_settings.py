@@ -33,16 +33,23 @@ def test_every_field_is_a_setting() -> None:
 
 
 def test_every_field_is_an_option_of_the_drawing_command_with_its_default() -> None:
-    options = {each.setting.name: each for each in setting_options(draw_command(PluginManager()))}
+    options = {each.setting.name: each for each in [*setting_options(draw_command(PluginManager())), *settings_options("rule")]}
     assert options.keys() >= FIELDS.keys()
     context = click.Context(click.Command("draw"))
+    assert [name for name, each in FIELDS.items() if not each.draws] == ["rule"]
     for name, setting in FIELDS.items():
         assert "--" + name.replace("_", "-") in options[name].opts
         assert options[name].envvar == f"TORCH2GRID_{name.upper()}"
         assert options[name].get_default(context) == setting.default == getattr(Settings(), name)
 
 
-MEANINGLESS = {"output": r"\.save\(path\)", "interactive": "only=", "verbose": "checkpoint.skipped", "quiet": "nothing is said"}
+MEANINGLESS = {
+    "output": r"\.save\(path\)",
+    "interactive": "only=",
+    "verbose": "checkpoint.skipped",
+    "quiet": "nothing is said",
+    "rule": "torch2grid_core.check",
+}
 
 
 def test_every_field_is_a_keyword_but_for_those_of_the_command_line() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.support.tools import DIGITS, PROJECT, torch2grid
 
-from torch2grid_builtin._commands.new_plugin import HOOKS
+from torch2grid_builtin._commands.new_plugin import PARTS, core_range, project
+from torch2grid_core import __version__
 from torch2grid_core._kinds import KINDS
 
 RUFF = Path(sys.executable).parent / "ruff"
@@ -22,7 +25,10 @@ def installed(folder: Path, project: Path) -> list[Path]:
     name = project.name.replace("-", "_")
     info = folder / f"{name}-0.1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project.name}\nVersion: 0.1.0\n", encoding="utf-8")
+    required = re.findall(r'^  "([^"]+)",$', (project / "pyproject.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [each for each in required if each.startswith("torch2grid-core>=")]
+    lines = [f"Name: {project.name}", "Version: 0.1.0", *(f"Requires-Dist: {each}" for each in required)]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\n" + "".join(f"{line}\n" for line in lines), encoding="utf-8")
     (info / "entry_points.txt").write_text(f"[torch2grid]\nx = {name}.plugin\n", encoding="utf-8")
     return [folder, project / "src"]
 
@@ -55,7 +61,8 @@ def test_the_packed_template_is_the_one_in_examples() -> None:
 
 
 def test_no_name_of_the_template_is_left(heat: Path) -> None:
-    names = ("myplugin", "raw_floats", "sorted_units", "large_weights", "X101", '"tsv"')
+    parts = [name for part in PARTS.values() for name in (part.cls, f'"{part.name}"', *(cls for cls, _ in part.others))]
+    names = ("myplugin", "raw_floats", "sorted_units", "large_weights", "X101", "pieces://", *parts)
     for path in heat.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
@@ -69,20 +76,79 @@ def test_its_tests_pass_as_they_are_written(heat: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def lint(folder: Path) -> None:
+    words = [RUFF, "check", "--isolated", "--no-cache", "--select", "E4,E7,E9,F,W", folder]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_each_kind_alone_is_a_project_whose_tests_pass(tmp_path: Path) -> None:
-    assert set(KINDS) - set(HOOKS) == {"source", "decoder", "executor", "settings"}  # they need what a template does not have
-    for kind in HOOKS:
+    assert set(KINDS) - set(PARTS) == {"executor", "settings"}  # they need what a template does not have
+    assert set(PARTS) - set(KINDS) == {"streaming", "need"}  # a second transformer, and a second view
+    for kind in PARTS:
         run = torch2grid("new-plugin", f"only-{kind}", "--kind", kind, "-o", "made", cwd=tmp_path)
         assert run.returncode == 0, run.stderr
         source = tmp_path / "made" / f"torch2grid-only-{kind}" / "src" / f"torch2grid_only_{kind}"
         assert {path.stem for path in source.glob("*.py")} == {"__init__", "plugin", kind}
-        assert f"`{kind}.py`" in (source.parents[1] / "README.md").read_text(encoding="utf-8")
+        readme = (source.parents[1] / "README.md").read_text(encoding="utf-8")
+        assert f"`{kind}.py`" in readme
+        for other in set(PARTS) - {kind}:
+            assert not re.search(
+                rf"\b{other}s?\b(?!\.py`|-)", readme.replace("streaming transformer", "streaming").replace("--view", "")
+            ), other
+        assert "Delete the files" not in readme
+        assert re.findall(r"^(\d)\. ", readme, flags=re.MULTILINE) == list("12345")[: readme.count("\n4. ") + 3]
     projects = sorted((tmp_path / "made").iterdir())
     done = run_tests(projects)
     assert done.returncode == 0, done.stdout + done.stderr
-    words = [RUFF, "check", "--isolated", "--select", "E4,E7,E9,F,W", tmp_path / "made"]
-    lint = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
-    assert lint.returncode == 0, lint.stdout
+    lint(tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    "kinds", [("loader", "view"), ("source", "decoder", "command"), ("transformer", "streaming", "view", "need")]
+)
+def test_some_kinds_are_a_project_whose_tests_pass(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    words = [word for kind in kinds for word in ("--kind", kind)]
+    run = torch2grid("new-plugin", "some", *words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    readme = (tmp_path / "torch2grid-some" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)\.py`", readme, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(kinds)
+    first = re.search(r"^A plugin for torch2grid: a small (.*)\. They work as they are\.$", readme, flags=re.MULTILINE)
+    assert first
+    assert len(re.split(", | and ", first[1])) == len(kinds)
+    assert ("Without a\n   command" in readme) == ("command" in kinds)
+    done = run_tests([tmp_path / "torch2grid-some"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    lint(tmp_path)
+
+
+def test_classes_are_named_after_the_project() -> None:
+    def classes(short: str, *kinds: str) -> list[str]:
+        texts = project(short, kinds or tuple(PARTS)).values()
+        return [name for text in texts for name in re.findall(r"^class (\w+)\(", text, flags=re.MULTILINE)]
+
+    assert classes("rows", "transformer") == ["RowsTransformer"]
+    assert classes("heat-map", "view", "need") == ["HeatMapCollector", "HeatMapNeed", "HeatMapNeedView", "HeatMapView"]
+    assert classes("grid", "transformer") == ["MyGridTransformer"]  # GridTransformer is its base class
+    assert classes("local", "source")[-1:] == ["MyLocalSource"]
+    assert len({*classes("t5")}) == len(classes("t5"))
+
+
+def test_it_asks_for_this_core_and_its_patches() -> None:
+    assert core_range("0.2.0") == ">=0.2,<0.3"
+    assert core_range("0.10.3.dev1") == ">=0.10,<0.11"
+    assert core_range("1.4.2") == ">=1.4,<2"
+    assert f"torch2grid-core{core_range(__version__)}" in project("x", ["view"])["pyproject.toml"]
+    assert "requires_core" not in "".join(project("x", tuple(PARTS)).values())
+
+
+def test_a_command_keeps_its_hyphen(tmp_path: Path) -> None:
+    run = torch2grid("new-plugin", "my-tool", "--kind", "command", cwd=tmp_path)
+    path = installed(tmp_path / "site", tmp_path / "torch2grid-my-tool")
+    assert "torch2grid my-tool model.pth" in (tmp_path / "torch2grid-my-tool" / "README.md").read_text(encoding="utf-8")
+    run = torch2grid("my-tool", DIGITS, "--total", cwd=tmp_path, path=path)
+    assert (run.returncode, run.stdout.split()) == (0, ["9,258", "in", "all"]), run.stderr
 
 
 def test_everything_that_it_brings_works_from_the_command_line(heat: Path, tmp_path: Path) -> None:
@@ -97,13 +163,21 @@ def test_everything_that_it_brings_works_from_the_command_line(heat: Path, tmp_p
     assert run(DIGITS, "--plugin", "heat_map:weakest_first=true") == "grids/neural_grid_heat_map.png\n"
     assert run(DIGITS, "--heat-map") == "grids/heat_map.png\n"
     assert run(DIGITS, "--stats", "--filter", "heat_map:least=4").count("conv") == 2
-    assert "conv1.weight" in run("heat_map", DIGITS)
+    assert run(DIGITS, "--plugin", "heat_map_streaming:largest_first=true") == "grids/neural_grid_heat_map_streaming.png\n"
+    assert re.search(r"fc1\.weight +[\d,]+ +[\d,]+", run(DIGITS, "--heat-map-need"))
+    assert "conv1.weight" in run("heat-map", DIGITS)
     run(DIGITS, "--heat-map", "--format", "heat_map")
     assert (tmp_path / "grids" / "heat_map.heat_map").read_text(encoding="utf-8").startswith("# Standard deviation")
     checked = torch2grid("check", DIGITS, "--rule", "heat_map:limit=0.1", "--select", "heat_map", cwd=tmp_path, path=path)
     assert "a weight of" in checked.stdout
     (tmp_path / "w.raw").write_bytes(b"RAWF32 fc.weight 2 2\n" + bytes(16))
     assert "fc.weight" in run("w.raw", "--stats")
+    data = DIGITS.read_bytes()
+    for number in range(2):
+        (tmp_path / f"model.pth.0{number}").write_bytes(data[number * 20_000 :][: 20_000 if not number else None])
+    assert run("heatmap://model.pth", "--stats").count("conv") == 4
+    np.savez(tmp_path / "packed.npz", **{"w.codes": np.ones((3, 4), np.int8), "w.scale": np.ones(3, np.float32)})
+    assert re.search(r"^w ", run("packed.npz", "--stats"), flags=re.MULTILINE)
 
 
 def test_a_project_is_never_written_over(heat: Path) -> None:

@@ -211,14 +211,35 @@ def test_the_core_that_a_plugin_requires_is_checked_before_it_is_used(wanted: st
     assert [told in line and "t2g-wants 1.0" in line for line in run.stderr.splitlines()] == ([True] if told else [])
 
 
-def test_an_import_that_fails_for_an_old_core_says_so(tmp_path: Path) -> None:
-    folder = distribution(tmp_path / "site", "t2g-future", "from torch2grid_core import Hologram")
+@pytest.mark.parametrize(
+    ("required", "told"),
+    [
+        ("torch2grid_core<4,>=3.1", "needs torch2grid-core <4,>=3.1, and 0."),
+        ("Torch2Grid.Core (>=3.1)", "needs torch2grid-core >=3.1, and 0."),
+        ("torch2grid-core~=3.1", "needs torch2grid-core ~=3.1, and 0."),
+        ("torch2grid-core>=3.1; python_version >= '3'", "needs torch2grid-core >=3.1, and 0."),
+        ("torch2grid-core>=3.1; extra == 'later'", ""),
+        ("torch2grid-core>=3.1; python_version < '3'", ""),
+        ("torch2grid-core @ file:///nowhere", ""),
+        ("torch2grid-core!=99", ""),
+        ("torch2grid-core<=99,>0.0.1", ""),
+        ("torch2grid-core-extras>=3.1", ""),
+        ("torch2grid-core>=not-a-version", ""),
+    ],
+)
+def test_what_a_distribution_requires_decides_before_its_module_is_imported(required: str, told: str, tmp_path: Path) -> None:
+    source = "from pathlib import Path; Path('imported').touch()\nfrom torch2grid_core import Hologram"
+    folder = distribution(tmp_path / "site", "t2g-future", source)
     metadata = folder / "t2g_future-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + f"Requires-Dist: numpy\nRequires-Dist: {required}\n")
     run = torch2grid("--list-plugins", cwd=tmp_path, path=[folder])
-    assert "ImportError: cannot import name 'Hologram'" in run.stderr
-    metadata.write_text(metadata.read_text() + "Requires-Dist: torch2grid_core<4,>=3.1\n")
-    run = torch2grid("--list-plugins", cwd=tmp_path, path=[folder])
-    assert run.stderr.strip().endswith("needs torch2grid-core <4,>=3.1, and 0.1.0 is installed")
+    assert run.returncode == 0
+    (line,) = run.stderr.splitlines()
+    assert "t2g-future 1.0: " in line
+    assert (told or "ImportError: cannot import name 'Hologram'") in line
+    assert (tmp_path / "imported").exists() == (not told)
+    listed = torch2grid("plugins", "t2g-future", cwd=tmp_path, path=[folder]).stdout.splitlines()
+    assert listed[0].endswith("failed")
 
 
 def test_a_file_that_needs_another_core_ends_the_run(tmp_path: Path) -> None:

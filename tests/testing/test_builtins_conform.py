@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.testing.made import FILES
+from tests.support.testing.made import FILES, training
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
@@ -11,7 +11,7 @@ from torch2grid_core.testing import Bound, bound_checks, checks, conformance
 BUILTINS = PluginManager.discover(third_party=False)
 
 
-@conformance(BUILTINS, files=FILES)
+@conformance(BUILTINS, files=FILES, samples={"view-optimizer": training})
 def test_it_conforms(check: Bound) -> None:
     check()
 

@@ -52,6 +52,7 @@ def test_a_plugin_that_keeps_its_promises_passes_every_check(kind: str) -> None:
 
 def test_every_check_has_a_plugin_that_breaks_it() -> None:
     own = {(kind, each.name) for kind in KINDS for each in checks(kind) if each.kind}
+    own -= {("rule", "something_is_found")}  # of samples that a test gives: tests/testing/test_specialists.py
     assert own <= set(BREAKS)
     assert {name for _, name in BREAKS} >= {*COMMON} - {"no_torch_at_import"}
 

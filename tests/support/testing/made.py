@@ -106,6 +106,19 @@ def objects(folder: Path) -> list[Any]:
     return [{"a": np.arange(6.0), "b": {"c": torch.ones(2, 3)}}, np.ones((2, 2)), torch.zeros(3)]
 
 
+def training(folder: Path) -> list[Path]:
+    """A training checkpoint, which has an optimizer's state."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 3))
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(8, 4)).square().mean().backward()
+        optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "training.pth")
+    return [folder / "training.pth"]
+
+
 FILES = {
     "module": modules,
     "state-dict": objects,

@@ -29,7 +29,7 @@ class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
     facts: what is needed of the class without importing it: a renderer's ``formats`` and a source's ``schemes``, which must be
-    given, a filter's ``flag``, and ``accepts`` of a loader of live objects.
+    given, a filter's ``flag`` (``True`` too), and ``accepts`` of a loader of live objects.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:

@@ -39,8 +39,9 @@ class Setting:
     name: of the keyword and of the key in a file; the flag is the same with dashes, *flags* are more of them. metavar: its
     value in help. least, most: the range of a number. kind: of the plugin that its value names, with options or without.
     separated: a text is several values with commas between. check: raises ``ValueError`` or ``UsageError`` for a value of the
-    right type that is wrong all the same. adds: what a flag of a view or a filter stands for, its kind and its name; owner:
-    makes a plugin's own options, of which it is the *field*.
+    right type that is wrong all the same. draws: False for one that the drawing command has no use for. adds: what a flag of a
+    view or a filter stands for, its kind and its name; owner: makes a plugin's own options, of which it is the *field*;
+    section: their name, under which a settings file may have them together.
     """
 
     name: str
@@ -55,9 +56,11 @@ class Setting:
     kind: str = ""
     separated: bool = False
     check: Callable[[Any], None] | None = None
+    draws: bool = True
     adds: tuple[str, str] | None = None
     owner: Any = None
     field: str = ""
+    section: str = ""
 
     @property
     def variable(self) -> str:
@@ -90,6 +93,8 @@ class Setting:
         elif self.adds is not None and self.many:  # a number may stand for a pattern (``only: 3``) or a position
             value = [repr(each) if type(each) in (int, float) else each for each in value]
         if self.kind:
+            if self.many:  # {NAME: {…}, NAME: {…}} is several
+                value = [each for one in value for each in _apart(one)]
             for each in value if self.many else (value,):
                 if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
                     isinstance(each, Mapping) and not _is_options(each)
@@ -123,6 +128,13 @@ def _converts(value: Any, wanted: Any) -> bool:
     except (ValueError, TypeError, OverflowError):
         return False
     return True
+
+
+def _apart(value: Any) -> list[Any]:
+    """What one entry for plugins names: a mapping of several names is one of each; a name with nothing has no options."""
+    if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
+        return [value]
+    return [{name: {} if options is None else options} for name, options in value.items()]
 
 
 def _is_options(value: Any) -> bool:
@@ -201,6 +213,9 @@ class Settings:
     )
     plugin: Any = _setting(None, "the grid transformer; see --list-plugins", group=PLUGINS, metavar=_SPEC, kind="transformer")
     view: tuple[Any, ...] = _setting((), "a view, with options", group=PLUGINS, metavar=_SPEC, kind="view")
+    rule: tuple[Any, ...] = _setting(
+        (), "a rule's options (repeatable)", group=PLUGINS, metavar=_SPEC, kind="rule", draws=False
+    )
     loader: str | None = _setting(None, "read the file with this loader", group=PLUGINS, metavar="NAME", kind="loader")
     renderer: str | None = _setting(None, "write files with this renderer", group=PLUGINS, metavar=_SPEC, kind="renderer")
     transformer: Any = None
@@ -236,8 +251,11 @@ class Settings:
                 filters += value
             elif setting.adds[0] == "view":
                 views += [setting.adds[1]] * bool(value)
-            elif value:  # a flag given twice means either: one filter, its values joined
-                filters.append({setting.adds[1]: ",".join(setting.parse(value))})
+            elif setting.is_flag:
+                filters += [{setting.adds[1]: True}] * bool(value)
+            elif value:  # a flag given twice is one filter with both values
+                values = setting.parse(value)
+                filters.append({setting.adds[1]: values[0] if len(values) == 1 else values})
         named = {spec_name(spec) for spec in fields.get("view", ())}  # `--layers --view layers:sheet=9` is one view
         fields["view"] = (*sorted(name for name in views if name not in named), *fields.get("view", ()))
         plugins = tuple(create(values) for create, values in owned.items())
@@ -278,6 +296,11 @@ def _declared() -> dict[str, Setting]:
 
 
 FIELDS: Mapping[str, Setting] = _declared()
+
+# Beside the fields: it stands for options of plugins as a whole, which only a manager knows.
+SET = Setting(
+    "set", tuple[Any, ...], (), "options of a plugin as a whole (repeatable)", PLUGINS, metavar=_SPEC, kind="settings"
+)
 
 # Of the process: they act before plugins are imported, so before there are Settings. Every command takes them.
 PROCESS_SETTINGS: Mapping[str, Setting] = {

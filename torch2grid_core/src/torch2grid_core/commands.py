@@ -12,7 +12,7 @@ from torch2grid_core._plugins.added import settings_from
 from torch2grid_core._plugins.loading import GuardedLoader
 from torch2grid_core._plugins.options import Option
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, Status
-from torch2grid_core._settings import Setting
+from torch2grid_core._settings import Setting, spec_name
 
 __all__ = [
     "DrawChosen",
@@ -32,5 +32,6 @@ __all__ = [
     "choose_rules",
     "settings_from",
     "settings_options",
+    "spec_name",
     "summary_line",
 ]

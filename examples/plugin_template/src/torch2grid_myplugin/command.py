@@ -18,10 +18,10 @@ class Count(Command):
         @click.argument("model")
         @click.option("--total", is_flag=True, help="The total only.")
         @click.pass_obj
-        def count(manager: PluginManager, model: str, total: bool) -> None:
+        def run(manager: PluginManager, model: str, total: bool) -> None:
             checkpoint = manager.open(model)
             for name, tensor in () if total else checkpoint.items():
                 click.echo(f"{tensor.size:>14,}  {visible(name)}")
             click.echo(f"{checkpoint.parameters:>14,}  in all")
 
-        return count
+        return run

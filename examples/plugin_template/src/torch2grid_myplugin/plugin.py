@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from torch2grid_core import Lazy, hookimpl
 
-requires_core = ">=0.1,<1"  # the versions of torch2grid-core that it works with, checked before it is used
+
+@hookimpl
+def torch2grid_sources() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.source:PiecesOpener", "pieces", "the pieces of a file as one", schemes=("pieces",))]
 
 
 @hookimpl
 def torch2grid_loaders() -> list[Lazy]:
     return [Lazy("torch2grid_myplugin.loader:RawFloats", "raw_floats", "one matrix of float32 behind a line of text")]
+
+
+@hookimpl
+def torch2grid_decoders() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.decoder:RowScales", "row_scales", "codes with a scale for each row become weights")]
 
 
 @hookimpl
@@ -21,12 +29,16 @@ def torch2grid_filters() -> list[Lazy]:
 def torch2grid_transformers() -> list[Lazy]:
     return [
         Lazy("torch2grid_myplugin.transformer:SortedUnits", "sorted_units", "each layer's output units, sorted by norm"),
+        Lazy("torch2grid_myplugin.streaming:Shelves", "shelves", "every tensor on a shelf of its own"),
     ]
 
 
 @hookimpl
 def torch2grid_views() -> list[Lazy]:
-    return [Lazy("torch2grid_myplugin.view:Spread", "spread", "the standard deviation of each tensor, as bars")]
+    return [
+        Lazy("torch2grid_myplugin.view:Spread", "spread", "the standard deviation of each tensor, as bars"),
+        Lazy("torch2grid_myplugin.need:Signs", "signs", "how many weights of each tensor are negative, and positive"),
+    ]
 
 
 @hookimpl

@@ -48,3 +48,18 @@ class DropsInPlace(GoodFilter):
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
         checkpoint._tensors.popitem()
         return checkpoint
+
+
+@breaks("filter", "does_something")
+class Empty(TensorFilter):
+    """overrides nothing"""
+
+    name = "toy"
+
+
+@breaks("filter", "flag_sets_an_option")
+class SetsNothing(GoodFilter):
+    """its flag is for an option that there is not"""
+
+    flag = "TEXT"
+    flag_field = "word"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tests.support.testing.broken.registry import breaks
 
-from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, Page, View
+from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, NotDrawable, Page, View
 from torch2grid_core.measures import Summary, Transformed
 from torch2grid_core.pages import Text
 
@@ -100,3 +100,24 @@ class OpenFile(GoodView):
 
     def __del__(self) -> None:
         self.log.close()
+
+
+@breaks("view", "something_is_drawn")
+class DeclinesAll(GoodView):
+    """draws no file"""
+
+    def subject(self, checkpoint: Checkpoint, run: Any) -> Checkpoint:
+        raise NotDrawable("it has no optimizer state")
+
+
+@breaks("view", "does_something")
+class Misspelt(View):
+    """tensor_page, for tensor_pages"""
+
+    name = "toy"
+
+    def tensor_needs(self, tensor: LazyTensor, run: Any) -> Mapping[str, Any]:
+        return {"all": Summary()}
+
+    def tensor_page(self, tensor: LazyTensor, results: Mapping[str, Any], run: Any) -> Iterable[Page]:
+        yield Page(tensor.name, "", (Text("one"),))

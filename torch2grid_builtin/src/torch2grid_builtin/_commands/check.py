@@ -26,7 +26,7 @@ from torch2grid_core import (
     UsageError,
     check,
 )
-from torch2grid_core.commands import Found, Precedence, choose_rules, settings_options, summary_line
+from torch2grid_core.commands import Found, Precedence, choose_rules, settings_options, spec_name, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
@@ -44,7 +44,6 @@ class Asked:
 
     chosen: tuple[str, ...]
     ignored: tuple[str, ...]
-    rules: tuple[str, ...]
     fail_on: Severity
     format: str
     settings: Settings
@@ -58,11 +57,11 @@ class Check(Command):
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, models: tuple[str, ...], list_rules: bool, **given: Any) -> int:
             try:
+                settings = Settings.from_context(click.get_current_context())
                 if list_rules:
-                    return _list_rules(manager, given["rules"])
+                    return _list_rules(manager, settings.rule)
                 if not models:
                     raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
-                settings = Settings.from_context(click.get_current_context())
                 return check_models(manager, models, Asked(**given, settings=settings))
             except Torch2GridError as error:
                 error.exit_code = UNREADABLE  # 1 says that there are findings
@@ -86,12 +85,6 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="not these rules"),
         click.Option(
-            ["--rule", "rules"],
-            multiple=True,
-            metavar="NAME:KEY=VALUE,…",
-            help="a rule's thresholds; 'torch2grid plugins NAME' lists them",
-        ),
-        click.Option(
             ["--fail-on"],
             type=click.Choice(["error", "warning"]),
             default="error",
@@ -100,6 +93,7 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="of the report"),
         *settings_options(
+            rule="a rule's thresholds; 'torch2grid plugins NAME' lists them (repeatable)",
             part="",
             filter="check only what a filter keeps (repeatable)",
             raw="check what is stored, without decoders",
@@ -118,7 +112,7 @@ def listed(context: click.Context, parameter: click.Parameter, value: tuple[str,
     return tuple(part.strip() for each in value for part in each.split(",") if part.strip())
 
 
-def _list_rules(manager: PluginManager, specs: Sequence[str]) -> int:
+def _list_rules(manager: PluginManager, specs: Sequence[Any]) -> int:
     """A line for each rule on stdout, on stderr for each that cannot be used; the exit code."""
     usable, broken = _rules(manager, specs)
     for rule in choose_rules(usable):
@@ -131,13 +125,13 @@ def _summary(rule: Rule) -> str:
     return (type(rule).__doc__ or "").strip().partition("\n")[0]
 
 
-def _rules(manager: PluginManager, specs: Sequence[str]) -> tuple[list[Rule], dict[str, str]]:
+def _rules(manager: PluginManager, specs: Sequence[Any]) -> tuple[list[Rule], dict[str, str]]:
     """Every rule that is installed, with the options of *specs*; and name → error of those that cannot be used.
 
     A rule of another distribution never takes a code of the built-in ones. Raises ``UsageError`` for an unknown rule or
     option.
     """
-    by_name: Mapping[str, str] = {manager.find("rule", spec.partition(":")[0].strip()).qualified: spec for spec in specs}
+    by_name: Mapping[str, Any] = {manager.find("rule", spec_name(spec)).qualified: spec for spec in specs}
     made: dict[str, Rule] = {}
     own: dict[str, str] = {}  # code → name of a built-in rule
     broken: dict[str, str] = {}
@@ -173,7 +167,7 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
 
     Raises ``UsageError`` for wrong settings; a file that cannot be read is part of the report, and the rest is checked.
     """
-    usable, unusable = _rules(manager, asked.rules)
+    usable, unusable = _rules(manager, asked.settings.rule)
     rules = choose_rules(usable, asked.chosen, asked.ignored)
     _tell(unusable)
     if asked.chosen or asked.ignored:  # only those that are asked for by name are missed

@@ -6,24 +6,47 @@ import json
 import re
 import zlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
 import click
 
-from torch2grid_core import Command, PluginManager, Torch2GridError, UsageError
+from torch2grid_core import Command, PluginManager, Torch2GridError, UsageError, __version__
 
-# Kind → the hook that brings it, and what the template calls its thing; each kind has a file of its name.
-HOOKS = {
-    "loader": ("torch2grid_loaders", "raw_floats"),
-    "filter": ("torch2grid_filters", "dimensions"),
-    "transformer": ("torch2grid_transformers", "sorted_units"),
-    "view": ("torch2grid_views", "spread"),
-    "renderer": ("torch2grid_renderers", "tsv"),
-    "rule": ("torch2grid_rules", "large_weights"),
-    "command": ("torch2grid_commands", "count"),
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of thing of the template, in a file of its name.
+
+    hook: what brings it; of: the kind that it is of. name and cls: what the template calls it, and its class; others: more
+    classes of the file, with what their names end in.
+    """
+
+    hook: str
+    of: str
+    name: str
+    cls: str
+    others: tuple[tuple[str, str], ...] = ()
+
+
+PARTS = {
+    "source": Part("torch2grid_sources", "source", "pieces", "PiecesOpener"),
+    "loader": Part("torch2grid_loaders", "loader", "raw_floats", "RawFloats"),
+    "decoder": Part("torch2grid_decoders", "decoder", "row_scales", "RowScales"),
+    "filter": Part("torch2grid_filters", "filter", "dimensions", "Dimensions"),
+    "transformer": Part("torch2grid_transformers", "transformer", "sorted_units", "SortedUnits"),
+    "streaming": Part("torch2grid_transformers", "transformer", "shelves", "Shelves"),
+    "view": Part("torch2grid_views", "view", "spread", "Spread"),
+    "need": Part("torch2grid_views", "view", "signs", "Signs", (("SignNeed", "Need"), ("SignCollector", "Collector"))),
+    "renderer": Part("torch2grid_renderers", "renderer", "tsv", "Tsv"),
+    "rule": Part("torch2grid_rules", "rule", "large_weights", "LargeWeights"),
+    "command": Part("torch2grid_commands", "command", "count", "Count"),
 }
+_ENDINGS = {"streaming": "StreamingTransformer", "need": "NeedView"}  # of a class; else the kind itself
+_SAID = {"streaming": "streaming transformer"}
+_WITH_OPTIONS = {"filter", "transformer", "streaming", "view", "rule"}
 _PREFIX = "torch2grid-"
 _BLOCKS = "\n\n\n"  # what stands between the functions of a formatted module
 _CODE = "X101"  # of the template's rule
@@ -36,7 +59,7 @@ class NewPlugin(Command):
 
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, name: str, kinds: tuple[str, ...], output: str) -> None:
-            folder = new_plugin(manager, name, kinds or tuple(HOOKS), output)
+            folder = new_plugin(manager, name, kinds or tuple(PARTS), output)
             click.echo(folder)
             click.echo(f"next: pip install -e '{folder}[test]', then pytest {folder}", err=True)
 
@@ -48,7 +71,7 @@ class NewPlugin(Command):
                 click.Option(
                     ["--kind", "kinds"],
                     multiple=True,
-                    type=click.Choice(list(HOOKS)),
+                    type=click.Choice(list(PARTS)),
                     help="bring only this kind (repeatable); else all of these",
                 ),
                 click.Option(
@@ -70,13 +93,12 @@ def new_plugin(manager: PluginManager, name: str, kinds: Collection[str], output
     short = re.sub(r"[-_.\s]+", "-", name.strip().lower()).strip("-").removeprefix(_PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", short) or len(short) > 60:
         raise UsageError(f"{name!r}: a name has letters, digits and hyphens, and begins with a letter")
-    thing = short.replace("-", "_")
-    for kind in HOOKS:
-        taken = manager.names(kind).get(thing) or manager.names(kind).get(short)
-        if kind in kinds and taken is not None:
-            raise UsageError(f"{taken.record.owner} brings a {kind} {taken.name!r} already; choose another name")
-    if "command" in kinds and thing in ("plugins", "config", "completion", "draw"):
-        raise UsageError(f"{thing!r} is a command of torch2grid; choose another name")
+    for kind, thing in _names(short, kinds).items():
+        taken = manager.names(PARTS[kind].of).get(thing) or manager.names(PARTS[kind].of).get(short)
+        if taken is not None:
+            raise UsageError(f"{taken.record.owner} brings a {taken.kind} {taken.name!r} already; choose another name")
+    if "command" in kinds and short in ("plugins", "config", "completion", "draw"):
+        raise UsageError(f"{short!r} is a command of torch2grid; choose another name")
     folder = Path(output) / f"{_PREFIX}{short}"
     try:
         folder.mkdir(parents=True)
@@ -98,51 +120,119 @@ def project(short: str, kinds: Collection[str]) -> dict[str, str]:
     packed = files("torch2grid_builtin") / "data" / "plugin_template.json"
     template: dict[str, list[str]] = json.loads(packed.read_text(encoding="utf-8"))
     package = f"torch2grid_{short.replace('-', '_')}"
-    absent = [kind for kind in HOOKS if kind not in kinds]
+    absent = [kind for kind in PARTS if kind not in kinds]
+    texts = {path: "\n".join(lines) + "\n" for path, lines in template.items()}
+    classes = _classes(short, "\n".join(texts.values()))
     written = {}
-    for path, lines in template.items():
+    for path, text in texts.items():
         if any(path.endswith(f"/{kind}.py") for kind in absent):
             continue
-        text = _renamed(_without("\n".join(lines) + "\n", path, absent), short)
-        written[path.replace("torch2grid_myplugin", package)] = text
+        kept = _renamed(_without(text, path, absent), short, kinds, classes)
+        written[path.replace("torch2grid_myplugin", package)] = kept
     return written
+
+
+def _names(short: str, kinds: Collection[str]) -> dict[str, str]:
+    """What each of *kinds* is called: NAME, a command with its hyphens, and the second of two of one hook with its own word."""
+    thing = short.replace("-", "_")
+    found = {}
+    for kind in (kind for kind in PARTS if kind in kinds):
+        second = PARTS[kind].of != kind and PARTS[kind].of in kinds
+        found[kind] = short if kind == "command" else f"{thing}_{kind}" if second else thing
+    return found
+
+
+def _classes(short: str, template: str) -> dict[str, str]:
+    """Each class of the template → its name after the project: ``HeatMapView``; ``MyGridTransformer`` where that is taken."""
+    camel = "".join(word.capitalize() for word in short.split("-"))
+    found = {}
+    for kind, part in PARTS.items():
+        for cls, ending in ((part.cls, _ENDINGS.get(kind, kind.capitalize())), *part.others):
+            name = f"{camel}{ending}"
+            found[cls] = f"My{name}" if re.search(rf"\b{name}\b", template) else name
+    return found
 
 
 def _without(text: str, path: str, absent: Collection[str]) -> str:
     """A file of the template as it is without some kinds."""
+    present = [kind for kind in PARTS if kind not in absent]
     if path.endswith("plugin.py"):
-        hooks = {f"def {HOOKS[kind][0]}()" for kind in absent}
-        blocks = [block for block in text.rstrip("\n").split(_BLOCKS) if not any(hook in block for hook in hooks)]
-        return _BLOCKS.join(blocks) + "\n"
+        lines = [line for line in text.split("\n") if not any(f'Lazy("torch2grid_myplugin.{kind}:' in line for kind in absent)]
+        head, *hooks = "\n".join(lines).rstrip("\n").split(_BLOCKS)
+        return _BLOCKS.join([head, *(hook for hook in hooks if "Lazy(" in hook)]) + "\n"
     if path == "README.md":
-        lines = [line for line in text.splitlines() if not any(line.startswith(f"| `{kind}.py`") for kind in absent)]
-        text = "\n".join(lines) + "\n"
-        return (
-            text.replace(
-                "a small loader, filter, transformer, view, renderer, rule and command, all of them working",
-                "small and working",
-            )
-            if absent
-            else text
-        )
+        lines = [line for line in text.split("\n") if not any(line.startswith(f"| `{kind}.py`") for kind in absent)]
+        return _about("\n".join(lines), present)
     if path == "pyproject.toml" and "command" in absent:
         return text.replace('  "click>=8.1",\n', "")
-    if path.startswith("tests/") and "loader" in absent:
-        blocks = [block for block in text.rstrip("\n").split(_BLOCKS) if not block.startswith("def write_files")]
-        text = _BLOCKS.join(blocks) + "\n"
-        for gone in ("from pathlib import Path\n\n", "import numpy as np\n\n", ", files=write_files"):
-            text = text.replace(gone, "")
+    if path.startswith("tests/"):
+        return _tests(text, absent)
     return text
 
 
-def _renamed(text: str, short: str) -> str:
-    """The template's names replaced: of the distribution, the package, and what they bring."""
-    thing = short.replace("-", "_")
+def _about(text: str, present: list[str]) -> str:
+    """The README for the kinds that are there."""
+    words = [_SAID.get(kind, kind) for kind in present]
+    several = f"{', '.join(words[:-1])} and {words[-1]}. They work as they are."
+    told = several if len(words) > 1 else f"{words[0]}. It works as it is."
+    text = re.sub(r"^A plugin for torch2grid: .*$", f"A plugin for torch2grid: a small {told}", text, flags=re.MULTILINE)
+    head, _, rest = text.partition("\n1. ")
+    steps, end = rest.split("\n\n", 1)
+    kept = re.split(r"\n\d\. ", steps)
+    if len(present) == 1:
+        kept = [item for item in kept if not item.startswith("Delete the files")]
+        kept = [item.replace("in the files that stay", f"in `{present[0]}.py`") for item in kept]
+    elif "command" not in present:
+        kept = [re.sub(r" Without a\s+command, [^.]*\.toml`\.", "", item) for item in kept]
+    if not _WITH_OPTIONS & set(present):
+        kept = [item for item in kept if not item.startswith("Options are")]
+    numbered = "".join(f"\n{number}. {item}" for number, item in enumerate(kept, 1))
+    return f"{head}{numbered}\n\n{end}"
+
+
+def _tests(text: str, absent: Collection[str]) -> str:
+    """The tests without what the kinds that are not there are checked on, and without imports that nothing needs then."""
+    entries = re.findall(r'^    "(\w+)": (\w+),$', text, flags=re.MULTILINE)
+    gone = [(kind, function) for kind, function in entries if kind in absent]
+    for kind, function in gone:
+        text = text.replace(f'    "{kind}": {function},\n', "")
+        text = _BLOCKS.join(block for block in text.split(_BLOCKS) if not block.startswith(f"def {function}("))
+    if len(gone) == len(entries):
+        text = _BLOCKS.join(block for block in text.split(_BLOCKS) if not block.startswith("FILES = "))
+        text = text.replace(", files=FILES", "")
+    head, *blocks = text.split(_BLOCKS)
+    body = _BLOCKS.join(blocks)
+    lines = []
+    for line in head.split("\n"):
+        found = re.fullmatch(r"((?:from \S+ )?import )(.+)", line)
+        if found is None or "__future__" in line:
+            lines.append(line)
+            continue
+        used = [each for each in found[2].split(", ") if re.search(rf"\b{each.split(' as ')[-1]}\b", body)]
+        lines += [found[1] + ", ".join(used)] if used else []
+    head = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    return f"{head.rstrip()}{_BLOCKS}{body}"
+
+
+def _renamed(text: str, short: str, kinds: Collection[str], classes: dict[str, str]) -> str:
+    """The template's names replaced: of the distribution, the package, the classes, and what they bring."""
+    thing, scheme = short.replace("-", "_"), short.replace("-", "")
     text = text.replace("torch2grid-myplugin", f"{_PREFIX}{short}").replace("torch2grid_myplugin", f"torch2grid_{thing}")
     text = re.sub(r"\bmyplugin\b", short, text)
-    for _, name in HOOKS.values():
-        text = re.sub(rf'"{name}"', f'"{thing}"', text)
+    text = re.sub(r"torch2grid-core>=[^\"]*", f"torch2grid-core{core_range(__version__)}", text)
+    for cls, name in classes.items():
+        text = re.sub(rf"\b{cls}\b", name, text)
+    text = text.replace('("pieces",)', f'("{scheme}",)').replace("pieces://", f"{scheme}://")  # a scheme has no underscore
+    text = text.replace('("tsv",)', f'("{thing}",)')
+    for kind, name in _names(short, kinds).items():
+        own = PARTS[kind].name
+        text = re.sub(rf'"{own}"', f'"{name}"', text)
         # in the README and the docstrings, where a user types it
-        text = re.sub(rf"(--(?:filter|plugin|view|format|rule) |torch2grid ){name}\b", rf"\g<1>{thing}", text)
-    text = text.replace('formats = ("tsv",)', f'formats = ("{thing}",)').replace('formats=("tsv",)', f'formats=("{thing}",)')
+        text = re.sub(rf"(--(?:filter|plugin|view|format|rule) |torch2grid ){own}\b", rf"\g<1>{name}", text)
     return text.replace(_CODE, f"X{100 + zlib.crc32(short.encode()) % 900}")
+
+
+def core_range(version: str) -> str:
+    """The versions of the core that a plugin written for *version* asks for: up to the next that may change what is public."""
+    major, minor = (int(part) for part in re.findall(r"\d+", version)[:2])
+    return f">={major}.{minor},<{major}.{minor + 1}" if not major else f">={major}.{minor},<{major + 1}"

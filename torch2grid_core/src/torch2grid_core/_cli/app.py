@@ -13,7 +13,7 @@ from torch2grid_core import __version__
 from torch2grid_core._cli.completion import completion_command
 from torch2grid_core._cli.config import ConfigFile, config_command, file_settings
 from torch2grid_core._cli.list_plugins import list_transformers, plugins_command
-from torch2grid_core._cli.options import complete_options, setting_options, settings_options, write_groups
+from torch2grid_core._cli.options import SettingOption, complete_options, setting_options, settings_options, write_groups
 from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._guard import call, describe
 from torch2grid_core._plugins.added import added, settings_of
@@ -48,7 +48,7 @@ class App(click.Group):
         self._builders: dict[str, Callable[[], click.Command]] = {
             _DEFAULT: lambda: draw_command(manager),
             "plugins": plugins_command,
-            "config": lambda: config_command(setting_options(draw_command(manager)), config),
+            "config": lambda: config_command(_every_option(manager), config),
             "completion": completion_command,
         }
         self._built: dict[str, click.Command] = {}
@@ -178,6 +178,12 @@ class App(click.Group):
             formatter.write_text("The usual loaders, views and renderers come with pip install torch2grid.")
 
 
+def _every_option(manager: PluginManager) -> list[SettingOption]:
+    """Those of the drawing command, and of the settings that only others take."""
+    others = [each.name for each in FIELDS.values() if not each.draws]
+    return [*setting_options(draw_command(manager)), *settings_options(*others)]
+
+
 def _help_all_option() -> click.Option:
     def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
@@ -226,7 +232,7 @@ def draw_command(manager: PluginManager) -> click.Command:
     command = DrawCommand(
         _DEFAULT,
         callback=run,
-        params=[models, *settings_options(*FIELDS)],
+        params=[models, *settings_options(*(each.name for each in FIELDS.values() if each.draws))],
         short_help="one grid, or the views asked for; the word may be left out",
         help="Draw MODEL: one grid of all its weights, or the views asked for.",
         context_settings=_CONTEXT,

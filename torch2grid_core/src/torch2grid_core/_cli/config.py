@@ -14,11 +14,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from torch2grid_core._cli.options import SettingOption
+from torch2grid_core._cli.options import SettingOption, came_by
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import Torch2GridError, UsageError
+from torch2grid_core._plugins.added import is_section, options_given
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._settings import FIELDS, GIVEN, PROCESS, PROCESS_SETTINGS, Setting, told
+from torch2grid_core._settings import FIELDS, GIVEN, PROCESS, PROCESS_SETTINGS, SET, Setting, told
 from torch2grid_core._text import did_you_mean, visible
 
 _LARGEST = 1 << 20
@@ -284,15 +285,31 @@ def process_settings(config: ConfigFile) -> dict[str, Any]:
 def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: PluginManager) -> dict[str, Any]:
     """The values of the file by the names of settings. Raises ``UsageError`` with file, line and key."""
     found: dict[str, Any] = {}
+    lines: dict[tuple[str, str], int] = {}  # option of a plugin as a whole → where it is set
     for entry in config.settings:
         key = entry.key.replace("-", "_")
         if key in FROM_FILES:
             continue
-        if key not in known:
-            nearest = did_you_mean(key, {*known, *FROM_FILES})
+        try:
+            section = is_section(manager, known, key, entry.value)
+        except UsageError as error:
+            raise UsageError(f"{config.path}:{entry.line}: {error}") from error
+        if not section and key not in known:
+            nearest = did_you_mean(key, {*known, *FROM_FILES, *manager.names("settings")})
             raise UsageError(f"{config.path}:{entry.line}: unknown key {entry.key!r}{nearest}")
-        setting = known[key]
-        found[key] = value = _typed(config, entry, setting)
+        setting = SET if section else known[key]
+        value = ({key: entry.value},) if section else _typed(config, entry, setting)
+        if setting.owner is not None:
+            _once(config, entry, [setting], lines)
+        if setting.name == SET.name:
+            try:
+                for spec in value:
+                    _once(config, entry, [each for each, _ in options_given(manager, spec)], lines)
+            except Torch2GridError as error:
+                raise error if str(error).startswith(f"{config.path}:") else config.error(entry, str(error)) from error
+            found[SET.name] = (*found.get(SET.name, ()), *value)
+            continue
+        found[key] = value
         if setting.kind:  # make what it names, so that a wrong name or option is told with its line
             try:
                 for spec in value if setting.many else (value,):
@@ -300,6 +317,15 @@ def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: Plu
             except Torch2GridError as error:
                 raise config.error(entry, str(error)) from error
     return found
+
+
+def _once(config: ConfigFile, entry: Entry, settings: Iterable[Setting], lines: dict[tuple[str, str], int]) -> None:
+    """Note the line of each. Raises ``UsageError`` for one that is set already."""
+    for each in settings:
+        line = lines.setdefault((each.section, each.field), entry.line)
+        if line != entry.line:
+            told = f"{each.section}: {each.field} is set already on line {line}"
+            raise UsageError(f"{config.path}:{entry.line}: {told}")
 
 
 def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
@@ -320,10 +346,10 @@ def config_command(options: Sequence[SettingOption], config: ConfigFile | None) 
         context = click.get_current_context()
         given = {setting.name: value for setting, value in context.meta.get(GIVEN, ())}
         rows = []
-        for setting in (option.setting for option in options if option.group != PROCESS):
-            source = context.get_parameter_source(setting.name) or ParameterSource.DEFAULT
+        for setting in (option.setting for option in options if option.group != PROCESS and option.setting.name != SET.name):
+            source, by = came_by(context, setting)
             value = given.get(setting.name, setting.default)
-            rows.append((setting.name, _shown(value), _where(setting, source, config)))
+            rows.append((setting.name, _shown(value), _where(setting, source, by, config)))
         width = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for key, value, where in rows:
             print(visible(f"{key:<{width[0]}}  {value:<{width[1]}}  {where}", 400).rstrip())
@@ -351,12 +377,13 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _where(setting: Setting, source: ParameterSource, config: ConfigFile | None) -> str:
+def _where(setting: Setting, source: ParameterSource, by: Setting, config: ConfigFile | None) -> str:
     if source is ParameterSource.COMMANDLINE:
         return "command line"
     if source is ParameterSource.ENVIRONMENT:
-        return f"environment, {setting.variable}"
+        return f"environment, {by.variable}"
     if source is ParameterSource.DEFAULT_MAP and config is not None:
-        lines = [each.line for each in config.settings if each.key.replace("-", "_") == setting.name]
+        keys = (setting.name,) if by is setting else (setting.section, SET.name)
+        lines = [each.line for each in config.settings if each.key.replace("-", "_") in keys]
         return f"{config.path}:{lines[0] if lines else 1}"
     return "default"

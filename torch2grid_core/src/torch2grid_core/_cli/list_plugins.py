@@ -59,6 +59,26 @@ def plugins_command() -> click.Command:
     return plugins
 
 
+def _status(record: PluginRecord) -> str:
+    """``ok``, ``disabled``, ``in part`` where something of it cannot be used, ``failed`` where nothing of it can."""
+    if record.status != "ok":
+        return record.status
+    brought = _brought(record, None)
+    failed = sum(bool(_error(each)) for each in brought)
+    if failed and failed == len(brought):
+        return "failed"
+    return "in part" if failed or record.error else "ok"
+
+
+def _error(each: Provided) -> str:
+    """Why a thing cannot be used: it, or its options, cannot be imported."""
+    try:
+        each.options()
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
 def _matching(manager: PluginManager, name: str) -> tuple[list[PluginRecord], set[int] | None]:
     """The records of that name, or those that bring a thing of that name (then only those things)."""
     records = [record for record in manager.records if name in (record.name, record.owner, record.source)]
@@ -86,7 +106,7 @@ def _as_json(record: PluginRecord, only: set[int] | None, reached: dict[int, str
         "distribution": record.distribution,
         "version": record.version,
         "source": record.source,
-        "status": record.status,
+        "status": "failed" if _status(record) == "failed" else record.status,
         "error": record.error or None,
         "remarks": record.remarks,
         "import_seconds": record.seconds,
@@ -98,6 +118,7 @@ def _as_json(record: PluginRecord, only: set[int] | None, reached: dict[int, str
                 "reached_as": reached.get(id(each), each.qualified),
                 "options": _options_json(each),
                 "import_seconds": each.seconds,
+                "error": _error(each) or None,
             }
             for each in _brought(record, only)
         ],
@@ -120,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 
 def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int, str], options: bool) -> None:
-    status = record.status if record.status != "ok" or not record.error else "in part"
+    status = _status(record)
     head = f"{record.owner} {record.version}".strip()
     print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
     if record.error:

@@ -10,7 +10,9 @@ from click.core import ParameterSource
 
 from torch2grid_core._cli.completion import formats, one_of, one_path, owners, plugin_names, quiet
 from torch2grid_core._errors import UsageError
-from torch2grid_core._settings import FIELDS, GIVEN, GROUPS, PROCESS, PROCESS_SETTINGS, Setting
+from torch2grid_core._plugins.added import options_given
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._settings import FIELDS, GIVEN, GROUPS, PROCESS, PROCESS_SETTINGS, SET, Setting
 
 
 class SettingOption(click.Option):
@@ -63,9 +65,63 @@ class SettingOption(click.Option):
 
     def handle_parse_result(self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]) -> tuple[Any, list[str]]:
         value, rest = super().handle_parse_result(ctx, opts, args)  # called in the order of the line
-        if ctx.get_parameter_source(self.name) is not ParameterSource.DEFAULT and self.group != PROCESS:
-            ctx.meta.setdefault(GIVEN, []).append((self.setting, value))
+        source = ctx.get_parameter_source(self.name)
+        if source is not None and source is not ParameterSource.DEFAULT and self.group != PROCESS:
+            self.give(ctx, value, source)
         return value, rest
+
+    def give(self, ctx: click.Context, value: Any, source: ParameterSource) -> None:
+        """Add the value to what the command was given."""
+        give(ctx, self.setting, value, source, self.setting)
+
+
+class SetOption(SettingOption):
+    """``--set NAME:key=value``: options of plugins as a whole. Those of the line, the environment and a file hold together."""
+
+    def give(self, ctx: click.Context, value: Any, source: ParameterSource) -> None:
+        self._give(ctx, value, source)
+        weaker = {
+            ParameterSource.ENVIRONMENT: self.value_from_envvar(ctx),
+            ParameterSource.DEFAULT_MAP: ctx.lookup_default(SET.name),
+        }
+        for other, specs in weaker.items():
+            if specs and STRENGTH.index(other) < STRENGTH.index(source):
+                self._give(ctx, self.setting.parse(specs), other)
+
+    def _give(self, ctx: click.Context, specs: Any, source: ParameterSource) -> None:
+        manager = ctx.find_object(PluginManager)
+        hint = SET.variable if source is ParameterSource.ENVIRONMENT else None
+        for spec in specs:
+            try:
+                pairs = options_given(manager or PluginManager(), spec)
+            except UsageError as error:
+                raise click.BadParameter(str(error), ctx, self, hint) from error
+            for setting, value in pairs:
+                give(ctx, setting, value, source, SET)
+
+
+STRENGTH = (ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE)  # the last holds
+_CAME = "torch2grid.came"
+
+
+def give(ctx: click.Context, setting: Setting, value: Any, source: ParameterSource, by: Setting) -> None:
+    """Note what the command was given for *setting*, by the option of *by*.
+
+    An option of a plugin as a whole can come by its own flag and by ``--set``: what the stronger source says holds.
+    """
+    came = ctx.meta.setdefault(_CAME, {})
+    key = (setting.owner, setting.field) if setting.owner is not None else setting.name
+    held = came.get(key)
+    if held is None or STRENGTH.index(held[0]) <= STRENGTH.index(source):
+        came[key] = source, by
+        ctx.meta.setdefault(GIVEN, []).append((setting, value))
+
+
+def came_by(ctx: click.Context, setting: Setting) -> tuple[ParameterSource, Setting]:
+    """Where the value of *setting* comes from, and the setting that brought it: itself, or ``--set``."""
+    key = (setting.owner, setting.field) if setting.owner is not None else setting.name
+    found: tuple[ParameterSource, Setting] = ctx.meta.get(_CAME, {}).get(key, (ParameterSource.DEFAULT, setting))
+    return found
 
 
 def _completer(setting: Setting) -> Any:
@@ -112,7 +168,7 @@ def complete_options(command: click.Command, extra: Iterable[Setting]) -> None:
     for setting in extra:
         if setting.adds is not None and setting.adds[0] not in own:
             continue
-        option = SettingOption(setting)
+        option = SetOption(setting) if setting.name == SET.name else SettingOption(setting)
         if not taken & {*option.opts, *option.secondary_opts}:
             beside = [
                 n for n, each in enumerate(command.params) if isinstance(each, SettingOption) and each.group == option.group

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from torch2grid_core._data.checkpoint import Action, Checkpoint, Skip
 from torch2grid_core._data.source import Source
 from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._guard import origin_of
 
 
 class SourceOpener(ABC):
@@ -82,11 +83,15 @@ class TensorFilter:
     """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
 
     flag: a filter that sets it gets an option of its own, ``--NAME VALUE``, which sets its first dataclass field; the text
-    is what ``--help`` shows for the value. Given twice, the values are joined by a comma.
+    is what ``--help`` shows for the value. Given twice, a field of several texts, ``tuple[str, ...]``, gets each as it was
+    typed; for any other, the values are joined by a comma. ``True`` makes ``--NAME``, which takes no value and uses the filter
+    as it is. flag_field: the field that the option sets, where it is not the first; of ``--NAME`` alone, the one that becomes
+    true.
     """
 
     name: ClassVar[str]
-    flag: ClassVar[str] = ""
+    flag: ClassVar[str | bool] = ""
+    flag_field: ClassVar[str] = ""
 
     def keep(self, tensor: LazyTensor) -> bool:
         """True for a tensor that stays."""
@@ -94,7 +99,10 @@ class TensorFilter:
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with what stays; what goes is recorded in ``skipped`` with this filter's name."""
-        dropped = [name for name, tensor in checkpoint.items() if not self.keep(tensor)]
+        answers = {name: self.keep(tensor) for name, tensor in checkpoint.items()}
+        if None in answers.values():
+            raise origin_of(self).error("keep returned None, not True or False; is a 'return' missing?")
+        dropped = [name for name, stays in answers.items() if not stays]
         reasons = [Skip(name, f"filter {self.name}", self.name) for name in dropped]
         gone = set(dropped)
         return checkpoint.select((name for name in checkpoint if name not in gone), skipped=reasons)

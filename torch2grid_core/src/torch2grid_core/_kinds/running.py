@@ -34,7 +34,8 @@ class PluginSettings:
     """Options beside those of a plugin's classes. A subclass is a frozen dataclass, each field with a default and a help text.
 
     A field is ``--NAME-FIELD`` on the command line, ``NAME_FIELD`` in a settings file and for Python, and
-    ``TORCH2GRID_NAME_FIELD`` in the environment. Views and rules read them with ``run.options(MySettings)``.
+    ``TORCH2GRID_NAME_FIELD`` in the environment. Several are ``--set NAME:field=value,…``, a section ``NAME:`` of a settings
+    file, and a mapping ``NAME={…}`` in Python. Views and rules read them with ``run.options(MySettings)``.
     """
 
     name: ClassVar[str]

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.options import converted, split_spec
 from torch2grid_core._plugins.record import Provided
-from torch2grid_core._settings import CHOOSING, FIELDS, PROCESS_SETTINGS, VIEWS, Setting, Settings, named
+from torch2grid_core._settings import CHOOSING, FIELDS, PROCESS_SETTINGS, SET, VIEWS, Setting, Settings, named, told
 
-_TAKEN = {"version", "help", "help_all", "list_plugins"}
+_TAKEN = {SET.name, "version", "help", "help_all", "list_plugins"}
 
 
 def settings_of(manager: PluginManager) -> Mapping[str, Setting]:
@@ -24,18 +25,49 @@ def settings_from(manager: PluginManager, given: Mapping[str, Any], **usual: Any
     Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
     """
     known = FIELDS if set(given) <= set(FIELDS) else settings_of(manager)
-    pairs = []
+    pairs: list[tuple[Setting, Any]] = []
     for key, value in given.items():
-        setting = named(known, key)
         try:
-            pairs.append((setting, setting.parse(value)))
+            if is_section(manager, known, key, value):
+                pairs += options_given(manager, {key: value})
+                continue
+            setting = named(known, key)
+            if setting.name == SET.name:
+                pairs += [pair for spec in setting.parse(value) for pair in options_given(manager, spec)]
+            else:
+                pairs.append((setting, setting.parse(value)))
         except (ValueError, UsageError) as error:
-            raise UsageError(f"{key}: {error}") from None
+            raise UsageError(f"{key}: {error}" if key.replace("-", "_") in known else str(error)) from None
     return Settings.of(pairs, **usual)
 
 
+def is_section(manager: PluginManager, known: Mapping[str, Setting], key: str, value: Any) -> bool:
+    """True where *key* stands for the options of a plugin as a whole, and *value* is a mapping of them.
+
+    A setting of the core keeps its name. Where a view or a filter has the same name, a mapping is the options, and anything
+    else is for its flag. Raises ``UsageError`` for anything but a mapping where there is no such flag.
+    """
+    if key in FIELDS or key in PROCESS_SETTINGS or key not in manager.names("settings"):
+        return False
+    if not isinstance(value, Mapping) and key.replace("-", "_") not in known:
+        raise UsageError(f"{key}: expected its options, as in {{key: value}}, not {told(value)}")
+    return isinstance(value, Mapping)
+
+
+def options_given(manager: PluginManager, spec: Any) -> list[tuple[Setting, Any]]:
+    """The settings that ``NAME:key=value,…``, or ``{NAME: {key: value}}``, gives of a plugin's own, with their values.
+
+    Raises ``UsageError`` for an unknown name or option, and for a wrong value.
+    """
+    name, given = split_spec(spec)
+    provided = manager.find("settings", name)
+    fields = {each.field: each for each in _settings(manager, "settings", name, provided)}
+    values = converted(provided.options(), given, f"settings {name!r}")
+    return [(fields[field], value) for field, value in values.items()]
+
+
 def added(manager: PluginManager, *kinds: str) -> list[Setting]:
-    """A flag for each view, an option for each filter that wants one, and one for each field of a plugin's settings.
+    """A flag for each view, an option for each filter that wants one, one for each field of a plugin's settings, and ``--set``.
 
     The core's options keep their names, then those of what comes with torch2grid; whoever comes later is told of: a view is
     reached by ``--view`` then, a filter by ``--filter``.
@@ -61,7 +93,8 @@ def added(manager: PluginManager, *kinds: str) -> list[Setting]:
             found[setting.name] = kind, setting
     views = sorted(name for name, (kind, _) in found.items() if kind == "view")
     order = [*views, *(name for name, (kind, _) in found.items() if kind != "view")]
-    return [found[name][1] for name in order if not kinds or found[name][0] in kinds]
+    chosen = [found[name][1] for name in order if not kinds or found[name][0] in kinds]
+    return [SET, *chosen] if not kinds or "settings" in kinds else chosen
 
 
 def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> Iterator[Setting]:
@@ -69,7 +102,11 @@ def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> I
     if kind == "view":
         yield Setting(own, bool, False, each.summary, VIEWS, adds=(kind, name))
     elif kind == "filter":
-        yield Setting(own, tuple[str, ...], (), f"keep {each.summary}", CHOOSING, metavar=each.facts["flag"], adds=(kind, name))
+        words, flag = f"keep {each.summary}", each.facts["flag"]
+        if flag is True:
+            yield Setting(own, bool, False, words, CHOOSING, adds=(kind, name))
+        else:
+            yield Setting(own, tuple[str, ...], (), words, CHOOSING, metavar=flag, adds=(kind, name))
     else:
         try:
             options = each.options()
@@ -86,4 +123,5 @@ def _settings(manager: PluginManager, kind: str, name: str, each: Provided) -> I
                 metavar=option.name.upper(),
                 owner=each.create,
                 field=option.name,
+                section=name,
             )

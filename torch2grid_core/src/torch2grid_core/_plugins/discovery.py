@@ -41,6 +41,8 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
             record.status, record.error = "disabled", "--no-plugins"
         elif owner in off or normalized(name) in off:
             record.status, record.error = "disabled", "disabled by name"
+        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist)):
+            record.fail(wrong)  # nothing of it is imported
         else:
             _import(record, entry)
         yield record
@@ -53,7 +55,7 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
-        record.fail(wrong_core_of(entry.dist) or failure(error), error)
+        record.fail(failure(error), error)
     else:
         record.register(plugin)
 

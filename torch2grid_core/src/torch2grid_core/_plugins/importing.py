@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import operator
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 60
 _CORE = "torch2grid-core"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*")  # of a requirement
+_PART = re.compile(r"(>=|<=|<|>)\s*(\d+(?:\.\d+)*)")
+_COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt}
 
 
 @contextlib.contextmanager
@@ -69,28 +74,61 @@ class _Head(io.BufferedIOBase):
 
 
 def wrong_core(wanted: Any) -> str:
-    """Why this core does not fit ``requires_core = wanted``, empty where it does. wanted: a text such as ``>=0.1,<1``."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        if not isinstance(wanted, str):
-            raise InvalidSpecifier
-        fits = SpecifierSet(wanted).contains(__version__, prereleases=True)
-    except InvalidSpecifier:
-        return f"requires_core = {wanted!r} is not a range of versions such as '>=0.1,<1'"
-    return "" if fits else f"needs {_CORE} {wanted}, and {__version__} is installed"
+    """Why this core does not fit ``requires_core = wanted``, empty where it does. wanted: a text such as ``>=0.2,<0.3``."""
+    fits = _fits(wanted) if isinstance(wanted, str) else None
+    if fits is None:
+        return f"requires_core = {wanted!r} is not a range of versions such as '>=0.2,<0.3'"
+    return "" if fits else _other(wanted)
 
 
 def wrong_core_of(distribution: Distribution | None) -> str:
-    """The same for what the metadata of a distribution requires: looked at when its plugin cannot be imported."""
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
-
+    """The same for what the metadata of a distribution requires; nothing of the distribution is imported."""
     for line in (distribution.requires if distribution else None) or ():
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
+        name = _NAME.match(line)
+        if name is None or re.sub(r"[-_.]+", "-", name[0].strip()).lower() != _CORE:
             continue
-        if canonicalize_name(requirement.name) == _CORE and str(requirement.specifier):
-            return wrong_core(str(requirement.specifier))
+        rest = line[name.end() :].strip()
+        if ";" in rest or "[" in rest or "@" in rest:
+            rest = _in_force(line)
+        rest = rest.removeprefix("(").removesuffix(")").strip()
+        if rest and _fits(rest) is False:  # what is no range was the installer's to judge
+            return _other(rest)
     return ""
+
+
+def _other(wanted: str) -> str:
+    return f"needs {_CORE} {wanted}, and {__version__} is installed"
+
+
+def _fits(wanted: str) -> bool | None:
+    """True where this core is in the range *wanted*, ``None`` where that is no range."""
+    here = _plain(__version__)
+    parts = [_PART.fullmatch(part.strip()) for part in wanted.split(",")]
+    if here and all(parts):  # numbers alone, as most ranges: packaging takes longer to import than all the rest to start
+        return all(_COMPARE[part[1]](here, _plain(part[2])) for part in parts if part)
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(wanted).contains(__version__, prereleases=True)
+    except InvalidSpecifier:
+        return None
+
+
+def _plain(version: str) -> tuple[int, ...]:
+    """A version of numbers alone, without the zeros at its end; empty for any other."""
+    numbers = [int(each) for each in version.split(".")] if re.fullmatch(r"\d+(\.\d+)*", version) else [0]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _in_force(line: str) -> str:
+    """The range of a requirement with a marker, extras or an address; empty where the marker leaves it out."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return ""
+    holds = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    return str(requirement.specifier) if holds else ""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
@@ -16,7 +17,7 @@ from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
-from torch2grid_core._plugins.options import split_spec
+from torch2grid_core._plugins.options import flag_value, split_spec
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, describe_value, kind_of, summary_of
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
 from torch2grid_core._text import did_you_mean
@@ -141,12 +142,12 @@ class PluginManager:
     def create(self, kind: str, spec: Any) -> Any:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
 
-        ``{NAME: value}`` sets the first option, as the flag ``--NAME VALUE`` of a filter does. Raises ``UsageError`` or
-        ``PluginError``.
+        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. Raises
+        ``UsageError`` or ``PluginError``.
         """
         if not isinstance(spec, (str, Mapping)):
             return spec
-        if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), Mapping):
+        if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), (Mapping, NoneType)):
             return self._create_by_value(kind, *next(iter(spec.items())))
         name, options = split_spec(spec)
         return self.find(kind, name).create(options)
@@ -241,10 +242,16 @@ class PluginManager:
 
     def _create_by_value(self, kind: str, name: str, value: Any) -> Any:
         provided = self.find(kind, name)
-        first = next(iter(provided.options()), None)
-        if first is None:
+        options, wanted = provided.options(), getattr(provided.load(), "flag_field", "")
+        if wanted and wanted not in options:
+            valid = ", ".join(options) or "it has none"
+            raise provided.origin.error(f"its flag_field {describe_value(wanted)} is no option of it; its options: {valid}")
+        if value is True and provided.facts.get("flag") is True:  # --NAME alone
+            return provided.create({wanted: True} if wanted else {})
+        field = wanted or next(iter(options), "")
+        if not field:
             raise provided.origin.error("takes a value and has no option for it")
-        return provided.create({first: value})
+        return provided.create({field: flag_value(value, options[field].type)})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:
         """The renderer that writes *format*: the one that *forced* names where it does.

@@ -34,7 +34,7 @@ def split_spec(spec: Any) -> tuple[str, dict[str, Any]]:
     """
     if isinstance(spec, Mapping):
         ((name, options),) = spec.items()
-        return name, dict(options)
+        return name, dict(options or {})
     name, colon, rest = spec.partition(":")
     if not name.strip():
         raise UsageError(f"{spec!r}: a name comes first, as in NAME:key=value")
@@ -108,13 +108,29 @@ def _as_text(value: Any, wanted: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
-    """An instance of *cls* with the options *given* (text from a command line, or typed values from a file).
+def flag_value(value: Any, wanted: Any) -> Any:
+    """What a flag was given, once or several times, for an option of type *wanted*.
 
-    label: how messages name it, such as ``transformer 'spiral'``. Raises ``UsageError`` for an unknown key, listing the
-    valid ones, and for a value that is not of the field's type.
+    Where the option holds any number of texts, each stays as it was typed, commas and all; of other values, and for an option
+    that is one text, several have commas between.
     """
-    known = options_of(cls)
+    given = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    holders = [each for each in choices if typing.get_origin(each) in (tuple, list, set, frozenset)]
+    elements = [typing.get_args(each) for each in holders]
+    if not elements or (typing.get_origin(holders[0]) is tuple and elements[0][-1] is not Ellipsis):
+        return given[0] if len(given) == 1 else given
+    if elements[0][0] is str:
+        return given
+    return tuple(part.strip() if isinstance(part, str) else part for each in given for part in _pieces(each))
+
+
+def _pieces(value: Any) -> list[Any]:
+    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else [value]
+
+
+def converted(known: Mapping[str, Option], given: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The options *given*, each as the type of the one that is *known* by its name. Raises ``UsageError`` as ``build`` does."""
     values = {}
     for key, value in given.items():
         name = key.replace("-", "_")
@@ -125,7 +141,16 @@ def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
             values[name] = convert(_as_text(value, known[name].type), known[name].type)
         except ValueError as error:
             raise UsageError(f"{label}: option {key}={value!r}: {error}") from None
+    return values
+
+
+def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
+    """An instance of *cls* with the options *given* (text from a command line, or typed values from a file).
+
+    label: how messages name it, such as ``transformer 'spiral'``. Raises ``UsageError`` for an unknown key, listing the
+    valid ones, and for a value that is not of the field's type.
+    """
     try:
-        return cls(**values)
+        return cls(**converted(options_of(cls), given, label))
     except ValueError as error:  # a dataclass that checks its own ranges in __post_init__
         raise UsageError(f"{label}: {error}") from None

@@ -90,7 +90,7 @@ class PluginRecord:
     def register(self, plugin: Any) -> None:
         """Take *plugin*, a module or object with hook implementations, or a class of some kind.
 
-        Its ``requires_core``, a range of versions such as ``">=0.1,<1"``, is checked before anything else of it is used.
+        Its ``requires_core``, a range of versions such as ``">=0.2,<0.3"``, is checked before anything else of it is used.
         """
         wanted = getattr(plugin, "requires_core", None)
         wrong = wrong_core(wanted) if wanted is not None else ""
@@ -144,7 +144,11 @@ class PluginRecord:
         items: list[Any] = [cls for cls in self._bare if kind_of(cls) == kind]
         if self._hooks is not None:
             with guarded(origin, hook), first_run(self.remark, f"in {hook}"):
-                for result in getattr(self._hooks.hook, hook)():
+                caller = getattr(self._hooks.hook, hook)
+                results = caller()
+                if len(results) < len([each for each in caller.get_hookimpls() if not (each.hookwrapper or each.wrapper)]):
+                    raise origin.error(f"{hook} returned None, not an iterable of classes; is a 'return' missing?")
+                for result in results:
                     if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
                         raise origin.error(f"{hook} returned {describe_value(result)}, not an iterable of classes")
                     items += at_most(result, origin)
@@ -249,6 +253,8 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
         if kind in _WORDS:
             _check_words(kind, getattr(instance, _WORDS[kind][0], None), item.__name__, origin)
         _check_accepts(getattr(instance, "accepts", "bytes"), item.__name__, origin)
+        if kind == "filter":
+            _check_flag(getattr(instance, "flag", ""), item.__name__, origin)
         return Provided(kind, name, summary_of(instance), item, record)
 
 
@@ -318,6 +324,11 @@ def _check_accepts(accepts: Any, what: str, origin: Origin) -> None:
         raise origin.error(f"{what} accepts {describe_value(accepts)}, neither 'bytes' nor 'objects'")
 
 
+def _check_flag(flag: Any, what: str, origin: Origin) -> None:
+    if not isinstance(flag, (str, bool)):
+        raise origin.error(f"the flag of {what} is {describe_value(flag)}; it is the text of its value, or True for none")
+
+
 def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     module, _, name = item.path.partition(":") if isinstance(item.path, str) else ("", "", "")
     if not module or not name:
@@ -328,6 +339,8 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     if kind in _WORDS:
         _check_words(kind, item.facts.get(_WORDS[kind][0]), repr(item.name), origin)
     _check_accepts(item.facts.get("accepts", "bytes"), repr(item.name), origin)
+    if kind == "filter":
+        _check_flag(item.facts.get("flag", ""), repr(item.name), origin)
 
 
 def _base(kind: str) -> type:

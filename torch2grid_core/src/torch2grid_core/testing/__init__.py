@@ -13,7 +13,7 @@ pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,13 +28,25 @@ from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _view_checks,
 )
 from torch2grid_core.testing._samples import sample_checkpoints, sample_pages
-from torch2grid_core.testing._subject import CHECKS, Check, NotConforming, RunCheck, Subject, WriteFiles, subjects
+from torch2grid_core.testing._subject import (
+    CHECKS,
+    Check,
+    NotConforming,
+    RunCheck,
+    Samples,
+    SampleSet,
+    Subject,
+    WriteFiles,
+    subjects,
+)
 
 __all__ = [
     "Bound",
     "Check",
     "NotConforming",
     "RunCheck",
+    "SampleSet",
+    "Samples",
     "Subject",
     "WriteFiles",
     "bound_checks",
@@ -69,32 +81,54 @@ def checks(kind: str) -> tuple[Check, ...]:
     return tuple(each for wanted in ("", kind) for each in CHECKS if each.kind == wanted)
 
 
-def bound_checks(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = None) -> list[Bound]:
+def bound_checks(
+    target: Any,
+    files: WriteFiles | Mapping[str, WriteFiles] | None = None,
+    *,
+    samples: Samples | Mapping[str, Samples] | None = None,
+    declines: bool | Collection[str] = False,
+) -> list[Bound]:
     """Every check of everything that *target* brings; see ``subjects``."""
-    return [Bound(each, subject) for subject in subjects(target, files) for each in checks(subject.kind)]
+    found = subjects(target, files, samples=samples, declines=declines)
+    return [Bound(each, subject) for subject in found for each in checks(subject.kind)]
 
 
 def conformance(
-    target: Any, *, files: WriteFiles | dict[str, WriteFiles] | None = None, expected_failures: Mapping[str, str] | None = None
+    target: Any,
+    *,
+    files: WriteFiles | Mapping[str, WriteFiles] | None = None,
+    samples: Samples | Mapping[str, Samples] | None = None,
+    declines: bool | Collection[str] = False,
+    expected_failures: Mapping[str, str] | None = None,
 ) -> Callable[[Test], Test]:
     """A decorator that makes one pytest test of each check: ``def test_conforms(check): check()``.
 
-    target: a class, a plugin module or its import path, an object with hooks, or a ``PluginManager``. files: a function that
-    gets a folder and returns what loaders, sources and decoders are checked on (see ``Subject``); one for each by name where
-    there are several. expected_failures: check → reason, the check by its name, or as ``NAME-CHECK`` for one class of several;
-    such a test must fail (strict xfail). Raises ``ValueError`` for a check that does not exist.
+    Raises ``ValueError`` for an expected failure of an unknown check, ``PluginError`` for a plugin that cannot be used.
+
+    Args:
+        target: a class, a plugin module or its import path, an object with hooks, or a ``PluginManager``.
+        files: a function that gets a folder and returns what loaders, sources and decoders are checked on (see ``Subject``).
+        samples: checkpoints that a specialist is meant for, or paths and objects that open as one, or a function that gets a
+            folder and returns some. They are tried beside the kit's own, and something must come of one of them.
+        declines: a view or transformer may decline every sample, and a rule find nothing in its own.
+        expected_failures: check → reason, the check by its name, as ``NAME-CHECK`` for one class of several, or by the id of
+            its test, as pytest shows it; such a test must fail (strict xfail).
+
+    *files* and *samples* may be mappings, and *declines* a collection: by name, by kind, or by ``KIND-NAME``.
     """
     import pytest
 
-    bound = bound_checks(target, files)
-    expected = dict(expected_failures or {})
+    bound = bound_checks(target, files, samples=samples, declines=declines)
+    expected = {_without_test(name): reason for name, reason in (expected_failures or {}).items()}
     known = {each.check.name for each in bound} | {f"{each.subject.name}-{each.check.name}" for each in bound}
+    ids = {name for each in bound for name in _ids(each)}
     for name in expected:
-        if name not in known:
+        if name not in known | ids:
             raise ValueError(f"expected_failures: there is no check {name!r}; there are {', '.join(sorted(known))}")
 
     def parameter(each: Bound) -> Any:
-        reason = expected.get(f"{each.subject.name}-{each.check.name}", expected.get(each.check.name))
+        names = (*_ids(each), f"{each.subject.name}-{each.check.name}", each.check.name)
+        reason = next((expected[name] for name in names if name in expected), None)
         marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason is not None else []
         return pytest.param(each, id=each.id, marks=marks)
 
@@ -105,3 +139,13 @@ def conformance(
         return decorated
 
     return decorate
+
+
+def _ids(each: Bound) -> tuple[str, str]:
+    """The id of its test, and the same as pytest shows it."""
+    return each.id, each.id.encode("unicode_escape").decode("ascii")
+
+
+def _without_test(name: str) -> str:
+    """``view-rows-deterministic`` of ``tests/test_rows.py::test_conforms[view-rows-deterministic]``."""
+    return name[name.index("[") + 1 : -1] if name.endswith("]") and "[" in name else name

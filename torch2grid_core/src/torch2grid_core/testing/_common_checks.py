@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
 import functools
 import importlib.util
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +21,7 @@ from torch2grid_core._plugins.options import build, options_of
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _LONGEST = 120
+_ALIKE = 0.8  # of two names, for one to be the other misspelt
 
 
 @check()
@@ -75,6 +79,57 @@ def announced(subject: Subject) -> None:
     for key, usual in (("flag", ""), ("accepts", "bytes")):
         found = getattr(made, key, usual)
         expect(found == subject.lazy.facts.get(key, usual), f"its {key} is not announced: Lazy(…, {key}={found!r})")
+
+
+_TO_OVERRIDE = {"view": ("pages", "tensor_pages"), "filter": ("keep", "apply")}  # one at least; other kinds are abstract
+
+
+@check()
+def does_something(subject: Subject) -> None:
+    """It overrides what its kind calls, under the right name, and asks for what it draws."""
+    base = _base_of(subject.cls)
+    wanted = _TO_OVERRIDE.get(subject.kind, ())
+    misspelt = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in _misspelt(subject.cls, base)]
+    expect(not misspelt, "; ".join(misspelt))
+    names = " nor ".join(f"{name}()" for name in wanted)
+    expect(not wanted or any(_overrides(subject.cls, base, each) for each in wanted), f"it overrides neither {names}")
+    if subject.kind == "view" and _overrides(subject.cls, base, "tensor_pages"):
+        asks = _overrides(subject.cls, base, "tensor_needs")
+        expect(asks, "tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
+
+
+def _base_of(cls: type) -> type:
+    """The nearest class of the core that *cls* derives from."""
+    return next(each for each in cls.__mro__ if each.__module__.startswith("torch2grid_core.") and each is not cls)
+
+
+def _overrides(cls: type, base: type, name: str) -> bool:
+    return getattr(cls, name, None) is not getattr(base, name, None)
+
+
+def _misspelt(cls: type, base: type) -> list[tuple[str, str]]:
+    """Methods that nobody calls, each with the method of the base class, not overridden, that it is nearly named as."""
+    own = {name: each for one in cls.__mro__ if not issubclass(base, one) for name, each in vars(one).items()}
+    free = [name for name, each in inspect.getmembers(base, callable) if name[0] != "_" and not _overrides(cls, base, name)]
+    found = []
+    for name, each in own.items():
+        if name.startswith("_") or hasattr(base, name) or not inspect.isfunction(each):
+            continue
+        close = difflib.get_close_matches(name, free, 1, _ALIKE)
+        if close and not _is_used(cls, name):
+            found.append((name, close[0]))
+    return found
+
+
+def _is_used(cls: type, name: str) -> bool:
+    """True where *cls*, or a class of the plugin's that it derives from, speaks of ``something.name``."""
+    for one in cls.__mro__:
+        if one.__module__.startswith(("torch2grid_core.", "builtins")):
+            continue
+        with contextlib.suppress(OSError, TypeError):
+            if re.search(rf"\.{re.escape(name)}\b", inspect.getsource(one)):
+                return True
+    return False
 
 
 @check("transformer", "view", "renderer")

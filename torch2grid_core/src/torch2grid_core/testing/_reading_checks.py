@@ -11,6 +11,7 @@ from typing import Any
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
 from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._plugins.options import options_of
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
@@ -231,12 +232,27 @@ def _applied(instance: Any, checkpoint: Checkpoint) -> Checkpoint | None:
 
 
 @check("filter")
+def flag_sets_an_option(subject: Subject) -> None:
+    """The flag is the text of a value, or True for none; flag_field is an option, of true or false where there is no value."""
+    made, options = subject.make(), options_of(subject.cls)
+    expect(isinstance(made.flag, (str, bool)), f"flag is {made.flag!r}: the text of its value, or True for none")
+    if made.flag_field:
+        expect(made.flag, f"flag_field is {made.flag_field!r}, and there is no flag")
+        expect(made.flag_field in options, f"flag_field {made.flag_field!r} is no option of it: {', '.join(options)}")
+        bare = made.flag is not True or options[made.flag_field].type is bool
+        expect(bare, f"flag = True makes {made.flag_field!r} true, which is {options[made.flag_field].type_text}")
+    elif isinstance(made.flag, str) and made.flag:
+        expect(options, "its flag takes a value, and it has no option for it")
+
+
+@check("filter")
 def keep_answers(subject: Subject) -> None:
     """keep answers True or False for every tensor, whatever its shape and type, and the same when it is asked again."""
     instance = subject.make()
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         for tensor in checkpoint.values():
             answers = instance.keep(tensor), instance.keep(tensor)
+            expect(None not in answers, f"{about}: keep returned None; is a 'return' missing?")
             expect(all(isinstance(each, bool) for each in answers), f"{about}: keep returned {type(answers[0]).__name__}")
             expect(answers[0] == answers[1], f"{about}: keep changes its mind about {tensor.name[:40]!r}")
 
@@ -245,7 +261,7 @@ def keep_answers(subject: Subject) -> None:
 def what_goes_is_recorded(subject: Subject) -> None:
     """Each tensor stays, in its place, or is recorded in skipped with the filter's name and a reason."""
     instance = subject.make()
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         result = _applied(instance, checkpoint)
         if result is None:
             continue
@@ -261,7 +277,7 @@ def what_goes_is_recorded(subject: Subject) -> None:
 @check("filter")
 def inputs_stay(subject: Subject) -> None:
     """The checkpoint that it is given keeps its tensors and what it skipped; a second call gives the same."""
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         instance = subject.make()
         before = list(checkpoint.items()), checkpoint.skipped
         first, second = _applied(instance, checkpoint), _applied(instance, checkpoint)

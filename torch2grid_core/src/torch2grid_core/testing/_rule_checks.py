@@ -8,7 +8,7 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.checking import CODE, Found, check as run_rules
-from torch2grid_core.testing._samples import sample_checkpoints, settings
+from torch2grid_core.testing._samples import settings
 from torch2grid_core.testing._subject import Subject, check, expect
 
 
@@ -33,7 +33,7 @@ def code_and_severity(subject: Subject) -> None:
 @check("rule")
 def findings_say_where(subject: Subject) -> None:
     """Findings have a message of one line, name a tensor of the checkpoint (or none), and an index inside its shape."""
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         for found in _findings(subject.make(), checkpoint):
             one_line = isinstance(found.message, str) and found.message.strip() and "\n" not in found.message
             expect(one_line, f"{about}: a message is {found.message!r}, not one line")
@@ -48,10 +48,19 @@ def findings_say_where(subject: Subject) -> None:
 
 
 @check("rule")
+def something_is_found(subject: Subject) -> None:
+    """In samples of its own, where samples= gives some, it finds something. declines=True says that it does not have to."""
+    if subject.samples is None or subject.declines:
+        return
+    found = any(_findings(subject.make(), checkpoint) for checkpoint in subject.meant_for.values())
+    expect(found, f"it finds nothing in any of its own samples ({', '.join(name[:60] for name in subject.meant_for)})")
+
+
+@check("rule")
 def deterministic(subject: Subject) -> None:
     """The same checkpoint gives the same findings, from the same instance and from another: a rule is stateless."""
     rule = subject.make()
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         first = _findings(rule, checkpoint)
         expect(_findings(rule, checkpoint) == first, f"{about}: a second run finds something else")
         expect(_findings(subject.make(), checkpoint) == first, f"{about}: another instance finds something else")

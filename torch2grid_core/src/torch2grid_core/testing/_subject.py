@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import PluginError
 from torch2grid_core._guard import stamp
 from torch2grid_core._hookspecs import Lazy
@@ -18,9 +22,14 @@ from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core.testing._samples import sample_checkpoints
 
 WriteFiles = Callable[[Path], Iterable[Any]]
+Samples = Iterable[Any] | WriteFiles
 _WITH_FILES = ("loader", "source", "decoder", "executor")
+
+
+ADVICE = "; give checkpoints that it is for, conformance(…, samples=make_them), or say declines=True"
 
 
 class NotConforming(AssertionError):
@@ -40,6 +49,8 @@ class Subject:
     files: gets a folder, and returns what to check: of a loader, the paths of files of its format, which it writes, or the
     objects that it opens; of a source, locations; of a decoder, checkpoints; of an executor, addresses (one that is empty
     unless given).
+
+    samples: checkpoints that it is meant for, beside those of the kit. declines: it may draw none of them, and find nothing.
     """
 
     kind: str
@@ -48,6 +59,18 @@ class Subject:
     lazy: Lazy | None = None
     files: WriteFiles | None = None
     provided: Provided | None = None
+    samples: SampleSet | None = None
+    declines: bool = False
+
+    @property
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """Every checkpoint to try it on, by what it is about: the kit's, and its own."""
+        return {**sample_checkpoints(), **self.meant_for}
+
+    @property
+    def meant_for(self) -> Mapping[str, Checkpoint]:
+        """Those that it must do something with: its own where it has some, else the kit's ordinary one."""
+        return self.samples.checkpoints if self.samples else {"ordinary": sample_checkpoints()["ordinary"]}
 
     def make(self, **options: Any) -> Any:
         """A new instance with *options*, as the manager makes it."""
@@ -67,22 +90,87 @@ class Subject:
             yield found
 
 
-def subjects(target: Any, files: WriteFiles | dict[str, WriteFiles] | None = None) -> list[Subject]:
+class SampleSet:
+    """Checkpoints that a test gave: themselves, what a loader opens as one, or a function that makes either in a folder.
+
+    They are made when a check first asks, and their files stay as long as this does.
+    """
+
+    def __init__(self, given: Samples, manager: PluginManager | None = None) -> None:
+        self._given, self._manager = given, manager
+        self._made: dict[str, Checkpoint] | None = None
+
+    @property
+    def checkpoints(self) -> Mapping[str, Checkpoint]:
+        """The checkpoints, by what they are called. Fails the check where there are none."""
+        if self._made is None:
+            given = self._given
+            if callable(given):
+                folder = tempfile.mkdtemp()
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                given = given(Path(folder))
+            one = isinstance(given, (str, os.PathLike, Checkpoint))
+            opened = [self._opened(each) for each in ([given] if one else given)]
+            expect(bool(opened), "samples= gives no checkpoint")
+            self._made = {f"sample {number} ({each.source})": each for number, each in enumerate(opened, 1)}
+        return self._made
+
+    def _opened(self, each: Any) -> Checkpoint:
+        if isinstance(each, Checkpoint):
+            return each
+        self._manager = self._manager or PluginManager.discover()
+        return self._manager.open(each)
+
+
+def subjects(
+    target: Any,
+    files: WriteFiles | Mapping[str, WriteFiles] | None = None,
+    *,
+    samples: Samples | Mapping[str, Samples] | None = None,
+    declines: bool | Collection[str] = False,
+) -> list[Subject]:
     """What *target* brings, by kind and name: a class, a plugin (a module, its import path, or an object with hooks), or the
     names of a ``PluginManager``.
 
-    files: what makes that on which its loaders and the like are checked, or one for each by name. Raises ``PluginError`` for a
-    plugin that cannot be used.
+    files: what makes that on which its loaders and the like are checked. samples: checkpoints that its classes are meant for,
+    or paths and objects that open as one, or a function that makes them in a folder. declines: they may decline all of those.
+    Each may be a mapping (*declines* a collection) by name, by kind, or by ``KIND-NAME``.
+
+    Raises ``PluginError`` for a plugin that cannot be used, and for classes that cannot be imported.
     """
     found = sorted(_provided(target), key=lambda each: (list(KINDS).index(each.kind), each.name))
     if not found:
         raise PluginError("plugin", str(target), "", "", "brings nothing")
-    made = []
+    manager = target if isinstance(target, PluginManager) else None
+    sets: dict[int, SampleSet] = {}  # what several classes share is made once
+    made, broken = [], list[str]()
     for each in found:
         lazy = each.target if isinstance(each.target, Lazy) else None
-        write = files.get(each.name) if isinstance(files, dict) else files
-        made.append(Subject(each.kind, each.name, each.load(), lazy, write if each.kind in _WITH_FILES else None, each))
+        try:
+            cls = each.load()
+        except PluginError as error:
+            broken.append(f"{each.kind} {each.name!r}: {error.reason}")
+            continue
+        write = _chosen(files, each)
+        given = _chosen(samples, each)
+        own = None if given is None else sets.setdefault(id(given), SampleSet(given, manager))
+        may = bool(declines) if isinstance(declines, bool) else any(word in declines for word in _words(each))
+        made.append(Subject(each.kind, each.name, cls, lazy, write if each.kind in _WITH_FILES else None, each, own, may))
+    if broken:
+        of = found[0].record
+        raise PluginError("plugin", of.name, of.distribution, of.version, "; ".join(broken))
     return made
+
+
+def _words(each: Provided) -> tuple[str, str, str]:
+    """What a test may call a class by, the most exact first."""
+    return f"{each.kind}-{each.name}", each.name, each.kind
+
+
+def _chosen(given: Any, each: Provided) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    return next((given[word] for word in _words(each) if word in given), None)
 
 
 def _provided(target: Any) -> list[Provided]:

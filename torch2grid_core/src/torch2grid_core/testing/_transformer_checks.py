@@ -19,24 +19,30 @@ from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core.testing._samples import grid_of, sample_checkpoints
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
 _LAYOUT_SECONDS = 5.0
 _BIG = {"embedding.weight": (1 << 17, 1 << 12), "conv.weight": (2048, 1024, 3, 3), "bias": (1 << 20,), "scale": ()}
 _LESS = {"embedding.weight": (1 << 11, 1 << 9), "conv.weight": (256, 128, 3, 3), "bias": (1 << 16,), "scale": ()}
 
 
-def _arrays(about: str = "ordinary") -> dict[str, Array]:
-    checkpoint = sample_checkpoints()[about]
-    return dict(ArrayMapping(checkpoint))
+def _arrays(about: str) -> dict[str, Array]:
+    return dict(ArrayMapping(sample_checkpoints()[about]))
+
+
+def _meant_for(subject: Subject) -> dict[str, dict[str, Array]]:
+    """What it must draw, as arrays: its own samples, or the ordinary one."""
+    return {about: dict(ArrayMapping(checkpoint)) for about, checkpoint in subject.meant_for.items()}
 
 
 def _drawn(transformer: Any, arrays: Mapping[str, Array]) -> Any:
     """What the transformer makes of arrays, ``None`` where it declines them."""
     try:
-        return transformer(arrays)
+        found = transformer(arrays)
     except NotDrawable:
         return None
+    expect(found is not None, "transform returned None; is a 'return' missing?")
+    return found
 
 
 def _chosen(transformer: GridTransformer, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,32 +67,43 @@ def _values(result: Any) -> tuple[Array, Array]:
 
 @check("transformer")
 def result_is_a_grid(subject: Subject) -> None:
-    """transform returns a 2-D array of numbers, or a Grid, with a cell at least."""
-    result = _drawn(subject.make(), _arrays())
-    expect(result is not None, "ordinary float32 tensors are declined")
-    if not isinstance(result, Grid):
-        expect(isinstance(result, np.ndarray), f"transform returned {type(result).__name__}, not an array or a Grid")
-        expect(result.ndim == 2, f"transform returned an array of shape {result.shape}, not two dimensions")
-        numbers = result.dtype.kind in "biufc" or is_floating(result.dtype)
-        expect(numbers, f"transform returned an array of dtype {result.dtype}")
-    expect(0 not in result.shape, f"transform returned {result.shape[0]}×{result.shape[1]} cells")
+    """transform returns a 2-D array of numbers, or a Grid, with a cell at least. declines=True says that none has to come."""
+    results = {about: _drawn(subject.make(), arrays) for about, arrays in _meant_for(subject).items()}
+    if all(result is None for result in results.values()) and not subject.declines:
+        what = "every one of samples=" if subject.samples else "ordinary float32 tensors"
+        expect(False, f"it declines {what}" + ("" if subject.samples else ADVICE))
+    for about, result in results.items():
+        if result is None:
+            continue
+        if not isinstance(result, Grid):
+            expect(
+                isinstance(result, np.ndarray), f"{about}: transform returned {type(result).__name__}, not an array or a Grid"
+            )
+            expect(result.ndim == 2, f"{about}: transform returned an array of shape {result.shape}, not two dimensions")
+            numbers = result.dtype.kind in "biufc" or is_floating(result.dtype)
+            expect(numbers, f"{about}: transform returned an array of dtype {result.dtype}")
+        expect(0 not in result.shape, f"{about}: transform returned {result.shape[0]}×{result.shape[1]} cells")
 
 
 @check("transformer")
 def deterministic(subject: Subject) -> None:
     """The same tensors give the same grid, from the same instance and from another."""
-    instance = subject.make()
-    made = [_values(_drawn(each, _arrays())) for each in (instance, instance, subject.make())]
-    for values, counts in made[1:]:
-        expect(np.array_equal(values, made[0][0], equal_nan=True), "the same tensors give other values")
-        expect(np.array_equal(counts, made[0][1]), "the same tensors give other counts")
+    for about, checkpoint in subject.meant_for.items():
+        instance = subject.make()
+        results = [_drawn(each, dict(ArrayMapping(checkpoint))) for each in (instance, instance, subject.make())]
+        if results[0] is None:
+            expect(all(each is None for each in results), f"{about}: it is declined at first, and drawn the second time")
+            continue
+        made = [_values(each) for each in results]
+        for values, counts in made[1:]:
+            expect(np.array_equal(values, made[0][0], equal_nan=True), f"{about}: the same tensors give other values")
+            expect(np.array_equal(counts, made[0][1]), f"{about}: the same tensors give other counts")
 
 
 @check("transformer")
 def inputs_stay(subject: Subject) -> None:
     """The mapping and its arrays are as before after a call."""
-    for about in ("ordinary", "not_finite"):
-        arrays = _arrays(about)
+    for about, arrays in {**_meant_for(subject), "not_finite": _arrays("not_finite")}.items():
         before = {name: array.copy() for name, array in arrays.items()}
         _drawn(subject.make(), arrays)
         expect(list(arrays) == list(before), f"{about}: tensors were added or removed")
@@ -98,12 +115,12 @@ def inputs_stay(subject: Subject) -> None:
 @check("transformer")
 def can_handle_answers(subject: Subject) -> None:
     """can_handle answers True or False for every sample."""
-    for about in sample_checkpoints():
+    for about, checkpoint in subject.checkpoints.items():
         if about == "huge":
             continue  # an array of 2**40 weights does not exist; the engine hands out what is stored
         transformer = subject.make()
         try:
-            chosen = _chosen(transformer, _arrays(about))
+            chosen = _chosen(transformer, dict(ArrayMapping(checkpoint)))
         except NotDrawable:
             continue
         found = transformer.can_handle(chosen)
@@ -113,7 +130,7 @@ def can_handle_answers(subject: Subject) -> None:
 @check("transformer")
 def every_input_is_drawn(subject: Subject) -> None:
     """Empty, single-number, odd-dtype, constant, expanded and strided tensors are drawn, or declined as not drawable."""
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         try:
             grid = grid_of(checkpoint, subject.make())
         except PluginError as error:
@@ -151,7 +168,7 @@ def layout_is_valid(subject: Subject) -> None:
     transformer = subject.make()
     if not isinstance(transformer, LayoutTransformer):
         return
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         tensors = {name: tensor.distinct() for name, tensor in checkpoint.items()}
         for max_cells in (None, 7, 64):
             try:
@@ -181,7 +198,8 @@ def layout_of_a_large_model(subject: Subject) -> None:
         results = measured_here(arrays, transformer.needs(shapes)) if needs else {}
         started = time.perf_counter()
         found = transformer.arrange(shapes, 256, results) if needs else transformer.layout(shapes, 256)
-    except NotDrawable:
+    except NotDrawable as error:
+        expect(bool(subject.samples) or subject.declines, f"the layout of a large model is declined: {error}")
         return
     found.validate(shapes, 256)
     seconds = time.perf_counter() - started

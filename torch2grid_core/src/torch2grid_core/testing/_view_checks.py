@@ -9,14 +9,14 @@ from torch2grid_core._engine.planning import needs_of
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.page import Page, Table
 from torch2grid_core.testing._samples import PicklingExecutor, as_texts, draw, sample_checkpoints, settings
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
 
 @check("view", "rule")
 def needs_are_values(subject: Subject) -> None:
     """Needs are a mapping of key to need, hashable, and equal when they are asked for again: so views share one pass."""
     instance, run = subject.make(), settings()
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         distinct = checkpoint.with_tensors([tensor.distinct() for tensor in checkpoint.values()])
         try:
             about = instance.subject(distinct, run)
@@ -39,7 +39,7 @@ def needs_are_values(subject: Subject) -> None:
 @check("view")
 def every_input_is_drawn(subject: Subject) -> None:
     """Empty, single-number, odd-dtype, not-finite, constant, expanded and oddly named tensors are drawn or passed over."""
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         for page in draw(checkpoint, subject.make(), settings()) or ():
             for panel in page.panels:
                 table = panel.as_table()
@@ -49,9 +49,20 @@ def every_input_is_drawn(subject: Subject) -> None:
 
 
 @check("view")
+def something_is_drawn(subject: Subject) -> None:
+    """A page comes of one sample at least: of its own, where samples= gives some. declines=True says that none has to."""
+    if subject.declines:
+        return
+    tried = subject.meant_for if subject.samples else subject.checkpoints
+    if not any(draw(checkpoint, subject.make(), settings()) for checkpoint in tried.values()):
+        about = ", ".join(name[:60] for name in tried)
+        expect(False, f"no page comes of any sample ({about})" + ("" if subject.samples else ADVICE))
+
+
+@check("view")
 def pages_have_their_own_names(subject: Subject) -> None:
     """No two pages of a run share folder and name: the second would overwrite the first; kinds are known."""
-    for about, checkpoint in sample_checkpoints().items():
+    for about, checkpoint in subject.checkpoints.items():
         pages = draw(checkpoint, subject.make(), settings()) or []
         names = [(page.folder, page.name, page.formats) for page in pages]
         expect(len(set(names)) == len(names), f"{about}: two pages share a name: {sorted(names)[:4]}")
@@ -70,18 +81,19 @@ def _texts(pages: list[Page] | None) -> list[Any] | None:
 def deterministic(subject: Subject) -> None:
     """The same checkpoint gives the same pages, and other checkpoints in between leave no trace: a view is stateless."""
     samples, view = sample_checkpoints(), subject.make()
-    first = _texts(draw(samples["ordinary"], view, settings()))
-    draw(samples["scalars"], view, settings())
-    draw(samples["not_finite"], view, settings())
-    expect(_texts(draw(samples["ordinary"], view, settings())) == first, "a second run gives other pages")
-    expect(_texts(draw(sample_checkpoints()["ordinary"], subject.make(), settings())) == first, "another instance differs")
+    for about, checkpoint in subject.meant_for.items():
+        first = _texts(draw(checkpoint, view, settings()))
+        draw(samples["scalars"], view, settings())
+        draw(samples["not_finite"], view, settings())
+        expect(_texts(draw(checkpoint, view, settings())) == first, f"{about}: a second run gives other pages")
+        expect(_texts(draw(checkpoint, subject.make(), settings())) == first, f"{about}: another instance differs")
 
 
 @check("view")
 def works_in_workers(subject: Subject) -> None:
     """Tasks and pages survive pickle, and drawing tensors in other processes gives the same pages."""
-    for about in ("ordinary", "dtypes", "names"):
-        checkpoint = sample_checkpoints()[about]
+    samples = sample_checkpoints()
+    for about, checkpoint in {"dtypes": samples["dtypes"], "names": samples["names"], **subject.meant_for}.items():
         here = draw(checkpoint, subject.make(), settings())
         away = draw(checkpoint, subject.make(), settings(), PicklingExecutor())
         expect(_texts(away) == _texts(here), f"{about}: pages drawn in workers differ")
