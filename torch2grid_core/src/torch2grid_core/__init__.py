@@ -26,7 +26,7 @@ _WHERE = {
     "_errors": "LoadError NotDrawable PluginError Torch2GridError UsageError",
     "_hookspecs": "Lazy hookimpl",
     "_kinds.reading": "Decoder Loader SourceOpener TensorFilter",
-    "_kinds.running": "Command ExecutorFactory PluginSettings",
+    "_kinds.running": "Command ExecutorFactory Listener PluginSettings",
     "_kinds.view": "Finding Renderer Rule Severity Style View",
     "_measures.need": "Need",
     "_pictures.grid": "Grid",
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from torch2grid_core._kinds.running import (
         Command as Command,
         ExecutorFactory as ExecutorFactory,
+        Listener as Listener,
         PluginSettings as PluginSettings,
     )
     from torch2grid_core._kinds.view import (

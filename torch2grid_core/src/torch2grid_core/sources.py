@@ -9,6 +9,7 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
 from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, has_file
+from torch2grid_core._data.steps import STEP_KEYS, stated_step
 from torch2grid_core._data.storage import (
     BytesStorage,
     ByteSwapped,
@@ -23,6 +24,7 @@ from torch2grid_core._data.storage import (
 
 __all__ = [
     "ALL",
+    "STEP_KEYS",
     "Action",
     "ActionKind",
     "ByteSwapped",
@@ -53,6 +55,7 @@ __all__ = [
     "is_complex",
     "is_floating",
     "share_of",
+    "stated_step",
     "unchecked",
     "verify",
 ]
