@@ -72,7 +72,7 @@ def announced(subject: Subject) -> None:
     for key, said in subject.lazy.facts.items():
         found = getattr(made, key, None)
         expect(found == said, f"Lazy says {key}={said!r}, the class has {found!r}")
-    for key, usual in (("flag", ""), ("accepts", "bytes")):
+    for key, usual in (("flag", ""), ("accepts", "bytes"), ("folders", ()), ("always", False)):
         found = getattr(made, key, usual)
         expect(found == subject.lazy.facts.get(key, usual), f"its {key} is not announced: Lazy(…, {key}={found!r})")
 
