@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from torch2grid_core._settings import Settings, spec_name
 class Listeners:
     """Those that a run asks for, and those that are always at work; and the event of before 0.2, which names no origin.
 
+    target: where the files of this run go, which listeners read in ``run.output``.
+
     Raises ``UsageError`` for an unknown listener or a wrong option.
     """
 
-    def __init__(self, manager: PluginManager, run: Settings) -> None:
+    def __init__(self, manager: PluginManager, run: Settings, target: str) -> None:
         self.manager, self.run = manager, run
         self._found: list[tuple[Listener, PluginRecord | None]] = []
         asked: list[Provided | None] = []
@@ -36,6 +39,8 @@ class Listeners:
                 self._found.append((each.create(), each.record))
         self._hearing: list[tuple[Listener, PluginRecord | None]] | None = None  # those that heard of the start
         self._event = manager.listens()
+        if self._found:
+            self.run = replace(run, output=target)  # which may be one of several, or a folder given in Python
 
     def __bool__(self) -> bool:
         """True where somebody listens, so that pages must stay whole until they are written."""

@@ -142,7 +142,7 @@ class Output:
     ) -> None:
         self.origin: PageOrigin = origin or (beside.origin if beside is not None else PageOrigin())
         self._beside = beside is not None
-        self._listeners: Listeners = beside._listeners if beside is not None else Listeners(manager, run)
+        self._listeners: Listeners = beside._listeners if beside is not None else Listeners(manager, run, str(target))
         self.manager, self.run, self.say, self.shown = manager, run, say, shown
         self._forced, self._forced_writes = renderer, False
         self._namer = Namer()
