@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
+from torch2grid._session import manager as shared_manager
+
 BOARD = '''
 import os
 from pathlib import Path
@@ -136,10 +139,8 @@ def test_listeners_hear_of_each_page_with_the_folder(folder: Path) -> None:
 
 
 def test_python_saves_one(folder: Path) -> None:
-    import torch2grid as t2g
-
     (folder / "board.py").write_text(BOARD.replace("DO", ""))
-    manager = t2g._session.manager()
+    manager = shared_manager()
     record = manager.load_file(str(folder / "board.py"))
     try:
         paths = t2g.layers(folder / "step_7.npz").save(folder / "out", format="board")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ class Kept(Listener):
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.lock = threading.Lock()  # which no pickle takes
 
     def written(self, page: Any, path: Path, origin: Any, run: Any) -> None:
         self.heard.append((page.name, path.name, origin.model, origin.step, Path(run.output).name))

@@ -108,7 +108,8 @@ class NeedsAStep(GoodFolder):
 
     def render_folder(self, pages: Iterable[Page], folder: Path, style: Any, format: str) -> None:
         for page in pages:
-            assert page.origin is not None
+            if page.origin is None:
+                raise ValueError("a page without an origin")
             (folder / f"{page.origin.step}.txt").write_text("")
 
 

@@ -109,6 +109,8 @@ def draw(
     """
     check_arguments("draw", checkpoint, run)
     run = run or Settings()
+    if run.listener:  # an instance of which may hold what cannot travel to a worker
+        run = replace(run, listener=())
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
     stopped: list[tuple[View, Stop]] = []

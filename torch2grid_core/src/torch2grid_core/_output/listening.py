@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch2grid_core._errors import Torch2GridError
-from torch2grid_core._guard import call
+from torch2grid_core._guard import Origin, call, origin_of, stamp
 from torch2grid_core._kinds.running import Listener
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page
@@ -31,6 +31,8 @@ class Listeners:
         asked: list[Provided | None] = []
         for spec in run.listener:
             named = None if isinstance(spec, Listener) else manager.find("listener", spec_name(spec))
+            if named is None and origin_of(spec).kind == "plugin":  # handed over in Python, and nobody's
+                stamp(spec, Origin("listener", str(getattr(spec, "name", type(spec).__name__))))
             asked.append(named)
             self._found.append((manager.create("listener", spec), named.record if named is not None else None))
         for each in manager.names("listener").values():
