@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from tests.support.tools import PROJECT, torch2grid
 
+from torch2grid_core import PluginManager
 from torch2grid_core.testing import Bound, conformance
 
 EXAMPLES = PROJECT / "examples"
 MANIFEST, BOARD = EXAMPLES / "manifest_listener.py", EXAMPLES / "tensorboard_renderer.py"
 
 
-def imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def brought(path: Path) -> PluginManager:
+    """What ``--load-plugin`` would bring."""
+    manager = PluginManager()
+    manager.load_file(str(path))
+    return manager
 
 
-@conformance(imported(MANIFEST))
+@conformance(brought(MANIFEST))
 def test_the_manifest_conforms(check: Bound) -> None:
     check()
 
 
-@conformance(imported(BOARD))
+@conformance(brought(BOARD))
 def test_the_board_conforms(check: Bound) -> None:
     pytest.importorskip("tensorboard")
     check()

@@ -116,7 +116,7 @@ def test_the_part_that_is_shown(tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "last.pt")
     origin = t2g.layers(tmp_path / "last.pt")[0].origin
     assert (origin.step, origin.part, origin.model) == (41, "model", "last")
-    assert origin.metadata["note"] == "<b>\x1b[31m"  # as it is: whoever shows it makes it visible
+    assert origin.metadata["note"].startswith("<b>")  # whoever shows it escapes it for the format
     assert t2g.layers(tmp_path / "last.pt", part="optimizer")[0].origin.part == "optimizer"
     assert t2g.layers(tmp_path / "last.pt", part="all")[0].origin.part == "all"
     assert {page.origin.step for page in t2g.optimizer(tmp_path / "last.pt")} == {41}

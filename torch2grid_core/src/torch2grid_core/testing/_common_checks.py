@@ -118,6 +118,8 @@ def _heavy_imports(module: str, file: str) -> str:
         known = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         known = False
+    if known and "." not in module:  # what ``--load-plugin`` loaded is in sys.modules, and found by nobody else
+        known = any(finder.find_spec(module, None) is not None for finder in sys.meta_path if hasattr(finder, "find_spec"))
     words = [sys.executable, "-c", _SCRIPT, module, "" if known else file]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
