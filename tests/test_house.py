@@ -107,7 +107,7 @@ def test_one_version_for_the_three() -> None:
         versions |= set(re.findall(r'"torch2grid-(?:core|builtin)==(.+)"', text))
     for file in (CORE / "_version.py", BUILTIN / "__init__.py"):
         versions.add(re.search(r'__version__ = "(.+)"', file.read_text(encoding="utf-8"))[1])  # type: ignore[index]
-    assert versions == {"0.1.0"}
+    assert versions == {"0.2.0"}
 
 
 @pytest.mark.parametrize("package", ["torch2grid_core", "torch2grid_builtin", "torch2grid"])

@@ -11,6 +11,7 @@ from torch2grid._pages import Pages
 from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with
 from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageError, View
 from torch2grid_core.measures import executor_of, workers
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import ObjectSource
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ _NO_GRID = {"plugin": "a series draws no grid of the whole model here; torch2gri
 class Comparison(Pages):
     """The pages of ``compare``. same: nothing differs; report: the figures as plain data, as ``--format json`` prints them."""
 
-    def __init__(self, drawn: Any, run: Settings, checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
-        super().__init__(drawn, run, checkpoint)
+    def __init__(
+        self, drawn: Any, run: Settings, checkpoint: Checkpoint, report: Mapping[str, Any], origin: PageOrigin
+    ) -> None:
+        super().__init__(drawn, run, checkpoint, origin=origin)
         self.report = dict(report)
 
     @property
@@ -78,7 +81,7 @@ def compare(
     table = comparison_table(comparison, comparing.names)
     overview = overview_page(comparison, comparing.names)
     first: list[tuple[Page, View]] = [(page, atlas) for page in (table, overview) if page is not None]
-    return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {})
+    return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {}, comparing.origin)
 
 
 def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[ComparingFields]) -> Pages:
@@ -105,7 +108,8 @@ def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **set
         title = f"{len(found)} checkpoints, {ordered.said}"
     view = made.Frames(Flatten(), tracked.ordered.labels)
     pages = made.series_pages(tracked, quantity, run.title or title, layers)
-    return Pages([(page, view) for page in pages], run, found[-1])
+    origin = PageOrigin.of(*tracked.ordered.checkpoints) if tracked.ordered.checkpoints else None
+    return Pages([(page, view) for page in pages], run, found[-1], origin=origin)
 
 
 def optimizer(

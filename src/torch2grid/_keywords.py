@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypedDict
 
-from torch2grid_core import GridTransformer, TensorFilter, View
+from torch2grid_core import GridTransformer, Listener, TensorFilter, View
 from torch2grid_core.grids import Reduction, ScaleKind
 
 Named = str | Mapping[str, Mapping[str, Any]]  # "spiral:clockwise=false" or {"spiral": {"clockwise": False}}
@@ -28,6 +28,7 @@ class PictureFields(TypedDict, total=False):
     tensor_cells: int
     format: str | Sequence[str]
     renderer: str | None
+    listener: Named | Listener | Sequence[Named | Listener]
 
 
 class SharedFields(PictureFields, total=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, Table, text_lines
+from torch2grid_core.pages import Heatmap, Output, PageOrigin, Table, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -34,10 +35,16 @@ class Pages(Sequence[Page]):
         jobs: int = 0,
         opener: Any = None,
         views: Sequence[View] = (),
+        origin: PageOrigin | None = None,
     ) -> None:
+        self._origin = origin or PageOrigin.of(checkpoint)
         self._run, self.checkpoint, self._jobs, self._opener, self._views = run, checkpoint, jobs, opener, views
         self._draw: Draw | None = drawn if callable(drawn) else None
-        self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(drawn)
+        self._kept: tuple[Drawn, ...] | None = None if callable(drawn) else tuple(map(self._with_origin, drawn))
+
+    def _with_origin(self, drawn: Drawn) -> Drawn:
+        page, view = drawn
+        return page if page.origin is not None else page.with_origin(self._origin), view
 
     @property
     def _drawn(self) -> tuple[Drawn, ...]:
@@ -56,7 +63,7 @@ class Pages(Sequence[Page]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Pages(self._drawn[index], self._run, self.checkpoint)
+            return Pages(self._drawn[index], self._run, self.checkpoint, origin=self._origin)
         if isinstance(index, str):
             found = next((page for page, _ in self._drawn if page.name == index), None)
             if found is None:
@@ -107,7 +114,11 @@ class Pages(Sequence[Page]):
         run = replace(self._run, format=format) if format else self._run  # type: ignore[arg-type]
         renderer, quiet = run.renderer or "", lambda line: None
         tables = "text" if run.format else "csv"  # pictures that are asked for are all that is written
-        with Output(manager(), Path(path), run, formats=run.format, renderer=renderer, tables=tables, say=quiet) as output:
+        known = set(manager().problems())
+        output = Output(
+            manager(), Path(path), run, formats=run.format, renderer=renderer, tables=tables, say=quiet, origin=self._origin
+        )
+        with output:
             output.for_views(self._views)  # what renders their pages goes to the workers
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
@@ -115,15 +126,24 @@ class Pages(Sequence[Page]):
             else:
                 for drawn in self._pass(output.prepare):
                     output.take(*drawn)
-        output.require_drawn()
-        if run.format and not output.written:
-            raise UsageError(f"{path}: nothing was drawn as {', '.join(run.format)}; a table takes csv, json or html")
+            output.close()
+            output.require_drawn()
+            if run.format and not output.written:
+                raise UsageError(f"{path}: nothing was drawn as {', '.join(run.format)}; a table takes csv, json or html")
+        for line in manager().problems():  # of a listener that failed, say
+            if line not in known:
+                warnings.warn(f"torch2grid: {line}", stacklevel=2)
         return output.written
 
     def flat(self) -> Pages:
         """The same pages without their folders: for writing straight into a folder of the caller's."""
         if self._draw is None or self._kept is not None:
-            return Pages([(replace(page, folder=""), view) for page, view in self._drawn], self._run, self.checkpoint)
+            return Pages(
+                [(replace(page, folder=""), view) for page, view in self._drawn],
+                self._run,
+                self.checkpoint,
+                origin=self._origin,
+            )
         draw = self._draw
 
         def flattened(prepare: Any = None, **options: Any) -> Iterator[tuple[Page, View, Any]]:
@@ -133,14 +153,14 @@ class Pages(Sequence[Page]):
             for page, view, made in draw(**options):
                 yield replace(page, folder=""), view, made
 
-        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._opener, self._views)
+        return Pages(flattened, self._run, self.checkpoint, self._jobs, self._opener, self._views, self._origin)
 
     def first(self) -> Pages:
         """The first page alone."""
         pages = self._pass()
         found = next(pages, None)
         pages.close()  # type: ignore[attr-defined]
-        return Pages([] if found is None else [found[:2]], self._run, self.checkpoint)
+        return Pages([] if found is None else [found[:2]], self._run, self.checkpoint, origin=self._origin)
 
     def _shown(self) -> tuple[Drawn, ...]:
         """The page that stands for all: the last one outside the per-tensor folders, else the first."""

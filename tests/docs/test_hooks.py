@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests.support.docs.blocks import DOCS, blocks, prepare
 
-from torch2grid_core import Finding, Grid, Page, PluginManager, Settings, Style, UsageError, check, measure
+from torch2grid_core import Finding, Grid, Page, PluginManager, Settings, Style, UsageError, check, hookimpl, measure
 from torch2grid_core._hookspecs import Hooks
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.added import added
@@ -30,7 +30,8 @@ PAGE_OF = {kind.hook: name for name, kind in KINDS.items()}
 
 
 def page_of(hook: str) -> Path:
-    return DOCS / "plugins" / f"{hook.removeprefix('torch2grid_')}.md"
+    name = hook.removeprefix("torch2grid_")
+    return DOCS / "plugins" / f"{'listeners' if name == 'written' else name}.md"  # what the event goes for
 
 
 def examples(hook: str, folder: Path) -> list[Path]:
@@ -71,7 +72,8 @@ def test_each_hook_has_its_page_signature_example_and_test(hook: str) -> None:
     assert any(block.title.endswith(".py") for block in blocks(page))
     assert any(block.language == "console" for block in blocks(page))
     assert f"test_hook_{hook}" in globals()
-    assert f"`{hook}({', '.join(wanted)})`" in (DOCS / "plugins" / "index.md").read_text(encoding="utf-8")
+    index = (DOCS / "plugins" / "index.md").read_text(encoding="utf-8")
+    assert (f"`{hook}({', '.join(wanted)})`" in index) is (hook != "torch2grid_written")  # which nobody should begin with
     assert inspect.getdoc(HOOKS[hook])
 
 
@@ -208,10 +210,26 @@ def test_hook_torch2grid_commands(manager: PluginManager, tmp_path: Path) -> Non
 
 
 def test_hook_torch2grid_written(manager: PluginManager, tmp_path: Path) -> None:
+    heard = []
+
+    class Logger:
+        @hookimpl
+        def torch2grid_written(self, page: Page, path: Path, run: Settings) -> None:
+            heard.append((page.name, path, run.reduce))
+
+    assert not manager.listens()
+    with pytest.warns(DeprecationWarning, match="bring a Listener by torch2grid_listeners"):
+        manager.register(Logger())
     assert manager.listens()
+    drawn(manager, tmp_path, "layers:each=false")
+    assert heard == [("layer_overview", tmp_path / "out" / "layer_overview.json", "mean")]
+    assert manager.problems() == []
+
+
+def test_hook_torch2grid_listeners(manager: PluginManager, tmp_path: Path) -> None:
     drawn(manager, tmp_path, "layers:each=false")
     (line,) = (tmp_path / "out" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     entry = json.loads(line)
     assert Path(entry["file"]) == tmp_path / "out" / "layer_overview.json"
-    assert (entry["reduce"], len(entry["sha256"])) == ("mean", 64)
+    assert (entry["page"], entry["model"], entry["step"]) == ("layer_overview", "model", None)
     assert manager.problems() == []

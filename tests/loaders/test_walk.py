@@ -11,8 +11,8 @@ from torch2grid_builtin._inert import limits, walk
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import Bag, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text
 from torch2grid_builtin._inert.walk import collect
-from torch2grid_core import LazyTensor, Skip
-from torch2grid_core.sources import BytesStorage
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import BytesStorage, Skip
 
 BYTES = BytesStorage(np.arange(8, dtype=np.float32).tobytes())
 F4 = np.dtype(np.float32)

@@ -75,9 +75,9 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not entry.name.lower().startswith(("torch2grid", "_torch2grid", "torch-", "__editable__", "_editable")):
             (folder / entry.name).symlink_to(entry)
     (folder / "torch2grid_core").symlink_to(PROJECT / "torch2grid_core" / "src" / "torch2grid_core")
-    info = folder / "torch2grid_core-0.1.0.dist-info"
+    info = folder / "torch2grid_core-0.2.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch2grid-core\nVersion: 0.1.0\n", encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch2grid-core\nVersion: 0.2.0\n", encoding="utf-8")
     return folder
 
 

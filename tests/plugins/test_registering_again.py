@@ -107,8 +107,9 @@ def test_a_listener_registered_again_hears_of_each_file_once() -> None:
         return Log()
 
     manager = PluginManager()
-    manager.register(listener(1))
-    manager.register(listener(2))
+    for number in (1, 2):
+        with pytest.warns(DeprecationWarning, match="goes in 0.3"):
+            manager.register(listener(number))
     assert manager.listens()
     manager.written(None, Path("x.png"), None)  # type: ignore[arg-type]
     assert heard == [2]

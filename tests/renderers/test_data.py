@@ -98,7 +98,7 @@ def test_several_panels_are_tables_with_a_column_that_says_which() -> None:
     assert rows[2] == ["1: heat", "0", "1", "1", "2", "nan", "1.0"]
     blank = [index for index, row in enumerate(rows) if not row]
     assert all(rows[index + 1][0] == "panel" for index in blank)
-    assert rows[-1] == ["15: of a plugin", "mine", "1.5"]
+    assert rows[-1] == ["17: of a plugin", "mine", "1.5"]
     same = Page("p", "p", (Table(("a",), ((1,),), "one"), Table(("a",), ((2,),), "two")))
     assert as_rows(same) == [["panel", "a"], ["1: one", "1"], ["2: two", "2"]]
 

@@ -19,7 +19,8 @@ from tests.support.renderers.panels import EMPTY_PANELS
 from tests.support.tools import COMMAND, DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin._renderers.terminal.plots import histogram_lines, line_lines
+from torch2grid_builtin._renderers.terminal.lines import line_lines
+from torch2grid_builtin._renderers.terminal.plots import histogram_lines
 from torch2grid_builtin._renderers.terminal.renderer import Terminal, panel_lines
 from torch2grid_builtin._renderers.terminal.text import Screen, drawn_width, table_lines
 from torch2grid_core import Page, Style

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isabstract
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from tests.support.testing.broken.decoders import compose_toy
 from tests.support.testing.broken.filters import GoodFilter
 from tests.support.testing.broken.loaders import GoodLoader, write_toy
 from tests.support.testing.broken.registry import BREAKS
+from tests.support.testing.broken.renderers import GoodFolder
 from tests.support.testing.broken.rules import GoodRule
 from tests.support.testing.broken.sources import BROKEN_FOLDERS, locate_toy
 from tests.support.testing.broken.transformers import InPlace
 from tests.support.testing.imports_torch import Heavy
 
-from torch2grid_core import Decoder, ExecutorFactory, Lazy, PluginError, PluginManager, SourceOpener, hookimpl
+from torch2grid_core import Decoder, ExecutorFactory, Lazy, PluginError, PluginManager, Renderer, SourceOpener, hookimpl
 from torch2grid_core._kinds import KINDS
 from torch2grid_core.testing import Bound, _transformer_checks as transformer_checks, bound_checks, checks, conformance
 from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
@@ -48,6 +50,12 @@ def bound_to(target: Any, name: str) -> Bound:
 def test_a_plugin_that_keeps_its_promises_passes_every_check(kind: str) -> None:
     for bound in bound_checks(GOOD[kind], files_for(GOOD[kind])):
         bound()
+
+
+def test_a_renderer_of_folders_passes_every_check() -> None:
+    assert [bound.check.name for bound in bound_checks(GoodFolder) if bound() is not None] == []
+    assert not isabstract(type("Bare", (Renderer,), {"name": "bare", "formats": ("x",), "folders": ("x",)}))
+    assert isabstract(type("Half", (Renderer,), {"name": "half", "formats": ("x", "y"), "folders": ("x",)}))
 
 
 def test_every_check_has_a_plugin_that_breaks_it() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from torch2grid_core import Grid, Page
 from torch2grid_core.grids import ColorScale
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Scatter, Table, Text
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ def every_panel() -> Page:
         Histogram(np.array([0.0, 1.0]), np.array([0]), "nothing", log=True),
         Line(np.arange(3.0), {"a": np.array([1.0, np.nan, 3.0]), "b": np.array([0.1, 1, 10])}, "line", "x", "y", log=True),
         Line(np.arange(1.0), {"one": np.array([2.0])}, "one point", xticks=("here",), marks={"level": 1.0}),
+        Line(np.array([1.0, 10, 100]), {"a": np.arange(3.0)}, "long", "step", xlog=True, xmarks={"warm-up": 30.0}),
+        Scatter(np.array([1.0, np.nan, 100]), np.arange(3.0), "points", "x", "y", ("a", "b", "c"), ("g", "h", "g"), xlog=True),
         Band(("a", "b"), (0.1, 0.5, 0.9), np.array([[0.0, 1], [1, 2], [2, 3]]), "band"),
         Bar(("a", "b", "c"), np.array([-1.0, 2.0, np.nan]), "bar", "share", {"level": 1.0}),
         Boxes(("a",), np.array([[0.0], [1], [2], [3], [4]]), "boxes"),

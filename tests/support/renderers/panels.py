@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torch2grid_core import Grid, Settings
-from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Scatter, Table, Text
 
 RNG = np.random.default_rng(0)
 NAMES = tuple(f"model.layers.{i}.self_attn.q_proj.weight" for i in range(9))
@@ -51,6 +51,14 @@ PANELS = {
     "unknown": Unknown(),
     "flagged line": Line(np.arange(9), {"a": SERIES, "b": SERIES + 1}, "Flagged line", "", "norm", NAMES, log=True, flags=ILL),
     "flagged numbers": Line(np.arange(9), {"a": SERIES}, "Flagged numbers", "step", "norm", flags=ILL),
+    "long line": Line(
+        10.0 ** np.arange(9), {"a": 1.0 + np.arange(9)}, "Long line", "step", "norm", xlog=True, xmarks={"end": 3e9}
+    ),
+    "marked line": Line(np.arange(9), {"a": SERIES}, "Marked line", xmarks={"warm-up": 2.5, "nowhere": np.nan}, flags=ILL),
+    "scatter": Scatter(
+        10.0 ** np.arange(9), SERIES, "Scatter", "weights", "rms", NAMES, "aab" * 3, True, True, {"m": 2}, {"n": 50}
+    ),
+    "plain scatter": Scatter(RNG.random(600), RNG.random(600), "Plain scatter"),
     "flagged band": Band(NAMES, (0.25, 0.5, 0.75), np.stack([SERIES - 1, SERIES, SERIES + 1]), "Flagged band", flags=ILL),
     "flagged bar": Bar(NAMES, SERIES, "Flagged bar", "share", flags=ILL),
     "flagged boxes": Boxes(NAMES, np.stack([SERIES + step for step in range(-2, 3)]), "Flagged boxes", flags=ILL),
@@ -76,5 +84,11 @@ EMPTY_PANELS = {
     "widest": Band(("a", "b"), (0.0, 1.0), np.array([[-1.7e308, -5e-324], [1.7e308, 5e-324]])),
     "widest line": Line(np.arange(3), {"a": np.array([1.7e308, 5e-324, 1.0])}, log=True),
     "widest bar": Bar(("a", "b"), np.array([1.7e308, -1.7e308])),
+    "scatter": Scatter(np.zeros(0), np.zeros(0)),
+    "nan scatter": Scatter(np.full(3, np.nan), np.arange(3.0), names=("a", "b", "c"), xmarks={"here": 1.0}),
+    "one point": Scatter(np.ones(1), np.ones(1), names=("a",), groups=("b",)),
+    "nothing above 0": Scatter(-np.ones(2), np.zeros(2), log=True, xlog=True, marks={"a": -1.0}, xmarks={"b": 0.0}),
+    "line below 0": Line(-np.arange(3.0), {"a": np.arange(3.0)}, xlog=True, xmarks={"a": -1.0, "b": 5.0}, flags={0: "1 NaN"}),
+    "widest scatter": Scatter(np.array([-1.7e308, 1.7e308]), np.array([5e-324, 1.7e308]), log=True, names=("a", "b")),
     "narrowest": Line(np.arange(3), {"a": np.array([5e-324, 1e-323, 0.0])}),
 }

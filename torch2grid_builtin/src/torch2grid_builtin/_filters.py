@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch2grid_core import Checkpoint, LazyTensor, Skip, TensorFilter, UsageError
+from torch2grid_core import Checkpoint, LazyTensor, TensorFilter, UsageError
 from torch2grid_core.selection import matching, numbered
-from torch2grid_core.sources import is_floating
+from torch2grid_core.sources import Skip, is_floating
 
 
 def _keep(checkpoint: Checkpoint, names: list[str], by: str) -> Checkpoint:

@@ -17,7 +17,7 @@ from torch2grid_core._version import __version__ as __version__
 registered_by("torch2grid_core._pictures.notebook")
 
 _WHERE = {
-    "_data.checkpoint": "Checkpoint Skip",
+    "_data.checkpoint": "Checkpoint",
     "_data.parts": "Part",
     "_data.tensor": "LazyTensor",
     "_engine.checking": "check",
@@ -26,7 +26,7 @@ _WHERE = {
     "_errors": "LoadError NotDrawable PluginError Torch2GridError UsageError",
     "_hookspecs": "Lazy hookimpl",
     "_kinds.reading": "Decoder Loader SourceOpener TensorFilter",
-    "_kinds.running": "Command ExecutorFactory PluginSettings",
+    "_kinds.running": "Command ExecutorFactory Listener PluginSettings",
     "_kinds.view": "Finding Renderer Rule Severity Style View",
     "_measures.need": "Need",
     "_pictures.grid": "Grid",
@@ -52,7 +52,7 @@ _REPLACED = {  # name → what does its work now, in another way: there can be n
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from torch2grid_core._data.checkpoint import Checkpoint as Checkpoint, Skip as Skip
+    from torch2grid_core._data.checkpoint import Checkpoint as Checkpoint
     from torch2grid_core._data.parts import Part as Part
     from torch2grid_core._data.tensor import LazyTensor as LazyTensor
     from torch2grid_core._engine.checking import check as check
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from torch2grid_core._kinds.running import (
         Command as Command,
         ExecutorFactory as ExecutorFactory,
+        Listener as Listener,
         PluginSettings as PluginSettings,
     )
     from torch2grid_core._kinds.view import (

@@ -24,12 +24,15 @@ BASE_GROUP = "torch2grid.base"  # of what comes with torch2grid: its names are i
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+DEPRECATED = "torch2grid_written goes in 0.3; bring a Listener by torch2grid_listeners"
+
 
 class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
     facts: what is needed of the class without importing it: a renderer's ``formats`` and a source's ``schemes``, which must be
-    given, a filter's ``flag`` (``True`` too), and ``accepts`` of a loader of live objects.
+    given, a filter's ``flag`` (``True`` too), ``accepts`` of a loader of live objects, a renderer's ``folders``, and ``always``
+    of a listener.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:
@@ -88,6 +91,11 @@ class Hooks:
         return ()
 
     @hookspec
+    def torch2grid_listeners(self) -> Iterable[Any]:
+        """Classes of ``Listener``: they hear of each page that is written. Chosen by ``--listener NAME``, or always at work."""
+        return ()
+
+    @hookspec
     def torch2grid_commands(self) -> Iterable[Any]:
         """Classes of ``Command``: subcommands of ``torch2grid``."""
         return ()
@@ -97,6 +105,6 @@ class Hooks:
         """Classes of ``PluginSettings``: options of the plugin as a whole, ``--NAME-FIELD`` on the command line."""
         return ()
 
-    @hookspec
+    @hookspec(warn_on_impl=DeprecationWarning(DEPRECATED))
     def torch2grid_written(self, page: Page, path: Path, run: Settings) -> None:
-        """Called after each file is written, with the page it shows; every implementation is called, in order of name."""
+        """Called after each file is written, with its page. Goes in 0.3: a ``Listener`` hears more, and has options."""

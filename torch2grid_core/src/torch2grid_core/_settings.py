@@ -218,6 +218,9 @@ class Settings:
     )
     loader: str | None = _setting(None, "read the file with this loader", group=PLUGINS, metavar="NAME", kind="loader")
     renderer: str | None = _setting(None, "write files with this renderer", group=PLUGINS, metavar=_SPEC, kind="renderer")
+    listener: tuple[Any, ...] = _setting(
+        (), "tell a listener of each page written (repeatable)", group=PLUGINS, metavar=_SPEC, kind="listener"
+    )
     transformer: Any = None
     transformer_name: str = ""
     plugins: tuple[Any, ...] = ()

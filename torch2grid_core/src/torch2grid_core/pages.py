@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.writing import Output, Rendered
+from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import (
     Band,
     Bar,
@@ -15,6 +16,7 @@ from torch2grid_core._pictures.page import (
     Image,
     Line,
     Marginal,
+    Scatter,
     Table,
     Text,
     text_lines,
@@ -31,8 +33,10 @@ __all__ = [
     "Line",
     "Marginal",
     "Output",
+    "PageOrigin",
     "Prepare",
     "Rendered",
+    "Scatter",
     "Table",
     "Text",
     "text_lines",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem
+from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
 from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, has_file
+from torch2grid_core._data.steps import STEP_KEYS, stated_step
 from torch2grid_core._data.storage import (
     BytesStorage,
     ByteSwapped,
@@ -23,6 +24,7 @@ from torch2grid_core._data.storage import (
 
 __all__ = [
     "ALL",
+    "STEP_KEYS",
     "Action",
     "ActionKind",
     "ByteSwapped",
@@ -42,6 +44,7 @@ __all__ = [
     "Problem",
     "Range",
     "Share",
+    "Skip",
     "Source",
     "SourceBase",
     "Storage",
@@ -53,6 +56,7 @@ __all__ = [
     "is_complex",
     "is_floating",
     "share_of",
+    "stated_step",
     "unchecked",
     "verify",
 ]

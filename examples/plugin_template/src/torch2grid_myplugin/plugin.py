@@ -52,5 +52,10 @@ def torch2grid_rules() -> list[Lazy]:
 
 
 @hookimpl
+def torch2grid_listeners() -> list[Lazy]:
+    return [Lazy("torch2grid_myplugin.listener:Written", "written", "a text file with a line for each file that was written")]
+
+
+@hookimpl
 def torch2grid_commands() -> list[Lazy]:
     return [Lazy("torch2grid_myplugin.command:Count", "count", "count the weights of a checkpoint")]

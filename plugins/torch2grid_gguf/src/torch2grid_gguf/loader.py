@@ -8,8 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip
-from torch2grid_core.sources import ByteSwapped, Range, Source, Storage
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage
 from torch2grid_gguf.dequantised import Dequantised
 from torch2grid_gguf.header import MAGIC, Header, TensorInfo, read_header
 

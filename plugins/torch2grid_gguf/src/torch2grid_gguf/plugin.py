@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch2grid_core import Lazy, hookimpl
 
-requires_core = ">=0.1,<1"
-
 
 @hookimpl
 def torch2grid_loaders() -> list[Lazy]:

@@ -4,6 +4,7 @@ from tests.support.testing.broken.commands import Greet
 from tests.support.testing.broken.decoders import GoodDecoder
 from tests.support.testing.broken.executors import GoodExecutor
 from tests.support.testing.broken.filters import GoodFilter
+from tests.support.testing.broken.listeners import GoodListener
 from tests.support.testing.broken.loaders import GoodLoader
 from tests.support.testing.broken.renderers import GoodRenderer
 from tests.support.testing.broken.rules import GoodRule
@@ -22,6 +23,7 @@ GOOD = {
     "renderer": GoodRenderer,
     "rule": GoodRule,
     "executor": GoodExecutor,
+    "listener": GoodListener,
     "settings": GoodSettings,
     "command": Greet,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,36 @@ class HoldsAModule(GoodRenderer):
 
     def __init__(self) -> None:
         self.numpy = np
+
+
+class GoodFolder(GoodRenderer):
+    """a folder of files"""
+
+    formats = ("toys",)
+    combines = ()
+    folders = ("toys",)
+
+    def render_folder(self, pages: Iterable[Page], folder: Path, style: Any, format: str) -> None:
+        for number, page in enumerate(pages):
+            of = page.origin.model if page.origin else ""
+            (folder / f"{number}.txt").write_text(f"{visible(page.title)} {visible(of)}", encoding="utf-8")
+
+
+@breaks("renderer", "folders_are_written")
+class NeedsAStep(GoodFolder):
+    """trusts that every page has an origin"""
+
+    def render_folder(self, pages: Iterable[Page], folder: Path, style: Any, format: str) -> None:
+        for page in pages:
+            if page.origin is None:
+                raise ValueError("a page without an origin")
+            (folder / f"{page.origin.step}.txt").write_text("")
+
+
+@breaks("renderer", "folders_are_harmless")
+class NamedAfterPages(GoodFolder):
+    """puts names of the checkpoint into names of files"""
+
+    def render_folder(self, pages: Iterable[Page], folder: Path, style: Any, format: str) -> None:
+        for page in pages:
+            (folder / f"{page.name.replace('/', '')}.txt").write_text("")

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -30,7 +29,7 @@ from torch2grid_core import (
 )
 from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
-from torch2grid_core.pages import Output
+from torch2grid_core.pages import Output, PageOrigin
 from torch2grid_core.selection import select
 from torch2grid_core.text import human_count, json_text, visible
 
@@ -114,6 +113,7 @@ def _params() -> list[click.Parameter]:
             include_buffers="compare counters and index buffers too",
             raw="compare what is stored, without decoders",
             loader="read the files with this loader",
+            listener="",
             reduce="",
             colormap="",
             title="",
@@ -149,6 +149,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     animated = animations(asked, ("gif",), output)
     opener = executor_of(manager, asked.settings.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
+    output.origin = comparing.origin
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     atlas = DeltaAtlas(transformer, comparing.names)
     views: list[View] = []
@@ -162,33 +163,35 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
     pages = len(comparing.joint) if asked.layers else 0
-    with output, workers(comparing.joint, run.jobs, pages, fork=True, opener=opener) as executor:
+
+    def take(page: Page, view: View, made: Any) -> None:
+        if view.name == "delta_atlas":
+            drawn_later.append((page, view, made))
+        elif view.name == "frames":
+            frames.append(page)
+        else:
+            output.take(page, view, made)
+
+    with output:
         output.for_views(views)
-
-        def take(page: Page, view: View, made: Any) -> None:
-            if view.name == "delta_atlas":
-                drawn_later.append((page, view, made))
-            elif view.name == "frames":
-                frames.append(page)
-            else:
-                output.take(page, view, made)
-
-        comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
+        with workers(comparing.joint, run.jobs, pages, fork=True, opener=opener) as executor:
+            comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = comparison_table(comparison, comparing.names, asked.top, asked.everything)
         if "json" in asked.settings.format:
             click.echo(json_text(table.data, indent=2))
         elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            Output(manager, asked.settings.output, run, say=click.echo).add(table, atlas)
+            Output(manager, asked.settings.output, run, say=click.echo, beside=output).add(table, atlas)
         if comparison.moved:  # nothing changed: there is nothing to see
             for drawn in drawn_later:
                 output.take(*drawn)
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
                 output.add(overview, atlas)
-    for name in animated if frames else ():
-        write_film(manager, name, frames, film, run, asked)
-    if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
-        output.require_drawn()
+        output.close()
+        for name in animated if frames else ():
+            write_film(output, name, frames, film)
+        if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
+            output.require_drawn()
     return SAME if comparison.same else DIFFERENT
 
 
@@ -200,9 +203,10 @@ def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
     return found
 
 
-def write_film(manager: PluginManager, name: str, frames: Sequence[Page], view: View, run: Settings, asked: Asked) -> None:
-    """All *frames* as one file of the format *name*, in the folder of pictures."""
-    with Output(manager, Path(asked.settings.output) / f"series_atlas.{name}", run, say=click.echo) as film:
+def write_film(beside: Output, name: str, frames: Sequence[Page], view: View) -> None:
+    """All *frames* as one file of the format *name*, in the folder of the pictures *beside* it."""
+    target = beside.folder / f"series_atlas.{name}"
+    with Output(beside.manager, target, beside.run, say=click.echo, beside=beside) as film:
         for page in frames:
             film.add(page, view)
     film.require_drawn()
@@ -243,8 +247,10 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     views: list[View] = [view] if animated or asked.atlas else []
     frames: list[Page] = []
     joint = joint_series(ordered)
-    with output, workers(joint[0], asked.settings.jobs, fork=True, opener=opener) as executor:
-        series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
+    output.origin = PageOrigin.of(*ordered.checkpoints)
+    with output:
+        with workers(joint[0], asked.settings.jobs, fork=True, opener=opener) as executor:
+            series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
         for first in series.firsts:
             if not asked.settings.quiet:
                 click.echo(first.text, err=True)
@@ -252,8 +258,9 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         if asked.atlas and (pictures or not animated):
             for page in frames:
                 output.add(page, view)
-    for name in animated:
-        write_film(manager, name, frames, view, run, asked)
+        output.close()
+        for name in animated:
+            write_film(output, name, frames, view)
     if series.left_out and not asked.settings.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
         click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)
@@ -264,7 +271,8 @@ def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Settings, ask
     """The pages of a recording of gradients, of which no format is an animation."""
     series, title = recorded_series(checkpoint)
     pictures = [name for name in asked.settings.format if name != "json"]
-    with Output(manager, asked.settings.output, run, formats=pictures, say=click.echo) as output:
+    origin = PageOrigin.of(checkpoint)
+    with Output(manager, asked.settings.output, run, formats=pictures, say=click.echo, origin=origin) as output:
         _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), series.ordered.labels))
     return SAME
 
@@ -282,7 +290,7 @@ def _write(
     if "json" in asked.settings.format:
         click.echo(json_text(table.data, indent=2))
     elif asked.stats or not (asked.layers or nothing_else):
-        Output(output.manager, output.folder, output.run, say=click.echo).add(table, view)
+        Output(output.manager, output.folder, output.run, say=click.echo, beside=output).add(table, view)
     if not asked.layers and (asked.stats or nothing_else):
         return
     for page in pages:

@@ -31,7 +31,7 @@ from torch2grid_core import (
 )
 from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import Raster, Transformed
-from torch2grid_core.pages import Output
+from torch2grid_core.pages import Output, PageOrigin
 from torch2grid_core.selection import Selection
 
 STAGES = ("untrained", "trained")
@@ -54,7 +54,7 @@ class Demo(Command):
             self.name,
             callback=click.pass_obj(run),
             params=[
-                *settings_options("plugin", "output", "format", "colormap"),
+                *settings_options("plugin", "output", "format", "colormap", "listener"),
                 click.Option(
                     ["--hostile"],
                     is_flag=True,
@@ -77,11 +77,12 @@ def draw_demo(manager: PluginManager, run: Settings) -> None:
     with ExitStack() as stack:
         data = files("torch2grid_builtin") / "data"
         paths = [stack.enter_context(as_file(data / f"digits_{stage}.pth")) for stage in STAGES]
-        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo))
+        checkpoints = [manager.open(str(path)) for path in paths]
+        origin = PageOrigin.of(*checkpoints)
+        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo, origin=origin))
         one_file = destination.file is not None
         specs = [run.plugin] if run.plugin else _usual(manager)[: 1 if one_file else None]
         transformers = [(spec, _transformer(manager, run, spec)) for spec in specs]
-        checkpoints = [manager.open(str(path)) for path in paths]
         for spec, transformer in transformers:
             name = str(transformer.name)
             need: Need[Grid] = Transformed(transformer, run.reduce, run.max_cells)
@@ -106,9 +107,10 @@ def draw_hostile(manager: PluginManager, run: Settings) -> None:
     before = witness.exists()
     with ExitStack() as stack:
         path = stack.enter_context(as_file(files("torch2grid_builtin") / "data" / "hostile_demo.pth"))
-        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo))
-        need = Transformed(_transformer(manager, run, run.plugin), run.reduce, run.max_cells)
         checkpoint = manager.open(str(path))
+        origin = PageOrigin.of(checkpoint)
+        destination = stack.enter_context(Output(manager, run.output, run, formats=run.format, say=click.echo, origin=origin))
+        need = Transformed(_transformer(manager, run, run.plugin), run.reduce, run.max_cells)
         panel = run.heatmap(_grid(checkpoint, need), boundaries=True, labels=True)
         destination.add(Page("demo_hostile", "A hostile checkpoint, drawn and not run", (panel,)))
     click.echo(summary_line(Selection(checkpoint), time.perf_counter() - started), err=True)

@@ -42,11 +42,12 @@ PARTS = {
     "need": Part("torch2grid_views", "view", "signs", "Signs", (("SignNeed", "Need"), ("SignCollector", "Collector"))),
     "renderer": Part("torch2grid_renderers", "renderer", "tsv", "Tsv"),
     "rule": Part("torch2grid_rules", "rule", "large_weights", "LargeWeights"),
+    "listener": Part("torch2grid_listeners", "listener", "written", "Written"),
     "command": Part("torch2grid_commands", "command", "count", "Count"),
 }
 _ENDINGS = {"streaming": "StreamingTransformer", "need": "NeedView"}  # of a class; else the kind itself
 _SAID = {"streaming": "streaming transformer"}
-_WITH_OPTIONS = {"filter", "transformer", "streaming", "view", "rule"}
+_WITH_OPTIONS = {"filter", "transformer", "streaming", "view", "rule", "listener"}
 _PREFIX = "torch2grid-"
 _BLOCKS = "\n\n\n"  # what stands between the functions of a formatted module
 _CODE = "X101"  # of the template's rule

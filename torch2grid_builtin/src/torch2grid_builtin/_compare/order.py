@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from torch2grid_core import Checkpoint, LoadError, Torch2GridError
+from torch2grid_core.sources import STEP_KEYS, stated_step
 from torch2grid_core.text import visible
 
-# What training scripts call the number of steps so far, the finest first.
-KEYS = ("global_step", "global_steps", "num_updates", "iteration", "iter", "step", "steps", "epoch", "current_epoch", "epochs")
 # What a folder of a Hugging Face trainer's checkpoint holds the model in.
 MODEL_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 _MOST = 10_000
@@ -33,8 +31,8 @@ class Ordered:
 def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
     """By a step that every file states, another in each, else by name, ``2`` before ``10``; *given*: as they are."""
     if not given:
-        for key in KEYS:
-            numbers = [_number(each.metadata.get(key)) for each in checkpoints]
+        for key in STEP_KEYS:
+            numbers = [stated_step(each.metadata, key) for each in checkpoints]
             known = [number for number in numbers if number is not None]
             if len(known) == len(checkpoints) == len(set(known)):
                 ranked = sorted(zip(known, checkpoints, strict=True), key=lambda pair: pair[0])
@@ -50,14 +48,6 @@ def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
 def natural(text: str) -> tuple[Any, ...]:
     """A key by which numbers inside a text are compared as numbers."""
     return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part.lower()) for part in re.split(r"(\d{1,18})", text))
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from torch2grid_core import (
     draw,
 )
 from torch2grid_core.measures import Chunk, Collector, Distribution, Of, Transformed, UnitProfile, counted_distribution
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import visible
 
@@ -321,6 +322,7 @@ def compare_many(
         run,
         executor=executor,
         beside={"track": TrackOf((run or Settings()).threshold)},
+        origin=PageOrigin.of(*ordered.checkpoints),
         measured=lambda _, found: tracks.update(found),
     )
     for page, view, made in pages:

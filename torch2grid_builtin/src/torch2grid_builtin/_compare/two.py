@@ -16,6 +16,7 @@ from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
 from torch2grid_core.grids import matrix_shape
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import percentage, visible
 
@@ -51,6 +52,7 @@ class Comparing:
         self.match: Match = match(a, b)
         self.names = Names.of(a, b)
         self.joint = _joint(self)
+        self.origin = PageOrigin.of(a, b)
 
     def compare(
         self,
@@ -72,6 +74,7 @@ class Comparing:
                 run,
                 executor=executor,
                 beside={"delta": settings.need},
+                origin=self.origin,
                 measured=lambda _, found: statistics.update(found),
                 **options,
             )

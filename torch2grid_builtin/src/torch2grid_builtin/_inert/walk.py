@@ -24,8 +24,8 @@ from torch2grid_builtin._inert.values import (
     key_text as key_text,
     state_halves,
 )
-from torch2grid_core import LazyTensor, Skip
-from torch2grid_core.sources import ContainerKind
+from torch2grid_core import LazyTensor
+from torch2grid_core.sources import ContainerKind, Skip
 
 Child = tuple[str, Any]
 _CONTAINERS = (Pairs, Stub, list, tuple, Bag)

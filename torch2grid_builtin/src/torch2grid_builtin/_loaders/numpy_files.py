@@ -22,8 +22,8 @@ from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_builtin._loaders.object_arrays import OBJECTS_LOOKED_AT, name_objects
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, first_name, open_zip
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip
-from torch2grid_core.sources import ByteSwapped, Range, Source, Storage, unchecked, verify
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage, unchecked, verify
 from torch2grid_core.text import visible
 
 MAGIC = b"\x93NUMPY"

@@ -18,8 +18,8 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.report import refusal
 from torch2grid_builtin._inert.storages import Float4, Float6
 from torch2grid_builtin._loaders.naming import tensor_name
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip
-from torch2grid_core.sources import ByteSwapped, Range, Source, Storage
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage
 from torch2grid_core.text import visible
 
 HEADER_BYTES = 100_000_000

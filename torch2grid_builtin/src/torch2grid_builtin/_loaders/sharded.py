@@ -15,8 +15,8 @@ from torch2grid_builtin._loaders.pickled import Pickled
 from torch2grid_builtin._loaders.safetensors import Safetensors
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
-from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError, Skip
-from torch2grid_core.sources import Problem, Source, has_file
+from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
+from torch2grid_core.sources import Problem, Skip, Source, has_file
 from torch2grid_core.text import visible
 
 _INDEX_BYTES = 200 << 20

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -192,7 +192,8 @@ def _known(value: Any) -> Any:
 
 _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary"),
-    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags"),
+    Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags", "xlog", "xmarks"),
+    Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
     Band: ("ylabel", "labels", "levels", "values", "flags"),
     Bar: ("ylabel", "labels", "values", "marks", "flags"),
     Boxes: ("ylabel", "labels", "values", "flags"),

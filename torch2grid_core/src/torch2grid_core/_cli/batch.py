@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 
 from torch2grid_core._cli.console import say
 from torch2grid_core._cli.drawing import Drawing
+from torch2grid_core._data.steps import short_name
 from torch2grid_core._engine.drawing import draw as draw_pages
 from torch2grid_core._engine.workers import workers
 from torch2grid_core._errors import NotDrawable, Torch2GridError, UsageError
@@ -127,17 +127,8 @@ class Batch:
 
 
 def _stem(model: str) -> str:
-    """The folder for a model: a file's name without the ending, a folder's whole name.
-
-    An index of shards is named alike in every folder, so it goes by the folder that it is in.
-    """
-    path = Path(os.path.abspath(model))  # "." has a name too; links keep theirs
-    if path.name.endswith(".index.json"):
-        path = path.parent
-    elif not path.is_dir():
-        name = path.name.removesuffix(".gz")
-        return safe_filename(name.rpartition(".")[0] or name)
-    return safe_filename(path.name)
+    """The folder for a model."""
+    return safe_filename(short_name(model))
 
 
 class _Cells:

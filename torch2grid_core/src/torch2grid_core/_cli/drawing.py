@@ -16,6 +16,7 @@ from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
 from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.writing import Output
+from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._selection import Selection, select
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, Settings
@@ -88,11 +89,15 @@ class Drawing:
     def _pass(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Settings) -> Seen:
         """One run of the engine into *destination*, in as many processes as it is worth; what it saw on the way."""
         destination.for_views(views)
+        destination.origin = PageOrigin.of(checkpoint)
+        with destination:  # listeners hear how the run ended
+            return self._drawn(checkpoint, views, destination, run)
+
+    def _drawn(self, checkpoint: Checkpoint, views: Sequence[View], destination: Output, run: Settings) -> Seen:
         failures: dict[str, PluginError] = {}  # one transformer may fail several views, with one error
         declined: dict[str, NotDrawable] = {}
         pages = len(checkpoint) if any(type(view).tensor_pages is not View.tensor_pages for view in views) else 0
         with (
-            destination,
             progress_bar(checkpoint, watched(self.quiet)) as progress,
             workers(checkpoint, run.jobs, pages, fork=True, opener=self.executor) as executor,
         ):
@@ -112,6 +117,7 @@ class Drawing:
             ):
                 drew.add(view.name)
                 destination.take(page, view, rendered)
+        destination.close()
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):

@@ -108,7 +108,7 @@ def _as_json(record: PluginRecord, only: set[int] | None, reached: dict[int, str
         "source": record.source,
         "status": "failed" if _status(record) == "failed" else record.status,
         "error": record.error or None,
-        "remarks": record.remarks,
+        "remarks": record.all_remarks(),
         "import_seconds": record.seconds,
         "provides": [
             {
@@ -146,7 +146,7 @@ def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int
     print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
     if record.error:
         print(visible(f"  error: {record.error}", 1000))
-    for remark in record.remarks:
+    for remark in record.all_remarks():
         print(visible(f"  note: {remark}", 1000))
     for each in _brought(record, only):
         print(visible(f"  {each.kind:<12} {reached.get(id(each), each.qualified):<18} {each.summary}", 400).rstrip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._guard import MOST_PAGES, Origin, call, collect, origin_of
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.need import Need
+from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Heatmap, Page, Table
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
@@ -81,6 +82,7 @@ def draw(
     failed: Callable[[View, PluginError], None] | None = None,
     declined: Callable[[View, NotDrawable], None] | None = None,
     seen: Seen | None = None,
+    origin: PageOrigin | None = None,
 ) -> Iterator[tuple[Page, View, Made]]:
     """Draw every page of *views* in one pass over the weights of *checkpoint*, which begins when the first is asked for.
 
@@ -98,6 +100,7 @@ def draw(
         declined: told at the end of each view that declined, and why. Without one of the two, the first such error is
             raised instead, failures before those that declined.
         seen: takes what was seen on the way: NaN and Inf in what was read, and which tensors each view showed.
+        origin: what the pages are of, where that is another than *checkpoint*: the checkpoints that are compared in it, say.
 
     Yields:
         (page, view, what *prepare* made of it). The pages of one tensor come when it has been read, in the order of the
@@ -110,18 +113,29 @@ def draw(
     """
     check_arguments("draw", checkpoint, run)
     run = run or Settings()
+    if run.listener:  # an instance of which may hold what cannot travel to a worker
+        run = replace(run, listener=())
     if not checkpoint:
         raise NotDrawable(f"{checkpoint.source}: no tensor is left to draw")
     stopped: list[tuple[View, Stop]] = []
     passes = []
+    origin = origin or PageOrigin.of(checkpoint)
     for subject, group in _subjects(checkpoint, views, run, stopped, bool(beside)):
         here = beside if subject is checkpoint else None
-        passes.append(_Pass(without_repetition(subject), group, run, prepare, executor, here, measured, seen is not None))
+        of = _origin_of_subject(origin, subject, checkpoint)
+        passes.append(_Pass(without_repetition(subject), group, run, prepare, executor, here, measured, seen is not None, of))
     for each in passes:
         stopped += each.stopped
     if stopped and not any(each.views or each.beside for each in passes):
         _tell(stopped, failed, declined)
     return _drawn(passes, stopped, progress, failed, declined, seen)
+
+
+def _origin_of_subject(origin: PageOrigin, subject: Checkpoint, checkpoint: Checkpoint) -> PageOrigin:
+    """*origin*, with another part where a view draws another one of the same file."""
+    if subject is checkpoint or subject.whole is not checkpoint.whole:
+        return origin
+    return replace(origin, part=PageOrigin.of(subject).part)
 
 
 def _drawn(
@@ -210,7 +224,9 @@ class _Pass(Generic[Made]):
         beside: Mapping[str, Need[Any]] | None,
         measured: Callable[[str, Any], None] | None,
         counts: bool,
+        of: PageOrigin,
     ) -> None:
+        self.origin = of
         self.checkpoint, self.run, self.prepare, self.executor = checkpoint, run, prepare, executor
         self.plan, self.measured = Plan(checkpoint, counts), measured
         self.stopped: list[tuple[View, Stop]] = []
@@ -258,7 +274,8 @@ class _Pass(Generic[Made]):
             for each in drawings
             for key, need in each.of_tensor[name].items()
         ]
-        then = _Then(tuple((each.number, each.view) for each in drawings), self.run, self.prepare) if drawings else None
+        views = tuple((each.number, each.view) for each in drawings)
+        then = _Then(views, self.run, self.prepare, self.origin) if views else None
         return self.plan.tasks(name, asks, then)
 
     def _take(self, name: str, outcome: Outcome) -> list[tuple[Page, View, Made]]:
@@ -273,7 +290,7 @@ class _Pass(Generic[Made]):
             if drawing.stop is None:
                 drawing.told.add(name)
                 drawing.drew = True
-                found.append((page, drawing.view, made))
+                found.append((page.with_origin(self.origin), drawing.view, made))
         self.plan.take(outcome)
         for number, error in stops:
             self.views[number].end(error)
@@ -295,7 +312,7 @@ class _Pass(Generic[Made]):
                 if isinstance(tensors, (list, tuple)):
                     each.told.update(name for name in tensors if isinstance(name, str))
                 each.drew = True
-                yield page, each.view
+                yield page.with_origin(self.origin), each.view
 
     def _overview(self, drawing: _Drawing) -> Iterator[Page]:
         view, results = drawing.view, {key: asked.result for key, asked in drawing.of_whole.items()}
@@ -320,6 +337,7 @@ class _Then(Generic[Made]):
     views: tuple[tuple[int, View], ...]
     run: Settings
     prepare: Prepare[Made]
+    origin: PageOrigin
 
     def __call__(self, tensor: LazyTensor, outcome: Outcome) -> tuple[Pages[Made], list[tuple[int, Stop]]]:
         drawn: Pages[Made] = []
@@ -333,7 +351,8 @@ class _Then(Generic[Made]):
             mine: dict[Any, Any] = {key: found for (ask, key), found in outcome.gathered.items() if ask == of_view}
             pages = pages_of(view, view.tensor_pages, tensor, mine, self.run)
             for page in until_stopped(pages, lambda error, number=number: stops.append((number, error))):  # type: ignore[misc]
-                drawn.append((number, self.prepare(page, view)))
+                seen, made = self.prepare(page.with_origin(self.origin), view)
+                drawn.append((number, (seen.with_origin(None), made)))  # every page has the same one: it does not travel
         for where in [where for where in (*outcome.gathered, *outcome.failed) if where[0] < 0]:
             outcome.gathered.pop(where, None)  # they do not travel
             outcome.failed.pop(where, None)

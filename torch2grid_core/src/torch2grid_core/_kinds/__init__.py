@@ -30,6 +30,7 @@ KINDS = {
         Kind("renderer", "torch2grid_renderers", "torch2grid_core._kinds.view:Renderer"),
         Kind("rule", "torch2grid_rules", "torch2grid_core._kinds.view:Rule"),
         Kind("executor", "torch2grid_executors", "torch2grid_core._kinds.running:ExecutorFactory", usual=False),
+        Kind("listener", "torch2grid_listeners", "torch2grid_core._kinds.running:Listener", usual=False),
         Kind("settings", "torch2grid_settings", "torch2grid_core._kinds.running:PluginSettings", usual=False),
         Kind("command", "torch2grid_commands", "torch2grid_core._kinds.running:Command"),
     )

@@ -1,4 +1,4 @@
-"""What a run itself can be given: executors, options of a plugin as a whole, and subcommands."""
+"""What a run itself can be given: executors, listeners, options of a plugin as a whole, and subcommands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
+
+    from torch2grid_core._pictures.origin import PageOrigin
+    from torch2grid_core._pictures.page import Page
+    from torch2grid_core._settings import Settings
 
 
 class ExecutorFactory(ABC):
@@ -27,6 +33,36 @@ class ExecutorFactory(ABC):
         Args:
             address: where it is, as in ``NAME:tcp://HOST:PORT``; empty unless given.
             jobs: how many workers are asked for; 0 leaves it to the executor.
+        """
+
+
+class Listener:
+    """Hears of what a run writes: for a manifest, an upload, an experiment tracker. Its options are dataclass fields.
+
+    It is asked for by ``--listener NAME``, and is always at work where *always* is true, or where its file was named by
+    ``--load-plugin``. An instance serves one run, which is what is drawn of one model, or of the checkpoints that are compared
+    with each other: of three models on one line, three instances hear. All methods are called in the process that writes, and
+    may be left out, all but one. ``run.output`` is where the files of this run go. One that raises costs one line at the end of
+    the run, and no file.
+    """
+
+    name: ClassVar[str]
+    always: ClassVar[bool] = False
+
+    def started(self, origin: PageOrigin, run: Settings) -> None:
+        """Called before the first page is drawn. Where it raises, nothing more is called."""
+
+    def written(self, page: Page, path: Path, origin: PageOrigin, run: Settings) -> None:
+        """Called for each page and each of its files, when the file is in place. What goes to stdout is no file.
+
+        path: of a file that takes many pages, such as a PDF, that file, once for each page; of a format that is a folder, the
+        folder. origin: what the page is of.
+        """
+
+    def finished(self, origin: PageOrigin, run: Settings, error: BaseException | None) -> None:
+        """Called once at the end of every run that ``started`` heard of. error: what ended the run, ``None`` where all is well.
+
+        It may be a ``KeyboardInterrupt``.
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from torch2grid_core._data.checkpoint import Checkpoint, Severity as Severity
@@ -124,13 +125,23 @@ class Renderer(ABC):
     combines: those of its formats in which one file can take the pages of a whole run, by ``render_all``.
     tables: those that suit tables, ``None`` for all; in others a table goes to the screen as text.
     screen: those shown on stdout unless a file is asked for.
+    folders: those that are written as a folder, by ``render_folder``: all pages of the run in files whose names the renderer
+    chooses. A renderer of nothing else needs no ``render``.
     """
 
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
+    folders: ClassVar[tuple[str, ...]] = ()
     combines: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[tuple[str, ...] | None] = None
     screen: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        formats, folders = getattr(cls, "formats", ()), cls.folders
+        told = isinstance(formats, tuple) and isinstance(folders, tuple) and formats
+        if told and {*formats} <= {*folders} and cls.render is Renderer.render:
+            cls.render = _no_file  # type: ignore[method-assign]
 
     @abstractmethod
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
@@ -145,3 +156,17 @@ class Renderer(ABC):
         pages: read from disk one at a time, as often as they are iterated; do not hold them all.
         """
         raise TypeError(f"renderer {self.name!r} writes one page a file")
+
+    def render_folder(self, pages: Iterable[Page], folder: Path, style: Style, format: str) -> None:
+        """Write all *pages* into *folder*, which is new and empty; only called for a format among ``folders``.
+
+        The files, and folders of files, are then moved into the output folder, each in place of a file of that name; a link is
+        an error. ``page.origin`` says what a page is of.
+
+        pages: one at least, read from disk one at a time, as often as they are iterated; do not hold them all.
+        """
+        raise TypeError(f"renderer {self.name!r} writes no folder")
+
+
+def _no_file(self: Renderer, page: Page, target: BinaryIO, style: Style, format: str) -> None:
+    raise TypeError(f"renderer {self.name!r} writes a folder, not {format} files")

@@ -14,12 +14,15 @@ from typing import Any
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import call, guarded, origin_of
 from torch2grid_core._kinds.view import Renderer, Style, View
-from torch2grid_core._output.files import STDOUT, Namer, Spool, open_target, stay_inside
+from torch2grid_core._output.files import STDOUT, Namer, Spool, files_below, move_whole, open_target, stay_inside, whole_folder
 from torch2grid_core._output.index import NAMES, entry_of, merge_index
+from torch2grid_core._output.listening import Listeners
+from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._settings import Settings
+from torch2grid_core._text import visible
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,16 @@ class Preparer:
     combine: bool = False
     tables: str = "text"
 
+    def is_folder(self, name: str) -> bool:
+        """True for a format that is written as a folder, at the end."""
+        return name in self.renderers and name in self.renderers[name].folders
+
     def __call__(self, page: Page, view: View) -> tuple[Page, Rendered]:
         rendered: dict[str, bytes] = {}
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
         for name in wanted:
-            if name in self.renderers and not self.combine:
+            if name in self.renderers and not self.combine and not self.is_folder(name):
                 try:
                     rendered[name] = self.render(page, name)
                 except PluginError as error:
@@ -114,7 +121,9 @@ class Output:
     format's renderer combines; ``-`` is stdout, which takes one format in the same way (text, where none is asked for).
     formats: asked for by the user, else each view's own. tables: the format of tables where none of these suits them, ``text``
     for the screen. say: receives the path of each file, and the text of tables;
-    stderr does where stdout takes another format. shown: looks at each page.
+    stderr does where stdout takes another format. shown: looks at each page. origin: what the pages are of, for listeners, and
+    for pages that did not come from ``draw``; it may be set until the context is entered. beside: an output of the same run,
+    whose listeners hear of this one's files too.
     """
 
     def __init__(
@@ -128,7 +137,12 @@ class Output:
         tables: str = "text",
         say: Callable[[str], None] = print,
         shown: Callable[[Page], None] | None = None,
+        origin: PageOrigin | None = None,
+        beside: Output | None = None,
     ) -> None:
+        self.origin: PageOrigin = origin or (beside.origin if beside is not None else PageOrigin())
+        self._beside = beside is not None
+        self._listeners: Listeners = beside._listeners if beside is not None else Listeners(manager, run, str(target))
         self.manager, self.run, self.say, self.shown = manager, run, say, shown
         self._forced, self._forced_writes = renderer, False
         self._namer = Namer()
@@ -151,8 +165,13 @@ class Output:
             raise UsageError("--output is empty; give a folder or a file")
         if ending in _PICTURE_ENDINGS and ending not in manager.formats() and not path.is_dir():
             raise UsageError(f"--output {path}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
-        self.file = path if ending and ending in manager.formats() and not path.is_dir() else None
+        known = bool(ending) and ending in manager.formats()
+        of_folder = known and ending in self._renderer(ending).folders  # FOLDER.tensorboard is that folder
+        if of_folder and str(target) == STDOUT:
+            raise UsageError(f"--output - takes one file, and {ending} is a folder of them")
+        self.file = path if known and not of_folder and not path.is_dir() else None
         self.folder = path.parent if self.file else path
+        wanted = wanted or ((ending,) if of_folder else ())
         if self.file:
             if wanted not in ((), (ending,)):
                 raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
@@ -163,8 +182,10 @@ class Output:
         combine = self.file is not None and ending in renderers[ending].combines
         style = Style(colormap=run.colormap)
         single = self.file is not None or str(target) == STDOUT
-        self.prepare = Preparer(wanted, single, renderers, style, manager.listens(), combine, tables)
+        self.prepare = Preparer(wanted, single, renderers, style, bool(self._listeners), combine, tables)
         self._all = Spool()  # the pages that wait for the one file
+        self._folders: dict[str, Spool] = {}  # format → the pages that wait for its folder
+        self._closed = False
 
     def for_views(self, views: Iterable[View]) -> Output:
         """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
@@ -191,17 +212,27 @@ class Output:
         return f"--renderer {found.name} writes {can}, not {', '.join(wanted)}; ask with --format for what it writes"
 
     def __enter__(self) -> Output:
+        if not self._beside:
+            self._listeners.start(self.origin)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        elif self._entries:
-            with contextlib.suppress(Exception):  # what ended the run is what is said
-                self._index()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        ended = error
+        try:
+            if kind is None and not self._closed:
+                self.close()
+            elif kind is not None and self._entries:
+                with contextlib.suppress(Exception):  # what ended the run is what is said
+                    self._index()
+        except BaseException as wrong:
+            ended = wrong
+            raise
+        finally:
+            if not self._beside:
+                self._listeners.finish(self.origin, ended)
 
     def close(self) -> None:
-        """Write what waits for the end: the one file, and the index.
+        """Write what waits for the end: the one file, folders, and the index. Leaving the context does it, where all went well.
 
         Raises the ``PluginError`` of a renderer that failed while the other formats were written.
         """
@@ -211,8 +242,14 @@ class Output:
             self._place(page, self.file, data)
         if self.file and len(self._all):
             self._write_all(self.file, self.prepare.formats[0])
+        for name, pages in self._folders.items():
+            try:
+                self._write_folder(name, pages)
+            except PluginError as wrong:
+                self._failed.setdefault(name, wrong)
         if self._entries:
             self._index()
+        self._closed = True
         if self._forced and not self._forced_writes:  # a view's own formats are known at its pages
             self.manager.note(self._writes_nothing(self.prepare.renderers or ("text",)))
         for error in self._failed.values():
@@ -226,7 +263,7 @@ class Output:
     def require_drawn(self) -> None:
         """Raise ``UsageError`` where the one file, or stdout, got no page.
 
-        For after the context, once all that could say why has been looked at.
+        For after ``close``, once all that could say why has been looked at.
         """
         if self.prepare.single and not self._drew:
             target, wanted = self.file or STDOUT, self.prepare.formats[0]
@@ -235,23 +272,49 @@ class Output:
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
         renderer = self.prepare.renderers[name]
-        pages = iter(self._all)
-        first = next(pages)
-        with self._all, open_target(path) as stream:
-            if len(self._all) == 1:
-                stream.write(self.prepare.render(first, name))
-            else:
-                call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
-        self._report(first, path)
+        with self._all:
+            first = next(iter(self._all))
+            with open_target(path) as stream:
+                if len(self._all) == 1:
+                    stream.write(self.prepare.render(first, name))
+                else:
+                    call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
+            self._report(first, path)
+            self._listeners.written(self._all, path, self.origin)
+
+    def _write_folder(self, name: str, pages: Spool) -> None:
+        """All *pages* as the files that the renderer of *name* makes of them, each put into the output folder whole."""
+        renderer = self.prepare.renderers[name]
+        origin = origin_of(renderer)
+        with pages, whole_folder(self.folder) as temporary:
+            call(renderer, renderer.render_folder, pages, temporary, self.prepare.style, name)
+            with guarded(origin, "render_folder"):
+                found = files_below(temporary)
+            taken = {*NAMES, *(file.casefold() for file in self._entries)}
+            for file in found:
+                if file.casefold() in taken:
+                    raise origin.error(f"render_folder: {visible(file)} is the name of another file of the run")
+                if visible(file, 4096) != file:
+                    raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
+            if not found:
+                raise origin.error(f"render_folder: wrote nothing for {len(pages)} pages as {name}")
+            first = next(iter(pages))
+            for file in found:
+                move_whole(temporary / file, self.folder / file, self.folder)
+                self._entries[file] = {"title": f"{len(pages)} pages as {name}", "heatmaps": []}
+                self._report(first, self.folder / file)
+            self._listeners.written(pages, self.folder, self.origin)
 
     def add(self, page: Page, view: View | None = None) -> None:
         """Render and write a page that did not come from ``draw``. view: whose default format is used, ``png`` without one."""
         view = view or View()
+        page = page if page.origin is not None else page.with_origin(self.origin)
         page, rendered = self.prepare(page, view)
         self.take(page, view, rendered)
 
     def take(self, page: Page, view: View, rendered: Rendered) -> None:
         """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
+        page = page if page.origin is not None else page.with_origin(self.origin)
         if self.shown is not None:
             self.shown(page)
         stem = ""
@@ -267,8 +330,12 @@ class Output:
             if name in rendered.failures:
                 self._failed.setdefault(name, rendered.failures[name])
                 continue
-            if name not in rendered.files:
+            if name not in self.prepare.renderers:
                 self._add([name])
+            if self.prepare.is_folder(name):
+                with guarded(origin_of(view), f"page {page.name!r}"):
+                    self._folders.setdefault(name, Spool()).add(page)
+                continue
             data = rendered.files[name] if name in rendered.files else self.prepare.render(page, name)
             if self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
@@ -287,13 +354,15 @@ class Output:
         with open_target(path) as stream:
             stream.write(data)
         self._report(page, path)
+        if str(path) != STDOUT:
+            self._listeners.written((page,), path, self.origin)
 
     def _report(self, page: Page, path: Path) -> None:
         if str(path) == STDOUT:
             return
         self.written.append(path)
         self.say(str(path))
-        self.manager.written(page, path, self.run)
+        self._listeners.event(page, path)
 
 
 def _to_stderr(line: str) -> None:

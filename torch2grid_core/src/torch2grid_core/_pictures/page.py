@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,16 +14,28 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._display import as_html
 from torch2grid_core._pictures.grid import Grid
+from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.scale import ColorScale
 from torch2grid_core._text import LIMIT, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
+_KINDS = ("picture", "table")
+
+
+def _shaped(what: str, values: Any, wanted: tuple[int, ...], of: str) -> None:
+    """Raise ``ValueError`` unless *values* has the shape *wanted*, which *of* explains."""
+    found = np.shape(values)
+    if found != wanted:
+        raise ValueError(f"{what} has the shape {found}, not {wanted}: {of}")
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows under named columns. formats: column → ``format()`` specification for its numbers."""
+    """Rows under named columns. formats: column → ``format()`` specification for its numbers.
+
+    Raises ``ValueError`` for a row that has not one cell for each column.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -30,6 +43,11 @@ class Table:
     formats: Mapping[str, str] = field(default_factory=dict)
 
     _repr_html_ = as_html
+
+    def __post_init__(self) -> None:
+        if {*map(len, self.rows)} - {len(self.columns)}:
+            place, row = next((n, row) for n, row in enumerate(self.rows) if len(row) != len(self.columns))
+            raise ValueError(f"row {place} of the table has {len(row)} cells for {len(self.columns)} columns")
 
     def as_table(self) -> Table:
         return self
@@ -121,11 +139,17 @@ class Heatmap:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture."""
+    """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture.
+
+    Raises ``ValueError`` for another shape.
+    """
 
     rgb: Array
     title: str = ""
     caption: str = ""
+
+    def __post_init__(self) -> None:
+        _shaped("rgb", self.rgb, (*np.shape(self.rgb)[:2], 3), "rows, columns and three colours")
 
     def as_table(self) -> Table:
         rows, columns, _ = self.rgb.shape
@@ -139,7 +163,8 @@ class Histogram:
     """Counts between edges. edges: float64, (n+1,); counts: int64, (n,).
 
     below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
-    positions, drawn as lines. summary: a few named figures, shown in a box.
+    positions, drawn as lines. summary: a few named figures, shown in a box. Raises ``ValueError`` where edges and counts do
+    not fit.
     """
 
     edges: Array
@@ -152,6 +177,10 @@ class Histogram:
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
     summary: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.edges) or len(self.counts):
+            _shaped("edges", self.edges, (len(self.counts) + 1,), f"{len(self.counts)} counts have one edge more")
 
     def as_table(self) -> Table:
         rows: list[tuple[Cell, ...]] = [
@@ -168,8 +197,10 @@ class Histogram:
 class Line:
     """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
 
-    xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis. marks:
-    named levels of y, drawn as lines across. flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
+    xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis; xlog: a
+    logarithmic x axis, which shows no point at 0 or below. marks: named levels of y, drawn as lines across; xmarks: named
+    places on the x axis, drawn as upright lines. flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
+    Raises ``ValueError`` for a series or names of another length than x.
     """
 
     x: Array
@@ -181,6 +212,15 @@ class Line:
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
+    xlog: bool = False
+    xmarks: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        places = len(self.x)
+        for name, values in self.y.items():
+            _shaped(f"series {name!r}", values, (places,), f"x has {places} places")
+        if len(self.xticks) not in (0, places):
+            raise ValueError(f"{len(self.xticks)} xticks name {places} places of x")
 
     def as_table(self) -> Table:
         columns = (self.xlabel or "x", *self.y)
@@ -190,10 +230,49 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
+class Scatter:
+    """Points by two figures, one for each tensor or unit, say. x, y: float64, (n,); no point is shown where either is NaN.
+
+    names: of the n points, shown where there is room or where one is pointed at. groups: the group of each point, which has a
+    colour and a line in the legend. log, xlog: logarithmic axes of y and of x, which show no point at 0 or below. marks: named
+    levels of y, drawn as lines across; xmarks: named places on the x axis, drawn as upright lines. Raises ``ValueError`` where
+    lengths differ.
+    """
+
+    x: Array
+    y: Array
+    title: str = ""
+    xlabel: str = ""
+    ylabel: str = ""
+    names: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    log: bool = False
+    xlog: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
+    xmarks: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        points = len(self.x)
+        _shaped("x", self.x, (points,), "a number for each point")
+        _shaped("y", self.y, (points,), f"x has {points} points")
+        for what, texts in (("names", self.names), ("groups", self.groups)):
+            if len(texts) not in (0, points):
+                raise ValueError(f"{len(texts)} {what} for {points} points")
+
+    def as_table(self) -> Table:
+        texts = [(head, values) for head, values in (("name", self.names), ("group", self.groups)) if values]
+        figures = [[float(each) for each in values] for values in (self.x, self.y)]
+        columns = (*(head for head, _ in texts), self.xlabel or "x", self.ylabel or "y")
+        rows = tuple(zip(*(values for _, values in texts), *figures, strict=True))
+        return Table(columns, rows, self.title)
+
+
+@dataclass(frozen=True, eq=False)
 class Band:
     """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels)).
 
-    flags: place of a label → what is wrong there, as ``3 NaN``, written beside it.
+    flags: place of a label → what is wrong there, as ``3 NaN``, written beside it. Raises ``ValueError`` for values of another
+    shape.
     """
 
     labels: tuple[str, ...]
@@ -202,6 +281,9 @@ class Band:
     title: str = ""
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
 
     def as_table(self) -> Table:
         columns = ("name", *(f"{level:.1%}" for level in self.levels))
@@ -215,7 +297,7 @@ class Band:
 class Bar:
     """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across.
 
-    flags: see ``Band``.
+    flags: see ``Band``. Raises ``ValueError`` for values of another shape.
     """
 
     labels: tuple[str, ...]
@@ -224,6 +306,9 @@ class Bar:
     ylabel: str = ""
     marks: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _shaped("values", self.values, (len(self.labels),), "a value for each label")
 
     def as_table(self) -> Table:
         rows = [(label, float(value)) for label, value in zip(self.labels, self.values, strict=True)]
@@ -234,7 +319,7 @@ class Bar:
 class Boxes:
     """Five quantiles for each label. values: float64, (5, len(labels)): low whisker, quartiles, high whisker.
 
-    flags: see ``Band``.
+    flags: see ``Band``. Raises ``ValueError`` for values of another shape.
     """
 
     labels: tuple[str, ...]
@@ -242,6 +327,9 @@ class Boxes:
     title: str = ""
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _shaped("values", self.values, (5, len(self.labels)), "five quantiles for each label")
 
     def as_table(self) -> Table:
         columns = ("name", "low", "25%", "50%", "75%", "high")
@@ -281,6 +369,8 @@ class Page:
     formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.
+    origin: what the page is of; torch2grid fills it in, an author leaves it alone.
+    Raises ``ValueError`` for another kind.
     """
 
     name: str
@@ -293,8 +383,21 @@ class Page:
     formats: tuple[str, ...] = ()
     data: Mapping[str, Any] | None = None
     wide: int = 0
+    origin: PageOrigin | None = None
 
     _repr_html_ = as_html
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+
+    def with_origin(self, origin: PageOrigin | None) -> Page:
+        """The same page with *origin*; itself where that is its own."""
+        if origin is self.origin:
+            return self
+        made = copy(self)  # nothing is checked again: this is done for every page, in workers too
+        object.__setattr__(made, "origin", origin)
+        return made
 
 
 def table_lines(table: Table) -> list[str]:

@@ -15,7 +15,7 @@ import pluggy
 
 from torch2grid_core._errors import PluginError, Torch2GridError, traced
 from torch2grid_core._guard import Origin, at_most, describe, guarded, stamp
-from torch2grid_core._hookspecs import PROJECT, Hooks, Lazy
+from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
 from torch2grid_core._plugins.options import Option, build, options_of
@@ -72,6 +72,10 @@ class PluginRecord:
         """Note something about a plugin that works all the same."""
         if text not in self.remarks:
             self.remarks.append(text)
+
+    def all_remarks(self) -> list[str]:
+        """Those for its user, and those for its author, which stand in listings and nowhere else."""
+        return [*self.remarks, *([DEPRECATED] if self.listens() else [])]
 
     def blame(self, error: Torch2GridError) -> None:
         """Keep the first failure of something that it brings: the plugin's one line says which thing failed, and how."""
@@ -200,7 +204,7 @@ class Provided:
         """What is known without an import; attributes of the class itself otherwise."""
         if isinstance(self.target, Lazy):
             return self.target.facts
-        known = ("formats", "flag", "schemes", "accepts")
+        known = ("formats", "flag", "schemes", "accepts", "folders", "always")
         return {name: getattr(self.target, name) for name in known if hasattr(self.target, name)}
 
     def load(self) -> type:

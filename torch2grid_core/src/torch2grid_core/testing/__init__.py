@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _common_checks,
+    _listener_checks,
     _loader_checks,
     _reading_checks,
     _renderer_checks,

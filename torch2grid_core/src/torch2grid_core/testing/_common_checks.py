@@ -76,12 +76,16 @@ def announced(subject: Subject) -> None:
     for key, said in subject.lazy.facts.items():
         found = getattr(made, key, None)
         expect(found == said, f"Lazy says {key}={said!r}, the class has {found!r}")
-    for key, usual in (("flag", ""), ("accepts", "bytes")):
+    for key, usual in (("flag", ""), ("accepts", "bytes"), ("folders", ()), ("always", False)):
         found = getattr(made, key, usual)
         expect(found == subject.lazy.facts.get(key, usual), f"its {key} is not announced: Lazy(…, {key}={found!r})")
 
 
-_TO_OVERRIDE = {"view": ("pages", "tensor_pages"), "filter": ("keep", "apply")}  # one at least; other kinds are abstract
+_TO_OVERRIDE = {  # one at least; other kinds are abstract
+    "view": ("pages", "tensor_pages"),
+    "filter": ("keep", "apply"),
+    "listener": ("started", "written", "finished"),
+}
 
 
 @check()
@@ -173,6 +177,8 @@ def _heavy_imports(module: str, file: str) -> str:
         known = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         known = False
+    if known and "." not in module:  # what ``--load-plugin`` loaded is in sys.modules, and found by nobody else
+        known = any(finder.find_spec(module, None) is not None for finder in sys.meta_path if hasattr(finder, "find_spec"))
     words = [sys.executable, "-c", _SCRIPT, module, "" if known else file]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)

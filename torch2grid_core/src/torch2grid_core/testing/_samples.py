@@ -23,12 +23,16 @@ from torch2grid_core._measures.transformer import GridTransformer
 from torch2grid_core._pictures.blocks import Block, Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Table, Text
+from torch2grid_core._pictures.origin import PageOrigin
+from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Scatter, Table, Text
 from torch2grid_core._pictures.scale import color_scale
 from torch2grid_core._settings import Settings
 
 ODD_DTYPES = ("bfloat16", "float16", "float64", "float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int64", "bool", "complex64")
 HOSTILE = "\x1b]0;title\x07\x1b[31m<script>alert(1)</script>\u202egnp.exe/../../x"
+SAMPLE_ORIGIN = PageOrigin(
+    f"runs/{HOSTILE}/step_1200.pt", (f"runs/{HOSTILE}/step_1200.pt",), HOSTILE, {"epoch": 3, HOSTILE: HOSTILE}, "model", 1200
+)
 HUGE = 1 << 20  # a side of the expanded tensor: 2**40 weights, four bytes stored
 
 
@@ -124,7 +128,10 @@ def _flagged() -> tuple[Line | Band | Bar | Boxes, ...]:
 
 def sample_pages() -> dict[str, Page]:
     """Pages by what they are about: ``panels`` (every kind of panel), ``unknown`` (a panel of an unknown kind), ``plain`` (one
-    line of text), ``bare`` (no panel), ``not_finite`` (NaN, infinities, empty cells), ``names`` (hostile text everywhere)."""
+    line of text), ``bare`` (no panel), ``not_finite`` (NaN, infinities, empty cells), ``names`` (hostile text everywhere).
+
+    All are of one checkpoint, whose name and metadata are hostile too.
+    """
     random = np.random.default_rng(1)
     values = random.normal(size=(6, 9)).astype(np.float32)
     regions = (Region("fc.weight", ((0, 0, 6, 5),)), Region("fc.bias", ((0, 6, 6, 3),)))
@@ -137,6 +144,10 @@ def sample_pages() -> dict[str, Page]:
         Image(random.integers(0, 255, (5, 7, 3)).astype(np.uint8), "a picture"),
         Histogram(np.linspace(-1, 1, 9), np.arange(8), "weights", below=1, above=2, nan=3, marks={"mean": 0.1}),
         Line(series, {"loss": series**2, "other": np.where(series > 0.5, np.nan, series)}, "a line", "epoch", "loss"),
+        Line(10.0 ** np.arange(8), {"norm": 2 + series}, "a long line", "step", "norm", xlog=True, xmarks={"warm-up": 300.0}),
+        Scatter(
+            series, np.where(series > 0.5, np.nan, series), "points", "mean", "std", "abcdefgh", "xyxyxyxy", xmarks={"0": 0.0}
+        ),
         Band(("a", "b", "c"), (0.05, 0.5, 0.95), np.sort(random.normal(size=(3, 3)), axis=0), "quantiles"),
         Bar(("a", "b"), np.array([1.0, -2.0]), "bars", marks={"limit": 0.5}),
         Boxes(("a", "b"), np.sort(random.normal(size=(5, 2)), axis=0), "boxes"),
@@ -145,7 +156,7 @@ def sample_pages() -> dict[str, Page]:
     )
     odd_grid = Grid(odd, np.where(values > 1, 0, 1))
     bad = f"{HOSTILE}\n"
-    return {
+    made = {
         "panels": Page("panels", "Every kind of panel", panels, columns=3),
         "unknown": Page("unknown", "A panel of the future", (UnknownPanel(),)),
         "plain": Page("plain", "Plain", (Text("one line"),), kind="table"),
@@ -157,12 +168,14 @@ def sample_pages() -> dict[str, Page]:
             (
                 Heatmap(Grid(values, regions=(Region(bad, ((0, 0, 6, 9),)),)), color_scale([grid]), bad, labels=True),
                 Bar((bad, "b"), np.array([1.0, 2.0]), bad, bad),
+                Scatter(np.ones(2), np.ones(2), bad, bad, bad, (bad, "b"), (bad, "b"), marks={bad: 1.0}, xmarks={bad: 1.0}),
                 Table((bad, "value"), ((bad, 1.0),), bad),
                 Text(bad, bad),
             ),
             about={"tensor": bad},
         ),
     }
+    return {about: page.with_origin(SAMPLE_ORIGIN) for about, page in made.items()}
 
 
 class Rows(GridTransformer):

@@ -29,7 +29,7 @@ from torch2grid_core.grids import (
     default_map,
     reduce_array,
 )
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -232,7 +232,25 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "xticks": _labels(panel.xticks),
             "log": panel.log,
             "marks": _texts(panel.marks),
+            "xlog": panel.xlog,
+            "xmarks": _texts(panel.xmarks),
             "flags": _flags(panel.flags),
+        }
+    if isinstance(panel, Scatter):
+        groups = {group: number for number, group in enumerate(dict.fromkeys(panel.groups))}
+        return {
+            "kind": "scatter",
+            "x": panel.x,
+            "y": panel.y,
+            "xlabel": visible(panel.xlabel),
+            "ylabel": visible(panel.ylabel),
+            "names": _labels(panel.names),
+            "groups": _labels(groups),
+            "group": [groups[each] for each in panel.groups],
+            "log": panel.log,
+            "marks": _texts(panel.marks),
+            "xlog": panel.xlog,
+            "xmarks": _texts(panel.xmarks),
         }
     if isinstance(panel, Bar):
         return {
@@ -306,7 +324,21 @@ def _sortable(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-_SCRIPTS = ("base", "decode", "locate", "viewer", "regions", "margins", "heatmap", "axes", "histogram", "plots", "table", "app")
+_SCRIPTS = (
+    "base",
+    "decode",
+    "locate",
+    "viewer",
+    "regions",
+    "margins",
+    "heatmap",
+    "axes",
+    "histogram",
+    "plots",
+    "planes",
+    "table",
+    "app",
+)
 _MEGABYTE = 1_000_000
 _LEAST = 4  # cells a side, below which a heatmap is not lowered
 _WHOLE = 4  # times as many cells a side for the picture of a whole model, of which there are few, as for one of a tensor

@@ -12,11 +12,12 @@ from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, Ca
 from torch2grid_builtin._renderers.matplotlib.heatmap import SWATCH, HeatmapDrawing, ImageDrawing, ThumbnailDrawing, rgb
 from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, BarDrawing, BoxesDrawing, TableDrawing, TextDrawing
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes
-from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing, LineDrawing
+from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing, ScatterDrawing
+from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing
 from torch2grid_builtin._renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_core import Page, Style
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
 
 _MARGIN, _GAP = 24, 28
 _LEAST_WIDTH = 360
@@ -26,6 +27,7 @@ _DRAWINGS: dict[type, Callable[[Any, Style, Sizes], Drawing]] = {
     Image: ImageDrawing,
     Histogram: HistogramDrawing,
     Line: LineDrawing,
+    Scatter: ScatterDrawing,
     Bar: BarDrawing,
     Boxes: BoxesDrawing,
     Band: BandDrawing,

@@ -1,4 +1,4 @@
-"""Histograms and lines: diagrams over a level axis of numbers."""
+"""Histograms, and what all diagrams over a level axis of numbers share."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import (
     Drawing,
     Scale,
     Sizes,
     draw_x,
     draw_y,
-    finite_range,
     left_room,
-    padded,
 )
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin._renderers.numbers import LARGEST, number, numbers, percent
+from torch2grid_builtin._renderers.numbers import numbers, percent
 from torch2grid_core import Style
-from torch2grid_core.pages import Histogram, Line
+from torch2grid_core.pages import Histogram
 
 Array = np.ndarray[Any, Any]
 _BEYOND = "#8e5ea2"
 _BARS = "#4a80aa"
-_LEFT = 60  # pixels that the labels of y may take, right of which a legend begins
 
 
 class Diagram(Drawing):
@@ -192,118 +189,3 @@ class HistogramDrawing(Diagram):
 
 def _log_tops(scale: Scale, counts: Array) -> Array:
     return np.where(counts > 0, scale(np.maximum(counts, scale.low)), scale.start)
-
-
-class LineDrawing(Diagram):
-    """Series over a common x, named above the plot; marks as level lines, flags as upright ones."""
-
-    def __init__(self, panel: Line, style: Style, sizes: Sizes) -> None:
-        super().__init__(panel.title, sizes)
-        self.panel = panel
-        self.names = [literal(name) for name in panel.y]
-        self.rows = self._rows()
-        self.over = len(self.rows) * self.line + 6 if self.rows else 4
-        self.ticks = [literal(each) for each in panel.xticks]
-        self.turned = 0
-        if self.ticks and max(text_width(each, sizes.text) for each in self.ticks) * len(self.ticks) > self.width * 0.8:
-            self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 230)
-            self.under += self.turned - self.line
-        self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
-        self.finish()
-
-    def _rows(self) -> list[list[tuple[int, str]]]:
-        """Which names share a line of the legend; none for a single series that the y label names."""
-        if len(self.names) < 2 and (self.panel.ylabel or self.sizes.compact):
-            return []
-        rows: list[list[tuple[int, str]]] = []
-        used = self.width
-        for index, name in enumerate(self.names):
-            name = fit(name, 260, self.sizes.text)
-            wide = 30 + text_width(name, self.sizes.text)
-            if used + wide > self.width - _LEFT:
-                rows.append([])
-                used = 0
-            rows[-1].append((index, name))
-            used += wide
-        return rows[:6]
-
-    def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        panel, size, bottom = self.panel, self.sizes.text, top + self.area
-        series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
-        marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
-        up = self._upright(series, [value for _, value in marks], top, bottom)
-        room = left_room(up, size) + (self.line if panel.ylabel else 0)
-        start, stop = left + room, left + width - 10
-        x = np.asarray(panel.x, dtype=np.float64)
-        across = Scale(*padded(*finite_range(x), share=0.01), start, stop)
-        draw_y(canvas, up, start, stop, size)
-        self._draw_ticks(canvas, across, x, top, bottom)
-        for name, value in marks:
-            at = float(up(value))
-            canvas.rule(start, at, stop, at, MARK, dashed=True)
-            canvas.text(stop, at - 4, fit(f"{name} {number(value)}", (stop - start) / 2, size), size, MARK, ha="right")
-        for index, values in enumerate(series):
-            shown = np.where(np.isfinite(values) & ((values > 0) | (not up.log)), values, np.nan)
-            color = SERIES[index % len(SERIES)]
-            canvas.line(across(x), up(shown), color, 2 if len(series) < 5 else 1.4)
-            if len(x) <= 60:
-                canvas.dots(across(x), up(shown), color, 5)
-        self._draw_flags(canvas, across, x, top, bottom)
-        y = top - self.over
-        for row in self.rows:
-            at = float(start)
-            for index, name in row:
-                canvas.rects([(round(at), round(y + size / 2), 16, 3)], SERIES[index % len(SERIES)])
-                canvas.text(at + 21, y, name, size, INK, va="top")
-                at += 34 + text_width(name, size)
-            y += self.line
-        if panel.ylabel:
-            label = fit(panel.ylabel, self.area, size)
-            canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
-
-    def _draw_flags(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
-        """A dashed line at each place where something is wrong, and what it is, along the line where there is room."""
-        size, free = self.sizes.text, -np.inf
-        for place, text in sorted(self.panel.flags.items()):
-            if not (0 <= place < len(x) and np.isfinite(x[place])):
-                continue
-            at = float(across(x[place]))
-            canvas.rule(at, top, at, bottom, LOST, dashed=True)
-            canvas.rects([(round(at) - 3, bottom - 3, 7, 7)], LOST)
-            if at >= free:
-                canvas.text(at + 2, top + 4, fit(text, self.area - 12, size), size, LOST, ha="right", va="top", upright=True)
-                free = at + size * 1.2
-
-    def _upright(self, series: list[Array], marks: list[float], top: int, bottom: int) -> Scale:
-        log = self.panel.log and any(bool((values > 0).any()) for values in series)
-        if log:
-            low, high = finite_range(*[values[values > 0] for values in series], [each for each in marks if each > 0])
-            return Scale(low / 1.3 or low, min(max(high * 1.3, low * 2), LARGEST), bottom, top, log=True)
-        low, high = padded(*finite_range(*series, marks))
-        return Scale(low, high, bottom, top)
-
-    def _draw_ticks(self, canvas: Canvas, across: Scale, x: Array, top: int, bottom: int) -> None:
-        panel, size = self.panel, self.sizes.text
-        if not self.ticks:
-            draw_x(canvas, across, top, bottom, size)
-        else:
-            canvas.rule(across.start, bottom, across.stop, bottom, RULE)
-            edge = -np.inf
-            for at, text in zip(across(x), self.ticks, strict=False):
-                half = size * 0.6 if self.turned else text_width(text, size) / 2
-                middle = at
-                if not self.turned:  # the outer ones begin and end on the page
-                    middle = min(max(at, across.start - 30 + half), across.stop + 20 - half)
-                if middle - half < edge:
-                    continue
-                edge = middle + half + (0 if self.turned else 6)
-                canvas.rule(at, bottom, at, bottom + 4, RULE)
-                if self.turned:
-                    label = fit(text, self.turned, size)
-                    canvas.text(at - size * 0.5, bottom + 7, label, size, MUTED, ha="right", va="top", upright=True)
-                else:
-                    canvas.text(middle, bottom + 7, text, size, MUTED, ha="center", va="top")
-        if panel.xlabel and not self.sizes.compact:
-            label = fit(panel.xlabel, across.stop - across.start, size)
-            y = bottom + self.under - self.line - 2
-            canvas.text((across.start + across.stop) / 2, y, label, size, INK, ha="center", va="top")

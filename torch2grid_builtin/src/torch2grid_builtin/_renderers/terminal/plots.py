@@ -1,9 +1,9 @@
-"""Histograms, bars, quantiles and lines by block and braille characters."""
+"""Histograms, bars, quantiles and pictures by block characters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,13 @@ import numpy as np
 from torch2grid_builtin._renderers.numbers import evenly, number, percent, share_between
 from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, half_blocks, half_blocks_rgb
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Marginal
 from torch2grid_core.text import display_width, visible
 
 Array = np.ndarray[Any, Any]
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
-_BLUE, _RED = (77, 131, 196), (201, 106, 74)
-_SERIES = (_BLUE, _RED, (88, 182, 107), (180, 120, 200), (200, 170, 60))
-_MOST_FLAGS = 12
+BLUE, RED = (77, 131, 196), (201, 106, 74)
 _NESTED = "·─━█"  # from the outermost quantiles to the inner ones
 _BAR = 16  # characters of the colour bar
 
@@ -39,13 +37,13 @@ def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
     width, rows = len(heights) * repeat, max(4, min(10, screen.rows - 4))
     peak = int(np.add.reduceat(counts, starts).max())
     lines.append(screen.dim(fit(f"{peak:,} in the highest bar" + (", log heights" if panel.log else ""), screen.width)))
-    lines += [screen.tinted(row, _BLUE) for row in _columns(np.repeat(heights, repeat), rows)]
+    lines += [screen.tinted(row, BLUE) for row in _columns(np.repeat(heights, repeat), rows)]
     edges = np.append(np.asarray(panel.edges)[starts], panel.edges[-1])
     lines += _axis(edges, width, repeat)
     outside = [("below", panel.below), ("above", panel.above), ("NaN", panel.nan)]
     notes = [f"{count:,} {word}" for word, count in outside if count]
     notes += [fit(f"{name} {text}", screen.width) for name, text in panel.summary.items()]
-    return lines + wrap(notes, screen.width, " · ") + _marks(panel.marks, screen)
+    return lines + wrap(notes, screen.width, " · ") + mark_lines(panel.marks, screen)
 
 
 def _columns(heights: Array, rows: int) -> list[str]:
@@ -71,7 +69,7 @@ def _axis(edges: Array, width: int, repeat: int) -> list[str]:
     return ["".join(rule), labels]
 
 
-def _marks(marks: Mapping[str, float], screen: Screen) -> list[str]:
+def mark_lines(marks: Mapping[str, float], screen: Screen) -> list[str]:
     """Marks that do not say their value already."""
     texts = [name if _has_digit(name) else f"{name} {number(value)}" for name, value in marks.items() if name != "0"]
     return [screen.dim(line) for line in wrap([fit(text, screen.width) for text in texts], screen.width, " · ")]
@@ -98,14 +96,14 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
             length = abs(float(share_between(value, low, high)) * room - zero)
             if value >= 0:
                 full, rest = divmod(min(round(length * 8), 8 * (room - zero)), 8)
-                bar = " " * zero + screen.tinted(("█" * full + _LEFT_EIGHTHS[rest]).rstrip(), _BLUE)
+                bar = " " * zero + screen.tinted(("█" * full + _LEFT_EIGHTHS[rest]).rstrip(), BLUE)
             else:
                 full = min(round(length), zero)
-                bar = " " * (zero - full) + screen.tinted("█" * full, _RED)
+                bar = " " * (zero - full) + screen.tinted("█" * full, RED)
         lines.append(f"{padded(fit(name, label), label)} {padded(bar, room)} {text.rjust(size)}".rstrip())
     if panel.ylabel:
         lines.append(screen.dim(fit(panel.ylabel, screen.width)))
-    return lines + _marks(panel.marks, screen)
+    return lines + mark_lines(panel.marks, screen)
 
 
 def _names(panel: Bar | Band | Boxes) -> tuple[str, ...]:
@@ -151,115 +149,7 @@ def _nested(values: Array, low: float, high: float, room: int, screen: Screen) -
     if len(places) % 2:
         cells[places[pairs]] = "│"
     before, middle, after = "".join(cells).rstrip().partition("│")
-    return screen.tinted(before, _BLUE) + (screen.tinted(middle, _RED) + screen.tinted(after, _BLUE) if middle else "")
-
-
-def line_lines(panel: Line, screen: Screen) -> list[str]:
-    """The series as dots of braille characters, with the ends of both axes; without colour a plot for each."""
-    lines = title_lines(panel.title, screen)
-    named = {name: np.asarray(values, dtype=np.float64) for name, values in panel.y.items()}
-    everything = np.concatenate([*named.values(), [*panel.marks.values()]]) if named else np.empty(0)
-    known = everything[np.isfinite(everything) & ((everything > 0) | (not panel.log))]
-    if not known.size:
-        return [*lines, "no finite value", *_flagged(panel, screen)]
-    low, high = float(known.min()), float(known.max())
-    label = max(len(number(low)), len(number(high))) + 1
-    frame = _Frame(max(16, screen.width - label), max(4, min(12, screen.rows - 4)), low, high, panel.log)
-    for shown in [named] if screen.color else [{name: values} for name, values in named.items()]:
-        for rgb, (name, _) in zip(_SERIES * len(shown), shown.items(), strict=False):
-            lines.append(f"{screen.tinted('━━', rgb)} {fit(name, screen.width - 3)}")
-        plot = frame.plot(panel.x, list(shown.values()), screen)
-        for row, text in enumerate(plot):
-            edge = number(high) if row == 0 else number(low) if row == len(plot) - 1 else ""
-            lines.append(f"{edge.rjust(label - 1)}▕{text}".rstrip())
-        if panel.flags:
-            lines.append(" " * label + screen.tinted(frame.signs(panel.x, panel.flags), NOT_FINITE))
-    lines += [screen.dim(line) for line in _x_ends(panel, frame.width, label)]
-    if panel.ylabel:
-        lines.append(screen.dim(fit(panel.ylabel + (", log" if panel.log else ""), screen.width)))
-    return lines + _flagged(panel, screen) + _marks(panel.marks, screen)
-
-
-def _flagged(panel: Line, screen: Screen) -> list[str]:
-    """``! fc1.weight: 3 NaN``: the places where something is wrong, and how many more there are than fit."""
-    names = list(panel.xticks) or [number(float(each)) for each in panel.x]
-    told = [fit(f"! {names[place]}: {text}", screen.width) for place, text in panel.flags.items() if 0 <= place < len(names)]
-    more = [f"! and {len(told) - _MOST_FLAGS:,} more"] if len(told) > _MOST_FLAGS else []
-    return [screen.tinted(line, NOT_FINITE) for line in [*told[:_MOST_FLAGS], *more]]
-
-
-def _x_ends(panel: Line, width: int, label: int) -> list[str]:
-    x = np.asarray(panel.x, dtype=np.float64)
-    places = np.flatnonzero(np.isfinite(x))
-    if not len(places):
-        return []
-    half = max(6, width // 2 - 2)
-    ends = [int(places[each]) for each in (x[places].argmin(), x[places].argmax())]
-    first, last = (panel.xticks[place] if panel.xticks else number(float(x[place])) for place in ends)
-    first, last = fit(first, half), fit(last, half)
-    line = " " * label + first + " " * max(1, width - display_width(first) - display_width(last)) + last
-    return [line, " " * label + fit(panel.xlabel, width)] if panel.xlabel else [line]
-
-
-class _Frame:
-    """Maps values to dots: two columns and four rows a character (Unicode braille patterns, U+2800)."""
-
-    _BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-
-    def __init__(self, width: int, rows: int, low: float, high: float, log: bool) -> None:
-        self.width, self.rows, self.log = width, rows, log
-        self.low, self.high = (math.log10(low), math.log10(high)) if log else (low, high)
-
-    def plot(self, x: Array, series: list[Array], screen: Screen) -> list[str]:
-        """Lines of characters of series over *x*; a character has the colour of the last series in it."""
-        bits = np.zeros((self.rows, self.width), np.int64)
-        owner = np.full((self.rows, self.width), -1)
-        for index, values in enumerate(series):
-            for across, down in self._dots(np.asarray(x, dtype=np.float64), values):
-                bits[down // 4, across // 2] |= self._BITS[down % 4][across % 2]
-                owner[down // 4, across // 2] = index
-        lines = []
-        for row in range(self.rows):
-            parts = []
-            for column in range(self.width):
-                char = chr(0x2800 + int(bits[row, column])) if bits[row, column] else " "
-                parts.append(screen.tinted(char, _SERIES[owner[row, column] % len(_SERIES)]) if char != " " else " ")
-            lines.append("".join(parts))
-        return lines
-
-    def signs(self, x: Array, places: Iterable[int]) -> str:
-        """A line with ``!`` below each of these *places* in *x*."""
-        at = np.asarray(x, dtype=np.float64)
-        known = at[np.isfinite(at)]
-        low, span = (float(known.min()), float(known.max() - known.min())) if known.size else (0.0, 0.0)
-        line = [" "] * self.width
-        for place in places:
-            if 0 <= place < len(at) and math.isfinite(at[place]):
-                line[round((at[place] - low) / span * (self.width - 1)) if 0 < span < math.inf else 0] = "!"
-        return "".join(line).rstrip()
-
-    def _dots(self, x: Array, values: Array) -> list[tuple[int, int]]:
-        """(column, row) of dots: one in each column, between the neighbours in *x*; none nearest to what is not known."""
-        wide, high = 2 * self.width, 4 * self.rows
-        finite = np.flatnonzero(np.isfinite(x))
-        order = finite[np.argsort(x[finite], kind="stable")]
-        x, values = x[order], values[order]
-        with np.errstate(all="ignore"):
-            bent = np.log10(values) if self.log else values
-            span = x[-1] - x[0] if len(x) else 0.0
-        share = share_between(bent, self.low, self.high)
-        known = np.isfinite(share)
-        if not known.any():
-            return []
-        if 0 < span < math.inf:
-            points, columns = (x - x[0]) / span * (wide - 1), np.arange(wide)
-            dots = np.interp(columns, points[known], share[known])
-            dots[~known[np.searchsorted((points[1:] + points[:-1]) / 2, columns)]] = np.nan
-            dots[np.rint(points[known]).astype(int)] = share[known]  # a peak narrower than a column is seen
-        else:
-            dots = np.repeat(share[known][-1], wide)
-        rows = (1 - np.clip(dots, 0, 1)) * (high - 1)
-        return [(column, round(y)) for column, y in enumerate(rows.tolist()) if not math.isnan(y)]
+    return screen.tinted(before, BLUE) + (screen.tinted(middle, RED) + screen.tinted(after, BLUE) if middle else "")
 
 
 def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, Literal
 
+from torch2grid_builtin._renderers.terminal.lines import line_lines, scatter_lines
 from torch2grid_builtin._renderers.terminal.plots import (
     bar_lines,
     heatmap_lines,
     histogram_lines,
     image_lines,
-    line_lines,
     quantile_lines,
 )
 from torch2grid_builtin._renderers.terminal.text import Screen, beside, table_lines, text_lines
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
 from torch2grid_core.text import visible
 
 Draw = Callable[[Any, Screen], list[str]]
@@ -31,6 +31,7 @@ _PANELS: dict[type, tuple[Draw, int]] = {
     Image: (image_lines, 26),
     Histogram: (histogram_lines, 30),
     Line: (line_lines, 60),
+    Scatter: (scatter_lines, 60),
     Bar: (bar_lines, 60),
     Band: (quantile_lines, 72),
     Boxes: (quantile_lines, 72),

@@ -5,6 +5,7 @@ const PANELS = {
   image: imagePanel,
   histogram: histogramPanel,
   line: linePanel,
+  scatter: scatterPanel,
   bar: barPanel,
   quantiles: quantilesPanel,
   table: tablePanel,

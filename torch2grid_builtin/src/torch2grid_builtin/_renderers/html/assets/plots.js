@@ -1,4 +1,4 @@
-// Bars, nested quantiles and lines.
+// Bars and nested quantiles.
 
 // A label with what is wrong there behind it.
 function flagged(label, flag, context) {
@@ -96,86 +96,6 @@ function quantilesPanel(panel, context) {
   return [element("div", { class: "scroll" }, sized(draw)), element("div", { class: "legend" }, element("span", { text: `quantiles: ${panel.names.join(", ")}` }))];
 }
 
-function linePanel(panel, context) {
-  const series = panel.y.map(([name, values]) => [name, values.map(numeric)]);
-  const levels = panel.marks.map(([name, value]) => [name, numeric(value)]);
-  const usable = (value) => Number.isFinite(value) && (!panel.log || value > 0);
-  const known = [...series.flatMap(([, values]) => values), ...levels.map(([, value]) => value)].filter(usable);
-  const places = panel.xticks.length ? panel.xticks : panel.x.map((value) => brief(value, 6));
-  if (!known.length) return [element("div", { text: "no finite value" }), ...flagList(panel, places)];
-  let low = Math.min(...known);
-  let high = Math.max(...known);
-  if (low === high) [low, high] = panel.log ? [low / 10, high * 10] : [low - 1, high + 1];
-  const xs = panel.x.map(numeric);
-
-  function draw(width) {
-    const height = clamp(width * 0.36, 200, 380);
-    const left = 64;
-    const right = width - 14;
-    const bottom = height - 40;
-    const x = linear(xs[0], xs[xs.length - 1], left, xs.length > 1 ? right : left);
-    const y = (panel.log ? logarithmic : linear)(low, high, bottom, 14);
-    const svg = plot(width, height, panel.title || "lines");
-    yAxis(svg, y, panel.log ? powers(low, high) : ticks(low, high, 5), left, right);
-    if (panel.xticks.length) {
-      svg.append(drawn("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }));
-      tickNames(svg, panel.xticks, xs, x, bottom, left, right);
-    } else {
-      xAxis(svg, x, ticks(xs[0], xs[xs.length - 1], 8), bottom, left, right);
-    }
-    svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.xlabel));
-    svg.append(drawn("text", { x: 0, y: 8 }, panel.ylabel));
-    for (const [name, level] of levels.filter(([, value]) => usable(value))) {
-      svg.append(drawn("line", { class: "mark", x1: left, x2: right, y1: y(level), y2: y(level) }));
-      svg.append(drawn("text", { class: "ink", x: right, y: y(level) - 4, "text-anchor": "end" }, name));
-    }
-    series.forEach(([, values], index) => {
-      let path = "";
-      let pen = "M";
-      values.forEach((value, place) => {
-        if (usable(value)) {
-          path += `${pen}${x(xs[place]).toFixed(1)} ${y(value).toFixed(1)}`;
-          if (pen === "M" && values.length > 1 && !usable(values[place + 1])) path += "h6"; // a value between gaps is seen
-          pen = "L";
-          if (values.length > 1 && !usable(values[place - 1]) && !usable(values[place + 1])) {
-            svg.append(drawn("circle", { class: `series n${index % 5}`, cx: x(xs[place]), cy: y(value), r: 1.5 })); // no line reaches it
-          }
-        } else {
-          pen = "M";
-        }
-      });
-      if (values.length === 1 && usable(values[0])) path += "h8";
-      svg.append(drawn("path", { class: `series n${index % 5}`, d: path }));
-    });
-    for (const place of Object.keys(panel.flags)) {
-      const at = x(xs[place]);
-      svg.append(drawn("line", { class: "lost", x1: at, x2: at, y1: 14, y2: bottom }));
-      svg.append(drawn("rect", { class: "lost", x: at - 3, y: bottom - 3, width: 6, height: 6 }));
-    }
-    const cross = drawn("line", { class: "axis", y1: 14, y2: bottom, visibility: "hidden" });
-    const hit = drawn("rect", { x: left, y: 0, width: right - left, height: bottom, fill: "transparent" });
-    hit.addEventListener("pointermove", (event) => {
-      const place = svg.getBoundingClientRect();
-      const at = ((event.clientX - place.left) / place.width) * width;
-      let nearest = 0;
-      for (let i = 1; i < xs.length; i++) if (Math.abs(x(xs[i]) - at) < Math.abs(x(xs[nearest]) - at)) nearest = i;
-      cross.setAttribute("x1", x(xs[nearest]));
-      cross.setAttribute("x2", x(xs[nearest]));
-      cross.setAttribute("visibility", "visible");
-      const label = panel.xticks[nearest] ?? `${panel.xlabel || "x"} ${brief(xs[nearest], 6)}`;
-      showTip(event, [label, panel.flags[nearest], ...series.map(([name, values]) => `${name}: ${brief(values[nearest], 4)}`)]);
-    });
-    hit.addEventListener("pointerleave", () => {
-      cross.setAttribute("visibility", "hidden");
-      hideTip();
-    });
-    svg.append(cross, hit);
-    return svg;
-  }
-  const keys = series.map(([name], index) => element("span", {}, element("i", { class: `key n${index % 5}` }), name));
-  return [sized(draw), element("div", { class: "legend" }, ...keys), ...flagList(panel, places)];
-}
-
 // Which places are marked, and why; of many the first.
 function flagList(panel, labels) {
   const places = Object.keys(panel.flags);
@@ -183,23 +103,6 @@ function flagList(panel, labels) {
   const told = places.slice(0, 12).map((place) => `${labels[place]}: ${panel.flags[place]}`);
   if (places.length > told.length) told.push(`and ${grouped(places.length - told.length)} more`);
   return [element("div", { class: "legend lost" }, ...told.map((text) => element("span", { text })))];
-}
-
-// Names below their places: the first, the last, and as many between as there is room for.
-function tickNames(svg, labels, xs, x, bottom, left, right) {
-  const texts = labels.map((label) => (label.length > 30 ? `${label.slice(0, 14)}…${label.slice(-14)}` : label));
-  const width = (text) => text.length * 6.2 + 14;
-  const last = texts.length - 1;
-  const end = right - width(texts[last]);
-  let from = left;
-  texts.forEach((text, place) => {
-    const half = width(text) / 2;
-    const middle = clamp(x(xs[place]), left + half - 7, right - half + 7);
-    if (place === last ? last === 0 || end >= left : middle - half >= from && (place === 0 || middle + half <= end)) {
-      svg.append(drawn("text", { x: middle, y: bottom + 16, "text-anchor": "middle" }, text));
-      from = middle + half;
-    }
-  });
 }
 
 function textPanel(panel) {
