@@ -85,12 +85,13 @@ class AttentionHeads(LayoutTransformer):
         return found
 
     def _layer(self, module: str, matrices: list[Matrix]) -> Layer:
-        whole = max(each.long // (3 if each.role == "qkv" else 1) for each in matrices)
-        head = next((each for each in USUAL if whole % each == 0 and whole > each), whole)
+        lengths = [each.long // (3 if each.role == "qkv" else 1) for each in matrices]
+        whole, shared = max(lengths), math.gcd(*lengths)  # several heads may share keys and values
+        head = next((each for each in USUAL if shared % each == 0 and whole > each), shared)
         if self.heads:
-            if whole % self.heads:
-                raise NotDrawable(f"{module}: {self.heads} heads do not divide {whole} rows; say heads=… of this model")
             head = whole // self.heads
+            if whole % self.heads or shared % head:
+                raise NotDrawable(f"{module}: {self.heads} heads do not divide {whole} rows; say heads=… of this model")
         return Layer(module, tuple(matrices), head, whole // head, max(each.model for each in matrices))
 
     def _packed(self, layers: list[Layer], side: int, max_cells: int | None) -> Layout:

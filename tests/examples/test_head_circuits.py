@@ -46,7 +46,14 @@ def pages(folder: Path, *words: object) -> dict[str, Any]:
     return {name: page for name, page in found.items() if "panels" in page}
 
 
-@conformance(example("head_circuits").HeadCircuitsView)
+def attention(folder: Path) -> list[Path]:
+    """A checkpoint that the view is for."""
+    wide = {f"layers.0.attn.{each}_proj.weight": random.normal(size=(128, 24)).astype(np.float32) for each in "qkv"}
+    save_file(wide, folder / "m.safetensors")
+    return [folder / "m.safetensors"]
+
+
+@conformance(example("head_circuits").HeadCircuitsView, samples=attention)
 def test_it_conforms(check: Bound) -> None:
     check()
 
