@@ -110,7 +110,7 @@ class Drawing:
                 run,
                 prepare=destination.prepare,
                 executor=executor,
-                progress=progress,
+                progress=progress if executor is None or pages else destination.warming_up(progress),
                 failed=lambda view, error: failures.update({str(error): error}),
                 declined=lambda view, error: declined.update({view.name: error}),
                 seen=seen,

@@ -150,6 +150,9 @@ class Renderer(ABC):
         A panel that the renderer does not know is shown through its ``as_table()``.
         """
 
+    def warm_up(self) -> None:  # noqa: B027
+        """Import what rendering needs. Called in a thread of its own while weights are being read, where that saves time."""
+
     def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
         """Write all *pages*, two at least, as one file; only called for a format among ``combines``.
 

@@ -6,11 +6,14 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import call, guarded, origin_of
 from torch2grid_core._kinds.view import Renderer, Style, View
@@ -193,6 +196,22 @@ class Output:
         self._add(names)
         return self
 
+    def warming_up(self, progress: Progress | None) -> Progress:
+        """*progress*, which makes the renderers ready here once it hears of the first tensor, while others are being read.
+
+        For pages that are too large to be rendered by a worker. No process is forked after that.
+        """
+        waiting = [*self.prepare.renderers.values()]
+
+        def told(tensor: LazyTensor, total: int) -> None:
+            if waiting:
+                threading.Thread(target=_warmed_up, args=(tuple(waiting),), daemon=True).start()
+                waiting.clear()
+            if progress is not None:
+                progress(tensor, total)
+
+        return told
+
     def _add(self, names: Iterable[str]) -> None:
         added = {name: self._renderer(name) for name in names}
         if added:
@@ -363,6 +382,12 @@ class Output:
         self.written.append(path)
         self.say(str(path))
         self._listeners.event(page, path)
+
+
+def _warmed_up(renderers: Iterable[Renderer]) -> None:
+    for each in renderers:
+        with contextlib.suppress(Exception):  # it is told when it renders
+            each.warm_up()
 
 
 def _to_stderr(line: str) -> None:

@@ -23,6 +23,10 @@ class Matplotlib(Renderer):
 
         draw_page(page, style).save(target, format, _title(page))
 
+    def warm_up(self) -> None:
+        """Import matplotlib."""
+        from torch2grid_builtin._renderers.matplotlib import page  # noqa: F401
+
     def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
         """Write all *pages* as one pdf, overviews first. Raises ``UsageError`` for an unknown colour map."""
         from torch2grid_builtin._renderers.matplotlib.canvas import save_book
