@@ -1,7 +1,7 @@
-"""The reference of the Python API and of the hooks, from signatures and docstrings: ``python docs/_tools/api_reference.py``.
+"""The reference, from signatures, docstrings and the command line: ``python docs/_tools/api_reference.py``.
 
-It writes ``docs/reference/api.md`` and ``hooks.md``, which are checked in, so that they are read without building the site. A
-test compares them with the code.
+It writes the pages in ``docs/reference/``, which are checked in, so that they are read without building the site. A test
+compares them with the code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch2grid_core
+
+sys.path.insert(0, str(Path(__file__).parent))
+from command_reference import reference
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 WIDTH = 100  # of a signature in one line
@@ -48,7 +52,13 @@ _EMPTY = inspect.Parameter.empty
 
 def pages() -> dict[Path, str]:
     """The pages by their paths."""
-    return {REFERENCE / "api.md": _tidy(_api()), REFERENCE / "hooks.md": _tidy(_hooks())}
+    made = {
+        "api.md": _tidy(_api()),
+        "hooks.md": _tidy(_hooks()),
+        "checks.md": _tidy(_checks()),
+        "command-line.md": reference(torch2grid_core.PluginManager.discover(third_party=False)),
+    }
+    return {REFERENCE / name: text for name, text in made.items()}
 
 
 def _tidy(parts: Iterable[str]) -> str:
@@ -104,6 +114,25 @@ def _hooks() -> Iterator[str]:
             yield _prose(hook.__doc__)
     yield "## Lazy"
     yield from _class("torch2grid_core", "Lazy", _hookspecs.Lazy)
+
+
+def _checks() -> Iterator[str]:
+    """A table for each kind: the checks of its own, those of every kind first."""
+    from torch2grid_core._kinds import KINDS
+    from torch2grid_core.testing import checks
+
+    yield "# Checks of the conformance kit"
+    yield _NOTE
+    yield "What the kit checks of each class of a plugin: [Test a plugin](../plugins/testing.md) says how to run it."
+    common = [each for each in checks("loader") if not each.kind]
+    for title, found in [("every kind", common), *((kind, checks(kind)) for kind in KINDS)]:
+        rows = [f"| `{each.name}` | {_cell(each.description)} |" for each in found if found is common or each.kind]
+        yield f"## {title.capitalize()}"
+        yield "\n".join(["| check | promise |", "| --- | --- |", *rows])
+
+
+def _cell(text: str) -> str:
+    return _escaped(text).replace("|", "\\|")
 
 
 def modules() -> list[str]:

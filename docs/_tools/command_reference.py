@@ -17,10 +17,12 @@ from torch2grid_core._settings import GROUPS, PROCESS
 _DRAW = "draw"
 _HEAD = """# Command reference
 
-Written from the command line of torch2grid {version} itself, when this site was built; [The command line](../command-line.md)
-says how its parts work together. Options under *Process* are taken by every command, before or after its name. Each option of
-the drawing command but those can be set in [a settings file](../command-line.md#settings) too, or by a variable: `--max-cells`
-is `TORCH2GRID_MAX_CELLS`; where another command has the same option, that holds for it too.
+<!-- Written by `make reference` from the code: change the help texts there. -->
+
+Written from the command line of torch2grid {version} itself; [The command line](../command-line.md) says how its parts work
+together. Options under *Process* are taken by every command, before or after its name. Each option of the drawing command but
+those can be set in [a settings file](../command-line.md#settings) too, or by a variable: `--max-cells` is
+`TORCH2GRID_MAX_CELLS`; where another command has the same option, that holds for it too.
 """
 SAME = "It takes the options of the drawing command, [above](#torch2grid).\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from tests.support.memory import REQUESTS, STORE, MemoryOpener, Plugin
 
 from torch2grid_core import LoadError, PluginError, PluginManager, SourceOpener, UsageError, check
-from torch2grid_core.sources import share_of
+from torch2grid_core.sources import LocalSource, SourceBase, share_of
 from torch2grid_core.testing import Bound, conformance
 
 random = np.random.default_rng(5)
@@ -141,3 +142,50 @@ def test_a_scheme_belongs_to_one_opener(manager: PluginManager) -> None:
         manager.open("odd://x")
     with pytest.raises(PluginError, match="KeyError"):
         manager.open("odd://raises")
+
+
+def test_schemes_of_several_words_are_found_and_others_refused(tmp_path: Path) -> None:
+    """RFC 3986: a letter, then letters, digits, ``+``, ``-`` and ``.``."""
+    for scheme in ("zip+mem", "a-b", "x.y", "s3"):
+        opened: list[str] = []
+
+        class Opener(SourceOpener):
+            name = "words"
+            schemes = (scheme,)
+
+            def open(self, location: str) -> LocalSource:
+                opened.append(location)  # noqa: B023
+                return LocalSource(tmp_path / "m.npz")
+
+        np.savez(tmp_path / "m.npz", w=np.ones(3))
+        found = PluginManager.discover(third_party=False)
+        found.register(Opener)
+        assert list(found.open(f"{scheme.upper()}://there")) == ["w"]
+        assert opened == [f"{scheme}://there"]
+    for wrong in ("S3", "zip_x", "3s", "a b"):
+
+        class Wrong(SourceOpener):
+            name = "wrong"
+            schemes = (wrong,)
+
+            def open(self, location: str) -> LocalSource:
+                raise AssertionError
+
+        found = PluginManager.discover(third_party=False)
+        record = found.register(Wrong)
+        assert "wrong" not in found.names("source")
+        assert f"{wrong!r} is no scheme" in record.error
+
+
+class Listing(SourceBase):
+    """A folder whose entries are set when it is made."""
+
+    is_folder = True
+
+    def __init__(self) -> None:
+        self.name = self.shown = "listing"
+        self.size, self.identity, self.entries = 0, 1, ("a", "b")
+
+
+def test_what_a_source_was_made_with_is_in_its_copy() -> None:
+    assert pickle.loads(pickle.dumps(Listing())).entries == ("a", "b")

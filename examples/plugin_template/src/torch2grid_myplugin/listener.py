@@ -10,10 +10,10 @@ from torch2grid_core.pages import PageOrigin
 
 
 @dataclass
-class Written(Listener):
+class PageLog(Listener):
     """a text file with a line for each file that was written"""
 
-    name = "written"
+    name = "page_log"
 
     file: str = field(default="written.txt", metadata={"help": "its name, in the output folder"})
 

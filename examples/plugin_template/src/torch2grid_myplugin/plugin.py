@@ -53,7 +53,7 @@ def torch2grid_rules() -> list[Lazy]:
 
 @hookimpl
 def torch2grid_listeners() -> list[Lazy]:
-    return [Lazy("torch2grid_myplugin.listener:Written", "written", "a text file with a line for each file that was written")]
+    return [Lazy("torch2grid_myplugin.listener:PageLog", "page_log", "a text file with a line for each file that was written")]
 
 
 @hookimpl

@@ -45,8 +45,8 @@ class _CarriesItsHead(LocalSource):
 
 
 @breaks("source", "schemes")
-class Shouts(GoodSource):
-    schemes: ClassVar[Any] = ("TOY",)
+class OfAnotherScheme(GoodSource):
+    schemes: ClassVar[Any] = ("other",)
 
 
 @breaks("source", "source_reads_agree")

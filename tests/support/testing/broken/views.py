@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tests.support.testing.broken.registry import breaks
 
-from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, NotDrawable, Page, View
-from torch2grid_core.measures import Summary, Transformed
+from torch2grid_core import Checkpoint, GridTransformer, LazyTensor, Need, NotDrawable, Page, View
+from torch2grid_core.measures import Chunk, Collector, Summary, Transformed
 from torch2grid_core.pages import Text
 
 
@@ -46,6 +47,60 @@ class NewNeeds(GoodView):
 
     def needs(self, checkpoint: Checkpoint, run: Any) -> Mapping[str, Any]:
         return {"grid": Transformed(Column())}
+
+
+class Seen(Collector):
+    """how many weights there are"""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def update(self, chunk: Chunk) -> None:
+        self.count += chunk.stored.size
+
+    def merge(self, other: Any) -> None:
+        pass
+
+    def result(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True)
+class Counts(Need[int]):
+    """how many weights there are, of parts that do not add up"""
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Seen:
+        return Seen()
+
+
+@breaks("view", "needs_merge")
+class ForgetsParts(GoodView):
+    """loses what it merges"""
+
+    def needs(self, checkpoint: Checkpoint, run: Any) -> Mapping[str, Any]:
+        return {**super().needs(checkpoint, run), "count": Counts()}
+
+
+@dataclass(frozen=True)
+class Misspelled(Need[int]):
+    """says in other words that it merges"""
+
+    def merge(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Seen:
+        return Seen()
+
+
+@breaks("view", "needs_are_spelt")
+class AsksInOtherWords(GoodView):
+    """has a need with a method that nobody calls"""
+
+    def needs(self, checkpoint: Checkpoint, run: Any) -> Mapping[str, Any]:
+        return {**super().needs(checkpoint, run), "count": Misspelled()}
 
 
 @breaks("view", "every_input_is_drawn")

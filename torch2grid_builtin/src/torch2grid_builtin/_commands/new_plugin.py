@@ -42,7 +42,7 @@ PARTS = {
     "need": Part("torch2grid_views", "view", "signs", "Signs", (("SignNeed", "Need"), ("SignCollector", "Collector"))),
     "renderer": Part("torch2grid_renderers", "renderer", "tsv", "Tsv"),
     "rule": Part("torch2grid_rules", "rule", "large_weights", "LargeWeights"),
-    "listener": Part("torch2grid_listeners", "listener", "written", "Written"),
+    "listener": Part("torch2grid_listeners", "listener", "page_log", "PageLog"),
     "command": Part("torch2grid_commands", "command", "count", "Count"),
 }
 _ENDINGS = {"streaming": "StreamingTransformer", "need": "NeedView"}  # of a class; else the kind itself

@@ -86,6 +86,9 @@ class Source(Protocol):
         """Get ready to read these ranges (offset, size), in few requests; nothing where reading costs no request."""
 
 
+_BLOCKS = ("head", "tail", "entries", "folder")  # what is read once, and again in a pickled copy
+
+
 class SourceBase:
     """What sources have in common: a subclass sets ``name``, ``shown``, ``size`` and ``identity``.
 
@@ -111,7 +114,8 @@ class SourceBase:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("head", "tail", "entries", "folder")}
+        kept = {name for name in ("entries", "folder") if not isinstance(getattr(type(self), name), cached_property)}
+        return {name: value for name, value in vars(self).items() if name in kept or name not in _BLOCKS}
 
     @cached_property
     def head(self) -> bytes:

@@ -13,7 +13,9 @@ from torch2grid_core._guard import origin_of
 
 
 class SourceOpener(ABC):
-    """Opens locations of its *schemes*, lower-case: ``("s3",)`` for ``s3://bucket/key``.
+    """Opens locations of its *schemes*, ``("s3",)`` for ``s3://bucket/key``.
+
+    A scheme is a lower-case letter, and letters, digits, ``+``, ``-`` and ``.`` behind it.
 
     Credentials come from the environment or from the location, and stand in no message and in no pickled source.
     """

@@ -69,15 +69,15 @@ class Collector:
 
     def update(self, chunk: Chunk) -> None:
         """Take the weights of *chunk*."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def merge(self, other: Any) -> None:
         """Take in what a collector of the same need saw of other weights, and leave that one as it is."""
         raise NotImplementedError(f"{type(self).__name__} has no merge, and its need says that it merges")
 
     def result(self) -> Any:
-        """What was measured: picklable."""
-        raise NotImplementedError
+        """What was measured: picklable. What a need's ``finish`` gives unless it is overridden."""
+        raise NotImplementedError(f"{type(self).__name__} has no result, and its need no finish")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
 from torch2grid_core._plugins.options import flag_value, split_spec
-from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided, describe_value, kind_of, summary_of
+from torch2grid_core._plugins.record import (
+    SCHEME,
+    PluginRecord,
+    Precedence,
+    Provided,
+    describe_value,
+    kind_of,
+    summary_of,
+)
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
 from torch2grid_core._text import did_you_mean
 
@@ -206,7 +214,7 @@ class PluginManager:
         Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
         """
         scheme, colon, rest = str(location).partition("://")
-        if not colon or not scheme.isalnum() or os.path.exists(location):
+        if not colon or not SCHEME.fullmatch(scheme) or os.path.exists(location):
             return location
         openers = self.names("source")
         claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]

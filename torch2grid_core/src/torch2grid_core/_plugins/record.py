@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -317,10 +318,16 @@ def _check_name(name: Any, what: str, origin: Origin) -> None:
 _WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
 
 
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # RFC 3986, section 3.1
+
+
 def _check_words(kind: str, words: Any, what: str, origin: Origin) -> None:
     if not isinstance(words, (tuple, list)) or not words or not all(isinstance(each, str) and each for each in words):
         name, example = _WORDS[kind]
         raise origin.error(f"the {name} of {kind} {what} are {describe_value(words)}, not a tuple of texts: ({example!r},)")
+    for each in words if kind == "source" else ():
+        if each != each.lower() or not SCHEME.fullmatch(each):
+            raise origin.error(f"{each[:60]!r} is no scheme: a small letter, then small letters, digits, +, - and .")
 
 
 def _check_accepts(accepts: Any, what: str, origin: Origin) -> None:

@@ -21,6 +21,7 @@ from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _common_checks,
     _listener_checks,
     _loader_checks,
+    _need_checks,
     _reading_checks,
     _renderer_checks,
     _rule_checks,

@@ -93,8 +93,8 @@ def does_something(subject: Subject) -> None:
     """It overrides what its kind calls, under the right name, and asks for what it draws."""
     base = _base_of(subject.cls)
     wanted = _TO_OVERRIDE.get(subject.kind, ())
-    misspelt = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in _misspelt(subject.cls, base)]
-    expect(not misspelt, "; ".join(misspelt))
+    wrong = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(subject.cls, base)]
+    expect(not wrong, "; ".join(wrong))
     names = " nor ".join(f"{name}()" for name in wanted)
     expect(not wanted or any(_overrides(subject.cls, base, each) for each in wanted), f"it overrides neither {names}")
     if subject.kind == "view" and _overrides(subject.cls, base, "tensor_pages"):
@@ -111,7 +111,7 @@ def _overrides(cls: type, base: type, name: str) -> bool:
     return getattr(cls, name, None) is not getattr(base, name, None)
 
 
-def _misspelt(cls: type, base: type) -> list[tuple[str, str]]:
+def misspelt(cls: type, base: type) -> list[tuple[str, str]]:
     """Methods that nobody calls, each with the method of the base class, not overridden, that it is nearly named as."""
     own = {name: each for one in cls.__mro__ if not issubclass(base, one) for name, each in vars(one).items()}
     free = [name for name, each in inspect.getmembers(base, callable) if name[0] != "_" and not _overrides(cls, base, name)]

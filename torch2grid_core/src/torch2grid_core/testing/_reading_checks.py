@@ -12,6 +12,7 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._plugins.options import options_of
+from torch2grid_core._plugins.record import SCHEME
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
@@ -64,8 +65,9 @@ def _refused(source: Source, method: str, *words: Any) -> None:
 def schemes(subject: Subject) -> None:
     """Its schemes are a tuple of lower-case words, and files= makes locations of them."""
     found = subject.make().schemes
-    words = isinstance(found, tuple) and found and all(isinstance(each, str) and each.islower() for each in found)
-    expect(words, f"schemes is {found!r}, not a tuple of lower-case words such as ('s3',)")
+    words = isinstance(found, tuple) and found and all(isinstance(each, str) and each == each.lower() for each in found)
+    right = words and all(map(SCHEME.fullmatch, found))
+    expect(right, f"schemes is {found!r}, not a tuple of words such as ('s3', 'zip+file')")
     with subject.made("locations") as locations:
         for location in locations:
             expect(location.partition("://")[0] in found, f"{location!r} is of no scheme of {found}")

@@ -1,0 +1,147 @@
+"""What a need of the plugin's own promises: names that are called, and parts that merge to what the whole gives."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._engine.planning import check_needs, needs_of
+from torch2grid_core._engine.reading import STOPS, Piece
+from torch2grid_core._errors import NotDrawable
+from torch2grid_core._guard import Origin, origin_of
+from torch2grid_core._measures.need import Collector, Need
+from torch2grid_core._measures.transformer import LayoutTransformer
+from torch2grid_core.testing._common_checks import misspelt
+from torch2grid_core.testing._samples import settings
+from torch2grid_core.testing._subject import Subject, check, expect
+
+_PARTS = 3
+_ROUNDING = 1e-6  # relative: sums of parts are added in another order
+
+
+@check("view", "rule", "transformer")
+def needs_are_spelt(subject: Subject) -> None:
+    """Methods of its own needs and collectors have the names that are called."""
+    seen: set[type] = set()
+    for _, checkpoint, need in _own_needs(subject):
+        classes: list[tuple[type, type]] = [(type(need), Need)]
+        if not need.reads_itself:
+            names = next((names for names in need.groups(checkpoint).values() if names), ())
+            made = need.collector({name: checkpoint[name] for name in names}) if names else None
+            classes += [(type(made), Collector)] if isinstance(made, Collector) else []
+        for each, base in classes:
+            if each not in seen and not each.__module__.startswith("torch2grid_core."):
+                seen.add(each)
+                wrong = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(each, base)]
+                expect(not wrong, f"{each.__name__}: {'; '.join(wrong)}")
+
+
+@check("view", "rule", "transformer")
+def needs_merge(subject: Subject) -> None:
+    """Where its own needs merge, parts of a tensor and tensors of a group give what one pass over all gives."""
+    for about, checkpoint, need in _own_needs(subject):
+        if need.reads_itself:
+            continue
+        for names in need.groups(checkpoint).values():
+            tensors = [checkpoint[name] for name in names]
+            if not tensors or not all(_splits(tensor) and need.merges(tensor) for tensor in tensors):
+                continue
+            whole = _finished(need, _gathered(need, tensors, 0, tensors[0].size if len(tensors) == 1 else 0))
+            if len(tensors) > 1:
+                parts = [_gathered(need, [tensor], 0, tensor.size) for tensor in tensors]
+            else:
+                size = tensors[0].size
+                bounds = [size * place // _PARTS for place in range(_PARTS + 1)]
+                parts = [_gathered(need, tensors, start, stop) for start, stop in pairwise(bounds)]
+            merged = _finished(need, reduce(_merged, parts))
+            what = f"{about}: {type(need).__name__} of {', '.join(map(repr, names[:2]))}"
+            expect(
+                _alike(merged, whole), f"{what}: {len(parts)} parts merge to {_short(merged)}, one pass gives {_short(whole)}"
+            )
+
+
+def _own_needs(subject: Subject) -> Iterator[tuple[str, Checkpoint, Need[Any]]]:
+    """(sample, what it is about, need) of each need of a class that the core does not bring."""
+    instance, run = subject.make(), settings()
+    if subject.kind == "transformer" and not isinstance(instance, LayoutTransformer):
+        return
+    for about, checkpoint in subject.checkpoints.items():
+        distinct = checkpoint.with_tensors([tensor.distinct() for tensor in checkpoint.values()])
+        try:
+            asked = list(_asked(subject, instance, distinct, run))
+        except NotDrawable:
+            continue
+        for subjects, needs in asked:
+            for need in needs.values():
+                inner = need.gathered_by
+                if not type(inner).__module__.startswith("torch2grid_core."):
+                    yield about, subjects, inner
+
+
+def _asked(
+    subject: Subject, instance: Any, checkpoint: Checkpoint, run: Any
+) -> Iterator[tuple[Checkpoint, Mapping[str, Need[Any]]]]:
+    if subject.kind == "transformer":
+        shapes = {name: tensor.shape for name, tensor in checkpoint.items()}
+        yield checkpoint, check_needs(instance.needs(shapes), origin_of(instance), "needs", whole=True)
+        return
+    here = instance.subject(checkpoint, run)
+    yield here, needs_of(instance, instance.needs, here, run, whole=True)
+    for tensor in here.values() if subject.kind == "view" else ():
+        yield here.select([tensor.name]), needs_of(instance, instance.tensor_needs, tensor, run)
+
+
+def _splits(tensor: LazyTensor) -> bool:
+    return type(tensor) is LazyTensor and tensor.contiguous and 0 < tensor.size <= 1 << 20
+
+
+def _gathered(need: Need[Any], tensors: list[LazyTensor], start: int, stop: int) -> Any:
+    (found,) = Piece(tuple(tensors), ((need, Origin("need", type(need).__name__)),), start, stop).gather()
+    if isinstance(found, STOPS):
+        raise found
+    return found
+
+
+def _merged(one: Any, other: Any) -> Any:
+    before = copy.deepcopy(other)
+    one.merge(other)
+    expect(_alike(other, before), f"{type(one).__name__}.merge changes the collector that it takes in")
+    return one
+
+
+def _finished(need: Need[Any], gathered: Any) -> Any:
+    return need.finish(copy.deepcopy(gathered))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """True where two results say the same, but for the rounding of sums."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if one.dtype.kind in "fc":
+            return bool(np.allclose(one, other, rtol=_ROUNDING, atol=0, equal_nan=True))
+        return bool(np.array_equal(one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_ROUNDING) or (one != one and other != other)
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Mapping):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, (str, bytes, int, set, frozenset, type(None), type)) or callable(one):
+        return bool(one == other)
+    return _alike(list(one.__reduce_ex__(2)), list(other.__reduce_ex__(2)))  # its class, and its state
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}…"
