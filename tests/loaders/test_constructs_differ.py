@@ -69,6 +69,8 @@ MADE = {
     "one as a float": mapping(number(1), FIRST, real(1.0), LAST),
     "one as a complex number": mapping(number(1), FIRST, call(COMPLEX, real(1.0)), LAST),
     "complex numbers": mapping(call(COMPLEX, real(1.0), real(2.0)), FIRST, call(COMPLEX, real(1.0), number(2)), LAST),
+    "text and real bytes": mapping(call(name("_codecs", "encode"), text("w"), text("latin1")), FIRST, text("w"), LAST),
+    "a key of real bytes": FIRST.replace(text("0"), call(name("_codecs", "encode"), text("0"), text("latin1"))),
     "bytes and text": mapping(b"U\x01x", FIRST, text("x"), LAST),
     "tuples": mapping(both(number(1), number(2)), FIRST, both(b"\x88", number(2)), LAST),
 }

@@ -18,7 +18,7 @@ from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import CutShort, Malformed
 from torch2grid_builtin._inert.opcodes import unescape
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, OldString, Pairs, Stub, Tensor
 from torch2grid_core.sources import BytesStorage
 
 VALUES: dict[bytes, Any] = {
@@ -48,12 +48,12 @@ VALUES: dict[bytes, Any] = {
     b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.": 1.5,
     b"J\xfe\xff\xff\xff.": -2,
     b"M\xfe\xff.": 65534,
-    b"S'a'\n.": b"a",
-    b'S"it\'s" \n.': b"it's",
-    b"S''\n.": b"",
+    b"S'a'\n.": OldString(b"a"),
+    b'S"it\'s" \n.': OldString(b"it's"),
+    b"S''\n.": OldString(b""),
     b"V\xe9\\u0100x\n.": "é\u0100x",
-    b"T\x02\x00\x00\x00ab.": b"ab",
-    b"U\x02ab.": b"ab",
+    b"T\x02\x00\x00\x00ab.": OldString(b"ab"),
+    b"U\x02ab.": OldString(b"ab"),
     b"B\x02\x00\x00\x00ab.": b"ab",
     b"C\x02ab.": b"ab",
     b"\x8e\x02\x00\x00\x00\x00\x00\x00\x00ab.": b"ab",

@@ -13,7 +13,7 @@ from tests.support.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made,
 from torch2grid_builtin._inert import limits, torch_values as tv
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor
+from torch2grid_builtin._inert.values import DtypeName, Global, NumpyArray, OldString, Pairs, StorageRef, Stub, Tensor
 from torch2grid_core.sources import BytesStorage
 
 TOP = 2**63
@@ -127,7 +127,7 @@ def test_conjugate_and_negative_views() -> None:
         ({"neg": True}, -numbers, "negative view"),
         ({"conj": True, "neg": True}, -numbers.conj(), "conjugate view"),
         ({"neg": False}, -numbers, "negative view"),  # PyTorch looks at the keys alone
-        ({"conj": False, b"neg": False}, -numbers.conj(), "conjugate view"),
+        ({"conj": False, OldString(b"neg"): False}, -numbers.conj(), "conjugate view"),
         ({}, numbers, ""),
         ({"other": False}, numbers, ""),
     ):

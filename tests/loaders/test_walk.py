@@ -9,7 +9,18 @@ import pytest
 
 from torch2grid_builtin._inert import limits, walk
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import Bag, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, key_text
+from torch2grid_builtin._inert.values import (
+    Bag,
+    DtypeName,
+    Global,
+    NumpyArray,
+    OldString,
+    Pairs,
+    StorageRef,
+    Stub,
+    Tensor,
+    key_text,
+)
 from torch2grid_builtin._inert.walk import collect
 from torch2grid_core import LazyTensor
 from torch2grid_core.sources import BytesStorage, Skip
@@ -218,7 +229,7 @@ def test_names_that_meet_are_numbered() -> None:
     root[0].pairs += [("a.b#2", t()), (Pairs(), t())]
     inner = root[0]
     assert names(inner) == ["a.b", "a.b#2", "a#2", "a.b#2#2", "4"]
-    same = Pairs("dict", [("0", t()), (0, t()), (0.0, t()), (b"0", t()), (Global("", ""), t())])
+    same = Pairs("dict", [("0", t()), (0, t()), (0.0, t()), (OldString(b"0"), t()), (Global("", ""), t())])
     assert names(same) == ["0", "0#3", "."]
     assert skips(same) == [("0", AGAIN), ("0#2", AGAIN)]  # the text of Python 2, and the equal number
     assert skips([Pairs("dict", [("0", Tensor(None, "x")), (0, Tensor(None, "z"))])]) == [("0.0", "x"), ("0.0#2", "z")]
@@ -229,8 +240,9 @@ def test_names_that_meet_are_numbered() -> None:
     ("key", "expected"),
     [
         ("text", "text"),
-        (b"bytes", "bytes"),
-        (b"\xff", "ÿ"),
+        (OldString(b"bytes"), "bytes"),
+        (OldString(b"\xff"), "ÿ"),
+        (b"bytes", "b'bytes'"),
         (5, "5"),
         (True, "True"),
         (2.0, "2"),

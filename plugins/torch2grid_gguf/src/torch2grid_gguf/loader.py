@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -78,6 +79,7 @@ def _tensor(source: Source, header: Header, info: TensorInfo) -> LazyTensor | st
     return LazyTensor(info.name, info.shape, np.dtype(np.float32), storage, note=f"{kind.name}, dequantised")
 
 
+@functools.cache
 def _known(kind: int, width: int) -> bool:
     """True where the installed gguf package can dequantise a type: asked with one block of zeros."""
     from gguf import GGMLQuantizationType

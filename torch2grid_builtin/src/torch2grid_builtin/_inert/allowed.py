@@ -36,6 +36,18 @@ numpy.core.numeric _frombuffer
 numpy._core.numeric _frombuffer
 torch Size device Generator Tensor torch.Size
 torch._C Generator
+torch.return_types _attr _fake_quantize_per_tensor_affine_cachemask_tensor_qparams _fused_moving_avg_obs_fq_helper
+    _linalg_det _linalg_det_out _linalg_eigh _linalg_eigh_out _linalg_slogdet _linalg_slogdet_out _linalg_solve_ex
+    _linalg_solve_ex_out _linalg_svd _linalg_svd_out _lu_with_info _scaled_dot_product_cudnn_attention
+    _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention
+    _scaled_dot_product_flash_attention_for_cpu _unpack_dual aminmax aminmax_out cummax cummax_out cummin cummin_out
+    frexp frexp_out geqrf geqrf_out histogram histogram_out histogramdd kthvalue kthvalue_out linalg_cholesky_ex
+    linalg_cholesky_ex_out linalg_eig linalg_eig_out linalg_eigh linalg_eigh_out linalg_inv_ex linalg_inv_ex_out
+    linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_factor_ex_out linalg_ldl_factor_out linalg_lstsq linalg_lstsq_out
+    linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_factor_ex_out linalg_lu_factor_out linalg_lu_out linalg_qr
+    linalg_qr_out linalg_slogdet linalg_slogdet_out linalg_solve_ex linalg_solve_ex_out linalg_svd linalg_svd_out
+    lu_unpack lu_unpack_out max max_out median median_out min min_out mode mode_out nanmedian nanmedian_out qr qr_out
+    slogdet slogdet_out sort sort_out svd svd_out topk topk_out triangular_solve triangular_solve_out
 torch._utils _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state
     _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor
     _rebuild_meta_tensor_no_storage _rebuild_device_tensor_from_numpy _rebuild_xla_tensor
@@ -51,6 +63,7 @@ torch.nn.backends.thnn _get_thnn_function_backend
 
 # Enumerations: called with one of their values.
 _ENUMERATIONS = """
+re RegexFlag
 torch.amp.grad_scaler OptState
 torch.cuda.amp.grad_scaler OptState
 torch.nn.utils.parametrizations _OrthMaps
@@ -344,6 +357,14 @@ torch.storage _load_from_bytes
 torch.jit._pickle build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag
 """
 
+# Whose ``__new__`` leaves its arguments to ``__init__``, which NEWOBJ does not call.
+_EMPTY_WHEN_NEW = """
+collections OrderedDict defaultdict Counter deque
+ordereddict OrderedDict
+builtins dict set list bytearray
+__builtin__ dict set list bytearray
+"""
+
 
 def _paths(table: str, under: str = "") -> Iterator[str]:
     module = ""
@@ -356,6 +377,7 @@ def _paths(table: str, under: str = "") -> Iterator[str]:
 
 METHODS = frozenset(_METHODS.split())
 JUDGED = frozenset(_paths(_JUDGED))
+EMPTY_WHEN_NEW = frozenset(_paths(_EMPTY_WHEN_NEW))
 ALLOWED: dict[str, int] = {
     **dict.fromkeys(_paths(_NAMES), IMPORT),
     **{f"{module}.{name}": IMPORT for module in ("torch.nn.functional", "torch._C._nn") for name in _FUNCTIONS.split()},

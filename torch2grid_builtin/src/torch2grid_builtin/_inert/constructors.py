@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin._inert import joblib_values, judged, limits, numpy_values, python_values, torch_values, wrappers
+from torch2grid_builtin._inert import judged, limits, numpy_values, python_values, torch_values, wrappers
 from torch2grid_builtin._inert.legacy import is_legacy, read_legacy, without_storages
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import LongBytes
@@ -21,7 +21,7 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
     """
     callee = machine.callee
     data = args[0] if args else None
-    if isinstance(data, LongBytes) and not data.is_text:
+    if isinstance(data, LongBytes) and not data.is_text and not data.old:
         storage: Any = data.storage
     elif type(data) is bytes:
         storage = BytesStorage(data)
@@ -38,7 +38,6 @@ def load_from_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
 CONSTRUCTORS: dict[tuple[str, str], Any] = {
     **python_values.CONSTRUCTORS,
     **numpy_values.CONSTRUCTORS,
-    **joblib_values.CONSTRUCTORS,
     **torch_values.CONSTRUCTORS,
     **wrappers.CONSTRUCTORS,
     **judged.CONSTRUCTORS,

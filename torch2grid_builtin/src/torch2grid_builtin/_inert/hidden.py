@@ -119,7 +119,7 @@ def read_strings(actions: Actions, work: Work) -> None:
 def _like_pickles(strings: Iterable[bytes | LongBytes], work: Work) -> Iterable[Storage]:
     """Those that may import something; a long one is read as a pickle at once, which costs less than to search it."""
     for value in strings:
-        if type(value) is bytes:
+        if isinstance(value, bytes):
             work.text(len(value))
             if may_be_pickle(value):
                 yield BytesStorage(value)

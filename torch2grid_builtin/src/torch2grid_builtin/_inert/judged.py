@@ -11,7 +11,7 @@ from torch2grid_builtin._inert.allowed import ALLOWED, IMPORT, MAKE, METHODS
 from torch2grid_builtin._inert.filled import is_factory, object_in
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import copied
-from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, OldString, Pairs, Stub
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -35,7 +35,7 @@ _BASES = frozenset(
     ]
 )
 _CONTAINERS = frozenset(["dict", "list", "tuple", "set", "frozenset"])
-_PLAIN = (str, bytes, int, float, bool, LongBytes)
+_PLAIN = (str, bytes, OldString, int, float, bool, LongBytes)
 _OWN_METHODS = ("_infer_parameters", "_lazy_load_hook")  # of a lazy module, which its own hooks hold
 _CYCLIC = "torch.optim.lr_scheduler.CyclicLR"  # its policies are functions of a number
 _BIT_GENERATORS = "numpy.random._pickle.__bit_generator_ctor"
@@ -146,7 +146,7 @@ def _is_policy(function: Any) -> bool:
 
 def named(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """A call whose arguments are plain values: a text, a number or nothing."""
-    plain = all(type(each) in (str, bytes, int, float, bool, type(None)) for each in args)
+    plain = all(type(each) in (str, bytes, OldString, int, float, bool, type(None)) for each in args)
     return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
 
 

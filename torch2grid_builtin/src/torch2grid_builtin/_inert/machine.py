@@ -7,13 +7,12 @@ from typing import Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
+from torch2grid_builtin._inert.allowed import CALL, EMPTY_WHEN_NEW, IMPORT, MAKE
 from torch2grid_builtin._inert.filled import Filled, given, is_foreign, is_held
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.python_values import EMPTY_WHEN_NEW
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, Stub, bytes_of_numbers
+from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, OldString, Stub, bytes_of_numbers
 from torch2grid_core.sources import ActionKind
 
 # What a way of calling needs of the name, and what it is where the name is not allowed it.
@@ -92,7 +91,7 @@ class Machine:
         """Remember a byte string, which may be a pickle that something in the file loads."""
         actions = self.actions
         actions.strings.append(value)
-        if type(value) is bytes:
+        if isinstance(value, bytes):
             actions.held += len(value)
             if actions.held > limits.STRINGS_HELD:
                 actions.drop_strings()
@@ -184,6 +183,6 @@ class Machine:
 
 def _ascii(value: Any) -> Any:
     """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
-    if type(value) is bytes and len(value) > LONG_NAME:
+    if type(value) is OldString and len(value) > LONG_NAME:
         raise Malformed(f"broken pickle: a name to import of {len(value)} bytes", "it is hostile")
-    return value.decode("ascii") if type(value) is bytes else value
+    return value.decode("ascii") if type(value) is OldString else value

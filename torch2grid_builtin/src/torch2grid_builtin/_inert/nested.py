@@ -49,7 +49,7 @@ def opened_strings(root: Any, machine: Machine) -> Any:
 
 def _pickle_in(value: Any) -> Storage | None:
     """The bytes of *value* where it is a byte string that begins and ends as a pickle of protocol 2 and later."""
-    if type(value) is bytes and len(value) > 2:
+    if isinstance(value, bytes) and len(value) > 2:
         storage: Storage = BytesStorage(value)
     elif isinstance(value, LongBytes) and not value.is_text:
         storage = value.storage

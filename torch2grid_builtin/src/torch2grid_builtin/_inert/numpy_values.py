@@ -11,8 +11,7 @@ import numpy as np
 from torch2grid_builtin._inert.filled import object_in
 from torch2grid_builtin._inert.limits import DIMENSIONS
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.python_values import LATIN, latin1
-from torch2grid_builtin._inert.storages import Latin1Bytes, Spool
+from torch2grid_builtin._inert.python_values import LATIN, decoded, latin1
 from torch2grid_builtin._inert.torch_dtypes import WIDEST
 from torch2grid_builtin._inert.torch_values import checked, integers
 from torch2grid_builtin._inert.values import (
@@ -47,18 +46,13 @@ _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 
 def storage_of(work: Work, value: Any) -> Storage:
     """The bytes of a pickled byte string, wherever it is. Raises ``Malformed`` for anything else."""
-    if type(value) in (bytes, bytearray):
+    if isinstance(value, bytes):
         return BytesStorage(bytes(value))
     if type(value) is str:  # Python 2 bytes in a protocol that has none
         return BytesStorage(latin1(work, value))
     if isinstance(value, LongBytes):
-        return _decoded(work, value) if value.is_text else value.storage
+        return decoded(work, value) if value.is_text else value.storage
     raise Malformed("a numpy array without its bytes")
-
-
-def _decoded(work: Work, value: LongBytes) -> Latin1Bytes:
-    work.text(value.storage.size)  # it is read to count its characters
-    return Latin1Bytes(value.storage, value.spool or Spool())
 
 
 def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
@@ -224,7 +218,7 @@ def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
     if isinstance(args[0], LongBytes):
         if not args[0].is_text:
             return args[0]
-        found: Any = LongBytes(_decoded(machine.work, args[0]) if encoding in LATIN else args[0].storage, False)
+        found: Any = LongBytes(decoded(machine.work, args[0]) if encoding in LATIN else args[0].storage, False)
     elif encoding in LATIN:
         found = latin1(machine.work, args[0])
     else:
@@ -237,6 +231,7 @@ def bytes_of(machine: Machine, args: tuple[Any, ...]) -> Any:
 _SCALARS = {name: np.dtype(name).str[1:] for name in ("float64", "float32", "float16", "complex128", "complex64")}
 _SCALARS |= {name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16", "int8")}
 _SCALARS |= {name: np.dtype(name).str[1:] for name in ("uint64", "uint32", "uint16", "uint8")}
+_SCALARS |= {"void": "V", "record": "V"}
 _SCALARS |= {"bool_": "b1", "bool": "b1", "object_": "O8", "str_": "U1", "bytes_": "S1"}
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_of, ("_codecs", "encode"): bytes_of}

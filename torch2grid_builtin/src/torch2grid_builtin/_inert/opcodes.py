@@ -11,7 +11,7 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import Bag, Global, NumpyArray, NumpyDtype, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -134,11 +134,18 @@ def _dup(machine: Machine) -> None:
 
 def _int(machine: Machine) -> None:
     raw = _line(machine)
-    machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _decimal(raw))
+    machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _written(raw))
 
 
 def _long(machine: Machine) -> None:
-    machine.stack.append(_decimal(_line(machine).removesuffix(b"L")))
+    machine.stack.append(_written(_line(machine).removesuffix(b"L")))
+
+
+def _written(raw: bytes) -> int:
+    """A number as Python writes it. One that begins with 0 is octal to some unpicklers, and decimal to others."""
+    if re.match(rb"\s*[+-]?0\d", raw):
+        raise Malformed("broken pickle: an integer that begins with 0")
+    return _decimal(raw)
 
 
 def _decimal(raw: bytes) -> int:
@@ -162,7 +169,10 @@ def _long_bytes(machine: Machine, count: int) -> None:
 
 
 def _float(machine: Machine) -> None:
-    machine.stack.append(float(_line(machine)[:400]))
+    raw = _line(machine)
+    if len(raw) > limits.DECIMAL_DIGITS or b"_" in raw:
+        raise Malformed("broken pickle: a number that is none, or has thousands of digits")
+    machine.stack.append(float(raw))
 
 
 def _quoted(machine: Machine) -> None:
@@ -171,7 +181,7 @@ def _quoted(machine: Machine) -> None:
         raise Malformed("broken pickle: a text without quotes")
     value = unescape(raw[1:-1])
     machine.keep(value)
-    machine.stack.append(value)
+    machine.stack.append(OldString(value))
 
 
 _LONG = 4096  # bytes of a line whose decoding is paid for
@@ -197,8 +207,22 @@ def _raw_unicode(machine: Machine) -> None:
     machine.stack.append(_line(machine).decode("raw-unicode-escape"))
 
 
+def _old_string(machine: Machine, form: str) -> None:
+    """A ``str`` of Python 2."""
+    _string(machine, form, False)
+    value = machine.stack[-1]
+    if type(value) is LongBytes:
+        value.old = True
+    else:
+        machine.stack[-1] = OldString(value)
+
+
 def _binstring(machine: Machine) -> None:
-    _string(machine, "<i", False)
+    _old_string(machine, "<i")
+
+
+def _short_binstring(machine: Machine) -> None:
+    _old_string(machine, "<B")
 
 
 def _short_bytes(machine: Machine) -> None:
@@ -386,7 +410,7 @@ RARE: dict[int, Callable[[Machine], None]] = {
     Op.STRING: _quoted,
     Op.UNICODE: _raw_unicode,
     Op.BINSTRING: _binstring,
-    Op.SHORT_BINSTRING: _short_bytes,
+    Op.SHORT_BINSTRING: _short_binstring,
     Op.SHORT_BINBYTES: _short_bytes,
     Op.BINBYTES: _binbytes,
     Op.BINBYTES8: _bytes8,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert.filled import is_factory
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import Bag, Global, LongBytes, Pairs, Stub, bytes_of_numbers, text
+from torch2grid_builtin._inert.storages import Latin1Bytes, Spool
+from torch2grid_builtin._inert.values import Bag, Global, LongBytes, OldString, Pairs, Stub, bytes_of_numbers, text
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.limits import Work
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _COMPLEX, _BYTES = Global("builtins", "complex"), Global("builtins", "bytes")
-_PLAIN = (str, bytes, int, float, bool)
+_PLAIN = (str, bytes, OldString, int, float, bool)
 LATIN = ("latin1", "latin-1", "iso-8859-1")
 
 
@@ -90,6 +91,19 @@ def _made_of_items(module: str, name: str, make: Callable[[list[Any]], Any]) -> 
     return made
 
 
+_ITEMS = _made_of_items("collections", "deque", list)
+
+
+def deque(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``deque(items, maxlen)``: the last of the items."""
+    items, most = _ITEMS(machine, args[:1]), args[1] if len(args) > 1 else None
+    if type(items) is not list or most is None:
+        return items
+    if type(most) is not int or most < 0:
+        return machine.calls(Global("collections", "deque"), args)
+    return items[len(items) - min(most, len(items)) :]
+
+
 def copied(machine: Machine, items: list[Any] | tuple[Any, ...]) -> list[Any]:
     machine.work.copied(len(items))
     return list(items)
@@ -117,19 +131,29 @@ def byte_string(machine: Machine, args: tuple[Any, ...]) -> Any:
     Another encoding, or a way with what it has no byte for, gives other bytes than the text shows: it is a call.
     """
     value = args[0] if args else b""
-    if type(value) is str:
+    if type(value) is OldString:  # text, where it is loaded
+        machine.work.text(len(value))
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            return machine.calls(_BYTES, args)
+    if type(value) is str or (type(value) is LongBytes and value.is_text):
         if len(args) != 2 or text(args[1]) not in LATIN:
             return machine.calls(_BYTES, args)
-        value = latin1(machine.work, value)
-        machine.keep(value)
-    elif type(value) in (list, tuple):
+        if isinstance(value, LongBytes):
+            return LongBytes(decoded(machine.work, value), False, value.spool)
+        spelled = latin1(machine.work, str(value))
+        machine.keep(spelled)
+        return spelled
+    if type(value) in (list, tuple):
         machine.work.copied(len(value))
         spelled = bytes_of_numbers(value)
         if len(spelled) != len(value):
             return machine.calls(_BYTES, args)
         machine.keep(spelled)
         return spelled
-    return value if type(value) in (bytes, LongBytes) else machine.calls(_BYTES, args)
+    known = len(args) < 2 and (type(value) is bytes or (type(value) is LongBytes and not value.old))
+    return value if known else machine.calls(_BYTES, args)
 
 
 def latin1(work: Work, value: str) -> bytes:
@@ -141,21 +165,16 @@ def latin1(work: Work, value: str) -> bytes:
         raise Malformed("broken pickle: bytes with characters beyond one byte") from error
 
 
-# Whose ``__new__`` leaves its arguments to ``__init__``, which NEWOBJ does not call.
-EMPTY_WHEN_NEW = frozenset(
-    [
-        "collections.OrderedDict",
-        "collections.defaultdict",
-        "collections.Counter",
-        "collections.deque",
-        "ordereddict.OrderedDict",
-    ]
-    + [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("dict", "set", "list", "bytearray")]
-)
+def decoded(work: Work, value: LongBytes) -> Latin1Bytes:
+    """A long text as the bytes that were pickled so."""
+    work.text(value.storage.size)  # it is read to count its characters
+    return Latin1Bytes(value.storage, value.spool or Spool())
+
+
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): ordered_dict}
 CONSTRUCTORS |= {("collections", "defaultdict"): default_dict, ("collections", "Counter"): counter}
 CONSTRUCTORS |= {
-    ("collections", "deque"): _made_of_items("collections", "deque", list),
+    ("collections", "deque"): deque,
     ("ordereddict", "OrderedDict"): ordered_dict,
 }
 for _builtins in ("builtins", "__builtin__"):

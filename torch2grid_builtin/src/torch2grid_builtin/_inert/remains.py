@@ -51,6 +51,8 @@ def _modules(line: bytes) -> Iterator[bytes]:
     for place, opcode in enumerate(line):
         if opcode in b"ci" and line[place + 1 :].partition(b".")[0].decode() in ROOTS:
             yield line[place + 1 :]
+            if not place:  # the line begins with it: what stands further on in it is a part of the name
+                return
 
 
 def _note(actions: Actions, module: str, name: str) -> None:

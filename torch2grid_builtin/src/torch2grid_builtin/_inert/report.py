@@ -12,6 +12,7 @@ from torch2grid_builtin._inert.values import (
     Global,
     LongBytes,
     NumpyArray,
+    OldString,
     Pairs,
     StorageRef,
     Stub,
@@ -120,5 +121,13 @@ def _kind(value: Any) -> str:
         return f"an object of {visible(value.path, 60)}"
     if isinstance(value, Global):
         return f"the name {visible(value.path, 60)}"
-    names = {str: "text", bytes: "bytes", int: "a number", float: "a number", bool: "a truth value", type(None): "nothing"}
+    names = {
+        str: "text",
+        bytes: "bytes",
+        OldString: "bytes",
+        int: "a number",
+        float: "a number",
+        bool: "a truth value",
+        type(None): "nothing",
+    }
     return names.get(type(value), f"a {type(value).__name__}")

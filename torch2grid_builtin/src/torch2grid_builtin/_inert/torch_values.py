@@ -222,7 +222,7 @@ def _check_attributes(work: limits.Work, state: Any) -> None:
     for half in state if type(state) is tuple else (state,):
         if isinstance(half, Pairs):
             work.pairs(len(half.pairs))
-            if any(key in _NUMBERS for key, _ in half.pairs if type(key) in (str, bytes)):
+            if any(key in _NUMBERS for key, _ in half.pairs if isinstance(key, (str, bytes))):
                 raise Malformed("a tensor whose attributes would replace its numbers", "the file is hostile")
 
 

@@ -87,7 +87,7 @@ class Pairs:
         """The value under the text key *name*, ``None`` where there is none."""
         found, raw = None, name.encode()
         for key, value in self.pairs:
-            if key == name if type(key) is str else type(key) is bytes and key == raw:
+            if key == name if type(key) is str else type(key) is OldString and key == raw:
                 found = value
         return found
 
@@ -205,19 +205,28 @@ class NumpyArray:
 
 
 class LongBytes:
-    """A byte string, or a text in UTF-8, that was left in the file because it is long. spool: where it may be unpacked to."""
+    """A byte string, or a text in UTF-8, that was left in the file because it is long. spool: where it may be unpacked to.
 
-    __slots__ = ("is_text", "spool", "storage")
+    old: it is a string of Python 2 (see ``OldString``).
+    """
+
+    __slots__ = ("is_text", "old", "spool", "storage")
 
     def __init__(self, storage: Storage, is_text: bool, spool: Spool | None = None) -> None:
-        self.storage, self.is_text, self.spool = storage, is_text, spool
+        self.storage, self.is_text, self.spool, self.old = storage, is_text, spool, False
+
+
+class OldString(bytes):
+    """A byte string as Python 2 pickled its ``str``: text to PyTorch, which decodes it, where ``bytes`` stay bytes."""
+
+    __slots__ = ()
 
 
 def text(value: Any) -> str | None:
-    """A text key or name: a Python 2 byte string of a name's length is one too. ``None`` for anything else."""
+    """A text key or name: a string of Python 2 that is no longer than names are is one too. ``None`` for anything else."""
     if type(value) is str:
         return value
-    if type(value) is bytes and len(value) <= LONG_NAME:
+    if type(value) is OldString and len(value) <= LONG_NAME:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
@@ -225,7 +234,7 @@ def text(value: Any) -> str | None:
     return None
 
 
-_PLAIN = (str, bytes, int, bool, float, type(None))
+_PLAIN = (str, bytes, OldString, int, bool, float, type(None))
 LONG_NAME = 4096  # bytes of a name: longer ones would cost more to decode each time than what is paid for them
 _DIGITS = 100  # of a number in a text
 
@@ -238,8 +247,10 @@ def identity(key: Any) -> Any:
     if type(key) is str:
         return key
     if type(key) is bytes:
+        return (3, key)
+    if type(key) is OldString:
         if len(key) > LONG_NAME:
-            raise Malformed(f"a mapping with a byte string of {len(key)} bytes as a key", "it is not a checkpoint")
+            raise Malformed(f"a mapping with a string of {len(key)} bytes as a key", "it is not a checkpoint")
         return text(key)
     if type(key) is Stub and key.how == "new" and key.path == "builtins.complex":
         key = _complex(key.args)
@@ -279,6 +290,8 @@ def key_text(key: Any, index: int) -> str:
     plain = text(key)
     if plain is not None:
         return plain
+    if type(key) is bytes and len(key) <= LONG_NAME:
+        return repr(key)
     if isinstance(key, (bool, int, float)):
         return number_text(key)
     if type(key) is tuple and 0 < len(key) <= 4 and all(type(each) in (str, int, bool) for each in key):

@@ -20,7 +20,7 @@ from torch2grid_builtin._inert.verdicts import family
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_tar import TorchTar, is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import Action, BytesStorage, Range, Source
+from torch2grid_core.sources import Action, BytesStorage, Range, Source, Storage
 
 _TEXT_OPENINGS = b"(]}cidlV)SUIFLNG"  # what a pickle of protocol 0 or 1 may begin with
 
@@ -48,13 +48,15 @@ class Pickled(Loader):
         storage = Range(source)
         stream = PickleStream(storage)
         actions = Actions()
-        machine = Interpreter(stream, CONSTRUCTORS, work=work, actions=actions)
+        machine = Interpreter(stream, {**CONSTRUCTORS, **joblib_values.CONSTRUCTORS}, work=work, actions=actions)
         try:
             root = opened_strings(machine.load(), machine)
             read_pickles(storage, stream.tell(), actions, machine.work)
+            joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
+            if joblib:
+                _read_as_plain(storage, actions, machine.work)
         except (Malformed, LoadError) as error:
             raise load_error(source, error, actions) from error
-        joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
         left = source.size - stream.tell()
         notes = [f"{left} bytes behind the end of the pickle were not read"] if left else []
         form = "joblib" if joblib else "pickle"
@@ -64,6 +66,21 @@ class Pickled(Loader):
         if source.head[:1] in (b"", b"P"):  # as a zip begins: a persistent id, which no unpickler begins with
             return ()
         return not_run(program_in(Range(source)))
+
+
+def _read_as_plain(storage: Storage, actions: Actions, work: Work) -> None:
+    """Add to *actions* what a pickle with arrays of joblib would do where pickle loads it: the numbers are opcodes to it.
+
+    Numbers hardly ever import anything: what no program would is left out.
+    """
+    found = Actions()
+    read_pickles(storage, 0, found, work)
+    found.asked = {
+        key: asked
+        for key, asked in found.asked.items()
+        if family(asked.module, asked.name) or (asked.module and asked.kind != "import")
+    }
+    actions.merge(found)
 
 
 def _is_pickle(head: bytes, whole: bool) -> bool:

@@ -14,6 +14,7 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.hidden import read_pickles, read_strings
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.script_code import note_operators
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage, Source
 
@@ -32,6 +33,9 @@ def read_refused_zip(source: Source, actions: Actions) -> None:
         for _, (name, place) in zip(range(_RECORDS), _places(source), strict=False):
             raw = _content(source, place)
             begin = 0
+            if name.endswith(".py") and "code/" in name:
+                note_operators(raw.decode("latin-1"), actions)
+                continue
             if raw.startswith(_NUMPY):
                 begin = raw.find(b"\n") + 1
             elif not name.endswith(PICKLES) and not (raw[:1] == b"\x80" and raw[1:2] <= b"\x05"):

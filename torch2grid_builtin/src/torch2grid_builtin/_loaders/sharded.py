@@ -19,7 +19,7 @@ from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import Problem, Skip, Source, has_file
 from torch2grid_core.text import visible
 
-_INDEX_BYTES = 200 << 20
+_INDEX_BYTES = 64 << 20
 _STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
 _SHARDS = 100_000
 _LOADERS = (Safetensors, TorchZip, TorchLegacy, Pickled)

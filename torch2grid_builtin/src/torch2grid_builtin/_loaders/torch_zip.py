@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch2grid_builtin._inert import limits
@@ -14,6 +14,7 @@ from torch2grid_builtin._inert.hidden import read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.script_code import note_operators
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
@@ -23,12 +24,15 @@ from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import Source, Storage, verify
+from torch2grid_core.sources import Action, Source, Storage, verify
 from torch2grid_core.text import visible
 
 _NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
 _HOSTILE = "it is damaged or hostile"
+
+
+_END = b"PK\x05\x06"  # of the directory of a zip archive
 
 
 class TorchZip(Loader):
@@ -51,6 +55,14 @@ class TorchZip(Loader):
         if is_package(names):
             return 0
         return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it."""
+        if source.is_folder or source.head.startswith(LOCAL) or _END not in source.tail:
+            return ()
+        actions = Actions()
+        read_refused_zip(source, actions)
+        return not_run(actions)
 
     def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
         if source.name.lower().endswith(".distcp"):
