@@ -82,11 +82,13 @@ def _cell_text(value: Cell, spec: str) -> str:
 class Marginal:
     """A value for each row, or each column, of a grid's cells, drawn beside the heatmap.
 
-    values: float, (rows,) or (columns,). label: what a value is.
+    values: float, (rows,) or (columns,). label: what a value is. names: (place in cells, text), written at the bars that they
+    name, as far as there is room; the first first.
     """
 
     values: Array
     label: str = "|max|"
+    names: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
