@@ -133,6 +133,21 @@ def test_nan_and_inf_come_first_and_hide_nothing():
     assert units[0]["Layer Name"] == layers[0]["Layer Name"] == f"model.layers.2.{DOWN}"
 
 
+def test_titles_count_what_is_not_listed():
+    arrays = model()
+    for row in range(5):
+        arrays[f"model.layers.3.{UP}"][row * 7, row] = 5
+    pages = draw(Outliers(count=4), arrays)["outliers"].panels
+    assert [page.title for page in pages][:2] == [
+        "Largest weights: at least 4 beyond z = 20",
+        "Rows and columns: 10 beyond z = 20, the first 4 of them here",
+    ]
+    arrays["bias"] = np.full(3, np.inf)
+    first = draw(Outliers(count=1), arrays)["outliers"].panels[0]
+    assert first.title == "Largest weights: NaN or Inf; at least 1 beyond z = 20, not listed"
+    assert len(first.rows) == 1
+
+
 def test_kernels_are_indexed_in_all_their_dimensions_and_have_channels():
     rng = np.random.default_rng(0)
     arrays = {"conv.weight": rng.normal(size=(32, 24, 3, 3))}

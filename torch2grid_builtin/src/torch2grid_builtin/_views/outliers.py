@@ -70,21 +70,25 @@ class Outliers(View):
         found = [each for tensor in looked_at for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], z)]
         units = [each for tensor in matrices if tensor.name in profiles for each in self._units(tensor, profiles[tensor.name])]
         layers = list(_layers(learned, summaries, self.z))
-        weights = [*lost, *_first(found, self.count)][: max(self.count, len(lost))]
-        units, compared = _first(units, self.count), _first(layers, self.count)
+        weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
+        cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
         tables = (
-            _table(WEIGHTS, weights, f"Largest weights: {_beyond(weights, self.z)}"),
-            _table(UNITS, units, f"Rows and columns: {_beyond(units, self.z)}"),
-            _table(LAYERS, compared, f"Layers beside their siblings: {_beyond(compared, self.z)}"),
+            _table(WEIGHTS, weights, f"Largest weights: {_beyond(found, len(weights) - len(lost), self.z, lost, cut)}"),
+            _table(UNITS, _first(units, self.count), f"Rows and columns: {_beyond(units, self.count, self.z)}"),
+            _table(LAYERS, _first(layers, self.count), f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
         )
         title = run.title or f"Outliers of {source_name(checkpoint)}"
         about = {"tensors": list(checkpoint)}
         yield Page("outliers", title, tables, kind="table", about=about)
-        panels = (_map(layers, self.z), _bars(weights, "Largest weights", self.z), _bars(units, "Rows and columns", self.z))
+        panels = (
+            _map(layers, self.z),
+            _bars(weights, "Largest weights", self.z),
+            _bars(_first(units, _BARS), "Rows and columns", self.z),
+        )
         yield Page("outliers_overview", title, panels, about=about)
 
     def _units(self, tensor: LazyTensor, profile: UnitProfile) -> list[_Found]:
-        """The units of *tensor* that may be among the first *count* of the model, rows and columns apart."""
+        """The units of *tensor* that are outliers, or may be among the first *count* of the model."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
         sides = zip(
@@ -98,13 +102,15 @@ class Outliers(View):
             medians = [
                 float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
             ]
-            for place in np.argsort(-best, kind="stable")[: self.count].tolist():
+            beyond = limit(self.z, len(absmax))
+            kept = max(self.count, int(np.count_nonzero(best > beyond)))
+            for place in np.argsort(-best, kind="stable")[:kept].tolist():
                 if best[place] <= 0:
                     break
                 figure = int(scores[1, place] > scores[0, place])
                 value, median = float((absmax, norm)[figure][place]), medians[figure]
                 cells = (name, place, float(absmax[place]), float(norm[place]), value / median if median else None)
-                found.append(_Found(tensor.name, cells, float(best[place]), limit(self.z, len(absmax)), f"{name} {place}"))
+                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {place}"))
         return found
 
 
@@ -112,7 +118,8 @@ class Outliers(View):
 class _Found:
     """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
 
-    place: what stands beside the name in a picture. layer, kind: of a tensor with siblings.
+    place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer, kind: of a tensor with
+    siblings.
     """
 
     tensor: str
@@ -123,6 +130,7 @@ class _Found:
     note: str = ""
     kind: str = ""
     layer: int = 0
+    rank: int = 0
 
     @property
     def outlier(self) -> bool:
@@ -142,14 +150,13 @@ def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Tab
     return Table(columns, tuple(each.row for each in found), title, FORMATS)
 
 
-def _beyond(found: Sequence[_Found], z: float) -> str:
-    """How many of the lines are outliers, and by what threshold."""
-    if not found:
-        return "nothing to compare"
-    outliers = sum(each.outlier and not each.note for each in found)
-    lost = sum(bool(each.note) for each in found)
-    text = f"{outliers or 'none'} beyond z = {z:g}"
-    return f"{text}, and NaN or Inf" if lost else text
+def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
+    """How many outliers there are by what threshold, of which the first *shown* are listed. cut: there may be more."""
+    outliers = sum(each.outlier for each in found)
+    text = f"{'at least ' if cut else ''}{outliers or 'none'} beyond z = {z:g}" if found else "nothing to compare"
+    if outliers > shown:
+        text += f", the first {shown:,} of them here" if shown else ", not listed"
+    return f"NaN or Inf; {text}" if lost else text
 
 
 def _distinct(checkpoint: Checkpoint) -> Iterator[str]:
@@ -191,11 +198,11 @@ def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights,
     median, spread = spread_of_weights(summary)
     if not spread:
         return []
-    found = []
-    for flat, value in zip(largest.indices.tolist(), largest.values.tolist(), strict=True):
+    found, beyond = [], limit(z, summary.finite)
+    for rank, (flat, value) in enumerate(zip(largest.indices.tolist(), largest.values.tolist(), strict=True), 1):
         index = _index(tensor, flat)
-        score = (value - median) / spread
-        found.append(_Found(tensor.name, (index, value, spread), score, limit(z, summary.finite), index))
+        cells = (index, value, spread)
+        found.append(_Found(tensor.name, cells, (value - median) / spread, beyond, index, rank=rank))
     return found
 
 
