@@ -26,8 +26,8 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 WIDTH = 100  # of a signature in one line
 _NOTE = "<!-- Written by `make reference` from the code: change the docstrings there. -->"
 _OWN = (
-    "load", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "draw", "gradients", "optimizer", "compare",
-    "series", "Comparison", "save_gradients", "GradientRecorder", "Pages",
+    "load", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "outliers", "draw", "gradients", "optimizer",
+    "compare", "series", "Comparison", "save_gradients", "GradientRecorder", "Pages",
 )  # fmt: skip
 _FILES = (
     "loader.load_torch_model",

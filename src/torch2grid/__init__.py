@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "stats"),
+    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "outliers", "stats"),
     "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
     "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
     "torch2grid._pages": ("Pages",),
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         histograms as histograms,
         layers as layers,
         load as load,
+        outliers as outliers,
         stats as stats,
     )
     from torch2grid._changes import Comparison as Comparison, compare as compare, optimizer as optimizer, series as series

@@ -56,6 +56,14 @@ def dead_neurons(model: Any, **settings: Unpack[SettingsFields]) -> Pages:
     return draw(model, ["dead_neurons"], **settings)
 
 
+def outliers(model: Any, *, count: int | None = None, z: float | None = None, **settings: Unpack[SettingsFields]) -> Pages:
+    """The weights, rows and columns, and layers that stick out most: three tables, and a page that shows them.
+
+    count: lines of each table. z: what sticks out by more robust spreads is an outlier.
+    """
+    return draw(model, [view_with("outliers", count=count, z=z)], **settings)
+
+
 def draw(
     model: Any, views: Sequence[Named] = (), plugin: Named | GridTransformer | None = None, **settings: Unpack[CommonFields]
 ) -> Pages:

@@ -14,10 +14,19 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, PageOrigin, Table, text_lines
+from torch2grid_core.pages import Heatmap, Output, PageOrigin, Table, plotted_by, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
+
+
+def _plot(value: Any, ax: Any, colormap: str | None) -> Any:
+    from torch2grid_builtin.plotting import plot
+
+    return plot(value, ax, colormap)
+
+
+plotted_by(_plot)
 
 
 class Pages(Sequence[Page]):
@@ -102,6 +111,38 @@ class Pages(Sequence[Page]):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values of ``grid``: 2-D float32."""
         return np.array(self.grid.values, dtype=dtype)
+
+    def to_pandas(self, table: int | str | None = None) -> Any:
+        """A table on these pages as a ``pandas.DataFrame``, with its columns and numbers as they are.
+
+        table: where there are several, its place among ``tables``, or what its title begins with. Raises ``UsageError`` where
+        there is none, where there are several and *table* does not say which, and where pandas is not installed.
+        """
+        tables = self.tables
+        if not tables:
+            raise UsageError("these pages hold no table; a picture has .plot()")
+        found = tables
+        if isinstance(table, str):
+            found = [each for each in tables if each.title.startswith(table)]
+        elif table is not None:
+            found = tables[table : table + 1 or None]
+        elif len({(each.columns, each.rows) for each in tables}) == 1:
+            found = tables[:1]  # the same on several pages: to print, and to write
+        if len(found) != 1:
+            titles = "; ".join(f"{place}: {each.title or ', '.join(each.columns)}" for place, each in enumerate(tables))
+            raise UsageError(f"{'no such table' if not found else 'several tables'}: say which with table=; there are {titles}")
+        return found[0].to_pandas()
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the picture that stands for these pages, the one that a notebook shows, into *ax*, and return the axes.
+
+        ax: matplotlib axes of yours, of which nothing else changes; ``None`` for a new figure. ``pages["name"].plot(ax)``
+        draws another one. See ``Page.plot``. Raises ``UsageError`` where no page is a picture.
+        """
+        shown = next((page for page, _ in self._shown() if page.kind == "picture"), None)
+        if shown is None:
+            raise UsageError("these pages are tables; a table has .to_pandas()")
+        return shown.plot(ax, colormap=self._run.colormap)
 
     def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
         """Write the pages and return the paths: one page to ``path`` with a known ending, or all into the folder *path*.

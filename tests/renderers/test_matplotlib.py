@@ -15,6 +15,8 @@ import pytest
 from tests.support.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
 from tests.support.renderers.pixels import framed, pixels, rendered
 
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
+from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_core import Grid, Page, Settings, Style, UsageError
 from torch2grid_core.grids import NOT_FINITE, Region
@@ -288,6 +290,25 @@ def test_a_border_is_not_drawn_where_empty_cells_part_regions():
         for lines in (False, True)
     )
     assert plain == lined
+
+
+def test_names_stand_at_the_bars_of_marginals_and_never_on_one_another():
+    values = np.zeros((40, 40), np.float32)
+    rows = Marginal(np.ones(40), names=((3.5, "row-a"), (3.6, "row-b"), (39.5, "row-c")))
+    columns = Marginal(np.ones(40), names=((0.5, "10001"), (1.5, "10002"), (39.5, "10003")))
+    heatmap = Settings(limits=(-1, 1)).heatmap(Grid(values), row_marginal=rows, column_marginal=columns)
+    svg = rendered(Page("p", "t", (heatmap,)), "svg")
+    shown = texts(svg)
+    assert {"row-a", "row-b", "row-c", "10001", "10002", "10003"} <= set(shown)
+    assert "bars: |max| of each row and column, from 0; numbers at the bars: the indices of the largest" in " ".join(shown)
+    canvas = draw_page(Page("p", "t", (heatmap,)), Style())
+    labels = {shape.text: shape for shape in canvas.shapes if isinstance(shape, Label)}
+    for first, second in (("10001", "10002"), ("10002", "10003")):
+        assert labels[first].x + text_width(first, 12) / 2 <= labels[second].x - text_width(second, 12) / 2
+    heights = sorted(labels[name].y for name in ("row-a", "row-b", "row-c"))
+    assert min(np.diff(heights)) >= 12
+    tiny = Settings(limits=(-1, 1)).heatmap(Grid(values[:1]), row_marginal=Marginal(np.ones(1), names=rows.names))
+    assert rendered(Page("p", "t", (tiny,)))
 
 
 def test_marginals_are_bars_that_end_where_their_cells_do():

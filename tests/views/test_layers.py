@@ -144,6 +144,17 @@ def test_matrices_have_the_largest_weight_of_each_row_and_column_beside_them():
     assert table.rows[3][-1] == columns[3]
 
 
+def test_the_three_largest_rows_and_columns_are_named_by_their_own_indices():
+    array = RNG.uniform(-1, 1, (500, 300)).astype(np.float32)
+    array[[137, 4, 402], [299, 11, 150]] = [9, -8, 7]
+    array[499, 0] = np.nan
+    panel = page_of(array, run=Settings(tensor_cells=100)).panels[0]
+    assert panel.grid.cell == (5, 3)
+    assert panel.row_marginal.names == (((499.5) / 5, "499"), (137.5 / 5, "137"), (4.5 / 5, "4"))
+    assert [text for _, text in panel.column_marginal.names] == ["0", "299", "11"]
+    assert page_of(np.zeros((9, 9), np.float32)).panels[0].row_marginal.names == ()
+
+
 @pytest.mark.parametrize("shape", [(7, 30), (30, 7), (40,), (16, 3, 3, 3)])
 def test_small_sides_vectors_and_kernels_have_none(shape):
     panel = page_of(RNG.standard_normal(shape).astype(np.float32)).panels[0]

@@ -85,6 +85,11 @@ def torch2grid_views() -> list[Lazy]:
             "units that are near zero throughout or repeat others: table, report, picture",
         ),
         Lazy(
+            f"{_HERE}._views.outliers:Outliers",
+            "outliers",
+            "what sticks out: weights, rows, columns, layers",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",

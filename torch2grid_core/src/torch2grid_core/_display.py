@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from torch2grid_core._errors import UsageError
+
 _FUNCTIONS: dict[tuple[str, type], Callable[[Any], Any]] = {}
 _WAITING: list[str] = []  # modules that register functions when they are imported
 
@@ -20,6 +22,21 @@ def register(cls: type, html: Callable[[Any], str], png: Callable[[Any], bytes |
     _FUNCTIONS["html", cls] = html
     if png is not None:
         _FUNCTIONS["png", cls] = png
+
+
+_PLOT: list[Callable[[Any, Any, str | None], Any]] = []
+
+
+def plotted_by(function: Callable[[Any, Any, str | None], Any]) -> None:
+    """Draw pages and grids by *function*(value, axes or ``None``, name of a colour map or ``None``), which returns the axes."""
+    _PLOT[:] = [function]
+
+
+def drawn_into(value: Any, ax: Any, colormap: str | None) -> Any:
+    """The axes into which *value* was drawn. Raises ``UsageError`` where nothing draws."""
+    if not _PLOT:
+        raise UsageError("nothing that is imported draws into axes: import torch2grid")
+    return _PLOT[0](value, ax, colormap)
 
 
 def shown(value: Any, form: str) -> Any:

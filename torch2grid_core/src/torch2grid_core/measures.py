@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._engine.reading import Stop
 from torch2grid_core._engine.workers import Opener, executor_of, workers
-from torch2grid_core._measures.figures import Duplicates, NotFinite, Of, Profile, Summary, Values
+from torch2grid_core._measures.figures import Duplicates, Largest, NotFinite, Of, Profile, Summary, Values
 from torch2grid_core._measures.grids import ArrayMapping, Raster, Transformed
 from torch2grid_core._measures.need import About, Chunk, Collector
 from torch2grid_core._summary.counted import counted_distribution
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
 from torch2grid_core._summary.figures import Figures, first_index
+from torch2grid_core._summary.largest import LargestWeights
 from torch2grid_core._summary.not_finite import NotFiniteCount
 from torch2grid_core._summary.profile import UnitProfile
 
@@ -25,6 +26,8 @@ __all__ = [
     "DuplicateUnits",
     "Duplicates",
     "Figures",
+    "Largest",
+    "LargestWeights",
     "NotFinite",
     "NotFiniteCount",
     "Of",

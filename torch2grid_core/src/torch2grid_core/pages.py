@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_core._display import plotted_by
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.writing import Output, Rendered
@@ -19,6 +20,7 @@ from torch2grid_core._pictures.page import (
     Scatter,
     Table,
     Text,
+    table_lines,
     text_lines,
 )
 
@@ -39,6 +41,8 @@ __all__ = [
     "Scatter",
     "Table",
     "Text",
+    "plotted_by",
+    "table_lines",
     "text_lines",
     "whole_file",
 ]

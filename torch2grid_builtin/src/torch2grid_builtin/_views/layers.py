@@ -19,6 +19,7 @@ from torch2grid_core.text import visible
 Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
 _PROFILED = 8  # a side of fewer rows or columns is seen at a glance
+_NAMED = 3  # the largest rows and columns, beside the bars
 _THUMBNAIL = 64  # cells a side: thousands of tensors' thumbnails fit in memory together
 
 
@@ -58,8 +59,8 @@ class LayersView(View):
         profile: UnitProfile | None = results.get("profile")
         sides: dict[str, Any] = {}
         if profile is not None and profile.input_absmax is not None:
-            sides["row_marginal"] = Marginal(_largest(profile.output_absmax, grid.cell[0]))
-            sides["column_marginal"] = Marginal(_largest(profile.input_absmax, grid.cell[1]))
+            sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0])
+            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1])
         heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
@@ -101,6 +102,13 @@ def _thumbnail(tensor: LazyTensor, grid: Grid, run: Settings) -> Heatmap:
     if size > 1:
         label += f", {grid.reduce}\u00a0of\u00a0{grid.cell[0]}×{grid.cell[1]}"
     return run.heatmap(grid, title=visible(tensor.name), label=label)
+
+
+def _marginal(sizes: Array, step: int) -> Marginal:
+    """The |max| of the units in each row or column of cells; the largest units are named, those with a NaN before all."""
+    order = np.argsort(-np.where(np.isnan(sizes), np.inf, sizes), kind="stable")[:_NAMED]
+    names = tuple(((place + 0.5) / step, str(place)) for place in order.tolist() if sizes[place] != 0)
+    return Marginal(_largest(sizes, step), names=names)
 
 
 def _largest(sizes: Array, step: int) -> Array:

@@ -131,7 +131,7 @@ class Tiled(DerivedStorage):
         return np.flatnonzero(met).tolist()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JointTensor(LazyTensor):
     """A tensor that is computed from others of its shape, its *members*, which a pass can read side by side.
 

@@ -15,6 +15,7 @@ from torch2grid_core._data.source import Range
 from torch2grid_core._data.storage import Storage, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._text import visible
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
 
@@ -42,6 +43,10 @@ class LazyTensor:
     strides: tuple[int, ...] | None = None
     note: str = ""
     module_class: str = ""
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.shape)) or "scalar"
+        return f"<{type(self).__name__} {visible(self.name, 200)!r}: {shape} {self.dtype.name}>"
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ from torch2grid_core._data.storage import crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
+from torch2grid_core._summary.largest import LargestWeights
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 from torch2grid_core._summary.profile import UnitProfile
 
@@ -96,6 +97,51 @@ class _Profile(Collector):
 
     def result(self) -> UnitProfile:
         return self.profile
+
+
+@dataclass(frozen=True)
+class Largest(Need[LargestWeights]):
+    """The ``LargestWeights`` of a tensor: the *count* weights of greatest |w| with their places, and the first NaN and Inf.
+
+    Raises ``ValueError`` for a *count* below 1.
+    """
+
+    count: int = 20
+
+    counts_not_finite = True
+
+    def __post_init__(self) -> None:
+        LargestWeights(self.count)
+
+    def unite(self, other: Need[Any]) -> Largest | None:
+        return Largest(max(self.count, other.count)) if type(other) is Largest else None
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _Largest(next(iter(tensors), ""), LargestWeights(self.count))
+
+    def finish(self, gathered: Any) -> LargestWeights:
+        found: LargestWeights = gathered.result()
+        return found.first(self.count)
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        return {gathered.tensor: gathered.largest.not_finite}
+
+
+class _Largest(Collector):
+    def __init__(self, tensor: str, largest: LargestWeights) -> None:
+        self.tensor, self.largest = tensor, largest
+
+    def update(self, chunk: Chunk) -> None:
+        self.largest.update(chunk.start, chunk.values)
+
+    def merge(self, other: _Largest) -> None:
+        self.largest.merge(other.largest)
+
+    def result(self) -> LargestWeights:
+        return self.largest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._display import as_html, as_png
+from torch2grid_core._display import as_html, as_png, drawn_into
 from torch2grid_core._pictures.blocks import Region
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.regions import rectangles
@@ -59,6 +59,13 @@ class Grid:
         """``count`` as the array that it always is after construction."""
         assert isinstance(self.count, np.ndarray)
         return self.count
+
+    def __repr__(self) -> str:
+        return f"<Grid of {self.shape[0]:,}×{self.shape[1]:,} cells: {self.cell_text()}>"
+
+    def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
+        """Draw the cells into *ax*, matplotlib axes of yours, or into a new figure, and return the axes. See ``Page.plot``."""
+        return drawn_into(self, ax, colormap)
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._display import as_html
+from torch2grid_core._display import as_html, drawn_into
+from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.scale import ColorScale
@@ -28,6 +29,16 @@ def _shaped(what: str, values: Any, wanted: tuple[int, ...], of: str) -> None:
     found = np.shape(values)
     if found != wanted:
         raise ValueError(f"{what} has the shape {found}, not {wanted}: {of}")
+
+
+def in_a_line(self: Any) -> str:
+    """What a panel has as ``__repr__``: its kind, its title and how much it holds."""
+    title = f" {visible(self.title, 80)!r}" if self.title else ""
+    return f"<{type(self).__name__}{title}: {self._extent()}>"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +60,29 @@ class Table:
             place, row = next((n, row) for n, row in enumerate(self.rows) if len(row) != len(self.columns))
             raise ValueError(f"row {place} of the table has {len(row)} cells for {len(self.columns)} columns")
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return f"{_counted(len(self.rows), 'row')}, {_counted(len(self.columns), 'column')}"
+
     def as_table(self) -> Table:
         return self
+
+    def to_pandas(self) -> Any:
+        """The table as a ``pandas.DataFrame``, numbers as they are; ``None``, a figure of nothing, as NaN among numbers.
+
+        Raises ``UsageError`` where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise UsageError("a DataFrame takes pandas, which is not installed: pip install pandas") from None
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        found = {}
+        for place, values in enumerate(columns):
+            gaps = [math.nan if value is None else value for value in values] if _numeric(values) else values
+            found[place] = pd.Series(gaps, dtype=None if values else object)
+        return pd.DataFrame(found).set_axis(list(self.columns), axis="columns")
 
     def texts(self) -> list[tuple[str, ...]]:
         """The rows as text, numbers by their column's format."""
@@ -60,6 +92,11 @@ class Table:
         """The same, column by column."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
         return [_texts(values, self.formats.get(name, "")) for name, values in zip(self.columns, columns, strict=True)]
+
+
+def _numeric(values: Sequence[Cell]) -> bool:
+    """True where a column holds numbers alone, and gaps."""
+    return all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values)
 
 
 def _texts(values: Sequence[Cell], spec: str) -> list[str]:
@@ -82,11 +119,13 @@ def _cell_text(value: Cell, spec: str) -> str:
 class Marginal:
     """A value for each row, or each column, of a grid's cells, drawn beside the heatmap.
 
-    values: float, (rows,) or (columns,). label: what a value is.
+    values: float, (rows,) or (columns,). label: what a value is. names: (place in cells, text), written at the bars that they
+    name, as far as there is room; the first first.
     """
 
     values: Array
     label: str = "|max|"
+    names: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +149,11 @@ class Heatmap:
     row_names: tuple[tuple[float, str], ...] = ()
     row_marginal: Marginal | None = None
     column_marginal: Marginal | None = None
+
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return f"{self.grid.shape[0]:,}×{self.grid.shape[1]:,} cells"
 
     def __post_init__(self) -> None:
         for side, marginal, length in zip(
@@ -148,6 +192,11 @@ class Image:
     title: str = ""
     caption: str = ""
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return f"{self.rgb.shape[0]:,}×{self.rgb.shape[1]:,} pixels"
+
     def __post_init__(self) -> None:
         _shaped("rgb", self.rgb, (*np.shape(self.rgb)[:2], 3), "rows, columns and three colours")
 
@@ -177,6 +226,11 @@ class Histogram:
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
     summary: Mapping[str, str] = field(default_factory=dict)
+
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return _counted(len(self.counts), "bar")
 
     def __post_init__(self) -> None:
         if len(self.edges) or len(self.counts):
@@ -215,6 +269,11 @@ class Line:
     xlog: bool = False
     xmarks: Mapping[str, float] = field(default_factory=dict)
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return f"{len(self.y):,} series of {_counted(len(self.x), 'place')}"
+
     def __post_init__(self) -> None:
         places = len(self.x)
         for name, values in self.y.items():
@@ -251,6 +310,11 @@ class Scatter:
     marks: Mapping[str, float] = field(default_factory=dict)
     xmarks: Mapping[str, float] = field(default_factory=dict)
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return _counted(len(self.x), "point")
+
     def __post_init__(self) -> None:
         points = len(self.x)
         _shaped("x", self.x, (points,), "a number for each point")
@@ -282,6 +346,11 @@ class Band:
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return _counted(len(self.labels), "place")
+
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
 
@@ -307,6 +376,11 @@ class Bar:
     marks: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
 
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return _counted(len(self.labels), "bar")
+
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.labels),), "a value for each label")
 
@@ -327,6 +401,11 @@ class Boxes:
     title: str = ""
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
+
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return f"{len(self.labels):,} box{'' if len(self.labels) == 1 else 'es'}"
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (5, len(self.labels)), "five quantiles for each label")
@@ -353,6 +432,11 @@ class Text:
 
     text: str
     title: str = ""
+
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return _counted(len(self.text.splitlines()), "line")
 
     def as_table(self) -> Table:
         return Table(("text",), tuple((line,) for line in self.text.splitlines()), self.title)
@@ -390,6 +474,29 @@ class Page:
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+
+    def __repr__(self) -> str:
+        name = f"{self.folder}/{self.name}" if self.folder else self.name
+        return f"<Page {visible(name, 80)!r}: {_counted(len(self.panels), 'panel')}>"
+
+    def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
+        """Draw the page into *ax*, matplotlib axes of yours, or into a new figure, and return the axes.
+
+        Nothing else of the figure changes: there is no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes one), and
+        several panels share the place of the axes. colormap: a name; ``None`` for the default of each scale.
+        Raises ``UsageError`` where ``torch2grid`` is not imported, which does the drawing, and for anything but axes.
+        """
+        return drawn_into(self, ax, colormap)
+
+    def to_pandas(self) -> Any:
+        """The only table of the page as a ``pandas.DataFrame``; of a page with one panel, that panel's numbers.
+
+        Raises ``UsageError`` where there are several: each of ``panels`` has ``as_table().to_pandas()``.
+        """
+        tables = [panel for panel in self.panels if isinstance(panel, Table)] or list(self.panels)
+        if len(tables) != 1:
+            raise UsageError(f"page {self.name!r} has {len(tables)} tables: take one, as in .panels[0].as_table().to_pandas()")
+        return tables[0].as_table().to_pandas()
 
     def with_origin(self, origin: PageOrigin | None) -> Page:
         """The same page with *origin*; itself where that is its own."""

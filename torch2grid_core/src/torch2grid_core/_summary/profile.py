@@ -37,6 +37,10 @@ class UnitProfile:
         self._input_absmax = np.zeros(self._inputs)
         self._input_squares = np.zeros(self._inputs)
 
+    def __repr__(self) -> str:
+        inputs = f", {self._inputs:,} input units" if len(self.shape) > 1 else ""
+        return f"<UnitProfile: {len(self.output_absmax):,} output units{inputs}>"
+
     @property
     def output_norm(self) -> Array:
         """L2 norm of each output unit."""

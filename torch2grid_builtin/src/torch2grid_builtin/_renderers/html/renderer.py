@@ -166,7 +166,8 @@ def _marginal(marginal: Marginal, before: int, after: int) -> dict[str, Any]:
     if after < before:
         values = np.maximum.reduceat(values, np.arange(0, before, -(-before // after)))
         label = label if "max" in label else f"largest {label}"
-    return {"label": label, "values": [float(f"{value:.4g}") for value in values.tolist()]}
+    names = [visible(text, _LABEL) for _, text in marginal.names]
+    return {"label": label, "values": [float(f"{value:.4g}") for value in values.tolist()], "names": names}
 
 
 def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MARK, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
 from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_names
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
@@ -225,6 +225,11 @@ class Marginals:
         rows, columns = panel.row_marginal, panel.column_marginal
         self.above = self.long + _GAP if columns else round(size * LINE) if rows else 0
         self.beside = _GAP + self.long if rows else 0
+        self.line = round(size * LINE)
+        if columns and columns.names:
+            self.above += self.line
+        if rows and rows.names:
+            self.beside += 4 + max(text_width(literal(text), size) for _, text in rows.names)
         self.before = 0
         self.note = ""
         if rows:
@@ -237,6 +242,8 @@ class Marginals:
             whose = [" and ".join(side for side in sides if sides[side] == label) for label in labels]
             every = " and ".join(f"{label} of each {who}" for label, who in zip(labels, whose, strict=True))
             self.note = f"bars: {every}{' of cells' if max(panel.grid.cell) > 1 else ''}, from 0"
+            if any(each and each.names for each in (rows, columns)):
+                self.note += "; numbers at the bars: the indices of the largest"
 
     def draw(self, canvas: Canvas, left: int, top: int, factor: tuple[int, int]) -> None:
         """left, top: of the heatmap's cells, of *factor* = (high, wide) pixels each."""
@@ -244,10 +251,30 @@ class Marginals:
         if columns:
             self._bars(canvas, columns, left, top - _GAP, factor[1], upright=True)
             canvas.text(left - 6, top - _GAP - self.long, number(_largest(columns)), self.size, MUTED, ha="right", va="top")
+            self._name_columns(canvas, columns, left, top - _GAP - self.long - 3, factor[1])
         if rows:
             start = left + self.panel.grid.shape[1] * factor[1] + _GAP
             self._bars(canvas, rows, start, top, factor[0], upright=False)
             canvas.text(start, top - 6, number(_largest(rows)), self.size, MUTED)
+            self._name_rows(canvas, rows, start + self.long + 4, top, factor[0])
+
+    def _name_columns(self, canvas: Canvas, marginal: Marginal, left: int, bottom: int, thick: int) -> None:
+        """Above the bars."""
+        taken: list[tuple[float, float]] = []
+        for place, text in marginal.names:
+            half = text_width(literal(text), self.size) / 2 + 3
+            at = _free(left + place * thick, half, taken, left - half, left + len(marginal.values) * thick + half)
+            if at is not None:
+                canvas.text(at, bottom, literal(text), self.size, MARK, ha="center")
+
+    def _name_rows(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int) -> None:
+        """Beside the bars."""
+        taken: list[tuple[float, float]] = []
+        for place, text in marginal.names:
+            half = self.line / 2
+            at = _free(top + place * thick, half, taken, top - half, top + len(marginal.values) * thick + half)
+            if at is not None:
+                canvas.text(left, at, literal(text), self.size, MARK, va="middle")
 
     def _bars(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int, *, upright: bool) -> None:
         """One outline for all bars. left, top: where the first begins; upright: bars of columns, else of rows."""
@@ -270,6 +297,17 @@ class Marginals:
             canvas.rects([(left - 1, top, 1, length)], FAINT)
             canvas.polygon(left + out, top + along, _BAR)
             canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), rgb(NOT_FINITE))
+
+
+def _free(at: float, half: float, taken: list[tuple[float, float]], low: float, high: float) -> float | None:
+    """The middle nearest to *at* of a free stretch of 2·*half* pixels between *low* and *high*, which is *taken* then."""
+    edges = [edge for start, stop in taken for edge in (start - half, stop + half)]
+    for middle in sorted([min(max(at, low + half), high - half), *edges], key=lambda each: abs(each - at)):
+        inside = low <= middle - half and middle + half <= high
+        if inside and all(middle + half <= start or middle - half >= stop for start, stop in taken):
+            taken.append((middle - half, middle + half))
+            return middle
+    return None
 
 
 def _largest(marginal: Marginal) -> float:

@@ -56,7 +56,10 @@ function frameMarks(panel, context, viewer, frame, first, last) {
 // What the bars are, for the legend.
 function marginNote(panel) {
   const sides = ["row", "column"].filter((side) => panel[`${side}_marginal`]);
-  return sides.length ? `bars: ${sides.map((side) => `${panel[`${side}_marginal`].label} of each ${side}`).join(" and ")}, from 0` : "";
+  if (!sides.length) return "";
+  const largest = sides.filter((side) => panel[`${side}_marginal`].names.length);
+  const named = largest.map((side) => `; largest ${side}s: ${panel[`${side}_marginal`].names.join(", ")}`).join("");
+  return `bars: ${sides.map((side) => `${panel[`${side}_marginal`].label} of each ${side}`).join(" and ")}, from 0${named}`;
 }
 
 const largestOf = (values) => Math.max(0, ...values.map(numeric).filter(Number.isFinite));

@@ -1,0 +1,243 @@
+"""What is drawn into axes of the caller's, and tables as DataFrames."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tests.support.renderers.pages import every_panel
+from tests.support.tools import DIGITS
+
+import torch2grid as t2g
+from torch2grid_core import Grid, Page, Settings, UsageError
+from torch2grid_core.grids import NOT_FINITE, ColorScale, paint
+from torch2grid_core.pages import Heatmap, Table
+
+mpl.use("Agg")
+STATE = torch.load(DIGITS, weights_only=True)
+VIEWS = ("grid", "layers", "histograms", "conv", "dead_neurons", "outliers")
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    yield
+    pyplot.close("all")
+
+
+def described(ax):
+    """What would tell that somebody drew into *ax*, or moved it."""
+    return (
+        ax.get_title(),
+        ax.get_xlim(),
+        ax.get_ylim(),
+        ax.get_position(original=True).bounds,
+        len(ax.get_children()),
+        ax.axison,
+    )
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_picture_goes_into_the_axes_that_are_given_and_nowhere_else(name):
+    figure, (left, right) = pyplot.subplots(1, 2)
+    right.plot([1, 2, 3])
+    figure.suptitle("mine")
+    before = described(right), left.get_position(original=True).bounds, len(figure.get_children()), dict(mpl.rcParams)
+    assert getattr(t2g, name)(DIGITS).plot(left) is left
+    figure.canvas.draw()
+    assert (described(right), left.get_position(original=True).bounds, len(figure.get_children()), dict(mpl.rcParams)) == before
+    assert figure.axes == [left, right]
+    assert left.images or left.patches or left.lines or left.child_axes
+    assert pyplot.get_fignums() == [figure.number]
+
+
+def test_a_heatmap_has_the_weights_their_indices_and_a_colour_bar_on_request():
+    figure = Figure()
+    ax = figure.subplots()
+    page = t2g.layers(DIGITS)["fc1.weight"]
+    page.plot(ax)
+    (image,) = ax.images
+    np.testing.assert_array_equal(np.asarray(image.get_array()), STATE["fc1.weight"].numpy())
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 127.5), (31.5, -0.5))
+    assert ax.get_title() == "fc1.weight · 32×128 · float32"
+    scale = page.panels[0].scale
+    assert image.get_clim() == (scale.low, scale.high)
+    bar = figure.colorbar(image, ax=ax)
+    assert bar.vmin == scale.low
+    coarse = t2g.layers(DIGITS, only="fc1.weight", tensor_cells=16)["fc1.weight"]
+    other = Figure().subplots()
+    coarse.plot(other)
+    assert other.get_xlim() == (-0.5, 127.5)  # still indices of weights
+
+
+@pytest.mark.parametrize("kind", ["linear", "symlog"])
+def test_colours_are_those_of_every_other_picture(kind):
+    values = np.array([[-5.0, -1, -0.001, 0], [0.5, 1, 7, np.nan]], np.float32)
+    grid = Grid(values, np.array([[1, 1, 1, 1], [0, 1, 1, 1]]))
+    page = Page("p", "", (Heatmap(grid, ColorScale(-1, 1, kind)),))
+    figure = Figure(figsize=(4, 2), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    ax = figure.add_axes((0, 0, 1, 1))
+    page.plot(ax, colormap="viridis")
+    ax.set_axis_off()
+    canvas.draw()
+    shown = np.asarray(canvas.buffer_rgba())[50::100, 50::100, :3]
+    wanted = paint(grid, page.panels[0].scale, "viridis")
+    np.testing.assert_array_equal(shown, wanted)
+    assert tuple(shown[1, 3]) == NOT_FINITE
+
+
+def test_every_kind_of_panel_alone_and_together():
+    page = every_panel()
+    for panel in page.panels:
+        figure = Figure()
+        ax = figure.subplots()
+        assert Page("one", "One $panel$", (panel,)).plot(ax) is ax
+        figure.canvas.draw()
+        assert figure.axes == [ax]
+    figure = Figure(figsize=(9, 9))
+    page.plot(figure.subplots())
+    figure.canvas.draw()
+    few = Page("few", "A few", page.panels[:5], columns=2, wide=1)
+    ax = Figure().subplots()
+    few.plot(ax)
+    assert len(ax.child_axes) == 5
+    figure = ax.figure
+    figure.canvas.draw()
+    boxes = [child.get_position(original=True).bounds for child in ax.child_axes]
+    assert len(set(boxes)) == 5
+
+
+def test_names_that_would_be_formulas_or_lines_are_text():
+    state = {r"$\frac{1$.weight": np.eye(9, dtype=np.float32), "a\nb": np.ones((9, 9), np.float32)}
+    figure = Figure()
+    first, second = figure.subplots(1, 2)
+    pages = t2g.layers(state)
+    for ax, page in zip((first, second), pages, strict=False):
+        page.plot(ax)
+    figure.canvas.draw()
+    assert r"$\frac{1$.weight" in first.get_title()
+
+
+def test_without_axes_a_new_figure_is_made():
+    mine, _ = pyplot.subplots()
+    ax = t2g.grid(DIGITS).plot()
+    assert ax.figure is not mine
+    assert pyplot.get_fignums() == [mine.number, ax.figure.number]
+    assert t2g.grid(DIGITS).grid.plot().images
+
+
+def test_what_cannot_be_plotted_says_what_to_do():
+    with pytest.raises(UsageError, match=r"to_pandas"):
+        t2g.stats(DIGITS).plot()
+    with pytest.raises(UsageError, match="not into a Figure"):
+        t2g.grid(DIGITS).plot(Figure())
+    with pytest.raises(UsageError, match="colour map"):
+        t2g.layers(DIGITS)[0].plot(colormap="nonesuch")
+    alone = "from torch2grid_core import Grid\nimport numpy\nGrid(numpy.eye(2)).plot()"
+    run = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=False)
+    assert "import torch2grid" in run.stderr.splitlines()[-1]
+
+
+def test_the_colour_map_of_the_settings_is_that_of_the_plot():
+    figure = Figure()
+    ax = figure.subplots()
+    t2g.grid(DIGITS, colormap="viridis").plot(ax)
+    np.testing.assert_allclose(ax.images[0].cmap(0.0)[:3], mpl.colormaps["viridis"](0.0)[:3], atol=1 / 255)
+
+
+def test_tables_are_frames_with_full_numbers():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = t2g.stats(DIGITS).to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == ["Layer Name", "Mean", "Std", "Min", "Max", "~Zero%"]
+    assert list(frame["Layer Name"]) == list(STATE)
+    for _, row in frame.iterrows():
+        weights = STATE[row["Layer Name"]].double()
+        assert row["Mean"] == pytest.approx(float(weights.mean()), rel=1e-9)
+        assert row["Max"] == float(weights.max())
+    assert {str(dtype) for dtype in frame.dtypes.iloc[1:]} == {"float64"}
+    detail = t2g.stats(DIGITS, detail=True).to_pandas()
+    assert str(detail["Weights"].dtype) == "int64"
+    assert detail["Dead%"].isna().sum() == 4  # a dash in the table: biases have no units
+    assert list(t2g.dead_neurons(DIGITS).to_pandas()["Layer Name"])[:2] == ["conv1.weight", "conv2.weight"]
+
+
+def test_which_of_several_tables():
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    pages = t2g.outliers(DIGITS, count=3)
+    assert list(pages.to_pandas("Largest")["Layer Name"]) == list(pages.to_pandas(0)["Layer Name"])
+    assert list(pages.to_pandas(-1).columns)[:2] == ["Layer Name", "Figure"]
+    for wrong in (None, 7, "nothing", ""):
+        with pytest.raises(UsageError, match=r"1: Rows and columns"):
+            pages.to_pandas(wrong)
+    with pytest.raises(UsageError, match="3 tables"):
+        pages["outliers"].to_pandas()
+    with pytest.raises(UsageError, match=r"plot"):
+        t2g.grid(DIGITS).to_pandas()
+    assert len(t2g.layers(DIGITS)["fc1.weight"].to_pandas()) == 32 * 128
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ((1, 2), [1, 2]),
+        ((1.5, None), [1.5, np.nan]),
+        ((None, None), [np.nan, np.nan]),
+        (("a", None), ["a", None]),
+        ((True, False), [True, False]),
+        ((float("nan"), float("-inf")), [np.nan, -np.inf]),
+    ],
+)
+def test_columns_of_any_kind(values, kept):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    table = Table(("same", "same"), tuple((value, "x") for value in values))
+    frame = table.to_pandas()
+    assert list(frame.columns) == ["same", "same"]
+    found = list(frame.iloc[:, 0])
+    assert len(found) == 2
+    for one, other in zip(found, kept, strict=True):
+        missing = [each is None or each != each for each in (one, other)]
+        assert missing == [True, True] if missing[0] else one == other
+    assert Table(("a", "b"), ()).to_pandas().shape == (0, 2)
+
+
+def test_without_pandas_the_error_says_what_to_install(tmp_path):
+    (tmp_path / "pandas.py").write_text("raise ImportError('none here')")
+    code = (
+        f"import torch2grid as t2g\ntry:\n    t2g.stats({str(DIGITS)!r}).to_pandas()\nexcept t2g.UsageError as e:\n    print(e)"
+    )
+    code = code.replace("t2g.UsageError", "Exception")
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert run.stdout == "a DataFrame takes pandas, which is not installed: pip install pandas\n"
+
+
+def test_nothing_heavy_is_imported_before_it_is_used():
+    code = (
+        f"import sys, torch2grid as t2g\nstr(t2g.stats({str(DIGITS)!r}))\nprint({{'pandas', 'matplotlib'}} & {{*sys.modules}})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "set()"
+
+
+def test_results_show_themselves_in_one_short_line():
+    checkpoint = t2g.load(DIGITS)
+    pages = t2g.layers(checkpoint)
+    shown = [checkpoint, checkpoint["fc1.weight"], pages, pages[0], t2g.stats(checkpoint), *every_panel().panels[:-1]]
+    shown += [t2g.grid(checkpoint).grid, *t2g.stats(checkpoint).tables, Settings().heatmap(t2g.grid(checkpoint).grid)]
+    for value in shown:
+        text = repr(value)
+        assert text.startswith("<"), text
+        assert "\n" not in text
+        assert len(text) < 250, text
+    assert repr(checkpoint["fc1.weight"]) == "<LazyTensor 'fc1.weight': 32×128 float32>"
+    assert repr(t2g.stats(checkpoint).tables[0]) == "<Table: 8 rows, 6 columns>"
+    assert repr(pages["fc1.weight"]) == "<Page 'layers/fc1.weight': 1 panel>"

@@ -1,0 +1,325 @@
+"""What sticks out is found where it was planted, first in its table, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from tests.support.corpus import cases, manifest, needs_cases, needs_corpus, real
+from tests.support.renderers.pixels import pixels
+from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import checkpoint_of, draw
+
+from torch2grid_builtin._views.outliers import LAYERS, UNITS, WEIGHTS, Outliers
+from torch2grid_builtin._views.robust import largest_normal, limit, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_core import LoadError, PluginManager
+from torch2grid_core.measures import Distribution
+from torch2grid_core.pages import Bar, Heatmap, Text
+
+SHAPES = {
+    "self_attn.q_proj": (64, 64),
+    "self_attn.o_proj": (64, 64),
+    "mlp.up_proj": (192, 64),
+    "mlp.down_proj": (64, 192),
+}
+DOWN, UP, Q = "mlp.down_proj.weight", "mlp.up_proj.weight", "self_attn.q_proj.weight"
+
+
+def model(layers=12, std=0.02, seed=0):
+    rng = np.random.default_rng(seed)
+    found = {"model.embed_tokens.weight": rng.normal(0, std, (500, 64)).astype(np.float32)}
+    for layer in range(layers):
+        for name, shape in SHAPES.items():
+            found[f"model.layers.{layer}.{name}.weight"] = rng.normal(0, std, shape).astype(np.float32)
+        found[f"model.layers.{layer}.input_layernorm.weight"] = np.ones(64, np.float32)
+    return found
+
+
+def tables_of(arrays, view=None):
+    """The three tables, each line as a dict."""
+    page = draw(view or Outliers(), arrays)["outliers"]
+    assert page.kind == "table"
+    assert [table.columns for table in page.panels] == [WEIGHTS, UNITS, LAYERS]
+    return [[dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in page.panels]
+
+
+def outliers(table):
+    return [line for line in table if line["Outlier"]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_weight(seed):
+    arrays = model(seed=seed)
+    arrays[f"model.layers.2.{DOWN}"][39, 170] = -5.0
+    weights, units, layers = tables_of(arrays)
+    (line,) = outliers(weights)
+    assert line == weights[0]
+    assert (line["Layer Name"], line["Index"], line["Weight"]) == (f"model.layers.2.{DOWN}", "[39, 170]", -5.0)
+    assert 200 < -line["z"] < 260  # −5 / 0.02
+    assert {(each["Unit"], each["Index"]) for each in outliers(units)} == {("row", 39), ("column", 170)}
+    (line,) = outliers(layers)
+    assert (line["Layer Name"], line["Figure"]) == (f"model.layers.2.{DOWN}", "kurtosis")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_column(seed):
+    arrays = model(seed=seed)
+    arrays[f"model.layers.7.{Q}"][:, 33] *= 8
+    weights, units, _ = tables_of(arrays)
+    assert outliers(units) == [units[0]]
+    assert (units[0]["Layer Name"], units[0]["Unit"], units[0]["Index"]) == (f"model.layers.7.{Q}", "column", 33)
+    assert 5 < units[0]["Of median"] < 11
+    assert "[" in weights[0]["Index"]
+    assert weights[0]["Index"].endswith(", 33]")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row(seed):
+    arrays = model(seed=seed)
+    arrays[f"model.layers.3.{UP}"][123] *= 50
+    _, units, _ = tables_of(arrays)
+    assert (units[0]["Layer Name"], units[0]["Unit"], units[0]["Index"]) == (f"model.layers.3.{UP}", "row", 123)
+    assert units[0]["Outlier"] == "yes"
+    assert math.isclose(units[0]["Norm"], np.linalg.norm(arrays[f"model.layers.3.{UP}"][123].astype(float)), rel_tol=1e-9)
+    assert not [line for line in outliers(units) if line["Unit"] == "row" and line != units[0]]
+
+
+@pytest.mark.parametrize("layers", [4, 12, 40])
+@pytest.mark.parametrize("factor", [2.5, 0.4])
+def test_a_layer(layers, factor):
+    arrays = model(layers)
+    for name in arrays:
+        if name.startswith("model.layers.1."):
+            arrays[name] = arrays[name] * np.float32(factor)
+    weights, units, found = tables_of(arrays)
+    assert not outliers(weights)
+    assert not outliers(units)
+    assert {line["Layer Name"] for line in outliers(found)} == {name for name in arrays if name.startswith("model.layers.1.")}
+    assert [line["Outlier"] for line in found[:5]] == ["yes"] * 5
+    assert {line["Siblings"] for line in found} == {layers}
+    assert all(line["z"] > 0 for line in outliers(found)) == (factor > 1)
+
+
+def test_a_layer_among_three_comes_first():
+    arrays = model(3)
+    for name in arrays:
+        if name.startswith("model.layers.1."):
+            arrays[name] = arrays[name] * np.float32(2.5)
+    *_, found = tables_of(arrays)
+    assert {line["Layer Name"] for line in found[:5]} == {name for name in arrays if name.startswith("model.layers.1.")}
+    *_, found = tables_of({name: array for name, array in arrays.items() if ".2." not in name})
+    assert found == []  # of two, neither is the usual one
+
+
+def test_nan_and_inf_come_first_and_hide_nothing():
+    arrays = model()
+    arrays[f"model.layers.3.{UP}"][[100, 20, 21], [4, 63, 0]] = np.nan
+    arrays["model.layers.5.input_layernorm.weight"][9] = -np.inf
+    arrays[f"model.layers.2.{DOWN}"][39, 170] = 5.0
+    arrays["counts"] = np.full((3, 5), np.nan)
+    weights, units, layers = tables_of(arrays)
+    assert [(line["Layer Name"], line["Index"], line["Outlier"], line["z"]) for line in weights[:3]] == [
+        (f"model.layers.3.{UP}", "[20, 63]", "3 NaN, the first", None),
+        ("model.layers.5.input_layernorm.weight", "[9]", "1 Inf", None),
+        ("counts", "[0, 0]", "15 NaN, the first", None),
+    ]
+    assert math.isnan(weights[0]["Weight"])
+    assert weights[1]["Weight"] == -math.inf
+    assert weights[3]["Index"] == "[39, 170]"
+    assert units[0]["Layer Name"] == layers[0]["Layer Name"] == f"model.layers.2.{DOWN}"
+
+
+def test_titles_count_what_is_not_listed():
+    arrays = model()
+    for row in range(5):
+        arrays[f"model.layers.3.{UP}"][row * 7, row] = 5
+    pages = draw(Outliers(count=4), arrays)["outliers"].panels
+    assert [page.title for page in pages][:2] == [
+        "Largest weights: at least 4 beyond z = 20",
+        "Rows and columns: 10 beyond z = 20, the first 4 of them here",
+    ]
+    arrays["bias"] = np.full(3, np.inf)
+    first = draw(Outliers(count=1), arrays)["outliers"].panels[0]
+    assert first.title == "Largest weights: NaN or Inf; at least 1 beyond z = 20, not listed"
+    assert len(first.rows) == 1
+
+
+def test_kernels_are_indexed_in_all_their_dimensions_and_have_channels():
+    rng = np.random.default_rng(0)
+    arrays = {"conv.weight": rng.normal(size=(32, 24, 3, 3))}
+    arrays["conv.weight"][:, 11] *= 30
+    arrays["conv.weight"][5, 11, 2, 1] = 900
+    weights, units, _ = tables_of(arrays)
+    assert (weights[0]["Index"], weights[0]["Weight"]) == ("[5, 11, 2, 1]", 900)
+    assert (units[0]["Unit"], units[0]["Index"]) == ("input channel", 11)
+
+
+def test_tied_tensors_count_once_and_count_says_how_many_lines():
+    arrays = model(3)
+    arrays["model.embed_tokens.weight"][7, 9] = 3
+    arrays["lm_head.weight"] = arrays["model.embed_tokens.weight"]
+    checkpoint = checkpoint_of(arrays, aliases={"lm_head.weight": "model.embed_tokens.weight"})
+    weights, units, layers = tables_of(checkpoint, Outliers(count=4))
+    assert [len(weights), len(units), len(layers)] == [4, 4, 4]
+    assert [line["Layer Name"] for line in outliers(weights)] == ["model.embed_tokens.weight"]
+
+
+def test_nothing_to_compare():
+    page, picture = draw(Outliers(), {"steps": np.arange(4), "bias": np.zeros(3, np.float32)}).values()
+    assert [table.rows for table in page.panels] == [(), (), ()]
+    assert all("nothing to compare" in table.title for table in page.panels)
+    assert [type(panel) for panel in picture.panels] == [Text, Text, Text]
+    weights, *_ = tables_of({"vector": np.array([*np.linspace(-1, 1, 99), 300.0])})
+    assert weights[0]["Index"] == "[99]"
+    assert outliers(weights) == []  # long tails are usual of vectors
+    assert tables_of({"half.weight": np.zeros((16, 16)), "same.weight": np.full((16, 16), 7.0)})[0] == []
+    pruned = np.zeros((64, 64))
+    pruned[3, 4] = 1
+    assert tables_of({"pruned.weight": pruned})[0][0]["Index"] == "[3, 4]"
+
+
+@pytest.mark.parametrize(("options", "wrong"), [({"count": 0}, "count"), ({"z": 0}, "z"), ({"z": math.nan}, "z")])
+def test_wrong_options(options, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        Outliers(**options)
+
+
+def test_the_page_shows_the_layer_and_the_weight(tmp_path):
+    arrays = model()
+    for name in arrays:
+        if name.startswith("model.layers.4."):
+            arrays[name] = arrays[name] * np.float32(2.5)
+    arrays[f"model.layers.9.{DOWN}"][1, 2] = np.nan
+    layers, weights, units = draw(Outliers(), arrays)["outliers_overview"].panels
+    assert isinstance(layers, Heatmap)
+    assert layers.grid.shape == (5, 12)
+    beyond = layers.grid.values > layers.scale.high
+    assert np.argwhere(beyond).tolist() == [[kind, 4] for kind in range(5)]
+    assert layers.row_names[0][1] == f"model.layers.*.{Q}"
+    assert isinstance(weights, Bar)
+    assert weights.labels[0] == f"model.layers.9.{DOWN} [1, 2]"
+    assert weights.flags == {0: "1 NaN"}
+    assert isinstance(units, Bar)
+    assert units.marks == {"outlier": 20.0}
+
+
+def test_the_command(tmp_path):
+    state = {name: torch.from_numpy(array).to(torch.bfloat16) for name, array in model().items()}
+    state[f"model.layers.2.{DOWN}"][39, 170] = 5.0
+    torch.save(state, tmp_path / "planted.pth")
+    run = torch2grid("planted.pth", "--outliers", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    start = lines.index("Largest weights: 1 beyond z = 20")
+    assert re.split(r"\s{2,}", lines[start + 3])[:3] == [f"model.layers.2.{DOWN}", "[39, 170]", "5"]
+    assert lines[-1] == "grids/outliers_overview.png"
+    assert min(pixels((tmp_path / "grids/outliers_overview.png").read_bytes()).shape[:2]) > 300
+    alone, spread = (_as_csv(tmp_path, jobs) for jobs in (1, 3))
+    assert alone == spread
+    assert len(alone.splitlines()) >= 12
+
+
+def _as_csv(folder, jobs):
+    words = ("--view", "outliers:count=3", "--format", "csv", "-o", f"jobs{jobs}", "-j", jobs)
+    assert torch2grid("planted.pth", *words, cwd=folder).returncode == 0
+    return (folder / f"jobs{jobs}/outliers.csv").read_text()
+
+
+def _healthy():
+    """Each healthy real checkpoint, and the healthy cases."""
+    manager = PluginManager.discover()
+    for entry in manifest("real"):
+        try:
+            yield entry["file"], manager.open(str(real(entry["file"])))
+        except LoadError:
+            continue
+    for path in sorted(cases("found/healthy").iterdir()):
+        yield path.name, manager.open(str(path))
+
+
+@needs_corpus
+@needs_cases
+def test_healthy_models_have_less_than_one_in_a_hundred_tensors_with_an_outlier():
+    """None at all but Silero's networks, of which one has a weight of 54.9 in a kernel whose std is 0.38."""
+    tensors, found = 0, set()
+    for name, checkpoint in _healthy():
+        tensors += len(checkpoint)
+        lines = [line for table in tables_of(checkpoint) for line in outliers(table) if line["z"] is not None]
+        found |= {(name, line["Layer Name"]) for line in lines}
+    assert tensors > 1000
+    assert {name.partition("_")[0].rpartition("/")[2] for name, _ in found} == {"silero"}
+    assert len(found) < tensors / 100
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_models_with_long_tails_have_at_most_a_line_in_a_hundred_tensors(seed):
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for layer in range(25):
+        arrays[f"layers.{layer}.a.weight"] = rng.standard_t(4, (64, 128)) * 0.02  # long tails, as trained weights have
+        arrays[f"layers.{layer}.b.weight"] = rng.laplace(0, 0.05, (128, 64)) * rng.lognormal(0, 0.4, (128, 1))
+        arrays[f"layers.{layer}.c.weight"] = rng.uniform(-0.1, 0.1, (32, 16, 3, 3))
+        arrays[f"layers.{layer}.norm.weight"] = 1 + rng.normal(0, 0.2, 64)
+    assert len(arrays) == 100
+    assert sum(len(outliers(table)) for table in tables_of(arrays)) <= 1
+
+
+def test_the_demo_has_none():
+    assert not any(map(outliers, tables_of(PluginManager.discover().open(str(DIGITS)))))
+
+
+def distribution(values):
+    found = Distribution()
+    found.update(values)
+    return found
+
+
+def test_spreads_are_the_std_of_normal_numbers():
+    values = np.random.default_rng(0).normal(3, 0.5, 200_000)
+    median, spread = spread_of_weights(distribution(values))
+    assert math.isclose(median, 3, rel_tol=0.01)
+    assert math.isclose(spread, 0.5, rel_tol=0.05)
+    z = z_of_units(values)
+    assert math.isclose(float(np.std(z)), 1, rel_tol=0.05)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(16, 400), st.integers(0, 2**32 - 1), st.floats(1e-6, 1e6), st.floats(3, 1e6))
+def test_one_unit_cannot_change_the_spread(count, seed, size, factor):
+    sizes = np.random.default_rng(seed).uniform(0.9, 1.1, count) * size
+    sizes[0] *= factor
+    z = z_of_units(sizes)
+    assert int(np.argmax(z)) == 0
+    assert z[0] >= 0.9 * (0.9 * factor - 1.1) / (1.4826 * 0.1 + 0.1)
+    np.testing.assert_allclose(z, z_of_units(sizes * 8), rtol=1e-9, atol=1e-9)  # whatever the unit of measurement
+
+
+def test_units_that_are_all_the_same_or_zero_or_not_finite():
+    assert z_of_units(np.zeros(20)).tolist() == [0.0] * 20
+    assert z_of_units(np.ones(20)).tolist() == [0.0] * 20
+    assert z_of_units(np.full(3, np.nan)).tolist() == [0.0] * 3
+    sizes = np.array([*[0.0] * 19, 1.0])
+    assert int(np.argmax(z_of_units(sizes))) == 19
+    ill = np.array([*[1.0] * 19, 9.0, np.nan, np.inf])
+    assert z_of_units(ill)[-3:].tolist() == [160.0, 0.0, 0.0]
+
+
+def test_siblings_by_ratio():
+    median, z = z_of_siblings([2.0, 2.0, 2.0, 4.0, 1.0])
+    assert median == 2
+    assert z[3] == -z[4] == pytest.approx(math.log(2) / 0.04)
+    assert z_of_siblings([0.0, 0.0, 0.0, 1.0]) == (0.0, [0.0] * 4)
+    assert z_of_siblings([1.0, 1.0, 0.0])[1] == [0.0, 0.0, -math.inf]
+    with_noise = z_of_siblings([1.0, 1.1, 0.9, 1.2, 0.8, 1.05], least=0.5)[1]
+    assert max(map(abs, with_noise)) < 0.5
+
+
+def test_more_numbers_have_a_higher_limit():
+    assert limit(20, 10) == limit(20, 1_000_000) == 20
+    assert 20 < limit(20, 10**9) < 30
+    draws = np.abs(np.random.default_rng(0).normal(size=(4000, 50))).max(axis=1)
+    assert math.isclose(float(np.median(draws)), largest_normal(50), rel_tol=0.02)

@@ -1,0 +1,323 @@
+"""Pages in axes that the caller owns: artists of matplotlib, on axes of weights, and nothing else of the figure is touched."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap, Normalize
+
+from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES
+from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
+from torch2grid_builtin._renderers.matplotlib.paint import paint_page
+from torch2grid_core import Grid, Page, Style, UsageError
+from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, color_scale, colormap, default_map
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, table_lines
+from torch2grid_core.text import visible
+
+Array = np.ndarray[Any, Any]
+_MANY = 12  # panels; a page of more is drawn as the picture that it is
+_SLENDER = 12  # a picture longer than so many to one fills its axes
+_NAMED = 40
+_NAME, _LINE = 60, 64  # characters
+_ROOM = 0.01  # share of the cells from which a region has room for its name
+
+
+def plot(value: Any, ax: Any = None, map: str | None = None) -> Axes:
+    """Draw *value*, a page or a grid, into *ax*, or into the axes of a new figure of pyplot's, and return the axes.
+
+    map: the name of a colour map; ``None`` for the default of each scale. Raises ``UsageError`` for anything but axes, and for
+    an unknown map.
+    """
+    if isinstance(value, Grid):
+        value = Page("grid", "", (Heatmap(value, color_scale([value]), label=value.cell_text()),))
+    if map is not None:
+        colormap(map)
+    if ax is not None and not isinstance(ax, Axes):
+        raise UsageError(f"plot draws into axes of matplotlib, not into a {type(ax).__name__}")
+    target = _new(value) if ax is None else ax
+    _page(value, target, map)
+    return target
+
+
+def _new(page: Page) -> Axes:
+    from matplotlib import pyplot
+
+    count = len(page.panels)
+    columns = max(1, min(page.columns, count))
+    rows = math.ceil(count / columns)
+    size = (6.4, 4.8) if count == 1 else (min(4.5 * columns, 20), min(3.6 * rows, 20))
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def _page(page: Page, ax: Axes, map: str | None) -> None:
+    if len(page.panels) == 1:
+        panel = page.panels[0]
+        _panel(panel, ax, map)
+        _title(ax, ": ".join(filter(None, (page.title, getattr(panel, "title", "")))))
+        return
+    ax.set_axis_off()
+    if len(page.panels) > _MANY:
+        canvas = draw_page(page, Style(colormap=map))
+        ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
+        return
+    _title(ax, page.title)
+    for panel, bounds in zip(page.panels, _places(page), strict=True):
+        inner = ax.inset_axes(bounds)
+        _panel(panel, inner, map)
+        inner.tick_params(labelsize="small")
+        _title(inner, getattr(panel, "title", ""), "small" if page.columns > 1 else "medium")
+
+
+def _places(page: Page) -> list[tuple[float, float, float, float]]:
+    """(left, bottom, width, height) of each panel in shares of the axes, in rows from the top."""
+    wide = min(page.wide, len(page.panels))
+    columns = max(1, min(page.columns, len(page.panels) - wide))
+    rows = [1] * wide + [columns] * math.ceil((len(page.panels) - wide) / columns)
+    places: list[tuple[float, float, float, float]] = []
+    for row, across in enumerate(rows):
+        for column in range(across):
+            left, bottom = column / across, 1 - (row + 1) / len(rows)
+            places.append((left + 0.12 / across, bottom + 0.2 / len(rows), 0.8 / across, 0.6 / len(rows)))
+    return places[: len(page.panels)]
+
+
+def _title(ax: Axes, text: str, size: str = "medium") -> None:
+    if text:
+        ax.set_title(textwrap.fill(visible(text), _LINE), parse_math=False, fontsize=size)
+
+
+def _labels(ax: Axes, x: str, y: str) -> None:
+    ax.set_xlabel(visible(x), parse_math=False)
+    ax.set_ylabel(visible(y), parse_math=False)
+
+
+def _panel(panel: Any, ax: Axes, map: str | None) -> None:
+    if isinstance(panel, Heatmap):
+        _heatmap(panel, ax, map)
+        return
+    for kind, draw in _DRAWN.items():
+        if isinstance(panel, kind):
+            draw(panel, ax)
+            return
+    _text(panel, ax)
+
+
+class _Scale(Normalize):
+    """A colour scale as matplotlib takes it, for its colour bars too."""
+
+    def __init__(self, scale: ColorScale) -> None:
+        super().__init__(scale.low, scale.high)
+        self.scale = scale
+
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
+        masked = np.ma.asarray(value)
+        with np.errstate(invalid="ignore"):
+            return np.ma.MaskedArray(self.scale.fraction(masked.filled(0)), mask=np.ma.getmaskarray(masked))
+
+    def inverse(self, value: Any) -> Any:
+        return self.scale.value(value)
+
+
+def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
+    grid, scale = panel.grid, panel.scale
+    if not grid.values.size:
+        ax.text(0.5, 0.5, "the grid has no cells", transform=ax.transAxes, ha="center", va="center")
+        return
+    table = ListedColormap(colormap(map or default_map(scale)) / 255.0).with_extremes(
+        bad=rgb(NOT_FINITE), over=rgb(OVER), under=rgb(UNDER)
+    )
+    rows, columns = grid.shape
+    high, wide = grid.cell
+    extent = (-0.5, columns * wide - 0.5, rows * high - 0.5, -0.5)  # ticks are indices of weights
+    longer, shorter = max(rows * high, columns * wide), min(rows * high, columns * wide)
+    aspect: Any = "auto" if longer > _SLENDER * shorter else "equal"
+    values = np.ma.masked_invalid(grid.values)
+    ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
+    if (grid.counts == 0).any():
+        cover = np.zeros((rows, columns, 4))
+        cover[grid.counts == 0] = (*rgb(EMPTY), 1)
+        ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
+    _labels(ax, panel.columns, panel.rows)
+    if panel.row_names:
+        places, names = zip(*panel.row_names, strict=True)
+        ax.set_yticks([place * high - 0.5 for place in places])
+        ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
+    elif not panel.rows:
+        ax.set_yticks([])
+    if not panel.columns:
+        ax.set_xticks([])
+    if panel.boundaries or panel.labels:
+        _regions(panel, ax)
+
+
+def _regions(panel: Heatmap, ax: Axes) -> None:
+    """Outlines of the regions, and the names of the largest."""
+    high, wide = panel.grid.cell
+    boxes = [(region.name, rect) for region in panel.grid.regions for rect in region.rects]
+    corners = [
+        [
+            (left * wide - 0.5, top * high - 0.5),
+            ((left + width) * wide - 0.5, top * high - 0.5),
+            ((left + width) * wide - 0.5, (top + height) * high - 0.5),
+            (left * wide - 0.5, (top + height) * high - 0.5),
+        ]
+        for _, (top, left, height, width) in boxes
+    ]
+    if panel.boundaries and corners:
+        ax.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#000000", linewidths=0.4), autolim=False)
+    if panel.labels:
+        room = _ROOM * panel.grid.values.size
+        for name, (top, left, height, width) in boxes:
+            if height * width < room:
+                continue
+            y = (top + height / 2) * high - 0.5
+            ax.text(left * wide, y, visible(name, _NAME), fontsize=6, va="center", clip_on=True, parse_math=False)
+
+
+def _image(panel: Image, ax: Axes) -> None:
+    ax.imshow(panel.rgb, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    _labels(ax, panel.caption, "")
+
+
+def _histogram(panel: Histogram, ax: Axes) -> None:
+    if len(panel.counts):
+        ax.stairs(panel.counts, panel.edges, fill=True, color="#4a80aa")
+    if panel.log and np.any(panel.counts > 0):
+        ax.set_yscale("log")
+    beyond = ((panel.below, "below"), (panel.above, "above"), (panel.nan, "NaN"))
+    rest = ", ".join(f"{count:,} {what}" for count, what in beyond if count)
+    _labels(ax, f"{panel.xlabel} ({rest})" if rest else panel.xlabel, "count")
+    for name, value in panel.marks.items():
+        _mark(ax.axvline, name, value)
+    _legend(ax, bool(panel.marks))
+
+
+def _mark(line: Callable[..., Any], name: str, value: float) -> None:
+    if math.isfinite(value):
+        line(value, color=MARK, linestyle="--", linewidth=1, label=visible(name, _NAME).lstrip("_"))
+
+
+def _legend(ax: Axes, wanted: bool) -> None:
+    if wanted and ax.get_legend_handles_labels()[0]:
+        for text in ax.legend(fontsize="small").get_texts():
+            text.set_parse_math(False)
+
+
+def _logs(panel: Line | Scatter, y: Sequence[Array], ax: Axes) -> None:
+    """Logarithmic axes where they are asked for, and something is above 0."""
+    if panel.log and any(np.any(values > 0) for values in y):
+        ax.set_yscale("log")
+    if panel.xlog and np.any(panel.x > 0):
+        ax.set_xscale("log")
+
+
+def _line(panel: Line, ax: Axes) -> None:
+    for place, (name, values) in enumerate(panel.y.items()):
+        alone = np.count_nonzero(np.isfinite(values)) < 2
+        marker = "o" if alone else None
+        ax.plot(panel.x, values, color=SERIES[place % len(SERIES)], marker=marker, label=visible(name, _NAME).lstrip("_"))
+    _logs(panel, list(panel.y.values()), ax)
+    if panel.xticks:
+        _names(ax.xaxis, panel.x, panel.xticks)
+        ax.tick_params(axis="x", rotation=90)
+    _labels(ax, panel.xlabel, panel.ylabel)
+    for name, value in panel.marks.items():
+        _mark(ax.axhline, name, value)
+    for name, value in panel.xmarks.items():
+        _mark(ax.axvline, name, value)
+    for place in panel.flags:
+        ax.axvline(float(panel.x[place]), color=LOST, linewidth=1)
+    _legend(ax, len(panel.y) > 1 or bool(panel.marks or panel.xmarks))
+
+
+def _names(axis: Any, places: Sequence[float] | Array, names: Sequence[str], flags: Mapping[int, str] | None = None) -> None:
+    """Names at an axis, at most ``_NAMED`` of them, and what is wrong with some behind theirs."""
+    step = max(1, math.ceil(len(names) / _NAMED))
+    ill = flags or {}
+    kept = [place for place in range(len(names)) if place % step == 0 or place in ill]
+    texts = [visible(names[place], _NAME) + (f" ({ill[place]})" if place in ill else "") for place in kept]
+    axis.set_ticks([float(places[place]) for place in kept], labels=texts, parse_math=False)
+    for place, label in zip(kept, axis.get_ticklabels(), strict=True):
+        if place in ill:
+            label.set_color(LOST)
+
+
+def _scatter(panel: Scatter, ax: Axes) -> None:
+    groups = list(dict.fromkeys(panel.groups)) or [""]
+    for place, group in enumerate(groups):
+        chosen = np.array([each == group for each in panel.groups], bool) if panel.groups else np.ones(len(panel.x), bool)
+        color = SERIES[place % len(SERIES)]
+        ax.scatter(panel.x[chosen], panel.y[chosen], s=14, color=color, label=visible(group, _NAME).lstrip("_"))
+    _logs(panel, [panel.y], ax)
+    _labels(ax, panel.xlabel, panel.ylabel)
+    for name, value in panel.marks.items():
+        _mark(ax.axhline, name, value)
+    for name, value in panel.xmarks.items():
+        _mark(ax.axvline, name, value)
+    _legend(ax, bool(panel.groups or panel.marks or panel.xmarks))
+
+
+def _bar(panel: Bar, ax: Axes) -> None:
+    places = np.arange(len(panel.labels))
+    ax.barh(places, np.where(np.isfinite(panel.values), panel.values, 0), color="#4a80aa")
+    ax.invert_yaxis()
+    _names(ax.yaxis, places, panel.labels, panel.flags)
+    _labels(ax, panel.ylabel, "")
+    for name, value in panel.marks.items():
+        _mark(ax.axvline, name, value)
+    _legend(ax, bool(panel.marks))
+
+
+def _boxes(panel: Boxes, ax: Axes) -> None:
+    places = [place for place in range(len(panel.labels)) if np.isfinite(panel.values[:, place]).all()]
+    keys = ("whislo", "q1", "med", "q3", "whishi")
+    found = [dict(zip(keys, panel.values[:, place].tolist(), strict=True)) for place in places]
+    if found:
+        ax.bxp(found, positions=places, showfliers=False, manage_ticks=False)
+    _upright(panel, ax)
+
+
+def _band(panel: Band, ax: Axes) -> None:
+    places = np.arange(len(panel.labels))
+    values = np.asarray(panel.values, np.float64)
+    count = len(panel.levels)
+    for place in range(count // 2):
+        ax.fill_between(places, values[place], values[count - 1 - place], color=SERIES[0], alpha=0.25, linewidth=0)
+    if count % 2:
+        ax.plot(places, values[count // 2], color=SERIES[0])
+    _upright(panel, ax)
+
+
+def _upright(panel: Boxes | Band, ax: Axes) -> None:
+    _names(ax.xaxis, np.arange(len(panel.labels)), panel.labels, panel.flags)
+    ax.tick_params(axis="x", rotation=90)
+    _labels(ax, "", panel.ylabel)
+
+
+def _text(panel: Any, ax: Axes) -> None:
+    """Text, tables, and what nobody knows how to draw, as lines."""
+    ax.set_axis_off()
+    text = getattr(panel, "text", None)
+    lines = text.splitlines() if isinstance(text, str) else table_lines(panel.as_table())
+    shown = "\n".join(visible(line, 200) for line in lines[:_NAMED])
+    ax.text(0, 1, shown, transform=ax.transAxes, va="top", family="monospace", fontsize="small", parse_math=False)
+
+
+_DRAWN: dict[type, Callable[[Any, Axes], None]] = {
+    Image: _image,
+    Histogram: _histogram,
+    Line: _line,
+    Scatter: _scatter,
+    Bar: _bar,
+    Boxes: _boxes,
+    Band: _band,
+}

@@ -1,0 +1,285 @@
+"""What sticks out: single weights, rows and columns, and tensors that differ from the same ones of other layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._rules.about import weights as weights_of
+from torch2grid_builtin._views.describing import source_name
+from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.measures import Distribution, Largest, LargestWeights, Profile, Summary, UnitProfile
+from torch2grid_core.pages import Bar, Heatmap, Table, Text
+from torch2grid_core.sources import is_complex, is_floating
+from torch2grid_core.text import visible
+
+WEIGHTS = ("Layer Name", "Index", "Weight", "Spread", "z", "Outlier")
+UNITS = ("Layer Name", "Unit", "Index", "|Max|", "Norm", "Of median", "z", "Outlier")
+LAYERS = ("Layer Name", "Figure", "Value", "Median of siblings", "Siblings", "z", "Outlier")
+FORMATS = {
+    **dict.fromkeys(("Weight", "Spread", "|Max|", "Norm", "Value", "Median of siblings"), ".4g"),
+    "z": ",.1f",
+    "Of median": ",.2f",
+    "Siblings": ",d",
+}
+_SIDE = 8  # of fewer rows or columns there is no telling which is usual
+_UNITS = 16
+_SIBLINGS = 3
+_FEW = 16  # weights of a tensor whose figures are compared with those of others
+_BARS, _KINDS, _LAYERS = 12, 40, 128
+
+
+@dataclass(frozen=True)
+class Outliers(View):
+    """Tables of the weights, rows, columns and layers that stick out most, and a page that shows them."""
+
+    name = "outliers"
+    uses_transformer = False
+
+    count: int = field(default=20, metadata={"help": "lines of each table"})
+    z: float = field(default=20.0, metadata={"help": "what sticks out by more robust spreads is an outlier"})
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError("count is at least 1")
+        if not self.z > 0:
+            raise ValueError("z is above 0")
+
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
+        units = [name for name, tensor in checkpoint.items() if _is_matrix(tensor)]
+        profile = {"profile": Profile().about(units)} if units else {}
+        return {"summary": Summary(), "largest": Largest(self.count), **profile}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
+        summaries: Mapping[str, Distribution] = results["summary"]
+        largest: Mapping[str, LargestWeights] = results["largest"]
+        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
+        learned = [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
+        lost = [each for name in _distinct(checkpoint) for each in _lost(checkpoint[name], largest[name])]
+        matrices = [tensor for tensor in learned if _is_matrix(tensor)]
+        looked_at, z = matrices, self.z
+        if not matrices:  # vectors have tails of any length: they are listed, and nothing of them is an outlier
+            every = map(checkpoint.__getitem__, _distinct(checkpoint))
+            looked_at, z = [tensor for tensor in every if _is_real(tensor) and tensor.size >= _FEW], math.inf
+        found = [each for tensor in looked_at for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], z)]
+        units = [each for tensor in matrices if tensor.name in profiles for each in self._units(tensor, profiles[tensor.name])]
+        layers = list(_layers(learned, summaries, self.z))
+        weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
+        cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
+        tables = (
+            _table(WEIGHTS, weights, f"Largest weights: {_beyond(found, len(weights) - len(lost), self.z, lost, cut)}"),
+            _table(UNITS, _first(units, self.count), f"Rows and columns: {_beyond(units, self.count, self.z)}"),
+            _table(LAYERS, _first(layers, self.count), f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
+        )
+        title = run.title or f"Outliers of {source_name(checkpoint)}"
+        about = {"tensors": list(checkpoint)}
+        yield Page("outliers", title, tables, kind="table", about=about)
+        panels = (
+            _map(layers, self.z),
+            _bars(weights, "Largest weights", self.z),
+            _bars(_first(units, _BARS), "Rows and columns", self.z),
+        )
+        yield Page("outliers_overview", title, panels, about=about)
+
+    def _units(self, tensor: LazyTensor, profile: UnitProfile) -> list[_Found]:
+        """The units of *tensor* that are outliers, or may be among the first *count* of the model."""
+        found = []
+        names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+        sides = zip(
+            names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
+        )
+        for name, absmax, norm in sides:
+            if absmax is None or norm is None or len(absmax) < _UNITS:
+                continue
+            scores = np.stack([z_of_units(absmax), z_of_units(norm)])
+            best = scores.max(axis=0)
+            medians = [
+                float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
+            ]
+            beyond = limit(self.z, len(absmax))
+            kept = max(self.count, int(np.count_nonzero(best > beyond)))
+            for place in np.argsort(-best, kind="stable")[:kept].tolist():
+                if best[place] <= 0:
+                    break
+                figure = int(scores[1, place] > scores[0, place])
+                value, median = float((absmax, norm)[figure][place]), medians[figure]
+                cells = (name, place, float(absmax[place]), float(norm[place]), value / median if median else None)
+                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {place}"))
+        return found
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
+
+    place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer, kind: of a tensor with
+    siblings.
+    """
+
+    tensor: str
+    cells: tuple[Any, ...]
+    z: float
+    limit: float
+    place: str = ""
+    note: str = ""
+    kind: str = ""
+    layer: int = 0
+    rank: int = 0
+
+    @property
+    def outlier(self) -> bool:
+        return bool(self.note) or abs(self.z) > self.limit
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        return (self.tensor, *self.cells, None if self.note else self.z, self.note or ("yes" if self.outlier else ""))
+
+
+def _first(found: Iterable[_Found], count: int) -> list[_Found]:
+    """The *count* that stick out most; equal ones in the order of the model."""
+    return sorted(found, key=lambda each: -abs(each.z))[:count]
+
+
+def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
+    return Table(columns, tuple(each.row for each in found), title, FORMATS)
+
+
+def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
+    """How many outliers there are by what threshold, of which the first *shown* are listed. cut: there may be more."""
+    outliers = sum(each.outlier for each in found)
+    text = f"{'at least ' if cut else ''}{outliers or 'none'} beyond z = {z:g}" if found else "nothing to compare"
+    if outliers > shown:
+        text += f", the first {shown:,} of them here" if shown else ", not listed"
+    return f"NaN or Inf; {text}" if lost else text
+
+
+def _distinct(checkpoint: Checkpoint) -> Iterator[str]:
+    """The names of the tensors, of tied ones the first."""
+    return (name for name in checkpoint if name not in checkpoint.aliases)
+
+
+def _is_real(tensor: LazyTensor) -> bool:
+    return is_floating(tensor.dtype) or is_complex(tensor.dtype)
+
+
+def _is_matrix(tensor: LazyTensor) -> bool:
+    """True for matrices and kernels with enough rows and columns for one of them to stick out."""
+    return _is_real(tensor) and tensor.ndim >= 2 and min(tensor.shape[0], math.prod(tensor.shape[1:])) >= _SIDE
+
+
+def _index(tensor: LazyTensor, flat: int) -> str:
+    return f"[{', '.join(str(int(each)) for each in np.unravel_index(flat, tensor.shape))}]" if tensor.ndim else "[]"
+
+
+def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
+    """The first NaN and the first Inf of a tensor among those that were kept, each with how many there are."""
+    found = []
+    count = largest.not_finite
+    for which, number, what in ((np.isnan, count.nan, "NaN"), (np.isinf, count.inf, "Inf")):
+        if not number:
+            continue
+        places = np.flatnonzero(which(largest.lost_values))
+        index = _index(tensor, int(largest.lost_indices[places[0]])) if len(places) else ""
+        value = float(largest.lost_values[places[0]]) if len(places) else math.nan if what == "NaN" else math.inf
+        note = f"{number:,} {what}" + (", the first" if number > 1 and index else "")
+        found.append(_Found(tensor.name, (index, value, None), math.inf, 0.0, index, note))
+    return found
+
+
+def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights, z: float) -> list[_Found]:
+    if not summary.finite:
+        return []
+    median, spread = spread_of_weights(summary)
+    if not spread:
+        return []
+    found, beyond = [], limit(z, summary.finite)
+    for rank, (flat, value) in enumerate(zip(largest.indices.tolist(), largest.values.tolist(), strict=True), 1):
+        index = _index(tensor, flat)
+        cells = (index, value, spread)
+        found.append(_Found(tensor.name, cells, (value - median) / spread, beyond, index, rank=rank))
+    return found
+
+
+def _kind(name: str) -> tuple[str, int]:
+    """The name with the layer's number, and others, taken out, and the first of these numbers."""
+    parts = name.split(".")
+    numbers = [int(part) for part in parts if part.isdecimal() and len(part) < 10]
+    return ".".join("*" if part.isdecimal() else part for part in parts), numbers[0] if numbers else -1
+
+
+def _layers(learned: Sequence[LazyTensor], summaries: Mapping[str, Distribution], z: float) -> Iterator[_Found]:
+    """Each tensor that has siblings, with the figure by which it differs most."""
+    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, int]]] = {}
+    for tensor in learned:
+        kind, layer = _kind(tensor.name)
+        if layer >= 0 and tensor.size >= _FEW and summaries[tensor.name].finite:
+            kinds.setdefault((kind, tensor.shape), []).append((tensor.name, layer))
+    for (kind, shape), members in kinds.items():
+        if len(members) < _SIBLINGS:
+            continue
+        found = [summaries[name] for name, _ in members]
+        noise = math.sqrt(24 / math.prod(shape)) / 3  # of the kurtosis of normal numbers, by ratio
+        figures = {
+            "std": ([each.std for each in found], 0.0, 0.0),
+            "|max|": ([each.absmax for each in found], 0.0, 0.0),
+            "kurtosis": ([each.kurtosis + 3 if each.std else 0.0 for each in found], noise, 3.0),
+        }
+        best: list[_Found | None] = [None] * len(members)
+        for figure, (values, least, offset) in figures.items():
+            median, scores = z_of_siblings(values, least)
+            for place, ((name, layer), value, score) in enumerate(zip(members, values, scores, strict=True)):
+                before = best[place]
+                if before is None or abs(score) > abs(before.z):
+                    cells = (figure, value - offset, median - offset, len(members))
+                    best[place] = _Found(name, cells, score, limit(z, len(members)), figure, kind=kind, layer=layer)
+        yield from filter(None, best)
+
+
+def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
+    """Which layer sticks out in which kind: a row of cells for each kind, a column for each number."""
+    if not layers:
+        return Text(f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape.")
+    strongest: dict[str, float] = {}
+    for each in layers:
+        strongest[each.kind] = max(strongest.get(each.kind, 0.0), abs(each.z))
+    kept = set(sorted(strongest, key=lambda kind: -strongest[kind])[:_KINDS])
+    kinds = [kind for kind in strongest if kind in kept]
+    last = max(each.layer for each in layers)
+    columns = min(last + 1, _LAYERS)
+    values, counts = np.zeros((len(kinds), columns)), np.zeros((len(kinds), columns), np.int64)
+    for each in layers:
+        if each.kind in kept and each.layer < columns:
+            at = kinds.index(each.kind), each.layer
+            counts[at] = 1
+            score = max(min(each.z, 1e6), -1e6)
+            values[at] = score if abs(score) >= abs(values[at]) else values[at]
+    title = "Layers beside their siblings: z of the std, |max| or kurtosis that differs most"
+    left_out = [f"{len(strongest) - len(kinds):,} kinds that differ less are not shown"] if len(strongest) > len(kinds) else []
+    left_out += [f"nor layers from {columns:,} on" if left_out else f"layers from {columns:,} on are not shown"] * (
+        last >= columns
+    )
+    return Heatmap(
+        Grid(values, counts, quantity="z"),
+        ColorScale(-z, z),
+        title="; ".join([title, *left_out]),
+        rows="kind",
+        columns="layer",
+        label="z",
+        row_names=tuple((place + 0.5, visible(kind)) for place, kind in enumerate(kinds)),
+    )
+
+
+def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:
+    shown = found[:_BARS]
+    if not shown:
+        return Text(f"{title}: no matrix and no kernel here has {_SIDE} rows and columns or more.")
+    labels = tuple(f"{visible(each.tensor)} {each.place}".rstrip() for each in shown)
+    values = np.array([each.cells[1] if each.note else abs(each.z) for each in shown], dtype=np.float64)
+    flags = {place: each.note.partition(",")[0] for place, each in enumerate(shown) if each.note}
+    return Bar(labels, values, title=title, ylabel="|z|", marks={"outlier": z}, flags=flags)
