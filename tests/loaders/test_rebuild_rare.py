@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_strides_that_hide_the_channel_are_not_read() -> None:
     assert quantised("qint8", CODES, (0, 3), (3, 1), scheme("per_channel_affine", *none, 0)).lazy is None
 
 
+def made_apart() -> Tensor:
+    """Two scales that are one number, as strides say."""
+    lazy = of(np.ones(2)).lazy
+    assert lazy is not None
+    return Tensor(replace(lazy, strides=(0,)))
+
+
 ONE = scheme("per_tensor_affine", 0.5, 4)
 BAD_QUANTISED: list[tuple[tuple[Any, ...], str]] = [
     (("text", 0, (2,), (1,), ONE), "without storage or scale"),
@@ -87,6 +95,7 @@ BAD_QUANTISED: list[tuple[tuple[Any, ...], str]] = [
             (of(np.ones(3)), 0, "3 scales for 2 channels"),
             (of(np.ones(2)), 1, "2 scales for 3 channels"),
             (of(np.ones((2, 1))), 0, "not a list of numbers"),
+            (made_apart(), 0, "do not lie side by side"),
             ("text", 0, "not a list of numbers"),
             (Tensor(None, "why"), 0, "not a list of numbers"),
         )

@@ -359,6 +359,8 @@ def _small_values(value: Any, work: limits.Work) -> tuple[float, ...]:
     lazy = value.lazy if isinstance(value, Tensor) else None
     if lazy is None or lazy.ndim != 1 or lazy.size > 1 << 20:
         raise Malformed("a quantized tensor whose scales are not a list of numbers")
+    if not lazy.contiguous:  # PyTorch copies them where they lie apart, of a legacy stream before their storage is read
+        raise Malformed("a quantized tensor whose scales do not lie side by side")
     work.pairs(lazy.size)
     return tuple(float(number) for number in lazy.numpy())
 
