@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from torch2grid_core._plugins.record import (
     summary_of,
 )
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._text import did_you_mean, without_secrets
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
@@ -218,11 +217,11 @@ class PluginManager:
             return location
         openers = self.names("source")
         claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
-        shown = re.sub(r"//[^/@]*@", "//", str(location))  # no credentials
         if not claims:
-            raise LoadError(shown, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
+            raise LoadError(location, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
         if len(claims) > 1:
-            raise UsageError(f"{shown}: {' and '.join(claims)} both open {scheme}://; disable one with --disable-plugin")
+            both = f"{' and '.join(claims)} both open {scheme}://"
+            raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")
         opener = openers[claims[0]].create()
         found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
