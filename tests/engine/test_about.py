@@ -227,6 +227,8 @@ def test_a_rule_judges_its_subject_and_reads_no_other(checkpoint: Checkpoint) ->
     assert check(checkpoint, [Blocks(only=())], seen=seen) == []
     with pytest.raises(PluginError, match=r"one about 'block.0.weight', which is not among the tensors that the rule is about"):
         check(checkpoint, [Blocks(accuses="block.0.weight")])
+    with pytest.raises(PluginError, match=r"'blocks': findings yields one about 'blok.2', and there is no such tensor"):
+        check(checkpoint, [Blocks(accuses="blok.2")])
 
 
 class Doubled(Blocks):

@@ -24,6 +24,7 @@ from torch2grid_core._plugins.record import (
     Provided,
     describe_value,
     kind_of,
+    of_kind,
     summary_of,
 )
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
@@ -150,9 +151,10 @@ class PluginManager:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
 
         ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. Raises
-        ``UsageError`` or ``PluginError``.
+        ``UsageError``, also for a class, and for an instance of another kind, or ``PluginError``.
         """
         if not isinstance(spec, (str, Mapping)):
+            of_kind(spec, kind)
             return spec
         if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), (Mapping, NoneType)):
             return self._create_by_value(kind, *next(iter(spec.items())))
