@@ -101,7 +101,8 @@ class Batch:
         except Torch2GridError as error:
             entry.result = "failed"
             self.drawing.manager.trace(error)
-            say(str(error))
+            told, model = str(error), without_secrets(entry.model)
+            say(told if model in told else f"{model}: {told}")
         except Exception as error:  # a fault of ours or of a library must not cost the other models
             entry.result = "failed"
             self.drawing.manager.trace(error)

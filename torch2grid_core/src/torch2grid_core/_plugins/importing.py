@@ -14,6 +14,7 @@ from torch2grid_core._version import __version__
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
+    from pathlib import Path
 
 _SHOWN = 60
 _CORE = "torch2grid-core"
@@ -93,6 +94,25 @@ def wrong_core_of(distribution: Distribution | None) -> str:
         rest = rest.removeprefix("(").removesuffix(")").strip()
         if rest and _fits(rest) is False:  # what is no range was the installer's to judge
             return _other(rest)
+    return ""
+
+
+def wrong_core_of_file(file: Path) -> str:
+    """The same for ``requires_core = ">=0.2,<0.3"``, a literal at the top level of a file, which is not run."""
+    try:
+        source = file.read_bytes()
+        if b"requires_core" not in source:
+            return ""
+        import ast
+
+        body = ast.parse(source).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""  # importing it says what is wrong
+    for line in body:
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        named = any(isinstance(each, ast.Name) and each.id == "requires_core" for each in targets)
+        if named and isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+            return wrong_core(line.value.value)
     return ""
 
 
