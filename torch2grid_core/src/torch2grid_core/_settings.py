@@ -101,7 +101,8 @@ class Setting:
                 if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
                     isinstance(each, Mapping) and not _is_options(each)
                 ):
-                    raise ValueError(f"expected text, not {told(each)}")
+                    quoted = "; a name such as off is put into quotes" if isinstance(each, bool) else ""
+                    raise ValueError(f"expected text, not {told(each)}{quoted}")
             return tuple(value) if self.many else value
         try:
             value = convert(value, self.type)

@@ -41,7 +41,7 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
             record.status, record.error = "disabled", "--no-plugins"
         elif owner in off or normalized(name) in off:
             record.status, record.error = "disabled", "disabled by name"
-        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist)):
+        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist, record.remark)):
             record.fail(wrong)  # nothing of it is imported
         else:
             _import(record, entry)

@@ -16,7 +16,7 @@ from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
-from torch2grid_core._plugins.options import flag_value, split_spec
+from torch2grid_core._plugins.options import flag_value, split_spec, takes_one
 from torch2grid_core._plugins.record import (
     SCHEME,
     PluginRecord,
@@ -260,6 +260,8 @@ class PluginManager:
         field = wanted or next(iter(options), "")
         if not field:
             raise provided.origin.error("takes a value and has no option for it")
+        if isinstance(value, (list, tuple)) and len(value) > 1 and takes_one(options[field].type):
+            raise UsageError(f"{kind} {name!r}: --{name} takes one value, and {len(value)} are given")
         return provided.create({field: flag_value(value, options[field].type)})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:

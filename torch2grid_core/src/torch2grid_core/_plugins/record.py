@@ -20,6 +20,7 @@ from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
 from torch2grid_core._plugins.options import Option, build, options_of
+from torch2grid_core._text import did_you_mean
 
 Status = Literal["ok", "disabled", "failed"]
 
@@ -111,7 +112,10 @@ class PluginRecord:
             manager.register(plugin)
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            self.fail(" ".join(str(error).split()))
+            unknown = re.search(r"unknown hook '(\w+)'", str(error))
+            hooks = [name for name in vars(Hooks) if name.startswith("torch2grid_")]
+            told = f"unknown hook {unknown[1]!r}{did_you_mean(unknown[1], hooks)}" if unknown else str(error)
+            self.fail(" ".join(told.split()))
             return
         self._hooks = manager
         if manager.get_hookcallers(plugin):
