@@ -1,4 +1,4 @@
-"""What authors and users get wrong is told in plain words: hooks, flags, names in files, requirements, what the kit is given."""
+"""What authors and users get wrong is told in plain words: hooks, flags, names in files, requirements, and names in tests."""
 
 from __future__ import annotations
 
