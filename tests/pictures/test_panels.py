@@ -51,7 +51,6 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "names are texts, and one is '3', which is of type int",
     ),
     "number ticks": (lambda: Line(np.arange(2), {}, xticks=(1, 2)), "xticks are texts, and one is '1'"),
-    "tick of one text": (lambda: Line(np.arange(2), {}, xticks="ab"), "xticks are the text 'ab', not a sequence of texts"),
     "marks list": (lambda: Line(np.arange(2), {}, marks=[1]), "marks are a list, not a mapping of names to numbers"),
     "marks turned": (
         lambda: Line(np.arange(2), {}, xmarks={1.0: "a"}),

@@ -58,8 +58,6 @@ def _marks(what: str, marks: Any) -> None:
 
 def _names(what: str, texts: Any) -> None:
     """Raise ``ValueError`` unless *texts* are several texts."""
-    if isinstance(texts, str):
-        raise ValueError(f"{what} are the text {texts[:40]!r}, not a sequence of texts")
     other = next((each for each in texts if not isinstance(each, str)), "")
     if not isinstance(other, str):
         raise ValueError(f"{what} are texts, and one is {str(other)[:40]!r}, which is of type {type(other).__name__}")
