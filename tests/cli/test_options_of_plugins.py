@@ -113,6 +113,8 @@ def test_python_takes_a_mapping_under_its_name(ruler: Path, monkeypatch: pytest.
         ({"ruler": {"per": "many"}}, "option per='many': expected a whole number"),
         ({"ruler": {"per": 0}}, "settings 'ruler': per must be at least 1"),
         ({"set": "rulr:per=1"}, "set: unknown settings 'rulr'; did you mean 'ruler'"),
+        ({"ruler_per": 5, "ruler": {"per": 6}}, "ruler: per of ruler is set already by ruler_per"),
+        ({"ruler": {"per": 6}, "set": "ruler:per=6"}, "set: per of ruler is set already by ruler"),
         ({"max-cells": "x"}, "max-cells: expected a whole number"),
     ):
         with pytest.raises(UsageError, match=re.escape(told)):

@@ -188,7 +188,9 @@ class OfTensors(View):
 def test_wrong_words_are_errors(checkpoint: Checkpoint) -> None:
     with pytest.raises(TypeError, match=r"about\('fc'\) takes several names, as in about\(\['fc'\]\)"):
         Summary().about("fc")
-    with pytest.raises(PluginError, match=r"there is no tensor 'block.9.weight' to be about"):
+    with pytest.raises(
+        PluginError, match=r"about\(…\) names 'block.9.weight', and there is no such tensor; did you mean 'block"
+    ):
         list(measure(checkpoint, {"x": Summary().about(["block.9.weight"])}))
     with pytest.raises(PluginError, match="'x' is About, which is of the whole: name it in needs"):
         list(draw(checkpoint, [OfTensors()]))
@@ -227,6 +229,8 @@ def test_a_rule_judges_its_subject_and_reads_no_other(checkpoint: Checkpoint) ->
     assert check(checkpoint, [Blocks(only=())], seen=seen) == []
     with pytest.raises(PluginError, match=r"one about 'block.0.weight', which is not among the tensors that the rule is about"):
         check(checkpoint, [Blocks(accuses="block.0.weight")])
+    with pytest.raises(PluginError, match=r"'blocks': findings yields one about 'blok.2', and there is no such tensor"):
+        check(checkpoint, [Blocks(accuses="blok.2")])
 
 
 class Doubled(Blocks):

@@ -97,7 +97,7 @@ def test_fused_matrices_become_three_panels_whichever_side_comes_first(model: Ar
 def test_heads_that_do_not_divide_are_said_and_a_model_without_attention_is_declined(model: Arrays) -> None:
     with pytest.raises(NotDrawable, match="3 heads do not divide 8 rows"):
         AttentionHeads(heads=3)(model)
-    with pytest.raises(NotDrawable, match="draws none of these 2 tensors"):
+    with pytest.raises(NotDrawable, match="does not draw any of these 2 tensors"):
         AttentionHeads()({"mlp.c_proj.weight": numbered(3, 4), "attn.q_proj.bias": numbered(3)})
 
 

@@ -77,9 +77,35 @@ def test_its_tests_pass_as_they_are_written(heat: Path) -> None:
 
 
 def lint(folder: Path) -> None:
-    words = [RUFF, "check", "--isolated", "--no-cache", "--select", "E4,E7,E9,F,W", folder]
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    """By ruff's own rules, and by the project's settings with sorted imports, as its formatter leaves it."""
+    commands = [
+        ["check", "--isolated", "--no-cache", "--select", "E4,E7,E9,F,W", folder],
+        *(["check", "--no-cache", "--extend-select", "I,E501", each] for each in projects_in(folder)),
+        *(["format", "--no-cache", "--diff", each] for each in projects_in(folder)),
+    ]
+    for words in commands:
+        done = subprocess.run([str(RUFF), *map(str, words)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def projects_in(folder: Path) -> list[Path]:
+    return (
+        [folder] if (folder / "pyproject.toml").is_file() else sorted(each.parent for each in folder.glob("*/pyproject.toml"))
+    )
+
+
+@pytest.mark.parametrize("name", ["q", "a-name-of-some-length", "x" * 45])
+def test_names_of_every_length_make_clean_code(tmp_path: Path, name: str) -> None:
+    words = [word for kind in PARTS for word in ("--kind", kind)]
+    assert torch2grid("new-plugin", name, *words, cwd=tmp_path).returncode == 0
+    for kind in PARTS:
+        assert torch2grid("new-plugin", f"{kind}-{name[:40]}", "--kind", kind, cwd=tmp_path).returncode == 0
+    assert len(projects_in(tmp_path)) == len(PARTS) + 1
+    lint(tmp_path)
+    for each in projects_in(tmp_path):
+        assert "line-length = " in (each / "pyproject.toml").read_text(encoding="utf-8")
+    told = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("command.py"))
+    assert told.count('help="How many weights each tensor of MODEL has."') == 2
 
 
 def test_each_kind_alone_is_a_project_whose_tests_pass(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared_manager
+from torch2grid_core import Torch2GridError
+from torch2grid_core._output.files import move_all
 
 BOARD = '''
 import os
@@ -116,6 +118,11 @@ def test_links_are_not_followed(folder: Path) -> None:
         ("os.mkfifo(folder / 'x.txt')", "x.txt is a link or a device"),
         ("(folder / 'index.json').write_text('{}')", "index.json is the name of another file of the run"),
         ("(folder / 'layer_overview.png').write_text('')", "layer_overview.png is the name of another file of the run"),
+        ("(folder / 'Layers').write_text('')", "Layers is the name of another folder of the run"),
+        (
+            "(folder / 'index.json').mkdir(); (folder / 'index.json' / 'x').write_text('')",
+            "index.json/x needs the folder index.json, which is a file of the run",
+        ),
         (r"(folder / 'x\x1b[31m.txt').write_text('')", "is no name for a file: it holds control characters"),
         ("[each.unlink() for each in (folder / 'runs').iterdir()]", "wrote nothing for 3 pages as board"),
     ],
@@ -148,3 +155,64 @@ def test_python_saves_one(folder: Path) -> None:
         manager.records.remove(record)
         manager._indexed.clear()
     assert [path.relative_to(folder / "out").as_posix() for path in paths] == ["runs/0.txt", "runs/1.txt", "runs/2.txt"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "told"),
+    [
+        (lambda out: (out / "zz.txt").mkdir(parents=True), "zz.txt: cannot be written: it is a folder"),
+        (lambda out: (out.mkdir(), (out / "runs").write_text("mine")), "runs: cannot be a folder: it is a file"),
+        (lambda out: (out.mkdir(), (out / "sub").symlink_to(out.parent)), "a link in it leads out of out"),
+    ],
+)
+def test_all_files_of_a_folder_appear_or_none(folder: Path, prepare: Any, told: str) -> None:
+    prepare(folder / "out")
+    before = files(folder / "out")
+    do = "(folder / 'zz.txt').write_text('z'); (folder / 'sub').mkdir(); (folder / 'sub' / 'x.txt').write_text('')"
+    done = run(folder, "--format", "board,png", "-o", "out", do=do, code=1)
+    assert told in done.stderr
+    assert "renderer 'board'" not in done.stderr
+    others = ["index.json", "layer_overview.png", "layers/fc1.weight.png", "layers/fc2.weight.png"]
+    assert files(folder / "out") == sorted([*before, *others])
+    assert not list((folder / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("wrong", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_move_that_fails_leaves_all_as_it_was(
+    tmp_path: Path, wrong: BaseException, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, out = tmp_path / "new", tmp_path / "out"
+    names = ["a.txt", "b/c/d.txt", "b/e.txt", "f.txt"]
+    for name in names:
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        (new / name).write_text("new")
+    out.mkdir()
+    (out / "a.txt").write_text("old")
+    (out / "f.txt").symlink_to("a.txt")
+    real = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if path == new / "f.txt":
+            raise wrong
+        return real(path, target)
+
+    def no_link(*_: object, **__: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace)
+        if not links:
+            patched.setattr("os.link", no_link)
+        with pytest.raises((Torch2GridError, KeyboardInterrupt)) as failure:
+            move_all(new, names, out)
+    assert isinstance(failure.value, KeyboardInterrupt) or "f.txt: cannot be written: No space left" in str(failure.value)
+    assert files(out) == ["a.txt", "f.txt"]
+    assert (out / "a.txt").read_text() == "old"
+    assert (out / "f.txt").is_symlink()
+    assert sorted(each.name for each in out.iterdir()) == ["a.txt", "f.txt"]
+    for name in names:
+        (new / name).write_text("new")
+    move_all(new, names, out)
+    assert files(out) == names
+    assert {(out / name).read_text() for name in names} == {"new"}

@@ -15,7 +15,7 @@ import pytest
 from tests.support.tools import COMMAND, distribution, interruptible, torch2grid
 
 import torch2grid as t2g
-from torch2grid_core import Listener, UsageError
+from torch2grid_core import GridTransformer, Listener, UsageError, View
 
 LOG = '''
 import json
@@ -202,6 +202,33 @@ def test_only_who_is_asked_who_is_named_by_a_file_or_who_always_listens(folder: 
     assert len(heard(folder / "mine.jsonl")) == 3
 
 
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("raise ImportError('no tracker here')", "import: ImportError: no tracker here"),
+        ("class Gone: pass", "Gone is not a subclass of Listener"),
+        (
+            "from torch2grid_core import *\nclass Gone(Listener):\n name = 'gone'\n def __init__(s): s.x = {}['no key']",
+            "no key",
+        ),
+    ],
+)
+def test_one_that_is_always_at_work_and_cannot_be_made_costs_a_line(folder: Path, source: str, why: str) -> None:
+    hook = (
+        "from torch2grid_core import Lazy, hookimpl\n\n\n@hookimpl\ndef torch2grid_listeners():\n"
+        "    return [Lazy('gone_listener:Gone', 'gone', 'tells nobody', always=True)]\n"
+    )
+    distribution(folder / "site", "t2g-gone", hook)
+    (folder / "site" / "gone_listener.py").write_text(source, encoding="utf-8")
+    done = run(folder, "step_100.npz", "--layers")
+    lines = [line for line in done.stderr.splitlines() if "gone" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("torch2grid: plugin 't2g_gone' of t2g-gone 1.0: ")
+    assert why in lines[0]
+    assert len(list((folder / "grids").rglob("*.png"))) == 3
+    assert why in run(folder, "step_100.npz", "--listener", "gone", code=1).stderr
+
+
 def test_options_are_shown_and_checked_before_anything_is_read(folder: Path) -> None:
     assert "file=log.jsonl  (text)  where" in run(folder, "plugins", "log").stdout
     done = run(folder, "nothing.npz", "--listener", "log:colour=red", code=2)
@@ -258,3 +285,23 @@ def test_the_event_of_before_works_and_its_author_is_told(folder: Path) -> None:
     told = "torch2grid_written goes in 0.3; bring a Listener by torch2grid_listeners"
     assert f"  note: {told}\n" in run(folder, "plugins", "t2g-old").stdout
     assert json.loads(run(folder, "plugins", "t2g-old", "--json").stdout)[0]["remarks"] == [told]
+
+
+def test_a_class_or_another_thing_is_no_listener(tmp_path: Path) -> None:
+    model = {"w": np.ones((3, 3), np.float32)}
+
+    class Mine(Listener):
+        """hears"""
+
+        name = "mine"
+
+    with pytest.raises(UsageError, match=r"listener: expected an instance, not the class Mine: Mine\(…\)"):
+        t2g.stats(model, listener=Mine).save(tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="listener: expected a name or an instance of Listener, not a Other"):
+        t2g.stats(model, listener=type("Other", (), {"name": "other"})()).save(tmp_path)
+    with pytest.raises(UsageError, match="view: expected an instance, not the class View"):
+        t2g.draw(model, [View])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="filter: expected a name or an instance of TensorFilter, not a Mine"):
+        t2g.draw(model, filter=Mine())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="plugin: expected an instance, not the class GridTransformer"):
+        t2g.grid(model, plugin=GridTransformer)  # type: ignore[arg-type]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import Page
-from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Scatter, Table
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Scatter, Table, Text
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "short row": (lambda: Table(("a", "b"), ((1, 2), (3,))), "row 1 of the table has 1 cells for 2 columns"),
@@ -37,6 +39,52 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "boxes": (lambda: Boxes(("a",), np.ones((4, 1))), "five quantiles for each label"),
     "no colours": (lambda: Image(np.ones((4, 5), np.uint8)), "rows, columns and three colours"),
     "four colours": (lambda: Image(np.ones((4, 5, 4), np.uint8)), r"rgb has the shape \(4, 5, 4\), not \(4, 5, 3\)"),
+    "texts in a series": (
+        lambda: Line(np.arange(2), {"a": np.array(["1", "2"])}),
+        "series 'a': real numbers are needed, not texts",
+    ),
+    "objects in a series": (lambda: Line(np.arange(2), {"a": [1.0, None]}), "series 'a': real numbers are needed, not object"),
+    "complex x": (lambda: Line(np.ones(2) * 1j, {}), "x: real numbers are needed, not complex128"),
+    "dates": (lambda: Line(np.zeros(2, "M8[s]"), {}), "x: real numbers are needed, not datetime64"),
+    "series by number": (
+        lambda: Line(np.arange(2), {3: np.arange(2)}),
+        "names are texts, and one is '3', which is of type int",
+    ),
+    "number ticks": (lambda: Line(np.arange(2), {}, xticks=(1, 2)), "xticks are texts, and one is '1'"),
+    "marks list": (lambda: Line(np.arange(2), {}, marks=[1]), "marks are a list, not a mapping of names to numbers"),
+    "marks turned": (
+        lambda: Line(np.arange(2), {}, xmarks={1.0: "a"}),
+        "xmarks are numbers by name, and one has the name '1.0'",
+    ),
+    "text mark": (
+        lambda: Scatter(np.arange(2), np.arange(2), marks={"a": "1"}),
+        "marks: 'a': real numbers are needed, not texts",
+    ),
+    "long mark": (lambda: Bar(("a",), [1], marks={"a": [1, 2]}), "marks: 'a' is of 2 values, not a number"),
+    "no mark": (lambda: Histogram([0, 1], [1], marks={"a": None}), "marks: 'a': real numbers are needed, not object"),
+    "text points": (lambda: Scatter(["a"], [1.0]), "x: real numbers are needed, not texts"),
+    "complex points": (lambda: Scatter([1], [1j]), "y: real numbers are needed, not complex128"),
+    "number groups": (lambda: Scatter([1], [1], groups=(3,)), "groups are texts, and one is '3', which is of type int"),
+    "number names": (lambda: Scatter([1], [1], names=(None,)), "names are texts, and one is 'None'"),
+    "text edges": (lambda: Histogram(["a", "b"], [1]), "edges: real numbers are needed, not texts"),
+    "text counts": (lambda: Histogram([0, 1], ["1"]), "counts: real numbers are needed, not texts"),
+    "text levels": (lambda: Band(("a",), ("50%",), np.ones((1, 1))), "levels: real numbers are needed, not texts"),
+    "text bands": (lambda: Band(("a",), (0.5,), [["x"]]), "values: real numbers are needed, not texts"),
+    "text bars": (lambda: Bar(("a",), ["x"]), "values: real numbers are needed, not texts"),
+    "number bars": (lambda: Bar((1,), [1]), "labels are texts, and one is '1'"),
+    "complex boxes": (lambda: Boxes(("a",), np.ones((5, 1)) * 1j), "values: real numbers are needed, not complex128"),
+    "flags": (
+        lambda: Boxes(("a",), np.ones((5, 1)), flags={1: "NaN"}),
+        "flags are texts by places from 0 to 0, and one is '1': 'NaN'",
+    ),
+    "format of nothing": (lambda: Table(("a",), ((1,),), formats={"b": ".2f"}), "formats: 'b' is none of the columns a"),
+    "no format": (lambda: Table(("a",), ((1,),), formats={"a": ".2q"}), "'.2q' of column 'a' is no format of a number"),
+    "whole format": (
+        lambda: Table(("a",), ((1,), (0.5,)), formats={"a": ",d"}),
+        "',d' is for whole numbers, and column 'a' has others",
+    ),
+    "number columns": (lambda: Table((1,), ((1,),)), "the columns are texts, and one is '1'"),  # type: ignore[arg-type]
+    "no text": (lambda: Text(3), "the text is of type int"),  # type: ignore[arg-type]
     "kind": (lambda: Page("p", "t", (), kind="tabel"), "page 'p' is of kind 'tabel'; it is picture or table"),  # type: ignore[arg-type]
 }
 
@@ -93,3 +141,13 @@ def test_points_as_a_table() -> None:
     assert made.columns == ("name", "group", "weights", "rms")
     assert [row[:3] for row in made.rows] == [("a", "g", 1.0), ("b", "h", 2.0)]
     assert Scatter(np.zeros(1), np.ones(1)).as_table().rows == ((0.0, 1.0),)
+
+
+def test_numbers_of_every_real_type_fit() -> None:
+    kinds = ("?", "i1", "u8", "f2", "f4", "f8", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)
+    for values in (*(np.ones(2, kind) for kind in kinds), [1, 2.5], (True, False), [2**80, 1], np.array([1, 2.0], object)):
+        Line(values, {"a": values}, marks={"a": np.float32(1), "b": np.array(2), "c": 3})
+        Scatter(values, values, groups=np.array(["a", "b"]))
+        Bar(("a", "b"), values)
+    Table(("a", "b"), ((1, None), (math.nan, "x")), formats={"a": ",d", "b": ",.2f"})
+    Line(np.arange(0), {"a": []})

@@ -230,10 +230,10 @@ def test_ids_are_taken_as_pytest_shows_them(name: str) -> None:
     name = name.replace("deterministic", "keep_answers")
 
     @conformance(GoodFilter, expected_failures={name: "why not"})
-    def decorated(check: Bound) -> None:
+    def test_it(check: Bound) -> None:
         check()
 
-    (mark,) = decorated.pytestmark  # type: ignore[attr-defined]
+    (mark,) = test_it.pytestmark  # type: ignore[attr-defined]
     marked = [each.id for each in mark.args[1] if each.marks]
     assert marked == ["filter-toy-keep_answers"]
     with pytest.raises(ValueError, match="there is no check 'filter-tox-keep_answers'"):

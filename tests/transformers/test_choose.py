@@ -261,11 +261,11 @@ def test_no_choice_is_one_line(tmp_path: Path, choice: str) -> None:
     done = torch2grid("model.safetensors", "--load-plugin", "plugin.py", cwd=tmp_path)
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if "matrices" in line] == [
-        "torch2grid: transformer 'matrices' draws none of these 4 tensors"
+        "torch2grid: transformer 'matrices' does not draw any of these 4 tensors"
     ]
     none = type("ChoosesNone", (Plain,), {"choose": lambda self, shapes: ()})()
     for work in (lambda: t2g.grid(arrays(), none), lambda: none(arrays())):
-        with pytest.raises(NotDrawable, match="transformer 'plain' draws none of these 4 tensors"):
+        with pytest.raises(NotDrawable, match="transformer 'plain' does not draw any of these 4 tensors"):
             work()
 
 
@@ -318,3 +318,43 @@ def test_two_models_are_compared_by_what_is_chosen(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert (tmp_path / "grids" / "delta_atlas.png").is_file(), done.stderr
     assert any(path.suffix == ".gif" for path in (tmp_path / "grids").rglob("*")), done.stdout
+
+
+def test_a_batch_says_of_which_model_nothing_was_chosen(tmp_path: Path) -> None:
+    write(tmp_path, "[]")
+    np.savez(tmp_path / "one.npz", only=np.ones((3, 3), np.float32))
+    done = torch2grid("model.safetensors", "one.npz", "--load-plugin", "plugin.py", cwd=tmp_path)
+    told = [line for line in done.stderr.splitlines() if "does not draw" in line]
+    assert told == [
+        "model.safetensors: transformer 'matrices' does not draw any of these 4 tensors",
+        "one.npz: transformer 'matrices' does not draw the one tensor",
+    ]
+
+
+@pytest.mark.parametrize("words", [["compare", "a.npz", "b.npz"], ["compare", "a.npz", "b.npz", "c.npz", "--format", "gif"]])
+def test_a_comparison_says_that_a_transformer_chose(tmp_path: Path, words: list[str]) -> None:
+    write(tmp_path, "[name for name in shapes if name == 'a']")
+    for number, name in enumerate("abc"):
+        np.savez(tmp_path / f"{name}.npz", a=np.full((3, 3), number, np.float32), b=np.full((2, 2), number, np.float32))
+    done = torch2grid(*words, "--load-plugin", "plugin.py", "--plugin", "matrices", cwd=tmp_path)
+    assert [line for line in done.stderr.splitlines() if "chosen" in line] == ["1 of 2 tensors is drawn, chosen by matrices"]
+    assert "chosen" not in torch2grid(*words, cwd=tmp_path).stderr
+    assert "chosen" not in torch2grid(*words, "--load-plugin", "plugin.py", "--plugin", "matrices", "-q", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_curve_that_cannot_travel_is_its_authors(tmp_path: Path, jobs: int) -> None:
+    (tmp_path / "curl.py").write_text(
+        "import math\nfrom torch2grid_core import Layout, LayoutTransformer\nfrom torch2grid_core.grids import Curve\n\n\n"
+        "class Curl(LayoutTransformer):\n    'curls'\n\n    name = 'curl'\n\n    def layout(self, shapes, max_cells):\n"
+        "        blocks, row = [], 0\n        for name, shape in shapes.items():\n"
+        "            blocks.append(Curve(name, 0, math.prod(shape), 0, 1, lambda index, row=row: (index * 0 + row, index)))\n"
+        "            row += 1\n        return Layout(row, max(map(math.prod, shapes.values())), (1, 1), tuple(blocks))\n"
+    )
+    np.savez(tmp_path / "a.npz", a=np.ones((3, 3), np.float32), b=np.ones((2, 2), np.float32))
+    done = torch2grid("a.npz", "--load-plugin", "curl.py", "--jobs", jobs, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "pickled" in line]
+    assert line.startswith("torch2grid: transformer 'curl'")
+    assert "layout: ValueError: the place of a curve of 'a' cannot be pickled" in line
+    assert "give a function of a module, or a frozen dataclass" in line

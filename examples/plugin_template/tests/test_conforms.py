@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.sources import BytesStorage
 from torch2grid_core.testing import Bound, conformance

@@ -8,16 +8,19 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from torch2grid_core._text import visible
+from torch2grid_core._text import visible, without_secrets, without_secrets_in
 
 
 class Torch2GridError(Exception):
-    """A failure that the user can act on. Its text is one line; control characters in it are made visible."""
+    """A failure that the user can act on. Its text is one line; control characters in it are made visible.
+
+    Locations in it lose their user, password and query.
+    """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return visible(super().__str__(), limit=2000)
+        return visible(without_secrets_in(super().__str__()), limit=2000)
 
 
 class UsageError(Torch2GridError):
@@ -30,10 +33,10 @@ class LoadError(Torch2GridError):
     """A file cannot be read as a checkpoint: which file, what is wrong with it, and what to do."""
 
     def __init__(self, path: object, reason: str, advice: str = "") -> None:
-        self.path = str(path)
-        self.reason = reason
+        self.path = without_secrets(str(path))
+        self.reason = without_secrets_in(reason)
         self.advice = advice
-        super().__init__(f"{self.path}: {reason}" + (f"; {advice}" if advice else ""))
+        super().__init__(f"{self.path}: {self.reason}" + (f"; {advice}" if advice else ""))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return (type(self), (self.path, self.reason, self.advice))
@@ -46,7 +49,8 @@ class PluginError(Torch2GridError):
     """
 
     def __init__(self, kind: str, name: str, distribution: str, version: str, reason: str) -> None:
-        self.kind, self.name, self.distribution, self.version, self.reason = kind, name, distribution, version, reason
+        self.kind, self.name, self.distribution, self.version = kind, name, distribution, version
+        self.reason = reason = without_secrets_in(reason)
         who = f"{distribution} {version}".strip()
         super().__init__(f"{kind} {name!r} of {who}: {reason}" if who else f"{kind} {name!r}: {reason}")
 
@@ -75,4 +79,4 @@ def traced(error: BaseException) -> str:
     if isinstance(error, Elsewhere):
         return str(error)
     told = traceback.format_exception(type(error), error, error.__traceback__)
-    return "\n".join(visible(line, limit=2000) for line in "".join(told).rstrip().split("\n"))
+    return "\n".join(visible(without_secrets_in(line), limit=2000) for line in "".join(told).rstrip().split("\n"))

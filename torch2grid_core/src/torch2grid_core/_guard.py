@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from torch2grid_core._errors import PluginError, Torch2GridError
+from torch2grid_core._text import without_secrets_in
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,7 +60,7 @@ def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
 
 def describe(error: BaseException) -> str:
     """``ValueError: text`` in one line."""
-    text = " ".join(str(error).split())
+    text = without_secrets_in(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

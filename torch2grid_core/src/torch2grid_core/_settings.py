@@ -96,10 +96,13 @@ class Setting:
             if self.many:  # {NAME: {…}, NAME: {…}} is several
                 value = [each for one in value for each in _apart(one)]
             for each in value if self.many else (value,):
+                if isinstance(each, type):
+                    raise ValueError(f"expected an instance, not the class {each.__name__}: {each.__name__}(…)")
                 if isinstance(each, (bool, int, float, bytes, list, tuple, set)) or (
                     isinstance(each, Mapping) and not _is_options(each)
                 ):
-                    raise ValueError(f"expected text, not {told(each)}")
+                    quoted = "; a name such as off is put into quotes" if isinstance(each, bool) else ""
+                    raise ValueError(f"expected text, not {told(each)}{quoted}")
             return tuple(value) if self.many else value
         try:
             value = convert(value, self.type)

@@ -29,6 +29,22 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
+# Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, and its query. In a line, a query ends with its word.
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"(://[^?#]*)\?[^#]*")
+_QUERY_OF_WORD = re.compile(r"(://[^\s?#'\"<>]*)\?[^\s#'\"<>]+?(?=[,;:.)\]]*(?:[\s#'\"<>]|$))")
+
+
+def without_secrets(location: str) -> str:
+    """*location* without its user, its password and its query, which may be a key; a path as it is."""
+    return _QUERY.sub(r"\1", _USER.sub("", location)) if "://" in location else location
+
+
+def without_secrets_in(line: str) -> str:
+    """*line* with every location in it as ``without_secrets`` leaves it."""
+    return _QUERY_OF_WORD.sub(r"\1", _USER.sub("", line)) if "://" in line else line
+
+
 def safe_filename(name: str, limit: int = 120) -> str:
     """*name* as one path component that is valid on every common file system and never leaves its folder.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-
 from torch2grid_core import Command, PluginManager
 from torch2grid_core.text import visible
 
@@ -14,7 +13,7 @@ class Count(Command):
     name = "count"
 
     def build(self) -> click.Command:
-        @click.command(self.name, help="Count the weights of MODEL, tensor by tensor.")
+        @click.command(self.name, help="How many weights each tensor of MODEL has.")
         @click.argument("model")
         @click.option("--total", is_flag=True, help="The total only.")
         @click.pass_obj

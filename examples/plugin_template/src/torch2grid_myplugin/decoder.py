@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from torch2grid_core import Checkpoint, Decoder, LazyTensor
 from torch2grid_core.sources import DerivedNumbers, Storage
 

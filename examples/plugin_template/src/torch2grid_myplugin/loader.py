@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import Range, Source
 

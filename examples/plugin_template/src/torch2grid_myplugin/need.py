@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from torch2grid_core import Checkpoint, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.measures import Chunk, Collector
 from torch2grid_core.pages import Table

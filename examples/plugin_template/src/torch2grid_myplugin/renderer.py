@@ -18,5 +18,6 @@ class Tsv(Renderer):
         target.write(f"# {visible(page.title)}\n".encode())  # names come from files: visible() makes them harmless
         for panel in page.panels:
             table = panel.as_table()  # every panel has one
-            for row in (table.columns, *table.texts()):
-                target.write(("\t".join(visible(text) for text in row) + "\n").encode())
+            target.writelines(
+                ("\t".join(visible(text) for text in row) + "\n").encode() for row in (table.columns, *table.texts())
+            )

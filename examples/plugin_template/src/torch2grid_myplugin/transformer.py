@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from torch2grid_core import Grid, GridTransformer
 from torch2grid_core.grids import Region
 

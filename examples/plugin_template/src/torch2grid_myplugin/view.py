@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-
 from torch2grid_core import Checkpoint, Need, Page, Settings, View
 from torch2grid_core.measures import Summary
 from torch2grid_core.pages import Bar

@@ -64,6 +64,29 @@ class CarriesItsHead(GoodSource):
     source = _CarriesItsHead
 
 
+class _ShowsItsKey(LocalSource):
+    def __init__(self, path: str, shown: str | None = None) -> None:
+        super().__init__(str(path).partition("?")[0], shown)
+        if shown is None:
+            self.shown = f"toy://{path}"
+
+
+@breaks("source", "shown_holds_no_secrets")
+class ShowsItsKey(GoodSource):
+    source = _ShowsItsKey
+
+
+class _ShowsItsUser(LocalSource):
+    def __init__(self, path: str, shown: str | None = None) -> None:
+        super().__init__(str(path).rpartition("@")[2], shown)
+        if shown is None:
+            self.shown = f"toy://{path}"
+
+
+class ShowsItsUser(GoodSource):
+    source = _ShowsItsUser
+
+
 class _Unsorted(LocalSource):
     @property
     def entries(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -139,6 +162,7 @@ class ForgetsThatItIsAFolder(GoodSource):
 
 
 BROKEN_FOLDERS = {
+    ShowsItsUser: "shown_holds_no_secrets",
     GivesAnything: "folders_hold_what_they_list",
     Nameless: "folders_hold_what_they_list",
     Flat: "folders_hold_what_they_list",

@@ -30,7 +30,7 @@ from torch2grid_core.commands import Found, Precedence, choose_rules, settings_o
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
-from torch2grid_core.text import visible
+from torch2grid_core.text import visible, without_secrets
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
 _LINES = 50  # of one rule in one model that are shown as text
@@ -204,7 +204,7 @@ def _tell(broken: Mapping[str, str]) -> None:
 
 def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked: Asked, unusable: Mapping[str, str]) -> Checked:
     started = time.perf_counter()
-    broken = dict(unusable)
+    broken, shown = dict(unusable), without_secrets(model)
 
     def failed(rule: Rule, error: PluginError) -> None:
         broken[rule.code] = str(error)
@@ -225,18 +225,18 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
     except Torch2GridError as error:
         manager.trace(error)
         click.echo(f"torch2grid: {error}", err=True)
-        return Checked(model, error=str(error))
+        return Checked(shown, error=str(error))
     count = sum(rule.code not in broken for rule in rules)
     looked = selection.checkpoint if len(seen) == len(selection.checkpoint) else selection.checkpoint.select(seen)
-    checked = Checked(model, selection.checkpoint, tuple(found), broken=broken, rules=count, looked=looked)
+    checked = Checked(shown, selection.checkpoint, tuple(found), broken=broken, rules=count, looked=looked)
     if not asked.settings.quiet:
         for note in selection.checkpoint.notes:
-            click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
+            click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
     if asked.settings.verbose and not asked.settings.quiet:
         for told in _parts(looked):
-            click.echo(f"{visible(model)}: {told}", err=True)
+            click.echo(f"{visible(shown)}: {told}", err=True)
     return checked
 
 

@@ -12,7 +12,15 @@ import click
 
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
-from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
+from torch2grid_builtin._compare.pages import (
+    PAIR_CELLS,
+    DeltaAtlas,
+    PairPages,
+    chosen_line,
+    comparison_table,
+    overview_page,
+    transformer_of,
+)
 from torch2grid_builtin._compare.series import Frames, Series, compare_many, is_recording, joint_series, recorded_series
 from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, series_pages
 from torch2grid_builtin._compare.two import Comparing, Tolerance
@@ -20,6 +28,7 @@ from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import (
     Checkpoint,
     Command,
+    GridTransformer,
     Page,
     PluginManager,
     Settings,
@@ -184,6 +193,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if comparison.moved:  # nothing changed: there is nothing to see
             for drawn in drawn_later:
                 output.take(*drawn)
+            _tell_chosen(transformer if drawn_later or frames else None, comparing.joint, run)
             overview = overview_page(comparison, comparing.names)
             if overview is not None and not some and output.file is None:
                 output.add(overview, atlas)
@@ -193,6 +203,13 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
             output.require_drawn()
     return SAME if comparison.same else DIFFERENT
+
+
+def _tell_chosen(transformer: GridTransformer | None, joint: Checkpoint, run: Settings) -> None:
+    """Say on stderr of how many tensors the pictures by *transformer* are, where it chose them."""
+    line = "" if transformer is None or run.quiet else chosen_line(transformer, joint, run)
+    if line:
+        click.echo(line, err=True)
 
 
 def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
@@ -261,6 +278,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         output.close()
         for name in animated:
             write_film(output, name, frames, view)
+        _tell_chosen(transformer if frames else None, joint[0], run)
     if series.left_out and not asked.settings.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
         click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)

@@ -49,6 +49,7 @@ _ENDINGS = {"streaming": "StreamingTransformer", "need": "NeedView"}  # of a cla
 _SAID = {"streaming": "streaming transformer"}
 _WITH_OPTIONS = {"filter", "transformer", "streaming", "view", "rule", "listener"}
 _PREFIX = "torch2grid-"
+_LINE = 128  # characters of a line of the template, at most
 _BLOCKS = "\n\n\n"  # what stands between the functions of a formatted module
 _CODE = "X101"  # of the template's rule
 
@@ -130,6 +131,10 @@ def project(short: str, kinds: Collection[str]) -> dict[str, str]:
             continue
         kept = _renamed(_without(text, path, absent), short, kinds, classes)
         written[path.replace("torch2grid_myplugin", package)] = kept
+    longest = max(len(line) for path, text in written.items() if path.endswith(".py") for line in text.split("\n"))
+    if longest > _LINE:  # a long name makes long lines; ruff allows up to 320
+        about = written["pyproject.toml"]
+        written["pyproject.toml"] = about.replace(f"line-length = {_LINE}", f"line-length = {min(-(-longest // 10) * 10, 320)}")
     return written
 
 

@@ -136,6 +136,15 @@ class DeltaAtlas(View):
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(drawn)})
 
 
+def chosen_line(transformer: GridTransformer, checkpoint: Checkpoint, run: Settings) -> str:
+    """``3 of 8 tensors are drawn, chosen by matrices``; empty where the transformer takes all of *checkpoint*."""
+    drawn = len(Transformed(transformer, run.reduce, run.max_cells).tensors(checkpoint))
+    total = sum(name not in checkpoint.aliases for name in checkpoint)
+    tensors = f"{total:,} tensor{'s' if total != 1 else ''}"
+    are = "is" if drawn == 1 else "are"
+    return f"{drawn:,} of {tensors} {are} drawn, chosen by {visible(transformer.name, 60)}" if drawn < total else ""
+
+
 def transformer_of(manager: PluginManager, settings: Settings) -> GridTransformer:
     """The transformer that is asked for, or the one that suits a whole model best."""
     names = manager.names("transformer")

@@ -95,7 +95,7 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
             bad = (int(track.nan[-1]), int(track.inf[-1]), began)
         rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
     formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
-    table = Table(columns, tuple(rows), formats=formats)
+    table = Table(columns, tuple(rows), formats={name: spec for name, spec in formats.items() if name in columns})
     return Page("series", titled(series, title), (table,), kind="table", data=as_json(series, words))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, formats_of, shape_text
 from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
 from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotFiniteCount, Profile, UnitProfile
@@ -58,7 +58,11 @@ class DeadNeurons(View):
         shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
         more = columns_for([each.not_finite for each in found])
         columns = (*COLUMNS, *more)
-        table = Table(columns, tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))), formats=FORMATS)
+        table = Table(
+            columns,
+            tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))),
+            formats=formats_of(columns, FORMATS),
+        )
         about = {"tensors": [each.tensor.name for each in found]}
         yield Page("dead_neurons", title, (table,), kind="table", about=about)
         yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold), about=about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -14,6 +14,11 @@ from torch2grid_core.text import visible
 TOTAL = "(all tensors)"  # the name of the last row of tables
 LOST_COLUMNS = ("NaN", "Inf")  # appended to a table where any of its tensors has some
 LOST_FORMATS = dict.fromkeys(LOST_COLUMNS, ",d")
+
+
+def formats_of(columns: Iterable[str], formats: Mapping[str, str]) -> dict[str, str]:
+    """The *formats* of those *columns* that are in a table."""
+    return {name: formats[name] for name in columns if name in formats}
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -13,6 +13,7 @@ from torch2grid_builtin._views.describing import (
     about,
     columns_for,
     flags_of,
+    formats_of,
     honest,
     norm_of,
     shape_text,
@@ -149,7 +150,11 @@ class GradientsView(View):
         if checkpoint.notes:
             title += f" ({'; '.join(checkpoint.notes)})"
         columns = (*COLUMNS, *columns_for([g.not_finite for g in found.values()]))
-        table = Table(columns, tuple(row[: len(columns)] for row in rows), formats=FORMATS)
+        table = Table(
+            columns,
+            tuple(row[: len(columns)] for row in rows),
+            formats=formats_of(columns, FORMATS),
+        )
         yield Page("gradients", title, (table,), kind="table")
         yield Page("gradient_flow", title, self._flow(checkpoint, found, weights), columns=2)
 

@@ -19,7 +19,16 @@ from torch2grid_builtin._optimizers import (
     joint_state,
     optimizer_state,
 )
-from torch2grid_builtin._views.describing import LOST_FORMATS, about, columns_for, honest, norm_of, shape_text, source_name
+from torch2grid_builtin._views.describing import (
+    LOST_FORMATS,
+    about,
+    columns_for,
+    formats_of,
+    honest,
+    norm_of,
+    shape_text,
+    source_name,
+)
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
@@ -105,7 +114,9 @@ class OptimizerView(View):
             title += f" ({'; '.join(checkpoint.notes)})"
         more = columns_for(counts)
         full = [(*row, count.nan, count.inf)[: len(COLUMNS) + len(more)] for row, count in zip(rows, counts, strict=True)]
-        yield Page("optimizer", title, (Table((*COLUMNS, *more), tuple(full), formats=FORMATS),), kind="table")
+        columns = (*COLUMNS, *more)
+        table = Table(columns, tuple(full), formats=formats_of(columns, FORMATS))
+        yield Page("optimizer", title, (table,), kind="table")
         yield Page("optimizer_overview", title, _overview(rows, {i: each.text for i, each in enumerate(counts) if each}))
 
 

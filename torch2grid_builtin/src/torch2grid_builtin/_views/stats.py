@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, shape_text
+from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of, shape_text
 from torch2grid_builtin._views.units import dead_units, has_units
 from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
 from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
@@ -79,7 +79,11 @@ class Stats(View):
             share = sum(dead[name].dead for name in kept if name in dead) / units if units else None
             last = _row(TOTAL, total, run.threshold) | _detail("", ", ".join(checkpoint.dtypes), total, share)
             rows = [*rows, last]
-        table = Table(columns, tuple(tuple(map(row.__getitem__, columns)) for row in rows), formats=FORMATS)
+        table = Table(
+            columns,
+            tuple(tuple(map(row.__getitem__, columns)) for row in rows),
+            formats=formats_of(columns, FORMATS),
+        )
         yield Page("stats", TITLE, (table,), kind="table")
 
     def _column(self) -> str:

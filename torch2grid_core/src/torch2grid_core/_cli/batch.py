@@ -24,7 +24,7 @@ from torch2grid_core._pictures.scale import limits_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.distribution import Distribution
-from torch2grid_core._text import safe_filename, visible
+from torch2grid_core._text import safe_filename, visible, without_secrets
 
 _DEMO = "demo"  # a command that shows something without a model of one's own; it may be missing
 
@@ -62,7 +62,7 @@ class _Entry:
     seconds: float | None = None
 
     def row(self) -> tuple[Cell, ...]:
-        return (visible(self.model, 60), self.result, self.files, self.tensors, self.parameters, self.seconds)
+        return (visible(without_secrets(self.model), 60), self.result, self.files, self.tensors, self.parameters, self.seconds)
 
 
 class Batch:
@@ -101,11 +101,12 @@ class Batch:
         except Torch2GridError as error:
             entry.result = "failed"
             self.drawing.manager.trace(error)
-            say(str(error))
+            told, model = str(error), without_secrets(entry.model)
+            say(told if model in told else f"{model}: {told}")
         except Exception as error:  # a fault of ours or of a library must not cost the other models
             entry.result = "failed"
             self.drawing.manager.trace(error)
-            say(f"{entry.model}: internal error: {describe(error)}")
+            say(f"{without_secrets(entry.model)}: internal error: {describe(error)}")
         else:
             entry.result = "drawn"
             entry.files, entry.tensors, entry.parameters = drawn.files, drawn.tensors, drawn.parameters
@@ -195,5 +196,5 @@ def shared_limits(drawing: Drawing, models: Sequence[str]) -> tuple[float, float
         except Exception as error:  # the drawing pass tells more
             drawing.manager.trace(error)
             why = str(error) if isinstance(error, Torch2GridError) else describe(error)
-            say(f"{model}: the shared limits leave out what cannot be read or drawn of it: {why}")
+            say(f"{without_secrets(model)}: the shared limits leave out what cannot be read or drawn of it: {why}")
     return limits_of(cells, drawing.run.scale, drawing.run.clip) if len(cells) else None

@@ -29,6 +29,7 @@ _DIGITS = 30  # of a number: a setting with more is a mistake, and takes long to
 _MISTAKEN = "is this the file that you mean?"
 _KINDS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 FROM_FILES = ("no_plugins", "debug", "disable_plugin")  # what a file may say of the process
 
 
@@ -162,6 +163,7 @@ def _read_yaml(path: str, text: str) -> list[Entry]:
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{path}:{root.start_mark.line + 1}: settings are 'key: value' lines")
         _count_nodes(path, root)
+        _keep_names(root)
         made = loader.construct_object
         settings = [
             Entry(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
@@ -217,6 +219,23 @@ def _count_nodes(path: str, root: Any) -> None:
         sizes[id(node)] = 1 + sum(sizes.get(id(part), _MOST_VALUES) for part in inside)
         if sizes[id(node)] > _MOST_VALUES:
             raise UsageError(f"{path}: its values repeat one another more often than any settings; {_MISTAKEN}")
+
+
+def _keep_names(root: Any) -> None:
+    """Let every key be the text that it is: ``off``, ``yes`` and ``3`` may be names."""
+    import yaml
+
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        for item in node.value:
+            for place, part in enumerate(item if isinstance(item, tuple) else (item,)):
+                if isinstance(item, tuple) and not place and isinstance(part, yaml.ScalarNode):
+                    item[0].tag = part.tag if part.tag == _MERGE else _TEXT
+                waiting.append(part)
 
 
 def _read_json(path: str, text: str) -> list[Entry]:

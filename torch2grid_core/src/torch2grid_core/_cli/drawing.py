@@ -121,7 +121,8 @@ class Drawing:
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):
-            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in these {len(checkpoint)} tensors")
+            what = "its one tensor" if len(checkpoint) == 1 else f"these {len(checkpoint):,} tensors"
+            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in {what}")
         in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
         for error in errors[in_vain:]:
             self.manager.trace(error)

@@ -14,7 +14,7 @@ from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._text import did_you_mean, without_secrets
 
 Severity = Literal["error", "warning"]
 ActionKind = Literal["call", "make", "state", "items", "import", "run"]
@@ -130,7 +130,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
-        self.source = source
+        self.source = without_secrets(source)
         self.format = format
         self.metadata = dict(metadata or {})
         self.skipped = tuple(skipped)

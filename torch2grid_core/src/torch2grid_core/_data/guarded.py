@@ -10,13 +10,14 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._guard import describe
+from torch2grid_core._text import without_secrets
 
 
 class GuardedSource(SourceBase):
     """Another source, *inner*, whose failures are ``LoadError`` with its location, and whose reads are as long as was asked."""
 
     def __init__(self, inner: Source) -> None:
-        self.inner, self.name, self.shown = inner, inner.name, inner.shown
+        self.inner, self.name, self.shown = inner, inner.name, without_secrets(inner.shown)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GuardedSource) and self.inner == other.inner

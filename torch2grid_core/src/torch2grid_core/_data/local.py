@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch2grid_core._data.source import Range, SourceBase
 from torch2grid_core._errors import LoadError
+from torch2grid_core._text import without_secrets
 
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"))
 
@@ -44,7 +45,7 @@ class LocalSource(SourceBase):
         if not os.fspath(path):
             raise LoadError("''", "is no path", "give the path of a checkpoint")  # Path takes it for the working folder
         self.path = Path(path)
-        self.shown = str(path) if shown is None else shown
+        self.shown = str(path) if shown is None else without_secrets(shown)
         try:
             status = os.stat(self.path)
         except OSError as error:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from torch2grid_core._text import without_secrets
+
 # What training scripts call the number of steps so far, the finest first.
 STEP_KEYS = (
     "global_step",
@@ -75,4 +77,5 @@ def short_name(source: str) -> str:
 
 
 def _parts(source: str) -> tuple[str, ...]:
+    source = without_secrets(source)
     return tuple(each for each in re.split(r"[/\\]", source.rpartition("://")[2]) if each)

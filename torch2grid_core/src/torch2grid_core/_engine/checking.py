@@ -21,7 +21,7 @@ from torch2grid_core._guard import at_most, call, collect, origin_of
 from torch2grid_core._kinds.view import Finding, Rule, Severity
 from torch2grid_core._plugins.record import describe_value
 from torch2grid_core._settings import Settings
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._text import did_you_mean, visible
 
 MOST_FINDINGS = 100_000  # of one rule, and one of each tensor: one that never ends must not hang a run
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -191,14 +191,24 @@ def _found(
     wrong = next(filter(None, map(_wrong, found)), "")
     if wrong:
         raise origin.error(f"findings yields {wrong}")
-    other = next((each.tensor for each in found if each.tensor in checkpoint and each.tensor not in subject), None)
-    if other is not None:
-        raise origin.error(f"findings yields one about {other!r}, which is not among the tensors that the rule is about")
+    for each in found:
+        if each.tensor in checkpoint and each.tensor not in subject:
+            raise origin.error(
+                f"findings yields one about {each.tensor!r}, which is not among the tensors that the rule is about"
+            )
+        if each.tensor and each.tensor not in subject and not _is_known(each.tensor, checkpoint):
+            raise origin.error(f"findings yields one about {visible(each.tensor, 60)!r}, and there is no such tensor")
     parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
     for each in found:
         part = parts[each.tensor].name if each.tensor in parts else ""
         severity = each.severity or rule.severity
         yield Found(rule.code, rule.name, severity, each.tensor, each.index, each.message, part)
+
+
+def _is_known(name: str, checkpoint: Checkpoint) -> bool:
+    """True where the file has *name*, though it is not among the tensors that are looked at: it is tied, or was left out."""
+    held = (checkpoint.whole, checkpoint.stored, checkpoint.aliases, {each.name for each in checkpoint.skipped})
+    return any(name in each for each in held) or any(name == each.tensor for each in checkpoint.problems)
 
 
 def _wrong(each: Any) -> str:

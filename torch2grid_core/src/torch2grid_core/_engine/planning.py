@@ -276,7 +276,9 @@ def check_needs(found: object, origin: Origin, doing: str, whole: bool) -> dict[
     """*found*, needs under keys. Raises ``PluginError`` of *origin* for anything else."""
     with guarded(origin, doing):
         if not isinstance(found, Mapping):
-            raise origin.error(f"{doing} returned {type(found).__name__}, not a mapping of key to need")
+            forgot = "None, not a mapping of key to need; is a 'return' missing?"
+            told = forgot if found is None else f"{type(found).__name__}, not a mapping of key to need"
+            raise origin.error(f"{doing} returned {told}")
         needs = dict(found)
     if wrong := wrong_needs(needs, whole):
         raise origin.error(f"{doing}: {wrong}")

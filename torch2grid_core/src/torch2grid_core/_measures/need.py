@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch2grid_core._data.dtypes import as_float
+from torch2grid_core._text import did_you_mean
 
 if TYPE_CHECKING:
     from torch2grid_core._array import Array
@@ -244,5 +245,5 @@ class About(Need[R]):
         """The tensors that this is about. Raises ``ValueError`` for a name that is not there."""
         missing = next((name for name in self.names if name not in checkpoint), None)
         if missing is not None:
-            raise ValueError(f"there is no tensor {missing!r} to be about")
+            raise ValueError(f"about(…) names {missing!r}, and there is no such tensor{did_you_mean(str(missing), checkpoint)}")
         return checkpoint.select(self.names)

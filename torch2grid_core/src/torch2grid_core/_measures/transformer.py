@@ -168,7 +168,8 @@ def chosen_names(transformer: GridTransformer, shapes: Mapping[str, tuple[int, .
             raise origin.error(f"choose names {name!r} twice")
         found.add(name)
     if not found:
-        raise NotDrawable(f"transformer {transformer.name!r} draws none of these {len(shapes):,} tensors")
+        given = "the one tensor" if len(shapes) == 1 else f"any of these {len(shapes):,} tensors"
+        raise NotDrawable(f"transformer {transformer.name!r} does not draw {given}")
     return tuple(name for name in shapes if name in found)
 
 

@@ -8,7 +8,7 @@ import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,8 +34,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}"
-        raise Torch2GridError(f"{path}: {reason}; choose another place with --output") from error
+        raise _unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -53,8 +52,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             temporary.mkdir(mode=0o700)
         except OSError as error:
-            reason = f"cannot be written: {error.strerror or error}"
-            raise Torch2GridError(f"{folder}: {reason}; choose another place with --output") from error
+            raise _unwritable(folder, error) from error
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -81,18 +79,67 @@ def files_below(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def move_whole(temporary: Path, path: Path, root: Path) -> None:
-    """Put the file *temporary* at *path* below *root*, in place of a file of that name. A link is replaced, never followed.
+def move_all(temporary: Path, files: Sequence[str], root: Path) -> None:
+    """Put *files* of the folder *temporary* at the same places below *root*, all of them or none.
 
-    Raises ``Torch2GridError`` where a link leads out of *root*, or where it cannot be put there.
+    Files of these names are replaced. A link is replaced, never followed. Raises ``Torch2GridError`` where a link leads out of
+    *root*, or where one cannot be put there; then all is as it was.
     """
+    for file in files:
+        _check_free(root / file, root)
+    with whole_folder(root) as aside:
+        moved: list[tuple[Path, Path]] = []  # each with where the file that it replaced is kept, which may be nowhere
+        made: list[Path] = []
+        path = root
+        try:
+            for number, file in enumerate(files):
+                path, before = root / file, aside / str(number)
+                for folder in reversed([each for each in path.parents if each != root and root in each.parents]):
+                    if not folder.is_dir():
+                        folder.mkdir()
+                        made.append(folder)
+                moved.append((path, before))
+                _keep(path, before)
+                (temporary / file).replace(path)
+        except BaseException as error:
+            for place, before in reversed(moved):
+                with contextlib.suppress(OSError):
+                    if os.path.lexists(before):
+                        before.replace(place)
+                    elif not os.path.lexists(temporary / place.relative_to(root)):  # it is what was put there
+                        place.unlink()
+            for folder in reversed(made):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
+
+
+def _check_free(path: Path, root: Path) -> None:
+    """Raise ``Torch2GridError`` where no file can be put at *path* below *root*, for what is there already."""
+    stay_inside(path.parent, root)
+    if path.is_dir() and not path.is_symlink():
+        raise Torch2GridError(f"{path}: cannot be written: it is a folder; choose another place with --output")
+    for folder in path.parents:
+        if folder == root:
+            return
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise Torch2GridError(f"{folder}: cannot be a folder: it is a file; choose another place with --output")
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Let what is at *path*, if anything is, be at *before* too; at *before* alone where that is impossible."""
+    if not os.path.lexists(path):
+        return
     try:
-        stay_inside(path.parent, root)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(path)
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}"
-        raise Torch2GridError(f"{path}: {reason}; choose another place with --output") from error
+        os.link(path, before, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # no hard links here
+        path.replace(before)
+
+
+def _unwritable(path: Path, error: OSError) -> Torch2GridError:
+    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with --output")
 
 
 def stay_inside(folder: Path, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,21 @@ class Listeners:
         self._found: list[tuple[Listener, PluginRecord | None]] = []
         asked: list[Provided | None] = []
         for spec in run.listener:
-            named = None if isinstance(spec, Listener) else manager.find("listener", spec_name(spec))
+            named = manager.find("listener", spec_name(spec)) if isinstance(spec, (str, Mapping)) else None
+            made = manager.create("listener", spec)
             if named is None and origin_of(spec).kind == "plugin":  # handed over in Python, and nobody's
                 stamp(spec, Origin("listener", str(getattr(spec, "name", type(spec).__name__))))
             asked.append(named)
-            self._found.append((manager.create("listener", spec), named.record if named is not None else None))
+            self._found.append((made, named.record if named is not None else None))
         for each in manager.names("listener").values():
             usual = each.facts.get("always", False) or each.record.precedence is Precedence.GIVEN
             if usual and all(each is not other for other in asked):
-                self._found.append((each.create(), each.record))
+                try:
+                    self._found.append((each.create(), each.record))
+                except Torch2GridError as error:
+                    if each.record.precedence is Precedence.GIVEN:  # it was named for this run
+                        raise
+                    each.record.blame(error)
         self._hearing: list[tuple[Listener, PluginRecord | None]] | None = None  # those that heard of the start
         self._event = manager.listens()
         if self._found:

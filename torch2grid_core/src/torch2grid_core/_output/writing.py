@@ -9,15 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.measuring import Progress
-from torch2grid_core._errors import PluginError, UsageError
+from torch2grid_core._errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core._guard import call, guarded, origin_of
 from torch2grid_core._kinds.view import Renderer, Style, View
-from torch2grid_core._output.files import STDOUT, Namer, Spool, files_below, move_whole, open_target, stay_inside, whole_folder
+from torch2grid_core._output.files import STDOUT, Namer, Spool, files_below, move_all, open_target, stay_inside, whole_folder
 from torch2grid_core._output.index import NAMES, entry_of, merge_index
 from torch2grid_core._output.listening import Listeners
 from torch2grid_core._pictures.origin import PageOrigin
@@ -152,7 +152,7 @@ class Output:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._single: tuple[Page, bytes] | None = None
         self.written: list[Path] = []
-        self._failed: dict[str, PluginError] = {}  # format → the first failure of its renderer
+        self._failed: dict[str, Torch2GridError] = {}  # format → the first failure of its renderer, or of its folder
         self._drew = False  # a page came in a format that was asked for
         path = Path(target)
         wanted = tuple(dict.fromkeys(formats))
@@ -264,7 +264,7 @@ class Output:
         for name, pages in self._folders.items():
             try:
                 self._write_folder(name, pages)
-            except PluginError as wrong:
+            except Torch2GridError as wrong:
                 self._failed.setdefault(name, wrong)
         if self._entries:
             self._index()
@@ -310,16 +310,21 @@ class Output:
             with guarded(origin, "render_folder"):
                 found = files_below(temporary)
             taken = {*NAMES, *(file.casefold() for file in self._entries)}
+            folders = {folder for file in taken for folder in _folders_of(file)}
             for file in found:
-                if file.casefold() in taken:
-                    raise origin.error(f"render_folder: {visible(file)} is the name of another file of the run")
+                own = file.casefold()
+                if own in taken or own in folders:
+                    what = "file" if own in taken else "folder"
+                    raise origin.error(f"render_folder: {visible(file)} is the name of another {what} of the run")
+                if clash := next((folder for folder in _folders_of(own) if folder in taken), ""):
+                    raise origin.error(f"render_folder: {visible(file)} needs the folder {clash}, which is a file of the run")
                 if visible(file, 4096) != file:
                     raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
             if not found:
                 raise origin.error(f"render_folder: wrote nothing for {len(pages)} pages as {name}")
             first = next(iter(pages))
+            move_all(temporary, found, self.folder)
             for file in found:
-                move_whole(temporary / file, self.folder / file, self.folder)
                 self._entries[file] = {"title": f"{len(pages)} pages as {name}", "heatmaps": []}
                 self._report(first, self.folder / file)
             self._listeners.written(pages, self.folder, self.origin)
@@ -388,6 +393,11 @@ def _warmed_up(renderers: Iterable[Renderer]) -> None:
     for each in renderers:
         with contextlib.suppress(Exception):  # it is told when it renders
             each.warm_up()
+
+
+def _folders_of(file: str) -> list[str]:
+    """The folders on the way to a file: ``a/b`` and ``a`` of ``a/b/c.txt``."""
+    return [each.as_posix() for each in PurePosixPath(file).parents][:-1]
 
 
 def _to_stderr(line: str) -> None:

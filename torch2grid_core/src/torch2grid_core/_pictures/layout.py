@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -158,6 +159,8 @@ def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int
             raise ValueError(f"a block is of {name!r}, which is none of the tensors")
         for block in layout.blocks_of(name):
             _check_block(block, layout)
+    for curve in {id(block.place): block for block in layout.blocks if isinstance(block, Curve)}.values():
+        _check_pickles(curve)
     for name, shape in shapes.items():
         _check_coverage(layout, name, math.prod(shape))
     _check_places([block for block in layout.blocks if isinstance(block, Block)])
@@ -197,6 +200,15 @@ def _check_block(block: Block | Curve, layout: Layout) -> None:
             f"a block of {block.tensor!r} covers rows {top}–{top + height - 1}, columns {left}–{left + width - 1}"
             f" of a grid of {layout.rows}×{layout.columns}"
         )
+
+
+def _check_pickles(curve: Curve) -> None:
+    """Raise ``ValueError`` where no worker could get the curve."""
+    try:
+        pickle.dumps(curve.place)
+    except Exception as error:
+        what = f"the place of a curve of {curve.tensor!r} cannot be pickled ({' '.join(str(error).split())[:200]})"
+        raise ValueError(f"{what}; give a function of a module, or a frozen dataclass with __call__") from error
 
 
 def _check_coverage(layout: Layout, name: str, size: int) -> None:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -41,11 +42,54 @@ def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def _numbers(what: str, values: Any) -> None:
+    """Raise ``ValueError`` unless all *values* are real numbers. An array tells by its type."""
+    found = np.asarray(values)
+    kind = found.dtype.kind
+    if kind == "O":
+        right = all(isinstance(each, Real) for each in found.flat)
+    else:  # kind V: bfloat16 and its like, which numpy itself does not have
+        right = kind in "biuf" or (kind == "V" and found.dtype.names is None and np.can_cast(found.dtype, np.float64))
+    if not right:
+        raise ValueError(f"{what}: real numbers are needed, not {'texts' if kind in 'US' else found.dtype}")
+
+
+def _marks(what: str, marks: Any) -> None:
+    """Raise ``ValueError`` unless *marks* are numbers by name."""
+    if not isinstance(marks, Mapping):
+        raise ValueError(f"{what} are a {type(marks).__name__}, not a mapping of names to numbers")
+    for name, value in marks.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{what} are numbers by name, and one has the name {str(name)[:40]!r}, which is no text")
+        if not isinstance(value, Real):
+            if np.ndim(value):
+                raise ValueError(f"{what}: {name[:40]!r} is of {np.size(value):,} values, not a number")
+            _numbers(f"{what}: {name[:40]!r}", value)
+
+
+def _names(what: str, texts: Any) -> None:
+    """Raise ``ValueError`` unless *texts* are several texts."""
+    other = next((each for each in texts if not isinstance(each, str)), "")
+    if not isinstance(other, str):
+        raise ValueError(f"{what} are texts, and one is {str(other)[:40]!r}, which is of type {type(other).__name__}")
+
+
+def _flags(flags: Any, places: int) -> None:
+    """Raise ``ValueError`` unless *flags* are texts by place, of so many *places*."""
+    if not isinstance(flags, Mapping):
+        raise ValueError(f"flags are a {type(flags).__name__}, not a mapping of places to texts")
+    for place, text in flags.items():
+        if not isinstance(place, Integral) or not 0 <= int(place) < places or not isinstance(text, str):
+            one = f"{str(place)[:40]!r}: {str(text)[:40]!r}"
+            raise ValueError(f"flags are texts by places from 0 to {places - 1}, and one is {one}")
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Rows under named columns. formats: column → ``format()`` specification for its numbers.
 
-    Raises ``ValueError`` for a row that has not one cell for each column.
+    Raises ``ValueError`` for a row that has not one cell for each column, and for a format of no column, or that its numbers
+    cannot have.
     """
 
     columns: tuple[str, ...]
@@ -59,6 +103,16 @@ class Table:
         if {*map(len, self.rows)} - {len(self.columns)}:
             place, row = next((n, row) for n, row in enumerate(self.rows) if len(row) != len(self.columns))
             raise ValueError(f"row {place} of the table has {len(row)} cells for {len(self.columns)} columns")
+        _names("the columns", self.columns)
+        for name, spec in self.formats.items():
+            if name not in self.columns:
+                raise ValueError(f"formats: {str(name)[:40]!r} is none of the columns {', '.join(self.columns)[:200]}")
+            if not isinstance(spec, str) or not (_formats(0, spec) or _formats(0.0, spec)):
+                raise ValueError(f"formats: {str(spec)[:40]!r} of column {name[:40]!r} is no format of a number, such as '.3g'")
+            if not _formats(0.5, spec):
+                place = self.columns.index(name)
+                if any(isinstance(row[place], float) and math.isfinite(row[place]) for row in self.rows):  # type: ignore[arg-type]
+                    raise ValueError(f"formats: {spec[:40]!r} is for whole numbers, and column {name[:40]!r} has others")
 
     __repr__ = in_a_line
 
@@ -97,6 +151,15 @@ class Table:
 def _numeric(values: Sequence[Cell]) -> bool:
     """True where a column holds numbers alone, and gaps."""
     return all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values)
+
+
+def _formats(number: float, spec: str) -> bool:
+    """True where *number* can be written by *spec*."""
+    try:
+        format(number, spec)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _texts(values: Sequence[Cell], spec: str) -> list[str]:
@@ -159,7 +222,10 @@ class Heatmap:
         for side, marginal, length in zip(
             ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
         ):
-            if marginal is not None and np.shape(marginal.values) != (length,):
+            if marginal is None:
+                continue
+            _numbers(f"{side}_marginal", marginal.values)
+            if np.shape(marginal.values) != (length,):
                 raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
 
     def as_table(self) -> Table:
@@ -235,6 +301,9 @@ class Histogram:
     def __post_init__(self) -> None:
         if len(self.edges) or len(self.counts):
             _shaped("edges", self.edges, (len(self.counts) + 1,), f"{len(self.counts)} counts have one edge more")
+        _numbers("edges", self.edges)
+        _numbers("counts", self.counts)
+        _marks("marks", self.marks)
 
     def as_table(self) -> Table:
         rows: list[tuple[Cell, ...]] = [
@@ -278,6 +347,14 @@ class Line:
         places = len(self.x)
         for name, values in self.y.items():
             _shaped(f"series {name!r}", values, (places,), f"x has {places} places")
+            _numbers(f"series {name!r}", values)
+        _shaped("x", self.x, (places,), "one place for each point")
+        _numbers("x", self.x)
+        _names("the series' names", self.y)
+        _names("xticks", self.xticks)
+        _marks("marks", self.marks)
+        _marks("xmarks", self.xmarks)
+        _flags(self.flags, places)
         if len(self.xticks) not in (0, places):
             raise ValueError(f"{len(self.xticks)} xticks name {places} places of x")
 
@@ -319,9 +396,14 @@ class Scatter:
         points = len(self.x)
         _shaped("x", self.x, (points,), "a number for each point")
         _shaped("y", self.y, (points,), f"x has {points} points")
+        _numbers("x", self.x)
+        _numbers("y", self.y)
+        _marks("marks", self.marks)
+        _marks("xmarks", self.xmarks)
         for what, texts in (("names", self.names), ("groups", self.groups)):
             if len(texts) not in (0, points):
                 raise ValueError(f"{len(texts)} {what} for {points} points")
+            _names(what, texts)
 
     def as_table(self) -> Table:
         texts = [(head, values) for head, values in (("name", self.names), ("group", self.groups)) if values]
@@ -353,6 +435,10 @@ class Band:
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
+        _numbers("levels", self.levels)
+        _numbers("values", self.values)
+        _names("labels", self.labels)
+        _flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         columns = ("name", *(f"{level:.1%}" for level in self.levels))
@@ -383,6 +469,10 @@ class Bar:
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.labels),), "a value for each label")
+        _numbers("values", self.values)
+        _names("labels", self.labels)
+        _marks("marks", self.marks)
+        _flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         rows = [(label, float(value)) for label, value in zip(self.labels, self.values, strict=True)]
@@ -409,6 +499,9 @@ class Boxes:
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (5, len(self.labels)), "five quantiles for each label")
+        _numbers("values", self.values)
+        _names("labels", self.labels)
+        _flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         columns = ("name", "low", "25%", "50%", "75%", "high")
@@ -437,6 +530,10 @@ class Text:
 
     def _extent(self) -> str:
         return _counted(len(self.text.splitlines()), "line")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ValueError(f"the text is of type {type(self.text).__name__}")
 
     def as_table(self) -> Table:
         return Table(("text",), tuple((line,) for line in self.text.splitlines()), self.title)

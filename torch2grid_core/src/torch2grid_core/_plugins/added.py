@@ -26,18 +26,21 @@ def settings_from(manager: PluginManager, given: Mapping[str, Any], **usual: Any
     """
     known = FIELDS if set(given) <= set(FIELDS) else settings_of(manager)
     pairs: list[tuple[Setting, Any]] = []
+    by: dict[tuple[str, str], str] = {}  # option of a plugin as a whole → the argument that set it
     for key, value in given.items():
+        before = len(pairs)
         try:
             if is_section(manager, known, key, value):
                 pairs += options_given(manager, {key: value})
-                continue
-            setting = named(known, key)
-            if setting.name == SET.name:
+            elif (setting := named(known, key)).name == SET.name:
                 pairs += [pair for spec in setting.parse(value) for pair in options_given(manager, spec)]
             else:
                 pairs.append((setting, setting.parse(value)))
         except (ValueError, UsageError) as error:
             raise UsageError(f"{key}: {error}" if key.replace("-", "_") in known else str(error)) from None
+        for each, _ in pairs[before:]:
+            if each.owner is not None and by.setdefault((each.section, each.field), key) != key:
+                raise UsageError(f"{key}: {each.field} of {each.section} is set already by {by[each.section, each.field]}")
     return Settings.of(pairs, **usual)
 
 

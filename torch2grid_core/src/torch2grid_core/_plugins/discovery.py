@@ -14,7 +14,7 @@ from pathlib import Path
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._guard import Origin, guarded
 from torch2grid_core._hookspecs import BASE_GROUP, ENTRY_POINT_GROUP
-from torch2grid_core._plugins.importing import first_run, wrong_core_of
+from torch2grid_core._plugins.importing import first_run, wrong_core_of, wrong_core_of_file
 from torch2grid_core._plugins.record import PluginRecord, Precedence, failure
 
 SLOW_SECONDS = 2.0  # an import that takes longer is worth a line: every command pays for it
@@ -41,7 +41,7 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
             record.status, record.error = "disabled", "--no-plugins"
         elif owner in off or normalized(name) in off:
             record.status, record.error = "disabled", "disabled by name"
-        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist)):
+        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist, record.remark)):
             record.fail(wrong)  # nothing of it is imported
         else:
             _import(record, entry)
@@ -87,6 +87,8 @@ def from_file(path: str) -> PluginRecord:
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"--load-plugin {path}: not a Python file (its name must end in .py)")
+    if wrong := wrong_core_of_file(file):  # before it is run: it may import what this core does not have
+        raise PluginError("plugin", file.stem, str(file), "", wrong)
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look a class's module up there
     record = PluginRecord(file.stem, "", "", str(file), Precedence.GIVEN)

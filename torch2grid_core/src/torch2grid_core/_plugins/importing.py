@@ -14,6 +14,7 @@ from torch2grid_core._version import __version__
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
+    from pathlib import Path
 
 _SHOWN = 60
 _CORE = "torch2grid-core"
@@ -81,18 +82,43 @@ def wrong_core(wanted: Any) -> str:
     return "" if fits else _other(wanted)
 
 
-def wrong_core_of(distribution: Distribution | None) -> str:
-    """The same for what the metadata of a distribution requires; nothing of the distribution is imported."""
+def wrong_core_of(distribution: Distribution | None, remark: Callable[[str], None]) -> str:
+    """The same for what the metadata of a distribution requires; nothing of the distribution is imported.
+
+    remark: hears of a requirement that says nothing.
+    """
     for line in (distribution.requires if distribution else None) or ():
         name = _NAME.match(line)
         if name is None or re.sub(r"[-_.]+", "-", name[0].strip()).lower() != _CORE:
             continue
         rest = line[name.end() :].strip()
         if ";" in rest or "[" in rest or "@" in rest:
-            rest = _in_force(line)
+            rest = _in_force(line, remark)
         rest = rest.removeprefix("(").removesuffix(")").strip()
-        if rest and _fits(rest) is False:  # what is no range was the installer's to judge
+        fits = _fits(rest) if rest else True
+        if fits is None:
+            remark(_broken(line))
+        elif not fits:
             return _other(rest)
+    return ""
+
+
+def wrong_core_of_file(file: Path) -> str:
+    """The same for ``requires_core = ">=0.2,<0.3"``, a literal at the top level of a file, which is not run."""
+    try:
+        source = file.read_bytes()
+        if b"requires_core" not in source:
+            return ""
+        import ast
+
+        body = ast.parse(source).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""  # importing it says what is wrong
+    for line in body:
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        named = any(isinstance(each, ast.Name) and each.id == "requires_core" for each in targets)
+        if named and isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+            return wrong_core(line.value.value)
     return ""
 
 
@@ -122,13 +148,18 @@ def _plain(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _in_force(line: str) -> str:
+def _broken(line: str) -> str:
+    return f"its metadata have {f'Requires-Dist: {line}'[:100]!r}, which is no range of versions, and is passed over"
+
+
+def _in_force(line: str, remark: Callable[[str], None]) -> str:
     """The range of a requirement with a marker, extras or an address; empty where the marker leaves it out."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
+        remark(_broken(line))
         return ""
     holds = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     return str(requirement.specifier) if holds else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from torch2grid_core._guard import Origin, call, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
-from torch2grid_core._plugins.options import flag_value, split_spec
+from torch2grid_core._plugins.options import flag_value, split_spec, takes_one
 from torch2grid_core._plugins.record import (
     SCHEME,
     PluginRecord,
@@ -25,10 +24,11 @@ from torch2grid_core._plugins.record import (
     Provided,
     describe_value,
     kind_of,
+    of_kind,
     summary_of,
 )
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, spec_name
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._text import did_you_mean, without_secrets
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
@@ -151,9 +151,10 @@ class PluginManager:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
 
         ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. Raises
-        ``UsageError`` or ``PluginError``.
+        ``UsageError``, also for a class, and for an instance of another kind, or ``PluginError``.
         """
         if not isinstance(spec, (str, Mapping)):
+            of_kind(spec, kind)
             return spec
         if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), (Mapping, NoneType)):
             return self._create_by_value(kind, *next(iter(spec.items())))
@@ -218,11 +219,11 @@ class PluginManager:
             return location
         openers = self.names("source")
         claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
-        shown = re.sub(r"//[^/@]*@", "//", str(location))  # no credentials
         if not claims:
-            raise LoadError(shown, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
+            raise LoadError(location, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
         if len(claims) > 1:
-            raise UsageError(f"{shown}: {' and '.join(claims)} both open {scheme}://; disable one with --disable-plugin")
+            both = f"{' and '.join(claims)} both open {scheme}://"
+            raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")
         opener = openers[claims[0]].create()
         found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
@@ -259,6 +260,8 @@ class PluginManager:
         field = wanted or next(iter(options), "")
         if not field:
             raise provided.origin.error("takes a value and has no option for it")
+        if isinstance(value, (list, tuple)) and len(value) > 1 and takes_one(options[field].type):
+            raise UsageError(f"{kind} {name!r}: --{name} takes one value, and {len(value)} are given")
         return provided.create({field: flag_value(value, options[field].type)})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:

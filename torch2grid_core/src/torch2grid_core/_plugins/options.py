@@ -125,6 +125,13 @@ def flag_value(value: Any, wanted: Any) -> Any:
     return tuple(part.strip() if isinstance(part, str) else part for each in given for part in _pieces(each))
 
 
+def takes_one(wanted: Any) -> bool:
+    """True for an option of one value that is no text, as a number: it cannot be given several times."""
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    several = any(typing.get_origin(each) in (tuple, list, set, frozenset) for each in choices)
+    return not several and str not in choices and Any not in choices
+
+
 def _pieces(value: Any) -> list[Any]:
     return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else [value]
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import pluggy
 
-from torch2grid_core._errors import PluginError, Torch2GridError, traced
+from torch2grid_core._errors import PluginError, Torch2GridError, UsageError, traced
 from torch2grid_core._guard import Origin, at_most, describe, guarded, stamp
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
 from torch2grid_core._plugins.options import Option, build, options_of
+from torch2grid_core._text import did_you_mean
 
 Status = Literal["ok", "disabled", "failed"]
 
@@ -111,7 +112,10 @@ class PluginRecord:
             manager.register(plugin)
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            self.fail(" ".join(str(error).split()))
+            unknown = re.search(r"unknown hook '(\w+)'", str(error))
+            hooks = [name for name in vars(Hooks) if name.startswith("torch2grid_")]
+            told = f"unknown hook {unknown[1]!r}{did_you_mean(unknown[1], hooks)}" if unknown else str(error)
+            self.fail(" ".join(told.split()))
             return
         self._hooks = manager
         if manager.get_hookcallers(plugin):
@@ -365,6 +369,14 @@ def _of_kind(cls: Any, kind: str, origin: Origin) -> type:
         name = getattr(cls, "__name__", describe_value(cls))
         raise origin.error(f"{name} is not a subclass of {base.__name__}")
     return cls
+
+
+def of_kind(given: Any, kind: str) -> None:
+    """Raise ``UsageError`` unless *given*, which somebody handed over in Python, is an instance of that kind."""
+    if isinstance(given, type):
+        raise UsageError(f"{kind}: expected an instance, not the class {given.__name__}: {given.__name__}(…)")
+    if not isinstance(given, _base(kind)):
+        raise UsageError(f"{kind}: expected a name or an instance of {_base(kind).__name__}, not {describe_value(given)}")
 
 
 def summary_of(instance: Any) -> str:

@@ -137,6 +137,11 @@ def conformance(
     mark = pytest.mark.parametrize("check", [parameter(each) for each in bound])
 
     def decorate(test: Test) -> Test:
+        own = getattr(test, "__name__", "")
+        for name in expected_failures or {}:
+            function = name.partition("[")[0].rpartition("::")[2] if name.endswith("]") else ""
+            if function and function != own:
+                raise ValueError(f"expected_failures: {name!r} is the id of a test of {function}, and this is {own}")
         decorated: Test = mark(test)
         return decorated
 

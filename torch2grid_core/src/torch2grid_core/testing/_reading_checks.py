@@ -17,6 +17,7 @@ from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
+_USER, _QUERY = "kit:of-torch2grid@", "signed=by-torch2grid"  # put into locations, to see whether they are shown
 _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 
@@ -71,6 +72,37 @@ def schemes(subject: Subject) -> None:
     with subject.made("locations") as locations:
         for location in locations:
             expect(location.partition("://")[0] in found, f"{location!r} is of no scheme of {found}")
+
+
+@check("source")
+def shown_holds_no_secrets(subject: Subject) -> None:
+    """shown, and the name, carry neither the user and password nor the query of a location."""
+    with subject.made("locations") as locations:
+        for location in locations:
+            scheme, _, rest = location.partition("://")
+            host, slash, path = rest.partition("/")
+            asked = f"{scheme}://{_USER}{host.rpartition('@')[2]}{slash}{path}"
+            signed = f"{location}{'&' if '?' in rest else '?'}{_QUERY}"
+            for each in (location, asked, signed):
+                try:
+                    source = subject.make().open(each)
+                    around = [source, source.folder, *map(source.child, source.entries[:1])]
+                except Exception:
+                    if each == location:
+                        raise
+                    continue  # it knows no such locations
+                for found in filter(None, around):
+                    for what, said in (("shown", found.shown), ("name", found.name)):
+                        told = any(secret in said for secret in _secrets(each))
+                        expect(not told, f"{what} of {each} is {said!r}: leave out the user, the password and the query")
+
+
+def _secrets(location: str) -> list[str]:
+    """The texts in a location that are nobody's business."""
+    rest = location.partition("://")[2]
+    user = rest.partition("/")[0].rpartition("@")[0]
+    query = rest.partition("?")[2].partition("#")[0]
+    return [*([f"{user}@"] if user else []), *([query] if query else [])]
 
 
 @check("source")

@@ -21,7 +21,7 @@ from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
-from torch2grid_core._plugins.record import PluginRecord, Provided, kind_of
+from torch2grid_core._plugins.record import PluginRecord, Provided, describe_value, kind_of
 from torch2grid_core.testing._samples import sample_checkpoints
 
 WriteFiles = Callable[[Path], Iterable[Any]]
@@ -85,7 +85,10 @@ class Subject:
         expect(self.files is not None, f"a {self.kind} is checked on {what}: conformance(…, files=make_them)")
         assert self.files is not None
         with tempfile.TemporaryDirectory() as folder:
-            found = list(self.files(Path(folder)))
+            given = self.files(Path(folder))
+            forgot = "; is a 'return' missing?" if given is None else ""
+            expect(isinstance(given, Iterable), f"files= returned {describe_value(given)}, not {what}{forgot}")
+            found = list(given)
             expect(bool(found), f"files= returned no {what}")
             yield found
 
@@ -109,7 +112,10 @@ class SampleSet:
                 folder = tempfile.mkdtemp()
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
                 given = given(Path(folder))
+                expect(given is not None, "the function of samples= returned None; is a 'return' missing?")
             one = isinstance(given, (str, os.PathLike, Checkpoint))
+            several = one or isinstance(given, Iterable)
+            expect(several, f"samples= gives {describe_value(given)}, not checkpoints, nor a function that makes some")
             opened = [self._opened(each) for each in ([given] if one else given)]
             expect(bool(opened), "samples= gives no checkpoint")
             self._made = {f"sample {number} ({each.source})": each for number, each in enumerate(opened, 1)}
@@ -136,11 +142,19 @@ def subjects(
     or paths and objects that open as one, or a function that makes them in a folder. declines: they may decline all of those.
     Each may be a mapping (*declines* a collection) by name, by kind, or by ``KIND-NAME``.
 
-    Raises ``PluginError`` for a plugin that cannot be used, and for classes that cannot be imported.
+    Raises ``ValueError`` for a name that is nothing's, ``PluginError`` for a plugin that cannot be used, and for classes that
+    cannot be imported.
     """
     found = sorted(_provided(target), key=lambda each: (list(KINDS).index(each.kind), each.name))
     if not found:
         raise PluginError("plugin", str(target), "", "", "brings nothing")
+    declines = (declines,) if isinstance(declines, str) else declines
+    known = list(dict.fromkeys(word for each in found for word in _words(each)))
+    named = samples if isinstance(samples, Mapping) else ()
+    for what, keys in (("samples", named), ("declines", () if isinstance(declines, bool) else declines)):
+        for key in keys:
+            if key not in known:
+                raise ValueError(f"{what}: nothing that is checked is called {key!r}; there are {', '.join(known)}")
     manager = target if isinstance(target, PluginManager) else None
     sets: dict[int, SampleSet] = {}  # what several classes share is made once
     made, broken = [], list[str]()
@@ -152,8 +166,8 @@ def subjects(
             broken.append(f"{each.kind} {each.name!r}: {error.reason}")
             continue
         write = _chosen(files, each)
-        given = _chosen(samples, each)
-        own = None if given is None else sets.setdefault(id(given), SampleSet(given, manager))
+        chosen = _chosen(samples, each)
+        own = None if chosen is None else sets.setdefault(id(chosen), SampleSet(chosen, manager))
         may = bool(declines) if isinstance(declines, bool) else any(word in declines for word in _words(each))
         made.append(Subject(each.kind, each.name, cls, lazy, write if each.kind in _WITH_FILES else None, each, own, may))
     if broken:

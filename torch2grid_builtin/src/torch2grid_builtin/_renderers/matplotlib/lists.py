@@ -199,7 +199,8 @@ class TableDrawing(Drawing):
         self.sizes = sizes
         size = sizes.text
         names = panel.columns[:_MOST_COLUMNS]
-        first = Table(names, tuple(row[:_MOST_COLUMNS] for row in panel.rows[:_MOST_ROWS]), formats=panel.formats)
+        formats = {name: spec for name, spec in panel.formats.items() if name in names}
+        first = Table(names, tuple(row[:_MOST_COLUMNS] for row in panel.rows[:_MOST_ROWS]), formats=formats)
         self.names = [fit(name, _WIDEST, size, bold=True) for name in names]
         self.rows = [[fit(text, _WIDEST, size) for text in row] for row in first.texts()]
         self.right = [
