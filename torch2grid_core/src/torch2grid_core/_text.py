@@ -29,6 +29,13 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
+def display_width(text: str) -> int:
+    """Terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def safe_filename(name: str, limit: int = 120) -> str:
     """*name* as one path component that is valid on every common file system and never leaves its folder.
 

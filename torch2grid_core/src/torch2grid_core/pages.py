@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.writing import Output, Rendered
+from torch2grid_core._pictures.numbers import Numbers
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import (
     Band,
@@ -32,6 +33,7 @@ __all__ = [
     "Image",
     "Line",
     "Marginal",
+    "Numbers",
     "Output",
     "PageOrigin",
     "Prepare",

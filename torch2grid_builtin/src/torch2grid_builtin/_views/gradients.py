@@ -19,7 +19,7 @@ from torch2grid_builtin._views.describing import (
     source_name,
 )
 from torch2grid_builtin._views.histogram import plain_histogram
-from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
@@ -113,10 +113,10 @@ class GradientsView(View):
         rows, columns = axis_names(tensor, results["g"])
         panels: list[Any] = []
         if w is not None:
-            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns))
+            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns, **axis_indices(tensor)))
         gradient = replace(results["g"], quantity="gradient")
         panels += [
-            run.heatmap(gradient, title="gradient", rows=rows, columns=columns),
+            run.heatmap(gradient, title="gradient", rows=rows, columns=columns, **axis_indices(tensor)),
             plain_histogram(g, tensor.dtype, "gradient", "zero"),
         ]
         facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {_largest(g):.3g}"]

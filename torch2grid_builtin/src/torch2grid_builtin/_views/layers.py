@@ -60,7 +60,7 @@ class LayersView(View):
         if profile is not None and profile.input_absmax is not None:
             sides["row_marginal"] = Marginal(_largest(profile.output_absmax, grid.cell[0]))
             sides["column_marginal"] = Marginal(_largest(profile.input_absmax, grid.cell[1]))
-        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
+        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **axis_indices(tensor))
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
@@ -106,6 +106,17 @@ def _thumbnail(tensor: LazyTensor, grid: Grid, run: Settings) -> Heatmap:
 def _largest(sizes: Array, step: int) -> Array:
     """The largest of the sizes of the units that each cell holds, *step* of them; NaN where one is."""
     return np.asarray(np.maximum.reduceat(sizes, np.arange(0, len(sizes), step)))
+
+
+def axis_indices(tensor: LazyTensor) -> dict[str, Any]:
+    """The indices that ``axis_names`` count, of a part of a tensor: fields of its ``Heatmap``."""
+    ranges = () if tensor.taken is None else tensor.taken.ranges
+    if not ranges or len(ranges) != tensor.ndim:
+        return {}
+    if is_vector(tensor.shape):
+        along = next((each for each in ranges if len(each) > 1), ranges[-1])
+        return {"column_indices": along}
+    return {"row_indices": ranges[0], "column_indices": ranges[1]} if len(ranges) == 2 else {"row_indices": ranges[0]}
 
 
 def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
