@@ -106,8 +106,12 @@ def as_text(contents: Contents, asked: Asked) -> str:
                 lines += [_flat_line(node, contents) for node in cut(root, asked.depth)]
             else:
                 lines += [_line(branch, lowered, contents) for branch in branches(root, asked.depth, asked.every)]
+    known = {part.name for part in contents.parts}
+    for what, count in contents.selection.hidden.items():
+        if what not in known and what.removeprefix("copy ") not in known:
+            lines.append((visible(what, 60), *_counted(Totals(count))[:2], "", "", "not shown"))
     total = (
-        "total" if all(part.shown is not None for part in contents.parts) else "total shown",
+        "total shown" if contents.selection.hidden else "total",
         *_counted(contents.totals),
         "",
     )

@@ -21,12 +21,17 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) if shape else "one number"
 
 
+def placed_name(tensor: LazyTensor) -> str:
+    """The name of a tensor, of a part with where it lies in the whole: ``fc.weight[0:64, :]``."""
+    return visible(tensor.name) + ("" if tensor.taken is None else str(tensor.taken))
+
+
 def tensor_title(tensor: LazyTensor) -> str:
     """Name, original shape and dtype, and how the numbers were stored where that is not how they are read."""
     shape = shape_text(tensor.shape)
     if tensor.taken is not None:
         shape += f" of {shape_text(tensor.taken.shape)}"
-    facts = [visible(tensor.name), shape, tensor.dtype.name]
+    facts = [placed_name(tensor), shape, tensor.dtype.name]
     return " · ".join([*facts, visible(tensor.note)] if tensor.note else facts)
 
 

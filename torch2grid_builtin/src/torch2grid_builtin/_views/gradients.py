@@ -15,6 +15,7 @@ from torch2grid_builtin._views.describing import (
     flags_of,
     honest,
     norm_of,
+    placed_name,
     shape_text,
     source_name,
 )
@@ -125,7 +126,7 @@ class GradientsView(View):
             facts.append(f"‖g‖/‖w‖ {ratio:.2e}")
         if g.not_finite:
             facts.append(g.not_finite.text)
-        title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
+        title = f"Gradient of {placed_name(tensor)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

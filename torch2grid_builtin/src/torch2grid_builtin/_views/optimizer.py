@@ -19,7 +19,16 @@ from torch2grid_builtin._optimizers import (
     joint_state,
     optimizer_state,
 )
-from torch2grid_builtin._views.describing import LOST_FORMATS, about, columns_for, honest, norm_of, shape_text, source_name
+from torch2grid_builtin._views.describing import (
+    LOST_FORMATS,
+    about,
+    columns_for,
+    honest,
+    norm_of,
+    placed_name,
+    shape_text,
+    source_name,
+)
 from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
@@ -83,7 +92,7 @@ class OptimizerView(View):
                 facts.append(f"‖update‖/‖w‖ {norm_of(update) / norm_of(weight):.2e}")
             if update.not_finite:
                 facts.append(f"{update.not_finite.text} in the update")
-        title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
+        title = " · ".join([placed_name(tensor), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
         entry = {**about(dict(tensor.members).get(WEIGHT, tensor)), "tensor": tensor.name, "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 

@@ -408,9 +408,12 @@ class Page:
             raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
 
     def of_slice(self, slice: str) -> Page:
-        """The same page, its title with the *slice* that was taken of each tensor, as ``Settings.slice`` has it."""
+        """The same page, its title with the *slice* that was taken of each tensor, as ``Settings.slice`` has it.
+
+        A page of one tensor that says what was taken of it (``about["taken"]``) has that in its title.
+        """
         told = f" · slice [{slice}]"
-        if not slice or self.title.endswith(told):
+        if not slice or self.title.endswith(told) or "taken" in self.about:
             return self
         made = copy(self)
         object.__setattr__(made, "title", f"{self.title}{told}")
