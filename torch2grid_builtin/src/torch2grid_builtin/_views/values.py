@@ -27,7 +27,7 @@ class ValuesView(View):
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """All that was chosen. Raises ``UsageError`` where that is more than a screen takes, and no file is asked for."""
-        numbers = sum(tensor.size for tensor in checkpoint.values())
+        numbers = sum(tensor.distinct().size for tensor in checkpoint.values())
         if numbers > ON_SCREEN and not _files(run):
             most = f"at most {ON_SCREEN:,} are printed"
             advice = f"take fewer with --only or --slice, or a file with --format {', '.join(DATA[:-1])} or {DATA[-1]}"
