@@ -40,6 +40,7 @@ class SharedFields(PictureFields, total=False):
     executor: str | Executor | None
     include_buffers: bool
     raw: bool
+    slice: Any
     filter: Named | TensorFilter | Sequence[Named | TensorFilter]
     loader: str | None
     only: str | Sequence[str]

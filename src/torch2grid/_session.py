@@ -106,7 +106,8 @@ def drawable(model: Any, settings: Settings, include_buffers: bool = False) -> C
     """
     kept = [manager().create("filter", spec) for spec in settings.filter]
     opened = as_checkpoint(model, settings.loader or "", settings.raw)
-    return select(opened, settings.part, kept, include_buffers or settings.include_buffers).checkpoint
+    buffers = include_buffers or settings.include_buffers
+    return select(opened, settings.part, kept, buffers, settings.slice).checkpoint
 
 
 def view_with(name: str, **options: Any) -> dict[str, dict[str, Any]]:

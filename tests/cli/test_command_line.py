@@ -125,11 +125,11 @@ def test_help_is_short(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("chekc", DIGITS), "no file or command 'chekc'; did you mean check?"),
-        ((DIGITS, "comparre"), "no file or command 'comparre'; did you mean compare?"),
-        ((DIGITS, "check"), "no file or command 'check'; a command comes first"),
-        (("--layers", "xyzzyx"), "no file or command 'xyzzyx'"),
-        (("draw", "plugin"), "no file or command 'plugin'; did you mean plugins?"),
+        (("chekc", DIGITS), "no such command or file: 'chekc'; did you mean check?"),
+        ((DIGITS, "comparre"), "no such command or file: 'comparre'; did you mean compare?"),
+        ((DIGITS, "check"), "no such command or file: 'check'; a command comes first"),
+        (("--layers", "xyzzyx"), "no such command or file: 'xyzzyx'"),
+        (("draw", "plugin"), "no such command or file: 'plugin'; did you mean plugins?"),
     ],
 )
 def test_a_bare_word_that_is_nothing_is_wrong_usage(tmp_path: Path, words: tuple[object, ...], told: str) -> None:

@@ -122,10 +122,10 @@ def test_help_of_config_names_what_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("layers",), "no file or command 'layers'; did you mean --layers?"),
-        (("stats",), "no file or command 'stats'; did you mean --stats?"),
-        (("histograms",), "no file or command 'histograms'; did you mean --histogram?"),
-        (("chekc",), "no file or command 'chekc'; did you mean check?"),
+        (("layers",), "no such command or file: 'layers'; did you mean --layers?"),
+        (("stats",), "no such command or file: 'stats'; did you mean --stats?"),
+        (("histograms",), "no such command or file: 'histograms'; did you mean --histogram?"),
+        (("chekc",), "no such command or file: 'chekc'; did you mean check?"),
     ],
 )
 def test_a_bare_word_that_is_a_flag_is_recognised(words: tuple[str, ...], told: str, tmp_path: Path) -> None:

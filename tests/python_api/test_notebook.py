@@ -80,7 +80,7 @@ def test_every_panel_is_html_and_its_text_is_inert() -> None:
     html = page_html(every_panel())
     for panel in every_panel().panels[:12]:
         assert panel.title in html
-    assert "3 more panels" in html
+    assert f"… {len(every_panel().panels) - 12} more panels" in html
     from torch2grid_core import Page
     from torch2grid_core.pages import Table, Text
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from safetensors.numpy import save_file
 from tests.support.corpus import cases, manifest, needs_cases, needs_corpus, real
 from tests.support.renderers.pixels import pixels
 from tests.support.tools import DIGITS, torch2grid
@@ -323,3 +326,15 @@ def test_more_numbers_have_a_higher_limit():
     assert 20 < limit(20, 10**9) < 30
     draws = np.abs(np.random.default_rng(0).normal(size=(4000, 50))).max(axis=1)
     assert math.isclose(float(np.median(draws)), largest_normal(50), rel_tol=0.02)
+
+
+def test_indices_are_those_of_the_whole_tensor_where_a_part_is_looked_at(tmp_path: Path) -> None:
+    weights = np.random.default_rng(3).normal(0, 0.02, (80, 60)).astype(np.float32)
+    weights[70, 41] = 5
+    save_file({"fc.weight": weights}, tmp_path / "m.safetensors")
+    run = torch2grid("m.safetensors", "--outliers", "--slice", "40:80, 30:60", "--format", "json", "-o", "o", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    (page,) = [json.loads(each.read_text()) for each in (tmp_path / "o").glob("outliers.json")]
+    text = json.dumps(page)
+    assert "[70, 41]" in text
+    assert "[30, 11]" not in text

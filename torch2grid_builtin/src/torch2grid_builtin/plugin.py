@@ -84,6 +84,7 @@ def torch2grid_views() -> list[Lazy]:
             "dead_neurons",
             "units that are near zero throughout or repeat others: table, report, picture",
         ),
+        Lazy(f"{_HERE}._views.values:ValuesView", "values", "the numbers themselves, each with its index"),
         Lazy(
             f"{_HERE}._views.outliers:Outliers",
             "outliers",
@@ -120,6 +121,7 @@ def torch2grid_renderers() -> list[Lazy]:
         ),
         Lazy(f"{_HERE}._renderers.data:Json", "json", "the pages' data as JSON", formats=("json",)),
         Lazy(f"{_HERE}._renderers.data:Csv", "csv", "the pages' data as CSV tables", formats=("csv",)),
+        Lazy(f"{_HERE}._renderers.npy:Npy", "npy", "numbers as numpy arrays, for --values", formats=("npy",)),
         Lazy(
             f"{_HERE}._renderers.terminal.renderer:Terminal",
             "terminal",
@@ -176,4 +178,5 @@ def torch2grid_commands() -> list[Lazy]:
             "new-plugin",
             "write a project to start a plugin from, with tests that pass",
         ),
+        Lazy(f"{_HERE}._commands.tree:Tree", "tree", "list modules and tensors with shapes, dtypes, weights and bytes"),
     ]

@@ -17,7 +17,7 @@ from torch2grid_core._version import __version__ as __version__
 registered_by("torch2grid_core._pictures.notebook")
 
 _WHERE = {
-    "_data.checkpoint": "Checkpoint",
+    "_data.checkpoint": "Checkpoint Severity",
     "_data.parts": "Part",
     "_data.tensor": "LazyTensor",
     "_engine.checking": "check",
@@ -27,7 +27,7 @@ _WHERE = {
     "_hookspecs": "Lazy hookimpl",
     "_kinds.reading": "Decoder Loader SourceOpener TensorFilter",
     "_kinds.running": "Command ExecutorFactory Listener PluginSettings",
-    "_kinds.view": "Finding Renderer Rule Severity Style View",
+    "_kinds.view": "Finding Renderer Rule Style View",
     "_measures.need": "Need",
     "_pictures.grid": "Grid",
     "_pictures.layout": "Layout",
@@ -52,7 +52,7 @@ _REPLACED = {  # name → what does its work now, in another way: there can be n
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from torch2grid_core._data.checkpoint import Checkpoint as Checkpoint
+    from torch2grid_core._data.checkpoint import Checkpoint as Checkpoint, Severity as Severity
     from torch2grid_core._data.parts import Part as Part
     from torch2grid_core._data.tensor import LazyTensor as LazyTensor
     from torch2grid_core._engine.checking import check as check
@@ -82,7 +82,6 @@ if TYPE_CHECKING:
         Finding as Finding,
         Renderer as Renderer,
         Rule as Rule,
-        Severity as Severity,
         Style as Style,
         View as View,
     )

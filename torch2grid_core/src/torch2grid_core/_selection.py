@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint, Skip
+from torch2grid_core._data.indexing import parse_index
 from torch2grid_core._data.parts import ALL, MODEL
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import NotDrawable, UsageError
@@ -33,7 +35,8 @@ class Selection:
     """The checkpoint that is drawn, and what to say about how it was chosen.
 
     part: its name where the person chose one. hidden: what is not shown of the file → how many tensors; with the chosen ones
-    they are all of the file. skipped: the entries of the file that its loader could not read.
+    they are all of the file. skipped: the entries of the file that its loader could not read. slice: what was taken of each
+    tensor, empty for all.
     """
 
     checkpoint: Checkpoint
@@ -41,12 +44,22 @@ class Selection:
     remarks: list[str] = field(default_factory=list)
     hidden: dict[str, int] = field(default_factory=dict)
     skipped: tuple[Skip, ...] = ()
+    slice: str = ""
 
 
 def select(
-    checkpoint: Checkpoint, part: str = "", filters: Iterable[TensorFilter] = (), include_buffers: bool = False
+    checkpoint: Checkpoint,
+    part: str = "",
+    filters: Iterable[TensorFilter] = (),
+    include_buffers: bool = False,
+    slice: str = "",
+    verified: bool = False,
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
+
+    Of what is left, each tensor is what *slice* takes of it, as ``Settings.slice`` has it; those that it takes nothing of are
+    left out. Little else is read of them then, so that checksums, which are of whole records, are verified only where
+    *verified* asks for that.
 
     The part ``all`` is every tensor of the file under its full name. The tensors come in the order of the file, numbered
     siblings by number, as everything shows them. Where nothing but bookkeeping is there, it is drawn after all, with a remark.
@@ -72,7 +85,38 @@ def select(
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
         selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
-    return selection if include_buffers else _without_bookkeeping(selection)
+    selection = selection if include_buffers else _without_bookkeeping(selection)
+    return _sliced(selection, slice, verified) if slice else selection
+
+
+def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
+    index, before = parse_index(text), selection.checkpoint
+    least = sum(each is not Ellipsis for each in index)
+    views, reasons = dict[str, LazyTensor](), Counter[str]()
+    for name, tensor in before.items():
+        view = _view(tensor, index)
+        if view is None:
+            reasons["too few dimensions" if tensor.ndim < least else "out of range"] += 1
+        else:
+            views[name] = view if verified else view.unchecked()
+    if not views:
+        why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
+        raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {len(before)} tensors ({why})")
+    if any(view.storage is not before[name].storage for name, view in views.items()):
+        selection.remarks.append("checksums are of whole records; those of a slice are not verified")
+    selection.slice, selection.checkpoint = text, before._taking(views, lambda tensor: _view(tensor, index) or tensor)
+    for reason, count in reasons.items():
+        _hide(selection, reason, count)
+    return selection
+
+
+def _view(tensor: LazyTensor, index: tuple[Any, ...]) -> LazyTensor | None:
+    """What *index* takes of *tensor*; ``None`` where that is nothing."""
+    try:
+        view = tensor.view(index)
+    except IndexError:
+        return None
+    return view if view.size or not tensor.size else None
 
 
 def _hide(selection: Selection, what: str, count: int) -> None:

@@ -39,9 +39,10 @@ class Setting:
     name: of the keyword and of the key in a file; the flag is the same with dashes, *flags* are more of them. metavar: its
     value in help. least, most: the range of a number. kind: of the plugin that its value names, with options or without.
     separated: a text is several values with commas between. check: raises ``ValueError`` or ``UsageError`` for a value of the
-    right type that is wrong all the same. draws: False for one that the drawing command has no use for. adds: what a flag of a
-    view or a filter stands for, its kind and its name; owner: makes a plugin's own options, of which it is the *field*;
-    section: their name, under which a settings file may have them together.
+    right type that is wrong all the same. make: the value as it is kept, of one that was given; raises like *check*. draws:
+    False for one that the drawing command has no use for. adds: what a flag of a view or a filter stands for, its kind and its
+    name; owner: makes a plugin's own options, of which it is the *field*; section: their name, under which a settings file may
+    have them together.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Setting:
     kind: str = ""
     separated: bool = False
     check: Callable[[Any], None] | None = None
+    make: Callable[[Any], Any] | None = None
     draws: bool = True
     adds: tuple[str, str] | None = None
     owner: Any = None
@@ -113,7 +115,7 @@ class Setting:
             raise ValueError(f"expected {type_text(self.type)} from {self.least:g}{most}, not {told(value)}")
         if self.check is not None and value is not None:
             self.check(value)
-        return value
+        return value if self.make is None else self.make(value)
 
     def _expected(self, value: Any) -> str:
         """What was expected where *value* cannot be the type: of several values, of the first that is wrong."""
@@ -168,6 +170,14 @@ def _known_colormap(name: str) -> None:
     colormap(name)
 
 
+def _index(given: Any) -> str:
+    if given is None or given == "":
+        return ""
+    from torch2grid_core._data.indexing import index_text, parse_index
+
+    return index_text(parse_index(given))
+
+
 def _setting(default: Any, help: str, *flags: str, group: str = DRAWING, **more: Any) -> Any:
     metadata = {_METADATA: {"help": help, "flags": flags, "group": group, **more}}
     return dataclasses.field(default=default, metadata=metadata)
@@ -197,6 +207,9 @@ class Settings:
     raw: bool = _setting(False, "show what is stored, without decoders", group=CHOOSING)
     filter: tuple[Any, ...] = _setting(
         (), "draw only what a filter keeps (repeatable)", group=CHOOSING, metavar=_SPEC, kind="filter"
+    )
+    slice: Any = _setting(
+        "", "only this part of each tensor, in numpy's words", group=CHOOSING, metavar="'0:64, :'", make=_index
     )
     colormap: str | None = _setting(
         None, "colours, by any matplotlib name", group=PICTURE, metavar="NAME", check=_known_colormap

@@ -45,6 +45,13 @@ def without_secrets_in(line: str) -> str:
     return _QUERY_OF_WORD.sub(r"\1", _USER.sub("", line)) if "://" in line else line
 
 
+def display_width(text: str) -> int:
+    """Terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def safe_filename(name: str, limit: int = 120) -> str:
     """*name* as one path component that is valid on every common file system and never leaves its folder.
 

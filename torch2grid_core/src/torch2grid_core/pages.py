@@ -6,6 +6,7 @@ from torch2grid_core._display import plotted_by
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.writing import Output, Rendered
+from torch2grid_core._pictures.numbers import Numbers
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import (
     Band,
@@ -34,6 +35,7 @@ __all__ = [
     "Image",
     "Line",
     "Marginal",
+    "Numbers",
     "Output",
     "PageOrigin",
     "Prepare",

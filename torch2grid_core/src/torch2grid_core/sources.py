@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
+from torch2grid_core._data.indexing import Taken
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
@@ -48,6 +49,7 @@ __all__ = [
     "Source",
     "SourceBase",
     "Storage",
+    "Taken",
     "Tiled",
     "as_float",
     "dtype_named",

@@ -96,6 +96,7 @@ def _params() -> list[click.Parameter]:
             rule="a rule's thresholds; 'torch2grid plugins NAME' lists them (repeatable)",
             part="",
             filter="check only what a filter keeps (repeatable)",
+            slice="check only that part of each tensor",
             raw="check what is stored, without decoders",
             loader="read the files with this loader",
             jobs="",
@@ -214,7 +215,7 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
     try:
         checkpoint = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
         filters = [manager.create("filter", spec) for spec in asked.settings.filter]
-        selection = select(checkpoint, asked.settings.part or ALL, filters, include_buffers=True)
+        selection = select(checkpoint, asked.settings.part or ALL, filters, True, asked.settings.slice, verified=True)
         selection.part = asked.settings.part
         opener = executor_of(manager, asked.settings.executor)
         with workers(selection.checkpoint, asked.settings.jobs, fork=True, opener=opener) as executor:

@@ -120,6 +120,7 @@ def _params() -> list[click.Parameter]:
             part="the part of training checkpoints; else the model",
             filter="compare only what a filter keeps (repeatable)",
             include_buffers="compare counters and index buffers too",
+            slice="compare only that part of each tensor",
             raw="compare what is stored, without decoders",
             loader="read the files with this loader",
             listener="",
@@ -234,7 +235,8 @@ def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
     started = time.perf_counter()
     filters = [manager.create("filter", spec) for spec in asked.settings.filter]
     opened = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
-    selection = select(opened, asked.settings.part, filters, asked.settings.include_buffers or is_recording(opened))
+    buffers = asked.settings.include_buffers or is_recording(opened)
+    selection = select(opened, asked.settings.part, filters, buffers, asked.settings.slice)
     for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     if not asked.settings.quiet:

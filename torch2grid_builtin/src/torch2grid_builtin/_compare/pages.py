@@ -15,7 +15,7 @@ from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
-from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
@@ -58,15 +58,16 @@ class PairPages(View):
         if not (delta.changed or self.everything):
             return
         rows, columns = axis_names(tensor, results["a"])
+        axes: dict[str, Any] = {"rows": rows, "columns": columns, **axis_indices(tensor)}
         shared = run.color_scale(results["a"], results["b"])
         limits = replace(run, limits=(shared.low, shared.high), scale="symlog" if shared.kind == "symlog" else "auto")
         difference: Grid = replace(results["d"], quantity="Δ")
         panels = [
-            limits.heatmap(grid, title=title, rows=rows, columns=columns)
+            limits.heatmap(grid, title=title, **axes)
             for title, grid in ((f"A: {self.names.a}", results["a"]), (f"B: {self.names.b}", results["b"]))
         ]
-        panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", rows=rows, columns=columns))
-        panels.append(run.heatmap(difference, title="Δ on a scale of its own", rows=rows, columns=columns))
+        panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", **axes))
+        panels.append(run.heatmap(difference, title="Δ on a scale of its own", **axes))
         both = _overlaid(results["of a"], results["of b"], tensor)
         changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(

@@ -13,7 +13,7 @@ from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_p
 from torch2grid_builtin._compare.match import Match, Pair, in_shape_of, match
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._views.describing import shape_text
-from torch2grid_builtin._views.units import ranges_text
+from torch2grid_builtin._views.units import in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.pages import PageOrigin
@@ -203,9 +203,10 @@ def describe(pair: Pair, delta: Delta) -> str:
         if delta.not_finite.first is not None:
             notes.append(f"first {_place_text(pair, delta.not_finite.first)}")
     if rows > 1 and delta.rows is not None and len(delta.rows) < rows:
-        notes.append(f"{'row' if len(delta.rows) == 1 else 'rows'} {ranges_text(delta.rows)} of {rows:,}")
+        notes.append(f"{'row' if len(delta.rows) == 1 else 'rows'} {ranges_text(_in_whole(pair.b, delta.rows, 0))} of {rows:,}")
     elif columns > 1 and delta.columns is not None and len(delta.columns) < columns:
-        notes.append(f"{'column' if len(delta.columns) == 1 else 'columns'} {ranges_text(delta.columns)} of {columns:,}")
+        which = ranges_text(_in_whole(pair.b, delta.columns, 1))
+        notes.append(f"{'column' if len(delta.columns) == 1 else 'columns'} {which} of {columns:,}")
     elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(rows, columns):
         few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
         notes.append(f"low rank: {few} 99.9 % of Δ")
@@ -220,8 +221,19 @@ def describe(pair: Pair, delta: Delta) -> str:
 
 def _place_text(pair: Pair, one: tuple[int, Any, Any]) -> str:
     index, before, after = one
-    place = ", ".join(str(int(each)) for each in np.unravel_index(index, pair.b.shape)) if pair.b.shape else ""
+    place = ", ".join(map(str, _index(pair.b, index)))
     return f"[{place}] {value_text(before)} → {value_text(after)}"
+
+
+def _index(tensor: LazyTensor, flat: int) -> list[int]:
+    """The index of a weight of *tensor*, in the whole one where that is a part."""
+    found = [int(each) for each in np.unravel_index(flat, tensor.shape)] if tensor.shape else []
+    return found if tensor.taken is None else list(tensor.taken.index(found))
+
+
+def _in_whole(tensor: LazyTensor, units: Sequence[int], axis: int) -> tuple[int, ...]:
+    """Rows or columns of the 2-D form of *tensor* as indices of the whole; columns of several dimensions stay as they are."""
+    return in_whole(tensor, units, axis) if tensor.ndim == 2 or axis == 0 < tensor.ndim - 1 else tuple(units)
 
 
 def _rounded(pair: Pair, delta: Delta) -> str:
@@ -334,8 +346,7 @@ def _figures(delta: Delta, pair: Pair) -> dict[str, Any]:
     figures = _sums(delta)
     for key, place in (("largest", delta.largest), ("first_nan_or_inf", delta.not_finite.first)):
         if place is not None:
-            index = [int(each) for each in np.unravel_index(place[0], pair.b.shape)]
-            figures[key] = {"index": index, "a": value_json(place[1]), "b": value_json(place[2])}
+            figures[key] = {"index": _index(pair.b, place[0]), "a": value_json(place[1]), "b": value_json(place[2])}
     if delta.rank is not None:
         figures["stable_rank"] = delta.rank.stable
         figures["directions"] = delta.rank.directions

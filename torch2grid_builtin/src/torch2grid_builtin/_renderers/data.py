@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Numbers, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +86,8 @@ class Csv(Renderer):
 def _csv_rows(panel: Any) -> tuple[tuple[str, ...], Iterator[list[Any]]]:
     if isinstance(panel, Heatmap):
         return panel.as_table().columns, _cell_rows(panel)
+    if isinstance(panel, Numbers):
+        return panel.columns, ([*index, *texts] for index, texts in panel.lines())
     table: Table = panel.as_table()
     return table.columns, ([_csv_cell(value) for value in row] for row in table.rows)
 
@@ -123,6 +125,8 @@ def _page_pieces(page: Page) -> Iterator[str]:
         yield ",\n " if number else "\n "
         if isinstance(panel, Heatmap):
             yield from _heatmap_pieces(panel)
+        elif isinstance(panel, Numbers):
+            yield from _numbers_pieces(panel)
         else:
             yield json_text(_panel(panel))
     yield "]}"
@@ -147,6 +151,9 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
         "under": scale.under,
         "regions": [{"name": region.name, "rects": region.rects} for region in grid.regions],
     }
+    for side, indices in (("row_indices", panel.row_indices), ("column_indices", panel.column_indices)):
+        if indices is not None:  # of a part of a tensor: [first, step]
+            head[side] = [indices.start, indices.step]
     if grid.largest is not None:
         tensor, index, value = grid.largest
         head["largest"] = {"tensor": tensor, "index": index, "value": value, "cell": grid.largest_cell}
@@ -159,6 +166,26 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     for row in range(grid.shape[0]):
         yield (",\n  [" if row else "\n  [") + ",".join(_json_row(grid.values[row], grid.counts[row])) + "]"
     yield "]}"
+
+
+def _numbers_pieces(panel: Numbers) -> Iterator[str]:
+    """Shape, dtype, the indices of each dimension as ``[start, stop, step]``, and all numbers in one list, in C order."""
+    head = {
+        "kind": "numbers",
+        "title": panel.title,
+        "shape": panel.values.shape,
+        "dtype": panel.values.dtype.name,
+        "indices": [[each.start, each.stop, each.step] for each in panel.indices],
+    }
+    yield json_text(head)[:-1] + ', "values": ['
+    for number, (_, texts) in enumerate(panel.lines()):
+        yield (",\n  " if number else "\n  ") + ", ".join(map(_json_number, texts))
+    yield "]}"
+
+
+def _json_number(text: str) -> str:
+    special = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"', "True": "true", "False": "false"}
+    return special.get(text) or (json_text(text) if text[-1] in "j)" else text)
 
 
 def _json_row(values: Array, counts: Array) -> list[str]:

@@ -18,7 +18,7 @@ from torch2grid_builtin._rules.about import (
     learned,
     share_text,
 )
-from torch2grid_builtin._views.units import dead_units, groups_text, ranges_text
+from torch2grid_builtin._views.units import dead_units, groups_in_whole, groups_text, in_whole, ranges_text
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import DuplicateGroup, Duplicates, DuplicateUnits, Profile, Summary
 
@@ -64,7 +64,8 @@ class DeadUnitShare(Rule):
                 text = f"{share_text(len(counted), units, f'{kind} units')} are dead (every |weight| < {self.threshold:g})"
                 wanted = tokens or (pruned and is_sparse(tensor, summary))
                 severity: Severity = "error" if len(counted) >= self.share * units and not wanted else "warning"
-                yield Finding(f"{text}: {ranges_text(counted)}", tensor.name, severity=severity)
+                where = ranges_text(in_whole(tensor, counted, place))
+                yield Finding(f"{text}: {where}", tensor.name, severity=severity)
 
 
 def _without_padding(found: tuple[int, ...], units: int) -> tuple[int, ...]:
@@ -102,7 +103,7 @@ class DuplicateUnitShare(Rule):
             if not repeated:
                 continue
             verb = "repeats another" if repeated == 1 else "repeat others"
-            text = f"{share_text(repeated, found.units, 'units')} {verb}: {groups_text(groups)}"
+            text = f"{share_text(repeated, found.units, 'units')} {verb}: {groups_text(groups_in_whole(tensor, groups))}"
             yield Finding(text, tensor.name, severity=self._severity(tensor, found, groups))
 
     def _severity(self, tensor: LazyTensor, found: DuplicateUnits, groups: Sequence[DuplicateGroup]) -> Severity:

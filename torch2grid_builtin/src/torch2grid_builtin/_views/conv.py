@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin._views.convolutions import is_convolution, is_transposed, kernels_shape
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.units import in_whole
 from torch2grid_core import Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import NOT_FINITE, Block, Region, matrix_layout
 from torch2grid_core.measures import Raster, Values
@@ -25,6 +26,8 @@ _MOST_DIMS = 5  # of a block
 
 def is_rgb(tensor: LazyTensor) -> bool:
     """True where the kernels look at three channels in space, as the first layer of an image network does."""
+    if tensor.taken is not None and tensor.taken.shape[1:2] != (3,):  # three of more channels are no colours
+        return False
     return tensor.ndim == 4 and tensor.shape[1] == 3 and min(tensor.shape[2:]) > 1 and tensor.size <= _RGB_LIMIT
 
 
@@ -50,7 +53,7 @@ class ConvView(View):
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """One page, ``TENSOR_grid`` in the folder ``conv_kernels``: the kernels as a heatmap, and as colours for RGB."""
-        grid: Grid = results["grid"]
+        grid = _numbered(tensor, results["grid"])
         picture = _Picture(tensor, self._kernels(tensor, run), grid, self.average)
         heatmap = run.heatmap(grid, title=picture.explained, label=picture.label, **picture.axes)
         title = tensor_title(tensor)
@@ -71,6 +74,15 @@ class ConvView(View):
 
     def _kernels(self, tensor: LazyTensor, run: Settings) -> Kernels:
         return kernel_layout(tensor.name, kernels_shape(tensor), run.tensor_cells, self.average)
+
+
+def _numbered(tensor: LazyTensor, grid: Grid) -> Grid:
+    """*grid*, its tiles numbered as in the whole tensor where *tensor* is a part of one."""
+    if tensor.taken is None or not all(region.name.isdigit() for region in grid.regions):
+        return grid
+    numbers = in_whole(tensor, [int(region.name) for region in grid.regions])
+    renamed = (replace(region, name=str(number)) for region, number in zip(grid.regions, numbers, strict=True))
+    return replace(grid, regions=tuple(renamed))
 
 
 class _Picture:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, formats_of, shape_text
-from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_text, has_units, ranges_text, with_duplicates
+from torch2grid_builtin._views.units import (
+    DeadUnits,
+    dead_units,
+    groups_in_whole,
+    groups_text,
+    has_units,
+    in_whole,
+    ranges_text,
+    with_duplicates,
+)
 from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotFiniteCount, Profile, UnitProfile
 from torch2grid_core.pages import Bar, Line, Table, Text
@@ -90,12 +99,12 @@ def _repeated(found: list[DeadUnits]) -> int | None:
 
 
 def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
-    which = [ranges_text(each.dead_outputs)] if each.dead_outputs else []
+    which = [ranges_text(in_whole(each.tensor, each.dead_outputs))] if each.dead_outputs else []
     if each.dead_inputs:
-        which.append(f"inputs {ranges_text(each.dead_inputs)}")
+        which.append(f"inputs {ranges_text(in_whole(each.tensor, each.dead_inputs, 1))}")
     inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
     sizes = (each.outputs, len(each.dead_outputs), *inputs)
-    texts = ("; ".join(which), groups_text(each.groups or ()))
+    texts = ("; ".join(which), groups_text(groups_in_whole(each.tensor, each.groups or ())))
     lost = (each.not_finite.nan, each.not_finite.inf)
     return (each.tensor.name, shape_text(each.tensor.shape), *sizes, 100 * each.share, each.repeated, *texts, *lost)
 
@@ -181,8 +190,8 @@ def _report(
             "units": each.units,
             "output_units": each.outputs,
             "input_units": each.inputs,
-            "dead_output_units": list(each.dead_outputs),
-            "dead_input_units": list(each.dead_inputs),
+            "dead_output_units": list(in_whole(each.tensor, each.dead_outputs)),
+            "dead_input_units": list(in_whole(each.tensor, each.dead_inputs, 1)),
             "dead": each.dead,
             "share": each.share,
             "nan": each.not_finite.nan,
@@ -191,7 +200,10 @@ def _report(
             "duplicate_units": each.repeated,
             "duplicate_groups": None
             if each.groups is None
-            else [{"units": list(group.units), "equal": list(group.equal), "cosine": group.cosine} for group in each.groups],
+            else [
+                {"units": list(group.units), "equal": list(group.equal), "cosine": group.cosine}
+                for group in groups_in_whole(each.tensor, each.groups)
+            ],
             **({"tied_to": checkpoint.aliases[each.tensor.name]} if each.tensor.name in checkpoint.aliases else {}),
         }
         for each in found

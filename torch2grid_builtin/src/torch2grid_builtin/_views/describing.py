@@ -26,15 +26,26 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) if shape else "one number"
 
 
+def placed_name(tensor: LazyTensor) -> str:
+    """The name of a tensor, of a part with where it lies in the whole: ``fc.weight[0:64, :]``."""
+    return visible(tensor.name) + ("" if tensor.taken is None else str(tensor.taken))
+
+
 def tensor_title(tensor: LazyTensor) -> str:
     """Name, original shape and dtype, and how the numbers were stored where that is not how they are read."""
-    facts = [visible(tensor.name), shape_text(tensor.shape), tensor.dtype.name]
+    shape = shape_text(tensor.shape)
+    if tensor.taken is not None:
+        shape += f" of {shape_text(tensor.taken.shape)}"
+    facts = [placed_name(tensor), shape, tensor.dtype.name]
     return " · ".join([*facts, visible(tensor.note)] if tensor.note else facts)
 
 
 def about(tensor: LazyTensor) -> dict[str, Any]:
     """The same for the index of the output folder."""
-    return {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name}
+    facts: dict[str, Any] = {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name}
+    if tensor.taken is not None:  # of each dimension, the index, or [start, stop, step]
+        facts["taken"] = [[e.start, e.stop, e.step] if isinstance(e, range) else e for e in tensor.taken.places]
+    return facts
 
 
 def source_name(checkpoint: Checkpoint) -> str:

@@ -16,11 +16,12 @@ from torch2grid_builtin._views.describing import (
     formats_of,
     honest,
     norm_of,
+    placed_name,
     shape_text,
     source_name,
 )
 from torch2grid_builtin._views.histogram import plain_histogram
-from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
@@ -114,10 +115,10 @@ class GradientsView(View):
         rows, columns = axis_names(tensor, results["g"])
         panels: list[Any] = []
         if w is not None:
-            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns))
+            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns, **axis_indices(tensor)))
         gradient = replace(results["g"], quantity="gradient")
         panels += [
-            run.heatmap(gradient, title="gradient", rows=rows, columns=columns),
+            run.heatmap(gradient, title="gradient", rows=rows, columns=columns, **axis_indices(tensor)),
             plain_histogram(g, tensor.dtype, "gradient", "zero"),
         ]
         facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {_largest(g):.3g}"]
@@ -126,7 +127,7 @@ class GradientsView(View):
             facts.append(f"‖g‖/‖w‖ {ratio:.2e}")
         if g.not_finite:
             facts.append(g.not_finite.text)
-        title = f"Gradient of {visible(tensor.name)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
+        title = f"Gradient of {placed_name(tensor)} · {shape_text(tensor.shape)} · {', '.join(facts)}"
         yield Page(f"{tensor.name}_grad", title, tuple(panels), "gradients", columns=2, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

@@ -59,9 +59,10 @@ class LayersView(View):
         profile: UnitProfile | None = results.get("profile")
         sides: dict[str, Any] = {}
         if profile is not None and profile.input_absmax is not None:
-            sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0])
-            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1])
-        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides)
+            places = axis_indices(tensor)
+            sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
+            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
+        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **axis_indices(tensor))
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
@@ -104,16 +105,34 @@ def _thumbnail(tensor: LazyTensor, grid: Grid, run: Settings) -> Heatmap:
     return run.heatmap(grid, title=visible(tensor.name), label=label)
 
 
-def _marginal(sizes: Array, step: int) -> Marginal:
-    """The |max| of the units in each row or column of cells; the largest units are named, those with a NaN before all."""
+def _marginal(sizes: Array, step: int, indices: range | None) -> Marginal:
+    """The |max| of the units in each row or column of cells; the largest units are named, those with a NaN before all.
+
+    indices: of the units in the whole tensor, where they are a part of it.
+    """
     order = np.argsort(-np.where(np.isnan(sizes), np.inf, sizes), kind="stable")[:_NAMED]
-    names = tuple(((place + 0.5) / step, str(place)) for place in order.tolist() if sizes[place] != 0)
+    names = tuple(
+        ((place + 0.5) / step, str(place if indices is None else indices[place]))
+        for place in order.tolist()
+        if sizes[place] != 0
+    )
     return Marginal(_largest(sizes, step), names=names)
 
 
 def _largest(sizes: Array, step: int) -> Array:
     """The largest of the sizes of the units that each cell holds, *step* of them; NaN where one is."""
     return np.asarray(np.maximum.reduceat(sizes, np.arange(0, len(sizes), step)))
+
+
+def axis_indices(tensor: LazyTensor) -> dict[str, Any]:
+    """The indices that ``axis_names`` count, of a part of a tensor: fields of its ``Heatmap``."""
+    ranges = () if tensor.taken is None else tensor.taken.ranges
+    if not ranges or len(ranges) != tensor.ndim:
+        return {}
+    if is_vector(tensor.shape):
+        along = next((each for each in ranges if len(each) > 1), ranges[-1])
+        return {"column_indices": along}
+    return {"row_indices": ranges[0], "column_indices": ranges[1]} if len(ranges) == 2 else {"row_indices": ranges[0]}
 
 
 def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:

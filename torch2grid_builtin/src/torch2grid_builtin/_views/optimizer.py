@@ -26,10 +26,11 @@ from torch2grid_builtin._views.describing import (
     formats_of,
     honest,
     norm_of,
+    placed_name,
     shape_text,
     source_name,
 )
-from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
@@ -79,20 +80,20 @@ class OptimizerView(View):
         panels = []
         for member in _drawn(tensor):
             grid, title = _readable(member, results[f"grid {member}"])
-            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
+            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns, **axis_indices(tensor)))
         update, weight = results["update"], results["weight"]
         facts = []
         rule = _rule(tensor)
         if not isinstance(rule, UnknownUpdate):
             grid = replace(results["grid"], quantity="update")
             title = f"last update, {rule.formula}"
-            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns))
+            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns, **axis_indices(tensor)))
             facts.append(f"‖update‖ {norm_of(update):.3g}")
             if weight is not None and norm_of(weight):
                 facts.append(f"‖update‖/‖w‖ {norm_of(update) / norm_of(weight):.2e}")
             if update.not_finite:
                 facts.append(f"{update.not_finite.text} in the update")
-        title = " · ".join([visible(tensor.name), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
+        title = " · ".join([placed_name(tensor), shape_text(tensor.shape), ", ".join(facts) or "update not known"])
         entry = {**about(dict(tensor.members).get(WEIGHT, tensor)), "tensor": tensor.name, "members": _drawn(tensor)}
         yield Page(f"{tensor.name}_optimizer", title, tuple(panels), "optimizer", columns=2, about=entry)
 

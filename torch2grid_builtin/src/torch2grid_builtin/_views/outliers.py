@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._rules.about import weights as weights_of
-from torch2grid_builtin._views.describing import source_name
+from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_builtin._views.units import in_whole
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.measures import Distribution, Largest, LargestWeights, Profile, Summary, UnitProfile
@@ -94,7 +95,7 @@ class Outliers(View):
         sides = zip(
             names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
         )
-        for name, absmax, norm in sides:
+        for axis, (name, absmax, norm) in enumerate(sides):
             if absmax is None or norm is None or len(absmax) < _UNITS:
                 continue
             scores = np.stack([z_of_units(absmax), z_of_units(norm)])
@@ -109,8 +110,9 @@ class Outliers(View):
                     break
                 figure = int(scores[1, place] > scores[0, place])
                 value, median = float((absmax, norm)[figure][place]), medians[figure]
-                cells = (name, place, float(absmax[place]), float(norm[place]), value / median if median else None)
-                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {place}"))
+                (unit,) = in_whole(tensor, (place,), axis)
+                cells = (name, unit, float(absmax[place]), float(norm[place]), value / median if median else None)
+                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}"))
         return found
 
 
@@ -147,7 +149,7 @@ def _first(found: Iterable[_Found], count: int) -> list[_Found]:
 
 
 def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
-    return Table(columns, tuple(each.row for each in found), title, FORMATS)
+    return Table(columns, tuple(each.row for each in found), title, formats_of(columns, FORMATS))
 
 
 def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
@@ -174,7 +176,8 @@ def _is_matrix(tensor: LazyTensor) -> bool:
 
 
 def _index(tensor: LazyTensor, flat: int) -> str:
-    return f"[{', '.join(str(int(each)) for each in np.unravel_index(flat, tensor.shape))}]" if tensor.ndim else "[]"
+    index: tuple[int, ...] = tuple(int(each) for each in np.unravel_index(flat, tensor.shape)) if tensor.ndim else ()
+    return f"[{', '.join(map(str, index if tensor.taken is None else tensor.taken.index(index)))}]"
 
 
 def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:

@@ -109,6 +109,19 @@ def with_duplicates(units: DeadUnits, found: DuplicateUnits) -> DeadUnits:
     return replace(units, groups=tuple(living))
 
 
+def in_whole(tensor: LazyTensor, units: Sequence[int], axis: int = 0) -> tuple[int, ...]:
+    """The indices of *units*, which are along *axis* of a part of a tensor (``--slice``), in the whole tensor."""
+    ranges = () if tensor.taken is None else tensor.taken.ranges
+    if len(ranges) != tensor.ndim or axis >= len(ranges):
+        return tuple(units)
+    return tuple(ranges[axis].start + unit * ranges[axis].step for unit in units)
+
+
+def groups_in_whole(tensor: LazyTensor, groups: Sequence[DuplicateGroup]) -> tuple[DuplicateGroup, ...]:
+    """The same of the units of *groups*."""
+    return tuple(replace(each, units=in_whole(tensor, each.units), equal=in_whole(tensor, each.equal)) for each in groups)
+
+
 def ranges_text(indices: tuple[int, ...], limit: int = 8) -> str:
     """``0, 3–5, 9``: neighbours joined, at most *limit* pieces and how many more there are."""
     pieces: list[list[int]] = []

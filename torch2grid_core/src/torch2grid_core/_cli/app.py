@@ -25,6 +25,12 @@ from torch2grid_core._text import nearest, visible
 _DEFAULT = "draw"
 VERBS = (_DEFAULT, "check", "compare", "explore", "tree")  # in the order of the short help, those that are installed
 COMMON = ("layers", "histogram", "conv", "stats", "plugin", "only", "slice", "output")  # its options
+_OTHER_WORDS = {  # what people call a command
+    "tree": ("ls", "list", "show", "info", "inspect", "summary"),
+    "check": ("lint", "scan", "verify", "validate"),
+    "compare": ("diff", "cmp"),
+    "draw": ("plot", "view", "visualize", "render"),
+}
 EXAMPLES = (
     ("torch2grid model.pth", "one grid of all weights"),
     ("torch2grid model.pth --layers --stats", "a picture per layer, and a table"),
@@ -130,10 +136,11 @@ class App(click.Group):
                     each for each in setting_options(self._own(_DEFAULT)) if each.setting.is_flag and each.group != PROCESS
                 ]
                 flags = [flag for each in options for flag in each.opts if flag.startswith("--")]
-                meant = {**{flag[2:]: flag for flag in flags}, **{name: name for name in known}}
-                close = [meant[each] for each in ([word] if word in meant else nearest(word, meant)[:1])]
+                others = {other: name for name, words in _OTHER_WORDS.items() if name in known for other in words}
+                meant = {**{flag[2:]: flag for flag in flags}, **others, **{name: name for name in known}}
+                close = [meant[each] for each in ([word.lower()] if word.lower() in meant else nearest(word, meant)[:1])]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
-                raise UsageError(f"no file or command {visible(word)!r}{advice}")
+                raise UsageError(f"no such command or file: {visible(word)!r}{advice}")
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("torch2grid", "[COMMAND] [OPTIONS] MODEL...")

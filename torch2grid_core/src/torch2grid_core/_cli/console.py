@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._pictures.page import Heatmap, Page
 from torch2grid_core._selection import Selection
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import human_count, visible
 
 if TYPE_CHECKING:
     from torch2grid_core._engine.drawing import Seen, Shown
+    from torch2grid_core._pictures.page import Heatmap, Page
     from torch2grid_core._summary.not_finite import NotFiniteCount
 
 
@@ -142,6 +142,8 @@ def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = 
     pieces = [f"{human_count(checkpoint.parameters)} parameter{'s' if checkpoint.parameters != 1 else ''}", dtypes]
     if selection.part:
         pieces.append(f"part {visible(selection.part)}")
+    if selection.slice:
+        pieces.append(f"slice [{visible(selection.slice)}]")
     networks = _networks(checkpoint)
     if networks:
         pieces.append(f"networks {networks}")
@@ -188,6 +190,8 @@ class Preview:
 
     def look(self, page: Page) -> None:
         """Take the page's heatmap, if it is the first that is not of one tensor."""
+        from torch2grid_core._pictures.page import Heatmap
+
         heatmaps = [panel for panel in page.panels if isinstance(panel, Heatmap)]
         if self.heatmap is None and heatmaps and not page.folder:
             self.heatmap = heatmaps[0]

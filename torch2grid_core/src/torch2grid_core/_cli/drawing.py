@@ -80,7 +80,8 @@ class Drawing:
     def quietly_open(self, model: str) -> Selection:
         """The same without a word."""
         checkpoint = self.manager.open(model, self.run.loader or "", raw=self.run.raw)
-        return select(checkpoint, self.run.part, self._filters(self.run), self.run.include_buffers)
+        run = self.run
+        return select(checkpoint, run.part, self._filters(run), run.include_buffers, run.slice)
 
     def output(self, target: str | Path, run: Settings) -> Output:
         """Where pages go."""

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import Torch2GridError, UsageError
-from torch2grid_core._pictures.page import display_width
 from torch2grid_core._selection import chosen
 from torch2grid_core._settings import DEFAULT_VIEW
-from torch2grid_core._text import visible
+from torch2grid_core._text import display_width, visible
 
 PROMPT = "Your choice: "
 _OVERVIEW = "layers:each=false"  # all tensors on one sheet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -307,6 +307,21 @@ class Checkpoint(Mapping[str, LazyTensor]):
         chosen._whole = other.whole
         chosen.part_of = {name: other.part_of[name] for name in self if name in other.part_of}
         return chosen
+
+    def _taking(self, views: Mapping[str, LazyTensor], view: Callable[[LazyTensor], LazyTensor]) -> Checkpoint:
+        """The same checkpoint with *views* of its tensors in place of these. view: makes those of the other parts."""
+        derived = self._derive(views)
+        if self._aliases_given:  # of tensors that lie one within another, the views may not
+            derived.aliases = _shared_storages(views.values())
+            for second, first in self.aliases.items():
+                one, other = self[second], self[first]
+                same = (one.offset, one.shape, one.strides) == (other.offset, other.shape, other.strides)
+                if second in views and first in views and same and first not in derived.aliases:
+                    derived.aliases.setdefault(second, first)
+        if derived._whole is not None:
+            derived._whole = copy(derived._whole)
+            derived._whole._tensors = {name: view(tensor) for name, tensor in derived._whole.items()}
+        return derived
 
     def ordered(self) -> Checkpoint:
         """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""

@@ -168,7 +168,11 @@ class JointTensor(LazyTensor):
         named = tuple(members.items())
         storage = ComputedStorage(named, combine, np.dtype(dtype))
         held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
-        return cls(name, shape, np.dtype(dtype), storage, note=note, module_class=held, members=named, combine=combine)
+        parts = [tensor.taken for tensor in members.values()]
+        part = parts[0] if all(each == parts[0] for each in parts) else None
+        return cls(
+            name, shape, np.dtype(dtype), storage, note=note, module_class=held, taken=part, members=named, combine=combine
+        )
 
     def view(self, index: Any) -> LazyTensor:
         """The part that *index* takes, joint of the same parts of its members (see ``LazyTensor.view``)."""
@@ -176,7 +180,8 @@ class JointTensor(LazyTensor):
             return super().view(index)
         members = tuple((name, tensor.view(index)) for name, tensor in self.members)
         storage = ComputedStorage(members, self.combine, self.dtype)
-        return replace(self, shape=members[0][1].shape, storage=storage, members=members)
+        first = members[0][1]
+        return replace(self, shape=first.shape, storage=storage, taken=first.taken, members=members)
 
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""

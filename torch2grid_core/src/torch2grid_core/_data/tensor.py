@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._data.indexing import Taken, places_of, taken
 from torch2grid_core._data.source import Range
 from torch2grid_core._data.storage import Storage, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
@@ -31,6 +32,7 @@ class LazyTensor:
     note: how the numbers were stored, where that is not how they are returned (``"int8, dequantised"``).
     module_class: of the module that holds the tensor, as the file states it (``"torch.nn.modules.conv.Conv1d"``); empty where
     it does not, as in a state dict.
+    taken: of a view (see ``view``), where it lies in the whole tensor; ``None`` for all of one.
 
     Raises ``LoadError`` from every reading method when the bytes are not there. Picklable when *storage* is shippable.
     """
@@ -43,6 +45,7 @@ class LazyTensor:
     strides: tuple[int, ...] | None = None
     note: str = ""
     module_class: str = ""
+    taken: Taken | None = None
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.shape)) or "scalar"
@@ -113,7 +116,7 @@ class LazyTensor:
         shape = tuple(1 if stride == 0 else length for length, stride in zip(self.shape, self.strides, strict=True))
         squeezed = replace(self, shape=shape)
         if squeezed.repeats:
-            squeezed = replace(self, shape=(self.span,), strides=None)
+            squeezed = replace(self, shape=(self.span,), strides=None, taken=None)
         if squeezed.shape == self.shape:
             return self
         return replace(squeezed, note=", ".join(filter(None, (self.note, f"repeats to {list(self.shape)}"))))
@@ -128,21 +131,18 @@ class LazyTensor:
             IndexError: *index* leaves the shape, has more places than dimensions, or a step below 1.
             TypeError: *index* has something else in it.
         """
+        places = places_of(index, self.shape)
         offset, shape, strides = self.offset, [], []
         own = c_strides(self.shape) if self.strides is None else self.strides
-        for each, length, stride in zip(_places(index, self.ndim), self.shape, own, strict=True):
-            if isinstance(each, slice):
-                start, stop, step = each.indices(length)
-                if step < 1:
-                    raise IndexError(f"a step of {step}: steps are 1 or more")
-                shape.append(len(range(start, stop, step)))
-                strides.append(stride * step)
-                offset += start * stride if shape[-1] else 0
-            elif -length <= each < length:
-                offset += each % length * stride
+        for place, stride in zip(places, own, strict=True):
+            if isinstance(place, range):
+                shape.append(len(place))
+                strides.append(stride * place.step)
+                offset += place.start * stride if len(place) else 0
             else:
-                raise IndexError(f"index {each} in a dimension of length {length}")
-        found = replace(self, shape=tuple(shape), offset=offset, strides=tuple(strides))
+                offset += place * stride
+        part = taken(places, self.shape, self.taken)
+        found = replace(self, shape=tuple(shape), offset=offset, strides=tuple(strides), taken=part)
         return replace(found, strides=None) if found.contiguous else found
 
     def __getitem__(self, index: Any) -> Array:
@@ -304,23 +304,6 @@ class FlatReader:
             part = block[start - first : start - first + len(out)]
             out[: len(part)] = part
             start, out = start + len(part), out[len(part) :]
-
-
-def _places(index: Any, ndim: int) -> list[int | slice]:
-    """What *index* says of each of *ndim* dimensions. Raises ``IndexError``, ``TypeError``."""
-    given: list[Any] = list(index) if isinstance(index, tuple) else [index]
-    dots = [place for place, each in enumerate(given) if each is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("more than one '...'")
-    if len(given) - len(dots) > ndim:
-        raise IndexError(f"{len(given) - len(dots)} indices for {ndim} dimensions")
-    rest: list[Any] = [slice(None)] * (ndim - len(given) + len(dots))
-    place = dots[0] if dots else len(given)
-    given[place : place + 1] = rest
-    for each in given:
-        if isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer, slice)):
-            raise TypeError(f"an index of {type(each).__name__}: a tensor takes integers, slices and '...'")
-    return [each if isinstance(each, slice) else int(each) for each in given]
 
 
 def _read(tensor: LazyTensor, offset: int, target: Array) -> None:

@@ -202,7 +202,10 @@ def _found(
     for each in found:
         part = parts[each.tensor].name if each.tensor in parts else ""
         severity = each.severity or rule.severity
-        yield Found(rule.code, rule.name, severity, each.tensor, each.index, each.message, part)
+        index = each.index
+        if index is not None and each.tensor in subject and (taken := subject[each.tensor].taken) is not None:
+            index = taken.index(index)
+        yield Found(rule.code, rule.name, severity, each.tensor, index, each.message, part)
 
 
 def _is_known(name: str, checkpoint: Checkpoint) -> bool:

@@ -386,7 +386,7 @@ def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any)
                 raise origin.error(f"{doing}: page {page.name!r} has a panel of {type(panel).__name__}, which has no as_table")
         if number >= MOST_PAGES:
             raise origin.error(f"{doing} yields more than {MOST_PAGES:,} pages")
-        yield page
+        yield page.of_slice(arguments[-1].slice)
 
 
 def until_stopped(pages: Iterator[Page], stopped: Callable[[Stop], None]) -> Iterator[Page]:

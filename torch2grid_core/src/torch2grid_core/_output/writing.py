@@ -189,6 +189,7 @@ class Output:
         self._all = Spool()  # the pages that wait for the one file
         self._folders: dict[str, Spool] = {}  # format → the pages that wait for its folder
         self._closed = False
+        self._noted: set[str] = set()
 
     def for_views(self, views: Iterable[View]) -> Output:
         """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
@@ -332,6 +333,7 @@ class Output:
     def add(self, page: Page, view: View | None = None) -> None:
         """Render and write a page that did not come from ``draw``. view: whose default format is used, ``png`` without one."""
         view = view or View()
+        page = page.of_slice(self.run.slice)
         page = page if page.origin is not None else page.with_origin(self.origin)
         page, rendered = self.prepare(page, view)
         self.take(page, view, rendered)
@@ -341,6 +343,10 @@ class Output:
         page = page if page.origin is not None else page.with_origin(self.origin)
         if self.shown is not None:
             self.shown(page)
+        for note in () if self.run.quiet else page.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                _to_stderr(visible(note, limit=2000))
         stem = ""
         for name in self.prepare.wanted(page, view):
             self._drew |= name in self.prepare.formats

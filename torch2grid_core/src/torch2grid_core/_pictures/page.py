@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.scale import ColorScale
-from torch2grid_core._text import LIMIT, visible
+from torch2grid_core._text import LIMIT, display_width, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
@@ -198,7 +197,8 @@ class Heatmap:
     row_names: (place in cells from the top, text), written beside the picture instead of indices. label: text of the
     colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
     where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
-    Raises ``ValueError`` for one of another length.
+    row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
+    Raises ``ValueError`` for a marginal of another length.
     """
 
     grid: Grid
@@ -212,6 +212,8 @@ class Heatmap:
     row_names: tuple[tuple[float, str], ...] = ()
     row_marginal: Marginal | None = None
     column_marginal: Marginal | None = None
+    row_indices: range | None = None
+    column_indices: range | None = None
 
     __repr__ = in_a_line
 
@@ -227,6 +229,14 @@ class Heatmap:
             _numbers(f"{side}_marginal", marginal.values)
             if np.shape(marginal.values) != (length,):
                 raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
+
+    def row_index(self, place: int) -> int:
+        """The index to write at weight *place* from the top."""
+        return _index_at(self.row_indices, place)
+
+    def column_index(self, place: int) -> int:
+        """The index to write at weight *place* from the left."""
+        return _index_at(self.column_indices, place)
 
     def as_table(self) -> Table:
         rows, columns = self.grid.shape
@@ -245,6 +255,10 @@ class Heatmap:
         )
         names = tuple(f"{each.label} of the {side}" for side, each in sides)
         return Table(("row", "column", "value", "weights", *names), cells, self.title)
+
+
+def _index_at(indices: range | None, place: int) -> int:
+    return place if indices is None else indices.start + place * indices.step
 
 
 @dataclass(frozen=True, eq=False)
@@ -550,6 +564,7 @@ class Page:
     formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.
+    notes: lines for the person who runs torch2grid, each said once, on stderr.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
     Raises ``ValueError`` for another kind.
     """
@@ -564,6 +579,7 @@ class Page:
     formats: tuple[str, ...] = ()
     data: Mapping[str, Any] | None = None
     wide: int = 0
+    notes: tuple[str, ...] = ()
     origin: PageOrigin | None = None
 
     _repr_html_ = as_html
@@ -594,6 +610,18 @@ class Page:
         if len(tables) != 1:
             raise UsageError(f"page {self.name!r} has {len(tables)} tables: take one, as in .panels[0].as_table().to_pandas()")
         return tables[0].as_table().to_pandas()
+
+    def of_slice(self, slice: str) -> Page:
+        """The same page, its title with the *slice* that was taken of each tensor, as ``Settings.slice`` has it.
+
+        A page of one tensor that says what was taken of it (``about["taken"]``) has that in its title.
+        """
+        told = f" · slice [{slice}]"
+        if not slice or self.title.endswith(told) or "taken" in self.about:
+            return self
+        made = copy(self)
+        object.__setattr__(made, "title", f"{self.title}{told}")
+        return made
 
     def with_origin(self, origin: PageOrigin | None) -> Page:
         """The same page with *origin*; itself where that is its own."""
@@ -633,10 +661,3 @@ def text_lines(page: Page) -> list[str]:
     for panel in page.panels:
         lines += table_lines(panel.as_table())
     return lines
-
-
-def display_width(text: str) -> int:
-    """Terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -23,6 +23,7 @@ from torch2grid_core._measures.transformer import GridTransformer
 from torch2grid_core._pictures.blocks import Block, Region
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
+from torch2grid_core._pictures.numbers import Numbers
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Scatter, Table, Text
 from torch2grid_core._pictures.scale import color_scale
@@ -152,6 +153,7 @@ def sample_pages() -> dict[str, Page]:
         Bar(("a", "b"), np.array([1.0, -2.0]), "bars", marks={"limit": 0.5}),
         Boxes(("a", "b"), np.sort(random.normal(size=(5, 2)), axis=0), "boxes"),
         Table(("name", "share", "count"), (("fc", 0.25, 7), ("conv", float("nan"), None)), "a table", {"share": ".1%"}),
+        Numbers(odd[:2, :4], (range(7, 9), range(0, 8, 2)), "numbers"),
         Text("two lines\nof text", "a text"),
     )
     odd_grid = Grid(odd, np.where(values > 1, 0, 1))

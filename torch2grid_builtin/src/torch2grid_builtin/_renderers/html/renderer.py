@@ -55,6 +55,8 @@ class Tensors:
         if about and "shape" in about:
             entry["shape"] = [int(side) for side in about["shape"]]
             entry["dtype"] = visible(str(about.get("dtype", "")))
+            if "taken" in about:
+                entry["taken"] = about["taken"]
         return self._numbers[name]
 
     def entries(self) -> list[dict[str, Any]]:
@@ -125,6 +127,8 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "cell": grid.cell,
         "rows": visible(panel.rows),
         "columns": visible(panel.columns),
+        "row_indices": _indices(panel.row_indices),
+        "column_indices": _indices(panel.column_indices),
         "what": grid.cell_text(),
         "label": "" if lowered else visible(panel.label),
         "reduce": grid.reduce,
@@ -279,6 +283,10 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
     if isinstance(panel, Text):
         return {"kind": "text", "lines": [visible(line, 10_000) for line in panel.text.splitlines()]}
     return _table(panel.as_table())
+
+
+def _indices(indices: range | None) -> list[int] | None:
+    return None if indices is None else [indices.start, indices.step]
 
 
 def _edges(edges: Array) -> Any:

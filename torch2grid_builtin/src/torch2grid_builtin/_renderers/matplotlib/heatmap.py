@@ -92,7 +92,7 @@ class HeatmapDrawing(Drawing):
         if not panel.rows:
             return []
         ticks = index_ticks(rows * step, self.high, (34 if self.high < 200 else 46) * size / 12)
-        return [((tick + 0.5) / step, str(tick)) for tick in ticks]
+        return [((tick + 0.5) / step, str(panel.row_index(tick))) for tick in ticks]
 
     def _notes(self) -> list[str]:
         notes = []
@@ -141,7 +141,7 @@ class HeatmapDrawing(Drawing):
         for tick in self.column_ticks:
             at = x + (tick + 0.5) / cell_columns * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)
-            canvas.text(at, y + self.high + 7, str(tick), size, MUTED, ha="center", va="top")
+            canvas.text(at, y + self.high + 7, str(self.panel.column_index(tick)), size, MUTED, ha="center", va="top")
         if panel.columns:
             room = self.width - self.before
             label = fit(panel.columns, room, size)

@@ -56,7 +56,7 @@ async function heatmapPanel(panel, context) {
     if (found.length) {
       const lines = found.slice(0, 3).map((weights) => {
         const tensor = head.tensors[weights.tensor];
-        return [tensor.name, indexText(weights, tensor.shape ?? guessedShape(blocks, weights.tensor))];
+        return [tensor.name, indexText(weights, tensor.shape ?? guessedShape(blocks, weights.tensor), tensor.taken)];
       });
       const first = lines[0][0];
       const part = region && !head.tensors.some((tensor) => tensor.name === region) ? region : "";
@@ -86,6 +86,8 @@ async function heatmapPanel(panel, context) {
     name: panel.title,
     rows: context.compact ? "" : panel.rows,
     columns: context.compact ? "" : panel.columns,
+    rowIndices: panel.row_indices,
+    columnIndices: panel.column_indices,
     cell: panel.cell,
     height: context.compact ? 170 : Math.max(320, innerHeight * 0.78),
     margins: context.compact ? {} : marginSizes(panel),
@@ -150,8 +152,8 @@ function legend(panel, values, counts, context) {
   if (!context.compact && marginNote(panel)) parts.push(element("span", { text: marginNote(panel) }));
   if (!context.compact && panel.largest) {
     const { tensor, index, value } = panel.largest;
-    const { name, shape } = head.tensors[tensor];
-    const place = shape?.length ? `[${unravel(index, shape).join(", ")}]` : grouped(index);
+    const { name, shape, taken } = head.tensors[tensor];
+    const place = shape?.length ? `[${placed(unravel(index, shape), taken).join(", ")}]` : grouped(index);
     parts.push(element("span", { text: `largest |weight|: ${brief(value, 5)} at ${tensor === panel.tensor ? "" : `${name} `}${place}` }));
   }
   return element("div", { class: "legend" }, ...parts);

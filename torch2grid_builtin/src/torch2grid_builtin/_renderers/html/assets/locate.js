@@ -69,16 +69,29 @@ function unravel(index, shape) {
   return digits;
 }
 
+// The index to write at a place of an axis whose indices are [first, step].
+function indexAt(indices, place) {
+  return indices ? indices[0] + place * indices[1] : place;
+}
+
+// The index in the whole tensor of a weight that has these digits in the part that was taken of it.
+function placed(digits, taken) {
+  if (!taken || taken.filter(Array.isArray).length !== digits.length) return digits;
+  let next = 0;
+  return taken.map((each) => (Array.isArray(each) ? each[0] + each[2] * digits[next++] : each));
+}
+
 const MOST_COMBINATIONS = 20000;
 
 // Which weights these are, in words: one index, a range along each axis, or a run of the flat order.
-function indexText(weights, shape) {
+function indexText(weights, shape, taken) {
   const { first, last, count } = weights;
   if (!shape || shape.length === 0) {
+    if (count === 1 && taken?.length) return `[${placed([], taken).join(", ")}]`;
     if (count === 1) return shape ? "the one number" : `weight ${grouped(first)}`;
     return `weights ${grouped(first)} … ${grouped(last)}${last - first + 1 === count ? "" : `, ${grouped(count)} of them`}`;
   }
-  if (count === 1) return `[${unravel(first, shape).join(", ")}]`;
+  if (count === 1) return `[${placed(unravel(first, shape), taken).join(", ")}]`;
   if (count <= MOST_COMBINATIONS) {
     const low = shape.map(() => Infinity);
     const high = shape.map(() => -Infinity);
@@ -93,7 +106,11 @@ function indexText(weights, shape) {
       }
     }
     const box = low.reduce((size, from, axis) => size * (high[axis] - from + 1), 1);
-    if (box === count) return `[${low.map((from, axis) => (from === high[axis] ? from : `${from}…${high[axis]}`)).join(", ")}]`;
+    if (box === count) {
+      const [from, to] = [placed(low, taken), placed(high, taken)];
+      return `[${from.map((index, axis) => (index === to[axis] ? index : `${index}…${to[axis]}`)).join(", ")}]`;
+    }
   }
-  return `[${unravel(first, shape).join(", ")}] … [${unravel(last, shape).join(", ")}]`;
+  const [from, to] = [first, last].map((flat) => placed(unravel(flat, shape), taken).join(", "));
+  return `[${from}] … [${to}]`;
 }

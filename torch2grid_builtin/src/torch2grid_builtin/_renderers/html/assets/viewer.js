@@ -169,7 +169,7 @@ class Viewer {
         const place = Math.round(frame.x + (tick / this.options.cell[1] + 0.5) * this.cellWidth - this.x);
         context.textAlign = "center";
         context.fillRect(place, base, 1, 4 * ratio);
-        context.fillText(grouped(tick), clamp(place, frame.x + 6 * ratio, frame.x + frame.width - 14 * ratio), base + 5 * ratio);
+        context.fillText(grouped(indexAt(this.options.columnIndices, tick)), clamp(place, frame.x + 6 * ratio, frame.x + frame.width - 14 * ratio), base + 5 * ratio);
       }
       context.textAlign = "left";
       context.fillText(this.options.columns, frame.x, base + 20 * ratio);
@@ -180,7 +180,7 @@ class Viewer {
       for (const tick of this.indices(this.y, drawnHeight, this.cellHeight, this.options.cell[0], this.rows, 34)) {
         const place = Math.round(frame.y + (tick / this.options.cell[0] + 0.5) * this.cellHeight - this.y);
         context.fillRect(frame.x - 4 * ratio, place, 4 * ratio, 1);
-        context.fillText(grouped(tick), frame.x - 6 * ratio, place);
+        context.fillText(grouped(indexAt(this.options.rowIndices, tick)), frame.x - 6 * ratio, place);
       }
       context.textAlign = "left";
       context.textBaseline = "top";

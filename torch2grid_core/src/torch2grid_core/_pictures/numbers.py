@@ -1,0 +1,96 @@
+"""A panel of the numbers themselves, each with its index."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from torch2grid_core._array import Array
+from torch2grid_core._data.dtypes import is_floating
+from torch2grid_core._pictures.page import Cell, Table
+
+_AT_ONCE = 1 << 16  # numbers that become text together
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The numbers of a tensor, or of a part of one.
+
+    values: of the dtype of the tensor, in its shape. indices: for each dimension the indices that are written beside it;
+    empty: from 0 on. Raises ``ValueError`` for indices of other lengths than the sides.
+    """
+
+    values: Array
+    indices: tuple[range, ...] = ()
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.indices:
+            object.__setattr__(self, "indices", tuple(map(range, self.values.shape)))
+        if tuple(map(len, self.indices)) != self.values.shape:
+            raise ValueError(f"indices of lengths {[*map(len, self.indices)]} for numbers of shape {list(self.values.shape)}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what a line holds: the indices that it is at, and the numbers along the last dimension."""
+        if self.values.ndim < 2:
+            return ("index", "value") if self.values.ndim else ("value",)
+        heads = ("row",) if self.values.ndim == 2 else tuple(f"dimension {each}" for each in range(self.values.ndim - 1))
+        return (*heads, *map(str, self.indices[-1]))
+
+    def lines(self) -> Iterator[tuple[tuple[int, ...], list[str]]]:
+        """Each line: its indices, and its numbers as the shortest texts that are read back as the same numbers."""
+        if self.values.ndim == 0:
+            yield (), number_texts(self.values.reshape(1))
+            return
+        *leading, last = self.indices
+        if not leading:
+            for start in range(0, len(last), _AT_ONCE):
+                texts = number_texts(self.values[start : start + _AT_ONCE])
+                yield from (((index,), [text]) for index, text in zip(last[start:], texts, strict=False))
+            return
+        rows = self.values.reshape(-1, len(last))
+        for place, index in enumerate(itertools.product(*leading)):
+            yield index, number_texts(rows[place])
+
+    def as_table(self) -> Table:
+        rows = tuple((*index, *map(self._cell, texts)) for index, texts in self.lines())
+        return Table(self.columns, rows, self.title)
+
+    def _cell(self, text: str) -> Cell:
+        if is_floating(self.values.dtype):
+            return float(text)
+        return int(text) if self.values.dtype.kind in "iu" else text
+
+
+def number_texts(values: Array) -> list[str]:
+    """Numbers, 1-D, as the shortest texts that are read back as the same numbers of their dtype; ``nan``, ``inf``, ``-inf``."""
+    dtype = values.dtype
+    if dtype.kind in "biu" or dtype in (np.dtype(np.float64), np.dtype(np.complex128)):
+        return list(map(str, values.tolist()))
+    if (
+        dtype.kind in "fc"
+        and dtype.name.startswith(("float", "complex"))
+        and dtype.itemsize in (2, 4, 8)
+        and dtype.type.__module__ == "numpy"
+    ):
+        return [str(text) for text in values.astype(np.str_).tolist()]
+    wide = values.astype(np.float32)
+    if not is_floating(dtype):
+        return [str(int(each)) for each in wide.tolist()]
+    texts = [""] * len(wide)
+    left = np.arange(len(wide))
+    for digits in range(1, 10):  # none of these dtypes needs more
+        tried = [f"{each:.{digits}g}" for each in wide[left].tolist()]
+        with np.errstate(all="ignore"):
+            back = np.array(tried, dtype=np.float64).astype(np.float32).astype(dtype).astype(np.float32)
+        same = (back == wide[left]) | np.isnan(wide[left])
+        for place, text in itertools.compress(zip(left.tolist(), tried, strict=True), same.tolist()):
+            texts[place] = str(float(text))
+        left = left[~same]
+        if not len(left):
+            break
+    return texts
