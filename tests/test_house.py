@@ -82,7 +82,7 @@ def test_names_that_left_the_top_say_where_they_are() -> None:
 
 
 # What is only imported where it is there: a colour map by matplotlib's name, the kit inside pytest, torch beside live modules.
-ASKED_FOR = {"torch2grid_core": {"matplotlib", "pytest"}, ".": {"torch"}}
+ASKED_FOR = {"torch2grid_core": {"matplotlib", "pandas", "pytest"}, ".": {"torch"}}
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
 
 

@@ -272,7 +272,10 @@ class Declines(Need[Any]):
 
 
 WRONG = {
-    "no mapping": ({"needs": lambda self, shapes: None}, "needs returned NoneType, not a mapping of key to need"),
+    "no mapping": (
+        {"needs": lambda self, shapes: None},
+        "needs returned None, not a mapping of key to need; is a 'return' missing?",
+    ),
     "no need": ({"needs": lambda self, shapes: {"x": 3}}, "needs: 'x' is int, not a need such as Summary() or Raster(layout)"),
     "collector": ({"needs": lambda self, shapes: {"x": Broken()}}, "Broken: ValueError: cannot count to three"),
     "raises": ({"arrange": lambda self, *given: 1 / 0}, "ZeroDivisionError: division by zero"),

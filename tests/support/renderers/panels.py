@@ -79,7 +79,7 @@ EMPTY_PANELS = {
     "boxes": Boxes(("a",), np.full((5, 1), np.nan)),
     "table": Table((), ()),
     "text": Text(""),
-    "all flagged": Line(np.arange(2), {"a": np.full(2, np.nan)}, log=True, flags={0: "all NaN", 1: "all Inf", 7: "nowhere"}),
+    "all flagged": Line(np.arange(2), {"a": np.full(2, np.nan)}, log=True, flags={0: "all NaN", 1: "all Inf"}),
     "all flagged band": Band(("a", "b"), (0.5,), np.full((1, 2), np.nan), flags={0: "all NaN", 1: "all Inf"}),
     "widest": Band(("a", "b"), (0.0, 1.0), np.array([[-1.7e308, -5e-324], [1.7e308, 5e-324]])),
     "widest line": Line(np.arange(3), {"a": np.array([1.7e308, 5e-324, 1.0])}, log=True),

@@ -18,6 +18,4 @@ class Tsv(Renderer):
         target.write(f"# {visible(page.title)}\n".encode())  # names come from files: visible() makes them harmless
         for panel in page.panels:
             table = panel.as_table()  # every panel has one
-            target.writelines(
-                ("\t".join(visible(text) for text in row) + "\n").encode() for row in (table.columns, *table.texts())
-            )
+            target.writelines(("\t".join(map(visible, row)) + "\n").encode() for row in (table.columns, *table.texts()))

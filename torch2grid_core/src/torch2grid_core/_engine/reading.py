@@ -273,7 +273,7 @@ class Piece:
                 yield Chunk(tensor.name, start, members=members, joint=tensor)
             return
         part = tensor
-        if self.stop - self.start < part.size:
+        if len(self.tensors) == 1 and self.stop - self.start < part.size:  # of a group, all of each is read
             part = replace(part, shape=(self.stop - self.start,), offset=part.offset + self.start, strides=None)
         if ordered:
             for start, stored in part.flat_chunks():
