@@ -18,7 +18,8 @@ COMMANDS_TRACED = (
     *("checks/test_check_command", "compare/test_gradients", "compare/test_optimizer", "compare/test_series"),
     *("cli/test_command_line", "cli/test_config", "cli/test_docs_command_line", "cli/test_parts", "cli/test_stdout"),
     *("cli/test_surroundings", "examples/test_new_plugin", "interactive/test_menu"),
-    *("plugins/test_broken_plugins", "plugins/test_misbehaving"),
+    *("plugins/test_broken_plugins", "plugins/test_misbehaving", "tree/test_tree_command"),
+    *("hostile/test_carriers", "hostile/test_gadgets", "hostile/test_programs", "hostile/test_two_readers"),
 )
 # The files that run over again, a thousand times, what others run.
 NOT_TRACED = ("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format")
