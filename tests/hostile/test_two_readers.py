@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from tests.hostile.test_evasions import said_of, touched
+from tests.hostile.test_other_readers import Scripted
 from tests.support.hostile.evasions import CANARY, Evasion, Files, before, both, call, name, text
 from tests.support.tools import torch2grid
 
@@ -90,7 +91,7 @@ def test_pickles_that_another_reader_reads_otherwise(tmp_path: Path) -> None:
 def script(shift: int) -> bytes:
     """A TorchScript archive that writes a file as it is loaded, to stand *shift* bytes behind the beginning of a file."""
     plain = io.BytesIO()
-    torch.jit.save(torch.jit.script(Base()), plain)
+    torch.jit.save(torch.jit.script(Scripted()), plain)
     held = io.BytesIO()
     held.write(bytes(shift))
     with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(held, "a") as out:
@@ -100,26 +101,6 @@ def script(shift: int) -> bytes:
                 raw = raw.replace(b"    self.training = ", b'    torch.save(torch.ones([1]), "t2g-made")\n    self.training = ')
             out.writestr(each, raw)
     return held.getvalue()[shift:]
-
-
-class Base(torch.nn.Module):
-    """Has a ``__setstate__``, whose code the test adds to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.ones(3))
-
-    @torch.jit.export
-    def __getstate__(self) -> tuple[torch.Tensor, bool]:
-        return (self.w, self.training)
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
-        self.w = state[0]
-        self.training = state[1]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
 
 
 def test_an_archive_of_torchscript_behind_another_format(tmp_path: Path) -> None:

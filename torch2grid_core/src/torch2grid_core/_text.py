@@ -86,6 +86,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return "; valid: " + ", ".join(names) if 0 < len(names) <= 30 else ""
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 rule``, ``9,258 numbers``: *thing* is the singular of a word that takes an s."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def human_count(number: int) -> str:
     """A count with a unit, three digits: ``1.10 billion``, ``124 million``, ``21,418``."""
     for size, unit in ((10**6, "million"), (10**9, "billion"), (10**12, "trillion")):

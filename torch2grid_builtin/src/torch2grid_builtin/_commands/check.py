@@ -30,7 +30,7 @@ from torch2grid_core.commands import Found, Precedence, choose_rules, settings_o
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.selection import select
 from torch2grid_core.sources import ALL
-from torch2grid_core.text import visible, without_secrets
+from torch2grid_core.text import counted, visible, without_secrets
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
 _LINES = 50  # of one rule in one model that are shown as text
@@ -290,11 +290,6 @@ class Checked:
         nothing = f"{counted(self.rules, 'rule')} in {counted(self.numbers, 'number')} of {counted(tensors, 'tensor')}"
         told = told or [f"no finding by {nothing}"]
         return ", ".join([*told, f"{counted(len(self.broken), 'rule')} failed"] if self.broken else told)
-
-
-def counted(count: int, what: str) -> str:
-    """``1 rule``, ``9,258 numbers``."""
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _fails(found: Found, fail_on: Severity) -> bool:

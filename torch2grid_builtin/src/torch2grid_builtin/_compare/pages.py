@@ -20,7 +20,7 @@ from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need,
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Line, Table, Text
-from torch2grid_core.text import human_count, percentage, visible
+from torch2grid_core.text import counted, human_count, percentage, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
@@ -141,7 +141,7 @@ def chosen_line(transformer: GridTransformer, checkpoint: Checkpoint, run: Setti
     """``3 of 8 tensors are drawn, chosen by matrices``; empty where the transformer takes all of *checkpoint*."""
     drawn = len(Transformed(transformer, run.reduce, run.max_cells).tensors(checkpoint))
     total = sum(name not in checkpoint.aliases for name in checkpoint)
-    tensors = f"{total:,} tensor{'s' if total != 1 else ''}"
+    tensors = counted(total, "tensor")
     are = "is" if drawn == 1 else "are"
     return f"{drawn:,} of {tensors} {are} drawn, chosen by {visible(transformer.name, 60)}" if drawn < total else ""
 
@@ -220,14 +220,14 @@ def _swapped(comparison: Comparison) -> set[str]:
 
 def verdict(comparison: Comparison, hidden: int = 0) -> str:
     """One line: the same, or how much of it differs."""
-    deltas, counted = comparison.deltas, comparison.counted
-    total = totals(deltas, counted)
+    deltas, names = comparison.deltas, comparison.counted
+    total = totals(deltas, names)
     kept = "".join(f", {text}" for text in total.not_finite.kept())
     if comparison.same:
         beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
-        return f"same{beyond}: {_tensors(len(counted))}, {human_count(total.weights)} weights{kept}"
-    changed = sum(bool(deltas[name].changed) for name in counted)
-    facts = [f"{changed:,} of {_tensors(len(counted))} changed", f"{total.changed:,} of {total.weights:,} weights"]
+        return f"same{beyond}: {counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
+    changed = sum(bool(deltas[name].changed) for name in names)
+    facts = [f"{changed:,} of {counted(len(names), 'tensor')} changed", f"{total.changed:,} of {total.weights:,} weights"]
     facts += [*total.not_finite.changes(), *total.not_finite.kept()]
     if total.squares and math.isfinite(total.relative):
         facts.append(f"‖Δ‖/‖A‖ {total.relative:.3g}")
@@ -237,10 +237,6 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     words = {"only_a": "only in A", "only_b": "only in B", "shape": "reshaped", "dtype": "of another dtype"}
     facts += [f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded")]
     return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
-
-
-def _tensors(count: int) -> str:
-    return f"{count:,} tensor{'' if count == 1 else 's'}"
 
 
 def overview_page(comparison: Comparison, names: Names) -> Page | None:

@@ -207,11 +207,6 @@ def share_text(count: int, of: int, what: str = "weights") -> str:
     return f"{count:,} of {of:,} {what if of != 1 else what.removesuffix('s')}"
 
 
-def count_text(count: int, what: str = "weights") -> str:
-    """``4,096 weights``; ``1 weight``."""
-    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
-
-
 def size_text(value: float) -> str:
     """``3,912``, ``0.0123``, ``1.493e+37``: four digits, with commas where there are thousands."""
     return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.4g}"

@@ -11,7 +11,7 @@ from typing import Any
 from torch2grid_builtin._tree.modules import Branch, Node, Totals, branches, cut, kinds_of, modules_of, tree_of
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.selection import Selection
-from torch2grid_core.text import display_width, json_text, percentage, visible
+from torch2grid_core.text import counted, display_width, json_text, percentage, visible
 
 FORMAT = "torch2grid tree 1"
 COLUMNS = ("part", "name", "shape", "dtype", "tensors", "weights", "bytes", "note")
@@ -126,7 +126,7 @@ def as_text(contents: Contents, asked: Asked) -> str:
 def _counted(totals: Totals, times: int = 1) -> Line:
     """The cells of a line about several tensors, *times* over."""
     each = f"{times} × " if times > 1 else ""
-    tensors = f"{each}{totals.tensors:,} tensor{'s' if totals.tensors != 1 else ''}"
+    tensors = f"{each}{counted(totals.tensors, 'tensor')}"
     return tensors, "", f"{each}{totals.weights:,}", f"{each}{size_text(totals.bytes)}"
 
 

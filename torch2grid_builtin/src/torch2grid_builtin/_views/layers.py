@@ -57,12 +57,11 @@ class LayersView(View):
         if is_vector(tensor.shape) and grid.shape[0] > 1:
             title += f" · folded, {grid.shape[1] * grid.cell[1]} weights a row"
         profile: UnitProfile | None = results.get("profile")
-        sides: dict[str, Any] = {}
+        sides, places = dict[str, Any](), axis_indices(tensor)
         if profile is not None and profile.input_absmax is not None:
-            places = axis_indices(tensor)
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
             sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
-        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **axis_indices(tensor))
+        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **places)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

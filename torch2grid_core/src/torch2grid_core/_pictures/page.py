@@ -17,7 +17,7 @@ from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.scale import ColorScale
-from torch2grid_core._text import LIMIT, display_width, visible
+from torch2grid_core._text import LIMIT, counted, display_width, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
@@ -35,10 +35,6 @@ def in_a_line(self: Any) -> str:
     """What a panel has as ``__repr__``: its kind, its title and how much it holds."""
     title = f" {visible(self.title, 80)!r}" if self.title else ""
     return f"<{type(self).__name__}{title}: {self._extent()}>"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _numbers(what: str, values: Any) -> None:
@@ -116,7 +112,7 @@ class Table:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return f"{_counted(len(self.rows), 'row')}, {_counted(len(self.columns), 'column')}"
+        return f"{counted(len(self.rows), 'row')}, {counted(len(self.columns), 'column')}"
 
     def as_table(self) -> Table:
         return self
@@ -310,7 +306,7 @@ class Histogram:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return _counted(len(self.counts), "bar")
+        return counted(len(self.counts), "bar")
 
     def __post_init__(self) -> None:
         if len(self.edges) or len(self.counts):
@@ -355,7 +351,7 @@ class Line:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return f"{len(self.y):,} series of {_counted(len(self.x), 'place')}"
+        return f"{len(self.y):,} series of {counted(len(self.x), 'place')}"
 
     def __post_init__(self) -> None:
         places = len(self.x)
@@ -404,7 +400,7 @@ class Scatter:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return _counted(len(self.x), "point")
+        return counted(len(self.x), "point")
 
     def __post_init__(self) -> None:
         points = len(self.x)
@@ -445,7 +441,7 @@ class Band:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return _counted(len(self.labels), "place")
+        return counted(len(self.labels), "place")
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
@@ -479,7 +475,7 @@ class Bar:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return _counted(len(self.labels), "bar")
+        return counted(len(self.labels), "bar")
 
     def __post_init__(self) -> None:
         _shaped("values", self.values, (len(self.labels),), "a value for each label")
@@ -543,7 +539,7 @@ class Text:
     __repr__ = in_a_line
 
     def _extent(self) -> str:
-        return _counted(len(self.text.splitlines()), "line")
+        return counted(len(self.text.splitlines()), "line")
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -590,7 +586,7 @@ class Page:
 
     def __repr__(self) -> str:
         name = f"{self.folder}/{self.name}" if self.folder else self.name
-        return f"<Page {visible(name, 80)!r}: {_counted(len(self.panels), 'panel')}>"
+        return f"<Page {visible(name, 80)!r}: {counted(len(self.panels), 'panel')}>"
 
     def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
         """Draw the page into *ax*, matplotlib axes of yours, or into a new figure, and return the axes.
