@@ -30,7 +30,14 @@ def test_a_part_of_a_larger_array_needs_no_copy():
         np.testing.assert_array_equal(np.asarray(image), rgba[5:40, 3:50, :3])
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 4), (0, 3, 3)])
+def test_a_fourth_channel_is_how_much_is_covered():
+    rgba = np.random.default_rng(0).integers(0, 256, (50, 60, 4)).astype(np.uint8)
+    with Image.open(io.BytesIO(encode_png(rgba))) as image:
+        assert image.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(image), rgba)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 2), (3, 3, 5), (0, 3, 3)])
 def test_other_arrays_are_errors(shape):
     with pytest.raises(ValueError, match="uint8"):
         encode_png(np.zeros(shape, np.uint8))

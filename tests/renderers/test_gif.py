@@ -10,19 +10,22 @@ import pytest
 from PIL import Image
 
 from torch2grid_builtin._renderers.gif import Gif
-from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
+from torch2grid_builtin._renderers.matplotlib import renderer
 from torch2grid_core import Page, Style
 
 SIZES = [(300 + 10 * (number % 5), 400) for number in range(40)]
 
 
 def test_frames_are_whole_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    def render(self: Any, page: Page, stream: io.BytesIO, style: Style, format: str) -> None:
-        number = int(page.name)
-        width, height = SIZES[number]
-        Image.fromarray(np.full((height, width, 3), 6 * number, np.uint8)).save(stream, "PNG")
+    class Drawn:
+        def __init__(self, page: Page, style: Style, look: Any) -> None:
+            self.number = int(page.name)
 
-    monkeypatch.setattr(Matplotlib, "render", render)
+        def save(self, stream: io.BytesIO, format: str, title: str, look: Any) -> None:
+            width, height = SIZES[self.number]
+            Image.fromarray(np.full((height, width, 3), 6 * self.number, np.uint8)).save(stream, format)
+
+    monkeypatch.setattr(renderer, "draw", Drawn)
     target = io.BytesIO()
     written: list[int] = []
     quantize = Image.Image.quantize

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tests.support.renderers.pixels import framed, inverted
 
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
+from torch2grid_core.grids import ColorScale, colormap, default_map, signals
 
 Array = np.ndarray[Any, Any]
 
@@ -41,11 +41,12 @@ def read_back(path: Path, folder: Path, colormap_name: str | None = None) -> tup
     colors = inside[high // 2 :: high, wide // 2 :: wide].copy()
     scale = scale_of(told)
     table = colormap(colormap_name or default_map(scale)).tolist()
-    known = {*map(tuple, table), OVER, UNDER, NOT_FINITE, EMPTY}
+    marks = signals(colormap_name or default_map(scale))
+    known = {*map(tuple, table), marks.over, marks.under, marks.not_finite, marks.empty}
     hidden = np.array([[tuple(color) not in known for color in row] for row in colors.tolist()])
-    colors[hidden] = EMPTY
+    colors[hidden] = marks.empty
     values = np.ma.array(inverted(colors, scale, colormap_name), mask=hidden)
-    return values, np.ma.array((colors == EMPTY).all(axis=2), mask=hidden), scale
+    return values, np.ma.array((colors == marks.empty).all(axis=2), mask=hidden), scale
 
 
 def assert_shows(path: Path, folder: Path, expected: Array, colormap_name: str | None = None, hidden: float = 0.0) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
 from torch2grid_core import Page, Style
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map
+from torch2grid_core.grids import ColorScale, colormap, default_map, signals
 
 FRAME = (0x9A, 0xA3, 0xAD)  # the line around a heatmap, outside its cells
 
@@ -64,14 +64,15 @@ def cells_of(png: bytes, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
 def inverted(colors: np.ndarray[Any, Any], scale: ColorScale, name: str | None = None) -> np.ndarray[Any, Any]:
     """The values that the colours stand for: the middle of each level, ±inf beyond the limits, NaN for no number."""
     table = {tuple(color): index for index, color in enumerate(colormap(name or default_map(scale)).tolist())}
+    marks = signals(name or default_map(scale))
     values = np.empty(colors.shape[:2])
     for place in np.ndindex(values.shape):
         color = tuple(colors[place].tolist())
-        if color == OVER:
+        if color == marks.over:
             values[place] = np.inf
-        elif color == UNDER:
+        elif color == marks.under:
             values[place] = -np.inf
-        elif color in (NOT_FINITE, EMPTY):
+        elif color in (marks.not_finite, marks.empty):
             values[place] = np.nan
         else:
             values[place] = scale.value(np.array((table[color] + 0.5) / 256))

@@ -109,8 +109,8 @@ def torch2grid_renderers() -> list[Lazy]:
         Lazy(
             f"{_HERE}._renderers.matplotlib.renderer:Matplotlib",
             "matplotlib",
-            "png, svg and pdf figures",
-            formats=("png", "svg", "pdf"),
+            "png, jpg, webp, svg and pdf figures",
+            formats=("png", "svg", "pdf", "jpg", "jpeg", "webp"),
         ),
         Lazy(f"{_HERE}._renderers.gif:Gif", "gif", "animated pictures, a frame for each page", formats=("gif",)),
         Lazy(

@@ -16,19 +16,17 @@ from torch2grid_core._pictures.layouts import (
     weights_per_cell,
 )
 from torch2grid_core._pictures.pixels import (
-    EMPTY,
-    NOT_FINITE,
-    OVER,
-    UNDER,
     colormap,
     default_map,
     encode_png,
     half_blocks,
     half_blocks_rgb,
     paint,
+    signals,
 )
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core._pictures.scale import ColorScale, color_scale
+from torch2grid_core._pictures.signals import EMPTY, NOT_FINITE, OVER, UNDER, Signals
 from torch2grid_core._pictures.window import CellWeights, Window, raster_window, weights_of_cell
 
 __all__ = [
@@ -47,6 +45,7 @@ __all__ = [
     "Reduction",
     "Region",
     "ScaleKind",
+    "Signals",
     "Window",
     "color_scale",
     "colormap",
@@ -63,6 +62,7 @@ __all__ = [
     "paint",
     "raster_window",
     "reduce_array",
+    "signals",
     "vector_columns",
     "weights_of_cell",
     "weights_per_cell",

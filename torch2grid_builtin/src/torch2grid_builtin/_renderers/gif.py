@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
 
+from torch2grid_builtin._renderers.matplotlib.look import Look
 from torch2grid_core import Page, Renderer, Style
 
 
 @dataclass(frozen=True)
-class Gif(Renderer):
+class Gif(Look, Renderer):
     """Animated GIF: every page is a frame, in colours that fit 256."""
 
     name: ClassVar[str] = "gif"
@@ -21,6 +22,7 @@ class Gif(Renderer):
     seconds: float = field(default=0.8, metadata={"help": "that each frame is shown; the last one twice as long"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.02 <= self.seconds <= 60:
             raise ValueError("seconds is between 0.02 and 60")
 
@@ -31,16 +33,16 @@ class Gif(Renderer):
         """Draw each page as the PNG renderer does, on frames as large as the largest, with a palette of its own."""
         from PIL import GifImagePlugin, Image
 
-        from torch2grid_builtin._renderers.matplotlib.renderer import Matplotlib
+        from torch2grid_builtin._renderers.matplotlib.renderer import draw, look_of
 
         drawn: list[io.BytesIO] = []  # as PNG: a hundredth of their pixels
         for page in pages:
             drawn.append(io.BytesIO())
-            Matplotlib().render(page, drawn[-1], style, "png")
+            draw(page, style, self).save(drawn[-1], "png", "", look_of(self))
         sizes = [Image.open(each).size for each in drawn]
         size = max(width for width, _ in sizes), max(height for _, height in sizes)
         for place, each in enumerate(drawn):  # one at a time: what saves a sequence holds all of its frames
-            whole = Image.new("RGB", size, "white")
+            whole = Image.new("RGB", size, self.ground)
             whole.paste(Image.open(each).convert("RGB"))
             frame = whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
             last = place == len(drawn) - 1

@@ -112,11 +112,12 @@ class Rule(ABC):
 class Style:
     """How pages look, for every renderer. colormap: a name, ``None`` for the default of each scale.
 
-    width: columns of a terminal, where that matters.
+    width: columns of a terminal, where that matters. dark: on a dark ground.
     """
 
     colormap: str | None = None
     width: int | None = None
+    dark: bool = False
 
 
 class Renderer(ABC):

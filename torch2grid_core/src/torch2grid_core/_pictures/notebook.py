@@ -15,7 +15,7 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._display import register
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Heatmap, Histogram, Image, Page, Table, Text
-from torch2grid_core._pictures.pixels import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, encode_png, paint
+from torch2grid_core._pictures.pixels import colormap, default_map, encode_png, paint, signals
 from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
 from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._summary.distribution import Distribution
@@ -63,13 +63,14 @@ def grid_html(grid: Grid, scale: ColorScale | None = None, label: str = "", titl
     facts = [_bar(scale), _safe(words), f"{shown.shape[0]:,} × {shown.shape[1]:,} cells"]
     if shown.shape != grid.shape:
         facts[-1] += f" of {grid.shape[0]:,} × {grid.shape[1]:,}"
-    for share, rgb, word in ((scale.over, OVER, "above"), (scale.under, UNDER, "below")):
+    marks = signals(default_map(scale))
+    for share, rgb, word in ((scale.over, marks.over, "above"), (scale.under, marks.under, "below")):
         if share:
             facts.append(f"{_swatch(rgb)}{100 * share:.2g} % {word}")
     if not np.isfinite(shown.drawn()).all():
-        facts.append(f"{_swatch(NOT_FINITE)}NaN or Inf")
+        facts.append(f"{_swatch(marks.not_finite)}NaN or Inf")
     if bool((shown.counts == 0).any()):
-        facts.append(f"{_swatch(EMPTY)}no weight")
+        facts.append(f"{_swatch(marks.empty)}no weight")
     return f"<figure style='margin:0 0 1em'>{heading}{_image(picture, title)}{_line(facts)}</figure>"
 
 

@@ -13,13 +13,8 @@ from torch2grid_core._array import Array
 from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.scale import ColorScale
+from torch2grid_core._pictures.signals import Signals, signals_beside
 from torch2grid_core._text import did_you_mean
-
-# Beyond the limits, not a number, no weight: far from both default maps, and from each other, for colour-blind eyes too.
-OVER = (255, 140, 0)
-UNDER = (0, 190, 160)
-NOT_FINITE = (255, 0, 220)
-EMPTY = (196, 196, 196)
 
 # Anchors from negative to positive. Lightness falls evenly from the middle, blue against red-brown: both survive
 # deuteranopia, and a print in grey still shows size.
@@ -42,6 +37,7 @@ _OWN = {DIVERGING: _DIVERGING, SEQUENTIAL: _SEQUENTIAL}
 LEVELS = 256
 _SLAB = 1 << 16  # cells painted at a time: their intermediates stay in the cache, and memory flat
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KINDS = {3: 2, 4: 6}  # colour types of PNG by the channels of a pixel
 _PNG_SLAB = 1 << 20  # bytes compressed at a time
 _PNG_LEVEL = 1  # of zlib: above it, files of cells do not shrink, and take longer
 _RESET = "\x1b[0m"
@@ -82,32 +78,38 @@ def default_map(scale: ColorScale) -> str:
     return DIVERGING if scale.diverging else SEQUENTIAL
 
 
-def paint(grid: Grid, scale: ColorScale, name: str | None = None) -> Array:
+def signals(name: str, dark: bool = False) -> Signals:
+    """The colours for what is no place on the map *name*. dark: on a dark ground. Raises ``UsageError`` for an unknown map."""
+    return signals_beside(colormap(name), dark)
+
+
+def paint(grid: Grid, scale: ColorScale, name: str | None = None, dark: bool = False) -> Array:
     """The grid in colours: uint8, (rows, columns, 3).
 
-    A value takes level ``floor(256 · fraction)`` of its map, so a colour tells the value within 1/512 of the range. Beyond
-    the limits: ``OVER`` and ``UNDER``; NaN and ±Inf: ``NOT_FINITE``; no weight: ``EMPTY``. Raises ``UsageError`` for an
-    unknown map.
+    A value takes level ``floor(256 · fraction)`` of its map, so a colour tells the value within 1/512 of the range. What is
+    beyond the limits, NaN, ±Inf, or no weight takes the colours that ``signals`` gives for the map. dark: for a dark ground.
+    Raises ``UsageError`` for an unknown map.
     """
-    table = colormap(name or default_map(scale))
+    name = name or default_map(scale)
+    table, marks = colormap(name), signals(name, dark)
     rows, columns = grid.shape
     rgb = np.empty((rows, columns, 3), dtype=np.uint8)
     slab = max(1, _SLAB // max(columns, 1))
     for start in range(0, rows, slab):
         part = slice(start, start + slab)
-        _paint(grid.values[part], grid.counts[part], scale, table, rgb[part])
+        _paint(grid.values[part], grid.counts[part], scale, table, marks, rgb[part])
     return rgb
 
 
-def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, rgb: Array) -> None:
+def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, marks: Signals, rgb: Array) -> None:
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore", over="ignore"):
         level = np.clip(scale.fraction(np.where(finite, values, 0.0)) * LEVELS, 0, LEVELS - 1).astype(np.uint8)
         over, under = values > scale.high, values < scale.low
     np.take(table, level, axis=0, out=rgb)
-    rgb[over], rgb[under] = OVER, UNDER
-    rgb[~finite] = NOT_FINITE
-    rgb[counts == 0] = EMPTY
+    rgb[over], rgb[under] = marks.over, marks.under
+    rgb[~finite] = marks.not_finite
+    rgb[counts == 0] = marks.empty
 
 
 def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: bool, colormap: str | None = None) -> list[str]:
@@ -214,17 +216,17 @@ def _grouped(how: np.ufunc, values: Array, starts: tuple[Array, Array]) -> Array
 
 
 def encode_png(rgb: Array, title: str = "", dpi: int = 100) -> bytes:
-    """*rgb*, uint8 (rows, columns, 3), as a PNG file; the same pixels and title give the same bytes.
+    """*rgb*, uint8 (rows, columns, 3), or 4 with how much of each pixel is covered, as a PNG file, the same bytes each time.
 
     Rows are not filtered: cells have few colours and no gradients, and are a third smaller, and faster, without. title: kept
     in the file's ``Title``. dpi: pixels an inch, for programs that print. Raises ``ValueError`` for another shape or dtype,
     or for no pixels.
     """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise ValueError(f"pixels are uint8 of shape (rows, columns, 3), not {rgb.dtype} of {rgb.shape}")
-    rows, columns, _ = rgb.shape
+    if rgb.ndim != 3 or rgb.shape[2] not in _PNG_KINDS or rgb.dtype != np.uint8 or not rgb.size:
+        raise ValueError(f"pixels are uint8 of shape (rows, columns, 3 or 4), not {rgb.dtype} of {rgb.shape}")
+    rows, columns, channels = rgb.shape
     meter = round(dpi / 0.0254)
-    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0))]
+    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, _PNG_KINDS[channels], 0, 0, 0))]
     chunks.append(_chunk(b"pHYs", struct.pack(">IIB", meter, meter, 1)))
     if title:
         chunks.append(_chunk(b"iTXt", b"Title\x00\x00\x00\x00\x00" + title.encode("utf-8", "replace")))
@@ -237,9 +239,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _compressed(rgb: Array) -> bytes:
-    rows, columns, _ = rgb.shape
-    height = max(1, _PNG_SLAB // (3 * columns))
-    buffer = np.zeros((min(height, rows), 1 + 3 * columns), dtype=np.uint8)  # each row begins with its filter, 0 for none
+    rows, columns, channels = rgb.shape
+    height = max(1, _PNG_SLAB // (channels * columns))
+    buffer = np.zeros(
+        (min(height, rows), 1 + channels * columns), dtype=np.uint8
+    )  # each row begins with its filter, 0 for none
     packer = zlib.compressobj(_PNG_LEVEL)
     parts = []
     for start in range(0, rows, height):

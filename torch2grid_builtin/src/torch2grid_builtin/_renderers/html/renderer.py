@@ -17,10 +17,6 @@ import numpy as np
 from torch2grid_builtin._renderers import forms
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
-    EMPTY,
-    NOT_FINITE,
-    OVER,
-    UNDER,
     Block,
     ColorScale,
     ScaleKind,
@@ -28,6 +24,7 @@ from torch2grid_core.grids import (
     colormap,
     default_map,
     reduce_array,
+    signals,
 )
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
@@ -422,6 +419,12 @@ def _fitting(sizes: list[tuple[tuple[int, int], int]], room: float, most: int) -
     return low
 
 
+def _signals(name: str) -> dict[str, tuple[int, int, int]]:
+    """The colours beside the map *name*, as the client calls them."""
+    marks = signals(name)
+    return {"over": marks.over, "under": marks.under, "lost": marks.not_finite, "empty": marks.empty}
+
+
 def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: float) -> tuple[bytes, int]:
     """The whole file, and how many of its bytes are cells."""
     tensors, heatmap_bytes, best, title, first = Tensors(), 0, -1, "", 0
@@ -452,7 +455,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         "pages": entries,
         "tensors": tensors.entries(),
         "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},
-        "colors": {"over": OVER, "under": UNDER, "lost": NOT_FINITE, "empty": EMPTY},
+        "signals": {name: _signals(name) for name in maps},
         "note": "" if cells is None else _note(cells, megabytes),
     }
     css, script = _assets()

@@ -1,1 +1,1 @@
-"""Figures by matplotlib: a page laid out in whole pixels, saved as png, svg or pdf."""
+"""Figures by matplotlib: a page laid out in whole pixels, saved as png, jpg, webp, svg or pdf."""

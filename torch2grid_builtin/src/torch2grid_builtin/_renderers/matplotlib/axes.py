@@ -17,7 +17,7 @@ from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_core import Grid, Page, Style, UsageError
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, color_scale, colormap, default_map
+from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, table_lines
 from torch2grid_core.text import visible
 
@@ -130,8 +130,10 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     if not grid.values.size:
         ax.text(0.5, 0.5, "the grid has no cells", transform=ax.transAxes, ha="center", va="center")
         return
-    table = ListedColormap(colormap(map or default_map(scale)) / 255.0).with_extremes(
-        bad=rgb(NOT_FINITE), over=rgb(OVER), under=rgb(UNDER)
+    name = map or default_map(scale)
+    marks = signals(name)
+    table = ListedColormap(colormap(name) / 255.0).with_extremes(
+        bad=rgb(marks.not_finite), over=rgb(marks.over), under=rgb(marks.under)
     )
     rows, columns = grid.shape
     high, wide = grid.cell
@@ -142,7 +144,7 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
     if (grid.counts == 0).any():
         cover = np.zeros((rows, columns, 4))
-        cover[grid.counts == 0] = (*rgb(EMPTY), 1)
+        cover[grid.counts == 0] = (*rgb(marks.empty), 1)
         ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
     _labels(ax, panel.columns, panel.rows)
     if panel.row_names:

@@ -1,8 +1,8 @@
 """A page to draw on in whole pixels: text that fits, lines, rectangles and cells, saved as png, svg or pdf.
 
 Everything is placed by its pixel (100 to the inch, x to the right, y down), so that a page is laid out before it exists
-and a cell is exactly as many pixels as was decided. A png is painted straight into its pixels, a hundred small texts in
-milliseconds; svg and pdf are made of the same shapes by matplotlib.
+and a cell is exactly as many pixels as was decided. A png, jpg or webp is painted straight into its pixels, a hundred small
+texts in milliseconds; svg and pdf are made of the same shapes by matplotlib.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, BinaryIO, Literal
 import matplotlib
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Color, Dots, Label, Polygon, Ramp, Shape, Stroke
+from torch2grid_builtin._renderers.matplotlib.look import Look, zoomed
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Color, Dots, Label, Polygon, Ramp, Shape, Stroke
+from torch2grid_builtin._renderers.matplotlib.text import font_in_use
 from torch2grid_core.grids import encode_png
 
 Array = np.ndarray[Any, Any]
@@ -24,6 +26,7 @@ LOST = "#c4009e"  # as NaN and Inf are in heatmaps, dark enough to read
 SERIES = ("#2a6b9c", "#c96a4a", "#3a9a76", "#8e5ea2", "#b58900", "#5b6470", "#c2467d", "#17829b")
 LINE = 1.35  # height of a line of text, in units of its size
 _ASCENT, _MIDDLE = 0.95, 0.365  # of DejaVu Sans: from the top of a line to its baseline, and half a capital's height
+PLAIN = Look()
 _SAVING = threading.Lock()  # svg and pdf take their font handling from settings that the whole process shares
 
 
@@ -34,12 +37,27 @@ class Canvas:
         self.width, self.height = width, height
         self.shapes: list[Shape] = []
 
-    @property
-    def figure(self) -> Any:
+    def figure(self, look: Look = PLAIN, transparent: bool = False) -> Any:
         """The page as a figure of matplotlib, made anew at each call."""
         from torch2grid_builtin._renderers.matplotlib.figure import figure_of
 
-        return figure_of(self.width, self.height, self.shapes)
+        ground = "none" if transparent else tuple(part / 255 for part in look.ground)
+        return figure_of(self.width, self.height, look.dressed(self.shapes), ground, look.font)
+
+    def pixels(self, look: Look = PLAIN, transparent: bool = False) -> Array:
+        """The page as uint8 (rows, columns, 3), or with a fourth channel, how much of a pixel is covered, if *transparent*."""
+        from torch2grid_builtin._renderers.matplotlib.paint import paint_page
+
+        zoom = look.zoom(self.width, self.height)
+        width, height = round(self.width * zoom), round(self.height * zoom)
+        shapes = zoomed(look.dressed(self.shapes), zoom)
+        with font_in_use(look.font):
+            if not transparent:
+                return paint_page(width, height, shapes, look.ground)
+            on_white, on_black = (paint_page(width, height, shapes, (shade,) * 3).astype(np.float32) for shade in (255, 0))
+        cover = 1 - (on_white - on_black).max(axis=2, keepdims=True).clip(0, 255) / 255
+        color = np.divide(on_black, cover, out=np.zeros_like(on_black), where=cover > 0)
+        return np.asarray(np.rint(np.concatenate([color.clip(0, 255), cover * 255], axis=2)).astype(np.uint8))
 
     def text(
         self,
@@ -95,30 +113,28 @@ class Canvas:
         if rgb.size:
             self.shapes.append(Cells(left, top, rgb, factor))
 
-    def save(self, target: BinaryIO, format: str, title: str) -> None:
-        """Write the page. The same page gives the same bytes: no dates, no random ids."""
+    def save(self, target: BinaryIO, format: str, title: str, look: Look = PLAIN, transparent: bool = False) -> None:
+        """Write the page as png, svg or pdf. The same page gives the same bytes: no dates, no random ids."""
         if format == "png":
-            from torch2grid_builtin._renderers.matplotlib.paint import paint_page
-
-            target.write(encode_png(paint_page(self.width, self.height, self.shapes), title, DPI))
+            target.write(encode_png(self.pixels(look, transparent), title, look.dpi))
             return
         settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "torch2grid", "pdf.fonttype": 42, "pdf.compression": 6}
         with _SAVING, matplotlib.rc_context(settings):
             if format == "svg":
                 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-                canvas: Any = FigureCanvasSVG(self.figure)
+                canvas: Any = FigureCanvasSVG(self.figure(look, transparent))
                 canvas.print_svg(target, metadata={"Date": None, "Title": title})
             elif format == "pdf":
                 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-                canvas = FigureCanvasPdf(self.figure)
+                canvas = FigureCanvasPdf(self.figure(look, transparent))
                 canvas.print_pdf(target, metadata={"CreationDate": None, "Title": title})
             else:
                 raise ValueError(f"no format {format!r}; png, svg and pdf are")
 
 
-def save_book(canvases: Iterable[Canvas], target: BinaryIO, title: str) -> None:
+def save_book(canvases: Iterable[Canvas], target: BinaryIO, title: str, look: Look = PLAIN, transparent: bool = False) -> None:
     """Write the canvases as the pages of one pdf, each of its own size; they are asked for one at a time."""
     from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfPages
 
@@ -126,5 +142,5 @@ def save_book(canvases: Iterable[Canvas], target: BinaryIO, title: str) -> None:
     with PdfPages(target, metadata={"CreationDate": None, "Title": title}) as book:
         for each in canvases:
             with _SAVING, matplotlib.rc_context(settings):
-                canvas: Any = FigureCanvasPdf(each.figure)
+                canvas: Any = FigureCanvasPdf(each.figure(look, transparent))
                 canvas.print_pdf(book)

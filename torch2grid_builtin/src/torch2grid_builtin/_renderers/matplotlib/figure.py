@@ -19,14 +19,13 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
 from torch2grid_builtin._renderers.matplotlib.shapes import DPI, Boxes, Cells, Dots, Label, Polygon, Ramp, Shape, Stroke
-from torch2grid_builtin._renderers.matplotlib.text import FAMILY
 
 Array = np.ndarray[Any, Any]
 
 
 @lru_cache(maxsize=256)
-def _font(size: float, bold: bool) -> FontProperties:
-    return FontProperties(family=FAMILY, size=size * 72 / DPI, weight="bold" if bold else "normal")
+def _font(family: str, size: float, bold: bool) -> FontProperties:
+    return FontProperties(family=family, size=size * 72 / DPI, weight="bold" if bold else "normal")
 
 
 class _Cells(Artist):
@@ -51,9 +50,9 @@ class _Cells(Artist):
         gc.restore()
 
 
-def figure_of(width: int, height: int, shapes: Sequence[Shape]) -> Figure:
-    """A figure of *width* × *height* pixels, 100 to the inch."""
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", edgecolor="none", linewidth=0)
+def figure_of(width: int, height: int, shapes: Sequence[Shape], ground: Any, font: str) -> Figure:
+    """A figure of *width* × *height* pixels, 100 to the inch. ground: its colour; font: a family."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=ground, edgecolor="none", linewidth=0)
     place = Affine2D().scale(1 / DPI, -1 / DPI).translate(0, height / DPI) + figure.dpi_scale_trans
     for shape in shapes:
         if isinstance(shape, Cells):
@@ -61,20 +60,20 @@ def figure_of(width: int, height: int, shapes: Sequence[Shape]) -> Figure:
             cells.set_zorder(1)
             figure.add_artist(cells)
             continue
-        artist = _artist(shape.boxes() if isinstance(shape, Ramp) else shape)
+        artist = _artist(shape.boxes() if isinstance(shape, Ramp) else shape, font)
         artist.set_transform(place)
         figure.add_artist(artist)
     return figure
 
 
-def _artist(shape: Shape) -> Artist:
+def _artist(shape: Shape, font: str) -> Artist:
     if isinstance(shape, Label):
         return Text(
             shape.x,
             shape.y,
             shape.text,
             color=shape.color,
-            fontproperties=_font(shape.size, shape.bold),
+            fontproperties=_font(font, shape.size, shape.bold),
             horizontalalignment=shape.ha,
             verticalalignment="baseline",
             rotation=90 if shape.upright else 0,

@@ -13,7 +13,7 @@ from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_ban
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, percent
 from torch2grid_core import Grid, Style
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, colormap, default_map, paint
+from torch2grid_core.grids import ColorScale, Signals, colormap, default_map, paint, signals
 from torch2grid_core.pages import Heatmap, Image, Marginal
 
 _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until it is at most 8:1
@@ -59,11 +59,11 @@ class HeatmapDrawing(Drawing):
         if panel.rows:
             widest = max((text_width(text, size) for _, text in self.row_ticks), default=0)
             self.before = round(size * LINE) + 6 + widest + 8
-        self.marginals = Marginals(panel, size)
+        self.marginals = Marginals(panel, size, signals(style.colormap or default_map(panel.scale), style.dark).not_finite)
         self.before = max(self.before, self.marginals.before)
         self.below = round(2 * size * LINE) + 10 if panel.columns else 0
         self.bar: UprightBar | LevelBar
-        legend = Legend.of(grid, panel.scale, literal(panel.label or grid.cell_text()), style.colormap)
+        legend = Legend.of(grid, panel.scale, literal(panel.label or grid.cell_text()), style)
         upright = self.high >= UprightBar.LEAST
         self.bar = UprightBar(legend, self.high, size) if upright else LevelBar(legend, self.wide, size)
         if upright:
@@ -108,7 +108,7 @@ class HeatmapDrawing(Drawing):
         if not panel.grid.values.size:
             canvas.text(x, y, "nothing here: the grid has no cells", size, MUTED, va="top")
             return
-        canvas.cells(x, y, paint(panel.grid, panel.scale, self.style.colormap), self.factor)
+        canvas.cells(x, y, paint(panel.grid, panel.scale, self.style.colormap, self.style.dark), self.factor)
         _frame(canvas, x, y, self.wide, self.high)
         self.marginals.draw(canvas, x, y, self.factor)
         if panel.boundaries:
@@ -185,7 +185,7 @@ class ThumbnailDrawing(Drawing):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         x, y = left + 1, self.draw_title(canvas, left, top) + 4
         if self.panel.grid.values.size:
-            canvas.cells(x, y, paint(self.panel.grid, self.panel.scale, self.style.colormap), self.factor)
+            canvas.cells(x, y, paint(self.panel.grid, self.panel.scale, self.style.colormap, self.style.dark), self.factor)
             _frame(canvas, x, y, self.wide, self.high)
         for index, caption in enumerate(self.captions):
             canvas.text(left, y + self.high + 4 + index * self.line, caption, self.sizes.text, MUTED, va="top")
@@ -216,11 +216,12 @@ class ImageDrawing(Drawing):
 class Marginals:
     """Bars above the columns and right of the rows, from 0 to the largest value, which is written at their end.
 
-    above, beside: pixels that they take over and right of the heatmap; before: left of it. note: what they are.
+    above, beside: pixels that they take over and right of the heatmap; before: left of it. note: what they are. lost: the
+    colour of a row or column with NaN or Inf.
     """
 
-    def __init__(self, panel: Heatmap, size: float) -> None:
-        self.panel, self.size = panel, size
+    def __init__(self, panel: Heatmap, size: float, lost: tuple[int, int, int]) -> None:
+        self.panel, self.size, self.lost = panel, size, rgb(lost)
         self.long = round(3.6 * size)
         rows, columns = panel.row_marginal, panel.column_marginal
         self.above = self.long + _GAP if columns else round(size * LINE) if rows else 0
@@ -292,11 +293,11 @@ class Marginals:
         if upright:
             canvas.rects([(left, top, length, 1)], FAINT)
             canvas.polygon(left + along, top - out, _BAR)
-            canvas.rects(np.stack([left + ill, top - self.long * one, thick * one, self.long * one], axis=1), rgb(NOT_FINITE))
+            canvas.rects(np.stack([left + ill, top - self.long * one, thick * one, self.long * one], axis=1), self.lost)
         else:
             canvas.rects([(left - 1, top, 1, length)], FAINT)
             canvas.polygon(left + out, top + along, _BAR)
-            canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), rgb(NOT_FINITE))
+            canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), self.lost)
 
 
 def _free(at: float, half: float, taken: list[tuple[float, float]], low: float, high: float) -> float | None:
@@ -330,13 +331,16 @@ class Legend:
     scale: ColorScale
     label: str
     map: str
+    marks: Signals
     above: str
     below: str
     swatches: tuple[tuple[tuple[int, int, int], str], ...]
 
     @classmethod
-    def of(cls, grid: Grid, scale: ColorScale, label: str, name: str | None) -> Legend:
-        """The legend of *grid*. name: of the colour map; ``None``: the one that suits the scale."""
+    def of(cls, grid: Grid, scale: ColorScale, label: str, style: Style) -> Legend:
+        """The legend of *grid*, whose colour map is the one that suits the scale where *style* names none."""
+        name = style.colormap or default_map(scale)
+        marks = signals(name, style.dark)
         drawn = grid.counts > 0
         finite = np.isfinite(grid.values)
         above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
@@ -345,13 +349,14 @@ class Legend:
         whole = max(int(np.count_nonzero(drawn & finite)), 1)
         swatches = []
         if bad:
-            swatches.append((NOT_FINITE, f"NaN or Inf: {bad:,} cell{'s' if bad > 1 else ''}"))
+            swatches.append((marks.not_finite, f"NaN or Inf: {bad:,} cell{'s' if bad > 1 else ''}"))
         if not drawn.all():
-            swatches.append((EMPTY, "no weight"))
+            swatches.append((marks.empty, "no weight"))
         return cls(
             scale,
             label,
-            name or default_map(scale),
+            name,
+            marks,
             f"{percent(above / whole)} above" if above else "",
             f"{percent(below / whole)} below" if below else "",
             tuple(swatches),
@@ -390,10 +395,10 @@ class UprightBar:
         )
         canvas.ramp(left, start, BAR, stop - start, colormap(legend.map) / 255.0, upright=True)
         if legend.above:
-            canvas.polygon([left, left + BAR, left + BAR / 2], [start - 2, start - 2, start - 2 - TIP], rgb(OVER))
+            canvas.polygon([left, left + BAR, left + BAR / 2], [start - 2, start - 2, start - 2 - TIP], rgb(legend.marks.over))
             canvas.text(left + BAR + 8, start - 6 - TIP / 2, legend.above, self.text, INK, va="middle")
         if legend.below:
-            canvas.polygon([left, left + BAR, left + BAR / 2], [stop + 2, stop + 2, stop + 2 + TIP], rgb(UNDER))
+            canvas.polygon([left, left + BAR, left + BAR / 2], [stop + 2, stop + 2, stop + 2 + TIP], rgb(legend.marks.under))
             canvas.text(left + BAR + 8, stop + 6 + TIP / 2, legend.below, self.text, INK, va="middle")
         for share, text in zip(_SHARES, legend.ticks(), strict=True):
             at = stop - share * (stop - start)
@@ -430,9 +435,9 @@ class LevelBar:
         canvas.ramp(start, y, self.bar, high, colormap(legend.map) / 255.0, upright=False)
         middle, stop = y + high / 2, start + self.bar
         if legend.below:
-            canvas.polygon([start - 2, start - 2, start - 2 - TIP + 2], [y, y + high, middle], rgb(UNDER))
+            canvas.polygon([start - 2, start - 2, start - 2 - TIP + 2], [y, y + high, middle], rgb(legend.marks.under))
         if legend.above:
-            canvas.polygon([stop + 2, stop + 2, stop + TIP], [y, y + high, middle], rgb(OVER))
+            canvas.polygon([stop + 2, stop + 2, stop + TIP], [y, y + high, middle], rgb(legend.marks.over))
         for share, text in zip(_SHARES, legend.ticks(), strict=True):
             at = start + share * self.bar
             canvas.rule(min(at, stop - 1), y + high, min(at, stop - 1), y + high + 4, RULE)

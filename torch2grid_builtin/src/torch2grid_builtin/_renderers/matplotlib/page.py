@@ -16,7 +16,7 @@ from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing, Scatter
 from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing
 from torch2grid_builtin._renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_core import Page, Style
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map
+from torch2grid_core.grids import colormap, default_map, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
 
 _MARGIN, _GAP = 24, 28
@@ -97,11 +97,12 @@ class _Legend:
         heatmaps = [panel for panel in panels if isinstance(panel, Heatmap)]
         maps = [(style.colormap or default_map(panel.scale), panel.scale.diverging) for panel in heatmaps]
         self.maps = list(dict.fromkeys(maps))[:2]
-        self.swatches = [(rgb(OVER), "above"), (rgb(UNDER), "below")]
+        marks = signals(self.maps[0][0], style.dark)
+        self.swatches = [(rgb(marks.over), "above"), (rgb(marks.under), "below")]
         if any(not np.isfinite(panel.grid.drawn()).all() for panel in heatmaps):
-            self.swatches.append((rgb(NOT_FINITE), "NaN or Inf"))
+            self.swatches.append((rgb(marks.not_finite), "NaN or Inf"))
         if any(bool((panel.grid.counts == 0).any()) for panel in heatmaps):
-            self.swatches.append((rgb(EMPTY), "no weight"))
+            self.swatches.append((rgb(marks.empty), "no weight"))
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         x, size = float(left), 11.0

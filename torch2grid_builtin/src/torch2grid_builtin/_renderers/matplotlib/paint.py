@@ -17,9 +17,10 @@ Array = np.ndarray[Any, Any]
 _SMALL = 1 << 13  # pixels up to which blending all of them beats finding those that need it
 
 
-def paint_page(width: int, height: int, shapes: Sequence[Shape]) -> Array:
-    """The page as uint8 (rows, columns, 3): white, each shape over those before it."""
-    page = np.full((height, width, 3), 255, dtype=np.uint8)
+def paint_page(width: int, height: int, shapes: Sequence[Shape], ground: tuple[int, int, int] = (255, 255, 255)) -> Array:
+    """The page as uint8 (rows, columns, 3): the ground, and each shape over those before it."""
+    page = np.empty((height, width, 3), dtype=np.uint8)
+    page[...] = ground
     for shape in shapes:
         if isinstance(shape, Label):
             _words(page, shape)

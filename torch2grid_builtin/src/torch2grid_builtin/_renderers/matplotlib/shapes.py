@@ -1,4 +1,4 @@
-"""What is on a page, in pixels from its upper left corner: the one list that png, svg and pdf are made from."""
+"""What is on a page, in pixels from its upper left corner: the one list that every format is made from."""
 
 from __future__ import annotations
 

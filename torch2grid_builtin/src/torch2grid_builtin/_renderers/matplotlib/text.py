@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,26 +14,53 @@ import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font, LoadFlags
 
-from torch2grid_core.text import visible
+from torch2grid_builtin._renderers.matplotlib.look import DEFAULT_FONT
+from torch2grid_core import UsageError
+from torch2grid_core.text import did_you_mean, visible
 
 Array = np.ndarray[Any, Any]
 
-FAMILY = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 _EM = 1000  # pixels to the em at which advances are measured
 _FACES = threading.local()  # a face holds the size and text that were set last
+_FAMILY: ContextVar[str] = ContextVar("font", default=DEFAULT_FONT)
 
 
-def _face(bold: bool) -> FT2Font:
+@contextmanager
+def font_in_use(family: str) -> Iterator[None]:
+    """Inside, text is measured and drawn in this font. Raises ``UsageError`` for one that is not installed."""
+    _font_file(family, False)
+    before = _FAMILY.set(family)
+    try:
+        yield
+    finally:
+        _FAMILY.reset(before)
+
+
+@lru_cache(maxsize=32)
+def _font_file(family: str, bold: bool) -> str:
+    if family == DEFAULT_FONT:
+        return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"))
+    from matplotlib.font_manager import FontProperties, fontManager
+
+    try:
+        wanted = FontProperties(family=family, weight="bold" if bold else "normal")
+        return str(fontManager.findfont(wanted, fallback_to_default=False))
+    except ValueError:
+        known = sorted({entry.name for entry in fontManager.ttflist})
+        raise UsageError(f"no font {family!r} is installed{did_you_mean(family, known)}") from None
+
+
+def _face(family: str, bold: bool) -> FT2Font:
     faces: dict[str, FT2Font] = _FACES.__dict__
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    name = _font_file(family, bold)
     if name not in faces:
-        faces[name] = FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)))
+        faces[name] = FT2Font(name)
     return faces[name]
 
 
-@lru_cache(maxsize=2)
-def _characters(bold: bool) -> frozenset[int]:
-    return frozenset(_face(bold).get_charmap())
+@lru_cache(maxsize=8)
+def _characters(family: str, bold: bool) -> frozenset[int]:
+    return frozenset(_face(family, bold).get_charmap())
 
 
 def literal(text: str, bold: bool = False, limit: int = 200) -> str:
@@ -38,24 +68,28 @@ def literal(text: str, bold: bool = False, limit: int = 200) -> str:
     shown = visible(text, limit)
     if shown.isascii():
         return shown
-    known = _characters(bold)
+    known = _characters(_FAMILY.get(), bold)
     return "".join(
         char if ord(char) in known else f"\\u{ord(char):04x}" if ord(char) < 65536 else f"\\U{ord(char):08x}" for char in shown
     )
 
 
 @lru_cache(maxsize=4096)
-def _advance(char: str, bold: bool) -> float:
+def _advance(family: str, char: str, bold: bool) -> float:
     """From one character to the next, in units of the size."""
-    face = _face(bold)
+    face = _face(family, bold)
     face.set_size(_EM, 72)
     return face.load_char(ord(char), LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / _EM
 
 
-@lru_cache(maxsize=8192)
 def text_width(text: str, size: float = 12, bold: bool = False) -> int:
     """Pixels from the left to the right end of *text*, rounded up. size: pixels to the em."""
-    return int(np.ceil(size * sum(_advance(char, bold) for char in text))) + 1
+    return _width(_FAMILY.get(), text, size, bold)
+
+
+@lru_cache(maxsize=8192)
+def _width(family: str, text: str, size: float, bold: bool) -> int:
+    return int(np.ceil(size * sum(_advance(family, char, bold) for char in text))) + 1
 
 
 def fit(text: str, width: float, size: float = 12, bold: bool = False) -> str:
@@ -106,13 +140,17 @@ def _break(text: str, limit: int) -> int:
     return max(limit, 1)
 
 
-@lru_cache(maxsize=1024)
 def text_pixels(text: str, size: float, bold: bool) -> tuple[Array, int]:
     """How much of each pixel *text* covers, uint8, read-only; and how many of its rows are above the baseline.
 
     Drawn once for all pages: laying out and hinting a text takes a millisecond, and most are drawn again and again.
     """
-    face = _face(bold)
+    return _drawn(_FAMILY.get(), text, size, bold)
+
+
+@lru_cache(maxsize=1024)
+def _drawn(family: str, text: str, size: float, bold: bool) -> tuple[Array, int]:
+    face = _face(family, bold)
     face.set_size(size, 72)
     face.set_text(text, 0.0, flags=LoadFlags.FORCE_AUTOHINT | LoadFlags.TARGET_LIGHT)  # sharp stems, true widths
     face.draw_glyphs_to_bitmap(antialiased=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from torch2grid_builtin._renderers.numbers import evenly, number, percent, share_between
 from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map, half_blocks, half_blocks_rgb
+from torch2grid_core.grids import colormap, default_map, half_blocks, half_blocks_rgb, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Marginal
 from torch2grid_core.text import display_width, visible
 
@@ -164,14 +164,16 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     facts += [_largest(side, each) for side, each in (("row", panel.row_marginal), ("column", panel.column_marginal)) if each]
     drawn = grid.drawn()
     legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
-    for share, rgb, word, limit in ((scale.over, OVER, "above", scale.high), (scale.under, UNDER, "below", scale.low)):
+    marks = signals(screen.colormap or default_map(scale))
+    beyond = ((scale.over, marks.over, "above", scale.high), (scale.under, marks.under, "below", scale.low))
+    for share, rgb, word, limit in beyond:
         if share:
             legend.append(_swatch(f"{percent(share)} {word} {number(limit)}", rgb, screen))
     lost = int(np.count_nonzero(~np.isfinite(drawn)))
     if lost:
-        legend.append(_swatch(f"{lost:,} NaN or Inf", NOT_FINITE, screen, "!"))
+        legend.append(_swatch(f"{lost:,} NaN or Inf", marks.not_finite, screen, "!"))
     if len(drawn) < grid.values.size:
-        legend.append(_swatch("no weight", EMPTY, screen, "(space)"))
+        legend.append(_swatch("no weight", marks.empty, screen, "(space)"))
     return (
         lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
     )

@@ -13,7 +13,7 @@ async function heatmapPanel(panel, context) {
   const image = pixels.createImageData(Math.max(columns, 1), Math.max(rows, 1));
   const fraction = fractionOf(panel);
   const map = colorMap(panel.map);
-  const { over, under, lost, empty } = head.colors;
+  const { over, under, lost, empty } = head.signals[panel.map];
 
   function paint(chosen) {
     for (let i = 0; i < values.length; i++) {
@@ -135,7 +135,7 @@ function legend(panel, values, counts, context) {
     box.style.background = `rgb(${rgb.join(",")})`;
     parts.push(element("span", {}, box, text));
   };
-  const { over, under, lost, empty } = head.colors;
+  const { over, under, lost, empty } = head.signals[panel.map];
   if (panel.over) swatch(over, `${percent(panel.over)} above`);
   if (panel.under) swatch(under, `${percent(panel.under)} below`);
   let missing = 0;

@@ -14,6 +14,7 @@ function marginSizes(panel) {
 
 function frameMarks(panel, context, viewer, frame, first, last) {
   const { ratio, cellWidth, cellHeight } = viewer;
+  const { lost } = head.signals[panel.map];
   context.font = `${11 * ratio}px system-ui, sans-serif`;
   if (panel.column_marginal) {
     const { values } = panel.column_marginal;
@@ -23,7 +24,7 @@ function frameMarks(panel, context, viewer, frame, first, last) {
       const tall = barLength(values[column], top) * ratio;
       const from = Math.max(frame.x + column * cellWidth - viewer.x, frame.x);
       const to = Math.min(frame.x + (column + 1) * cellWidth - viewer.x, frame.x + frame.width);
-      fillBar(context, values[column], from, base - tall, to - from, tall, ratio);
+      fillBar(context, values[column], lost, from, base - tall, to - from, tall, ratio);
     }
     marginText(context, brief(top), viewer.left * ratio - 6 * ratio, base - BARS * ratio, "right", ratio);
   }
@@ -35,7 +36,7 @@ function frameMarks(panel, context, viewer, frame, first, last) {
       const from = Math.max(frame.y + row * cellHeight - viewer.y, frame.y);
       const to = Math.min(frame.y + (row + 1) * cellHeight - viewer.y, frame.y + frame.height);
       const long = barLength(values[row], top) * ratio;
-      fillBar(context, values[row], start, from, long, to - from, ratio);
+      fillBar(context, values[row], lost, start, from, long, to - from, ratio);
     }
     marginText(context, brief(top), start, frame.y - 15 * ratio, "left", ratio);
   }
@@ -70,8 +71,8 @@ function barLength(value, top) {
   return Number.isFinite(value) ? (top ? (BARS * Math.max(value, 0)) / top : 0) : BARS;
 }
 
-function fillBar(context, value, x, y, width, height, ratio) {
-  context.fillStyle = Number.isFinite(numeric(value)) ? color2d("--bar") : `rgb(${head.colors.lost.join(",")})`;
+function fillBar(context, value, lost, x, y, width, height, ratio) {
+  context.fillStyle = Number.isFinite(numeric(value)) ? color2d("--bar") : `rgb(${lost.join(",")})`;
   context.fillRect(x, y, Math.max(width, Math.min(1, ratio)), Math.max(height, Math.min(1, ratio)));
 }
 
