@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from hypothesis import example, given, strategies as st
+
 from torch2grid_core._pictures.page import table_lines
 from torch2grid_core.pages import Table
 
@@ -28,3 +30,15 @@ def test_names_cannot_move_the_cursor():
     lines = table_lines(Table(("Name", "x"), (("evil\x1b[2J\nname", 1), ("층.weight", 2))))
     assert lines[2:] == [r"evil\x1b[2J\x0aname  1", "층.weight            2"]
     assert all(line.isprintable() for line in lines)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([".4f", ".2f", ",.1f", ".3e", ".3g"]))
+@example(-4e-05, ".4f")
+@example(-0.0, ".4f")
+def test_only_zero_is_written_as_zero(value, spec):
+    alone, among = (Table(("a",), ((value,), *more), formats={"a": spec}).texts()[0][0] for more in ((), ((None,),)))
+    assert alone == among
+    shown = float(alone.replace(",", ""))
+    assert (shown == 0) == (value == 0)
+    assert (shown < 0) == (value < 0)
+    assert value or "-" not in alone

@@ -159,7 +159,8 @@ def _formats(number: float, spec: str) -> bool:
 
 def _texts(values: Sequence[Cell], spec: str) -> list[str]:
     if spec and {*map(type, values)} == {float} and all(map(math.isfinite, values)):  # type: ignore[arg-type]
-        return [format(value, spec) for value in values]  # what most columns are, in half the time
+        texts = [format(value, spec) for value in values]  # what most columns are, in half the time
+        return [_seen(text, value) for text, value in zip(texts, values, strict=True)]
     return [_cell_text(value, spec) for value in values]
 
 
@@ -169,8 +170,15 @@ def _cell_text(value: Cell, spec: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and spec:
-        return format(value, spec)
+        return _seen(format(value, spec), value)
     return str(value)
+
+
+def _seen(text: str, value: Any) -> str:
+    """*text*, or one digit of a value that was rounded to zero: ``-4e-05`` for ``-0.0000``. Zero has no sign."""
+    if text.strip("-0."):
+        return text
+    return f"{value:.1g}" if value else text.lstrip("-")
 
 
 @dataclass(frozen=True, eq=False)
