@@ -58,13 +58,13 @@ def test_the_users_title_and_the_number_of_a_scalar():
     assert page.panels[0].grid.values.tolist() == [[2.5]]
 
 
-def test_long_vectors_are_folded_and_say_so():
+def test_long_vectors_are_wrapped_and_say_where():
     array = RNG.standard_normal(1000).astype(np.float32)
     page = page_of(array)
     (panel,) = page.panels
     across = panel.grid.shape[1]
     assert panel.grid.shape[0] > 1
-    assert f"folded, {across} weights a row" in page.title
+    assert f"wrapped at {across}" in page.title
     np.testing.assert_array_equal(panel.grid.values.ravel()[:1000], array)
     assert (panel.grid.counts.ravel()[1000:] == 0).all()
     assert (panel.rows, panel.columns) == ("", "")

@@ -55,7 +55,7 @@ class LayersView(View):
         if run.title:
             title = f"{run.title} · {title}"
         if is_vector(tensor.shape) and grid.shape[0] > 1:
-            title += f" · folded, {grid.shape[1] * grid.cell[1]} weights a row"
+            title += f" · wrapped at {grid.shape[1] * grid.cell[1]}"
         profile: UnitProfile | None = results.get("profile")
         sides, places = dict[str, Any](), axis_indices(tensor)
         if profile is not None and profile.input_absmax is not None:

@@ -95,6 +95,8 @@ class Grid:
         if rows * columns == 1:
             return f"one {self.quantity}"
         one, space, rest = self.quantity.partition(" ")  # shares of range
+        if not one.isascii():  # a symbol, as Δ, has no plural
+            return f"{self.reduce} {self.quantity} per cell of {rows}×{columns} weights"
         return f"{self.reduce} of {rows}×{columns} {one}s{space}{rest}"
 
 

@@ -124,7 +124,7 @@ class HistogramDrawing(Diagram):
         across = Scale(low_x, high_x, start, stop)
         if not self.sizes.compact:
             draw_y(canvas, up, outer_start, outer_stop, size, whole=True)
-            kind = "weights, log scale" if panel.log else "weights"
+            kind = "count, log scale" if panel.log else "count"
             canvas.text(left, (top + bottom) / 2, kind, size, INK, ha="center", va="top", upright=True)
             label = fit(panel.xlabel, stop - start, size)
             canvas.text((start + stop) / 2, bottom + self.line + 12, label, size, INK, ha="center", va="top")
