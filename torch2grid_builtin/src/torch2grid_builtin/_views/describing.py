@@ -22,8 +22,8 @@ def formats_of(columns: Iterable[str], formats: Mapping[str, str]) -> dict[str, 
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: ``64×3×7×7``, ``one number`` for ()."""
-    return "×".join(map(str, shape)) if shape else "one number"
+    """A shape as people write it: ``64×3×7×7``, ``scalar`` for ()."""
+    return "×".join(map(str, shape)) if shape else "scalar"
 
 
 def placed_name(tensor: LazyTensor) -> str:

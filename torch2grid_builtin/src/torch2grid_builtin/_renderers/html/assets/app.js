@@ -128,7 +128,7 @@ function index() {
   const none = element("div", { class: "none", text: "no tensor of that name", hidden: true });
   const entries = tensors.map((tensor) => {
     const { name, shape, dtype } = head.tensors[tensor];
-    return [name.toLowerCase(), item(`t${tensor}`, name, shape ? `${shape.join("×") || "one number"} · ${dtype}` : "")];
+    return [name.toLowerCase(), item(`t${tensor}`, name, shape ? `${shape.join("×") || "scalar"} · ${dtype}` : "")];
   });
   list.append(element("h2", { text: `${grouped(tensors.length)} tensor${tensors.length === 1 ? "" : "s"}` }), ...entries.map(([, made]) => made), none);
   const search = element("input", { class: "search", type: "search", placeholder: "search tensors", "aria-label": "search tensors" });
