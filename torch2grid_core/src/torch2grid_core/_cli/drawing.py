@@ -171,8 +171,8 @@ class Drawing:
             destination.prepare = replace(destination.prepare, whole=True)
             drawn(names, views, destination)
 
-        pictures = output != STDOUT and not any(map(self.output(output, run).prepare.on_screen, run.format))
-        blind = on_screen is not None and pictures and sys.stdout.isatty() and headless()
+        files = output != STDOUT and not run.format and self.output(output, run).file is None  # by the default of each view
+        blind = on_screen is not None and files and sys.stdout.isatty() and headless()
         menu = Menu(
             checkpoint,
             lambda names, views: drawn(names, views, self.output(output, run)),

@@ -26,7 +26,7 @@ _HELP = """\
   all                        every tensor
   overview                   all tensors on one sheet
   unified                    one grid of all weights
-  open NAME[INDEX]           scroll through the numbers of a tensor, from an index on
+  open NAME[INDEX]           scroll through a tensor's numbers, from INDEX on
   show [CHOICE]              draw in the terminal, write no file
 {commands}  VIEW [CHOICE]              that view of the choice, or of all, at once:
 {views}

@@ -45,19 +45,19 @@ _EVERY = 0.2  # seconds between two figures of progress
 _PANEL = 24  # columns of the figures beside the numbers
 _BLUE, _FAINT, _LOST, _CURSOR = "#82aaff", "#7d8590", "bold #ffffff on #b4308c", "bold #10141a on #f2cc60"
 _KEYS = """\
-arrows     one weight
-PgUp PgDn  one screen
-ctrl+← →   one screen
-Home End   of the row
-ctrl+Home  first
-ctrl+End   last
-g          to an index
-n          NaN or Inf
-l          next largest
-s          measure all
-h          keys
-Esc        stop, quit
-q          quit"""
+arrows    one weight
+PgUp PgDn one screen
+ctrl+← →  one screen
+Home End  of the row
+ctrl+Home first
+ctrl+End  last
+g         to an index
+n         NaN or Inf
+l         largest
+s         measure all
+h         keys
+Esc       stop, close
+q         close"""
 
 
 class Numbers(Widget, can_focus=True):
