@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.support.docs.blocks import DOCS, blocks
+from tests.support.tools import DIGITS
 from tests.support.views.drawing import checkpoint_of
 
 import torch2grid as t2g
@@ -44,7 +46,7 @@ def talk(array: np.ndarray | LazyTensor, then: Talk, name: str = "w", first: int
             await settled(pilot, app)
             await then(pilot, app)
 
-    asyncio.run(session())
+    asyncio.run(asyncio.wait_for(session(), 60))
 
 
 async def settled(pilot: Pilot[None], app: TensorScreen) -> None:
@@ -323,3 +325,16 @@ def test_the_keys_fit() -> None:
         assert "std" in text(app, "figures")
 
     talk(matrix(), then)
+
+
+def test_the_page_shows_the_screen() -> None:
+    """The picture of the documentation is what a person sees who opens ``fc1.weight`` of the demo and types ``l``."""
+    (shown,) = [block.text for block in blocks(DOCS / "menu.md") if block.title == "screen"]
+
+    async def then(pilot: Pilot[None], app: TensorScreen) -> None:
+        await press(pilot, app, "l")
+        drawn = [strip.text.rstrip() for strip in app.screen._compositor.render_strips()]
+        assert drawn == shown.rstrip("\n").split("\n")
+        assert len(drawn) == 24
+
+    talk(t2g.load(DIGITS)["fc1.weight"], then, name="fc1.weight")

@@ -45,7 +45,6 @@ _PAGES: dict[bool, dict[str, str]] = {
 _WORDS = ("all", "overview", "unified", "open", "show", "list", "views", "help", "quit")
 
 DrawChosen = Callable[[Sequence[str], Sequence[str]], None]
-RunCommand = Callable[[Sequence[str] | None], None]
 
 
 class Menu:
@@ -66,7 +65,7 @@ class Menu:
         *,
         show: DrawChosen | None = None,
         both: DrawChosen | None = None,
-        commands: Mapping[str, RunCommand] | None = None,
+        commands: Mapping[str, Callable[[Sequence[str] | None], None]] | None = None,
         threshold: float = 1e-6,
     ) -> None:
         self.checkpoint, self.draw = checkpoint, draw
