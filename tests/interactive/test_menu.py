@@ -17,6 +17,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tests.support.tools import COMMAND, interruptible, torch2grid
 
+from torch2grid_core._cli.drawing import headless
+
 PROMPT = "Your choice: "
 CONFIRM = r"Visualize these layers\? \(y/n\): "
 
@@ -151,8 +153,8 @@ def test_limits_shared_are_those_of_what_is_chosen_later(model: Path, tmp_path: 
     assert limits[0] == limits[1]
 
 
-def screened(model: Path, tmp_path: Path, *words: str, **environment: str) -> pexpect.spawn:
-    """The menu in a terminal of 80×24 without a display, with *environment*."""
+def screened(model: Path, tmp_path: Path, *words: str, signals: bool = False, **environment: str) -> pexpect.spawn:
+    """The menu in a terminal of 80×24 without a display, with *environment*. signals: it will be sent one."""
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "NO_COLOR", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return pexpect.spawn(
@@ -163,8 +165,15 @@ def screened(model: Path, tmp_path: Path, *words: str, **environment: str) -> pe
         encoding="utf-8",
         timeout=30,
         env={**kept, "TERM": "xterm-256color", **environment},
-        preexec_fn=interruptible,
+        preexec_fn=interruptible if signals else None,
     )
+
+
+def leave(child: pexpect.spawn) -> None:
+    child.sendline("quit")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
 
 
 def test_a_tensor_is_opened_on_a_screen(model: Path, tmp_path: Path) -> None:
@@ -195,10 +204,7 @@ def test_a_tensor_is_opened_on_a_screen(model: Path, tmp_path: Path) -> None:
         child.sendline("open 9")
         child.expect("9 is out of range")
         child.expect(PROMPT)
-        child.sendline("quit")
-        child.expect(pexpect.EOF)
-        child.wait()
-        assert child.exitstatus == 0
+        leave(child)
         seconds = float(re.search(r"([\d.]+) s\r?\n", child.before)[1])
         assert seconds < time.monotonic() - started - 2  # what the person took is not the run's
     finally:
@@ -208,7 +214,7 @@ def test_a_tensor_is_opened_on_a_screen(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_gives_the_terminal_back(model: Path, tmp_path: Path, number: int, code: int) -> None:
     pytest.importorskip("textual", reason="textual is not installed")
-    child = screened(model, tmp_path)
+    child = screened(model, tmp_path, signals=True)
     try:
         child.expect(PROMPT)
         child.sendline("open 1")
@@ -238,6 +244,7 @@ def test_without_a_screen_lines_are_printed(model: Path, tmp_path: Path, how: st
         )
         child.expect(PROMPT)
         assert "1049h" not in child.before
+        leave(child)
     finally:
         child.close(force=True)
 
@@ -262,6 +269,9 @@ def test_without_a_display_a_picture_is_drawn_in_the_terminal(model: Path, tmp_p
         child.expect(PROMPT)
         assert "fc2.weight · 5×20 · float32" in child.before
         assert not (tmp_path / "grids/layers/fc2.weight.png").exists()
+        child.sendline("histogram")  # of more tensors than anybody scrolls through
+        child.expect(PROMPT)
+        leave(child)
     finally:
         child.close(force=True)
 
@@ -281,6 +291,7 @@ def test_pictures_stay_files_where_that_is_enough(
         child.expect(PROMPT)
         assert not {*"▀▄█"} & {*child.before}
         assert "20×10 · float32" not in child.before
+        leave(child)
     finally:
         child.close(force=True)
 
@@ -340,3 +351,25 @@ def test_seconds_are_those_of_the_run(model: Path, tmp_path: Path) -> None:
         assert seconds < time.monotonic() - started - 4 + 0.1
     finally:
         child.close(force=True)
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "blind"),
+    [
+        ("linux", {}, True),
+        ("linux", {"DISPLAY": ":0"}, False),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0", "SSH_TTY": "/dev/pts/0"}, False),
+        ("darwin", {}, False),
+        ("darwin", {"SSH_CONNECTION": "a 1 b 2"}, True),
+        ("win32", {"SSH_CLIENT": ""}, False),
+    ],
+)
+def test_where_there_is_a_display(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], blind: bool
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", platform)
+    assert headless() is blind
