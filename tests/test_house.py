@@ -81,8 +81,9 @@ def test_names_that_left_the_top_say_where_they_are() -> None:
         getattr(torch2grid_core, "Blok")  # noqa: B009  a type checker knows that it is not there
 
 
-# What is only imported where it is there: a colour map by matplotlib's name, the kit inside pytest, torch beside live modules.
-ASKED_FOR = {"torch2grid_core": {"matplotlib", "pandas", "pytest"}, ".": {"torch"}}
+# What is only imported where it is there: a colour map by matplotlib's name, the kit inside pytest, torch beside live modules,
+# the screen of the menu.
+ASKED_FOR = {"torch2grid_core": {"matplotlib", "pandas", "pytest", "textual"}, ".": {"torch"}}
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
 
 

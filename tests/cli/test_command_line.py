@@ -194,7 +194,7 @@ def test_nothing_heavy_at_start(tmp_path: Path) -> None:
 import sys
 from torch2grid_core._cli.main import run
 code = run(sys.argv[1:])
-heavy = [name for name in ("torch", "matplotlib", "scipy", "pandas") if name in sys.modules]
+heavy = [name for name in ("torch", "matplotlib", "scipy", "pandas", "textual") if name in sys.modules]
 print("heavy:", *heavy, file=sys.stderr)
 sys.exit(code)
 """

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from tests.support.views.drawing import checkpoint_of
 
-from torch2grid_core._cli.menu import Menu
+from torch2grid_core._cli.menu import PROMPT, Menu
+from torch2grid_core._text import display_width
 
 NAMES = ["fc1.weight", "fc1.bias", "fc2.weight", "all"]
 Drawn = list[tuple[list[str], list[str]]]
+Asked = list[tuple[str, list[str] | None]]
 
 
 @pytest.fixture
@@ -87,3 +91,100 @@ def test_wide_names_keep_their_column(talk, monkeypatch: pytest.MonkeyPatch) -> 
     assert "層" * 10 in row
     assert "層" * 30 not in row
     assert row.endswith("torch.Size([2, 3])")
+
+
+def test_columns_are_aligned_for_names_of_any_length(talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    names = ["a", "層.weight", "b" * 45, "[bold]\x1b[31m", "c." * 60 + "weight"]
+    monkeypatch.setattr("tests.interactive.test_answers.NAMES", names)
+    rows = [line for line in talk("quit")[0].splitlines() if re.match(r"  \d\. ", line)]
+    assert len(rows) == 5
+    assert len({display_width(row.partition("torch.Size")[0]) for row in rows}) == 1
+    assert max(map(display_width, rows)) == 100
+    assert "  3. " + "b" * 45 in rows[2]
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """As ``talk``, of a menu that can show pictures and has the command ``check``; what each of the three was called with."""
+
+    def answers(*lines: str, blind: bool = False) -> tuple[str, dict[str, Asked]]:
+        asked: dict[str, Asked] = {"draw": [], "show": [], "both": [], "check": []}
+
+        def drawer(kind: str):
+            return lambda names, views: asked[kind].append((" ".join(views), list(names)))
+
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        menu = Menu(
+            checkpoint_of({f"w{index}": np.full((2, 3), index, np.float32) for index in range(6)}),
+            drawer("draw"),
+            ["layers"],
+            ["grid", "layers", "stats", "check"],
+            show=drawer("show"),
+            both=drawer("both") if blind else None,
+            commands={"check": lambda names: asked["check"].append(("", names))},
+        )
+        menu.run()
+        return capsys.readouterr().out, asked
+
+    return answers
+
+
+EVERY = [f"w{index}" for index in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "expected"),
+    [
+        ("stats", "draw", ("stats", EVERY)),
+        ("stats all", "draw", ("stats", EVERY)),
+        ("grid w1,w3", "draw", ("grid", ["w1", "w3"])),
+        ("show 2-3", "show", ("layers:overview=false", ["w1", "w2"])),
+        ("show", "show", ("layers:each=false", EVERY)),
+        ("check", "check", ("", None)),  # the command, not the view of that name
+        ("CHECK w[45]", "check", ("", ["w4", "w5"])),
+    ],
+)
+def test_words_with_a_choice(whole, line: str, kind: str, expected: tuple[str, list[str] | None]) -> None:
+    printed, asked = whole(line, "quit")
+    assert {name: calls for name, calls in asked.items() if calls} == {kind: [expected]}
+    assert "y/n" not in printed
+
+
+def test_without_a_display_pictures_are_shown_as_well(whole) -> None:
+    asked = whole("1-4", "y", "1-5", "y", "unified", "overview", "quit", blind=True)[1]
+    assert asked["both"] == [("layers", EVERY[:4]), ("grid", EVERY), ("layers:each=false", EVERY)]
+    assert asked["draw"] == [("layers", EVERY[:5])]  # five pages are more than anybody scrolls through
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("open", "open what?"),
+        ("open w*", "6 tensors match 'w*' (w0, w1, w2, …); open takes one"),
+        ("open w9", "no tensor matches 'w9'"),
+        ("open w3[2, 0]", "w3: no weight [2, 0]: the shape is (2, 3)"),
+        ("open w3[0, 0, 0]", "w3: no weight [0, 0, 0]"),
+        ("open 4 [1]", "w3\n(2, 3) float32, 6 weights\nmean 3, std 0, min 3, max 3"),
+        (
+            "open w3",
+            "0         1         2\n0         3         3         3\n1         3         3         3\nIn a terminal, open",
+        ),
+    ],
+)
+def test_open_without_a_terminal(whole, line: str, told: str) -> None:
+    assert told in whole(line, "quit")[0]
+
+
+def test_how_to_get_the_screen_is_said_once(whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whole("open 1", "open 2", "quit")[0].count("In a terminal") == 1
+    monkeypatch.setitem(sys.modules, "textual", None)
+    assert "In a terminal, open scrolls through it, with the extra: pip install 'torch2grid[menu]'\n" in whole("open 1")[0]
+
+
+def test_help_fits_and_names_every_word(whole, talk) -> None:
+    printed = whole("help", "quit")[0].partition("Type numbers")[2]
+    for word in ("open", "show [CHOICE]", "check [CHOICE]", "VIEW [CHOICE]", "grid, layers, stats", "quit"):
+        assert word in printed
+    assert max(len(line.removeprefix(PROMPT)) for line in printed.splitlines()) <= 80
+    assert "show [CHOICE]" not in talk("help")[0]

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
+
 from torch2grid_core._cli.console import Preview, clauses, progress_bar, remarks, say, skips, summary_line, tell, watched
+from torch2grid_core._cli.options import setting_options
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.drawing import Seen, draw
 from torch2grid_core._engine.workers import executor_of, workers
-from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
+from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError, UsageError
+from torch2grid_core._guard import call, describe
 from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._kinds.view import View
-from torch2grid_core._output.writing import Output
+from torch2grid_core._output.files import STDOUT
+from torch2grid_core._output.writing import Output, Preparer
 from torch2grid_core._pictures.origin import PageOrigin
+from torch2grid_core._pictures.page import Page
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._selection import Selection, select
-from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, Settings
+from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, FIELDS, GIVEN, Settings
 
 _VIEW_OF_A_CHOICE = "layers"  # what is drawn of tensors that were chosen from the menu
+_COMMANDS = ("check", "tree")  # that the menu has too
+_SCREEN = "terminal"  # the format that shows a picture without a display
 
 
 @dataclass(frozen=True)
@@ -51,9 +63,9 @@ class Drawing:
         selection = self.open(model)
         run = replace(self.run, limits=limits) if limits else self.run
         if run.interactive:
-            seen = self._interact(selection.checkpoint, output, run)
+            seen, waited = self._interact(model, selection.checkpoint, output, run)
             if not self.quiet:
-                say(_summary(selection, seen, time.perf_counter() - started))
+                say(_summary(selection, seen, time.perf_counter() - started - waited))
             return Done(0, len(selection.checkpoint), selection.checkpoint.parameters)
         destination = self.output(output, run)
         preview = Preview(run)
@@ -135,23 +147,71 @@ class Drawing:
         destination.require_drawn()
         return seen
 
-    def _interact(self, checkpoint: Checkpoint, output: str, run: Settings) -> Seen:
-        """The menu; what all runs that were asked for there saw together."""
+    def _interact(self, model: str, checkpoint: Checkpoint, output: str, run: Settings) -> tuple[Seen, float]:
+        """The menu; what all runs that were asked for there saw together, and the seconds that the person took."""
         from torch2grid_core._cli.menu import Menu
 
         seen = Seen()
 
-        def draw_chosen(names: Sequence[str], views: Sequence[str]) -> None:
+        def drawn(names: Sequence[str], views: Sequence[str], destination: Output) -> None:
             instances = [self.manager.create("view", spec) for spec in views]
             try:
-                seen.merge(self._pass(checkpoint.select(names), instances, self.output(output, run), run))
+                seen.merge(self._pass(checkpoint.select(names), instances, destination, destination.run))
             except Torch2GridError as error:
                 self.manager.trace(error)
                 raise
 
-        views = _distinct(run.view) or [self.manager.usual("view", _VIEW_OF_A_CHOICE)]
-        Menu(checkpoint, draw_chosen, views, list(self.manager.names("view"))).run()
-        return Seen(seen.not_finite)  # what a choice leaves out is no view's doing
+        # Another renderer than the one that was asked for may draw into the terminal.
+        on_screen = replace(run, format=(_SCREEN,), renderer=None) if _SCREEN in self.manager.formats() else None
+
+        def both(names: Sequence[str], views: Sequence[str]) -> None:
+            assert on_screen is not None
+            destination, screen = self.output(output, run), self.output(STDOUT, on_screen)
+            destination.shown = _Shown(screen.prepare).look
+            destination.prepare = replace(destination.prepare, whole=True)
+            drawn(names, views, destination)
+
+        files = output != STDOUT and not run.format and self.output(output, run).file is None  # by the default of each view
+        blind = on_screen is not None and files and sys.stdout.isatty() and headless()
+        menu = Menu(
+            checkpoint,
+            lambda names, views: drawn(names, views, self.output(output, run)),
+            _distinct(run.view) or [self.manager.usual("view", _VIEW_OF_A_CHOICE)],
+            list(self.manager.names("view")),
+            show=(lambda names, views: drawn(names, views, self.output(STDOUT, on_screen))) if on_screen else None,
+            both=both if blind else None,
+            commands={
+                name: partial(self._run_command, name, model, checkpoint)
+                for name in _COMMANDS
+                if name in self.manager.names("command")
+            },
+            threshold=run.threshold,
+        )
+        menu.run()
+        return Seen(seen.not_finite), menu.waited  # what a choice leaves out is no view's doing
+
+    def _run_command(self, name: str, model: str, checkpoint: Checkpoint, names: Sequence[str] | None) -> None:
+        """A command on the model of the menu, with the settings of its line; of *names*, where some were chosen, alone."""
+        run, provided = self.run, self.manager.names("command")[name]
+        values = {each.name: getattr(run, each.name) for each in FIELDS.values() if getattr(run, each.name) != each.default}
+        if names is not None:  # the names are those of the part that the menu shows
+            only = {"only": tuple(glob.escape(each) for each in names)}
+            values |= {"part": run.part or checkpoint.whole.default_part or "", "filter": (*run.filter, only)}
+        instance = provided.create()
+        command: click.Command = call(instance, instance.build)
+        taken = {option.setting.name for option in setting_options(command)}
+        try:
+            with command.make_context(name, ["--", model], obj=self.manager) as context:
+                context.meta[GIVEN] = [(FIELDS[key], value) for key, value in values.items() if key in taken]
+                command.invoke(context)
+        except click.exceptions.Exit:
+            pass
+        except click.ClickException as error:
+            raise UsageError(f"{name}: {error.format_message()}") from error
+        except (Torch2GridError, BrokenPipeError, MemoryError):
+            raise
+        except Exception as error:
+            raise provided.origin.error(describe(error)) from error
 
     def _filters(self, settings: Settings) -> list[TensorFilter]:
         """The filters asked for, by ``--filter`` or by a flag of their own, in the order of the line."""
@@ -167,6 +227,26 @@ class Drawing:
             settings = replace(settings, plugin=brought[0])
         needed = settings.interactive or any(view.uses_transformer for view in self.views)
         return self.manager.with_transformer(settings, DEFAULT_TRANSFORMER if needed else None)
+
+
+class _Shown:
+    """Shows pages of pictures in the terminal while they are written; the sheet of what was shown one by one is left out."""
+
+    def __init__(self, prepare: Preparer) -> None:
+        self.prepare, self.single = prepare, False
+
+    def look(self, page: Page) -> None:
+        self.single |= bool(page.folder)
+        if page.panels and page.kind != "table" and (page.folder or not self.single):
+            tell(self.prepare.render(page, _SCREEN).decode("utf-8", "replace").rstrip("\n") + "\n")
+
+
+def headless() -> bool:
+    """True where this machine has no display for the person at the terminal: a server, a session of ssh."""
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return False
+    far = any(os.environ.get(name) for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"))
+    return far or sys.platform not in ("darwin", "win32")
 
 
 def _distinct(specs: Sequence[Any]) -> list[Any]:
