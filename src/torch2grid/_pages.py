@@ -14,7 +14,7 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, PageOrigin, Table, plotted_by, text_lines
+from torch2grid_core.pages import Heatmap, Numbers, Output, PageOrigin, Table, plotted_by, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -105,8 +105,9 @@ class Pages(Sequence[Page]):
 
     @property
     def tables(self) -> list[Table]:
-        """The tables on these pages."""
-        return [panel for page in self for panel in page.panels if isinstance(panel, Table)]
+        """The tables on these pages; the numbers of a tensor are one, too."""
+        panels = [panel for page in self for panel in page.panels]
+        return [panel.as_table() for panel in panels if isinstance(panel, (Table, Numbers))]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values of ``grid``: 2-D float32."""
