@@ -89,7 +89,7 @@ class Pages(Sequence[Page]):
 
     def __repr__(self) -> str:
         count = "not drawn yet" if self._kept is None else f"{len(self._kept)}"
-        return f"<Pages of {self.checkpoint.source!r}: {count}>"
+        return f"<{type(self).__name__} of {self.checkpoint.source!r}: {count}>"
 
     def __str__(self) -> str:
         return "\n".join(line for page in self if page.kind == "table" for line in text_lines(page)) or repr(self)
