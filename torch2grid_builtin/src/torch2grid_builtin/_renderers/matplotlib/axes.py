@@ -80,8 +80,8 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inners.append(inner)
         _panel(panel, inner, map)
         inner.tick_params(labelsize="small")
-        inner.xaxis.label.set_size("small")
-        inner.yaxis.label.set_size("small")
+        inner.xaxis.label.set_fontsize("small")
+        inner.yaxis.label.set_fontsize("small")
         _title(inner, getattr(panel, "title", ""), "small", max(12, int(_LINE * width)))
     _one_legend(ax, inners, places[len(inners) :])
     for inner, cell in zip(inners, places, strict=False):
@@ -102,7 +102,8 @@ def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, fl
     if not free or len(kept) < 2 or len(colors) > len(handles):
         return
     for inner in kept:
-        inner.get_legend().remove()
+        if (own := inner.get_legend()) is not None:
+            own.remove()
     beside = ax.inset_axes(free[0])
     beside.set_axis_off()
     for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center").get_texts():
@@ -115,7 +116,7 @@ class _Place:
     def __init__(self, ax: Axes, bounds: tuple[float, float, float, float]) -> None:
         self.ax, self.bounds = ax, bounds
 
-    def __call__(self, inner: Axes, renderer: Any) -> Bbox:
+    def __call__(self, inner: Any, renderer: Any) -> Bbox:
         return Bbox.from_bounds(*self.bounds).transformed(self.ax.transAxes - inner.figure.transSubfigure)
 
 
@@ -138,11 +139,11 @@ def _fit(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None
     names = len(inner.get_yticklabels()) if isinstance(inner.yaxis.get_major_locator(), FixedLocator) else 0
     if names:  # no larger than a line of its own for each
         room = Bbox.from_bounds(*bounds).transformed(ax.transAxes).height / names * 72 / inner.figure.dpi
-        inner.tick_params(axis="y", labelsize=min(inner.get_yticklabels()[0].get_size(), max(room, _SMALLEST)))
+        inner.tick_params(axis="y", labelsize=min(inner.get_yticklabels()[0].get_fontsize(), max(room, _SMALLEST)))
 
 
 def _places(page: Page) -> list[tuple[float, float, float, float]]:
-    """(left, bottom, width, height) of the cell of each panel, in rows from the top, and of those left over; shares of the axes."""
+    """(left, bottom, width, height) of the cell of each panel, in rows from the top, and of those left over, in shares."""
     wide = min(page.wide, len(page.panels))
     columns = max(1, min(page.columns, len(page.panels) - wide))
     rows = [1] * wide + [columns] * math.ceil((len(page.panels) - wide) / columns)
