@@ -215,8 +215,8 @@ def measure(
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     chosen.update(threshold=threshold, include_buffers=include_buffers, raw=raw, loader=loader, jobs=jobs, executor=executor)
     run = settings_from(chosen, {name: why for name, why in DRAWS_NOTHING.items() if name != "threshold"})
-    alone = isinstance(needs, (str, Need))
-    several = [needs] if isinstance(needs, (str, Need)) else needs
+    alone = isinstance(needs, str) or not isinstance(needs, (Mapping, Sequence))
+    several: Any = [needs] if alone else needs
     named = several if isinstance(several, Mapping) else {_name(each): each for each in several}
     asked = {name: _need(each, run.threshold) for name, each in named.items()}
     if not asked:

@@ -65,7 +65,8 @@ class Pages(Sequence[Page]):
         """The pages as they are drawn, with what *prepare* makes of each where it is drawn; as they are without it."""
         if self._draw is None or self._kept is not None:
             for page, view in self._kept or ():
-                yield (page, view, None) if prepare is None else (page, view, prepare(page, view)[1])
+                prepared, made = (page, None) if prepare is None else prepare(page, view)
+                yield prepared, view, made
             return
         with workers(self.checkpoint, self._jobs, len(self.checkpoint), opener=self._opener) as executor:
             yield from self._draw(executor=executor, **({} if prepare is None else {"prepare": prepare}))
@@ -162,11 +163,12 @@ class Pages(Sequence[Page]):
         )
         with output:
             output.for_views(self._views)  # what renders their pages goes to the workers
+            formats = run.format or ((output.file.suffix[1:].lower(),) if output.file else ())
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
-                    output.add(page, view)
+                    output.add(_in_formats(page, formats), view)
             else:
-                for drawn in self._pass(output.prepare):
+                for drawn in self._pass(_InFormats(output.prepare, formats)):
                     output.take(*drawn)
             output.close()
             output.require_drawn()
@@ -230,6 +232,23 @@ class Pages(Sequence[Page]):
         if any(page.kind == "picture" for page, _ in self._shown()):
             return None  # the picture is the better answer
         return "".join(page._repr_html_() or "" for page in self if page.kind == "table")
+
+
+def _in_formats(page: Page, formats: tuple[str, ...]) -> Page:
+    """*page* in *formats* where it is numbers alone, which formats take that take no other table: ``npy``."""
+    numbers = bool(page.panels) and all(isinstance(panel, Numbers) for panel in page.panels)
+    return replace(page, formats=formats) if numbers and formats and not page.formats else page
+
+
+@dataclass(frozen=True)
+class _InFormats:
+    """Prepares pages of numbers in the formats that are asked for."""
+
+    prepare: Any
+    formats: tuple[str, ...]
+
+    def __call__(self, page: Page, view: View) -> tuple[Page, Any]:
+        return self.prepare(_in_formats(page, self.formats), view)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
 - ``console``: each line that begins with ``$ `` is run there by bash, and what follows is what it prints.
 
 An ellipsis in what is printed stands for any text, alone on a line for any lines. Exit codes are 0 unless the text shows
-another. The folder of a page begins with ``model.pth``, the demo's trained network, ``untrained.pth`` and those of ``examples/`` that
-pages run.
+another. The folder of a page begins with ``model.pth``, the demo's trained network, ``untrained.pth`` and, in ``examples/``,
+the scripts that pages run.
 """
 
 from __future__ import annotations

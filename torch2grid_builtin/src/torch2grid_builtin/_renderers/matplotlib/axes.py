@@ -29,6 +29,7 @@ _SLENDER = 12  # a picture longer than so many to one fills its axes
 _NAMED = 40
 _NAME, _LINE, _TEXT = 60, 64, 72  # characters
 _PAD = 4  # pixels between a panel with its labels and its neighbours
+_ROUNDS = 3  # other ticks need other room
 _SMALLEST = 3.5  # points of a name
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _ROOM = 0.01  # share of the cells from which a region has room for its name
@@ -123,23 +124,35 @@ class _Place:
 def _fit(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None:
     """Move *inner* so that it fills its *cell* of *ax* together with its title, ticks and labels, as large as these are now."""
     left, bottom, width, height = cell
-    start = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
-    own, all_of_it = Bbox.from_bounds(*start), inner.get_tightbbox()
-    if all_of_it is None:
-        return
-    taken = all_of_it.transformed(ax.transAxes.inverted())
-    pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(ax.transAxes.inverted())
-    across = [max(0.0, own.x0 - taken.x0) + pad.width, max(0.0, taken.x1 - own.x1) + pad.width]
-    down = [max(0.0, own.y0 - taken.y0) + pad.height, max(0.0, taken.y1 - own.y1) + pad.height]
-    for sides, length in ((across, width), (down, height)):
-        most = (1 - _LEAST) * length / sum(sides)
-        sides[:] = [side * min(1.0, most) for side in sides]
-    bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
-    inner.set_axes_locator(_Place(ax, bounds))
+    shares = ax.transAxes.inverted()
+    pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
+    bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
+    across, down = [pad.width, pad.width], [pad.height, pad.height]
+    for _ in range(_ROUNDS):
+        everything = inner.get_tightbbox()
+        if everything is None:
+            return
+        taken, own = everything.transformed(shares), Bbox.from_bounds(*bounds)
+        across = [max(across[0], own.x0 - taken.x0 + pad.width), max(across[1], taken.x1 - own.x1 + pad.width)]
+        down = [max(down[0], own.y0 - taken.y0 + pad.height), max(down[1], taken.y1 - own.y1 + pad.height)]
+        for axis, sides, length in (("y", across, width), ("x", down, height)):
+            most = (1 - _LEAST) * length / sum(sides)
+            if most < 1:
+                sides[:] = [side * most for side in sides]
+                _smaller(inner, axis, most)
+        bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
+        inner.set_axes_locator(_Place(ax, bounds))
     names = len(inner.get_yticklabels()) if isinstance(inner.yaxis.get_major_locator(), FixedLocator) else 0
     if names:  # no larger than a line of its own for each
         room = Bbox.from_bounds(*bounds).transformed(ax.transAxes).height / names * 72 / inner.figure.dpi
         inner.tick_params(axis="y", labelsize=min(inner.get_yticklabels()[0].get_fontsize(), max(room, _SMALLEST)))
+
+
+def _smaller(ax: Axes, axis: Any, factor: float) -> None:
+    """The names along *axis*, ``x`` or ``y``, at a smaller size."""
+    names = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
+    if names:
+        ax.tick_params(axis=axis, labelsize=max(_SMALLEST, float(names[0].get_fontsize()) * factor))
 
 
 def _places(page: Page) -> list[tuple[float, float, float, float]]:
