@@ -20,7 +20,7 @@ from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, color_scale, colormap, default_map
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, table_lines
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Text, table_lines
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +29,7 @@ _SLENDER = 12  # a picture longer than so many to one fills its axes
 _NAMED = 40
 _NAME, _LINE, _TEXT = 60, 64, 72  # characters
 _PAD = 4  # pixels between a panel with its labels and its neighbours
+_OF_TEXT = 0.4  # of the height of another row
 _ROUNDS = 3  # other ticks need other room
 _SMALLEST = 3.5  # points of a name
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
@@ -160,11 +161,15 @@ def _places(page: Page) -> list[tuple[float, float, float, float]]:
     wide = min(page.wide, len(page.panels))
     columns = max(1, min(page.columns, len(page.panels) - wide))
     rows = [1] * wide + [columns] * math.ceil((len(page.panels) - wide) / columns)
+    starts = [sum(rows[:row]) for row in range(len(rows))]
+    alone = [
+        all(isinstance(each, Text) for each in page.panels[start:][:across]) for start, across in zip(starts, rows, strict=True)
+    ]
+    heights = np.array([_OF_TEXT if text and not all(alone) else 1.0 for text in alone])
+    bottoms = 1 - np.cumsum(heights / heights.sum())
     places: list[tuple[float, float, float, float]] = []
-    for row, across in enumerate(rows):
-        for column in range(across):
-            left, bottom = column / across, 1 - (row + 1) / len(rows)
-            places.append((left, bottom, 1 / across, 1 / len(rows)))
+    for across, bottom, height in zip(rows, bottoms.tolist(), (heights / heights.sum()).tolist(), strict=True):
+        places += [(column / across, bottom, 1 / across, height) for column in range(across)]
     return places
 
 
