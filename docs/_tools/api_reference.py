@@ -73,8 +73,8 @@ def _api() -> Iterator[str]:
     yield (
         "`import torch2grid as t2g`. Every function takes a path, an open `Checkpoint`, a live `nn.Module` or a state dict.\n"
         "`Checkpoint`, `Distribution`, `Grid`, `LazyTensor` and `Page` are those of\n[`torch2grid_core`](#torch2grid_core). "
-        "`Patterns` are globs of names, one text or several; `Positions` numbers and ranges\n(`3`, `\"1,3-5\"`) or several; "
-        "`Named` is a name with options, `\"largest:count=5\"` or `{\"largest\": {\"count\": 5}}`;\n`Filters` are such names, "
+        '`Patterns` are globs of names, one text or several; `Positions` numbers and ranges\n(`3`, `"1,3-5"`) or several; '
+        '`Named` is a name with options, `"largest:count=5"` or `{"largest": {"count": 5}}`;\n`Filters` are such names, '
         "instances of `TensorFilter`, or several of them. `settings` are the options of the\n[command line](command-line.md) "
         "under the same names, with `_` for `-`; an unknown one is an error that names the nearest."
     )
