@@ -26,8 +26,9 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 WIDTH = 100  # of a signature in one line
 _NOTE = "<!-- Written by `make reference` from the code: change the docstrings there. -->"
 _OWN = (
-    "load", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "outliers", "draw", "gradients", "optimizer",
-    "compare", "series", "Comparison", "save_gradients", "GradientRecorder", "Pages",
+    "load", "tree", "draw", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "outliers", "measure", "check",
+    "gradients", "optimizer", "compare", "series", "Pages", "Comparison", "Tree", "Measured", "CheckResult", "save_gradients",
+    "GradientRecorder",
 )  # fmt: skip
 _FILES = (
     "loader.load_torch_model",
@@ -71,7 +72,11 @@ def _api() -> Iterator[str]:
     yield "## torch2grid"
     yield (
         "`import torch2grid as t2g`. Every function takes a path, an open `Checkpoint`, a live `nn.Module` or a state dict.\n"
-        "`Checkpoint`, `Distribution`, `Grid`, `LazyTensor` and `Page` are those of\n[`torch2grid_core`](#torch2grid_core)."
+        "`Checkpoint`, `Distribution`, `Grid`, `LazyTensor` and `Page` are those of\n[`torch2grid_core`](#torch2grid_core). "
+        '`Patterns` are globs of names, one text or several; `Positions` numbers and ranges\n(`3`, `"1,3-5"`) or several; '
+        '`Named` is a name with options, `"largest:count=5"` or `{"largest": {"count": 5}}`;\n`Filters` are such names, '
+        "instances of `TensorFilter`, or several of them. `settings` are the options of the\n[command line](command-line.md) "
+        "under the same names, with `_` for `-`; an unknown one is an error that names the nearest."
     )
     for name in _OWN:
         yield from entry("torch2grid", name)

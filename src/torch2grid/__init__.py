@@ -6,7 +6,8 @@
     t2g.stats("model.safetensors")
 
 Every function takes a path, an open ``Checkpoint``, a live ``nn.Module`` or a state dict. Those that draw return ``Pages``:
-they show themselves in a notebook and have ``save``. Nothing heavy is imported before it is used.
+they show themselves in a notebook and have ``save`` and ``plot``. ``check``, ``tree`` and ``measure`` return what was found.
+Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from torch2grid_core import __version__ as __version__
 
 _WHERE = {
     "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "outliers", "stats"),
+    "torch2grid._checking": ("CheckResult", "check"),
     "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
     "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
+    "torch2grid._measuring": ("Measured", "measure"),
     "torch2grid._pages": ("Pages",),
+    "torch2grid._tree": ("Tree", "tree"),
     "torch2grid_core": ("Checkpoint", "Grid", "LazyTensor", "Page"),
     "torch2grid_core.measures": ("Distribution",),
 }
@@ -46,12 +50,15 @@ if TYPE_CHECKING:
         stats as stats,
     )
     from torch2grid._changes import Comparison as Comparison, compare as compare, optimizer as optimizer, series as series
+    from torch2grid._checking import CheckResult as CheckResult, check as check
     from torch2grid._gradients import (
         GradientRecorder as GradientRecorder,
         gradients as gradients,
         save_gradients as save_gradients,
     )
+    from torch2grid._measuring import Measured as Measured, measure as measure
     from torch2grid._pages import Pages as Pages
+    from torch2grid._tree import Tree as Tree, tree as tree
     from torch2grid_core import Checkpoint as Checkpoint, Grid as Grid, LazyTensor as LazyTensor, Page as Page
     from torch2grid_core.measures import Distribution as Distribution
 

@@ -7,18 +7,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with, with_transformer
+from torch2grid._session import as_checkpoint, choosing, drawable, manager, settings_from, view_with, with_transformer
 from torch2grid_core import Checkpoint, GridTransformer, draw as draw_pages
 from torch2grid_core.measures import executor_of
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from torch2grid._keywords import CommonFields, Named, SettingsFields
+    from torch2grid._keywords import Filters, Named, PageFields, Patterns, Positions, ViewFields
 
 
 def load(model: Any, *, loader: str = "", raw: bool = False) -> Checkpoint:
     """Every tensor and numeric array of *model*, all parts and buffers, nothing read yet.
+
+    ``checkpoint["name"]`` is a ``LazyTensor``: an index reads that part alone and gives an array (``checkpoint["name"][1234]``,
+    ``[0:64, ::2]``), and ``numpy.asarray(checkpoint["name"])`` is all of it.
 
     model: a path, an ``nn.Module`` on any device, a state dict, or whatever else a loader opens. loader: the name of the one
     that reads it. raw: what is stored, without what decoders make of it. Raises ``LoadError`` for a file that cannot be read.
@@ -26,53 +29,171 @@ def load(model: Any, *, loader: str = "", raw: bool = False) -> Checkpoint:
     return as_checkpoint(model, loader, raw)
 
 
-def grid(model: Any, plugin: Named | GridTransformer | None = None, **settings: Unpack[CommonFields]) -> Pages:
-    """One grid of all weights. plugin: a transformer's name with options, or an instance."""
-    return draw(model, ["grid"], plugin, **settings)
+def grid(
+    model: Any,
+    plugin: Named | GridTransformer | None = None,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[ViewFields],
+) -> Pages:
+    """One grid of all weights. plugin: a transformer's name with options, or an instance; the rest: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["grid"], plugin, **chosen)
 
 
-def layers(model: Any, **settings: Unpack[SettingsFields]) -> Pages:
-    """A page for each tensor, and the overview."""
-    return draw(model, ["layers"], **settings)
+def layers(
+    model: Any,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """A page for each tensor, and the overview. Arguments: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["layers"], **chosen)
 
 
-def histograms(model: Any, **settings: Unpack[SettingsFields]) -> Pages:
-    """A histogram for each tensor, and the overview."""
-    return draw(model, ["histogram"], **settings)
+def histograms(
+    model: Any,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """A histogram for each tensor, and the overview. Arguments: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["histogram"], **chosen)
 
 
-def conv(model: Any, *, average: bool | None = None, **settings: Unpack[SettingsFields]) -> Pages:
-    """The kernels of every convolution. average: of each output channel, the mean over input channels."""
-    return draw(model, [view_with("conv", average=average)], **settings)
+def conv(
+    model: Any,
+    *,
+    average: bool | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """The kernels of every convolution.
+
+    average: of each output channel, the mean over input channels; the rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("conv", average=average)], **chosen)
 
 
-def stats(model: Any, *, detail: bool | None = None, sort: str | None = None, **settings: Unpack[SettingsFields]) -> Pages:
-    """The statistics table; ``print`` shows it as text. detail: more columns; sort: the column to sort by."""
-    return draw(model, [view_with("stats", detail=detail, sort=sort)], **settings)
+def stats(
+    model: Any,
+    *,
+    detail: bool | None = None,
+    sort: str | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """The statistics table; ``print`` shows it as text, ``.to_pandas()`` is a DataFrame.
+
+    detail: more columns; sort: the column to sort by; the rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("stats", detail=detail, sort=sort)], **chosen)
 
 
-def dead_neurons(model: Any, **settings: Unpack[SettingsFields]) -> Pages:
-    """Units whose every weight is below ``threshold``: a table, a report and an overview."""
-    return draw(model, ["dead_neurons"], **settings)
+def dead_neurons(
+    model: Any,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Units whose every weight is below ``threshold``: a table, a report and an overview. Arguments: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["dead_neurons"], **chosen)
 
 
-def outliers(model: Any, *, count: int | None = None, z: float | None = None, **settings: Unpack[SettingsFields]) -> Pages:
+def outliers(
+    model: Any,
+    *,
+    count: int | None = None,
+    z: float | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
     """The weights, rows and columns, and layers that stick out most: three tables, and a page that shows them.
 
-    count: lines of each table. z: what sticks out by more robust spreads is an outlier.
+    count: lines of each table. z: what sticks out by more robust spreads is an outlier. The rest: see ``draw``.
     """
-    return draw(model, [view_with("outliers", count=count, z=z)], **settings)
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("outliers", count=count, z=z)], **chosen)
 
 
 def draw(
-    model: Any, views: Sequence[Named] = (), plugin: Named | GridTransformer | None = None, **settings: Unpack[CommonFields]
+    model: Any,
+    views: Sequence[Named] = (),
+    plugin: Named | GridTransformer | None = None,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[ViewFields],
 ) -> Pages:
-    """Any views over *model*; the grid of all weights where none is named. settings: as on the command line.
+    """Any views over *model*; the grid of all weights where none is named.
 
-    Raises ``UsageError`` for an unknown view, transformer, filter or setting.
+    Args:
+        model: a path, a ``Checkpoint``, an ``nn.Module``, a state dict, or whatever else a loader opens.
+        views: names with options (``"stats:detail=true"``), such as ``torch2grid plugins`` lists.
+        plugin: a grid transformer's name with options, or an instance.
+        only: the tensors whose names match a pattern, or one of several: ``"encoder.*"``, ``["*.q_proj.*", "*.k_proj.*"]``.
+        skip: not those whose names match.
+        tensors: positions among those that are left, from 1: ``3``, ``"1,3-5"``.
+        filter: any filter: ``"largest:count=5"``, an instance of ``TensorFilter``, or several. Filters apply in the order of
+            these four; for another order, give all of them here: ``["largest:count=5", {"only": {"pattern": "*.weight"}}]``.
+        part: another part of the file (``"optimizer"``); ``"all"`` is everything.
+        slice: this part of each tensor: numpy's basic indexing, as text or as Python has it (``"0:64, :"``,
+            ``numpy.s_[0:64, :]``, ``1234``).
+        settings: as on the command line, with ``_`` for ``-``.
+
+    Returns:
+        The pages, of which nothing is read before one is asked for.
+
+    Raises:
+        UsageError: an unknown view, transformer, filter, part or setting. NotDrawable: no tensor is left.
     """
     plugins = manager()
-    run = with_transformer(settings_from({**settings, "plugin": plugin}))
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    run = with_transformer(settings_from({**chosen, "plugin": plugin}))
     instances = [plugins.create("view", spec) for spec in (*views, *run.view) or ("grid",)]
     opener = executor_of(plugins, run.executor)
     checkpoint = drawable(model, run)

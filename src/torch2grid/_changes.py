@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import as_checkpoint, drawable, manager, settings_from, view_with
+from torch2grid._session import as_checkpoint, choosing, drawable, manager, settings_from, view_with
 from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageError, View
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import PageOrigin
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from torch2grid._keywords import ComparingFields, Named, SettingsFields
+    from torch2grid._keywords import Filters, Named, PageFields, Patterns, Positions, SharedFields
 
 _OWN_PAGES = {"view": "a comparison has pages of its own; layers=True draws those of each tensor"}
 _NO_GRID = {"plugin": "a series draws no grid of the whole model here; torch2grid compare --atlas does"}
@@ -47,12 +47,18 @@ def compare(
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
     layers: bool = False,
-    **settings: Unpack[ComparingFields],
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[SharedFields],
 ) -> Comparison:
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. The rest: see ``draw``.
     """
     from torch2grid_builtin.compare import (
         PAIR_CELLS,
@@ -66,7 +72,8 @@ def compare(
     )
 
     chosen = Tolerance(tolerance, ignore_dtype)
-    asked = settings_from({**settings, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
+    picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    asked = settings_from({**picked, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
     comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
@@ -84,17 +91,30 @@ def compare(
     return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {}, comparing.origin)
 
 
-def series(checkpoints: Any, *, given: bool = False, layers: bool = False, **settings: Unpack[ComparingFields]) -> Pages:
+def series(
+    checkpoints: Any,
+    *,
+    given: bool = False,
+    layers: bool = False,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[SharedFields],
+) -> Pages:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
     path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
-    are. layers: histograms over time of every tensor, not only of those that moved most.
+    are. layers: histograms over time of every tensor, not only of those that moved most. The rest: see ``draw``.
     """
     from torch2grid_builtin import compare as made
     from torch2grid_builtin.transformers import Flatten
 
-    run = settings_from(settings, {**_OWN_PAGES, **_NO_GRID})
+    picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    run = settings_from(picked, {**_OWN_PAGES, **_NO_GRID})
     found = _several(checkpoints, run)
     if len(found) == 1 and made.is_recording(found[0]):
         (tracked, title), quantity = made.recorded_series(found[0]), made.GRADIENTS
@@ -118,18 +138,25 @@ def optimizer(
     *,
     each: bool | None = None,
     overview: bool | None = None,
-    **settings: Unpack[SettingsFields],
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
 ) -> Pages:
     """The optimizer's moments of each parameter, and the last update with its ratio to the weight.
 
     model: a training checkpoint (a path, a ``Checkpoint``, or what ``torch.load`` returns), or a module together with its
-    optimizer as *state*. each, overview: with a page for each parameter, with one of all. Raises ``NotDrawable`` where
-    there is no optimizer state.
+    optimizer as *state*. each, overview: with a page for each parameter, with one of all. The rest: see ``draw``. Raises
+    ``NotDrawable`` where there is no optimizer state.
     """
     from torch2grid._api import draw
 
     spec = view_with("optimizer", each=each, overview=overview)
-    return draw(model if state is None else live_training(model, state), [spec], **settings)
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model if state is None else live_training(model, state), [spec], **chosen)
 
 
 def live_training(model: torch.nn.Module, state: torch.optim.Optimizer) -> Checkpoint:

@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid._pages import Pages
 from torch2grid._safetensors_file import save
-from torch2grid._session import manager, view_with
+from torch2grid._session import choosing, manager, view_with
 from torch2grid_builtin.live import local_shard
 from torch2grid_core import Checkpoint, UsageError
 from torch2grid_core.measures import Distribution
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from torch2grid._keywords import SettingsFields
+    from torch2grid._keywords import Filters, PageFields, Patterns, Positions
 
 
 _FORMAT = "torch2grid gradients 1"
@@ -36,18 +36,25 @@ def gradients(
     spread: float | None = None,
     each: bool | None = None,
     overview: bool | None = None,
-    **settings: Unpack[SettingsFields],
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
 ) -> Pages:
     """The gradient flow of *model* and a page for each parameter.
 
     model: a module after ``backward()``, or a path or ``Checkpoint`` that holds gradients. Nothing of a module is copied, and
-    its gradients stay as they are. vanishing to overview: options of the view. Raises ``UsageError`` for a module without
-    gradients.
+    its gradients stay as they are. vanishing to overview: options of the view; the rest: see ``draw``. Raises ``UsageError``
+    for a module without gradients.
     """
     from torch2grid._api import draw
 
     spec = view_with("gradients", vanishing=vanishing, exploding=exploding, spread=spread, each=each, overview=overview)
-    return draw(as_gradients(model), [spec], **settings)
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(as_gradients(model), [spec], **chosen)
 
 
 def as_gradients(model: Any) -> Any:

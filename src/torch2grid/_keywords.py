@@ -13,6 +13,9 @@ from torch2grid_core import GridTransformer, Listener, TensorFilter, View
 from torch2grid_core.grids import Reduction, ScaleKind
 
 Named = str | Mapping[str, Mapping[str, Any]]  # "spiral:clockwise=false" or {"spiral": {"clockwise": False}}
+Patterns = str | Sequence[str]
+Filters = Named | TensorFilter | Sequence[Named | TensorFilter]
+Positions = str | int | Sequence[str | int]
 
 
 class PictureFields(TypedDict, total=False):
@@ -35,37 +38,40 @@ class SharedFields(PictureFields, total=False):
     """What a model or several are read by, and how the work is done."""
 
     title: str
-    part: str
     jobs: int
     executor: str | Executor | None
     include_buffers: bool
     raw: bool
-    slice: Any
-    filter: Named | TensorFilter | Sequence[Named | TensorFilter]
     loader: str | None
-    only: str | Sequence[str]
-    skip: str | Sequence[str]
 
 
-class ComparingFields(SharedFields, total=False):
-    """Those of a comparison, which has pages of its own."""
-
-    tensors: str | Sequence[str]
-
-
-class DrawingFields(SharedFields, total=False):
-    """All but ``tensors`` and ``plugin``, for functions that have other arguments of these names."""
+class ViewFields(SharedFields, total=False):
+    """All but ``plugin``, for functions that name it."""
 
     view: Named | View | Sequence[Named | View]
 
 
-class CommonFields(DrawingFields, total=False):
-    """All but ``plugin``."""
-
-    tensors: str | int | Sequence[str | int]
-
-
-class SettingsFields(CommonFields, total=False):
-    """The fields of ``Settings``, and the flags of the filters that come with torch2grid."""
+class PageFields(ViewFields, total=False):
+    """All but those that choose tensors, which the functions name."""
 
     plugin: Named | GridTransformer | None
+
+
+class ChoosingFields(TypedDict, total=False):
+    """What is looked at, and the flags of the filters that come with torch2grid."""
+
+    part: str
+    slice: Any
+    filter: Filters
+    only: Patterns
+    skip: Patterns
+
+
+class DrawingFields(ViewFields, ChoosingFields, total=False):
+    """All but ``tensors`` and ``plugin``, for functions that have other arguments of these names."""
+
+
+class SettingsFields(PageFields, ChoosingFields, total=False):
+    """The fields of ``Settings``, and the flags of the filters that come with torch2grid."""
+
+    tensors: Positions

@@ -14,7 +14,7 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Output, PageOrigin, Table, plotted_by, text_lines
+from torch2grid_core.pages import Heatmap, Numbers, Output, PageOrigin, Table, plotted_by, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -65,7 +65,8 @@ class Pages(Sequence[Page]):
         """The pages as they are drawn, with what *prepare* makes of each where it is drawn; as they are without it."""
         if self._draw is None or self._kept is not None:
             for page, view in self._kept or ():
-                yield (page, view, None) if prepare is None else (page, view, prepare(page, view)[1])
+                prepared, made = (page, None) if prepare is None else prepare(page, view)
+                yield prepared, view, made
             return
         with workers(self.checkpoint, self._jobs, len(self.checkpoint), opener=self._opener) as executor:
             yield from self._draw(executor=executor, **({} if prepare is None else {"prepare": prepare}))
@@ -89,7 +90,7 @@ class Pages(Sequence[Page]):
 
     def __repr__(self) -> str:
         count = "not drawn yet" if self._kept is None else f"{len(self._kept)}"
-        return f"<Pages of {self.checkpoint.source!r}: {count}>"
+        return f"<{type(self).__name__} of {self.checkpoint.source!r}: {count}>"
 
     def __str__(self) -> str:
         return "\n".join(line for page in self if page.kind == "table" for line in text_lines(page)) or repr(self)
@@ -105,8 +106,9 @@ class Pages(Sequence[Page]):
 
     @property
     def tables(self) -> list[Table]:
-        """The tables on these pages."""
-        return [panel for page in self for panel in page.panels if isinstance(panel, Table)]
+        """The tables on these pages; the numbers of a tensor are one, too."""
+        panels = [panel for page in self for panel in page.panels]
+        return [panel.as_table() for panel in panels if isinstance(panel, (Table, Numbers))]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values of ``grid``: 2-D float32."""
@@ -161,11 +163,12 @@ class Pages(Sequence[Page]):
         )
         with output:
             output.for_views(self._views)  # what renders their pages goes to the workers
+            formats = run.format or ((output.file.suffix[1:].lower(),) if output.file else ())
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():
-                    output.add(page, view)
+                    output.add(_in_formats(page, formats), view)
             else:
-                for drawn in self._pass(output.prepare):
+                for drawn in self._pass(_InFormats(output.prepare, formats)):
                     output.take(*drawn)
             output.close()
             output.require_drawn()
@@ -229,6 +232,23 @@ class Pages(Sequence[Page]):
         if any(page.kind == "picture" for page, _ in self._shown()):
             return None  # the picture is the better answer
         return "".join(page._repr_html_() or "" for page in self if page.kind == "table")
+
+
+def _in_formats(page: Page, formats: tuple[str, ...]) -> Page:
+    """*page* in *formats* where it is numbers alone, which formats take that take no other table: ``npy``."""
+    numbers = bool(page.panels) and all(isinstance(panel, Numbers) for panel in page.panels)
+    return replace(page, formats=formats) if numbers and formats and not page.formats else page
+
+
+@dataclass(frozen=True)
+class _InFormats:
+    """Prepares pages of numbers in the formats that are asked for."""
+
+    prepare: Any
+    formats: tuple[str, ...]
+
+    def __call__(self, page: Page, view: View) -> tuple[Page, Any]:
+        return self.prepare(_in_formats(page, self.formats), view)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

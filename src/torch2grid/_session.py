@@ -80,20 +80,35 @@ _OF_THE_COMMAND_LINE = {  # settings that mean nothing here, and what to write i
     "interactive": "the menu is of the command line; choose with tensors=, only= or skip=",
     "verbose": "nothing is said here; .checkpoint.skipped tells what was left out, and why",
     "quiet": "nothing is said here",
-    "rule": "rules are asked by torch2grid_core.check(checkpoint, rules)",
+    "rule": "rules are asked by check(model, rule=…)",
 }
+_OF_PICTURES = (
+    *("colormap", "reduce", "scale", "clip", "limits", "max_cells", "tensor_cells", "title", "plugin", "view"),
+    *("format", "renderer", "listener"),
+)
+DRAWS_NOTHING = MappingProxyType(
+    {**dict.fromkeys(_OF_PICTURES, "nothing is drawn here"), "threshold": "nothing is near zero here"}
+)
 
 
-def settings_from(given: Mapping[str, Any], without: Mapping[str, str] = MappingProxyType({}), **usual: Any) -> Settings:
-    """The settings of keyword arguments. without: names that mean nothing to the caller → why; usual: where these say nothing.
+def choosing(settings: Mapping[str, Any], **chosen: Any) -> dict[str, Any]:
+    """*settings* behind those of *chosen* that were given: filters apply in this order."""
+    return {**{name: value for name, value in chosen.items() if value is not None}, **settings}
 
+
+def settings_from(
+    given: Mapping[str, Any], without: Mapping[str, str] = MappingProxyType({}), *, rules: bool = False, **usual: Any
+) -> Settings:
+    """The settings of keyword arguments.
+
+    without: names that mean nothing to the caller → why. rules: ``rule`` means something. usual: where these say nothing.
     Raises ``UsageError`` for an unknown name, with the nearest, for one without a meaning, and for a wrong value.
     """
     meaningless = {**_OF_THE_COMMAND_LINE, **without}
     for key in given:
-        if key.replace("-", "_") in meaningless:
+        if key.replace("-", "_") in meaningless and not (rules and key == "rule"):
             raise UsageError(f"{key}: {meaningless[key.replace('-', '_')]}")
-    settings = settings_of_keywords(manager(), given, **usual)
+    settings = settings_of_keywords(manager(), given, output="", **usual)  # what is drawn stays in memory
     if settings.limits == "shared":
         raise UsageError("limits: shared ones are of the command line, over all models of a run; give two numbers")
     return settings

@@ -48,7 +48,7 @@ MEANINGLESS = {
     "interactive": "only=",
     "verbose": "checkpoint.skipped",
     "quiet": "nothing is said",
-    "rule": "torch2grid_core.check",
+    "rule": r"check\(model, rule=",
 }
 
 

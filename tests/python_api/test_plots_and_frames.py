@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from tests.support.renderers.pages import every_panel
 from tests.support.tools import DIGITS
 
 import torch2grid as t2g
+from torch2grid.plugins import get_registry
 from torch2grid_core import Grid, Page, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE, ColorScale, paint
 from torch2grid_core.pages import Heatmap, Table
@@ -241,3 +243,54 @@ def test_results_show_themselves_in_one_short_line():
     assert repr(checkpoint["fc1.weight"]) == "<LazyTensor 'fc1.weight': 32×128 float32>"
     assert repr(t2g.stats(checkpoint).tables[0]) == "<Table: 8 rows, 6 columns>"
     assert repr(pages["fc1.weight"]) == "<Page 'layers/fc1.weight': 1 panel>"
+
+
+def live() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """A network and its optimizer after a step, with gradients."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(8, 20)).square().mean().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+UNTRAINED = DIGITS.with_name("digits_untrained.pth")
+PICTURES = {
+    **{name: lambda name=name: t2g.grid(DIGITS, name) for name in get_registry().list_plugins()},
+    **{name: lambda name=name: getattr(t2g, name)(DIGITS) for name in VIEWS},
+    "compare": lambda: t2g.compare(UNTRAINED, DIGITS, layers=True),
+    "series": lambda: t2g.series([UNTRAINED, DIGITS]),
+    "gradients": lambda: t2g.gradients(live()[0]),
+    "optimizer": lambda: t2g.optimizer(*live()),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_page_goes_into_axes_with_room_for_its_labels(name):
+    """Panels that share the axes keep their titles, ticks and labels to their own place, and to that of the axes."""
+    pages = [page for page in PICTURES[name]() if page.kind == "picture"]
+    assert pages
+    for page in pages:
+        figure = Figure(figsize=(8, 6))
+        ax = figure.subplots()
+        assert page.plot(ax) is ax
+        figure.canvas.draw()
+        assert figure.axes == [ax]
+        place = ax.get_window_extent()
+        boxes = [child.get_tightbbox() for child in ax.child_axes if child.axison]
+        for box in boxes:
+            assert box.x0 >= place.x0 - 2, page.name
+            assert box.x1 <= place.x1 + 25, page.name  # the last digit of a tick may reach out
+        for one, other in itertools.combinations(boxes, 2):
+            wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+            high = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert min(wide, high) < 12, (page.name, one, other)
+
+
+def test_lines_of_the_same_names_have_one_legend():
+    ax = Figure().subplots()
+    t2g.series([UNTRAINED, DIGITS])["series_trends"].plot(ax)
+    legends = [child.get_legend() for child in ax.child_axes if child.get_legend() is not None]
+    assert len(legends) == 1
+    assert {"conv1.weight", "fc2.weight"} <= {text.get_text() for text in legends[0].get_texts()}

@@ -5,7 +5,8 @@
 - ``console``: each line that begins with ``$ `` is run there by bash, and what follows is what it prints.
 
 An ellipsis in what is printed stands for any text, alone on a line for any lines. Exit codes are 0 unless the text shows
-another. The folder of a page begins with ``model.pth``, the demo's trained network, and ``untrained.pth``.
+another. The folder of a page begins with ``model.pth``, the demo's trained network, ``untrained.pth`` and, in ``examples/``,
+the scripts that pages run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from tests.support.tools import DIGITS, PROJECT
 
 DOCS = PROJECT / "docs"
+RUN = ("planted_models.py",)  # examples that pages run
 _FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -72,6 +74,9 @@ def prepare(folder: Path) -> None:
     """The files that every page finds."""
     shutil.copy(DIGITS, folder / "model.pth")
     shutil.copy(DIGITS.with_name("digits_untrained.pth"), folder / "untrained.pth")
+    (folder / "examples").mkdir()
+    for name in RUN:
+        shutil.copy(PROJECT / "examples" / name, folder / "examples")
 
 
 def run_page(page: Path, folder: Path) -> int:

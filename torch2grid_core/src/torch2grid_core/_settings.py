@@ -190,6 +190,7 @@ class Settings:
     Each field but the last three is an option of the command line (``--max-cells``), a key of a settings file, a variable
     (``TORCH2GRID_MAX_CELLS``) and a keyword argument of Python's functions, all under its name. transformer: the instance that
     *plugin* names, ``None`` for the default; transformer_name: its name where the user gave one. plugins: plugins' own options.
+    output is empty where pages stay in memory, as Python's functions return them.
 
     Raises ``UsageError`` for a value that a field cannot have.
     """

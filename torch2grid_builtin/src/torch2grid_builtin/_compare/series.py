@@ -37,6 +37,7 @@ Array = np.ndarray[Any, Any]
 _BARS = 64
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
+EXPLODED = 10  # times its first std: a matrix that trains well stays far below
 _CELLS = 1024  # a side of a square of all frames together
 FORMAT = "torch2grid recording"
 _PLACES = ("codes", "counts", "ends", "figures")
@@ -198,6 +199,20 @@ class Series:
         return None
 
     @property
+    def explosion(self) -> First | None:
+        """When the std of a matrix was ten times its first one for the first time; ``None`` where none was."""
+        grown = {}
+        for name, track in self.tracks.items():
+            known = np.flatnonzero(track.std > 0)
+            if name not in self.vectors and len(known):
+                grown[name] = track.std >= EXPLODED * track.std[known[0]]
+        for place, label in enumerate(self.ordered.labels):
+            names = tuple(name for name, each in grown.items() if each[place])
+            if names:
+                return First(f"{EXPLODED}-fold std", place, label, names)
+        return None
+
+    @property
     def firsts(self) -> tuple[First, ...]:
         """The first NaN and the first Inf, where there are any."""
         found = (self.first("NaN"), self.first("Inf"))
@@ -206,9 +221,9 @@ class Series:
 
 @dataclass(frozen=True)
 class First:
-    """The snapshot at *place* is the first with a NaN, or an Inf, and these tensors have it, in the order of the file."""
+    """The snapshot at *place* is the first with a NaN, an Inf …, and these tensors have it, in the order of the file."""
 
-    what: Bad
+    what: str
     place: int
     label: str
     names: tuple[str, ...]

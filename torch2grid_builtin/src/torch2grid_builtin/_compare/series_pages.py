@@ -96,7 +96,10 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
     formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
     table = Table(columns, tuple(rows), formats={name: spec for name, spec in formats.items() if name in columns})
-    return Page("series", titled(series, title), (table,), kind="table", data=as_json(series, words))
+    title = titled(series, title)
+    if words.marked and (exploded := series.explosion) is not None:
+        title = f"{title} · {exploded.text}"
+    return Page("series", title, (table,), kind="table", data=as_json(series, words))
 
 
 def trends_page(series: Series, words: Quantity, title: str) -> Page:
@@ -237,6 +240,7 @@ def as_json(series: Series, words: Quantity) -> dict[str, Any]:
         "left_out": dict(series.left_out),
         "first_nan": _first_json(series.first("NaN")),
         "first_inf": _first_json(series.first("Inf")),
+        "first_exploded": _first_json(series.explosion),
         "tensors": {
             name: {
                 **{figure: _plain(getattr(track, figure)) for figure in figures},

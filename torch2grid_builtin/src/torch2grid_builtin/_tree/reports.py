@@ -182,8 +182,8 @@ def _padded(texts: Sequence[str], width: int, side: str) -> list[str]:
     return [text + " " * (width - display_width(text)) for text in texts]
 
 
-def as_json(contents: Contents, asked: Asked) -> str:
-    """One object: totals, parts, what is not shown, modules, kinds and tensors, the last two with full names."""
+def as_data(contents: Contents, asked: Asked) -> dict[str, Any]:
+    """Totals, parts, what is not shown, modules, kinds and tensors, the last two with full names, as plain data."""
     checkpoint = contents.selection.checkpoint
     modules, tensors = list[dict[str, Any]](), list[dict[str, Any]]()
     for part, root in _roots(contents):
@@ -193,7 +193,7 @@ def as_json(contents: Contents, asked: Asked) -> str:
         {"kind": kind, **_numbers(Totals.of(checkpoint, names, checkpoint.aliases))}
         for kind, names in kinds_of(checkpoint).items()
     ]
-    document = {
+    return {
         "format": FORMAT,
         "model": visible(contents.model, 1000),
         "file_format": checkpoint.format,
@@ -207,7 +207,11 @@ def as_json(contents: Contents, asked: Asked) -> str:
         "kinds": kinds,
         "tensors": tensors,
     }
-    return json_text(document, indent=1) + "\n"
+
+
+def as_json(contents: Contents, asked: Asked) -> str:
+    """``as_data`` as one object."""
+    return json_text(as_data(contents, asked), indent=1) + "\n"
 
 
 def _roots(contents: Contents) -> Iterator[tuple[str | None, Node]]:
@@ -240,6 +244,12 @@ def as_csv(contents: Contents, asked: Asked) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
+    writer.writerows(rows_of(contents, asked))
+    return stream.getvalue()
+
+
+def rows_of(contents: Contents, asked: Asked) -> Iterator[tuple[str | int, ...]]:
+    """The rows under ``COLUMNS``; a part that is not shown is one."""
     for part, root in _roots(contents):
         for node in cut(root, asked.depth):
             tensor = node.tensor
@@ -247,12 +257,11 @@ def as_csv(contents: Contents, asked: Asked) -> str:
             dtype = "" if tensor is None else tensor.dtype.name
             weights, size = (node.weights, node.bytes) if tensor is None else (tensor.size, tensor.nbytes)
             note = "" if tensor is None else visible(contents.note(tensor), 1000)
-            writer.writerow([part or "", visible(node.name, 10_000), shape, dtype, node.tensors, weights, size, note])
+            yield part or "", visible(node.name, 10_000), shape, dtype, node.tensors, weights, size, note
     for each in contents.parts:
         if each.shown is None:
             totals = each.totals
-            writer.writerow([each.name, "", "", "", totals.tensors, totals.weights, totals.bytes, "not shown"])
-    return stream.getvalue()
+            yield each.name, "", "", "", totals.tensors, totals.weights, totals.bytes, "not shown"
 
 
 REPORTS = {"text": as_text, "json": as_json, "csv": as_csv}

@@ -26,9 +26,12 @@ class ValuesView(View):
     default_format = "text"
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
-        """All that was chosen. Raises ``UsageError`` where that is more than a screen takes, and no file is asked for."""
+        """All that was chosen. Raises ``UsageError`` where that is more than a screen takes, and no file is asked for.
+
+        Pages that stay in memory (``run.output`` is empty) are on no screen yet.
+        """
         numbers = sum(tensor.distinct().size for tensor in checkpoint.values())
-        if numbers > ON_SCREEN and not _files(run):
+        if numbers > ON_SCREEN and run.output and not _files(run):
             most = f"at most {ON_SCREEN:,} are printed"
             advice = f"take fewer with --only or --slice, or a file with --format {', '.join(DATA[:-1])} or {DATA[-1]}"
             raise UsageError(f"values: {numbers:,} numbers are many, {most}; {advice}")

@@ -600,7 +600,8 @@ class Page:
         """Draw the page into *ax*, matplotlib axes of yours, or into a new figure, and return the axes.
 
         Nothing else of the figure changes: there is no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes one), and
-        several panels share the place of the axes. colormap: a name; ``None`` for the default of each scale.
+        several panels share the place of the axes, fitted to the size that these have now; more than nine are one image.
+        colormap: a name; ``None`` for the default of each scale.
         Raises ``UsageError`` where ``torch2grid`` is not imported, which does the drawing, and for anything but axes.
         """
         return drawn_into(self, ax, colormap)

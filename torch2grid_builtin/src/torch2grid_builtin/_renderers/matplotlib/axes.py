@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.ticker import FixedLocator
+from matplotlib.transforms import Bbox
 
 from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
@@ -18,14 +20,19 @@ from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, table_lines
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Text, table_lines
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
-_MANY = 12  # panels; a page of more is drawn as the picture that it is
+_MANY = 9  # panels; a page of more is drawn as the picture that it is
 _SLENDER = 12  # a picture longer than so many to one fills its axes
 _NAMED = 40
-_NAME, _LINE = 60, 64  # characters
+_NAME, _LINE, _TEXT = 60, 64, 72  # characters
+_PAD = 4  # pixels between a panel with its labels and its neighbours
+_OF_TEXT = 0.4  # of the height of another row
+_ROUNDS = 3  # other ticks need other room
+_SMALLEST = 3.5  # points of a name
+_LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
 
@@ -68,29 +75,107 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
         return
     _title(ax, page.title)
-    for panel, bounds in zip(page.panels, _places(page), strict=True):
-        inner = ax.inset_axes(bounds)
+    places, inners = _places(page), list[Axes]()
+    for panel, cell in zip(page.panels, places, strict=False):
+        left, bottom, width, height = cell
+        inner = ax.inset_axes((left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height))
+        inners.append(inner)
         _panel(panel, inner, map)
         inner.tick_params(labelsize="small")
-        _title(inner, getattr(panel, "title", ""), "small" if page.columns > 1 else "medium")
+        inner.xaxis.label.set_fontsize("small")
+        inner.yaxis.label.set_fontsize("small")
+        _title(inner, getattr(panel, "title", ""), "small", max(12, int(_LINE * width)))
+    _one_legend(ax, inners, places[len(inners) :])
+    for inner, cell in zip(inners, places, strict=False):
+        _fit(inner, ax, cell)
+
+
+def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, float, float, float]]) -> None:
+    """Where panels have lines of the same names: one legend in a cell that is *free*, else in the first of them alone."""
+    found: dict[tuple[str, ...], Axes] = {}
+    for inner in inners:
+        names = tuple(inner.get_legend_handles_labels()[1])
+        if names and found.setdefault(names, inner) is not inner and (repeated := inner.get_legend()) is not None:
+            repeated.remove()
+    kept = [inner for inner in inners if inner.get_legend() is not None]
+    shown = [pair for inner in kept for pair in zip(*inner.get_legend_handles_labels(), strict=True)]
+    handles = {name: each for each, name in shown}
+    colors = {(name, str(each.get_color()) if hasattr(each, "get_color") else str(id(each))) for each, name in shown}
+    if not free or len(kept) < 2 or len(colors) > len(handles):
+        return
+    for inner in kept:
+        if (own := inner.get_legend()) is not None:
+            own.remove()
+    beside = ax.inset_axes(free[0])
+    beside.set_axis_off()
+    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center").get_texts():
+        text.set_parse_math(False)
+
+
+class _Place:
+    """Where axes are inside others: (left, bottom, width, height) in shares of these. A locator of matplotlib's."""
+
+    def __init__(self, ax: Axes, bounds: tuple[float, float, float, float]) -> None:
+        self.ax, self.bounds = ax, bounds
+
+    def __call__(self, inner: Any, renderer: Any) -> Bbox:
+        return Bbox.from_bounds(*self.bounds).transformed(self.ax.transAxes - inner.figure.transSubfigure)
+
+
+def _fit(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None:
+    """Move *inner* so that it fills its *cell* of *ax* together with its title, ticks and labels, as large as these are now."""
+    left, bottom, width, height = cell
+    shares = ax.transAxes.inverted()
+    pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
+    bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
+    across, down = [pad.width, pad.width], [pad.height, pad.height]
+    for _ in range(_ROUNDS):
+        everything = inner.get_tightbbox()
+        if everything is None:
+            return
+        taken, own = everything.transformed(shares), Bbox.from_bounds(*bounds)
+        across = [max(across[0], own.x0 - taken.x0 + pad.width), max(across[1], taken.x1 - own.x1 + pad.width)]
+        down = [max(down[0], own.y0 - taken.y0 + pad.height), max(down[1], taken.y1 - own.y1 + pad.height)]
+        for axis, sides, length in (("y", across, width), ("x", down, height)):
+            most = (1 - _LEAST) * length / sum(sides)
+            if most < 1:
+                sides[:] = [side * most for side in sides]
+                _smaller(inner, axis, most)
+        bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
+        inner.set_axes_locator(_Place(ax, bounds))
+    names = len(inner.get_yticklabels()) if isinstance(inner.yaxis.get_major_locator(), FixedLocator) else 0
+    if names:  # no larger than a line of its own for each
+        room = Bbox.from_bounds(*bounds).transformed(ax.transAxes).height / names * 72 / inner.figure.dpi
+        inner.tick_params(axis="y", labelsize=min(inner.get_yticklabels()[0].get_fontsize(), max(room, _SMALLEST)))
+
+
+def _smaller(ax: Axes, axis: Any, factor: float) -> None:
+    """The names along *axis*, ``x`` or ``y``, at a smaller size."""
+    names = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
+    if names:
+        ax.tick_params(axis=axis, labelsize=max(_SMALLEST, float(names[0].get_fontsize()) * factor))
 
 
 def _places(page: Page) -> list[tuple[float, float, float, float]]:
-    """(left, bottom, width, height) of each panel in shares of the axes, in rows from the top."""
+    """(left, bottom, width, height) of the cell of each panel, in rows from the top, and of those left over, in shares."""
     wide = min(page.wide, len(page.panels))
     columns = max(1, min(page.columns, len(page.panels) - wide))
     rows = [1] * wide + [columns] * math.ceil((len(page.panels) - wide) / columns)
+    starts = [sum(rows[:row]) for row in range(len(rows))]
+    alone = [
+        all(isinstance(each, Text) for each in page.panels[start:][:across]) for start, across in zip(starts, rows, strict=True)
+    ]
+    heights = np.array([_OF_TEXT if text and not all(alone) else 1.0 for text in alone])
+    bottoms = 1 - np.cumsum(heights / heights.sum())
     places: list[tuple[float, float, float, float]] = []
-    for row, across in enumerate(rows):
-        for column in range(across):
-            left, bottom = column / across, 1 - (row + 1) / len(rows)
-            places.append((left + 0.12 / across, bottom + 0.2 / len(rows), 0.8 / across, 0.6 / len(rows)))
-    return places[: len(page.panels)]
+    for across, bottom, height in zip(rows, bottoms.tolist(), (heights / heights.sum()).tolist(), strict=True):
+        places += [(column / across, bottom, 1 / across, height) for column in range(across)]
+    return places
 
 
-def _title(ax: Axes, text: str, size: str = "medium") -> None:
+def _title(ax: Axes, text: str, size: str = "medium", line: int = _LINE) -> None:
     if text:
-        ax.set_title(textwrap.fill(visible(text), _LINE), parse_math=False, fontsize=size)
+        ax.set_title(textwrap.fill(visible(text), line), parse_math=False, fontsize=size)
 
 
 def _labels(ax: Axes, x: str, y: str) -> None:
@@ -210,7 +295,7 @@ def _mark(line: Callable[..., Any], name: str, value: float) -> None:
 
 def _legend(ax: Axes, wanted: bool) -> None:
     if wanted and ax.get_legend_handles_labels()[0]:
-        for text in ax.legend(fontsize="small").get_texts():
+        for text in ax.legend(fontsize="x-small", framealpha=0.6).get_texts():
             text.set_parse_math(False)
 
 
@@ -309,7 +394,11 @@ def _text(panel: Any, ax: Axes) -> None:
     """Text, tables, and what nobody knows how to draw, as lines."""
     ax.set_axis_off()
     text = getattr(panel, "text", None)
-    lines = text.splitlines() if isinstance(text, str) else table_lines(panel.as_table())
+    lines = (
+        [piece for line in text.splitlines() for piece in textwrap.wrap(line, _TEXT) or [""]]
+        if isinstance(text, str)
+        else table_lines(panel.as_table())
+    )
     shown = "\n".join(visible(line, 200) for line in lines[:_NAMED])
     ax.text(0, 1, shown, transform=ax.transAxes, va="top", family="monospace", fontsize="small", parse_math=False)
 

@@ -1,0 +1,48 @@
+"""A run in which matrices grow: the first that had ten times its std is named, and where none had there is no such line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tests.support.tools import torch2grid
+
+import torch2grid as t2g
+
+RUN = ("step_1.npz", "step_2.npz", "step_3.npz", "step_4.npz")
+
+
+def write(folder: Path, factors: dict[str, list[float]]) -> None:
+    """Matrices of 8×8, but for the bias, times the factors of each step."""
+    rng = np.random.default_rng(0)
+    bases = {name: rng.normal(0, 0.1, (8,) if name == "bias" else (8, 8)).astype(np.float32) for name in factors}
+    for place, name in enumerate(RUN):
+        np.savez(folder / name, **{key: (each * factors[key][place]).astype(np.float32) for key, each in bases.items()})
+
+
+def test_the_first_matrix_with_ten_times_its_std_is_named(tmp_path: Path) -> None:
+    factors = {
+        "late": [1, 1, 2, 40],
+        "first": [1, 9, 11, 90],
+        "zero": [0, 0.5, 1, 4],
+        "bias": [1, 50, 50, 50],
+        "also": [1, 1, 12, 12],
+    }
+    write(tmp_path, factors)
+    done = torch2grid("compare", *RUN, "--stats", cwd=tmp_path)
+    assert done.returncode == 0
+    said = "first 10-fold std: step_3.npz, 2 tensors, first in first"
+    assert said in done.stderr.splitlines()
+    assert done.stdout.splitlines()[0].endswith(f" · {said}")
+    assert said in str(t2g.series([tmp_path / name for name in RUN]))
+    report = json.loads(torch2grid("compare", *RUN, "--format", "json", "-q", cwd=tmp_path).stdout)
+    assert report["first_exploded"] == {"label": "step_3.npz", "place": 2, "tensors": ["first", "also"]}
+
+
+def test_a_healthy_run_has_no_such_line(tmp_path: Path) -> None:
+    write(tmp_path, {"w": [1, 2, 5, 9.9], "down": [1, 0.1, 0.01, 0.05], "bias": [1, 10, 20, 30]})
+    done = torch2grid("compare", *RUN, "--stats", cwd=tmp_path)
+    assert "10-fold" not in done.stdout + done.stderr
+    report = json.loads(torch2grid("compare", *RUN, "--format", "json", "-q", cwd=tmp_path).stdout)
+    assert report["first_exploded"] is None

@@ -1,0 +1,8 @@
+"""The linter for checkpoints: rules that are installed, what they find, the report as text."""
+
+from __future__ import annotations
+
+from torch2grid_builtin._check.checked import Checked, check_checkpoint, installed_rules
+from torch2grid_builtin._check.reports import as_text
+
+__all__ = ["Checked", "as_text", "check_checkpoint", "installed_rules"]
