@@ -72,7 +72,7 @@ def in_colors(
     cells = np.where(lost, np.nan, np.where(known, shown, 0.0)).astype(np.float32)
     over, under = (float(np.mean(beyond)) if known.any() else 0.0 for beyond in (shown > scale.high, shown < scale.low))
     return Heatmap(
-        Grid(cells, (known | lost).astype(np.int64), quantity=what),
+        Grid(cells, (known | lost).astype(np.int64), quantity=label),
         ColorScale(scale.low, scale.high, scale.kind, over, under, scale.bend),
         title=title,
         rows=rows,

@@ -168,6 +168,8 @@ class ColumnNames:
         widest = max((text_width(text, size) for _, text in self.names), default=0)
         apart = min((two - one for (one, _), (two, _) in itertools.pairwise(self.names)), default=math.inf) * wide
         self.turned = widest + 8 > apart and not all(_is_number(text) for _, text in self.names)
+        if widest + 8 > apart and not self.turned:
+            self.names = self.names[:: math.ceil((widest + 8) / apart)]
         self.longest = min(widest, 200)
         self.height = self.longest if self.turned else round(size * LINE)
 

@@ -209,7 +209,7 @@ class RidgesDrawing(ListDrawing):
         super().__init__(panel.labels, panel.title, _axis(panel.xlabel, panel.bend), sizes, panel.flags)
         self.bend = panel.bend
         self.edges = np.asarray(panel.edges, dtype=np.float64)
-        self.shares = np.asarray(panel.shares, dtype=np.float64).reshape(len(panel.labels), -1)
+        self.shares = np.asarray(panel.shares, dtype=np.float64).reshape(len(panel.labels), max(len(panel.edges) - 1, 0))
         self.highest = float(np.nanmax(self.shares, initial=0.0)) or 1.0
         extra = round(self.pitch * _OVERLAP)
         self.over += extra

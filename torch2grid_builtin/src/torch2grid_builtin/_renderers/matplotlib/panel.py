@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.text import text_width, wrap
-from torch2grid_builtin._renderers.numbers import LARGEST, numbers, share_between
+from torch2grid_builtin._renderers.numbers import LARGEST, bent, numbers, share_between
 
 
 @dataclass(frozen=True)
@@ -151,15 +151,6 @@ class Scale:
                 if self.low <= tick <= self.high and all(abs(self(tick) - self(each)) >= apart for each in kept):
                     kept.append(tick)
         return sorted(kept)
-
-
-def bent(values: Any, bend: float) -> Any:
-    """asinh(values / bend), and of what is too large for the division its logarithm."""
-    values = np.asarray(values, dtype=np.float64)
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        ratio = values / bend
-        far = np.sign(values) * (np.log(np.abs(values)) - math.log(bend) + math.log(2))
-        return np.where(np.abs(ratio) < 1e300, np.arcsinh(ratio), far)
 
 
 def power_of(value: float) -> int:
