@@ -280,6 +280,8 @@ def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Settings, ask
     series, title = recorded_series(checkpoint)
     targets = Targets(manager, asked.settings, run, chosen=asked.atlas or asked.layers)
     _check_one_file(targets)
+    if targets.whole and targets.pictures.prepare.formats == ("gif",):
+        raise UsageError(f"--output {targets.pictures.file} takes an animation, and a recording of gradients has none")
     targets.pictures.origin = PageOrigin.of(checkpoint)
     with targets.pictures:
         _write(series, GRADIENTS, title, targets, asked, Frames(Flatten(), series.ordered.labels))

@@ -70,10 +70,12 @@ def in_colors(
         return None
     shown, scale, label = _signed(values, known, what) if signed else _sizes(values, known, what)
     cells = np.where(lost, np.nan, np.where(known, shown, 0.0)).astype(np.float32)
-    over, under = (float(np.mean(beyond)) if known.any() else 0.0 for beyond in (shown > scale.high, shown < scale.low))
+    drawn = cells[known]
+    low, high = float(np.float32(scale.low)), float(np.float32(scale.high))  # as the cells are: nothing is beyond by rounding
+    over, under = (float(np.mean(beyond)) if len(drawn) else 0.0 for beyond in (drawn > high, drawn < low))
     return Heatmap(
         Grid(cells, (known | lost).astype(np.int64), quantity=label),
-        ColorScale(scale.low, scale.high, scale.kind, over, under, scale.bend),
+        ColorScale(low, high, scale.kind, over, under, scale.bend),
         title=title,
         rows=rows,
         columns=columns,
@@ -95,7 +97,7 @@ def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, s
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = np.where(known & (values > 0), np.log10(np.where(known, values, 1.0)), bottom - 1)
     zero = "; 0 is below" if len(positive) < len(found) else ""
-    return shown, ColorScale(float(np.float32(bottom)), float(np.float32(top))), f"log₁₀ {what}{zero}"
+    return shown, ColorScale(float(bottom), float(top)), f"log₁₀ {what}{zero}"
 
 
 def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, str]:
