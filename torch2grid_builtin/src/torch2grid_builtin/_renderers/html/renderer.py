@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_builtin._renderers import forms
+from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     EMPTY,
@@ -79,7 +80,7 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
     spent = 0
     about = page.about.get("tensor")
     owner = tensors.of(str(about), page.about) if about is not None else -1
-    shared = _shared_names(page)
+    shared = shared_names(page)
     for panel in page.panels:
         if isinstance(panel, Heatmap):
             data = _heatmap(panel, style, tensors, cells)
@@ -97,12 +98,6 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
     if page.frame is not None:
         data["frame"] = page.frame
     return data, maps, spent
-
-
-def _shared_names(page: Page) -> tuple[str, ...]:
-    """The names of the series, where all diagrams of a page have the same: they are written once."""
-    lines = [tuple(panel.y) for panel in page.panels if isinstance(panel, Line)]
-    return lines[0] if len(lines) > 1 and len(lines[0]) > 1 and len(set(lines)) == 1 else ()
 
 
 def packed(data: bytes) -> str:

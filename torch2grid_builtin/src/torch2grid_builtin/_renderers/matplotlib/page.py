@@ -23,6 +23,7 @@ from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes
 from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing, ScatterDrawing, draw_names, rows_of_names
 from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
+from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_core import Page, Style
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, colormap, default_map
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Table, Text
@@ -59,7 +60,7 @@ def draw_page(page: Page, style: Style) -> Canvas:
     """The page on a canvas just large enough for it."""
     panels = page.panels or (Text("nothing to draw"),)
     wide, rest = panels[: page.wide], panels[page.wide :]
-    names = _shared_names(panels)
+    names = shared_names(page)
     sizes, whole = (replace(Sizes.of(count), legend_apart=bool(names)) for count in (page.columns, 1))
     across = max(1, min(page.columns, len(rest)))
     rows = [[drawing_of(panel, style, whole)] for panel in wide]
@@ -125,12 +126,6 @@ class _Progress:
         canvas.rects([(left, top + 4, stop - left, 4)], FAINT)
         canvas.rects([(left, top + 4, round(step * self.place), 4)], SERIES[0])
         canvas.text(left + width, top + 6, text, 11, MUTED, ha="right", va="middle")
-
-
-def _shared_names(panels: tuple[Any, ...]) -> tuple[str, ...]:
-    """The names of the series, where all diagrams of a page have the same: they are written once."""
-    lines = [tuple(panel.y) for panel in panels if isinstance(panel, Line)]
-    return lines[0] if len(lines) > 1 and len(lines[0]) > 1 and len(set(lines)) == 1 else ()
 
 
 class _Names:
