@@ -1,6 +1,7 @@
 """Draws the pictures of docs/compare.md and docs/gradients.md: ``python docs/draw_change_pictures.py``, or ``make pictures``.
 
-They show the digits network: its committed checkpoints, and the gradients of one batch, which this script computes.
+They show the digits network: its committed checkpoints, and the gradients of one batch, which this script computes; and a small
+network of many layers that it trains with a learning rate far too large.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ DATA = HERE.parent / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data
 UNTRAINED, TRAINED = DATA / "digits_untrained.pth", DATA / "digits_trained.pth"
 WANTED = {  # picture of the documentation → what torch2grid calls it
     "delta_atlas.png": "delta_atlas.png",
+    "overview.png": "compare_overview.png",
     "pair.png": "compare/fc1.weight_delta.png",
     "trends.png": "series_trends.png",
+    "explosion.png": "explosion/series_trends.png",
     "ridges.png": "series/fc1.weight_series.png",
     "run.gif": "series_atlas.gif",
     "optimizer.png": "optimizer/fc1.weight_optimizer.png",
@@ -44,14 +47,45 @@ def gradients(target: Path) -> None:
     t2g.save_gradients(net, target)
 
 
+class Block(torch.nn.Module):
+    """A layer of the network that explodes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(width)
+        self.up, self.down = torch.nn.Linear(width, 2 * width), torch.nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+def explosion(folder: Path, steps: int = 12) -> None:
+    """Snapshots of every step of a training that explodes."""
+    torch.manual_seed(0)
+    embed, head = torch.nn.Linear(32, 32, bias=False), torch.nn.Linear(32, 10, bias=False)
+    net = torch.nn.ModuleDict({"embed": embed, "layers": torch.nn.Sequential(*(Block(32) for _ in range(10))), "head": head})
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.9, momentum=0.9)
+    for step in range(steps):
+        torch.save({"model": net.state_dict(), "step": step}, folder / f"step_{step}.pth")
+        x = torch.randn(64, 32)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(head(net["layers"](embed(x))), x[:, :10].argmax(dim=1))
+        loss.backward()
+        optimizer.step()
+
+
 def main() -> int:
     """Draw all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         gradients(folder / "gradients.safetensors")
+        (folder / "exploding").mkdir()
+        explosion(folder / "exploding")
         for words in (
-            ["compare", UNTRAINED, TRAINED, "--atlas", "--layers"],
+            ["compare", UNTRAINED, TRAINED],
+            ["compare", UNTRAINED, TRAINED, "--layers"],
             ["compare", RUN],
+            ["compare", folder / "exploding", "-o", "grids/explosion", "--only", "*.weight"],
             ["compare", RUN, "--format", "gif"],
             [RUN / "epoch_10.pth", "--optimizer"],
             [folder / "gradients.safetensors", "--gradients"],
@@ -65,7 +99,8 @@ def main() -> int:
             path = FOLDER / short
             if path.suffix == ".png":
                 picture = Image.open(folder / "grids" / long).convert("RGB")
-                picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+                few = picture.quantize(256, dither=Image.Dither.NONE)  # but for what has two scales of colours
+                (picture if short == "explosion.png" else few).save(path, optimize=True)
             else:
                 path.write_bytes((folder / "grids" / long).read_bytes())
             print(f"{path}: {path.stat().st_size // 1000} kB")

@@ -11,7 +11,7 @@ import torch
 from tests.support.tools import torch2grid
 
 import torch2grid as t2g
-from torch2grid_core.pages import Band, Line, Text
+from torch2grid_core.pages import Band, Heatmap, Ridges, Text
 
 STRICT = {"PYTHONWARNINGS": "error::RuntimeWarning"}  # what numpy warns of would end the run
 STEPS = (20, 40, 60, 80)
@@ -73,29 +73,44 @@ def test_json_has_null_and_counts(tmp_path):
 
 
 def test_every_trend_is_marked_and_no_line_is_flat(tmp_path):
-    pages = t2g.series(run(tmp_path), layers=True)
+    pages = t2g.series(run(tmp_path, bad=4, many=1), layers=True)  # few enough for lines
     trends = pages["series_trends"]
-    assert FIRST in trends.title
+    assert "first NaN: global_step 60, 4 tensors" in trends.title
     assert len(trends.panels) >= 4
     for panel in trends.panels:
         assert panel.flags == {2: "first NaN"}
         for name, values in panel.y.items():
-            assert "NaN from 60" in name
-            assert np.isnan(values[2:]).all()
+            lost = slice(3, None) if "emb" in name else slice(2, None)
+            assert f"NaN from {80 if 'emb' in name else 60}" in name
+            assert np.isnan(values[lost]).all() or "emb" in name  # one weight of many: the line goes on with the others
             assert np.isfinite(values[1]) or ("bias" in name and panel.title.startswith("spread"))  # vectors have no units
     page = pages["layers.0.fc.weight_series"]
     ridge, band = page.panels
-    assert isinstance(ridge, Line)
+    assert isinstance(ridge, Ridges)
     assert isinstance(band, Band)
-    assert list(ridge.y)[2:] == ["global_step 60: all 128 NaN", "global_step 80: all 128 NaN"]
-    assert [np.isnan(values).all() for values in ridge.y.values()] == [False, False, True, True]
+    assert ridge.labels == tuple(f"global_step {step}" for step in STEPS)
+    assert ridge.flags == {2: "all 128 NaN", 3: "all 128 NaN"}
+    assert [np.isnan(row).all() for row in ridge.shares] == [False, False, True, True]
     assert band.labels == ("global_step 20", "global_step 40")
-    assert list(pages["emb.weight_series"].panels[0].y)[3] == "global_step 80: 1 NaN"
+    assert pages["emb.weight_series"].panels[0].flags == {3: "1 NaN"}
     assert "first NaN: global_step 60, in layers.0.fc.weight" in page.title
 
 
+def test_cells_of_what_is_lost_are_lost(tmp_path):
+    trends = t2g.series(run(tmp_path))["series_trends"]  # 13 matrices, and vectors with NaN
+    assert FIRST in trends.title
+    assert len(trends.panels) >= 4
+    for panel in trends.panels:
+        assert isinstance(panel, Heatmap)
+        steps = [int(name) for _, name in panel.column_names]
+        for (_, name), row in zip(panel.row_names, panel.grid.values, strict=True):
+            layer = int(name.split(".")[1]) if name.startswith("layers") else -1
+            since = 60 if 0 <= layer < 3 else 80 if layer < 0 else math.inf
+            assert [bool(np.isnan(value)) for value in row] == [step >= since for step in steps], (panel.title, name)
+
+
 def test_pictures_in_every_format(tmp_path):
-    paths = run(tmp_path, many=3)  # all matrices but one are NaN
+    paths = run(tmp_path, bad=4, many=1)  # all matrices but one are NaN
     for words in (
         ("--layers",),
         ("--format", "gif,html", "-o", "film"),
@@ -113,9 +128,10 @@ def test_pictures_in_every_format(tmp_path):
 
 
 def test_a_terminal_says_where(tmp_path):
-    done = torch2grid("compare", *run(tmp_path), "--format", "terminal", "-o", "-", "-q", cwd=tmp_path, env=STRICT)
+    paths = run(tmp_path, bad=4, many=1)
+    done = torch2grid("compare", *paths, "--format", "terminal", "-o", "-", "-q", cwd=tmp_path, env=STRICT)
     assert (done.returncode, done.stderr) == (0, "")
-    panels = len(t2g.series([str(tmp_path / f"step_{step}.pth") for step in STEPS])["series_trends"].panels)
+    panels = len(t2g.series(paths)["series_trends"].panels)
     assert done.stdout.count("! 60: first NaN\n") >= panels
 
 

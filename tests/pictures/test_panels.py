@@ -15,7 +15,7 @@ import pytest
 from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_core import Page
-from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Ridges, Scatter, Table, Text
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "short row": (lambda: Table(("a", "b"), ((1, 2), (3,))), "row 1 of the table has 1 cells for 2 columns"),
@@ -68,6 +68,9 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "number names": (lambda: Scatter([1], [1], names=(None,)), "names are texts, and one is 'None'"),
     "text edges": (lambda: Histogram(["a", "b"], [1]), "edges: real numbers are needed, not texts"),
     "text counts": (lambda: Histogram([0, 1], ["1"]), "counts: real numbers are needed, not texts"),
+    "ridges": (lambda: Ridges(("a",), np.arange(3.0), np.ones((1, 3))), r"shares has the shape \(1, 3\), not \(1, 2\)"),
+    "bend": (lambda: Ridges(("a",), np.arange(3.0), np.ones((1, 2)), bend=-1), "bend is a finite number from 0 on"),
+    "bent band": (lambda: Band(("a",), (0.5,), np.ones((1, 1)), bend=math.inf), "bend is a finite number from 0 on"),
     "text levels": (lambda: Band(("a",), ("50%",), np.ones((1, 1))), "levels: real numbers are needed, not texts"),
     "text bands": (lambda: Band(("a",), (0.5,), [["x"]]), "values: real numbers are needed, not texts"),
     "text bars": (lambda: Bar(("a",), ["x"]), "values: real numbers are needed, not texts"),
@@ -151,3 +154,9 @@ def test_numbers_of_every_real_type_fit() -> None:
         Bar(("a", "b"), values)
     Table(("a", "b"), ((1, None), (math.nan, "x")), formats={"a": ",d", "b": ",.2f"})
     Line(np.arange(0), {"a": []})
+
+
+def test_ridges_as_a_table() -> None:
+    made = Ridges(("a", "b"), np.array([0.0, 1.0, 3.0]), np.array([[0.25, 0.75], [1.0, 0.0]]), flags={1: "3 NaN"}).as_table()
+    assert made.columns == ("from", "to", "a", "b (3 NaN)")
+    assert made.rows == ((0.0, 1.0, 0.25, 1.0), (1.0, 3.0, 0.75, 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from torch2grid_core import Grid, Settings
-from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Ridges, Scatter, Table, Text
 
 RNG = np.random.default_rng(0)
 NAMES = tuple(f"model.layers.{i}.self_attn.q_proj.weight" for i in range(9))
@@ -44,6 +44,12 @@ PANELS = {
     "line": Line(np.arange(50), {"a": RNG.random(50), "b": RNG.random(50)}, "Line", "step", "norm", marks={"limit": 0.5}),
     "named line": Line(np.arange(9), {"ratio": 10.0 ** -np.arange(9)}, "Named line", "layer", "ratio", NAMES, log=True),
     "band": Band(NAMES, (0.05, 0.25, 0.5, 0.75, 0.95), np.sort(RNG.standard_normal((5, 9)), axis=0), "Band"),
+    "bent band": Band(NAMES, (0.25, 0.5, 0.75), np.outer([-1.0, 0.5, 2.0], 10.0 ** np.arange(9)), "Bent band", bend=0.1),
+    "ridges": Ridges(NAMES, np.linspace(-1, 1, 33), RNG.random((9, 32)), "Ridges", "weight"),
+    "bent ridges": Ridges(NAMES, np.sinh(np.linspace(-20, 9, 33)), RNG.random((9, 32)), "Bent ridges", "weight", ILL, bend=1.0),
+    "table in colours": heatmap(
+        (3, 4), title="Table in colours", columns="step", row_names=((0.5, "fc"),), column_names=((0.5, "10"), (3.5, "conv"))
+    ),
     "bar": Bar(NAMES, RNG.standard_normal(9), "Bar", "share", {"alarm": 0.5}),
     "boxes": Boxes(NAMES, np.sort(RNG.standard_normal((5, 9)), axis=0), "Boxes"),
     "table": Table(("name", "mean"), tuple((name, 0.25) for name in NAMES), "Table", {"mean": ".4f"}),
@@ -74,6 +80,12 @@ EMPTY_PANELS = {
     "nan line": Line(np.arange(3), {"a": np.full(3, np.nan)}, log=True),
     "band": Band((), (0.25, 0.5, 0.75), np.zeros((3, 0))),
     "nan band": Band(("a", "b"), (0.25, 0.75), np.array([[np.nan, 1.0], [np.nan, 2.0]])),
+    "ridges": Ridges((), np.zeros(0), np.zeros((0, 0))),
+    "nan ridges": Ridges(("a", "b"), np.linspace(0, 1, 4), np.full((2, 3), np.nan), flags={0: "all NaN"}),
+    "flat ridges": Ridges(("a",), np.zeros(2), np.ones((1, 1)), bend=1.0),
+    "widest ridges": Ridges(("a",), np.array([-1.7e308, 0.0, 1.7e308]), np.full((1, 2), 0.5), bend=5e-324),
+    "widest bent band": Band(("a",), (0.0, 1.0), np.array([[-1.7e308], [1.7e308]]), bend=1e-300),
+    "steady": Settings().heatmap(Grid(np.full((3, 300), np.nan)), steady=True),
     "bar": Bar((), np.zeros(0)),
     "odd bar": Bar(("a", "b", "c"), np.array([np.nan, np.inf, -2.0])),
     "boxes": Boxes(("a",), np.full((5, 1), np.nan)),

@@ -23,6 +23,7 @@ from torch2grid_builtin._compare.pages import (
 )
 from torch2grid_builtin._compare.series import Frames, Series, compare_many, is_recording, joint_series, recorded_series
 from torch2grid_builtin._compare.series_pages import GRADIENTS, Quantity, series_pages
+from torch2grid_builtin._compare.targets import Targets
 from torch2grid_builtin._compare.two import Comparing, Tolerance
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_core import (
@@ -38,7 +39,7 @@ from torch2grid_core import (
 )
 from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
-from torch2grid_core.pages import Output, PageOrigin
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.selection import select
 from torch2grid_core.text import human_count, json_text, visible
 
@@ -114,8 +115,8 @@ def _params() -> list[click.Parameter]:
             help="weights of the largest matrix whose rank of Δ is looked for",
         ),
         *settings_options(
-            output="where pictures go",
-            format="file formats, such as png,svg; json is the report on stdout; gif animates the whole model",
+            output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
+            format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
             plugin="the grid transformer of the whole model",
             part="the part of training checkpoints; else the model",
             filter="compare only what a filter keeps (repeatable)",
@@ -123,6 +124,7 @@ def _params() -> list[click.Parameter]:
             slice="compare only that part of each tensor",
             raw="compare what is stored, without decoders",
             loader="read the files with this loader",
+            renderer="",
             listener="",
             reduce="",
             colormap="",
@@ -151,12 +153,11 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
 
 def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The table, the pictures and the exit code of two."""
-    pictures = tuple(name for name in asked.settings.format if name not in ("json", "gif"))
-    some = asked.stats or asked.atlas or asked.layers or (bool(asked.settings.format) and not pictures)
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
-    output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
-    animated = animations(asked, ("gif",), output)
+    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers)
+    output = targets.pictures
+    usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers)
     opener = executor_of(manager, asked.settings.executor)
     comparing = Comparing(*(open_model(manager, model, asked) for model in models))
     output.origin = comparing.origin
@@ -165,10 +166,10 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     views: list[View] = []
     if asked.layers:
         views.append(PairPages(settings.need, comparing.names, asked.everything))
-    if asked.atlas or not some:
+    if asked.atlas or usual:
         views.append(atlas)
     film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
-    if animated:
+    if targets.films:
         views.append(film)
     drawn_later: list[tuple[Page, View, Any]] = []
     frames: list[Page] = []
@@ -187,20 +188,19 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         with workers(comparing.joint, run.jobs, pages, fork=True, opener=opener) as executor:
             comparison = comparing.compare(settings, views, take, run, executor=executor, prepare=output.prepare)
         table = comparison_table(comparison, comparing.names, asked.top, asked.everything)
-        if "json" in asked.settings.format:
-            click.echo(json_text(table.data, indent=2))
-        elif asked.stats or not some or (animated and not frames):  # nothing to animate: the table says why
-            Output(manager, asked.settings.output, run, say=click.echo, beside=output).add(table, atlas)
+        nothing_moves = bool(targets.films) and not frames  # the table says why
+        data = json_text(table.data, indent=2)
+        targets.table(table, atlas, shown=asked.stats or usual or nothing_moves, data=data)
         if comparison.moved:  # nothing changed: there is nothing to see
+            overview = overview_page(comparison, comparing.names)
+            if overview is not None and usual and (output.file is None or targets.whole):
+                output.add(overview, atlas)
             for drawn in drawn_later:
                 output.take(*drawn)
             _tell_chosen(transformer if drawn_later or frames else None, comparing.joint, run)
-            overview = overview_page(comparison, comparing.names)
-            if overview is not None and not some and output.file is None:
-                output.add(overview, atlas)
         output.close()
-        for name in animated if frames else ():
-            write_film(output, name, frames, film)
+        if frames:
+            targets.film(frames, film)
         if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
             output.require_drawn()
     return SAME if comparison.same else DIFFERENT
@@ -211,23 +211,6 @@ def _tell_chosen(transformer: GridTransformer | None, joint: Checkpoint, run: Se
     line = "" if transformer is None or run.quiet else chosen_line(transformer, joint, run)
     if line:
         click.echo(line, err=True)
-
-
-def animations(asked: Asked, names: Sequence[str], output: Output) -> list[str]:
-    """The formats asked for that are among *names*, as files of their own. Raises ``UsageError`` where they have no folder."""
-    found = [name for name in asked.settings.format if name in names]
-    if found and (output.file is not None or asked.settings.output == "-"):
-        raise UsageError(f"--output {asked.settings.output} takes no animation beside other output; give a folder")
-    return found
-
-
-def write_film(beside: Output, name: str, frames: Sequence[Page], view: View) -> None:
-    """All *frames* as one file of the format *name*, in the folder of the pictures *beside* it."""
-    target = beside.folder / f"series_atlas.{name}"
-    with Output(beside.manager, target, beside.run, say=click.echo, beside=beside) as film:
-        for page in frames:
-            film.add(page, view)
-    film.require_drawn()
 
 
 def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
@@ -248,11 +231,9 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
-    pictures = tuple(name for name in asked.settings.format if name not in ("json", *ANIMATED))
-    output = Output(manager, asked.settings.output, run, formats=pictures, say=click.echo)
-    if output.file is not None:
-        raise UsageError(f"--output {asked.settings.output} takes one picture, and a series has several; give a folder")
-    animated = animations(asked, ANIMATED, output)
+    targets = Targets(manager, asked.settings, run, ANIMATED, chosen=asked.atlas or asked.layers)
+    output = targets.pictures
+    _check_one_file(targets)
     opener = executor_of(manager, asked.settings.executor)
     found = _opened(manager, models, asked)
     if len(found) == 1 and is_recording(found[0]):
@@ -263,7 +244,8 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     if not asked.settings.quiet:
         click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
     view = Frames(transformer, ordered.labels)
-    views: list[View] = [view] if animated or asked.atlas else []
+    in_report = targets.whole and output.prepare.formats[0] in ANIMATED
+    views: list[View] = [view] if targets.films or asked.atlas or in_report else []
     frames: list[Page] = []
     joint = joint_series(ordered)
     output.origin = PageOrigin.of(*ordered.checkpoints)
@@ -273,13 +255,12 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         for first in (*series.firsts, series.explosion):
             if first is not None and not asked.settings.quiet:
                 click.echo(first.text, err=True)
-        _write(series, Quantity(), f"{len(found)} checkpoints, {ordered.said}", output, asked, view, animated)
-        if asked.atlas and (pictures or not animated):
+        _write(series, Quantity(), f"{len(found)} checkpoints, {ordered.said}", targets, asked, view)
+        if in_report or (asked.atlas and targets.drawn):
             for page in frames:
                 output.add(page, view)
         output.close()
-        for name in animated:
-            write_film(output, name, frames, view)
+        targets.film(frames, view)
         _tell_chosen(transformer if frames else None, joint[0], run)
     if series.left_out and not asked.settings.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
@@ -287,34 +268,35 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     return SAME
 
 
+def _check_one_file(targets: Targets) -> None:
+    """Raise ``UsageError`` for a file that takes one picture."""
+    file = targets.pictures.file
+    if file is not None and not (targets.whole or targets.only_table):
+        raise UsageError(f"--output {file} takes one picture, and a series has several; give a folder, or FILE.html")
+
+
 def _recorded(manager: PluginManager, checkpoint: Checkpoint, run: Settings, asked: Asked) -> int:
     """The pages of a recording of gradients, of which no format is an animation."""
     series, title = recorded_series(checkpoint)
-    pictures = [name for name in asked.settings.format if name != "json"]
-    origin = PageOrigin.of(checkpoint)
-    with Output(manager, asked.settings.output, run, formats=pictures, say=click.echo, origin=origin) as output:
-        _write(series, GRADIENTS, title, output, asked, Frames(Flatten(), series.ordered.labels))
+    targets = Targets(manager, asked.settings, run, chosen=asked.atlas or asked.layers)
+    _check_one_file(targets)
+    if targets.whole and targets.pictures.prepare.formats == ("gif",):
+        raise UsageError(f"--output {targets.pictures.file} takes an animation, and a recording of gradients has none")
+    targets.pictures.origin = PageOrigin.of(checkpoint)
+    with targets.pictures:
+        _write(series, GRADIENTS, title, targets, asked, Frames(Flatten(), series.ordered.labels))
     return SAME
 
 
-def _write(
-    series: Series, said: Quantity, title: str, output: Output, asked: Asked, view: View, animated: Sequence[str] = ()
-) -> None:
-    """The table and the pictures that *asked* names; with none, all but a page for each tensor.
-
-    animated: formats that are written elsewhere. Where nothing but these and JSON is asked for, nothing else is written.
-    """
-    nothing_else = bool(asked.settings.format) and not set(asked.settings.format) - {"json", *animated}
+def _write(series: Series, said: Quantity, title: str, targets: Targets, asked: Asked, view: View) -> None:
+    """The table and the pictures that *asked* names; with none, all but a page for each tensor."""
     pages = series_pages(series, said, asked.settings.title or title, asked.layers)
     table = next(pages)
-    if "json" in asked.settings.format:
-        click.echo(json_text(table.data, indent=2))
-    elif asked.stats or not (asked.layers or nothing_else):
-        Output(output.manager, output.folder, output.run, say=click.echo, beside=output).add(table, view)
-    if not asked.layers and (asked.stats or nothing_else):
-        return
-    for page in pages:
-        output.add(page, view)
+    shown = asked.stats or (targets.drawn and not asked.layers)
+    targets.table(table, view, shown=shown, data=json_text(table.data, indent=2))
+    if asked.layers or (targets.drawn and not asked.stats):
+        for page in pages:
+            targets.pictures.add(page, view)
 
 
 def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
+from torch2grid_builtin._compare.figures import in_colors, kind_and_layer, short
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
@@ -19,7 +20,7 @@ from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
-from torch2grid_core.pages import Line, Table, Text
+from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
 from torch2grid_core.text import counted, human_count, percentage, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
@@ -28,6 +29,10 @@ FOLDER = "compare"
 ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _BARS = 80
+_CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
+_TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE}
+_BARS_AT_MOST, _LONGEST = 40, 80  # tensors that are bars in any case, and bars of one diagram
+_KINDS = 80  # columns of a table by layer and kind
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
         panels.append(Table(("Not compared", "Where", "What"), tuple(apart)))
     hidden = len(rows) - len(shown) + (len(others) - len(others[:top]) if top else 0)
     title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
-    return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison))
+    return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison), opens=True)
 
 
 def _rank(delta: Delta | None) -> tuple[int, float]:
@@ -240,33 +245,92 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
 
 
 def overview_page(comparison: Comparison, names: Names) -> Page | None:
-    """How far each tensor moved, first layer to last; ``None`` where nothing did."""
+    """How far each tensor moved, the farthest first, or by layer and kind where they are many; ``None`` where nothing did."""
     chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
     if not any(comparison.deltas[name].changed for name in chosen):
         return None
-    matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
-    vectors = [name for name in chosen if name not in set(matrices)]
-    panels = [
-        _depth(comparison, each, what) for each, what in ((matrices, "Matrices and kernels"), (vectors, "Vectors")) if each
-    ]
+    layered = _layered(chosen) if len(chosen) > _BARS_AT_MOST else {}
+    panels: list[Any] = []
+    if layered:
+        panels += [_by_layer(comparison, layered, _CHANGE), _by_layer(comparison, layered, _SHARE)]
+        within = {name for cells in layered.values() for name in cells.values()}
+        rest, where = [name for name in chosen if name not in within], "Outside the layers"
+        panels += [_sorted_bars(comparison, rest, _CHANGE, where), _sorted_bars(comparison, rest, _SHARE, where)]
+    else:
+        matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
+        vectors = [name for name in chosen if name not in set(matrices)]
+        for what in (_CHANGE, _SHARE):
+            panels += [_sorted_bars(comparison, matrices, what, "Matrices and kernels")]
+            panels += [_sorted_bars(comparison, vectors, what, "Vectors")]
     broken = totals(comparison.deltas, chosen).not_finite.changes()
-    return Page("compare_overview", ", ".join([f"Change from {names.a} to {names.b}", *broken]), tuple(panels))
+    title = ", ".join([f"Change from {names.a} to {names.b}", *broken])
+    return Page("compare_overview", title, tuple(panel for panel in panels if panel is not None))
 
 
-def _depth(comparison: Comparison, names: Sequence[str], what: str) -> Line:
-    deltas = [comparison.deltas[name] for name in names]
-    relative = np.array([delta.relative if np.isfinite(delta.relative) else np.nan for delta in deltas])
-    share = np.array([delta.changed / delta.weights for delta in deltas])
-    return Line(
-        np.arange(len(names), dtype=np.float64),
-        {"‖Δ‖/‖A‖": relative, "share of weights changed": share},
-        title=f"{what}, first layer to last",
-        ylabel="log scale; 0 is not drawn",
-        xticks=tuple(_tick(name, delta) for name, delta in zip(names, deltas, strict=True)),
-        log=True,
+def _figure(comparison: Comparison, name: str, what: str) -> float:
+    delta = comparison.deltas[name]
+    return delta.relative if what == _CHANGE else delta.changed / delta.weights
+
+
+def _tells(comparison: Comparison, names: Sequence[str], what: str) -> bool:
+    """False where there is nothing to see: no tensor, or each of them changed throughout."""
+    return bool(names) and (what == _CHANGE or any(_figure(comparison, name, what) < 1 for name in names))
+
+
+def _layered(names: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Kind → layer → tensor, of kinds that several layers have; nothing where most tensors are of none."""
+    kinds: dict[str, dict[int, str]] = {}
+    for name in names:
+        kind, layer = kind_and_layer(name)
+        if layer is not None:
+            kinds.setdefault(kind, {})[layer] = name
+    found = {kind: layers for kind, layers in kinds.items() if len(layers) > 1}
+    within = sum(map(len, found.values()))
+    return found if 2 * within > len(names) and len(found) <= _KINDS else {}
+
+
+def _by_layer(comparison: Comparison, kinds: Mapping[str, Mapping[int, str]], what: str) -> Heatmap | None:
+    """A row for each layer, a column for each kind of tensor."""
+    names = [name for layers in kinds.values() for name in layers.values()]
+    if not _tells(comparison, names, what):
+        return None
+    rows = sorted({layer for layers in kinds.values() for layer in layers})
+    at = {layer: row for row, layer in enumerate(rows)}
+    values, lost = np.full((len(rows), len(kinds)), np.nan), np.zeros((len(rows), len(kinds)), bool)
+    for column, layers in enumerate(kinds.values()):
+        for layer, name in layers.items():
+            values[at[layer], column] = _figure(comparison, name, what)
+            lost[at[layer], column] = bool(comparison.deltas[name].broken)
+    return in_colors(
+        values,
+        lost,
+        what,
+        title=f"By layer and kind of tensor: {_TITLES[what]}",
+        rows="layer",
+        columns="",
+        row_names=[str(layer) for layer in rows],
+        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
     )
 
 
-def _tick(name: str, delta: Delta) -> str:
-    broken = delta.not_finite.changes(delta.weights)
-    return f"{visible(name)} ({', '.join(broken)})" if broken else visible(name)
+def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where: str) -> Bar | None:
+    """The tensors that changed most, NaN and Inf first."""
+    if not _tells(comparison, names, what):
+        return None
+    found = {name: _figure(comparison, name, what) for name in names}
+    ordered = sorted(names, key=lambda name: (not comparison.deltas[name].broken, -found[name]))
+    shown = ordered[:_LONGEST]
+    most = f", the {len(shown)} of {len(ordered):,} that changed most" if len(shown) < len(ordered) else ""
+    flags = {row: _broken(comparison.deltas[name]) for row, name in enumerate(shown) if _broken(comparison.deltas[name])}
+    flags |= {row: "0 in A" for row, name in enumerate(shown) if row not in flags and np.isposinf(found[name])}
+    return Bar(
+        tuple(visible(name) for name in shown),
+        np.array([found[name] for name in shown]),
+        title=f"{where}: {_TITLES[what]}{most}",
+        ylabel=what,
+        flags=flags,
+    )
+
+
+def _broken(delta: Delta) -> str:
+    return ", ".join(delta.not_finite.changes(delta.weights))

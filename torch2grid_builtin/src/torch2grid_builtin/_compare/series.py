@@ -28,6 +28,7 @@ from torch2grid_core import (
     View,
     draw,
 )
+from torch2grid_core.grids import ColorScale, color_scale
 from torch2grid_core.measures import Chunk, Collector, Distribution, Of, Transformed, UnitProfile, counted_distribution
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
@@ -35,6 +36,9 @@ from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
 _BARS = 64
+_NARROW = 1e-30  # of the largest weight: an axis does not resolve less
+_EXPLODED = 100  # a snapshot whose limits are so many times those of the calmest is shown on a bent scale
+_FARTHEST = 1e4  # limits of that scale, in limits of the calmest snapshot; what lies beyond is counted
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 EXPLODED = 10  # times its first std: a matrix that trains well stays far below
@@ -50,7 +54,8 @@ class Track:
     norm, mean, std, absmax, kurtosis (0 for a normal distribution), near (share of near-zero weights), dead (share of dead
     units), spread (standard deviation of the norms of output units, over their mean): (S,). ratio: (S,), ‖Δ‖/‖w‖ of the
     step that led to each, or ‖g‖/‖w‖ for gradients. quantiles: (levels, S). edges: (n+1,), counts: (S, n), a histogram of
-    every snapshot over the same bars. weights, nan, inf: int64, (S,), how many there are; figures are about the finite ones.
+    every snapshot over the same bars, which are of one width on an axis of asinh(w / bend); of bend 0, on a linear one.
+    weights, nan, inf: int64, (S,), how many there are; figures are about the finite ones.
     """
 
     norm: Array
@@ -68,6 +73,7 @@ class Track:
     weights: Array
     nan: Array
     inf: Array
+    bend: float
 
 
 def track_of(
@@ -79,12 +85,8 @@ def track_of(
     ratio: Sequence[float],
 ) -> Track:
     """The track of a tensor by the distributions of its snapshots; ``None`` where one has none."""
-    both = Distribution()
-    for each in distributions:
-        if each is not None:
-            both.merge(each)
-    edges = bar_edges(both, np.dtype(dtype), _BARS, 0.001, whole=False)
     known = [each if each is not None and each.finite else None for each in distributions]
+    edges, bend = _bars([each for each in known if each is not None], np.dtype(dtype))
 
     def figure(of: Any) -> Array:
         return np.array([_NONE if each is None else of(each) for each in known])
@@ -106,7 +108,28 @@ def track_of(
         weights=np.array([0 if each is None else each.count for each in distributions]),
         nan=np.array([0 if each is None else each.nan for each in distributions]),
         inf=np.array([0 if each is None else each.posinf + each.neginf for each in distributions]),
+        bend=bend,
     )
+
+
+def _bars(known: Sequence[Distribution], dtype: np.dtype[Any]) -> tuple[Array, float]:
+    """Edges of bars for all of *known*, and the half-width of the linear middle of their axis: the least spread of any.
+
+    A run that explodes spans many powers of ten, and what it was before it did is to be seen too. 0: the axis is linear, for
+    whole numbers and for weights that are all one number.
+    """
+    spreads = [each.std for each in known if each.std > 0]
+    if not spreads or dtype.kind in "iub":
+        both = Distribution()
+        for each in known:
+            both.merge(each)
+        return bar_edges(both, dtype, _BARS, 0.001, whole=False), 0.0
+    low, high = min(each.min for each in known), max(each.max for each in known)
+    bend = max(min(spreads), max(abs(low), abs(high)) * _NARROW)
+    ends = np.arcsinh(np.array([low, high]) / bend)
+    edges = np.sinh(np.linspace(float(ends[0]), float(ends[1]), _BARS + 1)) * bend
+    edges[0], edges[-1] = low, np.nextafter(high, np.inf)
+    return edges, bend
 
 
 @dataclass(frozen=True)
@@ -311,12 +334,29 @@ class Frames(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]
-        shared = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
-        run = replace(run, limits=(shared.low, shared.high))
+        shared = _exploding(run, grids) or whole_model_run(run, checkpoint, *grids).color_scale(*grids)
         for place, (grid, label) in enumerate(zip(grids, self.labels, strict=True)):
+            own = color_scale(grid, "symlog" if shared.kind == "symlog" else "auto", limits=(shared.low, shared.high))
+            panel = run.heatmap(grid, scale=replace(own, bend=shared.bend), boundaries=True, labels=True, steady=True)
             title = f"{run.title or 'All weights'} · {label}"
-            panel = run.heatmap(grid, boundaries=True, labels=True)
-            yield Page(f"series_atlas_{place:04}", title, (panel,), about={"snapshot": label, "place": place})
+            about = {"snapshot": label, "place": place}
+            yield Page(f"series_atlas_{place:04}", title, (panel,), about=about, frame=(place + 1, len(grids)))
+
+
+def _exploding(run: Settings, grids: Sequence[Grid]) -> ColorScale | None:
+    """A bent scale for a run that explodes, on which its first snapshots are seen too; ``None`` for others.
+
+    A scale or limits that were asked for stay.
+    """
+    if run.scale != "auto" or run.limits is not None:
+        return None
+    own = [run.color_scale(grid) for grid in grids if np.any(np.isfinite(grid.drawn()) & (grid.drawn() != 0))]
+    sizes = [max(abs(each.low), abs(each.high)) for each in own]
+    if not sizes or max(sizes) <= _EXPLODED * min(sizes):
+        return None
+    calm = min(sizes)
+    high = min(max(sizes), _FARTHEST * calm)
+    return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "symlog", bend=calm / 30)
 
 
 def compare_many(

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._compare.figures import by_kind, in_colors, short
 from torch2grid_builtin._compare.series import First, Series, Track
 from torch2grid_builtin._optimizers import USUAL
 from torch2grid_builtin._views.histogram import LEVELS
 from torch2grid_core import Page
-from torch2grid_core.pages import Band, Line, Table, Text
+from torch2grid_core.pages import Band, Heatmap, Line, Ridges, Table, Text
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
-SHOWN = 8  # tensors in one diagram: more cannot be told apart
+SHOWN = 8  # lines in one diagram: more cannot be told apart
+ROWS = 512  # tensors in one table in colours
 RIDGES = 12
 FOLDER = "series"
 FORMATS = {
@@ -99,28 +101,67 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
     title = titled(series, title)
     if words.marked and (exploded := series.explosion) is not None:
         title = f"{title} · {exploded.text}"
-    return Page("series", title, (table,), kind="table", data=as_json(series, words))
+    return Page("series", title, (table,), kind="table", data=as_json(series, words), opens=True)
 
 
 def trends_page(series: Series, words: Quantity, title: str) -> Page:
-    """Norm, std, ratio, dead share and kurtosis of some tensors over time."""
-    names = moved_most(series)
+    """Norm, std, ratio, dead share and kurtosis of each tensor over time: as lines, or in colours where they are many."""
+    names = moved_most(series, ROWS)
     all_names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
     if len(names) < len(all_names):
         bad = "with NaN or Inf, or that moved most" if series.firsts else "that moved most"
         title += f" · the {len(names)} of {len(all_names)} tensors {bad}"
     title = titled(series, title)
-    tracks = {name: series.tracks[name] for name in names}
-    panels = [
-        _line(series, tracks, "ratio", words.ratio, log=True, marks={"one step, usually": USUAL} if words.marked else {}),
-        _line(series, tracks, "norm", words.norm, log=_spread(tracks)),
-        _line(series, tracks, "std", f"std of the {words.what}s", log=_spread(tracks)),
-        _line(series, tracks, "kurtosis", "excess kurtosis (uniform −1.2, normal 0)"),
-    ]
-    panels.append(_line(series, tracks, "spread", "spread of the units' norms (0: all units alike)"))
+    draw = _line if len(names) <= SHOWN else _table_in_colors
+    tracks = {name: series.tracks[name] for name in (names if draw is _line else by_kind(names))}
+    usual = {"one step, usually": USUAL} if words.marked else {}
+    panels = {
+        "ratio": draw(series, tracks, "ratio", words.ratio, log=True, marks=usual),
+        "norm": draw(series, tracks, "norm", words.norm, log=_spread(tracks)),
+        "std": draw(series, tracks, "std", f"std of the {words.what}s", log=_spread(tracks)),
+        "absmax": draw(series, tracks, "absmax", f"largest |{words.what}|", log=_spread(tracks)),
+        "kurtosis": draw(series, tracks, "kurtosis", "excess kurtosis (uniform −1.2, normal 0)"),
+        "spread": draw(series, tracks, "spread", "spread of the units' norms (0: all units alike)"),
+    }
     if any((track.dead > 0).any() for track in tracks.values()):
-        panels.append(_line(series, tracks, "dead", "share of dead units"))
-    return Page("series_trends", title, tuple(panel for panel in panels if panel is not None), columns=2)
+        panels["dead"] = draw(series, tracks, "dead", "share of dead units")
+    shown = {figure: panel for figure, panel in panels.items() if panel is not None}
+    if len(shown) % 2:  # no place stays empty: the norm says most of what the std does
+        shown.pop("std", None)
+    return Page("series_trends", title, tuple(shown.values()), columns=2)
+
+
+def _table_in_colors(
+    series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
+) -> Heatmap | None:
+    """A row for each tensor, those of one kind together, and a column for each snapshot."""
+    first = int(figure == "ratio" and all(np.isnan(track.ratio[0]) for track in tracks.values()))  # nothing came before
+    values = {name: np.asarray(getattr(track, figure), np.float64)[first:] for name, track in tracks.items()}
+    lost = {name: (track.nan + track.inf)[first:] > 0 for name, track in tracks.items()}
+    known = [name for name in tracks if np.isfinite(values[name]).any()]
+    if not known or values[known[0]].size == 0:
+        return None
+    name, _, note = what.partition(" (")
+    told = [note.rstrip(")")] if note else []
+    told += [f"{mark} {value:g}" for mark, value in (marks or {}).items()]
+    ticks, label = _columns(series)
+    return in_colors(
+        np.stack([values[each] for each in known]),
+        np.stack([lost[each] for each in known]),
+        name,
+        title=f"{name} ({'; '.join(told)})" if told else name,
+        rows="",
+        columns=label,
+        row_names=short(known),
+        column_names=ticks[first:],
+        signed=figure == "kurtosis",
+    )
+
+
+def _columns(series: Series) -> tuple[Sequence[str], str]:
+    """What each snapshot is called below its column, and what that counts."""
+    ordered = series.ordered
+    return (ordered.labels, "") if ordered.unit == "snapshot" else ([f"{step:g}" for step in ordered.steps], ordered.unit)
 
 
 def _spread(tracks: dict[str, Track]) -> bool:
@@ -172,54 +213,54 @@ def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
 
 
 def ridges_page(series: Series, name: str, words: Quantity) -> Page:
-    """Histograms of one tensor at every snapshot, one above the other, and its quantiles over time."""
+    """Histograms of one tensor at every snapshot, one above the other, and its quantiles over time, on one axis."""
     track = series.tracks[name]
     labels = [_label(series, track, place) for place in range(len(series.ordered.labels))]
     places = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), RIDGES)).round().astype(int))
-    widths = np.diff(track.edges)
     totals = track.counts.sum(axis=1, keepdims=True)
-    # Of no finite weight there is no density: a flat line would say that there are some, far away.
-    density = np.divide(track.counts / widths, totals, out=np.full_like(track.counts, np.nan), where=totals > 0)
-    highest = float(np.nanmax(density[places], initial=0.0)) or 1.0
-    middle = (track.edges[1:] + track.edges[:-1]) / 2
-    last = len(places) - 1
-    ridges = {
-        labels[place]: (last - row) + 1.4 * density[place] / highest for row, place in enumerate(places)
-    }  # the first on top
+    # Of no finite weight there are no shares: a flat line would say that there are some, far away.
+    shares = np.divide(track.counts, totals, out=np.full_like(track.counts, np.nan), where=totals > 0)
     note = f", {len(places)} of {len(labels)} snapshots" if len(places) < len(labels) else ""
     about = {"tensor": name, "snapshots": len(labels)}
     title = " · ".join([f"{visible(name)} over time", *(each.text for each in _own_firsts(series, name))])
     if not totals.any():
         text = "\n".join(["No weight is finite:", *labels])
-        return Page(f"{name}_series", title, (Text(text, title="Density of each snapshot"),), FOLDER, about=about)
-    ridge = Line(
-        middle,
-        ridges,
-        title=f"Density of each snapshot above its own line{note}",
+        return Page(f"{name}_series", title, (Text(text, title="Histogram of each snapshot"),), FOLDER, about=about)
+    ridges = Ridges(
+        tuple(series.ordered.labels[place] for place in places),
+        track.edges,
+        shares[places],
+        title=f"Histogram of each snapshot above its own line{note}",
         xlabel=words.what,
-        ylabel="first snapshot on top",
+        flags={row: _lost(track, int(place)) for row, place in enumerate(places) if _lost(track, int(place))},
+        bend=track.bend,
     )
     known = np.flatnonzero(np.isfinite(track.quantiles).all(axis=0))
     shown = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), 40)).round().astype(int))] if len(known) else known
     band = Band(
-        tuple(labels[place] for place in shown),
+        tuple(series.ordered.labels[place] for place in shown),
         LEVELS,
         track.quantiles[:, shown],
         title="Quantiles over time",
         ylabel=words.what,
+        flags={row: _lost(track, int(place)) for row, place in enumerate(shown) if _lost(track, int(place))},
+        bend=track.bend,
     )
-    return Page(f"{name}_series", title, (ridge, band) if len(shown) else (ridge,), FOLDER, about=about)
+    return Page(f"{name}_series", title, (ridges, band) if len(shown) else (ridges,), FOLDER, about=about)
+
+
+def _lost(track: Track, place: int) -> str:
+    """How many weights of a snapshot are NaN or Inf, and so are not drawn; nothing where none is."""
+    counts = [(int(counted[place]), what) for counted, what in ((track.nan, "NaN"), (track.inf, "Inf")) if counted[place]]
+    if counts and counts[0][0] == int(track.weights[place]):
+        return f"all {counts[0][0]:,} {counts[0][1]}"
+    return ", ".join(f"{count:,} {what}" for count, what in counts)
 
 
 def _label(series: Series, track: Track, place: int) -> str:
     """What a snapshot is called, and what of its weights is not drawn."""
-    counts = [(int(counted[place]), what) for counted, what in ((track.nan, "NaN"), (track.inf, "Inf")) if counted[place]]
-    label, weights = series.ordered.labels[place], int(track.weights[place])
-    if not counts:
-        return label
-    if counts[0][0] == weights:
-        return f"{label}: all {weights:,} {counts[0][1]}"
-    return f"{label}: {', '.join(f'{count:,} {what}' for count, what in counts)}"
+    lost = _lost(track, place)
+    return f"{series.ordered.labels[place]}: {lost}" if lost else series.ordered.labels[place]
 
 
 def _own_firsts(series: Series, name: str) -> list[First]:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Numbers, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Numbers, Ridges, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -154,6 +154,11 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     for side, indices in (("row_indices", panel.row_indices), ("column_indices", panel.column_indices)):
         if indices is not None:  # of a part of a tensor: [first, step]
             head[side] = [indices.start, indices.step]
+    for side, names in (("row_names", panel.row_names), ("column_names", panel.column_names)):
+        if names:
+            head[side] = [list(each) for each in names]
+    if scale.bend:
+        head["bend"] = scale.bend
     if grid.largest is not None:
         tensor, index, value = grid.largest
         head["largest"] = {"tensor": tensor, "index": index, "value": value, "cell": grid.largest_cell}
@@ -221,7 +226,8 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary"),
     Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags", "xlog", "xmarks"),
     Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
-    Band: ("ylabel", "labels", "levels", "values", "flags"),
+    Band: ("ylabel", "labels", "levels", "values", "flags", "bend"),
+    Ridges: ("xlabel", "labels", "edges", "shares", "flags", "bend"),
     Bar: ("ylabel", "labels", "values", "marks", "flags"),
     Boxes: ("ylabel", "labels", "values", "flags"),
     Table: ("columns", "rows"),

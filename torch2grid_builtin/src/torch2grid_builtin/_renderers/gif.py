@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.look import Look
 from torch2grid_core import Page, Renderer, Style
+from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER
+
+_EXACT = ((255, 255, 255), EMPTY, NOT_FINITE, OVER, UNDER)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Gif(Look, Renderer):
         for place, each in enumerate(drawn):  # one at a time: what saves a sequence holds all of its frames
             whole = Image.new("RGB", size, self.ground)
             whole.paste(Image.open(each).convert("RGB"))
-            frame = whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            frame = _in_256(whole)
             last = place == len(drawn) - 1
             if place == 0:
                 frame.encoderinfo = {"optimize": False}
@@ -54,3 +59,19 @@ class Gif(Look, Renderer):
             for block in GifImagePlugin.getdata(frame, duration=time, include_color_table=place > 0):
                 target.write(block)
         target.write(b";")
+
+
+def _in_256(whole: Any) -> Any:
+    """*whole* in 256 colours, of which those that say something are exact: what is rare would be another colour's."""
+    from PIL import Image
+
+    pixels = np.asarray(whole)
+    frame = whole.quantize(256 - len(_EXACT), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    places = np.array(frame)
+    palette = (frame.getpalette() or [])[: 3 * (256 - len(_EXACT))]
+    first = len(palette) // 3
+    for number, color in enumerate(_EXACT):
+        places[(pixels == color).all(axis=2)] = first + number
+    exact = Image.fromarray(places)
+    exact.putpalette([*palette, *(channel for color in _EXACT for channel in color)])
+    return exact

@@ -23,6 +23,23 @@ def share_between(values: Any, low: float, high: float) -> Any:
         return (scaled - near) / ((far - near) or 1.0)
 
 
+def bent(values: Any, bend: float) -> Any:
+    """asinh(values / bend), and of what is too large for the division its logarithm."""
+    values = np.asarray(values, dtype=np.float64)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        ratio = values / bend
+        far = np.sign(values) * (np.log(np.abs(values)) - math.log(bend) + math.log(2))
+        return np.where(np.abs(ratio) < 1e300, np.arcsinh(ratio), far)
+
+
+def unbent(values: Any, bend: float) -> Any:
+    """The inverse of ``bent``, at most the largest number that there is."""
+    with np.errstate(over="ignore"):
+        near = np.sinh(np.clip(values, -700, 700)) * bend
+        far = np.sign(values) * np.exp(np.minimum(np.abs(values) + math.log(bend) - math.log(2), math.log(LARGEST)))
+        return np.where(np.abs(values) < 700, near, far)
+
+
 def evenly(low: float, high: float, count: int) -> Any:
     """*count* numbers from *low* to *high*, as ``numpy.linspace`` has them, without a distance that no number has."""
     share = np.linspace(0.0, 1.0, count)

@@ -221,3 +221,17 @@ class Spool:
 
     def __del__(self) -> None:
         self.__exit__()  # a run that failed leaves no open file
+
+
+class Joined:
+    """The pages of several spools, one after the other. Iterates as often as asked."""
+
+    def __init__(self, *spools: Spool) -> None:
+        self._spools = spools
+
+    def __len__(self) -> int:
+        return sum(map(len, self._spools))
+
+    def __iter__(self) -> Iterator[Page]:
+        for spool in self._spools:
+            yield from spool

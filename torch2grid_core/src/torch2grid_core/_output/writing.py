@@ -17,7 +17,17 @@ from torch2grid_core._engine.measuring import Progress
 from torch2grid_core._errors import PluginError, Torch2GridError, UsageError
 from torch2grid_core._guard import call, guarded, origin_of
 from torch2grid_core._kinds.view import Renderer, Style, View
-from torch2grid_core._output.files import STDOUT, Namer, Spool, files_below, move_all, open_target, stay_inside, whole_folder
+from torch2grid_core._output.files import (
+    STDOUT,
+    Joined,
+    Namer,
+    Spool,
+    files_below,
+    move_all,
+    open_target,
+    stay_inside,
+    whole_folder,
+)
 from torch2grid_core._output.index import NAMES, entry_of, merge_index
 from torch2grid_core._output.listening import Listeners
 from torch2grid_core._pictures.origin import PageOrigin
@@ -187,6 +197,7 @@ class Output:
         single = self.file is not None or str(target) == STDOUT
         self.prepare = Preparer(wanted, single, renderers, style, bool(self._listeners), combine, tables)
         self._all = Spool()  # the pages that wait for the one file
+        self._opening = Spool()  # those of them that come first
         self._folders: dict[str, Spool] = {}  # format → the pages that wait for its folder
         self._closed = False
         self._noted: set[str] = set()
@@ -260,7 +271,7 @@ class Output:
             page, data = self._single
             self._single = None
             self._place(page, self.file, data)
-        if self.file and len(self._all):
+        if self.file and (len(self._all) or len(self._opening)):
             self._write_all(self.file, self.prepare.formats[0])
         for name, pages in self._folders.items():
             try:
@@ -292,15 +303,16 @@ class Output:
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
         renderer = self.prepare.renderers[name]
-        with self._all:
-            first = next(iter(self._all))
+        with self._all, self._opening:
+            pages = Joined(self._opening, self._all)
+            first = next(iter(pages))
             with open_target(path) as stream:
-                if len(self._all) == 1:
+                if len(pages) == 1:
                     stream.write(self.prepare.render(first, name))
                 else:
-                    call(renderer, renderer.render_all, self._all, stream, self.prepare.style, name)
+                    call(renderer, renderer.render_all, pages, stream, self.prepare.style, name)
             self._report(first, path)
-            self._listeners.written(self._all, path, self.origin)
+            self._listeners.written(pages, path, self.origin)
 
     def _write_folder(self, name: str, pages: Spool) -> None:
         """All *pages* as the files that the renderer of *name* makes of them, each put into the output folder whole."""
@@ -355,7 +367,7 @@ class Output:
                 continue
             if self.prepare.combine:
                 with guarded(origin_of(view), f"page {page.name!r}"):
-                    self._all.add(page)
+                    (self._opening if page.opens else self._all).add(page)
                 continue
             if name in rendered.failures:
                 self._failed.setdefault(name, rendered.failures[name])

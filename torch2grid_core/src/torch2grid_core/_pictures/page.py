@@ -198,10 +198,11 @@ class Marginal:
 class Heatmap:
     """A grid in colours. rows, columns: what an index along each side counts; empty: the side has no ticks.
 
-    row_names: (place in cells from the top, text), written beside the picture instead of indices. label: text of the
-    colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the regions
-    where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
+    row_names: (place in cells from the top, text), written beside the picture instead of indices; column_names: the same from
+    the left, below it. label: text of the colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the
+    regions where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
     row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
+    steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
     Raises ``ValueError`` for a marginal of another length.
     """
 
@@ -218,6 +219,8 @@ class Heatmap:
     column_marginal: Marginal | None = None
     row_indices: range | None = None
     column_indices: range | None = None
+    column_names: tuple[tuple[float, str], ...] = ()
+    steady: bool = False
 
     __repr__ = in_a_line
 
@@ -435,8 +438,8 @@ class Scatter:
 class Band:
     """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels)).
 
-    flags: place of a label → what is wrong there, as ``3 NaN``, written beside it. Raises ``ValueError`` for values of another
-    shape.
+    bend: half-width of the linear middle of an asinh axis; 0: the axis is linear. flags: place of a label → what is wrong
+    there, as ``3 NaN``, written beside it. Raises ``ValueError`` for values of another shape.
     """
 
     labels: tuple[str, ...]
@@ -445,6 +448,7 @@ class Band:
     title: str = ""
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
+    bend: float = 0.0
 
     __repr__ = in_a_line
 
@@ -452,6 +456,7 @@ class Band:
         return counted(len(self.labels), "place")
 
     def __post_init__(self) -> None:
+        _bent(self.bend)
         _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
         _numbers("levels", self.levels)
         _numbers("values", self.values)
@@ -464,6 +469,51 @@ class Band:
             (name, *(float(each) for each in self.values[:, i])) for i, name in enumerate(self.labels)
         ]
         return _flagged(columns, rows, self.title, self.flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Ridges:
+    """Distributions one above the other, from the first label on top, over one axis.
+
+    edges: float64, (n+1,), of the bars; shares: float64, (len(labels), n), the share of each label's values that is in each
+    bar, NaN where it has none. bend, flags: see ``Band``. Raises ``ValueError`` for shares of another shape.
+    """
+
+    labels: tuple[str, ...]
+    edges: Array
+    shares: Array
+    title: str = ""
+    xlabel: str = "weight"
+    flags: Mapping[int, str] = field(default_factory=dict)
+    bend: float = 0.0
+
+    __repr__ = in_a_line
+
+    def _extent(self) -> str:
+        return counted(len(self.labels), "ridge")
+
+    def __post_init__(self) -> None:
+        _bent(self.bend)
+        bars = max(len(self.edges) - 1, 0)
+        _shaped("shares", self.shares, (len(self.labels), bars), "a row for each label, a column between each two edges")
+        _numbers("edges", self.edges)
+        _numbers("shares", self.shares)
+        _names("labels", self.labels)
+        _flags(self.flags, len(self.labels))
+
+    def as_table(self) -> Table:
+        heads = tuple(f"{label} ({self.flags[n]})" if n in self.flags else label for n, label in enumerate(self.labels))
+        rows: list[tuple[Cell, ...]] = [
+            (float(low), float(high), *(float(each) for each in column))
+            for low, high, column in zip(self.edges[:-1], self.edges[1:], np.asarray(self.shares).T, strict=True)
+        ]
+        return Table(("from", "to", *heads), tuple(rows), self.title)
+
+
+def _bent(bend: float) -> None:
+    """Raise ``ValueError`` unless *bend* is the half-width of something."""
+    if not (isinstance(bend, Real) and 0 <= bend < math.inf):
+        raise ValueError(f"bend is a finite number from 0 on, not {str(bend)[:40]!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -569,6 +619,8 @@ class Page:
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.
     notes: lines for the person who runs torch2grid, each said once, on stderr.
+    opens: where one file takes several pages, this is the first.
+    frame: (place from 1 on, of how many), of a page that is one of a sequence: a mark shows how far it has come.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
     Raises ``ValueError`` for another kind.
     """
@@ -585,6 +637,8 @@ class Page:
     wide: int = 0
     notes: tuple[str, ...] = ()
     origin: PageOrigin | None = None
+    opens: bool = False
+    frame: tuple[int, int] | None = None
 
     _repr_html_ = as_html
 

@@ -21,7 +21,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class ColorScale:
     """Limits and shape of a colour scale. ``diverging`` says that 0 is its middle.
 
-    over, under: share of the drawn, finite cells beyond the limits.
+    over, under: share of the drawn, finite cells beyond the limits. bend: half-width of the linear middle of a symlog scale;
+    0: a thousandth of the larger limit.
     """
 
     low: float
@@ -29,6 +30,7 @@ class ColorScale:
     kind: Literal["linear", "symlog"] = "linear"
     over: float = 0.0
     under: float = 0.0
+    bend: float = 0.0
 
     @property
     def diverging(self) -> bool:
@@ -37,8 +39,8 @@ class ColorScale:
 
     @property
     def linear_threshold(self) -> float:
-        """Half-width of the linear middle of a symlog scale: a thousandth of the larger limit."""
-        return max(abs(self.low), abs(self.high)) * 1e-3
+        """Half-width of the linear middle of a symlog scale: ``bend``, or a thousandth of the larger limit."""
+        return self.bend or max(abs(self.low), abs(self.high)) * 1e-3
 
     def fraction(self, values: Array) -> Array:
         """Place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""

@@ -25,7 +25,7 @@ from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.numbers import Numbers
 from torch2grid_core._pictures.origin import PageOrigin
-from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Scatter, Table, Text
+from torch2grid_core._pictures.page import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Page, Ridges, Scatter, Table, Text
 from torch2grid_core._pictures.scale import color_scale
 from torch2grid_core._settings import Settings
 
@@ -114,7 +114,7 @@ class UnknownPanel:
         return Table(("name", "value"), (("first", 1.5), ("second", None)), self.title)
 
 
-def _flagged() -> tuple[Line | Band | Bar | Boxes, ...]:
+def _flagged() -> tuple[Line | Band | Bar | Ridges | Boxes, ...]:
     """Overviews of three tensors: one whole, one with a NaN, one of nothing but NaN."""
     flags = {1: "1 NaN", 2: "all NaN"}
     values = np.array([1.0, 2.0, np.nan])
@@ -123,6 +123,7 @@ def _flagged() -> tuple[Line | Band | Bar | Boxes, ...]:
         Line(np.arange(3.0), {"norm": values}, "a line", ylabel="norm", xticks=names, log=True, flags=flags),
         Band(names, (0.25, 0.5, 0.75), np.stack([values - 1, values, values + 1]), "quantiles", flags=flags),
         Bar(names, values, "bars", flags=flags),
+        Ridges(names, np.linspace(0, 1, 5), np.outer(values, np.full(4, 0.25)), "ridges", flags=flags),
         Boxes(names, np.stack([values + step for step in range(-2, 3)]), "boxes", flags=flags),
     )
 
@@ -150,7 +151,9 @@ def sample_pages() -> dict[str, Page]:
             series, np.where(series > 0.5, np.nan, series), "points", "mean", "std", "abcdefgh", "xyxyxyxy", xmarks={"0": 0.0}
         ),
         Band(("a", "b", "c"), (0.05, 0.5, 0.95), np.sort(random.normal(size=(3, 3)), axis=0), "quantiles"),
+        Band(("a", "b"), (0.25, 0.5, 0.75), 10.0 ** np.arange(6).reshape(3, 2), "quantiles from far apart", bend=1.0),
         Bar(("a", "b"), np.array([1.0, -2.0]), "bars", marks={"limit": 0.5}),
+        Ridges(("a", "b"), np.sinh(np.linspace(-9, 9, 9)), np.full((2, 8), 0.125), "ridges", "weight", bend=1.0),
         Boxes(("a", "b"), np.sort(random.normal(size=(5, 2)), axis=0), "boxes"),
         Table(("name", "share", "count"), (("fc", 0.25, 7), ("conv", float("nan"), None)), "a table", {"share": ".1%"}),
         Numbers(odd[:2, :4], (range(7, 9), range(0, 8, 2)), "numbers"),

@@ -7,7 +7,7 @@ import hashlib
 import html
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any, BinaryIO, ClassVar
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_builtin._renderers import forms
+from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     Block,
@@ -26,7 +27,7 @@ from torch2grid_core.grids import (
     reduce_array,
     signals,
 )
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Ridges, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -76,6 +77,7 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
     spent = 0
     about = page.about.get("tensor")
     owner = tensors.of(str(about), page.about) if about is not None else -1
+    shared = shared_names(page)
     for panel in page.panels:
         if isinstance(panel, Heatmap):
             data = _heatmap(panel, style, tensors, cells)
@@ -83,9 +85,16 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
             spent += len(data["values"]) + len(str(data["counts"]))
         else:
             data = _plain_panel(panel)
+            if shared and isinstance(panel, Line):
+                data["named"] = True
         panels.append({"title": visible(getattr(panel, "title", ""), _LABEL), **data})
     title = visible(page.title or page.name, _LABEL)
-    return {"title": title, "columns": page.columns, "wide": page.wide, "tensor": owner, "panels": panels}, maps, spent
+    data = {"title": title, "columns": page.columns, "wide": page.wide, "tensor": owner, "panels": panels}
+    if shared:
+        data["names"] = _labels(shared)
+    if page.frame is not None:
+        data["frame"] = page.frame
+    return data, maps, spent
 
 
 def packed(data: bytes) -> str:
@@ -154,6 +163,9 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
     if panel.row_names:
         step = -(-full.shape[0] // max(grid.shape[0], 1))
         data["row_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.row_names[:_MOST_ROWS]]
+    if panel.column_names:
+        step = -(-full.shape[1] // max(grid.shape[1], 1))
+        data["column_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.column_names[:_MOST_ROWS]]
     if grid.largest is not None:
         name, index, value = grid.largest
         data["largest"] = {"tensor": tensors.of(name), "index": index, "value": value}
@@ -179,7 +191,7 @@ def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:
         derived = color_scale(panel.grid, kind)
         if (derived.low, derived.high) == (scale.low, scale.high):
             return color_scale(grid, kind)
-    return color_scale(grid, kinds[0], limits=(scale.low, scale.high))
+    return replace(color_scale(grid, kinds[0], limits=(scale.low, scale.high)), bend=scale.bend)
 
 
 def _regions(grid: Grid, loose: set[str]) -> dict[str, Any]:
@@ -273,6 +285,17 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "values": np.asarray(panel.values, dtype=np.float64),
             "ylabel": visible(panel.ylabel),
             "flags": _flags(panel.flags),
+            "bend": panel.bend if isinstance(panel, Band) else 0,
+        }
+    if isinstance(panel, Ridges):
+        return {
+            "kind": "ridges",
+            "labels": _labels(panel.labels),
+            "edges": np.asarray(panel.edges, dtype=np.float64),
+            "shares": np.asarray(panel.shares, dtype=np.float64),
+            "xlabel": visible(panel.xlabel),
+            "flags": _flags(panel.flags),
+            "bend": panel.bend,
         }
     if isinstance(panel, Image):
         rgb = np.ascontiguousarray(panel.rgb, dtype=np.uint8)
@@ -446,7 +469,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
                 "tensor": tensors.of(str(about), page.about) if about is not None else -1,
             }
         )
-        rank = 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for the whole
+        rank = 4 if page.opens else 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for all
         if rank > best:
             best, title, first = rank, visible(page.title or page.name), number
     head = {

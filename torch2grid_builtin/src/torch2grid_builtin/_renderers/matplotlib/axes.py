@@ -14,13 +14,13 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import Bbox
 
-from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES
+from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Text, table_lines
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Text, table_lines
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
@@ -238,7 +238,10 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
         ax.set_yticks([])
-    if not panel.columns:
+    if panel.column_names:
+        _names(ax.xaxis, [place * wide - 0.5 for place, _ in panel.column_names], [name for _, name in panel.column_names])
+        ax.tick_params(axis="x", rotation=90)
+    elif not panel.columns:
         ax.set_xticks([])
     if panel.boundaries or panel.labels:
         _regions(panel, ax)
@@ -308,10 +311,11 @@ def _logs(panel: Line | Scatter, y: Sequence[Array], ax: Axes) -> None:
 
 
 def _line(panel: Line, ax: Axes) -> None:
+    colors = series_colors(len(panel.y))
     for place, (name, values) in enumerate(panel.y.items()):
         alone = np.count_nonzero(np.isfinite(values)) < 2
         marker = "o" if alone else None
-        ax.plot(panel.x, values, color=SERIES[place % len(SERIES)], marker=marker, label=visible(name, _NAME).lstrip("_"))
+        ax.plot(panel.x, values, color=colors[place], marker=marker, label=visible(name, _NAME).lstrip("_"))
     _logs(panel, list(panel.y.values()), ax)
     if panel.xticks:
         _names(ax.xaxis, panel.x, panel.xticks)
@@ -340,10 +344,10 @@ def _names(axis: Any, places: Sequence[float] | Array, names: Sequence[str], fla
 
 def _scatter(panel: Scatter, ax: Axes) -> None:
     groups = list(dict.fromkeys(panel.groups)) or [""]
+    colors = series_colors(len(groups))
     for place, group in enumerate(groups):
         chosen = np.array([each == group for each in panel.groups], bool) if panel.groups else np.ones(len(panel.x), bool)
-        color = SERIES[place % len(SERIES)]
-        ax.scatter(panel.x[chosen], panel.y[chosen], s=14, color=color, label=visible(group, _NAME).lstrip("_"))
+        ax.scatter(panel.x[chosen], panel.y[chosen], s=14, color=colors[place], label=visible(group, _NAME).lstrip("_"))
     _logs(panel, [panel.y], ax)
     _labels(ax, panel.xlabel, panel.ylabel)
     for name, value in panel.marks.items():
@@ -381,7 +385,24 @@ def _band(panel: Band, ax: Axes) -> None:
         ax.fill_between(places, values[place], values[count - 1 - place], color=SERIES[0], alpha=0.25, linewidth=0)
     if count % 2:
         ax.plot(places, values[count // 2], color=SERIES[0])
+    if panel.bend:
+        ax.set_yscale("asinh", linear_width=panel.bend)
     _upright(panel, ax)
+
+
+def _ridges(panel: Ridges, ax: Axes) -> None:
+    """Each ridge above a line of its own, the first on top, as high as the steepest of all allows."""
+    shares = np.asarray(panel.shares, np.float64)
+    highest = float(np.nanmax(shares, initial=0.0)) or 1.0
+    count = len(panel.labels)
+    for place, row in enumerate(shares):
+        if np.isfinite(row).any():
+            ax.stairs(count - 1 - place + 1.4 * row / highest, panel.edges, baseline=count - 1 - place, fill=True, alpha=0.8,
+                      color=SERIES[0], zorder=2 + place / max(count, 1))  # fmt: skip
+    if panel.bend and len(panel.edges):
+        ax.set_xscale("asinh", linear_width=panel.bend)
+    _names(ax.yaxis, [float(count - 1 - place) for place in range(count)], panel.labels, panel.flags)
+    _labels(ax, panel.xlabel, "")
 
 
 def _upright(panel: Boxes | Band, ax: Axes) -> None:
@@ -411,4 +432,5 @@ _DRAWN: dict[type, Callable[[Any, Axes], None]] = {
     Bar: _bar,
     Boxes: _boxes,
     Band: _band,
+    Ridges: _ridges,
 }

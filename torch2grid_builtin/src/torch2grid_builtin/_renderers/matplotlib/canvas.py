@@ -17,17 +17,25 @@ import numpy as np
 from torch2grid_builtin._renderers.matplotlib.look import Look, zoomed
 from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Color, Dots, Label, Polygon, Ramp, Shape, Stroke
 from torch2grid_builtin._renderers.matplotlib.text import font_in_use
-from torch2grid_core.grids import encode_png
+from torch2grid_core.grids import colormap, encode_png
 
 Array = np.ndarray[Any, Any]
 
 INK, MUTED, RULE, FAINT, MARK = "#1f2328", "#5b6470", "#9aa3ad", "#e4e7eb", "#9c2f26"
 LOST = "#c4009e"  # as NaN and Inf are in heatmaps, dark enough to read
-SERIES = ("#2a6b9c", "#c96a4a", "#3a9a76", "#8e5ea2", "#b58900", "#5b6470", "#c2467d", "#17829b")
+SERIES = ("#2a6b9c", "#cf5a34", "#37a05a", "#8a48b8", "#c79300", "#2f343b", "#de5d9e", "#3fb6d0")
 LINE = 1.35  # height of a line of text, in units of its size
 _ASCENT, _MIDDLE = 0.95, 0.365  # of DejaVu Sans: from the top of a line to its baseline, and half a capital's height
 PLAIN = Look()
 _SAVING = threading.Lock()  # svg and pdf take their font handling from settings that the whole process shares
+
+
+def series_colors(count: int) -> list[Color]:
+    """Colours of so many series, no two of them alike: those that are easily told apart, or of more a ramp."""
+    if count <= len(SERIES):
+        return [*SERIES[:count]]
+    ramp = colormap("viridis")[np.linspace(0, 230, count).astype(int)] / 255.0
+    return [(float(red), float(green), float(blue)) for red, green, blue in ramp]
 
 
 class Canvas:

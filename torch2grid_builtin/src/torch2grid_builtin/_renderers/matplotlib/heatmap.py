@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -15,9 +16,11 @@ from torch2grid_builtin._renderers.numbers import number, numbers, percent
 from torch2grid_core import Grid, Style
 from torch2grid_core.grids import ColorScale, Signals, colormap, default_map, paint, signals
 from torch2grid_core.pages import Heatmap, Image, Marginal
+from torch2grid_core.text import counted
 
 _SLENDER, _ENOUGH = 12, 8  # a picture longer than 12:1 gets oblong cells, until it is at most 8:1
 _GAP = 6
+_NAMED, _BROAD = 64, 44  # rows that all have their names; pixels across a cell of a table in colours
 _BAR = "#7f9bb3"
 BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -46,24 +49,30 @@ class HeatmapDrawing(Drawing):
         grid = panel.grid
         rows, columns = grid.shape
         self.factor = cell_pixels(rows, columns, sizes.cells)
+        if panel.column_names:  # a table in colours: every row that is named has room for its name, where they are not many
+            least = math.ceil(sizes.text * LINE) if rows <= _NAMED else 1
+            self.factor = max(self.factor[0], least), max(self.factor[1], min(_BROAD, sizes.cells // max(columns, 1)))
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
-        sizes = sizes.beside(max(self.high, self.wide))
+        sizes = sizes if panel.column_names else sizes.beside(max(self.high, self.wide))
         self.panel, self.sizes, self.style = panel, sizes, style
         size = sizes.text
         self.row_ticks = self._row_ticks(rows)
-        self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64 * size / 12) if panel.columns else []
+        numbered = panel.columns and not panel.column_names
+        self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64 * size / 12) if numbered else []
+        self.column_names = ColumnNames(panel, self.factor[1], size)
         self.bands = None
         if panel.labels and not panel.rows and are_bands(grid):
             self.bands = BandLabels(grid, self.high, self.factor[0], size - 1)
         self.before = self.bands.width if self.bands else 0
-        if panel.rows:
+        if panel.rows or panel.row_names:
             widest = max((text_width(text, size) for _, text in self.row_ticks), default=0)
-            self.before = round(size * LINE) + 6 + widest + 8
+            self.before = max((round(size * LINE) + 6 if panel.rows else 0) + widest + 8, self.before)
         self.marginals = Marginals(panel, size, signals(style.colormap or default_map(panel.scale), style.dark).not_finite)
         self.before = max(self.before, self.marginals.before)
         self.below = round(2 * size * LINE) + 10 if panel.columns else 0
+        self.below += self.column_names.height - (round(size * LINE) if panel.columns else -10) if panel.column_names else 0
         self.bar: UprightBar | LevelBar
-        legend = Legend.of(grid, panel.scale, literal(panel.label or grid.cell_text()), style)
+        legend = Legend.of(grid, panel.scale, literal(panel.label or grid.cell_text()), style, panel)
         upright = self.high >= UprightBar.LEAST
         self.bar = UprightBar(legend, self.high, size) if upright else LevelBar(legend, self.wide, size)
         if upright:
@@ -96,7 +105,7 @@ class HeatmapDrawing(Drawing):
 
     def _notes(self) -> list[str]:
         notes = []
-        if self.factor[0] != self.factor[1]:
+        if self.factor[0] != self.factor[1] and not self.panel.column_names:
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
             notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
@@ -142,11 +151,46 @@ class HeatmapDrawing(Drawing):
             at = x + (tick + 0.5) / cell_columns * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)
             canvas.text(at, y + self.high + 7, str(self.panel.column_index(tick)), size, MUTED, ha="center", va="top")
+        self.column_names.draw(canvas, x, y + self.high, self.factor[1])
         if panel.columns:
             room = self.width - self.before
             label = fit(panel.columns, room, size)
             middle = x + max(self.wide, min(text_width(label, size), room)) / 2
-            canvas.text(middle, y + self.high + 9 + size * LINE, label, size, INK, ha="center", va="top")
+            canvas.text(middle, y + self.high + self.below - 1 - size * LINE, label, size, INK, ha="center", va="top")
+
+
+class ColumnNames:
+    """Names below the columns: numbers as many as there is room for, others turned where they would touch."""
+
+    def __init__(self, panel: Heatmap, wide: int, size: float) -> None:
+        self.size = size
+        self.names = [(place, literal(text)) for place, text in panel.column_names]
+        widest = max((text_width(text, size) for _, text in self.names), default=0)
+        apart = min((two - one for (one, _), (two, _) in itertools.pairwise(self.names)), default=math.inf) * wide
+        self.turned = widest + 8 > apart and not all(_is_number(text) for _, text in self.names)
+        if widest + 8 > apart and not self.turned:
+            self.names = self.names[:: math.ceil((widest + 8) / apart)]
+        self.longest = min(widest, 200)
+        self.height = self.longest if self.turned else round(size * LINE)
+
+    def draw(self, canvas: Canvas, left: int, top: int, wide: int) -> None:
+        """left, top: the lower left corner of the cells, each *wide* pixels wide."""
+        edge, size = -math.inf, self.size
+        for place, text in self.names:
+            at = left + place * wide
+            half = size * LINE / 2 if self.turned else text_width(text, size) / 2 + 4
+            if at - half < edge:
+                continue
+            edge = at + half
+            canvas.rule(math.floor(at), top + 1, math.floor(at), top + 5, RULE)
+            if self.turned:
+                canvas.text(at - size * 0.5, top + 8, fit(text, self.longest, size), size, MUTED, "right", "top", upright=True)
+            else:
+                canvas.text(at, top + 7, text, size, MUTED, ha="center", va="top")
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace(",", "").isdecimal()
 
 
 def _frame(canvas: Canvas, x: int, y: int, width: int, height: int) -> None:
@@ -335,12 +379,15 @@ class Legend:
     above: str
     below: str
     swatches: tuple[tuple[tuple[int, int, int], str], ...]
+    steady: bool = False
+    most: int = 0  # cells that may be NaN
 
     @classmethod
-    def of(cls, grid: Grid, scale: ColorScale, label: str, style: Style) -> Legend:
+    def of(cls, grid: Grid, scale: ColorScale, label: str, style: Style, panel: Heatmap) -> Legend:
         """The legend of *grid*, whose colour map is the one that suits the scale where *style* names none."""
         name = style.colormap or default_map(scale)
         marks = signals(name, style.dark)
+        steady = panel.steady
         drawn = grid.counts > 0
         finite = np.isfinite(grid.values)
         above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
@@ -348,18 +395,20 @@ class Legend:
         bad = int(np.count_nonzero(drawn & ~finite))
         whole = max(int(np.count_nonzero(drawn & finite)), 1)
         swatches = []
-        if bad:
-            swatches.append((marks.not_finite, f"NaN or Inf: {bad:,} cell{'s' if bad > 1 else ''}"))
+        if bad or steady:
+            swatches.append((marks.not_finite, f"NaN or Inf: {counted(bad, 'cell')}"))
         if not drawn.all():
-            swatches.append((marks.empty, "no weight"))
+            swatches.append((marks.empty, "no figure" if panel.column_names else "no weight"))
         return cls(
             scale,
             label,
             name,
             marks,
-            f"{percent(above / whole)} above" if above else "",
-            f"{percent(below / whole)} below" if below else "",
+            f"{percent(above / whole)} above" if above or steady else "",
+            f"{percent(below / whole)} below" if below or steady else "",
             tuple(swatches),
+            steady,
+            int(np.count_nonzero(drawn)),
         )
 
     def ticks(self) -> list[str]:
@@ -384,7 +433,9 @@ class UprightBar:
         self.height = min(height, round(self.MOST * text / 12))
         self.beside = BAR + 18 + max(text_width(each, text) for each in legend.ticks())
         widths = [BAR + 8 + text_width(each, text) for each in (legend.above, legend.below)]
+        widths += [BAR + 8 + text_width(">99.9 % above", text)] if legend.steady else []
         widths += [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
+        widths += [SWATCH + 6 + text_width(f"NaN or Inf: {legend.most:,} cells", text)] if legend.steady else []
         self.width = max(self.beside + round(text * LINE), *widths)
 
     def draw(self, canvas: Canvas, left: int, top: int) -> None:
@@ -420,6 +471,8 @@ class LevelBar:
         self.line = round(text * LINE) + 2
         beyond = " · ".join(filter(None, (legend.below, legend.above)))
         shown = [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
+        if legend.steady:  # the picture is as wide whatever there is to say
+            shown[0] = SWATCH + 6 + text_width(f"NaN or Inf: {legend.most:,} cells", text)
         self.beyond = beyond
         self.extra = bool(beyond or shown)
         parts = [*shown, text_width(beyond, text)] if beyond else shown

@@ -8,20 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, draw_x, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import LARGEST, number
 from torch2grid_core import Style
-from torch2grid_core.pages import Band, Bar, Boxes, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Ridges, Table, Text
 
 Array = np.ndarray[Any, Any]
 _MOST_ROWS, _MOST_COLUMNS, _WIDEST = 400, 24, 420
 _GAP = 22
+_OVERLAP = 0.7  # how far the highest ridge reaches into the line above, in lines
+_RIDGES = ("#8fb3d1", "#a9c5dc")
 
 
 class ListDrawing(Drawing):
     """Names at the left, with what is wrong there, a level axis of values, a line of the list for each name."""
+
+    bend = 0.0  # see ``Scale``
+    least_pitch = 0.0
 
     def __init__(
         self, labels: tuple[str, ...], title: str, axis: str, sizes: Sizes, flags: Mapping[int, str], marks: int = 0
@@ -31,6 +36,7 @@ class ListDrawing(Drawing):
         self.title = sizes.title_lines(title, self.width)
         count = len(labels)
         self.pitch = 20.0 if count <= 60 else 15.0 if count <= 400 else max(6000 / count, 1.0)
+        self.pitch = max(self.pitch, self.least_pitch)
         self.size = min(sizes.text, self.pitch / 1.2 if self.pitch >= 15 else 11.0)
         self.step = max(1, int(np.ceil(self.size * 1.25 / self.pitch)))  # where lines are thin, every so many is named
         room = min(self.width * 0.45, 330)
@@ -63,7 +69,7 @@ class ListDrawing(Drawing):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         y = self.draw_title(canvas, left, top) + self.over
         start, stop, bottom, size = left + self.names, left + width - 24, y + self.area, self.sizes.text
-        across = Scale(*self.limits(), start, stop)
+        across = Scale(*self.limits(), start, stop, bend=self.bend)
         middles = y + (np.arange(len(self.labels)) + 0.5) * self.pitch
         draw_x(canvas, across, y, bottom, size, apart=90, grid=True)
         if across.low < 0 < across.high:
@@ -149,7 +155,8 @@ class BandDrawing(ListDrawing):
     """Quantiles of each name as nested bars: the wider the share, the lighter; the middle level as a line across."""
 
     def __init__(self, panel: Band, style: Style, sizes: Sizes) -> None:
-        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, panel.flags)
+        super().__init__(panel.labels, panel.title, _axis(panel.ylabel, panel.bend), sizes, panel.flags)
+        self.bend = panel.bend
         order = np.argsort(panel.levels)
         self.levels = [panel.levels[index] for index in order]
         self.values = np.asarray(panel.values, dtype=np.float64).reshape(len(panel.levels), len(panel.labels))[order]
@@ -158,7 +165,8 @@ class BandDrawing(ListDrawing):
         self.height += self.key
 
     def limits(self) -> tuple[float, float]:
-        return padded(*finite_range(self.values))
+        low, high = finite_range(self.values)
+        return padded_as(low, high, self.bend)
 
     def plot(self, canvas: Canvas, across: Scale, middles: Array) -> None:
         pairs = [(index, len(self.levels) - 1 - index) for index in range(len(self.levels) // 2)]
@@ -190,6 +198,52 @@ class BandDrawing(ListDrawing):
         """Level bars from *low* to *high* pixels, each at least one wide."""
         boxes = np.stack([low, middles - thick / 2, np.maximum(high - low, 1), np.full_like(low, thick)], axis=1)
         canvas.rects(boxes[known], color)
+
+
+class RidgesDrawing(ListDrawing):
+    """Filled outlines, each on the line of its label and over the one above, all to one scale."""
+
+    least_pitch = 30.0
+
+    def __init__(self, panel: Ridges, style: Style, sizes: Sizes) -> None:
+        super().__init__(panel.labels, panel.title, _axis(panel.xlabel, panel.bend), sizes, panel.flags)
+        self.bend = panel.bend
+        self.edges = np.asarray(panel.edges, dtype=np.float64)
+        self.shares = np.asarray(panel.shares, dtype=np.float64).reshape(len(panel.labels), max(len(panel.edges) - 1, 0))
+        self.highest = float(np.nanmax(self.shares, initial=0.0)) or 1.0
+        extra = round(self.pitch * _OVERLAP)
+        self.over += extra
+        self.height += extra
+
+    def limits(self) -> tuple[float, float]:
+        low, high = finite_range(self.edges)
+        return (low, high) if low < high else padded(low, high)
+
+    def plot(self, canvas: Canvas, across: Scale, middles: Array) -> None:
+        if len(self.edges) < 2:
+            return
+        x = np.repeat(across(self.edges), 2)[1:-1]
+        for line, (middle, shares) in enumerate(zip(middles, self.shares, strict=True)):
+            base = round(float(middle + self.pitch * 0.4))
+            canvas.rule(across.start, base, across.stop, base, FAINT)
+            if not np.isfinite(shares).any():
+                continue
+            tops = base - np.repeat(np.nan_to_num(shares), 2) / self.highest * self.pitch * (1 + _OVERLAP)
+            canvas.polygon([x[0], *x, x[-1]], [base, *tops, base], _RIDGES[line % 2], 0.85)
+            seen = np.repeat(np.nan_to_num(shares) > 0, 2)
+            canvas.line(x, np.where(seen, tops, np.nan), SERIES[0], 1)
+
+
+def _axis(label: str, bend: float) -> str:
+    """What stands below an axis: what is on it, and that it is bent."""
+    return f"{label}, asinh axis (linear within ±{number(bend, 2)})" if bend else label
+
+
+def padded_as(low: float, high: float, bend: float) -> tuple[float, float]:
+    """``padded`` on a bent axis, which has most of its length within the limits already."""
+    if not bend or not low < high:
+        return padded(low, high)
+    return max(low * (0.9 if low > 0 else 1.1), -LARGEST), min(high * (1.1 if high > 0 else 0.9), LARGEST)
 
 
 class TableDrawing(Drawing):

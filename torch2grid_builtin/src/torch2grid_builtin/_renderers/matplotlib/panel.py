@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.text import text_width, wrap
-from torch2grid_builtin._renderers.numbers import LARGEST, numbers, share_between
+from torch2grid_builtin._renderers.numbers import LARGEST, bent, numbers, share_between
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Sizes:
     """Sizes in pixels. cells: the longer side of a heatmap is at least so long; plot: width and height of a diagram.
 
     text: of ticks and captions; title: of a panel's title. compact: a small multiple, without colour bar and boxes.
+    legend_apart: the page names the series, of which all its diagrams have the same.
     """
 
     cells: int
@@ -26,6 +27,7 @@ class Sizes:
     text: float
     title: float
     compact: bool = False
+    legend_apart: bool = False
 
     @classmethod
     def of(cls, columns: int) -> Sizes:
@@ -101,13 +103,17 @@ def index_ticks(length: int, pixels: float, apart: float = 46) -> list[int]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values *low* … *high* onto pixels *start* … *stop*; logarithmic where *log*, both limits positive then."""
+    """Values *low* … *high* onto pixels *start* … *stop*; logarithmic where *log*, both limits positive then.
+
+    bend: half-width of the linear middle of an asinh scale; 0: there is none.
+    """
 
     low: float
     high: float
     start: float
     stop: float
     log: bool = False
+    bend: float = 0.0
 
     def __call__(self, values: Any) -> Any:
         """Pixels of values, clipped to the ends; NaN stays NaN."""
@@ -117,12 +123,16 @@ class Scale:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = np.log10(np.maximum(values, low))
             low, high = math.log10(low), math.log10(high)
+        elif self.bend:
+            values, low, high = (bent(each, self.bend) for each in (values, low, high))
         share = np.clip(share_between(values, low, high), 0, 1)
         return self.start + share * (self.stop - self.start)
 
     def ticks(self, apart: float) -> list[float]:
         """Round values about *apart* pixels from each other."""
         count = max(int(abs(self.stop - self.start) / apart), 1)
+        if self.bend:
+            return self._bent_ticks(apart)
         if not self.log:
             return nice_ticks(self.low, self.high, count)
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
@@ -130,6 +140,22 @@ class Scale:
             return nice_ticks(self.low, self.high, count)
         step = max(1, math.ceil((last - first + 1) / count))
         return [10.0**power for power in range(first, last + 1, step)]
+
+    def _bent_ticks(self, apart: float) -> list[float]:
+        """0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room."""
+        largest = max(abs(self.low), abs(self.high))
+        powers = range(power_of(largest), power_of(self.bend) - 1, -1)
+        kept: list[float] = []
+        for value in (0.0, *(times * 10.0**power for times in (1, 5, 2) for power in powers)):
+            for tick in (value, -value) if value else (0.0,):
+                if self.low <= tick <= self.high and all(abs(self(tick) - self(each)) >= apart for each in kept):
+                    kept.append(tick)
+        return sorted(kept)
+
+
+def power_of(value: float) -> int:
+    """The power of ten just below *value*, which is above 0."""
+    return math.floor(math.log10(value) + 1e-9)
 
 
 def padded(low: float, high: float, share: float = 0.04) -> tuple[float, float]:

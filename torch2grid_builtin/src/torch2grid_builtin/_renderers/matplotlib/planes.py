@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LOST, MARK, MUTED, RULE, SERIES, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, Canvas, series_colors
 from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes, draw_x, draw_y, finite_range, left_room, padded
 from torch2grid_builtin._renderers.matplotlib.plots import Diagram
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
@@ -17,6 +18,7 @@ from torch2grid_core.pages import Line, Scatter
 
 Array = np.ndarray[Any, Any]
 _LEFT = 60  # pixels that the labels of y may take, right of which a legend begins
+_ROWS = 6  # lines of a legend, at most
 _NAMED_AMONG, _MOST_NAMES = 500, 40  # points among which names are looked at, and how many are tried
 
 
@@ -27,7 +29,8 @@ class Plane(Diagram):
         super().__init__(panel.title, sizes)
         self.panel: Any = panel
         self.names = [literal(name) for name in names]
-        self.rows = self._rows()
+        self.colors = series_colors(max(len(names), 1))
+        self.rows = [] if sizes.legend_apart else self._rows()
         self.level_marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
         self.upright_marks = [(literal(name), value) for name, value in panel.xmarks.items() if _usable(value, panel.xlog)]
         self.over = (len(self.rows) * self.line + 6 if self.rows else 4) + self._marks_room()
@@ -71,14 +74,7 @@ class Plane(Diagram):
                 canvas.text(begin, top - self.line * (row + 1), text, size, MARK, va="top")
 
     def _draw_legend(self, canvas: Canvas, start: int, y: float) -> None:
-        size = self.sizes.text
-        for row in self.rows:
-            at = float(start)
-            for index, name in row:
-                canvas.rects([(round(at), round(y + size / 2), 16, 3)], SERIES[index % len(SERIES)])
-                canvas.text(at + 21, y, name, size, INK, va="top")
-                at += 34 + text_width(name, size)
-            y += self.line
+        draw_names(canvas, self.rows, self.colors, start, y, self.sizes.text)
 
     def _draw_xlabel(self, canvas: Canvas, across: Scale, bottom: int) -> None:
         if self.panel.xlabel and not self.sizes.compact:
@@ -90,17 +86,39 @@ class Plane(Diagram):
         """Which names share a line of the legend; none for a single series that the y label names."""
         if len(self.names) < 2 and (self.panel.ylabel or self.sizes.compact):
             return []
-        rows: list[list[tuple[int, str]]] = []
-        used = self.width
-        for index, name in enumerate(self.names):
-            name = fit(name, 260, self.sizes.text)
-            wide = 30 + text_width(name, self.sizes.text)
-            if used + wide > self.width - _LEFT:
-                rows.append([])
-                used = 0
-            rows[-1].append((index, name))
-            used += wide
-        return rows[:6]
+        return rows_of_names(self.names, self.width - _LEFT, self.sizes.text)
+
+
+def rows_of_names(names: Sequence[str], width: float, size: float, most: int = _ROWS) -> list[list[tuple[int, str]]]:
+    """Which *names*, with their places, share a line of a legend; what does not fit is counted at the end."""
+    rows: list[list[tuple[int, str]]] = []
+    used = math.inf
+    for index, name in enumerate(names):
+        name = fit(name, min(260, width - 30), size)
+        wide = 34 + text_width(name, size)
+        if used + wide > width:
+            if len(rows) == most:
+                rows[-1][-1] = (-1, f"and {len(names) - index + 1:,} more")
+                break
+            rows.append([])
+            used = 0
+        rows[-1].append((index, name))
+        used += wide
+    return rows
+
+
+def draw_names(
+    canvas: Canvas, rows: list[list[tuple[int, str]]], colors: Sequence[Any], x: float, y: float, size: float
+) -> None:
+    """Draw the lines of a legend, the first with its upper left corner at (x, y)."""
+    for row in rows:
+        at = float(x)
+        for index, name in row:
+            if index >= 0:
+                canvas.rects([(round(at), round(y + size / 2), 16, 3)], colors[index])
+            canvas.text(at + 21, y, name, size, INK, va="top")
+            at += 34 + text_width(name, size)
+        y += round(size * LINE)
 
 
 def _usable(value: float, log: bool) -> bool:
@@ -140,7 +158,7 @@ class ScatterDrawing(Plane):
         of = np.array([self.groups[group] for group in panel.groups], np.int64) if panel.groups else np.zeros(len(x), int)
         for group in range(max(len(self.groups), 1)):
             mine = drawn & (of == group)
-            canvas.dots(at[mine], high[mine], SERIES[group % len(SERIES)], 6 if drawn.sum() < 500 else 4)
+            canvas.dots(at[mine], high[mine], self.colors[group], 6 if drawn.sum() < 500 else 4)
         if panel.names and not self.sizes.compact:
             self._draw_names(canvas, across, at, high, drawn)
         self._draw_legend(canvas, start, top - self.over)
@@ -186,7 +204,7 @@ class LineDrawing(Plane):
         places = across(_shown(x, across))
         for index, values in enumerate(series):
             heights = up(_shown(values, up))
-            color = SERIES[index % len(SERIES)]
+            color = self.colors[index]
             canvas.line(places, heights, color, 2 if len(series) < 5 else 1.4)
             if len(x) <= 60:
                 canvas.dots(places, heights, color, 5)

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.numbers import evenly, number, percent, share_between
+from torch2grid_builtin._renderers.numbers import bent, evenly, number, percent, share_between, unbent
 from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
 from torch2grid_core.grids import colormap, default_map, half_blocks, half_blocks_rgb, signals
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Marginal
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Marginal, Ridges
 from torch2grid_core.text import display_width, visible
 
 Array = np.ndarray[Any, Any]
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
 BLUE, RED = (77, 131, 196), (201, 106, 74)
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
 _NESTED = "·─━█"  # from the outermost quantiles to the inner ones
 _BAR = 16  # characters of the colour bar
 
@@ -106,7 +107,7 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
     return lines + mark_lines(panel.marks, screen)
 
 
-def _names(panel: Bar | Band | Boxes) -> tuple[str, ...]:
+def _names(panel: Bar | Band | Boxes | Ridges) -> tuple[str, ...]:
     """The labels, and behind them what is wrong there."""
     return tuple(f"{name} ({panel.flags[i]})" if i in panel.flags else name for i, name in enumerate(panel.labels))
 
@@ -127,13 +128,43 @@ def quantile_lines(panel: Band | Boxes, screen: Screen) -> list[str]:
     if not finite.size:
         return [*lines, "no finite quantile", *(fit(names[column], screen.width) for column in panel.flags)]
     low, high = float(finite.min()), float(finite.max())
+    bend = panel.bend if isinstance(panel, Band) else 0.0
+    if bend:
+        values, low, high = bent(values, bend), float(bent(low, bend)), float(bent(high, bend))
     for column, name in enumerate(names):
         lines.append(f"{padded(fit(name, label), label)} {_nested(values[:, column], low, high, room, screen)}".rstrip())
     blank = " " * (label + 1)
-    lines += [screen.dim(blank + text) for text in _axis(evenly(low, high, room + 1), room, 1)]
+    edges = evenly(low, high, room + 1)
+    lines += [screen.dim(blank + text) for text in _axis(unbent(edges, bend) if bend else edges, room, 1)]
     shown = levels if isinstance(panel, Band) else ()
     words = ", ".join(f"{100 * level:g} %" for level in shown) or "whiskers, quartiles, median"
-    return [*lines, *(screen.dim(line) for line in wrap(f"{panel.ylabel}: {words}".split(" "), screen.width, " "))]
+    axis = f"{panel.ylabel}, asinh axis" if bend else panel.ylabel
+    return [*lines, *(screen.dim(line) for line in wrap(f"{axis}: {words}".split(" "), screen.width, " "))]
+
+
+def ridge_lines(panel: Ridges, screen: Screen) -> list[str]:
+    """A line for each label: how many of its values are where, as heights of blocks, all to one scale and on one axis."""
+    lines = title_lines(panel.title, screen)
+    names = _names(panel)
+    label = _label_width(names, screen)
+    shares, edges = np.asarray(panel.shares, dtype=np.float64), np.asarray(panel.edges, dtype=np.float64)
+    bars = shares.shape[1]
+    if not bars:
+        return [*lines, "no distribution"]
+    joined = -(-bars // max(16, screen.width - label - 1))
+    starts = np.arange(0, bars, joined)
+    sums = np.add.reduceat(shares, starts, axis=1)
+    highest = float(np.nanmax(sums, initial=0.0)) or 1.0
+    for name, row in zip(names, sums, strict=True):
+        if np.isfinite(row).any():
+            levels = np.ceil(np.nan_to_num(row) / highest * (len(_HEIGHTS) - 1)).astype(int).tolist()
+            drawn = screen.tinted("".join(_HEIGHTS[level] for level in levels).rstrip(), BLUE)
+        else:
+            drawn = "–"
+        lines.append(f"{padded(fit(name, label), label)} {drawn}".rstrip())
+    blank = " " * (label + 1)
+    lines += [screen.dim(blank + text) for text in _axis(np.append(edges[starts], edges[-1]), len(starts), 1)]
+    return [*lines, screen.dim(fit(f"{panel.xlabel}, asinh axis" if panel.bend else panel.xlabel, screen.width))]
 
 
 def _nested(values: Array, low: float, high: float, room: int, screen: Screen) -> str:
@@ -161,6 +192,8 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     lines += half_blocks(grid, scale, screen.width, screen.rows, screen.color, screen.colormap)
     label = panel.label or grid.cell_text()
     facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", *(part.strip() for part in label.split(","))]
+    named = (("rows", panel.row_names), ("columns", panel.column_names)) if panel.column_names else ()
+    facts += [f"{side}: {visible(names[0][1])} … {visible(names[-1][1])}" for side, names in named if names]
     facts += [_largest(side, each) for side, each in (("row", panel.row_marginal), ("column", panel.column_marginal)) if each]
     drawn = grid.drawn()
     legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
@@ -173,7 +206,7 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     if lost:
         legend.append(_swatch(f"{lost:,} NaN or Inf", marks.not_finite, screen, "!"))
     if len(drawn) < grid.values.size:
-        legend.append(_swatch("no weight", marks.empty, screen, "(space)"))
+        legend.append(_swatch("no figure" if panel.column_names else "no weight", marks.empty, screen, "(space)"))
     return (
         lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
     )

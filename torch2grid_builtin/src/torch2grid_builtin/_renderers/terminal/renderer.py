@@ -16,10 +16,11 @@ from torch2grid_builtin._renderers.terminal.plots import (
     histogram_lines,
     image_lines,
     quantile_lines,
+    ridge_lines,
 )
 from torch2grid_builtin._renderers.terminal.text import Screen, beside, table_lines, text_lines
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Scatter, Table, Text
+from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Table, Text
 from torch2grid_core.text import visible
 
 Draw = Callable[[Any, Screen], list[str]]
@@ -35,6 +36,7 @@ _PANELS: dict[type, tuple[Draw, int]] = {
     Bar: (bar_lines, 60),
     Band: (quantile_lines, 72),
     Boxes: (quantile_lines, 72),
+    Ridges: (ridge_lines, 72),
     Table: (table_lines, 100),
     Text: (text_lines, 60),
 }

@@ -8,6 +8,7 @@ const PANELS = {
   scatter: scatterPanel,
   bar: barPanel,
   quantiles: quantilesPanel,
+  ridges: ridgesPanel,
   table: tablePanel,
   text: textPanel,
 };
@@ -72,7 +73,18 @@ async function pageElement(index, brush) {
   }
   const folder = head.pages[index].folder.replaceAll("_", " ");
   const kind = folder ? element("span", { class: "kind", text: folder }) : "";
-  return element("article", { class: "page" }, element("h1", {}, page.title, kind), grid);
+  const parts = [element("h1", {}, page.title, kind)];
+  if (page.frame) {
+    const done = element("i");
+    done.style.width = `${(100 * page.frame[0]) / page.frame[1]}%`;
+    parts.push(element("div", { class: "progress", title: `${page.frame[0]} of ${page.frame[1]}` }, done));
+  }
+  if (page.names) {
+    const keys = keysOf(page.names);
+    keys.classList.add("keys");
+    parts.push(keys);
+  }
+  return element("article", { class: "page" }, ...parts, grid);
 }
 
 const main = element("main", { class: "main" });

@@ -11,6 +11,26 @@ function logarithmic(low, high, from, to) {
   return (value) => (value > 0 ? inner(Math.log10(value)) : from);
 }
 
+// Linear within ±bend, logarithmic beyond.
+function asinh(low, high, bend, from, to) {
+  const inner = linear(Math.asinh(low / bend), Math.asinh(high / bend), from, to);
+  return (value) => inner(Math.asinh(value / bend));
+}
+
+// 0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room.
+function bentTicks(low, high, bend, scale, apart) {
+  const last = Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high))) + 1e-9);
+  const kept = [];
+  const room = (tick) => tick >= low && tick <= high && kept.every((each) => Math.abs(scale(each) - scale(tick)) >= apart);
+  if (room(0)) kept.push(0);
+  for (const times of [1, 5, 2]) {
+    for (let power = last; power >= Math.floor(Math.log10(bend)); power--) {
+      for (const sign of [1, -1]) if (room(sign * times * 10 ** power)) kept.push(sign * times * 10 ** power);
+    }
+  }
+  return kept.sort((a, b) => a - b);
+}
+
 function powers(low, high) {
   const found = [];
   const first = Math.ceil(Math.log10(low) - 1e-9);

@@ -48,7 +48,10 @@ async function heatmapPanel(panel, context) {
     return "";
   }
 
+  const nameAt = (names, place) => names?.find(([at]) => Math.floor(at) === place)?.[1] ?? "";
+
   function whereLines(row, column) {
+    if (panel.column_names) return [nameAt(panel.row_names, row), `${panel.columns} ${nameAt(panel.column_names, column)}`.trim()];
     const region = regionAt(row, column);
     const all = blocks ? weightsOf(blocks, panel.cell, row, column) : [];
     const own = all.filter((weights) => head.tensors[weights.tensor].name === region); // a lowered cell shows one tensor of several
@@ -69,7 +72,7 @@ async function heatmapPanel(panel, context) {
   function tell(row, column) {
     const index = row * columns + column;
     const count = countAt(index);
-    if (!count) return ["no weight here"];
+    if (!count) return panel.column_names ? [...whereLines(row, column), "no figure"] : ["no weight here"];
     const value = values[index];
     const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity}s`;
     const beyond = value > panel.high ? ", above the limit" : value < panel.low ? ", below the limit" : "";
@@ -88,6 +91,8 @@ async function heatmapPanel(panel, context) {
     columns: context.compact ? "" : panel.columns,
     rowIndices: panel.row_indices,
     columnIndices: panel.column_indices,
+    named: Boolean(panel.row_names),
+    columnNames: context.compact ? undefined : panel.column_names,
     cell: panel.cell,
     height: context.compact ? 170 : Math.max(320, innerHeight * 0.78),
     margins: context.compact ? {} : marginSizes(panel),
@@ -141,7 +146,7 @@ function legend(panel, values, counts, context) {
   let missing = 0;
   for (let i = 0; i < values.length; i++) if ((counts ? counts[i] : panel.counts) > 0 && !Number.isFinite(values[i])) missing++;
   if (missing) swatch(lost, `${grouped(missing)} NaN or Inf`);
-  if (counts ? counts.some((count) => count === 0) : panel.counts === 0) swatch(empty, "no weight");
+  if (counts ? counts.some((count) => count === 0) : panel.counts === 0) swatch(empty, panel.column_names ? "no figure" : "no weight");
   parts.push(element("span", { text: what }));
   if (!context.compact || panel.lowered) {
     const [rows, columns] = panel.shape;

@@ -54,6 +54,34 @@ function frameMarks(panel, context, viewer, frame, first, last) {
   }
 }
 
+const areNumbers = (names) => names.every(([, name]) => /^[\d.,]+$/.test(name));
+
+// Pixels below the cells that names of columns take: those that are no numbers are turned.
+function columnRoom(names) {
+  if (!names) return 0;
+  return areNumbers(names) ? 8 : clamp(Math.max(...names.map(([, name]) => name.length)) * 6.2 + 12, 30, 160);
+}
+
+function nameColumns(viewer, context, frame, base) {
+  const { ratio, cellWidth } = viewer;
+  const names = viewer.options.columnNames;
+  const level = areNumbers(names);
+  let end = -Infinity;
+  for (const [place, name] of names) {
+    const x = frame.x + place * cellWidth - viewer.x;
+    const half = (level ? name.length * 3.4 + 4 : 7) * ratio;
+    if (x < frame.x || x > frame.x + frame.width || x - half < end) continue;
+    end = x + half;
+    context.save();
+    context.translate(x, base + 6 * ratio);
+    if (!level) context.rotate(-Math.PI / 2);
+    context.textAlign = level ? "center" : "right";
+    context.textBaseline = level ? "top" : "middle";
+    context.fillText(name, 0, 0, 150 * ratio);
+    context.restore();
+  }
+}
+
 // What the bars are, for the legend.
 function marginNote(panel) {
   const sides = ["row", "column"].filter((side) => panel[`${side}_marginal`]);

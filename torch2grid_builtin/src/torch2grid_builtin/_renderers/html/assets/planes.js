@@ -1,6 +1,9 @@
 // Lines and points between two axes of numbers, each linear or logarithmic.
 
 const TOP = 14;
+const SERIES = 8; // colours; series beyond them are dashed
+
+const seriesClass = (index) => `series n${index % SERIES}${index < SERIES ? "" : " again"}`;
 
 // What lies on one axis: its ends, and which numbers it shows.
 function extent(values, log) {
@@ -74,14 +77,14 @@ function linePanel(panel) {
           if (pen === "M" && values.length > 1 && !seen(values, place + 1)) path += "h6"; // a value between gaps is seen
           pen = "L";
           if (values.length > 1 && !seen(values, place - 1) && !seen(values, place + 1)) {
-            svg.append(drawn("circle", { class: `series n${index % 5}`, cx: x(xs[place]), cy: y(value), r: 1.5 })); // no line reaches it
+            svg.append(drawn("circle", { class: seriesClass(index), cx: x(xs[place]), cy: y(value), r: 1.5 })); // no line reaches it
           }
         } else {
           pen = "M";
         }
       });
       if (values.length === 1 && seen(values, 0)) path += "h8";
-      svg.append(drawn("path", { class: `series n${index % 5}`, d: path }));
+      svg.append(drawn("path", { class: seriesClass(index), d: path }));
     });
     for (const place of Object.keys(panel.flags)) {
       if (!across.usable(xs[place])) continue;
@@ -108,7 +111,7 @@ function linePanel(panel) {
     svg.append(cross, hit);
     return svg;
   }
-  return [sized(draw), keysOf(series.map(([name]) => name)), ...flagList(panel, places)];
+  return [sized(draw), ...(panel.named ? [] : [keysOf(series.map(([name]) => name))]), ...flagList(panel, places)];
 }
 
 // Where the pointer is, in the units of *svg*, which is *width* wide.
@@ -118,7 +121,7 @@ function pointed(svg, event, width) {
 }
 
 function keysOf(names) {
-  return element("div", { class: "legend" }, ...names.map((name, index) => element("span", {}, element("i", { class: `key n${index % 5}` }), name)));
+  return element("div", { class: "legend" }, ...names.map((name, index) => element("span", {}, element("i", { class: `key n${index % SERIES}${index < SERIES ? "" : " again"}` }), name)));
 }
 
 const REACH = 18; // how near a point the pointer has to be, in pixels
@@ -137,7 +140,7 @@ function scatterPanel(panel, context) {
     const { svg, x, y, left, right, bottom } = plane(panel, across, up, width, "points");
     const at = new Map(shown.map((place) => [place, [x(xs[place]), y(ys[place])]]));
     const radius = shown.length < 500 ? 3 : 2;
-    for (const [place, [cx, cy]] of at) svg.append(drawn("circle", { class: `point n${(panel.group[place] ?? 0) % 5}`, cx: cx.toFixed(1), cy: cy.toFixed(1), r: radius }));
+    for (const [place, [cx, cy]] of at) svg.append(drawn("circle", { class: `point n${(panel.group[place] ?? 0) % SERIES}`, cx: cx.toFixed(1), cy: cy.toFixed(1), r: radius }));
     const ring = drawn("circle", { class: "ring", r: radius + 3, visibility: "hidden" });
     const hit = drawn("rect", { x: left - REACH, y: 0, width: right - left + 2 * REACH, height: bottom + REACH, fill: "transparent" });
     let nearest = null;

@@ -1,4 +1,4 @@
-// Bars and nested quantiles.
+// Bars, nested quantiles and ridges.
 
 // A label with what is wrong there behind it.
 function flagged(label, flag, context) {
@@ -61,9 +61,10 @@ function quantilesPanel(panel, context) {
     const top = long ? 24 : 0;
     const bottom = top + panel.labels.length * ROW + 6;
     const height = bottom + 40;
-    const x = linear(low, high, left, right);
+    const x = panel.bend ? asinh(low, high, panel.bend, left, right) : linear(low, high, left, right);
+    const marks = panel.bend ? bentTicks(low, high, panel.bend, x, 70) : ticks(low, high, 6);
     const svg = plot(width, height, panel.title || "quantiles");
-    for (const tick of ticks(low, high, 6)) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: bottom }));
+    for (const tick of marks) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: bottom }));
     panel.labels.forEach((label, column) => {
       const y = top + column * ROW;
       const fitted = Math.max(Math.floor((left - 14) / 6.4) - tail(column).length, 6);
@@ -88,12 +89,65 @@ function quantilesPanel(panel, context) {
       }
       svg.append(hit);
     });
-    if (long) for (const tick of ticks(low, high, 6)) svg.append(drawn("text", { x: x(tick), y: 14, "text-anchor": "middle" }, brief(tick)));
-    xAxis(svg, x, ticks(low, high, 6), bottom, left, right);
-    svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.ylabel));
+    if (long) for (const tick of marks) svg.append(drawn("text", { x: x(tick), y: 14, "text-anchor": "middle" }, brief(tick)));
+    xAxis(svg, x, marks, bottom, left, right);
+    svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, axisText(panel.ylabel, panel.bend)));
     return svg;
   }
   return [element("div", { class: "scroll" }, sized(draw)), element("div", { class: "legend" }, element("span", { text: `quantiles: ${panel.names.join(", ")}` }))];
+}
+
+const axisText = (label, bend) => (bend ? `${label}, asinh axis (linear within ±${brief(bend, 2)})` : label);
+
+const RIDGE = 30; // from one line to the next
+const OVERLAP = 0.7; // how far the highest ridge reaches into the line above, in lines
+
+function ridgesPanel(panel) {
+  const edges = panel.edges.map(numeric);
+  const shares = panel.shares.map((row) => row.map(numeric));
+  const highest = Math.max(...finite(shares.flat()), 0) || 1;
+  if (edges.length < 2 || !panel.labels.length) return [element("div", { text: "no distribution" })];
+  const low = edges[0];
+  const high = edges[edges.length - 1];
+
+  function draw(width) {
+    const tail = (place) => (panel.flags[place] === undefined ? "" : ` (${panel.flags[place]})`);
+    const longest = Math.max(...panel.labels.map((label, place) => label.length + tail(place).length));
+    const left = clamp(longest * 6.6 + 14, 60, Math.min(300, width * 0.42));
+    const right = width - 12;
+    const top = RIDGE * OVERLAP + 4;
+    const bottom = top + panel.labels.length * RIDGE;
+    const x = panel.bend ? asinh(low, high, panel.bend, left, right) : linear(low, high, left, right);
+    const marks = panel.bend ? bentTicks(low, high, panel.bend, x, 70) : ticks(low, high, 6);
+    const svg = plot(width, bottom + 40, panel.title || "distributions");
+    for (const tick of marks) svg.append(drawn("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: bottom }));
+    panel.labels.forEach((label, place) => {
+      const base = top + (place + 1) * RIDGE;
+      svg.append(drawn("text", { class: tail(place) ? "lost" : "ink", x: left - 10, y: base - 8, "text-anchor": "end" }, label + tail(place)));
+      svg.append(drawn("line", { class: "grid", x1: left, x2: right, y1: base, y2: base }));
+      if (shares[place].some(Number.isFinite)) {
+        const steps = shares[place].map((share, bar) => {
+          const y = (base - ((share || 0) / highest) * RIDGE * (1 + OVERLAP)).toFixed(1);
+          return `L${x(edges[bar]).toFixed(1)} ${y}L${x(edges[bar + 1]).toFixed(1)} ${y}`;
+        });
+        svg.append(drawn("path", { class: "ridge", d: `M${left} ${base}${steps.join("")}L${right} ${base}` }));
+      }
+      const hit = drawn("rect", { class: "hit", x: left, width: right - left, y: base - RIDGE, height: RIDGE });
+      hit.addEventListener("pointermove", (event) => {
+        const at = pointed(svg, event, width).x;
+        const bar = Math.max(edges.findIndex((edge) => x(edge) > at) - 1, 0);
+        const share = shares[place][bar];
+        const text = Number.isFinite(share) ? `${brief(edges[bar])} to ${brief(edges[bar + 1])}: ${share ? percent(share) : "none"}` : "nothing finite";
+        showTip(event, [label + tail(place), text]);
+      });
+      hit.addEventListener("pointerleave", hideTip);
+      svg.append(hit);
+    });
+    xAxis(svg, x, marks, bottom, left, right);
+    svg.append(drawn("text", { x: (left + right) / 2, y: bottom + 34, "text-anchor": "middle" }, axisText(panel.xlabel, panel.bend)));
+    return svg;
+  }
+  return [element("div", { class: "scroll" }, sized(draw))];
 }
 
 // Which places are marked, and why; of many the first.

@@ -35,7 +35,7 @@ class Viewer {
     this.ratio = devicePixelRatio;
     const { above = 0, beside = 0, names = 0 } = this.options.margins ?? {};
     this.left = Math.max(this.options.rows ? 54 : 0, names, above ? 54 : 0);
-    this.below = this.options.columns ? 36 : 0;
+    this.below = (this.options.columns ? 36 : 0) + columnRoom(this.options.columnNames);
     this.over = above + (this.options.rows ? 18 : 0);
     this.right = beside;
     const across = (width - this.left - this.right) * this.ratio;
@@ -162,7 +162,12 @@ class Viewer {
     context.lineWidth = 1;
     const drawnWidth = Math.min(frame.width, this.columns * this.cellWidth - this.x);
     const drawnHeight = Math.min(frame.height, this.rows * this.cellHeight - this.y);
-    if (this.options.columns) {
+    if (this.options.columnNames) nameColumns(this, context, frame, frame.y + drawnHeight);
+    if (this.options.columns && this.options.columnNames) {
+      context.textBaseline = "top";
+      context.textAlign = "left";
+      context.fillText(this.options.columns, frame.x, frame.y + drawnHeight + (columnRoom(this.options.columnNames) + 14) * ratio);
+    } else if (this.options.columns) {
       const base = frame.y + drawnHeight;
       context.textBaseline = "top";
       for (const tick of this.indices(this.x, drawnWidth, this.cellWidth, this.options.cell[1], this.columns, 70)) {
@@ -177,7 +182,8 @@ class Viewer {
     if (this.options.rows) {
       context.textBaseline = "middle";
       context.textAlign = "right";
-      for (const tick of this.indices(this.y, drawnHeight, this.cellHeight, this.options.cell[0], this.rows, 34)) {
+      const wanted = this.options.named ? [] : this.indices(this.y, drawnHeight, this.cellHeight, this.options.cell[0], this.rows, 34);
+      for (const tick of wanted) {
         const place = Math.round(frame.y + (tick / this.options.cell[0] + 0.5) * this.cellHeight - this.y);
         context.fillRect(frame.x - 4 * ratio, place, 4 * ratio, 1);
         context.fillText(grouped(indexAt(this.options.rowIndices, tick)), frame.x - 6 * ratio, place);

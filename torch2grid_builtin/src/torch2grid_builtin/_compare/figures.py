@@ -1,0 +1,110 @@
+"""Figures of many tensors as one picture: a table in colours, by layer and kind or over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from torch2grid_core import Grid
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.pages import Heatmap
+from torch2grid_core.text import visible
+
+Array = np.ndarray[Any, Any]
+_WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
+_LAYER = 1_000_000  # a number above this in a name counts something else
+
+
+def kind_and_layer(name: str) -> tuple[str, int | None]:
+    """``("layers.*.fc.weight", 3)`` for ``layers.3.fc.weight``; the name and ``None`` where there is no number in it."""
+    parts = name.split(".")
+    for place, part in enumerate(parts):
+        if part.isdecimal() and len(part) < 8 and int(part) < _LAYER:
+            return ".".join([*parts[:place], "*", *parts[place + 1 :]]), int(part)
+    return name, None
+
+
+def by_kind(names: Sequence[str]) -> list[str]:
+    """*names* with those of one kind together, from layer to layer; kinds in the order in which they first appear."""
+    kinds = {name: kind_and_layer(name) for name in names}
+    first: dict[str, int] = {}
+    for kind, _ in kinds.values():
+        first.setdefault(kind, len(first))
+    return sorted(names, key=lambda name: (first[kinds[name][0]], -1 if (layer := kinds[name][1]) is None else layer))
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """The names as they are shown beside each other: without the modules that all are in, and ``.weight`` where all end so."""
+    if len(names) < 2:
+        return [visible(name) for name in names]
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while all(len(each) > shared + 1 and each[shared] == parts[0][shared] for each in parts):
+        shared += 1
+    end = -1 if all(len(each) > shared + 1 and each[-1] == "weight" for each in parts) else None
+    return [visible(".".join(each[shared:end])) for each in parts]
+
+
+def in_colors(
+    values: Array,
+    lost: Array,
+    what: str,
+    *,
+    title: str,
+    rows: str,
+    columns: str,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    signed: bool = False,
+) -> Heatmap | None:
+    """A table of figures in colours, each cell one of them; ``None`` where no figure is known and nothing is lost.
+
+    values: float64, (rows, columns), NaN or Inf where there is no figure. lost: bool, the same shape, where there is none
+    because of NaN or Inf among the weights. signed: figures about 0, not sizes from 0 on. The scale is linear, or where
+    figures lie far apart logarithmic (of signed ones, asinh), which its label says.
+    """
+    known = np.isfinite(values) & ~lost
+    if not (known.any() or lost.any()):
+        return None
+    shown, scale, label = _signed(values, known, what) if signed else _sizes(values, known, what)
+    cells = np.where(lost, np.nan, np.where(known, shown, 0.0)).astype(np.float32)
+    drawn = cells[known]
+    low, high = float(np.float32(scale.low)), float(np.float32(scale.high))  # as the cells are: nothing is beyond by rounding
+    over, under = (float(np.mean(beyond)) if len(drawn) else 0.0 for beyond in (drawn > high, drawn < low))
+    return Heatmap(
+        Grid(cells, (known | lost).astype(np.int64), quantity=label),
+        ColorScale(low, high, scale.kind, over, under, scale.bend),
+        title=title,
+        rows=rows,
+        columns=columns,
+        label=label,
+        row_names=tuple((place + 0.5, name) for place, name in enumerate(row_names)),
+        column_names=tuple((place + 0.5, name) for place, name in enumerate(column_names)),
+    )
+
+
+def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, str]:
+    """What is drawn of figures from 0 on: they themselves, or their logarithms, among which a 0 is below the limits."""
+    found = values[known]
+    positive = found[found > 0]
+    high = float(positive.max()) if len(positive) else 1.0
+    least = float(positive.min()) if len(positive) else 1.0
+    if high <= _WIDE * least:
+        return values, ColorScale(0.0, high), what
+    bottom, top = np.log10(least), np.log10(high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shown = np.where(known & (values > 0), np.log10(np.where(known, values, 1.0)), bottom - 1)
+    zero = "; 0 is below" if len(positive) < len(found) else ""
+    return shown, ColorScale(float(bottom), float(top)), f"log₁₀ {what}{zero}"
+
+
+def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, str]:
+    """What is drawn of figures about 0, which is the middle of the scale."""
+    sizes = np.abs(values[known])
+    high = float(sizes.max()) if sizes.size and sizes.max() > 0 else 1.0
+    middle = float(np.median(sizes)) if sizes.size else 0.0
+    if middle and high > _WIDE * middle:
+        return values, ColorScale(-high, high, "symlog", bend=max(middle, high * 1e-6)), what
+    return values, ColorScale(-high, high), what
