@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
-from torch2grid_builtin._transformers.cards import AnyKind, Group, Item, Placed, Scale, items_of, put
+from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
+from torch2grid_builtin._transformers.kinds import by_kind
 from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
-from torch2grid_core import Layout, LayoutTransformer, NotDrawable
+from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
 
@@ -86,6 +87,10 @@ class Atlas(LayoutTransformer):
             over = max(sheet.height, sheet.width) / max_cells
             side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
 
+    def finished(self, grid: Grid) -> Grid:
+        """The grid, with ``scale_by=kind`` in shares of the limit of each kind of tensor, which its notes state."""
+        return by_kind(grid) if self.scale_by == "kind" else grid
+
     def _fullest(
         self,
         cards: Sequence[Card],
@@ -133,6 +138,21 @@ def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) ->
             made[build] = [tuple(items_of([name for name, _ in build], dict(build), loose=loose)) for loose in (False, True)]
         cards.append(Card(tuple(titles), *made[build]))
     return cards
+
+
+def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[Item, Bands, int, int]]:
+    """The matrices at the top of an item's box, each with its first column and its width: of a group in rows, of one member."""
+    if isinstance(item, Item):
+        yield item, bands, 0, shape_of(item.kind, scale, bands)[0][1]
+        return
+    assert isinstance(bands, tuple)
+    start = 0
+    for each, own in zip(item.members[0], bands[1], strict=True):
+        width = shape_of(each.kind, scale, own)[0][1]
+        yield each, own, start, width
+        if not bands[0]:
+            return
+        start += width + scale.gap
 
 
 Way = Arrangement | Rows
@@ -185,7 +205,7 @@ class _Sheet:
 
     def _tag(self, named: bool, kinds: Sequence[AnyKind], count: int) -> int:
         """Cells left of each of *count* layers for its number; none where they would take much of the layers' own room."""
-        tag = math.ceil(self.line * (0.38 * len(str(count - 1)) + 0.3))
+        tag = math.ceil(self.line * (0.45 * len(str(count - 1)) + 0.4))
         if not named:
             return 0
         sample = rows_of(kinds, count, self.scale, 0, 1)[0]
@@ -282,7 +302,8 @@ class _Sheet:
     def _badness(self, packing: Packing) -> tuple[bool, float]:
         """Less is better: within the room, about square, without empty places."""
         longer = max(packing.height, packing.width)
-        return self.room is not None and longer > self.room, 0.5 * longer**2 + 2.5 * packing.height * packing.width
+        costs = sum(way.cost for way in self.chosen) / sum(math.prod(way.box) for way in self.chosen)  # of cutting matrices
+        return self.room is not None and longer > self.room, costs * (0.5 * longer**2 + 2.5 * packing.height * packing.width)
 
     def _box(self, place: int) -> Box:
         """(height, width) of one card, with its name above."""
@@ -299,7 +320,11 @@ class _Sheet:
             top, left = self.packing.places[place]
             way = self.chosen[place]
             if self.named[place]:
-                labels.append(Region(card.title, ((top, left, self.line, self._box(place)[1]),)))
+                wide = self._box(place)[1]
+                if isinstance(way, Rows) and way.tag:
+                    wide = min(max(math.ceil((0.45 * len(card.title.rpartition(".")[2]) + 0.5) * self.line), way.tag), wide)
+                    labels += self._heads(card, way, top, left, wide)
+                labels.append(Region(card.title, ((top, left, self.line, wide),)))
                 top += self.line
             layer = way.layer if isinstance(way, Rows) else way
             placed = [
@@ -324,6 +349,25 @@ class _Sheet:
             tuple(labels),
             tuple(marks),
         )
+
+    def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> list[Region]:
+        """The names of the matrices that begin at the top of a layer, above the first layer, those of its tensors; the first
+        *taken* cells have another text."""
+        heads = []
+        placed = list(zip(card.items, rows.layer.bands, rows.layer.packing.places, strict=True))
+        matrices = [each for each in placed if isinstance(each[0], Group) or not each[0].form.is_line]
+        covered: list[tuple[int, int]] = []
+        for item, bands, (_, column) in sorted(matrices, key=lambda each: each[2]):
+            end = column + shape_of(item.kind, self.scale, bands)[0][1]
+            if any(column < stop and start < end for start, stop in covered):
+                continue  # another matrix is above it
+            covered.append((column, end))
+            for each, own, start, wide in _tops(item, bands, self.scale):
+                first = max(rows.tag + column + start, taken + 1)
+                width = rows.tag + column + start + wide - first
+                if width >= 2 * self.line:
+                    heads.append(Region(f"{card.titles[0]}.{each.name}", ((top, left + first, self.line, width),)))
+        return heads
 
     def _numbers(self, rows: Rows) -> int:
         """Each how many layers one has its number beside it; 0: none."""

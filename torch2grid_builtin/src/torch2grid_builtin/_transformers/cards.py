@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch2grid_builtin._forms import fused_parts, stacked
 from torch2grid_builtin._transformers.matrices import (
@@ -57,6 +57,10 @@ class Group:
     """Experts and the like: of each, the same matrices. members: the items of each, in one order."""
 
     members: tuple[tuple[Item, ...], ...]
+
+    def title(self, index: int) -> str:
+        """What a member is called: ``expert 3``."""
+        return f"expert {index}" if "expert" in self.members[0][0].name or self.members[0][0].start or self.members[-1][0].start else str(index)
 
     @property
     def kind(self) -> GroupKind:
@@ -247,10 +251,14 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     if isinstance(item, Group):
         assert isinstance(bands, tuple)
         _, pitch = shape_of(item.kind, scale, bands)
-        for member in item.members:
+        for index, member in enumerate(item.members):
             down, across = row, column
-            for each, own in zip(member, bands[1], strict=True):
-                yield from put(each, scale, own, down, across)
+            for place, (each, own) in enumerate(zip(member, bands[1], strict=True)):
+                for found in put(each, scale, own, down, across):
+                    marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
+                    if place == 0 and found.name == each.name:
+                        marks = (Region(item.title(index), found.rects[:1]), *marks)
+                    yield replace(found, marks=marks)
                 high, wide = shape_of(each.kind, scale, own)[0]
                 down, across = (down, across + wide + scale.gap) if bands[0] else (down + high + scale.gap, across)
             row, column = (row + pitch, column) if bands[0] else (row, column + pitch)
