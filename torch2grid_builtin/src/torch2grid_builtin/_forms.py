@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 _LONGEST_KERNEL = 32  # the last dimensions of a convolution's weights are no longer
 _EXPERTS = re.compile(r"expert", re.IGNORECASE)
+_KERNELS = re.compile(r"conv|kernel|filter|stft|basis", re.IGNORECASE)
 _FUSED = re.compile(r"(^|[._])(in_proj_(weight|bias)|(c_attn|qkv|wqkv|qkv_proj|to_qkv)\.(weight|bias))$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A tensor that holds *count* matrices of *rows* × *columns* one after the other. leading: the shape of what counts them."""
+    """Matrices of *rows* × *columns*, one after the other in a tensor. leading: the shape of what counts them."""
 
     leading: tuple[int, ...]
     rows: int
@@ -35,9 +36,17 @@ def stacked(name: str, shape: tuple[int, ...]) -> Stack | None:
         return None
     *leading, rows, columns = shape
     count = math.prod(leading)
+    if _KERNELS.search(name) and not _EXPERTS.search(name):
+        return None
     large = min(rows, columns) > _LONGEST_KERNEL and count <= min(rows, columns)
     named = bool(_EXPERTS.search(name)) and min(rows, columns) > 1 and len(shape) == 3
     return Stack(tuple(leading), rows, columns) if large or named else None
+
+
+def flattened(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape, of a stack of matrices that of all of them one below the other."""
+    stack = stacked(name, shape)
+    return shape if stack is None else (stack.count * stack.rows, stack.columns)
 
 
 def fused_parts(name: str, shape: tuple[int, ...]) -> tuple[int, tuple[tuple[str, int], ...]]:

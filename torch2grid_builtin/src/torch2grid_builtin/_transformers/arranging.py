@@ -180,7 +180,9 @@ def _turned(ways: Sequence[Bands], turn: int) -> Bands:
 
 def _strip_options(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> list[tuple[Bands, ...]]:
     found = []
-    singles = [[_as_high(kind, scale, limit, fill) if isinstance(kind, Kind) else 0 for kind in kinds] for fill in (0.0, 1.0, 0.5)]
+    singles = [
+        [_as_high(kind, scale, limit, fill) if isinstance(kind, Kind) else 0 for kind in kinds] for fill in (0.0, 1.0, 0.5)
+    ]
     groups: list[list[Bands]] = []
     for kind in kinds:
         if not isinstance(kind, GroupKind):
@@ -201,7 +203,8 @@ def _strip_options(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> list[t
             own = iter(groups)
             found.append(
                 tuple(
-                    each if isinstance(kind, Kind) else _turned(next(own), turn) for kind, each in zip(kinds, bands, strict=True)
+                    each if isinstance(kind, Kind) else _turned(next(own), turn)
+                    for kind, each in zip(kinds, bands, strict=True)
                 )
             )
     return list(dict.fromkeys(found))
@@ -284,7 +287,9 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
     heights = [height for kind, (height, _) in zip(kinds, boxes, strict=True) if isinstance(kind, Kind)]
     parts = {-(-height // part) for height in heights for part in range(1, 9) if height > part}
     sums = parts | {one + other + scale.gap for one in parts for other in parts}
-    likely = sorted({round(middle * (0.55 + 0.1 * step)) for step in range(13)} | {each for each in sums if low <= each <= high})
+    likely = sorted(
+        {round(middle * (0.55 + 0.1 * step)) for step in range(13)} | {each for each in sums if low <= each <= high}
+    )
     found: dict[Box, Rows] = {}
     for limit in likely[:: max(len(likely) * len(kinds) * 5 // max(work, 1), 1)]:
         for layer in strips(kinds, scale, max(limit, 1)):

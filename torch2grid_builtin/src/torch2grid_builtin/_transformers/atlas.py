@@ -140,16 +140,16 @@ def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) ->
     return cards
 
 
-def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[Item, Bands, int, int]]:
+def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[Item, int, int]]:
     """The matrices at the top of an item's box, each with its first column and its width: of a group in rows, of one member."""
     if isinstance(item, Item):
-        yield item, bands, 0, shape_of(item.kind, scale, bands)[0][1]
+        yield item, 0, shape_of(item.kind, scale, bands)[0][1]
         return
     assert isinstance(bands, tuple)
     start = 0
     for each, own in zip(item.members[0], bands[1], strict=True):
         width = shape_of(each.kind, scale, own)[0][1]
-        yield each, own, start, width
+        yield each, start, width
         if not bands[0]:
             return
         start += width + scale.gap
@@ -237,7 +237,9 @@ class _Sheet:
             if not 0.55 * sheet_side < limit < 1.7 * sheet_side or tries <= 0:
                 continue
             for broad in _BROAD:
-                self.chosen = [self._fitting(place, limit, areas[place] > broad * sum(areas)) for place in range(len(self.cards))]
+                self.chosen = [
+                    self._fitting(place, limit, areas[place] > broad * sum(areas)) for place in range(len(self.cards))
+                ]
                 found = self._pack(limit)
                 tries -= 2
                 if self._badness(found) < self._badness(best):
@@ -362,7 +364,7 @@ class _Sheet:
             if any(column < stop and start < end for start, stop in covered):
                 continue  # another matrix is above it
             covered.append((column, end))
-            for each, own, start, wide in _tops(item, bands, self.scale):
+            for each, start, wide in _tops(item, bands, self.scale):
                 first = max(rows.tag + column + start, taken + 1)
                 width = rows.tag + column + start + wide - first
                 if width >= 2 * self.line:
@@ -391,7 +393,8 @@ class _Sheet:
         for each in placed:
             name = prefix + each.name
             blocks.setdefault(name, []).extend(
-                Block(name, block.start, block.row + row * side, block.column + column * side, block.dims) for block in each.blocks
+                Block(name, block.start, block.row + row * side, block.column + column * side, block.dims)
+                for block in each.blocks
             )
             rects.setdefault(name, []).extend((a + row, b + column, h, w) for a, b, h, w in each.rects)
             for mark in each.marks:

@@ -34,8 +34,8 @@ _ALIKE = 3  # numbered modules that are alike are experts from so many on
 class Item:
     """A matrix and the vectors at it, or a vector by itself (its form has one row). beside, above: names of vectors.
 
-    start: flat index of its first weight: a tensor that is a stack of matrices is an item for each. marks: (letter, first unit),
-    where the parts of a fused matrix begin along *axis* (0 rows, 1 columns).
+    start: flat index of its first weight: a tensor that is a stack of matrices is an item for each. marks: (letter, first
+    unit), where the parts of a fused matrix begin along *axis* (0 rows, 1 columns).
     """
 
     name: str
@@ -60,7 +60,11 @@ class Group:
 
     def title(self, index: int) -> str:
         """What a member is called: ``expert 3``."""
-        return f"expert {index}" if "expert" in self.members[0][0].name or self.members[0][0].start or self.members[-1][0].start else str(index)
+        return (
+            f"expert {index}"
+            if "expert" in self.members[0][0].name or self.members[0][0].start or self.members[-1][0].start
+            else str(index)
+        )
 
     @property
     def kind(self) -> GroupKind:
@@ -161,7 +165,12 @@ def _grouped(items: Sequence[Item]) -> list[Item | Group]:
     done = set()
     for place, item in enumerate(items):
         own = family_of.get(place)
-        if own is None or len(builds[own]) > 1 or len(families[own]) < _ALIKE or any(i.form.is_line for _, i in families[own][min(families[own])]):
+        if (
+            own is None
+            or len(builds[own]) > 1
+            or len(families[own]) < _ALIKE
+            or any(i.form.is_line for _, i in families[own][min(families[own])])
+        ):
             found_groups.append(item)
         elif own not in done:
             done.add(own)
@@ -216,7 +225,9 @@ def shape_of(kind: AnyKind, scale: Scale, bands: Bands) -> tuple[Box, int]:
     """The box of an item or group, and the cells from one band to the next, or from one member of a group to the next."""
     if isinstance(kind, GroupKind):
         assert isinstance(bands, tuple)
-        heights, widths_ = zip(*(shape_of(each, scale, own)[0] for each, own in zip(kind.kinds, bands[1], strict=True)), strict=True)
+        heights, widths_ = zip(
+            *(shape_of(each, scale, own)[0] for each, own in zip(kind.kinds, bands[1], strict=True)), strict=True
+        )
         between = scale.gap * (len(kind.kinds) - 1)
         if bands[0]:
             pitch = max(heights) + scale.gap
@@ -238,7 +249,7 @@ def shape_of(kind: AnyKind, scale: Scale, bands: Bands) -> tuple[Box, int]:
 
 @dataclass(frozen=True)
 class Placed:
-    """What *put* yields of one tensor, or of a matrix of a stack. marks: texts at places inside it, such as where bands begin."""
+    """What ``put`` yields of a tensor, or of a matrix of a stack. marks: texts at places in it, such as where bands begin."""
 
     name: str
     blocks: tuple[Block, ...]

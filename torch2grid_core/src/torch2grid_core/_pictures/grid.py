@@ -28,8 +28,8 @@ class Grid:
     (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
     ``weights_of_cell``); ``None`` where only the values are known. labels: names of modules, each with the
     rectangle of empty cells that is free for it. marks: texts at cells inside a tensor's, as in ``Layout``. notes: lines that
-    every picture of the grid has below it. spread: the standard deviation of the weights inside their tensors, where it is known. limits:
-    the colour limits that the values were scaled for, where they were.
+    every picture of the grid has below it. spread: the standard deviation of the weights inside their tensors, where it is
+    known. limits: the colour limits that the values were scaled for, where they were.
     """
 
     values: Array

@@ -561,8 +561,11 @@ class Page:
     data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
     wide: so many of the first panels each take a whole row, above the columns.
     notes: lines for the person who runs torch2grid, each said once, on stderr.
+    places: of each panel its (row, column) in a table, ``()`` for panels one after the other. A renderer that can draws the
+    panels of a row with a name in *row_names* small, under *column_names* and *column_notes*, such as the limits that the
+    panels of a column share; those of rows without a name with their titles.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
-    Raises ``ValueError`` for another kind.
+    Raises ``ValueError`` for another kind, and for places of another number than panels.
     """
 
     name: str
@@ -577,12 +580,21 @@ class Page:
     wide: int = 0
     notes: tuple[str, ...] = ()
     origin: PageOrigin | None = None
+    places: tuple[tuple[int, int], ...] = ()
+    row_names: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    column_notes: tuple[str, ...] = ()
 
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+
+        if self.places:
+            _shaped("places", self.places, (len(self.panels), 2), "a row and a column for each panel")
+            if max(row for row, _ in self.places) >= len(self.row_names):
+                raise ValueError(f"places go beyond the {len(self.row_names)} row_names")
 
     def __repr__(self) -> str:
         name = f"{self.folder}/{self.name}" if self.folder else self.name

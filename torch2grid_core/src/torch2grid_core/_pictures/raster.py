@@ -238,8 +238,8 @@ def assemble(
                 touched = combined[name][part.first : part.first + len(part.values)]
                 rule.ufunc(touched, part.values, out=touched)
             seen[name] = seen.get(name, 0) + part.weights
-            count, total, squares = sums.get(name, (0, 0.0, 0.0))
-            sums[name] = (count + part.sums[0], total + part.sums[1], squares + part.sums[2])
+            known = sums.get(name, (0, 0.0, 0.0))
+            sums[name] = (known[0] + part.sums[0], known[1] + part.sums[1], known[2] + part.sums[2])
             if part.largest is not None:
                 largest[name] = max(part.largest, largest.get(name, part.largest), key=_rank)
         for name, values in combined.items():

@@ -216,7 +216,10 @@ def _inside(titles: Sequence[str], name: str) -> str:
 
 def _label_text(title: str, room: float, size: float) -> str:
     """A module's name as far as there is room: whole, its last parts, its number alone, or its beginning."""
-    number = title.rpartition(".")[2]
+    parts = title.removesuffix(".weight").split(".")
+    number = parts[-1]
+    if len(parts) > 1 and not number.isdecimal() and text_width(f"…{number}", size, bold=True) > room:
+        return number if text_width(number, size, bold=True) <= room else ""
     if number.isdecimal() and text_width(number, size, bold=True) <= room < 4 * size:
         return number
     return _short(title, room, size, bold=True) or fit(title, room, size, bold=True)
