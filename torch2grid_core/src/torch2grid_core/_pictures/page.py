@@ -591,7 +591,7 @@ class Page:
         if self.kind not in _KINDS:
             raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
 
-        if self.places:
+        if self.places and self.panels:
             _shaped("places", self.places, (len(self.panels), 2), "a row and a column for each panel")
             if max(row for row, _ in self.places) >= len(self.row_names):
                 raise ValueError(f"places go beyond the {len(self.row_names)} row_names")

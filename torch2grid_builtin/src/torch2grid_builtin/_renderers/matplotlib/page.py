@@ -15,7 +15,7 @@ _LEAST_WIDTH = 360
 
 def draw_page(page: Page, style: Style) -> Canvas:
     """The page on a canvas just large enough for it."""
-    if page.places:
+    if page.places and page.panels:
         return draw_sheet(page, style)
     panels = page.panels or (Text("nothing to draw"),)
     wide, rest = panels[: page.wide], panels[page.wide :]

@@ -224,7 +224,9 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     inner = max(360, *(part.width for part in parts))
     heading, size = heading_of(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
-    legend = SharedLegend(page.panels, style, "limits: at the head of each column") if heatmaps else None
+    straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
+    limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
+    legend = SharedLegend(page.panels, style, f"{limits}, {'linear' if straight else 'asinh'}") if heatmaps else None
     top = MARGIN + (round(len(heading) * size * LINE) + 14 if heading else 0) + (legend.height if legend else 0)
     canvas = Canvas(inner + 2 * MARGIN, top + sum(part.height for part in parts) + 22 * (len(parts) - 1) + MARGIN)
     for index, line in enumerate(heading):
