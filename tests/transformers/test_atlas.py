@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.raster.reference import assert_same, full_size, streamed
+from tests.support.transformers.networks import stack
 
-from torch2grid_builtin._transformers.atlas import Atlas
+from torch2grid_builtin._transformers.atlas import Atlas, empty_share
 from torch2grid_builtin._transformers.packing import pack
-from torch2grid_core import Grid, Layout, UsageError
+from torch2grid_core import Grid, UsageError
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._plugins.options import build
 from torch2grid_core.grids import REDUCTIONS
@@ -73,8 +74,9 @@ def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int |
     assert np.array_equal(np.sort(values[counts > 0]), np.arange(1, counts.sum() + 1))
     for row, column, height, width in (rect for label in layout.labels for rect in label.rects):
         assert not counts[row : row + height, column : column + width].any()
-    titles = {label.name for label in layout.labels}
-    assert titles <= set(modules(shapes))
+    names = {label.name for label in layout.labels}
+    stems = {title.rpartition(".")[0] for title in modules(shapes)}  # of what holds layers
+    assert names <= {*modules(shapes), *stems, *shapes}
 
 
 @settings(max_examples=10, deadline=None)
@@ -103,7 +105,6 @@ def test_matrices_and_kernels_keep_their_form() -> None:
         "net.conv.weight": (6, 5, 3, 4),
         "net.conv1d.weight": (8, 6, 3),
         "net.conv3d.weight": (4, 3, 2, 3, 2),
-        "net.stack": (3, 40, 50),
     }
     grid, arrays = drawn(shapes)
     forms = {
@@ -111,7 +112,6 @@ def test_matrices_and_kernels_keep_their_form() -> None:
         "net.conv.weight": arrays["net.conv.weight"].transpose(0, 2, 1, 3).reshape(18, 20),
         "net.conv1d.weight": arrays["net.conv1d.weight"].reshape(8, 18),
         "net.conv3d.weight": arrays["net.conv3d.weight"].transpose(0, 3, 1, 2, 4).reshape(12, 12),
-        "net.stack": arrays["net.stack"].reshape(120, 50),
     }
     for name, form in forms.items():
         np.testing.assert_array_equal(np.concatenate(part(grid, name), axis=0 if len(form) > form.shape[1] else 1), form)
@@ -168,30 +168,6 @@ def test_vectors_stand_at_the_units_that_they_belong_to() -> None:
     assert (row + 2, column, height, width) == (*rects["h.0.attn.weight"][:2], 1, 48)
 
 
-def stack(prefix: str, count: int, each: Shapes) -> Shapes:
-    return {f"{prefix}.{layer}.{name}": shape for layer in range(count) for name, shape in each.items()}
-
-
-LLAMA = {
-    "model.embed_tokens.weight": (32000, 2048),
-    **stack(
-        "model.layers",
-        22,
-        {
-            "input_layernorm.weight": (2048,),
-            "self_attn.q_proj.weight": (2048, 2048),
-            "self_attn.k_proj.weight": (256, 2048),
-            "self_attn.v_proj.weight": (256, 2048),
-            "self_attn.o_proj.weight": (2048, 2048),
-            "post_attention_layernorm.weight": (2048,),
-            "mlp.gate_proj.weight": (5632, 2048),
-            "mlp.up_proj.weight": (5632, 2048),
-            "mlp.down_proj.weight": (2048, 5632),
-        },
-    ),
-    "model.norm.weight": (2048,),
-    "lm_head.weight": (32000, 2048),
-}
 BERT = {
     "bert.embeddings.word_embeddings.weight": (30522, 768),
     "bert.embeddings.position_embeddings.weight": (512, 768),
@@ -215,33 +191,26 @@ CNN = {
 } | {"classifier.weight": (1000, 512), "classifier.bias": (1000,)}
 
 
-def filled(layout: Layout, shapes: Shapes) -> float:
-    return sum(map(math.prod, shapes.values())) / (layout.rows * layout.columns)
-
-
-@pytest.mark.parametrize("shapes", [LLAMA, BERT, CNN], ids=["llama", "bert", "cnn"])
-def test_real_shapes_fill_the_sheet_module_by_module(shapes: Shapes) -> None:
+@pytest.mark.parametrize("shapes", [BERT, CNN], ids=["bert", "cnn"])
+def test_real_shapes_fill_the_sheet_under_the_names_of_modules(shapes: Shapes) -> None:
     layout = Atlas().layout(shapes, 2048).validate(shapes, 2048)
-    assert filled(layout, shapes) > 0.65
+    assert empty_share(layout) < 0.15
     assert max(layout.shape) / min(layout.shape) < 2
     titles = [label.name for label in layout.labels]
-    assert len(titles) == len(set(titles)) == len(modules(shapes))
+    assert len(titles) == len(set(titles))
+    assert all(any(f"{name}.".startswith(f"{title}.") for name in shapes) for title in titles)
     assert layout == Atlas().layout(shapes, 2048)  # the same picture every time
 
 
-def test_layers_alike_look_alike_in_the_order_of_their_numbers() -> None:
+def test_layers_stand_in_the_order_of_their_numbers() -> None:
     layer = {"a.weight": (64, 48), "a.bias": (64,), "b.weight": (48, 64), "norm.weight": (48,)}
     shuffled = {f"h.{index}.{name}": shape for index in (0, 1, 10, 11, 2, 3) for name, shape in layer.items()}
     layout = Atlas().layout({name: shuffled[name] for name in in_depth(shuffled)}, None)
-    corner = {label.name: label.rects[0][:2] for label in layout.labels}
-    assert [label.name for label in layout.labels] == ["h.0", "h.1", "h.2", "h.3", "h.10", "h.11"]
     rects = {region.name: region.rects[0] for region in layout.regions}
     for name in layer:
-        places = {
-            (rects[f"{title}.{name}"][0] - row, rects[f"{title}.{name}"][1] - column, *rects[f"{title}.{name}"][2:])
-            for title, (row, column) in corner.items()
-        }
-        assert len(places) == 1
+        places = [rects[f"h.{index}.{name}"] for index in (0, 1, 2, 3, 10, 11)]
+        assert places == sorted(places)
+        assert len({(column, *size) for _, column, *size in places}) == 1
 
 
 def test_names_that_only_look_numbered_stay_where_they_are() -> None:
@@ -249,7 +218,7 @@ def test_names_that_only_look_numbered_stay_where_they_are() -> None:
     shapes: Shapes = {f"h.{each}.weight": (64, 48) for each in odd}
     layout = Atlas().layout(shapes, None).validate(shapes)
     assert [region.name for region in layout.regions] == list(shapes)
-    assert {label.name for label in layout.labels} == set(modules(shapes))
+    assert {label.name for label in layout.labels} <= {"h", *shapes, *modules(shapes)}
 
 
 @settings(max_examples=20, deadline=None)

@@ -188,33 +188,64 @@ def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
     arrays["\x1b[31mred"] = np.full(4, np.nan)
     page = draw(HistogramView(), arrays)["histogram_overview"]
     bands = [panel for panel in page.panels if isinstance(panel, Band)]
-    small = page.panels[page.wide :]
-    assert page.wide == len(bands) == 3
-    assert [panel.title for panel in small] == [name.replace("\x1b", "\\x1b") for name in arrays]
-    for name, panel in zip(arrays, small, strict=True):
-        check_bars(arrays[name], panel) if "bn" not in name and "red" not in name else None
-    assert small[-1].text == "all 4 weights are NaN"
-    assert bands[0].labels == tuple(f"{layer}.weight" for layer in range(5))
-    assert bands[1].labels == (*(f"{layer}.bias" for layer in range(5)), "prelu.weight", "\\x1b[31mred")
-    assert bands[1].flags == {6: "all NaN"}
-    assert np.isnan(bands[1].values[:, 6]).all()
-    assert bands[2].labels == ("bn.weight",)  # about 1, where biases are about 0
+    small = {panel.title: panel for panel in page.panels if not isinstance(panel, Band)}
+    assert set(small) == {name.replace("\x1b", "\\x1b") for name in arrays}
+    for name in arrays:
+        check_bars(arrays[name], small[name]) if "bn" not in name and "red" not in name else None
+    assert small["\\x1b[31mred"].text == "all 4 weights are NaN"
+    labels = {band.title.partition(":")[0]: band.labels for band in bands}
+    assert labels == {
+        "weight": ("0", "1", "2", "3", "4"),
+        "bias": ("0", "1", "2", "3", "4"),
+        "vectors of no layer": ("prelu.weight", "\\x1b[31mred"),
+        "weights of normalisations of no layer": ("bn.weight",),  # about 1, where biases are about 0
+    }
+    assert bands[2].flags == {1: "all NaN"}
+    assert np.isnan(bands[2].values[:, 1]).all()
     middle = bands[0].levels.index(0.5)
     for layer in range(5):
         expected = np.quantile(arrays[f"{layer}.weight"], 0.5, method="inverted_cdf")
         assert bands[0].values[middle, layer] == pytest.approx(expected, rel=0.004)
 
 
-def test_many_tensors_take_several_sheets():
-    arrays = {f"layers.{layer}.weight": np.random.default_rng(layer).standard_normal((4, 5)) for layer in range(100)}
-    pages = draw(HistogramView(), arrays)
+def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one_axis():
+    generator = np.random.default_rng(9)
+    kinds = {"a.weight": ((40, 30), 1.0), "b.weight": ((30, 40), 0.01), "norm.weight": ((30,), 5.0)}
+    arrays = {
+        f"h.{layer}.{kind}": (generator.standard_normal(shape) * size).astype(np.float32)
+        for layer in range(6)
+        for kind, (shape, size) in kinds.items()
+    }
+    page = draw(HistogramView(), arrays)["histogram_overview"]
+    places = {panel.title: place for panel, place in zip(page.panels, page.places, strict=True) if isinstance(panel, Histogram)}
+    panels = {panel.title: panel for panel in page.panels if isinstance(panel, Histogram)}
+    first = page.row_names.index("0")
+    assert page.row_names[first:] == ("0", "1", "2", "3", "4", "5")
+    assert page.column_names == tuple(kinds)
+    for column, kind in enumerate(kinds):
+        edges = panels[f"h.0.{kind}"].edges
+        for layer in range(6):
+            assert places[f"h.{layer}.{kind}"] == (first + layer, column)
+            np.testing.assert_array_equal(panels[f"h.{layer}.{kind}"].edges, edges)
+            check_bars(arrays[f"h.{layer}.{kind}"], panels[f"h.{layer}.{kind}"])
+        most = max(int(panels[f"h.{layer}.{kind}"].counts.max()) for layer in range(6))
+        assert page.column_notes[column].endswith(f"count to {most:,} (log)")
+    assert len(page.panels) == len(arrays) + len(kinds)  # a quantile chart for each kind
+    linear = draw(HistogramView(log=False), arrays)["histogram_overview"]
+    assert "linear heights" in linear.title
+    assert all(note.endswith("(linear)") for note in linear.column_notes)
+
+
+def test_many_layers_take_several_sheets():
+    arrays = {f"layers.{layer}.weight": np.random.default_rng(layer).standard_normal((4, 5)) for layer in range(700)}
+    pages = draw(HistogramView(each=False), arrays)
     sheets = [pages[name] for name in ("histogram_overview", "histogram_overview_2", "histogram_overview_3")]
     titles = [panel.title for sheet in sheets for panel in sheet.panels if isinstance(panel, Histogram)]
     assert titles == list(arrays)
-    assert max(len(sheet.panels) for sheet in sheets) <= 50
+    assert [len(sheet.panels) for sheet in sheets] == [300, 300, 100]
     (band,) = pages["histogram_overview_depth"].panels
-    assert band.labels == tuple(arrays)
-    assert len(pages) == 100 + 4
+    assert band.labels == tuple(str(layer) for layer in range(700))
+    assert len(pages) == 4
 
 
 def test_heights_are_logarithmic_unless_asked_otherwise():

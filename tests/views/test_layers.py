@@ -91,38 +91,128 @@ def test_tables_of_embeddings_are_not_output_units():
     assert page_of(np.ones((5, 4), np.float32), "wte.weight").panels[0].rows == "row (entry of the table)"
 
 
-def test_the_overview_shows_every_tensor_with_its_own_scale():
-    arrays = {f"layers.{i}.weight": RNG.standard_normal((300, 90 + i)).astype(np.float32) * 10.0**-i for i in range(5)}
-    arrays["empty"] = np.zeros((0, 4), np.float32)
+def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one_scale():
+    arrays = {"embed.weight": RNG.standard_normal((500, 40)).astype(np.float32)}
+    for layer in range(5):
+        arrays[f"net.layers.{layer}.a.weight"] = RNG.standard_normal((300, 90)).astype(np.float32) * 10.0**-layer
+        arrays[f"net.layers.{layer}.b.weight"] = RNG.standard_normal((30, 20)).astype(np.float32)
+        arrays[f"net.layers.{layer}.norm.weight"] = RNG.uniform(0.9, 1.1, 200).astype(np.float32)
+    arrays |= {"head.weight": np.ones((7, 9), np.float32), "empty": np.zeros((0, 4), np.float32)}
     pages = draw(LayersView(), checkpoint_of(arrays, source="net.pth"))
-    overview = pages["layer_overview"]
-    assert overview.title == "net.pth · 5 tensors"
-    assert [panel.title for panel in overview.panels] == list(arrays)[:5]
-    assert all(max(panel.grid.shape) <= 64 for panel in overview.panels)
-    highs = [panel.scale.high for panel in overview.panels]
-    np.testing.assert_allclose(np.diff(np.log10(highs)), -1, atol=0.2)
-    assert overview.panels[0].label.replace("\u00a0", " ") == "300×90, mean of 5×2"
+    page = pages["layer_overview"]
+    assert page.title == "net.pth · 17 tensors"
+    assert sorted(panel.title for panel in page.panels) == sorted(set(arrays) - {"empty"})
+    place_of = {panel.title: place for panel, place in zip(page.panels, page.places, strict=True)}
+    panel_of = {panel.title: panel for panel in page.panels}
+    assert page.row_names == ("", "0", "1", "2", "3", "4", "")
+    assert page.column_names == ("a.weight", "b.weight", "norm.weight")
+    for layer in range(5):
+        for column, kind in enumerate(page.column_names):
+            assert place_of[f"net.layers.{layer}.{kind}"] == (layer + 1, column)
+    assert (place_of["embed.weight"], place_of["head.weight"]) == ((0, 0), (6, 0))
+    for column, kind in enumerate(page.column_names):
+        scales = {panel_of[f"net.layers.{layer}.{kind}"].scale for layer in range(5)}
+        limits = {(scale.low, scale.high) for scale in scales}
+        ((low, high),) = limits
+        grids = [panel_of[f"net.layers.{layer}.{kind}"].grid for layer in range(5)]
+        whole = Settings().color_scale(*grids)
+        assert (low, high) == (whole.low, whole.high)
+        assert "linear" in page.column_notes[column]
+        assert f"{high:.3g}" in page.column_notes[column]
     assert "layers/empty" not in pages
-    assert len(pages) == 6
+    assert len(pages) == 18
 
 
-def test_many_tensors_take_several_sheets():
+@pytest.mark.parametrize(
+    ("asked", "sheet", "found"),
+    [("mean", "absmax", "absmax"), ("mean", "mean", "mean"), ("rms", "absmax", "rms"), ("absmax", "mean", "absmax")],
+)
+def test_a_matrix_reduced_to_cells_shows_absmax_on_a_sheet_unless_asked_otherwise_and_says_so(asked, sheet, found):
+    arrays = {f"h.{i}.{name}": RNG.standard_normal((640, 64)).astype(np.float32) for i in range(3) for name in ("a", "b")}
+    arrays |= {f"h.{i}.small": RNG.standard_normal((8, 8)).astype(np.float32) for i in range(3)}
+    pages = draw(LayersView(sheet_reduce=sheet), arrays, Settings(reduce=asked))
+    page = pages["layer_overview"]
+    for panel in page.panels:
+        array = arrays[panel.title].astype(np.float64)
+        if "small" in panel.title:
+            shown = array if asked == "mean" else np.abs(array)  # of one weight, absmax and rms are its size
+            np.testing.assert_allclose(panel.grid.values, shown, rtol=1e-6)
+            continue
+        rows, columns = panel.grid.cell
+        assert (rows, columns) == (10, 1)
+        blocks = array.reshape(-1, rows, array.shape[1])
+        wanted = {"absmax": np.abs(blocks).max(1), "mean": blocks.mean(1), "rms": np.sqrt((blocks**2).mean(1))}[found]
+        np.testing.assert_allclose(panel.grid.values, wanted, rtol=1e-5)
+        assert panel.label.replace("\u00a0", " ") == f"640×64, {found} of 10×1"
+    assert f"{found} of 10×1" in page.column_notes[0]
+    assert pages["layers/h.0.a"].panels[0].label == "one weight"  # a page keeps what was asked
+
+
+def test_vectors_are_one_row_of_cells_on_a_sheet():
+    arrays = {f"h.{i}.bias": RNG.standard_normal(1000).astype(np.float32) for i in range(3)}
+    page = draw(LayersView(), arrays)["layer_overview"]
+    for panel in page.panels:
+        assert panel.grid.shape[0] == 1
+        assert panel.grid.shape[1] <= 64
+        assert panel.grid.weights == 1000
+
+
+def test_many_layers_take_several_sheets_on_the_same_scales():
     arrays = {f"h.{i}.weight": np.full((2, 2), i, np.float32) for i in range(130)}
-    pages = draw(LayersView(), arrays)
+    pages = draw(LayersView(sheet=60), arrays)
     sheets = [pages[name] for name in ("layer_overview", "layer_overview_2", "layer_overview_3")]
     assert [len(sheet.panels) for sheet in sheets] == [60, 60, 10]
     assert [panel.title for sheet in sheets for panel in sheet.panels] == list(arrays)
-    assert all(4 <= sheet.columns <= 10 for sheet in sheets)
-    assert sheets[1].title.endswith("61–120, sheet 2 of 3")
+    assert len({(panel.scale.low, panel.scale.high) for sheet in sheets for panel in sheet.panels}) == 1
+    assert sheets[1].title.endswith("sheet 2 of 3")
+    assert sheets[1].row_names == tuple(str(layer) for layer in range(60, 120))
     assert "layer_overview_4" not in pages
+    (whole,) = [name for name in draw(LayersView(), arrays) if name.startswith("layer_overview")]
+    assert whole == "layer_overview"  # 300 layers fit one
+
+
+def test_numbered_experts_are_rows_below_their_layer():
+    arrays = {
+        f"h.{layer}.experts.{expert}.{name}": np.ones((4, 5), np.float32)
+        for layer in range(2)
+        for expert in range(4)
+        for name in ("w1", "w2")
+    }
+    arrays |= {f"h.{layer}.attn.weight": np.ones((4, 5), np.float32) for layer in range(2)}
+    page = draw(LayersView(), arrays)["layer_overview"]
+    assert {"0", "1", "0.experts.0", "1.experts.3"} <= set(page.row_names)
+    assert page.column_names == ("experts.*.w1", "experts.*.w2", "attn.weight")
+    assert len(set(page.places)) == len(arrays)
+
+
+def test_a_stack_of_experts_is_a_matrix_each():
+    array = RNG.standard_normal((8, 40, 96)).astype(np.float32)
+    page = page_of(array, "moe.experts.up")
+    (panel,) = page.panels
+    assert (panel.rows, panel.columns) == ("", "")
+    assert [mark.name for mark in panel.grid.marks] == [f"expert {index}" for index in range(8)]
+    for index, mark in enumerate(panel.grid.marks):
+        ((row, column, height, width),) = mark.rects
+        np.testing.assert_array_equal(panel.grid.values[row : row + height, column : column + width], array[index])
+    assert panel.grid.counts.sum() == array.size
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axis"), [("attn.in_proj_weight", (360, 120), 0), ("attn.c_attn.weight", (120, 360), 1)]
+)
+def test_a_fused_projection_shows_where_q_k_and_v_begin(name, shape, axis):
+    panel = page_of(RNG.standard_normal(shape).astype(np.float32), name, Settings(tensor_cells=120)).panels[0]
+    third = shape[axis] // 3 // panel.grid.cell[axis]
+    assert [mark.name for mark in panel.grid.marks] == ["Q", "K", "V"]
+    assert [mark.rects[0][axis] for mark in panel.grid.marks] == [0, third, 2 * third]
+    assert [mark.rects[0][2 + axis] for mark in panel.grid.marks] == [third] * 3
 
 
 def test_options():
-    assert set(options_of(LayersView)) == {"each", "overview", "sheet", "profiles"}
+    assert set(options_of(LayersView)) == {"each", "overview", "sheet", "sheet_reduce", "profiles"}
     arrays = {"a": np.ones((2, 2), np.float32), "b": np.ones(3, np.float32)}
     assert set(draw(LayersView(overview=False), arrays)) == {"layers/a", "layers/b"}
     assert set(draw(LayersView(each=False), arrays)) == {"layer_overview"}
-    assert set(draw(LayersView(sheet=1), arrays)) == {"layers/a", "layers/b", "layer_overview", "layer_overview_2"}
     with pytest.raises(ValueError, match="at least 1"):
         LayersView(sheet=0)
 

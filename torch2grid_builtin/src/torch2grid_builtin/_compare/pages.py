@@ -17,8 +17,8 @@ from torch2grid_builtin._views.describing import about, shape_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
-from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
 from torch2grid_core.text import counted, human_count, percentage, visible
@@ -46,7 +46,7 @@ class PairPages(View):
     everything: bool = False
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
-        raster = Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
+        raster = Raster(matrix_of(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
         summary = Summary((run.threshold,))
         return {
             "delta": self.need,

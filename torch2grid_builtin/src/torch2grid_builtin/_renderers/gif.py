@@ -11,9 +11,8 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.look import Look
 from torch2grid_core import Page, Renderer, Style
-from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER
-
-_EXACT = ((255, 255, 255), EMPTY, NOT_FINITE, OVER, UNDER)
+from torch2grid_core.grids import default_map, signals
+from torch2grid_core.pages import Heatmap
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,12 @@ class Gif(Look, Renderer):
         from torch2grid_builtin._renderers.matplotlib.renderer import draw, look_of
 
         drawn: list[io.BytesIO] = []  # as PNG: a hundredth of their pixels
+        exact = {self.ground: None}
         for page in pages:
+            for panel in page.panels:
+                if isinstance(panel, Heatmap):
+                    marks = signals(style.colormap or default_map(panel.scale), self.theme == "dark")
+                    exact.update(dict.fromkeys((marks.empty, marks.not_finite, marks.over, marks.under)))
             drawn.append(io.BytesIO())
             draw(page, style, self).save(drawn[-1], "png", "", look_of(self))
         sizes = [Image.open(each).size for each in drawn]
@@ -49,7 +53,7 @@ class Gif(Look, Renderer):
         for place, each in enumerate(drawn):  # one at a time: what saves a sequence holds all of its frames
             whole = Image.new("RGB", size, self.ground)
             whole.paste(Image.open(each).convert("RGB"))
-            frame = _in_256(whole)
+            frame = _in_256(whole, list(exact))
             last = place == len(drawn) - 1
             if place == 0:
                 frame.encoderinfo = {"optimize": False}
@@ -61,17 +65,17 @@ class Gif(Look, Renderer):
         target.write(b";")
 
 
-def _in_256(whole: Any) -> Any:
-    """*whole* in 256 colours, of which those that say something are exact: what is rare would be another colour's."""
+def _in_256(whole: Any, exact: list[tuple[int, int, int]]) -> Any:
+    """*whole* in 256 colours, of which those that say something are *exact*: what is rare would be another colour's."""
     from PIL import Image
 
     pixels = np.asarray(whole)
-    frame = whole.quantize(256 - len(_EXACT), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    frame = whole.quantize(256 - len(exact), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     places = np.array(frame)
-    palette = (frame.getpalette() or [])[: 3 * (256 - len(_EXACT))]
+    palette = (frame.getpalette() or [])[: 3 * (256 - len(exact))]
     first = len(palette) // 3
-    for number, color in enumerate(_EXACT):
+    for number, color in enumerate(exact):
         places[(pixels == color).all(axis=2)] = first + number
-    exact = Image.fromarray(places)
-    exact.putpalette([*palette, *(channel for color in _EXACT for channel in color)])
-    return exact
+    kept = Image.fromarray(places)
+    kept.putpalette([*palette, *(channel for color in exact for channel in color)])
+    return kept

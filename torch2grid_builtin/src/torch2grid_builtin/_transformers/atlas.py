@@ -1,29 +1,60 @@
-"""Every matrix in its own form, the matrices of a module together under its name: a map of the whole model."""
+"""Every matrix in its own form, layers that are alike as rows one below the other: a map of the whole model."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from torch2grid_builtin._transformers.cards import Item, Scale, arrangements, items_of, put
-from torch2grid_builtin._transformers.packing import Box, Packing, pack, widths
-from torch2grid_core import Layout, LayoutTransformer, NotDrawable
-from torch2grid_core.grids import Block, Region, drawable_sizes, label_rows
+from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
+from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
+from torch2grid_builtin._transformers.kinds import by_kind
+from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
+from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
+from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
 
-Part = tuple[str, list[Item]]  # a module: its name, its matrices
-_WORK = 15_000  # boxes placed while an arrangement of modules is looked for
+_WORK = 16_000  # boxes placed while an arrangement of modules is looked for
+_BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
+_EMPTY = 0.12  # share of empty cells with which a search ends
+_MOST_EMPTY = 0.14  # from which another sheet is tried
+_FEW = 2000  # tensors, of which that takes no time
+_LOW = 64  # cells in height of layers in which vectors stand by themselves
+_NAMES = 0.04  # of the sheet, at most, for the names of modules
+
+
+@dataclass(frozen=True)
+class Card:
+    """A module, or layers that are alike: titles of all, and the items of one, their names without its title.
+
+    loose: the same items, with all vectors by themselves.
+    """
+
+    titles: tuple[str, ...]
+    items: tuple[Item | Group, ...]
+    loose: tuple[Item | Group, ...]
+
+    @property
+    def title(self) -> str:
+        """The name of the module, or of what holds the layers."""
+        return self.titles[0] if len(self.titles) == 1 else self.titles[0].rpartition(".")[0]
+
+    def apart(self) -> list[Card]:
+        """Of a module, each matrix as a card; layers stay together."""
+        return [self] if len(self.titles) > 1 else [Card(self.titles, (item,), (item,)) for item in self.items]
 
 
 @dataclass(frozen=True)
 class Atlas(LayoutTransformer):
-    """Every matrix in its own form (rows = output units, kernels as out × in tiles), module by module, with names."""
+    """Every matrix in its own form (rows = output units, kernels as out × in tiles), a row for each layer, with names."""
 
     gap: int | None = field(default=None, metadata={"help": "empty cells between matrices; none: as suits the size"})
     names: bool = field(default=True, metadata={"help": "keep room for the names of modules"})
+    scale_by: Literal["model", "kind"] = field(
+        default="model", metadata={"help": "kind: colour limits for each kind of tensor, instead of one for the model"}
+    )
 
     name = "atlas"
 
@@ -32,121 +63,339 @@ class Atlas(LayoutTransformer):
             raise ValueError("gap is a number of cells from 0 to 64, or none")
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
-        """Modules in the order of the model, those alike arranged alike, cells of s×s weights with the smallest s that fits.
+        """Layers that are alike are rows, other modules stand around them in the order of the model; cells of s×s weights with
+        the smallest s that fits.
 
         A vector stands beside the matrix whose output units it belongs to, or above the one whose inputs it meets; such a
         cell holds s weights. A matrix much longer than wide is cut into bands, side by side.
         Raises ``NotDrawable`` without weights, and where the tensors do not fit *max_cells* a side.
         """
         sizes = drawable_sizes(shapes)
-        parts = [(title, items_of(names, shapes)) for title, names in modules(sizes).items()]
+        cards = cards_of(sizes, shapes)
         weights = sum(sizes.values())
         if max_cells is None:
-            return _Sheet(parts, weights, 1, self.gap, self.names).layout(list(sizes))
+            return self._fullest(cards, weights, 1, None, list(sizes))
         side = max(math.isqrt(weights) // max_cells, 1)
-        longest = max(max(item.form.rows, item.form.columns) for _, items in parts for item in items)
+        longest = max(max(shape) if shape else 1 for shape in (shapes[name] for name in sizes))
         while True:
             for gap, named in ((self.gap, self.names), (0, False)) if side >= longest else ((self.gap, self.names),):
-                sheet = _Sheet(parts, weights, side, gap, named, max_cells)
-                if max(sheet.height, sheet.width) <= max_cells:
-                    return sheet.layout(list(sizes))
+                sheet = _Sheet(cards, weights, side, gap, named, max_cells)
+                if sheet.fits:
+                    return self._fullest(cards, weights, side, max_cells, list(sizes), sheet)
             if side >= longest:
                 raise NotDrawable(f"{len(sizes):,} tensors do not fit {max_cells}×{max_cells} cells as separate blocks")
             over = max(sheet.height, sheet.width) / max_cells
             side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
+
+    def finished(self, grid: Grid) -> Grid:
+        """The grid, with ``scale_by=kind`` in shares of the limit of each kind of tensor, which its notes state."""
+        return by_kind(grid) if self.scale_by == "kind" else grid
+
+    def _fullest(
+        self,
+        cards: Sequence[Card],
+        weights: int,
+        side: int,
+        room: int | None,
+        names: Sequence[str],
+        first: _Sheet | None = None,
+    ) -> Layout:
+        """The layout of *first*, or where much of that is empty, of a sheet that is fuller: its matrices by themselves instead
+        of in modules, or slightly larger cells."""
+        best = (first or _Sheet(cards, weights, side, self.gap, self.names, room)).layout(names)
+        if len(names) > _FEW or empty_share(best) <= _MOST_EMPTY:
+            return best
+        apart = [each for card in cards for each in card.apart()]
+        sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
+        for each in sides:
+            for some in (cards, apart) if each > side else (apart,):
+                sheet = _Sheet(some, weights, each, self.gap, self.names, room)
+                if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
+                    best = found
+                if empty_share(best) <= _MOST_EMPTY:
+                    return best
+        return best
+
+
+def empty_share(layout: Layout) -> float:
+    """The share of the cells in which there is no weight."""
+    taken = sum(height * width for region in layout.regions for _, _, height, width in region.rects)
+    return 1 - taken / math.prod(layout.shape)
+
+
+def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> list[Card]:
+    """The modules of the tensors in *sizes*, in order; numbered ones of one stack that are built alike are one card."""
+    builds: dict[tuple[str, tuple[tuple[str, tuple[int, ...]], ...]], list[str]] = {}
+    for title, names in modules(sizes).items():
+        cut = len(title) + 1 if title else 0
+        stem, _, number = title.rpartition(".")
+        key = (stem if number.isdecimal() else f"{title}.", tuple((name[cut:], shapes[name]) for name in names))
+        builds.setdefault(key, []).append(title)
+    made: dict[tuple[tuple[str, tuple[int, ...]], ...], list[tuple[Item | Group, ...]]] = {}
+    cards = []
+    for (_, build), titles in builds.items():
+        if build not in made:
+            made[build] = [tuple(items_of([name for name, _ in build], dict(build), loose=loose)) for loose in (False, True)]
+        cards.append(Card(tuple(titles), *made[build]))
+    return cards
+
+
+def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[Item, int, int]]:
+    """The matrices at the top of an item's box, each with its first column and its width: of a group in rows, of one member."""
+    if isinstance(item, Item):
+        yield item, 0, shape_of(item.kind, scale, bands)[0][1]
+        return
+    assert isinstance(bands, tuple)
+    start = 0
+    for each, own in zip(item.members[0], bands[1], strict=True):
+        width = shape_of(each.kind, scale, own)[0][1]
+        yield each, start, width
+        if not bands[0]:
+            return
+        start += width + scale.gap
+
+
+Way = Arrangement | Rows
 
 
 class _Sheet:
     """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be."""
 
     def __init__(
-        self, parts: Sequence[Part], weights: int, side: int, gap: int | None, named: bool, room: int | None = None
+        self, cards: Sequence[Card], weights: int, side: int, gap: int | None, named: bool, room: int | None = None
     ) -> None:
-        extent = math.isqrt(weights * 4 // 3) // side + 1  # a quarter stays empty, or less
+        extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
         self.line = label_rows(extent)
-        scale = Scale(side, max(self.line // 8, 1) if gap is None else gap, max(extent // 4, 8))
-        self.room = room
-        self.parts, self.scale = parts, scale
-        self.kinds = [tuple(item.kind for item in items) for _, items in parts]
-        alike = list(dict.fromkeys(self.kinds))
-        work = _WORK // len(alike)
-        self.ways = {kinds: arrangements(kinds, scale, work) for kinds in alike}
-        self.chosen = {kinds: ways[0] for kinds, ways in self.ways.items()}
-        self.named = [named and bool(title) for title, _ in parts]
-        if sum(self.named) * 5 * self.line**2 > 0.08 * extent**2:  # too many names: those of small modules go first
-            large = [min(self.chosen[kinds].box) >= self.line for kinds in self.kinds]
-            self.named = [each and enough for each, enough in zip(self.named, large, strict=True)]
-        boxes = [self._box(place) for place in range(len(parts))]
-        least = math.isqrt(sum(height * width for height, width in boxes))
-        if room is not None and least > room:  # no arrangement can fit
+        self.scale = Scale(side, 1 if gap is None else gap, max(extent // 4, 8))
+        self.between = self.scale.gap + (self.scale.gap > 0)  # cells between modules
+        self.room, self.extent = room, extent
+        self.cards = [self._as_loose_as_needed(card) for card in cards]
+        cards = self.cards
+        self.kinds = [tuple(item.kind for item in card.items) for card in cards]
+        work = _WORK // len({*self.kinds})
+        self.ways: dict[tuple[tuple[AnyKind, ...], int], list[Way]] = {}
+        self._fitted: dict[tuple[tuple[AnyKind, ...], int], Arrangement | None] = {}
+        for card, kinds in zip(cards, self.kinds, strict=True):
+            count = len(card.titles)
+            if (kinds, count) not in self.ways:
+                ways: list[Way] = list(arrangements(kinds, self.scale, work)) if count == 1 else []
+                self.ways[kinds, count] = ways or list(rows_of(kinds, count, self.scale, self._tag(named, kinds, count), work))
+        self.chosen = [self.ways[kinds, len(card.titles)][0] for card, kinds in zip(cards, self.kinds, strict=True)]
+        # A matrix alone has its whole name inside; a name above it would take a line of the sheet.
+        alone = [len(card.titles) == 1 and len(card.items) == 1 for card in cards]
+        self.named = [named and bool(card.title) and not each for card, each in zip(cards, alone, strict=True)]
+        self._leave_names_out()
+        least = math.isqrt(sum(height * width for height, width in map(self._box, range(len(cards)))))
+        if room is not None and least > 1.1 * room:  # no arrangement can fit
             self.height = self.width = least
             return
         self.packing = self._arranged()
         self.height, self.width = self.packing.height, self.packing.width
 
+    @property
+    def fits(self) -> bool:
+        """True where it is not larger than the room."""
+        return self.room is None or max(self.height, self.width) <= self.room
+
+    def _as_loose_as_needed(self, card: Card) -> Card:
+        """The card, with vectors by themselves where its layers are low: at matrices they would take rows of their own."""
+        kinds = [item.kind for item in card.items]
+        low = len(card.titles) > 1 and height_of_layers(kinds, len(card.titles), self.scale) < _LOW
+        return replace(card, items=card.loose) if low else card
+
+    def _tag(self, named: bool, kinds: Sequence[AnyKind], count: int) -> int:
+        """Cells left of each of *count* layers for its number; none where they would take much of the layers' own room."""
+        tag = math.ceil(self.line * (0.45 * len(str(count - 1)) + 0.4))
+        if not named:
+            return 0
+        sample = rows_of(kinds, count, self.scale, 0, 1)[0]
+        return tag if sample.layer.packing.width >= 16 * tag else 0
+
+    def _leave_names_out(self) -> None:
+        """Where names take too much room, those of small modules go first."""
+        spent = [each * self.line * way.box[1] for each, way in zip(self.named, self.chosen, strict=True)]
+        order = sorted(range(len(spent)), key=lambda place: spent[place] / math.prod(self.chosen[place].box))
+        left = _NAMES * self.extent**2
+        for place in order:
+            left -= spent[place]
+            if left < 0 or self.chosen[place].box[0] < self.line:
+                self.named[place] = False
+
     def _arranged(self) -> Packing:
-        """The squarest packing found: the best ways of all kinds first, then other ways of those with the most weights."""
-        best = self._packed(20)
-        tries = _WORK // len(self.parts)
-        area = Counter(dict.fromkeys(self.ways, 0))
-        for kinds in self.kinds:
-            area[kinds] += math.prod(self.chosen[kinds].box)
-        for kinds in 2 * [kinds for kinds, _ in area.most_common(6)]:
-            kept = self.chosen[kinds]
-            for way in self.ways[kinds]:
-                if tries > 0 and way is not kept:
-                    self.chosen[kinds] = way
-                    found = self._packed(12)
-                    tries -= 12
-                    if self._badness(found) < self._badness(best):
-                        best, kept = found, way
-            self.chosen[kinds] = kept
-        kept_ways, chance = dict(self.chosen), random.Random(0)  # the same picture every time
-        for _ in range(min(tries // 8, 8 * sum(len(ways) - 1 for ways in self.ways.values()))):
-            self.chosen = {kinds: chance.choice(ways) for kinds, ways in self.ways.items()}
-            found = self._packed(8)
+        """The squarest and fullest packing found: widths of the largest card first, then other ways of the larger cards."""
+        areas = [math.prod(self._box(place)) for place in range(len(self.cards))]
+        largest = sorted(range(len(areas)), key=lambda place: -areas[place])
+        tries = max(_WORK // len(self.cards), 4)
+        best, best_chosen = self._packed(10), list(self.chosen)
+        main = largest[0]
+        sheet_side = math.isqrt(sum(areas))
+        tried: list[int] = []
+        for way in self.ways[self.kinds[main], len(self.cards[main].titles)][:12]:
+            tried.append(way.box[1])
+        tried += [round(sheet_side * each) for each in (0.8, 0.87, 0.93, 1.0, 1.05, 1.1, 1.2)]
+        for limit in dict.fromkeys(tried):
+            if not 0.55 * sheet_side < limit < 1.7 * sheet_side or tries <= 0:
+                continue
+            for broad in _BROAD:
+                self.chosen = [
+                    self._fitting(place, limit, areas[place] > broad * sum(areas)) for place in range(len(self.cards))
+                ]
+                found = self._pack(limit)
+                tries -= 2
+                if self._badness(found) < self._badness(best):
+                    best, best_chosen = found, list(self.chosen)
+        self.chosen = list(best_chosen)
+        for place in [each for each in largest[:8] if not self._is_full(best)]:
+            for way in self.ways[self.kinds[place], len(self.cards[place].titles)]:
+                if tries <= 0 or way is best_chosen[place] or self._is_full(best):
+                    continue
+                self.chosen = list(best_chosen)
+                self.chosen[place] = way
+                found = self._packed(6)
+                tries -= 6
+                if self._badness(found) < self._badness(best):
+                    best, best_chosen = found, list(self.chosen)
+        chance = random.Random(0)  # the same picture every time
+        while tries > 0 and not self._is_full(best) and len(self.cards) > 1:
+            self.chosen = list(best_chosen)
+            for place in chance.sample(largest[:16], min(3, len(self.cards), 16)):
+                self.chosen[place] = chance.choice(self.ways[self.kinds[place], len(self.cards[place].titles)])
+            found = self._packed(4)
+            tries -= 4
             if self._badness(found) < self._badness(best):
-                best, kept_ways = found, dict(self.chosen)
-        self.chosen = kept_ways
+                best, best_chosen = found, list(self.chosen)
+        self.chosen = best_chosen
         return best
 
+    def _is_full(self, packing: Packing) -> bool:
+        taken = sum(math.prod(way.box) for way in self.chosen)
+        return taken >= (1 - _EMPTY / 2) * packing.height * packing.width and max(packing[1:]) < 1.3 * min(packing[1:])
+
+    def _fitting(self, place: int, limit: int, broad: bool) -> Way:
+        """The way of a card for a sheet *limit* cells wide: a *broad* one as if it took all of it, another its own room."""
+        card, kinds = self.cards[place], self.kinds[place]
+        ways = list(self.ways[kinds, len(card.titles)])
+        if len(card.titles) == 1:
+            if (kinds, limit) not in self._fitted:
+                self._fitted[kinds, limit] = fitted(kinds, self.scale, limit)
+            fit = self._fitted[kinds, limit]
+            ways += [fit] if fit else []
+
+        def taken(way: Way) -> float:
+            height, width = way.box
+            over = max(width - limit, 0)
+            return way.cost / (height * width) * height * (limit if broad else width) * (1 + 10 * over / limit)
+
+        return min(ways, key=taken)
+
     def _packed(self, sheets: int) -> Packing:
-        boxes = [self._box(place) for place in range(len(self.parts))]
-        gap = 2 * self.scale.gap
-        tried = widths(boxes, gap, 0.75, 1.3, sheets)
+        boxes = [self._box(place) for place in range(len(self.cards))]
+        tried = widths(boxes, self.between, 0.75, 1.3, sheets)
         if self.room is not None and self.room < 1.3 * tried[0]:
             tried.append(self.room)
-        return min((pack(boxes, gap, width) for width in tried), key=self._badness)
+        every = orders(boxes)[:2] if len(boxes) < 200 else [list(range(len(boxes)))]
+        return min((pack(boxes, self.between, width, order) for width in tried for order in every), key=self._badness)
 
-    def _badness(self, packing: Packing) -> tuple[bool, int]:
+    def _pack(self, limit: int) -> Packing:
+        boxes = [self._box(place) for place in range(len(self.cards))]
+        every = orders(boxes)[:2] if len(boxes) < 200 else [list(range(len(boxes)))]
+        return min((pack(boxes, self.between, limit, order) for order in every), key=self._badness)
+
+    def _badness(self, packing: Packing) -> tuple[bool, float]:
         """Less is better: within the room, about square, without empty places."""
         longer = max(packing.height, packing.width)
-        return self.room is not None and longer > self.room, longer**2 + 2 * packing.height * packing.width
+        costs = sum(way.cost for way in self.chosen) / sum(math.prod(way.box) for way in self.chosen)  # of cutting matrices
+        return self.room is not None and longer > self.room, costs * (0.5 * longer**2 + 2.5 * packing.height * packing.width)
 
     def _box(self, place: int) -> Box:
-        """(height, width) of one module, with its name above."""
-        height, width = self.chosen[self.kinds[place]].box
+        """(height, width) of one card, with its name above."""
+        height, width = self.chosen[place].box
         return (height + self.line, max(width, 3 * self.line)) if self.named[place] else (height, width)
 
     def layout(self, names: Sequence[str]) -> Layout:
         """Everything at its place; regions in the order of *names*."""
-        found: dict[str, tuple[tuple[Block, ...], Region]] = {}
-        labels = []
-        for place, (title, items) in enumerate(self.parts):
-            row, column = self.packing.places[place]
-            way = self.chosen[self.kinds[place]]
+        blocks: dict[str, list[Block]] = {}
+        rects: dict[str, list[Rect]] = {}
+        marks: list[Region] = []
+        labels: list[Region] = []
+        for place, card in enumerate(self.cards):
+            top, left = self.packing.places[place]
+            way = self.chosen[place]
             if self.named[place]:
-                labels.append(Region(title, ((row, column, self.line, self._box(place)[1]),)))
-                row += self.line
-            for item, bands, (down, across) in zip(items, way.bands, way.packing.places, strict=True):
-                for blocks, region in put(item, self.scale, bands, row + down, column + across):
-                    found[region.name] = blocks, region
+                wide = self._box(place)[1]
+                if isinstance(way, Rows) and way.tag:
+                    wide = min(max(math.ceil((0.45 * len(card.title.rpartition(".")[2]) + 0.5) * self.line), way.tag), wide)
+                    labels += self._heads(card, way, top, left, wide)
+                labels.append(Region(card.title, ((top, left, self.line, wide),)))
+                top += self.line
+            layer = way.layer if isinstance(way, Rows) else way
+            placed = [
+                each
+                for item, bands, (down, across) in zip(card.items, layer.bands, layer.packing.places, strict=True)
+                for each in put(item, self.scale, bands, down, across)
+            ]
+            step = self._numbers(way) if isinstance(way, Rows) else 0
+            for index, title in enumerate(card.titles):
+                down, across = way.place(index) if isinstance(way, Rows) else (0, 0)
+                self._stamp(placed, f"{title}." if title else "", top + down, left + across, blocks, rects, marks)
+                if isinstance(way, Rows) and step and index % way.high % step == 0:
+                    high = min(self.line, self.height - top - down)
+                    labels.append(Region(title, ((top + down, left + across - way.tag, high, way.tag),)))
         side = self.scale.side
         return Layout(
             self.height * side,
             self.width * side,
             (side, side),
-            tuple(block for name in names for block in found[name][0]),
-            tuple(found[name][1] for name in names),
+            tuple(block for name in names for block in blocks[name]),
+            tuple(Region(name, tuple(rects[name])) for name in names),
             tuple(labels),
+            tuple(marks),
         )
+
+    def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> list[Region]:
+        """The names of the matrices that begin at the top of a layer, above the first layer, those of its tensors; the first
+        *taken* cells have another text."""
+        heads = []
+        placed = list(zip(card.items, rows.layer.bands, rows.layer.packing.places, strict=True))
+        matrices = [each for each in placed if isinstance(each[0], Group) or not each[0].form.is_line]
+        covered: list[tuple[int, int]] = []
+        for item, bands, (_, column) in sorted(matrices, key=lambda each: each[2]):
+            end = column + shape_of(item.kind, self.scale, bands)[0][1]
+            if any(column < stop and start < end for start, stop in covered):
+                continue  # another matrix is above it
+            covered.append((column, end))
+            for each, start, wide in _tops(item, bands, self.scale):
+                first = max(rows.tag + column + start, taken + 1)
+                width = rows.tag + column + start + wide - first
+                if width >= 2 * self.line:
+                    heads.append(Region(f"{card.titles[0]}.{each.name}", ((top, left + first, self.line, width),)))
+        return heads
+
+    def _numbers(self, rows: Rows) -> int:
+        """Each how many layers one has its number beside it; 0: none."""
+        if not rows.tag:
+            return 0
+        pitch = rows.layer.box[0] + rows.gap
+        return -(-self.line // pitch)
+
+    def _stamp(
+        self,
+        placed: Sequence[Placed],
+        prefix: str,
+        row: int,
+        column: int,
+        blocks: dict[str, list[Block]],
+        rects: dict[str, list[Rect]],
+        marks: list[Region],
+    ) -> None:
+        """One layer at (row, column), in cells."""
+        side = self.scale.side
+        for each in placed:
+            name = prefix + each.name
+            blocks.setdefault(name, []).extend(
+                Block(name, block.start, block.row + row * side, block.column + column * side, block.dims)
+                for block in each.blocks
+            )
+            rects.setdefault(name, []).extend((a + row, b + column, h, w) for a, b, h, w in each.rects)
+            for mark in each.marks:
+                marks.append(Region(mark.name, tuple((a + row, b + column, h, w) for a, b, h, w in mark.rects)))

@@ -1,192 +1,75 @@
-"""The matrices of one module on a card: vectors at the matrix that they belong to, all of it packed in a small rectangle."""
+"""The matrices of one module on a card: vectors at the matrix that they belong to, experts in a grid."""
 
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
-from torch2grid_core.grids import Block, Rect, Region, flat_run, matrix_shape, vector_columns
+from torch2grid_builtin._forms import fused_parts, stacked
+from torch2grid_builtin._transformers.matrices import (
+    Cut,
+    Form,
+    blocks_of,
+    cut,
+    form_of,
+    line_at,
+    line_box,
+    rects_of,
+    strip_above,
+    strip_beside,
+)
+from torch2grid_builtin._transformers.packing import Box
+from torch2grid_core.grids import Block, Rect, Region
 
-_KERNEL = 32  # the last dimension of a 1-D convolution is no longer; a longer one belongs to a stack of matrices
-_Dim = tuple[int, Literal["down", "across"], int]  # length, direction, step
-_LONG = 8.0  # a matrix that is so many times longer than wide is always cut into bands
-_CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
-_TRIED = 64  # numbers of bands of a matrix that is alone, at most
 _NEAR = 16  # tensors between a vector and its matrix, at most
-
-
-@dataclass(frozen=True)
-class Form:
-    """A tensor as rows × columns of weights. dims: how it gets there, in C order. tile: (high, wide) of a kernel."""
-
-    rows: int
-    columns: int
-    dims: tuple[_Dim, ...]
-    tile: tuple[int, int] = (1, 1)
-
-    @property
-    def is_line(self) -> bool:
-        """True for what has no form but its order: a vector."""
-        return min(self.rows, self.columns) <= 1
-
-
-def form_of(shape: tuple[int, ...]) -> Form:
-    """The 2-D form of a tensor: rows are output units, columns input units, kernels tiles of out × in.
-
-    A stack of matrices (three dimensions, the last longer than any kernel's) is one matrix below the other. The kernel of
-    a 3-D convolution is a tile of its planes side by side.
-    """
-    if len(shape) == 3 and shape[2] > _KERNEL:
-        shape = (shape[0] * shape[1], shape[2])
-    if len(shape) in (3, 4, 5):
-        out, inputs, *kernel = shape
-        depth, high, wide = (1,) * (3 - len(kernel)) + tuple(kernel)
-        dims: tuple[_Dim, ...] = (
-            (out, "down", high),
-            (inputs, "across", depth * wide),
-            (depth, "across", wide),
-            (high, "down", 1),
-            (wide, "across", 1),
-        )
-        return Form(out * high, inputs * depth * wide, dims, (high, depth * wide))
-    rows, columns = matrix_shape(shape)
-    return Form(rows, columns, ((rows, "down", 1), (columns, "across", 1)))
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How a form is cut and how large it is in cells of side×side weights.
-
-    bands: how many; length: rows (or columns, where *wide*) of weights in each. height, width: of one band, in cells.
-    """
-
-    form: Form
-    side: int
-    bands: int
-    length: int
-    wide: bool
-    height: int
-    width: int
-
-
-def cut(form: Form, side: int, wanted: int) -> Cut:
-    """*form* in about *wanted* bands: whole rows of tiles, or columns where it is wider than high.
-
-    Columns are cut only where they divide evenly; else there is one band.
-    """
-    if form.columns > form.rows:
-        length = form.dims[1][0]
-        near = (
-            [each for each in range(max(wanted * 2 // 3, 2), wanted * 3 // 2 + 1) if length % each == 0] if wanted > 1 else []
-        )
-        bands = min(near, key=lambda each: abs(each - wanted), default=1)
-        if len([each for each in form.dims if each[0] > 1]) >= 5:  # a block has five dimensions, bands are one
-            bands = 1
-        width = form.columns // bands
-        return Cut(form, side, bands, width, True, -(-form.rows // side), -(-width // side))
-    length = -(-form.rows // (wanted * form.tile[0])) * form.tile[0]
-    return Cut(form, side, -(-form.rows // length), length, False, -(-length // side), -(-form.columns // side))
-
-
-def blocks_of(name: str, piece: Cut, row: int, column: int, pitch: int) -> Iterator[Block]:
-    """The blocks of a matrix whose first band begins at (row, column), in cells; *pitch* cells to the next band."""
-    form, side = piece.form, piece.side
-    top, left = row * side, column * side
-    if piece.wide:
-        (out, *_), (inputs, _, step), *rest = form.dims
-        dims = [(out, "down", form.dims[0][2]), (piece.bands, "bands", 0), (inputs // piece.bands, "across", step), *rest]
-        yield Block(name, 0, top, left, _steps(dims, pitch * side))
-        return
-    units = piece.length // form.tile[0]  # output units in a band
-    each = math.prod(length for length, _, _ in form.dims[1:])
-    for band in range(piece.bands):
-        count = min(units, form.dims[0][0] - band * units)
-        dims = [(count, *form.dims[0][1:]), *form.dims[1:]]
-        yield Block(name, band * units * each, top, left + band * pitch * side, _steps(dims, 0))
-
-
-def _steps(dims: Sequence[tuple[int, str, int]], pitch: int) -> tuple[tuple[int, int, int], ...]:
-    """Dimensions of a block, those of length 1 left out."""
-    turned = [
-        (length, {"down": step, "bands": pitch}.get(way, 0), step if way == "across" else 0) for length, way, step in dims
-    ]
-    return tuple(dim for dim in turned if dim[0] > 1) or ((1, 0, 1),)
-
-
-def rects_of(piece: Cut, row: int, column: int, pitch: int) -> tuple[Rect, ...]:
-    """The cells of each band of a matrix."""
-    if piece.wide:
-        return tuple((row + band * pitch, column, piece.height, piece.width) for band in range(piece.bands))
-    lengths = [min(piece.length, piece.form.rows - band * piece.length) for band in range(piece.bands)]
-    return tuple((row, column + band * pitch, -(-rows // piece.side), piece.width) for band, rows in enumerate(lengths))
-
-
-def strip_beside(name: str, piece: Cut, row: int, column: int, pitch: int) -> tuple[tuple[Block, ...], Region]:
-    """A vector of one weight for each output unit as a column of cells, each beside its unit, from (row, column) down.
-
-    Beside kernels that are higher than a cell, weights follow one another without gaps. Goes on in the next band.
-    """
-    form, side = piece.form, piece.side
-    step = form.tile[0] if form.tile[0] <= side else 1
-    units = form.dims[0][0]
-    each = units if piece.wide else piece.length // form.tile[0]
-    blocks, rects = [], []
-    for band, start in enumerate(range(0, units, each)):
-        count, left = min(each, units - start), column + band * pitch
-        blocks.append(Block(name, start, row * side, left * side, ((count, step, 0),)))
-        rects.append((row, left, (count - 1) * step // side + 1, 1))
-    return tuple(blocks), Region(name, tuple(rects))
-
-
-def strip_above(name: str, piece: Cut, row: int, column: int, pitch: int) -> tuple[tuple[Block, ...], Region]:
-    """A vector of one weight for each input unit as a row of cells above the matrix, each over its unit."""
-    bands = piece.bands if piece.wide else 1
-    count = piece.form.columns // bands
-    dims = ((bands, pitch * piece.side, 0), (count, 0, 1))
-    block = Block(name, 0, row * piece.side, column * piece.side, dims)
-    rects = tuple((row + band * pitch, column, 1, piece.width) for band in range(bands))
-    return (block,), Region(name, rects)
-
-
-def line_box(size: int, side: int, longest: int) -> tuple[int, int]:
-    """(height, width) in cells of a vector by itself: one row, each cell *side* weights; a long one is folded."""
-    if -(-size // side) <= longest:
-        return 1, -(-size // side)
-    cells = -(-size // side**2)
-    width = vector_columns(cells)
-    return -(-cells // width), width
-
-
-def line_at(name: str, size: int, side: int, longest: int, row: int, column: int) -> tuple[tuple[Block, ...], Region]:
-    """A vector by itself at (row, column); see ``line_box``. Folded, a cell holds side·side consecutive weights."""
-    height, width = line_box(size, side, longest)
-    if -(-size // side) <= longest:
-        block = Block(name, 0, row * side, column * side, ((size, 0, 1),))
-        return (block,), Region(name, ((row, column, 1, width),))
-    return flat_run(name, size, (row, column, height, width), cell=(side, side))
-
-
-_LIMITS = (_LONG, 3.5, 2.2)  # those to try: cutting shorter ones too may fill the card better
+_NUMBERED = re.compile(r"(.*?)\.(\d{1,6})\.(.*)", re.DOTALL)
+_ALIKE = 3  # numbered modules that are alike are experts from so many on
 
 
 @dataclass(frozen=True)
 class Item:
-    """A matrix and the vectors at it, or a vector by itself (its form has one row). beside, above: names of vectors."""
+    """A matrix and the vectors at it, or a vector by itself (its form has one row). beside, above: names of vectors.
+
+    start: flat index of its first weight: a tensor that is a stack of matrices is an item for each. marks: (letter, first
+    unit), where the parts of a fused matrix begin along *axis* (0 rows, 1 columns).
+    """
 
     name: str
     form: Form
     beside: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
+    start: int = 0
+    marks: tuple[tuple[str, int], ...] = ()
+    axis: int = 0
 
     @property
     def kind(self) -> Kind:
         """What it takes room for."""
         return Kind(self.form, len(self.beside), len(self.above))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Experts and the like: of each, the same matrices. members: the items of each, in one order."""
+
+    members: tuple[tuple[Item, ...], ...]
+
+    def title(self, index: int) -> str:
+        """What a member is called: ``expert 3``."""
+        return (
+            f"expert {index}"
+            if "expert" in self.members[0][0].name or self.members[0][0].start or self.members[-1][0].start
+            else str(index)
+        )
+
+    @property
+    def kind(self) -> GroupKind:
+        """What it takes room for."""
+        return GroupKind(tuple(item.kind for item in self.members[0]), len(self.members))
 
 
 @dataclass(frozen=True)
@@ -204,6 +87,19 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class GroupKind:
+    """What the room for a group depends on: the kinds of one member's items, and how many members there are."""
+
+    kinds: tuple[Kind, ...]
+    count: int
+
+
+AnyKind = Kind | GroupKind
+# Bands of an item; of a group, whether its members are rows (else columns), and the bands of each item of a member.
+Bands = int | tuple[bool, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Scale:
     """side: a cell holds side×side weights. gap: empty cells between items. longest: cells of a vector in one row."""
 
@@ -212,40 +108,75 @@ class Scale:
     longest: int
 
 
-@dataclass(frozen=True)
-class Arrangement:
-    """A way to place the items of a card: about how many bands each, where, and how good that is (less is better)."""
+def items_of(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, loose: bool = False) -> list[Item | Group]:
+    """The tensors of a module as items, in order of the matrices; vectors without a matrix are items of their own.
 
-    bands: tuple[int, ...]
-    packing: Packing
-    cost: float
-
-    @property
-    def box(self) -> Box:
-        """(height, width) in cells."""
-        return self.packing.height, self.packing.width
-
-
-def items_of(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Item]:
-    """The tensors of a module as items, in order of the matrices; vectors without a matrix are items of their own."""
-    forms = {name: form_of(shapes[name]) for name in names}
+    loose: all vectors are, as beside small matrices they would leave much of the sheet empty.
+    A tensor that is a stack of matrices is an item for each; numbered modules that are alike, as experts are, become a group.
+    """
+    stacks = {name: found for name in names if (found := stacked(name, shapes[name]))}
+    forms = {name: form_of(shapes[name]) for name in names if name not in stacks}
     order = {name: place for place, name in enumerate(names)}
-    matrices = [name for name in names if not forms[name].is_line]
+    matrices = [name for name in forms if not forms[name].is_line]
     beside: dict[str, list[str]] = {name: [] for name in matrices}
     above: dict[str, list[str]] = {name: [] for name in matrices}
     homes = _Homes(matrices, forms, order)
     alone = []
-    for name in names:
+    for name in forms:
         if not forms[name].is_line:
             continue
-        home = homes.of(name, math.prod(shapes[name])) if len(shapes[name]) == 1 else None
+        home = homes.of(name, math.prod(shapes[name])) if len(shapes[name]) == 1 and not loose else None
         if home is None:
             alone.append(name)
         else:
             (above if home[1] else beside)[home[0]].append(name)
-    items = [Item(name, forms[name], tuple(beside[name]), tuple(above[name])) for name in matrices]
+    items = []
+    for name in matrices:
+        axis, marks = fused_parts(name, shapes[name])
+        items.append(Item(name, forms[name], tuple(beside[name]), tuple(above[name]), 0, marks, axis))
     items += [Item(name, Form(1, math.prod(shapes[name]), ())) for name in alone]
-    return sorted(items, key=lambda item: order[item.name])
+    for name, stack in stacks.items():
+        form = form_of((stack.rows, stack.columns))
+        items += [Item(name, form, start=index * stack.rows * stack.columns) for index in range(stack.count)]
+    return _grouped(sorted(items, key=lambda item: order[item.name]))
+
+
+def _grouped(items: Sequence[Item]) -> list[Item | Group]:
+    """*items*, those that are alike in numbered modules, or slices of stacks of as many matrices, as groups."""
+    families: dict[tuple[str, int], dict[int, list[tuple[str, Item]]]] = {}
+    family_of: dict[int, tuple[str, int]] = {}
+    stacks = Counter(item.name for item in items)
+    for place, item in enumerate(items):
+        count = stacks[item.name]
+        if count > 1:
+            module, _, leaf = item.name.rpartition(".")
+            key, index, rest = (module, count), item.start // (item.form.rows * item.form.columns), leaf
+        elif found := _NUMBERED.match(item.name):
+            key, index, rest = (found[1], 0), int(found[2]), found[3]
+        else:
+            continue
+        families.setdefault(key, {}).setdefault(index, []).append((rest, item))
+        family_of[place] = key
+    builds = {
+        key: {tuple((rest, item.kind) for rest, item in members) for members in family.values()}
+        for key, family in families.items()
+    }
+    found_groups: list[Item | Group] = []
+    done = set()
+    for place, item in enumerate(items):
+        own = family_of.get(place)
+        if (
+            own is None
+            or len(builds[own]) > 1
+            or len(families[own]) < _ALIKE
+            or any(i.form.is_line for _, i in families[own][min(families[own])])
+        ):
+            found_groups.append(item)
+        elif own not in done:
+            done.add(own)
+            family = families[own]
+            found_groups.append(Group(tuple(tuple(each for _, each in family[index]) for index in sorted(family))))
+    return found_groups
 
 
 class _Homes:
@@ -290,8 +221,20 @@ class _Homes:
         return abs(self.order[one] - self.order[other])
 
 
-def _shape(kind: Kind, scale: Scale, bands: int) -> tuple[Box, int]:
-    """The box of an item, and the cells from one band to the next."""
+def shape_of(kind: AnyKind, scale: Scale, bands: Bands) -> tuple[Box, int]:
+    """The box of an item or group, and the cells from one band to the next, or from one member of a group to the next."""
+    if isinstance(kind, GroupKind):
+        assert isinstance(bands, tuple)
+        heights, widths_ = zip(
+            *(shape_of(each, scale, own)[0] for each, own in zip(kind.kinds, bands[1], strict=True)), strict=True
+        )
+        between = scale.gap * (len(kind.kinds) - 1)
+        if bands[0]:
+            pitch = max(heights) + scale.gap
+            return (kind.count * pitch - scale.gap, sum(widths_) + between), pitch
+        pitch = max(widths_) + scale.gap
+        return (sum(heights) + between, kind.count * pitch - scale.gap), pitch
+    assert isinstance(bands, int)
     if kind.form.is_line:
         return line_box(kind.form.columns, scale.side, scale.longest), 0
     piece = cut(kind.form, scale.side, bands)
@@ -304,82 +247,76 @@ def _shape(kind: Kind, scale: Scale, bands: int) -> tuple[Box, int]:
     return (piece.height + above, piece.bands * pitch - between), pitch
 
 
-def put(item: Item, scale: Scale, bands: int, row: int, column: int) -> Iterator[tuple[tuple[Block, ...], Region]]:
-    """Blocks and region of each tensor of an item whose box begins at (row, column), in cells."""
+@dataclass(frozen=True)
+class Placed:
+    """What ``put`` yields of a tensor, or of a matrix of a stack. marks: texts at places in it, such as where bands begin."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    rects: tuple[Rect, ...]
+    marks: tuple[Region, ...] = ()
+
+
+def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -> Iterator[Placed]:
+    """Where each tensor of an item or group goes whose box begins at (row, column), in cells."""
+    if isinstance(item, Group):
+        assert isinstance(bands, tuple)
+        _, pitch = shape_of(item.kind, scale, bands)
+        for index, member in enumerate(item.members):
+            down, across = row, column
+            for place, (each, own) in enumerate(zip(member, bands[1], strict=True)):
+                for found in put(each, scale, own, down, across):
+                    marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
+                    if place == 0 and found.name == each.name:
+                        marks = (Region(item.title(index), found.rects[:1]), *marks)
+                    yield replace(found, marks=marks)
+                high, wide = shape_of(each.kind, scale, own)[0]
+                down, across = (down, across + wide + scale.gap) if bands[0] else (down + high + scale.gap, across)
+            row, column = (row + pitch, column) if bands[0] else (row, column + pitch)
+        return
+    assert isinstance(bands, int)
     if item.form.is_line:
-        yield line_at(item.name, item.form.columns, scale.side, scale.longest, row, column)
+        blocks, region = line_at(item.name, item.form.columns, scale.side, scale.longest, row, column)
+        yield Placed(item.name, blocks, region.rects)
         return
     piece = cut(item.form, scale.side, bands)
-    _, pitch = _shape(item.kind, scale, bands)
+    _, pitch = shape_of(item.kind, scale, bands)
     for place, name in enumerate(item.above):
-        yield strip_above(name, piece, row + place, column, pitch)
+        blocks, region = strip_above(name, piece, row + place, column, pitch)
+        yield Placed(name, blocks, region.rects)
     row += len(item.above) + bool(item.above)
-    yield tuple(blocks_of(item.name, piece, row, column, pitch)), Region(item.name, rects_of(piece, row, column, pitch))
+    rects = rects_of(piece, row, column, pitch)
+    blocks = tuple(blocks_of(item.name, piece, row, column, pitch, item.start))
+    yield Placed(item.name, blocks, rects, (*_band_marks(piece, rects), *_part_marks(item, piece, rects)))
     for place, name in enumerate(item.beside):
-        yield strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
+        blocks, region = strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
+        yield Placed(name, blocks, region.rects)
 
 
-def arrangements(kinds: Sequence[Kind], scale: Scale, work: int) -> list[Arrangement]:
-    """A few good ways to place items of these kinds, the best first, unlike each other in height to width.
-
-    work: boxes that may be placed while looking for them.
-    """
-    options = _options(kinds, scale.side)
-    tries = max(work // max(len(kinds), 1), 3)
-    found: dict[Box, Arrangement] = {}
-    sheets = max(min(tries // len(options), 14), 2)
-    ways = []
-    for bands in options:
-        boxes = [_shape(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
-        cost = 1 + _CUT_COST * _needlessly_cut(kinds, bands, scale.side)
-        ways += [(turn, bands, boxes, order, cost) for turn, order in enumerate(orders(boxes))]
-    for _, bands, boxes, order, cost in sorted(ways, key=lambda way: way[0]):
-        for width in widths(boxes, scale.gap, 0.4, 2.2, sheets):
-            packing = pack(boxes, scale.gap, width, order)
-            new = Arrangement(bands, packing, cost * packing.height * packing.width)
-            if new.box not in found or new.cost < found[new.box].cost:
-                found[new.box] = new
-            tries -= 1
-        if tries <= 0:
-            break
-    return _unlike(sorted(found.values(), key=lambda each: each.cost), 24 if len(kinds) == 1 else 8)
+def _band_marks(piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
+    """At each band but the first, where it begins: ``row 2000``."""
+    what = "column" if piece.wide else "row"
+    length = piece.form.columns // piece.bands if piece.wide else piece.length
+    step = piece.form.columns // piece.form.dims[1][0] if piece.wide else piece.form.tile[0]
+    for band, rect in enumerate(rects[1:], 1):
+        yield Region(f"{what} {band * length // max(step, 1):,}", (rect,))
 
 
-def _options(kinds: Sequence[Kind], side: int) -> list[tuple[int, ...]]:
-    """Numbers of bands to try for each item: the least cut first."""
-    slim = [1.0 if kind.form.is_line else kind.slimness(side) for kind in kinds]
-    if len(kinds) == 1:
-        least, most = (math.ceil(math.sqrt(slim[0] * times)) for times in (1 / _LONG, 6.25))  # to 2.5 times a square's
-        return [(bands,) for bands in range(least, most + 1, -(-(most - least + 1) // _TRIED))]
-    found = []
-    longer = max(slim) > _LONG
-    for high, wide, stretch in product(_LIMITS, _LIMITS, (1.0, 0.6, 1.6) if longer else (1.0,)):
-        limits = [high if kind.form.rows > kind.form.columns else wide for kind in kinds]
-        bands = tuple(_bands(each, limit, stretch) for each, limit in zip(slim, limits, strict=True))
-        if bands not in found:
-            found.append(bands)
-    return found
-
-
-def _bands(slim: float, limit: float, stretch: float) -> int:
-    """Into how many bands a matrix slimmer than *limit* is cut: about a square, or *stretch* times as wide if it is long."""
-    return 1 if slim <= limit else max(round(math.sqrt(slim) * (stretch if slim > _LONG else 1)), 1)
-
-
-def _needlessly_cut(kinds: Sequence[Kind], bands: Sequence[int], side: int) -> float:
-    """Share of the weights that is in matrices which are cut without being long."""
-    weights = [kind.form.rows * kind.form.columns for kind in kinds]
-    pairs = zip(kinds, weights, bands, strict=True)
-    return sum(size for kind, size, each in pairs if each > 1 and kind.slimness(side) <= _LONG) / sum(weights)
-
-
-def _unlike(ordered: Sequence[Arrangement], most: int) -> list[Arrangement]:
-    """The first, and those not much worse that are clearly higher or wider than all before."""
-    kept: list[Arrangement] = []
-    for each in ordered:
-        if each.cost > 1.5 * ordered[0].cost or len(kept) == most:
-            break
-        ratio = math.log(each.packing.height / each.packing.width)
-        if all(abs(ratio - math.log(other.packing.height / other.packing.width)) > 0.1 for other in kept):
-            kept.append(each)
-    return kept
+def _part_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
+    """The cells of each part of a fused matrix: ``Q``, ``K``, ``V``; a part that is in several bands is a mark in each."""
+    ends = [first for _, first in item.marks[1:]] + [item.form.columns if item.axis else item.form.rows]
+    along = piece.form.columns // piece.bands if piece.wide else piece.length
+    for (letter, first), end in zip(item.marks, ends, strict=False):
+        found = []
+        for band, (top, left, height, width) in enumerate(rects):
+            cut_here = bool(item.axis) == piece.wide
+            low, high = (max(first - band * along, 0), min(end - band * along, along)) if cut_here else (first, end)
+            if high <= low:
+                continue
+            start, stop = low // piece.side, -(-high // piece.side)
+            if item.axis:
+                found.append((top, left + start, height, min(stop, width) - start))
+            else:
+                found.append((top + start, left, min(stop, height) - start, width))
+        if found:
+            yield Region(letter, tuple(found))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch2grid_builtin._forms import flattened
 from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
 from torch2grid_core import Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, flat_run, is_vector, matrix_shape, vector_columns
@@ -40,7 +41,7 @@ class LayerSeparated(LayoutTransformer):
             forms = [_Form(name, shapes[name], 1, self.gap) for name in sizes]
             return _layout(forms, _best_packing([form.box for form in forms], self.gap), 1)
         side = max(math.isqrt(sum(sizes.values())) // max_cells, 1)
-        longest = max(max(matrix_shape(shapes[name])) for name in sizes)
+        longest = max(max(matrix_shape(flattened(name, shapes[name]))) for name in sizes)
         while True:
             for gap in (self.gap, 0) if side >= longest else (self.gap,):
                 forms = [_Form(name, shapes[name], side, gap) for name in sizes]
@@ -59,6 +60,7 @@ class _Form:
     """One tensor in cells of side×side weights. box: (height, width) in cells."""
 
     def __init__(self, name: str, shape: tuple[int, ...], side: int, gap: int) -> None:
+        shape = flattened(name, shape)
         self.name, self.shape, self.side, self.gap = name, shape, side, gap
         self.rows, self.columns = matrix_shape(shape)
         self.bands = 1

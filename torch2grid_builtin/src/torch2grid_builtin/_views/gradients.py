@@ -22,8 +22,8 @@ from torch2grid_builtin._views.describing import (
 )
 from torch2grid_builtin._views.histogram import plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
-from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table
 from torch2grid_core.sources import JointTensor
@@ -106,7 +106,7 @@ class GradientsView(View):
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.each:
             return {}
-        raster = Raster(matrix_layout(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
+        raster = Raster(matrix_of(tensor.name, tensor.shape, min(run.tensor_cells, _CELLS)), run.reduce)
         return {"g": raster, "w": Of(WEIGHT, raster), "of g": Summary(), "of w": Of(WEIGHT, Summary(brief=True))}
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:

@@ -61,7 +61,7 @@ def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Gr
     shares beyond are of all cells. Limits that were asked for stay, as do those of grids without regions.
     """
     flat = {name for name, tensor in tensors.items() if is_vector(tensor.shape)}
-    if run.limits is not None or not flat:
+    if run.limits is not None or not flat or any(grid.limits is not None for grid in grids):
         return run
     others = [_without(grid, flat) for grid in grids]
     cells, left = sum(np.count_nonzero(grid.counts) for grid in grids), sum(map(np.count_nonzero, others))

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._views.describing import about, flags_of, nothing_finite, tensor_title
+from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, short_rows
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values
@@ -19,7 +20,8 @@ from torch2grid_core.text import percentage, visible
 
 Array = np.ndarray[Any, Any]
 COUNTED = 1 << 18  # tensors of up to so many weights are counted one by one; larger ones by their distribution
-PER_SHEET = 48
+PER_SHEET = 300  # layers
+_ACROSS = 4  # quantile charts in a row
 COUNTS = ("Weights", "NaN", "+Inf", "-Inf")
 _NARROWEST = math.ldexp(1.0, -1060)  # of a bar: its edges are float64 numbers still
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -79,28 +81,65 @@ class HistogramView(View):
             return
         summaries: Mapping[str, Distribution] = results["summary"]
         names = list(checkpoint)
-        count = len(names)
-        sheets = -(-count // PER_SHEET)
-        for sheet in range(sheets):
-            chosen = names[sheet * PER_SHEET : (sheet + 1) * PER_SHEET]
-            bands = _bands(chosen, checkpoint, summaries)
-            small = tuple(self._small(checkpoint[name], summaries[name], run) for name in chosen)
-            title = f"Histograms of {count:,} tensors" if count != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
-            if self.log:
-                title += ", logarithmic heights"
-            if sheets > 1:
-                title += f", sheet {sheet + 1} of {sheets}"
-            columns = 4 if len(chosen) <= 16 else 6
-            suffix = f"_{sheet + 1}" if sheet else ""
-            yield Page(f"histogram_overview{suffix}", title, (*bands, *small), columns=columns, wide=len(bands))
-        if sheets > 1:
-            bands = _bands(names, checkpoint, summaries)
-            yield Page("histogram_overview_depth", f"Quantiles of {count:,} tensors", bands)
+        columns = columns_of(names)
+        heights = "logarithmic heights" if self.log else "linear heights"
+        title = (
+            f"Histograms of {len(names):,} tensors" if len(names) != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
+        )
+        small: dict[str, Histogram | Text] = {}
+        notes = []
+        for column in range(len(columns.kinds)):
+            members = columns.members(column)
+            edges = self._shared_edges(members, checkpoint, summaries)
+            small.update({name: self._small(checkpoint[name], summaries[name], run, edges) for name in members})
+            notes.append(self._shared_note(edges, [small[name] for name in members]))
+        small.update({name: self._small(checkpoint[name], summaries[name], run) for name in columns.apart})
+        bands = _bands(columns, checkpoint, summaries)
+        sheets = columns.sheets(PER_SHEET)
+        for index, sheet in enumerate(sheets):
+            own: tuple[Any, ...] = bands if len(sheets) == 1 else ()
+            places, rows = _above(len(own), sheet)
+            text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
+            yield Page(
+                f"histogram_overview_{index + 1}" if index else "histogram_overview",
+                text,
+                (*own, *(small[name] for name in sheet.names)),
+                columns=max(4, min(len(columns.kinds), 10)),
+                places=places,
+                row_names=tuple(map(visible, short_rows(rows))),
+                column_names=tuple(map(visible, columns.kinds)),
+                column_notes=tuple(notes),
+            )
+        if len(sheets) > 1:
+            places, rows = _above(len(bands), None)
+            what = f"Quantiles of {len(names):,} tensors, linear scales"
+            yield Page("histogram_overview_depth", what, bands, columns=4, places=places, row_names=rows)
 
-    def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings) -> Histogram | Text:
+    def _shared_edges(
+        self, names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]
+    ) -> Array | None:
+        """The edges of the bars of all tensors of a column, of all their weights together; ``None`` where none is finite."""
+        joint = Distribution()
+        for name in names:
+            joint.merge(summaries[name])
+        if not joint.finite:
+            return None
+        coarsest = max((checkpoint[name].dtype for name in names), key=lambda dtype: (dtype.kind in "iub", -dtype.itemsize))
+        return bar_edges(joint, coarsest, 48, self.tail, whole=False)
+
+    def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text]) -> str:
+        """What the histograms of a column share."""
+        if edges is None:
+            return ""
+        most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
+        low, high = (f"{edge:.2g}".replace("-", "−") for edge in (edges[0], edges[-1]))
+        return f"from {low} to {high}, count to {most:,} ({'log' if self.log else 'linear'})"
+
+    def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings, edges: Array | None = None) -> Histogram | Text:
         if not summary.finite:
             return Text(nothing_finite(summary.not_finite, summary.count), title=visible(tensor.name))
-        edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
+        if edges is None:
+            edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
         counts, below, above = summary.histogram(edges)
         share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %"
         lost = {"Inf": f"{summary.not_finite.inf:,}"} if summary.not_finite.inf else {}
@@ -222,26 +261,36 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
     return figures
 
 
-def _bands(names: Sequence[str], checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
-    """Quantiles from the first layer to the last: matrices and kernels, biases, and weights of normalisations apart.
+def _above(count: int, sheet: Sheet | None) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
+    """The places of *count* panels in rows without names, and of a sheet below them; and the names of all rows."""
+    rows = -(-count // _ACROSS)
+    places = [(index // _ACROSS, index % _ACROSS) for index in range(count)]
+    if sheet is None:
+        return tuple(places), ("",) * rows
+    return (*places, *((row + rows, column) for row, column in sheet.places)), ("",) * rows + sheet.rows
 
-    Their scales are others. Running statistics are no weights, and would dwarf them.
+
+def _bands(columns: Columns, checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
+    """Quantiles from the first layer to the last, of each kind; and of what is in no layer, matrices and vectors apart.
+
+    Running statistics are no weights, and are left out.
     """
-    kinds: dict[str, list[str]] = {"Matrices and kernels": [], "Biases and other vectors": [], "Weights of normalisations": []}
-    for name in names:
-        if not summaries[name].count or is_figure(name):
-            continue
-        if checkpoint[name].ndim > 1:
-            kinds["Matrices and kernels"].append(name)
-        elif has_units(checkpoint[name], checkpoint):
-            kinds["Weights of normalisations"].append(name)
-        else:
-            kinds["Biases and other vectors"].append(name)
+    groups: list[tuple[str, list[str], bool]] = []
+    for column, kind in enumerate(columns.kinds):
+        groups.append((kind, columns.members(column), True))
+    vectors = [name for name in columns.apart if checkpoint[name].ndim < 2]
+    scales = [name for name in vectors if has_units(checkpoint[name], checkpoint)]
+    groups.append(("matrices of no layer", [name for name in columns.apart if name not in vectors], False))
+    groups.append(("vectors of no layer", [name for name in vectors if name not in scales], False))
+    groups.append(("weights of normalisations of no layer", scales, False))
+    row_of = {name: title for title, own in columns.cells for name in own.values()}
     bands = []
-    for kind, chosen in kinds.items():
-        if chosen:
-            values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
-            title = f"{kind}: quantiles from the first layer to the last"
-            labels = tuple(map(visible, chosen))
-            bands.append(Band(labels, LEVELS, values, title=title, flags=flags_of(chosen, summaries)))
+    for kind, names, in_layers in groups:
+        chosen = [name for name in names if summaries[name].count and not is_figure(name)]
+        if not chosen:
+            continue
+        values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
+        labels = tuple(map(visible, short_rows([row_of[name] for name in chosen]) if in_layers else chosen))
+        title = f"{visible(kind)}: quantiles, linear"
+        bands.append(Band(labels, LEVELS, values, title=title, flags=flags_of(chosen, summaries)))
     return tuple(bands)

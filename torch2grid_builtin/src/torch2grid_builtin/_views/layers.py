@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import about, shape_text, source_name, tensor_title
-from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
-from torch2grid_core.grids import is_vector, matrix_layout
+from torch2grid_builtin._forms import stacked
+from torch2grid_builtin._views.describing import about, placed_name, shape_text, source_name, tensor_title
+from torch2grid_builtin._views.matrices import matrix_of
+from torch2grid_builtin._views.sheets import columns_of, short_rows
+from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
+from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
-from torch2grid_core.pages import Heatmap, Marginal
+from torch2grid_core.pages import Marginal
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
 _PROFILED = 8  # a side of fewer rows or columns is seen at a glance
 _NAMED = 3  # the largest rows and columns, beside the bars
-_THUMBNAIL = 64  # cells a side: thousands of tensors' thumbnails fit in memory together
+# Layers up to which, and cells a side on their sheet: thousands of tensors' pictures fit in memory together.
+_THUMBNAILS = ((16, 64), (40, 64), (100, 40), (1 << 60, 22))
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,10 @@ class LayersView(View):
 
     each: bool = field(default=True, metadata={"help": "draw a picture of each tensor"})
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all tensors"})
-    sheet: int = field(default=60, metadata={"help": "tensors on one sheet of the overview; more take further sheets"})
+    sheet: int = field(default=300, metadata={"help": "layers on one sheet of the overview; more take further sheets"})
+    sheet_reduce: Reduction = field(
+        default="absmax", metadata={"help": "how weights share a cell of the overview, where --reduce asks for nothing else"}
+    )
     profiles: bool = field(default=True, metadata={"help": "draw the |max| of each row and column beside a matrix"})
 
     def __post_init__(self) -> None:
@@ -42,7 +48,7 @@ class LayersView(View):
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not (self.each and tensor.size):
             return {}
-        needs: dict[str, Need[Any]] = {"grid": Raster(matrix_layout(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
+        needs: dict[str, Need[Any]] = {"grid": Raster(matrix_of(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
         if self.profiles and tensor.ndim == 2 and min(tensor.shape) >= _PROFILED:
             needs["profile"] = Profile()
         return needs
@@ -61,47 +67,93 @@ class LayersView(View):
         if profile is not None and profile.input_absmax is not None:
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
             sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
+        if stacked(tensor.name, tensor.shape):
+            places = {}  # the matrices are side by side: an index along a side counts nothing
         heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **places)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         if not self.overview:
             return {}
-        cells = min(_THUMBNAIL, run.tensor_cells)
-        return {
-            name: Raster(matrix_layout(name, tensor.shape, cells), run.reduce)
-            for name, tensor in checkpoint.items()
-            if tensor.size
-        }
+        columns = columns_of(name for name, tensor in checkpoint.items() if tensor.size)
+        side = min(next(cells for rows, cells in _THUMBNAILS if len(columns.cells) <= rows), run.tensor_cells)
+        groups = [columns.members(column) for column in range(len(columns.kinds))] + [[name] for name in columns.apart]
+        needs = {}
+        for names in groups:
+            layouts = {name: _small(checkpoint[name], side) for name in names}
+            lowered = any(layout.cell != (1, 1) for layout in layouts.values())
+            reduce = self.sheet_reduce if lowered and run.reduce == "mean" else run.reduce
+            needs.update({name: Raster(layout, reduce) for name, layout in layouts.items()})
+        return needs
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
         if not self.overview:
             return
         names = [name for name in checkpoint if name in results]
-        sheets = math.ceil(len(names) / self.sheet)
-        for index in range(sheets):
-            part = names[index * self.sheet : (index + 1) * self.sheet]
+        columns = columns_of(names)
+        scales: dict[str, ColorScale] = {}
+        notes = []
+        for column in range(len(columns.kinds)):
+            members = columns.members(column)
+            grids = [results[name] for name in members]
+            scales.update(dict.fromkeys(members, run.color_scale(*grids)))
+            notes.append(f"{_limits(scales[members[0]])}, {_cells(grids)}")
+        of = columns.column_of()
+        sheets = columns.sheets(self.sheet)
+        for index, sheet in enumerate(sheets):
             title = run.title or f"{source_name(checkpoint)} · {len(names):,} tensor{'s' if len(names) > 1 else ''}"
-            if sheets > 1:
-                first = index * self.sheet
-                title += f" · {first + 1:,}–{first + len(part):,}, sheet {index + 1} of {sheets}"
-            panels = tuple(_thumbnail(checkpoint[name], results[name], run) for name in part)
+            if len(sheets) > 1:
+                title += f" · sheet {index + 1} of {len(sheets)}"
+            panels = tuple(
+                run.heatmap(
+                    results[name],
+                    scale=scales.get(name),
+                    title=visible(placed_name(checkpoint[name])),
+                    label=_label(checkpoint[name], results[name]),
+                )
+                for name in sheet.names
+            )
             yield Page(
                 OVERVIEW if index == 0 else f"{OVERVIEW}_{index + 1}",
                 title,
                 panels,
-                columns=min(max(4, math.ceil(math.sqrt(1.6 * len(part)))), 10),
-                about={"tensors": part},
+                columns=max(4, min(len(of) and len(columns.kinds), 10)),
+                about={"tensors": list(sheet.names)},
+                places=sheet.places,
+                row_names=tuple(map(visible, short_rows(sheet.rows))),
+                column_names=tuple(map(visible, columns.kinds)),
+                column_notes=tuple(notes),
             )
 
 
-def _thumbnail(tensor: LazyTensor, grid: Grid, run: Settings) -> Heatmap:
-    size = grid.cell[0] * grid.cell[1]
+def _small(tensor: LazyTensor, side: int) -> Layout:
+    """The layout of a tensor's picture on a sheet: a matrix at most *side* cells a side, a vector one row of them."""
+    if not is_vector(tensor.shape):
+        return matrix_of(tensor.name, tensor.shape, side)
+    each = -(-tensor.size // side)
+    width = -(-tensor.size // each)
+    blocks, region = flat_run(tensor.name, tensor.size, (0, 0, 1, width), cell=(1, each))
+    return Layout(1, width * each, (1, each), blocks, (region,))
+
+
+def _limits(scale: ColorScale) -> str:
+    """The limits of a scale and its shape: ``±0.05, linear``."""
+    text = f"±{scale.high:.3g}" if scale.diverging else f"{scale.low:.3g} to {scale.high:.3g}"
+    return f"{text}, {'asinh' if scale.kind == 'symlog' else 'linear'}"
+
+
+def _cells(grids: Sequence[Grid]) -> str:
+    """What a cell is in all of *grids*."""
+    texts = {f"{grid.reduce} of {grid.cell[0]}×{grid.cell[1]}" if grid.cell != (1, 1) else "weights" for grid in grids}
+    return texts.pop() if len(texts) == 1 else f"{grids[0].reduce} of cells"
+
+
+def _label(tensor: LazyTensor, grid: Grid) -> str:
     label = shape_text(tensor.shape)
-    if size > 1:
+    if grid.cell != (1, 1):
         label += f", {grid.reduce}\u00a0of\u00a0{grid.cell[0]}×{grid.cell[1]}"
-    return run.heatmap(grid, title=visible(tensor.name), label=label)
+    return label
 
 
 def _marginal(sizes: Array, step: int, indices: range | None) -> Marginal:
@@ -139,6 +191,8 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
     shape = tensor.shape
     if is_vector(shape):
         return ("", "index") if grid.shape[0] == 1 and tensor.size > 1 else ("", "")
+    if stacked(tensor.name, shape):
+        return "", ""
     if len(shape) == 2:
         leaf = tensor.name.lower()
         if any(word in leaf for word in ("embed", "wte", "wpe", "lookup")):

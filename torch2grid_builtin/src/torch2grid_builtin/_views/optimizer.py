@@ -31,8 +31,8 @@ from torch2grid_builtin._views.describing import (
     source_name,
 )
 from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
-from torch2grid_core.grids import matrix_layout
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table, Text
 from torch2grid_core.sources import JointTensor
@@ -69,7 +69,7 @@ class OptimizerView(View):
         if not self.each or not isinstance(tensor, JointTensor):
             return {}
         cells = min(run.tensor_cells, _CELLS)
-        raster = Raster(matrix_layout(tensor.name, tensor.shape, cells), run.reduce)
+        raster = Raster(matrix_of(tensor.name, tensor.shape, cells), run.reduce)
         brief = Summary(brief=True)
         grids = {f"grid {member}": Of(member, raster) for member in _drawn(tensor)}
         return {**grids, "grid": raster, "update": brief, "weight": Of(WEIGHT, brief)}

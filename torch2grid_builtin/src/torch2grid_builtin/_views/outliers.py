@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
@@ -92,6 +93,8 @@ class Outliers(View):
         """The units of *tensor* that are outliers, or may be among the first *count* of the model."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+        if stacked(tensor.name, tensor.shape):
+            names = ("matrix of the stack", "row of its matrices") if tensor.ndim == 3 else ("first index", "second index")
         sides = zip(
             names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
         )

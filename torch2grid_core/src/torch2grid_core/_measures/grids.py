@@ -248,7 +248,11 @@ class _Streamed(Raster):
         assert transformer is not None
         with guarded(origin_of(transformer)):
             scale = _scale_of(transformer, gathered.summaries) if transformer.needs_summaries else None
-            return assemble(self.layout, self.reduce, gathered.results(), scale, transformer.quantity)
+            grid = assemble(self.layout, self.reduce, gathered.results(), scale, transformer.quantity)
+        finished = call(transformer, transformer.finished, grid)
+        if not isinstance(finished, Grid) or finished.shape != grid.shape:
+            raise origin_of(transformer).error("finished returned something else than a grid of the same cells")
+        return finished
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,10 @@ class LayoutTransformer(GridTransformer):
         """
         return None
 
+    def finished(self, grid: Grid) -> Grid:
+        """The last word on the grid of a picture, unless overridden as it is: other values, notes, limits; the same cells."""
+        return grid
+
     needs_summaries: bool = False
     quantity: str = "weight"  # what a value is after ``scale``
 
@@ -129,9 +133,8 @@ class LayoutTransformer(GridTransformer):
             for name, summary in summaries.items():
                 summary.update(flat(tensors[name]))
             scale = self.scale(summaries)
-        return assemble(
-            layout, "mean", (whole(layout, name, tensors[name], "mean") for name in layout.tensors), scale, self.quantity
-        )
+        parts = (whole(layout, name, tensors[name], "mean") for name in layout.tensors)
+        return self.finished(assemble(layout, "mean", parts, scale, self.quantity))
 
 
 def _arranged_by_nothing(self: LayoutTransformer, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -26,7 +27,9 @@ class Grid:
     largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
     (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
     ``weights_of_cell``); ``None`` where only the values are known. labels: names of modules, each with the
-    rectangle of empty cells that is free for it.
+    rectangle of empty cells that is free for it. marks: texts at cells inside a tensor's, as in ``Layout``. notes: lines that
+    every picture of the grid has below it. spread: the standard deviation of the weights inside their tensors, where it is
+    known. limits: the colour limits that the values were scaled for, where they were.
     """
 
     values: Array
@@ -39,6 +42,10 @@ class Grid:
     largest_cell: tuple[int, int] | None = None
     layout: Layout | None = field(default=None, repr=False)
     labels: tuple[Region, ...] = field(default=())
+    marks: tuple[Region, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    spread: float | None = None
+    limits: tuple[float, float] | None = None
 
     _repr_html_, _repr_png_ = as_html, as_png
 
@@ -88,6 +95,24 @@ class Grid:
         """The values of the cells that hold weights, 1-D float32."""
         values: Array = self.values[self.counts > 0]
         return values
+
+    @property
+    def noise(self) -> float | None:
+        """What a mean of independent weights would differ from 0 by, as a standard deviation: σ/√n of a whole cell.
+
+        ``None`` of cells that hold a weight each, of other reductions, and where the spread is not known.
+        """
+        weights = self.cell[0] * self.cell[1]
+        if self.reduce != "mean" or weights == 1 or self.spread is None:
+            return None
+        return self.spread / math.sqrt(weights)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The lines below a picture: the notes, and the noise of means."""
+        if self.noise is None:
+            return self.notes
+        return (*self.notes, f"noise of these means: σ/√n = {self.noise:.2g} (σ {self.spread:.3g}, n {math.prod(self.cell):,})")
 
     def cell_text(self) -> str:
         """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""

@@ -7,14 +7,14 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.axes import axis
-from torch2grid_core._pictures.blocks import Block, Curve, Rect, Region
+from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells
 
 _MOST_DIMS = 5
@@ -26,7 +26,8 @@ class Layout:
 
     rows, columns: of the full-size grid, in weights. cell: (r, c), so many rows and columns of it become one cell; a
     cell holds weights of one tensor only. regions: the cells of each tensor (see ``Region``). labels: names of modules, each
-    with the rectangle of empty cells that is kept free for it.
+    with the rectangle of empty cells that is kept free for it. marks: texts at cells inside a tensor's, where a part of it
+    begins, such as ``Q`` of a fused projection or ``row 2000`` of a band.
     """
 
     rows: int
@@ -35,6 +36,7 @@ class Layout:
     blocks: tuple[Block | Curve, ...]
     regions: tuple[Region, ...] = ()
     labels: tuple[Region, ...] = ()
+    marks: tuple[Region, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,17 +81,18 @@ class Layout:
             raise ValueError(f"cells of {high}×{wide} do not divide those of {r}×{c}")
         if min(self.cell) == 1 < max(self.cell) or any(isinstance(block, Curve) for block in self.blocks):
             raise NotDrawable("only a layout of blocks in cells of rows and columns can be refined")
-        finer = replace(self, cell=cell, regions=(), labels=())
+        finer = replace(self, cell=cell, regions=(), labels=(), marks=())
         (rows, columns), down, across = finer.shape, r // high, c // wide
 
         def larger(rect: Rect) -> Rect:
             top, left = rect[0] * down, rect[1] * across
             return top, left, min(rect[2] * down, rows - top), min(rect[3] * across, columns - left)
 
-        regions, labels = (
-            tuple(Region(each.name, tuple(map(larger, each.rects))) for each in marks) for marks in (self.regions, self.labels)
+        regions, labels, marks = (
+            tuple(Region(each.name, tuple(map(larger, each.rects))) for each in named)
+            for named in (self.regions, self.labels, self.marks)
         )
-        return replace(finer, regions=regions, labels=labels)
+        return replace(finer, regions=regions, labels=labels, marks=marks)
 
     def cell_of(self, tensor: str, index: int) -> tuple[int, int]:
         """(row, column) of the cell of the weight with flat index *index*. Raises ``ValueError`` where it has no place."""
@@ -136,13 +139,13 @@ class Layout:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels))
+        return hash((self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels, self.marks))
 
     def __hash__(self) -> int:
         return self._hash  # a spiral has thousands of blocks, and layouts are keys of needs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels)
+        return Layout, (self.rows, self.columns, self.cell, self.blocks, self.regions, self.labels, self.marks)
 
 
 def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
@@ -154,25 +157,83 @@ def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
 def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> None:
     """Raise ``ValueError`` for the first thing that is wrong; see ``Layout.validate``."""
     _check_grid(layout, max_cells)
+    facts: dict[tuple[Dim, ...], _Extent] = {}  # thousands of layers have a few forms
     for name in layout.tensors:
         if name not in shapes:
             raise ValueError(f"a block is of {name!r}, which is none of the tensors")
         for block in layout.blocks_of(name):
+            if isinstance(block, Block) and block.dims in facts and _is_inside(block, facts[block.dims], layout):
+                continue
             _check_block(block, layout)
+            if isinstance(block, Block):
+                facts[block.dims] = _extent(block, layout.cell)
     for curve in {id(block.place): block for block in layout.blocks if isinstance(block, Curve)}.values():
         _check_pickles(curve)
     for name, shape in shapes.items():
-        _check_coverage(layout, name, math.prod(shape))
-    _check_places([block for block in layout.blocks if isinstance(block, Block)])
-    _check_owners(layout)
+        _check_coverage(layout, name, math.prod(shape), facts)
+    blocks = [block for block in layout.blocks if isinstance(block, Block)]
+    doubtful = _doubtful(layout, blocks, facts)
+    _check_places(doubtful)
+    _check_owners(layout, {id(block) for block in doubtful})
     for region in layout.regions:
         if not (region.rects or region.name in shapes or any(name.startswith(f"{region.name}.") for name in shapes)):
             raise ValueError(f"region {region.name!r} has no rectangles, and no tensor or module has that name")
     height, width = layout.shape
-    for kind, region in [("region", each) for each in layout.regions] + [("label", each) for each in layout.labels]:
-        for row, column, rows, columns in region.rects:
-            if min(row, column, rows, columns) < 0 or row + rows > height or column + columns > width:
-                raise ValueError(f"{kind} {region.name!r} leaves the {height}×{width} cells of the grid")
+    for kind, regions in (("region", layout.regions), ("label", layout.labels), ("mark", layout.marks)):
+        for region in regions:
+            for row, column, rows, columns in region.rects:
+                if min(row, column, rows, columns) < 0 or row + rows > height or column + columns > width:
+                    raise ValueError(f"{kind} {region.name!r} leaves the {height}×{width} cells of the grid")
+
+
+class _Extent(NamedTuple):
+    """What follows from the dimensions of a block alone. bounds: as of a block that begins at (0, 0)."""
+
+    size: int
+    bounds: Rect
+    nested: bool
+    gapless: bool
+
+
+def _extent(block: Block, cell: tuple[int, int]) -> _Extent:
+    top, left, height, width = block.bounds()
+    bounds = (top - block.row, left - block.column, height, width)
+    return _Extent(block.size, bounds, _is_nested(block), _is_gapless(block, cell))
+
+
+def _is_inside(block: Block, extent: _Extent, layout: Layout) -> bool:
+    top, left, height, width = extent.bounds
+    top, left = top + block.row, left + block.column
+    return min(block.start, top, left) >= 0 and top + height <= layout.rows and left + width <= layout.columns
+
+
+def _doubtful(layout: Layout, blocks: Sequence[Block], facts: Mapping[tuple[Dim, ...], _Extent]) -> list[Block]:
+    """The blocks that might share a place or a cell, with themselves or with others; all of them beside curves.
+
+    The cells of the others are in no rectangle of another block.
+    """
+    if len(blocks) < len(layout.blocks):
+        return list(blocks)
+    found = np.array([(block.row, block.column, *facts[block.dims].bounds) for block in blocks], dtype=np.int64)
+    r, c = layout.cell
+    top, left = found[:, 0] + found[:, 2], found[:, 1] + found[:, 3]
+    bottom, right = -(-(top + found[:, 4]) // r), -(-(left + found[:, 5]) // c)
+    top, left = top // r, left // c
+    height, width = layout.shape
+    # How many rectangles a cell is in: +1 from each upper left corner on, −1 from the cells behind it.
+    crowd = np.zeros((height + 1, width + 1), dtype=np.int32)
+    for rows, columns, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
+        np.add.at(crowd, (rows, columns), sign)
+    np.cumsum(crowd, axis=0, out=crowd)
+    np.cumsum(crowd, axis=1, out=crowd)
+    shared = crowd[:-1, :-1] > 1
+    doubtful = ~np.array([facts[block.dims].nested for block in blocks])
+    if shared.any():
+        crowd[0] = 0
+        crowd[:, 0] = 0
+        np.cumsum(np.cumsum(shared, axis=0, dtype=np.int32), axis=1, out=crowd[1:, 1:])
+        doubtful |= crowd[bottom, right] - crowd[top, right] - crowd[bottom, left] + crowd[top, left] > 0
+    return [blocks[place] for place in np.flatnonzero(doubtful).tolist()]
 
 
 def _check_grid(layout: Layout, max_cells: int | None) -> None:
@@ -211,14 +272,14 @@ def _check_pickles(curve: Curve) -> None:
         raise ValueError(f"{what}; give a function of a module, or a frozen dataclass with __call__") from error
 
 
-def _check_coverage(layout: Layout, name: str, size: int) -> None:
+def _check_coverage(layout: Layout, name: str, size: int, facts: Mapping[tuple[Dim, ...], _Extent]) -> None:
     place = 0
     for block in layout.blocks_of(name):
         if block.start != place:
             what = "have no place" if block.start > place else "have two places"
             low, high = sorted((place, block.start))
             raise ValueError(f"weights {low}–{high - 1} of {name!r} {what}")
-        place = block.stop
+        place = block.start + (facts[block.dims].size if isinstance(block, Block) else block.size)
     if place != size:
         raise ValueError(f"{name!r} has {size} weights, {place} have a place")
 
@@ -283,13 +344,20 @@ def _meet(one: Block, other: Block) -> bool:
     return all(len(np.intersect1d(_places(one, side), _places(other, side), assume_unique=True)) for side in (0, 1))
 
 
-def _check_owners(layout: Layout) -> None:
-    """Cells of blocks belong to one tensor; a cell of a curve belongs to one place of one curve."""
+def _check_owners(layout: Layout, doubtful: set[int]) -> None:
+    """Cells of blocks belong to one tensor; a cell of a curve belongs to one place of one curve.
+
+    doubtful: ids of the blocks that might not; curves always are.
+    """
+    if not doubtful and not any(isinstance(block, Curve) for block in layout.blocks):
+        return
     owner = np.zeros(layout.shape, dtype=np.int32)
     for number, name in enumerate(layout.tensors, start=1):
         blocks = layout.blocks_of(name)
         cells = None
         for place, block in enumerate(blocks):
+            if isinstance(block, Block) and id(block) not in doubtful:
+                continue
             if isinstance(block, Block) and _is_gapless(block, layout.cell):
                 (top, left, height, width), (r, c) = block.bounds(), layout.cell
                 index: Any = np.s_[top // r : (top + height - 1) // r + 1, left // c : (left + width - 1) // c + 1]

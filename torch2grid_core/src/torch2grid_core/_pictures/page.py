@@ -621,8 +621,11 @@ class Page:
     notes: lines for the person who runs torch2grid, each said once, on stderr.
     opens: where one file takes several pages, this is the first.
     frame: (place from 1 on, of how many), of a page that is one of a sequence: a mark shows how far it has come.
+    places: of each panel its (row, column) in a table, ``()`` for panels one after the other. A renderer that can draws the
+    panels of a row with a name in *row_names* small, under *column_names* and *column_notes*, such as the limits that the
+    panels of a column share; those of rows without a name with their titles.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
-    Raises ``ValueError`` for another kind.
+    Raises ``ValueError`` for another kind, and for places of another number than panels.
     """
 
     name: str
@@ -639,12 +642,21 @@ class Page:
     origin: PageOrigin | None = None
     opens: bool = False
     frame: tuple[int, int] | None = None
+    places: tuple[tuple[int, int], ...] = ()
+    row_names: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    column_notes: tuple[str, ...] = ()
 
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+
+        if self.places and self.panels:
+            _shaped("places", self.places, (len(self.panels), 2), "a row and a column for each panel")
+            if max(row for row, _ in self.places) >= len(self.row_names):
+                raise ValueError(f"places go beyond the {len(self.row_names)} row_names")
 
     def __repr__(self) -> str:
         name = f"{self.folder}/{self.name}" if self.folder else self.name

@@ -102,7 +102,8 @@ class PartResult:
     """What one ``RasterPart`` gathered: small, plain and picklable; parts of one tensor add up in ``assemble``.
 
     weights: how many were seen. values: float64, the combined weights of the cells of each block in turn, from *first* on;
-    none of the others of all *cells* has any. largest: flat index and value of the finite weight with the largest
+    none of the others of all *cells* has any. sums: of the finite weights, where cells are means of several: how many there
+    are, their sum and that of their squares. largest: flat index and value of the finite weight with the largest
     magnitude, the first of equals; ``None`` without any. not_finite: how many are NaN or Inf.
     """
 
@@ -114,6 +115,7 @@ class PartResult:
     not_finite: NotFiniteCount
     cells: int
     first: int = 0
+    sums: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def touched(self) -> PartResult:
         """The same without the cells at both ends that have no weight: what a piece of a large tensor sends."""
@@ -141,6 +143,7 @@ class RasterPart:
         self._room = np.empty(0)  # used again: fresh pages for each stretch would cost more than the sums
         self._largest: tuple[int, float] | None = None
         self._not_finite = NotFiniteCount()
+        self._sums = (0, 0.0, 0.0) if reduce == "mean" and math.prod(layout.cell) > 1 else None
 
     def update(self, start: int, values: Array) -> None:
         """Take the weights with flat indices *start* and on: 1-D, float32 or float64 (see ``dtypes.as_float``).
@@ -162,6 +165,11 @@ class RasterPart:
         high, low = float(values.max()), float(values.min())  # NaN where one is
         self._largest = _larger(self._largest, start, values, high, low)
         self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
+        if self._sums is not None:
+            finite = values if math.isfinite(high) and math.isfinite(low) else values[np.isfinite(values)]
+            count, total, squares = self._sums
+            # float32 products and sums of half a million are exact enough for a spread.
+            self._sums = (count + len(finite), total + float(finite.sum()), squares + float(np.dot(finite, finite)))
         prepared = self._rule.prepare(values, self._room[: len(values)])
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
@@ -171,7 +179,8 @@ class RasterPart:
     def result(self) -> PartResult:
         """What was gathered so far."""
         counted = self._largest, self._not_finite
-        return PartResult(self.tensor, self.reduce, self.weights, self._values, *counted, len(self._values))
+        sums = self._sums or (0, 0.0, 0.0)
+        return PartResult(self.tensor, self.reduce, self.weights, self._values, *counted, len(self._values), sums=sums)
 
 
 def _larger(best: tuple[int, float] | None, start: int, values: Array, high: float, low: float) -> tuple[int, float] | None:
@@ -213,6 +222,7 @@ def assemble(
     rule = reduction(reduce)
     combined: dict[str, Array] = {}
     seen: dict[str, int] = {}
+    sums: dict[str, tuple[int, float, float]] = {}
     largest: dict[str, tuple[int, float]] = {}
     narrow = np.zeros(layout.shape, dtype=np.float32)
     counts = np.zeros(layout.shape, dtype=np.int64)
@@ -228,6 +238,8 @@ def assemble(
                 touched = combined[name][part.first : part.first + len(part.values)]
                 rule.ufunc(touched, part.values, out=touched)
             seen[name] = seen.get(name, 0) + part.weights
+            known = sums.get(name, (0, 0.0, 0.0))
+            sums[name] = (known[0] + part.sums[0], known[1] + part.sums[1], known[2] + part.sums[2])
             if part.largest is not None:
                 largest[name] = max(part.largest, largest.get(name, part.largest), key=_rank)
         for name, values in combined.items():
@@ -245,7 +257,30 @@ def assemble(
     best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
     found = None if best is None else (best[0], *best[1])
     where = None if found is None else layout.cell_of(*found[:2])
-    return Grid(narrow, counts, reduce, layout.cell, traced(layout), quantity, found, where, layout, layout.labels)
+    return Grid(
+        narrow,
+        counts,
+        reduce,
+        layout.cell,
+        traced(layout),
+        quantity,
+        found,
+        where,
+        layout,
+        layout.labels,
+        layout.marks,
+        spread=_spread(sums.values()) if scale is None else None,
+    )
+
+
+def _spread(sums: Iterable[tuple[int, float, float]]) -> float | None:
+    """The standard deviation of weights inside their tensors, from (finite weights, their sum, the sum of their squares)."""
+    known = [(count, total, squares) for count, total, squares in sums if count]
+    weights = sum(count for count, _, _ in known)
+    if not weights:
+        return None
+    apart = sum(max(squares - total * total / count, 0.0) for count, total, squares in known)
+    return math.sqrt(apart / weights) if math.isfinite(apart) else None
 
 
 def _totals(
@@ -326,14 +361,18 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
         values = to_float32(rule.finish(total, weights))
     values[weights == 0] = 0
     r, c = layout.cell
-    labels = tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in grid.labels)
+    labels, marks = (
+        tuple(Region(each.name, tuple(_shrink(rect, r, c) for rect in each.rects)) for each in named)
+        for named in (grid.labels, grid.marks)
+    )
     cell = (grid.cell[0] * r, grid.cell[1] * c)
     place = grid.largest_cell
     where = None if place is None or not counts[place] else (place[0] // r, place[1] // c)
     coarser = None
     if grid.layout is not None and all(isinstance(block, Block) for block in grid.layout.blocks):  # a curve counts its cells
-        coarser = replace(grid.layout, cell=cell, regions=regions, labels=labels)
-    return Grid(values, weights, reduce, cell, regions, grid.quantity, grid.largest, where, coarser, labels)
+        coarser = replace(grid.layout, cell=cell, regions=regions, labels=labels, marks=marks)
+    known = (grid.quantity, grid.largest, where, coarser, labels, marks, grid.notes, grid.spread, grid.limits)
+    return Grid(values, weights, reduce, cell, regions, *known)
 
 
 def _shrunk(shape: tuple[int, ...], max_cells: int) -> Layout:

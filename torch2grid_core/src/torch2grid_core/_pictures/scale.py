@@ -79,9 +79,13 @@ def color_scale(
     kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
     (1−clip) to the clip quantile of the values; ``symlog`` is symmetric with asinh spacing; ``auto`` is symmetric where
     a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation gets
-    limits around its value, never a zero range. *limits* overrides the quantiles. Raises ``ValueError`` for low ≥ high.
+    limits around its value, never a zero range. *limits* overrides the quantiles, as do
+    the limits that all grids have. Raises ``ValueError`` for low ≥ high.
     """
-    drawn = [grid.drawn() for grid in ([grids] if isinstance(grids, Grid) else grids)]
+    given = [grids] if isinstance(grids, Grid) else list(grids)
+    if limits is None and given and given[0].limits is not None and {grid.limits for grid in given} == {given[0].limits}:
+        limits = given[0].limits
+    drawn = [grid.drawn() for grid in given]
     values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
     finite = values[np.isfinite(values)]
     shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"

@@ -151,6 +151,8 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "boundaries": panel.boundaries,
         "labels": panel.labels,
         **_regions(grid, forms.of_any_form(full)),
+        "marks": [[visible(mark.name, _LABEL), mark.rects] for mark in grid.marks[:_MOST_RECTS]],
+        "notes": [visible(note, 1000) for note in grid.remarks],
         "layout": _layout(grid, tensors),
     }
     if lowered:

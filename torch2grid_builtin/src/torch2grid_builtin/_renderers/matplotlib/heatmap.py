@@ -10,7 +10,7 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MARK, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
-from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_names
+from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_marks, draw_names
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, percent
 from torch2grid_core import Grid, Style
@@ -104,12 +104,12 @@ class HeatmapDrawing(Drawing):
         return [((tick + 0.5) / step, str(panel.row_index(tick))) for tick in ticks]
 
     def _notes(self) -> list[str]:
-        notes = []
-        if self.factor[0] != self.factor[1] and not self.panel.column_names:
+        notes, panel = [], self.panel
+        if self.factor[0] != self.factor[1] and not panel.column_names:
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
             notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
-        return [*notes, self.marginals.note] if self.marginals.note else notes
+        return [*panel.grid.remarks, *notes, *([self.marginals.note] if self.marginals.note else [])]
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         panel, size = self.panel, self.sizes.text
@@ -126,6 +126,7 @@ class HeatmapDrawing(Drawing):
             self.bands.draw(canvas, x, y)
         elif panel.labels:
             draw_names(canvas, panel.grid, x, y, self.factor, size - 1)
+        draw_marks(canvas, panel.grid, x, y, self.factor, size - 1)
         self._draw_ticks(canvas, left, x, y)
         bottom = y + self.high + self.below
         if isinstance(self.bar, UprightBar):

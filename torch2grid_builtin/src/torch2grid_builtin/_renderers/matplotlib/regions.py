@@ -23,6 +23,7 @@ _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 20  # of a name beside bands, in sizes of its text
 _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
+_MARKED = 0.15  # and of a part's, under its text
 _MANY = 40  # regions above which modules are named instead, where there are any
 
 
@@ -113,17 +114,19 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
     high, wide = factor
-    shared = _shared([label.name for label in grid.labels])
+    own = {region.name: region for region in grid.regions}
+    module_labels = [label.name for label in grid.labels if label.name not in own]
+    titles = [f"{name}." for name in module_labels]
+    shared = _shared(module_labels)
     for label in grid.labels:
-        title = literal(label.name[shared:])
+        title = literal(_inside(titles, label.name) if label.name in own else label.name[shared:])
         for row, column, _, width in label.rects:
-            shown = _short(title, width * wide - 2, size, bold=True) or fit(title, width * wide - 2, size, bold=True)
+            shown = _label_text(title, width * wide - 2, size)
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
     line = round(size * LINE)
     taken = grid.counts > 0
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
-    titles = [f"{label.name}." for label in grid.labels]
     loose = forms.of_any_form(grid)
     for region in by_size:
         if loose:
@@ -155,6 +158,22 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
 
 
+def draw_marks(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
+    """A thin line where each marked part of a tensor begins, and its text in the lower left corner where there is room."""
+    high, wide = factor
+    line = round(size * LINE)
+    for mark in grid.marks:
+        for place, (row, column, height, width) in enumerate(mark.rects):
+            x, y, across, down = left + column * wide, top + row * high, width * wide, height * high
+            if across < 4 or down < 4:
+                continue
+            canvas.rects([(x, y, across, 1), (x, y, 1, down)], _LINE, alpha=0.6)
+            long = text_width(literal(mark.name), size) + 8
+            if mark.name and place == 0 and long + 4 <= across and down >= line + 6 and long * line <= _MARKED * across * down:
+                canvas.rects([(x + 3, y + down - line - 4, long, line + 1)], "white", alpha=0.82)
+                canvas.text(x + 7, y + down - line - 4, literal(mark.name), size, INK, va="top")
+
+
 def _ring(region: Region, shape: tuple[int, ...], across: int) -> Rect | None:
     """The highest stretch, *across* cells wide in the middle of the grid, of a region in many thin rectangles: an arm of a
     spiral above another."""
@@ -175,9 +194,9 @@ def _roomiest(region: Region, least: float) -> Rect:
     """The largest rectangle; of a region in many, with those to its right as far as they are *least* rows high from its top."""
     row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
     beside = {rect[1]: rect for rect in region.rects if rect[0] <= row and rect[0] + rect[2] >= row + min(least + 2, height)}
-    while column + width in beside:
-        height = min(height, beside[column + width][0] + beside[column + width][2] - row)
-        width += beside[column + width][3]
+    while after := beside.get(column + width) or beside.get(column + width + 1):  # bands lie a cell apart
+        height = min(height, after[0] + after[2] - row)
+        width = after[1] + after[3] - column
     return row, column, height, width
 
 
@@ -193,6 +212,17 @@ def _shared(names: Sequence[str]) -> int:
 def _inside(titles: Sequence[str], name: str) -> str:
     """The name of a tensor without that of its module (*titles* end with a dot), where that is written above."""
     return name[len(max((title for title in titles if name.startswith(title)), key=len, default="")) :].lstrip(".")
+
+
+def _label_text(title: str, room: float, size: float) -> str:
+    """A module's name as far as there is room: whole, its last parts, its number alone, or its beginning."""
+    parts = title.removesuffix(".weight").split(".")
+    number = parts[-1]
+    if len(parts) > 1 and not number.isdecimal() and text_width(f"…{number}", size, bold=True) > room:
+        return number if text_width(number, size, bold=True) <= room else ""
+    if number.isdecimal() and text_width(number, size, bold=True) <= room < 4 * size:
+        return number
+    return _short(title, room, size, bold=True) or fit(title, room, size, bold=True)
 
 
 def _cells_under(

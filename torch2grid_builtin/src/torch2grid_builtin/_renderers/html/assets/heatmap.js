@@ -101,7 +101,7 @@ async function heatmapPanel(panel, context) {
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
     },
-    decorate: panel.regions.length && (panel.boundaries || panel.labels) ? regionMarks(panel, owners, context.compact) : null,
+    decorate: panel.marks.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
   });
   context.brush?.add((chosen) => {
     paint(chosen);
@@ -110,7 +110,7 @@ async function heatmapPanel(panel, context) {
   const parts = rows && columns ? [viewer.box, legend(panel, values, counts, context)] : [element("div", { text: "no cells" })];
   if (!context.compact) {
     parts.unshift(viewer.tools());
-    parts.push(readout);
+    parts.push(readout, ...panel.notes.map((text) => element("div", { text })));
   }
   return parts;
 }

@@ -42,6 +42,7 @@ function regionMarks(panel, owners, compact) {
       drawBorders(runs, context, viewer, first, last);
     }
     if (panel.labels && !compact) drawNames(panel, context, viewer, first, last);
+    if (panel.marks.length && !compact) drawParts(panel, context, viewer, first, last);
   };
 }
 
@@ -55,6 +56,31 @@ function drawBorders(runs, context, { cellWidth, cellHeight, ratio }, first, las
   for (const [column, from, to] of runs.left) {
     if (column < first.column || column > last.column || to < first.row || from > last.row) continue;
     if ((to - from) * cellHeight >= runs.least * ratio) context.fillRect(column * cellWidth, from * cellHeight, line, (to - from) * cellHeight);
+  }
+}
+
+// A thin line where each marked part of a tensor begins, and its text in the lower left corner where there is room.
+function drawParts(panel, context, viewer, first, last) {
+  const { cellWidth, cellHeight, ratio } = viewer;
+  const line = Math.max(1, Math.round(ratio));
+  context.font = `${12 * ratio}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  context.textAlign = "left";
+  for (const [name, rects] of panel.marks) {
+    for (const [index, [top, left, high, wide]] of rects.entries()) {
+      if (top >= last.row || top + high <= first.row || left >= last.column || left + wide <= first.column) continue;
+      const [x, y, across, down] = [left * cellWidth, top * cellHeight, wide * cellWidth, high * cellHeight];
+      if (Math.min(across, down) < 4 * ratio) continue;
+      context.fillStyle = "rgba(20, 26, 33, .5)";
+      context.fillRect(x, y, across, line);
+      context.fillRect(x, y, line, down);
+      const long = context.measureText(name).width + 8 * ratio;
+      if (!name || index || long > across || down < 24 * ratio || long * 17 * ratio > 0.15 * across * down) continue;
+      context.fillStyle = "rgba(255, 255, 255, .88)";
+      context.fillRect(x + 3 * ratio, y + down - 20 * ratio, long, 17 * ratio);
+      context.fillStyle = "#1b2330";
+      context.fillText(name, x + 7 * ratio, y + down - 18 * ratio);
+    }
   }
 }
 

@@ -1,0 +1,239 @@
+"""A sheet: small pictures in rows of layers and columns of kinds, the names of both beside them and not on each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, LOST, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, SharedLegend, drawing_of, heading_of
+from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
+from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
+from torch2grid_builtin._renderers.numbers import numbers
+from torch2grid_core import Page, Style
+from torch2grid_core.grids import paint
+from torch2grid_core.pages import Band, Heatmap, Histogram
+
+Array = np.ndarray[Any, Any]
+_SIZES = ((16, 112, 8), (40, 64, 6), (100, 40, 4), (1 << 60, 22, 3))  # rows up to which, pixels of a picture, between them
+_TEXT, _NAME = 10.5, 200
+_LEAST = 46  # pixels of a column, so that the head of one can be read
+_BAR = (0.35, 0.5, 0.63)
+_SHADES = ((0.86, 0.9, 0.94), (0.66, 0.77, 0.86), (0.45, 0.61, 0.75))
+
+
+class _Picture(Drawing):
+    """A heatmap without a title."""
+
+    def __init__(self, panel: Heatmap, style: Style, pixels: int) -> None:
+        self.panel, self.style, self.title = panel, style, []
+        rows, columns = panel.grid.shape
+        high, wide = cell_pixels(rows, columns, pixels)
+        longer = max(rows, columns, 1)
+        if longer * max(high, wide) > 2 * pixels and rows > 1 < columns:
+            high = wide = max(pixels // longer, 1)
+        self.factor = (high, wide)
+        if rows == 1:
+            self.factor = (min(high, max(pixels // 8, 3)), wide)
+        self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
+        self.width, self.height = self.wide, self.high
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        if self.panel.grid.values.size:
+            canvas.cells(left, top, paint(self.panel.grid, self.panel.scale, self.style.colormap, self.style.dark), self.factor)
+
+
+class _Bars(Drawing):
+    """A histogram without axes: they are those of its column. most: the largest count there."""
+
+    def __init__(self, panel: Histogram, pixels: int, most: float) -> None:
+        self.panel, self.most, self.title = panel, most, []
+        self.width, self.height = max(round(1.5 * pixels), _LEAST), max(round(0.55 * pixels), 14)
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        counts, edges = np.asarray(self.panel.counts, dtype=np.float64), np.asarray(self.panel.edges, dtype=np.float64)
+        bottom, wide = top + self.height, width
+        if counts.size:
+            with np.errstate(divide="ignore"):
+                share = np.log1p(counts) / math.log1p(self.most) if self.panel.log else counts / max(self.most, 1)
+            across = Scale(float(edges[0]), float(edges[-1]), left, left + wide)
+            x = np.repeat(across(edges), 2)[1:-1]
+            y = bottom - np.repeat(share, 2) * (self.height - 1)
+            canvas.polygon([left, *x.tolist(), left + wide], [bottom, *y.tolist(), bottom], _BAR)
+            if edges[0] < 0 < edges[-1]:
+                canvas.rule(float(across(0.0)), top, float(across(0.0)), bottom, FAINT)
+        canvas.rule(left, bottom, left + wide, bottom, RULE)
+        if self.panel.nan:
+            canvas.rects([(left, top, 4, self.height)], LOST)
+
+
+class _Words(Drawing):
+    """What stands where nothing can be drawn."""
+
+    def __init__(self, text: str, pixels: int) -> None:
+        self.text, self.title = literal(text), []
+        self.width, self.height = max(round(1.5 * pixels), _LEAST), round(_TEXT * LINE)
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        canvas.text(left, top, fit(self.text, width, _TEXT), _TEXT, LOST, va="top")
+
+
+class _Ribbon(Drawing):
+    """Quantiles from the first layer to the last, from left to right."""
+
+    def __init__(self, panel: Band, sizes: Sizes) -> None:
+        self.panel, self.sizes = panel, sizes
+        self.width, self.area = 252, 96
+        self.title = sizes.title_lines(panel.title, self.width)
+        self.height = self.heading + self.area + round(_TEXT * LINE) + 13
+
+    def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
+        panel = self.panel
+        y = self.draw_title(canvas, left, top) + 5
+        order = np.argsort(panel.levels)
+        values = np.asarray(panel.values, dtype=np.float64).reshape(len(panel.levels), len(panel.labels))[order]
+        up = Scale(*padded(*finite_range(values)), y + self.area, y)
+        ticks = up.ticks(26)
+        texts = numbers(ticks)
+        start = left + max((text_width(text, _TEXT) for text in texts), default=0) + 8
+        across = np.linspace(start + 3, left + self.width - 3, max(len(panel.labels), 2))[: len(panel.labels)]
+        for at, text in zip(up(ticks), texts, strict=True):
+            canvas.rule(start, at, left + self.width, at, FAINT)
+            canvas.text(start - 6, at, text, _TEXT, MUTED, ha="right", va="middle")
+        for place in range(len(order) // 2):
+            self._between(canvas, across, up(values[place]), up(values[-1 - place]), _SHADES[min(place, 2)])
+        if len(order) % 2:
+            canvas.line(across, up(values[len(order) // 2]), INK, 1.2)
+        for place in panel.flags:
+            canvas.rule(float(across[place]), y, float(across[place]), y + self.area, LOST, dashed=True)
+        if panel.labels:
+            bottom, room = y + self.area + 5, (self.width - (start - left)) / 2 - 6
+            canvas.text(start, bottom, fit(literal(panel.labels[0]), room, _TEXT), _TEXT, MUTED, va="top")
+            last = fit(literal(panel.labels[-1]), room, _TEXT)
+            canvas.text(left + self.width, bottom, last, _TEXT, MUTED, ha="right", va="top")
+
+    @staticmethod
+    def _between(canvas: Canvas, x: Array, low: Array, high: Array, color: Any) -> None:
+        """Filled from *low* to *high*, in pieces where a place has neither."""
+        known = np.isfinite(low) & np.isfinite(high)
+        for is_known, run in groupby(range(len(x)), key=lambda place: bool(known[place])):
+            places = list(run)
+            if not is_known:
+                continue
+            at = x[places] if len(places) > 1 else np.array([x[places[0]] - 2, x[places[0]] + 2])
+            lower, upper = (side[places] if len(places) > 1 else np.repeat(side[places], 2) for side in (low, high))
+            canvas.polygon([*at, *at[::-1]], [*lower, *upper[::-1]], color)
+
+
+def _flowing(panel: Any, style: Style) -> Drawing:
+    return _Ribbon(panel, Sizes.of(4)) if isinstance(panel, Band) else drawing_of(panel, style, Sizes.of(4))
+
+
+class _Flow:
+    """Panels with titles, one beside the other."""
+
+    def __init__(self, panels: Sequence[Any], style: Style) -> None:
+        self.drawings = [_flowing(panel, style) for panel in panels]
+        self.width = sum(each.width for each in self.drawings) + 16 * (len(self.drawings) - 1)
+        self.height = max(each.height for each in self.drawings)
+
+    def draw(self, canvas: Canvas, left: int, top: int) -> None:
+        for each in self.drawings:
+            each.draw(canvas, left, top, each.width)
+            left += each.width + 16
+
+
+class _Table:
+    """Rows with names, under the names of the columns and what they share."""
+
+    def __init__(self, page: Page, rows: Sequence[int], panels: dict[tuple[int, int], Any], style: Style) -> None:
+        _, pixels, self.gap = next(each for each in _SIZES if len(rows) <= each[0])
+        columns = sorted({column for row, column in panels if row in set(rows)})
+        counts = dict.fromkeys(columns, 1.0)
+        for (_, column), panel in panels.items():
+            if isinstance(panel, Histogram) and len(panel.counts):
+                counts[column] = max(counts.get(column, 1.0), float(np.max(panel.counts)))
+        self.names = [(row, fit(literal(page.row_names[row]), _NAME, _TEXT)) for row in rows]
+        self.before = max(text_width(name, _TEXT) for _, name in self.names) + 10
+        self.drawings = {
+            place: self._bare(panel, style, pixels, counts[place[1]])
+            for place, panel in panels.items()
+            if place[0] in set(rows)
+        }
+        self.heads: dict[int, list[tuple[str, bool]]] = {}
+        self.wide: dict[int, int] = {}
+        for column in columns:
+            wide = max([_LEAST, *(each.width for place, each in self.drawings.items() if place[1] == column)])
+            name = page.column_names[column] if column < len(page.column_names) else ""
+            note = page.column_notes[column] if column < len(page.column_notes) else ""
+            wide = max(wide, *(min(text_width(part, _TEXT), 118) for part in (*name.split("."), *note.split(", "))))
+            self.heads[column] = [(line, True) for line in wrap(literal(name), wide, _TEXT, lines=3)]
+            self.heads[column] += [(line, False) for line in wrap(literal(note), wide, _TEXT, lines=4)]
+            self.wide[column] = wide
+        self.line = round(_TEXT * LINE)
+        self.over = self.line * max((len(lines) for lines in self.heads.values()), default=0) + 6
+        self.high = {row: max([each.height for place, each in self.drawings.items() if place[0] == row]) for row in rows}
+        self.width = self.before + sum(self.wide.values()) + 12 * len(columns)
+        self.height = self.over + sum(self.high.values()) + self.gap * (len(rows) - 1)
+
+    @staticmethod
+    def _bare(panel: Any, style: Style, pixels: int, most: float) -> Drawing:
+        if isinstance(panel, Heatmap):
+            return _Picture(panel, style, pixels)
+        if isinstance(panel, Histogram):
+            return _Bars(panel, pixels, most)
+        return _Words(getattr(panel, "text", type(panel).__name__), pixels)
+
+    def draw(self, canvas: Canvas, left: int, top: int) -> None:
+        starts, x = {}, left + self.before
+        for column, lines in self.heads.items():
+            starts[column] = x
+            for index, (text, is_name) in enumerate(lines):
+                y = top + self.over - 6 - self.line * (len(lines) - index)
+                canvas.text(x, y, text, _TEXT, INK if is_name else MUTED, va="top")
+            x += self.wide[column] + 12
+        y, free = top + self.over, -math.inf
+        for row, name in self.names:
+            middle = y + self.high[row] / 2
+            if middle >= free:
+                canvas.text(left + self.before - 10, middle, name, _TEXT, MUTED, ha="right", va="middle")
+                free = middle + self.line
+            for (at, column), drawing in self.drawings.items():
+                if at == row:
+                    middle_of = y + (self.high[row] - drawing.height) // 2
+                    drawing.draw(canvas, starts[column], middle_of, min(drawing.width, self.wide[column]))
+            y += self.high[row] + self.gap
+
+
+def draw_sheet(page: Page, style: Style) -> Canvas:
+    """The page on a canvas just large enough for it."""
+    panels = dict(zip(page.places, page.panels, strict=True))
+    used = sorted({row for row, _ in panels})
+    parts: list[_Flow | _Table] = []
+    for named, run in groupby(used, key=lambda row: bool(page.row_names[row])):
+        rows = list(run)
+        if named:
+            parts.append(_Table(page, rows, panels, style))
+        else:
+            parts += [_Flow([panels[place] for place in sorted(panels) if place[0] == row], style) for row in rows]
+    inner = max(360, *(part.width for part in parts))
+    heading, size = heading_of(page.title, inner)
+    heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
+    straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
+    limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
+    legend = SharedLegend(page.panels, style, f"{limits}, {'linear' if straight else 'asinh'}") if heatmaps else None
+    top = MARGIN + (round(len(heading) * size * LINE) + 14 if heading else 0) + (legend.height if legend else 0)
+    canvas = Canvas(inner + 2 * MARGIN, top + sum(part.height for part in parts) + 22 * (len(parts) - 1) + MARGIN)
+    for index, line in enumerate(heading):
+        canvas.text(MARGIN, MARGIN + index * size * LINE, line, size, INK, va="top", bold=True)
+    if legend:
+        legend.draw(canvas, MARGIN, top - legend.height, inner)
+    for part in parts:
+        part.draw(canvas, MARGIN, top)
+        top += part.height + 22
+    return canvas

@@ -1,0 +1,104 @@
+"""Where each tensor stands on a sheet: a row for each layer, a column for each kind, embeddings and the like by themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch2grid_core.selection import modules
+
+_ALIKE = 4  # numbered modules inside a layer that are rows of their own: experts
+_NUMBERED = re.compile(r"(.*?\.\d{1,6})\.(.*)", re.DOTALL)
+_SLACK = 12  # rows more than fit a sheet that take no second one
+_FLOW = 8  # tensors by themselves in a row
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """places: (row, column) of each tensor of *names*. rows: the name of each, empty for tensors that belong to no layer."""
+
+    names: tuple[str, ...]
+    places: tuple[tuple[int, int], ...]
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """kinds: the names of the columns. cells: of each layer, (its name, tensor by column). apart: tensors of no layer.
+
+    before: so many of these stand above the layers.
+    """
+
+    kinds: tuple[str, ...]
+    cells: tuple[tuple[str, dict[int, str]], ...]
+    apart: tuple[str, ...]
+    before: int
+
+    def members(self, column: int) -> list[str]:
+        """The tensors of a column."""
+        return [own[column] for _, own in self.cells if column in own]
+
+    def column_of(self) -> dict[str, int]:
+        """The column of each tensor of a layer."""
+        return {name: column for _, own in self.cells for column, name in own.items()}
+
+    def sheets(self, most: int) -> list[Sheet]:
+        """The tensors on sheets of at most *most* rows of layers, or about as many tensors by themselves."""
+        units: list[tuple[str, list[tuple[int, str]], int]] = []
+        for some in (self.apart[: self.before], None, self.apart[self.before :]):
+            if some is None:
+                units += [(title, sorted(own.items()), 1) for title, own in self.cells]
+                continue
+            for start in range(0, len(some), _FLOW):
+                units.append(("", list(enumerate(some[start : start + _FLOW])), 3))
+        total = sum(size for *_, size in units)
+        found, taken, rows = list[Sheet](), 0, list[tuple[str, list[tuple[int, str]]]]()
+        for title, own, size in units:
+            if rows and taken + size > most and total > most + _SLACK:
+                found.append(_sheet(rows))
+                taken, rows = 0, []
+            rows.append((title, own))
+            taken += size
+        return [*found, _sheet(rows)] if rows else found
+
+
+def _sheet(rows: Sequence[tuple[str, list[tuple[int, str]]]]) -> Sheet:
+    placed = [(name, (row, column)) for row, (_, own) in enumerate(rows) for column, name in own]
+    return Sheet(tuple(name for name, _ in placed), tuple(place for _, place in placed), tuple(title for title, _ in rows))
+
+
+def columns_of(names: Iterable[str]) -> Columns:
+    """The layers and kinds of the tensors *names*; those of no numbered module are apart."""
+    kinds: dict[str, int] = {}
+    cells: dict[str, dict[int, str]] = {}
+    apart, before = list[str](), 0
+    for title, own in modules(names).items():
+        if not title.rpartition(".")[2].isdecimal():
+            apart += own
+            before = before if cells else len(apart)
+            continue
+        inside = [name[len(title) + 1 :] for name in own]
+        numbers: dict[str, set[str]] = {}
+        for rest in inside:
+            if found := _NUMBERED.match(rest):
+                stem, _, number = found[1].rpartition(".")
+                numbers.setdefault(stem, set()).add(number)
+        for name, rest in zip(own, inside, strict=True):
+            row, kind = title, rest
+            found = _NUMBERED.match(rest)
+            if found and len(numbers[found[1].rpartition(".")[0]]) >= _ALIKE:
+                row, kind = f"{title}.{found[1]}", f"{found[1].rpartition('.')[0]}.*.{found[2]}"
+            cells.setdefault(row, {})[kinds.setdefault(kind, len(kinds))] = name
+    return Columns(tuple(kinds), tuple(cells.items()), tuple(apart), before)
+
+
+def short_rows(titles: Sequence[str]) -> tuple[str, ...]:
+    """The names of rows without what all begin with, up to a dot: ``0``, ``1`` of ``model.layers.0``, ``model.layers.1``."""
+    named = [title for title in titles if title]
+    if len(named) < 2:
+        return tuple(titles)
+    first, last = min(named), max(named)
+    alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    cut = first.rfind(".", 0, alike) + 1
+    return tuple(title[cut:] if title else "" for title in titles)
