@@ -16,7 +16,7 @@ from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
 
-_WORK = 16_000  # boxes placed while an arrangement of modules is looked for
+_WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
 _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
@@ -101,19 +101,21 @@ class Atlas(LayoutTransformer):
         first: _Sheet | None = None,
     ) -> Layout:
         """The layout of *first*, or where much of that is empty, of a sheet that is fuller: its matrices by themselves instead
-        of in modules, or slightly larger cells."""
+        of in modules, slightly larger cells, or nothing between them."""
         best = (first or _Sheet(cards, weights, side, self.gap, self.names, room)).layout(names)
         if len(names) > _FEW or empty_share(best) <= _MOST_EMPTY:
             return best
         apart = [each for card in cards for each in card.apart()]
         sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
-        for each in sides:
-            for some in (cards, apart) if each > side else (apart,):
-                sheet = _Sheet(some, weights, each, self.gap, self.names, room)
-                if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
-                    best = found
-                if empty_share(best) <= _MOST_EMPTY:
-                    return best
+        tries = [(some, each, self.gap) for each in sides for some in ((cards, apart) if each > side else (apart,))]
+        if self.gap is None:  # borders are drawn on the first cells of a matrix then
+            tries += [(cards, side, 0), (apart, side, 0)]
+        for some, each, gap in tries:
+            sheet = _Sheet(some, weights, each, gap, self.names, room)
+            if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
+                best = found
+            if empty_share(best) <= _MOST_EMPTY:
+                break
         return best
 
 
@@ -140,19 +142,25 @@ def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) ->
     return cards
 
 
-def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[Item, int, int]]:
-    """The matrices at the top of an item's box, each with its first column and its width: of a group in rows, of one member."""
+def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[str, int, int]]:
+    """The matrices at the top of an item's box: name, first column and width; of a group in rows, what its members share."""
     if isinstance(item, Item):
-        yield item, 0, shape_of(item.kind, scale, bands)[0][1]
+        yield item.name, 0, shape_of(item.kind, scale, bands)[0][1]
         return
     assert isinstance(bands, tuple)
     start = 0
-    for each, own in zip(item.members[0], bands[1], strict=True):
+    for each, last, own in zip(item.members[0], item.members[-1], bands[1], strict=True):
         width = shape_of(each.kind, scale, own)[0][1]
-        yield each, start, width
+        yield _shared_name(each.name, last.name) if bands[0] else each.name, start, width
         if not bands[0]:
             return
         start += width + scale.gap
+
+
+def _shared_name(first: str, last: str) -> str:
+    """What two names share, part by part: ``experts.*.w1`` of ``experts.0.w1`` and ``experts.7.w1``."""
+    parts = list(zip(first.split("."), last.split("."), strict=False))
+    return ".".join(one if one == other else "*" for one, other in parts)
 
 
 Way = Arrangement | Rows
@@ -364,11 +372,11 @@ class _Sheet:
             if any(column < stop and start < end for start, stop in covered):
                 continue  # another matrix is above it
             covered.append((column, end))
-            for each, start, wide in _tops(item, bands, self.scale):
+            for name, start, wide in _tops(item, bands, self.scale):
                 first = max(rows.tag + column + start, taken + 1)
                 width = rows.tag + column + start + wide - first
                 if width >= 2 * self.line:
-                    heads.append(Region(f"{card.titles[0]}.{each.name}", ((top, left + first, self.line, width),)))
+                    heads.append(Region(f"{card.titles[0]}.{name}", ((top, left + first, self.line, width),)))
         return heads
 
     def _numbers(self, rows: Rows) -> int:

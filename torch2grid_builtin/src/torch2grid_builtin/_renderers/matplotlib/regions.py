@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch2grid_core.grids import Rect, Region
 from torch2grid_core.selection import modules
 
 Array = np.ndarray[Any, Any]
+_HAIR = 3  # pixels of an empty stripe between two regions, at most, that is drawn as a border
 _THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
 _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 20  # of a name beside bands, in sizes of its text
@@ -80,6 +81,18 @@ def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
     return ids
 
 
+def _without_hairs(ids: Array, factor: tuple[int, int]) -> Array:
+    """The map with empty stripes of a few pixels given to the region above or left of them: a border shows better there."""
+    for cells, along in zip((ids, ids.T), factor, strict=True):  # views: what is written here is in *ids*
+        for broad in range(1, _HAIR // along + 1):
+            before, after = cells[: -broad - 1], cells[broad + 1 :]
+            between = np.all([cells[step : len(cells) - broad - 1 + step] < 0 for step in range(1, broad + 1)], axis=0)
+            filled = between & (before >= 0) & (after >= 0) & (before != after)
+            for step in range(1, broad + 1):
+                cells[step : step + len(before)][filled] = before[filled]
+    return ids
+
+
 def borders(ids: Array) -> tuple[Array, Array]:
     """Where two regions meet, as runs: (n, 3) of row, first column, length, and of column, first row, length.
 
@@ -102,7 +115,7 @@ def _runs(different: Array) -> Array:
 def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int]) -> None:
     """One pixel wide, half seen through, on the first pixel of the lower or right region."""
     high, wide = factor
-    level, upright = borders(region_map(grid, factor))
+    level, upright = borders(_without_hairs(region_map(grid, factor), factor))
     one = np.ones(len(level), dtype=np.int64)
     boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, one], axis=1)]
     one = np.ones(len(upright), dtype=np.int64)
@@ -115,11 +128,11 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
     high, wide = factor
     own = {region.name: region for region in grid.regions}
-    module_labels = [label.name for label in grid.labels if label.name not in own]
+    module_labels = [label.name for label in grid.labels if not _heads(label, own)]
     titles = [f"{name}." for name in module_labels]
     shared = _shared(module_labels)
     for label in grid.labels:
-        title = literal(_inside(titles, label.name) if label.name in own else label.name[shared:])
+        title = literal(_inside(titles, label.name) if _heads(label, own) else label.name[shared:])
         for row, column, _, width in label.rects:
             shown = _label_text(title, width * wide - 2, size)
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
@@ -148,7 +161,7 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
         else:
             area = high * wide * (sum(each[2] * each[3] for each in region.rects) if loose else height * width)
             shown = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
-            if min(height * high, width * wide) < 2 * line:
+            if height * high < line + 6 or width * wide < 2 * line:
                 ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)
                 area = high * wide * sum(rows * columns for _, _, rows, columns in region.rects)
                 fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
@@ -158,8 +171,13 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
 
 
+def _heads(label: Region, own: Mapping[str, Region]) -> bool:
+    """True where a label names a tensor, or one of each expert, as ``experts.*.w1``, rather than a module."""
+    return label.name in own or ".*." in label.name
+
+
 def draw_marks(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
-    """A thin line where each marked part of a tensor begins, and its text in the lower left corner where there is room."""
+    """A dotted line where each marked part of a tensor begins, and its text in the lower left corner where there is room."""
     high, wide = factor
     line = round(size * LINE)
     for mark in grid.marks:
@@ -167,7 +185,8 @@ def draw_marks(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
             x, y, across, down = left + column * wide, top + row * high, width * wide, height * high
             if across < 4 or down < 4:
                 continue
-            canvas.rects([(x, y, across, 1), (x, y, 1, down)], _LINE, alpha=0.6)
+            dots = [(at, y, 2, 1) for at in range(x, x + across - 1, 5)] + [(x, at, 1, 2) for at in range(y, y + down - 1, 5)]
+            canvas.rects(dots, _LINE, alpha=0.45)
             long = text_width(literal(mark.name), size) + 8
             if mark.name and place == 0 and long + 4 <= across and down >= line + 6 and long * line <= _MARKED * across * down:
                 canvas.rects([(x + 3, y + down - line - 4, long, line + 1)], "white", alpha=0.82)
