@@ -147,7 +147,14 @@ def sample_pages() -> dict[str, Page]:
         Line(series, {"loss": series**2, "other": np.where(series > 0.5, np.nan, series)}, "a line", "epoch", "loss"),
         Line(10.0 ** np.arange(8), {"norm": 2 + series}, "a long line", "step", "norm", xlog=True, xmarks={"warm-up": 300.0}),
         Scatter(
-            series, np.where(series > 0.5, np.nan, series), "points", "mean", "std", "abcdefgh", "xyxyxyxy", xmarks={"0": 0.0}
+            series,
+            np.where(series > 0.5, np.nan, series),
+            "points",
+            "mean",
+            "std",
+            tuple("abcdefgh"),
+            tuple("xyxyxyxy"),
+            xmarks={"0": 0.0},
         ),
         Band(("a", "b", "c"), (0.05, 0.5, 0.95), np.sort(random.normal(size=(3, 3)), axis=0), "quantiles"),
         Bar(("a", "b"), np.array([1.0, -2.0]), "bars", marks={"limit": 0.5}),
