@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, call, stamp
+from torch2grid_core._guard import Origin, call, describe_value, returned, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
@@ -22,7 +22,6 @@ from torch2grid_core._plugins.record import (
     PluginRecord,
     Precedence,
     Provided,
-    describe_value,
     kind_of,
     of_kind,
     summary_of,
@@ -227,7 +226,7 @@ class PluginManager:
         opener = openers[claims[0]].create()
         found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
-            raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
+            raise openers[claims[0]].origin.error(returned("open", found, "a Source"))
         return found
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:

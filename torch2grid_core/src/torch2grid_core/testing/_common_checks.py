@@ -18,10 +18,10 @@ from typing import Any
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
 from torch2grid_core._plugins.options import build, options_of
+from torch2grid_core._plugins.record import ALIKE
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _LONGEST = 120
-_ALIKE = 0.8  # of two names, for one to be the other misspelt
 
 
 @check()
@@ -119,7 +119,7 @@ def misspelt(cls: type, base: type) -> list[tuple[str, str]]:
     for name, each in own.items():
         if name.startswith("_") or hasattr(base, name) or not inspect.isfunction(each):
             continue
-        close = difflib.get_close_matches(name, free, 1, _ALIKE)
+        close = difflib.get_close_matches(name, free, 1, ALIKE)
         if close and not _is_used(cls, name):
             found.append((name, close[0]))
     return found
