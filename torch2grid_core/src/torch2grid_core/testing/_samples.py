@@ -88,7 +88,11 @@ def sample_checkpoints() -> dict[str, Checkpoint]:
             "all.weight": np.full((3, 3), np.nan, np.float32),
             "fine.weight": normal(4, 4),
         },
-        "constant": {"zeros.weight": np.zeros((4, 5), np.float32), "ones.weight": np.ones((3, 3), np.float32)},
+        "constant": {
+            "zeros.weight": np.zeros((4, 5), np.float32),
+            "ones.weight": np.ones((3, 3), np.float32),
+            "large.weight": np.full((6, 4), 1e5, np.float32),
+        },
         "huge": [LazyTensor("expanded", (HUGE, HUGE), one.dtype, one.storage, 0, (0, 0)), tensor("fc.weight", normal(3, 4))],
         "strided": [LazyTensor("turned.weight", (8, 5), turned.dtype, turned.storage, 0, (1, 8)), tensor("b", normal(5))],
         "tied": [shared, LazyTensor("head.weight", shared.shape, shared.dtype, shared.storage)],
