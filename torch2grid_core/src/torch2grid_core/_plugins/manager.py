@@ -66,7 +66,8 @@ class PluginManager:
         known = {normalized(name) for record in manager.records for name in (record.owner, record.name)}
         for name in sorted(wanted_off):
             if normalized(name) not in known:
-                manager.note(f"--disable-plugin {name}: no plugin and no distribution of one has that name")
+                by = f"--disable-plugin {name}" if name in disabled else f"{DISABLE_VARIABLE}={name}"
+                manager.note(f"{by}: no plugin and no distribution of one has that name")
         for path in files:
             manager.load_file(path)
         return manager

@@ -19,6 +19,7 @@ from torch2grid_core._errors import PluginError
 from torch2grid_core._guard import describe_value, returned, stamp
 from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.added import added
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_below, kind_of, lacking
@@ -199,6 +200,11 @@ def _provided(target: Any) -> list[Provided]:
     record = PluginRecord(getattr(plugin, "__name__", type(plugin).__name__), "", "", "checked")
     record.register(plugin)
     brought = [each for kind in KINDS for each in record.provides(kind)]
+    alone = PluginManager([record])
+    added(alone)
+    own = [note for note in alone.notes if "is taken by its own" in note]
+    if own and not record.error:
+        raise PluginError("plugin", record.name, "", "", "; ".join(own))
     if record.error:
         raise PluginError("plugin", record.name, "", "", record.error)
     return brought
