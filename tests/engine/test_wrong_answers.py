@@ -68,8 +68,8 @@ class LooseOnes(GridTransformer):
 CHECKPOINT = checkpoint_of({"w": np.ones((4, 6), np.float32)})
 LAYOUT = matrix_layout("w", (4, 6), 8)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "subject": ({"subject": {}}, "subject returned dict, not a Checkpoint"),
-    "no mapping": ({"needs": ["summary"]}, "needs returned list, not a mapping of key to need"),
+    "subject": ({"subject": {}}, "subject returned a dict, not a Checkpoint"),
+    "no mapping": ({"needs": ["summary"]}, "needs returned a list, not a mapping of key to need"),
     "no need": ({"needs": {"s": "summary"}}, "needs: 's' is str, not a need such as Summary"),
     "reduction": (
         {"tensor_needs": lambda: {"r": Raster(LAYOUT, "median")}},
