@@ -5,7 +5,7 @@ import os
 import threading
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from torch2grid_core import LoadError, SourceOpener
+from torch2grid_core import LoadError, SourceOpener, text
 from torch2grid_core.sources import SourceBase
 
 TIMEOUT = float(os.environ.get("TORCH2GRID_HTTP_TIMEOUT", "30"))  # seconds that a server may be silent
@@ -36,8 +36,8 @@ def get(url, shown, start, stop, hops=3):
     span, _, total = answer.getheader("Content-Range", "").partition("/")
     if answer.status in (301, 302, 303, 307, 308):
         goal = urljoin(url, answer.getheader("Location", ""))
-        if not hops or urlsplit(goal)[:2] != urlsplit(url)[:2]:
-            raise LoadError(shown, f"is redirected to {'://'.join(urlsplit(goal)[:2])}", "give that address, if you trust it")
+        if not hops or urlsplit(goal).scheme not in ("https", place.scheme):  # https stays https; no credentials are sent
+            raise LoadError(shown, f"is redirected to {text.without_secrets(goal)}", "give that address, if you trust it")
         return get(goal, shown, start, stop, hops - 1)
     if answer.status not in (206, 416) or not total.isdigit():
         reason = "sends no ranges" if answer.status in (200, 206, 416) else f"answers {answer.status} {answer.reason}"

@@ -266,4 +266,4 @@ def test_a_rule_may_judge_what_it_computes_beside_others(checkpoint: Checkpoint)
         ("doubled", CHOSEN[0]),
     ]
     assert found[-1].message == f"{2 * ARRAYS[CHOSEN[0]].max():.6g}"
-    assert broken == ["plugin 'wrong': subject returned list, not a Checkpoint"]
+    assert broken == ["plugin 'wrong': subject returned a list, not a Checkpoint"]

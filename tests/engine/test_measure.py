@@ -526,7 +526,7 @@ def test_a_failing_collector_is_a_line_and_never_a_finding(words: list[str], cod
 ANSWERS: dict[str, tuple[Any, str]] = {
     "a tensor twice": ({"x": ("layers.0.key", "layers.0.key")}, "'x' names a tensor twice"),
     "the model beside others": ({None: ("layers.0.key",), "x": ("layers.1.key",)}, "None, the model as a whole, stands beside"),
-    "a list": (["layers.0.key"], "groups returned list, not a mapping"),
+    "a list": (["layers.0.key"], "groups returned a list, not a mapping"),
     "no tuple": ({"x": ["layers.0.key"]}, "'x' is not a tuple of names"),
 }
 
@@ -555,6 +555,9 @@ def test_a_collector_that_is_none_and_a_need_that_exits_are_errors_of_their_auth
         def collector(self, tensors: Mapping[str, LazyTensor]) -> Any:
             raise SystemExit(3)
 
-    for need, said in ((Forgets(), "collector returned NoneType, not a Collector"), (Leaves(), "Leaves: SystemExit: 3")):
+    for need, said in (
+        (Forgets(), "collector returned None, not a Collector; is a 'return' missing?"),
+        (Leaves(), "Leaves: SystemExit: 3"),
+    ):
         with pytest.raises(PluginError, match=said):
             list(measure(in_a_file(tmp_path), {"x": need}))

@@ -68,8 +68,8 @@ class LooseOnes(GridTransformer):
 CHECKPOINT = checkpoint_of({"w": np.ones((4, 6), np.float32)})
 LAYOUT = matrix_layout("w", (4, 6), 8)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "subject": ({"subject": {}}, "subject returned dict, not a Checkpoint"),
-    "no mapping": ({"needs": ["summary"]}, "needs returned list, not a mapping of key to need"),
+    "subject": ({"subject": {}}, "subject returned a dict, not a Checkpoint"),
+    "no mapping": ({"needs": ["summary"]}, "needs returned a list, not a mapping of key to need"),
     "no need": ({"needs": {"s": "summary"}}, "needs: 's' is str, not a need such as Summary"),
     "reduction": (
         {"tensor_needs": lambda: {"r": Raster(LAYOUT, "median")}},
@@ -90,9 +90,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "not frozen": ({"tensor_needs": {"m": Loose()}}, "tensor_needs: 'm': Loose has no hash .*'Loose'"),
     "tensor's page": ({"tensor_needs": {"s": Summary()}, "tensor_pages": ["page"]}, "tensor_pages yields str, not a Page"),
     "page": ({"pages": [None]}, "pages yields NoneType, not a Page"),
-    "name": ({"pages": [Page(b"x", "t", ())]}, r"a page is named bytes .*, not a text"),
-    "panels": ({"pages": [Page("x", "t", "panels")]}, "the panels of page 'x' are str, not a tuple"),
-    "panel": ({"pages": [Page("x", "t", ("text",))]}, "page 'x' has a panel of str, which has no as_table"),
+    "name": ({"pages": (Page(each, "t", ()) for each in [b"x"])}, "the name of a page is of type bytes, not a text"),
+    "panels": (
+        {"pages": (Page("x", "t", each) for each in ["panels"])},
+        "page 'x': panels: a sequence of panels is needed, not the text",
+    ),
+    "panel": (
+        {"pages": (Page("x", "t", (each,)) for each in ["text"])},
+        "page 'x': one of its panels is of type str, which has no as_table",
+    ),
 }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pytest
@@ -61,7 +63,8 @@ def test_the_packed_template_is_the_one_in_examples() -> None:
 
 
 def test_no_name_of_the_template_is_left(heat: Path) -> None:
-    parts = [name for part in PARTS.values() for name in (part.cls, f'"{part.name}"', *(cls for cls, _ in part.others))]
+    parts = [name for part in PARTS.values() for name in (f"class {part.cls}(", f":{part.cls}", f'"{part.name}"')]
+    parts += [cls for part in PARTS.values() for cls, _ in part.others]
     names = ("myplugin", "raw_floats", "sorted_units", "large_weights", "X101", "pieces://", *parts)
     for path in heat.rglob("*"):
         if path.is_file():
@@ -206,6 +209,53 @@ def test_everything_that_it_brings_works_from_the_command_line(heat: Path, tmp_p
     assert re.search(r"^w ", run("packed.npz", "--stats"), flags=re.MULTILINE)
 
 
+TRIED = re.compile(r"^\| `(\w+)\.py` \| [^|]+ \| `torch2grid ([^`]+)`", flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("kinds", [tuple(PARTS), *((kind,) for kind in PARTS)], ids="-".join)
+def test_what_the_readme_says_to_try_works(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    """Every command of the table, as it is written, on files of the names that it has."""
+    words = [word for kind in kinds for word in ("--kind", kind)]
+    assert torch2grid("new-plugin", "my-all", *words, cwd=tmp_path).returncode == 0
+    project = tmp_path / "torch2grid-my-all"
+    path = installed(tmp_path / "site", project)
+    data = DIGITS.read_bytes()
+    (tmp_path / "model.pth").write_bytes(data)
+    for number, part in enumerate((data[:20_000], data[20_000:])):
+        (tmp_path / "pieces").mkdir(exist_ok=True)
+        (tmp_path / "pieces" / f"model.pth.0{number}").write_bytes(part)
+    (tmp_path / "small.raw").write_bytes(b"RAWF32 fc.weight 2 2\n" + bytes(16))
+    np.savez(tmp_path / "packed.npz", **{"NAME.codes": np.ones((3, 4), np.int8), "NAME.scale": np.ones(3, np.float32)})
+    tried = TRIED.findall((project / "README.md").read_text(encoding="utf-8"))
+    assert [kind for kind, _ in tried] == list(kinds)
+    for kind, command in tried:
+        folder = tmp_path / "pieces" if kind == "source" else tmp_path
+        done = torch2grid(*command.split(), cwd=folder, path=path)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout or "no finding" in done.stderr
+        assert not re.search(r"plugin|Traceback", done.stderr), (command, done.stderr)
+
+
+@pytest.mark.parametrize("name", ["my-all", "signs", "q"])
+def test_texts_of_the_template_stay_as_they_were(name: str) -> None:
+    """Classes are renamed, and what users type; no word of a title or of a docstring becomes the name of a class."""
+    packed, made = _python(project("myplugin", tuple(PARTS))), _python(project(name, tuple(PARTS)))
+    renamed = [cls for text in made for cls in re.findall(r"^class (\w+)\(", text, re.MULTILINE)]
+    prose = [each.value for text in made for each in ast.walk(ast.parse(text)) if _is_prose(each)]
+    assert len(prose) == sum(_is_prose(each) for text in packed for each in ast.walk(ast.parse(text)))
+    for text in prose:
+        assert not [cls for cls in renamed if re.search(rf"\b{cls}\b", text)], text
+    assert "Signs of the weights" in prose
+
+
+def _python(texts: Mapping[str, str]) -> list[str]:
+    return [text for path, text in texts.items() if path.endswith(".py")]
+
+
+def _is_prose(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
 def test_a_project_is_never_written_over(heat: Path) -> None:
     before = (heat / "README.md").read_bytes()
     run = torch2grid("new-plugin", "heat-map", cwd=heat.parent)
@@ -223,6 +273,9 @@ def test_a_project_is_never_written_over(heat: Path) -> None:
         (["spiral"], "torch2grid-builtin brings a transformer 'spiral' already"),
         (["npz", "--kind", "loader"], "torch2grid-builtin brings a loader 'npz' already"),
         (["plugins", "--kind", "command"], "'plugins' is a command of torch2grid"),
+        (["view", "--kind", "need"], "--view is an option of torch2grid, which the view would get"),
+        (["max-cells", "--kind", "filter"], "--max-cells is an option of torch2grid, which the filter would get"),
+        (["no_plugins", "--kind", "view"], "--no-plugins is an option of torch2grid"),
         (["x", "--kind", "colour"], "colour"),
     ],
 )

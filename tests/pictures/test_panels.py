@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,23 @@ import numpy as np
 import pytest
 from tests.support.tools import DIGITS, torch2grid
 
-from torch2grid_core import Page
-from torch2grid_core.pages import Band, Bar, Boxes, Histogram, Image, Line, Ridges, Scatter, Table, Text
+from torch2grid_core import Grid, Page
+from torch2grid_core._pictures.scale import color_scale
+from torch2grid_core.pages import (
+    Band,
+    Bar,
+    Boxes,
+    Heatmap,
+    Histogram,
+    Image,
+    Line,
+    Marginal,
+    Numbers,
+    Ridges,
+    Scatter,
+    Table,
+    Text,
+)
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "short row": (lambda: Table(("a", "b"), ((1, 2), (3,))), "row 1 of the table has 1 cells for 2 columns"),
@@ -28,7 +45,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "ticks": (lambda: Line(np.arange(3), {}, xticks=("a",)), "1 xticks name 3 places of x"),
     "points": (lambda: Scatter(np.arange(3), np.arange(4)), r"y has the shape \(4,\), not \(3,\): x has 3 points"),
     "names": (lambda: Scatter(np.arange(3), np.arange(3), names=("a",)), "1 names for 3 points"),
-    "groups": (lambda: Scatter(np.arange(3), np.arange(3), groups="ab"), "2 groups for 3 points"),
+    "groups": (lambda: Scatter(np.arange(3), np.arange(3), groups=("a", "b")), "2 groups for 3 points"),
     "edges": (
         lambda: Histogram(np.arange(3), np.arange(3)),
         r"edges has the shape \(3,\), not \(4,\): 3 counts have one edge more",
@@ -88,6 +105,40 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "number columns": (lambda: Table((1,), ((1,),)), "the columns are texts, and one is '1'"),  # type: ignore[arg-type]
     "no text": (lambda: Text(3), "the text is of type int"),  # type: ignore[arg-type]
+    "a text as a row": (
+        lambda: Table(("a", "b"), ("xy",)),
+        "row 0 of the table: a sequence of cells is needed, not the text 'xy'",
+    ),
+    "a text as columns": (lambda: Table("ab", ((1, 2),)), "the columns: a sequence of texts is needed, not the text 'ab'"),
+    "a mapping as a row": (lambda: Table(("a",), ({"a": 1},)), "row 0 of the table: a sequence of cells is needed"),
+    "rows in a set": (lambda: Table(("a",), {(1,), (2,)}), "rows: a sequence of rows is needed, not of type set"),
+    "a list in a cell": (lambda: Table(("a",), ((1,), ([1],))), "row 1 of the table has a cell of type list"),
+    "an array in a cell": (lambda: Table(("a",), ((np.arange(3),),)), "row 0 of the table has a cell of type ndarray"),
+    "a complex cell": (lambda: Table(("a",), ((1j,),)), "row 0 of the table has a cell of type complex"),
+    "a ragged generator": (lambda: Table(("a", "b"), ((n,) for n in range(2))), "row 0 of the table has 1 cells for 2 columns"),
+    "edges that fall": (lambda: Histogram([3, 2, 1.0], [1, 2]), "edges: finite numbers that do not fall are needed"),
+    "a NaN edge": (lambda: Histogram([0, np.nan, 1.0], [1, 2]), "edges: finite numbers that do not fall are needed"),
+    "an edge without end": (lambda: Histogram([0, 1, np.inf], [1, 2]), "edges: finite numbers"),
+    "negative counts": (lambda: Histogram([0, 1, 2], [1, -2]), "counts: whole numbers of 0 or more are needed"),
+    "half a count": (lambda: Histogram([0, 1], [0.5]), "counts: whole numbers of 0 or more are needed"),
+    "a NaN count": (lambda: Histogram([0, 1], [np.nan]), "counts: whole numbers of 0 or more are needed"),
+    "negative below": (lambda: Histogram([0, 1], [1], below=-1), "below is -1, not a whole number of 0 or more"),
+    "colours as shares": (lambda: Image(np.zeros((2, 2, 3))), "rgb is of dtype float64, not uint8"),
+    "levels per cent": (lambda: Band(("a",), (50,), np.ones((1, 1))), "levels: numbers from 0 to 1 are needed"),
+    "ragged values": (lambda: Bar(("a", "b"), [[1], [1, 2]]), "values: "),
+    "a text for groups": (
+        lambda: Scatter([1, 2], [1, 2], groups="ab"),
+        "groups: a sequence of texts is needed, not the text 'ab'",
+    ),
+    "one panel": (lambda: Page("p", "t", Text("x")), "page 'p': panels is one Text, not a tuple of panels"),
+    "no panel": (lambda: Page("p", "t", ("x",)), "page 'p': one of its panels is of type str, which has no as_table"),
+    "no title": (lambda: Page("p", None, ()), "page 'p': the title is of type NoneType, not a text"),
+    "no name": (lambda: Page(None, "t", ()), "the name of a page is of type NoneType, not a text"),
+    "about": (lambda: Page("p", "t", (), about=5), "page 'p': about is 5, not a Mapping"),
+    "one format": (lambda: Page("p", "t", (), formats="png"), "page 'p': formats: a sequence of texts is needed, not the text"),
+    "one note": (lambda: Page("p", "t", (), notes="so"), "page 'p': notes: a sequence of texts is needed, not the text 'so'"),
+    "no column": (lambda: Page("p", "t", (), columns=0), "page 'p': columns is 0, not a whole number of 1 or more"),
+    "numbers": (lambda: Numbers([1, 2]), "values is of type list, not a ndarray"),
     "kind": (lambda: Page("p", "t", (), kind="tabel"), "page 'p' is of kind 'tabel'; it is picture or table"),  # type: ignore[arg-type]
 }
 
@@ -97,6 +148,76 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     make, told = WRONG[name]
     with pytest.raises(ValueError, match=told):
         make()
+
+
+_GRID = Grid(np.zeros((2, 3), np.float32))
+GOOD: dict[type, Mapping[str, Any]] = {
+    Table: {"columns": ("a",), "rows": ((1,),)},
+    Marginal: {"values": np.zeros(2)},
+    Heatmap: {"grid": _GRID, "scale": color_scale([_GRID])},
+    Image: {"rgb": np.zeros((2, 2, 3), np.uint8)},
+    Histogram: {"edges": np.arange(3.0), "counts": np.arange(2)},
+    Line: {"x": np.arange(2.0), "y": {"a": np.arange(2.0)}},
+    Scatter: {"x": np.arange(2.0), "y": np.arange(2.0)},
+    Band: {"labels": ("a",), "levels": (0.5,), "values": np.zeros((1, 1))},
+    Ridges: {"labels": ("a",), "edges": np.arange(3.0), "shares": np.zeros((1, 2))},
+    Bar: {"labels": ("a",), "values": np.zeros(1)},
+    Boxes: {"labels": ("a",), "values": np.zeros((5, 1))},
+    Text: {"text": "x"},
+    Numbers: {"values": np.zeros(2)},
+    Page: {"name": "p", "title": "t", "panels": ()},
+}
+FIELDS = [(cls, each.name) for cls in GOOD for each in dataclasses.fields(cls)]
+
+
+@pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda each: getattr(each, "__name__", each))
+def test_every_field_is_of_its_type(cls: type, name: str) -> None:
+    """No field takes an object of no known type, nor a number where that is none."""
+    assert cls(**GOOD[cls])
+    wrong: list[Any] = [object(), 0.5 + 2j, [object()], b"bytes"]
+    if (cls, name) not in ((Page, "about"), (Page, "data")):  # of whatever has a text
+        wrong.append({"a": object()})
+    for value in wrong:
+        with pytest.raises(ValueError, match=name.partition("_")[0].removesuffix("s")):
+            cls(**{**GOOD[cls], name: value})
+
+
+def test_what_can_be_read_but_once_is_kept() -> None:
+    """A table of a generator has its rows in every format, and every sequence of a panel is a tuple or an array."""
+    rows: Any = ([n, np.float32(n)] for n in range(3))
+    columns: Any = (name for name in "ab")
+    table = Table(columns, rows)
+    assert (table.columns, table.rows) == (("a", "b"), ((0, 0.0), (1, 1.0), (2, 2.0)))
+    assert {type(cell) for row in table.rows for cell in row} == {int, float}
+    cells: Any = (np.int8(1), np.bool_(True), np.float16(0.5), ml_dtypes.bfloat16(2), np.str_("x"), None, Fraction(1, 2))
+    assert Table(tuple("abcdefg"), (cells,)).rows == ((1, True, 0.5, 2.0, "x", None, 0.5),)
+    given: Any = (range(3), {"y": (n / 2 for n in range(3))}, iter("abc"))
+    line = Line(given[0], given[1], xticks=given[2])
+    assert (line.x.tolist(), line.y["y"].tolist(), line.xticks) == ([0, 1, 2], [0, 0.5, 1], ("a", "b", "c"))
+    given = ((str(n) for n in range(2)), (1.0, 2))
+    assert Bar(*given).as_table().rows == (("0", 1.0), ("1", 2.0))
+    given = ((each for each in (table, line)), ["csv"], iter(["so"]))
+    page = Page("p", "t", given[0], formats=given[1], notes=given[2])
+    assert (page.panels, page.formats, page.notes) == ((table, line), ("csv",), ("so",))
+
+
+@pytest.mark.parametrize("format", ["png", "html", "csv", "json", "text", "svg"])
+def test_a_generator_of_rows_loses_none_of_them(tmp_path: Path, format: str) -> None:
+    (tmp_path / "gen.py").write_text(
+        "from torch2grid_core import Page, View\nfrom torch2grid_core.pages import Table\n\n\nclass Names(View):\n"
+        "    'names'\n\n    name = 'names'\n\n    def pages(self, checkpoint, results, run):\n"
+        "        yield Page('names', 'Names', (Table(('tensor',), ((name,) for name in checkpoint)),))\n"
+    )
+    words = ("--load-plugin", "gen.py", "--view", "names", "--format", format, "-o", "out")
+    done = torch2grid(DIGITS, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = list((tmp_path / "out").glob("names.*"))
+    if format in ("csv", "json", "html", "text"):
+        shown = "".join(path.read_text() for path in written) or done.stdout
+        assert "conv1.weight" in shown
+        assert "fc2.bias" in shown
+    else:
+        assert written
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

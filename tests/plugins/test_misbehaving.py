@@ -28,13 +28,15 @@ CASES = {
     "sniff-raises": Case((MODEL,), 0, ("loader 'bad'", "sniff: ValueError: no idea"), (GRID,)),
     "sniff-text": Case((MODEL,), 0, ("loader 'bad'", "sniff returned 'yes', not 0, 1 or 2"), (GRID,)),
     "load-raises": Case(("x.bad",), 1, ("loader 'bad'", "load: KeyError: 'header'")),
-    "load-none": Case(("x.bad",), 1, ("loader 'bad'", "load returned NoneType, not a Checkpoint")),
+    "load-none": Case(("x.bad",), 1, ("loader 'bad'", "load returned None, not a Checkpoint; is a 'return' missing?")),
     "read-raises": Case(("x.bad",), 1, ("w: cannot be read: t2g_read_raises.Broken: RuntimeError: the decoder is lost",)),
     "keep-raises": Case((MODEL, "--filter", "bad"), 1, ("filter 'bad'", "ZeroDivisionError: keep")),
     "transform-raises": Case(
         (MODEL, "--grid", "--layers", "--plugin", "bad"), 1, ("transformer 'bad'", "row 7"), ("grids/layer_overview.png",)
     ),
-    "transform-text": Case((MODEL, "--plugin", "bad"), 1, ("transformer 'bad'", "transform returned str, not a 2-D array")),
+    "transform-text": Case(
+        (MODEL, "--plugin", "bad"), 1, ("transformer 'bad'", "transform returned 'a picture', not a 2-D array")
+    ),
     "pages-raise": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "pages: OSError: page two"), (GRID, "grids/one.png")),
     "pages-numbers": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "pages yields int, not a Page"), (GRID,)),
     "pages-endless": Case((MODEL, "--bad", "--grid"), 1, ("view 'bad'", "pages yields more than 10,000 pages"), (GRID,)),

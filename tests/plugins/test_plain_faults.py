@@ -89,7 +89,10 @@ def test_the_kit_knows_the_names_that_it_is_given(given: dict[str, Any], words: 
 
 @pytest.mark.parametrize(
     ("samples", "words"),
-    [(5, "samples= gives 5, not checkpoints"), (lambda folder: None, "samples= returned None; is a 'return' missing")],
+    [
+        (5, "samples= gives 5, not checkpoints"),
+        (lambda folder: None, "samples= returned None, not checkpoints; is a 'return' missing"),
+    ],
 )
 def test_the_kit_says_what_samples_are_not(samples: Any, words: str) -> None:
     (check,) = [each for each in bound_checks(Plain, samples=samples) if each.check.name == "does_something"]

@@ -143,7 +143,7 @@ class Wrong(Loader):
         return self.gives
 
 
-@pytest.mark.parametrize(("gives", "told"), [({"w": 1}, "load returned dict, not a Checkpoint")])
+@pytest.mark.parametrize(("gives", "told"), [({"w": 1}, "load returned a dict, not a Checkpoint")])
 def test_what_a_loader_may_not_give(gives: Any, told: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
     manager = PluginManager()
@@ -177,5 +177,5 @@ def test_what_is_left_to_draw() -> None:
         select(checkpoint_of({"none": np.ones((0, 2), np.float32)}))
     with pytest.raises(NotDrawable, match="filter 'keeps' keeps none of 3 tensors"):
         select(mixed, filters=[Keeps(mixed.select([]))])
-    with pytest.raises(PluginError, match="apply returned list, not a Checkpoint"):
+    with pytest.raises(PluginError, match="apply returned a list, not a Checkpoint"):
         select(mixed, filters=[Keeps([])])

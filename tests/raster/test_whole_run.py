@@ -76,7 +76,7 @@ GOOD = "Layout(20, 8, (1, 1), tuple(blocks))"
         ("10 * place", "Layout(20, 8, (1, 1), tuple(blocks[:1]))", "'b' has 80 weights, 0 have a place"),
         ("10 * place", "Layout(20, 8, (4, 1), tuple(blocks))", "'a' and 'b' share a cell"),
         ("10 * place", "Layout(9000, 8, (1, 1), tuple(blocks))", "at most 2048 a side are allowed"),
-        ("10 * place", "None", "layout returned NoneType, not a Layout"),
+        ("10 * place", "None", "layout returned None, not a Layout; is a 'return' missing?"),
         ("1 / 0", GOOD, "ZeroDivisionError"),
     ],
 )

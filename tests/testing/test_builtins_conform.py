@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.testing.made import FILES, training
+from tests.support.testing.made import FILES, ill, training
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
@@ -11,7 +11,10 @@ from torch2grid_core.testing import Bound, bound_checks, checks, conformance
 BUILTINS = PluginManager.discover(third_party=False)
 
 
-@conformance(BUILTINS, files=FILES, samples={"view-optimizer": training})
+ILL = ("constant", "duplicate_units", "exploding", "not_run", "subnormal", "float16_range", "inconsistent", "initialisation")
+
+
+@conformance(BUILTINS, files=FILES, samples={"view-optimizer": training, **{f"rule-{name}": ill for name in ILL}})
 def test_it_conforms(check: Bound) -> None:
     check()
 

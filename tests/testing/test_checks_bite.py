@@ -61,7 +61,6 @@ def test_a_renderer_of_folders_passes_every_check() -> None:
 def test_every_check_has_a_plugin_that_breaks_it() -> None:
     own = {(kind, each.name) for kind in KINDS for each in checks(kind) if each.kind}
     own -= {(kind, each) for kind in ("rule", "transformer") for each in ("needs_merge", "needs_are_spelt")}  # as for views
-    own -= {("rule", "something_is_found")}  # of samples that a test gives: tests/testing/test_specialists.py
     assert own <= set(BREAKS)
     assert {name for _, name in BREAKS} >= {*COMMON} - {"no_torch_at_import"}
 

@@ -160,6 +160,38 @@ def test_without_samples_a_specialist_is_told_what_to_give() -> None:
         named(HeadsOnly, "result_is_a_grid")()
     with pytest.raises(NotConforming, match=f"no page comes of any sample .ordinary, .*; {advice}"):
         named(HeadsView, "something_is_drawn")()
+    with pytest.raises(NotConforming, match=f"it finds nothing in any sample .ordinary, .*; {advice}"):
+        named(HeadsRule, "something_is_found")()
+    assert failing(HeadsRule).keys() == {"something_is_found"}
+    assert failing(HeadsRule, declines=True) == {}
+
+
+class Declining(HeadsRule):
+    """nothing is there for it"""
+
+    def subject(self, checkpoint: Checkpoint, run: Any) -> Checkpoint:
+        raise NotDrawable("nothing")
+
+
+class Sizes(GridTransformer):
+    """how many weights each tensor has, whatever they are"""
+
+    name = "sizes"
+
+    def transform(self, tensors: Mapping[str, Any]) -> Any:
+        return np.array([[array.size for array in tensors.values()]], np.float32)
+
+
+def test_a_rule_that_declines_everything_and_a_grid_of_no_weights_fail() -> None:
+    assert failing(Declining).keys() == {"something_is_found"}
+    assert failing(Declining, samples=attention()).keys() == {"something_is_found"}
+    assert failing(Declining, declines=True) == {}
+    assert failing(Sizes).keys() == {"depends_on_the_weights"}
+
+
+@conformance(Sizes, expected_failures={"depends_on_the_weights": "it draws sizes"})
+def test_a_transformer_of_shapes_alone_says_so(check: Bound) -> None:
+    check()
 
 
 def test_samples_for_which_it_does_nothing_fail() -> None:
@@ -341,11 +373,13 @@ def test_a_method_that_forgets_to_return_is_told() -> None:
 
     nothing.__name__ = "pages"
     told = failing(with_methods(GoodFilter, keep=nothing))
-    assert "keep returned None; is a 'return' missing?" in told["keep_answers"]
+    assert "keep returned None, not True or False; is a 'return' missing?" in told["keep_answers"]
     told = failing(with_methods(GridTransformer, transform=nothing))
-    assert told["result_is_a_grid"] == "transform returned None; is a 'return' missing?"
+    assert told["result_is_a_grid"].endswith(
+        "transform returned None, not a 2-D array of numbers or a Grid; is a 'return' missing?"
+    )
     told = failing(with_methods(GoodView, pages=nothing))
-    assert "pages returned NoneType, not an iterable" in told["something_is_drawn"]
+    assert "pages returned None, not an iterable; is a 'return' missing?" in told["something_is_drawn"]
 
 
 def test_a_sample_that_is_opened_is_made_once(tmp_path: Path) -> None:

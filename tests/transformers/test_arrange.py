@@ -279,7 +279,7 @@ WRONG = {
     "no need": ({"needs": lambda self, shapes: {"x": 3}}, "needs: 'x' is int, not a need such as Summary() or Raster(layout)"),
     "collector": ({"needs": lambda self, shapes: {"x": Broken()}}, "Broken: ValueError: cannot count to three"),
     "raises": ({"arrange": lambda self, *given: 1 / 0}, "ZeroDivisionError: division by zero"),
-    "no layout": ({"arrange": lambda self, *given: None}, "arrange returned NoneType, not a Layout"),
+    "no layout": ({"arrange": lambda self, *given: None}, "arrange returned None, not a Layout; is a 'return' missing?"),
     "wrong layout": (
         {"arrange": lambda self, shapes, most, found: stacked(["small"], shapes)},
         "arrange: ValueError: 'large' has 24 weights, 0 have a place",

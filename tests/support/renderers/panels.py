@@ -62,7 +62,7 @@ PANELS = {
     ),
     "marked line": Line(np.arange(9), {"a": SERIES}, "Marked line", xmarks={"warm-up": 2.5, "nowhere": np.nan}, flags=ILL),
     "scatter": Scatter(
-        10.0 ** np.arange(9), SERIES, "Scatter", "weights", "rms", NAMES, "aab" * 3, True, True, {"m": 2}, {"n": 50}
+        10.0 ** np.arange(9), SERIES, "Scatter", "weights", "rms", NAMES, tuple("aab" * 3), True, True, {"m": 2}, {"n": 50}
     ),
     "plain scatter": Scatter(RNG.random(600), RNG.random(600), "Plain scatter"),
     "flagged band": Band(NAMES, (0.25, 0.5, 0.75), np.stack([SERIES - 1, SERIES, SERIES + 1]), "Flagged band", flags=ILL),

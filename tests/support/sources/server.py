@@ -22,6 +22,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fault, self.after = folder, "", 0
+        self.elsewhere = "http://elsewhere.invalid"  # where the fault of that name redirects to
         self.requests: list[tuple[str, int, int]] = []
         self.connections = 0
         self.url = ""
@@ -55,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         if address.startswith("/moved/") or fault == "elsewhere":
             served.requests.append((address, first, 0))
             goal = f"/{address.removeprefix('/moved/')}"
-            self._answer(302, b"", Location=f"http://elsewhere.invalid{goal}" if fault == "elsewhere" else goal)
+            self._answer(302, b"", Location=f"{served.elsewhere}{goal}" if fault == "elsewhere" else goal)
             return
         if fault == "404" or not path.is_file():
             served.requests.append((address, first, 0))

@@ -14,7 +14,10 @@ import numpy as np
 import safetensors.torch
 import torch
 from tests.support.corpus import real
+from tests.support.tools import DIGITS
 from torch.package import PackageExporter
+
+from torch2grid_core import PluginManager
 
 
 def _state() -> OrderedDict[str, torch.Tensor]:
@@ -117,6 +120,33 @@ def training(folder: Path) -> list[Path]:
         optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "training.pth")
     return [folder / "training.pth"]
+
+
+class _Printed:
+    def __reduce__(self) -> Any:
+        return print, ("this must not be printed",)
+
+
+def ill(folder: Path) -> list[Path]:
+    """Networks with the defects that none of the kit's samples has."""
+    random = np.random.default_rng(0)
+    state = {key: tensor.numpy() for key, tensor in PluginManager.discover(third_party=False).open(DIGITS).items()}
+    state["fc1.weight"][3:] = state["fc1.weight"][2]  # units alike
+    state["fc2.weight"][0, 0] = 2e4
+    state["conv1.weight"].reshape(-1)[::4] = 1e-42
+    made = {
+        "constant.weight": np.full((32, 64), 0.5, np.float32),
+        "fresh.weight": (500 * random.uniform(-0.1, 0.1, (64, 100))).astype(np.float32),
+        "beyond.weight": np.where(np.arange(4096) % 2, 7e4, 1e-12).astype(np.float32).reshape(64, 64),
+    }
+    torch.save(
+        {**{key: torch.from_numpy(each) for key, each in {**state, **made}.items()}, "x": _Printed()}, folder / "ill.pth"
+    )
+    (index,) = sharded(folder)
+    text = json.loads(index.read_text())
+    text["metadata"] = {"total_size": 7}
+    index.write_text(json.dumps(text))
+    return [folder / "ill.pth", index]
 
 
 FILES = {

@@ -64,6 +64,18 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def describe_value(value: Any) -> str:
+    """A value in a message: short, and never the repr of something large."""
+    text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
+    return text[:60]
+
+
+def returned(method: str, found: object, wanted: str) -> str:
+    """``load returned 7, not a Checkpoint``: what every method that must return something says of what it returned."""
+    forgot = "; is a 'return' missing?" if found is None else ""
+    return f"{method} returned {describe_value(found)}, not {wanted}{forgot}"
+
+
 def unhashable(asked: object) -> str:
     """Why *asked* cannot be compared with what other views ask for; empty where it can."""
     try:
@@ -86,7 +98,7 @@ def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: An
     with guarded(origin, doing):
         result = method(*arguments)
         if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__"):
-            raise origin.error(f"{doing} returned {type(result).__name__}, not an iterable")
+            raise origin.error(returned(doing, result, "an iterable"))
         items = iter(result)
     while True:
         with guarded(origin, doing):

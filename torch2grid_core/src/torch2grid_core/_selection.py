@@ -15,7 +15,7 @@ from torch2grid_core._data.indexing import parse_index
 from torch2grid_core._data.parts import ALL, MODEL
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import NotDrawable, UsageError
-from torch2grid_core._guard import call, origin_of
+from torch2grid_core._guard import call, origin_of, returned
 from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._text import did_you_mean
 
@@ -80,7 +80,7 @@ def select(
         before = selection.checkpoint
         result = call(each, each.apply, before)
         if not isinstance(result, Checkpoint):
-            raise origin_of(each).error(f"apply returned {type(result).__name__}, not a Checkpoint")
+            raise origin_of(each).error(returned("apply", result, "a Checkpoint"))
         if not result:
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
         selection.checkpoint = result._within(before)

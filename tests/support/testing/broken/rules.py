@@ -48,6 +48,14 @@ class Elsewhere(GoodRule):
         yield Finding("has no weights", "model.nowhere")
 
 
+@breaks("rule", "something_is_found")
+class FindsNothing(GoodRule):
+    """finds nothing, whatever is there"""
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Any) -> Iterable[Finding]:
+        return []
+
+
 @breaks("rule", "deterministic")
 class FindsOnce(GoodRule):
     """reports each tensor once in its life"""

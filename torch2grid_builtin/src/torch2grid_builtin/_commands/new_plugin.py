@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tokenize
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class NewPlugin(Command):
 
     def build(self) -> click.Command:
         def run(manager: PluginManager, /, name: str, kinds: tuple[str, ...], output: str) -> None:
-            folder = new_plugin(manager, name, kinds or tuple(PARTS), output)
+            folder = new_plugin(manager, name, kinds or tuple(PARTS), output, _flags(click.get_current_context().find_root()))
             click.echo(folder)
             click.echo(f"next: pip install -e '{folder}[test]', then pytest {folder}", err=True)
 
@@ -86,8 +87,17 @@ class NewPlugin(Command):
         )
 
 
-def new_plugin(manager: PluginManager, name: str, kinds: Collection[str], output: str) -> Path:
+def _flags(root: click.Context) -> set[str]:
+    """The options that the drawing command has, as they are typed."""
+    command = root.command.get_command(root, "draw") if isinstance(root.command, click.Group) else None
+    params = command.get_params(root) if command else []
+    return {word for each in params if isinstance(each, click.Option) for word in (*each.opts, *each.secondary_opts)}
+
+
+def new_plugin(manager: PluginManager, name: str, kinds: Collection[str], output: str, flags: Collection[str] = ()) -> Path:
     """Write the project *name* with *kinds* below *output*; its folder, which must not exist.
+
+    flags: options that are there already, of which no view or filter gets another.
 
     Raises ``UsageError`` for a name that no distribution can have or that something installed has, ``Torch2GridError`` where
     the files cannot be written.
@@ -99,6 +109,9 @@ def new_plugin(manager: PluginManager, name: str, kinds: Collection[str], output
         taken = manager.names(PARTS[kind].of).get(thing) or manager.names(PARTS[kind].of).get(short)
         if taken is not None:
             raise UsageError(f"{taken.record.owner} brings a {taken.kind} {taken.name!r} already; choose another name")
+        flag = f"--{thing.replace('_', '-')}"
+        if PARTS[kind].of in ("view", "filter") and flag in flags:
+            raise UsageError(f"{flag} is an option of torch2grid, which the {PARTS[kind].of} would get; choose another name")
     if "command" in kinds and short in ("plugins", "config", "completion", "draw"):
         raise UsageError(f"{short!r} is a command of torch2grid; choose another name")
     folder = Path(output) / f"{_PREFIX}{short}"
@@ -129,7 +142,7 @@ def project(short: str, kinds: Collection[str]) -> dict[str, str]:
     for path, text in texts.items():
         if any(path.endswith(f"/{kind}.py") for kind in absent):
             continue
-        kept = _renamed(_without(text, path, absent), short, kinds, classes)
+        kept = _renamed(_without(text, path, absent), short, kinds, classes if path.endswith(".py") else {})
         written[path.replace("torch2grid_myplugin", package)] = kept
     longest = max(len(line) for path, text in written.items() if path.endswith(".py") for line in text.split("\n"))
     if longest > _LINE:  # a long name makes long lines; ruff allows up to 320
@@ -226,16 +239,29 @@ def _renamed(text: str, short: str, kinds: Collection[str], classes: dict[str, s
     text = text.replace("torch2grid-myplugin", f"{_PREFIX}{short}").replace("torch2grid_myplugin", f"torch2grid_{thing}")
     text = re.sub(r"\bmyplugin\b", short, text)
     text = re.sub(r"torch2grid-core>=[^\"]*", f"torch2grid-core{core_range(__version__)}", text)
-    for cls, name in classes.items():
-        text = re.sub(rf"\b{cls}\b", name, text)
+    text = _with_classes(text, classes) if classes else text
     text = text.replace('("pieces",)', f'("{scheme}",)').replace("pieces://", f"{scheme}://")  # a scheme has no underscore
     text = text.replace('("tsv",)', f'("{thing}",)')
     for kind, name in _names(short, kinds).items():
         own = PARTS[kind].name
         text = re.sub(rf'"{own}"', f'"{name}"', text)
         # in the README and the docstrings, where a user types it
-        text = re.sub(rf"(--(?:filter|plugin|view|format|rule) |torch2grid ){own}\b", rf"\g<1>{name}", text)
+        text = re.sub(rf"(--(?:filter|plugin|view|format|rule|listener) |torch2grid ){own}\b", rf"\g<1>{name}", text)
     return text.replace(_CODE, f"X{100 + zlib.crc32(short.encode()) % 900}")
+
+
+def _with_classes(code: str, classes: dict[str, str]) -> str:
+    """Python *code* with its *classes* renamed: where they are names, and as ``module:Class``, not as words of a text."""
+    lines = code.splitlines(keepends=True)
+    for token in reversed(list(tokenize.generate_tokens(iter(lines).__next__))):
+        if token.type not in (tokenize.NAME, tokenize.STRING) or token.start[0] != token.end[0]:
+            continue  # a text of several lines is prose
+        made = classes.get(token.string, token.string)
+        if token.type == tokenize.STRING:
+            made = re.sub(r"(?<=\w:)(\w+)(?=\W$)", lambda found: classes.get(found[1], found[1]), made)
+        row, start, end = token.start[0] - 1, token.start[1], token.end[1]
+        lines[row] = lines[row][:start] + made + lines[row][end:]
+    return "".join(lines)
 
 
 def core_range(version: str) -> str:

@@ -287,8 +287,8 @@ def _bands(columns: Columns, checkpoint: Checkpoint, summaries: Mapping[str, Dis
     bands = []
     for kind, names, in_layers in groups:
         chosen = [name for name in names if summaries[name].count and not is_figure(name)]
-        if len(chosen) < 2:
-            continue  # its own histogram says more
+        if not chosen:
+            continue
         values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
         labels = tuple(map(visible, short_rows([row_of[name] for name in chosen]) if in_layers else chosen))
         title = f"{visible(kind)}: quantiles, linear"

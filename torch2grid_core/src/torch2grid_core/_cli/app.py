@@ -15,7 +15,7 @@ from torch2grid_core._cli.config import ConfigFile, config_command, file_setting
 from torch2grid_core._cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core._cli.options import SettingOption, complete_options, setting_options, settings_options, write_groups
 from torch2grid_core._errors import Torch2GridError, UsageError
-from torch2grid_core._guard import call, describe
+from torch2grid_core._guard import call, describe, returned
 from torch2grid_core._plugins.added import added, settings_of
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.record import Provided
@@ -82,7 +82,7 @@ class App(click.Group):
             instance = provided.create()
             command = call(instance, instance.build)
             if not isinstance(command, click.Command):
-                raise provided.origin.error(f"build returned {type(command).__name__}, not a click command")
+                raise provided.origin.error(returned("build", command, "a click command"))
             options = setting_options(command)
             complete_options(command, added(self.manager) if options else ())
         else:

@@ -14,7 +14,7 @@ from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.record import PluginRecord, Precedence, Provided
-from torch2grid_core._text import did_you_mean, visible
+from torch2grid_core._text import did_you_mean, display_width, visible
 
 
 def list_transformers(manager: PluginManager) -> None:
@@ -148,8 +148,11 @@ def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int
         print(visible(f"  error: {record.error}", 1000))
     for remark in record.all_remarks():
         print(visible(f"  note: {remark}", 1000))
+    names = {id(each): visible(reached.get(id(each), each.qualified), 80) for each in _brought(record, only)}
+    width = max([18, *map(display_width, names.values())])
     for each in _brought(record, only):
-        print(visible(f"  {each.kind:<12} {reached.get(id(each), each.qualified):<18} {each.summary}", 400).rstrip())
+        name = names[id(each)] + " " * (width - display_width(names[id(each)]))
+        print(visible(f"  {each.kind:<12} {name} {each.summary}", 400).rstrip())
         try:
             found = each.options()
         except PluginError as error:
@@ -158,7 +161,7 @@ def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int
         if not options:
             if found:
                 told = ", ".join(f"{option.name}={_plain(option.default)}" for option in found.values())
-                print(visible(f"{'':<15} {'':<18} options: {told}", 400))
+                print(visible(f"{'':<15}{'':<{width}} options: {told}", 400))
             continue
         for option in found.values():
             default = _plain(option.default)

@@ -17,9 +17,8 @@ from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs
 from torch2grid_core._engine.reading import STOPS
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import NotDrawable, PluginError, UsageError
-from torch2grid_core._guard import at_most, call, collect, origin_of
+from torch2grid_core._guard import at_most, call, collect, describe_value, origin_of, returned
 from torch2grid_core._kinds.view import Finding, Rule, Severity
-from torch2grid_core._plugins.record import describe_value
 from torch2grid_core._settings import Settings
 from torch2grid_core._text import did_you_mean, visible
 
@@ -167,7 +166,7 @@ class _Plans:
         given = self._judged.setdefault(given is self.tensors, given)  # one for all about weights, so that they share needs
         chosen = call(rule, rule.subject, given, run)
         if not isinstance(chosen, Checkpoint):
-            raise origin_of(rule).error(f"subject returned {type(chosen).__name__}, not a Checkpoint")
+            raise origin_of(rule).error(returned("subject", chosen, "a Checkpoint"))
         if given and not chosen:
             raise NotDrawable(f"{given.source}: no tensor is left for rule {rule.name!r}")
         if id(chosen) not in self._subjects:

@@ -15,7 +15,7 @@ from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs
 from torch2grid_core._engine.reading import STOPS, Ask, Outcome, Stop, Task
 from torch2grid_core._engine.scheduling import made_ahead, outcomes
 from torch2grid_core._errors import NotDrawable, PluginError
-from torch2grid_core._guard import MOST_PAGES, Origin, call, collect, origin_of
+from torch2grid_core._guard import MOST_PAGES, Origin, call, collect, origin_of, returned
 from torch2grid_core._kinds.view import View
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.origin import PageOrigin
@@ -184,7 +184,7 @@ def _subjects(
         try:
             subject = call(view, view.subject, checkpoint, run)
             if not isinstance(subject, Checkpoint):
-                raise origin_of(view).error(f"subject returned {type(subject).__name__}, not a Checkpoint")
+                raise origin_of(view).error(returned("subject", subject, "a Checkpoint"))
             if not subject:
                 raise NotDrawable(f"{checkpoint.source}: no tensor is left for view {view.name!r}")
         except STOPS as error:

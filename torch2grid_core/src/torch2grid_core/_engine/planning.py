@@ -25,7 +25,7 @@ from torch2grid_core._engine.reading import (
 )
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import UsageError
-from torch2grid_core._guard import Origin, guarded, origin_of, unhashable
+from torch2grid_core._guard import Origin, guarded, origin_of, returned, unhashable
 from torch2grid_core._measures.need import First, Need
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
@@ -247,7 +247,7 @@ def _groups_of(bound: Need[Any], about: Checkpoint, origin: Origin, need: Need[A
     """Which tensors each result of *bound* is about. Raises ``PluginError`` for anything but groups of names of *about*."""
     given = bound.groups(about)
     if not isinstance(given, Mapping):
-        raise origin.error(f"{type(need).__name__}.groups returned {type(given).__name__}, not a mapping")
+        raise origin.error(returned(f"{type(need).__name__}.groups", given, "a mapping"))
     groups = dict(given)
     for key, names in groups.items():
         if not isinstance(names, tuple) or not all(name in about for name in names):
@@ -276,9 +276,7 @@ def check_needs(found: object, origin: Origin, doing: str, whole: bool) -> dict[
     """*found*, needs under keys. Raises ``PluginError`` of *origin* for anything else."""
     with guarded(origin, doing):
         if not isinstance(found, Mapping):
-            forgot = "None, not a mapping of key to need; is a 'return' missing?"
-            told = forgot if found is None else f"{type(found).__name__}, not a mapping of key to need"
-            raise origin.error(f"{doing} returned {told}")
+            raise origin.error(returned(doing, found, "a mapping of key to need"))
         needs = dict(found)
     if wrong := wrong_needs(needs, whole):
         raise origin.error(f"{doing}: {wrong}")

@@ -14,7 +14,7 @@ from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
 from torch2grid_core._data.tensor import LazyTensor, read_together
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
-from torch2grid_core._guard import Origin, describe
+from torch2grid_core._guard import Origin, describe, returned
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._summary.not_finite import NotFiniteCount
@@ -249,7 +249,7 @@ class Piece:
             work = need.compute if need.reads_itself else need.collector
             made = attempt(need, origin, partial(work, tensors))
             if not (need.reads_itself or isinstance(made, STOPS) or callable(getattr(made, "update", None))):
-                made = origin.error(f"{type(need).__name__}.collector returned {type(made).__name__}, not a Collector")
+                made = origin.error(returned(f"{type(need).__name__}.collector", made, "a Collector"))
             found.append(made)
         running = {
             place: found[place].update

@@ -15,11 +15,10 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.reading import most_pieces
 from torch2grid_core._engine.scheduling import NOT_PICKLED, is_not_pickled
 from torch2grid_core._errors import Torch2GridError
-from torch2grid_core._guard import Origin, call, describe, guarded, origin_of
+from torch2grid_core._guard import Origin, call, describe, describe_value, guarded, origin_of, returned
 from torch2grid_core._kinds.running import ExecutorFactory
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
-from torch2grid_core._plugins.record import describe_value
 
 _WORTH_BYTES = 48 << 20  # below this, starting processes and sending results costs more than a second core saves
 _WORTH_PAGES = 12
@@ -109,7 +108,7 @@ def _opened(factory: ExecutorFactory, address: str, jobs: int) -> Iterator[Execu
     origin = origin_of(factory)
     context = call(factory, factory.open, address, jobs)
     if not hasattr(context, "__enter__") or not hasattr(context, "__exit__"):
-        raise origin.error(f"open returned {describe_value(context)}, not a context manager")
+        raise origin.error(returned("open", context, "a context manager"))
     with guarded(origin, "open"):
         executor = context.__enter__()
     try:
@@ -141,7 +140,7 @@ class Guarded(Executor):
                 found = Future()  # it cannot travel: it is done here
                 found.set_exception(error)
             if not isinstance(found, Future):
-                raise self._origin.error(f"submit returned {describe_value(found)}, not a Future")
+                raise self._origin.error(returned("submit", found, "a Future"))
             return _Guarded(found, self._origin)
 
 

@@ -11,10 +11,18 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._guard import call, describe, guarded, origin_of, unhashable
+from torch2grid_core._guard import call, describe, guarded, origin_of, returned, unhashable
 from torch2grid_core._measures.in_memory import measured_here
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
-from torch2grid_core._measures.transformer import Chosen, GridTransformer, LayoutTransformer, chosen_names, streams
+from torch2grid_core._measures.transformer import (
+    Chosen,
+    GridTransformer,
+    LayoutTransformer,
+    chosen_names,
+    handles,
+    last_step,
+    streams,
+)
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import REDUCTIONS, PartResult, RasterPart, assemble, reduce_array
@@ -201,7 +209,7 @@ class Transformed(Need[Grid]):
         transformer, origin = self.transformer, origin_of(self.transformer)
         assert isinstance(transformer, LayoutTransformer)
         if not isinstance(layout, Layout):
-            raise origin.error(f"{made_by} returned {type(layout).__name__}, not a Layout")
+            raise origin.error(returned(made_by, layout, "a Layout"))
         with guarded(origin, made_by):
             layout = layout.validate(shapes, self.max_cells)
         return _Streamed(layout, self.reduce, transformer, chosen_by)
@@ -213,7 +221,9 @@ class Transformed(Need[Grid]):
 
     def _require_handled(self, tensors: Mapping[str, LazyTensor]) -> None:
         """Raise ``PluginError`` where the transformer cannot handle *tensors*."""
-        if not call(self.transformer, self.transformer.can_handle, ArrayMapping(tensors)):
+        with guarded(origin_of(self.transformer), "can_handle"):
+            handled = handles(self.transformer, ArrayMapping(tensors))
+        if not handled:
             raise origin_of(self.transformer).error("cannot handle these tensors (can_handle is false)")
 
 
@@ -341,14 +351,16 @@ class _Drawn(Need[Grid]):
 
 def _check_drawn(transformer: GridTransformer, drawn: object) -> None:
     """Raise ``PluginError`` for anything but a grid or a 2-D array of numbers that is not empty."""
+    last = last_step(transformer)
     if isinstance(drawn, Grid):
         shape: tuple[int, ...] = drawn.shape
     elif isinstance(drawn, np.ndarray) and drawn.ndim == 2 and (drawn.dtype.kind in "biufc" or is_floating(drawn.dtype)):
         shape = drawn.shape
     else:
-        what = type(drawn).__name__
+        wanted = "a 2-D array of numbers or a Grid"
+        told = returned(last, drawn, wanted)
         if isinstance(drawn, np.ndarray):
-            what = f"an array of shape {drawn.shape} and dtype {drawn.dtype}"
-        raise origin_of(transformer).error(f"transform returned {what}, not a 2-D array of numbers or a Grid")
+            told = f"{last} returned an array of shape {drawn.shape} and dtype {drawn.dtype}, not {wanted}"
+        raise origin_of(transformer).error(told)
     if 0 in shape:
-        raise origin_of(transformer).error(f"transform returned a grid of {shape[0]}×{shape[1]} cells: there is nothing in it")
+        raise origin_of(transformer).error(f"{last} returned a grid of {shape[0]}×{shape[1]} cells: there is nothing in it")

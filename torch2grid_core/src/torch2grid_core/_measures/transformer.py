@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._errors import NotDrawable
-from torch2grid_core._guard import collect, origin_of
+from torch2grid_core._guard import collect, origin_of, returned
 from torch2grid_core._measures.in_memory import measured_here
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.grid import Grid
@@ -19,6 +19,7 @@ from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._pictures.raster import assemble, flat, whole
 from torch2grid_core._summary.distribution import Distribution
 
+_GRID = "a 2-D array of numbers or a Grid"
 _STEPS = ("preprocess", "transform", "postprocess", "__call__")
 
 
@@ -65,9 +66,14 @@ class GridTransformer(ABC):
     def __call__(self, tensors: Mapping[str, Any]) -> Array | Grid:
         """All steps in turn. Raises ``NotDrawable`` where ``choose`` names nothing or ``can_handle`` is False."""
         tensors = chosen(self, tensors)
-        if not self.can_handle(tensors):
+        if not handles(self, tensors):
             raise NotDrawable(f"transformer {self.name!r} cannot handle these tensors")
-        return self.postprocess(self.transform(self.preprocess(tensors)))
+        made: Any = tensors
+        for step, wanted in (("preprocess", "a mapping"), ("transform", _GRID), ("postprocess", _GRID)):
+            made = getattr(self, step)(made)
+            if made is None:  # before the next step, or numpy, is blamed
+                raise origin_of(self).error(returned(step, None, wanted))
+        return made  # type: ignore[no-any-return]
 
 
 class LayoutTransformer(GridTransformer):
@@ -124,9 +130,7 @@ class LayoutTransformer(GridTransformer):
         Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
         """
         shapes = shapes_of(tensors)
-        wanted = self.needs(shapes)
-        found = self.arrange(shapes, None, measured_here(tensors, wanted)) if wanted else self.layout(shapes, None)
-        layout = found.validate(shapes)
+        layout = layout_in_memory(self, tensors, shapes, None).validate(shapes)
         scale = None
         if self.needs_summaries:
             summaries = {name: Distribution() for name in shapes}
@@ -135,6 +139,40 @@ class LayoutTransformer(GridTransformer):
             scale = self.scale(summaries)
         parts = (whole(layout, name, tensors[name], "mean") for name in layout.tensors)
         return self.finished(assemble(layout, "mean", parts, scale, self.quantity))
+
+
+def layout_in_memory(
+    transformer: LayoutTransformer, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], max_cells: int | None
+) -> Layout:
+    """The layout from ``layout`` or, with what it needs of *tensors*, which it chose, from ``arrange``. It is not validated.
+
+    Raises ``PluginError`` for anything but a layout.
+    """
+    needs: object = transformer.needs(shapes)
+    if not isinstance(needs, Mapping):
+        raise origin_of(transformer).error(returned("needs", needs, "a mapping of key to need"))
+    found: object
+    if needs:
+        found = transformer.arrange(shapes, max_cells, measured_here(tensors, needs))
+    else:
+        found = transformer.layout(shapes, max_cells)
+    if not isinstance(found, Layout):
+        raise origin_of(transformer).error(returned("arrange" if needs else "layout", found, "a Layout"))
+    return found
+
+
+def handles(transformer: GridTransformer, tensors: Mapping[str, Any]) -> bool:
+    """What ``can_handle`` answers. Raises ``PluginError`` for ``None``, which is no answer."""
+    found: object = transformer.can_handle(tensors)
+    if found is None:
+        raise origin_of(transformer).error(returned("can_handle", None, "True or False"))
+    return bool(found)
+
+
+def last_step(transformer: GridTransformer) -> str:
+    """The step of its own that what is drawn comes from, for messages."""
+    cls = type(transformer)
+    return next((s for s in ("__call__", "postprocess") if getattr(cls, s) is not getattr(GridTransformer, s)), "transform")
 
 
 def _arranged_by_nothing(self: LayoutTransformer, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:

@@ -11,6 +11,7 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._pictures.page import Cell, Table
+from torch2grid_core._pictures.validation import check_text, check_type, items_of, keep
 
 _AT_ONCE = 1 << 16  # numbers that become text together
 
@@ -20,7 +21,7 @@ class Numbers:
     """The numbers of a tensor, or of a part of one.
 
     values: of the dtype of the tensor, in its shape. indices: for each dimension the indices that are written beside it;
-    empty: from 0 on. Raises ``ValueError`` for indices of other lengths than the sides.
+    empty: from 0 on. Raises ``ValueError`` for indices of other lengths than the sides, and for what is no array of numbers.
     """
 
     values: Array
@@ -28,6 +29,13 @@ class Numbers:
     title: str = ""
 
     def __post_init__(self) -> None:
+        check_type("values", self.values, np.ndarray)
+        if self.values.dtype.kind not in "biufcV" or self.values.dtype.names is not None:
+            raise ValueError(f"values: numbers are needed, not {self.values.dtype}")
+        check_text(title=self.title)
+        keep(self, indices=items_of("indices", self.indices, "ranges"))
+        for each in self.indices:
+            check_type("one of the indices", each, range)
         if not self.indices:
             object.__setattr__(self, "indices", tuple(map(range, self.values.shape)))
         if tuple(map(len, self.indices)) != self.values.shape:

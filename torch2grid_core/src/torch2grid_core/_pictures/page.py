@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -17,18 +17,29 @@ from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.scale import ColorScale
+from torch2grid_core._pictures.validation import (
+    array_of,
+    check_bend,
+    check_count,
+    check_flag,
+    check_flags,
+    check_marks,
+    check_named_texts,
+    check_shape,
+    check_text,
+    check_type,
+    edges_of,
+    items_of,
+    keep,
+    placed_texts,
+    rows_of,
+    texts_of,
+)
 from torch2grid_core._text import LIMIT, counted, display_width, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
 _KINDS = ("picture", "table")
-
-
-def _shaped(what: str, values: Any, wanted: tuple[int, ...], of: str) -> None:
-    """Raise ``ValueError`` unless *values* has the shape *wanted*, which *of* explains."""
-    found = np.shape(values)
-    if found != wanted:
-        raise ValueError(f"{what} has the shape {found}, not {wanted}: {of}")
 
 
 def in_a_line(self: Any) -> str:
@@ -37,54 +48,12 @@ def in_a_line(self: Any) -> str:
     return f"<{type(self).__name__}{title}: {self._extent()}>"
 
 
-def _numbers(what: str, values: Any) -> None:
-    """Raise ``ValueError`` unless all *values* are real numbers. An array tells by its type."""
-    found = np.asarray(values)
-    kind = found.dtype.kind
-    if kind == "O":
-        right = all(isinstance(each, Real) for each in found.flat)
-    else:  # kind V: bfloat16 and its like, which numpy itself does not have
-        right = kind in "biuf" or (kind == "V" and found.dtype.names is None and np.can_cast(found.dtype, np.float64))
-    if not right:
-        raise ValueError(f"{what}: real numbers are needed, not {'texts' if kind in 'US' else found.dtype}")
-
-
-def _marks(what: str, marks: Any) -> None:
-    """Raise ``ValueError`` unless *marks* are numbers by name."""
-    if not isinstance(marks, Mapping):
-        raise ValueError(f"{what} are a {type(marks).__name__}, not a mapping of names to numbers")
-    for name, value in marks.items():
-        if not isinstance(name, str):
-            raise ValueError(f"{what} are numbers by name, and one has the name {str(name)[:40]!r}, which is no text")
-        if not isinstance(value, Real):
-            if np.ndim(value):
-                raise ValueError(f"{what}: {name[:40]!r} is of {np.size(value):,} values, not a number")
-            _numbers(f"{what}: {name[:40]!r}", value)
-
-
-def _names(what: str, texts: Any) -> None:
-    """Raise ``ValueError`` unless *texts* are several texts."""
-    other = next((each for each in texts if not isinstance(each, str)), "")
-    if not isinstance(other, str):
-        raise ValueError(f"{what} are texts, and one is {str(other)[:40]!r}, which is of type {type(other).__name__}")
-
-
-def _flags(flags: Any, places: int) -> None:
-    """Raise ``ValueError`` unless *flags* are texts by place, of so many *places*."""
-    if not isinstance(flags, Mapping):
-        raise ValueError(f"flags are a {type(flags).__name__}, not a mapping of places to texts")
-    for place, text in flags.items():
-        if not isinstance(place, Integral) or not 0 <= int(place) < places or not isinstance(text, str):
-            one = f"{str(place)[:40]!r}: {str(text)[:40]!r}"
-            raise ValueError(f"flags are texts by places from 0 to {places - 1}, and one is {one}")
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Rows under named columns. formats: column → ``format()`` specification for its numbers.
 
-    Raises ``ValueError`` for a row that has not one cell for each column, and for a format of no column, or that its numbers
-    cannot have.
+    Rows of any iterable become tuples. Raises ``ValueError`` for a row that has not one cell for each column, for a cell that
+    is no text, number, truth value or ``None``, and for a format of no column, or that its numbers cannot have.
     """
 
     columns: tuple[str, ...]
@@ -95,10 +64,10 @@ class Table:
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
-        if {*map(len, self.rows)} - {len(self.columns)}:
-            place, row = next((n, row) for n, row in enumerate(self.rows) if len(row) != len(self.columns))
-            raise ValueError(f"row {place} of the table has {len(row)} cells for {len(self.columns)} columns")
-        _names("the columns", self.columns)
+        keep(self, columns=texts_of("the columns", self.columns))
+        keep(self, rows=rows_of(self.rows, len(self.columns)))
+        check_text(title=self.title)
+        check_type("formats", self.formats, Mapping)
         for name, spec in self.formats.items():
             if name not in self.columns:
                 raise ValueError(f"formats: {str(name)[:40]!r} is none of the columns {', '.join(self.columns)[:200]}")
@@ -176,9 +145,9 @@ def _cell_text(value: Cell, spec: str) -> str:
 
 def _seen(text: str, value: Any) -> str:
     """*text*, or one digit of a value that was rounded to zero: ``-4e-05`` for ``-0.0000``. Zero has no sign."""
-    if text.strip("-0."):
-        return text
-    return f"{value:.1g}" if value else text.lstrip("-")
+    if not value:
+        return text.lstrip("-")
+    return text if text.strip("-0.") else f"{value:.1g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +162,10 @@ class Marginal:
     label: str = "|max|"
     names: tuple[tuple[float, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        keep(self, values=array_of("the values of a marginal", self.values), names=placed_texts("names", self.names))
+        check_text(label=self.label)
+
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
@@ -203,7 +176,7 @@ class Heatmap:
     regions where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
     row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
     steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
-    Raises ``ValueError`` for a marginal of another length.
+    Raises ``ValueError`` for a marginal of another length, and for fields of other types.
     """
 
     grid: Grid
@@ -228,12 +201,21 @@ class Heatmap:
         return f"{self.grid.shape[0]:,}×{self.grid.shape[1]:,} cells"
 
     def __post_init__(self) -> None:
+        check_type("grid", self.grid, Grid)
+        check_type("scale", self.scale, ColorScale)
+        check_text(title=self.title, rows=self.rows, columns=self.columns, label=self.label)
+        check_flag(boundaries=self.boundaries, labels=self.labels, steady=self.steady)
+        keep(self, row_names=placed_texts("row_names", self.row_names))
+        keep(self, column_names=placed_texts("column_names", self.column_names))
+        for name, indices in (("row_indices", self.row_indices), ("column_indices", self.column_indices)):
+            if indices is not None:
+                check_type(name, indices, range)
         for side, marginal, length in zip(
             ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
         ):
             if marginal is None:
                 continue
-            _numbers(f"{side}_marginal", marginal.values)
+            check_type(f"{side}_marginal", marginal, Marginal)
             if np.shape(marginal.values) != (length,):
                 raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
 
@@ -272,7 +254,7 @@ def _index_at(indices: range | None, place: int) -> int:
 class Image:
     """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture.
 
-    Raises ``ValueError`` for another shape.
+    Raises ``ValueError`` for another shape or dtype.
     """
 
     rgb: Array
@@ -285,7 +267,11 @@ class Image:
         return f"{self.rgb.shape[0]:,}×{self.rgb.shape[1]:,} pixels"
 
     def __post_init__(self) -> None:
-        _shaped("rgb", self.rgb, (*np.shape(self.rgb)[:2], 3), "rows, columns and three colours")
+        keep(self, rgb=array_of("rgb", self.rgb))
+        check_shape("rgb", self.rgb, (*np.shape(self.rgb)[:2], 3), "rows, columns and three colours")
+        if self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb is of dtype {self.rgb.dtype}, not uint8, from 0 to 255")
+        check_text(title=self.title, caption=self.caption)
 
     def as_table(self) -> Table:
         rows, columns, _ = self.rgb.shape
@@ -300,7 +286,7 @@ class Histogram:
 
     below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
     positions, drawn as lines. summary: a few named figures, shown in a box. Raises ``ValueError`` where edges and counts do
-    not fit.
+    not fit, for edges that fall or are not finite, and for counts that are negative or not whole.
     """
 
     edges: Array
@@ -320,11 +306,20 @@ class Histogram:
         return counted(len(self.counts), "bar")
 
     def __post_init__(self) -> None:
-        if len(self.edges) or len(self.counts):
-            _shaped("edges", self.edges, (len(self.counts) + 1,), f"{len(self.counts)} counts have one edge more")
-        _numbers("edges", self.edges)
-        _numbers("counts", self.counts)
-        _marks("marks", self.marks)
+        keep(self, edges=edges_of(self.edges), counts=array_of("counts", self.counts))
+        bars = self.counts.size
+        check_shape("counts", self.counts, (bars,), "a count for each bar")
+        if self.edges.size or bars:
+            check_shape("edges", self.edges, (bars + 1,), f"{bars} counts have one edge more")
+        if self.counts.dtype.kind not in "bu" and bars:
+            whole = self.counts.astype(np.float64, copy=False)
+            if not (np.isfinite(whole).all() and (whole >= 0).all() and (whole == np.floor(whole)).all()):
+                raise ValueError("counts: whole numbers of 0 or more are needed")
+        check_count(below=self.below, above=self.above, nan=self.nan)
+        check_text(title=self.title, xlabel=self.xlabel)
+        check_flag(log=self.log)
+        check_marks("marks", self.marks)
+        check_named_texts("summary", self.summary)
 
     def as_table(self) -> Table:
         rows: list[tuple[Cell, ...]] = [
@@ -365,17 +360,22 @@ class Line:
         return f"{len(self.y):,} series of {counted(len(self.x), 'place')}"
 
     def __post_init__(self) -> None:
-        places = len(self.x)
-        for name, values in self.y.items():
-            _shaped(f"series {name!r}", values, (places,), f"x has {places} places")
-            _numbers(f"series {name!r}", values)
-        _shaped("x", self.x, (places,), "one place for each point")
-        _numbers("x", self.x)
-        _names("the series' names", self.y)
-        _names("xticks", self.xticks)
-        _marks("marks", self.marks)
-        _marks("xmarks", self.xmarks)
-        _flags(self.flags, places)
+        keep(self, x=array_of("x", self.x))
+        places = self.x.size
+        check_shape("x", self.x, (places,), "one place for each point")
+        check_type("y", self.y, Mapping)
+        texts_of("the series' names", tuple(self.y))
+        series = {name: array_of(f"series {name!r}", values) for name, values in self.y.items()}
+        for name, values in series.items():
+            check_shape(f"series {name!r}", values, (places,), f"x has {places} places")
+        if any(values is not self.y[name] for name, values in series.items()):
+            keep(self, y=series)
+        check_text(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
+        check_flag(log=self.log, xlog=self.xlog)
+        keep(self, xticks=texts_of("xticks", self.xticks))
+        check_marks("marks", self.marks)
+        check_marks("xmarks", self.xmarks)
+        check_flags(self.flags, places)
         if len(self.xticks) not in (0, places):
             raise ValueError(f"{len(self.xticks)} xticks name {places} places of x")
 
@@ -414,17 +414,18 @@ class Scatter:
         return counted(len(self.x), "point")
 
     def __post_init__(self) -> None:
-        points = len(self.x)
-        _shaped("x", self.x, (points,), "a number for each point")
-        _shaped("y", self.y, (points,), f"x has {points} points")
-        _numbers("x", self.x)
-        _numbers("y", self.y)
-        _marks("marks", self.marks)
-        _marks("xmarks", self.xmarks)
+        keep(self, x=array_of("x", self.x), y=array_of("y", self.y))
+        points = self.x.size
+        check_shape("x", self.x, (points,), "a number for each point")
+        check_shape("y", self.y, (points,), f"x has {points} points")
+        check_text(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
+        check_flag(log=self.log, xlog=self.xlog)
+        check_marks("marks", self.marks)
+        check_marks("xmarks", self.xmarks)
+        keep(self, names=texts_of("names", self.names), groups=texts_of("groups", self.groups))
         for what, texts in (("names", self.names), ("groups", self.groups)):
             if len(texts) not in (0, points):
                 raise ValueError(f"{len(texts)} {what} for {points} points")
-            _names(what, texts)
 
     def as_table(self) -> Table:
         texts = [(head, values) for head, values in (("name", self.names), ("group", self.groups)) if values]
@@ -456,12 +457,15 @@ class Band:
         return counted(len(self.labels), "place")
 
     def __post_init__(self) -> None:
-        _bent(self.bend)
-        _shaped("values", self.values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
-        _numbers("levels", self.levels)
-        _numbers("values", self.values)
-        _names("labels", self.labels)
-        _flags(self.flags, len(self.labels))
+        keep(self, labels=texts_of("labels", self.labels), levels=items_of("levels", self.levels, "numbers"))
+        levels, values = array_of("levels", self.levels), array_of("values", self.values)
+        if levels.size and not ((levels >= 0) & (levels <= 1)).all():
+            raise ValueError("levels: numbers from 0 to 1 are needed")
+        check_shape("values", values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
+        keep(self, values=values)
+        check_bend(self.bend)
+        check_text(title=self.title, ylabel=self.ylabel)
+        check_flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         columns = ("name", *(f"{level:.1%}" for level in self.levels))
@@ -493,13 +497,12 @@ class Ridges:
         return counted(len(self.labels), "ridge")
 
     def __post_init__(self) -> None:
-        _bent(self.bend)
-        bars = max(len(self.edges) - 1, 0)
-        _shaped("shares", self.shares, (len(self.labels), bars), "a row for each label, a column between each two edges")
-        _numbers("edges", self.edges)
-        _numbers("shares", self.shares)
-        _names("labels", self.labels)
-        _flags(self.flags, len(self.labels))
+        keep(self, labels=texts_of("labels", self.labels), edges=edges_of(self.edges), shares=array_of("shares", self.shares))
+        wanted = (len(self.labels), max(len(self.edges) - 1, 0))
+        check_shape("shares", self.shares, wanted, "a row for each label, a column between each two edges")
+        check_bend(self.bend)
+        check_text(title=self.title, xlabel=self.xlabel)
+        check_flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         heads = tuple(f"{label} ({self.flags[n]})" if n in self.flags else label for n, label in enumerate(self.labels))
@@ -508,12 +511,6 @@ class Ridges:
             for low, high, column in zip(self.edges[:-1], self.edges[1:], np.asarray(self.shares).T, strict=True)
         ]
         return Table(("from", "to", *heads), tuple(rows), self.title)
-
-
-def _bent(bend: float) -> None:
-    """Raise ``ValueError`` unless *bend* is the half-width of something."""
-    if not (isinstance(bend, Real) and 0 <= bend < math.inf):
-        raise ValueError(f"bend is a finite number from 0 on, not {str(bend)[:40]!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -536,11 +533,11 @@ class Bar:
         return counted(len(self.labels), "bar")
 
     def __post_init__(self) -> None:
-        _shaped("values", self.values, (len(self.labels),), "a value for each label")
-        _numbers("values", self.values)
-        _names("labels", self.labels)
-        _marks("marks", self.marks)
-        _flags(self.flags, len(self.labels))
+        keep(self, labels=texts_of("labels", self.labels), values=array_of("values", self.values))
+        check_shape("values", self.values, (len(self.labels),), "a value for each label")
+        check_text(title=self.title, ylabel=self.ylabel)
+        check_marks("marks", self.marks)
+        check_flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         rows = [(label, float(value)) for label, value in zip(self.labels, self.values, strict=True)]
@@ -566,10 +563,10 @@ class Boxes:
         return f"{len(self.labels):,} box{'' if len(self.labels) == 1 else 'es'}"
 
     def __post_init__(self) -> None:
-        _shaped("values", self.values, (5, len(self.labels)), "five quantiles for each label")
-        _numbers("values", self.values)
-        _names("labels", self.labels)
-        _flags(self.flags, len(self.labels))
+        keep(self, labels=texts_of("labels", self.labels), values=array_of("values", self.values))
+        check_shape("values", self.values, (5, len(self.labels)), "five quantiles for each label")
+        check_text(title=self.title, ylabel=self.ylabel)
+        check_flags(self.flags, len(self.labels))
 
     def as_table(self) -> Table:
         columns = ("name", "low", "25%", "50%", "75%", "high")
@@ -600,8 +597,7 @@ class Text:
         return counted(len(self.text.splitlines()), "line")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise ValueError(f"the text is of type {type(self.text).__name__}")
+        check_text(text=self.text, title=self.title)
 
     def as_table(self) -> Table:
         return Table(("text",), tuple((line,) for line in self.text.splitlines()), self.title)
@@ -625,7 +621,8 @@ class Page:
     panels of a row with a name in *row_names* small, under *column_names* and *column_notes*, such as the limits that the
     panels of a column share; those of rows without a name with their titles.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
-    Raises ``ValueError`` for another kind, and for places of another number than panels.
+    Raises ``ValueError`` for another kind, for a panel without ``as_table``, for places of another number than panels, and for
+    fields of other types.
     """
 
     name: str
@@ -650,11 +647,48 @@ class Page:
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
+        check_text(**{"name of a page": self.name})
         if self.kind not in _KINDS:
-            raise ValueError(f"page {str(self.name)[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+            raise ValueError(f"page {self.name[:40]!r} is of kind {str(self.kind)[:40]!r}; it is {' or '.join(_KINDS)}")
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(f"page {self.name[:40]!r}: {error}") from None
 
+    def _check(self) -> None:
+        check_text(title=self.title, folder=self.folder)
+        if callable(getattr(self.panels, "as_table", None)):
+            raise ValueError(f"panels is one {type(self.panels).__name__}, not a tuple of panels")
+        keep(self, panels=items_of("panels", self.panels, "panels"))
+        for panel in self.panels:
+            if isinstance(panel, type) or not callable(getattr(panel, "as_table", None)):
+                raise ValueError(f"one of its panels is of type {type(panel).__name__}, which has no as_table()")
+        check_count(1, columns=self.columns)
+        check_count(wide=self.wide)
+        check_type("about", self.about, Mapping)
+        if self.data is not None:
+            check_type("data", self.data, Mapping)
+        keep(self, formats=texts_of("formats", self.formats), notes=texts_of("notes", self.notes))
+        if self.origin is not None:
+            check_type("origin", self.origin, PageOrigin)
+        check_flag(opens=self.opens)
+        for name in ("row_names", "column_names", "column_notes"):
+            keep(self, **{name: texts_of(name, getattr(self, name))})
+        if self.frame is not None:
+            keep(self, frame=items_of("frame", self.frame, "a place and of how many"))
+            if (
+                len(self.frame) != 2
+                or not all(isinstance(each, int) for each in self.frame)
+                or not 1 <= self.frame[0] <= self.frame[1]
+            ):
+                raise ValueError(f"frame is a place and of how many, not {str(self.frame)[:40]}")
+        keep(
+            self, places=tuple(items_of("places", each, "(row, column)") for each in items_of("places", self.places, "places"))
+        )
+        if {*map(type, chain.from_iterable(self.places))} - {int}:
+            raise ValueError("places: whole numbers are needed")
         if self.places and self.panels:
-            _shaped("places", self.places, (len(self.panels), 2), "a row and a column for each panel")
+            check_shape("places", array_of("places", self.places), (len(self.panels), 2), "a row and a column for each panel")
             if max(row for row, _ in self.places) >= len(self.row_names):
                 raise ValueError(f"places go beyond the {len(self.row_names)} row_names")
 

@@ -76,6 +76,7 @@ def added(manager: PluginManager, *kinds: str) -> list[Setting]:
     reached by ``--view`` then, a filter by ``--filter``.
     """
     found: dict[str, tuple[str, Setting]] = {}
+    owners: dict[str, Provided] = {}
     taken = {*FIELDS, *PROCESS_SETTINGS, *_TAKEN, *(flag[2:] for each in FIELDS.values() for flag in each.flags)}
     wanting = [
         (each.record.precedence, each.qualified, kind, name, each)
@@ -90,9 +91,12 @@ def added(manager: PluginManager, *kinds: str) -> list[Setting]:
                 what, instead = f"{kind} {name!r}", f"; use --{kind} {name}"
                 if kind == "settings":  # one of its fields; the flags of the others work
                     what, instead = f"field {setting.field!r} of {what}", ""
-                manager.note(f"{what} of {each.record.owner} gets no flag: --{flag} is taken{instead}")
+                other = owners.get(setting.name)
+                by = f" by its own {other.kind} {other.name!r}" if other and other.record.owner == each.record.owner else ""
+                manager.note(f"{what} of {each.record.owner} gets no flag: --{flag} is taken{by}{instead}")
                 continue
             taken |= {setting.name, f"no_{setting.name}"}
+            owners |= {setting.name: each, f"no_{setting.name}": each}
             found[setting.name] = kind, setting
     views = sorted(name for name, (kind, _) in found.items() if kind == "view")
     order = [*views, *(name for name, (kind, _) in found.items() if kind != "view")]

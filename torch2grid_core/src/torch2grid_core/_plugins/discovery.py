@@ -8,11 +8,12 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 
 from torch2grid_core._errors import PluginError, UsageError
-from torch2grid_core._guard import Origin, guarded
+from torch2grid_core._guard import Origin, describe, guarded
 from torch2grid_core._hookspecs import BASE_GROUP, ENTRY_POINT_GROUP
 from torch2grid_core._plugins.importing import first_run, wrong_core_of, wrong_core_of_file
 from torch2grid_core._plugins.record import PluginRecord, Precedence, failure
@@ -29,23 +30,105 @@ def normalized(distribution: str) -> str:
 def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Iterator[PluginRecord]:
     """A record for each installed plugin, sorted by distribution and name; disabled ones are never imported."""
     off = {normalized(name) for name in disabled}
-    found: dict[tuple[str, str], EntryPoint] = {}
-    every = entry_points()  # once: it reads the metadata of all that is installed
-    for each in (*every.select(group=BASE_GROUP), *every.select(group=ENTRY_POINT_GROUP)):
-        owner = normalized(each.dist.name) if each.dist else ""
-        found.setdefault((owner, each.name), each)  # the first on the path is the one that would be imported
-    for (owner, name), entry in sorted(found.items()):
+    found: dict[tuple[str, str], tuple[EntryPoint, _Identity]] = {}
+    entries, unreadable = _entries()
+    for each in entries:
+        identity = _identity(each.dist)
+        found.setdefault((normalized(identity.name), each.name), (each, identity))  # the first on the path: it is imported
+    for (owner, name), (entry, identity) in sorted(found.items(), key=lambda item: item[0]):
         precedence = Precedence.BASE if entry.group == BASE_GROUP else Precedence.INSTALLED
-        record = PluginRecord(name, owner, entry.dist.version if entry.dist else "", entry.value, precedence)
-        if precedence is not Precedence.BASE and not third_party:
-            record.status, record.error = "disabled", "--no-plugins"
-        elif owner in off or normalized(name) in off:
-            record.status, record.error = "disabled", "disabled by name"
-        elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist, record.remark)):
-            record.fail(wrong)  # nothing of it is imported
-        else:
-            _import(record, entry)
+        record = PluginRecord(name, owner, identity.version, entry.value, precedence)
+        if not _is_off(record, third_party, off):
+            if identity.wrong:
+                record.fail(identity.wrong)
+            elif not EntryPoint.pattern.match(entry.value):
+                record.fail(f"its entry point is {entry.value[:60]!r}, which is neither MODULE nor MODULE:OBJECT")
+            elif precedence is not Precedence.BASE and (wrong := wrong_core_of(entry.dist, record.remark)):
+                record.fail(wrong)  # nothing of it is imported
+            else:
+                _import(record, entry)
         yield record
+    for name, wrong in sorted(unreadable.items()):
+        record = PluginRecord(name, name, "", "entry_points.txt")
+        if not _is_off(record, third_party, off):
+            record.fail(wrong)
+        yield record
+
+
+def _is_off(record: PluginRecord, third_party: bool, off: Collection[str]) -> bool:
+    """Mark *record* where it is disabled, and say whether it is."""
+    if record.precedence is not Precedence.BASE and not third_party:
+        record.status, record.error = "disabled", "--no-plugins"
+    elif record.owner in off or normalized(record.name) in off:
+        record.status, record.error = "disabled", "disabled by name"
+    return record.status == "disabled"
+
+
+def _entries() -> tuple[list[EntryPoint], dict[str, str]]:
+    """The entry points of plugins, and what is wrong with each distribution whose own cannot be read, by its name."""
+    groups = (BASE_GROUP, ENTRY_POINT_GROUP)
+    try:
+        every = entry_points()  # once: it reads the metadata of all that is installed
+    except Exception:  # those of one distribution are broken, and it does not say whose
+        pass
+    else:
+        return [each for group in groups for each in every.select(group=group)], {}
+    entries: list[EntryPoint] = []
+    wrong: dict[str, str] = {}
+    seen: set[str] = set()
+    for each in distributions():
+        name = normalized(_identity(each).name)
+        if name in seen:  # shadowed by the first of that name on the path
+            continue
+        seen.add(name)
+        try:
+            entries += each.entry_points
+        except Exception as error:
+            if _may_be_a_plugin(each):
+                why = f" ({describe(error)})" if isinstance(error, (OSError, UnicodeError)) else ": a line lacks its '='"
+                wrong[name] = f"{_folder(each)}/entry_points.txt cannot be read{why}; {_AGAIN}"
+    return [each for group in groups for each in entries if each.group == group], wrong
+
+
+def _may_be_a_plugin(distribution: Distribution) -> bool:
+    try:
+        return f"[{ENTRY_POINT_GROUP}" in (distribution.read_text("entry_points.txt") or "")
+    except Exception:  # it is no text
+        return True
+
+
+_AGAIN = "install it again, or delete that folder"
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """Name and version of a distribution. wrong: why they cannot be told; the name is that of its folder then."""
+
+    name: str = ""
+    version: str = ""
+    wrong: str = ""
+
+
+def _identity(distribution: Distribution | None) -> _Identity:
+    if distribution is None:
+        return _Identity()
+    folder = _folder(distribution)
+    own = folder.partition("-")[0]
+    try:
+        metadata = distribution.metadata
+        found = {key: metadata.get_all(key) for key in ("Name", "Version")}
+    except Exception as error:
+        return _Identity(own, wrong=f"the metadata in {folder} cannot be read ({describe(error)}); {_AGAIN}")
+    lacking = [key for key, values in found.items() if not values or not values[0].strip()]
+    if lacking:
+        what = "are missing" if len(lacking) == len(found) else f"have no {lacking[0]}"
+        return _Identity(own, wrong=f"the metadata in {folder} {what}; {_AGAIN}")
+    return _Identity(*(values[0].strip() for values in found.values() if values))
+
+
+def _folder(distribution: Distribution) -> str:
+    """The name of the folder of its metadata, as ``left-1.0.dist-info``."""
+    return Path(str(getattr(distribution, "_path", "?"))).name  # finders of other kinds have no such folder
 
 
 def _import(record: PluginRecord, entry: EntryPoint) -> None:

@@ -130,13 +130,13 @@ def _fits(wanted: str) -> bool | None:
     """True where this core is in the range *wanted*, ``None`` where that is no range."""
     here = _plain(__version__)
     parts = [_PART.fullmatch(part.strip()) for part in wanted.split(",")]
-    if here and all(parts):  # numbers alone, as most ranges: packaging takes longer to import than all the rest to start
-        return all(_COMPARE[part[1]](here, _plain(part[2])) for part in parts if part)
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
     try:
+        if here and all(parts):  # numbers alone, as most ranges: packaging takes longer to import than all the rest to start
+            return all(_COMPARE[part[1]](here, _plain(part[2])) for part in parts if part)
+        from packaging.specifiers import SpecifierSet
+
         return SpecifierSet(wanted).contains(__version__, prereleases=True)
-    except InvalidSpecifier:
+    except ValueError:  # packaging's InvalidSpecifier, or a number of too many digits
         return None
 
 
@@ -154,12 +154,12 @@ def _broken(line: str) -> str:
 
 def _in_force(line: str, remark: Callable[[str], None]) -> str:
     """The range of a requirement with a marker, extras or an address; empty where the marker leaves it out."""
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import Requirement
 
     try:
         requirement = Requirement(line)
-    except InvalidRequirement:
+        holds = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    except Exception:  # what does not parse, and a marker that cannot be evaluated, of which there are kinds
         remark(_broken(line))
         return ""
-    holds = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     return str(requirement.specifier) if holds else ""

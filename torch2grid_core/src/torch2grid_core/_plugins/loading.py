@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError
-from torch2grid_core._guard import call
-from torch2grid_core._plugins.record import Provided, describe_value
+from torch2grid_core._guard import call, collect, describe_value, returned
+from torch2grid_core._plugins.record import Provided
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Action, Checkpoint
@@ -28,7 +28,7 @@ class GuardedLoader:
             loader = self._create()
             found = call(loader, loader.sniff, source)
             if not isinstance(found, int) or not 0 <= found <= 2:
-                raise self._provided.origin.error(f"sniff returned {describe_value(found)}, not 0, 1 or 2")
+                raise self._provided.origin.error(returned("sniff", found, "0, 1 or 2"))
             return int(found)
         except PluginError as error:
             self._provided.record.blame(error)
@@ -42,7 +42,7 @@ class GuardedLoader:
         loader = self._create()
         checkpoint = call(loader, loader.load, source)
         if not isinstance(checkpoint, Checkpoint):
-            raise self._provided.origin.error(f"load returned {type(checkpoint).__name__}, not a Checkpoint")
+            raise self._provided.origin.error(returned("load", checkpoint, "a Checkpoint"))
         for tensor in checkpoint.values():
             if not isinstance(tensor, LazyTensor):
                 raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
@@ -56,10 +56,10 @@ class GuardedLoader:
             loader = self._create()
             if not hasattr(loader, "runs"):
                 return ()
-            found = tuple(call(loader, loader.runs, source))
+            found = tuple(collect(loader, loader.runs, source))
             wrong = [each for each in found if not isinstance(each, Action)]
             if wrong:
-                raise self._provided.origin.error(f"runs returned {describe_value(wrong[0])}, not an Action")
+                raise self._provided.origin.error(f"runs yields {describe_value(wrong[0])}, not an Action")
             return found
         except LoadError:
             return ()
@@ -94,7 +94,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     for (each, decoder), claimed in zip(made, claims, strict=True):
         found = call(decoder, decoder.decode, checkpoint)
         if not isinstance(found, Checkpoint):
-            raise each.origin.error(f"decode returned {describe_value(found)}, not a Checkpoint")
+            raise each.origin.error(returned("decode", found, "a Checkpoint"))
         for name in claimed:
             if name not in found.composed or found.composed[name].by != each.name:
                 raise each.origin.error(f"decode did not compose {name!r}, which it claims")
@@ -105,7 +105,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
 def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping[str, Any]:
     claimed = call(decoder, decoder.claims, checkpoint)
     if not isinstance(claimed, Mapping):
-        raise provided.origin.error(f"claims returned {describe_value(claimed)}, not a mapping of names")
+        raise provided.origin.error(returned("claims", claimed, "a mapping of names"))
     for name, stored in claimed.items():
         known = isinstance(stored, (list, tuple)) and stored and all(each in checkpoint for each in stored)
         if not isinstance(name, str) or not known:

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, call, stamp
+from torch2grid_core._guard import Origin, call, describe_value, returned, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
@@ -22,7 +22,6 @@ from torch2grid_core._plugins.record import (
     PluginRecord,
     Precedence,
     Provided,
-    describe_value,
     kind_of,
     of_kind,
     summary_of,
@@ -67,7 +66,8 @@ class PluginManager:
         known = {normalized(name) for record in manager.records for name in (record.owner, record.name)}
         for name in sorted(wanted_off):
             if normalized(name) not in known:
-                manager.note(f"--disable-plugin {name}: no plugin and no distribution of one has that name")
+                by = f"--disable-plugin {name}" if name in disabled else f"{DISABLE_VARIABLE}={name}"
+                manager.note(f"{by}: no plugin and no distribution of one has that name")
         for path in files:
             manager.load_file(path)
         return manager
@@ -227,7 +227,7 @@ class PluginManager:
         opener = openers[claims[0]].create()
         found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
-            raise openers[claims[0]].origin.error(f"open returned {describe_value(found)}, not a Source")
+            raise openers[claims[0]].origin.error(returned("open", found, "a Source"))
         return found
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:

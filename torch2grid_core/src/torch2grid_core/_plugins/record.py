@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pluggy
 
 from torch2grid_core._errors import PluginError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, at_most, describe, guarded, stamp
+from torch2grid_core._guard import Origin, at_most, describe, describe_value, guarded, returned, stamp
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
@@ -103,7 +103,7 @@ class PluginRecord:
         if wrong:
             self.fail(wrong)
             return
-        if isinstance(plugin, type) and _kind_below(plugin):
+        if isinstance(plugin, type) and kind_below(plugin):
             self._take_classes([plugin])
             return
         manager = pluggy.PluginManager(PROJECT)  # one for each plugin: no other plugin can spoil its calls
@@ -125,7 +125,7 @@ class PluginRecord:
 
     def _take_classes(self, classes: Iterable[type]) -> None:
         """Bring those of a known kind. One with a name that lacks methods is told of; a base class without a name is none."""
-        known = list(dict.fromkeys(cls for cls in classes if _kind_below(cls)))
+        known = list(dict.fromkeys(cls for cls in classes if kind_below(cls)))
         self._bare = [cls for cls in known if kind_of(cls) and _has_name(cls)]
         unfinished = [lacking(cls) for cls in known if _is_unfinished(cls)]
         if unfinished:
@@ -156,10 +156,10 @@ class PluginRecord:
                 caller = getattr(self._hooks.hook, hook)
                 results = caller()
                 if len(results) < len([each for each in caller.get_hookimpls() if not (each.hookwrapper or each.wrapper)]):
-                    raise origin.error(f"{hook} returned None, not an iterable of classes; is a 'return' missing?")
+                    raise origin.error(returned(hook, None, "an iterable of classes"))
                 for result in results:
                     if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
-                        raise origin.error(f"{hook} returned {describe_value(result)}, not an iterable of classes")
+                        raise origin.error(returned(hook, result, "an iterable of classes"))
                     items += at_most(result, origin)
         found = [provided_by(self, item, kind) for item in items]
         twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
@@ -267,21 +267,24 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
         return Provided(kind, name, summary_of(instance), item, record)
 
 
-def describe_value(value: Any) -> str:
-    """A value in a message: short, and never the repr of something large."""
-    text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
-    return text[:60]
-
-
 def kind_of(cls: type) -> str | None:
     """The kind of a concrete class, ``None`` for any other class."""
-    return None if inspect.isabstract(cls) else _kind_below(cls)
+    return None if inspect.isabstract(cls) else kind_below(cls)
 
 
 def lacking(cls: type) -> str:
     """Which methods an abstract class lacks, in a message."""
-    missing = " and ".join(f"{name}()" for name in sorted(_abstract(cls)))
-    return f"{_kind_below(cls)} class {cls.__name__} lacks {missing}"
+    from difflib import get_close_matches
+
+    kind = kind_below(cls)
+    missing = sorted(_abstract(cls))
+    told = f"{kind} class {cls.__name__} lacks {' and '.join(f'{name}()' for name in missing)}"
+    base = _base(kind) if kind else object
+    own = [name for each in cls.__mro__ if not issubclass(base, each) for name in vars(each) if not hasattr(base, name)]
+    for name in own:
+        if callable(getattr(cls, name)) and (meant := get_close_matches(name, missing, 1, ALIKE)):
+            told += f"; nothing calls {name}(): did you mean {meant[0]}()?"
+    return told
 
 
 def _is_unfinished(cls: type) -> bool:
@@ -302,7 +305,7 @@ def _has_name(cls: type) -> bool:
         return False
 
 
-def _kind_below(cls: type) -> str | None:
+def kind_below(cls: type) -> str | None:
     """The kind whose base class *cls* derives from, abstract or not."""
     for kind in KINDS.values():
         base = _base(kind.name)
@@ -322,6 +325,7 @@ def _check_name(name: Any, what: str, origin: Origin) -> None:
 _WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
 
 
+ALIKE = 0.7  # of two names of methods, for one to be the other misspelt
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # RFC 3986, section 3.1
 
 

@@ -18,10 +18,10 @@ from typing import Any
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
 from torch2grid_core._plugins.options import build, options_of
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core._plugins.record import ALIKE
+from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _LONGEST = 120
-_ALIKE = 0.8  # of two names, for one to be the other misspelt
 
 
 @check()
@@ -119,7 +119,7 @@ def misspelt(cls: type, base: type) -> list[tuple[str, str]]:
     for name, each in own.items():
         if name.startswith("_") or hasattr(base, name) or not inspect.isfunction(each):
             continue
-        close = difflib.get_close_matches(name, free, 1, _ALIKE)
+        close = difflib.get_close_matches(name, free, 1, ALIKE)
         if close and not _is_used(cls, name):
             found.append((name, close[0]))
     return found
@@ -150,11 +150,31 @@ def _values(instance: Any) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in options_of(type(instance))}
 
 
+_MAIN = "__main__"
+_CHECKING = "TORCH2GRID_CHECKING_IMPORT"  # set in the interpreter that imports a module to see what that brings in
+_IMPORT_SECONDS = 120
+
+
 @check()
 def no_torch_at_import(subject: Subject) -> None:
     """Importing its module does not import torch, nor matplotlib: every command would pay for that."""
-    heavy = _heavy_imports(subject.cls.__module__, inspect.getsourcefile(subject.cls) or "")
+    module = subject.cls.__module__
+    file = _file_of(subject.cls)
+    if module == _MAIN:  # the script that is run: under that name, it would do again what it does now
+        if not file:
+            return  # typed at a prompt
+        module = getattr(sys.modules[_MAIN].__spec__, "name", "torch2grid_checked_script")
+    heavy = _heavy_imports(module, file)
     expect(not heavy, f"importing {subject.cls.__module__} imports {heavy}: import it where it is used")
+
+
+def _file_of(cls: type) -> str:
+    """The source file of a class, empty where there is none."""
+    try:
+        file = inspect.getsourcefile(cls) or ""
+    except (TypeError, OSError):
+        return ""
+    return file if os.path.isfile(file) else ""
 
 
 _SCRIPT = """
@@ -166,6 +186,7 @@ if file:
     spec.loader.exec_module(loaded)
 else:
     importlib.import_module(module)
+print()
 print(*[name for name in ("torch", "matplotlib.pyplot") if name in sys.modules])
 """
 
@@ -173,6 +194,8 @@ print(*[name for name in ("torch", "matplotlib.pyplot") if name in sys.modules])
 @functools.cache
 def _heavy_imports(module: str, file: str) -> str:
     """The heavy modules that importing *module* brings in, found in a fresh interpreter."""
+    nested = "this runs while the module is imported; put what runs the checks below  if __name__ == '__main__':"
+    expect(_CHECKING not in os.environ, nested)
     try:
         known = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -180,7 +203,19 @@ def _heavy_imports(module: str, file: str) -> str:
     if known and "." not in module:  # what ``--load-plugin`` loaded is in sys.modules, and found by nobody else
         known = any(finder.find_spec(module, None) is not None for finder in sys.meta_path if hasattr(finder, "find_spec"))
     words = [sys.executable, "-c", _SCRIPT, module, "" if known else file]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    run = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), _CHECKING: "1"}
+    try:
+        run = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            timeout=_IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotConforming(f"importing {module} takes more than {_IMPORT_SECONDS} s in a fresh interpreter") from None
     expect(run.returncode == 0, f"{module} cannot be imported in a fresh interpreter: {run.stderr.strip()[-300:]}")
-    return ", ".join(run.stdout.split())
+    return ", ".join(run.stdout.splitlines()[-1].split())

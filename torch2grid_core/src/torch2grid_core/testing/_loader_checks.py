@@ -18,6 +18,7 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import ObjectSource, Source
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._guard import returned
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _CUTS = (0.0, 0.1, 0.5, 0.9)
@@ -67,7 +68,7 @@ def sniff_is_safe(subject: Subject) -> None:
             shown = {f"a {type(each).__name__}": ObjectSource(each) for each in _OBJECTS}
         for about, source in shown.items():
             found = loader.sniff(source)
-            expect(isinstance(found, int) and 0 <= found <= 2, f"{about}: sniff returned {found!r}, not 0, 1 or 2")
+            expect(isinstance(found, int) and 0 <= found <= 2, f"{about}: {returned('sniff', found, '0, 1 or 2')}")
             expect(found < 2, f"{about}: sniff claims to know this format exactly")
 
 
@@ -78,14 +79,14 @@ def sniff_knows_its_own(subject: Subject) -> None:
     with _samples(subject) as sources:
         for source in sources:
             strength = loader.sniff(source)
-            expect(isinstance(strength, int) and 1 <= strength <= 2, f"sniff returned {strength!r} for {source.shown}")
+            expect(isinstance(strength, int) and 1 <= strength <= 2, f"{source.shown}: {returned('sniff', strength, '1 or 2')}")
             for path in _files([source]):
                 again = loader.sniff(LocalSource(shutil.copy(path, path.with_name("renamed.dat"))))
                 expect(again == strength, f"sniff returned {strength} for {path.name}, {again} for the same as renamed.dat")
 
 
 def _tensors(checkpoint: Any) -> list[LazyTensor]:
-    expect(isinstance(checkpoint, Checkpoint), f"load returned {type(checkpoint).__name__}, not a Checkpoint")
+    expect(isinstance(checkpoint, Checkpoint), returned("load", checkpoint, "a Checkpoint"))
     return list(checkpoint.values())
 
 

@@ -16,7 +16,7 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.planning import check_needs, needs_of
 from torch2grid_core._engine.reading import STOPS, Piece
 from torch2grid_core._errors import NotDrawable
-from torch2grid_core._guard import Origin, origin_of
+from torch2grid_core._guard import Origin, origin_of, returned
 from torch2grid_core._measures.need import Collector, Need
 from torch2grid_core._measures.transformer import LayoutTransformer
 from torch2grid_core.testing._common_checks import misspelt
@@ -94,6 +94,7 @@ def _asked(
         yield checkpoint, check_needs(instance.needs(shapes), origin_of(instance), "needs", whole=True)
         return
     here = instance.subject(checkpoint, run)
+    expect(isinstance(here, Checkpoint), returned("subject", here, "a Checkpoint"))
     yield here, needs_of(instance, instance.needs, here, run, whole=True)
     for tensor in here.values() if subject.kind == "view" else ():
         yield here.select([tensor.name]), needs_of(instance, instance.tensor_needs, tensor, run)

@@ -11,6 +11,7 @@ from typing import Any
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
 from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._guard import returned
 from torch2grid_core._plugins.options import options_of
 from torch2grid_core._plugins.record import SCHEME
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
@@ -27,7 +28,7 @@ def _all(subject: Subject) -> Iterator[Source]:
         pending = [subject.make().open(location) for location in locations]
         while pending:
             source = pending.pop()
-            expect(isinstance(source, Source), f"open returned {type(source).__name__}, which lacks something of a Source")
+            expect(isinstance(source, Source), returned("open", source, "a Source: it lacks something of one"))
             pending += [source.child(name) for name in source.entries] if source.is_folder else []
             yield source
 
@@ -194,11 +195,11 @@ def _composed(subject: Subject) -> Iterator[tuple[Checkpoint, Mapping[str, Any],
     """Each checkpoint that *files* made, what the decoder claims of it, and what becomes of it."""
     with subject.made("checkpoints") as found:
         for checkpoint in found:
-            expect(isinstance(checkpoint, Checkpoint), f"files= returned {type(checkpoint).__name__}, not a Checkpoint")
+            expect(isinstance(checkpoint, Checkpoint), returned("files=", checkpoint, "a Checkpoint"))
             claims = subject.make().claims(checkpoint)
             expect(bool(claims), f"{checkpoint!r}: it claims nothing")
             decoded = subject.make().decode(checkpoint)
-            expect(isinstance(decoded, Checkpoint), f"decode returned {type(decoded).__name__}, not a Checkpoint")
+            expect(isinstance(decoded, Checkpoint), returned("decode", decoded, "a Checkpoint"))
             yield checkpoint, claims, decoded
 
 
@@ -250,7 +251,7 @@ def others_are_left_alone(subject: Subject) -> None:
             claims = subject.make().claims(checkpoint)
         except LoadError:
             continue
-        expect(isinstance(claims, Mapping), f"{about}: claims returned {type(claims).__name__}, not a mapping")
+        expect(isinstance(claims, Mapping), f"{about}: {returned('claims', claims, 'a mapping of names')}")
         if not claims:
             expect(dict(subject.make().decode(checkpoint)) == dict(checkpoint), f"{about}: decode changed tensors")
 
@@ -261,7 +262,7 @@ def _applied(instance: Any, checkpoint: Checkpoint) -> Checkpoint | None:
         result = instance.apply(checkpoint)
     except Torch2GridError:
         return None
-    expect(isinstance(result, Checkpoint), f"apply returned {type(result).__name__}, not a Checkpoint")
+    expect(isinstance(result, Checkpoint), returned("apply", result, "a Checkpoint"))
     return result  # type: ignore[no-any-return]
 
 
@@ -286,8 +287,8 @@ def keep_answers(subject: Subject) -> None:
     for about, checkpoint in subject.checkpoints.items():
         for tensor in checkpoint.values():
             answers = instance.keep(tensor), instance.keep(tensor)
-            expect(None not in answers, f"{about}: keep returned None; is a 'return' missing?")
-            expect(all(isinstance(each, bool) for each in answers), f"{about}: keep returned {type(answers[0]).__name__}")
+            wrong = [each for each in answers if not isinstance(each, bool)]
+            expect(not wrong, f"{about}: {returned('keep', wrong[0] if wrong else None, 'True or False')}")
             expect(answers[0] == answers[1], f"{about}: keep changes its mind about {tensor.name[:40]!r}")
 
 

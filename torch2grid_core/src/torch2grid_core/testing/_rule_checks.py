@@ -9,7 +9,7 @@ from typing import Any
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.checking import CODE, Found, check as run_rules
 from torch2grid_core.testing._samples import settings
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
 
 def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:
@@ -49,11 +49,13 @@ def findings_say_where(subject: Subject) -> None:
 
 @check("rule")
 def something_is_found(subject: Subject) -> None:
-    """In samples of its own, where samples= gives some, it finds something. declines=True says that it does not have to."""
-    if subject.samples is None or subject.declines:
+    """It finds something in one sample: of its own, where samples= gives some. declines=True says that it does not have to."""
+    if subject.declines:
         return
-    found = any(_findings(subject.make(), checkpoint) for checkpoint in subject.meant_for.values())
-    expect(found, f"it finds nothing in any of its own samples ({', '.join(name[:60] for name in subject.meant_for)})")
+    tried = subject.meant_for if subject.samples else subject.checkpoints
+    if not any(_findings(subject.make(), checkpoint) for checkpoint in tried.values()):
+        about = ", ".join(name[:60] for name in tried)
+        expect(False, f"it finds nothing in any sample ({about})" + ("" if subject.samples else ADVICE))
 
 
 @check("rule")

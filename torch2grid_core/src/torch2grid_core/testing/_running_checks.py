@@ -11,6 +11,7 @@ from typing import Any
 
 from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import LoadError
+from torch2grid_core._guard import returned
 from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
 from torch2grid_core._plugins.manager import PluginManager
@@ -97,7 +98,7 @@ def _built(subject: Subject) -> Any:
     import click
 
     command = subject.make().build()
-    expect(isinstance(command, click.Command), f"build returned {type(command).__name__}, not a click command")
+    expect(isinstance(command, click.Command), returned("build", command, "a click command"))
     return command
 
 

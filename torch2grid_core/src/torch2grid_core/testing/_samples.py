@@ -88,7 +88,11 @@ def sample_checkpoints() -> dict[str, Checkpoint]:
             "all.weight": np.full((3, 3), np.nan, np.float32),
             "fine.weight": normal(4, 4),
         },
-        "constant": {"zeros.weight": np.zeros((4, 5), np.float32), "ones.weight": np.ones((3, 3), np.float32)},
+        "constant": {
+            "zeros.weight": np.zeros((4, 5), np.float32),
+            "ones.weight": np.ones((3, 3), np.float32),
+            "large.weight": np.full((6, 4), 1e5, np.float32),
+        },
         "huge": [LazyTensor("expanded", (HUGE, HUGE), one.dtype, one.storage, 0, (0, 0)), tensor("fc.weight", normal(3, 4))],
         "strided": [LazyTensor("turned.weight", (8, 5), turned.dtype, turned.storage, 0, (1, 8)), tensor("b", normal(5))],
         "tied": [shared, LazyTensor("head.weight", shared.shape, shared.dtype, shared.storage)],
@@ -148,7 +152,14 @@ def sample_pages() -> dict[str, Page]:
         Line(series, {"loss": series**2, "other": np.where(series > 0.5, np.nan, series)}, "a line", "epoch", "loss"),
         Line(10.0 ** np.arange(8), {"norm": 2 + series}, "a long line", "step", "norm", xlog=True, xmarks={"warm-up": 300.0}),
         Scatter(
-            series, np.where(series > 0.5, np.nan, series), "points", "mean", "std", "abcdefgh", "xyxyxyxy", xmarks={"0": 0.0}
+            series,
+            np.where(series > 0.5, np.nan, series),
+            "points",
+            "mean",
+            "std",
+            tuple("abcdefgh"),
+            tuple("xyxyxyxy"),
+            xmarks={"0": 0.0},
         ),
         Band(("a", "b", "c"), (0.05, 0.5, 0.95), np.sort(random.normal(size=(3, 3)), axis=0), "quantiles"),
         Band(("a", "b"), (0.25, 0.5, 0.75), 10.0 ** np.arange(6).reshape(3, 2), "quantiles from far apart", bend=1.0),

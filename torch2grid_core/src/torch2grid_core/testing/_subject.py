@@ -16,12 +16,13 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import PluginError
-from torch2grid_core._guard import stamp
+from torch2grid_core._guard import describe_value, returned, stamp
 from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._plugins.added import added
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import build
-from torch2grid_core._plugins.record import PluginRecord, Provided, describe_value, kind_of
+from torch2grid_core._plugins.record import PluginRecord, Provided, kind_below, kind_of, lacking
 from torch2grid_core.testing._samples import sample_checkpoints
 
 WriteFiles = Callable[[Path], Iterable[Any]]
@@ -86,8 +87,7 @@ class Subject:
         assert self.files is not None
         with tempfile.TemporaryDirectory() as folder:
             given = self.files(Path(folder))
-            forgot = "; is a 'return' missing?" if given is None else ""
-            expect(isinstance(given, Iterable), f"files= returned {describe_value(given)}, not {what}{forgot}")
+            expect(isinstance(given, Iterable), returned("files=", given, what))
             found = list(given)
             expect(bool(found), f"files= returned no {what}")
             yield found
@@ -112,7 +112,7 @@ class SampleSet:
                 folder = tempfile.mkdtemp()
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
                 given = given(Path(folder))
-                expect(given is not None, "the function of samples= returned None; is a 'return' missing?")
+                expect(given is not None, returned("the function of samples=", None, "checkpoints"))
             one = isinstance(given, (str, os.PathLike, Checkpoint))
             several = one or isinstance(given, Iterable)
             expect(several, f"samples= gives {describe_value(given)}, not checkpoints, nor a function that makes some")
@@ -192,12 +192,19 @@ def _provided(target: Any) -> list[Provided]:
         return [target]
     if isinstance(target, PluginManager):
         return [each for kind in KINDS for each in target.names(kind).values()]
+    if isinstance(target, type) and kind_of(target) is None and kind_below(target):
+        raise PluginError("plugin", target.__name__, "", "", lacking(target))
     if isinstance(target, type) and kind_of(target) is None:
         raise PluginError("plugin", target.__name__, "", "", f"is of no kind that a plugin can bring: {', '.join(KINDS)}")
     plugin = importlib.import_module(target) if isinstance(target, str) else target
     record = PluginRecord(getattr(plugin, "__name__", type(plugin).__name__), "", "", "checked")
     record.register(plugin)
     brought = [each for kind in KINDS for each in record.provides(kind)]
+    alone = PluginManager([record])
+    added(alone)
+    own = [note for note in alone.notes if "is taken by its own" in note]
+    if own and not record.error:
+        raise PluginError("plugin", record.name, "", "", "; ".join(own))
     if record.error:
         raise PluginError("plugin", record.name, "", "", record.error)
     return brought

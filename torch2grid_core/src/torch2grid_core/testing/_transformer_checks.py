@@ -12,14 +12,22 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._errors import NotDrawable, PluginError
+from torch2grid_core._guard import returned
 from torch2grid_core._measures.grids import ArrayMapping
 from torch2grid_core._measures.in_memory import measured_here
-from torch2grid_core._measures.transformer import GridTransformer, LayoutTransformer, chosen_names
+from torch2grid_core._measures.transformer import (
+    GridTransformer,
+    LayoutTransformer,
+    chosen_names,
+    handles,
+    last_step,
+    layout_in_memory,
+)
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core.testing._samples import grid_of, sample_checkpoints
-from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, NotConforming, Subject, check, expect
 
 _LAYOUT_SECONDS = 5.0
 _BIG = {"embedding.weight": (1 << 17, 1 << 12), "conv.weight": (2048, 1024, 3, 3), "bias": (1 << 20,), "scale": ()}
@@ -41,7 +49,7 @@ def _drawn(transformer: Any, arrays: Mapping[str, Array]) -> Any:
         found = transformer(arrays)
     except NotDrawable:
         return None
-    expect(found is not None, "transform returned None; is a 'return' missing?")
+    expect(found is not None, returned(last_step(transformer), None, "a 2-D array of numbers or a Grid"))
     return found
 
 
@@ -53,11 +61,7 @@ def _chosen(transformer: GridTransformer, tensors: Mapping[str, Any]) -> dict[st
 def _layout(transformer: LayoutTransformer, tensors: Mapping[str, Any], max_cells: int | None) -> Layout:
     """The layout of those of *tensors* that it chooses, from ``layout`` or, with what it needs of them, from ``arrange``."""
     tensors = _chosen(transformer, tensors)
-    shapes = {name: each.shape for name, each in tensors.items()}
-    needs = transformer.needs(shapes)
-    if not needs:
-        return transformer.layout(shapes, max_cells)
-    return transformer.arrange(shapes, max_cells, measured_here(tensors, needs))
+    return layout_in_memory(transformer, tensors, {name: each.shape for name, each in tensors.items()}, max_cells)
 
 
 def _values(result: Any) -> tuple[Array, Array]:
@@ -101,6 +105,31 @@ def deterministic(subject: Subject) -> None:
 
 
 @check("transformer")
+def depends_on_the_weights(subject: Subject) -> None:
+    """Other weights of the same shapes give another grid. One that draws shapes alone says so by expected_failures=."""
+    random = np.random.default_rng(2)
+    drawn = False
+    for arrays in _meant_for(subject).values():
+        first = _drawn(subject.make(), {name: array.copy() for name, array in arrays.items()})
+        if first is None:
+            continue
+        drawn = True
+        for scale in (1.0, 0.0, 1e6):
+            other = {
+                name: np.asarray(scale * random.normal(size=array.shape)).astype(array.dtype) for name, array in arrays.items()
+            }
+            second = _drawn(subject.make(), other)
+            if second is None or not _same(_values(first), _values(second)):
+                return
+    expect(not drawn, "whatever the weights are, the grid is the same; conformance(…, expected_failures=…) if that is meant")
+
+
+def _same(first: tuple[Array, Array], second: tuple[Array, Array]) -> bool:
+    (values, counts), (others, their_counts) = first, second
+    return np.array_equal(values, others, equal_nan=True) and np.array_equal(counts, their_counts)
+
+
+@check("transformer")
 def inputs_stay(subject: Subject) -> None:
     """The mapping and its arrays are as before after a call."""
     for about, arrays in {**_meant_for(subject), "not_finite": _arrays("not_finite")}.items():
@@ -124,7 +153,7 @@ def can_handle_answers(subject: Subject) -> None:
         except NotDrawable:
             continue
         found = transformer.can_handle(chosen)
-        expect(isinstance(found, (bool, np.bool_)), f"{about}: can_handle returned {type(found).__name__}")
+        expect(isinstance(found, (bool, np.bool_)), f"{about}: {returned('can_handle', found, 'True or False')}")
 
 
 @check("transformer")
@@ -152,7 +181,7 @@ def nan_stays_in_its_place(subject: Subject) -> None:
         arrays = _chosen(transformer, arrays)
     except NotDrawable:
         return
-    if not transformer.can_handle(arrays):
+    if not handles(transformer, arrays):
         return
     result = _drawn(transformer, arrays)
     if result is None:
@@ -175,7 +204,6 @@ def layout_is_valid(subject: Subject) -> None:
                 layout = _layout(transformer, tensors, max_cells)
             except NotDrawable:
                 continue
-            expect(isinstance(layout, Layout), f"the layout is {type(layout).__name__}, not a Layout")
             try:
                 layout.validate({name: each.shape for name, each in _chosen(transformer, tensors).items()}, max_cells)
             except ValueError as error:
@@ -197,10 +225,12 @@ def layout_of_a_large_model(subject: Subject) -> None:
         shapes = {name: _LESS[name] for name in arrays} or shapes
         results = measured_here(arrays, transformer.needs(shapes)) if needs else {}
         started = time.perf_counter()
-        found = transformer.arrange(shapes, 256, results) if needs else transformer.layout(shapes, 256)
+        found: object = transformer.arrange(shapes, 256, results) if needs else transformer.layout(shapes, 256)
     except NotDrawable as error:
-        expect(bool(subject.samples) or subject.declines, f"the layout of a large model is declined: {error}")
+        expect(bool(subject.samples) or subject.declines, f"the layout of a large model is declined: {error}{ADVICE}")
         return
+    if not isinstance(found, Layout):
+        raise NotConforming(returned("arrange" if needs else "layout", found, "a Layout"))
     found.validate(shapes, 256)
     seconds = time.perf_counter() - started
     expect(seconds < _LAYOUT_SECONDS, f"the layout of a large model took {seconds:.0f} s")

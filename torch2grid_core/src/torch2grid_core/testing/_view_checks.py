@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.planning import needs_of
 from torch2grid_core._errors import NotDrawable
+from torch2grid_core._guard import returned
 from torch2grid_core._pictures.page import Page, Table
 from torch2grid_core.testing._samples import PicklingExecutor, as_texts, draw, sample_checkpoints, settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
@@ -19,12 +21,13 @@ def needs_are_values(subject: Subject) -> None:
     for about, checkpoint in subject.checkpoints.items():
         distinct = checkpoint.with_tensors([tensor.distinct() for tensor in checkpoint.values()])
         try:
-            about = instance.subject(distinct, run)
+            chosen = instance.subject(distinct, run)
         except NotDrawable:
             continue
-        asked: list[tuple[Any, ...]] = [(instance.needs, about, run)]
+        expect(isinstance(chosen, Checkpoint), returned("subject", chosen, "a Checkpoint"))
+        asked: list[tuple[Any, ...]] = [(instance.needs, chosen, run)]
         if subject.kind == "view":
-            asked += [(instance.tensor_needs, tensor, run) for tensor in about.values()]
+            asked += [(instance.tensor_needs, tensor, run) for tensor in chosen.values()]
         for method, *arguments in asked:
             try:
                 first, second = (needs_of(instance, method, *arguments, whole=method == instance.needs) for _ in range(2))

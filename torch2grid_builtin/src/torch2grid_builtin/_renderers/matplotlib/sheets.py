@@ -101,7 +101,9 @@ class _Ribbon(Drawing):
         ticks = up.ticks(26)
         texts = numbers(ticks)
         start = left + max((text_width(text, _TEXT) for text in texts), default=0) + 8
-        across = np.linspace(start + 3, left + self.width - 3, max(len(panel.labels), 2))[: len(panel.labels)]
+        across = np.linspace(start + 3, left + self.width - 3, max(len(panel.labels), 2))
+        if len(panel.labels) == 1:  # as wide as several would be
+            values = np.repeat(values, 2, axis=1)
         for at, text in zip(up(ticks), texts, strict=True):
             canvas.rule(start, at, left + self.width, at, FAINT)
             canvas.text(start - 6, at, text, _TEXT, MUTED, ha="right", va="middle")
@@ -114,6 +116,7 @@ class _Ribbon(Drawing):
         if panel.labels:
             bottom, room = y + self.area + 5, (self.width - (start - left)) / 2 - 6
             canvas.text(start, bottom, fit(literal(panel.labels[0]), room, _TEXT), _TEXT, MUTED, va="top")
+        if len(panel.labels) > 1:
             last = fit(literal(panel.labels[-1]), room, _TEXT)
             canvas.text(left + self.width, bottom, last, _TEXT, MUTED, ha="right", va="top")
 
