@@ -54,7 +54,7 @@ def test_the_title_has_name_shape_and_dtype(dtype):
 
 def test_the_users_title_and_the_number_of_a_scalar():
     page = page_of(np.float32(2.5), "logit_scale", Settings(title="CLIP"))
-    assert page.title == "CLIP · logit_scale · one number · float32"
+    assert page.title == "CLIP · logit_scale · scalar · float32"
     assert page.panels[0].grid.values.tolist() == [[2.5]]
 
 

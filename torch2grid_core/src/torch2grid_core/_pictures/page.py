@@ -608,6 +608,7 @@ class Page:
     """Something to look at: a name, a title and panels.
 
     name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
+    title: what follows its first ``" · "`` is a subtitle where a renderer has one.
     columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
     about: the tensor that the page shows, with shape and dtype, for the index of the output folder; of an overview,
     ``tensors``: the names of those it shows.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import MUTED, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, Canvas
 from torch2grid_builtin._renderers.matplotlib.heatmap import SWATCH, HeatmapDrawing, ImageDrawing, ThumbnailDrawing, rgb
 from torch2grid_builtin._renderers.matplotlib.lists import (
     BandDrawing,
@@ -27,7 +27,7 @@ from torch2grid_core.grids import colormap, default_map, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Table, Text
 
 MARGIN = 24
-_TITLES = (18.0, 16.0, 14.0)
+_TITLES, _SUBTITLE = (18.0, 16.0, 14.0), 12.5
 _DRAWINGS: dict[type, Callable[[Any, Style, Sizes], Drawing]] = {
     Heatmap: HeatmapDrawing,
     Image: ImageDrawing,
@@ -53,19 +53,37 @@ def drawing_of(panel: Any, style: Style, sizes: Sizes) -> Drawing:
     return TableDrawing(panel.as_table(), style, sizes)
 
 
-def heading_of(title: str, width: int) -> tuple[list[str], float]:
-    """The page's title as large as it fits on one line, else on up to three lines, whole wherever that is possible."""
-    zoom = min(max(width / 1100, 1.0), 1.6)
-    for size in (each * zoom for each in _TITLES):
-        lines = wrap(title, width, size, bold=True, lines=1)
-        if not lines or "…" not in lines[0] or "…" in title:
-            return lines, size
-    return wrap(title, width, size, bold=True, lines=3), size
+class Heading:
+    """The page's title as large as it fits on one line, else on up to three; and below it, small, what follows its first " · ".
 
+    steady: each on one line of one size, so that nothing below moves from frame to frame.
+    """
 
-def heading_of_frame(title: str, width: int) -> tuple[list[str], float]:
-    """The title of a frame: one line of one size, so that nothing below it moves from frame to frame."""
-    return ([fit(title, width, _TITLES[1], bold=True)] if title else []), _TITLES[1]
+    def __init__(self, title: str, width: int, steady: bool = False) -> None:
+        title, _, rest = title.partition(" · ")
+        zoom = 1.0 if steady else min(max(width / 1100, 1.0), 1.6)
+        if steady:
+            self.size = _TITLES[1]
+            self.lines = [fit(title, width, self.size, bold=True)] if title else []
+        else:
+            for self.size in (each * zoom for each in _TITLES):
+                self.lines = wrap(title, width, self.size, bold=True, lines=1)
+                if not self.lines or "…" not in self.lines[0] or "…" in title:
+                    break
+            else:
+                self.lines = wrap(title, width, self.size, bold=True, lines=3)
+        self.small = _SUBTITLE * zoom
+        self.rest = wrap(rest, width, self.small, lines=1 if steady else 3) if rest else []
+        self.height = round(len(self.lines) * self.size * LINE + len(self.rest) * self.small * LINE)
+        self.height += (14 if self.lines else 0) + (2 if self.rest else 0)
+
+    def draw(self, canvas: Canvas, left: int, top: float) -> None:
+        for line in self.lines:
+            canvas.text(left, top, line, self.size, INK, va="top", bold=True)
+            top += self.size * LINE
+        for line in self.rest:
+            canvas.text(left, top + 2, line, self.small, MUTED, va="top")
+            top += self.small * LINE
 
 
 class SharedLegend:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, SERIES, Canvas, series_colors
+from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, LINE, MUTED, SERIES, Canvas, series_colors
 from torch2grid_builtin._renderers.matplotlib.drawings import (
     MARGIN as _MARGIN,
+    Heading,
     SharedLegend,
     drawing_of,
-    heading_of,
-    heading_of_frame,
 )
 from torch2grid_builtin._renderers.matplotlib.panel import Sizes
 from torch2grid_builtin._renderers.matplotlib.planes import draw_names, rows_of_names
@@ -41,18 +40,17 @@ def draw_page(page: Page, style: Style) -> Canvas:
     inner = max(sum(widths) + gap * (across - 1), *(row[0].width for row in rows[: len(wide)]), _LEAST_WIDTH)
     if across == 1:
         widths = [inner]
-    heading, size = heading_of(page.title, inner) if page.frame is None else heading_of_frame(page.title, inner)
+    heading = Heading(page.title, inner, steady=page.frame is not None)
     legend: SharedLegend | _Names | None = _Names(names, inner) if names else None
     if sizes.compact and any(isinstance(panel, Heatmap) for panel in rest):
         legend = SharedLegend(rest, style)
     heights = [max(each.height for each in row) for row in rows]
-    top = _MARGIN + (round(len(heading) * size * LINE) + 14 if heading else 0)
+    top = _MARGIN + heading.height
     if page.frame is not None:
         top += _Progress.height
     top += legend.height if legend else 0
     canvas = Canvas(inner + 2 * _MARGIN, top + sum(heights) + gap * (len(rows) - 1) + _MARGIN)
-    for index, line in enumerate(heading):
-        canvas.text(_MARGIN, _MARGIN + index * size * LINE, line, size, INK, va="top", bold=True)
+    heading.draw(canvas, _MARGIN, _MARGIN)
     if page.frame is not None:
         _Progress(*page.frame).draw(canvas, _MARGIN, top - _Progress.height - (legend.height if legend else 0), inner)
     if legend:

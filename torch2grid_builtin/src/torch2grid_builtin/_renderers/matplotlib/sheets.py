@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, LOST, MUTED, RULE, Canvas
-from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, SharedLegend, drawing_of, heading_of
+from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, Heading, SharedLegend, drawing_of
 from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
@@ -225,15 +225,14 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
         else:
             parts += [_Flow([panels[place] for place in sorted(panels) if place[0] == row], style) for row in rows]
     inner = max(360, *(part.width for part in parts))
-    heading, size = heading_of(page.title, inner)
+    heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
     straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
     legend = SharedLegend(page.panels, style, f"{limits}, {'linear' if straight else 'asinh'}") if heatmaps else None
-    top = MARGIN + (round(len(heading) * size * LINE) + 14 if heading else 0) + (legend.height if legend else 0)
+    top = MARGIN + heading.height + (legend.height if legend else 0)
     canvas = Canvas(inner + 2 * MARGIN, top + sum(part.height for part in parts) + 22 * (len(parts) - 1) + MARGIN)
-    for index, line in enumerate(heading):
-        canvas.text(MARGIN, MARGIN + index * size * LINE, line, size, INK, va="top", bold=True)
+    heading.draw(canvas, MARGIN, MARGIN)
     if legend:
         legend.draw(canvas, MARGIN, top - legend.height, inner)
     for part in parts:

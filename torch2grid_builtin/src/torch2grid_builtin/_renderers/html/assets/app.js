@@ -73,7 +73,9 @@ async function pageElement(index, brush) {
   }
   const folder = head.pages[index].folder.replaceAll("_", " ");
   const kind = folder ? element("span", { class: "kind", text: folder }) : "";
-  const parts = [element("h1", {}, page.title, kind)];
+  const [title, ...facts] = page.title.split(" · ");
+  const parts = [element("h1", {}, title, kind)];
+  if (facts.length) parts.push(element("p", { class: "subtitle", text: facts.join(" · ") }));
   if (page.frame) {
     const done = element("i");
     done.style.width = `${(100 * page.frame[0]) / page.frame[1]}%`;
