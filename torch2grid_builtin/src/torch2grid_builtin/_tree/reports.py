@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch2grid_builtin._csv import CsvWriter
 from torch2grid_builtin._tree.modules import Branch, Node, Totals, branches, cut, kinds_of, modules_of, tree_of
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.selection import Selection
@@ -238,8 +238,8 @@ def _entry(part: str | None, node: Node, contents: Contents) -> dict[str, Any]:
 def as_csv(contents: Contents, asked: Asked) -> str:
     """A row for each tensor, or for each module at the depth that is asked for, with full names."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = CsvWriter(stream, "\n")
+    writer.row(COLUMNS)
     for part, root in _roots(contents):
         for node in cut(root, asked.depth):
             tensor = node.tensor
@@ -247,11 +247,11 @@ def as_csv(contents: Contents, asked: Asked) -> str:
             dtype = "" if tensor is None else tensor.dtype.name
             weights, size = (node.weights, node.bytes) if tensor is None else (tensor.size, tensor.nbytes)
             note = "" if tensor is None else visible(contents.note(tensor), 1000)
-            writer.writerow([part or "", visible(node.name, 10_000), shape, dtype, node.tensors, weights, size, note])
+            writer.row([part or "", visible(node.name, 10_000), shape, dtype, node.tensors, weights, size, note])
     for each in contents.parts:
         if each.shown is None:
             totals = each.totals
-            writer.writerow([each.name, "", "", "", totals.tensors, totals.weights, totals.bytes, "not shown"])
+            writer.row([each.name, "", "", "", totals.tensors, totals.weights, totals.bytes, "not shown"])
     return stream.getvalue()
 
 
