@@ -55,7 +55,7 @@ def test_it_notices_other_bytes_another_name_and_another_record(tmp_path: Path, 
     path.write_bytes(made.raw())
     assert agreement.verdict(path) == SAME
     with monkeypatch.context() as patch:  # a reader that gives one storage for all
-        patch.setattr(torch_zip.Storages, "record", lambda self, key: self.archive.storage(f"{self.folder}0"))
+        patch.setattr(torch_zip.Storages, "record", lambda self, key: self.names.storage(f"{self.folder}0"))
         assert agreement.verdict(path).startswith("differs: PyTorch [('b', (3,), 'float32'")
     with monkeypatch.context() as patch:  # one that names tensors otherwise
         found = agreement.ours(path)
@@ -77,7 +77,7 @@ def test_it_notices_other_bytes_another_name_and_another_record(tmp_path: Path, 
         path.write_bytes(alike.raw())
         assert agreement.verdict(path) == OURS
         with monkeypatch.context() as patch:
-            patch.setattr(torch_zip, "_capitals", lambda archive: {})
+            patch.setattr(torch_zip, "_capitals", lambda _: {})
             became.add(agreement.verdict(path).partition(":")[0])
     assert became == {SAME, "differs"}
     path.write_bytes(b"neither")

@@ -115,7 +115,7 @@ def test_objects_nested_without_end_are_refused(tmp_path: Path) -> None:
     )
     head += b"X\x02\x00\x00\x00O8K\x00K\x01\x87Rub"
     (tmp_path / "x").write_bytes(head * 1000 + b"." * 1000)
-    with pytest.raises(LoadError, match=r"pickles are nested in pickles"):
+    with pytest.raises(LoadError, match=r"broken pickle"):  # joblib gives what is inside to pickle, which knows no such arrays
         opened(tmp_path / "x")
 
 

@@ -157,14 +157,26 @@ def test_an_archive_that_all_readers_take_alike(kind: str, tmp_path: Path) -> No
 
 
 def test_the_byte_order_is_found_as_pytorch_finds_it(tmp_path: Path) -> None:
-    for name in (b"archive/BYTEORDER", b"ARCHIVE/byteorder"):
-        made = saved()
-        record(made, b"/byteorder").__dict__.update(name=name, data=b"big")
-        path = write(tmp_path / "x.pt", made.raw())
-        checkpoint = opened(path)
-        assert same(checkpoint["w"], WEIGHTS["w"]) is False
-        if name.startswith(b"archive/"):
-            assert all(same(checkpoint[each], tensor) for each, tensor in torch.load(path, weights_only=True).items())
+    made = saved()
+    record(made, b"/byteorder").__dict__.update(name=b"archive/BYTEORDER", data=b"big")
+    path = write(tmp_path / "x.pt", made.raw())
+    checkpoint = opened(path)
+    assert same(checkpoint["w"], WEIGHTS["w"]) is False
+    assert all(same(checkpoint[each], tensor) for each, tensor in torch.load(path, weights_only=True).items())
+    made = saved()
+    record(made, b"/byteorder").__dict__.update(name=b"ARCHIVE/byteorder", data=b"big")
+    with pytest.raises(LoadError, match="folders 'archive' and 'ARCHIVE', of which PyTorch takes one for the other"):
+        opened(write(tmp_path / "y.pt", made.raw()))
+
+
+def test_records_of_any_capitals_are_those_that_pytorch_takes(tmp_path: Path) -> None:
+    """It finds ``DATA.PKL`` under ``data.pkl``, and looks in the folder of the first record alone."""
+    other = saved()
+    for each in other.records:
+        each.__dict__.update(name=each.name.replace(b"data.pkl", b"DATA.PKL").replace(b"/data/", b"/Data/"))
+    path = write(tmp_path / "x.pt", other.raw())
+    checkpoint = opened(path)
+    assert all(same(checkpoint[each], tensor) for each, tensor in torch.load(path, weights_only=True).items())
 
 
 def test_arrays_whose_names_differ_by_case_are_two(tmp_path: Path) -> None:

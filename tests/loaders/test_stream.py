@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from torch2grid_builtin._inert import limits, stream
-from torch2grid_builtin._inert.malformed import CutShort
+from torch2grid_builtin._inert.malformed import CutShort, Malformed
 from torch2grid_builtin._inert.storages import Slice
 from torch2grid_builtin._inert.stream import PickleStream, part
 from torch2grid_core.sources import BytesStorage, LocalSource, Range, Storage
@@ -133,7 +133,7 @@ def test_lines_of_any_length() -> None:
 def test_a_line_is_looked_for_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LINE_BYTES", 200)
     watched = Watched(b"x" * 5000 + b"\n")
-    with pytest.raises(CutShort, match="does not end"):
+    with pytest.raises(Malformed, match="does not end"):
         PickleStream(watched).line(0)
     assert watched.reads == [(0, 128), (128, 512)]
     monkeypatch.setattr(limits, "LINE_BYTES", 10_000)

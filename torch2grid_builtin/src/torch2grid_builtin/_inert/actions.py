@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits, verdicts
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
 _STACK_GLOBAL = b"\x93"
-_MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call", "run")  # the last says most of a name
+_MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call", "run", "hold")  # the last says most of a name
 
 
 class Asked:
@@ -84,6 +85,14 @@ class Actions:
         if len(self.asked) >= limits.IMPORTED:
             raise Malformed(f"the archive runs more than {limits.IMPORTED:,} sources", "it is hostile")
         self.asked.setdefault((f"\n{source}", True), Asked("", source, "run", source, True, True))
+
+    def holds(self, what: str) -> None:
+        """The file holds *what*, a program perhaps, which could not be read: that is no less than one that was."""
+        self.asked.setdefault((f"\n{what}", True), Asked("", what, "hold", what, True, True))
+
+    def keep(self, wanted: Callable[[Asked], bool]) -> None:
+        """Leave out the names that are not *wanted*: bytes that are no pickle's spell some."""
+        self.asked = {key: asked for key, asked in self.asked.items() if asked.kind in ("run", "hold") or wanted(asked)}
 
     def knows(self, found: Global) -> bool:
         """True where the name is in the record."""

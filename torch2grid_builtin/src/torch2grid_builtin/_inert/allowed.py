@@ -114,6 +114,8 @@ torch.storage DoubleStorage FloatStorage HalfStorage BFloat16Storage LongStorage
     ByteStorage BoolStorage ComplexDoubleStorage ComplexFloatStorage QUInt8Storage QInt8Storage QInt32Storage
     QUInt4x2Storage QUInt2x4Storage UntypedStorage _UntypedStorage
 torch._C _VariableFunctionsClass
+torch.jit._script unpackage_script_module
+zoneinfo ZoneInfo
 torch.optim.lr_scheduler CyclicLR._triangular_scale_fn CyclicLR._triangular2_scale_fn CyclicLR._exp_range_scale_fn
 torch.distributed.tensor DTensor
 torch.distributed.tensor.api DTensor
@@ -341,6 +343,8 @@ copy_reg _reconstructor __newobj__ __newobj_ex__
 builtins getattr type
 __builtin__ getattr type
 functools partial
+os stat_result
+zoneinfo ZoneInfo._unpickle
 logging getLogger
 re _compile compile
 fractions Fraction
@@ -355,6 +359,18 @@ torch._tensor _rebuild_from_type _rebuild_from_type_v2
 torch.tensor _rebuild_from_type
 torch.storage _load_from_bytes
 torch.jit._pickle build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag
+"""
+
+# Exceptions that Python has: made of plain values. The second module is Python 2's.
+_EXCEPTIONS = """
+ArithmeticError AssertionError AttributeError BaseException BrokenPipeError BufferError BytesWarning
+ChildProcessError ConnectionAbortedError ConnectionError ConnectionRefusedError ConnectionResetError DeprecationWarning
+EOFError EnvironmentError Exception FileExistsError FileNotFoundError FloatingPointError FutureWarning GeneratorExit IOError
+ImportError ImportWarning IndentationError IndexError InterruptedError IsADirectoryError KeyError KeyboardInterrupt
+LookupError MemoryError ModuleNotFoundError NameError NotADirectoryError NotImplementedError OSError OverflowError
+PendingDeprecationWarning PermissionError ProcessLookupError RecursionError ReferenceError ResourceWarning RuntimeError
+RuntimeWarning StopAsyncIteration StopIteration SyntaxError SyntaxWarning SystemError SystemExit TabError TimeoutError
+TypeError UnboundLocalError UnicodeError UnicodeWarning UserWarning ValueError Warning ZeroDivisionError
 """
 
 # Whose ``__new__`` leaves its arguments to ``__init__``, which NEWOBJ does not call.
@@ -376,7 +392,9 @@ def _paths(table: str, under: str = "") -> Iterator[str]:
 
 
 METHODS = frozenset(_METHODS.split())
-JUDGED = frozenset(_paths(_JUDGED))
+JUDGED = frozenset(_paths(_JUDGED)) | {
+    f"{module}.{name}" for module in ("builtins", "exceptions") for name in _EXCEPTIONS.split()
+}
 EMPTY_WHEN_NEW = frozenset(_paths(_EMPTY_WHEN_NEW))
 ALLOWED: dict[str, int] = {
     **dict.fromkeys(_paths(_NAMES), IMPORT),

@@ -222,6 +222,8 @@ class Filled:
             machine.work.pairs(len(half.pairs))
             for key, value in half.pairs:
                 name = text(key)
+                if type(key) is Stub:  # it may be equal to any text, as that of a class that extends it is
+                    return key
                 if name is None or type(value) not in (Stub, Global, Pairs, list, tuple, Bag):
                     continue
                 if name == "default_factory" and root.name == "defaultdict" and not is_factory(value):
@@ -290,6 +292,9 @@ def judge_attributes(machine: Any, owner: Global, state: Any) -> None:
             machine.work.pairs(len(half.pairs))
             for key, value in half.pairs:
                 name = text(key) or ""
+                if type(key) is Stub:
+                    note(machine, owner, "__setattr__", key)
+                    continue
                 factory = name == "default_factory" and owner.name == "defaultdict"
                 if (
                     (factory and not is_factory(value))

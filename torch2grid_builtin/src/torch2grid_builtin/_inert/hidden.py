@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.actions import Actions, may_be_pickle
+from torch2grid_builtin._inert.actions import Actions, Asked, may_be_pickle
 from torch2grid_builtin._inert.constructors import WITHOUT_STORAGES
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.machine import refuse_persistent
-from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import LongBytes
@@ -21,83 +21,109 @@ from torch2grid_builtin._inert.verdicts import family
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage, Storage
 
-_FAR = 1 << 16  # bytes, fewer than any limit of the machine allows; other formats break as pickles within their first ones
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
-def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False) -> int:
+def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False, search: bool = True) -> int:
     """Add to *actions* what the pickles of *storage* from *start* on want done; the place behind the last one.
 
-    Stops at what is none. What a broken one did before it broke is added where it names things as programs do, and the names
-    further on. Raises ``Malformed`` where the work is used up.
+    Stops at what is none to any unpickler. What a broken one did before it broke is added where it names things as programs do;
+    with *search*, the names further on, too. One that only we stop at is in the record, as CPython may run what follows.
+    Raises ``Malformed`` where the work is used up.
     """
     while start < storage.size:
         found = Actions()
-        machine = Interpreter(PickleStream(storage, start), WITHOUT_STORAGES, lambda saved: None, work, None, found, script)
+        machine = second_reading(storage, start, found, work, lambda saved: None, script)
         try:
             work.spend(limits.INNER)
             machine.load()
-        except (Malformed, LoadError):
+        except (Malformed, LoadError) as error:
             if work.left < 0:
                 raise
             # Other bytes than a pickle's hardly ever name a thing as programs do; one that does not speaks for itself alone.
-            found.asked = {key: asked for key, asked in found.asked.items() if _NAME.fullmatch(asked.module + asked.name)}
+            found.keep(_is_name)
+            note_stop(error, found)
             actions.merge(found)
-            actions.broken += found.broken
-            work.text(min(storage.size - start, SEARCHED))
-            note_remains(actions, work)  # another unpickler may go on where this one stops
+            if search:
+                actions.broken += found.broken
+                work.text(min(storage.size - start, SEARCHED))
+                note_remains(actions, work)  # another unpickler may go on where this one stops
             return start
         actions.merge(found)
         start = machine.stream.tell()
     return start
 
 
+def second_reading(
+    storage: Storage,
+    start: int,
+    actions: Actions,
+    work: Work | None = None,
+    persistent_load: Callable[[Any], Any] = refuse_persistent,
+    script: bool = False,
+) -> Interpreter:
+    """A machine for bytes that nothing is shown of: it reads on wherever an unpickler of CPython does."""
+    stream = PickleStream(storage, start, framed=False)
+    return Interpreter(stream, WITHOUT_STORAGES, persistent_load, work, None, actions, script, whole=False)
+
+
+def note_stop(error: Malformed | LoadError, actions: Actions) -> None:
+    """Add to *actions* a pickle that was not read to its end, unless no unpickler would go on there."""
+    if not isinstance(error, Broken):
+        actions.holds(f"a pickle that is not read to its end ({error.reason})")
+
+
+def _is_name(asked: Asked) -> bool:
+    return _NAME.fullmatch(asked.module + asked.name) is not None
+
+
 def begins_pickle(storage: Storage, actions: Actions) -> bool:
     """True where a file of another format begins with a pickle: one that ends, or that imports something; *actions* gets it."""
-    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
+    machine = second_reading(storage, 0, actions)
     try:
         machine.load()
-    except (Malformed, LoadError):
+        read_pickles(storage, machine.stream.tell(), actions, machine.work, search=False)
+    except (Malformed, LoadError) as error:
         actions.broken = []
+        note_stop(error, actions)
         return bool(actions or machine.globals)
     return True
 
 
 def begins_program(storage: Storage, actions: Actions) -> bool:
     """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
-    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, lambda saved: None, actions=actions)
-    with suppress(Malformed, LoadError):
-        machine.load()
-    actions.broken = []
-    return any(family(asked.module, asked.name) for asked in actions.asked.values())
-
-
-def program_in(storage: Storage) -> Actions:
-    """What a file of another format would do, were it read as a pickle: nothing where it breaks before it imports a name.
-
-    Its bytes are not known to be a pickle's: a name that no program has is none. Where it reads on beyond the limits of a
-    checkpoint, or breaks only far inside, the names of Python's that stand further on are in the record, too.
-    """
-    found, work, ended = Actions(), Work(storage.size), []
-
-    def ends(saved: Any) -> None:  # no unpickler knows a storage outside of a checkpoint
-        ended.append(saved)
-        refuse_persistent(saved)
-
-    machine = Interpreter(PickleStream(storage), WITHOUT_STORAGES, ends, work, None, found)
+    machine = second_reading(storage, 0, actions)
     try:
         machine.load()
-        if found.asked:
-            read_pickles(storage, machine.stream.tell(), found, work)
-    except (Malformed, LoadError):
+    except (Malformed, LoadError) as error:
+        note_stop(error, actions)
+    actions.broken = []
+    return any(asked.kind == "hold" or family(asked.module, asked.name) for asked in actions.asked.values())
+
+
+def program_in(storage: Storage, work: Work | None = None) -> Actions:
+    """What a file of another format would do, were it read as a pickle: nothing where every unpickler ends before it does.
+
+    Its bytes are not known to be a pickle's: a name that no program has is none. Where it is one, or may be, and breaks, the
+    names of Python's that stand further on are in the record, too.
+    """
+    found, work = Actions(), work or Work(storage.size)
+    machine = second_reading(storage, 0, found, work)
+    try:
+        machine.load()
+        read_pickles(storage, machine.stream.tell(), found, work, search=bool(found.asked))
+    except (Malformed, LoadError) as error:
         broken, found.broken = found.broken, []
-        found.asked = {key: asked for key, asked in found.asked.items() if _NAME.fullmatch(asked.module + asked.name)}
-        if found.asked or (machine.stream.tell() > _FAR and not ended):
+        found.keep(_is_name)
+        note_stop(error, found)
+        if found.asked:
             found.broken = broken
             with suppress(Malformed):
                 note_remains(found)
-    with suppress(Malformed):
+    try:
         read_strings(found, work)
+    except Malformed as error:
+        note_stop(error, found)
     return found
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.machine import SHORT, Machine
-from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert.malformed import Broken, CutShort, Malformed
 from torch2grid_builtin._inert.opcodes import RARE, extend, set_items
 
 _u32 = struct.Struct("<I").unpack_from
 _i32 = struct.Struct("<i").unpack_from
 _u16 = struct.Struct("<H").unpack_from
+_DECODED = ("utf-8", "ascii", "rawunicodeescape")  # of texts, which every unpickler decodes so
 _f64 = struct.Struct(">d").unpack_from
 
 
@@ -23,7 +24,7 @@ class Interpreter(Machine):
 
     def load(self) -> Any:
         """The value of the next pickle. The stream stands behind its STOP. Raises ``Malformed``."""
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack, self.marks, self.memo, self.handling = [], [], {}, False
         collecting = gc.isenabled()
         gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
         place = self.stream.tell()
@@ -39,13 +40,17 @@ class Interpreter(Machine):
         except struct.error as error:
             raise CutShort("the pickle ends inside an opcode", "the file is cut short; fetch it again") from error
         except IndexError as error:
-            raise Malformed("broken pickle: an opcode takes more than the stack, or the file, holds") from error
+            what = "broken pickle: an opcode takes more than the stack, or the file, holds"
+            raise (Malformed if self.handling else Broken)(what) from error
         except UnicodeError as error:
-            raise Malformed("broken pickle: a text is not UTF-8") from error
+            of_all = not self.handling and getattr(error, "encoding", "") in _DECODED
+            raise (Broken if of_all else Malformed)("broken pickle: a text is not UTF-8") from error
         except RecursionError as error:
             raise Malformed("broken pickle: calls of calls without end", "it is hostile") from error
         except (ValueError, TypeError, OverflowError, KeyError) as error:
-            raise Malformed(f"broken pickle: {type(error).__name__} near byte {self.stream.tell()}") from error
+            absent = type(error) is KeyError and not self.handling  # of the memo
+            what = f"broken pickle: {type(error).__name__} near byte {self.stream.tell()}"
+            raise (Broken if absent else Malformed)(what) from error
         finally:
             if collecting:
                 gc.enable()
@@ -83,11 +88,8 @@ class Interpreter(Machine):
                 stack.append(memo[_u32(data, pos)[0]])
                 pos += 4
             elif op == 0x72:  # LONG_BINPUT
-                index = _u32(data, pos)[0]
+                memo[_u32(data, pos)[0]] = stack[-1]
                 pos += 4
-                if index > stream.base + pos:  # every earlier one took at least a byte
-                    raise Malformed(f"broken pickle: memo slot {index} is out of order")
-                memo[index] = stack[-1]
             elif op == 0x94:  # MEMOIZE
                 memo[len(memo)] = stack[-1]
             elif op == 0x4B:  # BININT1
@@ -165,14 +167,14 @@ class Interpreter(Machine):
                 stream.pos = pos
                 stream.close()
                 value = stack.pop()
-                if stack or marks:
+                if self.whole and (stack or marks):
                     raise Malformed("broken pickle: STOP with values left over")
                 return value
             else:
                 self.stack, stream.pos = stack, pos
                 handler = RARE.get(op)
                 if handler is None:
-                    raise Malformed(f"broken pickle: unknown opcode 0x{op:02x} at byte {stream.tell() - 1}")
+                    raise Broken(f"broken pickle: unknown opcode 0x{op:02x} at byte {stream.tell() - 1}")
                 handler(self)
                 stack, pos, data, safe = self.stack, stream.pos, stream.data, stream.safe
 

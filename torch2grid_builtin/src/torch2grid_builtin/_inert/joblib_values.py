@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.machine import Machine
 from torch2grid_builtin._inert.malformed import Malformed
@@ -29,6 +30,8 @@ _NOT_READ = "the file is damaged, or of a joblib that is not known"
 
 def array_wrapper(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
     """``NumpyArrayWrapper``: an array whose numbers are in the stream behind its state."""
+    if args:
+        machine.calls(Global(MODULE, "NumpyArrayWrapper"), args)
     made = NumpyArray()
     made.follows = partial(_read, machine, made)
     return made
@@ -75,8 +78,8 @@ def _width(dtype: NumpyDtype) -> int:
 
 
 def _read_objects(machine: Machine, array: NumpyArray) -> None:
-    """An array of Python objects: a pickle inside the pickle, in the same stream."""
-    inner = Interpreter(machine.stream, machine.constructors, machine.persistent_load, inside=machine)
+    """An array of Python objects: a pickle inside the pickle, in the same stream, which joblib gives to ``pickle`` itself."""
+    inner = Interpreter(machine.stream, CONSTRUCTORS, inside=machine)
     if inner.depth > limits.PICKLES:
         raise Malformed("pickles are nested in pickles", "the file is hostile")
     machine.work.spend(limits.INNER)
@@ -88,4 +91,4 @@ def _read_objects(machine: Machine, array: NumpyArray) -> None:
         array.tensor = Tensor(None, "an array of Python objects, not numbers")
 
 
-CONSTRUCTORS: dict[tuple[str, str], Any] = {(MODULE, "NumpyArrayWrapper"): array_wrapper}
+OF_JOBLIB: dict[tuple[str, str], Any] = {**CONSTRUCTORS, (MODULE, "NumpyArrayWrapper"): array_wrapper}

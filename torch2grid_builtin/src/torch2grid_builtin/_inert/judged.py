@@ -5,9 +5,10 @@ A use that checkpoints have is interpreted, or becomes a stub that is ``judged``
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_builtin._inert.allowed import ALLOWED, IMPORT, MAKE, METHODS
+from torch2grid_builtin._inert.allowed import ALLOWED, IMPORT, JUDGED, MAKE, METHODS
 from torch2grid_builtin._inert.filled import is_factory, object_in
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import copied
@@ -35,6 +36,7 @@ _BASES = frozenset(
     ]
 )
 _CONTAINERS = frozenset(["dict", "list", "tuple", "set", "frozenset"])
+_EXCEPTION = re.compile(r"(builtins|exceptions)\.[A-Z]\w+")
 _PLAIN = (str, bytes, OldString, int, float, bool, LongBytes)
 _OWN_METHODS = ("_infer_parameters", "_lazy_load_hook")  # of a lazy module, which its own hooks hold
 _CYCLIC = "torch.optim.lr_scheduler.CyclicLR"  # its policies are functions of a number
@@ -45,7 +47,11 @@ def _harmless(machine: Machine, args: tuple[Any, ...]) -> Stub:
     return Stub(machine.callee, args, "judged")
 
 
-def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
+def _is_builtin(value: Any, *names: str) -> bool:
+    return type(value) is Global and value.module in ("builtins", "__builtin__") and value.name in names
+
+
+def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``copyreg._reconstructor(class, base, state)``: an object of protocols 0 and 1; of a container, its content too.
 
     It calls ``base(state)`` on the way, so only the plain types of Python are harmless as a base.
@@ -54,10 +60,14 @@ def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Stub:
         raise Malformed("broken pickle: an object with too few parts")
     kind, base, content = args[:3]
     machine.actions.values(content, machine.work, excused=False)
+    if type(kind) is Global and kind.handler is not None:
+        if _is_builtin(base, "object") and content is None:
+            return machine.call(kind, (), "new")
+        machine.calls(kind, args)
     made = Stub(kind, (), "new")
     if type(kind) is not Global or kind.allowed < MAKE:
         machine.actions.note("make", kind, made)
-    plain = type(base) is Global and base.module in ("builtins", "__builtin__") and base.name in _BASES
+    plain = _is_builtin(base, *_BASES)
     if not plain or not _is_content(machine, base.name, content):
         machine.actions.note("call", base, Stub(base, (content,)), certain=True)
     if isinstance(content, Pairs):
@@ -102,13 +112,15 @@ def newobj_ex(machine: Machine, args: tuple[Any, ...]) -> Any:
     return machine.call(args[0], args[1], "new_ex", args[2])
 
 
-def attribute(machine: Machine, args: tuple[Any, ...]) -> Stub:
+def attribute(machine: Machine, args: tuple[Any, ...]) -> Stub | Global:
     """``getattr(owner, name)``: a function of PyTorch's table, a lazy module's own method, a policy of ``CyclicLR``."""
     owner, name = args if len(args) == 2 else (None, None)
     if type(owner) is Global and owner.path == "torch._C._VariableFunctionsClass" and name in METHODS:
         return _harmless(machine, args)
     if type(owner) is Global and type(name) is str and owner.path == _CYCLIC and f"{_CYCLIC}.{name}" in ALLOWED:
         return _harmless(machine, args)
+    if type(owner) is Global and owner.path == "zoneinfo.ZoneInfo" and name == "_unpickle":
+        return machine.find_global(owner.module, "ZoneInfo._unpickle")
     if type(owner) is Stub and name in _OWN_METHODS and owner.path.startswith("torch.nn.modules."):
         return _harmless(machine, args)
     return machine.calls(machine.callee, args)
@@ -147,6 +159,23 @@ def _is_policy(function: Any) -> bool:
 def named(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """A call whose arguments are plain values: a text, a number or nothing."""
     plain = all(type(each) in (str, bytes, OldString, int, float, bool, type(None)) for each in args)
+    return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
+
+
+def time_zone(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``ZoneInfo._unpickle(key, from_cache)``: reads the zone's file, of those that Python has, by its name."""
+    known = len(args) == 2 and type(args[0]) is str and re.fullmatch(r"[A-Za-z][\w+-]{0,40}(/[\w+-]{1,40}){0,3}", args[0], re.A)
+    return _harmless(machine, args) if known and type(args[1]) in (int, bool) else machine.calls(machine.callee, args)
+
+
+def status(machine: Machine, args: tuple[Any, ...]) -> Stub:
+    """``os.stat_result((numbers), {more of them})``: a tuple with names."""
+    first, more = (*args, None)[:2] if len(args) in (1, 2) else (None, None)
+    plain = type(first) is tuple and (more is None or type(more) is Pairs)
+    if plain:
+        held = [*first, *(part for pair in (more.pairs if more is not None else ()) for part in pair)]
+        machine.work.copied(len(held))
+        plain = all(type(each) in (str, int, float, type(None)) for each in held)
     return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
 
 
@@ -198,6 +227,9 @@ def same(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {
+    **{(path.partition(".")[0], path.partition(".")[2]): named for path in JUDGED if _EXCEPTION.fullmatch(path)},
+    ("os", "stat_result"): status,
+    ("zoneinfo.ZoneInfo", "_unpickle"): time_zone,
     ("functools", "partial"): partial,
     ("logging", "getLogger"): named,
     ("re", "_compile"): named,

@@ -40,6 +40,7 @@ COPIED = 8  # an entry of a container that is copied
 KEPT = 16  # something that is noted for each visit: a later visit, a parameter of an optimizer
 SKIPPED = 32  # an entry that is listed with a reason
 TEXT = 8  # bytes or characters copied, for one unit
+CODE = 4  # a character of TorchScript's code, where its operators are looked for
 INNER_BYTE, INNER = 2, 400  # an instruction of a pickle inside a pickle, and such a pickle
 
 

@@ -9,10 +9,10 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.allowed import CALL, EMPTY_WHEN_NEW, IMPORT, MAKE
 from torch2grid_builtin._inert.filled import Filled, given, is_foreign, is_held
-from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, OldString, Stub, bytes_of_numbers
+from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, OldString, Pairs, Stub, bytes_of_numbers
 from torch2grid_core.sources import ActionKind
 
 # What a way of calling needs of the name, and what it is where the name is not allowed it.
@@ -20,13 +20,14 @@ _NEEDED = {"call": CALL, "new": MAKE, "instance": MAKE, "new_ex": MAKE}
 _KINDS: dict[str, ActionKind] = {"call": "call", "new": "make", "instance": "call", "new_ex": "call"}
 _SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
 _ARGUMENTS = 16  # more than checkpoints give to any call
+_NO_ARGUMENTS = (int, float, bool, type(None))  # what no unpickler spreads out over a call
 SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 
 
 def refuse_persistent(saved: Any) -> Any:
     """The ``persistent_load`` of a pickle that stands alone."""
-    raise Malformed("the pickle refers to a storage outside itself", "it is a part of a checkpoint, not one")
+    raise Broken("the pickle refers to a storage outside itself", "it is a part of a checkpoint, not one")
 
 
 class Machine:
@@ -36,7 +37,8 @@ class Machine:
     persistent_load: gives the value of a persistent id, as the container defines it.
     actions: the record of what the pickles want done, by default one of its own. work: what the pickle may cost, by default
     that of the whole stream. inside: the machine whose pickle holds this one in a byte string; they share work, counts and the
-    record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's.
+    record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's. whole: nothing
+    is left over where the pickle ends, as in every honest one; otherwise it is read as CPython reads it, to see what it does.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Machine:
         inside: Machine | None = None,
         actions: Actions | None = None,
         script: bool = False,
+        whole: bool = True,
     ) -> None:
         self.stream = stream
         self.constructors = constructors
@@ -57,6 +60,8 @@ class Machine:
         self.spool: Spool = Spool() if inside is None else inside.spool
         self.actions: Actions = actions if actions is not None else Actions() if inside is None else inside.actions
         self.script = script
+        self.whole = whole
+        self.handling = False  # of a call or a state: what goes wrong there, a real unpickler may survive
         self.filled = Filled()
         self.holding = False  # an object was made that may hold anything
         self.callee: Any = None  # of the judged call that is being interpreted
@@ -116,7 +121,7 @@ class Machine:
         """The stand-in of ``module.name``, one for each name."""
         module, name = _ascii(module), _ascii(name)
         if type(module) is not str or type(name) is not str:
-            raise Malformed("broken pickle: a name to import is not a text")
+            raise Broken("broken pickle: a name to import is not a text")
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
@@ -132,19 +137,33 @@ class Machine:
         return found
 
     def call(self, function: Any, args: Any, how: str = "call", kwargs: Any = None) -> Any:
-        """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``."""
+        """What ``function(*args)`` stands for: the interpretation of an allowed constructor, else a ``Stub``.
+
+        Each opcode and function that makes an object comes here, so that a class which is interpreted is, however it is made.
+        """
+        if type(function) is not Global and type(function) is not Stub:
+            raise Broken(f"broken pickle: a {type(function).__name__} is called")
         if type(args) is not tuple:
-            raise Malformed("broken pickle: a call whose arguments are not a tuple")
+            what = "broken pickle: a call whose arguments are not a tuple"
+            raise (Broken if type(args) in _NO_ARGUMENTS else Malformed)(what)
         if len(args) > _ARGUMENTS:
             self.work.copied(len(args))  # each call looks at them, and a pickle may give them to any number
         self.count()
-        if type(function) is Global and function.handler is not None and kwargs is None:
+        if type(function) is Global and function.handler is not None:
+            if how == "new_ex":
+                if type(kwargs) is not Pairs or kwargs.pairs:  # no checkpoint makes it so
+                    return self.calls(function, args, how, kwargs)
+                how = "new"
+            before, self.handling = self.handling, True
             if how == "new" and function.path in EMPTY_WHEN_NEW:
                 args = ()
             if function.judged:
                 function.excused, self.callee = True, function  # the handler judges
-                return function.handler(self, args)
+                made = function.handler(self, args)
+                self.handling = before
+                return made
             made = function.handler(self, args)
+            self.handling = before
             if self.holding and given(self, function, args, how) is not None:
                 self.calls(function, args)
             if self.actions.judged:
@@ -162,17 +181,31 @@ class Machine:
             self.actions.values(kwargs, self.work)
         return stub
 
-    def calls(self, function: Any, args: tuple[Any, ...]) -> Stub:
+    def calls(self, function: Any, args: tuple[Any, ...], how: str = "call", kwargs: Any = None) -> Stub:
         """The stub of a call that a handler finds harmful: it is in the record, whatever the name is allowed."""
-        stub = Stub(function, args)
+        stub = Stub(function, args, how, kwargs)
         self.actions.note("call", function, stub, certain=True)
         self.keep_spelled(args)
         return stub
 
     def hashed(self, keys: Iterable[Any]) -> None:
-        """*keys* become keys of a mapping or items of a set: what ``__hash__`` of an object's class calls is called."""
-        if self.holding:
-            self.filled.keys += [key for key in keys if is_held(key)]
+        """*keys* become keys of a mapping or items of a set: what ``__hash__`` of an object's class calls is called.
+
+        Raises ``Malformed`` where telling tuples apart would cost too much.
+        """
+        for key in keys:
+            if type(key) is tuple:
+                self._weigh(key)
+            elif self.holding and is_held(key):
+                self.filled.keys.append(key)
+
+    def _weigh(self, key: tuple[Any, ...]) -> None:
+        """Take off what hashing a tuple costs, with those inside it as often as they stand there."""
+        waiting = [key]
+        while waiting:
+            here = waiting.pop()
+            self.work.copied(len(here))
+            waiting.extend(each for each in here if type(each) is tuple)
 
     def count(self) -> None:
         """One more container. Raises ``Malformed`` beyond the limit."""
@@ -185,4 +218,7 @@ def _ascii(value: Any) -> Any:
     """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
     if type(value) is OldString and len(value) > LONG_NAME:
         raise Malformed(f"broken pickle: a name to import of {len(value)} bytes", "it is hostile")
-    return value.decode("ascii") if type(value) is OldString else value
+    try:
+        return value.decode("ascii") if type(value) is OldString else value
+    except UnicodeDecodeError as error:  # an unpickler may be told another encoding
+        raise Malformed("broken pickle: a name to import is not in ASCII") from error

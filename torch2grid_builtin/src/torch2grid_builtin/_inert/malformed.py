@@ -11,5 +11,9 @@ class Malformed(Exception):
         self.reason, self.advice = reason, advice
 
 
-class CutShort(Malformed):
+class Broken(Malformed):
+    """No unpickler goes on here. Any other ``Malformed`` is a reason of ours: CPython may read on, and run what follows."""
+
+
+class CutShort(Broken):
     """The bytes end before the pickle does."""

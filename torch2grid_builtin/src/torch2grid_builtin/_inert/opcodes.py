@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
-from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.values import Bag, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
+
+
+# Values of Python that have no method for items or attributes but what is interpreted: any other opcode on them ends a pickle.
+_OF_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"  # an object that is neither empty nor asked for anything
+_PLAIN = frozenset([str, OldString, int, float, bool, type(None), tuple, list, Pairs, Bag])
 
 
 class Op:
@@ -51,7 +56,13 @@ def extend(machine: Machine, target: Any, items: list[Any]) -> None:
             target.items = []
         target.items.extend(items)
     else:
-        raise Malformed(f"broken pickle: items appended to a {type(target).__name__}")
+        raise wrong_target(target, f"broken pickle: items appended to a {type(target).__name__}")
+
+
+def wrong_target(target: Any, reason: str) -> Malformed:
+    """The error for an opcode that *target* has no method for: where it is a plain value, in every unpickler."""
+    plain = type(target) in _PLAIN or (type(target) is LongBytes and target.is_text)
+    return (Broken if plain else Malformed)(reason)
 
 
 def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
@@ -63,7 +74,9 @@ def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
 def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """SETITEMS: keys and values in turn."""
     if len(items) % 2:
-        raise Malformed("broken pickle: a key without a value")
+        if type(target) is Stub:
+            filled(machine, target, items)
+        raise Broken("broken pickle: a key without a value")
     _held(machine, items)
     machine.hashed(items[::2])
     pairs = zip(items[::2], items[1::2], strict=True)
@@ -74,8 +87,14 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
         if target.pairs is None:
             target.pairs = []
         target.pairs.extend(pairs)
-    else:
-        raise Malformed(f"broken pickle: a key set in a {type(target).__name__}")
+    elif type(target) is list:
+        for place, value in pairs:
+            if type(place) not in (int, bool) or not -len(target) <= place < len(target):
+                what = "broken pickle: a key set in a list that has no such item"
+                raise (Malformed if type(place) in (Stub, Global, NumpyArray, Tensor) else Broken)(what)
+            target[place] = value
+    elif items:
+        raise wrong_target(target, f"broken pickle: a key set in a {type(target).__name__}")
 
 
 def _fixed(machine: Machine, form: str) -> int:
@@ -95,6 +114,19 @@ def _line(machine: Machine) -> bytes:
     return raw
 
 
+_OF_INTEGERS = frozenset(b"0123456789abcdefABCDEFxXoOlL_+- \t\r\v\f")
+_OF_FLOATS = frozenset(b"0123456789_+-.eEinftyINFTYaA \t\r\v\f")
+
+
+def _numeral(machine: Machine, allowed: frozenset[int] = _OF_INTEGERS) -> tuple[bytes, bool]:
+    """A number of a line, and whether a zero byte ends it. Raises ``Malformed`` for such a one where a pickle must be whole."""
+    raw, cut, machine.stream.pos = machine.stream.numeral(machine.stream.pos, allowed)
+    machine.spent(len(raw))
+    if cut and machine.whole:
+        raise Malformed("broken pickle: a number with a zero byte in it")
+    return raw, cut
+
+
 def _string(machine: Machine, form: str, is_text: bool) -> None:
     length = _fixed(machine, form)
     value, machine.stream.pos = machine.string(length, machine.stream.pos, is_text)
@@ -110,7 +142,7 @@ def _pop_mark(machine: Machine) -> list[Any]:
 def _proto(machine: Machine) -> None:
     protocol = _fixed(machine, "<B")
     if protocol > 5:
-        raise Malformed(f"pickle protocol {protocol} does not exist yet")
+        raise Broken(f"pickle protocol {protocol} does not exist yet")
 
 
 def _frame(machine: Machine) -> None:
@@ -133,25 +165,42 @@ def _dup(machine: Machine) -> None:
 
 
 def _int(machine: Machine) -> None:
-    raw = _line(machine)
-    machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _written(raw))
+    raw, cut = _numeral(machine)
+    if cut:
+        machine.stack.append(_of_c(raw) if raw else 0)  # CPython's C takes it so
+    else:
+        machine.stack.append({b"00": False, b"01": True}[raw] if raw in (b"00", b"01") else _written(raw))
 
 
 def _long(machine: Machine) -> None:
-    machine.stack.append(_written(_line(machine).removesuffix(b"L")))
+    raw, cut = _numeral(machine)
+    machine.stack.append(_of_c(raw) if cut else _written(raw.removesuffix(b"L")))
+
+
+def _of_c(raw: bytes) -> int:
+    """The integer that C reads in *raw*. Raises ``Broken`` where it is none."""
+    if len(raw) > limits.DECIMAL_DIGITS:
+        raise Malformed("broken pickle: an integer of thousands of digits")
+    try:
+        return int(raw, 8 if re.fullmatch(rb"[+-]?0[0-7]+", raw) else 0)
+    except ValueError as error:
+        raise Broken("broken pickle: an integer that is none") from error
 
 
 def _written(raw: bytes) -> int:
     """A number as Python writes it. One that begins with 0 is octal to some unpicklers, and decimal to others."""
-    if re.match(rb"\s*[+-]?0\d", raw):
+    if re.match(rb"\s*[+-]?0[\d_]", raw):
         raise Malformed("broken pickle: an integer that begins with 0")
     return _decimal(raw)
 
 
 def _decimal(raw: bytes) -> int:
-    if len(raw) > limits.DECIMAL_DIGITS or not re.fullmatch(rb"\s*[+-]?\d+\s*", raw):
-        raise Malformed("broken pickle: an integer that is none, or has thousands of digits")
-    return int(raw)
+    """Raises ``Broken`` for what no unpickler takes for a number, ``Malformed`` for what one may, as C does ``0x10``."""
+    if len(raw) <= limits.DECIMAL_DIGITS and re.fullmatch(rb"\s*[+-]?\d+(_\d+)*\s*", raw):
+        return int(raw)
+    some = re.fullmatch(rb"\s*[+-]?(0[xXoObB])?[0-9a-fA-F_]+[lL]?\s*", raw)
+    what = "broken pickle: an integer that is none, or has thousands of digits"
+    raise (Malformed if some else Broken)(what)
 
 
 def _long1(machine: Machine) -> None:
@@ -169,16 +218,19 @@ def _long_bytes(machine: Machine, count: int) -> None:
 
 
 def _float(machine: Machine) -> None:
-    raw = _line(machine)
+    raw, _ = _numeral(machine, _OF_FLOATS)
     if len(raw) > limits.DECIMAL_DIGITS or b"_" in raw:
         raise Malformed("broken pickle: a number that is none, or has thousands of digits")
-    machine.stack.append(float(raw))
+    try:
+        machine.stack.append(float(raw))
+    except ValueError as error:
+        raise Broken("broken pickle: a number that is none") from error
 
 
 def _quoted(machine: Machine) -> None:
     raw = _line(machine).strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
-        raise Malformed("broken pickle: a text without quotes")
+        raise Broken("broken pickle: a text without quotes")
     value = unescape(raw[1:-1])
     machine.keep(value)
     machine.stack.append(OldString(value))
@@ -242,7 +294,7 @@ def _unicode8(machine: Machine) -> None:
 
 
 def _next_buffer(machine: Machine) -> None:
-    raise Malformed("the pickle's buffers were stored outside it")
+    raise Broken("the pickle's buffers were stored outside it")
 
 
 def _readonly(machine: Machine) -> None:
@@ -250,7 +302,7 @@ def _readonly(machine: Machine) -> None:
 
 
 def _extension(machine: Machine) -> None:
-    raise Malformed("the pickle uses a private extension code", "nothing is known about it outside the program that wrote it")
+    raise Broken("the pickle uses a private extension code", "nothing is known about it outside the program that wrote it")
 
 
 def _persid(machine: Machine) -> None:
@@ -305,7 +357,7 @@ def _additems(machine: Machine) -> None:
             target.items = []
         target.items.extend(items)
     else:
-        raise Malformed(f"broken pickle: items added to a {type(target).__name__}")
+        raise wrong_target(target, f"broken pickle: items added to a {type(target).__name__}")
 
 
 def _append(machine: Machine) -> None:
@@ -319,13 +371,13 @@ def _setitem(machine: Machine) -> None:
 
 
 def _get(machine: Machine) -> None:
-    machine.stack.append(machine.memo[_decimal(_line(machine))])
+    machine.stack.append(machine.memo[_decimal(_numeral(machine)[0])])
 
 
 def _put(machine: Machine) -> None:
-    index = _decimal(_line(machine))
-    if not 0 <= index <= machine.stream.tell():
-        raise Malformed(f"broken pickle: memo slot {index} is out of order")
+    index = _decimal(_numeral(machine)[0])
+    if index < 0:
+        raise Broken(f"broken pickle: memo slot {index} is out of order")
     machine.memo[index] = machine.stack[-1]
 
 
@@ -346,7 +398,8 @@ def _inst(machine: Machine) -> None:
 
 
 def _obj(machine: Machine) -> None:
-    function, *args = _pop_mark(machine)
+    items = _pop_mark(machine)
+    function, args = items[0], items[1:]
     machine.stack.append(machine.call(function, tuple(args), "call" if args else "instance"))
 
 
@@ -366,6 +419,7 @@ def _build(machine: Machine) -> None:
 
     state = machine.stack.pop()
     target = machine.stack[-1]
+    machine.handling = True
     if machine.actions.judged:
         machine.actions.values(state, machine.work, excused=False)
     if isinstance(target, Stub):
@@ -392,8 +446,25 @@ def _build(machine: Machine) -> None:
         build_dtype(machine, target, state)
     elif isinstance(target, Global):
         machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
-    else:
-        raise Malformed(f"broken pickle: state given to a {type(target).__name__}")
+    elif not _is_nothing(state):
+        what = f"broken pickle: state given to a {type(target).__name__}"
+        raise wrong_target(target, what) if _is_plain_state(state) else Malformed(what)
+    machine.handling = False
+
+
+def _is_nothing(state: Any) -> bool:
+    """True for a state that some unpicklers give to anything: they look only at what it holds."""
+    if type(state) is tuple and len(state) == 2:
+        return _is_nothing(state[0]) and _is_nothing(state[1])
+    return type(state) in (bytes, *_PLAIN) and not (
+        state.pairs if type(state) is Pairs else state.items if type(state) is Bag else state
+    )
+
+
+def _is_plain_state(state: Any) -> bool:
+    """True for a state, or its halves, of plain values: what has no attributes takes none of it."""
+    halves = state if type(state) is tuple else (state,)
+    return all(type(half) in _PLAIN or (type(half) is Stub and half.path == _OF_JOBLIB) for half in halves)
 
 
 RARE: dict[int, Callable[[Machine], None]] = {

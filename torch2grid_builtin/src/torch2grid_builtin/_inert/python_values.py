@@ -24,7 +24,8 @@ def _pairs(machine: Machine, kind: str, module: str, value: Any = None) -> Any:
     """A mapping of a mapping or of pairs. What else it is made of is asked for its keys and values: a call."""
     if isinstance(value, Pairs):
         machine.work.copied(len(value.pairs))
-        return Pairs(kind, list(value.pairs))  # whose keys were judged as they were set there
+        machine.hashed(key for key, _ in value.pairs)
+        return Pairs(kind, list(value.pairs))
     made = Pairs(kind)
     items = value.items if isinstance(value, Bag) else value
     if type(items) in (list, tuple):

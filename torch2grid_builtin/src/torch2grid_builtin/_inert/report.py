@@ -84,6 +84,8 @@ def not_run(actions: Actions) -> list[Action]:
 def _action(asked: Asked) -> Action:
     name = visible(f"{asked.module[:100]}.{asked.name[:100]}".lstrip("."), 200)
     shown = asked.shown
+    if asked.kind == "hold":
+        return Action("hold", visible(asked.name, 400), "", asked.severity, asked.times)
     if asked.kind == "run":
         return Action("run", visible(f"{asked.name[:300]} of the archive", 400), name, asked.severity, asked.times)
     if asked.kind != "call" and isinstance(shown, Stub) and not (asked.kind == "make" and shown.args):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.values import Global
 
 # Write, read or send: by their names alone, as a variable may stand for ``torch`` or for a namespace of ``ops``.
@@ -23,10 +25,14 @@ _TOKEN = re.compile(
 )
 
 
-def note_operators(code: str, actions: Actions) -> None:
-    """Add to *actions* each operator that touches files or the network, wherever *code* names it: forward would run it, too."""
+def note_operators(code: str, actions: Actions, work: Work) -> None:
+    """Add to *actions* each operator that touches files or the network, wherever *code* names it: forward would run it, too.
+
+    Raises ``Malformed`` where the work is used up.
+    """
     if not _LIKELY.search(code) and "getattr" not in code:  # which may be given a name in pieces
         return
+    work.spend(limits.CODE * len(code))
     bound = _SELF.search(code) is not None
     by_text, spelled = "getattr" in code, ""
     before: deque[str] = deque(["", "", "", ""], 4)

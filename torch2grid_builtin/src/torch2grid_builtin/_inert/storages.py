@@ -39,9 +39,10 @@ class Slice(DerivedStorage):
 class Dequantised(DerivedNumbers):
     """Integers with a scale and a zero point, as float32: ``(stored - zero_point) * scale``, rounded where PyTorch rounds.
 
-    code: the numpy dtype of the stored integers. Without channels the difference is exact, then all is float32. channels: the
-    dtype of the scales where each channel has its own: the difference is float32, the product of the scales' dtype, and element
-    *i* of the storage is of channel ``(i - offset) // stride % length``. Format: ``torch._utils._rebuild_qtensor``.
+    code: the numpy dtype of the stored integers. Without channels the difference is an int32 that wraps, then all is float32.
+    channels: the dtype of the scales where each channel has its own: the difference is float32, the product of the
+    scales' dtype, and element *i* of the storage is of channel ``(i - offset) // stride % length``.
+    Format: ``torch._utils._rebuild_qtensor``.
     """
 
     inner: Storage
@@ -62,7 +63,8 @@ class Dequantised(DerivedNumbers):
                 channel = (np.arange(start, stop) - self.offset) // self.stride % len(scale)
                 values = (stored.astype(np.float32) - zero[channel]) * scale[channel]
             else:
-                values = (stored - np.float64(self.zero_point[0])).astype(np.float32) * np.float32(self.scale[0])
+                difference = (stored.astype(np.int64) - int(self.zero_point[0])).astype(np.int32)
+                values = difference.astype(np.float32) * np.float32(self.scale[0])
             found: np.ndarray[Any, Any] = values.astype(np.float32, copy=False)
         return found
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert.malformed import Broken, CutShort, Malformed
 from torch2grid_builtin._inert.storages import Slice
 from torch2grid_core.sources import Range, Storage
 
 WINDOW = 1 << 20  # the most; it grows from FIRST while a pickle goes on
 FIRST = 1 << 12
+_NUMERAL = 64  # bytes of a number's line that are looked at before it is read
 WIDEST = 9  # bytes of the longest opcode with a fixed argument
 
 
@@ -16,10 +19,11 @@ class PickleStream:
     """Reads a storage forwards. ``data`` is the window, ``base`` the place of its first byte, ``pos`` the next byte in it.
 
     The machine reads ``data`` directly and calls ``opcode`` when it comes near the end of the window, or of a frame.
-    frame: where the open one ends, -1 without one.
+    frame: where the open one ends, -1 without one. framed: a frame must be whole, and nothing may cross its end; otherwise
+    frames are passed over, as CPython's faster unpickler does.
     """
 
-    def __init__(self, storage: Storage, start: int = 0) -> None:
+    def __init__(self, storage: Storage, start: int = 0, framed: bool = True) -> None:
         self.storage = storage
         self.size = storage.size
         self.base = start
@@ -28,6 +32,7 @@ class PickleStream:
         self.window = min(FIRST, WINDOW)
         self.safe = 0  # up to here in the window, every fixed argument is inside it, and no frame ends
         self.frame = -1
+        self.framed = framed
 
     def tell(self) -> int:
         """The place of the next byte in the storage."""
@@ -50,6 +55,8 @@ class PickleStream:
 
     def open_frame(self, size: int) -> None:
         """The next *size* bytes are a frame. Raises ``Malformed`` inside of another, ``CutShort`` where they are not there."""
+        if not self.framed:
+            return
         if self.frame >= 0:
             raise Malformed("broken pickle: a frame begins inside of another", "it is damaged or hostile")
         self.check(self.pos, size)
@@ -124,13 +131,40 @@ class PickleStream:
         storage, self.pos = self.leave(self.pos, count)
         return storage
 
+    def numeral(self, pos: int, allowed: Collection[int]) -> tuple[bytes, bool, int]:
+        """The number in the line at *pos*, whether a zero byte ends it, behind which C looks at nothing, and the place after
+        the line. Raises ``Broken`` where another character than *allowed* stands in front of that.
+        """
+        if pos + _NUMERAL > len(self.data) and self.base + len(self.data) < self.size:
+            pos = self.advance(pos, 2 * _NUMERAL)
+        for place, each in enumerate(self.data[pos : pos + _NUMERAL], pos):
+            if each == 0:
+                return self.data[pos:place], True, self._behind_line(place)
+            if each == 10:
+                break
+            if each not in allowed:
+                raise Broken("broken pickle: a number that is none")
+        raw, pos = self.line(pos)
+        number, zero, _ = raw.partition(b"\0")
+        return number, bool(zero), pos
+
+    def _behind_line(self, pos: int) -> int:
+        """The place after the next line feed, however far it is."""
+        while True:
+            end = self.data.find(b"\n", pos)
+            if end >= 0:
+                return end + 1
+            pos = self.advance(len(self.data))
+
     def line(self, pos: int) -> tuple[bytes, int]:
         """The bytes up to the next line feed, and the place after it."""
         end = self.data.find(b"\n", pos)
         need = WINDOW
         while end < 0:
-            if need > limits.LINE_BYTES or (self.data and self.base + len(self.data) == self.size):
+            if self.data and self.base + len(self.data) == self.size:
                 raise CutShort("a line of text does not end")
+            if need > limits.LINE_BYTES:
+                raise Malformed("a line of text does not end", "the file is cut short or hostile")
             need *= 4
             pos = self.advance(pos, need)
             end = self.data.find(b"\n", pos)

@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._inert.limits import Work
-from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import DtypeName, Global, text
+from torch2grid_builtin._inert.malformed import Broken, Malformed
+from torch2grid_builtin._inert.values import ALIASES, DtypeName, Global, text
 
 DTYPES: dict[str, np.dtype[Any]] = {
     **{name: np.dtype(name) for name in ("float64", "float32", "float16", "complex128", "complex64", "bool")},
@@ -22,8 +22,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
         )
     },
 }
-_SHORT = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
-_SHORT |= {"cfloat": "complex64", "cdouble": "complex128"}
 QUANTISED = {"quint8": "u1", "qint8": "i1", "qint32": "i4"}
 PACKED = {"float4_e2m1fn_x2": 2, "quint4x2": 2, "quint2x4": 4}
 STORAGES = {
@@ -72,7 +70,7 @@ def storage_dtype(kind: Any) -> str:
 def parse_id(saved: Any, work: Work) -> tuple[Any, str, int]:
     """Class, key and number of elements of a storage's persistent id. Raises ``Malformed``, also where *work* is used up."""
     if type(saved) is not tuple or len(saved) < 5 or text(saved[0]) != "storage":
-        raise Malformed("broken checkpoint: a persistent id that names no storage")
+        raise Broken("broken checkpoint: a persistent id that names no storage")
     key, numel = text(saved[2]), saved[4]
     if key is None or type(numel) is not int or not 0 <= numel < 2**63:
         raise Malformed("broken checkpoint: a storage without a key or with an impossible length")
@@ -85,5 +83,5 @@ def dtype_name(value: Any) -> str | None:
     if isinstance(value, DtypeName):
         return value.name
     if isinstance(value, Global) and value.module == "torch":
-        return _SHORT.get(value.name, value.name)
+        return ALIASES.get(value.name, value.name)
     return None

@@ -199,21 +199,23 @@ def rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> Tensor:
 
 
 def build_tensor(work: limits.Work, target: Tensor, state: Any) -> None:
-    """``BUILD`` on a tensor: attributes, or the three flags that a ``Variable`` kept before PyTorch 0.4.
+    """``BUILD`` on a tensor: its storage where it has none yet, or the flags and hooks of a ``Variable`` before PyTorch 0.4.
 
-    Raises ``Malformed`` for a state that would give it other numbers, or none.
+    Raises ``Malformed`` for any other state: ``set_`` and ``__setstate__`` spread it out, whatever it is, for other numbers.
     """
     if target.empty and type(state) is tuple and len(state) == 4:  # Tensor.set_(storage, offset, size, stride)
         ref, offset, size, stride = state
+        if ref is None:  # the storages of this pickle are not at hand
+            target.empty = ""
+            return
         if not isinstance(ref, StorageRef) or ref.dtype_name != target.empty:
             raise Malformed("a tensor that is given a storage of another kind")
         made = make_tensor(ref, offset, size, stride, None, None, work)
         target.lazy, target.reason, target.empty = made.lazy, made.reason, ""
         return
-    flags = type(state) is tuple and len(state) == 3
-    if not (state is None or flags or (isinstance(state, Pairs) and state.pairs)):
+    flags = type(state) is tuple and len(state) == 3 and type(state[0]) is bool and type(state[1]) is bool
+    if not flags or not (state[2] is None or type(state[2]) is Pairs):
         raise Malformed("a tensor whose state would replace its numbers", "the file is hostile")
-    _check_attributes(work, state)
     target.state = state
 
 
@@ -222,7 +224,7 @@ def _check_attributes(work: limits.Work, state: Any) -> None:
     for half in state if type(state) is tuple else (state,):
         if isinstance(half, Pairs):
             work.pairs(len(half.pairs))
-            if any(key in _NUMBERS for key, _ in half.pairs if isinstance(key, (str, bytes))):
+            if any(key in _NUMBERS if isinstance(key, (str, bytes)) else type(key) is Stub for key, _ in half.pairs):
                 raise Malformed("a tensor whose attributes would replace its numbers", "the file is hostile")
 
 

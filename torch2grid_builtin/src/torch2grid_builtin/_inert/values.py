@@ -47,7 +47,7 @@ class Pairs:
     factory: what a ``defaultdict`` calls for a key that is missing.
     """
 
-    __slots__ = ("_different", "factory", "kind", "pairs", "state")
+    __slots__ = ("_different", "_settled", "factory", "kind", "pairs", "state")
 
     def __init__(self, kind: str = "dict", pairs: list[tuple[Any, Any]] | None = None) -> None:
         self.kind = kind
@@ -55,33 +55,42 @@ class Pairs:
         self.state: Any = None
         self.factory: Any = None
         self._different = 0  # so many keys were found to be different, all of them
+        self._settled: tuple[int, list[tuple[Any, Any]], list[tuple[Any, Any]]] = (0, [], [])
 
     def repeats(self) -> bool:
         """True where a key is set more than once."""
         if self._different != len(self.pairs):
-            if len({identity(key) for key, _ in self.pairs}) < len(self.pairs):
+            if self._settled[0] == len(self.pairs):
+                return True
+            of = Identities().of
+            if len({key if type(key) is str else of(key) for key, _ in self.pairs}) < len(self.pairs):
                 return True
             self._different = len(self.pairs)
         return False
 
     def entries(self) -> Iterator[tuple[Any, Any]]:
         """(key, value) as the dict would hold them: a key that was set twice comes once, with its last value."""
-        if not self.repeats():
-            return iter(self.pairs)
-        latest: dict[Any, tuple[Any, Any]] = {}
-        for key, value in self.pairs:
-            label = identity(key)
-            latest[label] = (latest[label][0] if label in latest else key, value)  # the first key stays, as in a dict
-        return iter(latest.values())
+        return iter(self._settle()[0] if self.repeats() else self.pairs)
 
     def replaced(self) -> Iterator[tuple[Any, Any]]:
         """(key, value) of what ``entries`` leaves out: values of keys that are set again."""
-        latest: dict[Any, tuple[Any, Any]] = {}
-        for key, value in self.pairs:
-            label = identity(key)
-            if label in latest:
-                yield latest[label]
-            latest[label] = (key, value)
+        return iter(self._settle()[1] if self.repeats() else ())
+
+    def _settle(self) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
+        """What ``entries`` and ``replaced`` give, found once."""
+        if self._settled[0] != len(self.pairs):
+            latest: dict[Any, tuple[Any, Any]] = {}
+            before: dict[Any, tuple[Any, Any]] = {}
+            replaced: list[tuple[Any, Any]] = []
+            of = Identities().of
+            for key, value in self.pairs:
+                label = of(key)
+                if label in latest:
+                    replaced.append(before[label])
+                latest[label] = (latest[label][0] if label in latest else key, value)  # the first key stays, as in a dict
+                before[label] = (key, value)
+            self._settled = (len(self.pairs), list(latest.values()), replaced)
+        return self._settled[1:]
 
     def get(self, name: str) -> Any:
         """The value under the text key *name*, ``None`` where there is none."""
@@ -235,37 +244,105 @@ def text(value: Any) -> str | None:
 
 
 _PLAIN = (str, bytes, OldString, int, bool, float, type(None))
+_ARGUMENTS = 16  # of an object that is a key
+_NESTED = 100  # tuples in tuples, of a key
+_BITS = 1024  # of a number that is a key: those of the longest float
+_BY_VALUE = frozenset(
+    [
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.time",
+        "datetime.timedelta",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "pathlib.Path",
+        "pathlib.PosixPath",
+        "pathlib.PurePath",
+        "pathlib.PurePosixPath",
+        "pathlib.WindowsPath",
+        "torch.torch_version.TorchVersion",
+    ]
+)
+ALIASES = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
+ALIASES |= {"cfloat": "complex64", "cdouble": "complex128"}
 LONG_NAME = 4096  # bytes of a name: longer ones would cost more to decode each time than what is paid for them
 _DIGITS = 100  # of a number in a text
 
 
-def identity(key: Any) -> Any:
-    """What tells keys of a mapping apart, hashed safely: text by itself, numbers by their text, the rest by object.
+class Identities:
+    """What tells the keys of one mapping apart, as Python does, hashed safely: two keys are equal where these are.
 
-    A text of Python 2 is the text that PyTorch makes of it.
+    Text by itself, numbers by their value whatever their type, tuples by what is in them, values of a few classes by what they
+    were made of, and the rest by object: so is a number that is none, which equals nothing.
     """
-    if type(key) is str:
-        return key
-    if type(key) is bytes:
-        return (3, key)
-    if type(key) is OldString:
-        if len(key) > LONG_NAME:
-            raise Malformed(f"a mapping with a string of {len(key)} bytes as a key", "it is not a checkpoint")
-        return text(key)
-    if type(key) is Stub and key.how == "new" and key.path == "builtins.complex":
-        key = _complex(key.args)
-        if type(key) is complex:
-            return (4, key.real, key.imag)
-    if isinstance(key, (bool, int, float)):
-        if abs(key) < 2**53 and int(key) == key:
-            return int(key)  # no two of these have one hash
-        return (0, number_text(key))
-    if type(key) is tuple and len(key) <= 8 and all(type(each) in _PLAIN for each in key):
-        return (1, *map(identity, key))
-    return (2, id(key))
+
+    def __init__(self) -> None:
+        self._tuples: dict[Any, int] = {}  # what is in a tuple, and its number: one inside of others is looked at once
+        self._known: dict[int, Any] = {}  # the object, and its identity
+
+    def of(self, key: Any, depth: int = 0) -> Any:
+        """Raises ``Malformed`` for a key that no checkpoint has and that would cost too much to tell from others."""
+        kind = type(key)
+        if kind is str:
+            return key
+        if kind is bytes:
+            return (3, key)
+        if kind is OldString:
+            if len(key) > LONG_NAME:
+                raise Malformed(f"a mapping with a string of {len(key)} bytes as a key", "it is not a checkpoint")
+            return text(key)  # as PyTorch reads it
+        if kind in (bool, int, float):
+            return _of_number(key)
+        if kind is tuple:
+            return self._of_tuple(key, depth)
+        if kind is LongBytes:
+            raise Malformed(f"a mapping with a string of {key.storage.size} bytes as a key", "it is not a checkpoint")
+        if kind is Stub:
+            return self._of_object(key, depth)
+        if kind is Global and key.module == "torch":
+            return (6, ALIASES.get(key.name, key.name))
+        return (6, key.name) if kind is DtypeName else (2, id(key))
+
+    def _of_tuple(self, key: tuple[Any, ...], depth: int) -> Any:
+        found = self._known.get(id(key))
+        if found is None:
+            if depth > _NESTED:
+                raise Malformed(f"a mapping with tuples nested {depth} deep as a key", "it is not a checkpoint")
+            inside = tuple([self.of(each, depth + 1) for each in key])
+            found = self._known[id(key)] = (1, self._tuples.setdefault(inside, len(self._tuples)))
+        return found
+
+    def _of_object(self, key: Stub, depth: int) -> Any:
+        path = key.path
+        if path == "builtins.complex":
+            number = _complex(key.args)
+            if not isinstance(number, complex):
+                return _of_number(number)
+            return (4, number.real, number.imag) if number == number else (2, id(key))
+        if path == "torch.device":
+            kind, *index = key.args[:2] if key.args else ("",)
+            name = text(kind)
+            return (5, path, f"{name}:{index[0]}" if index and type(index[0]) is int else name) if name else (2, id(key))
+        plain = path in _BY_VALUE and not key.state and all(type(each) in _PLAIN for each in key.args[:_ARGUMENTS])
+        return (5, path, *map(self.of, key.args)) if plain and len(key.args) <= _ARGUMENTS else (2, id(key))
 
 
-def _complex(args: tuple[Any, ...]) -> complex:
+def _of_number(number: float) -> Any:
+    """An integer by itself, and a float that equals one, too."""
+    if number != number:
+        return (2, id(number))
+    if isinstance(number, float):
+        if not number.is_integer():
+            return (0, repr(number))
+        number = int(number)
+    if -(2**53) < number < 2**53:
+        return int(number)  # no two of these have one hash
+    if number.bit_length() > _BITS:
+        raise Malformed(f"a mapping with a number of {number.bit_length()} bits as a key", "it is not a checkpoint")
+    return (0, hex(number))
+
+
+def _complex(args: tuple[Any, ...]) -> complex | float:
     """What ``complex(*args)`` is: a number that equals a float where it has no imaginary part."""
     try:
         made = complex(*args) if all(type(each) is not str or len(each) <= _DIGITS for each in args) else None

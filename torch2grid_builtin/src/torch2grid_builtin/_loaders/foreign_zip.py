@@ -54,11 +54,21 @@ def refuse_program(source: Source, names: Iterable[str]) -> None:
 
     names: of its records, as the directory spells them: a program is known by them, and its code is not judged.
     """
-    names = list(names)
-    old = any(name.lower().partition("/")[2] == "model.json" for name in names)  # which it reads in place of data.pkl
-    program = _program(names) or (_OLD_SCRIPT if old else None)
+    program = _loaded(names)
     if program is not None and not source.is_folder:
         raise LoadError(source.shown, *program)
+
+
+def program_in_archive(names: Iterable[str]) -> str | None:
+    """What PyTorch would load an archive with records of these *names* as, where that is a program whose code is not judged."""
+    program = _loaded(names)
+    return program[0] if program is not None else None
+
+
+def _loaded(names: Iterable[str]) -> tuple[str, str] | None:
+    names = list(names)
+    old = any(name.lower().partition("/")[2] == "model.json" for name in names)  # which it reads in place of data.pkl
+    return _program(names) or (_OLD_SCRIPT if old else None)
 
 
 def _inside(names: Iterable[str]) -> set[str]:

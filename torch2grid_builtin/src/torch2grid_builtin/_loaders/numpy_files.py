@@ -20,7 +20,9 @@ from torch2grid_builtin._inert.values import fortran_strides, is_extended, numpy
 from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_builtin._loaders.object_arrays import OBJECTS_LOOKED_AT, name_objects
+from torch2grid_builtin._loaders.records import is_package
 from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
+from torch2grid_builtin._loaders.torch_zip import holds_pickle
 from torch2grid_builtin._loaders.zip_archive import LOCAL, first_name, open_zip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage, unchecked, verify
@@ -59,14 +61,15 @@ class Npz(Loader):
     def sniff(self, source: Source) -> int:
         if not source.head.startswith(LOCAL):
             return 0
-        if first_name(source).endswith(".npy"):
-            return 2
+        begun = first_name(source).endswith(".npy")
         try:
             names = open_zip(source).entries
         except LoadError:
-            return 0
+            return 2 if begun else 0
         arrays = sum(name.endswith(".npy") for name in names)
-        return 2 if arrays and arrays == sum(not name.endswith("/") for name in names) else 0
+        if not begun and (not arrays or arrays != sum(not name.endswith("/") for name in names)):
+            return 0
+        return 1 if holds_pickle(names) or is_package(names) else 2  # which PyTorch would open
 
     def load(self, source: Source) -> Checkpoint:
         actions = Actions()
@@ -92,7 +95,7 @@ class Npz(Loader):
                 skipped.append(Skip(name, "not a numpy array", self.name))
                 if _bytes(storage, 0, min(len(MAGIC), storage.size)) == MAGIC:  # numpy looks at the bytes, not at the name
                     read_array(storage, "array", source.shown, actions, work)
-                elif name.endswith(PICKLES):
+                elif name.lower().endswith(PICKLES):
                     _read_objects(storage, 0, source.shown, actions, work)
                 continue
             found = read_array(storage, tensor_name(name.removesuffix(".npy"), keys), source.shown, actions, work)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from torch2grid_builtin._inert import joblib_values
 from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.hidden import program_in, read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
@@ -48,7 +47,7 @@ class Pickled(Loader):
         storage = Range(source)
         stream = PickleStream(storage)
         actions = Actions()
-        machine = Interpreter(stream, {**CONSTRUCTORS, **joblib_values.CONSTRUCTORS}, work=work, actions=actions)
+        machine = Interpreter(stream, joblib_values.OF_JOBLIB, work=work, actions=actions)
         try:
             root = opened_strings(machine.load(), machine)
             read_pickles(storage, stream.tell(), actions, machine.work)
@@ -65,6 +64,8 @@ class Pickled(Loader):
     def runs(self, source: Source) -> Sequence[Action]:
         if source.head[:1] in (b"", b"P"):  # as a zip begins: a persistent id, which no unpickler begins with
             return ()
+        if TorchLegacy().sniff(source):  # which says it
+            return ()
         return not_run(program_in(Range(source)))
 
 
@@ -74,12 +75,8 @@ def _read_as_plain(storage: Storage, actions: Actions, work: Work) -> None:
     Numbers hardly ever import anything: what no program would is left out.
     """
     found = Actions()
-    read_pickles(storage, 0, found, work)
-    found.asked = {
-        key: asked
-        for key, asked in found.asked.items()
-        if family(asked.module, asked.name) or (asked.module and asked.kind != "import")
-    }
+    read_pickles(storage, 0, found, work, search=False)
+    found.keep(lambda asked: bool(family(asked.module, asked.name) or (asked.module and asked.kind != "import")))
     actions.merge(found)
 
 

@@ -32,9 +32,11 @@ def read_refused_zip(source: Source, actions: Actions) -> None:
     try:
         for _, (name, place) in zip(range(_RECORDS), _places(source), strict=False):
             raw = _content(source, place)
-            begin = 0
+            work.spend(limits.INNER)
+            work.text(len(raw))
+            begin, name = 0, name.lower()
             if name.endswith(".py") and "code/" in name:
-                note_operators(raw.decode("latin-1"), actions)
+                note_operators(raw.decode("latin-1"), actions, work)
                 continue
             if raw.startswith(_NUMPY):
                 begin = raw.find(b"\n") + 1
@@ -43,7 +45,8 @@ def read_refused_zip(source: Source, actions: Actions) -> None:
             read_pickles(BytesStorage(raw), begin, actions, work)
         read_strings(actions, work)
     except (Malformed, LoadError):
-        return
+        pass
+    actions.asked = {key: asked for key, asked in actions.asked.items() if asked.kind != "hold"}  # it is refused already
 
 
 def _places(source: Source) -> Iterator[tuple[str, int]]:

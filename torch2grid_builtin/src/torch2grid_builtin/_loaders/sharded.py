@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.hidden import program_in
 from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.read import load_error
+from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_builtin._loaders.pickled import Pickled
 from torch2grid_builtin._loaders.safetensors import Safetensors
+from torch2grid_builtin._loaders.torch_archive import note_found
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import Problem, Skip, Source, has_file
+from torch2grid_core.sources import Problem, Range, Skip, Source, has_file
 from torch2grid_core.text import visible
 
 _INDEX_BYTES = 64 << 20
@@ -337,4 +343,14 @@ def _open(source: Source, work: Work) -> Checkpoint:
     best, loader = max(((kind().sniff(source), kind()) for kind in _LOADERS), key=lambda pair: pair[0])
     if best == 0:
         raise LoadError(source.shown, "is a shard that is neither safetensors nor a PyTorch file", "fetch it again")
-    return loader.load(source, work)
+    opened = loader.load(source, work)
+    actions = Actions()  # what readers of other formats would do with the same bytes
+    try:
+        if not isinstance(loader, TorchZip):
+            note_found(source, actions, work)
+        if not isinstance(loader, Pickled) and not source.head.startswith(b"P"):
+            actions.merge(program_in(Range(source), work))
+    except Malformed as error:
+        raise load_error(source, error, actions) from error
+    opened.not_run = (*not_run(actions), *opened.not_run)
+    return opened

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
-from torch2grid_builtin._inert.hidden import read_pickles
+from torch2grid_builtin._inert.hidden import program_in, read_pickles
 from torch2grid_builtin._inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._loaders.torch_tar import TorchTar, is_tar
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import Range, Source
+from torch2grid_core.sources import Action, Range, Source
 
 _BYTES = MAGIC.to_bytes(10, "little")
 _TEXT = str(MAGIC).encode()
@@ -29,6 +31,9 @@ class TorchLegacy(Loader):
         if is_tar(source.head):
             return 0  # refused as a tar: it is both
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        return not_run(program_in(Range(source))) if self.sniff(source) else ()
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):

@@ -11,17 +11,18 @@ from typing import Any, ClassVar
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
-from torch2grid_builtin._inert.hidden import read_pickles
+from torch2grid_builtin._inert.hidden import note_stop, read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import Pairs, Stub, number_text, text
+from torch2grid_builtin._inert.values import Global, Pairs, Stub, number_text, text
 from torch2grid_builtin._inert.verdicts import family
 from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
-from torch2grid_builtin._loaders.torch_zip import Storages, byte_order, check_rest, read_code
+from torch2grid_builtin._loaders.torch_archive import note_archive
+from torch2grid_builtin._loaders.torch_zip import Names, Storages, byte_order, check_rest
 from torch2grid_builtin._loaders.zip_archive import LOCAL, Entry, ZipArchive, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Source, Storage, verify
@@ -55,17 +56,24 @@ class TorchPackage(Loader):
         if folder is None:
             raise records.fail("is not what torch.package writes", "give the path of a package")
         refuse_program(source, records.entries)
-        pickles = _pickles(records, folder)
+        pickles, found = _pickles(records, folder), Names(records)
         work = limits.Work(sum(entry.size for entry in pickles.values()))
         actions = Actions()
-        storages = _Storages(records, f"{folder}.data/", byte_order(records, folder) != sys.byteorder, work, actions)
+        storages = _Storages(found, f"{folder}.data/", byte_order(found, folder) != sys.byteorder, work, actions)
         roots: list[tuple[Any, Any]] = []
         modules: set[str] = set()
         try:
             for name, entry in pickles.items():
                 record = records.storage(entry.name)
                 verify(record)
-                machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions)
+                machine = Interpreter(
+                    PickleStream(record),
+                    CONSTRUCTORS,
+                    storages.persistent_load,
+                    work,
+                    actions=actions,
+                    script=name.startswith(".data/ts_code/"),
+                )
                 try:
                     roots.append((name.removesuffix(".pkl"), machine.load()))
                 finally:
@@ -74,7 +82,7 @@ class TorchPackage(Loader):
                 read_pickles(record, machine.stream.tell(), actions, work)
             modules |= _read_resources(records, folder, pickles, storages)
             _note_sources(records, folder, modules, actions)
-            read_code(records, actions, work)
+            note_archive(records, actions, work, records.entries.keys())
             check_rest(records)
         except (Malformed, LoadError) as error:
             with suppress(Malformed):
@@ -118,21 +126,21 @@ def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], st
     for entry in others:
         record = records.storage(entry.name)
         storages.actions = found = Actions()
-        machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=found)
+        stream = PickleStream(record, framed=False)
+        machine = Interpreter(stream, CONSTRUCTORS, storages.persistent_load, work, actions=found, whole=False)
         work.spend(limits.INNER)
         try:
             machine.load()
-            read_pickles(record, machine.stream.tell(), found, work)
-        except (Malformed, LoadError):
+            read_pickles(record, stream.tell(), found, work)
+        except Malformed as error:
             work.spend(0)  # raises where it is used up
+            note_stop(error, found)
+        except LoadError:
+            pass  # a storage that is not there, to PyTorch neither
         finally:
             storages.actions = actions
         modules |= {module for module, _ in machine.globals}
-        found.asked = {
-            key: asked
-            for key, asked in found.asked.items()
-            if asked.module.partition(".")[0] in needed or family(asked.module, asked.name)
-        }
+        found.keep(lambda asked: bool(asked.module.partition(".")[0] in needed or family(asked.module, asked.name)))
         if found:
             actions.merge(found)
     return modules
@@ -193,8 +201,8 @@ def _is_pickle(records: Records, entry: Entry) -> bool:
 class _Storages(Storages):
     """Storages by their numbers, and the objects that a package rebuilds by a function of its own."""
 
-    def __init__(self, archive: Records, folder: str, swapped: bool, work: limits.Work, actions: Actions) -> None:
-        super().__init__(archive, folder, swapped, work)
+    def __init__(self, names: Names, folder: str, swapped: bool, work: limits.Work, actions: Actions) -> None:
+        super().__init__(names, folder, swapped, work)
         self.actions = actions
 
     def persistent_load(self, saved: Any) -> Any:
@@ -202,6 +210,9 @@ class _Storages(Storages):
             function, args = saved[-2:] if len(saved) in (3, 4) else (None, ())
             if type(args) is not tuple:
                 raise Malformed("broken package: a call whose arguments are not a tuple")
+            script = type(function) is Global and function.path == "torch.jit._script.unpackage_script_module"
+            if script and len(args) == 1 and type(args[0]) is str and args[0].isdecimal():
+                return Stub(function, args, "judged")  # a module of TorchScript, whose code is looked at
             made = Stub(function, args)
             self.actions.note("call", function, made)
             return made
@@ -210,4 +221,4 @@ class _Storages(Storages):
         return super().persistent_load(saved)
 
     def record(self, key: str) -> Storage:
-        return self.archive.storage(f"{self.folder}{key.removesuffix('.storage')}.storage")
+        return self.names.storage(f"{self.folder}{key.removesuffix('.storage')}.storage")

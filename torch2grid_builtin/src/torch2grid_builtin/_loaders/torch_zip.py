@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from torch2grid_builtin._inert import limits
@@ -15,14 +15,14 @@ from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
-from torch2grid_builtin._inert.script_code import note_operators
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
 from torch2grid_builtin._loaders.foreign_zip import name_share, name_zip, refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
-from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
-from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_builtin._loaders.refused_zip import read_refused_zip
+from torch2grid_builtin._loaders.torch_archive import folded, note_archive, note_found
+from torch2grid_builtin._loaders.zip_archive import END, LOCAL, ZipArchive, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, Source, Storage, verify
 from torch2grid_core.text import visible
@@ -30,9 +30,7 @@ from torch2grid_core.text import visible
 _NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
 _HOSTILE = "it is damaged or hostile"
-
-
-_END = b"PK\x05\x06"  # of the directory of a zip archive
+_DATA = "data.pkl"
 
 
 class TorchZip(Loader):
@@ -47,21 +45,21 @@ class TorchZip(Loader):
             return 2 if is_unpacked(source) and "data.pkl" in source.entries else 0
         if not source.head.startswith(LOCAL):
             return 0
-        telling = first_name(source).rsplit("/", 1)[-1] in _TELLING
+        telling = first_name(source).rsplit("/", 1)[-1].lower() in _TELLING
         try:
             names = open_zip(source).entries
         except LoadError:
             return 2 if telling else 1
         if is_package(names):
             return 0
-        return 2 if telling or any(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) else 1
+        return 2 if telling or holds_pickle(names) else 1
 
     def runs(self, source: Source) -> Sequence[Action]:
         """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it."""
-        if source.is_folder or source.head.startswith(LOCAL) or _END not in source.tail:
+        if source.is_folder or not (source.head.startswith(LOCAL) or END in source.tail):
             return ()
         actions = Actions()
-        read_refused_zip(source, actions)
+        note_found(source, actions, limits.Work(source.size))
         return not_run(actions)
 
     def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
@@ -70,23 +68,20 @@ class TorchZip(Loader):
         actions = Actions()
         try:
             archive = _records(source)
-            capitals = _capitals(archive)
+            names = Names(archive)
             prefix = _prefix(archive)
             _prefetch(archive, prefix)
-            swapped = byte_order(archive, prefix, capitals) != sys.byteorder
-            work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
-            script = f"{prefix}constants.pkl" in archive.entries
-            root = _read(archive, prefix, "data", swapped, work, actions, script)
+            swapped = byte_order(names, prefix) != sys.byteorder
+            data, stated = names.find(f"{prefix}data.pkl"), names.find(f"{prefix}constants.pkl")
+            work = work or limits.Work(archive.entries[data].size if data is not None else 0)
+            script = stated is not None
+            root = _read(names, prefix, "data", swapped, work, actions, script)
             if script:
-                constants = _read(archive, prefix, "constants", swapped, work, actions, script)
+                constants = _read(names, prefix, "constants", swapped, work, actions, script)
                 root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
-            beside = [
-                entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED
-            ]
-            read_code(archive, actions, work)
+            # No tensor comes from the pickles beside, and other programs read them.
+            note_archive(archive, actions, work, {each for each in (data, stated) if each is not None}, script)
             check_rest(archive)
-            for entry in beside:  # no tensor comes from them, and other programs read them
-                read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
         except (Malformed, LoadError) as error:
             if not actions and not source.is_folder:
                 read_refused_zip(source, actions)
@@ -106,7 +101,7 @@ def _records(source: Source) -> Records:
         archive = open_records(source)
     except LoadError as error:
         raise name_zip(source, error) from error
-    if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in archive.entries):
+    if not holds_pickle(archive.entries):
         raise name_zip(source, archive.fail(_NO_PICKLE, "unpack it, if a checkpoint is inside"), archive.entries)
     refuse_program(source, archive.entries)
     return archive
@@ -128,24 +123,6 @@ def check_rest(archive: Records) -> None:
             verify(archive.storage(entry.name))
 
 
-def read_code(archive: Records, actions: Actions, work: limits.Work) -> None:
-    """Add to *actions* what the TorchScript in the archive would do to the machine: ``__setstate__`` runs as it is loaded.
-
-    Raises ``LoadError`` where there is more of it than in any model.
-    """
-    for entry in archive.entries.values():
-        name = _folded(entry.name)
-        if not name.endswith(".py") or not (name.startswith("code/") or "/code/" in name):
-            continue
-        if entry.size > limits.CODE_BYTES:
-            raise archive.fail(f"holds {entry.size} bytes of code in {visible(entry.name, 80)!r}", _HOSTILE)
-        work.text(entry.size)
-        raw, record = bytearray(entry.size), archive.storage(entry.name)
-        if raw:
-            record.read_into(0, memoryview(raw))
-        note_operators(raw.decode("latin-1"), actions)
-
-
 def _constants(value: Any) -> Any:
     """The constants of a TorchScript archive's code; empty ones hold no weight and are said to be left out."""
     if type(value) not in (tuple, list):
@@ -158,62 +135,86 @@ def _constants(value: Any) -> Any:
     ]
 
 
+def holds_pickle(names: Iterable[str]) -> bool:
+    """True where one of the records is a ``data.pkl``, whatever its capitals."""
+    return any(name[-8:].lower() == _DATA and (len(name) == 8 or name[-9] == "/") for name in names)
+
+
 def _prefix(archive: Records) -> str:
     """The folder inside the archive that holds ``data.pkl``, with its slash, or nothing. Raises ``LoadError``."""
-    found = [name[: -len("data.pkl")] for name in archive.entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    found = [name[: -len(_DATA)] for name in archive.entries if holds_pickle([name])]
     depth = min(prefix.count("/") for prefix in found)
     outer = [prefix for prefix in found if prefix.count("/") == depth]
     if len(outer) > 1:
         raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
-    folder = _folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
-    other = next((prefix for prefix in found if _folded(prefix) == folder and prefix != outer[0]), None)
+    folder = folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
+    other = next((prefix for prefix in found if folded(prefix) == folder and prefix != outer[0]), None)
     if other is not None:
         raise archive.fail(f"has two pickles, and PyTorch loads that in {visible(other, 80)!r}", _HOSTILE)
     return outer[0]
 
 
-def _capitals(archive: Records) -> dict[str, str]:
-    """The names that have capital letters, by what they are without. PyTorch's reader does not tell the two apart.
+class Names:
+    """The records of an archive by name, as PyTorch finds them: capitals are small letters to it.
 
-    Raises ``LoadError`` where two names differ by case alone.
+    Raises ``LoadError`` where two records, or the folders of two, differ by case alone: other readers tell these apart.
     """
+
+    def __init__(self, archive: Records) -> None:
+        self.archive = archive
+        self._capitals = _capitals(archive)
+
+    def find(self, name: str) -> str | None:
+        """The record that PyTorch finds under *name*, as the directory spells it; ``None`` where there is none."""
+        if name in self.archive.entries:
+            return name
+        small = folded(name)
+        return small if small in self.archive.entries else self._capitals.get(small)
+
+    def storage(self, name: str) -> Storage:
+        """The bytes of the record that PyTorch finds under *name*. Raises ``LoadError`` where there is none."""
+        return self.archive.storage(self.find(name) or name)
+
+
+def _capitals(archive: Records) -> dict[str, str]:
+    """The names that have capital letters, by what they are without. Raises ``LoadError``."""
     found: dict[str, str] = {}
+    first = next(iter(archive.entries), "").partition("/")[0]
     for name in archive.entries:
-        folded = _folded(name)
-        if folded == name:
+        if not name.startswith(first) and folded(name.partition("/")[0]) == folded(first):
+            names = f"{visible(first, 80)!r} and {visible(name.partition('/')[0], 80)!r}"
+            raise archive.fail(f"has folders {names}, of which PyTorch takes one for the other", _HOSTILE)
+        small = folded(name)
+        if small == name:
             continue
-        other = folded if folded in archive.entries else found.setdefault(folded, name)
+        other = small if small in archive.entries else found.setdefault(small, name)
         if other != name:
             names = f"{visible(other, 80)!r} and {visible(name, 80)!r}"
             raise archive.fail(f"has records {names}, of which PyTorch takes one for the other", _HOSTILE)
     return found
 
 
-def _folded(name: str) -> str:
-    """*name* with its letters from A to Z as small ones."""
-    return name.lower() if name.isascii() else name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
-
-
-def byte_order(archive: Records, prefix: str, capitals: Mapping[str, str] | None = None) -> str:
-    name = f"{prefix}byteorder"
-    name = name if name in archive.entries else (capitals or {}).get(_folded(name), name)
-    if name not in archive.entries:
+def byte_order(names: Names, prefix: str) -> str:
+    """That of the storages, as the archive states it. Raises ``LoadError`` where it states another than there is."""
+    name = names.find(f"{prefix}byteorder")
+    if name is None:
         return "little"  # PyTorch before 2.1 had no such record; big-endian machines wrote their own order, rarely
-    storage = archive.storage(name)
+    storage = names.archive.storage(name)
     order = bytearray(min(storage.size, 16))
     storage.read_into(0, memoryview(order))
     if bytes(order) not in (b"little", b"big"):
-        raise archive.fail(f"states the byte order {bytes(order)!r}", "it is damaged")
+        raise names.archive.fail(f"states the byte order {bytes(order)!r}", "it is damaged")
     return order.decode("ascii")
 
 
-def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.Work, actions: Actions, script: bool) -> Any:
+def _read(names: Names, prefix: str, name: str, swapped: bool, work: limits.Work, actions: Actions, script: bool) -> Any:
     """The value of one pickle of the archive. actions: gets what it wants done, and what the pickles behind it do."""
-    entry = archive.entries[f"{prefix}{name}.pkl"]
+    archive = names.archive
+    entry = archive.entries[names.find(f"{prefix}{name}.pkl") or ""]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
     record = archive.storage(entry.name)
-    storages = Storages(archive, f"{prefix}{name}/", swapped, work)
+    storages = Storages(names, f"{prefix}{name}/", swapped, work)
     machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
     verify(record)
     root = machine.load()
@@ -224,8 +225,8 @@ def _read(archive: Records, prefix: str, name: str, swapped: bool, work: limits.
 class Storages:
     """Gives persistent ids ``("storage", class, key, location, numel)`` their records."""
 
-    def __init__(self, archive: Records, folder: str, swapped: bool, work: limits.Work) -> None:
-        self.archive, self.folder, self.swapped, self.work = archive, folder, swapped, work
+    def __init__(self, names: Names, folder: str, swapped: bool, work: limits.Work) -> None:
+        self.names, self.folder, self.swapped, self.work = names, folder, swapped, work
         self.by_key: dict[str, StorageRef] = {}
 
     def persistent_load(self, saved: Any) -> StorageRef:
@@ -243,4 +244,4 @@ class Storages:
         return found
 
     def record(self, key: str) -> Storage:
-        return self.archive.storage(self.folder + key)
+        return self.names.storage(self.folder + key)

@@ -19,7 +19,7 @@ from torch2grid_core import LoadError
 from torch2grid_core.sources import CheckedStorage, DerivedStorage, Range, Source, Storage, verify
 from torch2grid_core.text import visible
 
-LOCAL = b"PK\x03\x04"
+LOCAL, END = b"PK\x03\x04", b"PK\x05\x06"
 _END = struct.Struct("<4s4H2LH")
 _END64_AT = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -394,11 +394,11 @@ def _decoded(raw: bytes) -> str:
 
 @dataclass(eq=False)
 class Deflated:
-    """A deflated record: unpacked to a temporary file when it is first read, and checked on the way."""
+    """A deflated record: unpacked to a temporary file when it is first read, and checked on the way where it has a CRC-32."""
 
-    inner: Packed
+    inner: Storage
     size: int
-    crc32: int
+    crc32: int | None
     path: str
     label: str
     spool: Spool
@@ -458,8 +458,8 @@ class Deflated:
                 raise self.fail(f"unpacks to more than the {self.size} bytes it claims")
             crc = zlib.crc32(out, crc)
             yield out
-        if done != self.size or crc != self.crc32:
-            raise self.fail(f"unpacks to {done} bytes of CRC-32 {crc:08x}, {self.size} of {self.crc32:08x} are stated")
+        if done != self.size or crc != (crc if self.crc32 is None else self.crc32):
+            raise self.fail(f"unpacks to {done} bytes of CRC-32 {crc:08x}, {self.size} of {self.crc32 or 0:08x} are stated")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > self.size:

@@ -8,26 +8,20 @@ the cells of a heatmap, ``null`` are those without weights, and a NaN is the tex
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from torch2grid_builtin._csv import CsvWriter
 from torch2grid_core import Page, Renderer, Style
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Numbers, Ridges, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
 Array = np.ndarray[Any, Any]
 PAGE, PAGES = "torch2grid page 1", "torch2grid pages 1"
-# What a spreadsheet runs when a cell begins so: in any width, behind blanks and quotes too. Where a comma is the decimal point,
-# cells end at a semicolon, whatever the quotes around commas, so that one text is several cells.
-_SIGNS = "=+\\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207a\u207b\u207c\u208a\u208b\u208c"
-_FORMULA = re.compile(rf"(^|[;|\t\r\n])([\s\"']*[{_SIGNS}])")
-_NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*([eE][+-]?\d+)?|inf|nan)", re.IGNORECASE)
 
 
 class Json(Renderer):
@@ -67,18 +61,18 @@ class Csv(Renderer):
         weights. A text that a spreadsheet would run as a formula has an apostrophe before it.
         """
         stream = io.TextIOWrapper(target, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         several = len(page.panels) > 1
         before: tuple[str, ...] | None = None
         for number, panel in enumerate(page.panels, 1):
             columns, rows = _csv_rows(panel)
-            label = _csv_cell(visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000))
+            label = visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000)
             if columns != before:
                 if before is not None:
                     stream.write("\r\n")
-                writer.writerow(["panel", *map(_csv_cell, columns)] if several else [*map(_csv_cell, columns)])
+                writer.row(["panel", *columns] if several else columns)
                 before = columns
-            writer.writerows([label, *row] if several else row for row in rows)
+            writer.rows([label, *row] if several else row for row in rows)
         stream.flush()
         stream.detach()
 
@@ -89,7 +83,7 @@ def _csv_rows(panel: Any) -> tuple[tuple[str, ...], Iterator[list[Any]]]:
     if isinstance(panel, Numbers):
         return panel.columns, ([*index, *texts] for index, texts in panel.lines())
     table: Table = panel.as_table()
-    return table.columns, ([_csv_cell(value) for value in row] for row in table.rows)
+    return table.columns, (list(row) for row in table.rows)
 
 
 def _cell_rows(panel: Heatmap) -> Iterator[list[Any]]:
@@ -100,13 +94,6 @@ def _cell_rows(panel: Heatmap) -> Iterator[list[Any]]:
         for column, text, count in zip(columns.tolist(), texts, grid.counts[row][columns].tolist(), strict=True):
             sides = [float(side.values[place]) for side, place in ((down, row), (across, column)) if side is not None]
             yield [row, column, text, count, *sides]
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, str):
-        text = visible(value, 10_000)
-        return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'\2", text)
-    return "" if value is None else value
 
 
 def _texts(values: Array) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch2grid_builtin._csv import CsvWriter
 from torch2grid_builtin._tree.modules import Branch, Node, Totals, branches, cut, kinds_of, modules_of, tree_of
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.selection import Selection
@@ -242,9 +242,10 @@ def _entry(part: str | None, node: Node, contents: Contents) -> dict[str, Any]:
 def as_csv(contents: Contents, asked: Asked) -> str:
     """A row for each tensor, or for each module at the depth that is asked for, with full names."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows_of(contents, asked))
+    writer = CsvWriter(stream, "\n")
+    writer.row(COLUMNS)
+    for row in rows_of(contents, asked):
+        writer.row(row)
     return stream.getvalue()
 
 

@@ -17,7 +17,7 @@ from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._text import did_you_mean, without_secrets
 
 Severity = Literal["error", "warning"]
-ActionKind = Literal["call", "make", "state", "items", "import", "run"]
+ActionKind = Literal["call", "make", "state", "items", "import", "run", "hold"]
 
 _LINES = {
     "make": "making ",
@@ -33,6 +33,7 @@ _VERBS = {
     "items": "adds items to ",
     "import": "imports ",
     "run": "runs ",
+    "hold": "holds ",
 }
 _BESIDE_BYTES = 4 << 20  # of a neighbour: a configuration has a few kilobytes
 _NOTED = 3  # names of stored tensors in a note
@@ -43,7 +44,8 @@ class Action:
     """One name that a file wants imported, and the most that it does with it.
 
     kind: ``call``; ``make`` an instance of a class without calling anything else; set the ``state`` of an object; add
-    ``items`` to one; ``import`` alone; ``run`` source code that the file brings along. what: the callee with its first
+    ``items`` to one; ``import`` alone; ``run`` source code that the file brings along; ``hold`` what
+    may do any of these and could not be read. what: the callee with its first
     arguments, or the name, as short text. name: dotted, as the file states it; empty where *what* stands for several.
     severity: ``error`` where it may run any code, ``warning`` for a class of another package that is only made and filled.
     count: how often.

@@ -86,7 +86,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
         return of_object.load(source)
     if force is not None:
         read = unpacked(source) if is_gzip(source) and not force.sniff(source) else source
-        return _from(source, _load(read, force, loaders).with_notes(*remarks_on(source)))
+        return _from(source, _load(read, force, loaders, source).with_notes(*remarks_on(source)))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
@@ -98,7 +98,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return _from(found, _load(source, loader, loaders).with_notes([*filter(None, [beside]), *lines], share))
+    return _from(found, _load(source, loader, loaders, found).with_notes([*filter(None, [beside]), *lines], share))
 
 
 def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
@@ -107,20 +107,29 @@ def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
     return loaded
 
 
-def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike]) -> Checkpoint:
+def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Source) -> Checkpoint:
     """The checkpoint in *source*, with what readers of other formats would run of the same bytes: a file may be of two formats.
 
-    Raises ``LoadError``, which names that, too.
+    packed: what *source* was unpacked from, or *source* itself: a reader of the file sees those bytes. Raises ``LoadError``,
+    which names that, too.
     """
-    others = [] if source.is_folder else [each for each in loaders if each.name != by.name and hasattr(each, "runs")]
+    able = [] if source.is_folder else [each for each in loaders if hasattr(each, "runs")]
+
+    def others() -> Iterator[Any]:
+        for each in able:
+            if each.name != by.name:
+                yield from each.runs(source)
+            if packed is not source:
+                yield from each.runs(packed)
+
     try:
         loaded = by.load(source)
     except LoadError as error:
-        found = [str(action) for each in others for action in each.runs(source)] if "not run: " not in error.reason else []
+        found = [str(action) for action in others()] if "not run: " not in error.reason else []
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    actions = [action for each in others for action in each.runs(source)]
+    actions = list(others())
     if actions:
         loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
         loaded.not_run = (*actions, *loaded.not_run)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 from torch2grid_core._errors import LoadError, UsageError
 
 HEAD_BYTES = 4096
-TAIL_BYTES = 65 << 10  # holds the end of a zip archive with the longest comment, and what points to it
+TAIL_BYTES = 69 << 10  # holds the end of a zip archive with the longest comment, as far as any reader looks for it
 
 
 @runtime_checkable
@@ -67,7 +67,7 @@ class Source(Protocol):
 
     @property
     def tail(self) -> bytes:
-        """The last 65 KiB, kept; fewer when it is shorter, none of a folder."""
+        """The last 69 KiB, kept; fewer when it is shorter, none of a folder."""
 
     @property
     def object(self) -> Any:
@@ -124,7 +124,7 @@ class SourceBase:
 
     @cached_property
     def tail(self) -> bytes:
-        """The last 65 KiB."""
+        """The last 69 KiB."""
         if self.size <= len(self.head):
             return self.head
         length = min(TAIL_BYTES, self.size)

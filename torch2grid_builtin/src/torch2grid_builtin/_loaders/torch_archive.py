@@ -1,0 +1,106 @@
+"""What PyTorch would run of a zip archive, whichever loader opens the file: one that PyTorch finds in it, or a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch2grid_builtin._inert import limits
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.hidden import read_pickles, read_strings
+from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.script_code import note_operators
+from torch2grid_builtin._loaders.foreign_zip import program_in_archive
+from torch2grid_builtin._loaders.loose_zip import archive_at_end
+from torch2grid_builtin._loaders.records import Records, package_folder
+from torch2grid_builtin._loaders.refused_zip import PICKLES
+from torch2grid_builtin._loaders.zip_archive import LOCAL, open_zip
+from torch2grid_core import LoadError
+from torch2grid_core.sources import Source, verify
+from torch2grid_core.text import visible
+
+_HOSTILE = "it is damaged or hostile"
+
+
+def folded(name: str) -> str:
+    """*name* with its letters from A to Z as small ones: PyTorch's reader finds a record whatever its capitals."""
+    if name.isascii():
+        return name.lower()
+    return name.encode("utf-8", "surrogateescape").lower().decode("utf-8", "surrogateescape")
+
+
+def note_archive(
+    records: Records, actions: Actions, work: limits.Work, seen: Collection[str] = (), script: bool = False
+) -> None:
+    """Add to *actions* what the pickles and the TorchScript in the archive would do, but for the records that were *seen*.
+
+    script: its pickles are of TorchScript. Raises ``Malformed`` where the work is used up, ``LoadError`` where a record lies.
+    """
+    for key, entry in records.entries.items():
+        name = folded(entry.name)
+        if name.endswith(".py"):
+            if name.startswith("code/") or "/code/" in name:
+                _read_code(records, key, actions, work)
+        elif name.endswith(PICKLES) and key not in seen:
+            record = records.storage(key)
+            if entry.method:
+                work.text(entry.size)
+                verify(record)
+            read_pickles(record, 0, actions, work, script=script)
+
+
+def _read_code(records: Records, key: str, actions: Actions, work: limits.Work) -> None:
+    """TorchScript's code: ``__setstate__`` runs as it is loaded. Raises ``LoadError`` where there is more than in any model."""
+    entry = records.entries[key]
+    if entry.size > limits.CODE_BYTES:
+        raise records.fail(f"holds {entry.size} bytes of code in {visible(entry.name, 80)!r}", _HOSTILE)
+    work.text(entry.size)
+    record = records.storage(key)
+    raw = bytearray(record.size)
+    if raw:
+        record.read_into(0, memoryview(raw))
+    note_operators(raw.decode("latin-1"), actions, work)
+
+
+def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
+    """Add to *actions* what PyTorch would run of the archive that it finds in *source*, which a loader of another format opens.
+
+    An archive that is not read, or not to its end, is in the record as one that may hold anything.
+    """
+    try:
+        records: Records | None = _found(source, work)
+        if records is None:
+            return
+        program = program_in_archive(entry.name for entry in records.entries.values())
+        if program is not None:
+            actions.holds(f"a zip archive that {program}")
+        if package_folder({entry.name: entry for entry in records.entries.values()}) is not None:
+            if not source.head.startswith(LOCAL):
+                _note_package(records, actions, work)
+            return
+        script = any(folded(entry.name).rpartition("/")[2] == "constants.pkl" for entry in records.entries.values())
+        note_archive(records, actions, work, script=script)
+        read_strings(actions, work)
+    except (Malformed, LoadError) as error:
+        actions.holds(f"a zip archive that could not be examined ({error.reason})")
+
+
+def _found(source: Source, work: limits.Work) -> Records | None:
+    if source.head.startswith(LOCAL):
+        try:
+            return open_zip(source)
+        except LoadError:
+            pass  # PyTorch's own reader may open it all the same
+    return archive_at_end(source, work)
+
+
+def _note_package(records: Records, actions: Actions, work: limits.Work) -> None:
+    """A ``torch.package`` behind another format: whatever it names first comes out of its own sources."""
+    for key, entry in records.entries.items():
+        work.spend(limits.INNER)
+        name = folded(entry.name)
+        if name.endswith(".py") and "/code/" in name:
+            _read_code(records, key, actions, work)
+        elif name.endswith(".py"):
+            actions.runs(visible(entry.name.partition("/")[2] or entry.name, 200))
+        elif not name.endswith((".storage", ".debug_pkl")):
+            read_pickles(records.storage(key), 0, actions, work)
