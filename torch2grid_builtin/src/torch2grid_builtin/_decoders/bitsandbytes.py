@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,60 +27,103 @@ from torch2grid_builtin._decoders.numbers import Along, Codes, Computed, Grid, P
 from torch2grid_core import LazyTensor
 
 _STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")
-_STATISTICS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+_STATISTICS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")  # of a state dict, in the order of the fields
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """What is stored of one weight's statistics: names of tensors, and what describes them. Names are empty where none is."""
+
+    kind: str
+    absmax: str
+    table: str
+    outer: str
+    outer_table: str
+    shape: Any
+    block: Any
+    outer_block: Any
+    offset: Any
+    more: tuple[str, ...] = ()
 
 
 class BitsAndBytes(Family):
     """bitsandbytes: NF4 and FP4, nested or not, and INT8"""
 
     name: ClassVar[str] = "bitsandbytes"
-    ends: ClassVar[frozenset[str]] = frozenset([*_STATES, "SCB"])
+    ends: ClassVar[frozenset[str]] = frozenset([*_STATES, "SCB", "code"])
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for end in _STATES:
             for module in here.modules(end):
                 name = module.removesuffix("quant_state.").removesuffix(".")
-                yield name, lambda name=name, state=f"{module}{end}": _four(here, name, state)
+                yield name, lambda name=name, state=f"{module}{end}": _four(here, name, _stated(here, name, state))
+        for front in here.modules("code"):
+            if front.endswith(".quant_state."):
+                name = front.removesuffix(".quant_state.")
+                yield name, lambda name=name, front=front: _four(here, name, _pickled(here, front))
         for module in here.modules("SCB"):
             yield f"{module}weight", lambda module=module: _eight(here, module)
 
 
-def _four(here: Stored, name: str, state: str) -> Recipe:
+def _stated(here: Stored, name: str, state: str) -> _Statistics:
+    """As a state dict has them: a description in JSON, and tensors beside the codes."""
     stated = here.text(state)
-    shape, size = stated.get("shape"), stated.get("blocksize")
+    names = [each if each in here.checkpoint else "" for each in (f"{name}.{end}" for end in _STATISTICS)]
+    return _Statistics(
+        state[-3:], *names, stated.get("shape"), stated.get("blocksize"), stated.get("nested_blocksize", 256),
+        stated.get("nested_offset", 0.0), (state,),
+    )  # fmt: skip
+
+
+def _pickled(here: Stored, front: str) -> _Statistics:
+    """As an object of the pickle has them: ``QuantState``."""
+    stated = here.checkpoint.described.get(front.rstrip("."), {})
+    second = here.checkpoint.described.get(f"{front}state2", {})
+    ends = ("absmax", "code", "state2.absmax", "state2.code", "offset")
+    *names, offset = (f"{front}{end}" if f"{front}{end}" in here.checkpoint else "" for end in ends)
+    plus = here.values(offset).astype(float).reshape(-1).tolist() if offset else [0.0]
+    shape = stated.get("shape")
+    return _Statistics(
+        str(stated.get("quant_type")), *names, list(shape) if isinstance(shape, tuple) else None, stated.get("blocksize"),
+        second.get("blocksize", 256), plus[0] if len(plus) == 1 else None, (offset,),
+    )  # fmt: skip
+
+
+def _four(here: Stored, name: str, stated: _Statistics) -> Recipe:
+    shape = stated.shape
     if not isinstance(shape, list) or not 0 < len(shape) < 9 or not all(type(each) is int and each > 0 for each in shape):
         raise NotDecoded("the statistics tell no shape")
-    block = _block_size(size)
+    block = _block_size(stated.block)
     packed = as_bytes(here.need(name))
     count = math.prod(shape)
     if ceil(count, 2) > packed.size:
         raise NotDecoded(f"{packed.size} bytes of codes for a weight of shape {shape}")
-    rows, values = ceil(count, block), _map(here, f"{name}.quant_map", 16)
+    rows, values = ceil(count, block), _map(here, stated.table or f"{name}.quant_map", 16)
     codes = Along(packed, 4, values, block, high_first=True, flat=(rows, block))
-    absmax = _flat(here.need(f"{name}.absmax"))
+    absmax = _flat(here.need(stated.absmax or f"{name}.absmax"))
     if absmax.size < rows:
         raise NotDecoded(f"{absmax.size} statistics for {rows} blocks")
     scales: Codes = Plain(replace(absmax, shape=(rows, 1)))
     plus, nested = 0.0, ""
-    if f"{name}.nested_absmax" in here.checkpoint:
-        outer = _block_size(stated.get("nested_blocksize", 256))
-        offset = stated.get("nested_offset", 0.0)
-        if type(offset) not in (int, float) or absmax.dtype.name != "uint8":
+    if stated.outer:
+        if type(stated.offset) not in (int, float) or absmax.dtype.name != "uint8":
             raise NotDecoded("its nested statistics cannot be read")
-        plus, nested = float(offset), ", nested statistics"
-        scales = _nested(here, name, absmax, rows, outer)
-    names = [f"{name}.{each}" for each in _STATISTICS]
-    scheme = f"bitsandbytes {'NF4' if state.endswith('nf4') else 'FP4'}, group {block}{nested}"
+        plus, nested = float(stated.offset), ", nested statistics"
+        scales = _nested(here, stated, absmax, rows)
+    elif absmax.dtype.name == "uint8":
+        raise NotDecoded("its nested statistics are not here")
+    names = [each for each in (stated.absmax, stated.table, stated.outer, stated.outer_table, *stated.more) if each]
+    scheme = f"bitsandbytes {stated.kind.upper()}, group {block}{nested}"
     weights = Weights(codes, [multiply(Grid(scales, (1, block), plus=plus))], count)
-    return Recipe(name, (name, *here.here(*names), state), scheme, tuple(shape), weights)
+    return Recipe(name, (name, *here.here(*names)), scheme, tuple(shape), weights)
 
 
-def _nested(here: Stored, name: str, absmax: LazyTensor, rows: int, block: int) -> Codes:
-    outer = _flat(here.need(f"{name}.nested_absmax"))
+def _nested(here: Stored, stated: _Statistics, absmax: LazyTensor, rows: int) -> Codes:
+    block, outer = _block_size(stated.outer_block), _flat(here.need(stated.outer))
     groups = ceil(rows, block)
     if outer.size < groups:
         raise NotDecoded(f"{outer.size} nested statistics for {groups} blocks")
-    values = _map(here, f"{name}.nested_quant_map", 256)
+    values = _map(here, stated.outer_table or "nested_quant_map", 256)
     codes = Along(as_bytes(absmax), 8, values, block, flat=(groups, block))
     factor = Grid(Plain(replace(outer, shape=(groups, 1))), (1, block))
     return Computed(Weights(codes, [multiply(factor)], rows), rows, 1)

@@ -134,7 +134,11 @@ def _float4(here: Stored, module: str, packed: LazyTensor, scale: LazyTensor) ->
     codes = Along(as_matrix(packed), 4, FP4, shape[-1])
     stored = _beside(here, module, "weight_packed", "weight_scale", "weight_global_scale", "weight_zero_point")
     return Recipe(
-        f"{module}weight", stored, f"compressed-tensors {scheme}, {block_text(block, shape)}", shape, Weights(codes, [multiply(grid)])
+        f"{module}weight",
+        stored,
+        f"compressed-tensors {scheme}, {block_text(block, shape)}",
+        shape,
+        Weights(codes, [multiply(grid)]),
     )
 
 
@@ -166,7 +170,9 @@ def _plain(here: Stored, module: str) -> Recipe | None:
     flat = codes if codes.ndim == 2 else as_matrix(replace_shape(codes, (1, *codes.shape)) if codes.ndim == 1 else codes)
     scheme = "INT8" if codes.dtype.name == "int8" else f"FP8 ({codes.dtype.name.removeprefix('float8_').upper()})"
     stored = _beside(here, module, "weight", "weight_scale", "weight_zero_point", "weight_g_idx")
-    return Recipe(f"{module}weight", stored, f"{scheme}, {kind}{block_text(block, codes.shape)}", codes.shape, Weights(Plain(flat), steps))
+    return Recipe(
+        f"{module}weight", stored, f"{scheme}, {kind}{block_text(block, codes.shape)}", codes.shape, Weights(Plain(flat), steps)
+    )
 
 
 def _block_structure(here: Stored) -> tuple[int, int] | None:

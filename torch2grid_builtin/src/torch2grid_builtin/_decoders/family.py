@@ -144,9 +144,7 @@ class Family(Decoder):
     def decode(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with the weights composed. A note says of what is not decoded why."""
         recipes, notes = self._recipes(checkpoint)
-        tensors = [
-            LazyTensor(each.name, each.shape, Weights.dtype, each.storage, note=each.scheme) for each in recipes
-        ]
+        tensors = [LazyTensor(each.name, each.shape, Weights.dtype, each.storage, note=each.scheme) for each in recipes]
         if tensors:
             checkpoint = checkpoint.compose(tensors, {each.name: each.stored for each in recipes}, self.name)
         return checkpoint.with_notes(notes) if notes else checkpoint
@@ -222,7 +220,12 @@ def ceil(count: int, by: int) -> int:
 
 
 def block_grid(
-    tensor: LazyTensor, shape: Sequence[int], block: tuple[int, int] | None = None, *, columns: LazyTensor | None = None, **how: Any
+    tensor: LazyTensor,
+    shape: Sequence[int],
+    block: tuple[int, int] | None = None,
+    *,
+    columns: LazyTensor | None = None,
+    **how: Any,
 ) -> tuple[Grid, tuple[int, int]]:
     """The grid of a number for each block of a weight of *shape*, and the size of a block.
 

@@ -45,7 +45,14 @@ def _is_awq(here: Stored, module: str) -> bool:
     codes, zeros, scales = (here.get(f"{module}{end}") for end in ("qweight", "qzeros", "scales"))
     if here.quantization.get("quant_method") in ("awq", "gptq"):
         return here.quantization["quant_method"] == "awq"
-    if codes is None or scales is None or zeros is None or scales.ndim != 2 or codes.ndim != 2 or f"{module}g_idx" in here.checkpoint:
+    if (
+        codes is None
+        or scales is None
+        or zeros is None
+        or scales.ndim != 2
+        or codes.ndim != 2
+        or f"{module}g_idx" in here.checkpoint
+    ):
         return False
     return codes.shape[1] * 8 == scales.shape[1] or codes.shape[0] == zeros.shape[0] == scales.shape[0]
 

@@ -9,12 +9,28 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, as_matrix, ceil, multiply, replace_shape, subtract
+from torch2grid_builtin._decoders.family import (
+    Family,
+    NotDecoded,
+    Recipe,
+    Stored,
+    as_matrix,
+    ceil,
+    multiply,
+    replace_shape,
+    subtract,
+)
 from torch2grid_builtin._decoders.numbers import Across, Codes, Grid, Plain, Weights
 from torch2grid_core import LazyTensor
 
 # bits: fields of a word, the first part of the rows in the highest one, and bytes of a word
-_PACKED = {8: ((0,), 1), 4: ((4, 0), 1), 2: ((6, 4, 2, 0), 1), 1: (tuple(range(7, -1, -1)), 1), 3: (tuple(range(27, -1, -3)), 4)}
+_PACKED = {
+    8: ((0,), 1),
+    4: ((4, 0), 1),
+    2: ((6, 4, 2, 0), 1),
+    1: (tuple(range(7, -1, -1)), 1),
+    3: (tuple(range(27, -1, -3)), 4),
+}
 _META = (
     "nbits group_size shape scale zero axis packing unpack_view_dtype view_as_float quant_scale quant_zero compute_dtype "
     "offload_meta encoded_state_dict stores_quant_config channel_wise optimize round_zero zero_scale scale_scale W_q"
@@ -37,9 +53,9 @@ def _recipe(here: Stored, module: str) -> Recipe:
     codes, scale, zero = here.need(f"{module}W_q"), here.need(f"{meta}scale"), here.need(f"{meta}zero")
     if codes.ndim != 2:
         raise NotDecoded("the codes are no matrix")
-    bits, axis, shape = _number(here, f"{meta}nbits"), _number(here, f"{meta}axis", -1), _shape(here, f"{meta}shape")
+    bits, shape = _number(here, meta, "nbits"), _shape(here, meta)
     if bits is None:
-        bits = _bits(codes, scale, axis)
+        bits = _bits(codes, scale)
     if bits not in _PACKED or codes.dtype.itemsize != _PACKED[bits][1]:
         raise NotDecoded(f"codes of {codes.dtype.name} for {str(bits)[:9]} bits")
     shifts, _ = _PACKED[bits]
@@ -68,22 +84,27 @@ def _grid(tensor: LazyTensor, rows: int, columns: int) -> Grid:
     raise NotDecoded(f"scales or zero points of shape {list(tensor.shape)}: they may be quantised themselves")
 
 
-def _number(here: Stored, name: str, none: int | None = None) -> int | None:
-    if name not in here.checkpoint:
-        return none
-    found = here.values(name).reshape(-1).tolist()
-    return int(found[0]) if len(found) == 1 and isinstance(found[0], (int, float)) and abs(found[0]) < 64 else none
+def _value(here: Stored, meta: str, name: str) -> list[Any]:
+    """The numbers of a setting, which is a small tensor, or a plain value of the pickle."""
+    if f"{meta}{name}" in here.checkpoint:
+        found: list[Any] = here.values(f"{meta}{name}").reshape(-1).tolist()
+        return found
+    value = here.checkpoint.described.get(meta.rstrip("."), {}).get(name)
+    return list(value) if isinstance(value, tuple) else [] if value is None else [value]
 
 
-def _shape(here: Stored, name: str) -> tuple[int, ...] | None:
-    if name not in here.checkpoint:
-        return None
-    found = here.values(name).reshape(-1).tolist()
-    good = 0 < len(found) < 9 and all(isinstance(each, int) and 0 < each < 1 << 40 for each in found)
+def _number(here: Stored, meta: str, name: str) -> int | None:
+    found = _value(here, meta, name)
+    return found[0] if len(found) == 1 and type(found[0]) is int and abs(found[0]) < 64 else None
+
+
+def _shape(here: Stored, meta: str) -> tuple[int, ...] | None:
+    found = _value(here, meta, "shape")
+    good = 0 < len(found) < 9 and all(type(each) is int and 0 < each < 1 << 40 for each in found)
     return tuple(found) if good else None
 
 
-def _bits(codes: LazyTensor, scale: LazyTensor, axis: int | None) -> Any:
+def _bits(codes: LazyTensor, scale: LazyTensor) -> int | None:
     """The bits, where they are not stored: as many rows of the codes as there are scales."""
     if scale.ndim == 2 and scale.shape[1] == 1:
         per = ceil(scale.shape[0], codes.shape[0])

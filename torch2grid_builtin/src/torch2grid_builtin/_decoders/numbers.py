@@ -556,4 +556,3 @@ class Turned(DerivedStorage):
                 box = np.empty((height, width), np.float32)
                 self.weights.fill(row + top, row + top + height, begin, begin + width, box)
                 out[begin - column : begin - column + width, top : top + height] = box.T
-

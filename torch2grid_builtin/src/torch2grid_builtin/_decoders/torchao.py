@@ -175,5 +175,3 @@ def _microscaling(it: _Wrapped, kind: str, codes: LazyTensor, scale: LazyTensor)
     numbers = Along(flat, 4, FP4, shape[-1]) if packed else Plain(flat)
     name = "NVFP4" if not mx else f"MX{'FP4' if packed else 'FP8'}"
     return Recipe(it.name, it.stored, f"torchao {name}, group {block[1]}", shape, Weights(numbers, [multiply(grid)]))
-
-
