@@ -7,8 +7,9 @@ Blocks run over the flat weight, across its rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,34 +36,47 @@ class _Statistics:
     """What is stored of one weight's statistics: names of tensors, and what describes them. Names are empty where none is."""
 
     kind: str
-    absmax: str
-    table: str
-    outer: str
-    outer_table: str
+    names: Sequence[str]  # of the statistics, the table, and what these are quantised by
     shape: Any
     block: Any
     outer_block: Any
     offset: Any
     more: tuple[str, ...] = ()
 
+    @property
+    def absmax(self) -> str:
+        return self.names[0]
+
+    @property
+    def table(self) -> str:
+        return self.names[1]
+
+    @property
+    def outer(self) -> str:
+        return self.names[2]
+
+    @property
+    def outer_table(self) -> str:
+        return self.names[3]
+
 
 class BitsAndBytes(Family):
     """bitsandbytes: NF4 and FP4, nested or not, and INT8"""
 
     name: ClassVar[str] = "bitsandbytes"
-    ends: ClassVar[frozenset[str]] = frozenset([*_STATES, "SCB", "code"])
+    ends: ClassVar[tuple[str, ...]] = (*_STATES, "SCB", "code")
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for end in _STATES:
             for module in here.modules(end):
                 name = module.removesuffix("quant_state.").removesuffix(".")
-                yield name, lambda name=name, state=f"{module}{end}": _four(here, name, _stated(here, name, state))
+                yield name, partial(_four, here, name, partial(_stated, here, name, f"{module}{end}"))
         for front in here.modules("code"):
             if front.endswith(".quant_state."):
                 name = front.removesuffix(".quant_state.")
-                yield name, lambda name=name, front=front: _four(here, name, _pickled(here, front))
+                yield name, partial(_four, here, name, partial(_pickled, here, front))
         for module in here.modules("SCB"):
-            yield f"{module}weight", lambda module=module: _eight(here, module)
+            yield f"{module}weight", partial(_eight, here, module)
 
 
 def _stated(here: Stored, name: str, state: str) -> _Statistics:
@@ -70,7 +84,7 @@ def _stated(here: Stored, name: str, state: str) -> _Statistics:
     stated = here.text(state)
     names = [each if each in here.checkpoint else "" for each in (f"{name}.{end}" for end in _STATISTICS)]
     return _Statistics(
-        state[-3:], *names, stated.get("shape"), stated.get("blocksize"), stated.get("nested_blocksize", 256),
+        state[-3:], names, stated.get("shape"), stated.get("blocksize"), stated.get("nested_blocksize", 256),
         stated.get("nested_offset", 0.0), (state,),
     )  # fmt: skip
 
@@ -84,12 +98,13 @@ def _pickled(here: Stored, front: str) -> _Statistics:
     plus = here.values(offset).astype(float).reshape(-1).tolist() if offset else [0.0]
     shape = stated.get("shape")
     return _Statistics(
-        str(stated.get("quant_type")), *names, list(shape) if isinstance(shape, tuple) else None, stated.get("blocksize"),
+        str(stated.get("quant_type")), names, list(shape) if isinstance(shape, tuple) else None, stated.get("blocksize"),
         second.get("blocksize", 256), plus[0] if len(plus) == 1 else None, (offset,),
     )  # fmt: skip
 
 
-def _four(here: Stored, name: str, stated: _Statistics) -> Recipe:
+def _four(here: Stored, name: str, statistics: Callable[[], _Statistics]) -> Recipe:
+    stated = statistics()
     shape = stated.shape
     if not isinstance(shape, list) or not 0 < len(shape) < 9 or not all(type(each) is int and each > 0 for each in shape):
         raise NotDecoded("the statistics tell no shape")
@@ -112,7 +127,7 @@ def _four(here: Stored, name: str, stated: _Statistics) -> Recipe:
         scales = _nested(here, stated, absmax, rows)
     elif absmax.dtype.name == "uint8":
         raise NotDecoded("its nested statistics are not here")
-    names = [each for each in (stated.absmax, stated.table, stated.outer, stated.outer_table, *stated.more) if each]
+    names = [each for each in (*stated.names, *stated.more) if each]
     scheme = f"bitsandbytes {stated.kind.upper()}, group {block}{nested}"
     weights = Weights(codes, [multiply(Grid(scales, (1, block), plus=plus))], count)
     return Recipe(name, (name, *here.here(*names)), scheme, tuple(shape), weights)

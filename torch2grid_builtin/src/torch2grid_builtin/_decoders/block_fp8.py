@@ -6,6 +6,7 @@ Format: ``inference/fp8_cast_bf16.py`` of DeepSeek-V3, and transformers' ``integ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import ClassVar
 
 from torch2grid_builtin._decoders.family import (
@@ -30,15 +31,12 @@ class BlockFp8(Family):
     """DeepSeek's FP8 with a scale for each block (weight_scale_inv)"""
 
     name: ClassVar[str] = "block_fp8"
-    ends: ClassVar[frozenset[str]] = frozenset(["weight_scale_inv"])
-
-    def wanted(self, ends: frozenset[str]) -> bool:
-        return any(end.endswith(_END) for end in ends)
+    ends: ClassVar[tuple[str, ...]] = ("_scale_inv",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for end in (end for end in here.ends if end.endswith(_END)):
             for module in here.modules(end):
-                yield f"{module}{end}", lambda module=module, end=end: _recipe(here, f"{module}{end.removesuffix(_END)}")
+                yield f"{module}{end}", partial(_recipe, here, f"{module}{end.removesuffix(_END)}")
 
 
 def _recipe(here: Stored, name: str) -> Recipe | None:

@@ -7,6 +7,7 @@ Formats: ``compressed_tensors/compressors`` (pack_quantized, naive_quantized, nv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import ClassVar
 
 from torch2grid_builtin._decoders.family import (
@@ -36,15 +37,15 @@ class CompressedTensors(Family):
     """compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4 and MXFP4"""
 
     name: ClassVar[str] = "compressed_tensors"
-    ends: ClassVar[frozenset[str]] = frozenset(["weight_packed", "weight_scale"])
+    ends: ClassVar[tuple[str, ...]] = ("weight_packed", "weight_scale")
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         packed = set(here.modules("weight_packed"))
         for module in here.modules("weight_packed"):
-            yield f"{module}weight_packed", lambda module=module: _packed(here, module)
+            yield f"{module}weight_packed", partial(_packed, here, module)
         for module in here.modules("weight_scale"):
             if module not in packed:
-                yield f"{module}weight", lambda module=module: _plain(here, module)
+                yield f"{module}weight", partial(_plain, here, module)
 
 
 def _beside(here: Stored, module: str, *ends: str) -> tuple[str, ...]:
@@ -170,9 +171,9 @@ def _plain(here: Stored, module: str) -> Recipe | None:
     flat = codes if codes.ndim == 2 else as_matrix(replace_shape(codes, (1, *codes.shape)) if codes.ndim == 1 else codes)
     scheme = "INT8" if codes.dtype.name == "int8" else f"FP8 ({codes.dtype.name.removeprefix('float8_').upper()})"
     stored = _beside(here, module, "weight", "weight_scale", "weight_zero_point", "weight_g_idx")
-    return Recipe(
-        f"{module}weight", stored, f"{scheme}, {kind}{block_text(block, codes.shape)}", codes.shape, Weights(Plain(flat), steps)
-    )
+
+    scheme = f"{scheme}, {kind}{block_text(block, codes.shape)}"
+    return Recipe(f"{module}weight", stored, scheme, codes.shape, Weights(Plain(flat), steps))
 
 
 def _block_structure(here: Stored) -> tuple[int, int] | None:

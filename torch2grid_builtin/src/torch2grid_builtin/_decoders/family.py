@@ -7,7 +7,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Stored:
         return self._modules.get(end, ())
 
     def get(self, name: str) -> LazyTensor | None:
-        return self.checkpoint[name] if name in self.checkpoint else None
+        return self.checkpoint.get(name)
 
     def need(self, name: str) -> LazyTensor:
         """The tensor *name*. Raises ``NotDecoded``."""
@@ -127,12 +127,7 @@ def stored(checkpoint: Checkpoint) -> Stored:
 
 
 class Family(Decoder):
-    """Decodes the formats of one library.
-
-    ends: last components of names, one of which each checkpoint of the family has.
-    """
-
-    ends: ClassVar[frozenset[str]]
+    """Decodes the formats of one library."""
 
     def __init__(self) -> None:
         self._found: tuple[weakref.ref[Checkpoint], list[Recipe], list[str]] | None = None
@@ -149,10 +144,6 @@ class Family(Decoder):
             checkpoint = checkpoint.compose(tensors, {each.name: each.stored for each in recipes}, self.name)
         return checkpoint.with_notes(notes) if notes else checkpoint
 
-    def wanted(self, ends: frozenset[str]) -> bool:
-        """True where a checkpoint with names that end so may be of the family."""
-        return bool(self.ends & ends)
-
     @abstractmethod
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         """(name of a stored tensor, what makes a recipe of it or raises ``NotDecoded``)."""
@@ -163,7 +154,7 @@ class Family(Decoder):
         found: list[Recipe] = []
         left: dict[str, list[str]] = {}
         here = stored(checkpoint)
-        for name, make in self.candidates(here) if self.wanted(here.ends) else ():
+        for name, make in self.candidates(here):
             try:
                 recipe = make()
                 if recipe is not None:

@@ -7,6 +7,7 @@ Formats: ``auto_gptq/nn_modules/qlinear`` and ``gptqmodel/nn_modules/qlinear`` (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, ceil, multiply, subtract
@@ -23,28 +24,28 @@ class Gptq(Family):
     """GPTQ of 2, 3, 4 and 8 bits, versions 1 and 2, with act-order"""
 
     name: ClassVar[str] = "gptq"
-    ends: ClassVar[frozenset[str]] = frozenset(["qweight"])
+    ends: ClassVar[tuple[str, ...]] = ("qweight",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for module in here.modules("qweight"):
-            yield f"{module}qweight", lambda module=module: _gptq(here, module)
+            yield f"{module}qweight", partial(_gptq, here, module)
 
 
 class Awq(Family):
     """AWQ of 4 bits, gemm and gemv"""
 
     name: ClassVar[str] = "awq"
-    ends: ClassVar[frozenset[str]] = frozenset(["qweight"])
+    ends: ClassVar[tuple[str, ...]] = ("qweight",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for module in here.modules("qweight"):
-            yield f"{module}qweight", lambda module=module: _awq(here, module)
+            yield f"{module}qweight", partial(_awq, here, module)
 
 
 def _is_awq(here: Stored, module: str) -> bool:
     codes, zeros, scales = (here.get(f"{module}{end}") for end in ("qweight", "qzeros", "scales"))
     if here.quantization.get("quant_method") in ("awq", "gptq"):
-        return here.quantization["quant_method"] == "awq"
+        return bool(here.quantization["quant_method"] == "awq")
     if (
         codes is None
         or scales is None
@@ -54,7 +55,7 @@ def _is_awq(here: Stored, module: str) -> bool:
         or f"{module}g_idx" in here.checkpoint
     ):
         return False
-    return codes.shape[1] * 8 == scales.shape[1] or codes.shape[0] == zeros.shape[0] == scales.shape[0]
+    return bool(codes.shape[1] * 8 == scales.shape[1]) or codes.shape[0] == zeros.shape[0] == scales.shape[0]
 
 
 def _words(here: Stored, name: str) -> LazyTensor:

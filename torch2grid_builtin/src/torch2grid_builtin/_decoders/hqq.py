@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.family import (
@@ -27,25 +28,26 @@ from torch2grid_core import LazyTensor
 _PACKED = {
     8: ((0,), 1),
     4: ((4, 0), 1),
+    3: (tuple(range(27, -1, -3)), 4),
     2: ((6, 4, 2, 0), 1),
     1: (tuple(range(7, -1, -1)), 1),
-    3: (tuple(range(27, -1, -3)), 4),
 }
-_META = (
-    "nbits group_size shape scale zero axis packing unpack_view_dtype view_as_float quant_scale quant_zero compute_dtype "
-    "offload_meta encoded_state_dict stores_quant_config channel_wise optimize round_zero zero_scale scale_scale W_q"
-).split()
+_SETTINGS = (
+    *("nbits", "group_size", "shape", "scale", "zero", "axis", "packing", "unpack_view_dtype", "view_as_float"),
+    *("quant_scale", "quant_zero", "compute_dtype", "offload_meta", "encoded_state_dict", "stores_quant_config"),
+    *("channel_wise", "optimize", "round_zero", "zero_scale", "scale_scale"),
+)
 
 
 class Hqq(Family):
     """HQQ of 1, 2, 3, 4 and 8 bits"""
 
     name: ClassVar[str] = "hqq"
-    ends: ClassVar[frozenset[str]] = frozenset(["W_q"])
+    ends: ClassVar[tuple[str, ...]] = ("W_q",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for module in here.modules("W_q"):
-            yield f"{module}W_q", lambda module=module: _recipe(here, module)
+            yield f"{module}W_q", partial(_recipe, here, module)
 
 
 def _recipe(here: Stored, module: str) -> Recipe:
@@ -68,7 +70,7 @@ def _recipe(here: Stored, module: str) -> Recipe:
     grids = [_grid(each, rows, columns) for each in (zero, scale)]
     block = grids[1].block
     numbers: Codes = Plain(codes) if bits == 8 else Across(codes, bits, shifts, rows, parted=True)
-    names = here.here(*dict.fromkeys([f"{module}W_q", *(f"{meta}{each}" for each in _META)]))
+    names = here.here(*dict.fromkeys([f"{module}W_q", *(f"{meta}{each}" for each in _SETTINGS)]))
     group = columns if block[0] == 1 else rows
     scheme = f"HQQ {bits} bits, group {group}, axis {1 if block[0] == 1 else 0}"
     return Recipe(f"{module}weight", names, scheme, shape, Weights(numbers, [subtract(grids[0]), multiply(grids[1])]))

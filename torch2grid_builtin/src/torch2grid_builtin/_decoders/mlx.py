@@ -6,6 +6,7 @@ Format: ``mlx/backend/cpu/quantized.cpp``; layers of several bits as ``config.js
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, add, as_matrix, is_exponent, multiply
@@ -19,13 +20,13 @@ class Mlx(Family):
     """MLX of 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4"""
 
     name: ClassVar[str] = "mlx"
-    ends: ClassVar[frozenset[str]] = frozenset(["scales"])
+    ends: ClassVar[tuple[str, ...]] = ("scales",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for module in here.modules("scales"):
             codes = here.get(f"{module}weight")
             if codes is not None and codes.dtype.name == "uint32":
-                yield f"{module}weight", lambda module=module: _recipe(here, module)
+                yield f"{module}weight", partial(_recipe, here, module)
 
 
 def _setting(here: Stored, module: str, name: str) -> Any:

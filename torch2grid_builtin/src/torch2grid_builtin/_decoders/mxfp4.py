@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, is_exponent, multiply
@@ -20,15 +21,12 @@ class Mxfp4(Family):
     """MXFP4 of gpt-oss (_blocks and _scales), turned to the model's shapes"""
 
     name: ClassVar[str] = "mxfp4"
-    ends: ClassVar[frozenset[str]] = frozenset()
-
-    def wanted(self, ends: frozenset[str]) -> bool:
-        return any(end.endswith(_END) and f"{end.removesuffix(_END)}_scales" in ends for end in ends)
+    ends: ClassVar[tuple[str, ...]] = ("_blocks",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for end in (end for end in here.ends if end.endswith(_END)):
             for module in here.modules(end):
-                yield f"{module}{end}", lambda module=module, end=end: _recipe(here, f"{module}{end.removesuffix(_END)}")
+                yield f"{module}{end}", partial(_recipe, here, f"{module}{end.removesuffix(_END)}")
 
 
 def _recipe(here: Stored, name: str) -> Recipe | None:

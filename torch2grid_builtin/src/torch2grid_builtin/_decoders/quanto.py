@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from torch2grid_builtin._decoders.family import (
@@ -28,15 +29,15 @@ class Quanto(Family):
     """optimum-quanto: qint2, qint4, qint8 and qfloat8"""
 
     name: ClassVar[str] = "quanto"
-    ends: ClassVar[frozenset[str]] = frozenset(["_data"])
+    ends: ClassVar[tuple[str, ...]] = ("_data",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for front in here.modules("_data"):
             if front.endswith("._data."):
                 name = front.removesuffix("._data.")
-                yield name, lambda name=name: _bits(here, name)
+                yield name, partial(_bits, here, name)
             elif f"{front}_scale" in here.checkpoint:
-                yield front[:-1], lambda name=front[:-1]: _plain(here, name)
+                yield front[:-1], partial(_plain, here, front[:-1])
 
 
 def _names(here: Stored, name: str, *own: str) -> tuple[str, ...]:

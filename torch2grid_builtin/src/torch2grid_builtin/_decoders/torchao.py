@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.family import (
@@ -37,19 +38,16 @@ class TorchAo(Family):
     """torchao's tensor subclasses: int8, float8, int4, intx, MX and NVFP4"""
 
     name: ClassVar[str] = "torchao"
-    ends: ClassVar[frozenset[str]] = frozenset(["qdata", "packed_weights"])
-
-    def wanted(self, ends: frozenset[str]) -> bool:
-        return "qdata" in ends or any(end.startswith("_") and end.endswith(_END) for end in ends)
+    ends: ClassVar[tuple[str, ...]] = ("qdata",)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for module in here.modules("qdata"):
             if module:
-                yield module[:-1], lambda module=module: _recipe(_Wrapped(here, module[:-1], module, _class(here, module)))
+                yield module[:-1], partial(_recipe, _Wrapped(here, module[:-1], module, _class(here, module)))
         for end in (end for end in here.ends if end.startswith("_") and end.endswith(_END)):
             for module in here.modules(end):
                 name, front = f"{module}{end[1:].removesuffix(_END)}", f"{module}{end.removesuffix('qdata')}"
-                yield name, lambda name=name, front=front: _recipe(_Wrapped(here, name, front, _described(here, name)))
+                yield name, partial(_recipe, _Wrapped(here, name, front, _described(here, name)))
 
 
 @dataclass(frozen=True)

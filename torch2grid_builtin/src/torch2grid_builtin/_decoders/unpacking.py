@@ -19,7 +19,11 @@ Array = np.ndarray[Any, Any]
 FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
 _INDEX_BITS = {1: 8, 2: 8, 3: 12, 4: 16, 6: 12, 8: 16}
-_ITEMS = {8: np.dtype(np.complex64), 16: np.dtype(np.complex128), 32: np.dtype("V32")}  # copied as one
+_ITEMS: dict[int, np.dtype[Any]] = {
+    8: np.dtype(np.complex64),
+    16: np.dtype(np.complex128),
+    32: np.dtype("V32"),
+}  # copied as one
 
 
 def integers(bits: int, minus: int = 0) -> tuple[float, ...]:
@@ -40,7 +44,8 @@ def _table(bits: int, values: tuple[float, ...], high_first: bool) -> Array:
     numbers = np.array(values, np.float32)
     found = np.stack([numbers[(index >> place) & ((1 << bits) - 1)] for place in places], axis=1)
     found = np.ascontiguousarray(found)
-    return found.view(_ITEMS[found.shape[1] * 4]).reshape(-1)
+    table: Array = found.view(_ITEMS[found.shape[1] * 4]).reshape(-1)
+    return table
 
 
 def unit(bits: int) -> int:
@@ -100,8 +105,9 @@ def field_reader(bits: int, shift: int) -> Callable[[Array], Array]:
     """A function from packed words to their field of *bits* bits at *shift*, as integers of the words' type."""
 
     def read(words: Array) -> Array:
-        kind = words.dtype.type
-        return (words >> kind(shift)) & kind((1 << bits) - 1)
+        kind: Any = words.dtype.type
+        found: Array = (words >> kind(shift)) & kind((1 << bits) - 1)
+        return found
 
     return read
 
@@ -110,7 +116,8 @@ def field_reader(bits: int, shift: int) -> Callable[[Array], Array]:
 def _bytes_table(dtype: np.dtype[Any]) -> Array:
     single = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
     index = np.arange(1 << 16)
-    return np.stack([single[index & 255], single[index >> 8]], axis=1).view(np.complex64).reshape(-1)
+    table: Array = np.stack([single[index & 255], single[index >> 8]], axis=1).view(np.complex64).reshape(-1)
+    return table
 
 
 def convert(codes: Array, out: Array) -> None:
@@ -133,7 +140,8 @@ def _exponents() -> Array:
 
 def exponents(codes: Array) -> Array:
     """2**(code − 127) of each byte, float32; 255 is NaN: E8M0 of the OCP microscaling formats."""
-    return np.take(_exponents(), codes.view(np.uint8))
+    found: Array = np.take(_exponents(), codes.view(np.uint8))
+    return found
 
 
 def stream(words: Array) -> Array:

@@ -108,9 +108,9 @@ class Checkpoint(Mapping[str, LazyTensor]):
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
     the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
-    unverified: what else of the file is under a checksum, read by ``verify`` of each. described: the plain values (numbers, texts
-    and sizes) that stand beside codes, by the name of what holds both, for decoders. composed: name → what a decoder made it
-    of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
+    unverified: what else of the file is under a checksum, read by ``verify`` of each. described: the plain values (numbers,
+    texts and sizes) that stand beside codes, by the name of what holds both, for decoders. composed: name → what a decoder made
+    it of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
     """
 
     def __init__(
