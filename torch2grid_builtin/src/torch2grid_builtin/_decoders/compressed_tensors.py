@@ -111,11 +111,11 @@ def _zeros(
     zero: LazyTensor, scale: LazyTensor, shape: tuple[int, ...], bits: int, block: tuple[int, int], order: LazyTensor | None
 ) -> Grid:
     """The grid of zero points: packed along the rows, or a number for each."""
-    if zero.shape == scale.shape or zero.dtype.name != "int32" or zero.size == 1:
-        return block_grid(zero, shape, block, columns=order)[0]
     rows, groups = shape[-2], scale.shape[-1] if scale.ndim > 1 else 1
-    if len(shape) != 2 or zero.shape != (ceil(rows * bits, 32), groups) or block[0] != 1:
-        raise NotDecoded(f"zero points of shape {list(zero.shape)} for weights of shape {list(shape)}")
+    if zero.dtype.name != "int32" or zero.shape != (ceil(rows * bits, 32), groups) or len(shape) != 2:
+        return block_grid(zero, shape, block, columns=order)[0]
+    if block[0] != 1:
+        raise NotDecoded(f"packed zero points for blocks of {block[0]} rows")
     down = Along(turned(zero), bits, integers(bits, 1 << (bits - 1)), rows)
     return Grid(Down(down), block, columns=order)
 

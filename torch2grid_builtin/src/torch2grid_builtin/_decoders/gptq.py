@@ -76,6 +76,12 @@ def _setting(here: Stored, name: str) -> Any:
     return here.quantization.get(name)
 
 
+def _group(here: Stored, width: int, groups: int) -> int:
+    """The size of a group of inputs: what the configuration says, where that fits."""
+    size = _setting(here, "group_size")
+    return size if isinstance(size, int) and size > 0 and ceil(width, size) == groups else ceil(width, groups)
+
+
 def _gptq(here: Stored, module: str) -> Recipe | None:
     if _is_awq(here, module):
         return None
@@ -98,8 +104,7 @@ def _gptq(here: Stored, module: str) -> Recipe | None:
     width = rows * 32 // bits
     if order is not None and order.shape != (width,):
         raise NotDecoded(f"a g_idx of shape {list(order.shape)} for {width} inputs")
-    size = _setting(here, "group_size")
-    group = size if isinstance(size, int) and size > 0 and ceil(width, size) == groups else ceil(width, groups)
+    group = _group(here, width, groups)
     block = (1, group)
     steps = [multiply(Grid(Plain(turned(scales)), block, columns=order))]
     plus = 1.0 if version == "gptq" else 0.0
@@ -130,7 +135,7 @@ def _awq(here: Stored, module: str) -> Recipe | None:
     if words.shape[1] * 8 == scales.shape[1] and version not in ("gemv", "gemv_fast"):
         width, out = words.shape[0], scales.shape[1]
         groups = scales.shape[0]
-        block = (1, ceil(width, groups))
+        block = (1, _group(here, width, groups))
         # Turned words have a column for each input; each word holds eight rows of the turned matrix.
         codes = Across(turned(words), 4, _AWQ_SHIFTS, out, minus=0 if zeros is not None else 8)
         steps = [multiply(Grid(Plain(turned(scales)), block))]

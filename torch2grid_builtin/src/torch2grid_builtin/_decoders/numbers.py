@@ -22,7 +22,7 @@ from torch2grid_core import LazyTensor, LoadError
 from torch2grid_core.sources import DerivedStorage, Storage
 
 STEP = 1 << 18  # weights whose codes are read at a time
-TILE = 1 << 15  # weights that are computed at a time: codes, weights and scales stay in the cache together
+TILE = 1 << 17  # weights that are computed at a time: codes, weights and scales stay in the cache together
 _PANEL = 8 << 20  # bytes of codes that are kept of what is stored turned
 _KEPT = 32 << 20  # bytes that are kept in all
 _WHOLE = 1 << 21  # scales of a tensor, at most, that are read at once and kept
@@ -461,6 +461,10 @@ class Weights(DerivedStorage):
 
     def fill(self, r0: int, r1: int, c0: int, c1: int, out: Array) -> None:
         """Fill *out* with the box of rows *r0* to *r1*, columns *c0* to *c1*."""
+        with np.errstate(all="ignore"):  # NaN and Inf are what the file says
+            self._fill(r0, r1, c0, c1, out)
+
+    def _fill(self, r0: int, r1: int, c0: int, c1: int, out: Array) -> None:
         first = c0 // self.codes.unit * self.codes.unit
         last = min(-(-c1 // self.codes.unit) * self.codes.unit, self.columns)
         fetched = self.codes.fetch(r0, r1, first, last)
@@ -476,14 +480,13 @@ class Weights(DerivedStorage):
                 for step, (grid, index) in zip(self.steps, grids, strict=True):
                     numbers = grid if len(grid) == 1 else grid[rows]
                     if index is not None:
-                        _do(step.how, part, numbers[:, index[columns]])
+                        _do(step.how, part, np.take(numbers, index[columns], axis=1, mode="clip"))
                     else:
                         _by_blocks(step.how, part, numbers, step.grid.block[1], columns.start)
 
 
 def _do(how: str, part: Array, numbers: Array) -> None:
-    with np.errstate(all="ignore"):
-        _HOW[how](part, numbers, out=part)
+    _HOW[how](part, numbers, out=part)
 
 
 def _by_blocks(how: str, part: Array, numbers: Array, width: int, column: int) -> None:

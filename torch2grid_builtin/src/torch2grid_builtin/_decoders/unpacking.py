@@ -135,7 +135,8 @@ def convert(codes: Array, out: Array) -> None:
 @lru_cache(maxsize=1)
 def _exponents() -> Array:
     with np.errstate(all="ignore"):
-        return np.arange(256, dtype=np.uint8).view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+        found: Array = np.arange(256, dtype=np.uint8).view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+    return found
 
 
 def exponents(codes: Array) -> Array:
