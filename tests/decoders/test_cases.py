@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 from typing import Any
@@ -69,29 +70,28 @@ def test_the_weights_are_those_of_the_library(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("entry", _parameters())
 def test_the_command_line_shows_them(entry: dict[str, Any], tmp_path: Any) -> None:
-    done = torch2grid(cases("formats") / entry["entry"], "--stats", "--part", "all", "--format", "csv", "-o", ".", cwd=tmp_path)
+    path = cases("formats") / entry["entry"]
+    done = torch2grid("tree", path, "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    table = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.csv"))
-    for name, (shape, _) in entry["tensors"].items():
-        assert name in table
-        if len(shape) > 1:
-            assert "×".join(map(str, shape)) in table
+    listed = {each["name"]: each["shape"] for each in json.loads(done.stdout)["tensors"]}
+    done = torch2grid(path, "--stats", "--part", "all", "--format", "csv", "-o", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with next(tmp_path.rglob("stats.csv")).open(encoding="utf-8") as file:
+        rows = {row["Layer Name"]: row for row in csv.DictReader(file)}
+    for name, values in truth(entry).items():
+        assert listed[name] == list(values.shape)
+        error = 2**-8 * float(np.abs(values.astype(np.float64)).max())  # the truth may be rounded to bfloat16
+        for figure, wanted in (("Mean", np.mean), ("Std", np.std), ("Min", np.min), ("Max", np.max)):
+            assert float(rows[name][figure]) == pytest.approx(float(wanted(values.astype(np.float64))), abs=error), name
 
 
 @pytest.mark.parametrize("entry", _parameters())
-def test_check_judges_the_weights_and_no_codes(entry: dict[str, Any]) -> None:
-    for raw in ([], ["--raw"]):
-        done = torch2grid("check", cases("formats") / entry["entry"], "--format", "json", *raw)
-        found = json.loads(done.stdout)
-        errors = [each for each in _findings(found) if each.get("severity") == "error" and each.get("rule") != "not_run"]
-        assert errors == []
-
-
-def _findings(value: Any) -> list[dict[str, Any]]:
-    if isinstance(value, dict):
-        own = [value] if "severity" in value else []
-        return own + [each for inside in value.values() for each in _findings(inside)]
-    return [each for inside in value for each in _findings(inside)] if isinstance(value, list) else []
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+def test_check_judges_the_weights_and_no_codes(entry: dict[str, Any], raw: list[str], tmp_path: Any) -> None:
+    done = torch2grid("check", cases("formats") / entry["entry"], "--format", "json", *raw, cwd=tmp_path)
+    (model,) = json.loads(done.stdout)["models"]
+    found = [each for each in model["findings"] if each["severity"] == "error" and each["rule"] != "not_run"]
+    assert found == []
 
 
 def test_the_list_of_what_is_left_names_entries() -> None:
