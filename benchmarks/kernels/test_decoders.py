@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from torch2grid_builtin._decoders.numbers import Across, Along, Down, Grid, Plain, Step, Turned, Weights, turned
+from torch2grid_builtin._decoders.codes import Across, Along, Down, Plain, turned
+from torch2grid_builtin._decoders.numbers import Grid, Step, Turned, Weights
 from torch2grid_builtin._decoders.unpacking import FP4, integers
 from torch2grid_core import LazyTensor
 from torch2grid_core.sources import BytesStorage, Storage

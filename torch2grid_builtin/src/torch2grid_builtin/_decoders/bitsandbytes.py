@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from torch2grid_builtin._decoders.codes import Along, Codes, Plain
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -24,7 +25,7 @@ from torch2grid_builtin._decoders.family import (
     ceil,
     multiply,
 )
-from torch2grid_builtin._decoders.numbers import Along, Codes, Computed, Grid, Plain, Weights
+from torch2grid_builtin._decoders.numbers import Computed, Grid, Weights
 from torch2grid_core import LazyTensor
 
 _STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import ClassVar
 
+from torch2grid_builtin._decoders.codes import Plain
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -22,7 +23,7 @@ from torch2grid_builtin._decoders.family import (
     multiply,
     replace_shape,
 )
-from torch2grid_builtin._decoders.numbers import Plain, Weights
+from torch2grid_builtin._decoders.numbers import Weights
 
 _END = "_scale_inv"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import ClassVar
 
+from torch2grid_builtin._decoders.codes import Along, Down, Plain, turned
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -25,7 +26,7 @@ from torch2grid_builtin._decoders.family import (
     replace_shape,
     subtract,
 )
-from torch2grid_builtin._decoders.numbers import Along, Down, Grid, Plain, Weights, turned
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import FP4, integers
 from torch2grid_core import LazyTensor
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._decoders.numbers import Grid, Plain, Step, Weights
+from torch2grid_builtin._decoders.codes import Plain
+from torch2grid_builtin._decoders.numbers import Grid, Step, Weights
 from torch2grid_core import Checkpoint, Decoder, LazyTensor
 from torch2grid_core.sources import Storage, is_floating
 from torch2grid_core.text import visible

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
+from torch2grid_builtin._decoders.codes import Across, Along, Down, Plain, turned
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, ceil, multiply, subtract
-from torch2grid_builtin._decoders.numbers import Across, Along, Down, Grid, Plain, Weights, turned
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import integers
 from torch2grid_core import LazyTensor
 

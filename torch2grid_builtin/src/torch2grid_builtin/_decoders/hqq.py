@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
+from torch2grid_builtin._decoders.codes import Across, Codes, Plain
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -21,7 +22,7 @@ from torch2grid_builtin._decoders.family import (
     replace_shape,
     subtract,
 )
-from torch2grid_builtin._decoders.numbers import Across, Codes, Grid, Plain, Weights
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_core import LazyTensor
 
 # bits: fields of a word, the first part of the rows in the highest one, and bytes of a word

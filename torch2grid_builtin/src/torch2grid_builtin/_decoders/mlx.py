@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
+from torch2grid_builtin._decoders.codes import Along, Plain
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, add, as_matrix, is_exponent, multiply
-from torch2grid_builtin._decoders.numbers import Along, Grid, Plain, Weights
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import FP4, integers
 
 _BITS, _GROUPS = (4, 8, 2, 3, 6, 5), (64, 32, 128, 16)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
+from torch2grid_builtin._decoders.codes import Along, Plain
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, is_exponent, multiply
-from torch2grid_builtin._decoders.numbers import Along, Grid, Plain, Turned, Weights
+from torch2grid_builtin._decoders.numbers import Grid, Turned, Weights
 from torch2grid_builtin._decoders.unpacking import FP4
 
 _END = "_blocks"

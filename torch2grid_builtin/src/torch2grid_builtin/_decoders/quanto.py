@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
+from torch2grid_builtin._decoders.codes import Across, Plain
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -22,7 +23,7 @@ from torch2grid_builtin._decoders.family import (
     multiply,
     subtract,
 )
-from torch2grid_builtin._decoders.numbers import Across, Grid, Plain, Weights
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 
 
 class Quanto(Family):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from torch2grid_builtin._decoders.codes import Along, Plain, turned
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -25,7 +26,7 @@ from torch2grid_builtin._decoders.family import (
     multiply,
     subtract,
 )
-from torch2grid_builtin._decoders.numbers import Along, Grid, Plain, Weights, turned
+from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import FP4
 from torch2grid_core import LazyTensor
 
