@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tests.support.testing.made import FILES, ill, training
+from tests.support.testing import quantised_files
+from tests.support.testing.made import FILES as LOADED, ill, training
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
 from torch2grid_core.testing import Bound, bound_checks, checks, conformance
 
+FILES = {**LOADED, **quantised_files.FILES}
 BUILTINS = PluginManager.discover(third_party=False)
 
 
@@ -22,7 +24,8 @@ def test_it_conforms(check: Bound) -> None:
 def test_every_builtin_of_every_kind_is_checked() -> None:
     checked = {(each.subject.kind, each.subject.name) for each in bound_checks(BUILTINS, FILES)}
     assert checked == {(kind, name) for kind in KINDS for name in BUILTINS.names(kind)}
-    assert set(BUILTINS.names("loader")) == set(FILES)
+    assert set(BUILTINS.names("loader")) == set(LOADED)
+    assert {f"decoder-{name}" for name in BUILTINS.names("decoder")} == set(quantised_files.FILES)
 
 
 def test_every_kind_has_checks_of_its_own_and_each_says_what_is_promised() -> None:

@@ -31,6 +31,55 @@ def torch2grid_loaders() -> list[Lazy]:
 
 
 @hookimpl
+def torch2grid_decoders() -> list[Lazy]:
+    decoders = f"{_HERE}._decoders"
+    return [
+        Lazy(f"{decoders}.gptq:Awq", "awq", "AWQ of 4 bits, gemm and gemv", ends=("qweight",)),
+        Lazy(
+            f"{decoders}.bitsandbytes:BitsAndBytes",
+            "bitsandbytes",
+            "bitsandbytes: NF4 and FP4, nested or not, and INT8",
+            ends=("bitsandbytes__nf4", "bitsandbytes__fp4", "SCB", "code"),
+        ),
+        Lazy(
+            f"{decoders}.block_fp8:BlockFp8",
+            "block_fp8",
+            "DeepSeek's FP8 with a scale for each block (weight_scale_inv)",
+            ends=("_scale_inv",),
+        ),
+        Lazy(
+            f"{decoders}.compressed_tensors:CompressedTensors",
+            "compressed_tensors",
+            "compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4 and MXFP4",
+            ends=("weight_packed", "weight_scale"),
+        ),
+        Lazy(
+            f"{decoders}.gptq:Gptq", "gptq", "GPTQ of 2, 3, 4 and 8 bits, versions 1 and 2, with act-order", ends=("qweight",)
+        ),
+        Lazy(f"{decoders}.hqq:Hqq", "hqq", "HQQ of 1, 2, 3, 4 and 8 bits", ends=("W_q",)),
+        Lazy(
+            f"{decoders}.mlx:Mlx",
+            "mlx",
+            "MLX of 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4",
+            ends=("scales",),
+        ),
+        Lazy(
+            f"{decoders}.mxfp4:Mxfp4",
+            "mxfp4",
+            "MXFP4 of gpt-oss (_blocks and _scales), turned to the model's shapes",
+            ends=("_blocks",),
+        ),
+        Lazy(f"{decoders}.quanto:Quanto", "quanto", "optimum-quanto: qint2, qint4, qint8 and qfloat8", ends=("_data",)),
+        Lazy(
+            f"{decoders}.torchao:TorchAo",
+            "torchao",
+            "torchao's tensor subclasses: int8, float8, int4, intx, MX and NVFP4",
+            ends=("qdata",),
+        ),
+    ]
+
+
+@hookimpl
 def torch2grid_filters() -> list[Lazy]:
     filters = f"{_HERE}._filters"
     return [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from torch2grid_builtin._inert.values import Stub, Tensor
+from torch2grid_builtin._inert.values import DtypeName, Stub, Tensor, text
+from torch2grid_core import LazyTensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.limits import Work
 
 MOST = 64  # dimensions, of tensors and of meshes
+_DESCRIBING = 64  # plain values that describe a tensor
+_TEXT = 100
 
 
 class _Here(str):
@@ -60,6 +64,32 @@ def integers(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+def plain_values(pairs: Iterable[tuple[Any, Any]], work: Work) -> dict[str, Any]:
+    """The numbers, short texts and sizes among *pairs*, and names of dtypes: what describes the tensors beside them."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        name = text(key)
+        if name is None or len(found) >= _DESCRIBING:
+            continue
+        work.spend(1)
+        if type(value) in (int, float, bool) or (type(value) is str and len(value) <= _TEXT):
+            found[name] = value
+        elif (size := integers(value)) is not None:
+            found[name] = size
+        elif isinstance(value, DtypeName):
+            found[name] = value.name
+    return found
+
+
 def class_name(stub: Stub) -> str:
     """The last part of the dotted name of the class."""
     return stub.path.rpartition(".")[2]
+
+
+def same_view(one: LazyTensor | None, other: LazyTensor | None) -> bool:
+    """True where both are the same numbers at the same place of one storage."""
+    if one is None or other is None:
+        return False
+    return one.storage is other.storage and all(
+        getattr(one, each) == getattr(other, each) for each in ("dtype", "shape", "offset", "strides")
+    )

@@ -72,6 +72,7 @@ def make_checkpoint(
         not_run=not_run(actions),
         notes=[*notes, *found.notes, *filter(None, [unused_note(found.tensors.values())])],
         unverified=unverified,
+        described=found.described,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.filled import judge_attributes
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.opened import same_view
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
 from torch2grid_builtin._inert.values import TENSOR, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
@@ -219,12 +220,23 @@ def build_tensor(work: limits.Work, target: Tensor, state: Any) -> None:
     target.state = state
 
 
-def _check_attributes(work: limits.Work, state: Any) -> None:
-    """Raise ``Malformed`` where PyTorch would set an attribute of a tensor that is its numbers."""
+def _check_attributes(work: limits.Work, state: Any, data: Any = None) -> None:
+    """Raise ``Malformed`` where PyTorch would set an attribute of a tensor that is its numbers.
+
+    data: the tensor; that its numbers are set to themselves, as bitsandbytes' ``Params4bit`` does, changes nothing.
+    """
     for half in state if type(state) is tuple else (state,):
         if isinstance(half, Pairs):
             work.pairs(len(half.pairs))
-            if any(key in _NUMBERS if isinstance(key, (str, bytes)) else type(key) is Stub for key, _ in half.pairs):
+            for key, value in half.pairs:
+                if not (key in _NUMBERS if isinstance(key, (str, bytes)) else type(key) is Stub):
+                    continue
+                if (
+                    key == "data"
+                    and all(isinstance(each, Tensor) for each in (data, value))
+                    and same_view(data.lazy, value.lazy)
+                ):
+                    continue
                 raise Malformed("a tensor whose attributes would replace its numbers", "the file is hostile")
 
 
@@ -232,7 +244,7 @@ def rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_parameter(data, requires_grad, hooks)``, and ``…_with_state`` (…, state): the data."""
     data, *rest = _arguments(args, 1, "a parameter")
     if len(rest) > 2:
-        _check_attributes(machine.work, rest[2])
+        _check_attributes(machine.work, rest[2], data)
         judge_attributes(machine, Global("torch", "Tensor"), rest[2])
     if len(rest) > 2 and isinstance(data, Tensor) and data.state is None:
         return Tensor(data.lazy, data.reason, rest[2], data.beside)

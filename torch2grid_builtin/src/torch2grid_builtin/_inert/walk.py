@@ -10,7 +10,7 @@ from typing import Any
 from torch2grid_builtin._inert import limits, wrappers
 from torch2grid_builtin._inert.content import container_kind
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.opened import HERE, Opened
+from torch2grid_builtin._inert.opened import HERE, Opened, class_name, plain_values
 from torch2grid_builtin._inert.packed import unpacked
 from torch2grid_builtin._inert.torch_values import whole_storage
 from torch2grid_builtin._inert.values import (
@@ -33,6 +33,7 @@ _LEAVES = (Tensor, NumpyArray, StorageRef)
 _INSIDE = frozenset((*_LEAVES, *_CONTAINERS))
 _AGAIN, _AGAIN_EACH = 2000, 16  # names beyond the first, of all and for each tensor or container: objects that share parts
 _SHORT = 16
+_CODES, _STATES = "W_q", ("QuantState",)  # HQQ's codes, and what bitsandbytes says of its own
 _RANKS = 3  # notes about them
 _NAMING = ("getattr", "partial", "MethodType")  # what these are given stands elsewhere, too
 _PATH = 200  # characters of each half of a class's path
@@ -41,13 +42,17 @@ _SCRIPT = re.compile(r"^__torch__\.|___torch_mangle_\d+\.")
 
 @dataclass
 class Found:
-    """Tensors by name in the order of the file, the entries that are none, and what each container with tensors is."""
+    """Tensors by name in the order of the file, the entries that are none, and what each container with tensors is.
+
+    described: the plain values beside codes, by the name of what holds both.
+    """
 
     by: str
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     skipped: list[Skip] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     containers: dict[str, ContainerKind] = field(default_factory=dict)
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
@@ -152,6 +157,8 @@ class _Walk:
                 self.put_off(name, [("", value.state)])
             if value.repeats():
                 self.say_replaced(name, value)
+            if isinstance(value.get(_CODES), Tensor):
+                self.found.described.setdefault(name, plain_values(value.entries(), self.work))
             return self.entries(name, value.entries())
         if isinstance(value, (list, tuple)):
             self.work.spend(len(value))
@@ -183,6 +190,8 @@ class _Walk:
             return
         attributes = list(stub.attributes(self.work))
         named = {key: value for key, value in attributes if type(key) is str}
+        if class_name(stub) in _STATES:
+            self.found.described.setdefault(name, plain_values(attributes, self.work))
         if wrappers.is_module(named):
             yield from self.module_children(name, named)
             return

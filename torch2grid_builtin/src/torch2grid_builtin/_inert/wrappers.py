@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.opened import HERE, MOST, Opened, attributes, class_name, noted
+from torch2grid_builtin._inert.opened import HERE, MOST, Opened, attributes, class_name, noted, same_view
 from torch2grid_builtin._inert.packed import layer_fields, script_fields
 from torch2grid_builtin._inert.shards import MESH, distributed, sharded_tensor
 from torch2grid_builtin._inert.values import (
@@ -25,7 +25,6 @@ from torch2grid_builtin._inert.values import (
     key_text,
     state_halves,
 )
-from torch2grid_core import LazyTensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.limits import Work
@@ -253,12 +252,3 @@ def own_state(tensor: Tensor, work: Work) -> list[Any]:
             half = Pairs(half.kind, [(key, value) for key, value in half.pairs if key != "data"])
         kept.append(half)
     return kept
-
-
-def same_view(one: LazyTensor | None, other: LazyTensor | None) -> bool:
-    """True where both are the same numbers at the same place of one storage."""
-    if one is None or other is None:
-        return False
-    return one.storage is other.storage and all(
-        getattr(one, each) == getattr(other, each) for each in ("dtype", "shape", "offset", "strides")
-    )

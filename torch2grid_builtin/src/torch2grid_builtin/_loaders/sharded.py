@@ -101,6 +101,7 @@ def _join(
         ),
         problems=found.problems,
         unverified=[each for opened in by_file.values() for each in opened.unverified],
+        described={name: each for opened in by_file.values() for name, each in opened.described.items()},
     )
 
 

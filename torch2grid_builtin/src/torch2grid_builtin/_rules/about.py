@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._rules.codes import codes
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.measures import Distribution
@@ -61,10 +62,14 @@ def own(checkpoint: Checkpoint, results: Mapping[str, Any]) -> Iterator[tuple[La
 def weights(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterator[tuple[LazyTensor, Distribution]]:
     """Of those, the weights: matrices, kernels and the weights of normalisations.
 
-    Left out are biases, figures about data, scales and zero points, states, and masks. summaries: of each tensor, by name.
+    Left out are biases, figures about data, scales and zero points, codes of quantised weights, states, and masks. summaries:
+    of each tensor, by name.
     """
+    stored = codes(checkpoint)
     for tensor, summary in own(checkpoint, summaries):
         last = _last(tensor)
+        if tensor.name in stored:
+            continue
         if not has_units(tensor, checkpoint) or is_figure(tensor.name):
             continue
         if tensor.ndim > 1 and (_SCALE.search(last) or _STATE.search(last)):

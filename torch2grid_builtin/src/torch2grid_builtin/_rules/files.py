@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
+from torch2grid_builtin._rules.codes import codes
 from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity
 from torch2grid_core.sources import is_floating
 
@@ -20,7 +21,12 @@ class MixedDtypes(Rule):
     severity: ClassVar[Severity] = "warning"
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
-        floating = {name: tensor.dtype.name for name, tensor in checkpoint.items() if is_floating(tensor.dtype)}
+        stored = codes(checkpoint)
+        floating = {
+            name: tensor.dtype.name
+            for name, tensor in checkpoint.items()
+            if is_floating(tensor.dtype) and name not in checkpoint.composed and name not in stored
+        }
         counts = Counter(floating.values()).most_common()
         if len(counts) > 1:
             listed = ", ".join(f"{count:,} {dtype}" for dtype, count in counts)

@@ -32,6 +32,7 @@ from torch2grid_builtin._rules.about import (
     weights,
     within,
 )
+from torch2grid_builtin._rules.codes import codes
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary, first_index
 
@@ -53,7 +54,7 @@ class NaN(Rule):
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
-            if is_number(tensor) and summary.nan:
+            if is_number(tensor) and summary.nan and not _is_code(checkpoint, tensor):
                 text = f"{_all_or(summary.nan, summary.count)} NaN"
                 yield Finding(text, tensor.name, first_index(tensor, np.isnan))
 
@@ -72,13 +73,18 @@ class Inf(Rule):
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
             infinite = summary.posinf + summary.neginf
-            if not is_number(tensor) or not infinite or is_record(tensor):
+            if not is_number(tensor) or not infinite or is_record(tensor) or _is_code(checkpoint, tensor):
                 continue
             if not summary.posinf and is_mask(tensor, summary):
                 continue
             signs = f"{summary.posinf:,} +Inf, {summary.neginf:,} -Inf"
             text = f"{_all_or(infinite, summary.count)} infinite ({signs})"
             yield Finding(text, tensor.name, first_index(tensor, np.isinf))
+
+
+def _is_code(checkpoint: Checkpoint, tensor: LazyTensor) -> bool:
+    """True for codes and scales of one byte, of which one that reads as NaN may be a code like any other."""
+    return tensor.dtype.itemsize == 1 and tensor.name in codes(checkpoint)
 
 
 def _all_or(count: int, of: int) -> str:
@@ -192,7 +198,9 @@ class Exploding(Rule):
             yield tensor.name, Finding(text, tensor.name, first_index(tensor, within(summary.absmax)))
 
     def _biases(self, checkpoint: Checkpoint, summaries: Mapping[str, Any]) -> Iterable[tuple[str, Finding]]:
+        stored = codes(checkpoint)
         biases = [pair for pair in own(checkpoint, summaries) if is_bias(pair[0]) and pair[1].finite]
+        biases = [pair for pair in biases if pair[0].name not in stored]
         for place, (tensor, summary) in enumerate(biases):
             if not summary.absmax > self.bias or is_fill(summary):
                 continue

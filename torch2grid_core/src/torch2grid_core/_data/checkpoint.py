@@ -110,8 +110,9 @@ class Checkpoint(Mapping[str, LazyTensor]):
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
     the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
-    unverified: what else of the file is under a checksum, read by ``verify`` of each. composed: name → what a decoder made it
-    of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
+    unverified: what else of the file is under a checksum, read by ``verify`` of each. described: the plain values (numbers,
+    texts and sizes) that stand beside codes, by the name of what holds both, for decoders. composed: name → what a decoder made
+    it of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         notes: Iterable[str] = (),
         problems: Iterable[Problem] = (),
         unverified: Iterable[Any] = (),
+        described: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         self._tensors = {tensor.name: tensor for tensor in values}
@@ -146,6 +148,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self.notes = tuple(notes)
         self.problems = tuple(problems)
         self.unverified = tuple(unverified)
+        self.described = dict(described or {})
         self.composed: dict[str, Composed] = {}
         self.opened_from: Source | None = None
         self._whole: Checkpoint | None = None
@@ -368,6 +371,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             notes=self.notes,
             problems=self.problems,
             unverified=self.unverified,
+            described=self.described,
         )
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError
 from torch2grid_core._guard import call, collect, describe_value, returned
-from torch2grid_core._plugins.record import Provided
+from torch2grid_core._plugins.record import Provided, check_ends
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Action, Checkpoint
@@ -81,7 +81,8 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     """
     from torch2grid_core._data.checkpoint import Checkpoint
 
-    made = [(each, each.create()) for each in decoders]
+    last = {name.rpartition(".")[2] for name in checkpoint}
+    made = [(each, each.create()) for each in decoders if _has_names(last, each)]
     claims = [_claims(each, decoder, checkpoint) for each, decoder in made]
     users: dict[str, Provided] = {}
     for (each, _), claimed in zip(made, claims, strict=True):
@@ -100,6 +101,13 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
                 raise each.origin.error(f"decode did not compose {name!r}, which it claims")
         checkpoint = found
     return checkpoint
+
+
+def _has_names(last: Collection[str], decoder: Provided) -> bool:
+    """False where no name, of which *last* are the last components, ends as the decoder wants: it is not even imported."""
+    ends = decoder.facts.get("ends") or ()
+    check_ends(ends, repr(decoder.name), decoder.origin)
+    return not ends or any(name.endswith(tuple(ends)) for name in last)
 
 
 def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -209,7 +209,7 @@ class Provided:
         """What is known without an import; attributes of the class itself otherwise."""
         if isinstance(self.target, Lazy):
             return self.target.facts
-        known = ("formats", "flag", "schemes", "accepts", "folders", "always")
+        known = ("formats", "flag", "schemes", "accepts", "folders", "always", "ends")
         return {name: getattr(self.target, name) for name in known if hasattr(self.target, name)}
 
     def load(self) -> type:
@@ -360,6 +360,14 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     _check_accepts(item.facts.get("accepts", "bytes"), repr(item.name), origin)
     if kind == "filter":
         _check_flag(item.facts.get("flag", ""), repr(item.name), origin)
+    if kind == "decoder":
+        check_ends(item.facts.get("ends", ()), repr(item.name), origin)
+
+
+def check_ends(ends: Any, what: str, origin: Origin) -> None:
+    """Raise ``PluginError`` unless *ends* are texts."""
+    if not isinstance(ends, (tuple, list)) or not all(isinstance(each, str) and each for each in ends):
+        raise origin.error(f"the ends of decoder {what} are {describe_value(ends)}, not a tuple of texts: ('qweight',)")
 
 
 def _base(kind: str) -> type:

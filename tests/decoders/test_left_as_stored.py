@@ -1,0 +1,152 @@
+"""What is not decoded is said and shown as it is stored; codes, scales and zero points are judged by no rule."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from tests.support import quantised
+from tests.support.quantised import Quantised
+from tests.support.tools import torch2grid
+
+import torch2grid as t2g
+from torch2grid_core import LoadError
+
+
+def random() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def gptq(**config: Any) -> Quantised:
+    case = quantised.gptq(random(), 3, 32, 4, 32, version=2, act_order=False)
+    return case._replace(config={"quantization_config": {**case.config["quantization_config"], **config}})
+
+
+def findings(path: Path, *words: str) -> list[dict[str, Any]]:
+    done = torch2grid("check", path, "--format", "json", *words, cwd=path.parent)
+    (model,) = json.loads(done.stdout)["models"]
+    return [each for each in model["findings"] if each["rule"] != "not_run"]
+
+
+def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
+    case = quantised.pack_quantized(random(), 12, 70, 4, 32, asymmetric=True, act_order=False)
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    where = {name: files["scale" in name] for name in case.stored}
+    for file in files:
+        save_file(
+            {name: np.ascontiguousarray(each) for name, each in case.stored.items() if where[name] == file}, tmp_path / file
+        )
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    (tmp_path / "config.json").write_text(json.dumps(case.config))
+    np.testing.assert_array_equal(t2g.load(tmp_path)["fc.weight"].numpy(), case.meant["fc.weight"])
+    alone = t2g.load(tmp_path / files[0])
+    assert set(alone) == {"fc.weight_packed", "fc.weight_shape", "fc.weight_zero_point"}
+    assert any("weight_scale is not here; they are shown as stored" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (gptq(checkpoint_format="marlin"), "their layout is marlin"),
+        (Quantised({**gptq().stored, "fc.scales": np.ones((2, 16), np.float16)}, {}), "scales of shape [2, 16]"),
+        (Quantised({**gptq().stored, "fc.qzeros": np.ones((9, 9), np.int32)}, {}), "neither the shapes nor"),
+        (quantised.mlx(random(), 4, 2, 4, 32)._replace(config={"quantization": {"bits": 3, "group_size": 32}}), "do not fit"),
+        (
+            Quantised({"fc.W_q": np.zeros((8, 4), np.uint8), "fc.scale": np.ones((16, 1)), "fc.zero": np.ones((16, 1))}, {}),
+            "the file does not tell the shape",
+        ),
+        (
+            Quantised({"fc.weight": np.ones((4, 4), np.int8), "fc.weight_scale": np.ones((3, 1), np.float32)}, {}),
+            "scales of shape [3, 1] for weights of shape [4, 4]",
+        ),
+        (
+            Quantised(
+                {"fc.weight_packed": np.ones((2, 4), np.int32), "fc.weight_scale": np.ones((2, 1), np.float16),
+                 "fc.weight_shape": np.array([2, 1 << 40])}, {}),
+            "a weight_shape of [2, 1099511627776]",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_decoded_says_why(case: Quantised, reason: str, tmp_path: Path) -> None:
+    path = case.write(tmp_path)
+    checkpoint = t2g.load(path)
+    assert set(checkpoint) == set(case.stored)
+    (note,) = [note for note in checkpoint.notes if "not decoded" in note]
+    assert reason in note
+    assert note.endswith("they are shown as stored")
+    assert note in torch2grid(path, "--stats", cwd=tmp_path).stderr.replace("\n", " ")
+    assert [each for each in findings(path) if each["severity"] == "error"] == []
+
+
+def test_only_the_configuration_tells_the_version_of_gptq(tmp_path: Path) -> None:
+    case = gptq()
+    second = t2g.load(case.write(tmp_path / "second"))["fc.weight"].numpy()
+    first = t2g.load(gptq(checkpoint_format="gptq").write(tmp_path / "first"))["fc.weight"]
+    scale = case.stored["fc.scales"].astype(np.float32)[case.stored["fc.g_idx"]].T
+    np.testing.assert_allclose(second - first.numpy(), scale, rtol=1e-3)
+    assert "version 1" in first.note
+    assert "version 1" in t2g.load(case._replace(config={}).write(tmp_path / "none"))["fc.weight"].note
+
+
+def test_rules_judge_the_weights(tmp_path: Path) -> None:
+    case = quantised.pack_quantized(random(), 64, 128, 4, 32, asymmetric=True, act_order=False)
+    scale = case.stored["fc.weight_scale"].copy()
+    scale[3, 1] = np.nan
+    path = Quantised({**case.stored, "fc.weight_scale": scale}, {}, case.config).write(tmp_path)
+    (found,) = [each for each in findings(path) if each["rule"] == "nan"]
+    assert found["tensor"] == "fc.weight"
+    assert "32 of 8,192" in found["message"]
+
+
+def test_no_rule_judges_codes_scales_and_zero_points(tmp_path: Path) -> None:
+    stored = {
+        **{f"a.{name}": np.zeros(shape, np.int8) for name, shape in (("weight", (64, 64)), ("weight_zero_point", (64, 1)))},
+        "a.weight_scale": np.full((64, 1), 1e6, np.float32),
+        "b.qweight": np.zeros((8, 64), np.int32),
+        "b.scales": np.zeros((2, 64), np.float16),
+        "b.qzeros": np.zeros((2, 8), np.int32),
+        "b.bias": np.full(64, 1e7, np.float32),
+        "c._weight_qdata": np.zeros((64, 64), np.int8),
+        "c._weight_scale": np.zeros((64, 64), np.float32),
+        "d.weight": np.zeros((64, 8), np.uint32),
+        "d.scales": np.zeros((64, 2), np.float16),
+        "d.biases": np.zeros((64, 2), np.float16),
+        "e.weight": np.zeros((64, 64), np.float32),
+    }
+    path = Quantised(stored, {}).write(tmp_path)
+    names = {each["tensor"] for each in findings(path, "--raw") if each["severity"] == "error"}
+    assert names == {"b.bias", "e.weight"}  # a bias that exploded and a weight of zeros stay what they are
+
+
+def test_a_file_of_other_names_asks_no_decoder(tmp_path: Path) -> None:
+    save_file({"fc.weight": np.ones((4, 4), np.float32), "fc.scale": np.ones(4, np.float32)}, tmp_path / "m.safetensors")
+    done = torch2grid("m.safetensors", "--stats", cwd=tmp_path)
+    code = "import sys, torch2grid as t; t.load('m.safetensors'); print([m for m in sys.modules if '_decoders' in m])"
+    assert done.returncode == 0
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_data_that_a_parameter_is_given_again_must_be_its_own(same: bool, tmp_path: Path) -> None:
+    numbers = torch.arange(12, dtype=torch.float32)
+    parameter = torch.nn.Parameter(numbers)
+    state = {"data": numbers if same else torch.zeros(12), "blocksize": 64}
+
+    class Holder:
+        def __reduce__(self) -> Any:
+            return torch._utils._rebuild_parameter_with_state, (parameter.data, True, {}, state)
+
+    torch.save({"weight": Holder()}, tmp_path / "m.pt")
+    if same:
+        np.testing.assert_array_equal(t2g.load(tmp_path / "m.pt")["weight"].numpy(), numbers.numpy())
+    else:
+        with pytest.raises(LoadError, match="would replace its numbers"):
+            t2g.load(tmp_path / "m.pt")

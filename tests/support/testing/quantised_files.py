@@ -1,0 +1,54 @@
+"""Checkpoints for each built-in decoder, as the conformance kit wants them: what is stored, opened from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tests.support import quantised
+from tests.support.quantised import Quantised
+
+from torch2grid_core import Checkpoint, PluginManager
+
+_R = np.random.default_rng
+CASES: dict[str, list[Callable[[], Quantised]]] = {
+    "decoder-awq": [lambda: quantised.awq(_R(1), 70, 3, 32)],
+    "decoder-bitsandbytes": [
+        lambda: quantised.bitsandbytes4(_R(1), (21, 13), 64, kind="nf4", nested=True),
+        lambda: quantised.bitsandbytes4(_R(1), (300,), 64, kind="fp4", nested=False),
+        lambda: quantised.bitsandbytes8(_R(1), 7, 9),
+    ],
+    "decoder-block_fp8": [
+        lambda: quantised.block_fp8(_R(1), 37, 45, (16, 32)),
+        lambda: quantised.block_fp8(_R(1), 37, 45, (16, 32), 2),
+    ],
+    "decoder-compressed_tensors": [
+        lambda: quantised.pack_quantized(_R(1), 21, 50, 4, 16, asymmetric=True, act_order=True),
+        lambda: quantised.pack_quantized(_R(1), 21, 50, 3, 16, asymmetric=False, act_order=False),
+        lambda: quantised.plain(_R(1), 5, 7, "int8"),
+        lambda: quantised.nvfp4(_R(1), 5, 3),
+        lambda: quantised.mxfp4(_R(1), 5, 3),
+    ],
+    "decoder-gptq": [
+        lambda: quantised.gptq(_R(1), 3, 32, 3, 32, version=1, act_order=True),
+        lambda: quantised.gptq(_R(1), 3, 32, 8, 128, version=2, act_order=False),
+    ],
+    "decoder-hqq": [partial(quantised.hqq, _R(1), 8, 3, 32, bits, axis) for bits in (1, 2, 3, 4, 8) for axis in (0, 1)],
+    "decoder-mlx": [lambda: quantised.mlx(_R(1), 5, 3, 6, 32), lambda: quantised.mlx(_R(1), 5, 3, 4, 64, (2,))],
+    "decoder-mxfp4": [lambda: quantised.gpt_oss(_R(1), 2, 5, 3)],
+    "decoder-quanto": [lambda: quantised.quanto(_R(1), 7, 3, 32, 4), lambda: quantised.quanto(_R(1), 7, 1, 32, 2)],
+    "decoder-torchao": [lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True)],
+}
+
+
+def _writer(cases: list[Callable[[], Quantised]]) -> Callable[[Path], Iterable[Checkpoint]]:
+    def write(folder: Path) -> list[Checkpoint]:
+        manager = PluginManager.discover(third_party=False)
+        return [manager.open(case().write(folder / str(number)), raw=True) for number, case in enumerate(cases)]
+
+    return write
+
+
+FILES = {name: _writer(cases) for name, cases in CASES.items()}

@@ -1,0 +1,188 @@
+"""What llm-compressor and vLLM's compressed-tensors write, and NVIDIA's ModelOpt.
+
+Formats: ``compressed_tensors/compressors`` (pack_quantized, naive_quantized, nvfp4, mxfp4) of compressed-tensors 0.20;
+``modelopt/torch/export/quant_utils.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import ClassVar
+
+from torch2grid_builtin._decoders.codes import Along, Down, Plain, turned
+from torch2grid_builtin._decoders.family import (
+    Family,
+    NotDecoded,
+    Recipe,
+    Stored,
+    as_matrix,
+    block_grid,
+    block_text,
+    ceil,
+    is_exponent,
+    is_number,
+    multiply,
+    replace_shape,
+    subtract,
+)
+from torch2grid_builtin._decoders.numbers import Grid, Weights
+from torch2grid_builtin._decoders.unpacking import FP4, integers
+from torch2grid_core import LazyTensor
+
+_ACTIVATIONS = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point")
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+
+
+class CompressedTensors(Family):
+    """compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4 and MXFP4"""
+
+    name: ClassVar[str] = "compressed_tensors"
+    ends: ClassVar[tuple[str, ...]] = ("weight_packed", "weight_scale")
+
+    def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
+        packed = set(here.modules("weight_packed"))
+        for module in here.modules("weight_packed"):
+            yield f"{module}weight_packed", partial(_packed, here, module)
+        for module in here.modules("weight_scale"):
+            if module not in packed:
+                yield f"{module}weight", partial(_plain, here, module)
+
+
+def _beside(here: Stored, module: str, *ends: str) -> tuple[str, ...]:
+    return here.here(*(f"{module}{end}" for end in (*ends, *_ACTIVATIONS)))
+
+
+def _packed(here: Stored, module: str) -> Recipe:
+    packed, scale = here.need(f"{module}weight_packed"), here.need(f"{module}weight_scale")
+    if packed.ndim < 2:
+        raise NotDecoded("the codes are no matrix")
+    if packed.dtype.name == "uint8":
+        return _float4(here, module, packed, scale)
+    if packed.dtype.name != "int32":
+        raise NotDecoded(f"codes of {packed.dtype.name}")
+    columns = _columns(here, module, packed)
+    bits = _bits(here, packed.shape[-1], columns, scale)
+    shape = (*packed.shape[:-1], columns)
+    order = here.get(f"{module}weight_g_idx")
+    if order is not None and order.shape != (columns,):
+        order = None
+    grid, block = block_grid(scale, shape, (1, _group(here) or columns), columns=order)
+    steps, kind = [multiply(grid)], "symmetric"
+    zero = here.get(f"{module}weight_zero_point")
+    if zero is not None:
+        kind = "asymmetric"
+        steps.insert(0, subtract(_zeros(zero, scale, shape, bits, block, order)))
+    codes = Along(as_matrix(packed), bits, integers(bits, 1 << (bits - 1)), columns)
+    ends = "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape"
+    scheme = f"compressed-tensors INT{bits}, {kind}, {block_text(block, shape)}" + (", act-order" if order is not None else "")
+    return Recipe(f"{module}weight", _beside(here, module, *ends), scheme, shape, Weights(codes, steps))
+
+
+def _columns(here: Stored, module: str, packed: LazyTensor) -> int:
+    stated = here.values(f"{module}weight_shape").reshape(-1).tolist()
+    if len(stated) != packed.ndim or tuple(stated[:-1]) != packed.shape[:-1] or not 0 < stated[-1] <= 32 * packed.shape[-1]:
+        raise NotDecoded(f"a weight_shape of {[int(each) for each in stated[:8]]} for codes of shape {list(packed.shape)}")
+    return int(stated[-1])
+
+
+def _bits(here: Stored, words: int, columns: int, scale: LazyTensor) -> int:
+    possible = [bits for bits in range(1, 9) if ceil(columns * bits, 32) == words]
+    stated = {each.get("num_bits") for each in _schemes(here)}
+    agreed = [bits for bits in possible if bits in stated] or (possible if len(possible) == 1 or not stated else [])
+    if not agreed:
+        raise NotDecoded("the configuration states other bits")
+    return 4 if 4 in agreed else agreed[0]
+
+
+def _schemes(here: Stored) -> list[dict[str, object]]:
+    groups = here.quantization.get("config_groups")
+    found = [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
+    return [each for each in found if isinstance(each, dict)]
+
+
+def _group(here: Stored) -> int:
+    """The size of a group, where the configuration states one and no other."""
+    sizes = {each.get("group_size") for each in _schemes(here)} - {None}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def _zeros(
+    zero: LazyTensor, scale: LazyTensor, shape: tuple[int, ...], bits: int, block: tuple[int, int], order: LazyTensor | None
+) -> Grid:
+    """The grid of zero points: packed along the rows, or a number for each."""
+    rows, groups = shape[-2], scale.shape[-1] if scale.ndim > 1 else 1
+    if zero.dtype.name != "int32" or zero.shape != (ceil(rows * bits, 32), groups) or len(shape) != 2:
+        return block_grid(zero, shape, block, columns=order)[0]
+    if block[0] != 1:
+        raise NotDecoded(f"packed zero points for blocks of {block[0]} rows")
+    down = Along(turned(zero), bits, integers(bits, 1 << (bits - 1)), rows)
+    return Grid(Down(down), block, columns=order)
+
+
+def _float4(here: Stored, module: str, packed: LazyTensor, scale: LazyTensor) -> Recipe:
+    """NVFP4, whose scales are float8 and divided by a global one, and MXFP4, whose scales are exponents."""
+    shape = (*packed.shape[:-1], 2 * packed.shape[-1])
+    total = here.get(f"{module}weight_global_scale")
+    if is_exponent(scale):
+        grid, block = block_grid(scale, shape, (1, 32), exponents=True)
+        scheme = "MXFP4"
+    else:
+        if total is not None and total.size != 1:
+            raise NotDecoded(f"{total.size} global scales")
+        grid, block = block_grid(scale, shape, (1, 16), by=total)
+        scheme = "NVFP4"
+    codes = Along(as_matrix(packed), 4, FP4, shape[-1])
+    stored = _beside(here, module, "weight_packed", "weight_scale", "weight_global_scale", "weight_zero_point")
+    return Recipe(
+        f"{module}weight",
+        stored,
+        f"compressed-tensors {scheme}, {block_text(block, shape)}",
+        shape,
+        Weights(codes, [multiply(grid)]),
+    )
+
+
+def _plain(here: Stored, module: str) -> Recipe | None:
+    """INT8 and FP8, whose weight has a number for each code, and ModelOpt's NVFP4."""
+    codes, scale = here.get(f"{module}weight"), here.need(f"{module}weight_scale")
+    if codes is None or is_number(codes):
+        return None  # a parameter of that name, or of a module that is not quantised
+    second = here.get(f"{module}weight_scale_2")
+    if codes.dtype.name == "uint8" and scale.dtype.name == "float8_e4m3fn" and codes.ndim >= 2:
+        shape = (*codes.shape[:-1], 2 * codes.shape[-1])
+        if second is not None and second.size != 1:
+            raise NotDecoded(f"{second.size} global scales")
+        grid, block = block_grid(scale, shape, (1, 16), by=second, divide=False)
+        stored = _beside(here, module, "weight", "weight_scale", "weight_scale_2")
+        weights = Weights(Along(as_matrix(codes), 4, FP4, shape[-1]), [multiply(grid)])
+        return Recipe(f"{module}weight", stored, f"ModelOpt NVFP4, {block_text(block, shape)}", shape, weights)
+    if codes.dtype.name != "int8" and codes.dtype.name not in _FLOAT8:
+        raise NotDecoded(f"codes of {codes.dtype.name}")
+    if second is not None or codes.ndim < 1:
+        raise NotDecoded("two scales of codes of eight bits")
+    stated = _block_structure(here)
+    grid, block = block_grid(scale, codes.shape, stated, exponents=is_exponent(scale))
+    steps, kind = [multiply(grid)], ""
+    zero = here.get(f"{module}weight_zero_point")
+    if zero is not None:
+        steps.insert(0, subtract(block_grid(zero, codes.shape, block)[0]))
+        kind = "asymmetric, "
+    flat = codes if codes.ndim == 2 else as_matrix(replace_shape(codes, (1, *codes.shape)) if codes.ndim == 1 else codes)
+    scheme = "INT8" if codes.dtype.name == "int8" else f"FP8 ({codes.dtype.name.removeprefix('float8_').upper()})"
+    stored = _beside(here, module, "weight", "weight_scale", "weight_zero_point", "weight_g_idx")
+
+    scheme = f"{scheme}, {kind}{block_text(block, codes.shape)}"
+    return Recipe(f"{module}weight", stored, scheme, codes.shape, Weights(Plain(flat), steps))
+
+
+def _block_structure(here: Stored) -> tuple[int, int] | None:
+    for each in _schemes(here):
+        found = each.get("block_structure")
+        if isinstance(found, list) and len(found) == 2 and all(isinstance(size, int) and size > 0 for size in found):
+            return found[0], found[1]
+        group = each.get("group_size")
+        if each.get("strategy") == "group" and isinstance(group, int) and group > 0:
+            return 1, group
+    return None

@@ -1,0 +1,70 @@
+"""What MLX writes: a stream of codes along each row of 32-bit words, with a scale and a bias for each group.
+
+Format: ``mlx/backend/cpu/quantized.cpp``; layers of several bits as ``config.json`` names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+from torch2grid_builtin._decoders.codes import Along, Plain
+from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, add, as_matrix, is_exponent, multiply
+from torch2grid_builtin._decoders.numbers import Grid, Weights
+from torch2grid_builtin._decoders.unpacking import FP4, integers
+
+_BITS, _GROUPS = (4, 8, 2, 3, 6, 5), (64, 32, 128, 16)
+
+
+class Mlx(Family):
+    """MLX of 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4"""
+
+    name: ClassVar[str] = "mlx"
+    ends: ClassVar[tuple[str, ...]] = ("scales",)
+
+    def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
+        for module in here.modules("scales"):
+            codes = here.get(f"{module}weight")
+            if codes is not None and codes.dtype.name == "uint32":
+                yield f"{module}weight", partial(_recipe, here, module)
+
+
+def _setting(here: Stored, module: str, name: str) -> Any:
+    whole = here.quantization
+    own = whole.get(module.rstrip("."))
+    return own.get(name, whole.get(name)) if isinstance(own, dict) else whole.get(name)
+
+
+def _recipe(here: Stored, module: str) -> Recipe:
+    codes, scales = here.need(f"{module}weight"), here.need(f"{module}scales")
+    biases = here.get(f"{module}biases")
+    if codes.ndim < 2 or scales.shape[:-1] != codes.shape[:-1] or not scales.size:
+        raise NotDecoded(f"scales of shape {list(scales.shape)} for codes of shape {list(codes.shape)}")
+    words, groups = codes.shape[-1], scales.shape[-1]
+    bits, group = _setting(here, module, "bits"), _setting(here, module, "group_size")
+    mode = _setting(here, module, "mode") or "affine"
+    fits = [(b, g) for b in _BITS for g in _GROUPS if groups * g * b == 32 * words]
+    if (bits, group) not in fits:
+        if (bits, group) != (None, None) or len(fits) != 1:
+            raise NotDecoded(f"the configuration tells {str(bits)[:9]} bits in groups of {str(group)[:9]}, which do not fit")
+        bits, group = fits[0]
+    columns = groups * group
+    grid = Grid(Plain(as_matrix(scales)), (1, group))
+    if mode == "affine":
+        if biases is None or biases.shape != scales.shape:
+            raise NotDecoded("its biases are not here" if biases is None else f"biases of shape {list(biases.shape)}")
+        values, steps = integers(bits), [multiply(grid), add(Grid(Plain(as_matrix(biases)), (1, group)))]
+        scheme = f"MLX {bits} bits"
+    elif mode in ("mxfp4", "nvfp4") and bits == 4:
+        known = is_exponent(scales) if mode == "mxfp4" else scales.dtype.name == "float8_e4m3fn"
+        if not known:
+            raise NotDecoded(f"{mode} with scales of {scales.dtype.name}")
+        values, steps = FP4, [multiply(Grid(Plain(as_matrix(scales)), (1, group), exponents=mode == "mxfp4"))]
+        scheme = f"MLX {mode.upper()}"
+    else:
+        raise NotDecoded(f"mode {str(mode)[:20]}")
+    shape = (*codes.shape[:-1], columns)
+    weights = Weights(Along(as_matrix(codes), bits, values, columns), steps)
+    names = here.here(f"{module}weight", f"{module}scales", f"{module}biases")
+    return Recipe(f"{module}weight", names, f"{scheme}, group {group}", shape, weights)

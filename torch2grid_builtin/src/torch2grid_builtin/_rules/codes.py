@@ -1,0 +1,54 @@
+"""Which tensors of a checkpoint are codes, scales and zero points of quantised weights: nobody judges these as weights."""
+
+from __future__ import annotations
+
+import re
+import weakref
+
+from torch2grid_core import Checkpoint
+from torch2grid_core.sources import is_floating
+
+# Last components of names that only the modules of quantised weights have.
+_MARK = re.compile(
+    r"weight_packed|\w*_scale_inv|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map|absmax"
+    r"|bitsandbytes__\w+|_packed_params|packed_weights"
+)
+_LEARNED = ("bias", "weight")
+
+_last: tuple[weakref.ref[Checkpoint], frozenset[str]] | None = None
+
+
+def codes(checkpoint: Checkpoint) -> frozenset[str]:
+    """The names of tensors that are stored for a quantised weight and that no decoder has composed."""
+    global _last
+    if _last is None or _last[0]() is not checkpoint:
+        _last = (weakref.ref(checkpoint), _codes(checkpoint))
+    return _last[1]
+
+
+def _codes(checkpoint: Checkpoint) -> frozenset[str]:
+    marks = {last for last in {name.rpartition(".")[2] for name in checkpoint} if _MARK.fullmatch(last)}
+    streams = any(tensor.dtype.name == "uint32" and name.endswith("weight") for name, tensor in checkpoint.items())
+    if not marks and not streams:
+        return frozenset()
+    modules: dict[str, list[str]] = {}
+    for name in checkpoint:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    found: set[str] = set()
+    for module, names in modules.items():
+        last = [name.rpartition(".")[2] for name in names]
+        if not marks.isdisjoint(last) or ("scales" in last and _is_stream(checkpoint, f"{module}.weight")):
+            found.update(name for name in names if not _is_learned(checkpoint, name))
+            if module in checkpoint:  # statistics beside the codes that they are of
+                found.add(module)
+    return frozenset(found - checkpoint.composed.keys())
+
+
+def _is_stream(checkpoint: Checkpoint, name: str) -> bool:
+    return name in checkpoint and checkpoint[name].dtype.name == "uint32"
+
+
+def _is_learned(checkpoint: Checkpoint, name: str) -> bool:
+    """True for the bias of a quantised module, and for what may stand beside its codes and is a floating weight."""
+    tensor = checkpoint[name]
+    return name.rpartition(".")[2].endswith(_LEARNED) and is_floating(tensor.dtype) and tensor.dtype.itemsize > 1
