@@ -18,6 +18,7 @@ def torch2grid_loaders() -> list[Lazy]:
             "a mapping of names to tensors or arrays, or one tensor",
             accepts="objects",
         ),
+        Lazy(f"{loaders}.dcp:DistributedCheckpoint", "dcp", "a folder that torch.distributed.checkpoint wrote, of any sharding"),
         Lazy(f"{loaders}.numpy_files:Npy", "npy", "one numpy array (.npy)"),
         Lazy(f"{loaders}.numpy_files:Npz", "npz", "numpy arrays in a zip archive (.npz), compressed or not"),
         Lazy(f"{loaders}.pickled:Pickled", "pickle", "a plain pickle of tensors or numpy arrays (.pkl), of any protocol"),

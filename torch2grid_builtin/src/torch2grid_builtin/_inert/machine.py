@@ -39,6 +39,9 @@ class Machine:
     record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's.
     """
 
+    # How much is made before the pickle is refused; one that is read into arrays may allow itself more.
+    most_containers, most_tuples, most_memo = limits.CONTAINERS, limits.TUPLES, limits.MEMO
+
     def __init__(
         self,
         stream: PickleStream,
@@ -68,6 +71,13 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+
+    def new_memo(self) -> dict[int, Any]:
+        """The memo that the next pickle begins with."""
+        return {}
+
+    def tidy(self) -> None:
+        """Let go of what is not needed: called every so many bytes."""
 
     def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
         """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
@@ -177,8 +187,8 @@ class Machine:
     def count(self) -> None:
         """One more container. Raises ``Malformed`` beyond the limit."""
         self.containers += 1
-        if self.containers > limits.CONTAINERS:
-            raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")
+        if self.containers > self.most_containers:
+            raise Malformed(f"the pickle makes more than {self.most_containers:,} objects", "it is not a checkpoint")
 
 
 def _ascii(value: Any) -> Any:

@@ -11,7 +11,7 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import Bag, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import Bag, Built, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -390,6 +390,8 @@ def _build(machine: Machine) -> None:
         build_array(machine.work, target, state)
     elif isinstance(target, NumpyDtype):
         build_dtype(machine, target, state)
+    elif isinstance(target, Built):
+        target.build(machine, state)
     elif isinstance(target, Global):
         machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
     else:

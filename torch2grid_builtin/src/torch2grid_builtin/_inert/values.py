@@ -16,6 +16,7 @@ from torch2grid_core.sources import Storage
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.limits import Work
+    from torch2grid_builtin._inert.machine import Machine
     from torch2grid_builtin._inert.storages import Spool
 
 _REASON = 300  # characters: names in it are a file's, and may stand in it often
@@ -136,6 +137,16 @@ def state_halves(state: Any) -> tuple[Any, ...] | None:
     if type(state) is not tuple or len(state) != 2:
         return None
     return state if all(half is None or isinstance(half, Pairs) for half in state) else None
+
+
+class Built:
+    """An object that a constructor makes, and that takes its state itself."""
+
+    __slots__ = ()
+
+    def build(self, machine: Machine, state: Any) -> None:
+        """Take *state*, as ``BUILD`` gives it. Raises ``Malformed``."""
+        raise Malformed(f"broken pickle: state given to a {type(self).__name__}")
 
 
 class Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
@@ -68,29 +68,7 @@ class TorchZip(Loader):
         if source.name.lower().endswith(".distcp"):
             raise name_share(source)
         actions = Actions()
-        try:
-            archive = _records(source)
-            capitals = _capitals(archive)
-            prefix = _prefix(archive)
-            _prefetch(archive, prefix)
-            swapped = byte_order(archive, prefix, capitals) != sys.byteorder
-            work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
-            script = f"{prefix}constants.pkl" in archive.entries
-            root = _read(archive, prefix, "data", swapped, work, actions, script)
-            if script:
-                constants = _read(archive, prefix, "constants", swapped, work, actions, script)
-                root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
-            beside = [
-                entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED
-            ]
-            read_code(archive, actions, work)
-            check_rest(archive)
-            for entry in beside:  # no tensor comes from them, and other programs read them
-                read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
-        except (Malformed, LoadError) as error:
-            if not actions and not source.is_folder:
-                read_refused_zip(source, actions)
-            raise load_error(source, error, actions) from error
+        archive, root, script, work = read_archive(source, work, actions)
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
         unverified = [archive] if isinstance(archive, ZipArchive) else []
@@ -98,6 +76,45 @@ class TorchZip(Loader):
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
+
+
+class Read(NamedTuple):
+    """What is in an archive: its records, the value of its pickle, whether it is TorchScript's, and the work that is left."""
+
+    archive: Records
+    root: Any
+    script: bool
+    work: limits.Work
+
+
+def read_archive(source: Source, work: limits.Work | None, actions: Actions) -> Read:
+    """What is in the archive in *source*.
+
+    work: what reading may cost, by default what its pickle allows. actions: gets what the pickles want done. Raises
+    ``LoadError``, which names that, too.
+    """
+    try:
+        archive = _records(source)
+        capitals = _capitals(archive)
+        prefix = folder_of(archive)
+        _prefetch(archive, prefix)
+        swapped = byte_order(archive, prefix, capitals) != sys.byteorder
+        work = work or limits.Work(archive.entries[f"{prefix}data.pkl"].size)
+        script = f"{prefix}constants.pkl" in archive.entries
+        root = _read(archive, prefix, "data", swapped, work, actions, script)
+        if script:
+            constants = _read(archive, prefix, "constants", swapped, work, actions, script)
+            root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
+        beside = [entry for entry in archive.unread() if entry.name.endswith(PICKLES) and entry.size <= limits.PICKLE_INFLATED]
+        read_code(archive, actions, work)
+        check_rest(archive)
+        for entry in beside:  # no tensor comes from them, and other programs read them
+            read_pickles(archive.storage(entry.name), 0, actions, work, script=script)
+    except (Malformed, LoadError) as error:
+        if not actions and not source.is_folder:
+            read_refused_zip(source, actions)
+        raise load_error(source, error, actions) from error
+    return Read(archive, root, script, work)
 
 
 def _records(source: Source) -> Records:
@@ -158,7 +175,7 @@ def _constants(value: Any) -> Any:
     ]
 
 
-def _prefix(archive: Records) -> str:
+def folder_of(archive: Records) -> str:
     """The folder inside the archive that holds ``data.pkl``, with its slash, or nothing. Raises ``LoadError``."""
     found = [name[: -len("data.pkl")] for name in archive.entries if name == "data.pkl" or name.endswith("/data.pkl")]
     depth = min(prefix.count("/") for prefix in found)

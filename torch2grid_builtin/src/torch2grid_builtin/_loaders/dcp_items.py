@@ -1,0 +1,194 @@
+"""The items of a distributed checkpoint: each is what ``torch.save`` writes, at some place of a ``.distcp`` file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.limits import INFLATE_ALWAYS, INFLATE_RATIO, Work
+from torch2grid_builtin._inert.report import refusal
+from torch2grid_builtin._inert.storages import Spool
+from torch2grid_builtin._inert.torch_dtypes import DTYPES
+from torch2grid_builtin._inert.values import Tensor
+from torch2grid_builtin._loaders import zstd
+from torch2grid_builtin._loaders.dcp_metadata import Entry
+from torch2grid_builtin._loaders.torch_zip import byte_order, folder_of, read_archive
+from torch2grid_builtin._loaders.zip_archive import ZipArchive
+from torch2grid_core import LazyTensor, LoadError
+from torch2grid_core.sources import Blocks, Source, SourceBase, Storage, verify
+from torch2grid_core.text import visible
+
+ZSTD = "stream.zstd/1"
+_AROUND = 1 << 20  # bytes of an item beside the numbers in it
+_PICKLE = 4096  # bytes of the pickle of one tensor, at most, where what it says is remembered
+_KNOWN = 4096
+_HOSTILE = "it is damaged or hostile"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the pickle of an item says: the name of the record of its storage, and how its numbers lie there."""
+
+    record: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...] | None
+
+
+_layouts: dict[tuple[bytes, int], _Layout] = {}  # by the pickle and the bytes of its storage: a model has few different ones
+
+
+class _Checks:
+    """What stands for the checksums of items that are not open yet."""
+
+    shippable = True
+    size = 0
+
+    def __init__(self, blocks: StoredBlocks) -> None:
+        self._blocks = blocks
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise LoadError(self._blocks.name, "its items are read one by one")
+
+    def verify(self) -> None:
+        self._blocks.verify()
+
+
+class StoredBlocks(Blocks):
+    """The numbers of a tensor whose blocks are items, opened when they are read. files: those that ``entry.file`` counts.
+
+    Raises ``LoadError`` where the blocks do not make up the tensor, or leave the files.
+    """
+
+    def __init__(self, entry: Entry, dtype: np.dtype[Any], files: Sequence[Source]) -> None:
+        assert entry.shape is not None
+        self.name, self.packed = entry.name, entry.packed
+        used, self._file = np.unique(entry.file, return_inverse=True)
+        self.files = tuple(files[index] for index in used.tolist())
+        self._offset, self._size = entry.offset, entry.size
+        super().__init__(entry.shape, dtype, entry.first, entry.lengths)
+        held = np.prod(entry.lengths.astype(np.float64), axis=1) * dtype.itemsize
+        most = np.maximum(INFLATE_ALWAYS, INFLATE_RATIO * self._size) if self.packed else self._size
+        if (held > most).any():
+            raise LoadError(self.name, "a block of it is larger than what its file holds of it", _HOSTILE)
+
+    @property
+    def parts(self) -> Sequence[Storage]:
+        """What stands for the items, of which there may be a million."""
+        return (_Checks(self),)
+
+    def over(self, parts: Sequence[Storage]) -> Storage:
+        """The same: its items are opened by itself."""
+        return self
+
+    @property
+    def shippable(self) -> bool:
+        """True: a copy opens the items for itself."""
+        return True
+
+    def block(self, index: int) -> LazyTensor:
+        """The tensor that the item holds. Raises ``LoadError``."""
+        source = item(self.files[self._file[index]], int(self._offset[index]), int(self._size[index]))
+        most = math.prod((self._last[index] - self._first[index]).tolist()) * self.dtype.itemsize + _AROUND
+        return replace_name(open_tensor(unpack(source, self.packed, most), self.name), self.name)
+
+
+def replace_name(tensor: LazyTensor, name: str) -> LazyTensor:
+    """*tensor* as *name*."""
+    return LazyTensor(name, tensor.shape, tensor.dtype, tensor.storage, tensor.offset, tensor.strides)
+
+
+def item(file: Source, offset: int, size: int) -> Source:
+    """The item at *offset* of *file*. Raises ``LoadError`` where it is not inside."""
+    return file.window(offset, size)
+
+
+def unpack(source: Source, packed: str, most: int) -> Source:
+    """*source*, unpacked to a temporary file of at most *most* bytes where it is *packed*. Raises ``LoadError``."""
+    if not packed:
+        return source
+    if packed != ZSTD:
+        raise LoadError(source.shown, f"packs its items in a way that is not read: {visible(packed, 80)}")
+    return _Unpacked(source, most)
+
+
+class _Unpacked(SourceBase):
+    """The unpacked bytes of another source, in a temporary file."""
+
+    def __init__(self, source: Source, most: int) -> None:
+        self.name, self.shown, self.identity = source.name, source.shown, (source.identity, ZSTD)
+        self._spool, self.size = Spool(), 0
+        try:
+            self._spool.write(self._counted(source, most), most)
+        except OSError as error:
+            raise LoadError(self.shown, f"cannot be unpacked to a temporary file: {error.strerror}") from error
+
+    def _counted(self, source: Source, most: int) -> Iterator[bytes]:
+        done = 0
+
+        def read(size: int) -> bytes:
+            nonlocal done
+            raw = source.read(done, min(size, source.size - done))
+            done += len(raw)
+            return raw
+
+        for piece in zstd.unpacked(read, source.shown):
+            self.size += len(piece)
+            if self.size > most:
+                raise LoadError(self.shown, f"holds an item that unpacks to more than {most:,} bytes", _HOSTILE)
+            yield piece
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        self.inside(offset, length)
+        found = bytearray(length)
+        if length:
+            self._spool.read_into(offset, memoryview(found))
+        return bytes(found)
+
+
+def open_tensor(source: Source, name: str) -> LazyTensor:
+    """The one tensor that the item in *source* holds. Raises ``LoadError``, which names what the item would run."""
+    archive = ZipArchive(source)
+    folder = folder_of(archive)
+    pickled = archive.entries[f"{folder}data.pkl"]
+    key = None
+    if pickled.size <= _PICKLE and not pickled.method and byte_order(archive, folder) == sys.byteorder:
+        raw = bytearray(pickled.size)
+        storage = archive.storage(pickled.name)
+        storage.read_into(0, memoryview(raw))
+        verify(storage)
+        data = [each for each in archive.entries.values() if each.name.startswith(f"{folder}data/")]
+        if len(data) == 1 and not data[0].method:
+            key = bytes(raw), data[0].size
+            known = _layouts.get(key)
+            if known is not None and data[0].name == f"{folder}{known.record}":
+                record = archive.storage(data[0].name)
+                return LazyTensor(name, known.shape, known.dtype, record, known.offset, known.strides)
+    actions = Actions()
+    read = read_archive(source, Work(pickled.size), actions)
+    if actions:
+        raise LoadError(source.shown, refusal(f"holds an item of {visible(name, 80)} that is no plain tensor", actions), _HOSTILE)
+    if not isinstance(read.root, Tensor) or read.root.lazy is None:
+        raise LoadError(source.shown, f"holds an item of {visible(name, 80)} that is no tensor", _HOSTILE)
+    found = read.root.lazy.check()
+    if key is not None and isinstance(read.archive, ZipArchive) and found.storage is read.archive.storage(data[0].name):
+        if len(_layouts) >= _KNOWN:
+            _layouts.clear()
+        _layouts[key] = _Layout(data[0].name[len(folder) :], found.dtype, found.shape, found.offset, found.strides)
+    return found
+
+
+def tensor_of(entry: Entry, files: Sequence[Source]) -> LazyTensor:
+    """The tensor of *entry*. Raises ``LoadError`` where it cannot be one, ``KeyError`` for a dtype that is not known."""
+    assert entry.shape is not None
+    dtype = DTYPES[entry.dtype]
+    return LazyTensor(entry.name, entry.shape, dtype, StoredBlocks(entry, dtype, files)).check()
+
