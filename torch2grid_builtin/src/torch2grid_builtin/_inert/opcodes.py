@@ -11,7 +11,18 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.values import Bag, Built, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import (
+    Bag,
+    Built,
+    Global,
+    LongBytes,
+    NumpyArray,
+    NumpyDtype,
+    OldString,
+    Pairs,
+    Stub,
+    Tensor,
+)
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -361,6 +372,10 @@ def _newobj_ex(machine: Machine) -> None:
 
 
 def _build(machine: Machine) -> None:
+    target = machine.stack[-2]
+    if isinstance(target, Built):  # of which there may be millions
+        target.build(machine, machine.stack.pop())
+        return
     from torch2grid_builtin._inert.numpy_values import build_array, build_dtype
     from torch2grid_builtin._inert.torch_values import build_tensor
 
@@ -390,8 +405,6 @@ def _build(machine: Machine) -> None:
         build_array(machine.work, target, state)
     elif isinstance(target, NumpyDtype):
         build_dtype(machine, target, state)
-    elif isinstance(target, Built):
-        target.build(machine, state)
     elif isinstance(target, Global):
         machine.actions.note("state", target, Stub(target, (state,), "state"), certain=True)  # a class or a module is changed
     else:

@@ -1,4 +1,4 @@
-"""Folders that ``torch.distributed.checkpoint`` wrote: ``.metadata`` beside ``.distcp`` files. Lightning's and torchtitan's, too.
+"""Folders that ``torch.distributed.checkpoint`` wrote: ``.metadata`` beside ``.distcp`` files.
 
 Format: ``torch/distributed/checkpoint/filesystem.py``.
 """
@@ -27,7 +27,7 @@ from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import BytesStorage, ContainerKind, Problem, Range, Skip, Source, find_parts, has_file
 from torch2grid_core.text import visible
 
-_SHARE = re.compile(r"__\d+_\d+\.distcp")
+_SHARE = re.compile(r"__(\d+)_\d+\.distcp")
 _BESIDE = ("meta.pt", "common.pt")  # Lightning's and Megatron-LM's: what is no tensor
 _SMALL = 1 << 20  # bytes of an item that is told from others by its bytes
 _UNPACKED = 64 << 20  # bytes of an item that is no tensor
@@ -65,7 +65,7 @@ class DistributedCheckpoint(Loader):
         if not tensors:
             raise LoadError(source.shown, refusal("is a distributed checkpoint that holds no tensors", actions))
         parts, default = find_parts(tensors, _containers(tensors, contents))
-        ranks = len({name.rpartition("/")[2].split("_")[2] for name in contents.files if name.rpartition("/")[2].startswith("__")})
+        ranks = len({found[1] for name in contents.files if (found := _SHARE.fullmatch(name.rpartition("/")[2]))})
         skipped += [Skip(name, "a block of it is in no file", self.name) for name in contents.missing]
         return Checkpoint(
             tensors,

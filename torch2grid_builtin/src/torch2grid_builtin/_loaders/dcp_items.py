@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,12 +97,7 @@ class StoredBlocks(Blocks):
         """The tensor that the item holds. Raises ``LoadError``."""
         source = item(self.files[self._file[index]], int(self._offset[index]), int(self._size[index]))
         most = math.prod((self._last[index] - self._first[index]).tolist()) * self.dtype.itemsize + _AROUND
-        return replace_name(open_tensor(unpack(source, self.packed, most), self.name), self.name)
-
-
-def replace_name(tensor: LazyTensor, name: str) -> LazyTensor:
-    """*tensor* as *name*."""
-    return LazyTensor(name, tensor.shape, tensor.dtype, tensor.storage, tensor.offset, tensor.strides)
+        return replace(open_tensor(unpack(source, self.packed, most), self.name), name=self.name)
 
 
 def item(file: Source, offset: int, size: int) -> Source:
@@ -175,7 +170,9 @@ def open_tensor(source: Source, name: str) -> LazyTensor:
     actions = Actions()
     read = read_archive(source, Work(pickled.size), actions)
     if actions:
-        raise LoadError(source.shown, refusal(f"holds an item of {visible(name, 80)} that is no plain tensor", actions), _HOSTILE)
+        raise LoadError(
+            source.shown, refusal(f"holds an item of {visible(name, 80)} that is no plain tensor", actions), _HOSTILE
+        )
     if not isinstance(read.root, Tensor) or read.root.lazy is None:
         raise LoadError(source.shown, f"holds an item of {visible(name, 80)} that is no tensor", _HOSTILE)
     found = read.root.lazy.check()
@@ -191,4 +188,3 @@ def tensor_of(entry: Entry, files: Sequence[Source]) -> LazyTensor:
     assert entry.shape is not None
     dtype = DTYPES[entry.dtype]
     return LazyTensor(entry.name, entry.shape, dtype, StoredBlocks(entry, dtype, files)).check()
-

@@ -240,7 +240,7 @@ class _Info(_Row):
             raise Malformed("a block without a place in a file")
         if not (0 <= offset < _WIDEST and 0 <= size < _WIDEST):
             raise Malformed("a block at a place that no file has")
-        names = packed if type(packed) in (list, tuple) else [] if packed is None else [packed]
+        names: list[Any] = list(packed) if isinstance(packed, (list, tuple)) else [] if packed is None else [packed]
         if not all(type(each) is str and len(each) < 100 for each in names) or len(names) > 8:
             raise Malformed("a block that is packed in a way without a name")
         self.row = len(reader.file)
@@ -254,7 +254,7 @@ def _fields(state: Any) -> dict[str, Any]:
     """The attributes of a plain object."""
     if not isinstance(state, Pairs):
         raise Malformed("an object of the .metadata without attributes")
-    return {key: value for key, value in state.pairs if type(key) is str}
+    return dict(state.pairs) if all(type(key) is str for key, _ in state.pairs) else {}
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
@@ -339,7 +339,8 @@ class _Rows:
     def entry(self, name: str, about: _Tensor | _Bytes, packings: list[str]) -> Entry | None:
         """The entry *name*, ``None`` where a block of it is in no file, or in two. Raises ``Malformed``."""
         at = self.names.get(name)
-        index, info = (part[self.ends[at] : self.ends[at + 1]] if at is not None else part[:0] for part in (self.index, self.info))
+        mine = slice(0, 0) if at is None else slice(self.ends[at], self.ends[at + 1])
+        index, info = self.index[mine], self.info[mine]
         shape, dtype = None, ""
         first = lengths = np.zeros((1, 0), np.int64)
         if isinstance(about, _Tensor):
@@ -359,4 +360,3 @@ class _Rows:
         if len(kinds) > 1:
             raise Malformed("a tensor whose blocks are packed in different ways")
         return Entry(name, shape, dtype, first, lengths, file, offset, size, packings[kinds[0]] if kinds else "")
-

@@ -126,7 +126,7 @@ class Blocks(DerivedStorage):
                 begin, end = np.maximum(low, self._first[index]), np.minimum(high, self._last[index])
                 to = tuple(map(slice, (begin - low).tolist(), (end - low).tolist()))
                 part = tuple(map(slice, (begin - self._first[index]).tolist(), (end - self._first[index]).tolist()))
-                view, target = self._opened(index).view(part), box[(*to, ...)]
+                view, target = self._opened(index).view(part), box[...] if not to else box[to]
                 if target.flags.c_contiguous:
                     view._fill(0, target.reshape(-1))
                 else:
