@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-
-import torch2grid
 from tests.support.corpus import cases, cases_root
 from tests.support.tools import torch2grid as command
+
+import torch2grid
 
 NOT_DONE: dict[str, str] = {}  # entry → what is lacking
 SHORT = {

@@ -39,9 +39,6 @@ class Machine:
     record. script: the pickle is of a TorchScript archive, whose classes ``__torch__.…`` are none of Python's.
     """
 
-    # How much is made before the pickle is refused; one that is read into arrays may allow itself more.
-    most_containers, most_tuples, most_memo = limits.CONTAINERS, limits.TUPLES, limits.MEMO
-
     def __init__(
         self,
         stream: PickleStream,
@@ -60,6 +57,8 @@ class Machine:
         self.spool: Spool = Spool() if inside is None else inside.spool
         self.actions: Actions = actions if actions is not None else Actions() if inside is None else inside.actions
         self.script = script
+        # How much is made before the pickle is refused; a machine that reads into arrays allows itself more.
+        self.most_containers, self.most_tuples, self.most_memo = limits.CONTAINERS, limits.TUPLES, limits.MEMO
         self.filled = Filled()
         self.holding = False  # an object was made that may hold anything
         self.callee: Any = None  # of the judged call that is being interpreted

@@ -16,7 +16,6 @@ from torch2grid_core.sources import Storage
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.limits import Work
-    from torch2grid_builtin._inert.machine import Machine
     from torch2grid_builtin._inert.storages import Spool
 
 _REASON = 300  # characters: names in it are a file's, and may stand in it often
@@ -144,8 +143,8 @@ class Built:
 
     __slots__ = ()
 
-    def build(self, machine: Machine, state: Any) -> None:
-        """Take *state*, as ``BUILD`` gives it. Raises ``Malformed``."""
+    def build(self, machine: Any, state: Any) -> None:
+        """Take *state*, as ``BUILD`` of a ``Machine`` gives it. Raises ``Malformed``."""
         raise Malformed(f"broken pickle: state given to a {type(self).__name__}")
 
 

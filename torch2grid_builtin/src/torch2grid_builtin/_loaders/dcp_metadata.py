@@ -106,11 +106,11 @@ class _Memo(dict[int, Any]):
 class _Reader(Interpreter):
     """Reads the rows of blocks into arrays while the pickle goes by."""
 
-    most_containers, most_tuples = 16 * _BLOCKS, 16 * _BLOCKS
     forgets = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.most_containers = self.most_tuples = 16 * _BLOCKS
         # Of blocks in files: whose, where in it, in how many dimensions; and in which file, from where, how long, how packed.
         self.names: dict[str, int] = {}
         self.name, self.begins, self.dimensions, self.places = array("q"), array("q"), array("b"), array("q")

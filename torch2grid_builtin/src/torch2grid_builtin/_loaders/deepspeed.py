@@ -44,7 +44,7 @@ class DeepSpeed(Loader):
         if not source.is_folder:
             return 0
         place = _place(source)
-        return 2 if place is not None and _files(place)[0] else 0
+        return 2 if place is not None and all(_files(place)) else 0
 
     def load(self, source: Source) -> Checkpoint:
         place = _place(source)

@@ -57,7 +57,7 @@ class Megatron(Loader):
         if place is None:
             raise LoadError(source.shown, "is no folder of Megatron-LM's ranks", "give the path of a checkpoint")
         actions = Actions()
-        stages = [[_Rank(file, actions) for file in row] for row in _ranks(place)]
+        stages = [[_Rank(place, file, actions) for file in row] for row in _ranks(place)]
         try:
             tensors, containers, skipped = _join(stages, self.name)
         except (Malformed, LoadError) as error:
@@ -87,7 +87,7 @@ class Megatron(Loader):
 def _place(folder: Source) -> Source | None:
     """The folder that holds those of the ranks: this one, or that of the last iteration."""
     if any(map(_RANK.fullmatch, folder.entries)):
-        return folder if any(_file(folder, name) for name in folder.entries if _RANK.fullmatch(name)) else None
+        return folder if _has_model(folder) else None
     if _LATEST not in folder.entries or not has_file(folder, _LATEST):
         return None
     try:
@@ -97,9 +97,13 @@ def _place(folder: Source) -> Source | None:
         if not _ITERATION.fullmatch(name) or name not in folder.entries:
             return None
         inside = folder.child(name)
-        return inside if inside.is_folder and any(map(_RANK.fullmatch, inside.entries)) else None
+        return inside if inside.is_folder and _has_model(inside) else None
     except (LoadError, ValueError):
         return None
+
+
+def _has_model(folder: Source) -> bool:
+    return any(_file(folder, name) for name in folder.entries if _RANK.fullmatch(name))
 
 
 def _file(folder: Source, rank: str) -> str:
@@ -129,8 +133,7 @@ def _ranks(folder: Source) -> list[list[Source]]:
 class _Rank:
     """What one rank holds."""
 
-    def __init__(self, source: Source, actions: Actions) -> None:
-        self.source = source
+    def __init__(self, place: Source, source: Source, actions: Actions) -> None:
         if not source.head.startswith(LOCAL):
             raise LoadError(source.shown, "is the file of a rank that is no zip archive of PyTorch's", _CONVERT)
         mine = Actions()
@@ -148,7 +151,7 @@ class _Rank:
         if "model" not in keys:
             virtual = any(key is not None and re.fullmatch(r"model\d+", key) for key in keys)
             what = "a virtual pipeline" if virtual else "no model under the key 'model'"
-            raise LoadError(source.shown, f"is a checkpoint of Megatron-LM with {what}", _CONVERT)
+            raise LoadError(place.shown, f"is a checkpoint of Megatron-LM with {what}", _CONVERT)
 
     @property
     def gated(self) -> bool:
