@@ -1,7 +1,7 @@
 """Flips bytes of the files of folders that several ranks wrote, and cuts them short: each opens, or is a clean error.
 
-What is promised, and checked here for every change: nothing but one of torch2grid's own errors is raised, within seconds; and what
-opens under the checksums of zip archives has, of each tensor whose description is the same, the same numbers.
+What is promised, and checked here for every change: nothing but one of torch2grid's own errors is raised, within seconds; and
+what opens under the checksums of zip archives has, of each tensor whose description is the same, the same numbers.
 ``python -m tests.fuzz.folders`` runs it.
 """
 
