@@ -127,7 +127,7 @@ def _tensors(contents: Contents, files: list[Source], by: str) -> tuple[dict[str
             tensors[entry.name] = LazyTensor(entry.name, entry.shape, DTYPES[entry.dtype], BytesStorage(b""))
             continue
         try:
-            tensors[entry.name] = tensor_of(entry, files)
+            tensors[entry.name] = tensor_of(entry, DTYPES[entry.dtype], files)
         except LoadError as error:
             raise LoadError(entry.name, error.reason, error.advice) from error
     return tensors, skipped

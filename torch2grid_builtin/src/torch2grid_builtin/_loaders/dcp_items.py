@@ -5,44 +5,28 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.limits import INFLATE_ALWAYS, INFLATE_RATIO, Work
-from torch2grid_builtin._inert.report import refusal
 from torch2grid_builtin._inert.storages import Spool
-from torch2grid_builtin._inert.torch_dtypes import DTYPES
-from torch2grid_builtin._inert.values import Tensor
 from torch2grid_builtin._loaders import zstd
-from torch2grid_builtin._loaders.dcp_metadata import Entry
-from torch2grid_builtin._loaders.torch_zip import byte_order, folder_of, read_archive
 from torch2grid_builtin._loaders.zip_archive import ZipArchive
 from torch2grid_core import LazyTensor, LoadError
 from torch2grid_core.sources import Blocks, Source, SourceBase, Storage, verify
 from torch2grid_core.text import visible
 
+if TYPE_CHECKING:
+    from torch2grid_builtin._loaders.dcp_metadata import Entry
+
 ZSTD = "stream.zstd/1"
 _AROUND = 1 << 20  # bytes of an item beside the numbers in it
-_PICKLE = 4096  # bytes of the pickle of one tensor, at most, where what it says is remembered
-_KNOWN = 4096
+_SHORT = 4096  # bytes of the pickle of one plain tensor, at most
+_STORAGES = {"float32": "FloatStorage", "bfloat16": "BFloat16Storage", "float16": "HalfStorage", "float64": "DoubleStorage"}
+_STORAGES |= {"int64": "LongStorage", "int32": "IntStorage", "uint8": "ByteStorage", "int8": "CharStorage"}
 _HOSTILE = "it is damaged or hostile"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the pickle of an item says: the name of the record of its storage, and how its numbers lie there."""
-
-    record: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    offset: int
-    strides: tuple[int, ...] | None
-
-
-_layouts: dict[tuple[bytes, int], _Layout] = {}  # by the pickle and the bytes of its storage: a model has few different ones
 
 
 class _Checks:
@@ -96,8 +80,9 @@ class StoredBlocks(Blocks):
     def block(self, index: int) -> LazyTensor:
         """The tensor that the item holds. Raises ``LoadError``."""
         source = item(self.files[self._file[index]], int(self._offset[index]), int(self._size[index]))
-        most = math.prod((self._last[index] - self._first[index]).tolist()) * self.dtype.itemsize + _AROUND
-        return replace(open_tensor(unpack(source, self.packed, most), self.name), name=self.name)
+        shape = tuple((self._last[index] - self._first[index]).tolist())
+        most = math.prod(shape) * self.dtype.itemsize + _AROUND
+        return replace(open_tensor(unpack(source, self.packed, most), self.name, shape, self.dtype), name=self.name)
 
 
 def item(file: Source, offset: int, size: int) -> Source:
@@ -149,42 +134,91 @@ class _Unpacked(SourceBase):
         return bytes(found)
 
 
-def open_tensor(source: Source, name: str) -> LazyTensor:
-    """The one tensor that the item in *source* holds. Raises ``LoadError``, which names what the item would run."""
+def open_tensor(source: Source, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LazyTensor:
+    """The one tensor that the item in *source* holds. Raises ``LoadError``, which names what the item would run.
+
+    shape, dtype: what the tensor is said to be. Nearly every item is a plain one, which is known by its bytes: no pickle is
+    interpreted for it.
+    """
     archive = ZipArchive(source)
-    folder = folder_of(archive)
-    pickled = archive.entries[f"{folder}data.pkl"]
-    key = None
-    if pickled.size <= _PICKLE and not pickled.method and byte_order(archive, folder) == sys.byteorder:
-        raw = bytearray(pickled.size)
-        storage = archive.storage(pickled.name)
-        storage.read_into(0, memoryview(raw))
-        verify(storage)
-        data = [each for each in archive.entries.values() if each.name.startswith(f"{folder}data/")]
-        if len(data) == 1 and not data[0].method:
-            key = bytes(raw), data[0].size
-            known = _layouts.get(key)
-            if known is not None and data[0].name == f"{folder}{known.record}":
-                record = archive.storage(data[0].name)
-                return LazyTensor(name, known.shape, known.dtype, record, known.offset, known.strides)
+    return _plain(archive, name, shape, dtype) or _opened(archive, source, name)
+
+
+def _plain(archive: ZipArchive, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LazyTensor | None:
+    """The tensor of an item as ``torch.save`` writes a tensor in C order; ``None`` where it is anything else."""
+    pickled = next((each for each in archive.entries if each.endswith("data.pkl")), "")
+    folder = pickled[: -len("data.pkl")]
+    order, record = archive.entries.get(f"{folder}byteorder"), archive.entries.get(f"{folder}data/0")
+    if not pickled or order is None or record is None or order.size > _SHORT or archive.entries[pickled].size > _SHORT:
+        return None
+    kind = _STORAGES.get(dtype.name)
+    if kind is None or len([each for each in archive.entries if each.endswith("data.pkl") or "/data/" in each]) != 2:
+        return None
+    if record.method or record.size != math.prod(shape) * dtype.itemsize:
+        return None
+    if _bytes(archive, order.name) != sys.byteorder.encode() or _bytes(archive, pickled) != _pickle(kind, shape):
+        return None
+    return LazyTensor(name, shape, dtype, archive.storage(record.name))
+
+
+def _bytes(archive: ZipArchive, record: str) -> bytes:
+    storage = archive.storage(record)
+    raw = bytearray(storage.size)
+    storage.read_into(0, memoryview(raw))
+    verify(storage)
+    return bytes(raw)
+
+
+def _pickle(kind: str, shape: tuple[int, ...]) -> bytes:
+    """The pickle that ``torch.save`` writes of a tensor of *shape* in C order, all of its storage."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    size = _number(math.prod(shape))
+    start = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00((X\x07\x00\x00\x00storageq\x01ctorch\n" + kind.encode()
+    start += b"\nq\x02X\x01\x00\x00\x000q\x03X\x03\x00\x00\x00cpuq\x04" + size + b"tq\x05QK\x00"
+    start += _tuple(shape, 6) + _tuple(strides, 7)
+    memo = 8 if shape else 6
+    end = b"\x89ccollections\nOrderedDict\nq%c)Rq%ctq%cRq%c." % (memo, memo + 1, memo + 2, memo + 3)
+    return start + end
+
+
+def _tuple(numbers: Sequence[int], memo: int) -> bytes:
+    inside = b"".join(map(_number, numbers))
+    if len(numbers) > 3:
+        return b"(%btq%c" % (inside, memo)
+    return b"%b%cq%c" % (inside, 0x84 + len(numbers), memo) if numbers else b")"
+
+
+def _number(value: int) -> bytes:
+    if value < 1 << 16:
+        return b"K%c" % value if value < 1 << 8 else b"M" + value.to_bytes(2, "little")
+    if value < 1 << 31:
+        return b"J" + value.to_bytes(4, "little")
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little")
+    return b"\x8a%c" % len(raw) + raw
+
+
+def _opened(archive: ZipArchive, source: Source, name: str) -> LazyTensor:
+    """The tensor of an item whose pickle has to be interpreted. Raises ``LoadError``."""
+    # Not above: a process that reads plain items does not need the machine that reads pickles.
+    from torch2grid_builtin._inert.actions import Actions
+    from torch2grid_builtin._inert.report import refusal
+    from torch2grid_builtin._inert.values import Tensor
+    from torch2grid_builtin._loaders.torch_zip import read_archive
+
+    pickled = next((entry for entry in archive.entries.values() if entry.name.endswith("data.pkl")), None)
+    what = f"holds an item of {visible(name, 80)} that is no"
+    if pickled is None:
+        raise LoadError(source.shown, f"{what} tensor", _HOSTILE)
     actions = Actions()
     read = read_archive(source, Work(pickled.size), actions)
     if actions:
-        raise LoadError(
-            source.shown, refusal(f"holds an item of {visible(name, 80)} that is no plain tensor", actions), _HOSTILE
-        )
+        raise LoadError(source.shown, refusal(f"{what} plain tensor", actions), _HOSTILE)
     if not isinstance(read.root, Tensor) or read.root.lazy is None:
-        raise LoadError(source.shown, f"holds an item of {visible(name, 80)} that is no tensor", _HOSTILE)
-    found = read.root.lazy.check()
-    if key is not None and isinstance(read.archive, ZipArchive) and found.storage is read.archive.storage(data[0].name):
-        if len(_layouts) >= _KNOWN:
-            _layouts.clear()
-        _layouts[key] = _Layout(data[0].name[len(folder) :], found.dtype, found.shape, found.offset, found.strides)
-    return found
+        raise LoadError(source.shown, f"{what} tensor", _HOSTILE)
+    return read.root.lazy.check()
 
 
-def tensor_of(entry: Entry, files: Sequence[Source]) -> LazyTensor:
-    """The tensor of *entry*. Raises ``LoadError`` where it cannot be one, ``KeyError`` for a dtype that is not known."""
+def tensor_of(entry: Entry, dtype: np.dtype[Any], files: Sequence[Source]) -> LazyTensor:
+    """The tensor of *entry*. Raises ``LoadError`` where it cannot be one."""
     assert entry.shape is not None
-    dtype = DTYPES[entry.dtype]
     return LazyTensor(entry.name, entry.shape, dtype, StoredBlocks(entry, dtype, files)).check()
