@@ -103,6 +103,14 @@ def fsdp2(cwd: Path) -> None:
         assert "×".join(map(str, whole.shape)) in shard.note
 
 
+def both_ranks(cwd: Path) -> None:
+    opened = shown("dtensor")
+    expected = truth("dtensor/truth.pt")
+    assert shapes(opened) == {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    assert all(opened[name].numpy().tobytes() == tensor.numpy().tobytes() for name, tensor in expected.items())
+    assert "2 ranks of PyTorch zip" in told("dtensor", cwd, "--stats").stderr
+
+
 def compared(first: str, second: str, *words: str, code: int = 0) -> Callable[[Path], None]:
     def test(cwd: Path) -> None:
         for pair in ((first, second), (second, first)):
@@ -209,6 +217,7 @@ LINES: dict[str, Callable[[Path], None]] = {
     "compare/wn_old.pt compare/wn_new.pt": compared("compare/wn_old.pt", "compare/wn_new.pt"),
     "complex/before.pt complex/after.pt": complex_figures,
     "healthy/*": healthy,
+    "dtensor/": both_ranks,
     "unzipped/best": model("unzipped/best", NET, "785 parameters"),
     "picklers/arrays.joblib": joblib,
     "shards_no_index/": model("shards_no_index", SHARDS, "4 tensors", "1,280 parameters"),
@@ -217,7 +226,6 @@ LINES: dict[str, Callable[[Path], None]] = {
     "shards_half_download/": half_download,
     "shards_fp16_variant/": variant,
 }
-ELSEWHERE = {"dtensor/"}  # both ranks together: a matter of distributed formats
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -230,4 +238,4 @@ def test_every_line_of_the_manifest_has_its_test() -> None:
         pytest.skip("no cases")
     manifest = json.loads(cases("found/manifest.json").read_text(encoding="utf-8"))
     lines = {" ".join(entry) if isinstance(entry, list) else entry for entry in (each["entry"] for each in manifest)}
-    assert lines - ELSEWHERE == set(LINES)
+    assert lines == set(LINES)

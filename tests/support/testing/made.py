@@ -14,7 +14,9 @@ import numpy as np
 import safetensors.torch
 import torch
 from tests.support.corpus import real
+from tests.support.distributed import made as distributed
 from tests.support.tools import DIGITS
+from torch.distributed.tensor import Shard
 from torch.package import PackageExporter
 
 from torch2grid_core import PluginManager
@@ -149,7 +151,16 @@ def ill(folder: Path) -> list[Path]:
     return [folder / "ill.pth", index]
 
 
+def _whole() -> distributed.State:
+    return {name: tensor for name, tensor in distributed.model().items() if tensor.ndim}
+
+
 FILES = {
+    "dcp": lambda folder: [distributed.dcp(folder / "saved", distributed.model())],
+    "deepspeed": lambda folder: [distributed.zero(folder / f"stage{stage}", [_whole()], 2, stage) for stage in (2, 3)],
+    "megatron": lambda folder: [distributed.megatron(folder / "saved", distributed.gpt())],
+    "ranks": lambda folder: [distributed.dtensors(folder / "saved", _whole(), (2,), {"0.weight": [Shard(0)]})],
+    "sliced-safetensors": lambda folder: [distributed.sliced(folder / "saved", _whole())],
     "module": modules,
     "state-dict": objects,
     "npy": npy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
-from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor, Tiled
+from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
 from torch2grid_core._data.indexing import Taken
 from torch2grid_core._data.local import LocalSource
@@ -22,12 +22,14 @@ from torch2grid_core._data.storage import (
     unchecked,
     verify,
 )
+from torch2grid_core._data.tiled import Blocks, Tiled
 
 __all__ = [
     "ALL",
     "STEP_KEYS",
     "Action",
     "ActionKind",
+    "Blocks",
     "ByteSwapped",
     "BytesStorage",
     "CheckedStorage",

@@ -24,7 +24,7 @@ class Interpreter(Machine):
 
     def load(self) -> Any:
         """The value of the next pickle. The stream stands behind its STOP. Raises ``Malformed``."""
-        self.stack, self.marks, self.memo, self.handling = [], [], {}, False
+        self.stack, self.marks, self.memo, self.handling = [], [], self.new_memo(), False
         collecting = gc.isenabled()
         gc.disable()  # everything stays reachable until the end: looking for garbage on the way costs half of the time
         place = self.stream.tell()
@@ -74,7 +74,8 @@ class Interpreter(Machine):
                 data, safe = stream.data, stream.safe
                 if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
-                if self.tuples > limits.TUPLES or len(memo) > limits.MEMO:
+                self.tidy()
+                if self.tuples > self.most_tuples or len(memo) > self.most_memo:
                     raise Malformed("the pickle makes more objects than any checkpoint", "it is not a checkpoint")
             op = data[pos]
             pos += 1

@@ -62,6 +62,8 @@ class Machine:
         self.script = script
         self.whole = whole
         self.handling = False  # of a call or a state: what goes wrong there, a real unpickler may survive
+        # How much is made before the pickle is refused; a machine that reads into arrays allows itself more.
+        self.most_containers, self.most_tuples, self.most_memo = limits.CONTAINERS, limits.TUPLES, limits.MEMO
         self.filled = Filled()
         self.holding = False  # an object was made that may hold anything
         self.callee: Any = None  # of the judged call that is being interpreted
@@ -73,6 +75,13 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+
+    def new_memo(self) -> dict[int, Any]:
+        """The memo that the next pickle begins with."""
+        return {}
+
+    def tidy(self) -> None:
+        """Let go of what is not needed: called every so many bytes."""
 
     def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
         """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
@@ -210,8 +219,8 @@ class Machine:
     def count(self) -> None:
         """One more container. Raises ``Malformed`` beyond the limit."""
         self.containers += 1
-        if self.containers > limits.CONTAINERS:
-            raise Malformed(f"the pickle makes more than {limits.CONTAINERS:,} objects", "it is not a checkpoint")
+        if self.containers > self.most_containers:
+            raise Malformed(f"the pickle makes more than {self.most_containers:,} objects", "it is not a checkpoint")
 
 
 def _ascii(value: Any) -> Any:

@@ -11,7 +11,18 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Broken, Malformed
-from torch2grid_builtin._inert.values import Bag, Global, LongBytes, NumpyArray, NumpyDtype, OldString, Pairs, Stub, Tensor
+from torch2grid_builtin._inert.values import (
+    Bag,
+    Built,
+    Global,
+    LongBytes,
+    NumpyArray,
+    NumpyDtype,
+    OldString,
+    Pairs,
+    Stub,
+    Tensor,
+)
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -414,6 +425,10 @@ def _newobj_ex(machine: Machine) -> None:
 
 
 def _build(machine: Machine) -> None:
+    target = machine.stack[-2]
+    if isinstance(target, Built):  # of which there may be millions
+        target.build(machine, machine.stack.pop())
+        return
     from torch2grid_builtin._inert.numpy_values import build_array, build_dtype
     from torch2grid_builtin._inert.torch_values import build_tensor
 

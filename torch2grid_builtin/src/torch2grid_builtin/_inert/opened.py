@@ -26,18 +26,35 @@ class _Here(str):
 HERE: Final = _Here()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a shard belongs in the whole tensor.
+
+    shape: of the whole. runs: in each dimension the ranges of it that the shard has, in the order in which it has them; several
+    where ranks split what other ranks had split before (strided). key: what the shard's name has behind that of the tensor.
+    ranks: how many there are, 0 where that is not known.
+    """
+
+    shape: tuple[int, ...]
+    runs: tuple[tuple[tuple[int, int], ...], ...]
+    key: str = ""
+    ranks: int = 0
+
+
 @dataclass
 class Opened:
     """What an object holds. An entry under ``HERE`` has the object's own name.
 
     later: beside the point, named after all else. hidden: (key, value, reason), tensors in it are counted as not shown.
-    rank: of how many, where the object holds the shard of one rank.
+    rank: of how many, where the object holds the shard of one rank. places: where the children belong that are shards, as far
+    as that is known; a partial sum belongs nowhere.
     """
 
     children: list[tuple[str, Any]] = field(default_factory=list)
     later: list[tuple[str, Any]] = field(default_factory=list)
     hidden: list[tuple[str, Any, str]] = field(default_factory=list)
     rank: tuple[int, int] | None = None
+    places: list[Place | None] = field(default_factory=list)
 
 
 def attributes(stub: Stub, work: Work) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.opened import HERE, MOST, Opened, attributes, class_name, integers, noted
+from torch2grid_builtin._inert.opened import HERE, MOST, Opened, Place, attributes, class_name, integers, noted
 from torch2grid_builtin._inert.values import Stub, Tensor
 
 if TYPE_CHECKING:
@@ -83,7 +84,88 @@ def distributed(stub: Stub, work: Work) -> Opened | None:
     note = shard_note(rank, kinds, sizes, shape or (), held)
     split = bool(note) and any(kind in _SPLIT for kind, _ in kinds)
     rest = [(key, value) for key, value in named.items() if key not in ("_local_tensor", "_spec")]
-    return Opened([(HERE, noted(local, note))], rest, [("_spec", spec, MESH)], rank if split else None)
+    opened = Opened([(HERE, noted(local, note))], rest, [("_spec", spec, MESH)], rank if split else None)
+    if shape is not None and held is not None and isinstance(mesh, Stub):
+        factors = [attributes(each, work).get("split_factor") for each in listed if isinstance(each, Stub)]
+        cuts = [(kind, dim, factor) for (kind, dim), factor in zip(kinds, factors, strict=True)]
+        at = integers(attributes(mesh, work).get("_coordinate_on_dim"))
+        opened.places = [place_of(shape, held, cuts, sizes, at, _order(inside.get("shard_order"), work))]
+    return opened
+
+
+Cut = tuple[str, Any, Any]  # a placement: the name of its class, the dimension, and how often a strided one is split before
+Runs = tuple[tuple[int, int], ...]
+
+
+def _order(stated: Any, work: Work) -> list[int]:
+    """The directions of the mesh in the order in which they split, where a file states one."""
+    if type(stated) not in (tuple, list):
+        return []
+    work.spend(len(stated))
+    entries = (integers(each.args[1]) for each in stated[:MOST] if isinstance(each, Stub) and len(each.args) > 1)
+    return [direction for each in entries for direction in each or ()]
+
+
+def place_of(
+    shape: tuple[int, ...],
+    held: tuple[int, ...],
+    cuts: Sequence[Cut],
+    sizes: tuple[int, ...],
+    at: tuple[int, ...] | None,
+    order: Sequence[int] = (),
+) -> Place | None:
+    """Where the shard *held* of a ``DTensor`` of *shape* belongs; ``None`` where that is not known, and for a partial sum.
+
+    cuts: in each direction of the mesh, which is *sizes* long and where the rank stands at *at*. order: of these directions.
+    """
+    if at is None or not len(at) == len(sizes) == len(cuts) or len(held) != len(shape) or 0 in sizes:
+        return None
+    runs: list[Runs] = [((0, length),) for length in shape]
+    directions = sorted(range(len(cuts)), key=lambda each: order.index(each) if each in order else each)
+    for direction in directions:
+        kind, axis, factor = cuts[direction]
+        if kind == "Replicate":
+            continue
+        if kind not in _SPLIT or type(axis) is not int or not -len(shape) <= axis < len(shape):
+            return None
+        factor = 1 if kind == "Shard" else factor
+        if type(factor) is not int or not 1 <= factor <= MOST_SPLIT:
+            return None
+        pieces = [_share(runs[axis], factor, each) for each in range(factor)]
+        runs[axis] = tuple(run for each in pieces for run in _share(each, sizes[direction], at[direction]))
+        if len(runs[axis]) > MOST_SPLIT:
+            return None
+    if tuple(sum(stop - start for start, stop in each) for each in runs) != held:
+        return None
+    return Place(shape, tuple(map(_joined, runs)), ranks=math.prod(sizes))
+
+
+MOST_SPLIT = 1 << 14  # ranges of one dimension that a shard has
+
+
+def _share(runs: Runs, count: int, index: int) -> Runs:
+    """The part *index* of *runs* that are split in *count*, as ``torch.chunk`` splits."""
+    whole = sum(stop - start for start, stop in runs)
+    step = -(-whole // count)
+    first, last = min(index * step, whole), min((index + 1) * step, whole)
+    found, before = [], 0
+    for start, stop in runs:
+        low, high = max(first - before, 0), min(last - before, stop - start)
+        if low < high:
+            found.append((start + low, start + high))
+        before += stop - start
+    return tuple(found)
+
+
+def _joined(runs: Runs) -> Runs:
+    """The same where one range begins where the one before it ends."""
+    found: list[tuple[int, int]] = []
+    for start, stop in runs:
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return tuple(found)
 
 
 def _dimension(placement: Stub, work: Work) -> Any:
@@ -134,16 +216,34 @@ def sharded_tensor(stub: Stub, work: Work) -> Opened | None:
     shape = integers(attributes(state[1], work).get("size")) or ()
     parts: list[tuple[Any, tuple[int, ...] | None]] = []
     later: list[tuple[str, Any]] = []
+    places: list[Place | None] = []
     for index, shard in enumerate(state[0]):
         inside = attributes(shard, work) if isinstance(shard, Stub) else {}
         held, about = inside.get("tensor"), inside.get("metadata")
+        begin = integers(attributes(about, work).get("shard_offsets")) if isinstance(about, Stub) else None
         if not isinstance(held, Tensor):
             later.append((str(index), shard))
             continue
         parts.append((held, integers(attributes(about, work).get("shard_sizes")) if isinstance(about, Stub) else None))
+        lengths = held.lazy.shape if held.lazy is not None else ()
+        places.append(_box(shape, begin, lengths, rank))
     split = rank is not None and rank[1] > 1
     children = sharded(parts, rank, shape) if parts or not later else []
-    return Opened(children, [*later, *((HERE, each) for each in state[1:])], rank=rank if split else None)
+    opened = Opened(children, [*later, *((HERE, each) for each in state[1:])], rank=rank if split else None)
+    if places:
+        opened.places = [
+            place if place is None or key is HERE else replace(place, key=key)
+            for place, (key, _) in zip(places, children, strict=True)
+        ]
+    return opened
+
+
+def _box(shape: tuple[int, ...], begin: tuple[int, ...] | None, lengths: tuple[int, ...], rank: Rank) -> Place | None:
+    """Where a shard of *lengths* belongs that begins at *begin*."""
+    if begin is None or not len(begin) == len(lengths) == len(shape):
+        return None
+    runs = tuple(((start, start + length),) for start, length in zip(begin, lengths, strict=True))
+    return Place(shape, runs, ranks=rank[1] if rank is not None else 0)
 
 
 def sharded(parts: Sequence[tuple[Any, tuple[int, ...] | None]], rank: Rank, shape: tuple[int, ...]) -> list[tuple[str, Any]]:

@@ -147,6 +147,16 @@ def state_halves(state: Any) -> tuple[Any, ...] | None:
     return state if all(half is None or isinstance(half, Pairs) for half in state) else None
 
 
+class Built:
+    """An object that a constructor makes, and that takes its state itself."""
+
+    __slots__ = ()
+
+    def build(self, machine: Any, state: Any) -> None:
+        """Take *state*, as ``BUILD`` of a ``Machine`` gives it. Raises ``Malformed``."""
+        raise Malformed(f"broken pickle: state given to a {type(self).__name__}")
+
+
 class Tensor:
     """A tensor of the file: *lazy* to read it, or the *reason* why it cannot be. *state*: attributes of a subclass.
 

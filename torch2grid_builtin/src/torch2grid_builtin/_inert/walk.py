@@ -10,7 +10,7 @@ from typing import Any
 from torch2grid_builtin._inert import limits, wrappers
 from torch2grid_builtin._inert.content import container_kind
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.opened import HERE, Opened, class_name, plain_values
+from torch2grid_builtin._inert.opened import HERE, Opened, Place, class_name, plain_values
 from torch2grid_builtin._inert.packed import unpacked
 from torch2grid_builtin._inert.torch_values import whole_storage
 from torch2grid_builtin._inert.values import (
@@ -53,6 +53,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     containers: dict[str, ContainerKind] = field(default_factory=dict)
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[str, Place | None] = field(default_factory=dict)  # of the tensors that are shards of larger ones
 
 
 def collect(root: Any, by: str, work: limits.Work | None = None) -> Found:
@@ -86,6 +87,7 @@ class _Walk:
         self.holding: dict[int, bool] = {}
         self.kept: list[Any] = []  # so that the ids of leaves stay their own
         self.shards: dict[tuple[int, int], int] = {}
+        self.placing: dict[int, Place | None] = {}
         self.classes: dict[int, str] = {}  # by the id of the name that was to be imported
 
     def run(self, root: Any) -> None:
@@ -239,6 +241,7 @@ class _Walk:
     def wrapped(self, name: str, opened: Opened) -> Iterator[Child]:
         if opened.rank is not None:
             self.shards[opened.rank] = self.shards.get(opened.rank, 0) + 1
+        self.placing.update((id(child), place) for (_, child), place in zip(opened.children, opened.places, strict=False))
         yield from opened.children
         self.put_off(name, opened.later)
         for key, value, reason in opened.hidden:
@@ -286,6 +289,7 @@ class _Walk:
     def leaf(self, name: str, value: Any, holder: Any = None) -> None:
         self.seen.add(id(value))
         self.kept.append(value)
+        stands = id(value)
         if isinstance(value, NumpyArray):
             if value.objects is not None:
                 self.put_off(name, [("", value.objects)])
@@ -302,6 +306,8 @@ class _Walk:
             self.skip(name, value.reason)
             return
         name = self.unique(name or "tensor", self.found.tensors)
+        if stands in self.placing:
+            self.found.places[name] = self.placing[stands]
         self.found.tensors[name] = replace(value.lazy, name=name, module_class=self.class_of(holder) or value.lazy.module_class)
         if len(self.found.tensors) > limits.NAMES:
             raise Malformed(f"more than {limits.NAMES:,} tensors", "it is not a checkpoint")

@@ -25,7 +25,7 @@ def name_share(source: Source) -> LoadError:
     return LoadError(
         source.shown,
         f"is a share of a distributed checkpoint{told}, with pieces of its tensors",
-        f"make one file of its folder: {_GATHER.format(folder)}",
+        f"give its folder: {folder}" if share else "give its folder, with the .metadata in it",
     )
 
 

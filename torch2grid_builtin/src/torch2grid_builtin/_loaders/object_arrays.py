@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import re
 
-from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.hidden import read_pickles, read_strings
-from torch2grid_builtin._inert.limits import Work
-from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.report import refusal
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage
 
@@ -32,6 +27,13 @@ def may_hold_objects(head: bytes) -> bool:
 
 def name_objects(reason: str, head: bytes) -> str:
     """*reason* with what the pickle of the array, as far as it stands in *head*, wants done."""
+    # Not above: a process that reads tensors out of archives does not need the machine that reads pickles.
+    from torch2grid_builtin._inert.actions import Actions
+    from torch2grid_builtin._inert.hidden import read_pickles, read_strings
+    from torch2grid_builtin._inert.limits import Work
+    from torch2grid_builtin._inert.malformed import Malformed
+    from torch2grid_builtin._inert.report import refusal
+
     actions, work = Actions(), Work(len(head))
     width = 2 if head[6:7] == b"\x01" else 4
     start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")

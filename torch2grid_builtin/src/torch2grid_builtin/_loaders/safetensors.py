@@ -54,7 +54,7 @@ _FIELDS = ("dtype", "shape", "data_offsets")
 _WORD = 2**64  # what the library's numbers stay below
 _WIDE = 2**63  # and numpy's
 _NESTED = 127  # brackets within brackets that the library reads
-_SHARDING = 64 << 20  # bytes of what torch.distributed.checkpoint says of a file's slices
+SHARDING_BYTES = 64 << 20  # bytes of what torch.distributed.checkpoint says of a file's slices
 _DIGITS = 400  # of a whole number; the library reads none of so many
 
 
@@ -114,7 +114,7 @@ def _slices(metadata: Mapping[str, str]) -> str:
     """A tensor that begins inside a larger one, by what torch.distributed.checkpoint writes; else an empty text."""
     stated = metadata.get("DCP_SHARDING_INFO", "")
     try:
-        info = json.loads(stated) if len(stated) <= _SHARDING else None
+        info = json.loads(stated) if len(stated) <= SHARDING_BYTES else None
     except (ValueError, RecursionError):
         info = None
     for name, each in info.items() if isinstance(info, dict) else ():

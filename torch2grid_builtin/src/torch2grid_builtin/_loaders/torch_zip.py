@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
@@ -66,26 +66,7 @@ class TorchZip(Loader):
         if source.name.lower().endswith(".distcp"):
             raise name_share(source)
         actions = Actions()
-        try:
-            archive = _records(source)
-            names = Names(archive)
-            prefix = _prefix(archive)
-            _prefetch(archive, prefix)
-            swapped = byte_order(names, prefix) != sys.byteorder
-            data, stated = names.find(f"{prefix}data.pkl"), names.find(f"{prefix}constants.pkl")
-            work = work or limits.Work(archive.entries[data].size if data is not None else 0)
-            script = stated is not None
-            root = _read(names, prefix, "data", swapped, work, actions, script)
-            if script:
-                constants = _read(names, prefix, "constants", swapped, work, actions, script)
-                root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
-            # No tensor comes from the pickles beside, and other programs read them.
-            note_archive(archive, actions, work, {each for each in (data, stated) if each is not None}, script)
-            check_rest(archive)
-        except (Malformed, LoadError) as error:
-            if not actions and not source.is_folder:
-                read_refused_zip(source, actions)
-            raise load_error(source, error, actions) from error
+        archive, root, script, work = read_archive(source, work, actions)
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
         unverified = [archive] if isinstance(archive, ZipArchive) else []
@@ -93,6 +74,44 @@ class TorchZip(Loader):
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
+
+
+class Read(NamedTuple):
+    """What is in an archive: its records, the value of its pickle, whether it is TorchScript's, and the work that is left."""
+
+    archive: Records
+    root: Any
+    script: bool
+    work: limits.Work
+
+
+def read_archive(source: Source, work: limits.Work | None, actions: Actions) -> Read:
+    """What is in the archive in *source*.
+
+    work: what reading may cost, by default what its pickle allows. actions: gets what the pickles want done. Raises
+    ``LoadError``, which names that, too.
+    """
+    try:
+        archive = _records(source)
+        names = Names(archive)
+        prefix = _prefix(archive)
+        _prefetch(archive, prefix)
+        swapped = byte_order(names, prefix) != sys.byteorder
+        data, stated = names.find(f"{prefix}data.pkl"), names.find(f"{prefix}constants.pkl")
+        work = work or limits.Work(archive.entries[data].size if data is not None else 0)
+        script = stated is not None
+        root = _read(names, prefix, "data", swapped, work, actions, script)
+        if script:
+            constants = _read(names, prefix, "constants", swapped, work, actions, script)
+            root = Pairs(ARCHIVE, [("", root), ("constants", _constants(constants))])
+        # No tensor comes from the pickles beside, and other programs read them.
+        note_archive(archive, actions, work, {each for each in (data, stated) if each is not None}, script)
+        check_rest(archive)
+    except (Malformed, LoadError) as error:
+        if not actions and not source.is_folder:
+            read_refused_zip(source, actions)
+        raise load_error(source, error, actions) from error
+    return Read(archive, root, script, work)
 
 
 def _records(source: Source) -> Records:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +11,7 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._data.storage import DerivedStorage, Storage
-from torch2grid_core._data.strided import boxes
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
-from torch2grid_core._errors import LoadError
 
 Combine = Callable[[Mapping[str, Array]], Array]
 
@@ -58,77 +55,6 @@ class ComputedStorage(DerivedStorage):
             reader.fill(first, arrays[name])
         with np.errstate(all="ignore"):  # beyond the range of the dtype is Inf
             np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
-
-
-class Tiled(DerivedStorage):
-    """The numbers of a larger tensor, in C order, that is stored as blocks: the shards of ranks, say.
-
-    Args:
-        shape: of the whole.
-        tiles: where each block begins in every dimension, and the block. Together they cover the whole, once.
-
-    Raises:
-        LoadError: a block leaves the whole, two overlap, or some of it is in none.
-    """
-
-    def __init__(self, shape: Sequence[int], tiles: Sequence[tuple[Sequence[int], LazyTensor]]) -> None:
-        self.shape, self.tiles = tuple(shape), tuple((tuple(start), tensor) for start, tensor in tiles)
-        self.dtype = self.tiles[0][1].dtype if self.tiles else np.dtype(np.float32)
-        for start, tensor in self.tiles:
-            if len(start) != len(self.shape) or tensor.ndim != len(self.shape) or tensor.dtype != self.dtype:
-                raise LoadError(
-                    tensor.name, f"a block of {tensor.dtype}, shape {list(tensor.shape)}, in one of {self.dtype}, {list(shape)}"
-                )
-        self._first = np.array([start for start, _ in self.tiles], np.int64).reshape(len(self.tiles), len(self.shape))
-        self._last = self._first + np.array([tensor.shape for _, tensor in self.tiles], np.int64).reshape(self._first.shape)
-        if (self._first < 0).any() or (self._last > np.array(self.shape, np.int64)).any():
-            raise LoadError("<blocks>", f"a block leaves the tensor of shape {list(shape)} that it is of")
-        for index, (_, tensor) in enumerate(self.tiles):
-            if tensor.size and len(self._meeting(self._first[index], self._last[index])) > 1:
-                raise LoadError(tensor.name, "overlaps another block of the same tensor")
-        if sum(tensor.size for _, tensor in self.tiles) != math.prod(self.shape):
-            raise LoadError("<blocks>", f"the blocks do not cover the tensor of shape {list(shape)} that they are of")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.shape, self.tiles))
-
-    @property
-    def parts(self) -> Sequence[Storage]:
-        """The storages of the blocks."""
-        return [tensor.storage for _, tensor in self.tiles]
-
-    def over(self, parts: Sequence[Storage]) -> Storage:
-        """The same of blocks with other storages."""
-        found = copy(self)
-        pairs = zip(self.tiles, parts, strict=True)
-        found.tiles = tuple((start, replace(tensor, storage=part)) for (start, tensor), part in pairs)
-        return found
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill *buffer* with bytes *offset* and on, of whole numbers. Raises ``LoadError`` where a block cannot be read."""
-        self.within(offset, buffer)
-        out, place = np.frombuffer(buffer, self.dtype), 0
-        start = offset // self.dtype.itemsize
-        for lead, first, last in boxes(self.shape, start, start + len(out)):
-            low = np.array([*lead, first, *[0] * (len(self.shape) - len(lead) - 1)][: len(self.shape)], np.int64)
-            high = np.array([*(each + 1 for each in lead), last, *self.shape[len(lead) + 1 :]][: len(self.shape)], np.int64)
-            box = out[place : place + int(np.prod(high - low))].reshape((high - low).tolist())
-            for index in self._meeting(low, high):
-                begin, end = np.maximum(low, self._first[index]), np.minimum(high, self._last[index])
-                to = tuple(map(slice, (begin - low).tolist(), (end - low).tolist()))
-                part = tuple(map(slice, (begin - self._first[index]).tolist(), (end - self._first[index]).tolist()))
-                box[to] = self.tiles[index][1].view(part)._gathered()
-            place += box.size
-
-    def _meeting(self, low: Array, high: Array) -> list[int]:
-        """Which blocks have numbers between *low* and *high*."""
-        met = (np.maximum(self._first, low) < np.minimum(self._last, high)).all(axis=1)
-        return np.flatnonzero(met).tolist()
 
 
 @dataclass(frozen=True, repr=False)
