@@ -103,6 +103,8 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
             if type(place) not in (int, bool) or not -len(target) <= place < len(target):
                 what = "broken pickle: a key set in a list that has no such item"
                 raise (Malformed if type(place) in (Stub, Global, NumpyArray, Tensor) else Broken)(what)
+            if target[place] is not value:  # what saved it kept the last alone; what looked at the list before saw another
+                machine.actions.holds("a list whose items are replaced")
             target[place] = value
     elif items:
         raise wrong_target(target, f"broken pickle: a key set in a {type(target).__name__}")

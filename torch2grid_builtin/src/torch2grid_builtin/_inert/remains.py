@@ -17,6 +17,7 @@ SEARCHED = 64 << 20  # bytes that are searched
 _WORD = rb"([A-Za-z_][\w.]{0,200})"
 # A line is searched from where its letters begin, once however long it is; the module may begin at any of them.
 _GLOBAL = re.compile(rb"(?<![\w.])([\w.]{3,})\r?\n(?=" + _WORD + rb"\r?\n)")
+_BEGUN = re.compile(rb"[ci](?=(?:" + b"|".join(re.escape(name.encode()) for name in sorted(ROOTS)) + rb")(?:\.|$))")
 _LINE = 2  # of work, for a line
 _MEMO = rb"(?:\x94|q.|r....)?"
 _TEXT = rb"(?:\x8c.|X.\x00\x00\x00|S['\"])" + _WORD + rb"(?:['\"]\n)?" + _MEMO
@@ -40,6 +41,8 @@ def note_remains(actions: Actions, work: Work | None = None) -> None:
             if work is not None:
                 work.spend(_LINE * window.count(b"\n"))
             lines = {(match[1][-200:], match[2]) for match in _GLOBAL.finditer(window)}
+            if work is not None:
+                work.spend(sum(len(line) for line, _ in lines))
             found.update((module, name) for line, name in lines for module in _modules(line))
             for module, name in sorted(found):
                 _note(actions, module.decode(), name.decode())
@@ -48,11 +51,10 @@ def note_remains(actions: Actions, work: Work | None = None) -> None:
 
 def _modules(line: bytes) -> Iterator[bytes]:
     """The modules of Python, numpy and PyTorch that may end *line*, behind their opcode, which is a letter as well."""
-    for place, opcode in enumerate(line):
-        if opcode in b"ci" and line[place + 1 :].partition(b".")[0].decode() in ROOTS:
-            yield line[place + 1 :]
-            if not place:  # the line begins with it: what stands further on in it is a part of the name
-                return
+    for match in _BEGUN.finditer(line):
+        yield line[match.end() :]
+        if not match.start():  # the line begins with it: what stands further on in it is a part of the name
+            return
 
 
 def _note(actions: Actions, module: str, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from torch2grid_builtin._inert.actions import Actions
@@ -12,9 +13,10 @@ from torch2grid_builtin._inert.legacy import MAGIC
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
+from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.tar import read_tar
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import Range, Source, Storage
+from torch2grid_core.sources import Action, Range, Source, Storage
 from torch2grid_core.text import visible
 
 _BLOCK = 512
@@ -44,6 +46,13 @@ class TorchTar(Loader):
         if not is_tar(source.head):
             return 0
         return 2 if source.head[:100].split(b"\0", 1)[0].decode("latin-1") in _WANTED or _is_pax(source.head) else 1
+
+    def runs(self, source: Source) -> Sequence[Action]:
+        """PyTorch takes for a tar what begins with the header of one, whatever else the bytes are."""
+        actions = Actions()
+        if not source.is_folder and is_tar(source.head):
+            actions.holds("a tar archive, which is not read")
+        return not_run(actions)
 
     def load(self, source: Source) -> Checkpoint:
         work, actions = Work(source.size), Actions()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import bz2
 import contextlib
+import lzma
 import os
 import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.checkpoint import Action, Checkpoint
 from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
@@ -50,6 +52,13 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
 )
 GZIP = b"\x1f\x8b\x08"
+_PACKED: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (  # what joblib, and others after it, unpack
+    (b"\x1f\x8b", "gzip", lambda: zlib.decompressobj(31)),
+    (b"x", "zlib", zlib.decompressobj),
+    (b"BZh", "bzip2", bz2.BZ2Decompressor),
+    (b"\xfd7zXZ", "xz", lzma.LZMADecompressor),
+    (b"]\0", "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
+)
 ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
 RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
 _STEP = 1 << 20
@@ -129,11 +138,27 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    actions = list(others())
+    actions = [*packed_again(source), *others()]
     if actions:
         loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
         loaded.not_run = (*actions, *loaded.not_run)
     return loaded
+
+
+def packed_again(source: Source) -> Iterator[Action]:
+    """That a source which a loader opens begins as a packed stream, too: other readers unpack it first, and read another file.
+
+    The beginning of an honest file may look like one; its bytes do not unpack.
+    """
+    head = source.head
+    for magic, name, unpacker in _PACKED:
+        if not head.startswith(magic):
+            continue
+        try:
+            unpacker().decompress(head)
+        except (zlib.error, OSError, EOFError, lzma.LZMAError):
+            continue
+        yield Action("hold", f"a stream packed by {name}, which is not read", "")
 
 
 def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
