@@ -315,9 +315,9 @@ class PluginManager:
         return tuple(self._notes)
 
     def problems(self) -> list[str]:
-        """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
-        lines = [record.line() for record in self.records if record.status != "disabled"]
-        return [line for line in lines if line] + self._notes + [line for lost in self._conflicts.values() for line in lost]
+        """Lines for stderr: of each plugin or listener that failed, and each plugin that lost or took a name or has remarks."""
+        lines = [line for record in self.records if record.status != "disabled" for line in record.lines()]
+        return lines + self._notes + [line for lost in self._conflicts.values() for line in lost]
 
     def _index(self, kind: str) -> dict[str, list[Provided]]:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""

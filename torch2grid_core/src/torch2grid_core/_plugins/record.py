@@ -52,6 +52,7 @@ class PluginRecord:
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
     trace: str = ""
+    others: dict[str, tuple[str, str]] = field(default_factory=dict)  # listener → its line, and the traceback
     _hooks: pluggy.PluginManager | None = None
     _bare: list[type] = field(default_factory=list)
 
@@ -87,11 +88,28 @@ class PluginRecord:
         if isinstance(error, PluginError):
             self.error = ("" if error.kind == "plugin" else f"{error.kind} {error.name!r}: ") + error.reason
 
+    def blame_apart(self, name: str, error: Torch2GridError) -> None:
+        """Keep the first failure of the listener *name*, beside those of others: each works alone, and has its own line."""
+        if name not in self.others:
+            told = error.reason if isinstance(error, PluginError) else str(error)
+            self.others[name] = f"listener {name!r}: {told}", traced(error)
+
+    def lines(self) -> list[str]:
+        """The lines that a user sees of it: ``line``, and one of each listener that failed."""
+        return [each for each in (self.line(), *(self._of_it(told) for told, _ in self.others.values())) if each]
+
+    def traces(self) -> list[str]:
+        """The tracebacks of what the lines tell of."""
+        return [each for each in (self.trace, *(trace for _, trace in self.others.values())) if each]
+
     def line(self) -> str:
         """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""
-        version = f" {self.version}" if self.version else ""
         told = self.error or "; ".join(self.remarks)
-        return f"plugin {self.name!r} of {self.owner}{version}: {told}" if told else ""
+        return self._of_it(told) if told else ""
+
+    def _of_it(self, told: str) -> str:
+        version = f" {self.version}" if self.version else ""
+        return f"plugin {self.name!r} of {self.owner}{version}: {told}"
 
     def register(self, plugin: Any) -> None:
         """Take *plugin*, a module or object with hook implementations, or a class of some kind.
