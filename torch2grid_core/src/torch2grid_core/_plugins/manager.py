@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, call, describe_value, returned, stamp
+from torch2grid_core._guard import Origin, describe_value, guarded, returned, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
@@ -225,9 +225,11 @@ class PluginManager:
             both = f"{' and '.join(claims)} both open {scheme}://"
             raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")
         opener = openers[claims[0]].create()
-        found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
+        origin, shown = openers[claims[0]].origin, without_secrets(str(location))
+        with guarded(origin, f"{shown}: open"):
+            found: Source = opener.open(f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
-            raise openers[claims[0]].origin.error(returned("open", found, "a Source"))
+            raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
         return found
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
