@@ -204,3 +204,42 @@ def test_a_layout_that_is_missing_or_arranged_of_nothing(body: str, told: str, t
     assert told in run.stderr
     (line,) = lines(run.stderr, "class Misspelt")
     assert line.endswith(": transformer class Misspelt lacks layout(); nothing calls layuot(): did you mean layout()?")
+
+
+FOLDERS = """
+from torch2grid_core import Renderer
+
+class Pages(Renderer):
+    "pages"
+    name, formats = "pages", ("fj",)
+    ATTRIBUTE
+    def render_folder(self, pages, folder, style, format): (folder / "a.txt").write_text("drawn")
+"""
+TEXTS = "the folders of renderer Pages are {}, not a tuple of texts: ('pages',)"
+
+
+@pytest.mark.parametrize("also", ["", "\n    def render(self, page, target, style, format): pass"])
+@pytest.mark.parametrize(
+    ("attribute", "told"),
+    [
+        ("folders = 'fj'", TEXTS.format("'fj'")),
+        ("folders = None", TEXTS.format("None")),
+        ("folders = ('fj', 3)", TEXTS.format("a tuple")),
+        ("folder = ('fj',)", "renderer class Pages lacks render(); nothing reads folder: did you mean folders?"),
+    ],
+)
+def test_folders_that_are_none_are_told_as_formats_are(attribute: str, told: str, also: str, tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text(FOLDERS.replace("ATTRIBUTE", attribute + also), encoding="utf-8")
+    run = torch2grid(DIGITS, "--format", "fj", "--load-plugin", "pages.py", cwd=tmp_path)
+    if also and "lacks" in told:
+        assert "lacks" not in run.stderr
+        return
+    assert run.returncode != 0
+    assert len(lines(run.stderr, told)) == 1, run.stderr
+
+
+def test_folders_in_a_list_are_folders(tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text(FOLDERS.replace("ATTRIBUTE", "folders = ['fj']"), encoding="utf-8")
+    run = torch2grid(DIGITS, "--format", "fj", "--load-plugin", "pages.py", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "grids" / "a.txt").read_text() == "drawn"

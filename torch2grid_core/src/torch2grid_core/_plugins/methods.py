@@ -7,6 +7,8 @@ import functools
 import inspect
 import re
 
+from torch2grid_core._guard import describe_value
+
 _ALIKE = 0.7  # of two names of methods, for one to be the other misspelt
 
 
@@ -25,6 +27,8 @@ def lacking(cls: type, kind: str) -> str:
     """Which methods an abstract class of *kind* lacks, in a message."""
     from difflib import get_close_matches
 
+    if wrong := wrong_folders(cls):
+        return wrong
     missing = sorted(abstract_methods(cls))
     told = f"{kind} class {cls.__name__} lacks {' and '.join(f'{name}()' for name in missing)}"
     base = core_base(cls)
@@ -34,7 +38,21 @@ def lacking(cls: type, kind: str) -> str:
             continue
         if meant := get_close_matches(name, missing, 1, _ALIKE):
             told += f"; nothing calls {name}(): did you mean {meant[0]}()?"
+    fixed = [name for each in base.__mro__ for name in vars(each).get("__annotations__", ()) if name not in own]
+    for name in own:
+        if name[0] == "_" or name in fixed or hasattr(base, name) or callable(getattr(cls, name)):
+            continue
+        if meant := get_close_matches(name, fixed, 1, _ALIKE):
+            told += f"; nothing reads {name}: did you mean {meant[0]}?"
     return told
+
+
+def wrong_folders(cls: type) -> str:
+    """What is wrong with the ``folders`` of a renderer's class, empty where nothing is."""
+    found = getattr(cls, "folders", ())
+    if isinstance(found, (tuple, list)) and all(isinstance(each, str) and each for each in found):
+        return ""
+    return f"the folders of renderer {cls.__name__} are {describe_value(found)}, not a tuple of texts: ('pages',)"
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from torch2grid_core._guard import Origin, at_most, describe, describe_value, gu
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
-from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes
+from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes, wrong_folders
 from torch2grid_core._plugins.options import Option, build, options_of
 from torch2grid_core._text import did_you_mean
 
@@ -281,6 +281,8 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
     _of_kind(item, kind, origin)
     if inspect.isabstract(item):
         raise origin.error(lacking(item, kind))
+    if kind == "renderer" and (wrong := wrong_folders(item)):
+        raise origin.error(wrong)
     with guarded(origin, f"{hook}: {item.__name__}()"), first_run(record.remark, f"while {item.__name__} is made"):
         instance = item()
         name = instance.name
