@@ -110,7 +110,8 @@ class PluginRecord:
 
     def _of_it(self, told: str) -> str:
         version = f" {self.version}" if self.version else ""
-        return f"plugin {self.name!r} of {self.owner}{version}: {told}"
+        owner = self.source if not self.distribution and self.precedence is Precedence.GIVEN else self.owner
+        return f"plugin {self.name!r} of {owner}{version}: {told}"
 
     def register(self, plugin: Any) -> None:
         """Take *plugin*, a module or object with hook implementations, or a class of some kind.
