@@ -17,14 +17,15 @@ def get(url, shown, start, stop, hops=3):
     """(the bytes, the size of the whole, what says which version it is). Raises ``LoadError``."""
     place = urlsplit(url)
     key, connections = (os.getpid(), place[:2]), vars(here).setdefault("open", {})
-    kept = connections.pop(key, None)
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    kept, kind = connections.pop(key, None), getattr(http.client, f"{place.scheme.upper()}Connection")
     target = quote(place._replace(scheme="", netloc="", fragment="").geturl() or "/", safe="%/?:;,+=&@!$'()*~[]")
     try:
+        if not place.hostname:
+            raise ValueError("the address names none")
         connection = kept or kind(place.hostname, place.port, timeout=TIMEOUT)
         connection.request("GET", target, headers={"Range": f"bytes={start}-{stop - 1}", "User-Agent": "torch2grid"})
         answer = connection.getresponse()
-        body = answer.read(stop - start + 1)
+        body, goal = answer.read(stop - start + 1), urljoin(url, answer.getheader("Location", ""))
     except (OSError, ValueError, http.client.HTTPException) as error:
         if kept and isinstance(error, ConnectionError):
             return get(url, shown, start, stop, hops)  # the server had closed it meanwhile
@@ -35,7 +36,6 @@ def get(url, shown, start, stop, hops=3):
     connections[key] = connection
     span, _, total = answer.getheader("Content-Range", "").partition("/")
     if answer.status in (301, 302, 303, 307, 308):
-        goal = urljoin(url, answer.getheader("Location", ""))
         if not hops or urlsplit(goal).scheme not in ("https", place.scheme):  # https stays https; no credentials are sent
             raise LoadError(shown, f"is redirected to {text.without_secrets(goal)}", "give that address, if you trust it")
         return get(goal, shown, start, stop, hops - 1)

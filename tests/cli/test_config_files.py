@@ -16,7 +16,16 @@ from torch2grid_core._cli.config import read_config
 WRONG: dict[str, tuple[str, str | bytes, str]] = {
     "a list": ("s.json", "[1]", r"s\.json:1: settings are one object"),
     "empty": ("s.json", " ", r"s\.json:1: settings are one object"),
-    "twice": ("s.json", '{"clip": 0.9,\n "clip": 0.8}', "clip is set already on line"),
+    "twice": ("s.json", '{"clip": 0.9,\n "clip": 0.8}', r"s\.json:2: clip is set already on line 1$"),
+    "twice at the top": ("s.yaml", "clip: 0.9\nclip: 0.8\n", r"s\.yaml:2: clip is set already on line 1$"),
+    "twice inside": ("s.yaml", "a: 1\ntagged:\n  x: 1\n  y: {x: 2}\n  x: 3\n", r"s\.yaml:5: x is set already on line 3$"),
+    "twice in a list": ("s.yaml", "view:\n- v:\n    'k': 1\n    k: 2\n", r"s\.yaml:4: k is set already on line 3$"),
+    "twice in an object": (
+        "s.json",
+        '{"a": {"x": ["x", "{\\""]},\n "b": {"x": 1, "y": {"x": 2},\n "\\u0078": 2}}',
+        r"s\.json:3: x is set already on line 2$",
+    ),
+    "twice in a table": ("s.toml", "a = 1\n[b]\nx = 1\nx = 2\n", r"s\.toml:4: not TOML"),
     "deep": ("s.json", "[" * 100_000, "nested too deeply|not JSON"),
     "deep lines": ("s.yaml", "a: " + "[" * 1200, r"s\.yaml:1: nested too deeply"),
     "two documents": ("s.yaml", "a: 1\n---\nb: 2\n", "not YAML"),
@@ -127,3 +136,12 @@ def test_as_many_keys_values_and_levels_as_allowed_are_read(
     read = read_config(str(tmp_path / "s.yaml")).settings
     assert [(each.key, each.line) for each in read[:2]] == [("k0", 1), ("k1", 2)]
     assert (len(read), read[-1].line, sum(read[-1].value)) == (200, 200, 9000)
+
+
+def test_a_key_of_another_mapping_and_one_that_is_merged_may_come_again(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: [{x: 1}, {x: 2}]\n", encoding="utf-8")
+    found = {each.key: each.value for each in read_config(str(tmp_path / "s.yaml")).settings}
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": [{"x": 1}, {"x": 2}]}
+    (tmp_path / "s.json").write_text('{"a": {"x": 1, "y": "x"}, "c": [{"x": 1}, {"x": 2}]}', encoding="utf-8")
+    read = {each.key: each.value for each in read_config(str(tmp_path / "s.json")).settings}
+    assert read == {"a": {"x": 1, "y": "x"}, "c": [{"x": 1}, {"x": 2}]}

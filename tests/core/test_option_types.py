@@ -24,6 +24,8 @@ class Typed:
     pair: tuple[int, float] = (1, 0.5)
     names: list[str] = field(default_factory=lambda: ["a"])
     any_of: set[int] = field(default_factory=set)
+    some: tuple[int, ...] = ()
+    bag: frozenset[Any] = frozenset()
     either: int | Literal["all"] = 0
     file: Path = Path()
     free: Any = None
@@ -42,6 +44,11 @@ class Typed:
         ("pair", "3,1e-2", (3, 0.01)),
         ("pair", [3, 2], (3, 2.0)),
         ("names", "x, y", ["x", "y"]),
+        ("names", 5, ["5"]),
+        ("names", [5, True, "x,y"], ["5", "true", "x,y"]),
+        ("some", 3, (3,)),
+        ("some", "3", (3,)),
+        ("any-of", 3, {3}),
         ("any-of", "3,1,3", {1, 3}),
         ("either", "7", 7),
         ("either", "all", "all"),
@@ -62,7 +69,18 @@ def test_a_value_of_each_type(key: str, given: Any, value: Any) -> None:
         ("pair", "1", "expected a whole number,a number"),
         ("pair", "1,2,3", "expected a whole number,a number"),
         ("pair", "10,1", "^it: the first of pair is at most 9$"),
-        ("names", [5], "expected text"),
+        ("names", [[5]], "expected text"),
+        ("names", [None], "expected text"),
+        ("names", None, "expected text"),
+        ("names", b"ab", "expected text"),
+        ("pair", 1, "expected a whole number,a number"),
+        ("pair", None, "expected a whole number,a number"),
+        ("some", None, "expected a whole number,…"),
+        ("some", [3, None], "expected a whole number"),
+        ("some", object(), "expected a whole number"),
+        ("file", 3, "expected Path"),
+        ("file", None, "expected Path"),
+        ("bag", [[1]], "expected Any"),
         ("any-of", "1,x", "expected a whole number"),
         ("either", "some", "expected a whole number or one of all"),
         ("made", "1", "has no option 'made'"),
@@ -88,6 +106,8 @@ def test_types_as_a_user_reads_them() -> None:
         "pair": "a whole number,a number",
         "names": "text",
         "any_of": "a whole number",
+        "some": "a whole number,…",
+        "bag": "Any",
         "either": "a whole number or one of all",
         "file": "Path",
         "free": "Any",

@@ -92,7 +92,7 @@ def test_only_what_is_needed_is_asked_for(kind: str, served: Served, manager: Pl
     found = manager.open(f"{served.url}/{name}")
     assert list(found) == list(TENSORS)
     assert len(served.requests) <= 4, served.requests  # those for neighbours among them
-    assert served.sent <= (256 << 10) + (65 << 10) < NUMBERS / 4
+    assert served.sent <= (256 << 10) + (69 << 10) < NUMBERS / 4
     assert served.connections == 1
     served.forget()
     np.testing.assert_array_equal(found["block.5.weight"].numpy(), TENSORS["block.5.weight"].numpy())
@@ -206,6 +206,25 @@ def test_a_redirect_to_another_host_is_followed_as_hubs_need_it(served: Served, 
         assert done.returncode == 1
         assert "is redirected to ftp://files.invalid/deep/er; give that address, if you trust it" in done.stderr
         assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["http://[::1/x", "http:///x", "https://", "https://me:secret@h:x/x?token=secret"])
+def test_what_is_no_address_is_one_line_with_it(address: str, tmp_path: Path) -> None:
+    done = torch2grid("tree", address, "--load-plugin", EXAMPLE, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert address.replace("me:secret@", "").partition("?")[0] in done.stderr
+    assert "secret" not in done.stderr
+    assert "NoneType" not in done.stderr
+
+
+@pytest.mark.parametrize("goal", ["http://[::bad", "https:///x"])
+def test_a_redirect_to_no_address_names_what_was_asked_for(goal: str, served: Served, tmp_path: Path) -> None:
+    served.fault, served.elsewhere = "elsewhere", goal
+    done = torch2grid("tree", f"{served.url}/m.pth", "--load-plugin", EXAMPLE, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"torch2grid: {served.url}/m.pth: the server cannot be asked: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture(autouse=True, scope="module")

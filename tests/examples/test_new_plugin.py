@@ -290,3 +290,11 @@ def test_a_name_is_free_for_another_kind_and_may_carry_the_prefix(tmp_path: Path
     run = torch2grid("new-plugin", "torch2grid-spiral", "--kind", "loader", "-o", tmp_path / "deep" / "er", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "deep" / "er" / "torch2grid-spiral" / "src" / "torch2grid_spiral" / "loader.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["core", "builtin", "torch2grid-core", "Torch2Grid_Builtin"])
+def test_the_projects_own_distributions_are_not_written_over(name: str, tmp_path: Path) -> None:
+    run = torch2grid("new-plugin", name, "--kind", "rule", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "is a distribution of torch2grid itself; choose another name" in run.stderr
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -305,3 +306,38 @@ def test_a_class_or_another_thing_is_no_listener(tmp_path: Path) -> None:
         t2g.draw(model, filter=Mine())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="plugin: expected an instance, not the class GridTransformer"):
         t2g.grid(model, plugin=GridTransformer)  # type: ignore[arg-type]
+
+
+MANY = """
+    from torch2grid_core import Listener
+
+    class First(Listener):
+        "fails at the start"
+        name = "first"
+        def started(self, origin, run): raise ValueError("one")
+        def written(self, page, path, origin, run): raise AssertionError("it is not told any more")
+
+    class Second(Listener):
+        "fails at each page"
+        name = "second"
+        def written(self, page, path, origin, run): raise ValueError(f"two {page.name}")
+
+    class Third(Listener):
+        "fails at the end"
+        name = "third"
+        def finished(self, origin, run, error): raise ValueError("three")
+    """
+
+
+def test_each_listener_that_fails_has_a_line_of_its_own(folder: Path) -> None:
+    (folder / "many.py").write_text(textwrap.dedent(MANY))
+    done = run(folder, "step_100.npz", "--layers", "--load-plugin", "many.py", "-q")
+    lines = [line for line in done.stderr.splitlines() if "listener" in line]
+    assert [line.partition(": listener ")[2] for line in lines] == [
+        "'first': started: ValueError: one",
+        "'second': written: ValueError: two fc1.weight",
+        "'third': finished: ValueError: three",
+    ]
+    done = run(folder, "step_100.npz", "--load-plugin", "many.py", "-q", "--debug")
+    for line in ('raise ValueError("one")', 'raise ValueError(f"two {page.name}")', 'raise ValueError("three")'):
+        assert done.stderr.count(f"{line}\n") == 1  # each with its traceback

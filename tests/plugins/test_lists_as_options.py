@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -66,3 +70,79 @@ def test_what_is_no_value_is_told_with_its_line(tmp_path: Path) -> None:
     run = torch2grid(DIGITS, "--config", "s.yaml", cwd=tmp_path)
     assert run.returncode == 2
     assert run.stderr.startswith("torch2grid: s.yaml:2: filter: filter 'skip': option pattern={'a': 'b'}: expected text")
+
+
+SHARED = """
+    from dataclasses import dataclass
+    from torch2grid_core import Page, PluginSettings, TensorFilter, View
+    from torch2grid_core.pages import Table
+
+    @dataclass(frozen=True)
+    class Of(PluginSettings):
+        "of all"
+        name = "tagged"
+        tags: tuple[str, ...] = ()
+
+    @dataclass(frozen=True)
+    class Numbers(View):
+        "its numbers"
+        name = "numbered"
+        default_format = "text"
+        nums: tuple[int, ...] = ()
+        def pages(self, checkpoint, results, run):
+            told = f"{self.nums} {run.options(Of).tags} {run.filter}"
+            yield Page("n", "n", (Table(("told",), ((told,),)),), kind="table")
+
+    @dataclass(frozen=True)
+    class Named(TensorFilter):
+        "named so"
+        name = "so"
+        parts: tuple[str, ...] = ()
+        def keep(self, tensor):
+            print("parts", self.parts)
+            return True
+    """
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("tagged: {tags: VALUE}", "settings 'tagged': option tags="),
+        ("view: {numbered: {nums: VALUE}}", "view 'numbered': option nums="),
+        ("filter: {so: {parts: VALUE}}", "filter 'so': option parts="),
+    ],
+)
+def test_one_value_is_a_list_of_one_and_nothing_is_refused(line: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "shared.py").write_text(textwrap.dedent(SHARED), encoding="utf-8")
+    views = "" if "view" in line else "view: [numbered]\n"
+    words = (DIGITS, "--config", "s.yaml", "--load-plugin", "shared.py")
+    (tmp_path / "s.yaml").write_text(f"{views}{line.replace('VALUE', '3')}\n", encoding="utf-8")
+    run = torch2grid(*words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "(3,)" in run.stdout or "('3',)" in run.stdout
+    (tmp_path / "s.yaml").write_text(f"reduce: rms\n{line.replace('VALUE', 'null')}\n", encoding="utf-8")
+    run = torch2grid(*words, cwd=tmp_path)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"torch2grid: s.yaml:2: {line.partition(':')[0]}: {told}None: expected ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_options_of_python_are_checked_as_those_of_files(tmp_path: Path) -> None:
+    folder = distribution(tmp_path / "site", "t2g-shared", SHARED)
+    script = """
+        import numpy, torch2grid as t2g
+        from torch2grid_core import UsageError
+        model = {"a": numpy.eye(3, dtype="f4")}
+        t2g.draw(model, tagged={"tags": 3}, filter={"so": {"parts": 4}})
+        for given in ({"tagged": {"tags": None}}, {"filter": {"so": {"parts": None}}}):
+            try:
+                t2g.draw(model, **given)
+            except UsageError as error:
+                print(error)
+        """
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "parts ('4',)" in run.stdout, run.stderr
+    assert "settings 'tagged': option tags=None: expected text" in run.stdout
+    assert "filter 'so': option parts=None: expected text" in run.stdout

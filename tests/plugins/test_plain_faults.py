@@ -108,3 +108,39 @@ def test_an_id_of_another_test_is_refused() -> None:
     with pytest.raises(ValueError, match=r"is the id of a test of test_other, and this is test_conforms"):
         conformance(Plain, expected_failures=wrong)(test_conforms)
     conformance(Plain, expected_failures={"test_x.py::test_conforms[view-plain-metadata]": "not yet"})(test_conforms)
+
+
+FAILING = """
+from torch2grid_core import Rule, View
+
+class One(View):
+    "one"
+    name = "v1"
+    def pages(self, checkpoint, results, run): raise ValueError("one")
+
+class Two(View):
+    "two"
+    name = "v2"
+    def pages(self, checkpoint, results, run): raise ValueError("two")
+
+class Ruled(Rule):
+    "ruled"
+    name, code = "ruled_NAME", "XX101"
+    def findings(self, checkpoint, results, run): return ()
+"""
+
+
+def test_each_view_that_fails_has_a_line_of_the_same_form(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING, encoding="utf-8")
+    run = torch2grid(DIGITS, "--view", "v1", "--view", "v2", "--load-plugin", "failing.py", "-q", cwd=tmp_path)
+    assert run.returncode == 1
+    told = [line for line in run.stderr.splitlines() if "ValueError" in line]
+    assert len(told) == 2
+    assert all(line.startswith("torch2grid: view 'v") for line in told)
+
+
+def test_two_rules_of_one_code_are_told_with_their_plugins(tmp_path: Path) -> None:
+    folders = [distribution(tmp_path / each, f"t2g-{each}", FAILING.replace("NAME", each)) for each in ("a", "b")]
+    run = torch2grid("check", DIGITS, cwd=tmp_path, path=folders)
+    assert run.returncode == 2
+    assert "the rules ruled_a of t2g-a and ruled_b of t2g-b share the code XX101" in run.stderr

@@ -138,9 +138,9 @@ def test_a_scheme_belongs_to_one_opener(manager: PluginManager) -> None:
     manager.register(Other)
     with pytest.raises(UsageError, match="memory and other both open memory://"):
         manager.open("memory://b/none")
-    with pytest.raises(PluginError, match="open returned None, not a Source"):
-        manager.open("odd://x")
-    with pytest.raises(PluginError, match="KeyError"):
+    with pytest.raises(PluginError, match=r"source 'other'.*: odd://x: open returned None, not a Source"):
+        manager.open("odd://me:secret@x")
+    with pytest.raises(PluginError, match=r"source 'other'.*: odd://raises: open: KeyError"):
         manager.open("odd://raises")
 
 

@@ -113,3 +113,133 @@ def test_a_class_may_take_its_name_when_it_is_made() -> None:
     manager = PluginManager()
     manager.register(Late)
     assert list(manager.names("rule")) == ["late"]
+
+
+MISSPELT = """
+from torch2grid_core import Layout, LayoutTransformer, Listener, TensorFilter, View
+from torch2grid_core.measures import Summary
+
+class Drawn(View):
+    "drawn"
+    name = "drawn"
+    def page(self, checkpoint, results, run): return []
+
+class Heard(Listener):
+    "heard"
+    name = "heard"
+    def start(self, origin, run): pass
+    def writen(self, page, path, origin, run): pass
+
+class Kept(TensorFilter):
+    "kept"
+    name = "kept"
+    def keeps(self, tensor): return False
+
+class Laid(LayoutTransformer):
+    "laid"
+    name = "laid"
+    def layout(self, shapes, max_cells): return Layout(1, 1, (1, 1), (), ())
+    def arrange(self, shapes, max_cells, results): raise AssertionError
+
+class Asking(LayoutTransformer):
+    "asking"
+    name = "asking"
+    def layout(self, shapes, max_cells): return Layout(1, 1, (1, 1), (), ())
+    def needs(self, shapes): return {"all": Summary()}
+"""
+MISTAKES = (
+    "view 'drawn': nothing calls page(); did you mean pages()?",
+    "listener 'heard': nothing calls start(); did you mean started()?",
+    "listener 'heard': nothing calls writen(); did you mean written()?",
+    "filter 'kept': nothing calls keeps(); did you mean keep()?",
+    "transformer 'laid': nothing calls arrange(): it gets what needs() asks for, and needs() is missing",
+    "transformer 'asking': nothing reads what needs() asks for: arrange() is missing",
+)
+
+
+def test_methods_that_nothing_calls_are_told_by_listings_and_by_runs_that_use_them(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(MISSPELT, encoding="utf-8")
+    listing = torch2grid("plugins", "wrong", "--load-plugin", "wrong.py", cwd=tmp_path)
+    assert [each for each in MISTAKES if f"  note: {each}\n" in listing.stdout] == list(MISTAKES)
+    run = torch2grid(DIGITS, "--stats", "--filter", "kept", "--load-plugin", "wrong.py", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    told = [each for each in MISTAKES if run.stderr.count(each) == 1]
+    assert told == [each for each in MISTAKES if each.startswith(("listener", "filter"))]
+
+
+def test_an_installed_plugin_is_told_of_where_it_is_used(tmp_path: Path) -> None:
+    folder = distribution(tmp_path / "site", "t2g-wrong", MISSPELT)
+    unused = torch2grid(DIGITS, "--stats", cwd=tmp_path, path=[folder])
+    assert "nothing calls" not in unused.stderr
+    used = torch2grid(DIGITS, "--view", "drawn", "--stats", cwd=tmp_path, path=[folder])
+    assert used.stderr.count("nothing calls page(); did you mean pages()?") == 1
+
+
+LAYOUTS = """
+from torch2grid_core import LayoutTransformer
+
+class Misspelt(LayoutTransformer):
+    "misspelt"
+    name = "misspelt"
+    def layuot(self, shapes, max_cells): return None
+
+class Alone(LayoutTransformer):
+    "arranges alone"
+    name = "alone"
+    def arrange(self, shapes, max_cells, results): BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return None", "arrange returned None, not a Layout; is a 'return' missing?; needs() is missing"),
+        ("return results['norms']", "arrange: KeyError: 'norms'; needs() is missing"),
+    ],
+)
+def test_a_layout_that_is_missing_or_arranged_of_nothing(body: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "layouts.py").write_text(LAYOUTS.replace("BODY", body), encoding="utf-8")
+    run = torch2grid(DIGITS, "--plugin", "alone", "--load-plugin", "layouts.py", cwd=tmp_path)
+    assert run.returncode == 1
+    assert told in run.stderr
+    (line,) = lines(run.stderr, "class Misspelt")
+    assert line.endswith(": transformer class Misspelt lacks layout(); nothing calls layuot(): did you mean layout()?")
+
+
+FOLDERS = """
+from torch2grid_core import Renderer
+
+class Pages(Renderer):
+    "pages"
+    name, formats = "pages", ("fj",)
+    ATTRIBUTE
+    def render_folder(self, pages, folder, style, format): (folder / "a.txt").write_text("drawn")
+"""
+TEXTS = "the folders of renderer Pages are {}, not a tuple of texts: ('pages',)"
+
+
+@pytest.mark.parametrize("also", ["", "\n    def render(self, page, target, style, format): pass"])
+@pytest.mark.parametrize(
+    ("attribute", "told"),
+    [
+        ("folders = 'fj'", TEXTS.format("'fj'")),
+        ("folders = None", TEXTS.format("None")),
+        ("folders = ('fj', 3)", TEXTS.format("a tuple")),
+        ("folder = ('fj',)", "renderer class Pages lacks render(); nothing reads folder: did you mean folders?"),
+    ],
+)
+def test_folders_that_are_none_are_told_as_formats_are(attribute: str, told: str, also: str, tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text(FOLDERS.replace("ATTRIBUTE", attribute + also), encoding="utf-8")
+    run = torch2grid(DIGITS, "--format", "fj", "--load-plugin", "pages.py", cwd=tmp_path)
+    if also and "lacks" in told:
+        assert "lacks" not in run.stderr
+        return
+    assert run.returncode != 0
+    assert len(lines(run.stderr, told)) == 1, run.stderr
+
+
+def test_folders_in_a_list_are_folders(tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text(FOLDERS.replace("ATTRIBUTE", "folders = ['fj']"), encoding="utf-8")
+    run = torch2grid(DIGITS, "--format", "fj", "--load-plugin", "pages.py", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "grids" / "a.txt").read_text() == "drawn"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,39 @@ def test_a_rule_that_declines_everything_and_a_grid_of_no_weights_fail() -> None
 @conformance(Sizes, expected_failures={"depends_on_the_weights": "it draws sizes"})
 def test_a_transformer_of_shapes_alone_says_so(check: Bound) -> None:
     check()
+
+
+@dataclass(frozen=True)
+class Least(TensorFilter):
+    """tensors of so many weights, which by default are all"""
+
+    name = "least"
+    size: int = field(default=0, metadata={"help": "weights"})
+
+    def keep(self, tensor: Any) -> bool:
+        return bool(tensor.size >= self.size)
+
+
+def test_a_filter_that_chooses_nothing_fails() -> None:
+    def keeps(answer: Any) -> type:
+        return with_methods(TensorFilter, keep=lambda self, tensor: answer(tensor))
+
+    heads = keeps(lambda tensor: ".attn." in tensor.name)
+    advice = "give checkpoints that it is for, conformance(…, samples=make_them), or say declines=True"
+    for cls, told in (
+        (keeps(lambda tensor: True), "keeps every tensor"),
+        (keeps(lambda tensor: False), "keeps no tensor"),
+        (heads, "keeps no tensor"),
+    ):
+        failed = failing(cls)
+        assert failed.keys() == {"something_is_chosen"}
+        assert told in failed["something_is_chosen"]
+        assert advice in failed["something_is_chosen"]
+        assert failing(cls, declines=True) == {}
+    mixed = [Checkpoint([tensor(f"0.{name}", np.ones((3, 4), np.float32)) for name in ("attn.q", "fc")], source="<mixed>")]
+    assert failing(heads, samples=mixed) == {}
+    assert failing(keeps(lambda tensor: True), samples=mixed).keys() == {"something_is_chosen"}
+    assert failing(Least) == {}
 
 
 def test_samples_for_which_it_does_nothing_fail() -> None:

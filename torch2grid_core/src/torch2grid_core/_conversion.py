@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
@@ -12,6 +12,13 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 def convert(value: Any, wanted: Any) -> Any:
     """*value* as type *wanted*; text is parsed, other values are checked. Raises ``ValueError`` with what was expected."""
+    try:
+        return _convert(value, wanted)
+    except (TypeError, OverflowError, AttributeError):  # of a class of the plugin's, or of values that have no hash
+        raise ValueError(f"expected {type_text(wanted)}") from None
+
+
+def _convert(value: Any, wanted: Any) -> Any:
     origin, arguments = get_origin(wanted), get_args(wanted)
     if wanted is Any:
         return value
@@ -35,9 +42,12 @@ def convert(value: Any, wanted: Any) -> Any:
 
 
 def _convert_sequence(value: Any, origin: Any, arguments: tuple[Any, ...], wanted: Any) -> Any:
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, Mapping):
         raise ValueError(f"expected {type_text(wanted)}")
-    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        parts: list[Any] = [part.strip() for part in value.split(",") if part.strip()]
+    else:  # a single value is one of one
+        parts = list(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else [value]
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(parts) != len(arguments):
             raise ValueError(f"expected {type_text(wanted)}")

@@ -63,3 +63,13 @@ class SetsNothing(GoodFilter):
 
     flag = "TEXT"
     flag_field = "word"
+
+
+@breaks("filter", "something_is_chosen")
+class KeepsAll(TensorFilter):
+    """keeps whatever comes"""
+
+    name = "toy"
+
+    def keep(self, tensor: LazyTensor) -> bool:
+        return True

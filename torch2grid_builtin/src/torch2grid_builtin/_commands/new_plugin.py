@@ -50,6 +50,7 @@ _ENDINGS = {"streaming": "StreamingTransformer", "need": "NeedView"}  # of a cla
 _SAID = {"streaming": "streaming transformer"}
 _WITH_OPTIONS = {"filter", "transformer", "streaming", "view", "rule", "listener"}
 _PREFIX = "torch2grid-"
+_OWN = ("core", "builtin")  # the distributions that torch2grid itself consists of
 _LINE = 128  # characters of a line of the template, at most
 _BLOCKS = "\n\n\n"  # what stands between the functions of a formatted module
 _CODE = "X101"  # of the template's rule
@@ -105,6 +106,8 @@ def new_plugin(manager: PluginManager, name: str, kinds: Collection[str], output
     short = re.sub(r"[-_.\s]+", "-", name.strip().lower()).strip("-").removeprefix(_PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", short) or len(short) > 60:
         raise UsageError(f"{name!r}: a name has letters, digits and hyphens, and begins with a letter")
+    if short in _OWN:
+        raise UsageError(f"{_PREFIX}{short} is a distribution of torch2grid itself; choose another name")
     for kind, thing in _names(short, kinds).items():
         taken = manager.names(PARTS[kind].of).get(thing) or manager.names(PARTS[kind].of).get(short)
         if taken is not None:

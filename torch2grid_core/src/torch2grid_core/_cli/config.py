@@ -164,6 +164,7 @@ def _read_yaml(path: str, text: str) -> list[Entry]:
             raise UsageError(f"{path}:{root.start_mark.line + 1}: settings are 'key: value' lines")
         _count_nodes(path, root)
         _keep_names(root)
+        _keys_once(path, root)
         made = loader.construct_object
         settings = [
             Entry(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
@@ -173,7 +174,7 @@ def _read_yaml(path: str, text: str) -> list[Entry]:
         raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML: {error}") from error
-    return _unique(path, settings)
+    return settings
 
 
 def _count_events(path: str, events: Iterable[Any]) -> None:
@@ -238,6 +239,43 @@ def _keep_names(root: Any) -> None:
                 waiting.append(part)
 
 
+def _keys_once(path: str, root: Any) -> None:
+    """Raise ``UsageError`` for a key that a mapping, at the top or inside, has twice: YAML would take the last."""
+    import yaml
+
+    waiting, known = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in known or not isinstance(node.value, list):
+            continue
+        known.add(id(node))
+        lines: dict[str, int] = {}
+        for item in node.value:
+            waiting += item if isinstance(item, tuple) else (item,)
+            if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode) and item[0].tag != _MERGE:
+                _set_once(path, lines, item[0].value, item[0].start_mark.line + 1)
+
+
+def _keys_once_in_json(path: str, text: str) -> None:
+    """The same of *text*, which is JSON."""
+    inside: list[dict[str, int]] = []
+    line, place = 1, 0
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"(\s*:)?|[{}\[\]]', text):
+        if token[0] in ("{", "["):
+            inside.append({})
+        elif token[0] in ("}", "]"):
+            inside.pop()
+        elif token[1]:  # a string before a colon
+            line, place = line + text.count("\n", place, token.start()), token.start()
+            _set_once(path, inside[-1], json.loads(token[0][: -len(token[1])]), line)
+
+
+def _set_once(path: str, lines: dict[str, int], key: str, line: int) -> None:
+    if key in lines:
+        raise UsageError(f"{path}:{line}: {key} is set already on line {lines[key]}")
+    lines[key] = line
+
+
 def _read_json(path: str, text: str) -> list[Entry]:
     try:
         pairs = json.loads(text, object_pairs_hook=list, parse_int=_integer) if text.strip() else []
@@ -247,8 +285,8 @@ def _read_json(path: str, text: str) -> list[Entry]:
         raise UsageError(f"{path}:1: settings are one object, {{…}}")
     _counted(path, len(pairs))
     plain = json.loads(text, parse_int=_integer)
-    settings = [Entry(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
-    return _unique(path, settings)
+    _keys_once_in_json(path, text)
+    return [Entry(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
 
 
 def _read_toml(path: str, text: str) -> list[Entry]:
@@ -275,15 +313,6 @@ def _integer(digits: str) -> int:
 def _line(text: str, pattern: str) -> int:
     found = re.search(pattern, text, flags=re.MULTILINE)
     return text.count("\n", 0, found.start()) + 1 if found else 1
-
-
-def _unique(path: str, settings: list[Entry]) -> list[Entry]:
-    seen: dict[str, int] = {}
-    for setting in settings:
-        if setting.key in seen:
-            raise UsageError(f"{path}:{setting.line}: {setting.key} is set already on line {seen[setting.key]}")
-        seen[setting.key] = setting.line
-    return settings
 
 
 def process_settings(config: ConfigFile) -> dict[str, Any]:

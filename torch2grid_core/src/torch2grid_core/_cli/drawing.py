@@ -139,7 +139,7 @@ class Drawing:
         in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
         for error in errors[in_vain:]:
             self.manager.trace(error)
-            say(str(error))
+            say(f"torch2grid: {error}" if error in failures.values() else str(error))
         for name in () if failures else idle:
             say(f"{name}: nothing to draw")
         if in_vain:

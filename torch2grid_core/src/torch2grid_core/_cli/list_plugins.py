@@ -74,6 +74,7 @@ def _error(each: Provided) -> str:
     """Why a thing cannot be used: it, or its options, cannot be imported."""
     try:
         each.options()
+        each.remark_mistakes()
     except PluginError as error:
         return str(error)
     return ""

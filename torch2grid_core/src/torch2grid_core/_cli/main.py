@@ -180,8 +180,8 @@ def _run(words: list[str], debug: list[str]) -> int:
     finally:
         if completing is None:
             for record in manager.records if debug else ():
-                if record.trace:
-                    print(record.trace, file=sys.stderr)
+                for trace in record.traces():
+                    print(trace, file=sys.stderr)
             for line in manager.problems():
                 _say(line)
 

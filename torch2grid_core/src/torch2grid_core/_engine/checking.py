@@ -54,7 +54,8 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
     known = sorted(rules, key=lambda rule: str(rule.code))
     for rule, after in pairwise(known):
         if rule.code == after.code:
-            raise UsageError(f"the rules {rule.name} and {after.name} share the code {rule.code}; disable one's plugin")
+            both = " and ".join(f"{each.name} of {_shipper(each)}" for each in (rule, after))
+            raise UsageError(f"the rules {both} share the code {rule.code}; disable one's plugin")
     for rule in known:
         if not isinstance(rule.code, str) or not CODE.fullmatch(rule.code):
             raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
@@ -65,6 +66,11 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
             raise UsageError(f"no rule {word!r}{did_you_mean(word, [*(r.name for r in known), *(r.code for r in known)])}")
     chosen = [rule for rule in known if not select or any(_named(rule, word) for word in select)]
     return [rule for rule in chosen if not any(_named(rule, word) for word in ignore)]
+
+
+def _shipper(rule: Rule) -> str:
+    """Who brings a rule: its distribution, else its module."""
+    return origin_of(rule).distribution or type(rule).__module__
 
 
 def _named(rule: Rule, word: str) -> bool:

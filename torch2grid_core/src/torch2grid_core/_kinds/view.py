@@ -140,7 +140,7 @@ class Renderer(ABC):
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         formats, folders = getattr(cls, "formats", ()), cls.folders
-        told = isinstance(formats, tuple) and isinstance(folders, tuple) and formats
+        told = isinstance(formats, (tuple, list)) and isinstance(folders, (tuple, list)) and formats
         if told and {*formats} <= {*folders} and cls.render is Renderer.render:
             cls.render = _no_file  # type: ignore[method-assign]
 

@@ -44,7 +44,7 @@ class Listeners:
                 except Torch2GridError as error:
                     if each.record.precedence is Precedence.GIVEN:  # it was named for this run
                         raise
-                    each.record.blame(error)
+                    each.record.blame_apart(each.name, error)
         self._hearing: list[tuple[Listener, PluginRecord | None]] | None = None  # those that heard of the start
         self._event = manager.listens()
         if self._found:
@@ -87,6 +87,6 @@ class Listeners:
             if record is None:
                 self.manager.note(str(error))
             else:
-                record.blame(error)
+                record.blame_apart(origin_of(listener).name, error)
             return False
         return True

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, call, describe_value, returned, stamp
+from torch2grid_core._guard import Origin, describe_value, guarded, returned, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
@@ -225,9 +225,11 @@ class PluginManager:
             both = f"{' and '.join(claims)} both open {scheme}://"
             raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")
         opener = openers[claims[0]].create()
-        found: Source = call(opener, opener.open, f"{scheme.lower()}://{rest}")
+        origin, shown = openers[claims[0]].origin, without_secrets(str(location))
+        with guarded(origin, f"{shown}: open"):
+            found: Source = opener.open(f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
-            raise openers[claims[0]].origin.error(returned("open", found, "a Source"))
+            raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
         return found
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
@@ -315,9 +317,9 @@ class PluginManager:
         return tuple(self._notes)
 
     def problems(self) -> list[str]:
-        """One line for each plugin that failed, lost a name or took one, or has remarks: for stderr."""
-        lines = [record.line() for record in self.records if record.status != "disabled"]
-        return [line for line in lines if line] + self._notes + [line for lost in self._conflicts.values() for line in lost]
+        """Lines for stderr: of each plugin or listener that failed, and each plugin that lost or took a name or has remarks."""
+        lines = [line for record in self.records if record.status != "disabled" for line in record.lines()]
+        return lines + self._notes + [line for lost in self._conflicts.values() for line in lost]
 
     def _index(self, kind: str) -> dict[str, list[Provided]]:
         """Name → its claimants in order of precedence; those that lost the short name say to whom."""

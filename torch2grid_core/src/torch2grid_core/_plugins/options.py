@@ -96,9 +96,20 @@ def options_of(cls: type) -> dict[str, Option]:
     return found
 
 
+_SEVERAL = (tuple, list, set, frozenset)
+
+
 def _as_text(value: Any, wanted: Any) -> Any:
-    """What a file gives for an option that is a text: a number as its text, a list as a text with commas between."""
+    """What a file gives for an option that is a text: a number as its text, a list as a text with commas between.
+
+    In an option of several texts, each is such a text.
+    """
     choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    texts = [typing.get_args(each)[:1] == (str,) for each in choices if typing.get_origin(each) in _SEVERAL]
+    if texts and all(texts) and len(texts) == len([each for each in choices if each is not types.NoneType]):
+        items = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        scalar = all(type(each) in (str, int, float, bool) for each in items)
+        return [_as_text(each, str) for each in items] if scalar and not isinstance(value, str) else value
     if str not in choices or isinstance(value, (str, Mapping, type(None))):
         return value
     if isinstance(value, (list, tuple)):
@@ -116,7 +127,7 @@ def flag_value(value: Any, wanted: Any) -> Any:
     """
     given = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    holders = [each for each in choices if typing.get_origin(each) in (tuple, list, set, frozenset)]
+    holders = [each for each in choices if typing.get_origin(each) in _SEVERAL]
     elements = [typing.get_args(each) for each in holders]
     if not elements or (typing.get_origin(holders[0]) is tuple and elements[0][-1] is not Ellipsis):
         return given[0] if len(given) == 1 else given
@@ -128,7 +139,7 @@ def flag_value(value: Any, wanted: Any) -> Any:
 def takes_one(wanted: Any) -> bool:
     """True for an option of one value that is no text, as a number: it cannot be given several times."""
     choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    several = any(typing.get_origin(each) in (tuple, list, set, frozenset) for each in choices)
+    several = any(typing.get_origin(each) in _SEVERAL for each in choices)
     return not several and str not in choices and Any not in choices
 
 

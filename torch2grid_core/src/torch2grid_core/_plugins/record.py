@@ -19,6 +19,7 @@ from torch2grid_core._guard import Origin, at_most, describe, describe_value, gu
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
+from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes, wrong_folders
 from torch2grid_core._plugins.options import Option, build, options_of
 from torch2grid_core._text import did_you_mean
 
@@ -52,6 +53,7 @@ class PluginRecord:
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
     trace: str = ""
+    others: dict[str, tuple[str, str]] = field(default_factory=dict)  # listener → its line, and the traceback
     _hooks: pluggy.PluginManager | None = None
     _bare: list[type] = field(default_factory=list)
 
@@ -87,11 +89,29 @@ class PluginRecord:
         if isinstance(error, PluginError):
             self.error = ("" if error.kind == "plugin" else f"{error.kind} {error.name!r}: ") + error.reason
 
+    def blame_apart(self, name: str, error: Torch2GridError) -> None:
+        """Keep the first failure of the listener *name*, beside those of others: each works alone, and has its own line."""
+        if name not in self.others:
+            told = error.reason if isinstance(error, PluginError) else str(error)
+            self.others[name] = f"listener {name!r}: {told}", traced(error)
+
+    def lines(self) -> list[str]:
+        """The lines that a user sees of it: ``line``, and one of each listener that failed."""
+        return [each for each in (self.line(), *(self._of_it(told) for told, _ in self.others.values())) if each]
+
+    def traces(self) -> list[str]:
+        """The tracebacks of what the lines tell of."""
+        return [each for each in (self.trace, *(trace for _, trace in self.others.values())) if each]
+
     def line(self) -> str:
         """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""
-        version = f" {self.version}" if self.version else ""
         told = self.error or "; ".join(self.remarks)
-        return f"plugin {self.name!r} of {self.owner}{version}: {told}" if told else ""
+        return self._of_it(told) if told else ""
+
+    def _of_it(self, told: str) -> str:
+        version = f" {self.version}" if self.version else ""
+        owner = self.source if not self.distribution and self.precedence is Precedence.GIVEN else self.owner
+        return f"plugin {self.name!r} of {owner}{version}: {told}"
 
     def register(self, plugin: Any) -> None:
         """Take *plugin*, a module or object with hook implementations, or a class of some kind.
@@ -127,7 +147,7 @@ class PluginRecord:
         """Bring those of a known kind. One with a name that lacks methods is told of; a base class without a name is none."""
         known = list(dict.fromkeys(cls for cls in classes if kind_below(cls)))
         self._bare = [cls for cls in known if kind_of(cls) and _has_name(cls)]
-        unfinished = [lacking(cls) for cls in known if _is_unfinished(cls)]
+        unfinished = [lacking(cls, str(kind_below(cls))) for cls in known if _is_unfinished(cls)]
         if unfinished:
             self.error = "; ".join(unfinished)
         if not self._bare:
@@ -241,7 +261,14 @@ class Provided:
         with guarded(self.origin), first_run(self.record.remark, f"while {self.kind} {self.name!r} is made"):
             instance = build(cls, given or {}, f"{self.kind} {self.name!r}")
         stamp(instance, self.origin)
+        self.remark_mistakes()
         return instance
+
+    def remark_mistakes(self) -> None:
+        """Note methods of its class that nothing calls, as misspelt ones: by listings, and by a run that uses it."""
+        if self.record.precedence is not Precedence.BASE:
+            for mistake in mistakes(self.load()):
+                self.record.remark(f"{self.kind} {self.name!r}: {mistake}")
 
 
 def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
@@ -254,7 +281,9 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
         raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
     _of_kind(item, kind, origin)
     if inspect.isabstract(item):
-        raise origin.error(lacking(item))
+        raise origin.error(lacking(item, kind))
+    if kind == "renderer" and (wrong := wrong_folders(item)):
+        raise origin.error(wrong)
     with guarded(origin, f"{hook}: {item.__name__}()"), first_run(record.remark, f"while {item.__name__} is made"):
         instance = item()
         name = instance.name
@@ -272,29 +301,9 @@ def kind_of(cls: type) -> str | None:
     return None if inspect.isabstract(cls) else kind_below(cls)
 
 
-def lacking(cls: type) -> str:
-    """Which methods an abstract class lacks, in a message."""
-    from difflib import get_close_matches
-
-    kind = kind_below(cls)
-    missing = sorted(_abstract(cls))
-    told = f"{kind} class {cls.__name__} lacks {' and '.join(f'{name}()' for name in missing)}"
-    base = _base(kind) if kind else object
-    own = [name for each in cls.__mro__ if not issubclass(base, each) for name in vars(each) if not hasattr(base, name)]
-    for name in own:
-        if callable(getattr(cls, name)) and (meant := get_close_matches(name, missing, 1, ALIKE)):
-            told += f"; nothing calls {name}(): did you mean {meant[0]}()?"
-    return told
-
-
 def _is_unfinished(cls: type) -> bool:
     """True for a class that is meant to be used, as it has a name, and cannot be: it neither has nor declares some method."""
-    return inspect.isabstract(cls) and "name" in vars(cls) and not _abstract(cls) & vars(cls).keys()
-
-
-def _abstract(cls: type) -> frozenset[str]:
-    found: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
-    return found
+    return inspect.isabstract(cls) and "name" in vars(cls) and not abstract_methods(cls) & vars(cls).keys()
 
 
 def _has_name(cls: type) -> bool:
@@ -325,7 +334,6 @@ def _check_name(name: Any, what: str, origin: Origin) -> None:
 _WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
 
 
-ALIKE = 0.7  # of two names of methods, for one to be the other misspelt
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # RFC 3986, section 3.1
 
 

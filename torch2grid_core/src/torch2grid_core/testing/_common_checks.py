@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib.util
 import inspect
 import os
 import pickle
-import re
 import subprocess
 import sys
 from typing import Any
 
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
+from torch2grid_core._plugins.methods import core_base, mistakes, overrides
 from torch2grid_core._plugins.options import build, options_of
-from torch2grid_core._plugins.record import ALIKE
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _LONGEST = 120
@@ -91,49 +88,15 @@ _TO_OVERRIDE = {  # one at least; other kinds are abstract
 @check()
 def does_something(subject: Subject) -> None:
     """It overrides what its kind calls, under the right name, and asks for what it draws."""
-    base = _base_of(subject.cls)
+    base = core_base(subject.cls)
     wanted = _TO_OVERRIDE.get(subject.kind, ())
-    wrong = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(subject.cls, base)]
+    wrong = mistakes(subject.cls)
     expect(not wrong, "; ".join(wrong))
     names = " nor ".join(f"{name}()" for name in wanted)
-    expect(not wanted or any(_overrides(subject.cls, base, each) for each in wanted), f"it overrides neither {names}")
-    if subject.kind == "view" and _overrides(subject.cls, base, "tensor_pages"):
-        asks = _overrides(subject.cls, base, "tensor_needs")
+    expect(not wanted or any(overrides(subject.cls, base, each) for each in wanted), f"it overrides neither {names}")
+    if subject.kind == "view" and overrides(subject.cls, base, "tensor_pages"):
+        asks = overrides(subject.cls, base, "tensor_needs")
         expect(asks, "tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
-
-
-def _base_of(cls: type) -> type:
-    """The nearest class of the core that *cls* derives from."""
-    return next(each for each in cls.__mro__ if each.__module__.startswith("torch2grid_core.") and each is not cls)
-
-
-def _overrides(cls: type, base: type, name: str) -> bool:
-    return getattr(cls, name, None) is not getattr(base, name, None)
-
-
-def misspelt(cls: type, base: type) -> list[tuple[str, str]]:
-    """Methods that nobody calls, each with the method of the base class, not overridden, that it is nearly named as."""
-    own = {name: each for one in cls.__mro__ if not issubclass(base, one) for name, each in vars(one).items()}
-    free = [name for name, each in inspect.getmembers(base, callable) if name[0] != "_" and not _overrides(cls, base, name)]
-    found = []
-    for name, each in own.items():
-        if name.startswith("_") or hasattr(base, name) or not inspect.isfunction(each):
-            continue
-        close = difflib.get_close_matches(name, free, 1, ALIKE)
-        if close and not _is_used(cls, name):
-            found.append((name, close[0]))
-    return found
-
-
-def _is_used(cls: type, name: str) -> bool:
-    """True where *cls*, or a class of the plugin's that it derives from, speaks of ``something.name``."""
-    for one in cls.__mro__:
-        if one.__module__.startswith(("torch2grid_core.", "builtins")):
-            continue
-        with contextlib.suppress(OSError, TypeError):
-            if re.search(rf"\.{re.escape(name)}\b", inspect.getsource(one)):
-                return True
-    return False
 
 
 @check("transformer", "view", "renderer")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
@@ -16,9 +17,10 @@ from torch2grid_core._plugins.options import options_of
 from torch2grid_core._plugins.record import SCHEME
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
 from torch2grid_core.testing._samples import sample_checkpoints
-from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, NotConforming, Subject, check, expect
 
 _USER, _QUERY = "kit:of-torch2grid@", "signed=by-torch2grid"  # put into locations, to see whether they are shown
+_NAME, _WORDS = 40, 60  # characters of a tensor's name, and texts, that are tried as values of a filter's options
 _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 
@@ -307,6 +309,48 @@ def what_goes_is_recorded(subject: Subject) -> None:
             expect(skip.by == instance.name and skip.reason, f"{about}: {skip.name[:40]!r} is skipped by {skip.by!r}")
         kept = [name for name in checkpoint if name in result]
         expect([name for name in result if name in checkpoint] == kept, f"{about}: tensors have another order")
+
+
+@check("filter")
+def something_is_chosen(subject: Subject) -> None:
+    """Some tensor stays and another goes, in the samples, or in its own where samples= gives some. declines=True says that
+    none has to. Where its defaults choose nothing, each option is tried with a few values.
+    """
+    if subject.declines:
+        return
+    tried = subject.meant_for if subject.samples else subject.checkpoints
+    stays = goes = False
+    for options in _likely(subject, tried.values()):
+        for checkpoint in tried.values():
+            try:
+                result = _applied(subject.make(**options), checkpoint)
+            except NotConforming:
+                raise
+            except Exception:
+                if not options:
+                    raise
+                continue  # a value that it does not take
+            if result is not None and len(checkpoint):
+                stays, goes = stays or len(result) > 0, goes or dict(result) != dict(checkpoint)
+        if stays and goes:
+            return
+    about = ", ".join(name[:60] for name in tried)
+    told = "keeps every tensor of every sample" if stays else "keeps no tensor of any sample"
+    expect(False, f"it {told} ({about})" + ("" if subject.samples else ADVICE))
+
+
+def _likely(subject: Subject, checkpoints: Iterable[Checkpoint]) -> Iterator[dict[str, Any]]:
+    """Its defaults, then each option with values that are likely to choose."""
+    yield {}
+    names = [name for checkpoint in checkpoints for name in checkpoint if name.isprintable() and 0 < len(name) < _NAME]
+    words = list(dict.fromkeys([*names, *(f"*{name.rpartition('.')[2]}" for name in names), "float32", "0", "0:1"]))
+    values = ["true", "false", "0", "1", "2", "10", "1000", "0.5", *words[:_WORDS]]
+    for option in options_of(subject.cls).values():
+        choices = [str(each) for each in get_args(option.type)] if get_origin(option.type) is Literal else values
+        for value in choices:
+            with suppress(Torch2GridError):
+                subject.make(**{option.name: value})
+                yield {option.name: value}
 
 
 @check("filter")

@@ -21,8 +21,9 @@ from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.added import added
 from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.methods import lacking
 from torch2grid_core._plugins.options import build
-from torch2grid_core._plugins.record import PluginRecord, Provided, kind_below, kind_of, lacking
+from torch2grid_core._plugins.record import PluginRecord, Provided, kind_below, kind_of
 from torch2grid_core.testing._samples import sample_checkpoints
 
 WriteFiles = Callable[[Path], Iterable[Any]]
@@ -193,7 +194,7 @@ def _provided(target: Any) -> list[Provided]:
     if isinstance(target, PluginManager):
         return [each for kind in KINDS for each in target.names(kind).values()]
     if isinstance(target, type) and kind_of(target) is None and kind_below(target):
-        raise PluginError("plugin", target.__name__, "", "", lacking(target))
+        raise PluginError("plugin", target.__name__, "", "", lacking(target, str(kind_below(target))))
     if isinstance(target, type) and kind_of(target) is None:
         raise PluginError("plugin", target.__name__, "", "", f"is of no kind that a plugin can bring: {', '.join(KINDS)}")
     plugin = importlib.import_module(target) if isinstance(target, str) else target

@@ -1,0 +1,107 @@
+"""Methods of a plugin's class by their names: those that are missing, and those that nothing calls, as they are misspelt."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import re
+
+from torch2grid_core._guard import describe_value
+
+_ALIKE = 0.7  # of two names of methods, for one to be the other misspelt
+
+
+def core_base(cls: type) -> type:
+    """The nearest class of the core that *cls* derives from."""
+    return next((each for each in cls.__mro__[1:] if each.__module__.startswith("torch2grid_core.")), object)
+
+
+def abstract_methods(cls: type) -> frozenset[str]:
+    """The names of the methods that an abstract class lacks."""
+    found: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    return found
+
+
+def lacking(cls: type, kind: str) -> str:
+    """Which methods an abstract class of *kind* lacks, in a message."""
+    from difflib import get_close_matches
+
+    if wrong := wrong_folders(cls):
+        return wrong
+    missing = sorted(abstract_methods(cls))
+    told = f"{kind} class {cls.__name__} lacks {' and '.join(f'{name}()' for name in missing)}"
+    base = core_base(cls)
+    own = dict.fromkeys(name for each in cls.__mro__ if not issubclass(base, each) for name in vars(each))
+    for name in own:
+        if hasattr(base, name) or not callable(getattr(cls, name)):
+            continue
+        if meant := get_close_matches(name, missing, 1, _ALIKE):
+            told += f"; nothing calls {name}(): did you mean {meant[0]}()?"
+    fixed = [name for each in base.__mro__ for name in vars(each).get("__annotations__", ()) if name not in own]
+    for name in own:
+        if name[0] == "_" or name in fixed or hasattr(base, name) or callable(getattr(cls, name)):
+            continue
+        if meant := get_close_matches(name, fixed, 1, _ALIKE):
+            told += f"; nothing reads {name}: did you mean {meant[0]}?"
+    return told
+
+
+def wrong_folders(cls: type) -> str:
+    """What is wrong with the ``folders`` of a renderer's class, empty where nothing is."""
+    found = getattr(cls, "folders", ())
+    if isinstance(found, (tuple, list)) and all(isinstance(each, str) and each for each in found):
+        return ""
+    return f"the folders of renderer {cls.__name__} are {describe_value(found)}, not a tuple of texts: ('pages',)"
+
+
+@functools.cache
+def mistakes(cls: type) -> tuple[str, ...]:
+    """What *cls* overrides or adds that nothing calls, a line for each."""
+    base = core_base(cls)
+    found = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(cls, base)]
+    if all(hasattr(base, name) for name in ("layout", "needs", "arrange")):
+        laid, asks, arranges = (overrides(cls, base, name) for name in ("layout", "needs", "arrange"))
+        if laid and _is_own(cls, "layout") and arranges and not asks:
+            found.append("nothing calls arrange(): it gets what needs() asks for, and needs() is missing")
+        elif asks and not arranges:
+            found.append("nothing reads what needs() asks for: arrange() is missing")
+    return tuple(found)
+
+
+def overrides(cls: type, base: type, name: str) -> bool:
+    """True where *cls* has another *name* than *base*."""
+    return getattr(cls, name, None) is not getattr(base, name, None)
+
+
+def _is_own(cls: type, name: str) -> bool:
+    """False for a method that the core has put into *cls*."""
+    return not str(getattr(getattr(cls, name), "__module__", "")).startswith("torch2grid_core.")
+
+
+def misspelt(cls: type, base: type) -> list[tuple[str, str]]:
+    """Methods that nobody calls, each with the method of the base class, not overridden, that it is nearly named as."""
+    own = {name: each for one in cls.__mro__ if not issubclass(base, one) for name, each in vars(one).items()}
+    strange = [name for name, each in own.items() if name[0] != "_" and not hasattr(base, name) and inspect.isfunction(each)]
+    if not strange:  # as at nearly every start: what follows costs more
+        return []
+    from difflib import get_close_matches
+
+    free = [name for name, _ in inspect.getmembers(base, callable) if name[0] != "_" and not overrides(cls, base, name)]
+    found = []
+    for name in strange:
+        close = get_close_matches(name, free, 1, _ALIKE)
+        if close and not _is_used(cls, name):
+            found.append((name, close[0]))
+    return found
+
+
+def _is_used(cls: type, name: str) -> bool:
+    """True where *cls*, or a class of the plugin's that it derives from, speaks of ``something.name``."""
+    for one in cls.__mro__:
+        if one.__module__.startswith(("torch2grid_core.", "builtins")):
+            continue
+        with contextlib.suppress(OSError, TypeError):
+            if re.search(rf"\.{re.escape(name)}\b", inspect.getsource(one)):
+                return True
+    return False
