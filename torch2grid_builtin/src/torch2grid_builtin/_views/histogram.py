@@ -87,18 +87,20 @@ class HistogramView(View):
             f"Histograms of {len(names):,} tensors" if len(names) != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
         )
         small: dict[str, Histogram | Text] = {}
-        notes = []
+        shared = []
         for column in range(len(columns.kinds)):
             members = columns.members(column)
             edges = self._shared_edges(members, checkpoint, summaries)
             small.update({name: self._small(checkpoint[name], summaries[name], run, edges) for name in members})
-            notes.append(self._shared_note(edges, [small[name] for name in members]))
+            shared.append(edges)
         small.update({name: self._small(checkpoint[name], summaries[name], run) for name in columns.apart})
         bands = _bands(columns, checkpoint, summaries)
         sheets = columns.sheets(PER_SHEET)
         for index, sheet in enumerate(sheets):
             own: tuple[Any, ...] = bands if len(sheets) == 1 else ()
             places, rows = _above(len(own), sheet)
+            here = set(sheet.names)
+            members_here = [[small[name] for name in columns.members(column) if name in here] for column in range(len(shared))]
             text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
             yield Page(
                 f"histogram_overview_{index + 1}" if index else "histogram_overview",
@@ -108,7 +110,7 @@ class HistogramView(View):
                 places=places,
                 row_names=tuple(map(visible, short_rows(rows))),
                 column_names=tuple(map(visible, columns.kinds)),
-                column_notes=tuple(notes),
+                column_notes=tuple(map(self._shared_note, shared, members_here)),
             )
         if len(sheets) > 1:
             places, rows = _above(len(bands), None)
@@ -128,8 +130,8 @@ class HistogramView(View):
         return bar_edges(joint, coarsest, 48, self.tail, whole=False)
 
     def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text]) -> str:
-        """What the histograms of a column share."""
-        if edges is None:
+        """What the histograms of a column share on their sheet."""
+        if edges is None or not panels:
             return ""
         most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
         low, high = (f"{edge:.2g}".replace("-", "−") for edge in (edges[0], edges[-1]))

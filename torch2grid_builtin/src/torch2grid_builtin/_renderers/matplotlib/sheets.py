@@ -158,8 +158,8 @@ class _Table:
         _, pixels, self.gap = next(each for each in _SIZES if len(rows) <= each[0])
         columns = sorted({column for row, column in panels if row in set(rows)})
         counts = dict.fromkeys(columns, 1.0)
-        for (_, column), panel in panels.items():
-            if isinstance(panel, Histogram) and len(panel.counts):
+        for (row, column), panel in panels.items():  # of these rows alone: a panel of no layer stands in no column
+            if row in set(rows) and isinstance(panel, Histogram) and len(panel.counts):
                 counts[column] = max(counts.get(column, 1.0), float(np.max(panel.counts)))
         self.names = [(row, fit(literal(page.row_names[row]), _NAME, _TEXT)) for row in rows]
         self.before = max(text_width(name, _TEXT) for _, name in self.names) + 10
@@ -229,7 +229,8 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
     straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    legend = SharedLegend(page.panels, style, f"{limits}, {'linear' if straight else 'asinh'}") if heatmaps else None
+    note = f"{limits}, {'linear' if straight else 'asinh'}"
+    legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
     top = MARGIN + heading.height + (legend.height if legend else 0)
     canvas = Canvas(inner + 2 * MARGIN, top + sum(part.height for part in parts) + 22 * (len(parts) - 1) + MARGIN)
     heading.draw(canvas, MARGIN, MARGIN)
