@@ -87,6 +87,25 @@ def test_large_matrices_are_reduced_as_asked(reduce):
     assert panel.label == f"{reduce} of 5×3 weights"
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "rows", "columns"),
+    [
+        ("h.0.attn.c_attn.weight", (16, 48), "row (input)", "column (output unit)"),
+        ("h.0.attn.c_attn.weight", (48, 16), "row (output unit)", "column (input)"),
+        ("h.0.mlp.c_fc.weight", (16, 64), "row (input)", "column (output unit)"),
+        ("h.0.mlp.c_fc.weight", (64, 16), "row (output unit)", "column (input)"),
+        ("h.0.mlp.c_proj.weight", (64, 16), "row (input)", "column (output unit)"),
+        ("h.0.mlp.c_proj.weight", (16, 64), "row (output unit)", "column (input)"),
+        ("h.0.attn.c_proj.weight", (16, 16), "row", "column"),  # there is no telling
+    ],
+)
+def test_rows_of_a_matrix_that_is_stored_the_other_way_round_are_inputs(name, shape, rows, columns):
+    panel = page_of(np.ones(shape, np.float32), name).panels[0]
+    assert (panel.rows, panel.columns) == (rows, columns)
+    part = page_of(np.ones(shape, np.float32), name, Settings(slice="0:8, 0:9")).panels[0]
+    assert (part.rows, part.columns) == (rows, columns)
+
+
 def test_tables_of_embeddings_are_not_output_units():
     assert page_of(np.ones((5, 4), np.float32), "wte.weight").panels[0].rows == "row (entry of the table)"
 
