@@ -199,9 +199,16 @@ def test_numbered_experts_are_rows_below_their_layer():
     }
     arrays |= {f"h.{layer}.attn.weight": np.ones((4, 5), np.float32) for layer in range(2)}
     page = draw(LayersView(), arrays)["layer_overview"]
-    assert {"0", "1", "0.experts.0", "1.experts.3"} <= set(page.row_names)
+    experts = [f"{layer} · expert {expert}" for layer in range(2) for expert in range(4)]
+    assert page.row_names == ("0", *experts[:4], "1", *experts[4:])
     assert page.column_names == ("experts.*.w1", "experts.*.w2", "attn.weight")
     assert len(set(page.places)) == len(arrays)
+
+
+def test_experts_of_two_kinds_keep_their_whole_names():
+    names = [f"h.0.mlp.{kind}experts.{expert}.w" for kind in ("", "shared_") for expert in range(4)]
+    page = draw(LayersView(), {name: np.ones((4, 5), np.float32) for name in names})["layer_overview"]
+    assert len(set(page.row_names)) == len(names)
 
 
 def test_a_stack_of_experts_is_a_matrix_each():
