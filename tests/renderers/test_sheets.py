@@ -11,7 +11,7 @@ from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Label, Polygo
 from torch2grid_builtin._renderers.matplotlib.sheets import _BAR
 from torch2grid_core import Grid, Page, Style
 from torch2grid_core.grids import ColorScale, default_map, signals
-from torch2grid_core.pages import Heatmap, Histogram
+from torch2grid_core.pages import Band, Heatmap, Histogram
 
 DIVERGING, SEQUENTIAL = ColorScale(-1, 1), ColorScale(0, 1)
 
@@ -77,3 +77,11 @@ def test_a_legend_loses_nothing_where_a_sheet_is_narrow(width):
     assert len(items) == len([item for line in SharedLegend(panels, Style(), 5000, note).lines for _, item in line])
     assert all(x + item.width <= width for line in legend.lines for x, item in line)
     assert legend.height >= 14 + 20 * len(legend.lines)
+
+
+def test_a_sheet_says_what_its_bands_and_lines_are():
+    levels = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    band = Band(("0", "1"), levels, np.zeros((7, 2)) + np.arange(7)[:, None])
+    page = Page("a", "", (band, bars(3)), places=((0, 0), (1, 0)), row_names=("", "0"), column_names=("a",))
+    shown = [each.text for each in draw_page(page, Style()).shapes if isinstance(each, Label)]
+    assert "quantiles 25–75 %, 5–95 %, 1–99 %; dark line: median; thin line in a histogram: 0" in " ".join(shown)

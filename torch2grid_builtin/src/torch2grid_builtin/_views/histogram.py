@@ -154,7 +154,7 @@ class HistogramView(View):
             nan=summary.nan,
             log=self.log,
             marks={"0": 0.0},
-            summary={**lost, "mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
+            summary={**lost, "mean": _signed(summary.mean, 3), "std": f"{summary.std:.3g}", "near zero": share},
         )
 
 
@@ -178,7 +178,7 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
         nan=found.nan,
         log=large,
         marks={"0": 0.0},
-        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
+        summary={"mean": _signed(found.mean, 3), "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
     )
 
 
@@ -232,10 +232,15 @@ def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple
     return counts, int(np.count_nonzero(finite < edges[0])), int(np.count_nonzero(finite > edges[-1]))
 
 
+def _signed(value: float, digits: int) -> str:
+    """A number as pictures write it, with a minus sign."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def _marks(summary: Distribution, edges: Array, threshold: float) -> dict[str, float]:
     if not summary.finite:
         return {}
-    marks = {f"mean {summary.mean:.3g}": summary.mean}
+    marks = {f"mean {_signed(summary.mean, 3)}": summary.mean}
     if 0 < 4 * threshold < edges[1] - edges[0]:  # closer than a line is wide: one mark for the three
         marks[f"0 (near zero: ±{threshold:g})"] = 0.0
     else:
@@ -249,11 +254,11 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
     figures = {"weights": f"{summary.count:,}"}
     if summary.finite:
         figures.update(
-            mean=f"{summary.mean:.4g}",
+            mean=_signed(summary.mean, 4),
             std=f"{summary.std:.4g}",
-            min=f"{summary.min:.4g}",
-            max=f"{summary.max:.4g}",
-            median=f"{summary.quantile(0.5):.4g}",
+            min=_signed(summary.min, 4),
+            max=_signed(summary.max, 4),
+            median=_signed(summary.quantile(0.5), 4),
         )
         near = summary.near_zero(threshold)
         figures[f"|w| < {threshold:g}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"
