@@ -14,7 +14,7 @@ import numpy as np
 from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
-from torch2grid_core.pages import Heatmap, Numbers, Output, PageOrigin, Table, plotted_by, text_lines
+from torch2grid_core.pages import Heatmap, Numbers, Output, PageOrigin, Table, plotted_by, saved_by, text_lines
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -27,6 +27,19 @@ def _plot(value: Any, ax: Any, colormap: str | None) -> Any:
 
 
 plotted_by(_plot)
+
+
+def _save(page: Page, path: str | os.PathLike[str], format: str) -> list[Path]:
+    return Pages([(page, _Any())], Settings(), Checkpoint([], source=""), origin=page.origin).save(path, format)
+
+
+saved_by(_save)
+
+
+class _Any(View):
+    """What stands for the view of a page that is saved by itself."""
+
+    name = "page"
 
 
 class Pages(Sequence[Page]):
@@ -207,13 +220,15 @@ class Pages(Sequence[Page]):
         return Pages([] if found is None else [found[:2]], self._run, self.checkpoint, origin=self._origin)
 
     def _shown(self) -> tuple[Drawn, ...]:
-        """The page that stands for all: the last one outside the per-tensor folders, else the first."""
-        first = last = None
+        """The page that stands for all: the last one outside the per-tensor folders, else the first; of one tensor, its own."""
+        first = last = own = None
         for page, view, _ in self._pass():
             first = first or (page, view)
-            if not page.folder and page.kind == "picture":
+            if page.kind == "picture" and page.folder:
+                own = own or (page, view)
+            elif page.kind == "picture":
                 last = page, view
-        found = last or first
+        found = (own if len(self.checkpoint) == 1 else None) or last or first
         return () if found is None else (found,)
 
     def _repr_png_(self) -> bytes | None:

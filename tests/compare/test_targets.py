@@ -104,7 +104,7 @@ def test_the_renderer_and_its_options(tmp_path, of):
     assert small <= (0.06 * of + 0.02) * 1e6 < large
     for words, told in (
         (("--renderer", "nosuch"), "unknown renderer 'nosuch'"),
-        (("--renderer", "matplotlib", "--format", "gif"), "writes png, svg, pdf, not gif"),
+        (("--renderer", "matplotlib", "--format", "gif"), "writes png, svg, pdf, jpg, jpeg, webp, not gif"),
         (("--renderer", "gif:seconds=99", "--format", "gif"), "seconds is between"),
         (("--renderer", "gif:sekonds=1", "--format", "gif"), "sekonds"),
     ):
@@ -112,6 +112,20 @@ def test_the_renderer_and_its_options(tmp_path, of):
         assert wrong.returncode == 2, words
         assert told in wrong.stderr
     assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("of", [2, 3])
+@pytest.mark.parametrize(
+    ("file", "renderer"), [("x.gif", "matplotlib"), ("x.html", "matplotlib"), ("x.csv", "gif"), ("x.png", "html")]
+)
+def test_a_renderer_that_does_not_write_the_file_is_refused(tmp_path, of, file, renderer):
+    option = {"matplotlib": ":theme=dark", "gif": ":seconds=0.1", "html": ":megabytes=3"}[renderer]
+    wrong = torch2grid("compare", *SNAPSHOTS[:of], "-o", file, "--renderer", renderer + option, *USUAL, cwd=tmp_path)
+    assert wrong.returncode == 2, wrong.stdout
+    told = wrong.stderr.strip().splitlines()[-1]
+    assert f"--renderer {renderer} writes" in told
+    assert f"not {file[2:]}" in told
+    assert files(tmp_path) == set()
 
 
 def test_a_recording_takes_what_a_series_takes(tmp_path):

@@ -188,3 +188,26 @@ def test_help_fits_and_names_every_word(whole, talk) -> None:
         assert word in printed
     assert max(len(line.removeprefix(PROMPT)) for line in printed.splitlines()) <= 80
     assert "show [CHOICE]" not in talk("help")[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("stat", "stats"),
+        ("layer", "layers"),
+        ("opne 1", "open"),
+        ("hlep", "help"),
+        ("STAT 1", "stats"),
+        ("overveiw", "overview"),
+    ],
+)
+def test_a_mistyped_word_is_told_the_nearest(talk, line: str, meant: str) -> None:
+    told, drawn = talk(line)
+    assert f"; did you mean {meant!r}?" in told
+    assert drawn == []
+
+
+def test_a_mistyped_tensor_is_told_the_nearest_tensors(talk) -> None:
+    told, drawn = talk("fc1.wieght")
+    assert "did you mean 'fc1.weight'" in told
+    assert drawn == []

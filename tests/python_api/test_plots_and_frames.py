@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import subprocess
 import sys
 
@@ -294,3 +295,39 @@ def test_lines_of_the_same_names_have_one_legend():
     legends = [child.get_legend() for child in ax.child_axes if child.get_legend() is not None]
     assert len(legends) == 1
     assert {"conv1.weight", "fc2.weight"} <= {text.get_text() for text in legends[0].get_texts()}
+
+
+def test_a_page_saves_itself(tmp_path):
+    pages = t2g.outliers(STATE, count=2)
+    page = pages["outliers_overview"]
+    assert page.save(tmp_path / "one.png") == [tmp_path / "one.png"]
+    assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
+    assert [path.suffix for path in page.save(tmp_path / "two.svg")] == [".svg"]
+    assert pages["outliers"].save(tmp_path / "table.csv")[0].read_text().startswith("panel,Layer Name,Index,Weight")
+    assert sorted(path.name for path in page.save(tmp_path / "folder", "png,svg")) == [
+        "outliers_overview.png",
+        "outliers_overview.svg",
+    ]
+    with pytest.raises(UsageError, match="nosuch"):
+        page.save(tmp_path / "folder", "nosuch")
+
+
+@pytest.mark.parametrize("view", ["layers", "histograms"])
+def test_the_picture_of_one_tensor_is_its_own_page(view):
+    pages = getattr(t2g, view)(STATE, only="fc1.weight")
+    name = next(page.name for page in pages if page.folder)
+    assert pages.plot().get_title() == pages[name].plot().get_title()
+    assert [page.name for page, _ in pages._shown()] == [name]
+    several = getattr(t2g, view)(STATE, only="fc1.*")
+    assert "overview" in several._shown()[0][0].name
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("fc1.wieght", "fc1.weight"), ("conv1_weight", "conv1.weight")])
+def test_an_unknown_tensor_is_told_with_the_nearest(typo, meant):
+    checkpoint = t2g.load(DIGITS)
+    with pytest.raises(KeyError, match=f"no tensor '{typo}'; did you mean .*'{meant}'") as caught:
+        checkpoint[typo]
+    assert caught.value.args == (typo,)
+    assert checkpoint.get(typo) is None
+    assert typo not in checkpoint
+    assert pickle.loads(pickle.dumps(caught.value)).args == (typo,)

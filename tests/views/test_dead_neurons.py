@@ -225,3 +225,20 @@ def test_on_the_command_line(tmp_path):
     assert [entry["name"] for entry in report["tensors"]] == ["conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight"]
     assert report["totals"]["units"] == 267
     assert (tmp_path / "grids" / "dead_neurons_overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_outputs_of_a_matrix_that_is_stored_the_other_way_round_are_its_columns():
+    found = {}
+    for name, shape in (("h.0.attn.c_attn.weight", (16, 48)), ("other.weight", (48, 16))):
+        array = alive(*shape)
+        if shape[0] == 16:
+            array[:, 5], array[3] = 0, 0
+        else:
+            array[5], array[:, 3] = 0, 0
+        _, entries = report_of({name: array})
+        found[name] = entries[name]
+        line = draw(DeadNeurons(), {name: array})["dead_neurons_overview"].panels[-1]
+        assert float(line.y["weakest output unit"][0]) < 1e-3
+    for entry in found.values():
+        assert (entry["output_units"], entry["input_units"]) == (48, 16)
+        assert (entry["dead_output_units"], entry["dead_input_units"]) == ([5], [3])

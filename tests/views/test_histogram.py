@@ -143,9 +143,9 @@ def test_marks_and_figures():
     assert 0.0 in panel.marks.values()
     assert any(value == pytest.approx(finite.mean()) for value in panel.marks.values())
     assert panel.summary["weights"] == "2,000"
-    assert panel.summary["mean"] == f"{finite.mean():.4g}"
+    assert panel.summary["mean"] == f"{finite.mean():.4g}".replace("-", "−")
     assert panel.summary["std"] == f"{finite.std():.4g}"
-    assert panel.summary["min"] == f"{finite.min():.4g}"
+    assert panel.summary["min"] == f"{finite.min():.4g}".replace("-", "−")
     assert panel.summary["max"] == f"{finite.max():.4g}"
     assert panel.summary["|w| < 1e-06"] == "20 (1.00 %)"
     assert panel.summary["NaN"] == "1"
@@ -253,3 +253,12 @@ def test_heights_are_logarithmic_unless_asked_otherwise():
     assert histogram_of(array)[1].log
     assert not histogram_of(array, HistogramView(log=False))[1].log
     assert "logarithmic heights" in draw(HistogramView(), {"a": array, "b": array})["histogram_overview"].title
+
+
+def test_negative_figures_have_a_minus_sign():
+    array = np.linspace(-3, 1, 400, dtype=np.float32).reshape(20, 20)
+    _, panel = histogram_of(array)
+    small = draw(HistogramView(), {"layer.weight": array})["histogram_overview"].panels[-1]
+    texts = [*panel.summary.values(), *panel.marks, *small.summary.values()]
+    assert {"−1", "−3", "mean −1"} <= set(texts)
+    assert not any(text.startswith("-") or " -" in text for text in texts)

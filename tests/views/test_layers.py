@@ -87,6 +87,25 @@ def test_large_matrices_are_reduced_as_asked(reduce):
     assert panel.label == f"{reduce} of 5×3 weights"
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "rows", "columns"),
+    [
+        ("h.0.attn.c_attn.weight", (16, 48), "row (input)", "column (output unit)"),
+        ("h.0.attn.c_attn.weight", (48, 16), "row (output unit)", "column (input)"),
+        ("h.0.mlp.c_fc.weight", (16, 64), "row (input)", "column (output unit)"),
+        ("h.0.mlp.c_fc.weight", (64, 16), "row (output unit)", "column (input)"),
+        ("h.0.mlp.c_proj.weight", (64, 16), "row (input)", "column (output unit)"),
+        ("h.0.mlp.c_proj.weight", (16, 64), "row (output unit)", "column (input)"),
+        ("h.0.attn.c_proj.weight", (16, 16), "row", "column"),  # there is no telling
+    ],
+)
+def test_rows_of_a_matrix_that_is_stored_the_other_way_round_are_inputs(name, shape, rows, columns):
+    panel = page_of(np.ones(shape, np.float32), name).panels[0]
+    assert (panel.rows, panel.columns) == (rows, columns)
+    part = page_of(np.ones(shape, np.float32), name, Settings(slice="0:8, 0:9")).panels[0]
+    assert (part.rows, part.columns) == (rows, columns)
+
+
 def test_tables_of_embeddings_are_not_output_units():
     assert page_of(np.ones((5, 4), np.float32), "wte.weight").panels[0].rows == "row (entry of the table)"
 
@@ -180,9 +199,16 @@ def test_numbered_experts_are_rows_below_their_layer():
     }
     arrays |= {f"h.{layer}.attn.weight": np.ones((4, 5), np.float32) for layer in range(2)}
     page = draw(LayersView(), arrays)["layer_overview"]
-    assert {"0", "1", "0.experts.0", "1.experts.3"} <= set(page.row_names)
+    experts = [f"{layer} · expert {expert}" for layer in range(2) for expert in range(4)]
+    assert page.row_names == ("0", *experts[:4], "1", *experts[4:])
     assert page.column_names == ("experts.*.w1", "experts.*.w2", "attn.weight")
     assert len(set(page.places)) == len(arrays)
+
+
+def test_experts_of_two_kinds_keep_their_whole_names():
+    names = [f"h.0.mlp.{kind}experts.{expert}.w" for kind in ("", "shared_") for expert in range(4)]
+    page = draw(LayersView(), {name: np.ones((4, 5), np.float32) for name in names})["layer_overview"]
+    assert len(set(page.row_names)) == len(names)
 
 
 def test_a_stack_of_experts_is_a_matrix_each():

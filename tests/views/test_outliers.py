@@ -185,6 +185,30 @@ def test_nothing_to_compare():
     assert tables_of({"pruned.weight": pruned})[0][0]["Index"] == "[3, 4]"
 
 
+@pytest.mark.parametrize("shape", [(512,), (6, 500), (500, 6)])
+def test_what_is_not_judged_is_listed_and_the_title_says_so(shape):
+    """A vector, and a matrix of few rows or columns, have tails of any length: its weight is listed, after the outliers."""
+    rng = np.random.default_rng(11)
+    arrays = {f"l.{layer}.w": rng.normal(0, 0.02, (64, 64)).astype(np.float32) for layer in range(3)}
+    arrays["l.0.b"] = rng.normal(0, 0.02, shape).astype(np.float32)
+    arrays["l.0.b"].reshape(-1)[5] = 5
+    what = "vectors and matrices of fewer than 8 rows or columns"
+    page = draw(Outliers(), arrays)["outliers"]
+    assert page.panels[0].title == f"Largest weights: none beyond z = 20; 1 in {what}, not judged"
+    first, *_ = tables_of(arrays)[0]
+    assert (first["Layer Name"], first["Weight"], first["Outlier"]) == ("l.0.b", 5.0, "")
+    assert first["z"] > 100
+    arrays["l.1.w"][3, 4] = 1.0  # sticks out less, and is judged
+    weights = tables_of(arrays)[0]
+    assert [(line["Layer Name"], line["Outlier"]) for line in weights[:2]] == [("l.1.w", "yes"), ("l.0.b", "")]
+    page = draw(Outliers(), arrays)["outliers"]
+    assert page.panels[0].title == f"Largest weights: 1 beyond z = 20; 1 in {what}, not judged"
+    bars = draw(Outliers(), arrays)["outliers_overview"].panels[1]
+    assert [label.endswith("(not judged)") for label in bars.labels[:3]] == [False, True, False]
+    alone = draw(Outliers(), {"l.0.b": arrays["l.0.b"]})["outliers"].panels[0]
+    assert alone.title == f"Largest weights: {what} alone, not judged; 1 beyond z = 20"
+
+
 @pytest.mark.parametrize(("options", "wrong"), [({"count": 0}, "count"), ({"z": 0}, "z"), ({"z": math.nan}, "z")])
 def test_wrong_options(options, wrong):
     with pytest.raises(ValueError, match=wrong):

@@ -69,3 +69,21 @@ def fused_parts(name: str, shape: tuple[int, ...]) -> tuple[int, tuple[tuple[str
     if rows % 3 == 0 and rows >= 3:
         return 0, (("Q", 0), ("K", rows // 3), ("V", 2 * rows // 3))
     return 0, ()
+
+
+def stored_transposed(name: str, shape: tuple[int, ...]) -> bool | None:
+    """True for a matrix stored with its inputs as rows, as GPT-2's are; ``None`` where it is square and may be; else False.
+
+    These names are used for both ways round, and the shapes tell them apart: a fused projection is three times as long on the
+    side of its outputs, and a feed-forward layer is wider inside.
+    """
+    if len(shape) != 2:
+        return False
+    if _FUSED.search(name):
+        return fused_parts(name, shape)[0] == 1
+    if found := re.search(r"(^|[._])(c_fc|c_proj)\.weight$", name, re.IGNORECASE):
+        rows, columns = shape
+        if rows == columns:
+            return None
+        return rows < columns if found[2].lower() == "c_fc" else rows > columns
+    return False

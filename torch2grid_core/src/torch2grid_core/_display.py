@@ -39,6 +39,21 @@ def drawn_into(value: Any, ax: Any, colormap: str | None) -> Any:
     return _PLOT[0](value, ax, colormap)
 
 
+_SAVE: list[Callable[[Any, Any, str], Any]] = []
+
+
+def saved_by(function: Callable[[Any, Any, str], Any]) -> None:
+    """Save pages by *function*(page, path, formats), which returns the paths that were written."""
+    _SAVE[:] = [function]
+
+
+def saved_as(value: Any, path: Any, format: str) -> Any:
+    """The files that *value* was written to. Raises ``UsageError`` where nothing writes."""
+    if not _SAVE:
+        raise UsageError("nothing that is imported writes files: import torch2grid")
+    return _SAVE[0](value, path, format)
+
+
 def shown(value: Any, form: str) -> Any:
     """*value* as ``html`` or ``png``; ``None``, which leaves its ``repr``, where nothing is registered for its type."""
     while _WAITING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch2grid_core._display import plotted_by
+from torch2grid_core._display import plotted_by, saved_by
 from torch2grid_core._engine.drawing import Prepare
 from torch2grid_core._output.files import whole_file
 from torch2grid_core._output.writing import Output, Rendered
@@ -46,6 +46,7 @@ __all__ = [
     "Table",
     "Text",
     "plotted_by",
+    "saved_by",
     "table_lines",
     "text_lines",
     "whole_file",

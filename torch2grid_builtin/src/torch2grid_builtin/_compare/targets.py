@@ -41,7 +41,7 @@ class Targets:
             raise UsageError(f"--output {target} takes no animation beside other output; give a folder")
         self._data = [name for name in asked if name == _DATA and not chosen]
         still = [name for name in asked if name not in (*films, *self._data) and not animated]
-        self._check(asked)
+        self._check([own] if animated else asked)
         place = target.parent if animated else settings.output
         forced = self._renderer if self._writes(still) or not self._writes([*films, *self._data]) else ""
         self.pictures = Output(manager, place, run, formats=still, renderer="" if animated else forced, say=click.echo)

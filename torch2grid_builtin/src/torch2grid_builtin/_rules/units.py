@@ -56,7 +56,7 @@ class DeadUnitShare(Rule):
             if len(found.dead_outputs) == found.outputs:
                 continue  # nothing but zeros has a rule of its own
             kinds = (("output", found.outputs, found.dead_outputs), ("input", found.inputs, found.dead_inputs))
-            for place, (kind, units, dead) in enumerate(kinds):
+            for place, (kind, units, dead) in zip(found.axes, kinds, strict=True):
                 tokens = is_vocabulary(tensor) and tensor.shape[place] == max(tensor.shape)
                 counted = _without_padding(dead, units) if tokens else dead
                 if tensor.size < _PER_UNIT * units or len(counted) < max(self.warn * units, 1):

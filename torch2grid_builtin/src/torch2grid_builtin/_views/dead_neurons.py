@@ -24,6 +24,7 @@ from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotF
 from torch2grid_core.pages import Bar, Line, Table, Text
 from torch2grid_core.text import visible
 
+Array = np.ndarray[Any, Any]
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
 SHOWN = 60  # bars; more tensors than that are no picture, and only those with a share above 0 are drawn
 FORMATS = {
@@ -99,9 +100,9 @@ def _repeated(found: list[DeadUnits]) -> int | None:
 
 
 def _row(each: DeadUnits) -> tuple[str | int | float | None, ...]:
-    which = [ranges_text(in_whole(each.tensor, each.dead_outputs))] if each.dead_outputs else []
+    which = [ranges_text(in_whole(each.tensor, each.dead_outputs, each.axes[0]))] if each.dead_outputs else []
     if each.dead_inputs:
-        which.append(f"inputs {ranges_text(in_whole(each.tensor, each.dead_inputs, 1))}")
+        which.append(f"inputs {ranges_text(in_whole(each.tensor, each.dead_inputs, each.axes[1]))}")
     inputs = (each.inputs, len(each.dead_inputs)) if each.inputs else (None, None)
     sizes = (each.outputs, len(each.dead_outputs), *inputs)
     texts = ("; ".join(which), groups_text(groups_in_whole(each.tensor, each.groups or ())))
@@ -137,7 +138,7 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         repeats = {each.tensor.name: (each.repeated or 0) / each.outputs for each in found}
         bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats))
     layers = [each for each in found if each.inputs] or found  # the weights of normalisations are of another size
-    sizes = [profiles[each.tensor.name].output_absmax for each in layers]
+    sizes = [_output_sizes(profiles[each.tensor.name], each.axes[0]) for each in layers]
     least = threshold / 10 if threshold > 0 else np.finfo(np.float64).tiny
     known = [bool((~np.isnan(each)).any()) for each in sizes]
     series = {
@@ -155,6 +156,11 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         flags=_flags(layers),
     )
     return *bars, line
+
+
+def _output_sizes(profile: UnitProfile, axis: int) -> Array:
+    """The |max| of each output unit, which *axis* counts."""
+    return profile.input_absmax if axis and profile.input_absmax is not None else profile.output_absmax
 
 
 def _flags(found: list[DeadUnits]) -> dict[int, str]:
@@ -190,8 +196,8 @@ def _report(
             "units": each.units,
             "output_units": each.outputs,
             "input_units": each.inputs,
-            "dead_output_units": list(in_whole(each.tensor, each.dead_outputs)),
-            "dead_input_units": list(in_whole(each.tensor, each.dead_inputs, 1)),
+            "dead_output_units": list(in_whole(each.tensor, each.dead_outputs, each.axes[0])),
+            "dead_input_units": list(in_whole(each.tensor, each.dead_inputs, each.axes[1])),
             "dead": each.dead,
             "share": each.share,
             "nan": each.not_finite.nan,

@@ -87,18 +87,20 @@ class HistogramView(View):
             f"Histograms of {len(names):,} tensors" if len(names) != 1 else f"Histogram of {tensor_title(checkpoint[names[0]])}"
         )
         small: dict[str, Histogram | Text] = {}
-        notes = []
+        shared = []
         for column in range(len(columns.kinds)):
             members = columns.members(column)
             edges = self._shared_edges(members, checkpoint, summaries)
             small.update({name: self._small(checkpoint[name], summaries[name], run, edges) for name in members})
-            notes.append(self._shared_note(edges, [small[name] for name in members]))
+            shared.append(edges)
         small.update({name: self._small(checkpoint[name], summaries[name], run) for name in columns.apart})
         bands = _bands(columns, checkpoint, summaries)
         sheets = columns.sheets(PER_SHEET)
         for index, sheet in enumerate(sheets):
             own: tuple[Any, ...] = bands if len(sheets) == 1 else ()
             places, rows = _above(len(own), sheet)
+            here = set(sheet.names)
+            members_here = [[small[name] for name in columns.members(column) if name in here] for column in range(len(shared))]
             text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
             yield Page(
                 f"histogram_overview_{index + 1}" if index else "histogram_overview",
@@ -108,7 +110,7 @@ class HistogramView(View):
                 places=places,
                 row_names=tuple(map(visible, short_rows(rows))),
                 column_names=tuple(map(visible, columns.kinds)),
-                column_notes=tuple(notes),
+                column_notes=tuple(map(self._shared_note, shared, members_here)),
             )
         if len(sheets) > 1:
             places, rows = _above(len(bands), None)
@@ -128,8 +130,8 @@ class HistogramView(View):
         return bar_edges(joint, coarsest, 48, self.tail, whole=False)
 
     def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text]) -> str:
-        """What the histograms of a column share."""
-        if edges is None:
+        """What the histograms of a column share on their sheet."""
+        if edges is None or not panels:
             return ""
         most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
         low, high = (f"{edge:.2g}".replace("-", "−") for edge in (edges[0], edges[-1]))
@@ -152,7 +154,7 @@ class HistogramView(View):
             nan=summary.nan,
             log=self.log,
             marks={"0": 0.0},
-            summary={**lost, "mean": f"{summary.mean:.3g}", "std": f"{summary.std:.3g}", "near zero": share},
+            summary={**lost, "mean": _signed(summary.mean, 3), "std": f"{summary.std:.3g}", "near zero": share},
         )
 
 
@@ -176,7 +178,7 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
         nan=found.nan,
         log=large,
         marks={"0": 0.0},
-        summary={"mean": f"{found.mean:.3g}", "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
+        summary={"mean": _signed(found.mean, 3), "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
     )
 
 
@@ -230,10 +232,15 @@ def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple
     return counts, int(np.count_nonzero(finite < edges[0])), int(np.count_nonzero(finite > edges[-1]))
 
 
+def _signed(value: float, digits: int) -> str:
+    """A number as pictures write it, with a minus sign."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def _marks(summary: Distribution, edges: Array, threshold: float) -> dict[str, float]:
     if not summary.finite:
         return {}
-    marks = {f"mean {summary.mean:.3g}": summary.mean}
+    marks = {f"mean {_signed(summary.mean, 3)}": summary.mean}
     if 0 < 4 * threshold < edges[1] - edges[0]:  # closer than a line is wide: one mark for the three
         marks[f"0 (near zero: ±{threshold:g})"] = 0.0
     else:
@@ -247,11 +254,11 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
     figures = {"weights": f"{summary.count:,}"}
     if summary.finite:
         figures.update(
-            mean=f"{summary.mean:.4g}",
+            mean=_signed(summary.mean, 4),
             std=f"{summary.std:.4g}",
-            min=f"{summary.min:.4g}",
-            max=f"{summary.max:.4g}",
-            median=f"{summary.quantile(0.5):.4g}",
+            min=_signed(summary.min, 4),
+            max=_signed(summary.max, 4),
+            median=_signed(summary.quantile(0.5), 4),
         )
         near = summary.near_zero(threshold)
         figures[f"|w| < {threshold:g}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"

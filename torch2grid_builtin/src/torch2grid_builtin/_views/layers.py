@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._forms import stacked
+from torch2grid_builtin._forms import stacked, stored_transposed
+from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, placed_name, shape_text, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, short_rows
@@ -197,7 +198,12 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
         leaf = tensor.name.lower()
         if any(word in leaf for word in ("embed", "wte", "wpe", "lookup")):
             return "row (entry of the table)", "column (dimension)"
-        return "row (output unit)", "column (input)"
+        turned = stored_transposed(tensor.name, tensor.shape if tensor.taken is None else tensor.taken.shape)
+        if turned is None:
+            return "row", "column"
+        return ("row (input)", "column (output unit)") if turned else ("row (output unit)", "column (input)")
+    if len(shape) in (3, 4, 5) and is_transposed(tensor):
+        return "input channel", f"output channel × kernel ({shape_text(shape[1:])}, flattened)"
     if len(shape) in (3, 4, 5):
         return "output channel", f"input channel × kernel ({shape_text(shape[1:])}, flattened)"
     return "first dimension", f"other dimensions ({shape_text(shape[1:])}, flattened)"

@@ -13,7 +13,7 @@ from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
-from torch2grid_builtin._views.units import in_whole
+from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.measures import Distribution, Largest, LargestWeights, Profile, Summary, UnitProfile
@@ -32,6 +32,7 @@ FORMATS = {
 }
 _SIDE = 8  # of fewer rows or columns there is no telling which is usual
 _UNITS = 16
+_LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
 _BARS, _KINDS, _LAYERS = 12, 40, 128
@@ -65,11 +66,16 @@ class Outliers(View):
         learned = [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
         lost = [each for name in _distinct(checkpoint) for each in _lost(checkpoint[name], largest[name])]
         matrices = [tensor for tensor in learned if _is_matrix(tensor)]
-        looked_at, z = matrices, self.z
-        if not matrices:  # vectors have tails of any length: they are listed, and nothing of them is an outlier
-            every = map(checkpoint.__getitem__, _distinct(checkpoint))
-            looked_at, z = [tensor for tensor in every if _is_real(tensor) and tensor.size >= _FEW], math.inf
-        found = [each for tensor in looked_at for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], z)]
+        # Vectors have tails of any length: they are listed, and nothing of them is an outlier.
+        others = [checkpoint[name] for name in _distinct(checkpoint) if not (matrices and is_figure(name))]
+        loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
+        loose = [tensor for tensor in loose if not (matrices and _is_matrix(tensor))]
+        found = [
+            each
+            for is_judged, tensors in ((True, matrices), (False, loose))
+            for tensor in tensors
+            for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], self.z, is_judged)
+        ]
         units = [each for tensor in matrices if tensor.name in profiles for each in self._units(tensor, profiles[tensor.name])]
         layers = list(_layers(learned, summaries, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
@@ -124,7 +130,7 @@ class _Found:
     """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
 
     place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer, kind: of a tensor with
-    siblings.
+    siblings. judged: False for what is no outlier however far it sticks out: of tensors with long tails as a rule.
     """
 
     tensor: str
@@ -136,10 +142,15 @@ class _Found:
     kind: str = ""
     layer: int = 0
     rank: int = 0
+    judged: bool = True
+
+    @property
+    def beyond(self) -> bool:
+        return abs(self.z) > self.limit
 
     @property
     def outlier(self) -> bool:
-        return bool(self.note) or abs(self.z) > self.limit
+        return bool(self.note) or (self.judged and self.beyond)
 
     @property
     def row(self) -> tuple[Any, ...]:
@@ -147,8 +158,8 @@ class _Found:
 
 
 def _first(found: Iterable[_Found], count: int) -> list[_Found]:
-    """The *count* that stick out most; equal ones in the order of the model."""
-    return sorted(found, key=lambda each: -abs(each.z))[:count]
+    """The *count* that stick out most, outliers before what is not judged; equal ones in the order of the model."""
+    return sorted(found, key=lambda each: (not each.outlier, -abs(each.z)))[:count]
 
 
 def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
@@ -157,10 +168,16 @@ def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Tab
 
 def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
     """How many outliers there are by what threshold, of which the first *shown* are listed. cut: there may be more."""
-    outliers = sum(each.outlier for each in found)
-    text = f"{'at least ' if cut else ''}{outliers or 'none'} beyond z = {z:g}" if found else "nothing to compare"
-    if outliers > shown:
-        text += f", the first {shown:,} of them here" if shown else ", not listed"
+    outliers, loose = sum(each.outlier for each in found), sum(each.beyond and not each.judged for each in found)
+    if not found:
+        text = "nothing to compare"
+    elif any(each.judged for each in found):
+        text = f"{'at least ' if cut else ''}{outliers or 'none'} beyond z = {z:g}"
+        if outliers > shown:
+            text += f", the first {shown:,} of them here" if shown else ", not listed"
+        text += f"; {loose:,} in {_LOOSE}, not judged" if loose else ""
+    else:
+        text = f"{_LOOSE} alone, not judged" + (f"; {loose:,} beyond z = {z:g}" if loose else "")
     return f"NaN or Inf; {text}" if lost else text
 
 
@@ -198,7 +215,7 @@ def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
     return found
 
 
-def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights, z: float) -> list[_Found]:
+def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights, z: float, judged: bool) -> list[_Found]:
     if not summary.finite:
         return []
     median, spread = spread_of_weights(summary)
@@ -208,7 +225,7 @@ def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights,
     for rank, (flat, value) in enumerate(zip(largest.indices.tolist(), largest.values.tolist(), strict=True), 1):
         index = _index(tensor, flat)
         cells = (index, value, spread)
-        found.append(_Found(tensor.name, cells, (value - median) / spread, beyond, index, rank=rank))
+        found.append(_Found(tensor.name, cells, (value - median) / spread, beyond, index, rank=rank, judged=judged))
     return found
 
 
@@ -285,7 +302,10 @@ def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:
     shown = found[:_BARS]
     if not shown:
         return Text(f"{title}: no matrix and no kernel here has {_SIDE} rows and columns or more.")
-    labels = tuple(f"{visible(each.tensor)} {each.place}".rstrip() for each in shown)
+    labels = tuple(
+        f"{visible(each.tensor)} {each.place}{' (not judged)' if each.beyond and not each.judged else ''}".rstrip()
+        for each in shown
+    )
     values = np.array([each.cells[1] if each.note else abs(each.z) for each in shown], dtype=np.float64)
     flags = {place: each.note.partition(",")[0] for place, each in enumerate(shown) if each.note}
     return Bar(labels, values, title=title, ylabel="|z|", marks={"outlier": z}, flags=flags)

@@ -10,6 +10,7 @@ from torch2grid_core.selection import modules
 
 _ALIKE = 4  # numbered modules inside a layer that are rows of their own: experts
 _NUMBERED = re.compile(r"(.*?\.\d{1,6})\.(.*)", re.DOTALL)
+_EXPERT = re.compile(r"^((?:.*?\.)?\d{1,6})\..*experts?\.(\d{1,6})$", re.DOTALL | re.IGNORECASE)
 _SLACK = 12  # rows more than fit a sheet that take no second one
 _FLOW = 8  # tensors by themselves in a row
 
@@ -84,21 +85,28 @@ def columns_of(names: Iterable[str]) -> Columns:
             if found := _NUMBERED.match(rest):
                 stem, _, number = found[1].rpartition(".")
                 numbers.setdefault(stem, set()).add(number)
+        rows: dict[str, dict[int, str]] = {title: {}}  # the layer's own row stands above those of its experts
         for name, rest in zip(own, inside, strict=True):
             row, kind = title, rest
             found = _NUMBERED.match(rest)
             if found and len(numbers[found[1].rpartition(".")[0]]) >= _ALIKE:
                 row, kind = f"{title}.{found[1]}", f"{found[1].rpartition('.')[0]}.*.{found[2]}"
-            cells.setdefault(row, {})[kinds.setdefault(kind, len(kinds))] = name
+            rows.setdefault(row, {})[kinds.setdefault(kind, len(kinds))] = name
+        cells.update({row: found for row, found in rows.items() if found})
     return Columns(tuple(kinds), tuple(cells.items()), tuple(apart), before)
 
 
 def short_rows(titles: Sequence[str]) -> tuple[str, ...]:
-    """The names of rows without what all begin with, up to a dot: ``0``, ``1`` of ``model.layers.0``, ``model.layers.1``."""
+    """The names of rows without what all begin with, up to a dot: ``0``, ``1`` of ``model.layers.0``, ``model.layers.1``.
+
+    An expert is ``0 · expert 3``, where that is one row's name alone.
+    """
     named = [title for title in titles if title]
     if len(named) < 2:
         return tuple(titles)
     first, last = min(named), max(named)
     alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     cut = first.rfind(".", 0, alike) + 1
-    return tuple(title[cut:] if title else "" for title in titles)
+    short = [title[cut:] if title else "" for title in titles]
+    brief = [_EXPERT.sub(r"\1 · expert \2", title) for title in short]
+    return tuple(brief if len(set(filter(None, brief))) == len(set(filter(None, short))) else short)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from torch2grid_builtin._forms import stored_transposed
+from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_core import LazyTensor
 from torch2grid_core.measures import DuplicateGroup, DuplicateUnits, NotFiniteCount, UnitProfile
 from torch2grid_core.sources import is_complex, is_floating
@@ -65,6 +67,11 @@ class DeadUnits:
     not_finite: NotFiniteCount = field(default_factory=NotFiniteCount)
 
     @property
+    def axes(self) -> tuple[int, int]:
+        """The dimensions of the tensor that count output and input units."""
+        return (1, 0) if turned(self.tensor) else (0, 1)
+
+    @property
     def units(self) -> int:
         """Output and input units together."""
         return self.outputs + self.inputs
@@ -85,11 +92,20 @@ class DeadUnits:
         return self.dead / self.units if self.units else 0.0
 
 
+def turned(tensor: LazyTensor) -> bool:
+    """True where dimension 0 of *tensor* is known to count inputs."""
+    whole = tensor.shape if tensor.taken is None else tensor.taken.shape
+    if tensor.ndim != len(whole):
+        return False
+    return bool(stored_transposed(tensor.name, whole)) or (tensor.ndim > 2 and is_transposed(tensor))
+
+
 def dead_units(tensor: LazyTensor, profile: UnitProfile, threshold: float) -> DeadUnits:
     """The units of *tensor* whose every |weight| is below *threshold*. A unit with a NaN is not dead, it is ill."""
     found: list[tuple[int, ...]] = []
     counts: list[int] = []
-    for sizes in (profile.output_absmax, profile.input_absmax):
+    sides = (profile.output_absmax, profile.input_absmax)
+    for sizes in sides[::-1] if turned(tensor) and profile.input_absmax is not None else sides:
         known = np.empty(0) if sizes is None else sizes
         counts.append(len(known))
         found.append(tuple(np.flatnonzero(known < threshold).tolist()))
@@ -98,7 +114,7 @@ def dead_units(tensor: LazyTensor, profile: UnitProfile, threshold: float) -> De
 
 def with_duplicates(units: DeadUnits, found: DuplicateUnits) -> DeadUnits:
     """*units* with the duplicates that were *found* among those that are not dead."""
-    if not found.compared:
+    if not found.compared or turned(units.tensor):  # what repeats along dimension 0 there is an input
         return units
     dead = set(units.dead_outputs)
     living = []

@@ -17,6 +17,8 @@ from torch2grid_core._selection import chosen, matching
 from torch2grid_core._settings import DEFAULT_VIEW
 from torch2grid_core._text import LIMIT, display_width, visible
 
+_OWN = ("help", "list", "views", "all", "overview", "unified", "open", "quit")
+_ALIKE = 0.75  # of a word and the one that was probably meant
 PROMPT = "Your choice: "
 _OVERVIEW = "layers:each=false"  # all tensors on one sheet
 CONFIRM = "Visualize these layers? (y/n): "
@@ -120,7 +122,19 @@ class Menu:
         elif word in self.available:
             self._draw(self._chosen(rest) or self.names, [word])
         else:
-            self._draw_after_asking(chosen(self.names, answer))
+            self._draw_after_asking(self._meant(answer, command))
+
+    def _meant(self, answer: str, command: str) -> list[str]:
+        """The tensors that *answer* means. Raises ``UsageError`` with the word that is nearest to *command*, else the names."""
+        try:
+            return chosen(self.names, answer)
+        except UsageError:
+            import difflib  # only mistakes need it
+
+            words = [*_OWN, *(["show"] if self.show is not None else []), *self.commands, *self.available]
+            if close := difflib.get_close_matches(command, words, 1, _ALIKE):
+                raise UsageError(f"no tensor and no command {visible(command)!r}; did you mean {close[0]!r}?") from None
+            raise
 
     def _chosen(self, text: str) -> list[str] | None:
         """The tensors behind a word; ``None`` where there is nothing behind it."""

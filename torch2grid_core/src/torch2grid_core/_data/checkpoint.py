@@ -14,7 +14,7 @@ from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
-from torch2grid_core._text import did_you_mean, without_secrets
+from torch2grid_core._text import did_you_mean, visible, without_secrets
 
 Severity = Literal["error", "warning"]
 ActionKind = Literal["call", "make", "state", "items", "import", "run", "hold"]
@@ -101,6 +101,25 @@ class Composed:
     by: str
 
 
+class _Unknown(str):
+    """The name that was looked for, shown with the nearest that there are; these are looked for when it is shown."""
+
+    __slots__ = ("_names",)
+    _names: Iterable[str]
+
+    def __new__(cls, name: str, names: Iterable[str]) -> _Unknown:
+        found = super().__new__(cls, name)
+        found._names = names
+        return found
+
+    def __repr__(self) -> str:
+        name = visible(str(self))
+        return f"no tensor {name!r}{did_you_mean(name, map(visible, self._names))}"
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
 class Checkpoint(Mapping[str, LazyTensor]):
     """A mapping of tensor name to ``LazyTensor``, in the order of the file, or, where it was ``ordered``, of the model.
 
@@ -157,7 +176,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
         self._places: dict[str, int] = {}  # in the file, where the order is another
 
     def __getitem__(self, name: str) -> LazyTensor:
-        return self._tensors[name]
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise KeyError(_Unknown(name, self._tensors)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

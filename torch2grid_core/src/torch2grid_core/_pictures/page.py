@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._display import as_html, drawn_into
+from torch2grid_core._display import as_html, drawn_into, saved_as
 from torch2grid_core._errors import UsageError
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.origin import PageOrigin
@@ -706,6 +708,15 @@ class Page:
         Raises ``UsageError`` where ``torch2grid`` is not imported, which does the drawing, and for anything but axes.
         """
         return drawn_into(self, ax, colormap)
+
+    def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
+        """Write the page to *path*, a file with a known ending or a folder, and return the paths.
+
+        format: comma-separated for several; unless given, ``png`` for a picture and ``csv`` for a table in a folder.
+        Raises ``UsageError`` for an unknown format, and where ``torch2grid`` is not imported, which does the writing.
+        """
+        written: list[Path] = saved_as(self, path, format)
+        return written
 
     def to_pandas(self) -> Any:
         """The only table of the page as a ``pandas.DataFrame``; of a page with one panel, that panel's numbers.

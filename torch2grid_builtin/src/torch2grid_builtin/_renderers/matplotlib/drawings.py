@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing, Scatter
 from torch2grid_builtin._renderers.matplotlib.plots import HistogramDrawing
 from torch2grid_builtin._renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_core import Style
-from torch2grid_core.grids import colormap, default_map, signals
+from torch2grid_core.grids import Signals, colormap, default_map, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Table, Text
 
 MARGIN = 24
@@ -87,38 +87,96 @@ class Heading:
 
 
 class SharedLegend:
-    """One colour bar for all small heatmaps of a page: each has its own limits, written below it."""
+    """One colour bar for all small heatmaps of a page: each has its own limits, written below it.
 
-    height = 34
+    Of what is beyond the limits, NaN or no weight, that which occurs is named: once, or beside each map where a colour map has
+    colours of its own for it. What does not fit *width* pixels goes onto further lines.
+    """
 
-    def __init__(self, panels: tuple[Any, ...], style: Style, note: str = "each picture has its own limits") -> None:
-        self.note = note
+    LINE, SIZE = 20, 11.0
+
+    def __init__(
+        self, panels: tuple[Any, ...], style: Style, width: int, note: str = "each picture has its own limits"
+    ) -> None:
         heatmaps = [panel for panel in panels if isinstance(panel, Heatmap)]
-        maps = [(style.colormap or default_map(panel.scale), panel.scale.diverging) for panel in heatmaps]
-        self.maps = list(dict.fromkeys(maps))[:2]
-        marks = signals(self.maps[0][0], style.dark)
-        self.swatches = [(rgb(marks.over), "above"), (rgb(marks.under), "below")]
-        if any(not np.isfinite(panel.grid.drawn()).all() for panel in heatmaps):
-            self.swatches.append((rgb(marks.not_finite), "NaN or Inf"))
-        if any(bool((panel.grid.counts == 0).any()) for panel in heatmaps):
-            self.swatches.append((rgb(marks.empty), "no weight"))
+        of: dict[tuple[str, bool], list[Heatmap]] = {}
+        for panel in heatmaps:
+            of.setdefault((style.colormap or default_map(panel.scale), panel.scale.diverging), []).append(panel)
+        own = {each: _signals_in(members, signals(each[0], style.dark)) for each, members in of.items()}
+        swatches = list(dict.fromkeys(swatch for found in own.values() for swatch in found))
+        alike = len({label for _, label in swatches}) == len(swatches)
+        items: list[_Ramp | _Swatch | _Note] = []
+        for each, found in own.items():
+            items += [_Ramp(*each), *([] if alike else [_Swatch(rgb(color), label) for color, label in found])]
+        items += [_Swatch(rgb(color), label) for color, label in swatches] if alike else []
+        self.lines: list[list[tuple[float, _Ramp | _Swatch | _Note]]] = [[]]
+        x = 0.0
+        for item in (*items, _Note(note, width)):
+            if x + item.width > width and self.lines[-1]:
+                self.lines.append([])
+                x = 0.0
+            self.lines[-1].append((x, item))
+            x += item.width + item.after
+        self.height = 14 + self.LINE * len(self.lines)
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        x, size = float(left), 11.0
-        for name, diverging in self.maps:
-            low, high = ("−limit", "limit") if diverging else ("low", "high")
-            canvas.text(x, top + 7, low, size, MUTED, va="middle")
-            x += text_width(low, size) + 6
-            canvas.ramp(x, top, 128, 14, colormap(name) / 255.0, upright=False)
-            x += 128 + 6
-            canvas.text(x, top + 7, high, size, MUTED, va="middle")
-            x += text_width(high, size) + 22
-        for color, label in self.swatches:
-            if x + SWATCH + text_width(label, size) > left + width:
-                break
-            canvas.rects([(math.floor(x), top + 1, SWATCH, SWATCH)], color)
-            canvas.text(x + SWATCH + 5, top + 7, label, size, MUTED, va="middle")
-            x += SWATCH + 5 + text_width(label, size) + 16
-        note = fit(self.note, max(left + width - x, 0), size)
-        if note and "…" not in note:
-            canvas.text(x, top + 7, note, size, MUTED, va="middle")
+        for line, items in enumerate(self.lines):
+            for x, item in items:
+                item.draw(canvas, left + x, top + line * self.LINE)
+
+
+def _signals_in(panels: Sequence[Heatmap], marks: Signals) -> list[tuple[tuple[int, int, int], str]]:
+    """The colours of *marks* that are seen in one of *panels*, with what they mean."""
+    shown = [(panel, panel.grid.drawn()) for panel in panels]
+    finite = [(panel.scale, drawn[np.isfinite(drawn)]) for panel, drawn in shown]
+    seen = {
+        (marks.over, "above"): any(bool((values > scale.high).any()) for scale, values in finite),
+        (marks.under, "below"): any(bool((values < scale.low).any()) for scale, values in finite),
+        (marks.not_finite, "NaN or Inf"): any(not np.isfinite(drawn).all() for _, drawn in shown),
+        (marks.empty, "no weight"): any(bool((panel.grid.counts == 0).any()) for panel in panels),
+    }
+    return [swatch for swatch, is_seen in seen.items() if is_seen]
+
+
+class _Ramp:
+    """A colour map between the names of its ends."""
+
+    after = 22
+
+    def __init__(self, name: str, diverging: bool) -> None:
+        self.name, self.ends = name, ("−limit", "limit") if diverging else ("low", "high")
+        low, high = (text_width(end, SharedLegend.SIZE) for end in self.ends)
+        self.before, self.width = low + 6, low + 6 + 128 + 6 + high
+
+    def draw(self, canvas: Canvas, x: float, top: int) -> None:
+        size = SharedLegend.SIZE
+        canvas.text(x, top + 7, self.ends[0], size, MUTED, va="middle")
+        canvas.ramp(x + self.before, top, 128, 14, colormap(self.name) / 255.0, upright=False)
+        canvas.text(x + self.before + 134, top + 7, self.ends[1], size, MUTED, va="middle")
+
+
+class _Swatch:
+    """A colour and what it means."""
+
+    after = 16
+
+    def __init__(self, color: tuple[float, float, float], label: str) -> None:
+        self.color, self.label = color, label
+        self.width = SWATCH + 5 + text_width(label, SharedLegend.SIZE)
+
+    def draw(self, canvas: Canvas, x: float, top: int) -> None:
+        canvas.rects([(math.floor(x), top + 1, SWATCH, SWATCH)], self.color)
+        canvas.text(x + SWATCH + 5, top + 7, self.label, SharedLegend.SIZE, MUTED, va="middle")
+
+
+class _Note:
+    """What is said of all pictures."""
+
+    after = 0
+
+    def __init__(self, text: str, room: float) -> None:
+        self.text = fit(text, room, SharedLegend.SIZE)
+        self.width = text_width(self.text, SharedLegend.SIZE)
+
+    def draw(self, canvas: Canvas, x: float, top: int) -> None:
+        canvas.text(x, top + 7, self.text, SharedLegend.SIZE, MUTED, va="middle")

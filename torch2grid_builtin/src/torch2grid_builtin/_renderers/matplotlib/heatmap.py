@@ -124,9 +124,8 @@ class HeatmapDrawing(Drawing):
             draw_borders(canvas, panel.grid, x, y, self.factor)
         if self.bands:
             self.bands.draw(canvas, x, y)
-        elif panel.labels:
-            draw_names(canvas, panel.grid, x, y, self.factor, size - 1)
-        draw_marks(canvas, panel.grid, x, y, self.factor, size - 1)
+        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1) if panel.labels and not self.bands else ()
+        draw_marks(canvas, panel.grid, x, y, self.factor, size - 1, written)
         self._draw_ticks(canvas, left, x, y)
         bottom = y + self.high + self.below
         if isinstance(self.bar, UprightBar):

@@ -43,7 +43,7 @@ def draw_page(page: Page, style: Style) -> Canvas:
     heading = Heading(page.title, inner, steady=page.frame is not None)
     legend: SharedLegend | _Names | None = _Names(names, inner) if names else None
     if sizes.compact and any(isinstance(panel, Heatmap) for panel in rest):
-        legend = SharedLegend(rest, style)
+        legend = SharedLegend(rest, style, inner)
     heights = [max(each.height for each in row) for row in rows]
     top = _MARGIN + heading.height
     if page.frame is not None:

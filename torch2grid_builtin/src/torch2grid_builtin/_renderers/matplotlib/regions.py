@@ -123,10 +123,16 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
     canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
 
 
-def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> None:
+def draw_names(
+    canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11
+) -> list[tuple[float, float, float, float]]:
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
-    is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all."""
+    is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all.
+
+    Returns (left, top, width, height), in pixels, of what was written inside regions.
+    """
     high, wide = factor
+    written: list[tuple[float, float, float, float]] = []
     own = {region.name: region for region in grid.regions}
     module_labels = [label.name for label in grid.labels if not _heads(label, own)]
     titles = [f"{name}." for name in module_labels]
@@ -167,8 +173,12 @@ def draw_names(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
                 fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
                 x, y, shown = (ring[1] * wide, ring[0] * high, name) if ring is not None and fits else (x, y, "")
             if shown and (shown != "weight" or not grid.labels):
-                canvas.rects([(left + x + 3, top + y + 3, text_width(shown, size) + 8, line + 1)], "white", alpha=0.82)
-                canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
+                box = left + x + 3, top + y + 3, text_width(shown, size) + 8, line + 1
+                if _is_free(box, written):
+                    written.append(box)
+                    canvas.rects([box], "white", alpha=0.82)
+                    canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
+    return written
 
 
 def _heads(label: Region, own: Mapping[str, Region]) -> bool:
@@ -176,10 +186,22 @@ def _heads(label: Region, own: Mapping[str, Region]) -> bool:
     return label.name in own or ".*." in label.name
 
 
-def draw_marks(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
-    """A dotted line where each marked part of a tensor begins, and its text in the lower left corner where there is room."""
+def draw_marks(
+    canvas: Canvas,
+    grid: Grid,
+    left: int,
+    top: int,
+    factor: tuple[int, int],
+    size: float,
+    written: Sequence[tuple[float, float, float, float]] = (),
+) -> None:
+    """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
+
+    written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
+    """
     high, wide = factor
     line = round(size * LINE)
+    taken = list(written)
     for mark in grid.marks:
         for place, (row, column, height, width) in enumerate(mark.rects):
             x, y, across, down = left + column * wide, top + row * high, width * wide, height * high
@@ -188,9 +210,27 @@ def draw_marks(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[in
             dots = [(at, y, 2, 1) for at in range(x, x + across - 1, 5)] + [(x, at, 1, 2) for at in range(y, y + down - 1, 5)]
             canvas.rects(dots, _LINE, alpha=0.45)
             long = text_width(literal(mark.name), size) + 8
-            if mark.name and place == 0 and long + 4 <= across and down >= line + 6 and long * line <= _MARKED * across * down:
-                canvas.rects([(x + 3, y + down - line - 4, long, line + 1)], "white", alpha=0.82)
-                canvas.text(x + 7, y + down - line - 4, literal(mark.name), size, INK, va="top")
+            if not mark.name or place or long * line > _MARKED * across * down:
+                continue
+            near = [box for box in taken if not _is_free((x, y, across, down), [box])]
+            places = [(x + 3.0, y + 3.0)]
+            places += [(box[0] + box[2] + 2, y + 3.0) for box in near] + [(x + 3.0, box[1] + box[3] + 2) for box in near]
+            for at_x, at_y in places:
+                box = at_x, at_y, long, line + 1
+                inside = x < at_x and y < at_y and at_x + long + 1 <= x + across and at_y + line + 3 <= y + down
+                if inside and _is_free(box, near):
+                    taken.append(box)
+                    canvas.rects([box], "white", alpha=0.82)
+                    canvas.text(at_x + 4, at_y, literal(mark.name), size, INK, va="top")
+                    break
+
+
+def _is_free(box: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]) -> bool:
+    """True where a rectangle (left, top, width, height) has no pixel in common with one of *others*."""
+    x, y, width, height = box
+    return all(
+        x + width <= left or left + across <= x or y + height <= top or top + down <= y for left, top, across, down in others
+    )
 
 
 def _ring(region: Region, shape: tuple[int, ...], across: int) -> Rect | None:

@@ -14,7 +14,7 @@ from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, Heading, S
 from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_builtin._renderers.numbers import numbers
+from torch2grid_builtin._renderers.numbers import number, numbers
 from torch2grid_core import Page, Style
 from torch2grid_core.grids import paint
 from torch2grid_core.pages import Band, Heatmap, Histogram
@@ -158,8 +158,8 @@ class _Table:
         _, pixels, self.gap = next(each for each in _SIZES if len(rows) <= each[0])
         columns = sorted({column for row, column in panels if row in set(rows)})
         counts = dict.fromkeys(columns, 1.0)
-        for (_, column), panel in panels.items():
-            if isinstance(panel, Histogram) and len(panel.counts):
+        for (row, column), panel in panels.items():  # of these rows alone: a panel of no layer stands in no column
+            if row in set(rows) and isinstance(panel, Histogram) and len(panel.counts):
                 counts[column] = max(counts.get(column, 1.0), float(np.max(panel.counts)))
         self.names = [(row, fit(literal(page.row_names[row]), _NAME, _TEXT)) for row in rows]
         self.before = max(text_width(name, _TEXT) for _, name in self.names) + 10
@@ -213,6 +213,21 @@ class _Table:
             y += self.high[row] + self.gap
 
 
+def _bands_said(page: Page) -> list[str]:
+    """What the shades of bands and the lines are, in a line for each set of levels."""
+    said = []
+    for levels in dict.fromkeys(tuple(sorted(panel.levels)) for panel in page.panels if isinstance(panel, Band)):
+        pairs = [(levels[place], levels[-1 - place]) for place in range(len(levels) // 2)]
+        text = "quantiles " + ", ".join(f"{number(100 * low)}–{number(100 * high)} %" for low, high in pairs[::-1])
+        if len(levels) % 2:
+            middle = levels[len(levels) // 2]
+            text += f"; dark line: {'median' if middle == 0.5 else f'{number(100 * middle)} %'}"
+        said.append(text)
+    if said and any(isinstance(panel, Histogram) for panel in page.panels):
+        said[-1] += "; thin line in a histogram: 0"
+    return said
+
+
 def draw_sheet(page: Page, style: Style) -> Canvas:
     """The page on a canvas just large enough for it."""
     panels = dict(zip(page.places, page.panels, strict=True))
@@ -229,12 +244,18 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
     straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    legend = SharedLegend(page.panels, style, f"{limits}, {'linear' if straight else 'asinh'}") if heatmaps else None
-    top = MARGIN + heading.height + (legend.height if legend else 0)
+    note = f"{limits}, {'linear' if straight else 'asinh'}"
+    legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
+    said = [line for text in _bands_said(page) for line in wrap(text, inner, _TEXT, lines=3)]
+    line = round(_TEXT * LINE)
+    above = (legend.height if legend else 0) + (line * len(said) + 8 if said else 0)
+    top = MARGIN + heading.height + above
     canvas = Canvas(inner + 2 * MARGIN, top + sum(part.height for part in parts) + 22 * (len(parts) - 1) + MARGIN)
     heading.draw(canvas, MARGIN, MARGIN)
     if legend:
-        legend.draw(canvas, MARGIN, top - legend.height, inner)
+        legend.draw(canvas, MARGIN, top - above, inner)
+    for index, text in enumerate(said):
+        canvas.text(MARGIN, top - 8 - line * (len(said) - index), text, _TEXT, MUTED, va="top")
     for part in parts:
         part.draw(canvas, MARGIN, top)
         top += part.height + 22

@@ -1,0 +1,72 @@
+"""Marks inside heatmaps: where parts of a tensor begin, and that no two texts are over one another."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from hypothesis import given, settings, strategies as st
+
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Label
+from torch2grid_core import Grid, Page, Settings, Style
+from torch2grid_core.grids import Region
+
+NAMES = ("Q", "K", "V", "row 39", "column 1,024", "proj", "weight")
+
+
+def drawn(grid):
+    """(left and top of the cells, label → box on a light ground, pixels of a cell)"""
+    shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
+    cells = next(each for each in shapes if isinstance(each, Cells))
+    grounds = [each.box[0] for each in shapes if isinstance(each, Boxes) and each.color == "white" and len(each.box) == 1]
+    words = [each for each in shapes if isinstance(each, Label) and each.text in NAMES]
+    inside = [(word.text, box) for word, box in zip(words, grounds, strict=True)]
+    return (cells.left, cells.top), inside, cells.factor
+
+
+def test_the_letters_of_a_fused_projection_stand_where_its_parts_begin():
+    for axis in (0, 1):
+        parts = [(0, 0, 90, 270), (90, 0, 90, 270), (180, 0, 90, 270)]
+        rects = parts if axis == 0 else [(y, x, wide, high) for x, y, high, wide in parts]
+        rects = [(row, column, height, width) for row, column, height, width in rects]
+        marks = tuple(Region(name, (rect,)) for name, rect in zip("QKV", rects, strict=True))
+        (left, top), inside, factor = drawn(Grid(np.zeros((270, 270), np.float32), marks=marks))
+        assert [name for name, _ in inside] == ["Q", "K", "V"]
+        for (_, box), (row, column, *_) in zip(inside, rects, strict=True):
+            assert (box[0] - left - column * factor[1], box[1] - top - row * factor[0]) == (3, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_two_texts_are_over_one_another_and_each_is_inside_its_part(data):
+    rects = st.tuples(st.integers(0, 150), st.integers(0, 150), st.integers(30, 150), st.integers(30, 150))
+    found = data.draw(st.lists(st.tuples(st.sampled_from(NAMES[:5]), rects), min_size=1, max_size=6))
+    marks = tuple(Region(name, (rect,)) for name, rect in found)
+    regions = (Region("proj", ((0, 0, 300, 150),)), Region("weight", ((0, 150, 300, 150),)))
+    (left, top), inside, factor = drawn(Grid(np.zeros((300, 300), np.float32), regions=regions, marks=marks))
+    for (_, one), (_, other) in combinations(inside, 2):
+        apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
+        assert apart or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
+    for name, box in inside:
+        if name in NAMES[5:]:
+            continue
+        x, y = (box[0] - left) / factor[1], (box[1] - top) / factor[0]
+        assert any(
+            mark == name
+            and column <= x
+            and row <= y
+            and x + box[2] / factor[1] <= column + width
+            and y + box[3] / factor[0] <= row + height
+            for mark, (row, column, height, width) in found
+        )
+
+
+def test_a_letter_stands_beside_the_name_of_its_matrix():
+    grid = Grid(
+        np.zeros((300, 300), np.float32),
+        regions=(Region("proj", ((0, 0, 300, 150),)), Region("weight", ((0, 150, 300, 150),))),
+        marks=(Region("Q", ((0, 0, 150, 150),)), Region("K", ((150, 0, 150, 150),)), Region("row 39", ((150, 0, 150, 150),))),
+    )
+    _, inside, _ = drawn(grid)
+    assert sorted(name for name, _ in inside) == ["K", "Q", "proj", "row 39", "weight"]

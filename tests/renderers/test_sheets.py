@@ -1,0 +1,87 @@
+"""Sheets of small pictures: what shares a scale, and what the legend says of the colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from torch2grid_builtin._renderers.matplotlib.drawings import SharedLegend
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Label, Polygon
+from torch2grid_builtin._renderers.matplotlib.sheets import _BAR
+from torch2grid_core import Grid, Page, Style
+from torch2grid_core.grids import ColorScale, default_map, signals
+from torch2grid_core.pages import Band, Heatmap, Histogram
+
+DIVERGING, SEQUENTIAL = ColorScale(-1, 1), ColorScale(0, 1)
+
+
+def bars(count, log=False):
+    return Histogram(np.array([0.0, 1.0, 2.0]), np.array([count, 0]), log=log)
+
+
+def heights(page):
+    """The height in pixels of each small histogram."""
+    shapes = draw_page(page, Style()).shapes
+    return [round(float(max(each.y) - min(each.y)), 6) for each in shapes if isinstance(each, Polygon) and each.color == _BAR]
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("loose", [0, 1, 2])
+def test_heights_are_those_of_a_column_alone(loose, log):
+    """What stands by itself, above or below the layers, has a scale of its own, whatever its place in its row."""
+    rows = ("",) * 2 + ("0", "1") + ("",)
+    panels = {(row, column): bars(64, log) for row in (2, 3) for column in (0, 1)}
+    alone = Page("a", "", tuple(panels.values()), places=tuple(panels), row_names=rows, column_names=("a", "c"))
+    large = {(row, column): bars(1_000_000, log) for row in (0, 4)[:loose] for column in range(loose)}
+    both = {**large, **panels}
+    page = Page("a", "", tuple(both.values()), places=tuple(both), row_names=rows, column_names=("a", "c"))
+    found = heights(alone)
+    assert len(set(found)) == 1
+    assert heights(page)[-4:] == found or heights(page)[:4] == found
+
+
+def heat(scale, *values):
+    return Heatmap(Grid(np.array([values], np.float32)), scale, "one")
+
+
+def swatches(panels):
+    """label → the colours, 0…255, that the legend shows for it."""
+    canvas = draw_page(Page("a", "", panels, columns=4), Style())
+    found, last = {}, None
+    for shape in canvas.shapes:
+        if isinstance(shape, Boxes) and shape.box.shape == (1, 4) and tuple(shape.box[0, 2:]) == (12, 12):
+            last = tuple(round(255 * channel) for channel in shape.color)
+        elif isinstance(shape, Label) and shape.text in ("above", "below", "NaN or Inf", "no weight") and last:
+            found.setdefault(shape.text, []).append(last)
+            last = None
+    return found
+
+
+def test_a_legend_names_the_colours_that_occur_and_each_maps_own():
+    assert swatches((heat(DIVERGING, 0, 0.5), heat(SEQUENTIAL, 0, 1))) == {}
+    one, other = (signals(default_map(scale)) for scale in (DIVERGING, SEQUENTIAL))
+    assert one.under != other.under  # so that one swatch for both would be false
+    found = swatches((heat(DIVERGING, -2, 2), heat(SEQUENTIAL, -1, 0.5), heat(DIVERGING, 0, np.nan)))
+    assert found == {"above": [one.over], "below": [one.under, other.under], "NaN or Inf": [one.not_finite]}
+    assert swatches((heat(DIVERGING, -2, 0), heat(DIVERGING, -3, 0))) == {"below": [one.under]}
+
+
+@pytest.mark.parametrize("width", [360, 420, 600, 1200])
+def test_a_legend_loses_nothing_where_a_sheet_is_narrow(width):
+    panels = (heat(DIVERGING, -2, 2, np.nan), heat(SEQUENTIAL, -1, 2))
+    note = "limits: at the head of each column, linear"
+    legend = SharedLegend(panels, Style(), width, note)
+    items = [item for line in legend.lines for _, item in line]
+    assert [getattr(item, "text", note) for item in items][-1] == note
+    assert len(items) == len([item for line in SharedLegend(panels, Style(), 5000, note).lines for _, item in line])
+    assert all(x + item.width <= width for line in legend.lines for x, item in line)
+    assert legend.height >= 14 + 20 * len(legend.lines)
+
+
+def test_a_sheet_says_what_its_bands_and_lines_are():
+    levels = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    band = Band(("0", "1"), levels, np.zeros((7, 2)) + np.arange(7)[:, None])
+    page = Page("a", "", (band, bars(3)), places=((0, 0), (1, 0)), row_names=("", "0"), column_names=("a",))
+    shown = [each.text for each in draw_page(page, Style()).shapes if isinstance(each, Label)]
+    assert "quantiles 25–75 %, 5–95 %, 1–99 %; dark line: median; thin line in a histogram: 0" in " ".join(shown)
