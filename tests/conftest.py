@@ -21,6 +21,8 @@ COMMANDS_TRACED = (
     *("cli/test_surroundings", "examples/test_new_plugin", "interactive/test_menu"),
     *("plugins/test_broken_plugins", "plugins/test_misbehaving", "tree/test_tree_command"),
     *("hostile/test_carriers", "hostile/test_gadgets", "hostile/test_programs", "hostile/test_two_readers"),
+    *("hostile/test_evasions", "hostile/test_first_bytes", "hostile/test_one_door", "hostile/test_second_readings"),
+    *("loaders/test_replaced_numbers", "decoders/test_cases", "distributed/test_manifest", "distributed/test_folders"),
 )
 # The files that run over again, a thousand times, what others run.
 NOT_TRACED = ("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format")

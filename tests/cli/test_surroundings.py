@@ -77,7 +77,7 @@ def test_the_flags_of_the_builtins_cannot_be_taken(tmp_path: Path) -> None:
 def test_outputs_that_nothing_is_written_to_are_errors(tmp_path: Path) -> None:
     for words, told in [
         (("-o", "s.png", "--stats"), "nothing was drawn as png"),
-        (("-o", "out.jpg"), "no renderer writes jpg"),
+        (("-o", "out.bmp"), "no renderer writes bmp"),
         (("-o", ""), "--output is empty"),
         (("--plugin", ""), "a name comes first"),
         (("--threshold", "nan"), "expected a number from 0"),
@@ -87,7 +87,7 @@ def test_outputs_that_nothing_is_written_to_are_errors(tmp_path: Path) -> None:
         assert run.returncode == 2, (words, run.stderr)
         assert told in run.stderr
     assert not list(tmp_path.glob("*.png"))
-    assert not (tmp_path / "out.jpg").exists()
+    assert not (tmp_path / "out.bmp").exists()
 
 
 def test_the_environment_and_a_file_set_what_the_line_can_take_back(tmp_path: Path) -> None:

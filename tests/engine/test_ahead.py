@@ -71,7 +71,7 @@ def test_pages_and_their_order_do_not_depend_on_the_workers(tmp_path):
             if executor is processes:
                 assert all(each.made != os.getpid() for each in found)
                 overviews = [each for each in found if not each.page.folder]
-                assert len(overviews) >= 3
+                assert len(overviews) >= 2
                 assert all(each.page.panels for each in overviews)  # whoever looks at them finds them whole
 
 

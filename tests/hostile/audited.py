@@ -43,6 +43,8 @@ def main() -> None:
     manager = PluginManager.discover(third_party=False)
     for path in sorted(Path(folder).iterdir()):
         read(manager, str(path))
+    for name in manager.names("decoder"):  # imported where a file has names for them
+        manager.create("decoder", name)
     temporary = os.path.realpath(tempfile.gettempdir())
     watching = ""
 

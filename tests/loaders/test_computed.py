@@ -24,6 +24,8 @@ def dequantised(code: str, scale: tuple[float, ...], zero: tuple[float, ...], of
     """Each channel's numbers as PyTorch makes them: a difference in float32, a product in float64, rounded."""
     stored = RAW.view(code)
     channel = (np.arange(len(stored)) - offset) // stride % len(scale)
+    if len(scale) == 1 and code == "<i4":  # PyTorch takes the difference in int32, which wraps
+        return (stored - np.int32(zero[0])).astype(np.float32) * np.float32(scale[0])
     if len(scale) == 1:
         return (stored.astype(np.float64) - zero[0]).astype(np.float32) * np.float32(scale[0])
     numbers = stored.astype(np.float32) - np.array(zero, dtype=np.float32)[channel]

@@ -46,14 +46,14 @@ class Wrapper(torch.Tensor):
         return made
 
     def __init__(self, codes: torch.Tensor, scale: torch.Tensor) -> None:
-        self.qdata, self.scale = codes, scale
+        self.codes, self.factor = codes, scale
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.detach.default:
-            return cls(args[0].qdata, args[0].scale)
+            return cls(args[0].codes, args[0].factor)
         raise NotImplementedError(func)
 
 
@@ -71,7 +71,7 @@ def test_subclasses_attributes_and_objects(tmp_path: Path) -> None:
     state = {"w": parameter, "q": nn.Parameter(wrapper, requires_grad=False), "scaler": Scaler(), "b": torch.ones(2)}
     live = agree(state, tmp_path / "x.pt")
     assert set(live) == {
-        *("w", "w.absmax", "w.parts.0", "q.qdata", "q.scale", "scaler.mean", "scaler.inner.std", "b"),
+        *("w", "w.absmax", "w.parts.0", "q.codes", "q.factor", "scaler.mean", "scaler.inner.std", "b"),
     }
 
 

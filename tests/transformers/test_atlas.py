@@ -114,7 +114,8 @@ def test_matrices_and_kernels_keep_their_form() -> None:
         "net.conv3d.weight": arrays["net.conv3d.weight"].transpose(0, 3, 1, 2, 4).reshape(12, 12),
     }
     for name, form in forms.items():
-        np.testing.assert_array_equal(np.concatenate(part(grid, name), axis=0 if len(form) > form.shape[1] else 1), form)
+        bands = part(grid, name)
+        np.testing.assert_array_equal(np.concatenate(bands, axis=0 if bands[0].shape[1] == form.shape[1] else 1), form)
 
 
 def test_long_matrices_are_bands_of_whole_rows_with_their_vectors() -> None:

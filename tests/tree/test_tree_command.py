@@ -252,8 +252,13 @@ def test_many_tensors_are_listed_in_no_time(tmp_path: Path) -> None:
     assert spent["many.safetensors"] - spent["one.safetensors"] < 2  # under coverage; half a second without
 
 
-def test_a_name_of_a_million_components_is_one_line(tmp_path: Path) -> None:
+def test_a_name_of_ten_thousand_components_is_one_line(tmp_path: Path) -> None:
     saved(tmp_path, {"a." * 1_000_000 + "w": torch.zeros(2), "b": torch.zeros(2)})
+    refused = torch2grid("tree", "m.pth", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "a string of 2000001 bytes as a key" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    saved(tmp_path, {"a." * 10_000 + "w": torch.zeros(2), "b": torch.zeros(2)})
     text = tree(tmp_path, "m.pth")
     assert len(text.splitlines()) < 10
     assert max(map(len, text.splitlines())) < 2000

@@ -132,7 +132,7 @@ class Menu:
             import difflib  # only mistakes need it
 
             words = [*_OWN, *(["show"] if self.show is not None else []), *self.commands, *self.available]
-            if close := difflib.get_close_matches(command, words, 1, _ALIKE):
+            if not set(command) & set("*?[") and (close := difflib.get_close_matches(command, words, 1, _ALIKE)):
                 raise UsageError(f"no tensor and no command {visible(command)!r}; did you mean {close[0]!r}?") from None
             raise
 

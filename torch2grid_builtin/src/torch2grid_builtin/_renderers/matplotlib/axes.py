@@ -92,15 +92,17 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
 
 def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, float, float, float]]) -> None:
     """Where panels have lines of the same names: one legend in a cell that is *free*, else in the first of them alone."""
-    found: dict[tuple[str, ...], Axes] = {}
-    for inner in inners:
-        names = tuple(inner.get_legend_handles_labels()[1])
-        if names and found.setdefault(names, inner) is not inner and (repeated := inner.get_legend()) is not None:
+    seen: list[set[tuple[str, str]]] = []
+    for inner in sorted(inners, key=lambda each: -len(each.get_legend_handles_labels()[1])):
+        entries = {(name, _color(each)) for each, name in zip(*inner.get_legend_handles_labels(), strict=True)}
+        if any(entries <= others for others in seen) and (repeated := inner.get_legend()) is not None:
             repeated.remove()
+        elif entries:
+            seen.append(entries)
     kept = [inner for inner in inners if inner.get_legend() is not None]
     shown = [pair for inner in kept for pair in zip(*inner.get_legend_handles_labels(), strict=True)]
     handles = {name: each for each, name in shown}
-    colors = {(name, str(each.get_color()) if hasattr(each, "get_color") else str(id(each))) for each, name in shown}
+    colors = {(name, _color(each)) for each, name in shown}
     if not free or len(kept) < 2 or len(colors) > len(handles):
         return
     for inner in kept:
@@ -110,6 +112,11 @@ def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, fl
     beside.set_axis_off()
     for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center").get_texts():
         text.set_parse_math(False)
+
+
+def _color(artist: Any) -> str:
+    """The colour of a line; of anything else, what is its alone."""
+    return str(artist.get_color()) if hasattr(artist, "get_color") else str(id(artist))
 
 
 class _Place:
