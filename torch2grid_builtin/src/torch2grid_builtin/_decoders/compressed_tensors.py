@@ -88,7 +88,7 @@ def _columns(here: Stored, module: str, packed: LazyTensor) -> int:
 
 def _bits(here: Stored, words: int, columns: int, scale: LazyTensor) -> int:
     possible = [bits for bits in range(1, 9) if ceil(columns * bits, 32) == words]
-    stated = {each.get("num_bits") for each in _schemes(here)}
+    stated = {bits for each in _schemes(here) if isinstance(bits := each.get("num_bits"), int)}
     agreed = [bits for bits in possible if bits in stated] or (possible if len(possible) == 1 or not stated else [])
     if not agreed:
         raise NotDecoded("the configuration states other bits")
@@ -103,9 +103,8 @@ def _schemes(here: Stored) -> list[dict[str, object]]:
 
 def _group(here: Stored) -> int:
     """The size of a group, where the configuration states one and no other."""
-    sizes = {each.get("group_size") for each in _schemes(here)} - {None}
-    size = sizes.pop() if len(sizes) == 1 else 0
-    return size if isinstance(size, int) and size > 0 else 0
+    sizes = {size for each in _schemes(here) if isinstance(size := each.get("group_size"), int)}
+    return max(sizes.pop(), 0) if len(sizes) == 1 else 0
 
 
 def _zeros(

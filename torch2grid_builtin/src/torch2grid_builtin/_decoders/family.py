@@ -225,6 +225,10 @@ def block_grid(
     ``None`` for what follows from the shapes. Raises ``NotDecoded`` where they do not fit.
     """
     rows, width = shape[-2:] if len(shape) > 1 else (1, shape[0])
+    if rows < 1 or width < 1:
+        raise NotDecoded("no weights")
+    if block is not None and min(block) < 1:
+        block = None
     lead = tuple(shape[:-2])
     count = 1
     for length in lead:
