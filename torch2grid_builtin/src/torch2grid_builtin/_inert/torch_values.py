@@ -334,6 +334,8 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
             raise Malformed("a quantized tensor whose channels are along no dimension of it")
         scales, zeros = _small_values(parameters[1], machine.work), _small_values(parameters[2], machine.work)
         kind = "f4" if _floating_zeros(parameters[2], scheme) else "f8"
+        if kind == "f4" and not all(_is_float32(each) for each in parameters[1:3]):
+            raise Malformed("a quantized tensor with scales and zero points of kinds that PyTorch does not write together")
         if kind == "f8":
             zeros = tuple(float(math.trunc(each)) for each in zeros)
         if len(scales) != shape[axis] or len(zeros) != shape[axis]:
@@ -360,6 +362,11 @@ def _floating_zeros(value: Any, scheme: str) -> bool:
     if isinstance(value, Tensor) and value.lazy is not None:
         return value.lazy.dtype.kind not in "iub"
     return scheme.endswith("_float_qparams")
+
+
+def _is_float32(value: Any) -> bool:
+    """True for what PyTorch reads as float32, numbers in a list too: other tensors it would read as if they were."""
+    return not isinstance(value, Tensor) or value.lazy is None or value.lazy.dtype == np.float32
 
 
 def _small_values(value: Any, work: limits.Work) -> tuple[float, ...]:
