@@ -16,7 +16,7 @@ from tests.support.tools import TRACING
 # The files whose commands take branches that hardly anything else takes.
 COMMANDS_TRACED = (
     *("checks/test_check_command", "compare/test_gradients", "compare/test_optimizer", "compare/test_series"),
-    "compare/test_targets",
+    *("compare/test_names", "compare/test_not_finite", "compare/test_targets", "compare/test_two"),
     *("cli/test_command_line", "cli/test_config", "cli/test_docs_command_line", "cli/test_parts", "cli/test_stdout"),
     *("cli/test_surroundings", "examples/test_new_plugin", "interactive/test_menu"),
     *("plugins/test_broken_plugins", "plugins/test_misbehaving", "tree/test_tree_command"),

@@ -53,7 +53,7 @@ def test_a_scale_for_each_channel() -> None:
 
 
 def test_strides_that_hide_the_channel_are_not_read() -> None:
-    two = (of(np.ones(2)), of(np.zeros(2)))
+    two = (of(np.ones(2)), of(np.zeros(2, np.int64)))
     for shape, steps in (((2, 3), (0, 1)), ((2, 3), (2, 1)), ((2, 12), (12, 2)), ((2, 2), (3, 5))):
         found = quantised("qint8", CODES, shape, steps, scheme("per_channel_affine", *two, 0))
         fits = steps == (2, 1) and shape[1] <= 2
@@ -62,7 +62,7 @@ def test_strides_that_hide_the_channel_are_not_read() -> None:
     assert made(quantised("qint8", CODES, (2, 3), (4, 1), scheme("per_channel_affine", *two, 0)))
     assert made(quantised("qint8", CODES, (3, 2), (2, 1), scheme("per_channel_affine", *two, 1)))
     assert quantised("qint8", CODES, (3, 2), (3, 1), scheme("per_channel_affine", *two, 1)).lazy is None
-    none = (of(np.ones(0)), of(np.zeros(0)))
+    none = (of(np.ones(0)), of(np.zeros(0, np.int64)))
     assert quantised("qint8", CODES, (0, 3), (3, 1), scheme("per_channel_affine", *none, 0)).lazy is None
 
 

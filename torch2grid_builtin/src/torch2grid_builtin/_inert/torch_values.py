@@ -334,12 +334,12 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
             raise Malformed("a quantized tensor whose channels are along no dimension of it")
         scales, zeros = _small_values(parameters[1], machine.work), _small_values(parameters[2], machine.work)
         kind = "f4" if _floating_zeros(parameters[2], scheme) else "f8"
-        if kind == "f4" and not all(_is_float32(each) for each in parameters[1:3]):
-            raise Malformed("a quantized tensor with scales and zero points of kinds that PyTorch does not write together")
         if kind == "f8":
             zeros = tuple(float(math.trunc(each)) for each in zeros)
         if len(scales) != shape[axis] or len(zeros) != shape[axis]:
             raise Malformed(f"a quantized tensor with {len(scales)} scales for {shape[axis]} channels")
+        if kind == "f4" and not all(_is_float32(each) for each in parameters[1:3]):
+            raise Malformed("a quantized tensor with scales and zero points of kinds that PyTorch does not write together")
         storage = Dequantised(inner, code.str, count, scales, zeros, first, max(steps[axis], 1), kind)
         if not scales or steps[axis] == 0 or not _nested(shape, steps, axis):
             return Tensor(None, f"{ref.dtype_name} with these strides is not read")
