@@ -68,7 +68,7 @@ def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
     An archive that is not read, or not to its end, is in the record as one that may hold anything.
     """
     try:
-        records: Records | None = _found(source, work)
+        records: Records | None = _found(source, actions, work)
         if records is None:
             return
         program = program_in_archive(entry.name for entry in records.entries.values())
@@ -85,12 +85,13 @@ def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
         actions.holds(f"a zip archive that could not be examined ({error.reason})")
 
 
-def _found(source: Source, work: limits.Work) -> Records | None:
+def _found(source: Source, actions: Actions, work: limits.Work) -> Records | None:
     if source.head.startswith(LOCAL):
         try:
             return open_zip(source)
         except LoadError:
-            pass  # PyTorch's own reader may open it all the same
+            # PyTorch's own reader may open it all the same, and numpy and others take it for an archive.
+            actions.holds("the beginning of a zip archive that is not read")
     return archive_at_end(source, work)
 
 

@@ -60,8 +60,6 @@ class TorchZip(Loader):
             return ()
         actions = Actions()
         note_found(source, actions, limits.Work(source.size))
-        if source.head.startswith(LOCAL) and not _is_whole(source):  # numpy and others take it for an archive all the same
-            actions.holds("the beginning of a zip archive that is not read")
         return not_run(actions)
 
     def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:
@@ -76,14 +74,6 @@ class TorchZip(Loader):
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
         return opened
-
-
-def _is_whole(source: Source) -> bool:
-    try:
-        open_zip(source)
-    except LoadError:
-        return False
-    return True
 
 
 class Read(NamedTuple):

@@ -40,7 +40,7 @@ class Gif(Look, Renderer):
         """Draw each page as the PNG renderer does, on frames as large as the largest, all by one palette."""
         from PIL import GifImagePlugin, Image
 
-        from torch2grid_builtin._renderers.matplotlib.renderer import draw, look_of
+        from torch2grid_builtin._renderers.matplotlib.renderer import draw
 
         drawn: list[io.BytesIO] = []  # as PNG: a hundredth of their pixels
         maps: dict[str, None] = {}
@@ -53,7 +53,7 @@ class Gif(Look, Renderer):
                     maps[name] = None
                     exact.update(dict.fromkeys((marks.empty, marks.not_finite, marks.over, marks.under)))
             drawn.append(io.BytesIO())
-            draw(page, style, self).save(drawn[-1], "png", "", look_of(self))
+            draw(page, style, self).save(drawn[-1], "png", "", self)
         sizes = [Image.open(each).size for each in drawn]
         size = max(width for width, _ in sizes), max(height for _, height in sizes)
         palette = Palette([colormap(name) for name in maps], list(exact))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from torch2grid_builtin._renderers.matplotlib.look import Look
@@ -47,7 +47,7 @@ class Matplotlib(Look, Renderer):
         if format in ("jpg", "jpeg", "webp"):
             self._compress(canvas, target, format)
         else:
-            canvas.save(target, format, _title(page), look_of(self), self.transparent)
+            canvas.save(target, format, _title(page), self, self.transparent)
 
     def warm_up(self) -> None:
         """Import matplotlib."""
@@ -59,14 +59,14 @@ class Matplotlib(Look, Renderer):
 
         title = next((_title(page) for page in pages if not page.folder), "torch2grid")
         ordered = (page for folder in (False, True) for page in pages if bool(page.folder) is folder)
-        save_book((draw(page, style, self) for page in ordered), target, title, look_of(self), self.transparent)
+        save_book((draw(page, style, self) for page in ordered), target, title, self, self.transparent)
 
     def _compress(self, canvas: Canvas, target: BinaryIO, format: str) -> None:
         from PIL import Image
 
         if self.transparent and format != "webp":
             raise UsageError("a jpg cannot be transparent; ask for png or webp")
-        picture = Image.fromarray(canvas.pixels(look_of(self), self.transparent))
+        picture = Image.fromarray(canvas.pixels(self, self.transparent))
         how: dict[str, Any]
         if format == "webp":
             if max(picture.size) > _WEBP_SIDE:
@@ -75,11 +75,6 @@ class Matplotlib(Look, Renderer):
         else:
             how = {"format": "JPEG", "quality": self.quality or _QUALITY, "subsampling": 0, "dpi": (self.dpi, self.dpi)}
         picture.save(target, **how)
-
-
-def look_of(renderer: Look) -> Look:
-    """The options that say how a picture looks, without those of the renderer."""
-    return Look(**{each.name: getattr(renderer, each.name) for each in fields(Look)})
 
 
 def draw(page: Page, style: Style, look: Look) -> Canvas:
