@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.raster.reference import assert_same, full_size, streamed
 
+from torch2grid_builtin._forms import flattened
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten, Normalized, Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
@@ -205,7 +206,7 @@ def test_layer_separated_keeps_each_form(shapes: dict[str, tuple[int, ...]]) -> 
     for region in grid.regions:
         array, rects = arrays[region.name], region.rects
         parts = [grid.values[row : row + height, column : column + width] for row, column, height, width in rects]
-        rows, columns = matrix_shape(array.shape)
+        rows, columns = matrix_shape(flattened(region.name, array.shape))
         if min(rows, columns) == 1:
             np.testing.assert_array_equal(np.concatenate([part.reshape(-1) for part in parts]), array.reshape(-1))
         else:
