@@ -196,6 +196,19 @@ SCRIPTS = {
 }
 
 
+# Loads each script in a folder of its own; that most of them are errors is no error.
+LOADING = """
+import os, sys, torch
+for label in sys.argv[1:]:
+    os.chdir(f"of {label}")
+    try:
+        torch.jit.load(os.path.join("..", f"{label}.pt"))
+    except (RuntimeError, AttributeError):
+        pass
+    os.chdir("..")
+"""
+
+
 @pytest.mark.parametrize("method", ["__setstate__", "forward"])
 def test_scripts_that_touch_the_machine(method: str, tmp_path: Path) -> None:
     torch.jit.script(Scripted()).save(str(tmp_path / "clean.pt"))
@@ -214,12 +227,11 @@ def test_scripts_that_touch_the_machine(method: str, tmp_path: Path) -> None:
         assert f"calls {operator}" in said[f"{label}.pt"], (label, said[f"{label}.pt"])
     assert torch2grid("check", "--no-plugins", "clean.pt", "--select", "T304", cwd=tmp_path).returncode == 0
     if method == "__setstate__":  # which runs, where it is loaded
+        for label in SCRIPTS:
+            (tmp_path / f"of {label}").mkdir()
+        subprocess.run([sys.executable, "-c", LOADING, *SCRIPTS], cwd=tmp_path, capture_output=True, timeout=200, check=True)
         for label, (_, _, runs) in SCRIPTS.items():
-            place = tmp_path / f"of {label}"
-            place.mkdir()
-            loading = f"import torch; torch.jit.load({str(tmp_path / f'{label}.pt')!r})"
-            subprocess.run([sys.executable, "-c", loading], cwd=place, capture_output=True, timeout=100, check=False)
-            assert not runs or os.listdir(place), label
+            assert not runs or os.listdir(tmp_path / f"of {label}"), label
 
 
 @pytest.mark.parametrize("loader", [(), ("--loader", "torch-tar"), ("--loader", "pickle")])
