@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import sys
 import tarfile
@@ -158,3 +160,29 @@ def test_what_unpacks_is_a_stream(tmp_path: Path) -> None:
     for data in (gzip.compress(bytes(9000)), zlib.compress(bytes(9000))):
         path.write_bytes(data)
         assert [action.kind for action in packed_again(LocalSource(path))] == ["hold"]
+
+
+def test_every_stream_that_joblib_unpacks_is_known(tmp_path: Path) -> None:
+    """A new one of joblib's fails this test."""
+    numpy_pickle_utils = pytest.importorskip("joblib.numpy_pickle_utils")
+    data = bytes(9000)
+    packed = {
+        b"x": zlib.compress(data),
+        b"\x1f\x8b": gzip.compress(data),
+        b"BZ": bz2.compress(data),
+        b"]\0": lzma.compress(data, lzma.FORMAT_ALONE),
+        b"\xfd7zXZ": lzma.compress(data),
+        b'\x04"M\x18': b'\x04"M\x18\x64\x40\xa7' + bytes(40),
+        b"ZF": b"ZF" + hex(len(data)).ljust(19).encode() + zlib.compress(data),
+    }
+    known = {each.prefix for each in numpy_pickle_utils._COMPRESSORS.values()} | {numpy_pickle_utils._ZFILE_PREFIX}
+    assert set(packed) == known
+    for stream in packed.values():
+        (tmp_path / "m").write_bytes(stream)
+        assert [action.kind for action in packed_again(LocalSource(tmp_path / "m"))] == ["hold"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("0123456789abcdefABCDEFxX_ gG\0", max_size=19), st.binary(min_size=1, max_size=40))
+def test_what_only_begins_as_a_z_file_is_none(length: str, more: bytes) -> None:
+    assert not list(packed_again(Held(b"ZF" + length.ljust(19).encode() + b"\0" + more)))

@@ -5,14 +5,19 @@ And where a class of the list looks into what it is given, no key hides that. Ea
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.hostile.test_evasions import said_of
+from tests.hostile.test_second_readings import safetensors
 from tests.support.hostile.evasions import OTHER, OTHER_SOURCE, call, name, short, text
+from tests.support.tools import torch2grid
 
 pytest.importorskip("joblib")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the payloads call what Linux has")
@@ -125,3 +130,32 @@ def test_a_key_that_equals_a_text(key: bytes, tmp_path: Path) -> None:
     load = f"sys.path.insert(0, {str(tmp_path)!r}); import torch, pickle; pickle.load(open(sys.argv[1], 'rb'))"
     assert loaded(tmp_path / "a.pkl", load, tmp_path / "in")
     assert "SGD.__setstate__" in said_of(tmp_path, ["a.pkl"])["a.pkl"]
+
+
+@pytest.mark.parametrize("numbers", [b"\xff" * 32, bytes(32), b"." + bytes(31), b"X\xff\xff\xff\0" + b"a" * 27])
+def test_an_array_of_joblib_in_another_format_is_an_error(numbers: bytes, tmp_path: Path) -> None:
+    """To a pickle its numbers are opcodes, at which each unpickler ends; joblib takes them off and reads on."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors(array("NEWOBJ", dtype("u1"), 32) + numbers + b"0" + hidden("made")))
+    assert loaded(path, "import joblib; joblib.load(sys.argv[1])", tmp_path / "in")
+    done = torch2grid("check", path, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert "an array as joblib writes it" in done.stdout + done.stderr
+
+
+def test_an_array_of_joblib_that_takes_a_legacy_stream_off(tmp_path: Path) -> None:
+    """PyTorch reads four pickles and the weights; joblib reads the first pickle, which goes on in the weights."""
+    payload = b"0" + hidden("made") + b"N."
+    weights = np.frombuffer(payload.ljust(-(-len(payload) // 4) * 4, b"\0"), np.float32)
+    held = io.BytesIO()
+    torch.save({"w": torch.from_numpy(weights.copy())}, held, _use_new_zipfile_serialization=False)
+    stream = held.getvalue()
+    magic, rest = stream[:15], stream[15:]
+    assert magic[-1:] == b"."
+    between = len(stream) - len(magic) - weights.nbytes
+    wrapped = magic[:-1] + array("NEWOBJ", dtype("u1"), 2 + between) + b"0."
+    path = tmp_path / "a.pth"
+    path.write_bytes(wrapped + rest)
+    assert torch.load(path, weights_only=False)["w"].shape == weights.shape  # the file that this test has written
+    assert loaded(path, "import joblib; joblib.load(sys.argv[1])", tmp_path / "in")
+    assert "an array as joblib writes it" in said_of(tmp_path, [path.name])[path.name]

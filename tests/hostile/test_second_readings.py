@@ -35,6 +35,8 @@ pytestmark = [
 STARTS = {
     "state of a list": b"]Nb0",
     "nothing for a list": b"]NN\x86b0",
+    "nothing appended to a number": b"K\x01(e0",
+    "nothing added to a list": b"](\x900",
     "item of a list": b"]K\x01aK\x00K\x02s0",
     "far memo slot": b"Np999999\n0",
     "far memo slot, binary": b"Nr\xff\xff\xff\x00" + b"0",

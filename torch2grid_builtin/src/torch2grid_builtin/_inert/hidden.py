@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch2grid_builtin._inert.actions import Actions, Asked, may_be_pickle
 from torch2grid_builtin._inert.constructors import WITHOUT_STORAGES
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
-from torch2grid_builtin._inert.machine import refuse_persistent
+from torch2grid_builtin._inert.machine import Handler, refuse_persistent
 from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
@@ -24,7 +24,15 @@ from torch2grid_core.sources import BytesStorage, Storage
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
-def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, script: bool = False, search: bool = True) -> int:
+def read_pickles(
+    storage: Storage,
+    start: int,
+    actions: Actions,
+    work: Work,
+    script: bool = False,
+    search: bool = True,
+    constructors: Mapping[tuple[str, str], Handler] = WITHOUT_STORAGES,
+) -> int:
     """Add to *actions* what the pickles of *storage* from *start* on want done; the place behind the last one.
 
     Stops at what is none to any unpickler. What a broken one did before it broke is added where it names things as programs do;
@@ -33,7 +41,7 @@ def read_pickles(storage: Storage, start: int, actions: Actions, work: Work, scr
     """
     while start < storage.size:
         found = Actions()
-        machine = second_reading(storage, start, found, work, lambda saved: None, script)
+        machine = second_reading(storage, start, found, work, lambda saved: None, script, constructors)
         try:
             work.spend(limits.INNER)
             machine.load()
@@ -61,10 +69,11 @@ def second_reading(
     work: Work | None = None,
     persistent_load: Callable[[Any], Any] = refuse_persistent,
     script: bool = False,
+    constructors: Mapping[tuple[str, str], Handler] = WITHOUT_STORAGES,
 ) -> Interpreter:
     """A machine for bytes that nothing is shown of: it reads on wherever an unpickler of CPython does."""
     stream = PickleStream(storage, start, framed=False)
-    return Interpreter(stream, WITHOUT_STORAGES, persistent_load, work, None, actions, script, whole=False)
+    return Interpreter(stream, constructors, persistent_load, work, None, actions, script, whole=False)
 
 
 def note_stop(error: Malformed | LoadError, actions: Actions) -> None:

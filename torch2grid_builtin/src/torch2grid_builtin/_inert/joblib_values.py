@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS, WITHOUT_STORAGES
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.machine import Machine
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.numpy_values import make_array
 from torch2grid_builtin._inert.torch_values import integers
-from torch2grid_builtin._inert.values import Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Tensor, text
+from torch2grid_builtin._inert.values import Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Stub, Tensor, text
 
 MODULE = "joblib.numpy_pickle"
 _STATE = ("subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes")
@@ -92,3 +92,8 @@ def _read_objects(machine: Machine, array: NumpyArray) -> None:
 
 
 OF_JOBLIB: dict[tuple[str, str], Any] = {**CONSTRUCTORS, (MODULE, "NumpyArrayWrapper"): array_wrapper}
+# To pickle, which takes the numbers of such an array for opcodes, its class is one like any other.
+AS_PICKLE: dict[tuple[str, str], Any] = {
+    **WITHOUT_STORAGES,
+    (MODULE, "NumpyArrayWrapper"): lambda machine, args: Stub(Global(MODULE, "NumpyArrayWrapper"), args, "new"),
+}

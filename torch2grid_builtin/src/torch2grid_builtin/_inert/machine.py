@@ -12,7 +12,7 @@ from torch2grid_builtin._inert.filled import Filled, given, is_foreign, is_held
 from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, OldString, Pairs, Stub, bytes_of_numbers
+from torch2grid_builtin._inert.values import LONG_NAME, Global, LongBytes, OldString, Pairs, Stub, bytes_of_numbers, is_plain
 from torch2grid_core.sources import ActionKind
 
 # What a way of calling needs of the name, and what it is where the name is not allowed it.
@@ -21,6 +21,7 @@ _KINDS: dict[str, ActionKind] = {"call": "call", "new": "make", "instance": "cal
 _SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
 _ARGUMENTS = 16  # more than checkpoints give to any call
 _NO_ARGUMENTS = (int, float, bool, type(None))  # what no unpickler spreads out over a call
+_BY_JOBLIB = "NumpyArrayWrapper"  # the class whose objects joblib replaces by the numbers behind them, by whatever path
 SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 
@@ -128,14 +129,17 @@ class Machine:
 
     def find_global(self, module: Any, name: Any) -> Global:
         """The stand-in of ``module.name``, one for each name."""
-        module, name = _ascii(module), _ascii(name)
-        if type(module) is not str or type(name) is not str:
-            raise Broken("broken pickle: a name to import is not a text")
+        module, name = _name(module), _name(name)
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
             plain = f"{module}.{name}".rpartition(".") if "." in name else (module, "", name)  # one path, however it is cut
+            length = len(module) + len(name)
+            self.work.text(length)
+            self.work.hold(2 * length)
             found = self.globals[key] = Global(module, name, self.constructors.get((plain[0], plain[2])))
+            if found.handler is None and name.rpartition(".")[2] == _BY_JOBLIB:
+                self.actions.holds("an array as joblib writes it, in a file that joblib did not write")
             if self.script and module.startswith("__torch__"):
                 found.allowed = MAKE
             if found.judged:
@@ -151,7 +155,8 @@ class Machine:
         Each opcode and function that makes an object comes here, so that a class which is interpreted is, however it is made.
         """
         if type(function) is not Global and type(function) is not Stub:
-            raise Broken(f"broken pickle: a {type(function).__name__} is called")
+            known = is_plain(function) or type(function) is bytes
+            raise (Broken if known else Malformed)(f"broken pickle: a {type(function).__name__} is called")
         if type(args) is not tuple:
             what = "broken pickle: a call whose arguments are not a tuple"
             raise (Broken if type(args) in _NO_ARGUMENTS else Malformed)(what)
@@ -223,11 +228,18 @@ class Machine:
             raise Malformed(f"the pickle makes more than {self.most_containers:,} objects", "it is not a checkpoint")
 
 
-def _ascii(value: Any) -> Any:
-    """A byte string of protocols 0 and 1, as Python 3 takes it for a text."""
-    if type(value) is OldString and len(value) > LONG_NAME:
-        raise Malformed(f"broken pickle: a name to import of {len(value)} bytes", "it is hostile")
+def _name(value: Any) -> str:
+    """A module or a name that is imported. Raises ``Malformed``; ``Broken`` for what no unpickler takes for one.
+
+    A byte string of protocols 0 and 1 is a text to Python 3.
+    """
+    if type(value) is LongBytes or (type(value) in (str, OldString) and len(value) > LONG_NAME):
+        raise Malformed(f"broken pickle: a name to import is longer than {LONG_NAME} bytes", "it is hostile")
     try:
-        return value.decode("ascii") if type(value) is OldString else value
+        found = value.decode("ascii") if type(value) is OldString else value
     except UnicodeDecodeError as error:  # an unpickler may be told another encoding
         raise Malformed("broken pickle: a name to import is not in ASCII") from error
+    if type(found) is not str:
+        known = is_plain(value) or type(value) is bytes
+        raise (Broken if known else Malformed)("broken pickle: a name to import is not a text")
+    return found

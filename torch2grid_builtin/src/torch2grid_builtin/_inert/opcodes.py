@@ -12,6 +12,7 @@ from torch2grid_builtin._inert.allowed import MAKE
 from torch2grid_builtin._inert.filled import judge_attributes, judge_state
 from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.values import (
+    PLAIN_KINDS,
     Bag,
     Built,
     Global,
@@ -22,15 +23,14 @@ from torch2grid_builtin._inert.values import (
     Pairs,
     Stub,
     Tensor,
+    is_plain,
 )
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
 
 
-# Values of Python that have no method for items or attributes but what is interpreted: any other opcode on them ends a pickle.
 _OF_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"  # an object that is neither empty nor asked for anything
-_PLAIN = frozenset([str, OldString, int, float, bool, type(None), tuple, list, Pairs, Bag])
 
 
 class Op:
@@ -57,7 +57,11 @@ def _held(machine: Machine, items: list[Any]) -> list[Any]:
 
 
 def extend(machine: Machine, target: Any, items: list[Any]) -> None:
-    """APPENDS: *items* at the end of a list, or of an object that would have been one."""
+    """APPENDS: *items* at the end of a list, or of an object that would have been one. None go into anything: CPython's C looks
+    at the target only where there are some.
+    """
+    if not items:
+        return
     _held(machine, items)
     if type(target) is list:
         target.extend(items)
@@ -72,8 +76,7 @@ def extend(machine: Machine, target: Any, items: list[Any]) -> None:
 
 def wrong_target(target: Any, reason: str) -> Malformed:
     """The error for an opcode that *target* has no method for: where it is a plain value, in every unpickler."""
-    plain = type(target) in _PLAIN or (type(target) is LongBytes and target.is_text)
-    return (Broken if plain else Malformed)(reason)
+    return (Broken if is_plain(target) else Malformed)(reason)
 
 
 def filled(machine: Machine, target: Stub, items: list[Any]) -> None:
@@ -362,6 +365,8 @@ def _additems(machine: Machine) -> None:
     items = _held(machine, _pop_mark(machine))
     machine.hashed(items)
     target = machine.stack[-1]
+    if not items:  # as CPython's C, which looks at the target only where there are some
+        return
     if type(target) is Bag:
         target.items.extend(items)
     elif type(target) is Stub:
@@ -473,7 +478,7 @@ def _is_nothing(state: Any) -> bool:
     """True for a state that some unpicklers give to anything: they look only at what it holds."""
     if type(state) is tuple and len(state) == 2:
         return _is_nothing(state[0]) and _is_nothing(state[1])
-    return type(state) in (bytes, *_PLAIN) and not (
+    return type(state) in (bytes, *PLAIN_KINDS) and not (
         state.pairs if type(state) is Pairs else state.items if type(state) is Bag else state
     )
 
@@ -481,7 +486,7 @@ def _is_nothing(state: Any) -> bool:
 def _is_plain_state(state: Any) -> bool:
     """True for a state, or its halves, of plain values: what has no attributes takes none of it."""
     halves = state if type(state) is tuple else (state,)
-    return all(type(half) in _PLAIN or (type(half) is Stub and half.path == _OF_JOBLIB) for half in halves)
+    return all(type(half) in PLAIN_KINDS or (type(half) is Stub and half.path == _OF_JOBLIB) for half in halves)
 
 
 RARE: dict[int, Callable[[Machine], None]] = {

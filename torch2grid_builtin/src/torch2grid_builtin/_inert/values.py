@@ -241,6 +241,15 @@ class OldString(bytes):
     __slots__ = ()
 
 
+# Values of Python that have no method for items or attributes but what is interpreted: any other opcode on them ends a pickle.
+PLAIN_KINDS = frozenset([str, OldString, int, float, bool, type(None), tuple, list, Pairs, Bag])
+
+
+def is_plain(value: Any) -> bool:
+    """True for a value that is the same in every unpickler: a text, a number, a plain container, or ``None``."""
+    return type(value) in PLAIN_KINDS or (type(value) is LongBytes and value.is_text)
+
+
 def text(value: Any) -> str | None:
     """A text key or name: a string of Python 2 that is no longer than names are is one too. ``None`` for anything else."""
     if type(value) is str:

@@ -75,7 +75,7 @@ def _read_as_plain(storage: Storage, actions: Actions, work: Work) -> None:
     Numbers hardly ever import anything: what no program would is left out.
     """
     found = Actions()
-    read_pickles(storage, 0, found, work, search=False)
+    read_pickles(storage, 0, found, work, search=False, constructors=joblib_values.AS_PICKLE)
     found.keep(lambda asked: bool(family(asked.module, asked.name) or (asked.module and asked.kind != "import")))
     actions.merge(found)
 

@@ -52,12 +52,26 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
 )
 GZIP = b"\x1f\x8b\x08"
-_PACKED: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (  # what joblib, and others after it, unpack
-    (b"\x1f\x8b", "gzip", lambda: zlib.decompressobj(31)),
-    (b"x", "zlib", zlib.decompressobj),
-    (b"BZh", "bzip2", bz2.BZ2Decompressor),
-    (b"\xfd7zXZ", "xz", lzma.LZMADecompressor),
-    (b"]\0", "lzma", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
+_LENGTH_OF_ZFILE = slice(2, 21)  # a hexadecimal number
+
+
+def _unpack_zfile(head: bytes) -> None:
+    """A stream as joblib packed it before 0.10: the length as text, a blank from Python 2, and zlib's. Raises as zlib does."""
+    try:
+        int(head[_LENGTH_OF_ZFILE], 16)
+    except ValueError as error:
+        raise zlib.error("no length") from error
+    zlib.decompressobj().decompress(head[_LENGTH_OF_ZFILE.stop :].removeprefix(b" "))
+
+
+_PACKED: tuple[tuple[bytes, str, Callable[[bytes], object]], ...] = (  # what joblib, and others after it, unpack
+    (b"\x1f\x8b", "gzip", lambda head: zlib.decompressobj(31).decompress(head)),
+    (b"x", "zlib", lambda head: zlib.decompressobj().decompress(head)),
+    (b"BZ", "bzip2", lambda head: bz2.BZ2Decompressor().decompress(head)),
+    (b"\xfd7zXZ", "xz", lambda head: lzma.LZMADecompressor().decompress(head)),
+    (b"]\0", "lzma", lambda head: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(head)),
+    (b'\x04"M\x18', "lz4", len),  # its four bytes alone say it: nothing here unpacks it
+    (b"ZF", "joblib's z-file", _unpack_zfile),
 )
 ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
 RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
@@ -151,11 +165,11 @@ def packed_again(source: Source) -> Iterator[Action]:
     The beginning of an honest file may look like one; its bytes do not unpack.
     """
     head = source.head
-    for magic, name, unpacker in _PACKED:
+    for magic, name, unpack in _PACKED:
         if not head.startswith(magic):
             continue
         try:
-            unpacker().decompress(head)
+            unpack(head)
         except (zlib.error, OSError, EOFError, lzma.LZMAError):
             continue
         yield Action("hold", f"a stream packed by {name}, which is not read", "")
