@@ -135,6 +135,20 @@ def test_honest_safetensors_of_every_length_are_no_pickles(tmp_path: Path) -> No
         header = b'{"layer.weight":{"dtype":"F32","shape":[64],"data_offsets":[0,256]}}'
         (tmp_path / f"{length}.safetensors").write_bytes(struct.pack("<Q", length) + header.ljust(length) + data)
         files.append(f"{length}.safetensors")
+    for opcode in b"PSILFgp":  # which read a line, and here is none: all weights are zeros
+        length, count = opcode + 256, 20_000_000
+        header = b'{"layer.weight":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (count, 4 * count)
+        with (tmp_path / f"zeros-{opcode}.safetensors").open("wb") as file:
+            file.write(struct.pack("<Q", length) + header.ljust(length))
+            file.truncate(8 + length + 4 * count)
+        files.append(f"zeros-{opcode}.safetensors")
+    for opcode, end in ((b"c", b"\n\n"), (b"i", b"\nabc\n")):  # names, the first as long as the header
+        length = opcode[0] + 256 * 24
+        header = b'{"layer.weight":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}}'
+        (tmp_path / f"names-{opcode.decode()}.safetensors").write_bytes(
+            struct.pack("<Q", length) + header.ljust(length) + end.ljust(16, b"a")
+        )
+        files.append(f"names-{opcode.decode()}.safetensors")
     run = torch2grid("check", "--no-plugins", *files, "--select", "T304", "-q", cwd=tmp_path, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
 

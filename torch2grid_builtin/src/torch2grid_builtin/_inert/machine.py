@@ -233,8 +233,8 @@ def _name(value: Any) -> str:
 
     A byte string of protocols 0 and 1 is a text to Python 3.
     """
-    if type(value) is LongBytes or (type(value) in (str, OldString) and len(value) > LONG_NAME):
-        raise Malformed(f"broken pickle: a name to import is longer than {LONG_NAME} bytes", "it is hostile")
+    if type(value) is LongBytes:
+        raise _long()
     try:
         found = value.decode("ascii") if type(value) is OldString else value
     except UnicodeDecodeError as error:  # an unpickler may be told another encoding
@@ -242,4 +242,12 @@ def _name(value: Any) -> str:
     if type(found) is not str:
         known = is_plain(value) or type(value) is bytes
         raise (Broken if known else Malformed)("broken pickle: a name to import is not a text")
+    if len(found) > LONG_NAME:
+        if not found.replace(".", "_").isidentifier():
+            raise Broken("broken pickle: a long name to import is none")  # the header of another format, say
+        raise _long()
     return found
+
+
+def _long() -> Malformed:
+    return Malformed(f"broken pickle: a name to import is longer than {LONG_NAME} bytes", "it is hostile")

@@ -244,6 +244,9 @@ def _float(machine: Machine) -> None:
 
 
 def _quoted(machine: Machine) -> None:
+    begun, _ = machine.stream.take(machine.stream.pos, 1)
+    if begun not in b"'\" \t\r\v\f":  # known before the line is read, which other bytes than a pickle's may not end for long
+        raise Broken("broken pickle: a text without quotes")
     raw = _line(machine).strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
         raise Broken("broken pickle: a text without quotes")
