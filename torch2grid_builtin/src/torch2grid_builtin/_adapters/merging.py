@@ -14,6 +14,7 @@ import numpy as np
 from torch2grid_builtin._adapters.pairs import Adapter, Pair, adapter_of
 from torch2grid_builtin._adapters.product import Array, Scaled
 from torch2grid_builtin._compare.match import Match, match, unique, unwrapped
+from torch2grid_builtin._compare.two import MERGED
 from torch2grid_core import Checkpoint, LazyTensor, UsageError
 from torch2grid_core.sources import JointTensor, as_float, is_floating
 from torch2grid_core.text import counted, visible
@@ -130,11 +131,20 @@ class Merged:
             if each.b.shape == pair.shape:
                 members["merged"] = each.b
             dtypes.add(max((weight.dtype, each.b.dtype), key=eps).name)
-            joint = JointTensor.of(name, members, _within(pair, weight, each.b), each.b.dtype, note=pair.note)
-            tensors[name] = LazyTensor(name, each.b.shape, each.b.dtype, joint.storage, note=pair.note)
+            dtype = _of_both(weight.dtype, each.b.dtype)
+            joint = JointTensor.of(name, members, _within(pair, weight, each.b), dtype, note=pair.note)
+            tensors[name] = LazyTensor(name, each.b.shape, dtype, joint.storage, note=pair.note)
         rounded = f", within the rounding of {' and '.join(sorted(dtypes))}" if dtypes else ""
         note = f"base + adapter ({counted(len(self.changes), 'weight')} changed) is compared{rounded}"
-        return _made(tensors, self.base, self.checkpoint.source, [note])
+        return _made(tensors, self.base, self.checkpoint.source, note)
+
+
+def _of_both(base: np.dtype[Any], merged: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that holds all numbers of both."""
+    if base == merged:
+        return base
+    wider = min(base, merged, key=eps)
+    return wider if wider.itemsize > 2 else np.dtype(np.float32)
 
 
 def _within(pair: Pair, weight: LazyTensor, merged: LazyTensor) -> Within:
@@ -193,7 +203,7 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         )
     _put_whole(tensors, bases, stored, found.pairs)
     label = f"{base.source} + {PurePath(adapter.source).name or 'adapter'}"
-    return Merged(_made(tensors, base, label, []), base, found, changes)
+    return Merged(_made(tensors, base, label), base, found, changes)
 
 
 def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair]) -> None:
@@ -209,7 +219,9 @@ def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint,
         tensors[known] = replace(tensor, name=known)
 
 
-def _made(tensors: Mapping[str, LazyTensor], base: Checkpoint, source: str, notes: list[str]) -> Checkpoint:
+def _made(tensors: Mapping[str, LazyTensor], base: Checkpoint, source: str, note: str = "") -> Checkpoint:
+    metadata = {**base.metadata, **({MERGED: note} if note else {})}
+    notes = [note] if note else []
     return Checkpoint(
-        dict(tensors), source=source, format=base.format, metadata=base.metadata, skipped=base.skipped, notes=notes, aliases={}
+        dict(tensors), source=source, format=base.format, metadata=metadata, skipped=base.skipped, notes=notes, aliases={}
     )

@@ -116,10 +116,10 @@ class AdapterView(View):
         values = figures.values
         if values is None or not values.any():
             return Text(self._what(figures) or "the singular values are not known")
-        marks = {f"{percentage(self.unused, 3)} of the largest": float(self.unused * values[0])} if self.unused else {}
+        marks = {f"{100 * self.unused:g} % of the largest": float(self.unused * values[0])} if self.unused else {}
         shown = np.where(values > values[0] * 1e-9, values, np.nan)  # rounding of zero
         places = np.arange(1, len(values) + 1, dtype=np.float64)
-        title = "singular values of scale·B·A, largest first"
+        title = "Singular values of scale·B·A, largest first"
         return Line(places, {"σ": shown}, title, xlabel="rank", ylabel="σ", log=True, marks=marks)
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

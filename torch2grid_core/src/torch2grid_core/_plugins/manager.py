@@ -150,9 +150,9 @@ class PluginManager:
     def create(self, kind: str, spec: Any) -> Any:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
 
-        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. An
-        option that is a ``Checkpoint`` is opened: its value is what ``open`` takes. Raises ``UsageError``, also for a class, and
-        for an instance of another kind, ``LoadError``, or ``PluginError``.
+        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does.
+        An option that is a ``Checkpoint`` is opened: its value is what ``open`` takes. Raises ``UsageError``, also for a class,
+        and for an instance of another kind, ``LoadError``, or ``PluginError``.
         """
         if not isinstance(spec, (str, Mapping)):
             of_kind(spec, kind)
