@@ -153,8 +153,8 @@ def test_what_cannot_be_merged_is_one_line(tmp_path: Path) -> None:
     written = adapters.peft(np.random.default_rng(0), SHAPES)
     base = base_of()
     cases: list[tuple[dict[str, Array], Written, str]] = [
-        ({"other.weight": np.zeros((2, 2), np.float32)}, written, "has no weight model.layers.0.self_attn.q_proj.weight"),
-        ({name: each.T for name, each in base.items()}, written, "and the adapter's change of it [48, 32]"),
+        ({"other.weight": np.zeros((2, 2), np.float32)}, written, "has no weight model.layers.0.mlp.down_proj.weight"),
+        ({name: each.T for name, each in base.items()}, written, "and the adapter's change of it [32, 64]"),
         (base, Written(dict(base)), "is no adapter"),
         (base, Written({**written.stored, "extra": np.ones(3, np.float32)}, {}, written.config), "for which the base has no"),
         (base, Written(written.stored, {}, {**written.config, "r": 99}), "cannot be merged"),

@@ -95,8 +95,8 @@ def norm_of(tensor: LazyTensor) -> float:
     total = 0.0
     with np.errstate(all="ignore"):
         for chunk in tensor.chunks():
-            values = as_float(chunk)
-            total += float(np.square(values, dtype=np.float64).sum())
+            values = as_float(chunk).astype(np.float64)
+            total += float(np.dot(values, values))
     return math.sqrt(total) if total == total else math.nan
 
 

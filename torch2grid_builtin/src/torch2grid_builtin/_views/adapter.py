@@ -21,7 +21,7 @@ from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, NotDrawable, Pag
 from torch2grid_core.measures import Raster
 from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
 from torch2grid_core.selection import select
-from torch2grid_core.text import counted, percentage, visible
+from torch2grid_core.text import counted, visible
 
 COLUMNS = ("Weight", "Shape", "Kind", "Rank", "Alpha", "Scale", "‖ΔW‖", "σ₁", "σ₂", "Top%", "Stable rank", "Used", "What")
 BASE_COLUMNS = ("‖W‖", "‖ΔW‖/‖W‖")
@@ -37,6 +37,7 @@ _BASE = "base."
 _CELLS = 768
 _BARS = 40  # pairs that are bars, and more that are a table in colours
 _ROWS, _RANKS = 260, 64  # of the picture of singular values
+_LEAST = 1e-4  # of the largest one: less is rounding
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class AdapterView(View):
         for pair in found.pairs:
             weight = bases.of(pair) if bases else None
             change = change_of(pair, weight)
+            if pair.name not in checkpoint:  # the names of a part are shown without what stands before all of them
+                change = replace(change, name=pair.name.removeprefix(pair.prefix))
             if pair.magnitude is not None and weight is None:
                 change = replace(change, name=LOW_RANK + pair.weight)
             tensors.append(change)
@@ -175,7 +178,7 @@ class AdapterView(View):
             return "no change: a factor is zero"
         notes = []
         if len(values) > 1 and figures.top is not None and figures.top >= self.spike:
-            notes.append(f"rank-one spike: σ₁ holds {percentage(figures.top, 3)}")
+            notes.append(f"rank-one spike: σ₁ holds {100 * figures.top:.1f} %")
         unused = len(values) - (figures.used(self.unused) or 0)
         if unused:
             notes.append(f"{counted(unused, 'rank')} not used")
@@ -208,6 +211,7 @@ def _plain(tensor: LazyTensor) -> str:
 def _panels(changes: Sequence[LazyTensor], found: Mapping[str, ChangeFigures], based: bool) -> Iterator[Any]:
     """How large each change is, and how its singular values fall off."""
     named = {_plain(tensor): found[tensor.name] for tensor in changes}
+    based = based and any(math.isfinite(each.relative or 0.0) for each in named.values())  # a base of zeros has no shares
     names = by_kind(list(named))
     yield _sizes(names, named, based)
     shown = names[:_ROWS]
@@ -222,8 +226,11 @@ def _panels(changes: Sequence[LazyTensor], found: Mapping[str, ChangeFigures], b
             lost[row] = True
         elif len(figures.values) and figures.values[0]:
             count = min(len(figures.values), ranks)
-            values[row, :count] = np.maximum(figures.values[:count] / figures.values[0], 1e-4)
+            values[row, :count] = figures.values[:count] / figures.values[0]
+    small = values < _LEAST
+    values[small] = _LEAST
     more = f", the first {len(shown)} of {len(names)} weights" if len(shown) < len(names) else ""
+    more += "; 10⁻⁴ and less are one colour" if small.any() else ""
     panel = in_colors(
         values,
         lost,
@@ -231,22 +238,20 @@ def _panels(changes: Sequence[LazyTensor], found: Mapping[str, ChangeFigures], b
         title=f"Singular values beside the largest of each weight{more}",
         rows="",
         columns="rank",
-        row_names=short(shown) if len(shown) <= _BARS else _sparse(short(shown)),
+        row_names=short(shown),
         column_names=[str(rank + 1) for rank in range(ranks)],
     )
     if panel is not None:
-        yield panel
+        yield panel if len(shown) <= _BARS else replace(panel, row_names=_by_kinds(shown))
 
 
-def _sparse(names: Sequence[str]) -> list[str]:
-    """The first of the names of each kind: the others follow from layer to layer."""
-    seen: set[str] = set()
-    kept = []
-    for name in names:
-        kind, _ = kind_and_layer(name)
-        kept.append("" if kind in seen else kind)
-        seen.add(kind)
-    return kept
+def _by_kinds(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
+    """The kinds of names beside the middle of their rows, which follow from layer to layer."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(kind_and_layer(name)[0], []).append(place)
+    texts = short([kind.partition("*.")[2] or kind for kind in places])
+    return tuple((sum(each) / len(each) + 0.5, text) for each, text in zip(places.values(), texts, strict=True))
 
 
 def _sizes(names: Sequence[str], named: Mapping[str, ChangeFigures], based: bool) -> Bar | Heatmap | Text:
@@ -255,7 +260,6 @@ def _sizes(names: Sequence[str], named: Mapping[str, ChangeFigures], based: bool
         return math.nan if found is None else found
 
     what = "‖ΔW‖/‖W‖" if based else "‖ΔW‖"
-    flags = {place: named[name].not_finite.text for place, name in enumerate(names) if named[name].not_finite}
     kinds: dict[str, dict[int, str]] = {}
     for name in names:
         kind, layer = kind_and_layer(name)
