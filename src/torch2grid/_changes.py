@@ -46,6 +46,7 @@ def compare(
     *,
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
+    merge: Any = None,
     layers: bool = False,
     only: Patterns | None = None,
     skip: Patterns | None = None,
@@ -58,8 +59,10 @@ def compare(
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. The rest: see ``draw``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype.
+    merge: an adapter that is merged into *a* before; what rounding does to a merge is no difference. The rest: see ``draw``.
     """
+    from torch2grid_builtin.adapters import merge as merged
     from torch2grid_builtin.compare import (
         PAIR_CELLS,
         Comparing,
@@ -74,7 +77,8 @@ def compare(
     chosen = Tolerance(tolerance, ignore_dtype)
     picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     asked = settings_from({**picked, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
-    comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
+    base, other = (drawable(each, asked) for each in (a, b))
+    comparing = Comparing(base if merge is None else merged(base, as_checkpoint(merge)).beside(other), other)
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
     atlas = DeltaAtlas(transformer, comparing.names)

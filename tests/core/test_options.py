@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from torch2grid_core import UsageError
+from torch2grid_core import Checkpoint, LoadError, PluginManager, UsageError, View
 from torch2grid_core._plugins.options import build, options_of, split_spec
 
 
@@ -79,3 +81,29 @@ def test_options_carry_help_and_default() -> None:
     assert list(options) == ["clockwise", "turns", "share", "per", "label", "sizes"]
     assert (options["clockwise"].help, options["clockwise"].default) == ("which way", True)
     assert options["per"].type_text == "one of model, tensor"
+
+
+@dataclass(frozen=True)
+class Beside(View):
+    """a view of a model beside another"""
+
+    name: ClassVar[str] = "beside"
+
+    other: Checkpoint | None = field(default=None, metadata={"help": "the other"}, compare=False)
+
+
+def test_an_option_that_is_a_checkpoint_is_a_location_which_is_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones(3, np.float32))
+    manager = PluginManager.discover(third_party=False)
+    manager.register(Beside)
+    held = manager.open(tmp_path / "a.npy")
+    assert manager.create("view", "beside").other is None
+    assert manager.create("view", "beside:other=").other is None
+    for given_as in (f"beside:other={tmp_path}/a.npy", {"beside": {"other": tmp_path / "a.npy"}}, {"beside": {"other": held}}):
+        other = manager.create("view", given_as).other
+        assert isinstance(other, Checkpoint)
+        assert [tensor.shape for tensor in other.values()] == [(3,)]
+    with pytest.raises(LoadError, match="missing"):
+        manager.create("view", f"beside:other={tmp_path}/missing.npy")
+    with pytest.raises(UsageError, match="has no option 'another'"):
+        manager.create("view", "beside:another=x")

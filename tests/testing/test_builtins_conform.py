@@ -14,9 +14,10 @@ BUILTINS = PluginManager.discover(third_party=False)
 
 
 ILL = ("constant", "duplicate_units", "exploding", "not_run", "subnormal", "float16_range", "inconsistent", "initialisation")
+SAMPLES = {"view-optimizer": training, "view-adapter": quantised_files.adapter_files}
 
 
-@conformance(BUILTINS, files=FILES, samples={"view-optimizer": training, **{f"rule-{name}": ill for name in ILL}})
+@conformance(BUILTINS, files=FILES, samples={**SAMPLES, **{f"rule-{name}": ill for name in ILL}})
 def test_it_conforms(check: Bound) -> None:
     check()
 

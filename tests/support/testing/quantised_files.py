@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tests.support import quantised
+from tests.support import adapters, quantised
 from tests.support.quantised import Quantised
 
 from torch2grid_core import Checkpoint, PluginManager
@@ -52,3 +52,22 @@ def _writer(cases: list[Callable[[], Quantised]]) -> Callable[[Path], Iterable[C
 
 
 FILES = {name: _writer(cases) for name, cases in CASES.items()}
+
+
+def adapter_files(folder: Path) -> list[Path]:
+    """Adapters of each kind."""
+    made = [
+        adapters.peft(_R(1), {"layers.0.q_proj": (48, 32), "layers.1.q_proj": (16, 32)}, use_rslora=True),
+        adapters.peft(_R(1), {"fc": (8, 40)}, name="default", fan_in_fan_out=True),
+        adapters.embedding(_R(1), "embed", 50, 16, 3, 6),
+        adapters.kohya(_R(1), {"lora_unet_conv": (6, 5, 3, 3), "lora_unet_to_q": (40, 20)}, 4, 2),
+    ]
+    return [each.write(folder / str(number)) for number, each in enumerate(made)]
+
+
+def _adapters(folder: Path) -> list[Checkpoint]:
+    manager = PluginManager.discover(third_party=False)
+    return [manager.open(path, raw=True) for path in adapter_files(folder)]
+
+
+FILES["decoder-adapter"] = _adapters

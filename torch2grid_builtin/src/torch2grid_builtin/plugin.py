@@ -43,6 +43,11 @@ def torch2grid_loaders() -> list[Lazy]:
 def torch2grid_decoders() -> list[Lazy]:
     decoders = f"{_HERE}._decoders"
     return [
+        Lazy(
+            f"{decoders}.adapter:AdapterPairs",
+            "adapter",
+            "LoRA of PEFT, Unsloth, diffusers and kohya: the change of each weight, (α/r)·B·A",
+        ),
         Lazy(f"{decoders}.gptq:Awq", "awq", "AWQ of 4 bits, gemm and gemv", ends=("qweight",)),
         Lazy(
             f"{decoders}.bitsandbytes:BitsAndBytes",
@@ -132,6 +137,11 @@ def torch2grid_transformers() -> list[Lazy]:
 @hookimpl
 def torch2grid_views() -> list[Lazy]:
     return [
+        Lazy(
+            f"{_HERE}._views.adapter:AdapterView",
+            "adapter",
+            "an adapter's change of each weight: (α/r)·B·A, its singular values, norms and unused ranks",
+        ),
         Lazy(f"{_HERE}._views.grid:GridView", "grid", "one grid of all weights"),
         Lazy(f"{_HERE}._views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
         Lazy(f"{_HERE}._views.conv:ConvView", "conv", "kernels of every convolution, a tile a channel"),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import click
 
+from torch2grid_builtin._adapters.merging import merge
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
 from torch2grid_builtin._compare.pages import (
@@ -59,6 +60,7 @@ class Asked:
     tolerance: float
     ignore_dtype: bool
     rank_size: int
+    merge: str
     settings: Settings
 
 
@@ -107,6 +109,12 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--ignore-dtype"], is_flag=True, help="another dtype, and rounding to it, is no difference"),
         click.Option(
+            ["--merge"],
+            default="",
+            metavar="ADAPTER",
+            help="compare A with this adapter merged into it; what rounding does to a merge is no difference",
+        ),
+        click.Option(
             ["--rank-size"],
             type=click.IntRange(0),
             default=RANK_SIZE,
@@ -147,6 +155,8 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     if not models:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
     if len(models) != 2:
+        if asked.merge:
+            raise UsageError("--merge takes two checkpoints: the base, and what is said to be the base with the adapter")
         return compare_series(manager, models, asked)
     return compare_two(manager, models, asked)
 
@@ -159,7 +169,10 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     output = targets.pictures
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers)
     opener = executor_of(manager, asked.settings.executor)
-    comparing = Comparing(*(open_model(manager, model, asked) for model in models))
+    a, b = (open_model(manager, model, asked) for model in models)
+    if asked.merge:
+        a = _merged(manager, a, b, asked)
+    comparing = Comparing(a, b)
     output.origin = comparing.origin
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     atlas = DeltaAtlas(transformer, comparing.names)
@@ -204,6 +217,15 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
             output.require_drawn()
     return SAME if comparison.same else DIFFERENT
+
+
+def _merged(manager: PluginManager, base: Checkpoint, other: Checkpoint, asked: Asked) -> Checkpoint:
+    """*base* with the adapter that is asked for, as it is compared with *other*; says on stderr how."""
+    merged = merge(base, manager.open(asked.merge)).beside(other)
+    if not asked.settings.quiet:
+        for note in merged.notes:
+            click.echo(f"{visible(asked.merge)}: {visible(note, limit=2000)}", err=True)
+    return merged
 
 
 def _tell_chosen(transformer: GridTransformer | None, joint: Checkpoint, run: Settings) -> None:

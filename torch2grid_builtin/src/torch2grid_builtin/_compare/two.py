@@ -21,6 +21,7 @@ from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import percentage, visible
 
 Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
+MERGED = "torch2grid merged"  # in the metadata of a base with an adapter: how it is compared
 _HEAD = 4096  # weights that are compared before whole tensors are
 _CLOSE = 1e-6
 Moved = list[tuple[Literal["swapped", "holds"], str]]
@@ -305,6 +306,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "b": comparison.b.source,
         "same": comparison.same,
         "tolerance": comparison.tolerance,
+        **({"merged": comparison.a.metadata[MERGED]} if MERGED in comparison.a.metadata else {}),
         "total": {"tensors": len(counted), **_sums(total)},
         "wrappers": dict(comparison.match.wrappers),
         "spellings": dict(comparison.match.spellings),

@@ -24,9 +24,10 @@ _KEPT = 32 << 20  # bytes that are kept in all
 
 
 class Recent:
-    """The arrays that were read last, up to ``_KEPT`` bytes of them in all: what is turned, and scales."""
+    """The arrays that were read last, up to *kept* bytes of them in all: what is turned, and scales."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._most = kept
         self._arrays: OrderedDict[Any, Array] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -39,7 +40,7 @@ class Recent:
         found = read()
         with self._lock:
             self._arrays[key] = found
-            while len(self._arrays) > 1 and sum(each.nbytes for each in self._arrays.values()) > _KEPT:
+            while len(self._arrays) > 1 and sum(each.nbytes for each in self._arrays.values()) > self._most:
                 self._arrays.popitem(last=False)
         return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._decoders.adapter import NAME as ADAPTER
 from torch2grid_builtin._rules.codes import codes
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor
@@ -79,9 +80,12 @@ def weights(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> It
 
 
 def learned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterator[tuple[LazyTensor, Distribution]]:
-    """Of the weights, those whose units training tells apart: not the parameters of state spaces, as Mamba's ``A_log``."""
+    """Of the weights, those whose units training tells apart.
+
+    Not the parameters of state spaces, as Mamba's ``A_log``, nor what an adapter adds to a weight.
+    """
     for tensor, summary in weights(checkpoint, summaries):
-        if not _CONSTRUCTED.search(_last(tensor)):
+        if not _CONSTRUCTED.search(_last(tensor)) and not is_change(tensor, checkpoint):
             yield tensor, summary
 
 
@@ -93,6 +97,12 @@ def _place(tensor: LazyTensor) -> str:
     """The module's own name: ``wte`` of ``h.wte.weight``; that of the tensor where it is no ``weight``."""
     parts = tensor.name.split(".")
     return parts[-2] if len(parts) > 1 and parts[-1].lower() in ("weight", "kernel", "embedding") else parts[-1]
+
+
+def is_change(tensor: LazyTensor, checkpoint: Checkpoint) -> bool:
+    """True for the change of a weight that an adapter makes: of low rank, small, and zero before it is trained."""
+    composed = checkpoint.composed.get(tensor.name)
+    return composed is not None and composed.by == ADAPTER
 
 
 def is_number(tensor: LazyTensor) -> bool:

@@ -16,7 +16,7 @@ from torch2grid_core._guard import Origin, describe_value, guarded, returned, st
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
-from torch2grid_core._plugins.options import flag_value, split_spec, takes_one
+from torch2grid_core._plugins.options import flag_value, opens, split_spec, takes_one
 from torch2grid_core._plugins.record import (
     SCHEME,
     PluginRecord,
@@ -150,8 +150,9 @@ class PluginManager:
     def create(self, kind: str, spec: Any) -> Any:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
 
-        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. Raises
-        ``UsageError``, also for a class, and for an instance of another kind, or ``PluginError``.
+        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does.
+        An option that is a ``Checkpoint`` is opened: its value is what ``open`` takes. Raises ``UsageError``, also for a class,
+        and for an instance of another kind, ``LoadError``, or ``PluginError``.
         """
         if not isinstance(spec, (str, Mapping)):
             of_kind(spec, kind)
@@ -159,7 +160,16 @@ class PluginManager:
         if isinstance(spec, Mapping) and not isinstance(next(iter(spec.values())), (Mapping, NoneType)):
             return self._create_by_value(kind, *next(iter(spec.items())))
         name, options = split_spec(spec)
-        return self.find(kind, name).create(options)
+        provided = self.find(kind, name)
+        return provided.create(self._opened(provided, options))
+
+    def _opened(self, provided: Provided, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options *given*, with locations opened that are of checkpoints."""
+        known = provided.options() if given else {}
+        return {
+            key: self.open(value) if value and key in known and opens(known[key].type) and not opens(type(value)) else value
+            for key, value in given.items()
+        }
 
     def usual(self, kind: str, name: str) -> str:
         """*name*, or the only one there is of a kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -134,6 +135,13 @@ def flag_value(value: Any, wanted: Any) -> Any:
     if elements[0][0] is str:
         return given
     return tuple(part.strip() if isinstance(part, str) else part for each in given for part in _pieces(each))
+
+
+def opens(wanted: Any) -> bool:
+    """True for the type ``Checkpoint``, or that or nothing: such an option is a location, which is opened."""
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    found = sys.modules.get("torch2grid_core._data.checkpoint")  # what has such an option has imported it
+    return found is not None and any(isinstance(each, type) and issubclass(each, found.Checkpoint) for each in choices)
 
 
 def takes_one(wanted: Any) -> bool:
