@@ -35,7 +35,7 @@ from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._settings import Settings
-from torch2grid_core._text import visible
+from torch2grid_core._text import counted, visible
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ class Output:
                 if visible(file, 4096) != file:
                     raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
             if not found:
-                raise origin.error(f"render_folder: wrote nothing for {len(pages)} pages as {name}")
+                raise origin.error(f"render_folder: wrote nothing for {counted(len(pages), 'page')} as {name}")
             first = next(iter(pages))
             move_all(temporary, found, self.folder)
             for file in found:

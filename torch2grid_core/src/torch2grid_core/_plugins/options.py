@@ -136,6 +136,14 @@ def flag_value(value: Any, wanted: Any) -> Any:
     return tuple(part.strip() if isinstance(part, str) else part for each in given for part in _pieces(each))
 
 
+def takes_truth(wanted: Any) -> bool:
+    """True for an option that may be true."""
+    try:
+        return convert(True, wanted) is True
+    except ValueError:
+        return False
+
+
 def takes_one(wanted: Any) -> bool:
     """True for an option of one value that is no text, as a number: it cannot be given several times."""
     choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
