@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from torch2grid_core import (
     ExecutorFactory,
     Finding,
     LazyTensor,
+    Need,
     Page,
     PluginError,
     PluginSettings,
@@ -21,6 +23,7 @@ from torch2grid_core import (
     TensorFilter,
     View,
 )
+from torch2grid_core.pages import Table
 from torch2grid_core.sources import SourceBase
 from torch2grid_core.testing import Bound, NotConforming, bound_checks
 
@@ -80,6 +83,35 @@ class Uncoded(Rule):
         yield Finding("found")
 
 
+@dataclass(frozen=True)
+class Norm(Need[float]):
+    forgets: bool = False
+
+    def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
+        (tensor,) = tensors.values()
+        found = float(tensor.size)
+        return None if self.forgets else found
+
+
+class Norms(View):
+    """a table of what it needs"""
+
+    name = "norms"
+    forgets = False
+
+    def needs(self, checkpoint: Any, run: Any) -> Any:
+        return {"norm": Norm(self.forgets)}
+
+    def pages(self, checkpoint: Any, results: Any, run: Any) -> Any:
+        yield Page("norms", "Norms", (Table(("tensor", "norm"), tuple(results["norm"].items())),))
+
+
+class Unanswered(Norms):
+    """the same of a need that forgets its return"""
+
+    forgets = True
+
+
 def failures(cls: type, **given: Any) -> dict[str, str]:
     found = {}
     for bound in bound_checks(cls, **given):
@@ -117,6 +149,14 @@ def test_what_a_source_lacks_is_named() -> None:
     found = failures(Opener, files=lambda folder: ["nameless://x"])
     assert found["source_reads_agree"] == "open returned a Nameless, not a Source: it lacks name"
     assert found["shown_holds_no_secrets"] == found["source_reads_agree"]
+
+
+def test_a_need_that_answers_nothing_is_told() -> None:
+    assert failures(Norms) == {}
+    found = failures(Unanswered)
+    assert list(found) == ["needs_merge"]
+    assert found["needs_merge"].startswith("every result of Norm is None; is a 'return' missing?")
+    assert failures(Unanswered, declines=True) == {}
 
 
 class Wide(TensorFilter):
