@@ -321,3 +321,13 @@ def test_where_warnings_are_errors_the_old_event_is_its_plugins_fault(tmp_path: 
     )
     assert run.returncode == 1
     assert "plugin 'mine' of mine.py: torch2grid_written goes in 0.3" in run.stderr
+
+
+def test_a_default_format_that_nobody_writes_is_its_views_fault(tmp_path: Path) -> None:
+    file = written(tmp_path, VIEW.replace('"said"\n', '"said"\n    default_format = "txet"\n', 1))
+    run = torch2grid(DIGITS, "--said", "--load-plugin", file, cwd=tmp_path)
+    assert run.returncode == 1
+    told = "view 'said': its default_format 'txet' is written by no renderer; did you mean 'text'?"
+    assert f"torch2grid: {told}\n" in run.stderr
+    asked = torch2grid(DIGITS, "--said", "--format", "csv", "--load-plugin", file, cwd=tmp_path)
+    assert (asked.returncode, asked.stdout) == (0, "grids/said.csv\n")
