@@ -331,3 +331,19 @@ def test_a_default_format_that_nobody_writes_is_its_views_fault(tmp_path: Path) 
     assert f"torch2grid: {told}\n" in run.stderr
     asked = torch2grid(DIGITS, "--said", "--format", "csv", "--load-plugin", file, cwd=tmp_path)
     assert (asked.returncode, asked.stdout) == (0, "grids/said.csv\n")
+
+
+@pytest.mark.parametrize("found", ["None", "3", "1 / 0"])
+def test_a_panel_of_its_own_without_a_table_is_its_views_fault(found: str, tmp_path: Path) -> None:
+    panel = f"""
+class Mine:
+    title = "mine"
+    def as_table(self):
+        return {found}
+"""
+    file = written(tmp_path, panel + VIEW.replace('Text("said")', "Mine()"))
+    run = torch2grid(DIGITS, "--said", "--load-plugin", file, cwd=tmp_path)
+    assert run.returncode == 1
+    told = "as_table: ZeroDivisionError" if "/" in found else f"page 'said': Mine.as_table returned {found}, not a Table"
+    assert f"view 'said': {told}" in run.stderr
+    assert "renderer" not in run.stderr
