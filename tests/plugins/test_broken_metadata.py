@@ -13,6 +13,8 @@ SOURCE = """
     class Left(View):
         "left"
         name = "left"
+        def pages(self, checkpoint, results, run):
+            yield Page("left", "Left", ())
 """
 HEAD = "Metadata-Version: 2.1\n"
 

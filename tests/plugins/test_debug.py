@@ -38,6 +38,8 @@ SOURCE = """
         name = "bad-needs"
         def tensor_needs(self, tensor, run):
             return {"broken": Broken()}
+        def tensor_pages(self, tensor, results, run):
+            return ()
 
     class NeedsTwice(Needs):
         "asks for the same, so that its error is made anew"

@@ -115,6 +115,8 @@ def test_a_view_that_fails_in_a_worker_costs_its_own_pages_only(jobs: int, tmp_p
             name = "wrong"
             def tensor_needs(self, tensor, run):
                 return {"grid": Raster(Layout(9, 9, (1, 1), (Block("another", 0, 0, 0, ((9, 0, 1),)),)))}
+            def tensor_pages(self, tensor, results, run):
+                yield Page(tensor.name, "", (Text("never"),), folder="wrong")
         @hookimpl
         def torch2grid_views():
             return [Picky, Wrong]

@@ -36,8 +36,8 @@ def _convert(value: Any, wanted: Any) -> Any:
             except ValueError:
                 continue
         raise ValueError(f"expected {type_text(wanted)}")
-    if origin in (tuple, list, frozenset, set):
-        return _convert_sequence(value, origin, arguments, wanted)
+    if (origin or wanted) in (tuple, list, frozenset, set):  # one that does not say of what is of texts
+        return _convert_sequence(value, origin or wanted, arguments, wanted)
     return _convert_scalar(value, wanted)
 
 
@@ -62,6 +62,8 @@ def _convert_scalar(value: Any, wanted: Any) -> Any:
             return value if isinstance(value, bool) else text in _TRUE
         raise ValueError("expected true or false")
     if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
+        if isinstance(value, wanted):
+            return value
         for member in wanted:
             if str(value) in (member.name, str(member.value)):
                 return member
@@ -88,6 +90,8 @@ def type_text(wanted: Any) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
         return " or ".join("none" if each is type(None) else type_text(each) for each in arguments)
+    if wanted in (tuple, list, frozenset, set):
+        return "text,…"
     if origin in (tuple, list, frozenset, set):
         return ",".join("…" if each is Ellipsis else type_text(each) for each in arguments)
     if isinstance(wanted, type) and issubclass(wanted, enum.Enum):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -138,6 +140,8 @@ def _options_json(each: Provided) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.name
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
@@ -186,6 +190,14 @@ def _print_timing(records: list[PluginRecord], only: set[int] | None) -> None:
                 each.load()
             if each.seconds is not None:
                 rows.append((record.owner, f"{each.kind} {each.name}", 1000 * each.seconds))
-    table = Table(("Distribution", "Imported", "Milliseconds"), tuple(rows), formats={"Milliseconds": ",.1f"})
-    for line in table_lines(table):
+    columns, formats = ("Distribution", "Imported", "Milliseconds"), {"Milliseconds": ",.1f"}
+    lines = table_lines(Table(columns, tuple(rows), formats=formats))
+    over = max(map(display_width, lines)) - (shutil.get_terminal_size((0, 0)).columns or 400)
+    for place in (1, 0):  # what does not fit is cut in the middle of names, the things before who brings them
+        widest = max(display_width(str(row[place])) for row in [columns, *rows])
+        if over > 0:
+            room = max(widest - over, len(columns[place]))
+            rows = [(*row[:place], visible(str(row[place]), room), *row[place + 1 :]) for row in rows]
+            over -= widest - room
+    for line in table_lines(Table(columns, tuple(rows), formats=formats)):
         print(visible(line, 400))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase
 from torch2grid_core._errors import LoadError, Torch2GridError
-from torch2grid_core._guard import describe
+from torch2grid_core._guard import describe, describe_value
 from torch2grid_core._text import without_secrets
 
 
@@ -34,7 +35,10 @@ class GuardedSource(SourceBase):
     @property
     def size(self) -> int:  # type: ignore[override]
         with self._told("cannot be looked at"):
-            return self.inner.size
+            found = self.inner.size
+        if not isinstance(found, Integral) or found < 0:
+            raise LoadError(self.shown, f"its source says a size of {describe_value(found)}, not a number of bytes")
+        return found
 
     @property
     def identity(self) -> Hashable:  # type: ignore[override]
@@ -60,7 +64,8 @@ class GuardedSource(SourceBase):
     @property
     def head(self) -> bytes:
         with self._told("cannot be read"):
-            return self._whole(self.inner.head, 0, 0 if self.is_folder else min(HEAD_BYTES, self.size))
+            length = 0 if self.is_folder else min(HEAD_BYTES, self.size)
+            return self._whole(self.inner.head, 0, length)
 
     @property
     def tail(self) -> bytes:

@@ -51,16 +51,21 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
     A word is a code, the beginning of one (``T1``) or a rule's name. Raises ``UsageError`` for one that names no rule, and
     for two rules of one code; ``PluginError`` for a rule without a proper code.
     """
-    known = sorted(rules, key=lambda rule: str(rule.code))
+    rules = list(rules)
+    for rule in rules:
+        code = getattr(rule, "code", None)
+        if not isinstance(code, str) or not CODE.fullmatch(code):
+            told = "it has no code:" if code is None else f"its code is {code!r}, not"
+            raise origin_of(rule).error(f"{told} letters and three digits, as in X101")
+        if rule.severity not in SEVERITIES:
+            raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
+        if rule.judges not in ("values", "weights", "file"):
+            raise origin_of(rule).error(f"its judges is {rule.judges!r}, not values, weights or file")
+    known = sorted(rules, key=lambda rule: rule.code)
     for rule, after in pairwise(known):
         if rule.code == after.code:
             both = " and ".join(f"{each.name} of {_shipper(each)}" for each in (rule, after))
             raise UsageError(f"the rules {both} share the code {rule.code}; disable one's plugin")
-    for rule in known:
-        if not isinstance(rule.code, str) or not CODE.fullmatch(rule.code):
-            raise origin_of(rule).error(f"its code is {rule.code!r}, not letters and three digits, as in X101")
-        if rule.severity not in SEVERITIES:
-            raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
     for word in (*select, *ignore):
         if not any(_named(rule, word) for rule in known):
             raise UsageError(f"no rule {word!r}{did_you_mean(word, [*(r.name for r in known), *(r.code for r in known)])}")

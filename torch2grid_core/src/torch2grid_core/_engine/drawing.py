@@ -384,6 +384,10 @@ def pages_of(view: View, method: Callable[..., Iterable[Page]], *arguments: Any)
         for panel in page.panels:
             if not callable(getattr(panel, "as_table", None)):
                 raise origin.error(f"{doing}: page {page.name!r} has a panel of {type(panel).__name__}, which has no as_table")
+            if not type(panel).__module__.startswith("torch2grid_core."):  # one of its own, which renderers show as a table
+                table = call(view, panel.as_table)
+                if not isinstance(table, Table):
+                    raise origin.error(f"page {page.name!r}: {returned(f'{type(panel).__name__}.as_table', table, 'a Table')}")
         if number >= MOST_PAGES:
             raise origin.error(f"{doing} yields more than {MOST_PAGES:,} pages")
         yield page.of_slice(arguments[-1].slice)

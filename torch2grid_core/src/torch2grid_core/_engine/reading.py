@@ -219,6 +219,8 @@ def gatherers_of(asks: Sequence[Ask]) -> list[Gatherer]:
             if not each.asks[0].finish:
                 continue
             both = ask.need if ask.need == each.need else each.answer(each.need.unite, ask.need)
+            if both is not None and not hasattr(both, "gathered_by"):
+                raise each.origin.error(returned(f"{type(each.need).__name__}.unite", both, "a need, nor None"))
             if both is not None:
                 each.need = both
                 each.asks.append(ask)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.reading import Outcome, Piece, Task, perform
 from torch2grid_core._errors import Torch2GridError
+from torch2grid_core._guard import Origin
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -184,7 +185,9 @@ def _listed(future: Future[Any]) -> list[Any]:
     """What a worker brought back. Raises ``Torch2GridError`` for what none of them can have made."""
     found = future.result()
     if not isinstance(found, list):
-        raise Torch2GridError(f"the executor brought back {type(found).__name__}, which is no result of the work it was given")
+        told = f"brought back {type(found).__name__}, which is no result of the work it was given"
+        origin = getattr(future, "origin", None)  # of an executor that a plugin brings
+        raise origin.error(told) if isinstance(origin, Origin) else Torch2GridError(f"the executor {told}")
     return found
 
 

@@ -149,7 +149,7 @@ class _Guarded(Future[Any]):
 
     def __init__(self, inner: Future[Any], origin: Origin) -> None:
         super().__init__()
-        self._inner, self._origin = inner, origin
+        self._inner, self.origin = inner, origin
         inner.add_done_callback(self._settle)
 
     def cancel(self) -> bool:
@@ -165,6 +165,6 @@ class _Guarded(Future[Any]):
             if isinstance(error, (Torch2GridError, MemoryError)) or is_not_pickled(error):
                 self.set_exception(error)
                 return
-            failure = self._origin.error(describe(error))
+            failure = self.origin.error(describe(error))
             failure.__cause__ = error
             self.set_exception(failure)

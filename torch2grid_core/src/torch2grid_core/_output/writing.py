@@ -35,7 +35,7 @@ from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._settings import Settings
-from torch2grid_core._text import visible
+from torch2grid_core._text import counted, did_you_mean, visible
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,16 @@ class Output:
         self._noted: set[str] = set()
 
     def for_views(self, views: Iterable[View]) -> Output:
-        """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers."""
+        """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers.
+
+        Raises ``PluginError`` for a view whose own default is no format.
+        """
+        views = list(views)
+        formats = {"text", View.default_format, *self.manager.formats()}
+        for view in views if not self.prepare.formats else ():
+            if view.default_format not in formats:
+                told = f"its default_format {view.default_format!r} is written by no renderer"
+                raise origin_of(view).error(told + did_you_mean(str(view.default_format), formats))
         names = {view.default_format for view in views if not self.prepare.formats} - {"text", *self.prepare.renderers}
         self._add(names)
         return self
@@ -334,7 +343,7 @@ class Output:
                 if visible(file, 4096) != file:
                     raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
             if not found:
-                raise origin.error(f"render_folder: wrote nothing for {len(pages)} pages as {name}")
+                raise origin.error(f"render_folder: wrote nothing for {counted(len(pages), 'page')} as {name}")
             first = next(iter(pages))
             move_all(temporary, found, self.folder)
             for file in found:

@@ -373,7 +373,9 @@ def _check_owners(layout: Layout, doubtful: set[int]) -> None:
 
 
 def _check_curve(name: str, index: tuple[Array, Array], owner: Array) -> None:
-    rows, columns = index
+    rows, columns = index if isinstance(index, (tuple, list)) and len(index) == 2 else (None, None)
+    if any(not isinstance(each, np.ndarray) or each.dtype.kind not in "iu" for each in (rows, columns)):
+        raise ValueError(f"the place of a curve of {name!r} does not give two arrays of whole numbers, rows and columns")
     if min(rows.min(), columns.min()) < 0 or rows.max() >= owner.shape[0] or columns.max() >= owner.shape[1]:
         raise ValueError(f"a curve of {name!r} leaves the {owner.shape[0]}×{owner.shape[1]} cells of the grid")
     taken = owner[index].any()

@@ -16,7 +16,7 @@ from torch2grid_core._guard import Origin, describe_value, guarded, returned, st
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.discovery import DISABLE_VARIABLE, from_file, installed, normalized
 from torch2grid_core._plugins.loading import GuardedLoader, decoded
-from torch2grid_core._plugins.options import flag_value, opens, split_spec, takes_one
+from torch2grid_core._plugins.options import flag_value, opens, split_spec, takes_one, takes_truth
 from torch2grid_core._plugins.record import (
     SCHEME,
     PluginRecord,
@@ -195,9 +195,10 @@ class PluginManager:
         from torch2grid_core._measures.transformer import overridden_steps
 
         if steps := overridden_steps(transformer):
+            instead = "; leave tensors out with choose instead" if "preprocess" in steps else ""
             self.note(
                 f"transformer {transformer.name!r} overrides {' and '.join(steps)} and is not streamed: it holds all weights"
-                " that it draws in memory and takes many times as long; leave tensors out with choose instead"
+                f" that it draws in memory and takes many times as long{instead}"
             )
         return replace(settings, transformer=transformer, transformer_name=name)
 
@@ -240,6 +241,11 @@ class PluginManager:
             found: Source = opener.open(f"{scheme.lower()}://{rest}")
         if not hasattr(found, "prefetch"):
             raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
+        for word in ("name", "shown"):  # what every message about it needs
+            with guarded(origin, f"{shown}: {word}"):
+                said = getattr(found, word, None)
+            if not isinstance(said, str):
+                raise origin.error(f"{shown}: the source that open returned has no {word} that is a text")
         return found
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
@@ -268,6 +274,8 @@ class PluginManager:
             valid = ", ".join(options) or "it has none"
             raise provided.origin.error(f"its flag_field {describe_value(wanted)} is no option of it; its options: {valid}")
         if value is True and provided.facts.get("flag") is True:  # --NAME alone
+            if wanted and not takes_truth(options[wanted].type):
+                raise provided.origin.error(f"its flag takes no value, and its flag_field {wanted!r} is not of true or false")
             return provided.create({wanted: True} if wanted else {})
         field = wanted or next(iter(options), "")
         if not field:

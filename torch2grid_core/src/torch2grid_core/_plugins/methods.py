@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import re
@@ -10,6 +11,9 @@ import re
 from torch2grid_core._guard import describe_value
 
 _ALIKE = 0.7  # of two names of methods, for one to be the other misspelt
+_ONE_OF = (("pages", "tensor_pages"), ("keep", "apply"), ("started", "written", "finished"))  # one at least is overridden
+_BY_NAME = {"combines": "render_all", "folders": "render_folder"}  # formats of a renderer, and what writes them
+_STREAMED = ("layout", "needs", "arrange")
 
 
 def core_base(cls: type) -> type:
@@ -57,9 +61,20 @@ def wrong_folders(cls: type) -> str:
 
 @functools.cache
 def mistakes(cls: type) -> tuple[str, ...]:
-    """What *cls* overrides or adds that nothing calls, a line for each."""
+    """What *cls* overrides, adds or leaves out so that nothing, or not all of it, can come of it, a line for each."""
     base = core_base(cls)
     found = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(cls, base)]
+    for names in _ONE_OF:
+        if not found and all(hasattr(base, name) for name in names) and not any(overrides(cls, base, name) for name in names):
+            found.append("it overrides neither " + " nor ".join(f"{name}()" for name in names))
+    if hasattr(base, "tensor_pages") and overrides(cls, base, "tensor_pages") and not overrides(cls, base, "tensor_needs"):
+        found.append("tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
+    found += _unwritten(cls, base)
+    if bare := [name for each in cls.__mro__ for name, value in vars(each).items() if isinstance(value, dataclasses.Field)]:
+        found.append(f"{', '.join(bare)}: fields of a class that is no dataclass; put @dataclass(frozen=True) above it")
+    if hasattr(base, "transform") and not hasattr(base, "layout"):
+        alone = [name for name in _STREAMED if inspect.isfunction(getattr(cls, name, None)) and not _is_used(cls, name)]
+        found += [f"nothing calls {name}(): it is a method of a LayoutTransformer" for name in alone]
     if all(hasattr(base, name) for name in ("layout", "needs", "arrange")):
         laid, asks, arranges = (overrides(cls, base, name) for name in ("layout", "needs", "arrange"))
         if laid and _is_own(cls, "layout") and arranges and not asks:
@@ -67,6 +82,24 @@ def mistakes(cls: type) -> tuple[str, ...]:
         elif asks and not arranges:
             found.append("nothing reads what needs() asks for: arrange() is missing")
     return tuple(found)
+
+
+def _unwritten(cls: type, base: type) -> list[str]:
+    """What a renderer says of its formats that is not so."""
+    found = []
+    for words, method in _BY_NAME.items():
+        if not hasattr(base, method):
+            continue
+        named, formats = getattr(cls, words), getattr(cls, "formats", ())
+        if not isinstance(named, (tuple, list)):  # a property, or what is told of elsewhere
+            continue
+        if named and not overrides(cls, base, method):
+            found.append(f"{words} names {', '.join(map(str, named))}, and {method}() is missing")
+        elif method in vars(cls) and not named:  # one that it inherits may be meant for others
+            found.append(f"nothing calls {method}(): {words} names no format")
+        if isinstance(formats, (tuple, list)):
+            found += [f"{words} names {each!r}, which is none of its formats" for each in named if each not in formats]
+    return found
 
 
 def overrides(cls: type, base: type, name: str) -> bool:

@@ -144,6 +144,14 @@ def opens(wanted: Any) -> bool:
     return found is not None and any(isinstance(each, type) and issubclass(each, found.Checkpoint) for each in choices)
 
 
+def takes_truth(wanted: Any) -> bool:
+    """True for an option that may be true."""
+    try:
+        return convert(True, wanted) is True
+    except ValueError:
+        return False
+
+
 def takes_one(wanted: Any) -> bool:
     """True for an option of one value that is no text, as a number: it cannot be given several times."""
     choices = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)

@@ -131,17 +131,22 @@ class PluginRecord:
         try:
             manager.register(plugin)
             manager.check_pending()
-        except pluggy.PluginValidationError as error:
+        except (pluggy.PluginValidationError, Warning) as error:  # a warning where those are errors
             unknown = re.search(r"unknown hook '(\w+)'", str(error))
             hooks = [name for name in vars(Hooks) if name.startswith("torch2grid_")]
             told = f"unknown hook {unknown[1]!r}{did_you_mean(unknown[1], hooks)}" if unknown else str(error)
             self.fail(" ".join(told.split()))
             return
         self._hooks = manager
+        bare = _unmarked_hooks(plugin, manager)
         if manager.get_hookcallers(plugin):
+            if bare:
+                self.error = bare
             return
         members = vars(plugin).values() if inspect.ismodule(plugin) else ()
         self._take_classes([each for each in members if isinstance(each, type) and each.__module__ == plugin.__name__])
+        if bare and self.status == "failed":
+            self.error = f"brings nothing: {bare}"
 
     def _take_classes(self, classes: Iterable[type]) -> None:
         """Bring those of a known kind. One with a name that lacks methods is told of; a base class without a name is none."""
@@ -156,7 +161,7 @@ class PluginRecord:
             self.fail(self.error or f"brings nothing: {nothing}")
 
     def provides(self, kind: str) -> list[Provided]:
-        """What it brings of one kind; its hook is called once. A hook that fails marks the record and brings nothing."""
+        """What it brings of one kind; its hook is called once. A hook, or a thing of it, that fails marks the record."""
         if self.status != "ok":
             return []
         if kind not in self.provided:
@@ -181,7 +186,12 @@ class PluginRecord:
                     if isinstance(result, (str, bytes, type)) or not hasattr(result, "__iter__"):
                         raise origin.error(returned(hook, result, "an iterable of classes"))
                     items += at_most(result, origin)
-        found = [provided_by(self, item, kind) for item in items]
+        found = []
+        for item in items:  # one that is wrong costs none of the others
+            try:
+                found.append(provided_by(self, item, kind))
+            except PluginError as error:
+                self.blame(error)
         twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
         if twice:
             raise origin.error(f"{hook} yields two of the name {twice[0]!r}")
@@ -196,6 +206,15 @@ class PluginRecord:
         if self._hooks is not None and self.status == "ok":
             with guarded(self.origin, "torch2grid_written"):
                 self._hooks.hook.torch2grid_written(**event)
+
+
+def _unmarked_hooks(plugin: Any, manager: pluggy.PluginManager) -> str:
+    """What to say of functions that have the name of a hook and nothing that makes them one; empty where there are none."""
+    called = {each.name for each in manager.get_hookcallers(plugin) or ()}
+    named = vars(plugin) if inspect.ismodule(plugin) else {}
+    bare = [name for name in vars(Hooks) if name.startswith("torch2grid_") and name not in called and callable(named.get(name))]
+    names = " and ".join(f"{name}()" for name in bare)
+    return f"nothing calls {names}: write @hookimpl above {'it' if len(bare) == 1 else 'each'}" if bare else ""
 
 
 def failure(error: BaseException) -> str:
@@ -276,6 +295,7 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
     origin, hook = record.origin, KINDS[kind].hook
     if isinstance(item, Lazy):
         _check_lazy(item, kind, origin, hook)
+        _remark_facts(item, kind, record)
         return Provided(kind, item.name, item.summary, item, record)
     if not isinstance(item, type):
         raise origin.error(f"{hook} yields {describe_value(item)}, not a class")
@@ -354,6 +374,25 @@ def _check_accepts(accepts: Any, what: str, origin: Origin) -> None:
 def _check_flag(flag: Any, what: str, origin: Origin) -> None:
     if not isinstance(flag, (str, bool)):
         raise origin.error(f"the flag of {what} is {describe_value(flag)}; it is the text of its value, or True for none")
+
+
+_FACTS = {  # what a Lazy of a kind may say
+    "renderer": ("formats", "folders"),
+    "source": ("schemes",),
+    "filter": ("flag",),
+    "loader": ("accepts",),
+    "decoder": ("ends",),
+    "listener": ("always",),
+}
+
+
+def _remark_facts(item: Lazy, kind: str, record: PluginRecord) -> None:
+    """Note what a Lazy says that nobody reads: a misspelt word, or one of another kind. Attributes of the class may be said."""
+    known = _FACTS.get(kind, ())
+    for key in item.facts:
+        if key not in known and not hasattr(_base(kind), key):
+            told = did_you_mean(key, known) if known else ""
+            record.remark(f"{kind} {item.name!r}: nothing reads {key} in its Lazy{told}")
 
 
 def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:

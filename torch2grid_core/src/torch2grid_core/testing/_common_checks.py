@@ -14,7 +14,7 @@ from typing import Any
 
 from torch2grid_core._conversion import convert
 from torch2grid_core._errors import UsageError
-from torch2grid_core._plugins.methods import core_base, mistakes, overrides
+from torch2grid_core._plugins.methods import mistakes
 from torch2grid_core._plugins.options import build, options_of
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
@@ -78,25 +78,11 @@ def announced(subject: Subject) -> None:
         expect(found == subject.lazy.facts.get(key, usual), f"its {key} is not announced: Lazy(…, {key}={found!r})")
 
 
-_TO_OVERRIDE = {  # one at least; other kinds are abstract
-    "view": ("pages", "tensor_pages"),
-    "filter": ("keep", "apply"),
-    "listener": ("started", "written", "finished"),
-}
-
-
 @check()
 def does_something(subject: Subject) -> None:
     """It overrides what its kind calls, under the right name, and asks for what it draws."""
-    base = core_base(subject.cls)
-    wanted = _TO_OVERRIDE.get(subject.kind, ())
     wrong = mistakes(subject.cls)
     expect(not wrong, "; ".join(wrong))
-    names = " nor ".join(f"{name}()" for name in wanted)
-    expect(not wanted or any(overrides(subject.cls, base, each) for each in wanted), f"it overrides neither {names}")
-    if subject.kind == "view" and overrides(subject.cls, base, "tensor_pages"):
-        asks = overrides(subject.cls, base, "tensor_needs")
-        expect(asks, "tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
 
 
 @check("transformer", "view", "renderer")

@@ -21,7 +21,7 @@ from torch2grid_core._measures.need import Collector, Need
 from torch2grid_core._measures.transformer import LayoutTransformer
 from torch2grid_core._plugins.methods import misspelt
 from torch2grid_core.testing._samples import settings
-from torch2grid_core.testing._subject import Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
 _PARTS = 3
 _ROUNDING = 1e-6  # relative: sums of parts are added in another order
@@ -46,15 +46,18 @@ def needs_are_spelt(subject: Subject) -> None:
 
 @check("view", "rule", "transformer")
 def needs_merge(subject: Subject) -> None:
-    """Where its own needs merge, parts of a tensor and tensors of a group give what one pass over all gives."""
+    """Its own needs give results, and where they merge, parts of a tensor and tensors of a group give what one pass gives."""
+    answers: dict[str, bool] = {}  # need → whether a result of it is more than None
     for about, checkpoint, need in _own_needs(subject):
-        if need.reads_itself:
-            continue
         for names in need.groups(checkpoint).values():
             tensors = [checkpoint[name] for name in names]
-            if not tensors or not all(_splits(tensor) and need.merges(tensor) for tensor in tensors):
+            if not tensors or not all(map(_splits, tensors)):
                 continue
             whole = _finished(need, _gathered(need, tensors, 0, tensors[0].size if len(tensors) == 1 else 0))
+            kind = type(need).__name__
+            answers[kind] = answers.get(kind, False) or whole is not None
+            if need.reads_itself or not all(map(need.merges, tensors)):
+                continue
             if len(tensors) > 1:
                 parts = [_gathered(need, [tensor], 0, tensor.size) for tensor in tensors]
             else:
@@ -66,6 +69,8 @@ def needs_merge(subject: Subject) -> None:
             expect(
                 _alike(merged, whole), f"{what}: {len(parts)} parts merge to {_short(merged)}, one pass gives {_short(whole)}"
             )
+    silent = [] if subject.declines else [kind for kind, answered in answers.items() if not answered]
+    expect(not silent, f"every result of {' and '.join(silent)} is None; is a 'return' missing?{ADVICE}")
 
 
 def _own_needs(subject: Subject) -> Iterator[tuple[str, Checkpoint, Need[Any]]]:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
+
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source
 from torch2grid_core._errors import LoadError, Torch2GridError
@@ -24,13 +26,27 @@ _NAME, _WORDS = 40, 60  # characters of a tensor's name, and texts, that are tri
 _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 
+def _expect_source(found: Any) -> None:
+    """Fail the check unless *found*, which open returned, is a source; what it lacks of one."""
+    missing = [name for name in dir(Source) if name[0] != "_" and not _has(found, name)]
+    expect(not missing, returned("open", found, "a Source" if found is None else f"a Source: it lacks {', '.join(missing)}"))
+
+
+def _has(found: Any, name: str) -> bool:
+    """True where there is an attribute of that name, and where asking for it is an error of its own."""
+    try:
+        return hasattr(found, name)
+    except Exception:
+        return True
+
+
 def _all(subject: Subject) -> Iterator[Source]:
     """Every file and folder that *files* made, and what is in them."""
     with subject.made("locations") as locations:
         pending = [subject.make().open(location) for location in locations]
         while pending:
             source = pending.pop()
-            expect(isinstance(source, Source), returned("open", source, "a Source: it lacks something of one"))
+            _expect_source(source)
             pending += [source.child(name) for name in source.entries] if source.is_folder else []
             yield source
 
@@ -89,6 +105,7 @@ def shown_holds_no_secrets(subject: Subject) -> None:
             for each in (location, asked, signed):
                 try:
                     source = subject.make().open(each)
+                    _expect_source(source)
                     around = [source, source.folder, *map(source.child, source.entries[:1])]
                 except Exception:
                     if each == location:
@@ -289,7 +306,7 @@ def keep_answers(subject: Subject) -> None:
     for about, checkpoint in subject.checkpoints.items():
         for tensor in checkpoint.values():
             answers = instance.keep(tensor), instance.keep(tensor)
-            wrong = [each for each in answers if not isinstance(each, bool)]
+            wrong = [each for each in answers if not isinstance(each, (bool, np.bool_))]
             expect(not wrong, f"{about}: {returned('keep', wrong[0] if wrong else None, 'True or False')}")
             expect(answers[0] == answers[1], f"{about}: keep changes its mind about {tensor.name[:40]!r}")
 

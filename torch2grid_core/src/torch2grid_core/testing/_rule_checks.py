@@ -7,20 +7,21 @@ import re
 from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.checking import CODE, Found, check as run_rules
+from torch2grid_core._engine.checking import CODE, Found, check as run_rules, choose_rules
 from torch2grid_core.testing._samples import settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
 
 def _findings(rule: Any, checkpoint: Checkpoint) -> list[Found]:
-    return run_rules(checkpoint, [rule], run=settings())
+    return run_rules(checkpoint, choose_rules([rule]), run=settings())
 
 
 @check("rule")
 def code_and_severity(subject: Subject) -> None:
     """The code is a letter (or more) and three digits (or more), severity, ``judges`` and ``together`` are what they may be."""
     rule = subject.make()
-    expect(isinstance(rule.code, str) and CODE.fullmatch(rule.code), f"code is {rule.code!r}, not like T101")
+    code = getattr(rule, "code", None)
+    expect(isinstance(code, str) and CODE.fullmatch(code), f"code is {code!r}, not like T101")
     expect(rule.severity in ("error", "warning"), f"severity is {rule.severity!r}, not error or warning")
     expect(rule.judges in ("values", "weights", "file"), f"judges is {rule.judges!r}, not values, weights or file")
     for pattern, said in rule.together.items():

@@ -27,10 +27,16 @@ _NEEDS: dict[str, Need[Any]] = {"summary": Summary(), "units": Profile()}  # sma
 def _opened(subject: Subject) -> Iterator[list[AbstractContextManager[Executor]]]:
     """One for each address that *files* gives, an empty one without it; none is entered yet."""
     if subject.files is None:
-        yield [subject.make().open("", 2)]
+        yield [_context(subject, "")]
         return
     with subject.made("addresses") as addresses:
-        yield [subject.make().open(address, 2) for address in addresses]
+        yield [_context(subject, address) for address in addresses]
+
+
+def _context(subject: Subject, address: str) -> AbstractContextManager[Executor]:
+    found = subject.make().open(address, 2)
+    expect(isinstance(found, AbstractContextManager), returned("open", found, "a context manager, as every Executor is"))
+    return found  # type: ignore[no-any-return]
 
 
 def _double(number: int) -> int:
@@ -135,11 +141,17 @@ def wrong_usage_is_refused(subject: Subject) -> None:
     expect(result.exit_code == 2, f"an unknown option exits with {result.exit_code}")
 
 
+def _expect_dataclass(subject: Subject) -> None:
+    told = f"{subject.cls.__name__} is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it"
+    expect(dataclasses.is_dataclass(subject.cls), told)
+
+
 @check("settings")
 def is_a_value(subject: Subject) -> None:
     """The class is a frozen dataclass, whose instances are equal where their fields are, here and in a worker."""
-    frozen = dataclasses.is_dataclass(subject.cls) and subject.cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    expect(frozen, f"{subject.cls.__name__} is not a frozen dataclass")
+    _expect_dataclass(subject)
+    frozen = subject.cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    expect(frozen, f"{subject.cls.__name__} is not frozen: write @dataclass(frozen=True) above it")
     instance = subject.make()
     expect(pickle.loads(pickle.dumps(instance)) == instance == subject.make(), "two instances with one value differ")
 
@@ -147,6 +159,7 @@ def is_a_value(subject: Subject) -> None:
 @check("settings")
 def has_options(subject: Subject) -> None:
     """There is something to set."""
+    _expect_dataclass(subject)
     expect(len(dataclasses.fields(subject.cls)) > 0, "it has no field, so there is nothing to set")
 
 

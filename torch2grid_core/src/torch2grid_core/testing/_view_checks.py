@@ -57,7 +57,9 @@ def something_is_drawn(subject: Subject) -> None:
     if subject.declines:
         return
     tried = subject.meant_for if subject.samples else subject.checkpoints
-    if not any(draw(checkpoint, subject.make(), settings()) for checkpoint in tried.values()):
+    drawn = [page for checkpoint in tried.values() for page in draw(checkpoint, subject.make(), settings()) or ()]
+    expect(not drawn or any(page.panels for page in drawn), "no page has a panel: Page(name, title, (panel, …))")
+    if not drawn:
         about = ", ".join(name[:60] for name in tried)
         expect(False, f"no page comes of any sample ({about})" + ("" if subject.samples else ADVICE))
 
