@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair, together, value_json, value_text
-from torch2grid_builtin._compare.match import Match, Pair, in_shape_of, match
+from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
+from torch2grid_builtin._compare.names_file import Named
+from torch2grid_builtin._compare.naming import Origin, Translation, translated
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import in_whole, ranges_text
@@ -47,12 +49,20 @@ class Tolerance:
 class Comparing:
     """Two checkpoints, matched. joint: Δ of each pair that can be compared, with the two as members ``a`` and ``b``."""
 
-    def __init__(self, a: Checkpoint, b: Checkpoint) -> None:
-        self.a, self.b = a, b
-        self.match: Match = match(a, b)
+    def __init__(self, a: Checkpoint, b: Checkpoint, names: Sequence[Named] = ()) -> None:
+        """names: which tensor of one is which of the other, as a person states it. Raises ``UsageError`` where that cannot be."""
         self.names = Names.of(a, b)
-        self.joint = _joint(self)
         self.origin = PageOrigin.of(a, b)
+        self.stored = a, b
+        self.match: Match = match(a, b)
+        self.translation = None
+        if names or (self.match.only_a and self.match.only_b):
+            self.translation = translated(a, b, self.match, names)
+        if self.translation is not None:
+            a, b = self.translation.a, self.translation.b
+            self.match = computed_apart(match(a, b))
+        self.a, self.b = a, b
+        self.joint = _joint(self)
 
     def compare(
         self,
