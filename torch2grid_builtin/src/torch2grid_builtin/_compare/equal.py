@@ -46,9 +46,7 @@ def rounded_same(one: Array, two: Array) -> bool:
     if one.dtype == two.dtype:
         return same_bits(one, two)
     with np.errstate(all="ignore"):
-        return any(
-            same_bits(one.astype(to, copy=False), two.astype(to, copy=False)) for to in roundings(one.dtype, two.dtype)
-        )
+        return any(same_bits(one.astype(to, copy=False), two.astype(to, copy=False)) for to in roundings(one.dtype, two.dtype))
 
 
 def equal(one: LazyTensor, two: LazyTensor) -> bool:
@@ -58,7 +56,5 @@ def equal(one: LazyTensor, two: LazyTensor) -> bool:
     count = min(_FIRST, one.size)
     if one.contiguous and two.contiguous and not rounded_same(one.read(0, count), two.read(0, count)):
         return False
-    chunks = zip(
-        one.flat_chunks(_COUNT * one.dtype.itemsize), two.flat_chunks(_COUNT * two.dtype.itemsize), strict=True
-    )
+    chunks = zip(one.flat_chunks(_COUNT * one.dtype.itemsize), two.flat_chunks(_COUNT * two.dtype.itemsize), strict=True)
     return all(rounded_same(first, second) for (_, first), (_, second) in chunks)

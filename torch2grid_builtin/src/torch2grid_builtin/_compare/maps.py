@@ -66,7 +66,9 @@ def _parts(stored: str, pieces: Mapping[str, tuple[str, ...]], grouped: bool = F
     return Rule(stored, tuple(Piece(name, forms) for name, forms in pieces.items()), grouped)
 
 
-def _qkv(stored: str, module: str, *, last: str = "weight", first: tuple[str, ...] = (), pairs: bool = False, grouped: bool = False) -> Rule:
+def _qkv(
+    stored: str, module: str, *, last: str = "weight", first: tuple[str, ...] = (), pairs: bool = False, grouped: bool = False
+) -> Rule:
     turn = ("rotary",) if pairs else ()
     names = {f"{module}{one}_proj.{last}": (*first, one, *(turn if one != "v" else ())) for one in "qkv"}
     return _parts(stored, names, grouped)
@@ -104,9 +106,7 @@ _META_LAYER = (
             ),
         )
     ),
-    _parts(
-        "layers.{n}.feed_forward.w13.{p}", {_LAYER + "mlp.gate_proj.{p}": ("gate",), _LAYER + "mlp.up_proj.{p}": ("up",)}
-    ),
+    _parts("layers.{n}.feed_forward.w13.{p}", {_LAYER + "mlp.gate_proj.{p}": ("gate",), _LAYER + "mlp.up_proj.{p}": ("up",)}),
     _is("layers.{n}.feed_forward.gate.weight", _LAYER + "mlp.gate.weight"),
     *(
         _is(f"layers.{{n}}.feed_forward.experts.{{e}}.{one}.weight", f"{_EXPERT}{two}.weight")

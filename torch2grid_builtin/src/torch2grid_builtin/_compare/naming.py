@@ -16,7 +16,7 @@ from torch2grid_builtin._compare.equal import equal
 from torch2grid_builtin._compare.facts import Facts, facts_of
 from torch2grid_builtin._compare.forms import Form, Grouped, Index, Rotary, Rows, Transposed, Unfit, through
 from torch2grid_builtin._compare.maps import ANYWHERE, GROUPED, IN_TURN, MAPS, Map, Rule, filled, pattern
-from torch2grid_builtin._compare.match import Match, shared_prefix, spelled
+from torch2grid_builtin._compare.match import Match, Pair, shared_prefix, spelled
 from torch2grid_builtin._compare.names_file import Named
 from torch2grid_core import Checkpoint, LazyTensor, UsageError
 from torch2grid_core.text import counted, visible
@@ -50,26 +50,34 @@ class Origin:
     @property
     def said(self) -> str:
         """``layers.0.attention.wq.weight, rows of each head of 16 permuted``."""
-        return ", ".join([visible(self.stored), *(form.said for form in self.forms)])
+        return ", ".join(filter(None, [visible(self.stored), self.how]))
+
+    @property
+    def how(self) -> str:
+        """The forms in words."""
+        return ", ".join(form.said for form in self.forms)
 
 
 @dataclass(frozen=True)
 class Translation:
     """Two checkpoints under one set of names. of_a, of_b: name in *a* or *b* → where it is from, of what is not as it is stored.
 
-    said: which names were taken for which, and by what; heads: rows of a head, where it mattered, and who says so.
+    said: which names were taken for which, and by what; head: rows of a head, where it mattered. stored: both as they were opened.
     """
 
     a: Checkpoint
     b: Checkpoint
+    stored: tuple[Checkpoint, Checkpoint]
     of_a: Mapping[str, Origin] = field(default_factory=dict)
     of_b: Mapping[str, Origin] = field(default_factory=dict)
     said: tuple[str, ...] = ()
     head: int | None = None
 
-    def origins(self, name: str) -> tuple[Origin, Origin]:
-        """Where both tensors of the pair *name* are from."""
-        return self.of_a.get(name, Origin(name)), self.of_b.get(name, Origin(name))
+
+def origins_of(pair: Pair, translation: Translation | None) -> tuple[Origin, Origin]:
+    """What both tensors of *pair* are read from."""
+    one, two = (translation.of_a, translation.of_b) if translation is not None else ({}, {})
+    return one.get(pair.a.name, Origin(pair.a.name)), two.get(pair.b.name, Origin(pair.b.name))
 
 
 def translated(a: Checkpoint, b: Checkpoint, first: Match, names: Sequence[Named] = ()) -> Translation | None:
@@ -288,7 +296,9 @@ class _Found:
                 if how == "transposed":
                     forms = (Transposed(),)
                 elif how:
-                    forms = (Rotary(self._head_of(self.two if back else self.one, a, b, how == "rotary back"), how == "rotary back"),)
+                    forms = (
+                        Rotary(self._head_of(self.two if back else self.one, a, b, how == "rotary back"), how == "rotary back"),
+                    )
                 a, b = (a, through(b, forms)) if back else (through(a, forms), b)
             except Unfit as error:
                 raise UsageError(f"--names: {visible(first)}: {error}") from error
@@ -332,7 +342,11 @@ class _Found:
     def _turned(self, side: _Side, part: _Part) -> bool:
         """Whether a stack has its matrices as [in, out]: of gate and up in one, told by the way back that belongs to it."""
         for one, two in (("gate_up_proj", "down_proj"), ("w13_weight", "w2_weight")):
-            pair = (part.stored, part.stored.replace(one, two)) if one in part.stored else (part.stored.replace(two, one), part.stored)
+            pair = (
+                (part.stored, part.stored.replace(one, two))
+                if one in part.stored
+                else (part.stored.replace(two, one), part.stored)
+            )
             if pair[0] != pair[1] and all(name in side.checkpoint for name in pair):
                 gate, down = (side.checkpoint[name].shape for name in pair)
                 if len(gate) == len(down) == 3:
@@ -386,7 +400,7 @@ class _Found:
         other = self.two if side is self.one else self.one
         for facts in (side.facts, other.facts):
             if facts is not None and facts.head % 2 == 0 and rows % facts.head == 0:
-                self.head, self.head_said = facts.head, facts.said
+                self.head, self.head_said = facts.head, f"stated by {facts.said}"
                 return facts.head
         if self.head is not None and rows % self.head == 0:
             return self.head
@@ -419,10 +433,13 @@ class _Found:
                 if stored not in of:
                     clash = stored in self.pairs
                     if clash:
-                        raise UsageError(f"--names: {visible(stored)} is the name of another tensor, too; state what that one is")
+                        raise UsageError(
+                            f"--names: {visible(stored)} is the name of another tensor, too; state what that one is"
+                        )
                     tensors.setdefault(stored, tensor)
             sides.append((side.checkpoint.with_tensors(tensors), {n: o for n, o in origins.items() if o != Origin(n)}))
-        return Translation(sides[0][0], sides[1][0], sides[0][1], sides[1][1], tuple(self._said(stated)), self.head)
+        whole = self.one.checkpoint, self.two.checkpoint
+        return Translation(sides[0][0], sides[1][0], whole, sides[0][1], sides[1][1], tuple(self._said(stated)), self.head)
 
     def _said(self, stated: _Stated | None) -> Iterable[str]:
         if stated is not None:
@@ -431,10 +448,9 @@ class _Found:
                 few = "; ".join(map(str, stated.unused[:3]))
                 yield f"not in both files: {counted(len(stated.unused), 'line')} of it ({few})"
         if self.by_map:
-            yield f"{len(self.by_map):,} by maps: {self.one.called} names in A, {self.two.called} in B"
+            yield f"{len(self.by_map):,} by built-in maps: {self.one.called} names in A, {self.two.called} in B"
         if self.head is not None or self.head_said:
-            head = f"{self.head} rows" if self.head is not None else "rows"
-            yield f"{head} of a head, {self.head_said}"
+            yield f"{'heads' if self.head is None else f'heads of {self.head} rows'}: {self.head_said}"
         for note in self.notes[:3]:
             yield f"left as it is: {note}"
 
@@ -452,6 +468,8 @@ def heads_of(rows: int) -> list[int]:
 def _fits(tensor: LazyTensor, partner: LazyTensor, head: int, back: bool) -> bool:
     """Whether the first heads are the same once they are permuted."""
     lead = slice(0, head * -(-_LEAD // head) if head < _LEAD else head)
-    return equal(Rotary(head, back).of(tensor.view(lead)), partner.view(lead)) if lead.stop <= tensor.shape[0] else (
-        equal(Rotary(head, back).of(tensor), partner)
+    return (
+        equal(Rotary(head, back).of(tensor.view(lead)), partner.view(lead))
+        if lead.stop <= tensor.shape[0]
+        else (equal(Rotary(head, back).of(tensor), partner))
     )

@@ -10,10 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair, together, value_json, value_text
+from torch2grid_builtin._compare.equal import equal, roundings
+from torch2grid_builtin._compare.faults import Fault, faults_of, find_wrong, moved_wrong
 from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
 from torch2grid_builtin._compare.names_file import Named
-from torch2grid_builtin._compare.naming import Origin, Translation, translated
+from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, translated
 from torch2grid_builtin._compare.order import Names
+from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
@@ -22,9 +25,12 @@ from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import percentage, visible
 
-Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
+Kind = Literal[
+    "changed", "rounded", "bits", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds", "fault", "quantised"
+]
 _HEAD = 4096  # weights that are compared before whole tensors are
 _CLOSE = 1e-6
+_CLOSE_ROUNDED = 1e-2  # of squares, one of which is of rounded weights
 Moved = list[tuple[Literal["swapped", "holds"], str]]
 Entry = tuple[str, LazyTensor, float | None]  # a name, the tensor, and the sum of its squares where it is known
 
@@ -62,6 +68,10 @@ class Comparing:
             a, b = self.translation.a, self.translation.b
             self.match = computed_apart(match(a, b))
         self.a, self.b = a, b
+        pairs = {pair.name: pair for pair in self.match.pairs}
+        origins = {name: origins_of(pair, self.translation) for name, pair in pairs.items()}
+        stored = {name: (one.stored, two.stored) for name, (one, two) in origins.items()}
+        self.quantised = quantised_of(pairs, *self.stored, stored)
         self.joint = _joint(self)
 
     def compare(
@@ -96,7 +106,7 @@ class Comparing:
             if found is not None:
                 # Rows, columns and directions of weights in another order of dimensions are those of neither.
                 deltas[pair.name] = replace(found, rank=None) if pair.reshaped and not _transposed(pair) else found
-        return find_differences(self.a, self.b, self.match, deltas, settings.tolerance, settings.ignore_dtype)
+        return find_differences(self.a, self.b, self.match, deltas, settings, self.translation, self.quantised)
 
 
 def _joint(comparing: Comparing) -> Checkpoint:
@@ -137,6 +147,8 @@ class Comparison:
     """Everything that is known of two checkpoints. deltas: name of a pair → figures, of pairs with one number of weights.
 
     copies: leftover name → the tensor of its own checkpoint that holds the same weights, as a tied tensor that was saved twice.
+    translation: what is compared under other names, or in another form, than it is stored. faults: what is wrong of several
+    tensors at once. quantised: which of the two is the other, quantised.
     """
 
     a: Checkpoint
@@ -147,6 +159,9 @@ class Comparison:
     tolerance: float = 0.0
     pairs: Mapping[str, Pair] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    translation: Translation | None = None
+    faults: tuple[Fault, ...] = ()
+    quantised: Quantised | None = None
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -158,9 +173,13 @@ class Comparison:
         """Name that only one side has → the tensor there that it is another name, or a copy, of."""
         return {**self.match.tied, **self.copies}
 
+    def origins(self, name: str) -> tuple[Origin, Origin]:
+        """What both tensors of a pair are read from."""
+        return origins_of(self.pairs[name], self.translation)
+
     @property
     def same(self) -> bool:
-        """True where nothing differs but names that wrappers made."""
+        """True where nothing differs but names, and how the same weights are stored."""
         return not self.differences
 
     @property
@@ -170,24 +189,41 @@ class Comparison:
 
 
 def find_differences(
-    a: Checkpoint, b: Checkpoint, match: Match, deltas: Mapping[str, Delta], tolerance: float, ignore_dtype: bool
+    a: Checkpoint,
+    b: Checkpoint,
+    match: Match,
+    deltas: Mapping[str, Delta],
+    settings: Tolerance,
+    translation: Translation | None = None,
+    quantised: Quantised | None = None,
 ) -> Comparison:
     """Put together what a pass found. Reads the tensors again that may be copies of others, and no more."""
+    tolerance, ignore_dtype = settings.tolerance, settings.ignore_dtype
+    codes = quantised.schemes if quantised is not None else {}
     pairs = {pair.name: pair for pair in match.pairs}
     changed = {name for name, delta in deltas.items() if delta.changed}
     rounded = {name for name in changed if deltas[name].rounded and not deltas[name].broken}  # 1e6 that became Inf is more
-    copies = Copies(a, b, match, deltas, changed - rounded)
+    copies = Copies(a, b, match, deltas, changed - rounded - {*codes})
+    wrong = [] if tolerance else find_wrong(pairs, deltas, changed - rounded - {*copies.moved, *codes}, translation)
+    told = {each.name: each for each in wrong}
     found: list[Difference] = []
     for name, pair in pairs.items():
         if pair.reshaped:
             found.append(Difference("shape", name, _reshaped(pair, deltas.get(name))))
-        if pair.a.dtype != pair.b.dtype and not ignore_dtype:
+        if name in codes and name in changed and name not in match.twins:
+            found.append(Difference("quantised", name, visible(codes[name])))
+            continue
+        if pair.a.dtype != pair.b.dtype and not ignore_dtype and name not in codes:
             found.append(Difference("dtype", name, f"{pair.a.dtype.name} → {pair.b.dtype.name}"))
         if name in copies.moved:
             found += [Difference(kind, name, text) for kind, text in copies.moved[name]]
         elif name in rounded:
             if not ignore_dtype:
                 found.append(Difference("rounded", name, _rounded(pair, deltas[name])))
+        elif name in told:
+            found.append(Difference("fault", name, told[name].text))
+        elif name in deltas and not deltas[name].changed and not deltas[name].exact and not tolerance:
+            found.append(Difference("bits", name, "equal, but a zero has the other sign"))
         elif name in changed:
             owner = match.twins.get(name)
             text = describe(pair, deltas[name]) if owner is None else f"tied to {visible(owner)}, the same change"
@@ -196,7 +232,8 @@ def find_differences(
     gone = {*copies.renamed.values(), *copies.renamed, *copies.twice}
     found += [Difference("only_a", each.name, _only(each, b)) for each in match.only_a if each.name not in gone]
     found += [Difference("only_b", each.name, _only(each, a)) for each in match.only_b if each.name not in gone]
-    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs, copies.twice)
+    faults = faults_of([*wrong, *moved_wrong(copies.sources)], list(pairs))
+    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs, copies.twice, translation, faults, quantised)
 
 
 def describe(pair: Pair, delta: Delta) -> str:
@@ -295,17 +332,19 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     tensors = []
     for name, pair in comparison.pairs.items():
         delta = comparison.deltas.get(name)
+        origins = comparison.origins(name)
         tensors.append(
             {
                 "name": name,
-                **({"name_in_a": pair.a.name} if pair.a.name != name else {}),
-                **({"name_in_b": pair.b.name} if pair.b.name != name else {}),
+                **{f"name_in_{side}": each.stored for side, each in zip("ab", origins, strict=True) if each.stored != name},
+                **{f"form_in_{side}": each.how for side, each in zip("ab", origins, strict=True) if each.forms},
                 **({"tied_to": comparison.match.twins[name]} if name in comparison.match.twins else {}),
                 "shape": list(pair.b.shape),
                 **({"shape_in_a": list(pair.a.shape)} if pair.reshaped else {}),
                 "dtype": pair.b.dtype.name,
                 **({"dtype_in_a": pair.a.dtype.name} if pair.a.dtype != pair.b.dtype else {}),
                 **(_figures(delta, pair) if delta else {}),
+                **_quantised(comparison.quantised, name, delta),
                 "differences": said.get(name, []),
             }
         )
@@ -318,6 +357,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "total": {"tensors": len(counted), **_sums(total)},
         "wrappers": dict(comparison.match.wrappers),
         "spellings": dict(comparison.match.spellings),
+        "names": list(comparison.translation.said) if comparison.translation else [],
+        "faults": [{"text": each.text, "tensors": list(each.tensors)} for each in comparison.faults],
+        **({"quantised": comparison.quantised.side} if comparison.quantised else {}),
         "tied": comparison.tied,
         "not_compared": [{"name": each.name, "only_in": each.side, "why": each.why} for each in comparison.match.apart],
         "only_in_a": [each.name for each in comparison.match.only_a],
@@ -325,6 +367,13 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "differences": [{"kind": each.kind, "name": each.name, "text": each.text} for each in comparison.differences],
         "tensors": tensors,
     }
+
+
+def _quantised(quantised: Quantised | None, name: str, delta: Delta | None) -> dict[str, Any]:
+    if quantised is None or delta is None or name not in quantised.schemes:
+        return {}
+    figures = {"relative_error": _number(quantised.relative(delta)), "snr_db": _number(quantised.decibels(delta))}
+    return {"scheme": quantised.schemes[name], **figures}
 
 
 def _number(value: float | None) -> float | None:
@@ -353,7 +402,7 @@ def _changes(delta: Delta) -> dict[str, Any]:
 
 
 def _figures(delta: Delta, pair: Pair) -> dict[str, Any]:
-    figures = _sums(delta)
+    figures: dict[str, Any] = {**_sums(delta), "bit_equal": delta.exact and not (delta.changed and not delta.rounded)}
     for key, place in (("largest", delta.largest), ("first_nan_or_inf", delta.not_finite.first)):
         if place is not None:
             figures[key] = {"index": _index(pair.b, place[0]), "a": value_json(place[1]), "b": value_json(place[2])}
@@ -396,6 +445,7 @@ class Copies:
             source = next(self._equal_to(pair.b, delta.squares_b, before, pair.name), None)
             if source is not None:
                 held[pair.name] = source
+        self.sources = held
         said: dict[str, Moved] = {}
         for name, source in held.items():
             if held.get(source) != name:
@@ -431,9 +481,17 @@ class Copies:
     def _equal_to(self, tensor: LazyTensor, squares: float | None, among: _ByShape, own: str | None = None) -> Iterator[str]:
         """Names of those whose weights *tensor* holds, but for *own*."""
         for name, candidate, norm in among.of(tensor):
-            if name == own or candidate.dtype != tensor.dtype or candidate.size < 2 or tensor.repeats or candidate.repeats:
+            if name == own or candidate.size < 2 or tensor.repeats or candidate.repeats:
                 continue
-            if squares is not None and norm is not None and abs(squares - norm) > _CLOSE * max(squares, norm):
+            other_dtype = candidate.dtype != tensor.dtype
+            if other_dtype and (own is None or not roundings(candidate.dtype, tensor.dtype)):
+                continue
+            close = _CLOSE_ROUNDED if other_dtype else _CLOSE
+            if squares is not None and norm is not None and abs(squares - norm) > close * max(squares, norm):
+                continue
+            if other_dtype:
+                if self._head(tensor) is not None and equal(candidate, tensor):
+                    yield name
                 continue
             head = self._head(tensor)
             if head is not None and head == self._head(candidate) and _equal(tensor, candidate):
