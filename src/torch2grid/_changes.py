@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def compare(
     *,
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
+    names: str | os.PathLike[str] | Mapping[str | re.Pattern[str], str] | None = None,
     layers: bool = False,
     only: Patterns | None = None,
     skip: Patterns | None = None,
@@ -58,7 +60,9 @@ def compare(
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. The rest: see ``draw``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. names:
+    which tensor of *a* is which of *b* (the path of a CSV file, or a mapping of old to new names, of which an old one may be a
+    compiled pattern); names of known libraries are found without. The rest: see ``draw``.
     """
     from torch2grid_builtin.compare import (
         PAIR_CELLS,
@@ -68,17 +72,19 @@ def compare(
         Tolerance,
         comparison_table,
         overview_page,
+        read_names,
         transformer_of,
     )
 
     chosen = Tolerance(tolerance, ignore_dtype)
     picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     asked = settings_from({**picked, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
-    comparing = Comparing(*(drawable(each, asked) for each in (a, b)))
+    one, two = (drawable(each, asked) for each in (a, b))
+    comparing = Comparing(one, two, read_names(names) if names is not None else ())
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
-    atlas = DeltaAtlas(transformer, comparing.names)
-    views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
+    atlas = DeltaAtlas(transformer, comparing.names, comparing.quantised)
+    views: list[View] = [PairPages(chosen.need, comparing.names, quantised=comparing.quantised)] if layers else []
     drawn: list[tuple[Page, View]] = []
     pages = len(comparing.joint) if layers else 0
     with workers(comparing.joint, run.jobs, pages, opener=executor_of(manager(), run.executor)) as executor:

@@ -169,7 +169,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers)
     opener = executor_of(manager, asked.settings.executor)
     names = read_names(asked.names) if asked.names is not None else ()
-    comparing = Comparing(*(open_model(manager, model, asked) for model in models), names=names)
+    a, b = (open_model(manager, model, asked) for model in models)
+    comparing = Comparing(a, b, names)
     if comparing.translation is not None and not asked.settings.quiet:
         for line in comparing.translation.said:
             click.echo(f"names: {line}", err=True)

@@ -33,7 +33,10 @@ class Named:
         if isinstance(self.old, str):
             return self.new if name == self.old else None
         found = self.old.fullmatch(name)
-        return None if found is None else found.expand(self.new)
+        try:
+            return None if found is None else found.expand(self.new)
+        except re.error as error:
+            raise UsageError(f"{self.where}: {visible(self.new)!r} is no new name: {visible(str(error))}") from error
 
     def __str__(self) -> str:
         old = self.old if isinstance(self.old, str) else f"/{self.old.pattern}/"
@@ -72,7 +75,8 @@ def read_names(given: Any) -> tuple[Named, ...]:
         where = f"--names {visible(path)}:{line}"
         if len(row) not in (2, 3):
             raise UsageError(f"{where}: {len(row)} fields; a name with a comma stands in double quotes")
-        found.append(_line(*(each.strip() for each in row[:2]), row[2].strip() if len(row) == 3 else "", where))
+        old, new, how = [each.strip() for each in row] + [""] * (3 - len(row))
+        found.append(_line(old, new, how, where))
     return _checked(tuple(found))
 
 
@@ -87,12 +91,11 @@ def _line(old: Any, new: Any, how: str, where: str) -> Named:
         except (re.error, RecursionError, OverflowError) as error:
             raise UsageError(f"{where}: not a regular expression: {visible(str(error))}") from error
     if isinstance(old, re.Pattern):
-        try:
-            re._parser.parse_template(new, old)  # type: ignore[attr-defined]
-        except AttributeError:
-            pass
-        except (re.error, IndexError) as error:
-            raise UsageError(f"{where}: {visible(new)!r} asks for what the pattern has not: {visible(str(error))}") from error
+        for group in re.findall(r"(?<!\\)(?:\\\\)*\\(?:g<(\w+)>|(\d+))", new):
+            place = group[0] or group[1]
+            known = int(place) <= old.groups if place.isdecimal() else place in old.groupindex
+            if not known:
+                raise UsageError(f"{where}: {visible(new)!r} asks for group {visible(place)}, which the pattern has not")
     return Named(old, new, how, where)
 
 

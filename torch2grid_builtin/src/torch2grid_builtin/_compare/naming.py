@@ -10,10 +10,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch2grid_builtin._compare.equal import equal
-from torch2grid_builtin._compare.facts import Facts, facts_of
+from torch2grid_builtin._compare.facts import facts_of
 from torch2grid_builtin._compare.forms import Form, Grouped, Index, Rotary, Rows, Transposed, Unfit, through
 from torch2grid_builtin._compare.maps import ANYWHERE, GROUPED, IN_TURN, MAPS, Map, Rule, filled, pattern
 from torch2grid_builtin._compare.match import Match, Pair, shared_prefix, spelled
@@ -211,12 +210,18 @@ def _stated_of(checkpoint: Checkpoint, names: Sequence[Named]) -> dict[str, tupl
     return found
 
 
+@dataclass(frozen=True)
+class _Pair:
+    origins: tuple[Origin, Origin]
+    tensors: tuple[LazyTensor, LazyTensor]
+
+
 class _Found:
-    """Pieces of both sides that belong together. pairs: name of the pair → the origin in *a*, in *b*, and both tensors."""
+    """Pieces of both sides that belong together. pairs: name of a pair → where both are from, and both tensors."""
 
     def __init__(self, one: _Side, two: _Side) -> None:
         self.one, self.two = one, two
-        self.pairs: dict[str, tuple[Origin, Origin, LazyTensor, LazyTensor]] = {}
+        self.pairs: dict[str, _Pair] = {}
         self.by_map: set[str] = set()
         self.head: int | None = None
         self.head_said = ""
@@ -259,7 +264,7 @@ class _Found:
         clash = [name in side.checkpoint and name != part.stored for side, part in ((self.one, one), (self.two, two))]
         if name in self.pairs or any(clash):
             return
-        self.pairs[name] = (Origin(one.stored, forms_a), Origin(two.stored, forms_b), a, b)
+        self.pairs[name] = _Pair((Origin(one.stored, forms_a), Origin(two.stored, forms_b)), (a, b))
         if one.rule is not None or two.rule is not None:
             self.by_map.add(name)
         self.pieces["a"].setdefault(one.stored, []).append(name)
@@ -269,23 +274,19 @@ class _Found:
         """A stored tensor of which not all pieces have a partner is left over as a whole, and what it had is undone."""
         while True:
             gone = set()
-            for letter, side in (("a", self.one), ("b", self.two)):
+            for place, (letter, side) in enumerate((("a", self.one), ("b", self.two))):
                 pieces = Counter(part.stored for part in side.parts.values())
                 for stored, names in self.pieces[letter].items():
-                    expected = sum(math.prod(self._tensor(letter, name).shape) for name in names)
+                    expected = sum(math.prod(self.pairs[name].tensors[place].shape) for name in names)
                     if pieces[stored] != len(names) or expected != side.checkpoint[stored].size:
                         gone.update(names)
             if not gone:
                 return
             for name in gone:
-                origins = self.pairs.pop(name)[:2]
-                for letter, origin in zip("ab", origins, strict=True):
+                for letter, origin in zip("ab", self.pairs.pop(name).origins, strict=True):
                     self.pieces[letter][origin.stored].remove(name)
                     if not self.pieces[letter][origin.stored]:
                         del self.pieces[letter][origin.stored]
-
-    def _tensor(self, letter: str, name: str) -> LazyTensor:
-        return self.pairs[name][2 if letter == "a" else 3]
 
     def add_stated(self, stated: _Stated) -> None:
         for first, second in stated.one.items():
@@ -302,7 +303,7 @@ class _Found:
                 a, b = (a, through(b, forms)) if back else (through(a, forms), b)
             except Unfit as error:
                 raise UsageError(f"--names: {visible(first)}: {error}") from error
-            self.pairs[second] = (Origin(first, () if back else forms), Origin(second, forms if back else ()), a, b)
+            self.pairs[second] = _Pair((Origin(first, () if back else forms), Origin(second, forms if back else ())), (a, b))
 
     # Forms.
 
@@ -425,11 +426,11 @@ class _Found:
             origins: dict[str, Origin] = {}
             of: dict[str, list[str]] = {}
             for name, pair in self.pairs.items():
-                of.setdefault(pair[place].stored, []).append(name)
+                of.setdefault(pair.origins[place].stored, []).append(name)
             for stored, tensor in side.checkpoint.items():
                 for name in of.get(stored, ()):
-                    origins[name] = self.pairs[name][place]
-                    tensors[name] = replace(self.pairs[name][2 + place], name=name)
+                    origins[name] = self.pairs[name].origins[place]
+                    tensors[name] = replace(self.pairs[name].tensors[place], name=name)
                 if stored not in of:
                     clash = stored in self.pairs
                     if clash:

@@ -293,6 +293,8 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     stated = _stated(comparison)
     if comparison.same:
         beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
+        signs = sum(not deltas[name].exact and not deltas[name].changed for name in names)
+        kept += f", zeros of the other sign in {counted(signs, 'tensor')}" if signs else ""
         size = f"{counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
         return f"the same model{beyond}: {', '.join([*stated, size])}" if stated else f"same{beyond}: {size}"
     if comparison.quantised is not None and {each.kind for each in comparison.differences} == {"quantised"}:

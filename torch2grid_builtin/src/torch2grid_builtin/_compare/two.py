@@ -56,7 +56,11 @@ class Comparing:
     """Two checkpoints, matched. joint: Δ of each pair that can be compared, with the two as members ``a`` and ``b``."""
 
     def __init__(self, a: Checkpoint, b: Checkpoint, names: Sequence[Named] = ()) -> None:
-        """names: which tensor of one is which of the other, as a person states it. Raises ``UsageError`` where that cannot be."""
+        """names: which tensor of one is which of the other, as a person states it.
+
+        Raises:
+            UsageError: nothing of *names* is there, or two tensors would have one name.
+        """
         self.names = Names.of(a, b)
         self.origin = PageOrigin.of(a, b)
         self.stored = a, b
@@ -206,6 +210,7 @@ def find_differences(
     copies = Copies(a, b, match, deltas, changed - rounded - {*codes})
     wrong = [] if tolerance else find_wrong(pairs, deltas, changed - rounded - {*copies.moved, *codes}, translation)
     told = {each.name: each for each in wrong}
+    comparable = {name for name, delta in deltas.items() if not delta.changed and not tolerance}
     found: list[Difference] = []
     for name, pair in pairs.items():
         if pair.reshaped:
@@ -222,7 +227,7 @@ def find_differences(
                 found.append(Difference("rounded", name, _rounded(pair, deltas[name])))
         elif name in told:
             found.append(Difference("fault", name, told[name].text))
-        elif name in deltas and not deltas[name].changed and not deltas[name].exact and not tolerance:
+        elif translation is not None and name in comparable and not deltas[name].exact:
             found.append(Difference("bits", name, "equal, but a zero has the other sign"))
         elif name in changed:
             owner = match.twins.get(name)
