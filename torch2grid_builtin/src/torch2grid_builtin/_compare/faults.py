@@ -1,7 +1,7 @@
-"""What is wrong with a tensor that should be another: each known mistake is tried, and named only where it is the whole difference.
+"""What is wrong with a tensor that should be another: each known mistake is tried, and named where it is the whole difference.
 
-A mistake is a way to make the tensor of *b* from that of *a* bit by bit, but for rounding. What costs a read of the whole tensor is
-tried only where the norms leave it possible: an order of the weights keeps their squares.
+A mistake is a way to make the tensor of *b* from that of *a* bit by bit, but for rounding. What costs a read of the whole tensor
+is tried only where the norms leave it possible: an order of the weights keeps their squares.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def _in_order(pair: Pair, translation: Translation | None) -> Iterator[tuple[str
             yield "lacks the rotary permutation", "lack the rotary permutation"
         if _is(own, (form,), other):
             yield "has the rotary permutation twice", "have the rotary permutation twice"
-        for head in heads_of(own.shape[0])[:_HEADS_TRIED]:
+        known = translation is not None and translation.head is not None
+        for head in heads_of(own.shape[0])[:_HEADS_TRIED] if known else ():
             if head != form.head and _is(own, (undone, Rotary(head, form.back)), other):
                 text = f"permuted for {_heads(own, head)}, where there are {_heads(own, form.head)}"
                 yield f"is {text}", f"are {text}"
@@ -108,9 +109,8 @@ def _in_order(pair: Pair, translation: Translation | None) -> Iterator[tuple[str
             if _is(pair.a, (Rotary(head),), pair.b):
                 text = f"a rotary permutation that A has not (heads of {head} rows)"
                 yield f"has {text}", f"have {text}"
-    if pair.a.ndim >= 2 and pair.a.shape[-1] == pair.a.shape[-2]:
-        if _is(pair.a, (Transposed(),), pair.b):
-            yield "is transposed", "are transposed"
+    if pair.a.ndim >= 2 and pair.a.shape[-1] == pair.a.shape[-2] and _is(pair.a, (Transposed(),), pair.b):
+        yield "is transposed", "are transposed"
     if translation is not None:
         wrong = _other_layout(pair, translation)
         if wrong is not None:

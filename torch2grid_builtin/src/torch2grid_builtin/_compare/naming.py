@@ -22,6 +22,7 @@ from torch2grid_core.text import counted, visible
 
 _EXPERTS = 1 << 14
 _HEADS = (128, 64, 256, 96, 80, 32, 192, 112, 16)  # rows of a head that models have, the usual ones first
+_TRIED = 32  # tensors of which one may tell
 _LEAD = 64  # rows that are read, at least, to find out
 
 
@@ -227,6 +228,7 @@ class _Found:
         self.head_said = ""
         self.notes: list[str] = []
         self._given_up = False
+        self.common: list[str] = []
         self.pieces: dict[str, dict[str, list[str]]] = {"a": {}, "b": {}}  # stored name → the pairs that are pieces of it
 
     def match(self) -> None:
@@ -235,10 +237,10 @@ class _Found:
             prefix = shared_prefix(left, {key: part.stored for key, part in other.parts.items() if key not in side.parts})
             if prefix:
                 side.rekeyed(prefix)
-        common = [key for key in self.two.parts if key in self.one.parts]
-        if not any(self.one.parts[key].rule or self.two.parts[key].rule for key in common):
+        self.common = [key for key in self.two.parts if key in self.one.parts]
+        if not any(self.one.parts[key].rule or self.two.parts[key].rule for key in self.common):
             return
-        for key in common:
+        for key in self.common:
             self._add(key, self.one.parts[key], self.two.parts[key])
         self._rest()
 
@@ -408,14 +410,28 @@ class _Found:
         fitting = heads_of(rows)
         if not fitting:
             raise Unfit(f"{rows} rows are no heads")
-        if not self._given_up and tensor.ndim > 1 and tensor.shape == partner.shape:
-            found = [head for head in fitting if _fits(tensor, partner, head, back)]
-            if len(found) == 1:  # of equal rows any length fits, and says nothing
-                self.head, self.head_said = found[0], "found by trying: nothing states it"
-                return found[0]
+        if not self._given_up:
             self._given_up = True
+            self._find_head([(tensor, partner, back)])
+            if self.head is not None and rows % self.head == 0:
+                return self.head
         self.head_said = "not known: nothing states it, and none of those tried fits"
         return fitting[0]
+
+    def _find_head(self, tried: list[tuple[LazyTensor, LazyTensor, bool]]) -> None:
+        """The length with which matrices in pairs are the same as their partners, from the first of which that is so."""
+        for key in self.common:
+            one, two = self.one.parts[key], self.two.parts[key]
+            for side, part, other, partner in ((self.one, one, self.two, two), (self.two, two, self.one, one)):
+                if part.words == ("rotary",) and not partner.words:
+                    tried.append((side.checkpoint[part.stored], other.checkpoint[partner.stored], False))
+        for tensor, partner_tensor, back in [each for each in tried if each[0].ndim > 1][:_TRIED]:
+            if tensor.shape == partner_tensor.shape:
+                fitting = heads_of(tensor.shape[0])
+                found = [head for head in fitting if _fits(tensor, partner_tensor, head, back)]
+                if len(found) == 1:  # of equal rows any length fits, and says nothing
+                    self.head, self.head_said = found[0], "found by trying: nothing states it"
+                    return
 
     # The two checkpoints.
 
@@ -449,7 +465,7 @@ class _Found:
                 few = "; ".join(map(str, stated.unused[:3]))
                 yield f"not in both files: {counted(len(stated.unused), 'line')} of it ({few})"
         if self.by_map:
-            yield f"{len(self.by_map):,} by built-in maps: {self.one.called} names in A, {self.two.called} in B"
+            yield f"{len(self.by_map):,} by built-in maps: A has {self.one.called} names, B {self.two.called}"
         if self.head is not None or self.head_said:
             yield f"{'heads' if self.head is None else f'heads of {self.head} rows'}: {self.head_said}"
         for note in self.notes[:3]:
@@ -468,9 +484,5 @@ def heads_of(rows: int) -> list[int]:
 
 def _fits(tensor: LazyTensor, partner: LazyTensor, head: int, back: bool) -> bool:
     """Whether the first heads are the same once they are permuted."""
-    lead = slice(0, head * -(-_LEAD // head) if head < _LEAD else head)
-    return (
-        equal(Rotary(head, back).of(tensor.view(lead)), partner.view(lead))
-        if lead.stop <= tensor.shape[0]
-        else (equal(Rotary(head, back).of(tensor), partner))
-    )
+    lead = slice(0, min(head * -(-_LEAD // head), tensor.shape[0]))
+    return equal(Rotary(head, back).of(tensor.view(lead)), partner.view(lead))
