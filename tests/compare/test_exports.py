@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 from tests.support.compare.llama import Llama, fused_groups, fused_rows, halves, pairs
 from tests.support.compare.opened import compared

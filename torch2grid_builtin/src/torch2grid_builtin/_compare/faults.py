@@ -298,7 +298,8 @@ def faults_of(wrong: Sequence[Wrong], names: Sequence[str]) -> tuple[Fault, ...]
                 text = f"{_called(kind)}", "", "holds what that of another layer or expert held"
             else:
                 text = f"{_called(kind)}", "", f"holds what {visible(each.text[1:])} held"
-            together.setdefault(text, {}).setdefault(kind, []).append(each.name)
+            both = [each.name, each.text[1:]] if each.text[0] == "⇄" else [each.name]
+            together.setdefault(text, {}).setdefault(kind, []).extend(both)
         else:
             together.setdefault(("", each.text, each.several), {}).setdefault(kind, []).append(each.name)
     found = []

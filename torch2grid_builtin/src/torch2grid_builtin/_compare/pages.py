@@ -33,7 +33,8 @@ ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ o
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _BARS = 80
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
-_TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE}
+_ERROR = "relative error"
+_TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
 _BARS_AT_MOST, _LONGEST = 40, 80  # tensors that are bars in any case, and bars of one diagram
 _KINDS = 80  # columns of a table by layer and kind
 
@@ -297,10 +298,8 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
         kept += f", zeros of the other sign in {counted(signs, 'tensor')}" if signs else ""
         size = f"{counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
         return f"the same model{beyond}: {', '.join([*stated, size])}" if stated else f"same{beyond}: {size}"
-    if comparison.quantised is not None and {each.kind for each in comparison.differences} == {"quantised"}:
-        return ", ".join([_error_line(comparison, comparison.quantised), *stated]) + (
-            f" ({hidden:,} rows not shown)" if hidden else ""
-        )
+    if comparison.quantised is not None and {each.kind for each in comparison.differences} <= {"quantised", "dtype", "rounded"}:
+        return _error_line(comparison, comparison.quantised) + (f" ({hidden:,} rows not shown)" if hidden else "")
     changed = sum(bool(deltas[name].changed) for name in names)
     facts = [f"{changed:,} of {counted(len(names), 'tensor')} changed", f"{total.changed:,} of {total.weights:,} weights"]
     facts += [*total.not_finite.changes(), *total.not_finite.kept()]
@@ -309,7 +308,7 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     counts: dict[str, int] = {}
     for each in comparison.differences:
         counts[each.kind] = counts.get(each.kind, 0) + 1
-    facts += [f"{len(comparison.faults)} found wrong"] if len(comparison.faults) > 1 else []
+    facts += [f"{len(comparison.faults)} mistakes found"] if len(comparison.faults) > 1 else []
     facts += [visible(each.text) for each in comparison.faults] if len(comparison.faults) == 1 else []
     words = {
         "bits": "with a 0 of the other sign",
@@ -355,7 +354,7 @@ def _other_names(one: str, two: str, ties: Mapping[str, int]) -> bool:
 
 
 def _error_line(comparison: Comparison, quantised: Quantised) -> str:
-    """``B is A quantised (…): 84 of 291 tensors, relative error 0.0871, SNR 21.2 dB, at worst 14.0 dB in …``."""
+    """``B is A quantised (…): 84 of 291 tensors, relative error 0.0871, SNR 21.2 dB, at worst 14.0 dB``."""
     names = [name for name in comparison.counted if name in quantised.schemes and comparison.deltas[name].changed]
     total = totals(comparison.deltas, names)
     side, other = quantised.side.upper(), "B" if quantised.side == "a" else "A"
@@ -363,28 +362,31 @@ def _error_line(comparison: Comparison, quantised: Quantised) -> str:
         f"{len(names):,} of {counted(len(comparison.counted), 'tensor')}",
         f"relative error {quantised.relative(total):.3g}",
     ]
-    worst = max(names, key=lambda name: quantised.relative(comparison.deltas[name]))
-    least = quantised.decibels(comparison.deltas[worst])
-    facts += [f"SNR {_decibels(quantised.decibels(total))}", f"at worst {_decibels(least)} in {visible(worst)}"]
+    worst = min(quantised.decibels(comparison.deltas[name]) for name in names)
+    facts += [f"SNR {_decibels(quantised.decibels(total))}, at worst {_decibels(worst)}"]
     return f"{side} is {other} quantised ({visible(quantised.said)}): {', '.join(facts)}"
 
 
 def overview_page(comparison: Comparison, names: Names) -> Page | None:
     """How far each tensor moved, the farthest first, or by layer and kind where they are many; ``None`` where nothing did."""
     chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
+    figures = (_CHANGE, _SHARE)
+    if comparison.quantised is not None:
+        chosen = [name for name in chosen if name in comparison.quantised.schemes]
+        figures = (_ERROR,)
     if not any(comparison.deltas[name].changed for name in chosen):
         return None
     layered = _layered(chosen) if len(chosen) > _BARS_AT_MOST else {}
     panels: list[Any] = []
     if layered:
-        panels += [_by_layer(comparison, layered, _CHANGE), _by_layer(comparison, layered, _SHARE)]
+        panels += [_by_layer(comparison, layered, what) for what in figures]
         within = {name for cells in layered.values() for name in cells.values()}
         rest, where = [name for name in chosen if name not in within], "Outside the layers"
-        panels += [_sorted_bars(comparison, rest, _CHANGE, where), _sorted_bars(comparison, rest, _SHARE, where)]
+        panels += [_sorted_bars(comparison, rest, what, where) for what in figures]
     else:
         matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
         vectors = [name for name in chosen if name not in set(matrices)]
-        for what in (_CHANGE, _SHARE):
+        for what in figures:
             panels += [_sorted_bars(comparison, matrices, what, "Matrices and kernels")]
             panels += [_sorted_bars(comparison, vectors, what, "Vectors")]
     broken = totals(comparison.deltas, chosen).not_finite.changes()
@@ -398,12 +400,14 @@ def overview_page(comparison: Comparison, names: Names) -> Page | None:
 
 def _figure(comparison: Comparison, name: str, what: str) -> float:
     delta = comparison.deltas[name]
+    if what == _ERROR and comparison.quantised is not None:
+        return comparison.quantised.relative(delta)
     return delta.relative if what == _CHANGE else delta.changed / delta.weights
 
 
 def _tells(comparison: Comparison, names: Sequence[str], what: str) -> bool:
     """False where there is nothing to see: no tensor, or each of them changed throughout."""
-    return bool(names) and (what == _CHANGE or any(_figure(comparison, name, what) < 1 for name in names))
+    return bool(names) and (what != _SHARE or any(_figure(comparison, name, what) < 1 for name in names))
 
 
 def _layered(names: Sequence[str]) -> dict[str, dict[int, str]]:
