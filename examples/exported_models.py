@@ -1,4 +1,4 @@
-"""Writes a small Llama as Meta stores it, an export in bfloat16 under Hugging Face's names, one with two mistakes, and one in FP8.
+"""Writes a small Llama as Meta stores it, and exports for Hugging Face: in bfloat16, with two mistakes, and in FP8.
 
 python examples/exported_models.py [FOLDER]
 """

@@ -1,4 +1,4 @@
-"""Is the export the checkpoint? A small Llama in the forms of several libraries is the same; a mistake in the export is named."""
+"""Is the export the checkpoint? A small Llama in several libraries' forms is the same; a mistake is named."""
 
 from __future__ import annotations
 
@@ -279,7 +279,10 @@ def test_stacked_and_transposed_experts_of_other_shapes():
 def test_the_layout_of_a_fused_tensor():
     groups = fused_groups(SMALL.hf(), SMALL.kv_heads, SMALL.head)
     wrong = {name.replace("query_key_value", "qkv_proj"): value for name, value in groups.items()}
-    told = "q_proj, k_proj and v_proj of all layers are taken from a fused tensor with q, k and v group by group, not one after the other"
+    told = (
+        "q_proj, k_proj and v_proj of all layers are taken from a fused tensor with "
+        "q, k and v group by group, not one after the other"
+    )
     assert faults(SMALL.hf(), wrong, SMALL.config | {"model_type": "phi3"}) == [told]
 
 
@@ -392,3 +395,80 @@ def test_maps_are_rules_that_go_both_ways():
         for rule in each.rules:
             parts = [tuple(word for word in piece.forms if word in ("q", "k", "v", "gate", "up")) for piece in rule.pieces]
             assert parts in ([()], [("q",), ("k",), ("v",)], [("gate",), ("up",)]), rule
+
+
+# Across forms.
+
+
+def test_a_distributed_checkpoint_and_its_safetensors(tmp_path):
+    state = SMALL.hf()
+    network = torch.nn.ModuleDict({"a": torch.nn.Linear(4, 4)})
+    optimizer = torch.optim.AdamW(network.parameters())
+    network["a"](torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    for front in ("", "module.", "_orig_mod."):
+        whole = {"model": {f"{front}{name}": value for name, value in state.items()}, "optimizer": optimizer.state_dict()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dcp.save(whole, checkpoint_id=tmp_path / f"dcp{front}", no_dist=True)
+    SMALL.save_hf(tmp_path / "hf")
+    code, text = said(tmp_path, "dcp", "hf")
+    assert code == 0
+    assert text.startswith("same: 30 tensors, ")
+    for front in ("module.", "_orig_mod."):
+        for pair in ((f"dcp{front}", "hf"), ("hf", f"dcp{front}")):
+            code, text = said(tmp_path, *pair)
+            assert code == 0
+            assert text.startswith("the same model: 30 renamed, 30 tensors, "), text
+    state["model.norm.weight"][0] += 1
+    SMALL.save_hf(tmp_path / "other", state)
+    assert said(tmp_path, "dcp", "other")[0] == 1
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+def test_gguf(tmp_path, architecture, kind):
+    gguf = pytest.importorskip("gguf", reason="the gguf package is not installed")
+    names = {
+        "model.embed_tokens": "token_embd",
+        "model.norm": "output_norm",
+        "lm_head": "output",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", architecture)
+    writer.add_head_count(SMALL.heads)
+    writer.add_head_count_kv(SMALL.kv_heads)
+    writer.add_embedding_length(SMALL.hidden)
+    for name, value in SMALL.hf().items():
+        front, _, inner = name.removesuffix(".weight").partition("layers.")
+        layer, _, inner = inner.partition(".")
+        called = f"blk.{layer}.{names[inner]}" if layer else names[front]
+        if architecture == "llama" and inner in ("self_attn.q_proj", "self_attn.k_proj"):
+            value = pairs(value, SMALL.head)
+        array = value.numpy()
+        if kind == "Q8_0" and array.ndim > 1:
+            codes = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(f"{called}.weight", codes, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(f"{called}.weight", array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    SMALL.save_hf(tmp_path / "hf", config=False)
+    code, text = said(tmp_path, "hf", "model.gguf")
+    if kind == "F32":
+        permuted = "6 permuted, " if architecture == "llama" else ""
+        assert text.startswith(f"the same model: 30 renamed, {permuted}30 tensors, "), text
+        assert code == 0
+    else:
+        assert text.startswith("B is A quantised (Q8_0): 23 of 30 tensors, relative error 0.00"), text
+        assert code == 1

@@ -96,7 +96,7 @@ def test_pictures_say_what_they_show(folder):
     pages = t2g.compare(str(place / "original"), str(place / "fp8"), layers=True)
     titles = [page.title for page in pages]
     assert any(title.startswith("Quantisation error Δ = ") for title in titles)
-    assert any(title.startswith("Quantisation error of fp8") or title.startswith("Quantisation error of ") for title in titles)
+    assert any(title.startswith("Quantisation error of fp8/model.safetensors, relative to ") for title in titles)
     assert sum("quantisation error, SNR " in title for title in titles) == 21
 
 

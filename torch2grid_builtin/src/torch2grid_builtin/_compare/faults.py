@@ -1,7 +1,7 @@
 """What is wrong with a tensor that should be another: each known mistake is tried, and named where it is the whole difference.
 
-A mistake is a way to make the tensor of *b* from that of *a* bit by bit, but for rounding. What costs a read of the whole tensor
-is tried only where the norms leave it possible: an order of the weights keeps their squares.
+A mistake is a way to make the tensor of *b* from that of *a* bit by bit, but for rounding. What costs a read of the whole
+tensor is tried only where the norms leave it possible: an order of the weights keeps their squares.
 """
 
 from __future__ import annotations

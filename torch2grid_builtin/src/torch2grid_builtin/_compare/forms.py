@@ -1,8 +1,8 @@
 """How one library stores a tensor that another stores otherwise: turned, in another order of rows, as a part of a larger one.
 
-A form takes a stored tensor and gives one that is read from it range by range: a view where strides say enough, else numbers that
-are gathered as they are asked for. No form loses or makes up a weight: each is an order of the weights, or one part of a tensor
-whose other parts are forms, too.
+A form takes a stored tensor and gives one that is read from it range by range: a view where strides say enough, else numbers
+that are gathered as they are asked for. No form loses or makes up a weight: each is an order of the weights, or one part of a
+tensor whose other parts are forms, too.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def ordered(tensor: LazyTensor, axes: Sequence[int]) -> LazyTensor:
 
 
 def gathered(tensor: LazyTensor, shape: Sequence[int]) -> LazyTensor:
-    """The weights of *tensor* in C order under another shape; those of strides that no shape has are gathered when they are read."""
+    """The weights of *tensor* in C order under another shape; gathered when they are read, where no strides say it."""
     if tensor.contiguous:
         return _as(tensor, tuple(shape), None)
     storage = ComputedStorage([(_OF, tensor)], _same, tensor.dtype)

@@ -1,9 +1,9 @@
 """What libraries call the same tensor, and how each stores it: all of it as rules, in this one place.
 
-A rule has the name that a library writes, and the pieces that are stored under it, by names that all libraries have in common here.
-``{n}`` is a layer, ``{e}`` an expert, ``{p}`` ``weight`` or ``bias``, ``{x}`` the module that it is in; ``{e}`` in a piece alone: the
-experts are stacked in one tensor. The pieces of a rule are the whole of the tensor, each weight once, so that a rule can be followed
-both ways. A piece's forms are followed from left to right:
+A rule has the name that a library writes, and the pieces that are stored under it, by names that all libraries have in common
+here. ``{n}`` is a layer, ``{e}`` an expert, ``{p}`` ``weight`` or ``bias``, ``{x}`` the module that it is in; ``{e}`` in a
+piece alone: the experts are stacked in one tensor. The pieces of a rule are the whole of the tensor, each weight once, so that a
+rule can be followed both ways. A piece's forms are followed from left to right:
 
 - ``rotary``: q and k whose rows are in pairs, as Meta has them; in common, a head's rows are in halves.
 - ``q``, ``k``, ``v``: parts of one tensor, its heads one kind after the other, or group by group (``QKV``).
@@ -46,7 +46,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Map:
-    """The names of one library. sign: a stored name that tells them; without: a name that other libraries of the map do not have.
+    """The names of one library. sign: a stored name that tells them; without: a name that tells another map.
 
     pairs: from the metadata of the checkpoint, whether q and k are in pairs.
     """

@@ -60,9 +60,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Translation:
-    """Two checkpoints under one set of names. of_a, of_b: name in *a* or *b* → where it is from, of what is not as it is stored.
+    """Two checkpoints under one set of names.
 
-    said: which names were taken for which, and by what; head: rows of a head, where it mattered. stored: both as they were opened.
+    of_a, of_b: name in *a* or *b* → where it is from, of what is not as it is stored. stored: both as they were opened. said:
+    which names were taken for which, and by what. head: rows of a head, where it mattered.
     """
 
     a: Checkpoint
@@ -178,7 +179,7 @@ class _Stated:
         ways = [_stated_of(here, names) for here in (a, b)]
         fits = [sum(new in there for new, _ in way.values()) for way, there in zip(ways, (b, a), strict=True)]
         self.back = fits[1] > fits[0]
-        here, there, way = (b, a, ways[1]) if self.back else (a, b, ways[0])
+        there, way = (a, ways[1]) if self.back else (b, ways[0])
         known = {old: (new, named) for old, (new, named) in way.items() if new in there}
         if not known:
             told = str(names[0])

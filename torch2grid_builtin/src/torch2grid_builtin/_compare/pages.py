@@ -241,7 +241,7 @@ def _faults(comparison: Comparison) -> Table:
 
 
 def _errors(comparison: Comparison, everything: bool) -> list[tuple[Any, ...]]:
-    """The quantisation error of each tensor, the worst first; of those that lost nothing only where *everything* is asked for."""
+    """The quantisation error of each tensor, the worst first; *everything*: of those that lost nothing, too."""
     quantised = comparison.quantised
     if quantised is None:
         return []
@@ -370,7 +370,7 @@ def _error_line(comparison: Comparison, quantised: Quantised) -> str:
 def overview_page(comparison: Comparison, names: Names) -> Page | None:
     """How far each tensor moved, the farthest first, or by layer and kind where they are many; ``None`` where nothing did."""
     chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
-    figures = (_CHANGE, _SHARE)
+    figures: tuple[str, ...] = (_CHANGE, _SHARE)
     if comparison.quantised is not None:
         chosen = [name for name in chosen if name in comparison.quantised.schemes]
         figures = (_ERROR,)
