@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 from tests.support.compare.llama import Llama, fused_groups, fused_rows, halves, pairs
 from tests.support.compare.opened import compared
-from tests.support.tools import torch2grid
+from tests.support.tools import PROJECT, torch2grid
 
 import torch2grid as t2g
 
@@ -22,9 +23,9 @@ SMALL = Llama()
 WEIGHTS = sum(value.numel() for value in SMALL.meta().values())
 
 
-def said(folder, a, b, *more):
+def said(folder, a, b, *more, **options):
     """The exit code and what is printed of two files."""
-    done = torch2grid("compare", a, b, "-q", "--stats", *more, cwd=folder)
+    done = torch2grid("compare", a, b, "-q", "--stats", *more, cwd=folder, **options)
     assert not done.stderr, done.stderr
     return done.returncode, done.stdout
 
@@ -464,7 +465,12 @@ def test_gguf(tmp_path, architecture, kind):
     writer.write_tensors_to_file()
     writer.close()
     SMALL.save_hf(tmp_path / "hf", config=False)
-    code, text = said(tmp_path, "hf", "model.gguf")
+    info = tmp_path / "site" / "torch2grid_gguf-0.1.0.dist-info"  # as an installer would write it
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch2grid-gguf\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[torch2grid]\ngguf = torch2grid_gguf.plugin\n")
+    path = os.pathsep.join(map(str, (tmp_path / "site", PROJECT / "plugins" / "torch2grid_gguf" / "src")))
+    code, text = said(tmp_path, "hf", "model.gguf", env={"PYTHONPATH": path})
     if kind == "F32":
         permuted = "6 permuted, " if architecture == "llama" else ""
         assert text.startswith(f"the same model: 30 renamed, {permuted}30 tensors, "), text

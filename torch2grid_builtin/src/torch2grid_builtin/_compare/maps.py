@@ -2,8 +2,8 @@
 
 A rule has the name that a library writes, and the pieces that are stored under it, by names that all libraries have in common
 here. ``{n}`` is a layer, ``{e}`` an expert, ``{p}`` ``weight`` or ``bias``, ``{x}`` the module that it is in; ``{e}`` in a
-piece alone: the experts are stacked in one tensor. The pieces of a rule are the whole of the tensor, each weight once, so that a
-rule can be followed both ways. A piece's forms are followed from left to right:
+piece alone: the experts are stacked in one tensor. The pieces of a rule are the whole of the tensor, each weight once, so that
+a rule can be followed both ways. A piece's forms are followed from left to right:
 
 - ``rotary``: q and k whose rows are in pairs, as Meta has them; in common, a head's rows are in halves.
 - ``q``, ``k``, ``v``: parts of one tensor, its heads one kind after the other, or group by group (``QKV``).
