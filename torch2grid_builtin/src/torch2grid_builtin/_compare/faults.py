@@ -27,6 +27,8 @@ from torch2grid_core.text import counted, visible
 Array = np.ndarray[Any, Any]
 _CLOSE, _CLOSE_ROUNDED = 1e-6, 1e-2  # how far squares of the same weights may be apart
 _NEAR = 2.0**-6  # ‖Δ‖/‖A‖ of what rounding may have done
+_LEAST = 2.0**-15  # and of what is nearer
+_FIRST = 1 << 10  # weights that mostly tell already
 _HEADS_TRIED = 24
 _ROWS = 1 << 14  # rows that are looked for in another order
 _BYTES = 1 << 28
@@ -69,13 +71,13 @@ def _wrong(pair: Pair, delta: Delta, translation: Translation | None) -> tuple[s
     if apart <= close * max(delta.squares_a, delta.squares_b):
         for found in _in_order(pair, translation):
             return found
-    if delta.relative < _NEAR and pair.a.dtype == pair.b.dtype:
+    if _LEAST < delta.relative < _NEAR and pair.a.dtype == pair.b.dtype:
         return _rounded_on_the_way(pair)
     if translation is not None:
         wrong = _other_layout(pair, translation)
         if wrong is not None:
             return wrong
-    return _shifted(pair) if pair.a.ndim == 1 else None
+    return _shifted(pair, delta) if pair.a.ndim == 1 else None
 
 
 def _in_order(pair: Pair, translation: Translation | None) -> Iterator[tuple[str, str]]:
@@ -242,12 +244,24 @@ def _truncated(values: Array) -> Array:
     return (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def _shifted(pair: Pair) -> tuple[str, str] | None:
+def _shifted(pair: Pair, delta: Delta) -> tuple[str, str] | None:
     """A vector that some libraries store less one, or negated: a normalisation, a decay."""
-    for way, text in ((_plus_one, "A + 1"), (_minus_one, "A − 1"), (np.negative, "−A")):
-        if is_floating(pair.a.dtype) and pair.a.size > 1 and pair.a.dtype == pair.b.dtype and _made(pair.a, pair.b, way):
+    if not is_floating(pair.a.dtype) or pair.a.dtype != pair.b.dtype or pair.a.size < 2:
+        return None
+    by_one, negated = float(delta.weights), 4 * delta.squares_a  # what ‖Δ‖² is then
+    ways = ((_plus_one, "A + 1", by_one), (_minus_one, "A − 1", by_one), (np.negative, "−A", negated))
+    for way, text, squares in ways:
+        near = abs(delta.squares - squares) <= _CLOSE_ROUNDED * squares
+        if near and _made(pair.a, pair.b, way) and not _constant(pair.a):
             return f"is {text}", f"are {text}"
     return None
+
+
+def _constant(tensor: LazyTensor) -> bool:
+    """One number throughout: what it became says nothing."""
+    return all(bool((part == part[0]).all()) for _, part in tensor.flat_chunks()) and (
+        bool(tensor.read(0, 1)[0] == tensor.read(tensor.size - 1, tensor.size)[0])
+    )
 
 
 def _plus_one(values: Array) -> Array:
@@ -260,7 +274,10 @@ def _minus_one(values: Array) -> Array:
 
 def _made(one: LazyTensor, two: LazyTensor, way: Callable[[Array], Array]) -> bool:
     """Whether *two* is what *way* makes of *one*, bit by bit."""
+    count = min(_FIRST, one.size)
     with np.errstate(all="ignore"):
+        if not same_bits(np.asarray(way(one.read(0, count))), two.read(0, count)):
+            return False
         chunks = zip(one.flat_chunks(), two.flat_chunks(), strict=True)
         return all(same_bits(np.asarray(way(first)), second) for (_, first), (_, second) in chunks)
 
