@@ -175,7 +175,12 @@ class Comparison:
     @property
     def tied(self) -> dict[str, str]:
         """Name that only one side has → the tensor there that it is another name, or a copy, of."""
-        return {**self.match.tied, **self.copies}
+        ties = {**self.match.tied, **self.copies}
+        if self.translation is None:
+            return ties
+        one, two = self.translation.of_a, self.translation.of_b
+        sides = {name: one if name in self.a else two for name in ties}
+        return {name: sides[name].get(owner, Origin(owner)).stored for name, owner in ties.items()}
 
     def origins(self, name: str) -> tuple[Origin, Origin]:
         """What both tensors of a pair are read from."""
