@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ def compare(
     tolerance: float = 0.0,
     ignore_dtype: bool = False,
     merge: Any = None,
+    names: str | os.PathLike[str] | Mapping[str | re.Pattern[str], str] | None = None,
     layers: bool = False,
     only: Patterns | None = None,
     skip: Patterns | None = None,
@@ -59,8 +61,10 @@ def compare(
     """What changed from *a* to *b*: a table, Δ of the whole model, and with *layers* a page for each tensor that changed.
 
     a, b: paths, modules, state dicts or checkpoints, the model of a training checkpoint. plugin: the grid transformer of the
-    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype.
-    merge: an adapter that is merged into *a* before; what rounding does to a merge is no difference. The rest: see ``draw``.
+    whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. merge: an adapter that is merged
+    into *a* before; what rounding does to a merge is no difference. names: which tensor of *a* is which of *b* (the path of a
+    CSV file, or a mapping of old to new names, of which an old one may be a compiled pattern); names of known libraries are
+    found without. The rest: see ``draw``.
     """
     from torch2grid_builtin.adapters import merge as merged
     from torch2grid_builtin.compare import (
@@ -71,6 +75,7 @@ def compare(
         Tolerance,
         comparison_table,
         overview_page,
+        read_names,
         transformer_of,
     )
 
@@ -78,11 +83,12 @@ def compare(
     picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     asked = settings_from({**picked, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
     base, other = (drawable(each, asked) for each in (a, b))
-    comparing = Comparing(base if merge is None else merged(base, as_checkpoint(merge)).beside(other), other)
+    base = base if merge is None else merged(base, as_checkpoint(merge)).beside(other)
+    comparing = Comparing(base, other, read_names(names) if names is not None else ())
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
-    atlas = DeltaAtlas(transformer, comparing.names)
-    views: list[View] = [PairPages(chosen.need, comparing.names)] if layers else []
+    atlas = DeltaAtlas(transformer, comparing.names, comparing.quantised)
+    views: list[View] = [PairPages(chosen.need, comparing.names, quantised=comparing.quantised)] if layers else []
     drawn: list[tuple[Page, View]] = []
     pages = len(comparing.joint) if layers else 0
     with workers(comparing.joint, run.jobs, pages, opener=executor_of(manager(), run.executor)) as executor:

@@ -28,7 +28,8 @@ def figures(delta):
 def facts(comparison, a="a", b="b"):
     """What was found, the first side called *a*."""
     match, deltas = comparison.match, comparison.deltas
-    names = {pair.name: frozenset({(a, pair.a.name), (b, pair.b.name)}) for pair in match.pairs}
+    from_files = {pair.name: comparison.origins(pair.name) for pair in match.pairs}
+    names = {name: frozenset({(a, one.said), (b, two.said)}) for name, (one, two) in from_files.items()}
     bad = {name: deltas[name].not_finite for name in deltas}
     only = [each for each in comparison.differences if each.kind in ("only_a", "only_b")]
     renamed = [each for each in comparison.differences if each.kind == "renamed"]

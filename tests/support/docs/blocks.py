@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.support.tools import DIGITS, PROJECT
 
 DOCS = PROJECT / "docs"
-RUN = ("planted_models.py",)  # examples that pages run
+RUN = ("planted_models.py", "exported_models.py")  # examples that pages run
 _FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", flags=re.MULTILINE | re.DOTALL)
 
 

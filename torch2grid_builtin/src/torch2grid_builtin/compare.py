@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_builtin._compare.names_file import read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
 from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
 from torch2grid_builtin._compare.series import (
@@ -42,6 +43,7 @@ __all__ = [
     "joint_series",
     "moved_most",
     "overview_page",
+    "read_names",
     "recorded_distribution",
     "recorded_series",
     "ridges_page",

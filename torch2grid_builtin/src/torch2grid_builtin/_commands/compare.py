@@ -12,6 +12,7 @@ import click
 
 from torch2grid_builtin._adapters.merging import merge
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
+from torch2grid_builtin._compare.names_file import read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
 from torch2grid_builtin._compare.pages import (
     PAIR_CELLS,
@@ -61,6 +62,7 @@ class Asked:
     ignore_dtype: bool
     rank_size: int
     merge: str
+    names: str | None
     settings: Settings
 
 
@@ -122,6 +124,13 @@ def _params() -> list[click.Parameter]:
             metavar="N",
             help="weights of the largest matrix whose rank of Δ is looked for",
         ),
+        click.Option(
+            ["--names"],
+            type=click.Path(dir_okay=False),
+            default=None,
+            metavar="FILE",
+            help="a CSV file, old,new: which tensor is which; names of known libraries are found without",
+        ),
         *settings_options(
             output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
@@ -169,16 +178,20 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     output = targets.pictures
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers)
     opener = executor_of(manager, asked.settings.executor)
+    names = read_names(asked.names) if asked.names is not None else ()
     a, b = (open_model(manager, model, asked) for model in models)
     if asked.merge:
         a = _merged(manager, a, b, asked)
-    comparing = Comparing(a, b)
+    comparing = Comparing(a, b, names)
+    if comparing.translation is not None and not asked.settings.quiet:
+        for line in comparing.translation.said:
+            click.echo(f"names: {line}", err=True)
     output.origin = comparing.origin
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
-    atlas = DeltaAtlas(transformer, comparing.names)
+    atlas = DeltaAtlas(transformer, comparing.names, comparing.quantised)
     views: list[View] = []
     if asked.layers:
-        views.append(PairPages(settings.need, comparing.names, asked.everything))
+        views.append(PairPages(settings.need, comparing.names, asked.everything, comparing.quantised))
     if asked.atlas or usual:
         views.append(atlas)
     film = Frames(transformer, (comparing.names.a, comparing.names.b), (A, B))
@@ -251,6 +264,8 @@ def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
 
 def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
+    if asked.names is not None:
+        raise UsageError("--names is for two checkpoints; those of a series have one set of names")
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     targets = Targets(manager, asked.settings, run, ANIMATED, chosen=asked.atlas or asked.layers)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._compare.equal import bits, roundings, same_bits
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.measures import Chunk, Collector
@@ -169,7 +170,8 @@ class Delta:
     changed: weights with |Δ| above the tolerance, those that are NaN or Inf in one only among them.
     squares_a, squares_b, squares: sums of the squares of A, B and Δ. largest: flat index of max |Δ|, with its two values.
     rows, columns: indices of the 2-D form's rows and columns that hold every change, ``None`` where there are more than 16.
-    rounded: ``"B"`` where B is A rounded to B's dtype, ``"A"`` the other way round, empty where neither.
+    rounded: ``"B"`` where B is A rounded to B's dtype, ``"A"`` the other way round, empty where neither. exact: the two are the
+    same bit by bit, or one is the other rounded so; not where a 0 has the other sign.
     """
 
     weights: int
@@ -184,6 +186,7 @@ class Delta:
     rounded: str
     rank: Rank | None
     not_finite: NotFinite = field(default=NONE)
+    exact: bool = True
 
     @property
     def broken(self) -> int:
@@ -293,6 +296,7 @@ class DeltaCollector(Collector):
         self.rows: set[int] | None = set()
         self.columns: set[int] | None = set()
         self.rounded = {"A": True, "B": True}
+        self.exact = self.alike = True  # alike: of kinds of which one can be the other rounded
         rows, columns = self.shape
         self.ranked = min(rows, columns) > 1 and tensor.size <= need.rank_size
         self.delta: Array | None = None
@@ -303,9 +307,12 @@ class DeltaCollector(Collector):
         self.seen += len(before)
         if before.dtype != after.dtype:
             self._look_rounded(before, after)
+            self.alike = bool(roundings(before.dtype, after.dtype))
         equal = before.dtype == after.dtype and all(
-            np.array_equal(_bits(before[:place]), _bits(after[:place])) for place in (_LOOK, len(before))
+            np.array_equal(bits(before[:place]), bits(after[:place])) for place in (_LOOK, len(before))
         )
+        if not equal and self.exact and before.dtype == after.dtype:
+            self.exact = same_bits(before, after)
         with np.errstate(all="ignore"):
             for first in range(0, len(before), _PIECE):
                 self._piece(start + first, before[first : first + _PIECE], after[first : first + _PIECE], equal)
@@ -372,7 +379,7 @@ class DeltaCollector(Collector):
                 kinds = [(is_floating(each.dtype), is_complex(each.dtype)) for each in (wide, narrow)]
                 narrower = kinds[0] == kinds[1] != (False, False) and wide.dtype.itemsize >= narrow.dtype.itemsize
                 with np.errstate(all="ignore"):
-                    self.rounded[side] = narrower and _same(wide.astype(narrow.dtype), narrow)
+                    self.rounded[side] = narrower and same_bits(wide.astype(narrow.dtype), narrow)
 
     def result(self) -> Delta:
         mixed = self.seen and self.rounded["A"] != self.rounded["B"]
@@ -391,6 +398,7 @@ class DeltaCollector(Collector):
             rounded=("B" if self.rounded["B"] else "A") if mixed else "",
             rank=self._rank(largest),
             not_finite=self.not_finite,
+            exact=self.exact and (self.rounded["A"] or self.rounded["B"] or not self.alike),
         )
 
     def _rank(self, largest: float) -> Rank | None:
@@ -399,17 +407,6 @@ class DeltaCollector(Collector):
             return None
         matrix = self.delta.reshape(self.shape)
         return rank_of_complex(matrix, largest) if matrix.dtype.kind == "c" else rank_of(matrix, largest)
-
-
-def _bits(array: Array) -> Array:
-    """The array as unsigned integers of its width, for comparisons that know neither NaN nor −0."""
-    width = array.dtype.itemsize
-    return np.ascontiguousarray(array).view(f"u{width}" if width <= 8 else "u8")
-
-
-def _same(one: Array, two: Array) -> bool:
-    """Equal weight by weight; NaN is NaN, whatever else its bits say."""
-    return np.array_equal(_bits(one), _bits(two)) or bool(((one == two) | (np.isnan(one) & np.isnan(two))).all())
 
 
 def _whole_difference(before: Array, after: Array) -> Array:

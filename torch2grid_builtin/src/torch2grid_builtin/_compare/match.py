@@ -27,6 +27,8 @@ _OLD = {"original0": "_g", "original1": "_v", "original": "_orig", "0._u": "_u",
 # TensorFlow's words for the weight and bias of a normalisation, which old BERT checkpoints keep.
 _NORMALISATION = re.compile(r"norm|(^|[._])(ln|bn)[_\d]*$", re.IGNORECASE)
 _GREEK = {"gamma": "weight", "beta": "bias"}
+# Tables of a rotary embedding, which some libraries save.
+_COMPUTED = re.compile(r"(^|\.)(rope\.freqs|freqs_cis|rotary_emb\.inv_freq|rope_freqs\.weight)$")
 _NEARLY_ALL = 0.9
 _DEEPEST = 4  # components of a prefix that one side has and the other has not
 
@@ -241,6 +243,24 @@ def _apart(a: Checkpoint, b: Checkpoint, strips: tuple[str, str]) -> Iterable[Ap
         for skip in own.skipped:
             if skip.reason in NO_WEIGHTS and not keys(skip.name, prefix) & others:
                 yield Apart(skip.name, side, skip.reason)
+
+
+def computed_apart(found: Match) -> Match:
+    """The same, with the tables that a library computes from the configuration and only one file has as no difference."""
+    sides = (("a", found.only_a, found.only_b), ("b", found.only_b, found.only_a))
+    apart = [
+        Apart(each.name, side, "computed from the configuration")
+        for side, own, other in sides
+        for each in own
+        if _COMPUTED.search(each.name) and not any(_COMPUTED.search(name.name) for name in other)
+    ]
+    gone = {(each.side, each.name) for each in apart}
+    return replace(
+        found,
+        only_a=tuple(each for each in found.only_a if ("a", each.name) not in gone),
+        only_b=tuple(each for each in found.only_b if ("b", each.name) not in gone),
+        apart=(*found.apart, *apart),
+    )
 
 
 def in_shape_of(pair: Pair) -> tuple[Pair, str] | None:

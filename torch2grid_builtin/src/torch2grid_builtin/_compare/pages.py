@@ -12,6 +12,7 @@ import numpy as np
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
 from torch2grid_builtin._compare.figures import in_colors, kind_and_layer, short
 from torch2grid_builtin._compare.order import Names
+from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
@@ -25,12 +26,15 @@ from torch2grid_core.text import counted, human_count, percentage, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
+ERRORS = ("Tensor", "Shape", "Scheme", "Relative error", "SNR (dB)", "Max |Δ|", "What")
+ERROR_FORMATS = {"Relative error": ".3e", "SNR (dB)": ".1f", "Max |Δ|": ".3e"}
 FOLDER = "compare"
 ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _BARS = 80
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
-_TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE}
+_ERROR = "relative error"
+_TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
 _BARS_AT_MOST, _LONGEST = 40, 80  # tensors that are bars in any case, and bars of one diagram
 _KINDS = 80  # columns of a table by layer and kind
 
@@ -44,6 +48,7 @@ class PairPages(View):
     need: DeltaOf
     names: Names
     everything: bool = False
+    quantised: Quantised | None = None
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         raster = Raster(matrix_of(tensor.name, tensor.shape, run.tensor_cells), run.reduce)
@@ -71,18 +76,29 @@ class PairPages(View):
             limits.heatmap(grid, title=title, **axes)
             for title, grid in ((f"A: {self.names.a}", results["a"]), (f"B: {self.names.b}", results["b"]))
         ]
-        panels.append(limits.heatmap(difference, title="Δ = B − A, on the scale of A and B", **axes))
-        panels.append(run.heatmap(difference, title="Δ on a scale of its own", **axes))
+        codes = self.quantised is not None and tensor.name in self.quantised.schemes
+        what = "Quantisation error Δ = B − A" if codes else "Δ = B − A"
+        panels.append(limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes))
+        panels.append(run.heatmap(difference, title=f"{'Quantisation error' if codes else 'Δ'} on a scale of its own", **axes))
         both = _overlaid(results["of a"], results["of b"], tensor)
         changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
             f"{tensor.name}_delta",
-            f"{tensor_title(tensor)} · {_figures(delta)}",
+            f"{tensor_title(tensor)} · {self._error(tensor.name, delta)}{_figures(delta)}",
             (*panels, both, changes),
             FOLDER,
             columns=2,
             about={**about(tensor), "relative_l2": delta.relative, "max_abs_delta": delta.absmax},
         )
+
+    def _error(self, name: str, delta: Delta) -> str:
+        if self.quantised is None or name not in self.quantised.schemes:
+            return ""
+        return f"quantisation error, SNR {_decibels(self.quantised.decibels(delta))}, "
+
+
+def _decibels(value: float) -> str:
+    return f"{value:.1f} dB" if math.isfinite(value) else "–"
 
 
 def _figures(delta: Delta) -> str:
@@ -129,6 +145,7 @@ class DeltaAtlas(View):
 
     transformer: GridTransformer
     names: Names
+    quantised: Quantised | None = None
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         return {"grid": Transformed(self.transformer, run.reduce, run.max_cells)}
@@ -137,7 +154,8 @@ class DeltaAtlas(View):
         grid: Grid = replace(results["grid"], quantity="Δ")
         drawn = Transformed(self.transformer, run.reduce, run.max_cells).tensors(checkpoint)
         weights = human_count(sum(tensor.size for tensor in drawn.values()))
-        title = run.title or f"Δ = {self.names.b} − {self.names.a} · {weights} weights"
+        what = "Quantisation error Δ" if self.quantised is not None else "Δ"
+        title = run.title or f"{what} = {self.names.b} − {self.names.a} · {weights} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(drawn)})
 
@@ -166,12 +184,14 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
         said.setdefault(each.name, []).append(each.text if each.kind != "dtype" else f"dtype {each.text}")
     rows: list[tuple[tuple[int, float], tuple[Any, ...]]] = []
     swapped = _swapped(comparison)
+    codes = comparison.quantised.schemes if comparison.quantised is not None else {}
     for name, pair in comparison.pairs.items():
         delta, texts = comparison.deltas.get(name), said.get(name, [])
-        if not (texts or name in swapped or everything):
+        if name in codes or not (texts or name in swapped or everything):
             continue
+        origins = comparison.origins(name)
         texts = texts + [
-            f"{visible(side.name)} in {word}" for side, word in ((pair.a, "A"), (pair.b, "B")) if side.name != name
+            f"{each.said} in {word}" for each, word in zip(origins, "AB", strict=True) if each.stored != name or each.forms
         ]
         figures: tuple[Any, ...] = (None,) * 5
         if delta is not None:
@@ -182,13 +202,20 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
         rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
     rows.sort(key=lambda row: row[0])
     shown = [row for _, row in (rows[:top] if top else rows)]
-    panels: list[Any] = [Table(COLUMNS, tuple(shown), formats=FORMATS)] if shown else []
+    panels: list[Any] = [_faults(comparison)] if comparison.faults else []
+    errors = _errors(comparison, everything)
+    if errors:
+        panels.append(Table(ERRORS, tuple(errors[:top] if top else errors), formats=ERROR_FORMATS))
+    if shown:
+        panels.append(Table(COLUMNS, tuple(shown), formats=FORMATS))
     others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
     if others:
         where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
         listed = others[:top] if top else others
         entries = tuple((visible(each.name), where[each.kind], each.text) for each in listed)
         panels.append(Table(("Tensor", "Where", "What"), entries))
+    if comparison.translation is not None:
+        panels.append(Table(("Tensors under other names",), tuple((visible(each),) for each in comparison.translation.said)))
     taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
     if taken:
         panels.append(Table(("Taken off names to match them", "Tensors"), tuple(taken)))
@@ -201,9 +228,45 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
     apart = [(visible(each.name), f"only in {each.side.upper()}", visible(each.why)) for each in comparison.match.apart]
     if apart:
         panels.append(Table(("Not compared", "Where", "What"), tuple(apart)))
-    hidden = len(rows) - len(shown) + (len(others) - len(others[:top]) if top else 0)
+    hidden = (
+        len(rows) - len(shown) + (max(len(errors) - top, 0) if top else 0) + (len(others) - len(others[:top]) if top else 0)
+    )
     title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
     return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison), opens=True)
+
+
+def _faults(comparison: Comparison) -> Table:
+    """What is wrong of several tensors at once, each thing in a sentence."""
+    return Table(("What is wrong", "Tensors"), tuple((visible(each.text), len(each.tensors)) for each in comparison.faults))
+
+
+def _errors(comparison: Comparison, everything: bool) -> list[tuple[Any, ...]]:
+    """The quantisation error of each tensor, the worst first; *everything*: of those that lost nothing, too."""
+    quantised = comparison.quantised
+    if quantised is None:
+        return []
+    found = []
+    for name, scheme in quantised.schemes.items():
+        delta = comparison.deltas.get(name)
+        if delta is None or not (delta.changed or everything) or name in comparison.match.twins:
+            continue
+        origins = comparison.origins(name)
+        other = "; ".join(
+            f"{each.said} in {word}" for each, word in zip(origins, "AB", strict=True) if each.stored != name or each.forms
+        )
+        relative, decibels = quantised.relative(delta), quantised.decibels(delta)
+        shape = shape_text(comparison.pairs[name].b.shape)
+        row = (
+            visible(name),
+            shape,
+            visible(scheme),
+            relative,
+            decibels if math.isfinite(decibels) else None,
+            delta.absmax,
+            other,
+        )
+        found.append((math.inf if math.isnan(relative) else relative, row))
+    return [row for _, row in sorted(found, key=lambda each: -each[0])]
 
 
 def _rank(delta: Delta | None) -> tuple[int, float]:
@@ -228,9 +291,15 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     deltas, names = comparison.deltas, comparison.counted
     total = totals(deltas, names)
     kept = "".join(f", {text}" for text in total.not_finite.kept())
+    stated = _stated(comparison)
     if comparison.same:
         beyond = f" within {comparison.tolerance:g}" if comparison.tolerance else ""
-        return f"same{beyond}: {counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
+        signs = sum(not deltas[name].exact and not deltas[name].changed for name in names)
+        kept += f", zeros of the other sign in {counted(signs, 'tensor')}" if signs else ""
+        size = f"{counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
+        return f"the same model{beyond}: {', '.join([*stated, size])}" if stated else f"same{beyond}: {size}"
+    if comparison.quantised is not None and {each.kind for each in comparison.differences} <= {"quantised", "dtype", "rounded"}:
+        return _error_line(comparison, comparison.quantised) + (f" ({hidden:,} rows not shown)" if hidden else "")
     changed = sum(bool(deltas[name].changed) for name in names)
     facts = [f"{changed:,} of {counted(len(names), 'tensor')} changed", f"{total.changed:,} of {total.weights:,} weights"]
     facts += [*total.not_finite.changes(), *total.not_finite.kept()]
@@ -239,42 +308,106 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     counts: dict[str, int] = {}
     for each in comparison.differences:
         counts[each.kind] = counts.get(each.kind, 0) + 1
-    words = {"only_a": "only in A", "only_b": "only in B", "shape": "reshaped", "dtype": "of another dtype"}
-    facts += [f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded")]
+    facts += [f"{len(comparison.faults)} mistakes found"] if len(comparison.faults) > 1 else []
+    facts += [visible(each.text) for each in comparison.faults] if len(comparison.faults) == 1 else []
+    words = {
+        "bits": "with a 0 of the other sign",
+        "only_a": "only in A",
+        "only_b": "only in B",
+        "shape": "reshaped",
+        "dtype": "of another dtype",
+    }
+    facts += [
+        f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded", "fault")
+    ]
     return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
+
+
+def _stated(comparison: Comparison) -> list[str]:
+    """What makes no difference and is said: names, orders of rows, dtypes."""
+    names = comparison.counted
+    origins = {name: comparison.origins(name) for name in names}
+    ties = comparison.match.spellings
+    facts = []
+    counts = {
+        "renamed": [name for name, (one, two) in origins.items() if _other_names(one.stored, two.stored, ties)],
+        "permuted": [name for name, each in origins.items() if any(one.permuted for one in each)],
+        "transposed": [name for name, (one, two) in origins.items() if one.turned != two.turned],
+        "parts of others": [name for name, each in origins.items() if any(one.part for one in each)],
+    }
+    facts += [f"{len(found):,} {what}" for what, found in counts.items() if found]
+    rounded: dict[str, int] = {}
+    coded = comparison.quantised.schemes if comparison.quantised is not None else {}
+    for name in names:
+        delta, pair = comparison.deltas[name], comparison.pairs[name]
+        if pair.a.dtype != pair.b.dtype and delta.rounded and name not in coded:
+            to, side = (pair.b.dtype.name, "") if delta.rounded == "B" else (pair.a.dtype.name, "A ")
+            what = f"{side}rounded to {to}" if delta.changed else f"{pair.a.dtype.name} as {pair.b.dtype.name}"
+            rounded[what] = rounded.get(what, 0) + 1
+    facts += [what if count == len(names) else f"{count:,} {what}" for what, count in rounded.items()]
+    return facts
+
+
+def _other_names(one: str, two: str, ties: Mapping[str, int]) -> bool:
+    """True where the two names differ otherwise than as two names of tied weights do."""
+    return one != two and f"{two} in B, tied to {one} in A" not in ties and f"{one} in A, tied to {two} in B" not in ties
+
+
+def _error_line(comparison: Comparison, quantised: Quantised) -> str:
+    """``B is A quantised (…): 84 of 291 tensors, relative error 0.0871, SNR 21.2 dB, at worst 14.0 dB``."""
+    names = [name for name in comparison.counted if name in quantised.schemes and comparison.deltas[name].changed]
+    total = totals(comparison.deltas, names)
+    side, other = quantised.side.upper(), "B" if quantised.side == "a" else "A"
+    facts = [
+        f"{len(names):,} of {counted(len(comparison.counted), 'tensor')}",
+        f"relative error {quantised.relative(total):.3g}",
+    ]
+    worst = min(quantised.decibels(comparison.deltas[name]) for name in names)
+    facts += [f"SNR {_decibels(quantised.decibels(total))}, at worst {_decibels(worst)}"]
+    return f"{side} is {other} quantised ({visible(quantised.said)}): {', '.join(facts)}"
 
 
 def overview_page(comparison: Comparison, names: Names) -> Page | None:
     """How far each tensor moved, the farthest first, or by layer and kind where they are many; ``None`` where nothing did."""
     chosen = [name for name in comparison.counted if comparison.deltas[name].weights]
+    figures: tuple[str, ...] = (_CHANGE, _SHARE)
+    if comparison.quantised is not None:
+        chosen = [name for name in chosen if name in comparison.quantised.schemes]
+        figures = (_ERROR,)
     if not any(comparison.deltas[name].changed for name in chosen):
         return None
     layered = _layered(chosen) if len(chosen) > _BARS_AT_MOST else {}
     panels: list[Any] = []
     if layered:
-        panels += [_by_layer(comparison, layered, _CHANGE), _by_layer(comparison, layered, _SHARE)]
+        panels += [_by_layer(comparison, layered, what) for what in figures]
         within = {name for cells in layered.values() for name in cells.values()}
         rest, where = [name for name in chosen if name not in within], "Outside the layers"
-        panels += [_sorted_bars(comparison, rest, _CHANGE, where), _sorted_bars(comparison, rest, _SHARE, where)]
+        panels += [_sorted_bars(comparison, rest, what, where) for what in figures]
     else:
         matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
         vectors = [name for name in chosen if name not in set(matrices)]
-        for what in (_CHANGE, _SHARE):
+        for what in figures:
             panels += [_sorted_bars(comparison, matrices, what, "Matrices and kernels")]
             panels += [_sorted_bars(comparison, vectors, what, "Vectors")]
     broken = totals(comparison.deltas, chosen).not_finite.changes()
-    title = ", ".join([f"Change from {names.a} to {names.b}", *broken])
+    of = f"Change from {names.a} to {names.b}"
+    if comparison.quantised is not None:
+        coded, original = (names.b, names.a) if comparison.quantised.side == "b" else (names.a, names.b)
+        of = f"Quantisation error of {coded}, relative to {original}"
+    title = ", ".join([of, *broken])
     return Page("compare_overview", title, tuple(panel for panel in panels if panel is not None))
 
 
 def _figure(comparison: Comparison, name: str, what: str) -> float:
     delta = comparison.deltas[name]
+    if what == _ERROR and comparison.quantised is not None:
+        return comparison.quantised.relative(delta)
     return delta.relative if what == _CHANGE else delta.changed / delta.weights
 
 
 def _tells(comparison: Comparison, names: Sequence[str], what: str) -> bool:
     """False where there is nothing to see: no tensor, or each of them changed throughout."""
-    return bool(names) and (what == _CHANGE or any(_figure(comparison, name, what) < 1 for name in names))
+    return bool(names) and (what != _SHARE or any(_figure(comparison, name, what) < 1 for name in names))
 
 
 def _layered(names: Sequence[str]) -> dict[str, dict[int, str]]:

@@ -10,8 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair, together, value_json, value_text
-from torch2grid_builtin._compare.match import Match, Pair, in_shape_of, match
+from torch2grid_builtin._compare.equal import equal, roundings
+from torch2grid_builtin._compare.faults import Fault, faults_of, find_wrong, moved_wrong
+from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
+from torch2grid_builtin._compare.names_file import Named
+from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, translated
 from torch2grid_builtin._compare.order import Names
+from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
@@ -20,10 +25,13 @@ from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import percentage, visible
 
-Kind = Literal["changed", "rounded", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds"]
+Kind = Literal[
+    "changed", "rounded", "bits", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds", "fault", "quantised"
+]
 MERGED = "torch2grid merged"  # in the metadata of a base with an adapter: how it is compared
 _HEAD = 4096  # weights that are compared before whole tensors are
 _CLOSE = 1e-6
+_CLOSE_ROUNDED = 1e-2  # of squares, one of which is of rounded weights
 Moved = list[tuple[Literal["swapped", "holds"], str]]
 Entry = tuple[str, LazyTensor, float | None]  # a name, the tensor, and the sum of its squares where it is known
 
@@ -48,12 +56,28 @@ class Tolerance:
 class Comparing:
     """Two checkpoints, matched. joint: Δ of each pair that can be compared, with the two as members ``a`` and ``b``."""
 
-    def __init__(self, a: Checkpoint, b: Checkpoint) -> None:
-        self.a, self.b = a, b
-        self.match: Match = match(a, b)
+    def __init__(self, a: Checkpoint, b: Checkpoint, names: Sequence[Named] = ()) -> None:
+        """names: which tensor of one is which of the other, as a person states it.
+
+        Raises:
+            UsageError: nothing of *names* is there, or two tensors would have one name.
+        """
         self.names = Names.of(a, b)
-        self.joint = _joint(self)
         self.origin = PageOrigin.of(a, b)
+        self.stored = a, b
+        self.match: Match = match(a, b)
+        self.translation = None
+        if names or (self.match.only_a and self.match.only_b):
+            self.translation = translated(a, b, self.match, names)
+        if self.translation is not None:
+            a, b = self.translation.a, self.translation.b
+            self.match = computed_apart(match(a, b))
+        self.a, self.b = a, b
+        pairs = {pair.name: pair for pair in self.match.pairs}
+        origins = {name: origins_of(pair, self.translation) for name, pair in pairs.items()}
+        stored = {name: (one.stored, two.stored) for name, (one, two) in origins.items()}
+        self.quantised = quantised_of(pairs, *self.stored, stored)
+        self.joint = _joint(self)
 
     def compare(
         self,
@@ -87,7 +111,7 @@ class Comparing:
             if found is not None:
                 # Rows, columns and directions of weights in another order of dimensions are those of neither.
                 deltas[pair.name] = replace(found, rank=None) if pair.reshaped and not _transposed(pair) else found
-        return find_differences(self.a, self.b, self.match, deltas, settings.tolerance, settings.ignore_dtype)
+        return find_differences(self.a, self.b, self.match, deltas, settings, self.translation, self.quantised)
 
 
 def _joint(comparing: Comparing) -> Checkpoint:
@@ -128,6 +152,8 @@ class Comparison:
     """Everything that is known of two checkpoints. deltas: name of a pair → figures, of pairs with one number of weights.
 
     copies: leftover name → the tensor of its own checkpoint that holds the same weights, as a tied tensor that was saved twice.
+    translation: what is compared under other names, or in another form, than it is stored. faults: what is wrong of several
+    tensors at once. quantised: which of the two is the other, quantised.
     """
 
     a: Checkpoint
@@ -138,6 +164,9 @@ class Comparison:
     tolerance: float = 0.0
     pairs: Mapping[str, Pair] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    translation: Translation | None = None
+    faults: tuple[Fault, ...] = ()
+    quantised: Quantised | None = None
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -147,11 +176,20 @@ class Comparison:
     @property
     def tied(self) -> dict[str, str]:
         """Name that only one side has → the tensor there that it is another name, or a copy, of."""
-        return {**self.match.tied, **self.copies}
+        ties = {**self.match.tied, **self.copies}
+        if self.translation is None:
+            return ties
+        one, two = self.translation.of_a, self.translation.of_b
+        sides = {name: one if name in self.a else two for name in ties}
+        return {name: sides[name].get(owner, Origin(owner)).stored for name, owner in ties.items()}
+
+    def origins(self, name: str) -> tuple[Origin, Origin]:
+        """What both tensors of a pair are read from."""
+        return origins_of(self.pairs[name], self.translation)
 
     @property
     def same(self) -> bool:
-        """True where nothing differs but names that wrappers made."""
+        """True where nothing differs but names, and how the same weights are stored."""
         return not self.differences
 
     @property
@@ -161,24 +199,42 @@ class Comparison:
 
 
 def find_differences(
-    a: Checkpoint, b: Checkpoint, match: Match, deltas: Mapping[str, Delta], tolerance: float, ignore_dtype: bool
+    a: Checkpoint,
+    b: Checkpoint,
+    match: Match,
+    deltas: Mapping[str, Delta],
+    settings: Tolerance,
+    translation: Translation | None = None,
+    quantised: Quantised | None = None,
 ) -> Comparison:
     """Put together what a pass found. Reads the tensors again that may be copies of others, and no more."""
+    tolerance, ignore_dtype = settings.tolerance, settings.ignore_dtype
+    codes = quantised.schemes if quantised is not None else {}
     pairs = {pair.name: pair for pair in match.pairs}
     changed = {name for name, delta in deltas.items() if delta.changed}
     rounded = {name for name in changed if deltas[name].rounded and not deltas[name].broken}  # 1e6 that became Inf is more
-    copies = Copies(a, b, match, deltas, changed - rounded)
+    copies = Copies(a, b, match, deltas, changed - rounded - {*codes})
+    wrong = [] if tolerance else find_wrong(pairs, deltas, changed - rounded - {*copies.moved, *codes}, translation)
+    told = {each.name: each for each in wrong}
+    comparable = {name for name, delta in deltas.items() if not delta.changed and not tolerance}
     found: list[Difference] = []
     for name, pair in pairs.items():
         if pair.reshaped:
             found.append(Difference("shape", name, _reshaped(pair, deltas.get(name))))
-        if pair.a.dtype != pair.b.dtype and not ignore_dtype:
+        if name in codes and name in changed and name not in match.twins:
+            found.append(Difference("quantised", name, visible(codes[name])))
+            continue
+        if pair.a.dtype != pair.b.dtype and not ignore_dtype and name not in codes:
             found.append(Difference("dtype", name, f"{pair.a.dtype.name} → {pair.b.dtype.name}"))
         if name in copies.moved:
             found += [Difference(kind, name, text) for kind, text in copies.moved[name]]
         elif name in rounded:
             if not ignore_dtype:
                 found.append(Difference("rounded", name, _rounded(pair, deltas[name])))
+        elif name in told:
+            found.append(Difference("fault", name, told[name].text))
+        elif translation is not None and name in comparable and not deltas[name].exact:
+            found.append(Difference("bits", name, "equal, but a zero has the other sign"))
         elif name in changed:
             owner = match.twins.get(name)
             text = describe(pair, deltas[name]) if owner is None else f"tied to {visible(owner)}, the same change"
@@ -187,7 +243,8 @@ def find_differences(
     gone = {*copies.renamed.values(), *copies.renamed, *copies.twice}
     found += [Difference("only_a", each.name, _only(each, b)) for each in match.only_a if each.name not in gone]
     found += [Difference("only_b", each.name, _only(each, a)) for each in match.only_b if each.name not in gone]
-    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs, copies.twice)
+    faults = faults_of([*wrong, *moved_wrong(copies.sources)], list(pairs))
+    return Comparison(a, b, match, deltas, tuple(found), tolerance, pairs, copies.twice, translation, faults, quantised)
 
 
 def describe(pair: Pair, delta: Delta) -> str:
@@ -286,17 +343,19 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     tensors = []
     for name, pair in comparison.pairs.items():
         delta = comparison.deltas.get(name)
+        origins = comparison.origins(name)
         tensors.append(
             {
                 "name": name,
-                **({"name_in_a": pair.a.name} if pair.a.name != name else {}),
-                **({"name_in_b": pair.b.name} if pair.b.name != name else {}),
+                **{f"name_in_{side}": each.stored for side, each in zip("ab", origins, strict=True) if each.stored != name},
+                **{f"form_in_{side}": each.how for side, each in zip("ab", origins, strict=True) if each.forms},
                 **({"tied_to": comparison.match.twins[name]} if name in comparison.match.twins else {}),
                 "shape": list(pair.b.shape),
                 **({"shape_in_a": list(pair.a.shape)} if pair.reshaped else {}),
                 "dtype": pair.b.dtype.name,
                 **({"dtype_in_a": pair.a.dtype.name} if pair.a.dtype != pair.b.dtype else {}),
                 **(_figures(delta, pair) if delta else {}),
+                **_quantised(comparison.quantised, name, delta),
                 "differences": said.get(name, []),
             }
         )
@@ -310,6 +369,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "total": {"tensors": len(counted), **_sums(total)},
         "wrappers": dict(comparison.match.wrappers),
         "spellings": dict(comparison.match.spellings),
+        "names": list(comparison.translation.said) if comparison.translation else [],
+        "faults": [{"text": each.text, "tensors": list(each.tensors)} for each in comparison.faults],
+        **({"quantised": comparison.quantised.side} if comparison.quantised else {}),
         "tied": comparison.tied,
         "not_compared": [{"name": each.name, "only_in": each.side, "why": each.why} for each in comparison.match.apart],
         "only_in_a": [each.name for each in comparison.match.only_a],
@@ -317,6 +379,13 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "differences": [{"kind": each.kind, "name": each.name, "text": each.text} for each in comparison.differences],
         "tensors": tensors,
     }
+
+
+def _quantised(quantised: Quantised | None, name: str, delta: Delta | None) -> dict[str, Any]:
+    if quantised is None or delta is None or name not in quantised.schemes:
+        return {}
+    figures = {"relative_error": _number(quantised.relative(delta)), "snr_db": _number(quantised.decibels(delta))}
+    return {"scheme": quantised.schemes[name], **figures}
 
 
 def _number(value: float | None) -> float | None:
@@ -345,7 +414,7 @@ def _changes(delta: Delta) -> dict[str, Any]:
 
 
 def _figures(delta: Delta, pair: Pair) -> dict[str, Any]:
-    figures = _sums(delta)
+    figures: dict[str, Any] = {**_sums(delta), "bit_equal": delta.exact and not (delta.changed and not delta.rounded)}
     for key, place in (("largest", delta.largest), ("first_nan_or_inf", delta.not_finite.first)):
         if place is not None:
             figures[key] = {"index": _index(pair.b, place[0]), "a": value_json(place[1]), "b": value_json(place[2])}
@@ -388,6 +457,7 @@ class Copies:
             source = next(self._equal_to(pair.b, delta.squares_b, before, pair.name), None)
             if source is not None:
                 held[pair.name] = source
+        self.sources = held
         said: dict[str, Moved] = {}
         for name, source in held.items():
             if held.get(source) != name:
@@ -423,9 +493,17 @@ class Copies:
     def _equal_to(self, tensor: LazyTensor, squares: float | None, among: _ByShape, own: str | None = None) -> Iterator[str]:
         """Names of those whose weights *tensor* holds, but for *own*."""
         for name, candidate, norm in among.of(tensor):
-            if name == own or candidate.dtype != tensor.dtype or candidate.size < 2 or tensor.repeats or candidate.repeats:
+            if name == own or candidate.size < 2 or tensor.repeats or candidate.repeats:
                 continue
-            if squares is not None and norm is not None and abs(squares - norm) > _CLOSE * max(squares, norm):
+            other_dtype = candidate.dtype != tensor.dtype
+            if other_dtype and (own is None or not roundings(candidate.dtype, tensor.dtype)):
+                continue
+            close = _CLOSE_ROUNDED if other_dtype else _CLOSE
+            if squares is not None and norm is not None and abs(squares - norm) > close * max(squares, norm):
+                continue
+            if other_dtype:
+                if self._head(tensor) is not None and equal(candidate, tensor):
+                    yield name
                 continue
             head = self._head(tensor)
             if head is not None and head == self._head(candidate) and _equal(tensor, candidate):
