@@ -13,8 +13,9 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from torch2grid_core._data.archives import LoaderLike, inside, kind_of, member_of, only_in
 from torch2grid_core._data.checkpoint import Action, Checkpoint
 from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
@@ -65,17 +66,6 @@ _STEP = 1 << 20
 _MEMBERS = 1000
 
 
-class LoaderLike(Protocol):
-    """What opening needs of a loader."""
-
-    @property
-    def name(self) -> str: ...
-
-    def sniff(self, source: Source) -> int: ...
-
-    def load(self, source: Source) -> Checkpoint: ...
-
-
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
     """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
@@ -86,7 +76,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
     models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally, and for an object that none knows.
     """
-    source = LocalSource(path) if isinstance(path, (str, Path)) else guarded_source(path)
+    source = guarded_source(path) if not isinstance(path, (str, Path)) else _local(path, loaders)
     if source.object is not None:
         of_object = force or choose(source, loaders)
         if of_object is None:
@@ -95,7 +85,10 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
         return of_object.load(source)
     if force is not None:
         read = unpacked(source) if is_gzip(source) and not force.sniff(source) else source
-        return _from(source, _load(read, force, loaders, source).with_notes(*remarks_on(source)))
+        held = inside(read, force)
+        if held is not None:
+            return _open_inside(held, loaders[1:] if loaders[0] is force else loaders, [read, source])
+        return _from(source, _load(read, force, loaders, [source]).with_notes(*remarks_on(source)))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
@@ -107,7 +100,44 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return _from(found, _load(source, loader, loaders, found).with_notes([*filter(None, [beside]), *lines], share))
+    held = inside(source, loader)
+    if held is not None:
+        return _open_inside(held, loaders, [source, found]).with_notes([beside] if beside else [])
+    return _from(found, _load(source, loader, loaders, [found]).with_notes([*filter(None, [beside]), *lines], share))
+
+
+def _local(path: str | Path, loaders: Sequence[LoaderLike]) -> Source:
+    """The file at *path*, or what that names inside of an archive. Raises ``LoadError``."""
+    try:
+        return LocalSource(path)
+    except LoadError:
+        member = member_of(str(path), loaders)
+        if member is None:
+            raise
+        return member
+
+
+def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence[Source]) -> Checkpoint:
+    """The one checkpoint in *archive*, a folder. outer: the file that it is, as it is read and as it was packed."""
+    try:
+        chosen, loader, beside = only_in(archive, loaders, choose, is_gzip)
+        read = chosen
+        if loader is None:
+            read = unpacked(chosen)
+            loader = choose(read, loaders)
+            if loader is None:
+                raise LoadError(chosen.shown, *looks_like(read))
+        if inside(read, loader) is not None:
+            raise LoadError(chosen.shown, "is an archive in an archive", "unpack the outer one first")
+    except LoadError as error:
+        found = [str(action) for action in _actions_of(loaders, outer)] if "not run: " not in error.reason else []
+        if not found:
+            raise
+        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
+    lines, share = remarks_on(chosen)
+    loaded = _load(read, loader, loaders, [chosen, *outer])
+    loaded.format = f"{loaded.format} in a {kind_of(archive)}"
+    return _from(chosen, loaded.with_notes([*filter(None, [beside]), *lines], share))
 
 
 def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
@@ -116,20 +146,16 @@ def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
     return loaded
 
 
-def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Source) -> Checkpoint:
+def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Sequence[Source]) -> Checkpoint:
     """The checkpoint in *source*, with what readers of other formats would run of the same bytes: a file may be of two formats.
 
-    packed: what *source* was unpacked from, or *source* itself: a reader of the file sees those bytes. Raises ``LoadError``,
+    packed: what *source* was unpacked from, or lies in: a reader of the file sees those bytes. Raises ``LoadError``,
     which names that, too.
     """
-    able = [] if source.is_folder else [each for each in loaders if hasattr(each, "runs")]
 
     def others() -> Iterator[Any]:
-        for each in able:
-            if each.name != by.name:
-                yield from each.runs(source)
-            if packed is not source:
-                yield from each.runs(packed)
+        yield from _actions_of([each for each in loaders if each.name != by.name], [source])
+        yield from _actions_of(loaders, [each for each in packed if each is not source])
 
     try:
         loaded = by.load(source)
@@ -138,11 +164,20 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    actions = [*packed_again(source), *others()]
+    known = set(loaded.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
+    actions = [each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known]
     if actions:
         loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
         loaded.not_run = (*actions, *loaded.not_run)
     return loaded
+
+
+def _actions_of(loaders: Sequence[LoaderLike], sources: Sequence[Source]) -> Iterator[Any]:
+    """What the loaders say that readers of their formats would run of each of *sources* that has bytes."""
+    for source in dict.fromkeys(sources):
+        for each in loaders:
+            if not source.is_folder and hasattr(each, "runs"):
+                yield from each.runs(source)
 
 
 def packed_again(source: Source) -> Iterator[Action]:
