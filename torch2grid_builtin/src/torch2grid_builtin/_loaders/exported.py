@@ -294,6 +294,8 @@ class _Reader:
                 continue
             self.work.spend(limits.INNER)
             record = self.archive.storage(name)
+            if entry.method or entry.size <= limits.CHECKED_BESIDE:
+                verify(record)  # damage is damage, and no program
             inner = RecordSource(self.source, name, record)
             if inner.head.startswith(LOCAL):
                 note_found(inner, self.actions, self.work)

@@ -42,7 +42,9 @@ def name_zip(source: Source, error: LoadError, names: Iterable[str] = ()) -> Loa
     elif "model.json" in inside and any(name.startswith(("tensors/", "code/", "attributes.pkl")) for name in inside):
         reason, advice = _OLD_SCRIPT
     elif "model.weights.h5" in inside:
-        reason, advice = "is a model of Keras", "convert it to safetensors first"
+        told = "{w.path: w.numpy() for w in keras.saving.load_model(PATH).weights}"
+        reason = "is a model of Keras (.keras)"
+        advice = f"save its weights with safetensors: safetensors.numpy.save_file({told}, 'model.safetensors')"
     else:
         return error
     return LoadError(source.shown, reason, advice)

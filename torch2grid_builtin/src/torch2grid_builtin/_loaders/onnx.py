@@ -91,8 +91,7 @@ class Onnx(Loader):
 
 def _states_writer(source: Source) -> bool:
     """True where the name of the program that wrote it stands behind the version, as in each model of a library."""
-    behind = source.head[2:3]
-    return behind in (b"\x12", b"\x3a") and source.size > 4
+    return source.head[1:2] > b"\2" and source.head[2:3] in (b"\x12", b"\x3a") and source.size > 4  # of TensorFlow's it is 1
 
 
 def _note_fact(messages: Messages, each: Field, facts: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch2grid_core._data.archives import LoaderLike, inside, kind_of, member_of, only_in
 from torch2grid_core._data.checkpoint import Action, Checkpoint
+from torch2grid_core._data.foreign import foreign_file
 from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
@@ -34,7 +35,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
         "is a Git LFS pointer, not the weights themselves",
         "run `git lfs pull`, or download the file",
     ),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
     (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
     (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
     (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
@@ -286,6 +286,9 @@ def looks_like(source: Source) -> tuple[str, str]:
     for magic, reason, advice in _MAGIC:
         if head.startswith(magic):
             return reason, advice
+    foreign = foreign_file(source)
+    if foreign is not None:
+        return foreign
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")):
         return "is a web page, probably what a failed download left", "download the file again"
@@ -296,7 +299,7 @@ def looks_like(source: Source) -> tuple[str, str]:
     if not any(head):
         return "begins with nothing but zeros, as an aborted download leaves it", "fetch it again"
     if head[:1] in b"\x08\x0a" and source.name.lower().endswith(".onnx"):
-        return "is an ONNX model", "use the checkpoint that it was exported from"
+        return "is not an ONNX model, whatever its name says, or a damaged one", "fetch it again"
     if b"PK\x03\x04" in head:
         return "has something in front of the zip archive in it", "save or fetch the checkpoint again"
     if source.size < 9:
