@@ -155,7 +155,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "an absolute name": (zipped({"/x.pth": MODEL}), "outside of it"),
     "out of a tar": (tarred({"a/../../x.pth": MODEL}), "outside of it"),
     "a file that is a folder": (zipped({"a": b"1", "a/x.pth": MODEL}), "two files 'a'"),
-    "two of one name": (tarred({"./x.pth": MODEL})[: -1024 * 10] + member("x.pth", size=0) + END, ""),
+    "two of one name": (tarred({"./x.pth": MODEL, "x.pth": MODEL}), "two files 'x.pth'"),
     "an archive in one": (zipped({"in.zip": zipped({"x.pth": MODEL})}), "is an archive in an archive"),
     "a sparse file": (member("x.pth", b"S", len(MODEL)) + PADDED + END, "tar archive"),
     "beyond the end": (member("x.pth", size=10**9) + PADDED, "tar archive"),
@@ -170,7 +170,7 @@ def test_archives_that_are_refused(kind: str, tmp_path: Path) -> None:
     raw, told = HOSTILE[kind]
     (tmp_path / "a.bin").write_bytes(raw)
     with pytest.raises(LoadError) as caught:
-        opened(tmp_path / "a.bin").popitem() if kind == "x" else opened(tmp_path / "a.bin")
+        opened(tmp_path / "a.bin")
     assert told in str(caught.value)
     assert str(caught.value).isprintable()
 

@@ -287,6 +287,8 @@ class _Reader:
             folded = name.lower()
             if name in self.numbers or name in self.nested or not entry.size:
                 continue
+            if folded.startswith(f"{self.folder.lower()}extra/"):
+                continue  # texts to PyTorch
             if folded.endswith(".json"):
                 if self._is_program(folded):
                     raw = self._bytes(name, entry.size) if entry.size <= JSON_BYTES else b" " * (JSON_BYTES + 1)
