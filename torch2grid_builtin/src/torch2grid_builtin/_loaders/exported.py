@@ -291,8 +291,7 @@ class _Reader:
                 continue  # texts to PyTorch
             if folded.endswith(".json"):
                 if self._is_program(folded):
-                    raw = self._bytes(name, entry.size) if entry.size <= JSON_BYTES else b" " * (JSON_BYTES + 1)
-                    note_program(raw, self.actions, self.work)
+                    self._judge_program(name)
                 continue
             self.work.spend(limits.INNER)
             record = self.archive.storage(name)
@@ -308,6 +307,12 @@ class _Reader:
         seen: Iterable[str] = [*self.numbers, *self.nested]
         note_archive(self.archive, self.actions, self.work, set(seen))
         read_strings(self.actions, self.work)
+
+    def _judge_program(self, name: str) -> None:
+        if self.archive.storage(name).size > JSON_BYTES:
+            self.actions.holds(f"a program of more than {JSON_BYTES >> 20} MiB, which is not examined")
+        else:
+            note_program(self._bytes(name, JSON_BYTES), self.actions, self.work)
 
     def _is_program(self, folded: str) -> bool:
         return "models/" in folded or folded.rpartition("/")[2].startswith("serialized_exported_program")
