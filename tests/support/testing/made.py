@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from tests.fuzz.exports import program
+from tests.fuzz.exports import old_program
 from tests.support.corpus import real
 from tests.support.distributed import made as distributed
 from tests.support.exports import onnx
@@ -163,7 +163,7 @@ def onnx_models(folder: Path) -> list[Path]:
 
 
 def programs(folder: Path) -> list[Path]:
-    (folder / "w.pt2").write_bytes(program())
+    (folder / "w.pt2").write_bytes(old_program())
     return [folder / "w.pt2"]
 
 
