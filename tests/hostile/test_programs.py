@@ -62,7 +62,7 @@ def test_an_exported_program_with_a_checkpoint_beside_it(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "arrays.npz") as archive:
         arrays = {each: archive.read(each) for each in archive.namelist()}
     telling = ("archive_format", "models/model.json")
-    files = ["honest.pt2"]
+    files = []
     for place, beside in enumerate((weights, records(tmp_path / "package.pt"), arrays)):
         only = {each: raw for each, raw in beside.items() if each not in exported}
         files += [

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from tests.fuzz.exports import old_program
 from tests.support.corpus import real
 from tests.support.distributed import made as distributed
+from tests.support.exports import onnx
 from tests.support.tools import DIGITS
 from torch.distributed.tensor import Shard
 from torch.package import PackageExporter
@@ -155,6 +157,16 @@ def _whole() -> distributed.State:
     return {name: tensor for name, tensor in distributed.model().items() if tensor.ndim}
 
 
+def onnx_models(folder: Path) -> list[Path]:
+    (folder / "w.onnx").write_bytes(onnx.model(onnx.graph([onnx.tensor("w", np.arange(12, dtype=np.float32).reshape(3, 4))])))
+    return [folder / "w.onnx"]
+
+
+def programs(folder: Path) -> list[Path]:
+    (folder / "w.pt2").write_bytes(old_program())
+    return [folder / "w.pt2"]
+
+
 FILES = {
     "dcp": lambda folder: [distributed.dcp(folder / "saved", distributed.model())],
     "deepspeed": lambda folder: [distributed.zero(folder / f"stage{stage}", [_whole()], 2, stage) for stage in (2, 3)],
@@ -165,9 +177,11 @@ FILES = {
     "state-dict": objects,
     "npy": npy,
     "npz": npz,
+    "onnx": onnx_models,
     "pickle": plain_pickle,
     "safetensors": one_safetensors,
     "sharded": sharded,
+    "torch-export": programs,
     "torch-legacy": torch_legacy,
     "torch-package": torch_package,
     "torch-tar": torch_tar,

@@ -58,6 +58,14 @@ def note_operators(code: str, actions: Actions, work: Work) -> None:
         before.append(here)
 
 
+def touches(operator: str) -> bool:
+    """True for an operator, by its dotted name, that touches files or the network: what code would be a finding for."""
+    parts = operator.split(".")
+    if _NAMES & set(parts) or _DISTRIBUTED & set(parts):
+        return True
+    return len(parts) > 3 and bool(_PARTS & set(parts[3].lower().split("_")))
+
+
 def _unescaped(escape: re.Match[str]) -> str:
     if escape[3] is not None:
         return escape[3]

@@ -14,6 +14,7 @@ from torch2grid_core.sources import Source, share_of
 _LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 _EXPORTED = re.compile(r"models/[^/]*\.json")
 _OLD_SCRIPT = ("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
+_EXPORT = "is a program that torch.export saved (.pt2)"
 _GATHER = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {} model.pt"
 
 
@@ -41,9 +42,9 @@ def name_zip(source: Source, error: LoadError, names: Iterable[str] = ()) -> Loa
     elif "model.json" in inside and any(name.startswith(("tensors/", "code/", "attributes.pkl")) for name in inside):
         reason, advice = _OLD_SCRIPT
     elif "model.weights.h5" in inside:
-        reason, advice = "is a model of Keras", "convert it to safetensors first"
-    elif "MAR-INF/MANIFEST.json" in inside:
-        reason, advice = "is an archive for TorchServe", "unpack it, and give the path of the checkpoint inside"
+        told = "{w.path: w.numpy() for w in keras.saving.load_model(PATH).weights}"
+        reason = "is a model of Keras (.keras)"
+        advice = f"save its weights with safetensors: safetensors.numpy.save_file({told}, 'model.safetensors')"
     else:
         return error
     return LoadError(source.shown, reason, advice)
@@ -63,6 +64,21 @@ def program_in_archive(names: Iterable[str]) -> str | None:
     """What PyTorch would load an archive with records of these *names* as, where that is a program whose code is not judged."""
     program = _loaded(names)
     return program[0] if program is not None else None
+
+
+def is_exported(names: Iterable[str]) -> bool:
+    """True for the records of a program of ``torch.export`` and nothing else: no reader takes them for another's.
+
+    names: of the records, as the directory spells them.
+    """
+    names = list(names)
+    program = _program(names)
+    if program is None or program[0] != _EXPORT:
+        return False
+    folded = [name.lower() for name in names]
+    if any(name.partition("/")[2] == "model.json" or name.endswith(".npy") for name in folded):
+        return False
+    return not any(name.rpartition("/")[2] == "data.pkl" or name.endswith(".data/extern_modules") for name in folded)
 
 
 def _loaded(names: Iterable[str]) -> tuple[str, str] | None:
@@ -87,8 +103,7 @@ def _program(names: Iterable[str]) -> tuple[str, str] | None:
     exported = any(_EXPORTED.fullmatch(name) for name in below)
     exported = exported or any(name.startswith("serialized_exported_program") for name in inside)
     if exported or "archive_format" in inside:
-        advice = "save its weights: torch.save(torch.export.load(PATH).state_dict, 'weights.pt')"
-        return "is a program that torch.export saved (.pt2)", advice
+        return _EXPORT, "save its weights: torch.save(torch.export.load(PATH).state_dict, 'weights.pt')"
     return None
 
 

@@ -16,8 +16,9 @@ from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.verdicts import family
+from torch2grid_builtin._loaders.tar_archive import is_tar
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
-from torch2grid_builtin._loaders.torch_tar import TorchTar, is_tar
+from torch2grid_builtin._loaders.torch_tar import TorchTar
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, BytesStorage, Range, Source, Storage
 

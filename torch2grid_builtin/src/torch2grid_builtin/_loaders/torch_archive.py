@@ -9,11 +9,11 @@ from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.hidden import read_pickles, read_strings
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.script_code import note_operators
-from torch2grid_builtin._loaders.foreign_zip import program_in_archive
+from torch2grid_builtin._loaders.foreign_zip import is_exported, program_in_archive
 from torch2grid_builtin._loaders.loose_zip import archive_at_end
 from torch2grid_builtin._loaders.records import Records, package_folder
 from torch2grid_builtin._loaders.refused_zip import PICKLES
-from torch2grid_builtin._loaders.zip_archive import LOCAL, open_zip
+from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, open_zip
 from torch2grid_core import LoadError
 from torch2grid_core.sources import Source, verify
 from torch2grid_core.text import visible
@@ -71,7 +71,10 @@ def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
         records: Records | None = _found(source, actions, work)
         if records is None:
             return
-        program = program_in_archive(entry.name for entry in records.entries.values())
+        names = [entry.name for entry in records.entries.values()]
+        if source.head.startswith(LOCAL) and isinstance(records, ZipArchive) and is_exported(names):
+            return  # its own loader says what that would run
+        program = program_in_archive(names)
         if program is not None:
             actions.holds(f"a zip archive that {program}")
         if package_folder({entry.name: entry for entry in records.entries.values()}) is not None:

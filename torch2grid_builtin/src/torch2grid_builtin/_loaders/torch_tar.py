@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.hidden import begins_pickle
@@ -15,16 +14,14 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.tar import read_tar
+from torch2grid_builtin._loaders.tar_archive import BLOCK, HOSTILE, WANTED, header_of, is_tar, may_be_pytorch
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, Range, Source, Storage
 from torch2grid_core.text import visible
 
-_BLOCK = 512
 _MEMBERS = 10_000
 _PAX_BYTES = 1 << 16
 _BEHIND = 1 << 20  # bytes behind the end of the archive that are looked at
-_WANTED = ("sys_info", "pickle", "storages", "tensors")
-_HOSTILE = "it is damaged or hostile"
 _KINDS = {
     "1": "a hard link",
     "2": "a link",
@@ -45,12 +42,17 @@ class TorchTar(Loader):
     def sniff(self, source: Source) -> int:
         if not is_tar(source.head):
             return 0
-        return 2 if source.head[:100].split(b"\0", 1)[0].decode("latin-1") in _WANTED or _is_pax(source.head) else 1
+        if source.head[:100].split(b"\0", 1)[0].decode("latin-1") in WANTED or _is_pax(source.head):
+            return 2
+        return int(may_be_pytorch(source))
 
     def runs(self, source: Source) -> Sequence[Action]:
-        """PyTorch takes for a tar what begins with the header of one, whatever else the bytes are."""
+        """PyTorch takes for a tar what begins with the header of one, whatever else the bytes are.
+
+        One without a member that PyTorch looks for is nothing to it: an archive of files.
+        """
         actions = Actions()
-        if not source.is_folder and is_tar(source.head):
+        if not source.is_folder and is_tar(source.head) and may_be_pytorch(source):
             actions.holds("a tar archive, which is not read")
         return not_run(actions)
 
@@ -60,7 +62,7 @@ class TorchTar(Loader):
             if begins_pickle(Range(source), actions):
                 stream = MAGIC.to_bytes(10, "little") in source.head[:64]
                 kind = "PyTorch stream" if stream else "pickle"
-                raise LoadError(source.shown, f"is a tar archive and a {kind} at once", _HOSTILE)
+                raise LoadError(source.shown, f"is a tar archive and a {kind} at once", HOSTILE)
             members, end = _members(source)
             root = read_tar(members, work, actions)
         except (Malformed, LoadError) as error:
@@ -69,54 +71,14 @@ class TorchTar(Loader):
         return make_checkpoint(source, root, by=self.name, format=form, actions=actions, work=work, notes=_behind(source, end))
 
 
-class _Header(NamedTuple):
-    """What the header of a member says. kind: its type, as text."""
-
-    name: str
-    kind: str
-    size: int
-
-
-def is_tar(head: bytes) -> bool:
-    """True where *head* begins with a tar header, as Python's tarfile takes it: its checksum is right.
-
-    The checksum is the sum of the header's bytes, with or without signs, its own field as blanks.
-    """
-    if len(head) < _BLOCK:
-        return False
-    stated = _number(head[148:156])
-    return stated is not None and stated in (
-        256 + sum(struct.unpack_from("148B8x356B", head)),
-        256 + sum(struct.unpack_from("148b8x356b", head)),
-    )
-
-
-def _number(field: bytes) -> int | None:
-    """A number of a header, octal or binary; ``None`` where it is none."""
-    if field[0] in (0x80, 0xFF):
-        return int.from_bytes(field[1:], "big") - (256 ** (len(field) - 1) if field[0] == 0xFF else 0)
-    try:
-        return int(field.split(b"\0", 1)[0].decode("ascii").strip() or "0", 8)
-    except ValueError:
-        return None
-
-
 def _is_pax(head: bytes) -> bool:
     """True where the first member is a pax header, and the one behind it a member that PyTorch wrote."""
-    header = _header(head[:_BLOCK])
+    header = header_of(head[:BLOCK])
     if header.kind != "x":
         return False
-    place = _BLOCK + -(-header.size // _BLOCK) * _BLOCK
-    behind = head[place : place + _BLOCK] if 0 <= place < len(head) else b""
-    return is_tar(behind) and _header(behind).name in _WANTED
-
-
-def _header(raw: bytes) -> _Header:
-    """A header whose checksum is right. A size that is no number is -1."""
-    name, prefix = (raw[start:stop].split(b"\0", 1)[0].decode("latin-1") for start, stop in ((0, 100), (345, 500)))
-    kind = raw[156:157].decode("latin-1")
-    size = _number(raw[124:136])
-    return _Header(f"{prefix}/{name}" if prefix else name, "0" if kind == "\0" else kind, -1 if size is None else size)
+    place = BLOCK + -(-header.size // BLOCK) * BLOCK
+    behind = head[place : place + BLOCK] if 0 <= place < len(head) else b""
+    return is_tar(behind) and header_of(behind).name in WANTED
 
 
 def _members(source: Source) -> tuple[dict[str, Storage], int]:
@@ -125,27 +87,27 @@ def _members(source: Source) -> tuple[dict[str, Storage], int]:
     Whatever gives a member another name, place or length than its own header does is refused: readers differ there.
     """
 
-    def wrong(reason: str, advice: str = _HOSTILE) -> LoadError:
+    def wrong(reason: str, advice: str = HOSTILE) -> LoadError:
         return LoadError(source.shown, f"is a tar archive {reason}", advice)
 
     found: dict[str, Storage] = {}
     place = 0
     for _ in range(_MEMBERS):
-        if place + _BLOCK > source.size:
+        if place + BLOCK > source.size:
             return found, source.size
-        raw = source.read(place, _BLOCK)
+        raw = source.read(place, BLOCK)
         if not any(raw):
             return found, place
         if not is_tar(raw):
             raise wrong(f"with a damaged header at byte {place}", "fetch it again")
-        header = _header(raw)
+        header = header_of(raw)
         label = repr(visible(header.name, 60))
         if header.size < 0:
             raise wrong(f"with a member {label} of no length")
-        if place + _BLOCK + header.size > source.size:
+        if place + BLOCK + header.size > source.size:
             raise wrong(f"that ends inside of its member {label}", "it is cut short; fetch it again")
         if header.kind in ("x", "g"):
-            key = _renaming(source, place + _BLOCK, header.size)
+            key = _renaming(source, place + BLOCK, header.size)
             if key is not None:
                 raise wrong(f"whose pax header sets {visible(key, 40)!r} of a member, which readers take differently")
         elif header.kind == "5" or (header.kind == "0" and header.name.endswith("/")):
@@ -154,11 +116,11 @@ def _members(source: Source) -> tuple[dict[str, Storage], int]:
         elif header.kind != "0":
             kind = _KINDS.get(header.kind, f"of type {visible(header.kind)!r}")
             raise wrong(f"with a member {label} that is {kind}, which readers take differently")
-        elif header.name in _WANTED:
+        elif header.name in WANTED:
             if header.name in found:
                 raise wrong(f"with two members named {header.name}")
-            found[header.name] = Range(source, place + _BLOCK, header.size)
-        place += _BLOCK + -(-header.size // _BLOCK) * _BLOCK
+            found[header.name] = Range(source, place + BLOCK, header.size)
+        place += BLOCK + -(-header.size // BLOCK) * BLOCK
     raise wrong(f"of more than {_MEMBERS:,} members", "it is no checkpoint, or hostile")
 
 

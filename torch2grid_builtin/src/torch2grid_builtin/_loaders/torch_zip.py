@@ -18,7 +18,7 @@ from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
-from torch2grid_builtin._loaders.foreign_zip import name_share, name_zip, refuse_program
+from torch2grid_builtin._loaders.foreign_zip import is_exported, name_share, name_zip, refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
 from torch2grid_builtin._loaders.torch_archive import folded, note_archive, note_found
@@ -27,7 +27,7 @@ from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, Source, Storage, verify
 from torch2grid_core.text import visible
 
-_NO_PICKLE = "is a zip archive, but no checkpoint: it has no data.pkl"
+_NO_PICKLE = "is a zip archive, but not of torch.save: it has no data.pkl"
 _TELLING = ("data.pkl", "version", ".format_version", "byteorder", "constants.pkl")
 _HOSTILE = "it is damaged or hostile"
 _DATA = "data.pkl"
@@ -50,9 +50,9 @@ class TorchZip(Loader):
             names = open_zip(source).entries
         except LoadError:
             return 2 if telling else 1
-        if is_package(names):
+        if is_package(names) or is_exported(names):
             return 0
-        return 2 if telling or holds_pickle(names) else 1
+        return 2 if holds_pickle(names) else 0
 
     def runs(self, source: Source) -> Sequence[Action]:
         """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it."""

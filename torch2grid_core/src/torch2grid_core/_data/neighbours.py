@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from torch2grid_core._data.foreign import foreign_folder
 from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._errors import LoadError
 from torch2grid_core._text import visible
@@ -230,9 +231,8 @@ def spread_over(folder: Source, files: Sequence[str]) -> LoadError | None:
                 f"holds the files of {_count(len(files), 'rank')}: {_listed(sorted(files))}",
                 "save the gathered state dict as one file, or give the path of one to see its share",
             )
-    if "_CHECKPOINT_METADATA" in names or "manifest.ocdbt" in names:
-        return error("is a checkpoint of Orbax (JAX)", "save its arrays as safetensors or npz")
-    return None
+    foreign = foreign_folder(names)
+    return error(*foreign) if foreign is not None else None
 
 
 def _count(number: int, what: str) -> str:

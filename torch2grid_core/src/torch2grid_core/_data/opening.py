@@ -13,9 +13,11 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from torch2grid_core._data.archives import LoaderLike, inside, kind_of, member_of, only_in
 from torch2grid_core._data.checkpoint import Action, Checkpoint
+from torch2grid_core._data.foreign import foreign_file
 from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
@@ -33,7 +35,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
         "is a Git LFS pointer, not the weights themselves",
         "run `git lfs pull`, or download the file",
     ),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras, perhaps)", "convert it to safetensors first"),
     (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
     (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
     (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
@@ -79,17 +80,6 @@ _STEP = 1 << 20
 _MEMBERS = 1000
 
 
-class LoaderLike(Protocol):
-    """What opening needs of a loader."""
-
-    @property
-    def name(self) -> str: ...
-
-    def sniff(self, source: Source) -> int: ...
-
-    def load(self, source: Source) -> Checkpoint: ...
-
-
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
     """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
@@ -100,7 +90,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     several. Raises ``LoadError`` where no loader knows the content (saying what it looks like) and for a folder of several
     models or of a distributed checkpoint, ``UsageError`` where two loaders claim it equally, and for an object that none knows.
     """
-    source = LocalSource(path) if isinstance(path, (str, Path)) else guarded_source(path)
+    source = guarded_source(path) if not isinstance(path, (str, Path)) else _local(path, loaders)
     if source.object is not None:
         of_object = force or choose(source, loaders)
         if of_object is None:
@@ -109,7 +99,10 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
         return of_object.load(source)
     if force is not None:
         read = unpacked(source) if is_gzip(source) and not force.sniff(source) else source
-        return _from(source, _load(read, force, loaders, source).with_notes(*remarks_on(source)))
+        held = inside(read, force)
+        if held is not None:
+            return _open_inside(held, loaders[1:] if loaders[0] is force else loaders, [read, source])
+        return _from(source, _load(read, force, loaders, [source]).with_notes(*remarks_on(source)))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
@@ -121,7 +114,44 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     if loader is None:
         reason, advice = looks_like(source)
         raise LoadError(source.shown, reason, advice)
-    return _from(found, _load(source, loader, loaders, found).with_notes([*filter(None, [beside]), *lines], share))
+    held = inside(source, loader)
+    if held is not None:
+        return _open_inside(held, loaders, [source, found]).with_notes([beside] if beside else [])
+    return _from(found, _load(source, loader, loaders, [found]).with_notes([*filter(None, [beside]), *lines], share))
+
+
+def _local(path: str | Path, loaders: Sequence[LoaderLike]) -> Source:
+    """The file at *path*, or what that names inside of an archive. Raises ``LoadError``."""
+    try:
+        return LocalSource(path)
+    except LoadError:
+        member = member_of(str(path), loaders)
+        if member is None:
+            raise
+        return member
+
+
+def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence[Source]) -> Checkpoint:
+    """The one checkpoint in *archive*, a folder. outer: the file that it is, as it is read and as it was packed."""
+    try:
+        chosen, loader, beside = only_in(archive, loaders, choose, is_gzip)
+        read = chosen
+        if loader is None:
+            read = unpacked(chosen)
+            loader = choose(read, loaders)
+            if loader is None:
+                raise LoadError(chosen.shown, *looks_like(read))
+        if inside(read, loader) is not None:
+            raise LoadError(chosen.shown, "is an archive in an archive", "unpack the outer one first")
+    except LoadError as error:
+        found = [str(action) for action in _actions_of(loaders, outer)] if "not run: " not in error.reason else []
+        if not found:
+            raise
+        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
+    lines, share = remarks_on(chosen)
+    loaded = _load(read, loader, loaders, [chosen, *outer])
+    loaded.format = f"{loaded.format} in a {kind_of(archive)}"
+    return _from(chosen, loaded.with_notes([*filter(None, [beside]), *lines], share))
 
 
 def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
@@ -130,20 +160,16 @@ def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
     return loaded
 
 
-def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Source) -> Checkpoint:
+def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Sequence[Source]) -> Checkpoint:
     """The checkpoint in *source*, with what readers of other formats would run of the same bytes: a file may be of two formats.
 
-    packed: what *source* was unpacked from, or *source* itself: a reader of the file sees those bytes. Raises ``LoadError``,
+    packed: what *source* was unpacked from, or lies in: a reader of the file sees those bytes. Raises ``LoadError``,
     which names that, too.
     """
-    able = [] if source.is_folder else [each for each in loaders if hasattr(each, "runs")]
 
     def others() -> Iterator[Any]:
-        for each in able:
-            if each.name != by.name:
-                yield from each.runs(source)
-            if packed is not source:
-                yield from each.runs(packed)
+        yield from _actions_of([each for each in loaders if each.name != by.name], [source])
+        yield from _actions_of(loaders, [each for each in packed if each is not source])
 
     try:
         loaded = by.load(source)
@@ -152,11 +178,20 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    actions = [*packed_again(source), *others()]
+    known = set(loaded.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
+    actions = [each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known]
     if actions:
         loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
         loaded.not_run = (*actions, *loaded.not_run)
     return loaded
+
+
+def _actions_of(loaders: Sequence[LoaderLike], sources: Sequence[Source]) -> Iterator[Any]:
+    """What the loaders say that readers of their formats would run of each of *sources* that has bytes."""
+    for source in dict.fromkeys(sources):
+        for each in loaders:
+            if not source.is_folder and hasattr(each, "runs"):
+                yield from each.runs(source)
 
 
 def packed_again(source: Source) -> Iterator[Action]:
@@ -265,6 +300,9 @@ def looks_like(source: Source) -> tuple[str, str]:
     for magic, reason, advice in _MAGIC:
         if head.startswith(magic):
             return reason, advice
+    foreign = foreign_file(source)
+    if foreign is not None:
+        return foreign
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")):
         return "is a web page, probably what a failed download left", "download the file again"
@@ -275,7 +313,7 @@ def looks_like(source: Source) -> tuple[str, str]:
     if not any(head):
         return "begins with nothing but zeros, as an aborted download leaves it", "fetch it again"
     if head[:1] in b"\x08\x0a" and source.name.lower().endswith(".onnx"):
-        return "is an ONNX model", "use the checkpoint that it was exported from"
+        return "is not an ONNX model, whatever its name says, or a damaged one", "fetch it again"
     if b"PK\x03\x04" in head:
         return "has something in front of the zip archive in it", "save or fetch the checkpoint again"
     if source.size < 9:

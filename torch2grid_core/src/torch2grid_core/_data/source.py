@@ -160,7 +160,8 @@ class SourceBase:
 @dataclass(frozen=True, slots=True)
 class Range:
     """The bytes of *source* from *offset* as a storage, to its end unless *size* is given. Raises ``LoadError`` where they
-    are not inside. A pickled copy reads the same bytes in another process, as its source does.
+    are not inside. A pickled copy reads the same bytes in another process, as its source does: one that cannot has a
+    ``shippable`` that is false.
     """
 
     source: Source
@@ -170,6 +171,7 @@ class Range:
 
     def __post_init__(self) -> None:
         whole = self.source.size
+        object.__setattr__(self, "shippable", bool(getattr(self.source, "shippable", True)))
         if self.size == -1:
             object.__setattr__(self, "size", whole - self.offset)
         if self.offset < 0 or self.size < 0 or self.offset + self.size > whole:

@@ -56,6 +56,13 @@ class Loader(ABC):
         """
         return ()
 
+    def inside(self, source: Source) -> Source | None:
+        """What an archive holds, as a folder, which is opened in place of *source* by whichever loader knows what is in it.
+
+        ``None`` for every other format: ``load`` opens it. Raises ``LoadError``.
+        """
+        return None
+
 
 class Decoder(ABC):
     """Composes tensors of stored ones: weights of packed integers and their scales, parameters of the shards of ranks.

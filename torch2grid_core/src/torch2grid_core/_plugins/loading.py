@@ -48,6 +48,19 @@ class GuardedLoader:
                 raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
         return checkpoint
 
+    def inside(self, source: Source) -> Source | None:
+        """What the archive *source* holds, ``None`` where it is none. Raises ``LoadError``, ``PluginError``."""
+        from torch2grid_core._data.guarded import guarded_source
+        from torch2grid_core._data.source import is_source
+
+        loader = self._create()
+        if not hasattr(loader, "inside"):
+            return None
+        found: Any = call(loader, loader.inside, source)
+        if found is not None and not is_source(found):
+            raise self._provided.origin.error(returned("inside", found, "a Source or None"))
+        return None if found is None else guarded_source(found)
+
     def runs(self, source: Source) -> Sequence[Action]:
         """What the loader says that a reader of its format would run of *source*; nothing where it fails."""
         from torch2grid_core._data.checkpoint import Action
