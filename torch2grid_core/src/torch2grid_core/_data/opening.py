@@ -12,6 +12,8 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,7 @@ from torch2grid_core._data.source import Source
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._text import visible
 
+_PROGRAM = "another reader than its own takes the file for a program"
 _SHOWN_FILES = 10
 _TOLD = 3
 _FOLDER_FILES = 10_000
@@ -79,7 +82,8 @@ class LoaderLike(Protocol):
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
     """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
-    Every other loader than the one that opens it is asked what a reader of its format would run.
+    Every other loader than the one that opens it is asked what a reader of its format would run, when ``not_run`` or ``notes``
+    of the checkpoint are asked for.
 
     The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
     opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
@@ -131,6 +135,10 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
             if packed is not source:
                 yield from each.runs(packed)
 
+    @cache
+    def asked() -> tuple[Action, ...]:  # which reads the end of the file: one row of it need not cost that
+        return (*packed_again(source), *others())
+
     try:
         loaded = by.load(source)
     except LoadError as error:
@@ -138,10 +146,9 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    actions = [*packed_again(source), *others()]
-    if actions:
-        loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
-        loaded.not_run = (*actions, *loaded.not_run)
+    own = copy(loaded)
+    loaded.not_run = lambda: (*asked(), *own.not_run)
+    loaded.notes = lambda: (*([_PROGRAM] if asked() else []), *own.notes)
     return loaded
 
 
