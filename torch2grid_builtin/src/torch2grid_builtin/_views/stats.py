@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of, shape_text
-from torch2grid_builtin._views.units import dead_units, has_units
+from torch2grid_builtin._views.stacks import apart, matrices
+from torch2grid_builtin._views.units import DeadUnits, dead_units, has_units
 from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
-from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
+from torch2grid_core.measures import Distribution, Profile, Summary
 from torch2grid_core.pages import Table
 
 TITLE = "Layer Statistics Comparison"
@@ -51,21 +52,20 @@ class Stats(View):
         if self.sort:
             self._column()
         summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
-        return {**summary, "profile": Profile()} if self.detail else summary
+        return {**summary, **apart(checkpoint, {"profile": Profile()})} if self.detail else summary
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
-        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
         rows: Iterable[Row] = (_row(name, summaries[name], run.threshold) for name in checkpoint)  # 100,000 fill no memory
         columns = (*COLUMNS, *columns_for([summaries[name].not_finite for name in checkpoint]))
         if self.detail:
             columns = DETAIL
             dead = {
-                name: dead_units(tensor, profiles[name], run.threshold)
+                name: [dead_units(each.tensor, each.of(results, "profile"), run.threshold) for each in matrices(tensor)]
                 for name, tensor in checkpoint.items()
                 if has_units(tensor, checkpoint)
             }
-            shares = [dead[name].share if name in dead else None for name in checkpoint]
+            shares = [_share(dead[name]) if name in dead else None for name in checkpoint]
             rows = [
                 row | _detail(shape_text(tensor.shape), tensor.dtype.name, summaries[tensor.name], share)
                 for row, tensor, share in zip(rows, checkpoint.values(), shares, strict=True)
@@ -75,8 +75,8 @@ class Stats(View):
         if self.detail:
             kept = [name for name in checkpoint if name not in checkpoint.aliases]
             total = reduce(Distribution.merge, (summaries[name] for name in kept), Distribution((run.threshold,)))
-            units = sum(dead[name].units for name in kept if name in dead)
-            share = sum(dead[name].dead for name in kept if name in dead) / units if units else None
+            units = [each for name in kept if name in dead for each in dead[name]]
+            share = _share(units) if any(each.units for each in units) else None
             last = _row(TOTAL, total, run.threshold) | _detail("", ", ".join(checkpoint.dtypes), total, share)
             rows = [*rows, last]
         table = Table(
@@ -93,6 +93,12 @@ class Stats(View):
             if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
                 return column
         raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
+
+
+def _share(found: Sequence[DeadUnits]) -> float:
+    """Dead units among all of several matrices."""
+    units = sum(each.units for each in found)
+    return sum(each.dead for each in found) / units if units else 0.0
 
 
 def _row(name: str, summary: Distribution, threshold: float) -> Row:
