@@ -285,7 +285,7 @@ def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
             counts[at] = 1
             score = max(min(each.z, 1e6), -1e6)
             values[at] = score if abs(score) >= abs(values[at]) else values[at]
-    title = "Layers beside their siblings: z of the std, |max| or kurtosis that differs most"
+    title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     left_out = [f"{len(strongest) - len(kinds):,} kinds that differ less are not shown"] if len(strongest) > len(kinds) else []
     left_out += [f"nor layers from {columns:,} on" if left_out else f"layers from {columns:,} on are not shown"] * (
         last >= columns

@@ -17,14 +17,28 @@ from torch2grid_core.pages import Table
 TITLE = "Layer Statistics Comparison"
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
 LEVELS = {"1%": 0.01, "25%": 0.25, "Median": 0.5, "75%": 0.75, "99%": 0.99}
-_FIGURES = ("Weights", *LEVELS, "|Max|", "RMS", "L1", "L2", "Skewness", "Kurtosis", "Zeros", "NaN", "+Inf", "-Inf", "Dead%")
+_FIGURES = (
+    "Weights",
+    *LEVELS,
+    "|Max|",
+    "RMS",
+    "L1",
+    "L2",
+    "Skewness",
+    "Excess kurtosis",
+    "Zeros",
+    "NaN",
+    "+Inf",
+    "-Inf",
+    "Dead%",
+)
 DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
 FORMATS = {
     **dict.fromkeys(("Mean", "Std", "Min", "Max"), ".4f"),
     **dict.fromkeys(("~Zero%", "Dead%"), ".2f"),
     **dict.fromkeys(("Weights", "Zeros", "NaN", "Inf", "+Inf", "-Inf"), ",d"),
     **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
-    **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
+    **dict.fromkeys(("Skewness", "Excess kurtosis"), ".3f"),
 }
 Row = dict[str, str | int | float | None]
 
@@ -90,7 +104,8 @@ class Stats(View):
         columns = DETAIL if self.detail else (*COLUMNS, *LOST_COLUMNS)
         wanted = self.sort.strip().casefold()
         for column in columns:
-            if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
+            name = column.casefold()
+            if wanted in (name, name.strip("~|%"), name.removeprefix("excess ")) or (wanted == "name" and column == COLUMNS[0]):
                 return column
         raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
 
@@ -117,7 +132,7 @@ def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -
         "L1": summary.l1,
         "L2": summary.l2,
         "Skewness": summary.skewness,
-        "Kurtosis": summary.kurtosis,
+        "Excess kurtosis": summary.kurtosis,
         **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
     }
     return row | _known(summary, figures)
