@@ -46,7 +46,7 @@ def test_a_matrix_below_another_has_its_name_inside() -> None:
     heads = {region.name.removesuffix(".weight").rpartition(".")[2] for region in layout.labels}
     inside = {mark.name for mark in layout.marks}
     assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= heads | inside
-    for mark in layout.marks:
+    for mark in (each for each in layout.marks if each.name.endswith("_proj")):
         own = next(each for each in layout.regions if each.name.endswith(f"layers.0.self_attn.{mark.name}.weight"))
         assert mark.rects[0] in own.rects
     assert np.prod(layout.shape) < 1.2 * sum(np.prod(shape) for shape in shapes.values())

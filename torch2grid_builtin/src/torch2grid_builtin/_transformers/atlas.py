@@ -20,7 +20,7 @@ _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
 _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
-_FEWER_NAMES = (0.75, 0.5, 0.25)  # of the room that names may have, on a sheet with much empty
+_FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
 _NAMES = 0.04  # of the sheet, at most, for the names of modules
@@ -112,7 +112,7 @@ class Atlas(LayoutTransformer):
         if self.names:
             tries += [(some, side, self.gap, share) for share in _FEWER_NAMES for some in (cards, apart)]
         if self.gap is None:  # borders are drawn on the first cells of a matrix then
-            tries += [(cards, side, 0, 1.0), (apart, side, 0, 1.0)]
+            tries += [(some, side, 0, share) for share in (1.0, _FEWER_NAMES[-1]) for some in (cards, apart)]
         for some, each, gap, share in tries:
             sheet = _Sheet(some, weights, each, gap, self.names, room, share)
             if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
