@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, formats_of, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of, shape_text
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import (
     DeadUnits,
@@ -82,7 +82,12 @@ class DeadNeurons(View):
         )
         about = {"tensors": [name for name in checkpoint if has_units(checkpoint[name], checkpoint)]}
         yield Page("dead_neurons", title, (table,), kind="table", about=about)
-        yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold), about=about)
+        yield Page(
+            "dead_neurons_overview",
+            title.replace(f"{run.threshold:g}", figure_text(run.threshold, "g")),
+            _panels(found, profiles, run.threshold),
+            about=about,
+        )
         report = _report(checkpoint.source, aliases, found, counted, run.threshold, self.cosine)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report, about=about)
 
@@ -156,7 +161,7 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         np.arange(len(layers), dtype=np.float64),
         {name: np.maximum(values, least) for name, values in series.items()},
         title="Largest |weight| of output units, layer after layer",
-        ylabel=f"|max|, at least {least:g}",
+        ylabel=f"|max|, at least {figure_text(least, 'g')}",
         xticks=tuple(visible(each.tensor.name) for each in layers),
         log=True,
         marks={"threshold": threshold} if threshold > 0 else {},
