@@ -32,12 +32,12 @@ def test_the_first_matrix_with_ten_times_its_std_is_named(tmp_path: Path) -> Non
     write(tmp_path, factors)
     done = torch2grid("compare", *RUN, "--stats", cwd=tmp_path)
     assert done.returncode == 0
-    said = "first 10-fold std: step_3.npz, 2 tensors, first in first"
+    said = "first 10-fold std: step 3, 2 tensors, first in first"
     assert said in done.stderr.splitlines()
     assert done.stdout.splitlines()[0].endswith(f" · {said}")
     assert said in str(t2g.series([tmp_path / name for name in RUN]))
     report = json.loads(torch2grid("compare", *RUN, "--format", "json", "-q", cwd=tmp_path).stdout)
-    assert report["first_exploded"] == {"label": "step_3.npz", "place": 2, "tensors": ["first", "also"]}
+    assert report["first_exploded"] == {"label": "step 3", "place": 2, "tensors": ["first", "also"]}
 
 
 def test_a_healthy_run_has_no_such_line(tmp_path: Path) -> None:

@@ -357,3 +357,35 @@ def test_rounding_keeps_four_digits_and_never_invents_infinity(numbers: list[flo
     wide = values[finite].astype(np.float64)
     bound = np.maximum(np.abs(wide) * 2.0**-12, 2.0**-138)
     assert (np.abs(result[finite] - wide) <= bound).all()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_panels_at_places_are_a_table(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    generator = np.random.default_rng(0)
+    tensors = {
+        f"layers.{layer}.{kind}.weight": generator.standard_normal((24, 24)).astype(np.float32)
+        for layer in range(5)
+        for kind in ("q_proj", "k_proj", "up_proj")
+    }
+    save_file({**tensors, "head.weight": np.ones((20, 24), np.float32)}, tmp_path / "m.safetensors")
+    views = ["layers:each=false", "histogram:each=false"]
+    from torch2grid._api import draw
+
+    (written,) = draw(str(tmp_path / "m.safetensors"), views).save(tmp_path / "m.html")
+    with Visit(browser, written, color_scheme=scheme) as visit:
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        for overview in ("layer overview", "histogram overview"):
+            visit.page.click(f"text={overview}")
+            visit.page.wait_for_selector(".sheet")
+            names = visit.page.eval_on_selector_all(".sheet .row-name", "all => all.map((each) => each.textContent)")
+            assert names == [str(layer) for layer in range(5)]
+            heads = visit.page.eval_on_selector_all(".sheet .column-name", "all => all.map((each) => each.textContent)")
+            assert [head.replace("\u200b", "").partition(".")[0] for head in heads] == ["k_proj", "q_proj", "up_proj"]
+            rows = visit.page.eval_on_selector_all(
+                ".sheet .panel", "all => all.map((each) => [Math.round(each.getBoundingClientRect().left), each.innerText])"
+            )
+            assert len(rows) == 15
+            for column in range(3):  # what is of one kind stands one below the other
+                assert len({left for left, _ in rows[column::3]}) == 1
+            assert [left for left, _ in rows[:3]] == sorted({left for left, _ in rows})
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

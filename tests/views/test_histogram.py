@@ -147,7 +147,7 @@ def test_marks_and_figures():
     assert panel.summary["std"] == f"{finite.std():.4g}"
     assert panel.summary["min"] == f"{finite.min():.4g}".replace("-", "−")
     assert panel.summary["max"] == f"{finite.max():.4g}"
-    assert panel.summary["|w| < 1e-06"] == "20 (1.00 %)"
+    assert panel.summary["|w| < 1e−06"] == "20 (1.00 %)"
     assert panel.summary["NaN"] == "1"
     _, panel = histogram_of(array, run=Settings(threshold=0.5))
     assert {0.5, -0.5, 0.0} <= set(panel.marks.values())

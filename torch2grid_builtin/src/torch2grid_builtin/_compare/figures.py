@@ -14,6 +14,7 @@ from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
 _WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
+_ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _LAYER = 1_000_000  # a number above this in a name counts something else
 
 
@@ -86,7 +87,7 @@ def in_colors(
 
 
 def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, str]:
-    """What is drawn of figures from 0 on: they themselves, or their logarithms, among which a 0 is below the limits."""
+    """What is drawn of figures from 0 on: they themselves, or their logarithms, among which a 0 is the lightest."""
     found = values[known]
     positive = found[found > 0]
     high = float(positive.max()) if len(positive) else 1.0
@@ -94,9 +95,11 @@ def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, s
     if high <= _WIDE * least:
         return values, ColorScale(0.0, high), what
     bottom, top = np.log10(least), np.log10(high)
+    zero = ""
+    if len(positive) < len(found):
+        bottom, zero = bottom - _ZERO * (top - bottom), "; the lightest is 0"
     with np.errstate(divide="ignore", invalid="ignore"):
-        shown = np.where(known & (values > 0), np.log10(np.where(known, values, 1.0)), bottom - 1)
-    zero = "; 0 is below" if len(positive) < len(found) else ""
+        shown = np.where(known & (values > 0), np.log10(np.where(known, values, 1.0)), bottom)
     return shown, ColorScale(float(bottom), float(top)), f"log₁₀ {what}{zero}"
 
 

@@ -88,8 +88,10 @@ def match(a: Checkpoint, b: Checkpoint) -> Match:
     Equal names belong together. Of what is left, names are equal once wrappers are taken off, once both are spelled as the
     older library does, or once the prefix is off that nearly all leftover names of one side share (a ``transformer.`` that one
     library writes and another does not). A name that would then belong to two stays unmatched. Last, names that one file
-    states to be tied to a tensor that it keeps once belong to that tensor.
+    states to be tied to a tensor that it keeps once belong to that tensor. Raises ``LoadError`` for a file that other readers
+    take for another one.
     """
+    _ = a.not_run, b.not_run  # a file that other readers take for another one is refused
     found = _Found(a, b)
     for key in (unwrapped, spelled):
         found.add(found.by_key(key, key))

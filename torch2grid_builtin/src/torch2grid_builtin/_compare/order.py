@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from torch2grid_core import Checkpoint, LoadError, Torch2GridError
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import STEP_KEYS, stated_step
 from torch2grid_core.text import visible
 
@@ -40,9 +41,16 @@ def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
                 labels = tuple(f"{key} {number:g}" for number in steps)
                 return Ordered(tuple(each for _, each in ranked), steps, labels, f"ordered by {key} in the files", key)
         checkpoints = sorted(checkpoints, key=lambda each: (natural(PurePath(each.source).name), natural(each.source)))
-    names = short_names([each.source for each in checkpoints])
+    names = _by_step(checkpoints) or short_names([each.source for each in checkpoints])
     said = "in the order given" if given else "ordered by name: no step that all files state tells them apart"
     return Ordered(tuple(checkpoints), tuple(map(float, range(len(names)))), tuple(names), said, "snapshot")
+
+
+def _by_step(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """``step 100`` of ``step_100.safetensors`` and the like, where each has a number of its own; else nothing."""
+    steps = [PageOrigin.of(each).step for each in checkpoints]
+    known = len(steps) > 1 and None not in steps and len(set(steps)) == len(steps)
+    return [f"step {step}" for step in steps] if known else []
 
 
 def natural(text: str) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from torch2grid_builtin._compare.figures import in_colors, kind_and_layer, short
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
-from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, shape_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
@@ -108,12 +108,12 @@ def _figures(delta: Delta) -> str:
         if not (delta.weights and delta.changed):
             return ", ".join(broken)
     facts = [
-        f"‖Δ‖/‖A‖ {delta.relative:.3g}",
-        f"max |Δ| {delta.absmax:.3g}",
+        f"‖Δ‖/‖A‖ {figure_text(delta.relative)}",
+        f"max |Δ| {figure_text(delta.absmax)}",
         f"{percentage(delta.changed / delta.weights)} changed",
     ]
     if delta.cosine is not None:
-        facts.insert(1, f"cosine {delta.cosine:.4f}")
+        facts.insert(1, f"cosine {figure_text(delta.cosine, '.4f')}")
     if delta.rank is not None:
         facts.append(f"stable rank {delta.rank.stable:.1f}")
     return ", ".join([*broken, f"the others: {', '.join(facts)}"] if broken else facts)
@@ -406,8 +406,10 @@ def _figure(comparison: Comparison, name: str, what: str) -> float:
 
 
 def _tells(comparison: Comparison, names: Sequence[str], what: str) -> bool:
-    """False where there is nothing to see: no tensor, or each of them changed throughout."""
-    return bool(names) and (what != _SHARE or any(_figure(comparison, name, what) < 1 for name in names))
+    """False where there is nothing to see: no tensor, none that changed, or, of shares, each of them changed throughout."""
+    if not any(comparison.deltas[name].changed or comparison.deltas[name].broken for name in names):
+        return False
+    return what != _SHARE or any(_figure(comparison, name, what) < 1 for name in names)
 
 
 def _layered(names: Sequence[str]) -> dict[str, dict[int, str]]:

@@ -24,7 +24,7 @@ FOLDER = "series"
 FORMATS = {
     **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),
     **dict.fromkeys(("Dead% first", "Dead% last"), ".2f"),
-    **dict.fromkeys(("Largest ratio", "Kurtosis first", "Kurtosis last"), ".3g"),
+    **dict.fromkeys(("Largest ratio", "Excess kurtosis first", "Excess kurtosis last"), ".3g"),
 }
 
 
@@ -73,8 +73,8 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         f"{words.norm} last",
         "Std first",
         "Std last",
-        "Kurtosis first",
-        "Kurtosis last",
+        "Excess kurtosis first",
+        "Excess kurtosis last",
         "Dead% first",
         "Dead% last",
         "Largest ratio",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from torch2grid_builtin._loaders.torch_archive import note_found
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import Problem, Range, Skip, Source, has_file
+from torch2grid_core.sources import Action, Problem, Range, Skip, Source, has_file
 from torch2grid_core.text import visible
 
 _INDEX_BYTES = 64 << 20
@@ -96,7 +97,7 @@ def _join(
         metadata={key: str(value)[:1000] for key, value in metadata.items()},
         skipped=found.skipped,
         notes=[*(f"{each.tensor}: {each.message}" if each.tensor else each.message for each in found.problems), *found.notes],
-        not_run=sorted(
+        not_run=lambda: sorted(
             dict.fromkeys(each for opened in by_file.values() for each in opened.not_run), key=lambda each: each.severity
         ),
         problems=found.problems,
@@ -345,7 +346,14 @@ def _open(source: Source, work: Work) -> Checkpoint:
     if best == 0:
         raise LoadError(source.shown, "is a shard that is neither safetensors nor a PyTorch file", "fetch it again")
     opened = loader.load(source, work)
-    actions = Actions()  # what readers of other formats would do with the same bytes
+    own = copy(opened)
+    opened.not_run = lambda: (*_by_others(source, loader, work), *own.not_run)
+    return opened
+
+
+def _by_others(source: Source, loader: Loader, work: Work) -> tuple[Action, ...]:
+    """What readers of other formats would do with the bytes of a shard. Raises ``LoadError`` where that costs too much."""
+    actions = Actions()
     try:
         if not isinstance(loader, TorchZip):
             note_found(source, actions, work)
@@ -353,5 +361,4 @@ def _open(source: Source, work: Work) -> Checkpoint:
             actions.merge(program_in(Range(source), work))
     except Malformed as error:
         raise load_error(source, error, actions) from error
-    opened.not_run = (*not_run(actions), *opened.not_run)
-    return opened
+    return tuple(not_run(actions))

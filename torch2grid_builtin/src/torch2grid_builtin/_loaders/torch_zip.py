@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from torch2grid_builtin._inert import limits
@@ -66,14 +67,25 @@ class TorchZip(Loader):
         if source.name.lower().endswith(".distcp"):
             raise name_share(source)
         actions = Actions()
-        archive, root, script, work = read_archive(source, work, actions)
+        archive, root, script, work = read_archive(source, work, actions, ends_later=True)
         kind = "TorchScript archive" if script else "PyTorch zip"
         kind += ", unpacked" if source.is_folder else ""
         unverified = [archive] if isinstance(archive, ZipArchive) else []
         opened = make_checkpoint(source, root, by=self.name, format=kind, actions=actions, work=work, unverified=unverified)
         if script and all(name.startswith("constants.") for name in opened):
             opened.notes += ("a frozen graph keeps no names: its weights are the constants of its code",)
+        if isinstance(archive, ZipArchive):
+            opened.not_run = partial(_beside_other_ends, archive, opened.not_run, actions)
         return opened
+
+
+def _beside_other_ends(archive: ZipArchive, found: tuple[Action, ...], actions: Actions) -> tuple[Action, ...]:
+    """What was *found*, where the archive has one end. Raises ``LoadError``, which names what the pickles want done."""
+    try:
+        archive.check_ends()
+    except LoadError as error:
+        raise load_error(archive.source, error, actions) from error
+    return found
 
 
 class Read(NamedTuple):
@@ -85,14 +97,16 @@ class Read(NamedTuple):
     work: limits.Work
 
 
-def read_archive(source: Source, work: limits.Work | None, actions: Actions) -> Read:
+def read_archive(source: Source, work: limits.Work | None, actions: Actions, ends_later: bool = False) -> Read:
     """What is in the archive in *source*.
 
-    work: what reading may cost, by default what its pickle allows. actions: gets what the pickles want done. Raises
-    ``LoadError``, which names that, too.
+    work: what reading may cost, by default what its pickle allows. actions: gets what the pickles want done. ends_later: the
+    caller looks for other ends of the archive. Raises ``LoadError``, which names that, too.
     """
     try:
         archive = _records(source)
+        if isinstance(archive, ZipArchive):
+            archive.ends_asked_later = ends_later
         names = Names(archive)
         prefix = _prefix(archive)
         _prefetch(archive, prefix)

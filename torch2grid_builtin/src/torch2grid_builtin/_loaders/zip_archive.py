@@ -16,7 +16,7 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._loaders.object_arrays import NUMPY, OBJECTS_LOOKED_AT, may_hold_objects, name_objects
 from torch2grid_core import LoadError
-from torch2grid_core.sources import CheckedStorage, DerivedStorage, Range, Source, Storage, verify
+from torch2grid_core.sources import CheckedStorage, DerivedStorage, LocalSource, Range, Source, Storage, verify
 from torch2grid_core.text import visible
 
 LOCAL, END = b"PK\x03\x04", b"PK\x05\x06"
@@ -30,6 +30,8 @@ _DAMAGED = "the file is cut short or damaged; fetch it again"
 _HOSTILE = "it is damaged or hostile"
 _FULL32 = 0xFFFFFFFF
 _HEAD = 4096  # bytes of a deflated record that are unpacked alone
+_NEAR, _FARTHEST = 4096, _END.size + 65535  # bytes from the end: where an end record mostly is, and can be at all
+_TWO_ENDS = "is a zip archive with two ends, of which readers take one or the other"
 _PADDING = 128  # bytes between a record's name and its data that are read at once; PyTorch aligns data to 64
 _GAP = 1 << 20  # bytes between two records, which hold a data descriptor and padding
 _FOLDER = 0x10  # of DOS, in a record's external attributes
@@ -62,6 +64,8 @@ class ZipArchive:
         self._storages: dict[str, Storage] = {}
         self._packed: list[Packed] = []  # that the storages read
         self._starts: list[int] = []  # of all records, in the order of the file, and of the directory
+        self.ends_asked_later = False  # by who has the archive, who calls ``check_ends``
+        self._more_ends: int | None = None  # the end record before which others were not looked for
         self._read_directory(source)
 
     def fail(self, reason: str, advice: str = _DAMAGED) -> LoadError:
@@ -122,16 +126,22 @@ class ZipArchive:
 
     def _find_directory(self, source: Source) -> tuple[int, int, int]:
         """Start and size of the central directory, and its number of records."""
-        reach = min(source.size, _END.size + 65535)
-        tail = source.tail[-reach:]
-        at = tail.rfind(b"PK\x05\x06", 0, reach - _END.size + 4)  # PyTorch and others take the last
+        at = -1
+        if isinstance(source, LocalSource):  # of which a short read costs less than a long one, and is no request
+            tail, reach = self._end_of(source, _NEAR)
+            at = tail.rfind(END, 0, reach - _END.size + 4)
+            self._more_ends = source.size - reach + at
+        if at < 0 or at + _END.size + _END.unpack_from(tail, at)[-1] != len(tail):
+            self._more_ends = None
+            tail, reach = self._end_of(source, _FARTHEST)
+            at = tail.rfind(b"PK\x05\x06", 0, reach - _END.size + 4)  # PyTorch and others take the last
         if at < 0:
             raise self.fail("is a zip archive without its end", "it is cut short; fetch it again")
         _, disk, start_disk, on_disk, count, size, start, comment = _END.unpack_from(tail, at)
         if at + _END.size + comment != len(tail):
             raise self.fail("is a zip archive whose end is damaged, or followed by something else")
         if self._has_other_end(tail, at):
-            raise self.fail("is a zip archive with two ends, of which readers take one or the other", _HOSTILE)
+            raise self.fail(_TWO_ENDS, _HOSTILE)
         end = source.size - reach + at
         locator = end - _END64_AT.size
         if locator >= 0 and _behind(source, locator, 4) == b"PK\x06\x07":  # PyTorch writes it in small archives too
@@ -152,6 +162,20 @@ class ZipArchive:
             what = "has something in front of the zip archive in it" if start + size < end else "has a damaged zip directory"
             raise self.fail(what, "save or fetch the checkpoint again")
         return start, size, count
+
+    def _end_of(self, source: Source, length: int) -> tuple[bytes, int]:
+        """The last *length* bytes, or all, and how many these are."""
+        reach = min(source.size, length)
+        near = reach <= _NEAR and isinstance(source, LocalSource) and "tail" not in vars(source)
+        return source.read(source.size - reach, reach) if near else source.tail[-reach:], reach
+
+    def check_ends(self) -> None:
+        """Raise ``LoadError`` where another end record than the last would do, as far in front of it as any reader looks."""
+        if self._more_ends is not None:
+            tail, reach = self._end_of(self.source, _FARTHEST)
+            if self._has_other_end(tail, self._more_ends - (self.source.size - reach)):
+                raise self.fail(_TWO_ENDS, _HOSTILE)
+            self._more_ends = None
 
     def _has_other_end(self, tail: bytes, last: int) -> bool:
         """True where an end record before the one at *last* reaches to the end of the file, too."""
@@ -183,6 +207,8 @@ class ZipArchive:
         """
         found = self._storages.get(name)
         if found is None:
+            if not self.ends_asked_later:
+                self.check_ends()
             found = self._storages[name] = self._open(name)
         return found
 
@@ -230,7 +256,8 @@ class ZipArchive:
         return Deflated(inner, entry.size, entry.crc32, self.source.shown, label, self._spool)
 
     def verify(self) -> None:
-        """Check the headers of all records, and the checksums of those that nobody asked for. Raises ``LoadError``."""
+        """Check the ends, all headers, and the checksums of the records that nobody asked for. Raises ``LoadError``."""
+        self.check_ends()
         unread = self.unread()
         for each in self._packed:
             each.locate()  # which unpacks the beginning, too
@@ -380,6 +407,8 @@ def _renamed(extra: bytes, raw: bytes) -> bool:
 
 def _behind(source: Source, offset: int, size: int) -> bytes:
     """Bytes near the end, out of ``tail`` where they are in it."""
+    if isinstance(source, LocalSource) and "tail" not in vars(source):
+        return source.read(offset, size)
     tail = source.tail
     place = offset - source.size + len(tail)
     return tail[place : place + size] if 0 <= place <= len(tail) - size else source.read(offset, size)

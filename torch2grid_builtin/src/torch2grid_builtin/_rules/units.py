@@ -18,9 +18,10 @@ from torch2grid_builtin._rules.about import (
     learned,
     share_text,
 )
-from torch2grid_builtin._views.units import dead_units, groups_in_whole, groups_text, in_whole, ranges_text
+from torch2grid_builtin._views.stacks import Matrix, apart, matrices
+from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_in_whole, groups_text, in_whole, ranges_text
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
-from torch2grid_core.measures import DuplicateGroup, Duplicates, DuplicateUnits, Profile, Summary
+from torch2grid_core.measures import Distribution, DuplicateGroup, Duplicates, DuplicateUnits, Profile, Summary
 
 _PER_UNIT = 3  # weights: a zero or two do not make a unit dead
 _SMALL = 64  # weights: units of fewer may be much alike, and yet not the same
@@ -45,27 +46,34 @@ class DeadUnitShare(Rule):
     warn: float = field(default=0.1, metadata={"help": "share of dead units (0…1) from which it is a warning"})
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        return {"profile": Profile(), "summary": Summary(brief=True)}
+        return {**apart(checkpoint, {"profile": Profile()}), "summary": Summary(brief=True)}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         pruned = is_pruned(checkpoint, results["summary"])
         for tensor, summary in learned(checkpoint, results["summary"]):
             if tensor.ndim < 2 or is_place_table(tensor):
                 continue
-            found = dead_units(tensor, results["profile"][tensor.name], self.threshold)
-            if len(found.dead_outputs) == found.outputs:
-                continue  # nothing but zeros has a rule of its own
-            kinds = (("output", found.outputs, found.dead_outputs), ("input", found.inputs, found.dead_inputs))
-            for place, (kind, units, dead) in zip(found.axes, kinds, strict=True):
-                tokens = is_vocabulary(tensor) and tensor.shape[place] == max(tensor.shape)
-                counted = _without_padding(dead, units) if tokens else dead
-                if tensor.size < _PER_UNIT * units or len(counted) < max(self.warn * units, 1):
-                    continue
-                text = f"{share_text(len(counted), units, f'{kind} units')} are dead (every |weight| < {self.threshold:g})"
-                wanted = tokens or (pruned and is_sparse(tensor, summary))
-                severity: Severity = "error" if len(counted) >= self.share * units and not wanted else "warning"
-                where = ranges_text(in_whole(tensor, counted, place))
-                yield Finding(f"{text}: {where}", tensor.name, severity=severity)
+            sparse = pruned and is_sparse(tensor, summary)
+            for each in matrices(tensor):
+                yield from self._of_one(
+                    each, dead_units(each.tensor, each.of(results, "profile"), self.threshold), sparse, summary
+                )
+
+    def _of_one(self, each: Matrix, found: DeadUnits, sparse: bool, summary: Distribution) -> Iterable[Finding]:
+        tensor = each.tensor
+        if len(found.dead_outputs) == found.outputs and not (each.index and summary.absmax >= self.threshold):
+            return  # nothing but zeros has a rule of its own
+        kinds = (("output", found.outputs, found.dead_outputs), ("input", found.inputs, found.dead_inputs))
+        for place, (kind, units, dead) in zip(found.axes, kinds, strict=True):
+            tokens = is_vocabulary(tensor) and tensor.shape[place] == max(tensor.shape)
+            counted = _without_padding(dead, units) if tokens else dead
+            if tensor.size < _PER_UNIT * units or len(counted) < max(self.warn * units, 1):
+                continue
+            text = f"{share_text(len(counted), units, f'{kind} units')} are dead (every |weight| < {self.threshold:g})"
+            wanted = tokens or sparse
+            severity: Severity = "error" if len(counted) >= self.share * units and not wanted else "warning"
+            where = ranges_text(in_whole(tensor, counted, place))
+            yield Finding(f"{each.where}{text}: {where}", each.owner, severity=severity)
 
 
 def _without_padding(found: tuple[int, ...], units: int) -> tuple[int, ...]:
@@ -91,20 +99,25 @@ class DuplicateUnitShare(Rule):
     max_units: int = field(default=8192, metadata={"help": "tensors of more units are not compared"})
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        return {"duplicates": Duplicates(self.cosine, self.max_units), "summary": Summary(brief=True)}
+        needs = {"duplicates": Duplicates(self.cosine, self.max_units)}
+        return {**apart(checkpoint, needs), "summary": Summary(brief=True)}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in learned(checkpoint, results["summary"]):
-            found: DuplicateUnits = results["duplicates"][tensor.name]
-            if not found.repeated or not is_matrix(tensor) or is_place_table(tensor) or summary.min == summary.max:
-                continue  # one number throughout has a rule of its own
-            groups = _told_apart(tensor, found)
-            repeated = sum(len(group.units) - 1 for group in groups)
-            if not repeated:
-                continue
-            verb = "repeats another" if repeated == 1 else "repeat others"
-            text = f"{share_text(repeated, found.units, 'units')} {verb}: {groups_text(groups_in_whole(tensor, groups))}"
-            yield Finding(text, tensor.name, severity=self._severity(tensor, found, groups))
+            for each in matrices(tensor):
+                yield from self._of_one(each, each.of(results, "duplicates"), summary)
+
+    def _of_one(self, each: Matrix, found: DuplicateUnits, summary: Distribution) -> Iterable[Finding]:
+        tensor = each.tensor
+        if not found.repeated or not is_matrix(tensor) or is_place_table(tensor) or summary.min == summary.max:
+            return  # one number throughout has a rule of its own
+        groups = _told_apart(tensor, found)
+        repeated = sum(len(group.units) - 1 for group in groups)
+        if not repeated:
+            return
+        verb = "repeats another" if repeated == 1 else "repeat others"
+        text = f"{share_text(repeated, found.units, 'units')} {verb}: {groups_text(groups_in_whole(tensor, groups))}"
+        yield Finding(f"{each.where}{text}", each.owner, severity=self._severity(tensor, found, groups))
 
     def _severity(self, tensor: LazyTensor, found: DuplicateUnits, groups: Sequence[DuplicateGroup]) -> Severity:
         """An error from the share of units that is one; of tokens from a half, of small units by those that are the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
 _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
+_FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
 _NAMES = 0.04  # of the sheet, at most, for the names of modules
@@ -101,17 +102,19 @@ class Atlas(LayoutTransformer):
         first: _Sheet | None = None,
     ) -> Layout:
         """The layout of *first*, or where much of that is empty, of a sheet that is fuller: its matrices by themselves instead
-        of in modules, slightly larger cells, or nothing between them."""
+        of in modules, slightly larger cells, fewer names, or nothing between them."""
         best = (first or _Sheet(cards, weights, side, self.gap, self.names, room)).layout(names)
         if len(names) > _FEW or empty_share(best) <= _MOST_EMPTY:
             return best
         apart = [each for card in cards for each in card.apart()]
         sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
-        tries = [(some, each, self.gap) for each in sides for some in ((cards, apart) if each > side else (apart,))]
+        tries = [(some, each, self.gap, 1.0) for each in sides for some in ((cards, apart) if each > side else (apart,))]
+        if self.names:
+            tries += [(some, side, self.gap, share) for share in _FEWER_NAMES for some in (cards, apart)]
         if self.gap is None:  # borders are drawn on the first cells of a matrix then
-            tries += [(cards, side, 0), (apart, side, 0)]
-        for some, each, gap in tries:
-            sheet = _Sheet(some, weights, each, gap, self.names, room)
+            tries += [(some, side, 0, share) for share in (1.0, _FEWER_NAMES[-1]) for some in (cards, apart)]
+        for some, each, gap, share in tries:
+            sheet = _Sheet(some, weights, each, gap, self.names, room, share)
             if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
                 best = found
             if empty_share(best) <= _MOST_EMPTY:
@@ -163,14 +166,32 @@ def _shared_name(first: str, last: str) -> str:
     return ".".join(one if one == other else "*" for one, other in parts)
 
 
+def _written_inside(placed: Sequence[Placed], names: Collection[str], row: int, column: int) -> Iterator[Region]:
+    """The last part of the *names* of matrices as marks on them, in a layer at (row, column)."""
+    for each in placed:
+        if each.name in names and each.rects:
+            down, across, height, width = each.rects[0]
+            yield Region(each.name.removesuffix(".weight").rpartition(".")[2], ((row + down, column + across, height, width),))
+
+
 Way = Arrangement | Rows
 
 
 class _Sheet:
-    """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be."""
+    """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be.
+
+    share: of the room that names may have.
+    """
 
     def __init__(
-        self, cards: Sequence[Card], weights: int, side: int, gap: int | None, named: bool, room: int | None = None
+        self,
+        cards: Sequence[Card],
+        weights: int,
+        side: int,
+        gap: int | None,
+        named: bool,
+        room: int | None = None,
+        share: float = 1.0,
     ) -> None:
         extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
         self.line = label_rows(extent)
@@ -192,7 +213,7 @@ class _Sheet:
         # A matrix alone has its whole name inside; a name above it would take a line of the sheet.
         alone = [len(card.titles) == 1 and len(card.items) == 1 for card in cards]
         self.named = [named and bool(card.title) and not each for card, each in zip(cards, alone, strict=True)]
-        self._leave_names_out()
+        self._leave_names_out(_NAMES * share)
         least = math.isqrt(sum(height * width for height, width in map(self._box, range(len(cards)))))
         if room is not None and least > 1.1 * room:  # no arrangement can fit
             self.height = self.width = least
@@ -219,11 +240,11 @@ class _Sheet:
         sample = rows_of(kinds, count, self.scale, 0, 1)[0]
         return tag if sample.layer.packing.width >= 16 * tag else 0
 
-    def _leave_names_out(self) -> None:
-        """Where names take too much room, those of small modules go first."""
+    def _leave_names_out(self, most: float) -> None:
+        """Where names take more than the share *most* of the sheet, those of small modules go first."""
         spent = [each * self.line * way.box[1] for each, way in zip(self.named, self.chosen, strict=True)]
         order = sorted(range(len(spent)), key=lambda place: spent[place] / math.prod(self.chosen[place].box))
-        left = _NAMES * self.extent**2
+        left = most * self.extent**2
         for place in order:
             left -= spent[place]
             if left < 0 or self.chosen[place].box[0] < self.line:
@@ -326,14 +347,17 @@ class _Sheet:
         rects: dict[str, list[Rect]] = {}
         marks: list[Region] = []
         labels: list[Region] = []
+        below: Collection[str] = ()
         for place, card in enumerate(self.cards):
             top, left = self.packing.places[place]
             way = self.chosen[place]
+            below = ()
             if self.named[place]:
                 wide = self._box(place)[1]
                 if isinstance(way, Rows) and way.tag:
                     wide = min(max(math.ceil((0.45 * len(card.title.rpartition(".")[2]) + 0.5) * self.line), way.tag), wide)
-                    labels += self._heads(card, way, top, left, wide)
+                    heads, below = self._heads(card, way, top, left, wide)
+                    labels += heads
                 labels.append(Region(card.title, ((top, left, self.line, wide),)))
                 top += self.line
             layer = way.layer if isinstance(way, Rows) else way
@@ -346,6 +370,8 @@ class _Sheet:
             for index, title in enumerate(card.titles):
                 down, across = way.place(index) if isinstance(way, Rows) else (0, 0)
                 self._stamp(placed, f"{title}." if title else "", top + down, left + across, blocks, rects, marks)
+                if index == 0:
+                    marks += _written_inside(placed, below, top + down, left + across)
                 if isinstance(way, Rows) and step and index % way.high % step == 0:
                     high = min(self.line, self.height - top - down)
                     labels.append(Region(title, ((top + down, left + across - way.tag, high, way.tag),)))
@@ -360,24 +386,26 @@ class _Sheet:
             tuple(marks),
         )
 
-    def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> list[Region]:
+    def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> tuple[list[Region], set[str]]:
         """The names of the matrices that begin at the top of a layer, above the first layer, those of its tensors; the first
-        *taken* cells have another text."""
-        heads = []
+        *taken* cells have another text. And the names of matrices that have another one above them."""
+        heads: list[Region] = []
+        below: set[str] = set()
         placed = list(zip(card.items, rows.layer.bands, rows.layer.packing.places, strict=True))
         matrices = [each for each in placed if isinstance(each[0], Group) or not each[0].form.is_line]
         covered: list[tuple[int, int]] = []
         for item, bands, (_, column) in sorted(matrices, key=lambda each: each[2]):
             end = column + shape_of(item.kind, self.scale, bands)[0][1]
             if any(column < stop and start < end for start, stop in covered):
-                continue  # another matrix is above it
+                below.add(item.name if isinstance(item, Item) else "")  # another matrix is above it
+                continue
             covered.append((column, end))
             for name, start, wide in _tops(item, bands, self.scale):
                 first = max(rows.tag + column + start, taken + 1)
                 width = rows.tag + column + start + wide - first
                 if width >= 2 * self.line:
                     heads.append(Region(f"{card.titles[0]}.{name}", ((top, left + first, self.line, width),)))
-        return heads
+        return heads, below
 
     def _numbers(self, rows: Rows) -> int:
         """Each how many layers one has its number beside it; 0: none."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, flag, formats_of, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of, shape_text
+from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import (
     DeadUnits,
     dead_units,
@@ -20,7 +21,7 @@ from torch2grid_builtin._views.units import (
     with_duplicates,
 )
 from torch2grid_core import Checkpoint, Page, Settings, View
-from torch2grid_core.measures import Duplicates, DuplicateUnits, NotFinite, NotFiniteCount, Profile, UnitProfile
+from torch2grid_core.measures import Duplicates, NotFinite, Profile, UnitProfile
 from torch2grid_core.pages import Bar, Line, Table, Text
 from torch2grid_core.text import visible
 
@@ -51,19 +52,25 @@ class DeadNeurons(View):
             raise ValueError(f"cosine={self.cosine:g} is not between 0 and 1")
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
-        needs = {"profile": Profile(), "not_finite": NotFinite()}
-        return {**needs, "duplicates": Duplicates(self.cosine, self.max_units)} if self.duplicates else needs
+        needs: dict[str, Any] = {"profile": Profile(), "not_finite": NotFinite()}
+        if self.duplicates:
+            needs["duplicates"] = Duplicates(self.cosine, self.max_units)
+        return apart(checkpoint, needs)
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
-        profiles: Mapping[str, UnitProfile] = results["profile"]
-        lost: Mapping[str, NotFiniteCount] = results["not_finite"]
-        duplicates: Mapping[str, DuplicateUnits] = results.get("duplicates", {})
+        profiles: dict[str, UnitProfile] = {}
+        aliases: dict[str, str] = {}
         found = []
-        for name, tensor in checkpoint.items():
-            if name in profiles and has_units(tensor, checkpoint):
-                units = replace(dead_units(tensor, profiles[name], run.threshold), not_finite=lost[name])
-                found.append(with_duplicates(units, duplicates[name]) if name in duplicates else units)
-        counted = [each for each in found if each.tensor.name not in checkpoint.aliases]
+        for each in (each for tensor in checkpoint.values() if has_units(tensor, checkpoint) for each in matrices(tensor)):
+            profile, tensor = each.of(results, "profile"), each.tensor
+            if profile is None:
+                continue
+            profiles[tensor.name] = profile
+            if each.owner in checkpoint.aliases:
+                aliases[tensor.name] = checkpoint.aliases[each.owner] + tensor.name.removeprefix(each.owner)
+            units = replace(dead_units(tensor, profile, run.threshold), not_finite=each.of(results, "not_finite"))
+            found.append(with_duplicates(units, each.of(results, "duplicates")) if self.duplicates else units)
+        counted = [each for each in found if each.tensor.name not in aliases]
         title = _title(counted, run.threshold)
         shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
         more = columns_for([each.not_finite for each in found])
@@ -73,10 +80,15 @@ class DeadNeurons(View):
             tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))),
             formats=formats_of(columns, FORMATS),
         )
-        about = {"tensors": [each.tensor.name for each in found]}
+        about = {"tensors": [name for name in checkpoint if has_units(checkpoint[name], checkpoint)]}
         yield Page("dead_neurons", title, (table,), kind="table", about=about)
-        yield Page("dead_neurons_overview", title, _panels(found, profiles, run.threshold), about=about)
-        report = _report(checkpoint, found, counted, run.threshold, self.cosine)
+        yield Page(
+            "dead_neurons_overview",
+            title.replace(f"{run.threshold:g}", figure_text(run.threshold, "g")),
+            _panels(found, profiles, run.threshold),
+            about=about,
+        )
+        report = _report(checkpoint.source, aliases, found, counted, run.threshold, self.cosine)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report, about=about)
 
 
@@ -149,7 +161,7 @@ def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], thresho
         np.arange(len(layers), dtype=np.float64),
         {name: np.maximum(values, least) for name, values in series.items()},
         title="Largest |weight| of output units, layer after layer",
-        ylabel=f"|max|, at least {least:g}",
+        ylabel=f"|max|, at least {figure_text(least, 'g')}",
         xticks=tuple(visible(each.tensor.name) for each in layers),
         log=True,
         marks={"threshold": threshold} if threshold > 0 else {},
@@ -181,12 +193,17 @@ def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, fl
 
 
 def _report(
-    checkpoint: Checkpoint, found: list[DeadUnits], counted: list[DeadUnits], threshold: float, cosine: float
+    source: str,
+    aliases: Mapping[str, str],
+    found: list[DeadUnits],
+    counted: list[DeadUnits],
+    threshold: float,
+    cosine: float,
 ) -> dict[str, Any]:
     """The JSON report: every tensor with units, with the indices of the dead ones and of those that repeat others.
 
-    Totals count a tied tensor once. ``duplicate_units`` and ``duplicate_groups`` are null where units were not
-    compared.
+    A stack of matrices is a matrix each, its index behind the name. Totals count a tied tensor once. ``duplicate_units`` and
+    ``duplicate_groups`` are null where units were not compared.
     """
     tensors = [
         {
@@ -210,7 +227,7 @@ def _report(
                 {"units": list(group.units), "equal": list(group.equal), "cosine": group.cosine}
                 for group in groups_in_whole(each.tensor, each.groups)
             ],
-            **({"tied_to": checkpoint.aliases[each.tensor.name]} if each.tensor.name in checkpoint.aliases else {}),
+            **({"tied_to": aliases[each.tensor.name]} if each.tensor.name in aliases else {}),
         }
         for each in found
     ]
@@ -232,7 +249,7 @@ def _report(
     }
     return {
         "format": "torch2grid dead neurons 1",
-        "source": checkpoint.source,
+        "source": source,
         "threshold": threshold,
         "cosine": cosine,
         "totals": totals,

@@ -89,3 +89,8 @@ def nothing_finite(count: NotFiniteCount, size: int, thing: str = "weight") -> s
         if number == size:
             return f"all {size:,} {thing}s are {what}" if size > 1 else f"the only {thing} is {what}"
     return f"no {thing} is finite: {count.text}"
+
+
+def figure_text(value: float, spec: str = ".3g") -> str:
+    """A number as all pictures write it: with minus signs, also of its exponent."""
+    return f"{value:{spec}}".replace("-", "−")

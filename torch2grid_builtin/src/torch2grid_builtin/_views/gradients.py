@@ -12,6 +12,7 @@ from torch2grid_builtin._views.describing import (
     LOST_FORMATS,
     about,
     columns_for,
+    figure_text,
     flags_of,
     formats_of,
     honest,
@@ -121,10 +122,10 @@ class GradientsView(View):
             run.heatmap(gradient, title="gradient", rows=rows, columns=columns, **axis_indices(tensor)),
             plain_histogram(g, tensor.dtype, "gradient", "zero"),
         ]
-        facts = [f"mean |g| {_mean(g):.3g}", f"max |g| {_largest(g):.3g}"]
+        facts = [f"mean |g| {figure_text(_mean(g))}", f"max |g| {figure_text(_largest(g))}"]
         ratio = _of_weight(g, w)
         if ratio is not None:
-            facts.append(f"‖g‖/‖w‖ {ratio:.2e}")
+            facts.append(f"‖g‖/‖w‖ {figure_text(ratio, '.2e')}")
         if g.not_finite:
             facts.append(g.not_finite.text)
         title = f"Gradient of {placed_name(tensor)} · {shape_text(tensor.shape)} · {', '.join(facts)}"

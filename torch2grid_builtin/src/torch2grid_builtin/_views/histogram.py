@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from torch2grid_builtin._views.describing import about, flags_of, nothing_finite, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, flags_of, nothing_finite, tensor_title
 from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, short_rows
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
@@ -134,7 +134,7 @@ class HistogramView(View):
         if edges is None or not panels:
             return ""
         most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
-        low, high = (f"{edge:.2g}".replace("-", "−") for edge in (edges[0], edges[-1]))
+        low, high = (figure_text(edge, ".2g") for edge in (edges[0], edges[-1]))
         return f"from {low} to {high}, count to {most:,} ({'log' if self.log else 'linear'})"
 
     def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings, edges: Array | None = None) -> Histogram | Text:
@@ -154,7 +154,7 @@ class HistogramView(View):
             nan=summary.nan,
             log=self.log,
             marks={"0": 0.0},
-            summary={**lost, "mean": _signed(summary.mean, 3), "std": f"{summary.std:.3g}", "near zero": share},
+            summary={**lost, "mean": figure_text(summary.mean), "std": figure_text(summary.std), "near zero": share},
         )
 
 
@@ -178,7 +178,7 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
         nan=found.nan,
         log=large,
         marks={"0": 0.0},
-        summary={"mean": _signed(found.mean, 3), "std": f"{found.std:.3g}", zeros: percentage(found.zeros / found.count)},
+        summary={"mean": figure_text(found.mean), "std": figure_text(found.std), zeros: percentage(found.zeros / found.count)},
     )
 
 
@@ -232,21 +232,16 @@ def _counted(values: Array | None, summary: Distribution, edges: Array) -> tuple
     return counts, int(np.count_nonzero(finite < edges[0])), int(np.count_nonzero(finite > edges[-1]))
 
 
-def _signed(value: float, digits: int) -> str:
-    """A number as pictures write it, with a minus sign."""
-    return f"{value:.{digits}g}".replace("-", "−")
-
-
 def _marks(summary: Distribution, edges: Array, threshold: float) -> dict[str, float]:
     if not summary.finite:
         return {}
-    marks = {f"mean {_signed(summary.mean, 3)}": summary.mean}
+    marks = {f"mean {figure_text(summary.mean)}": summary.mean}
     if 0 < 4 * threshold < edges[1] - edges[0]:  # closer than a line is wide: one mark for the three
-        marks[f"0 (near zero: ±{threshold:g})"] = 0.0
+        marks[f"0 (near zero: ±{figure_text(threshold, 'g')})"] = 0.0
     else:
         marks["0"] = 0.0
         if threshold > 0:
-            marks.update({f"near zero −{threshold:g}": -threshold, f"near zero {threshold:g}": threshold})
+            marks.update({f"near zero {figure_text(edge, 'g')}": edge for edge in (-threshold, threshold)})
     return {name: value for name, value in marks.items() if edges[0] <= value <= edges[-1]}
 
 
@@ -254,14 +249,14 @@ def _figures(summary: Distribution, threshold: float) -> dict[str, str]:
     figures = {"weights": f"{summary.count:,}"}
     if summary.finite:
         figures.update(
-            mean=_signed(summary.mean, 4),
-            std=f"{summary.std:.4g}",
-            min=_signed(summary.min, 4),
-            max=_signed(summary.max, 4),
-            median=_signed(summary.quantile(0.5), 4),
+            mean=figure_text(summary.mean, ".4g"),
+            std=figure_text(summary.std, ".4g"),
+            min=figure_text(summary.min, ".4g"),
+            max=figure_text(summary.max, ".4g"),
+            median=figure_text(summary.quantile(0.5), ".4g"),
         )
         near = summary.near_zero(threshold)
-        figures[f"|w| < {threshold:g}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"
+        figures[f"|w| < {figure_text(threshold, 'g')}"] = f"{near:,} ({100 * near / summary.count:.2f} %)"
     for name, count in (("NaN", summary.nan), ("+Inf", summary.posinf), ("−Inf", summary.neginf)):
         if count:
             figures[name] = f"{count:,}"

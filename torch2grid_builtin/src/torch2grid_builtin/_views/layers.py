@@ -10,7 +10,7 @@ import numpy as np
 
 from torch2grid_builtin._forms import stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
-from torch2grid_builtin._views.describing import about, placed_name, shape_text, source_name, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, short_rows
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
@@ -140,7 +140,7 @@ def _small(tensor: LazyTensor, side: int) -> Layout:
 
 def _limits(scale: ColorScale) -> str:
     """The limits of a scale and its shape: ``±0.05, linear``."""
-    text = f"±{scale.high:.3g}" if scale.diverging else f"{scale.low:.3g} to {scale.high:.3g}"
+    text = f"±{figure_text(scale.high)}" if scale.diverging else f"{figure_text(scale.low)} to {figure_text(scale.high)}"
     return f"{text}, {'asinh' if scale.kind == 'symlog' else 'linear'}"
 
 

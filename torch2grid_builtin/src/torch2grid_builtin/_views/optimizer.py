@@ -23,6 +23,7 @@ from torch2grid_builtin._views.describing import (
     LOST_FORMATS,
     about,
     columns_for,
+    figure_text,
     formats_of,
     honest,
     norm_of,
@@ -88,9 +89,9 @@ class OptimizerView(View):
             grid = replace(results["grid"], quantity="update")
             title = f"last update, {rule.formula}"
             panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns, **axis_indices(tensor)))
-            facts.append(f"‖update‖ {norm_of(update):.3g}")
+            facts.append(f"‖update‖ {figure_text(norm_of(update))}")
             if weight is not None and norm_of(weight):
-                facts.append(f"‖update‖/‖w‖ {norm_of(update) / norm_of(weight):.2e}")
+                facts.append(f"‖update‖/‖w‖ {figure_text(norm_of(update) / norm_of(weight), '.2e')}")
             if update.not_finite:
                 facts.append(f"{update.not_finite.text} in the update")
         title = " · ".join([placed_name(tensor), shape_text(tensor.shape), ", ".join(facts) or "update not known"])

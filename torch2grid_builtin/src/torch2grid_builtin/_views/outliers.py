@@ -13,6 +13,7 @@ from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
 from torch2grid_core.grids import ColorScale
@@ -56,27 +57,27 @@ class Outliers(View):
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         units = [name for name, tensor in checkpoint.items() if _is_matrix(tensor)]
-        profile = {"profile": Profile().about(units)} if units else {}
+        profile = apart(checkpoint, {"profile": Profile()}, units)
         return {"summary": Summary(), "largest": Largest(self.count), **profile}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
         largest: Mapping[str, LargestWeights] = results["largest"]
-        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
         learned = [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
         lost = [each for name in _distinct(checkpoint) for each in _lost(checkpoint[name], largest[name])]
-        matrices = [tensor for tensor in learned if _is_matrix(tensor)]
+        judged = [tensor for tensor in learned if _is_matrix(tensor)]
         # Vectors have tails of any length: they are listed, and nothing of them is an outlier.
-        others = [checkpoint[name] for name in _distinct(checkpoint) if not (matrices and is_figure(name))]
+        others = [checkpoint[name] for name in _distinct(checkpoint) if not (judged and is_figure(name))]
         loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
-        loose = [tensor for tensor in loose if not (matrices and _is_matrix(tensor))]
+        loose = [tensor for tensor in loose if not (judged and _is_matrix(tensor))]
         found = [
             each
-            for is_judged, tensors in ((True, matrices), (False, loose))
+            for is_judged, tensors in ((True, judged), (False, loose))
             for tensor in tensors
             for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], self.z, is_judged)
         ]
-        units = [each for tensor in matrices if tensor.name in profiles for each in self._units(tensor, profiles[tensor.name])]
+        parts = (part for tensor in judged for part in matrices(tensor) if _is_matrix(part.tensor))
+        units = [each for part in parts for each in self._units(part.tensor, part.of(results, "profile"))]
         layers = list(_layers(learned, summaries, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
@@ -99,8 +100,6 @@ class Outliers(View):
         """The units of *tensor* that are outliers, or may be among the first *count* of the model."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
-        if stacked(tensor.name, tensor.shape):
-            names = ("matrix of the stack", "row of its matrices") if tensor.ndim == 3 else ("first index", "second index")
         sides = zip(
             names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
         )
@@ -191,8 +190,12 @@ def _is_real(tensor: LazyTensor) -> bool:
 
 
 def _is_matrix(tensor: LazyTensor) -> bool:
-    """True for matrices and kernels with enough rows and columns for one of them to stick out."""
-    return _is_real(tensor) and tensor.ndim >= 2 and min(tensor.shape[0], math.prod(tensor.shape[1:])) >= _SIDE
+    """True for matrices, stacks of these, and kernels, with enough rows and columns for one of them to stick out."""
+    if tensor.ndim < 2 or not _is_real(tensor):
+        return False
+    stack = stacked(tensor.name, tensor.shape)
+    sides = (tensor.shape[0], math.prod(tensor.shape[1:])) if stack is None else (stack.rows, stack.columns)
+    return min(sides) >= _SIDE
 
 
 def _index(tensor: LazyTensor, flat: int) -> str:
@@ -282,7 +285,7 @@ def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
             counts[at] = 1
             score = max(min(each.z, 1e6), -1e6)
             values[at] = score if abs(score) >= abs(values[at]) else values[at]
-    title = "Layers beside their siblings: z of the std, |max| or kurtosis that differs most"
+    title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     left_out = [f"{len(strongest) - len(kinds):,} kinds that differ less are not shown"] if len(strongest) > len(kinds) else []
     left_out += [f"nor layers from {columns:,} on" if left_out else f"layers from {columns:,} on are not shown"] * (
         last >= columns

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of, shape_text
-from torch2grid_builtin._views.units import dead_units, has_units
+from torch2grid_builtin._views.stacks import apart, matrices
+from torch2grid_builtin._views.units import DeadUnits, dead_units, has_units
 from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
-from torch2grid_core.measures import Distribution, Profile, Summary, UnitProfile
+from torch2grid_core.measures import Distribution, Profile, Summary
 from torch2grid_core.pages import Table
 
 TITLE = "Layer Statistics Comparison"
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
 LEVELS = {"1%": 0.01, "25%": 0.25, "Median": 0.5, "75%": 0.75, "99%": 0.99}
-_FIGURES = ("Weights", *LEVELS, "|Max|", "RMS", "L1", "L2", "Skewness", "Kurtosis", "Zeros", "NaN", "+Inf", "-Inf", "Dead%")
+_FIGURES = (
+    "Weights",
+    *LEVELS,
+    "|Max|",
+    "RMS",
+    "L1",
+    "L2",
+    "Skewness",
+    "Excess kurtosis",
+    "Zeros",
+    "NaN",
+    "+Inf",
+    "-Inf",
+    "Dead%",
+)
 DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
 FORMATS = {
     **dict.fromkeys(("Mean", "Std", "Min", "Max"), ".4f"),
     **dict.fromkeys(("~Zero%", "Dead%"), ".2f"),
     **dict.fromkeys(("Weights", "Zeros", "NaN", "Inf", "+Inf", "-Inf"), ",d"),
     **dict.fromkeys((*LEVELS, "|Max|", "RMS", "L1", "L2"), ".4g"),
-    **dict.fromkeys(("Skewness", "Kurtosis"), ".3f"),
+    **dict.fromkeys(("Skewness", "Excess kurtosis"), ".3f"),
 }
 Row = dict[str, str | int | float | None]
 
@@ -51,21 +66,20 @@ class Stats(View):
         if self.sort:
             self._column()
         summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
-        return {**summary, "profile": Profile()} if self.detail else summary
+        return {**summary, **apart(checkpoint, {"profile": Profile()})} if self.detail else summary
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
-        profiles: Mapping[str, UnitProfile] = results.get("profile", {})
         rows: Iterable[Row] = (_row(name, summaries[name], run.threshold) for name in checkpoint)  # 100,000 fill no memory
         columns = (*COLUMNS, *columns_for([summaries[name].not_finite for name in checkpoint]))
         if self.detail:
             columns = DETAIL
             dead = {
-                name: dead_units(tensor, profiles[name], run.threshold)
+                name: [dead_units(each.tensor, each.of(results, "profile"), run.threshold) for each in matrices(tensor)]
                 for name, tensor in checkpoint.items()
                 if has_units(tensor, checkpoint)
             }
-            shares = [dead[name].share if name in dead else None for name in checkpoint]
+            shares = [_share(dead[name]) if name in dead else None for name in checkpoint]
             rows = [
                 row | _detail(shape_text(tensor.shape), tensor.dtype.name, summaries[tensor.name], share)
                 for row, tensor, share in zip(rows, checkpoint.values(), shares, strict=True)
@@ -75,8 +89,8 @@ class Stats(View):
         if self.detail:
             kept = [name for name in checkpoint if name not in checkpoint.aliases]
             total = reduce(Distribution.merge, (summaries[name] for name in kept), Distribution((run.threshold,)))
-            units = sum(dead[name].units for name in kept if name in dead)
-            share = sum(dead[name].dead for name in kept if name in dead) / units if units else None
+            units = [each for name in kept if name in dead for each in dead[name]]
+            share = _share(units) if any(each.units for each in units) else None
             last = _row(TOTAL, total, run.threshold) | _detail("", ", ".join(checkpoint.dtypes), total, share)
             rows = [*rows, last]
         table = Table(
@@ -90,9 +104,16 @@ class Stats(View):
         columns = DETAIL if self.detail else (*COLUMNS, *LOST_COLUMNS)
         wanted = self.sort.strip().casefold()
         for column in columns:
-            if wanted in (column.casefold(), column.casefold().strip("~|%")) or (wanted == "name" and column == COLUMNS[0]):
+            name = column.casefold()
+            if wanted in (name, name.strip("~|%"), name.removeprefix("excess ")) or (wanted == "name" and column == COLUMNS[0]):
                 return column
         raise UsageError(f"stats: no column {self.sort!r} to sort by; the columns: {', '.join(columns)}")
+
+
+def _share(found: Sequence[DeadUnits]) -> float:
+    """Dead units among all of several matrices."""
+    units = sum(each.units for each in found)
+    return sum(each.dead for each in found) / units if units else 0.0
 
 
 def _row(name: str, summary: Distribution, threshold: float) -> Row:
@@ -111,7 +132,7 @@ def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -
         "L1": summary.l1,
         "L2": summary.l2,
         "Skewness": summary.skewness,
-        "Kurtosis": summary.kurtosis,
+        "Excess kurtosis": summary.kurtosis,
         **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
     }
     return row | _known(summary, figures)

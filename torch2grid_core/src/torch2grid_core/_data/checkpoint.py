@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
 
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._data.parts import ALL, Part, find_parts
@@ -16,6 +17,7 @@ from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._text import did_you_mean, visible, without_secrets
 
+Told = TypeVar("Told")
 Severity = Literal["error", "warning"]
 ActionKind = Literal["call", "make", "state", "items", "import", "run", "hold"]
 
@@ -101,6 +103,20 @@ class Composed:
     by: str
 
 
+class _Answer(Generic[Told]):
+    """Values that are there, or a question whose answer costs reading: it is asked once, when somebody wants to know."""
+
+    def __init__(self, given: Iterable[Told] | Callable[[], Iterable[Told]]) -> None:
+        self._ask = given if callable(given) else tuple(given).__iter__
+
+    @cached_property
+    def found(self) -> tuple[Told, ...]:
+        return tuple(self._ask())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Answer, (self.found,)
+
+
 class _Unknown(str):
     """The name that was looked for, shown with the nearest that there are; these are looked for when it is shown."""
 
@@ -128,7 +144,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
     stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
     else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
     part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
-    the loader for the person who reads the output. problems: what is wrong with the file itself, for ``check``.
+    the loader for the person who reads the output. Either may be given as a function, which is called once, when it is asked
+    for: what readers of other formats would do with a file need not be known for one row of it. ``measure``, ``draw`` and
+    ``check`` ask; where the file is to be refused then, it is a ``LoadError``. problems: what is wrong with the file itself,
+    for ``check``.
     unverified: what else of the file is under a checksum, read by ``verify`` of each. described: the plain values (numbers,
     texts and sizes) that stand beside codes, by the name of what holds both, for decoders. composed: name → what a decoder made
     it of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
@@ -145,8 +164,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
         aliases: Mapping[str, str] | None = None,
         parts: Sequence[Part] | None = None,
         default_part: str | None = None,
-        not_run: Iterable[Action] = (),
-        notes: Iterable[str] = (),
+        not_run: Iterable[Action] | Callable[[], Iterable[Action]] = (),
+        notes: Iterable[str] | Callable[[], Iterable[str]] = (),
         problems: Iterable[Problem] = (),
         unverified: Iterable[Any] = (),
         described: Mapping[str, Mapping[str, Any]] | None = None,
@@ -163,14 +182,14 @@ class Checkpoint(Mapping[str, LazyTensor]):
             parts, default_part = find_parts(self._tensors)
         self.parts = tuple(parts)
         self.default_part = default_part
-        self.not_run = tuple(not_run)
-        self.notes = tuple(notes)
+        self._not_run, self._notes = _Answer(not_run), _Answer(notes)
         self.problems = tuple(problems)
         self.unverified = tuple(unverified)
         self.described = dict(described or {})
         self.composed: dict[str, Composed] = {}
         self.opened_from: Source | None = None
         self._whole: Checkpoint | None = None
+        self._sliced = False  # its tensors are parts of what is stored
         self._stored: Checkpoint | None = None  # all of the file, before decoders
         self.part_of: Mapping[str, Part] = {name: part for part in self.parts for name in part.names}
         self._places: dict[str, int] = {}  # in the file, where the order is another
@@ -200,6 +219,24 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def __repr__(self) -> str:
         return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
+
+    @property
+    def not_run(self) -> tuple[Action, ...]:
+        """What the file wants done. Raises ``LoadError`` where other readers would take the file for another one."""
+        return self._not_run.found
+
+    @not_run.setter
+    def not_run(self, actions: Iterable[Action] | Callable[[], Iterable[Action]]) -> None:
+        self._not_run = _Answer(actions)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of the file."""
+        return self._notes.found
+
+    @notes.setter
+    def notes(self, notes: Iterable[str] | Callable[[], Iterable[str]]) -> None:
+        self._notes = _Answer(notes)
 
     @property
     def parameters(self) -> int:
@@ -338,6 +375,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def _taking(self, views: Mapping[str, LazyTensor], view: Callable[[LazyTensor], LazyTensor]) -> Checkpoint:
         """The same checkpoint with *views* of its tensors in place of these. view: makes those of the other parts."""
         derived = self._derive(views)
+        derived._sliced = True
         if self._aliases_given:  # of tensors that lie one within another, the views may not
             derived.aliases = _shared_storages(views.values())
             for second, first in self.aliases.items():
@@ -375,8 +413,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
         """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
-        noted = copy(self)
-        noted.notes = (*notes, *self.notes)
+        noted, more, own = copy(self), tuple(notes), self._notes
+        noted.notes = lambda: (*more, *own.found)
         noted.format = ", ".join(filter(None, (self.format, share)))
         return noted
 
@@ -389,12 +427,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
             skipped=(*self.skipped, *skipped),
             aliases=self._aliases_left(tensors, prefix) if self._aliases_given else None,
             parts=(),
-            not_run=self.not_run,
-            notes=self.notes,
             problems=self.problems,
             unverified=self.unverified,
             described=self.described,
         )
+        derived._not_run, derived._notes, derived._sliced = self._not_run, self._notes, self._sliced
         derived._whole = self._whole or (self if self.parts else None)
         derived.part_of = {name: self.part_of[name] for name in derived if name in self.part_of} if self.part_of else {}
         derived._places = {name: self._places[prefix + name] for name in tensors if prefix + name in self._places}

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch2grid_core._data.source import Source
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._text import visible
 
+_PROGRAM = "another reader than its own takes the file for a program"
 _SHOWN_FILES = 10
 _TOLD = 3
 _FOLDER_FILES = 10_000
@@ -83,7 +86,8 @@ _MEMBERS = 1000
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
     """The checkpoint at *path*, or in a source: a file, a gzip-compressed one, a folder that holds one, or a live object.
 
-    Every other loader than the one that opens it is asked what a reader of its format would run.
+    Every other loader than the one that opens it is asked what a reader of its format would run, when ``not_run`` or ``notes``
+    of the checkpoint are asked for.
 
     The loader with the highest ``sniff`` opens it, or *force* whatever it is. Of the files in a folder it is the model that is
     opened, where names tell which that is; a note names the others. So does a note say that a file is one shard or rank of
@@ -171,6 +175,11 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         yield from _actions_of([each for each in loaders if each.name != by.name], [source])
         yield from _actions_of(loaders, [each for each in packed if each is not source])
 
+    @cache
+    def asked() -> tuple[Action, ...]:  # which reads the end of the file: one row of it need not cost that
+        known = set(own.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
+        return tuple(each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known)
+
     try:
         loaded = by.load(source)
     except LoadError as error:
@@ -178,11 +187,9 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         if not found:
             raise
         raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
-    known = set(loaded.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
-    actions = [each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known]
-    if actions:
-        loaded = loaded.with_notes(["another reader than its own takes the file for a program"])
-        loaded.not_run = (*actions, *loaded.not_run)
+    own = copy(loaded)
+    loaded.not_run = lambda: (*asked(), *own.not_run)
+    loaded.notes = lambda: (*([_PROGRAM] if asked() else []), *own.notes)
     return loaded
 
 

@@ -112,7 +112,8 @@ class Grid:
         """The lines below a picture: the notes, and the noise of means."""
         if self.noise is None:
             return self.notes
-        return (*self.notes, f"noise of these means: σ/√n = {self.noise:.2g} (σ {self.spread:.3g}, n {math.prod(self.cell):,})")
+        noise = f"noise of these means: σ/√n = {self.noise:.2g} (σ {self.spread:.3g}, n {math.prod(self.cell):,})"
+        return (*self.notes, noise.replace("-", "−"))
 
     def cell_text(self) -> str:
         """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""

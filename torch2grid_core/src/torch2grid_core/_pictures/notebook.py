@@ -78,7 +78,7 @@ def _bar(scale: ColorScale) -> str:
     strip = encode_png(np.repeat(colormap(default_map(scale))[None, ::2], 10, axis=0))
     image = f"<img alt='colour scale' style='vertical-align:-1px;margin:0 .5em' src='{_data(strip)}'>"
     bend = " (symlog)" if scale.kind == "symlog" else ""
-    return f"{scale.low:.3g}{image}{scale.high:.3g}{bend}"
+    return f"{_figure(scale.low)}{image}{_figure(scale.high)}{bend}"
 
 
 def _image(png: bytes, title: str) -> str:
@@ -131,15 +131,15 @@ def histogram_html(panel: Histogram) -> str:
     step = wide / max(len(bars), 1)
     rects = "".join(
         f"<rect x='{i * step:.2f}' y='{high - high * value / top:.2f}' width='{max(step - 0.5, 0.3):.2f}'"
-        f" height='{high * value / top:.2f}'><title>{low:.4g} … {up:.4g}: {int(count):,}</title></rect>"
+        f" height='{high * value / top:.2f}'><title>{_figure(low, 4)} … {_figure(up, 4)}: {int(count):,}</title></rect>"
         for i, (value, count, low, up) in enumerate(
             zip(bars.tolist(), counts.tolist(), panel.edges[:-1].tolist(), panel.edges[1:].tolist(), strict=True)
         )
         if value
     )
     ends = (
-        f"<text x='0' y='{high + 16}'>{panel.edges[0]:.3g}</text>"
-        f"<text x='{wide}' y='{high + 16}' text-anchor='end'>{panel.edges[-1]:.3g}</text>"
+        f"<text x='0' y='{high + 16}'>{_figure(panel.edges[0])}</text>"
+        f"<text x='{wide}' y='{high + 16}' text-anchor='end'>{_figure(panel.edges[-1])}</text>"
         if len(panel.edges)
         else ""
     )
@@ -202,7 +202,7 @@ def distribution_html(distribution: Distribution) -> str:
     figures = {"weights": f"{distribution.count:,}"}
     if distribution.finite:
         names = ("mean", "std", "min", "max", "rms")
-        figures.update({name: f"{getattr(distribution, name):.4g}" for name in names})
+        figures.update({name: _figure(getattr(distribution, name), 4) for name in names})
     others = (
         ("zeros", distribution.zeros),
         ("NaN", distribution.nan),
@@ -226,3 +226,8 @@ register(Table, table_html)
 register(Page, page_html)
 register(Checkpoint, checkpoint_html)
 register(Distribution, distribution_html)
+
+
+def _figure(value: float, digits: int = 3) -> str:
+    """A number with minus signs, as pictures write it."""
+    return f"{value:.{digits}g}".replace("-", "−")

@@ -94,6 +94,10 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
         data["names"] = _labels(shared)
     if page.frame is not None:
         data["frame"] = page.frame
+    if page.places:
+        data["places"] = page.places
+        for key in ("row_names", "column_names", "column_notes"):
+            data[key] = [visible(text, _LABEL) for text in getattr(page, key)]
     return data, maps, spent
 
 

@@ -24,6 +24,8 @@ _NAMED, _BROAD = 64, 44  # rows that all have their names; pixels across a cell 
 _BAR = "#7f9bb3"
 BAR, TIP, SWATCH = 16, 12, 12  # thickness of the bar, length of a tip, side of a swatch
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+LOG = "log₁₀ "  # before what a cell is the logarithm of
+_POWERS = 6  # of ten on a bar, at most
 
 
 def cell_pixels(rows: int, columns: int, least: int) -> tuple[int, int]:
@@ -411,16 +413,42 @@ class Legend:
             int(np.count_nonzero(drawn)),
         )
 
-    def ticks(self) -> list[str]:
-        """The values at the quarters of the bar."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where on the bar which value stands: at its quarters, and of logarithms at powers of ten or round numbers."""
+        if self.of_logarithms and (found := _powers(self.scale.low, self.scale.high)):
+            return found
         values = self.scale.value(np.array(_SHARES))
         values[np.abs(values) < 1e-9 * np.abs(values).max()] = 0.0  # what rounding leaves of 0
-        return numbers(values.tolist())
+        return list(zip(_SHARES, numbers(values.tolist()), strict=True))
+
+    @property
+    def of_logarithms(self) -> bool:
+        """True where the cells are logarithms: the bar names the numbers."""
+        return self.label.startswith(LOG) and self.scale.kind == "linear"
 
     @property
     def title(self) -> str:
         """What a cell is, and how the scale is bent."""
+        if self.of_logarithms and _powers(self.scale.low, self.scale.high):
+            name, semicolon, rest = self.label.removeprefix(LOG).partition(";")
+            return f"{name}, log scale{semicolon}{rest}"
         return self.label + (", asinh scale" if self.scale.kind == "symlog" else "")
+
+
+def _powers(low: float, high: float) -> list[tuple[float, str]]:
+    """(share, text) of the powers of ten from 10**low to 10**high, of fewer than two also of their multiples by 2 and 5; of
+    nothing that a float64 does not hold."""
+    if not -300 < low < high < 300:
+        return []
+    exponents = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+    step = max(-(-len(exponents) // _POWERS), 1)
+    found = [(float(each), 10.0**each) for each in exponents[::step]]
+    if len(found) < 2:
+        every = (times * 10.0**each for each in range(math.floor(low), math.ceil(high) + 1) for times in (1, 2, 5))
+        found = [(math.log10(each), each) for each in every if low - 1e-9 <= math.log10(each) <= high + 1e-9]
+    if len(found) < 2:
+        return []
+    return [((place - low) / (high - low), number(value)) for place, value in found]
 
 
 class UprightBar:
@@ -431,7 +459,7 @@ class UprightBar:
     def __init__(self, legend: Legend, height: int, text: float) -> None:
         self.legend, self.text = legend, text
         self.height = min(height, round(self.MOST * text / 12))
-        self.beside = BAR + 18 + max(text_width(each, text) for each in legend.ticks())
+        self.beside = BAR + 18 + max(text_width(each, text) for _, each in legend.ticks())
         widths = [BAR + 8 + text_width(each, text) for each in (legend.above, legend.below)]
         widths += [BAR + 8 + text_width(">99.9 % above", text)] if legend.steady else []
         widths += [SWATCH + 6 + text_width(each, text) for _, each in legend.swatches]
@@ -451,7 +479,7 @@ class UprightBar:
         if legend.below:
             canvas.polygon([left, left + BAR, left + BAR / 2], [stop + 2, stop + 2, stop + 2 + TIP], rgb(legend.marks.under))
             canvas.text(left + BAR + 8, stop + 6 + TIP / 2, legend.below, self.text, INK, va="middle")
-        for share, text in zip(_SHARES, legend.ticks(), strict=True):
+        for share, text in legend.ticks():
             at = stop - share * (stop - start)
             canvas.rule(left + BAR, min(at, stop - 1), left + BAR + 4, min(at, stop - 1), RULE)
             nudge = {0.0: -self.text * 0.4, 1.0: self.text * 0.4}.get(share, 0.0)
@@ -466,7 +494,7 @@ class LevelBar:
 
     def __init__(self, legend: Legend, width: int, text: float) -> None:
         self.legend, self.text = legend, text
-        widest = max(text_width(each, text) for each in legend.ticks())
+        widest = max(text_width(each, text) for _, each in legend.ticks())
         self.bar = max(min(width - 2 * TIP, round(420 * text / 12)), 5 * (widest + 14), 200)
         self.line = round(text * LINE) + 2
         beyond = " · ".join(filter(None, (legend.below, legend.above)))
@@ -491,7 +519,7 @@ class LevelBar:
             canvas.polygon([start - 2, start - 2, start - 2 - TIP + 2], [y, y + high, middle], rgb(legend.marks.under))
         if legend.above:
             canvas.polygon([stop + 2, stop + 2, stop + TIP], [y, y + high, middle], rgb(legend.marks.over))
-        for share, text in zip(_SHARES, legend.ticks(), strict=True):
+        for share, text in legend.ticks():
             at = start + share * self.bar
             canvas.rule(min(at, stop - 1), y + high, min(at, stop - 1), y + high + 4, RULE)
             ha = {0.0: "left", 1.0: "right"}.get(share, "center")

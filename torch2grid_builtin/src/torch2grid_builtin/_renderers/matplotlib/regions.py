@@ -24,7 +24,7 @@ _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 20  # of a name beside bands, in sizes of its text
 _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
-_MARKED = 0.15  # and of a part's, under its text
+_MARKED = 0.2  # and of a part's, under its text
 _MANY = 40  # regions above which modules are named instead, where there are any
 
 

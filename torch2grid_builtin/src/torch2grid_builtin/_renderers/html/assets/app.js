@@ -62,12 +62,53 @@ async function panelElement(panel, page, brush, compact, wide) {
   return figure;
 }
 
+// Panels at their places: rows with a name as a table, small, below the names of columns; other rows as panels with titles.
+async function sheetElements(page, brush) {
+  const rows = new Map();
+  for (const [index, [row, column]] of page.places.entries()) {
+    if (!rows.has(row)) rows.set(row, []);
+    rows.get(row).push([column, page.panels[index]]);
+  }
+  const across = Math.max(page.column_names.length, ...page.places.map(([row, column]) => (page.row_names[row] ? column + 1 : 0)));
+  const parts = [];
+  let sheet = null;
+  let loose = null;
+  for (const row of [...rows.keys()].sort((one, other) => one - other)) {
+    const cells = rows.get(row).sort(([one], [other]) => one - other);
+    const name = page.row_names[row];
+    if (!name) {
+      sheet = null;
+      loose ??= parts[parts.push(element("div", { class: "panels many" })) - 1];
+      for (const [, panel] of cells) loose.append(await panelElement(panel, page, brush, true, false));
+      continue;
+    }
+    loose = null;
+    if (!sheet) {
+      sheet = element("div", { class: "sheet", tabindex: "0", role: "group", "aria-label": page.title });
+      sheet.style.gridTemplateColumns = `max-content repeat(${across}, minmax(var(--cell), 1fr))`;
+      sheet.append(element("div", { class: "corner" }));
+      for (let column = 0; column < across; column++) {
+        const note = page.column_notes[column] ?? "";
+        sheet.append(element("div", { class: "column-name" }, (page.column_names[column] ?? "").replaceAll(".", ".\u200b"), element("small", { text: note })));
+      }
+      parts.push(sheet);
+    }
+    sheet.append(element("div", { class: "row-name", text: name }));
+    const at = new Map(cells);
+    for (let column = 0; column < across; column++) {
+      sheet.append(at.has(column) ? await panelElement(at.get(column), page, brush, true, false) : element("div"));
+    }
+  }
+  return parts;
+}
+
 async function pageElement(index, brush) {
   const page = block(`page-${index}`);
   const rest = page.panels.length - page.wide;
   const compact = page.columns >= 4 && rest >= COMPACT_FROM;
+  const tables = page.places ? await sheetElements(page, brush) : [];
   const grid = element("div", { class: `panels ${compact ? "many" : page.columns > 1 && rest > 1 ? "two" : ""}` });
-  for (const [place, panel] of page.panels.entries()) {
+  for (const [place, panel] of page.places ? [] : page.panels.entries()) {
     const wide = place < page.wide;
     grid.append(await panelElement(panel, page, brush, compact && !wide, wide));
   }
@@ -86,7 +127,7 @@ async function pageElement(index, brush) {
     keys.classList.add("keys");
     parts.push(keys);
   }
-  return element("article", { class: "page" }, ...parts, grid);
+  return element("article", { class: "page" }, ...parts, ...(page.places ? tables : [grid]));
 }
 
 const main = element("main", { class: "main" });

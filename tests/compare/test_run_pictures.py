@@ -1,0 +1,81 @@
+"""A run as people look at it: steps as labels, no change as the lightest cell, round numbers on bars of logarithms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import torch2grid as t2g
+from torch2grid_builtin._compare.figures import in_colors
+from torch2grid_builtin._compare.order import in_order
+from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, Legend
+from torch2grid_core import Grid, Style
+from torch2grid_core.grids import ColorScale
+from torch2grid_core.pages import Heatmap
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("step_100", "step_20", "step_3"), ["step 3", "step 20", "step 100"]),
+        (("checkpoint-10", "checkpoint-5", "checkpoint-200"), ["step 5", "step 10", "step 200"]),
+        (("step_1a", "step_2", "other"), ["other.safetensors", "step_1a.safetensors", "step_2.safetensors"]),
+    ],
+)
+def test_snapshots_are_called_by_their_steps(tmp_path: Path, names: tuple[str, ...], labels: list[str]) -> None:
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.safetensors" for name in names]
+    for path in paths:
+        save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, path)
+    assert list(in_order([t2g.load(each) for each in paths]).labels) == labels
+
+
+def colored(values: list[list[float]]) -> Heatmap:
+    figures = np.array(values)
+    names = [str(each) for each in range(len(values))]
+    found = in_colors(
+        figures, np.zeros(figures.shape, bool), "x", title="", rows="", columns="", row_names=names, column_names=["a", "b"]
+    )
+    assert found is not None
+    return found
+
+
+def test_no_change_is_the_lightest_cell_and_within_the_limits() -> None:
+    panel = colored([[0.0, 1e-4], [0.02, 3.0]])
+    cells = panel.grid.values
+    assert cells[0, 0] == panel.scale.low < cells[0, 1] < cells[1, 0] < cells[1, 1] == panel.scale.high
+    assert panel.scale.under == 0
+    assert "0" in panel.label
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [(-3.2, 1.4, ["0.001", "0.01", "0.1", "1", "10"]), (-0.6, 0.2, ["0.5", "1"]), (-14.0, 10.0, None), (0.31, 0.32, None)],
+)
+def test_bars_of_logarithms_have_round_numbers(low: float, high: float, texts: list[str] | None) -> None:
+    grid = Grid(np.array([[low, high]], np.float32), np.ones((1, 2), np.int64))
+    panel = Heatmap(grid, ColorScale(low, high), label=f"{LOG}x")
+    legend = Legend.of(grid, panel.scale, panel.label, Style(), panel)
+    ticks = legend.ticks()
+    assert 2 <= len(ticks) <= 6
+    assert all(0 <= share <= 1 for share, _ in ticks)
+    if texts is not None:
+        assert [text for _, text in ticks] == texts
+        assert legend.title == "x, log scale"
+    else:
+        assert len({text for _, text in ticks}) == len(ticks)
+
+
+def test_a_panel_of_nothing_but_zeros_is_left_out(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    tensors = {"fc.weight": generator.standard_normal((8, 8)), "out.weight": generator.standard_normal((8, 8)), "b": np.ones(8)}
+    save_file({name: each.astype(np.float32) for name, each in tensors.items()}, tmp_path / "a.safetensors")
+    tensors["fc.weight"][:4] += 1
+    save_file({name: each.astype(np.float32) for name, each in tensors.items()}, tmp_path / "b.safetensors")
+    page = t2g.compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors")["compare_overview"]
+    assert page.panels
+    assert all(np.any(panel.values != 0) for panel in page.panels)
+    assert not any("Vectors" in panel.title for panel in page.panels)

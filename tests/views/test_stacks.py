@@ -1,0 +1,98 @@
+"""A stack of matrices says what the matrices say apart, with their index in place of their name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from tests.support.checks.defects import save
+from tests.support.tools import torch2grid
+
+import torch2grid as t2g
+
+NAME = "model.layers.0.mlp.experts.down_proj"
+UNITS = ("T201", "T202")
+
+
+@st.composite
+def stacks(draw: Any) -> Any:
+    """Matrices with dead and repeated rows and columns, some of which stick out."""
+    count, rows, columns = draw(st.integers(1, 5)), draw(st.integers(16, 40)), draw(st.integers(16, 40))
+    values = np.random.default_rng(draw(st.integers(0, 99))).normal(0, 0.02, (count, rows, columns)).astype(np.float32)
+    for _ in range(draw(st.integers(0, 6))):
+        matrix, row, column = draw(st.integers(0, count - 1)), draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+        match draw(st.sampled_from(["dead rows", "dead columns", "same", "large row", "large column"])):
+            case "dead rows":
+                values[matrix, row:] = 0
+            case "dead columns":
+                values[matrix, :, column:] = 0
+            case "same":
+                values[matrix, : row + 1] = values[matrix, 0]
+            case "large row":
+                values[matrix, row] *= 300
+            case _:
+                values[matrix, :, column] *= 300
+    return values
+
+
+def renamed(name: str, stacked: bool) -> str:
+    """``[3]`` of either spelling."""
+    return name.removeprefix(NAME) if stacked else f"[{name.split('.')[-3]}]"
+
+
+def dead_and_out(tensors: dict[str, Any], stacked: bool) -> tuple[Any, Any, Any]:
+    """Lines of dead-neurons, of the rows and columns of outliers, and the findings of the rules about units."""
+    checkpoint = t2g.load(tensors)
+    report = json.loads(json.dumps(t2g.dead_neurons(checkpoint)["dead_neurons_report"].data))
+    lines = [
+        {**{key: value for key, value in each.items() if key != "tied_to"}, "name": renamed(each["name"], stacked)}
+        for each in report["tensors"]
+    ]
+    table = t2g.outliers(checkpoint, count=200)["outliers"].panels[1]
+    out = sorted((renamed(row[0], stacked), *row[1:]) for row in table.rows)
+    found = []
+    for each in t2g.check(checkpoint):
+        if each.code in UNITS:
+            text = each.message.removeprefix("matrix ") if stacked else f"{renamed(each.tensor, False)}: {each.message}"
+            found.append((each.code, text))
+    return lines, out, sorted(found)
+
+
+@settings(max_examples=30, deadline=None)
+@given(stacks())
+def test_a_stack_says_what_its_matrices_say(values):
+    whole = dead_and_out({NAME: values}, True)
+    apart = dead_and_out({f"experts.{place}.down_proj.weight": each for place, each in enumerate(values)}, False)
+    dead = {f"[{place}]" for place, each in enumerate(values) if not each.any()}
+    assert whole[0] == apart[0]
+    assert whole[1] == apart[1]
+    # Nothing but zeros is a finding of its own about a tensor; of a stack, it is that of a matrix.
+    assert [each for each in whole[2] if each[1].partition(":")[0] not in dead] == apart[2] or dead
+
+
+def test_a_part_of_a_stack_keeps_its_indices(tmp_path: Path):
+    values = np.random.default_rng(0).normal(0, 0.02, (6, 40, 50)).astype(np.float32)
+    values[4, 7] = 0
+    values[5, :, 9] *= 100
+    save(tmp_path / "m.safetensors", {NAME: values, "norm.weight": np.ones(8, np.float32)})
+    chosen = {"only": NAME, "slice": "3:, 5:, 5:"}
+    report = t2g.dead_neurons(tmp_path / "m.safetensors", **chosen)["dead_neurons_report"].data["tensors"]
+    assert [each["name"] for each in report] == [f"{NAME}[{place}]" for place in (3, 4, 5)]
+    assert [each["dead_output_units"] for each in report] == [[], [7], []]
+    done = torch2grid("m.safetensors", "--slice", "3:, 5:, 5:", "--only", NAME, "-q", "--outliers", cwd=tmp_path)
+    (first,) = [line for line in done.stdout.splitlines() if f"{NAME}[5]" in line and "column" in line and "yes" in line]
+    assert first.split()[2:3] == ["9"]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_which_expert_is_dead(tmp_path: Path, jobs: str):
+    values = np.random.default_rng(0).normal(0, 0.02, (8, 64, 48)).astype(np.float32)
+    values[5] = 0
+    save(tmp_path / "m.safetensors", {NAME: values, "model.layers.0.mlp.gate.weight": values[0]})
+    done = torch2grid("check", "m.safetensors", "-j", jobs, cwd=tmp_path)
+    assert f"{NAME}: matrix [5]: 64 of 64 output units are dead" in done.stdout
+    assert "channel" not in done.stdout
