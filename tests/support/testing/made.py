@@ -105,6 +105,14 @@ def torch_tar(folder: Path) -> list[Path]:
     return [Path(shutil.copyfile(real("burn/reader/tar_2d_tensor.tar"), folder / "w.tar"))]
 
 
+def archives(folder: Path) -> list[Path]:
+    """A zip and a tar of one checkpoint each, beside a text."""
+    (folder / "held").mkdir()
+    torch.save(_state(), folder / "held" / "model.pth")
+    (folder / "held" / "README.txt").write_text("A model.")
+    return [Path(shutil.make_archive(str(folder / "saved"), kind, folder / "held")) for kind in ("zip", "tar")]
+
+
 def modules(folder: Path) -> list[Any]:
     return [torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))]
 
@@ -168,6 +176,7 @@ def programs(folder: Path) -> list[Path]:
 
 
 FILES = {
+    "archive": archives,
     "dcp": lambda folder: [distributed.dcp(folder / "saved", distributed.model())],
     "deepspeed": lambda folder: [distributed.zero(folder / f"stage{stage}", [_whole()], 2, stage) for stage in (2, 3)],
     "megatron": lambda folder: [distributed.megatron(folder / "saved", distributed.gpt())],

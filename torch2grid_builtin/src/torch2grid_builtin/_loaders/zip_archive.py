@@ -278,12 +278,15 @@ class Packed:
     path: str
     label: str
     judged: bool = True  # whether an array of objects is refused
-    shippable: bool = field(default=True, init=False)
     _start: int = field(default=0, init=False)  # of the bytes, from the header on; 0: not known
 
     @property
     def size(self) -> int:
         return self.entry.packed
+
+    @property
+    def shippable(self) -> bool:
+        return self.place.shippable
 
     def fail(self, reason: str, advice: str = _HOSTILE) -> LoadError:
         return LoadError(self.path, reason, advice)

@@ -15,10 +15,12 @@ import numpy as np
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.local import LocalSource
+from torch2grid_core._data.opening import open_checkpoint
 from torch2grid_core._data.source import ObjectSource, Source
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._guard import returned
+from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core.testing._subject import Subject, check, expect
 
 _CUTS = (0.0, 0.1, 0.5, 0.9)
@@ -85,6 +87,15 @@ def sniff_knows_its_own(subject: Subject) -> None:
                 expect(again == strength, f"sniff returned {strength} for {path.name}, {again} for the same as renamed.dat")
 
 
+def _loaded(subject: Subject, source: Source) -> Any:
+    """What the loader makes of *source*; of an archive, what an installed loader makes of the checkpoint in it."""
+    loader = subject.make()
+    if source.object is not None or loader.inside(source) is None:
+        return loader.load(source)
+    others = PluginManager.discover().loaders(source)
+    return open_checkpoint(source, [loader, *(each for each in others if each.name != loader.name)], loader)
+
+
 def _tensors(checkpoint: Any) -> list[LazyTensor]:
     expect(isinstance(checkpoint, Checkpoint), returned("load", checkpoint, "a Checkpoint"))
     return list(checkpoint.values())
@@ -96,7 +107,7 @@ def load_describes(subject: Subject) -> None:
     loader = subject.make()
     with _samples(subject) as sources:
         for source in sources:
-            checkpoint = loader.load(source)
+            checkpoint = _loaded(subject, source)
             tensors = _tensors(checkpoint)
             expect(tensors, f"{source.shown}: no tensor was found")
             named = checkpoint.source if loader.accepts == "objects" else source.shown in checkpoint.source
@@ -114,9 +125,8 @@ def load_describes(subject: Subject) -> None:
 @check("loader")
 def reads_agree(subject: Subject) -> None:
     """Every way to read a tensor gives the same weights: whole, in chunks of any size, and any range of its bytes."""
-    loader = subject.make()
     with _samples(subject) as sources:
-        for tensor in (each for source in sources for each in _tensors(loader.load(source))):
+        for tensor in (each for source in sources for each in _tensors(_loaded(subject, source))):
             reads_of_agree(tensor)
 
 
@@ -149,7 +159,7 @@ def deterministic(subject: Subject) -> None:
     with _samples(subject) as sources:
         before = _contents(sources)
         for source in sources:
-            first, second = (_tensors(subject.make().load(source)) for _ in range(2))
+            first, second = (_tensors(_loaded(subject, source)) for _ in range(2))
             described = [[(each.name, each.shape, each.dtype, each.note) for each in found] for found in (first, second)]
             expect(described[0] == described[1], f"{source.shown}: a second load finds other tensors")
             for one, other in zip(first, second, strict=True):
@@ -172,7 +182,7 @@ def _files(sources: list[Source]) -> list[Path]:
 def shipping(subject: Subject) -> None:
     """A tensor whose storage says it is shippable reads the same weights from a pickled copy."""
     with _samples(subject) as sources:
-        for tensor in (each for source in sources for each in _tensors(subject.make().load(source))):
+        for tensor in (each for source in sources for each in _tensors(_loaded(subject, source))):
             copy_agrees(tensor)
 
 
@@ -204,7 +214,7 @@ def damage_is_a_clear_error(subject: Subject) -> None:
 
 def _must_load_or_say_why(subject: Subject, path: Path, what: str) -> None:
     try:
-        for tensor in _tensors(subject.make().load(LocalSource(path))):
+        for tensor in _tensors(_loaded(subject, LocalSource(path))):
             if tensor.nbytes <= 1 << 24:
                 tensor.numpy()
     except LoadError as error:
