@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from tests.support.raster.reference import assert_same, full_size, streamed
 
 from torch2grid_builtin._forms import flattened
@@ -127,6 +127,7 @@ def test_streamed_and_reduced_is_the_reduction_of_the_full_size_grid(
 @every
 @settings(max_examples=10, deadline=None)
 @given(shapes=models(), side=st.one_of(st.none(), st.integers(12, 90)))
+@example(shapes={"a scalar": (), "beside it": (2, 3)}, side=None)
 def test_regions_cover_the_cells_of_their_tensor_and_no_others(
     transformer: LayoutTransformer, shapes: dict[str, tuple[int, ...]], side: int | None
 ) -> None:

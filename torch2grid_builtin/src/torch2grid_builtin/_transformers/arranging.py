@@ -213,7 +213,7 @@ def _strip_options(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> list[t
 def fitted(kinds: Sequence[AnyKind], scale: Scale, width: int) -> Arrangement | None:
     """An arrangement that is about *width* cells wide, and not wider; ``None`` where there is none."""
     best: Arrangement | None = None
-    for limit in (width,) if len(kinds) == 1 else (width, width // 2, width // 3):
+    for limit in (width,) if len(kinds) == 1 else dict.fromkeys(max(width // parts, 1) for parts in (1, 2, 3)):
         bands: list[Bands] = []
         for kind in kinds:
             if isinstance(kind, GroupKind):
