@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,10 +82,15 @@ def safetensors_npz() -> bytes:
     return struct.pack("<Q", 0x04034B50) + entry.ljust(0x04034B50) + data
 
 
+def tar_npz() -> bytes:
+    """The name of the first member begins as an empty zip archive does: numpy looks for an archive at the end."""
+    return bytes(header(b"PK\x05\x06x", 1)) + b"x".ljust(512, b"\0") + good_tar() + npz_of_objects()
+
+
 @pytest.mark.parametrize(
     ("make", "ending", "load"),
-    [(safetensors_tar, "bin", TORCH), (npy_tar, "npy", TORCH), (safetensors_npz, "safetensors", NUMPY)],
-    ids=["safetensors-tar", "npy-tar", "safetensors-npz"],
+    [(tar_npz, "pt", NUMPY), (safetensors_tar, "bin", TORCH), (npy_tar, "npy", TORCH), (safetensors_npz, "safetensors", NUMPY)],
+    ids=["tar-npz", "safetensors-tar", "npy-tar", "safetensors-npz"],
 )
 def test_another_archive_in_front_is_said(make, ending: str, load: str, tmp_path: Path) -> None:
     path = tmp_path / f"m.{ending}"
@@ -186,3 +192,16 @@ def test_every_stream_that_joblib_unpacks_is_known(tmp_path: Path) -> None:
 @given(st.text("0123456789abcdefABCDEFxX_ gG\0", max_size=19), st.binary(min_size=1, max_size=40))
 def test_what_only_begins_as_a_z_file_is_none(length: str, more: bytes) -> None:
     assert not list(packed_again(Held(b"ZF" + length.ljust(19).encode() + b"\0" + more)))
+
+
+@pytest.mark.parametrize("packer", [bz2, lzma], ids=["bzip2", "xz"])
+def test_a_stream_that_breaks_is_one(packer: Any) -> None:
+    """A reader may have run its beginning by then."""
+    whole = packer.compress(bytes(1000)) + packer.compress(bytes(1 << 20))
+    broken = whole[:-20] + bytes(20)
+    assert [action.kind for action in packed_again(Held(broken))] == ["hold"]
+
+
+def test_a_dictionary_of_any_size_is_not_allocated() -> None:
+    stated = lzma.compress(bytes(1000), lzma.FORMAT_ALONE)
+    assert [each.kind for each in packed_again(Held(stated[:1] + b"\0\xff\xff\xff" + stated[5:]))] == ["hold"]

@@ -16,6 +16,10 @@ from tests.hostile.test_evasions import GADGET, said_of
 from tests.support.hostile.evasions import Files, before, call, name, raw_bytes, text
 from tests.support.tools import torch2grid
 
+from torch2grid_builtin._inert.actions import Actions
+from torch2grid_builtin._inert.limits import Work
+from torch2grid_builtin._inert.script_code import note_operators
+
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the payloads name what Linux has"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -185,6 +189,10 @@ SCRIPTS = {
     "alias": ('t = torch\n    t.save([1], "t2g-made")', "torch.save", False),
     "function": ('f = torch.save\n    f([1], "t2g-made")', "torch.save", False),
     "self": ('self = torch\n    self.save([1], "t2g-made")', "torch.save", False),
+    "annotated": ('self : Any = torch\n    y = self.save\n    y([1], "t2g-made")', "torch.save", False),
+    "in brackets": ('(self) = torch\n    (self.save)([1], "t2g-made")', "torch.save", False),
+    "continued": ('self \\\n = torch\n    y = self.save\n    y([1], "t2g-made")', "torch.save", False),
+    "in a value": ('y = self.save\n    y([1], "t2g-made")', "torch.save", False),
     "getattr": ('getattr((torch), "save")([1], "t2g-made")', "torch.save", False),
     "joined": ('getattr(torch, "sa" "ve")([1], "t2g-made")', "torch.save", False),
     "joined over lines": ('getattr(torch, "sa" #\n  "ve")([1], "t2g-made")', "torch.save", False),
@@ -232,6 +240,60 @@ def test_scripts_that_touch_the_machine(method: str, tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", LOADING, *SCRIPTS], cwd=tmp_path, capture_output=True, timeout=200, check=True)
         for label, (_, _, runs) in SCRIPTS.items():
             assert not runs or os.listdir(tmp_path / f"of {label}"), label
+
+
+REBOUND = {
+    "annotated": "self : Any = torch\n  y = self.save\n  y(x, 't2g-made')",
+    "in brackets": "(self) = torch\n  (self.save)(x, 't2g-made')",
+    "continued": "self \\\n = torch\n  y = self.save\n  y(x, 't2g-made')",
+}
+
+
+def test_self_may_be_another_name_for_torch(tmp_path: Path) -> None:
+    torch.jit.script(Scripted()).save(str(tmp_path / "clean.pt"))
+    ((record, code),) = records(tmp_path / "clean.pt")
+    printed = next(line for line in code.decode().splitlines() if "print" in line)
+    module = record.partition("/code/")[2].removesuffix(".py").replace("/", ".")
+    for label, body in REBOUND.items():
+        helper = f"def helper(x: Tensor) -> NoneType:\n  {body}\n  return None\n"
+        changed = helper + code.decode().replace(printed, f"    {module}.helper((state)[0])")
+        add(tmp_path / "clean.pt", tmp_path / f"{label}.pt", record, changed.encode())
+        (tmp_path / f"of {label}").mkdir()
+    subprocess.run([sys.executable, "-c", LOADING, *REBOUND], cwd=tmp_path, capture_output=True, timeout=200, check=True)
+    said = said_of(tmp_path, [f"{label}.pt" for label in REBOUND])
+    for label in REBOUND:
+        assert os.listdir(tmp_path / f"of {label}") == ["t2g-made"], label
+        assert "calls torch.save" in said[f"{label}.pt"]
+
+
+class Saving(torch.nn.Module):
+    """Has an attribute and a method with names of operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(2))
+        self.save = True
+
+    @torch.jit.export
+    def from_file(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.w
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.from_file(x) if self.save else x
+
+
+def test_attributes_and_methods_of_a_module_are_its_own(tmp_path: Path) -> None:
+    torch.jit.script(Saving()).save(str(tmp_path / "own.pt"))
+    ((_, code),) = records(tmp_path / "own.pt")
+    assert b"self.save" in code
+    assert torch2grid("check", "--no-plugins", "own.pt", "--select", "T304", cwd=tmp_path).returncode == 0
+
+
+def test_a_name_in_many_pieces_costs_what_it_is_long() -> None:
+    work, actions = Work(), Actions()
+    pieces = '"" ' * 1_000_000
+    note_operators(f"""getattr(torch, "sa" {pieces} "ve")\ngetattr(torch, "{"a" * 40}" {pieces})""", actions, work)
+    assert [asked.name for asked in actions.asked.values()] == ["save"]
 
 
 @pytest.mark.parametrize("loader", [(), ("--loader", "torch-tar"), ("--loader", "pickle")])

@@ -100,7 +100,7 @@ class _Known:
 
     def note(self, saved: Any) -> Any:
         if _is_module(saved):
-            return _class_of(saved)
+            return class_beside(saved[1], saved[2:])
         kind, key, numel = parse_id(saved, self.work)
         stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
         if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
@@ -124,7 +124,7 @@ class _Known:
 
     def persistent_load(self, saved: Any) -> Any:
         if _is_module(saved):
-            return _class_of(saved)
+            return class_beside(saved[1], saved[2:])
         _, key, _ = parse_id(saved, self.work)
         whole = self.by_key[key]
         return whole if len(saved) < 6 or saved[5] is None else self.view(key, whole, saved[5])
@@ -152,14 +152,14 @@ def _is_module(saved: Any) -> bool:
     return type(saved) is tuple and len(saved) >= 2 and text(saved[0]) == "module"
 
 
-def _class_of(saved: tuple[Any, ...]) -> Any:
+def class_beside(kind: Any, sources: tuple[Any, ...]) -> Any:
     """The class of a persistent id that names one. PyTorch compares the source text with the class's own, and may keep a patch.
 
     Raises ``Malformed`` where it is no class with texts: PyTorch would ask whatever it is for its lines.
     """
-    if len(saved) > 2 and not (type(saved[1]) is Global and all(map(_is_text, saved[2:]))):
+    if sources and not (type(kind) is Global and all(map(_is_text, sources))):
         raise Malformed("a module whose class or source is something else", "it is hostile")
-    return saved[1]
+    return kind
 
 
 def _is_text(value: Any) -> bool:

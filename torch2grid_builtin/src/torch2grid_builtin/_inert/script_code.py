@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from keyword import iskeyword
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
@@ -15,7 +16,7 @@ _NAMES = frozenset(["save", "from_file", "read_file", "write_file", "load_tensor
 _DISTRIBUTED = frozenset(["c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem", "dist_c10d", "dist_rpc"])
 _PARTS = frozenset(["file", "files", "save", "load", "open", "read", "write", "rpc", "exec", "system"])  # of any operator's
 _LIKELY = re.compile(r"file|save|load|open|read|write|rpc|exec|system|c10d|symm_mem")
-_SELF = re.compile(r"(?<![\w.])self\s*=(?!=)")
+_LONGEST = max(map(len, _NAMES | _DISTRIBUTED))
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _TOKEN = re.compile(
     r"""
@@ -33,29 +34,40 @@ def note_operators(code: str, actions: Actions, work: Work) -> None:
     if not _LIKELY.search(code) and "getattr" not in code:  # which may be given a name in pieces
         return
     work.spend(limits.CODE * len(code))
-    bound = _SELF.search(code) is not None
     by_text, spelled = "getattr" in code, ""
     before: deque[str] = deque(["", "", "", ""], 4)
-    pending = ""  # a name of an attribute of self, which is an operator only where it is called
+    of_self: list[str] = []  # names of attributes of self, which are operators where it is something else
+    own: set[str] = set()
+    bound = False
     for token in _TOKEN.finditer(code):
         here = token[0]
         if token["comment"]:
             continue
-        if pending and here == "(":
-            _note("torch", pending, actions)
-        pending = ""
+        if before[-1] == "self" and here != "." and not (before[-2] == "(" and before[-4] == "def"):
+            called = before[-3] in (")", "]") or (before[-3].isidentifier() and not iskeyword(before[-3]))
+            if here == ")" and before[-2] == "(" and not called:
+                before.extend(["", "self"])  # (self).forward(x, ), as PyTorch writes it
+                continue
+            bound = True  # or may be: it is a target, an argument, another parameter
         if token["string"]:  # two side by side are one
-            spelled = (spelled if before[-1][:1] in ("'", '"') else "") + _ESCAPE.sub(_unescaped, here.strip("'\""))
-            if by_text and (spelled in _NAMES or spelled in _DISTRIBUTED):  # getattr(torch, "save")
-                _note("torch", spelled, actions)
+            spelled = spelled if before[-1][:1] in ("'", '"') else ""
+            if len(spelled) <= _LONGEST:
+                spelled += _ESCAPE.sub(_unescaped, here.strip("'\""))
+                if by_text and (spelled in _NAMES or spelled in _DISTRIBUTED):  # getattr(torch, "save")
+                    _note("torch", spelled, actions)
         elif before[-1] == "." and (here in _NAMES or here in _DISTRIBUTED):
-            if before[-2] == "self" and not bound:
-                pending = here
+            if before[-2] == "self":
+                of_self.append(here)
             else:
                 _note(_owner(before), here, actions)
         elif before[-1] == "." and before[-3] == "." and before[-4] == "ops" and _PARTS & set(here.lower().split("_")):
             _note(_owner(before), here, actions)
+        elif here == ":" or before[-1] == "def":  # a field, or a method
+            own.add(before[-1] if here == ":" else here)
         before.append(here)
+    for name in of_self:
+        if bound or name not in own:
+            _note("torch", name, actions)
 
 
 def touches(operator: str) -> bool:

@@ -10,7 +10,7 @@ from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.hidden import read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
-from torch2grid_builtin._inert.legacy import SWAPPED
+from torch2grid_builtin._inert.legacy import SWAPPED, class_beside
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.stream import PickleStream
@@ -47,7 +47,7 @@ def read_tar(members: dict[str, Storage], work: Work | None = None, actions: Act
                 raise Malformed("a tensor's storage is missing, or of another type or length than stated")
             return found
         if type(saved) is tuple and saved and isinstance(saved[0], Global):
-            return saved[0]  # a class, with the source text beside it
+            return class_beside(saved[0], saved[1:])
         if _key(saved) not in known:
             raise Malformed("the pickle names a tensor that is not in the file")
         return known[_key(saved)]

@@ -18,6 +18,7 @@ from torch2grid_core import LoadError
 from torch2grid_core.sources import Source, verify
 from torch2grid_core.text import visible
 
+_END = b"PK\x05\x06"  # the end record of an archive, with which an empty one begins
 _HOSTILE = "it is damaged or hostile"
 
 
@@ -95,6 +96,8 @@ def _found(source: Source, actions: Actions, work: limits.Work) -> Records | Non
         except LoadError:
             # PyTorch's own reader may open it all the same, and numpy and others take it for an archive.
             actions.holds("the beginning of a zip archive that is not read")
+    elif source.head.startswith(_END):  # to numpy, too
+        actions.holds("the beginning of a zip archive that is not read")
     return archive_at_end(source, work)
 
 

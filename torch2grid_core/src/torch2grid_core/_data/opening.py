@@ -59,6 +59,18 @@ GZIP = b"\x1f\x8b\x08"
 _LENGTH_OF_ZFILE = slice(2, 21)  # a hexadecimal number
 
 
+_LZMA_MEMORY = 64 << 20  # a header may state any size of dictionary
+
+
+def _unpack_lzma(head: bytes, form: int) -> None:
+    """As much of a stream as gives a byte: a reader may run what stands before the place where it breaks."""
+    try:
+        lzma.LZMADecompressor(form, memlimit=_LZMA_MEMORY).decompress(head, 1)
+    except lzma.LZMAError as error:
+        if "limit" not in str(error):
+            raise
+
+
 def _unpack_zfile(head: bytes) -> None:
     """A stream as joblib packed it before 0.10: the length as text, a blank from Python 2, and zlib's. Raises as zlib does."""
     try:
@@ -71,9 +83,9 @@ def _unpack_zfile(head: bytes) -> None:
 _PACKED: tuple[tuple[bytes, str, Callable[[bytes], object]], ...] = (  # what joblib, and others after it, unpack
     (b"\x1f\x8b", "gzip", lambda head: zlib.decompressobj(31).decompress(head)),
     (b"x", "zlib", lambda head: zlib.decompressobj().decompress(head)),
-    (b"BZ", "bzip2", lambda head: bz2.BZ2Decompressor().decompress(head)),
-    (b"\xfd7zXZ", "xz", lambda head: lzma.LZMADecompressor().decompress(head)),
-    (b"]\0", "lzma", lambda head: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(head)),
+    (b"BZ", "bzip2", lambda head: bz2.BZ2Decompressor().decompress(head, 1)),
+    (b"\xfd7zXZ", "xz", lambda head: _unpack_lzma(head, lzma.FORMAT_XZ)),
+    (b"]\0", "lzma", lambda head: _unpack_lzma(head, lzma.FORMAT_ALONE)),
     (b'\x04"M\x18', "lz4", len),  # its four bytes alone say it: nothing here unpacks it
     (b"ZF", "joblib's z-file", _unpack_zfile),
 )
