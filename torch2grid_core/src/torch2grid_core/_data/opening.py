@@ -39,7 +39,10 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
         "run `git lfs pull`, or download the file",
     ),
     (b"GGUF", "is a GGUF file of llama.cpp", "pip install torch2grid-gguf reads it"),
-    (b"ggml", "is a GGML file of llama.cpp", "use the safetensors files that it was made from"),
+    *(  # a number in the file, whose bytes come the other way round: ggml, ggmf, ggjt
+        (magic, "is a GGML file of llama.cpp", "use the safetensors files that it was made from")
+        for magic in (b"lmgg", b"fmgg", b"tjgg", b"ggml")
+    ),
     (b"\x89PNG", "is a PNG picture", "give the path of a checkpoint"),
     (b"\xff\xd8\xff", "is a JPEG picture", "give the path of a checkpoint"),
     (b"%PDF", "is a PDF document", "give the path of a checkpoint"),
