@@ -85,6 +85,25 @@ def test_what_is_not_decoded_says_why(case: Quantised, reason: str, tmp_path: Pa
     assert [each for each in findings(path) if each["severity"] == "error"] == []
 
 
+ESCAPE = "x\x1b[31m\r\n"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        gptq(checkpoint_format=ESCAPE),
+        quantised.mlx(random(), 4, 2, 4, 32)._replace(config={"quantization": {"bits": 4, "group_size": 32, "mode": ESCAPE}}),
+        quantised.mlx(random(), 4, 2, 4, 32)._replace(config={"quantization": {"bits": ESCAPE, "group_size": 32}}),
+        quantised.torchao(random(), 6, 2, 8, zero=False)._replace(metadata={"fc.weight": json.dumps({"_type": ESCAPE})}),
+    ],
+)
+def test_settings_that_are_quoted_have_no_control_characters(case: Quantised, tmp_path: Path) -> None:
+    checkpoint = t2g.load(case.write(tmp_path))
+    notes = [*checkpoint.notes, *(each.note for each in checkpoint.values())]
+    assert any("not decoded" in note for note in notes)
+    assert all(note.isprintable() for note in notes)
+
+
 def test_only_the_configuration_tells_the_version_of_gptq(tmp_path: Path) -> None:
     case = gptq()
     second = t2g.load(case.write(tmp_path / "second"))["fc.weight"].numpy()
