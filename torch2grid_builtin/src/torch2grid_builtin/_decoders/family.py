@@ -108,10 +108,16 @@ class Stored:
         return found
 
 
+def _number(text: str) -> float:
+    """A number of JSON, whole ones as integers: some writers say 4.0."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+
+
 def _json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     raw = checkpoint.beside(name)
     try:
-        found = json.loads(raw) if raw else {}
+        found = json.loads(raw, parse_float=_number) if raw else {}
     except (ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
