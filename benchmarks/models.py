@@ -85,6 +85,7 @@ MODELS: dict[str, tuple[Callable[[], Shapes], str, str]] = {
     "llama_1m.safetensors": (partial(llama, 128, 4, 1000), "bfloat16", "0.95 M bfloat16"),
     "llama_10m.safetensors": (partial(llama, 256, 12, 4000), "bfloat16", "10 M bfloat16"),
     "llama_100m.safetensors": (partial(llama, 768, 12, 16000), "bfloat16", "99 M bfloat16"),
+    "llama_1gb.safetensors": (partial(llama, 1024, 16), "float32", "241 M float32"),
     "llama_4b.safetensors": (partial(llama, 3072, 38), "bfloat16", "4.0 B bfloat16"),
 }  # file → its shapes, its dtype, what it is
 
@@ -124,6 +125,18 @@ def model(name: str) -> Path:
             raise OSError(f"{name}: {why}")
         subprocess.run([sys.executable, "-m", "benchmarks.models", name], cwd=Path(__file__).parents[1], check=True)
     return cache() / name
+
+
+def distributed(name: str) -> Path:
+    """The folder of the same weights as ``torch.distributed.checkpoint`` saves them, each tensor's rows over four ranks."""
+    path, folder = model(name), cache() / f"{name}.dcp"
+    key = folder / "key"
+    if not key.exists() or key.read_text() != _key(name):
+        shutil.rmtree(folder, ignore_errors=True)
+        words = [sys.executable, str(Path(__file__).parent / "scripts" / "distributed_folder.py"), str(path), str(folder)]
+        subprocess.run(words, cwd=Path(__file__).parents[1], env={**os.environ, "PYTHONPATH": "."}, check=True)
+        key.write_text(_key(name))
+    return folder
 
 
 def _key(name: str) -> str:

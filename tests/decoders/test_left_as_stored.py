@@ -85,6 +85,62 @@ def test_what_is_not_decoded_says_why(case: Quantised, reason: str, tmp_path: Pa
     assert [each for each in findings(path) if each["severity"] == "error"] == []
 
 
+ESCAPE = "x\x1b[31m\r\n"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        gptq(checkpoint_format=ESCAPE),
+        quantised.mlx(random(), 4, 2, 4, 32)._replace(config={"quantization": {"bits": 4, "group_size": 32, "mode": ESCAPE}}),
+        quantised.mlx(random(), 4, 2, 4, 32)._replace(config={"quantization": {"bits": ESCAPE, "group_size": 32}}),
+        quantised.torchao(random(), 6, 2, 8, zero=False)._replace(metadata={"fc.weight": json.dumps({"_type": ESCAPE})}),
+    ],
+)
+def test_settings_that_are_quoted_have_no_control_characters(case: Quantised, tmp_path: Path) -> None:
+    checkpoint = t2g.load(case.write(tmp_path))
+    notes = [*checkpoint.notes, *(each.note for each in checkpoint.values())]
+    assert any("not decoded" in note for note in notes)
+    assert all(note.isprintable() for note in notes)
+
+
+def as_floats(value: Any) -> Any:
+    """The same settings as JSON of a language that has no integers."""
+    if isinstance(value, dict):
+        return {key: as_floats(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_floats(each) for each in value]
+    return float(value) if type(value) is int else value
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        gptq(),
+        quantised.awq(random(), 32, 2, 16),
+        quantised.mlx(random(), 4, 2, 4, 32),
+        quantised.mlx(random(), 3, 1, 6, 64, (2,)),
+        quantised.pack_quantized(random(), 6, 40, 4, 16, asymmetric=True, act_order=False),
+        quantised.block_fp8(random(), 9, 10, (4, 4)),
+        quantised.torchao(random(), 6, 2, 8, zero=True),
+        quantised.bitsandbytes4(random(), (9, 8), 32, kind="nf4", nested=True),
+    ],
+)
+def test_settings_that_are_no_integers_crash_no_decoder(case: Quantised, tmp_path: Path) -> None:
+    metadata = {}
+    for name, text in case.metadata.items():
+        metadata[name] = json.dumps(as_floats(json.loads(text))) if text.startswith("{") else text
+    stored = dict(case.stored)
+    for name, array in stored.items():
+        if "quant_state" in name:
+            stored[name] = np.frombuffer(json.dumps(as_floats(json.loads(array.tobytes()))).encode(), np.uint8)
+    checkpoint = t2g.load(case._replace(stored=stored, config=as_floats(case.config), metadata=metadata).write(tmp_path))
+    assert set(checkpoint) in (set(case.meant), set(case.stored))
+    for name in checkpoint.composed:
+        np.testing.assert_array_equal(checkpoint[name].numpy(), case.meant[name])
+    assert checkpoint.composed or any("shown as stored" in note for note in checkpoint.notes)
+
+
 def test_only_the_configuration_tells_the_version_of_gptq(tmp_path: Path) -> None:
     case = gptq()
     second = t2g.load(case.write(tmp_path / "second"))["fc.weight"].numpy()

@@ -1,8 +1,8 @@
-"""Flips bytes of the files of folders that several ranks wrote, and cuts them short: each opens, or is a clean error.
+"""Changes the files of distributed checkpoints, adapters and quantised models: each opens, or is a clean error.
 
-What is promised, and checked here for every change: nothing but one of torch2grid's own errors is raised, within seconds; and
-what opens under the checksums of zip archives has, of each tensor whose description is the same, the same numbers.
-``python -m tests.fuzz.folders`` runs it.
+What is promised, and checked here for every change: nothing but one of torch2grid's own errors is raised, within seconds and
+within a gigabyte; and what opens under the checksums of zip archives has, of each tensor whose description is the same, the
+same numbers. ``python -m tests.fuzz.folders`` runs it; ``described.py`` has the adapters and the quantised models.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.fuzz import described
+from tests.fuzz.bytewise import changed
 from tests.support.distributed import made
 from tests.support.loaders.opened import opened
 from torch.distributed.tensor import Shard
@@ -27,6 +29,8 @@ from torch2grid_core import Torch2GridError
 
 SECONDS = 10
 LARGE = 1 << 24
+MEMORY = 1 << 30
+UNSEALED = (".metadata", "latest")  # text and pickles without a checksum
 Numbers = dict[str, bytes]
 
 
@@ -35,15 +39,29 @@ def _small() -> made.State:
     return {"a.weight": torch.randn(7, 5), "a.bias": torch.randn(7), "b.weight": torch.randn(4, 7)}
 
 
+def _packed(folder: Path) -> Path:
+    import zstandard
+
+    return made.dcp(folder, _small(), objects={"step": 3}, pack=zstandard.ZstdCompressor().compress)
+
+
+def _zero(folder: Path, stage: int) -> Path:
+    return made.zero(folder, [_small()], 2, stage, buffers={"mean": torch.arange(3.0)}, shared={"head": "a.weight"})
+
+
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "dcp": lambda folder: made.dcp(folder, _small(), objects={"step": 3}, paths={"a.bias": ("a.bias",)}),
+    "dcp, packed": _packed,
     "sliced": lambda folder: made.sliced(folder, _small()),
-    "ranks": lambda folder: made.dtensors(folder, _small(), (2,), {name: [Shard(0)] for name in _small()}),
-    "zero 2": lambda folder: made.zero(folder, [_small()], 2, 2),
-    "zero 3": lambda folder: made.zero(folder, [_small()], 2, 3),
+    "DTensor": lambda folder: made.dtensors(folder, _small(), (2,), {name: [Shard(0)] for name in _small()}),
+    "ShardedTensor": lambda folder: made.sharded_tensors(folder, _small(), 2),
+    "zero 1": lambda folder: _zero(folder, 1),
+    "zero 2": lambda folder: _zero(folder, 2),
+    "zero 3": lambda folder: _zero(folder, 3),
     "megatron": lambda folder: made.megatron(folder, made.gpt(1), layers=1),
 }
 SEALED = frozenset(FOLDERS) - {"sliced"}  # safetensors has no checksums
+KINDS = (*FOLDERS, *described.KINDS)
 
 
 def numbers(folder: Path) -> Numbers:
@@ -55,24 +73,24 @@ def numbers(folder: Path) -> Numbers:
     return found
 
 
-def changed(raw: bytes, rng: random.Random) -> bytes:
-    """A bit, a byte, a few bytes, or the end cut off."""
-    at = rng.randrange(len(raw))
-    kind = rng.random()
-    if kind < 0.15:
-        return raw[:at]
-    spoilt = bytearray(raw)
-    if kind < 0.6:
-        spoilt[at] ^= 1 << rng.randrange(8)
-    else:
-        for place in range(at, min(at + rng.randint(1, 4), len(raw))):
-            spoilt[place] = rng.randrange(256)
-    return bytes(spoilt)
-
-
 def fuzz(kind: str, runs: int, seed: int, folder: Path) -> Iterator[str]:
-    """What became of each of *runs* changes: ``error``, ``equal``, ``otherwise``, or ``broken: …``."""
-    rng = random.Random(f"{seed} {kind}")
+    """What became of each of *runs* changes: ``error``, ``equal``, ``otherwise``, ``as stored``, or ``broken: …``."""
+    changes = described.changes if kind in described.KINDS else _changes
+    for change in changes(kind, runs, random.Random(f"{seed} {kind}"), folder):
+        started = time.perf_counter()
+        try:
+            became = change()
+        except Torch2GridError as error:
+            became = "error" if str(error).isprintable() else "broken: the message has control characters"
+        except Exception as error:
+            became = f"broken: {type(error).__name__}: {error}"
+        if time.perf_counter() - started > SECONDS:
+            became = f"broken: took more than {SECONDS} s"
+        yield became
+
+
+def _changes(kind: str, runs: int, rng: random.Random, folder: Path) -> Iterator[Callable[[], str]]:
+    """What opens *folder* after each of *runs* changes and says what became of it."""
     place = FOLDERS[kind](folder / "made")
     good = numbers(place)
     files = sorted(path for path in place.rglob("*") if path.is_file() and path.suffix != ".txt")
@@ -80,44 +98,49 @@ def fuzz(kind: str, runs: int, seed: int, folder: Path) -> Iterator[str]:
     for _ in range(runs):
         path = rng.choice(files)
         raw = path.read_bytes()
-        started = time.perf_counter()
         path.write_bytes(changed(raw, rng))
-        try:
+
+        def look(path: Path = path) -> str:
             found = numbers(place)
             wrong = [name for name in found if name in good and found[name] != good[name]]
-            became = "equal" if found == good else "otherwise"
-            if wrong and kind in SEALED and path.name != ".metadata":
-                became = f"broken: other numbers under a checksum, in {path.name}: {wrong[:3]}"
-        except Torch2GridError as error:
-            became = "error" if str(error).isprintable() else "broken: the message has control characters"
-        except Exception as error:
-            became = f"broken: {type(error).__name__}: {error} in {path.name}"
-        if time.perf_counter() - started > SECONDS:
-            became = f"broken: took more than {SECONDS} s"
-        if became.startswith("broken"):
-            shutil.copy(path, folder / f"broken_{rng.randrange(1 << 30)}_{path.name}")
+            if wrong and kind in SEALED and path.name not in UNSEALED:
+                return f"broken: other numbers under a checksum, in {path.name}: {wrong[:3]}"
+            return "equal" if found == good else "otherwise"
+
+        yield look
         path.write_bytes(raw)
-        yield became
+
+
+def bound(more: int = MEMORY) -> None:
+    """No more than *more* bytes of address space beyond what this process has: what asks for more is a ``MemoryError``."""
+    import resource
+
+    have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (have + more, resource.RLIM_INFINITY))
 
 
 def main() -> int:
     """Fuzz, and print a table; 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description="Change bytes of the files of distributed checkpoints.")
-    parser.add_argument("--runs", type=int, default=20_000, help="changes of each kind of folder")
+    parser = argparse.ArgumentParser(description="Change distributed checkpoints, adapters and quantised models.")
+    parser.add_argument("--runs", type=int, default=20_000, help="changes of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="one kind of folder")
+    parser.add_argument("--only", default="", help="one of: " + ", ".join(KINDS))
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_broken"), help="folder for what breaks a promise")
     given = parser.parse_args()
     broken = 0
-    for kind in [given.only] if given.only else FOLDERS:
+    columns = ("error", "equal", "otherwise", "as stored", "broken")
+    print(f"{'':20}" + "".join(f"{column:>11}" for column in columns), flush=True)
+    bound()
+    for kind in [given.only] if given.only else KINDS:
         counts = Counter[str]()
-        started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="torch2grid-fuzz-") as folder:
-            for became in fuzz(kind, given.runs, given.seed, Path(folder)):
+            for number, became in enumerate(fuzz(kind, given.runs, given.seed, Path(folder))):
                 counts[became.partition(":")[0]] += 1
                 if became.startswith("broken"):
                     broken += 1
-                    print(f"{kind}: {became}", file=sys.stderr)
-        print(f"{kind:10}{dict(counts)} {time.perf_counter() - started:.0f} s", flush=True)
+                    kept = shutil.copytree(folder, given.keep / f"{kind} {number}", dirs_exist_ok=True)
+                    print(f"{kept}: {became}", file=sys.stderr)
+        print(f"{kind:20}" + "".join(f"{counts[column]:11,}" for column in columns), flush=True)
     return 1 if broken else 0
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint as saving
 from safetensors.torch import save_file
 from tests.support.loaders.opened import opened
 from tests.support.tools import torch2grid
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_optimizer_state_dict
 
 from torch2grid_core import LoadError
 from torch2grid_core._data.neighbours import choose_model
+from torch2grid_core._data.steps import short_name, step_of
 from torch2grid_core.sources import LocalSource, share_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 BESIDE = {
     "optimizer.pt": {"state": {0: {"step": torch.tensor(4.0), "exp_avg": torch.ones(3, 2)}}, "param_groups": [{"params": [0]}]},
@@ -159,3 +165,102 @@ def test_a_compressed_shard_is_one_too(tmp_path: Path) -> None:
     assert any(
         "shard 2 of 2 of a checkpoint, alone: model-00001-of-00002.safetensors.gz is not" in note for note in checkpoint.notes
     )
+
+
+def net() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    made = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3))
+    optimizer = torch.optim.AdamW(made.parameters())
+    made(torch.ones(2, 6)).sum().backward()
+    optimizer.step()
+    return made, optimizer
+
+
+def accelerated(
+    folder: Path, files: tuple[str, ...] = ("random_states_0.pkl", "scheduler.bin"), models: int = 1
+) -> torch.nn.Module:
+    """What accelerate and transformers' Trainer save of a sharded model: a distributed checkpoint, and one of the optimizer."""
+    made, optimizer = net()
+    for number in range(models):
+        state = {"model": get_model_state_dict(made)}
+        saving.save(state, checkpoint_id=folder / f"pytorch_model_fsdp_{number}", no_dist=True)
+        moments = {"optimizer": get_optimizer_state_dict(made, optimizer)}
+        saving.save(moments, checkpoint_id=folder / f"optimizer_{number}", no_dist=True)
+    for name in files:
+        torch.save({"step": 3, "torch_manual_seed": torch.get_rng_state()}, folder / name)
+    (folder / "trainer_state.json").write_text("{}")
+    return made
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (),
+        ("random_states_0.pkl",),
+        ("random_states_0.pkl", "random_states_1.pkl", "scheduler.bin"),
+        ("rng_state_0.pth", "rng_state_1.pth", "scheduler.pt", "training_args.bin"),
+    ],
+)
+def test_a_folder_of_a_sharded_model_opens_it(files: tuple[str, ...], tmp_path: Path) -> None:
+    model = accelerated(tmp_path / "checkpoint-4", files)
+    found = opened(tmp_path / "checkpoint-4")
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(found[f"model.{name}"].numpy(), tensor.numpy())
+    done = torch2grid("checkpoint-4", "--stats", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "\n0.weight" in done.stdout + done.stderr
+    told = "note: pytorch_model_fsdp_0 is shown; beside it: " + ", ".join(["optimizer_0", *files])
+    assert told in done.stderr.replace("\n", " ")
+    assert "4 tensors, 53 parameters" in done.stderr
+    assert (short_name(found.source), step_of(found.source, {})) == ("checkpoint-4", 4)
+
+
+def test_of_several_sharded_models_none_is_chosen(tmp_path: Path) -> None:
+    accelerated(tmp_path / "two", models=2)
+    with pytest.raises(LoadError, match="is a folder of 2 checkpoints: pytorch_model_fsdp_0, pytorch_model_fsdp_1; give"):
+        opened(tmp_path / "two")
+
+
+def test_an_optimizer_alone_opens(tmp_path: Path) -> None:
+    accelerated(tmp_path)
+    shutil.rmtree(tmp_path / "pytorch_model_fsdp_0")
+    for path in tmp_path.glob("*.*"):
+        path.unlink()
+    assert "optimizer.state.0.weight.exp_avg" in opened(tmp_path)
+
+
+def test_steps_of_torchtitan(tmp_path: Path) -> None:
+    model, optimizer = net()
+    moments = get_optimizer_state_dict(model, optimizer, options=StateDictOptions(flatten_optimizer_state_dict=True))
+    trained = {"step": torch.tensor(5, dtype=torch.int32), "ntokens_seen": torch.tensor(640)}
+    state = {**get_model_state_dict(model), "optimizer": moments, "train_state": trained, "lr_scheduler": {"last_epoch": 5}}
+    for step in (5, 10):
+        saving.save(state, checkpoint_id=tmp_path / f"step-{step}", no_dist=True)
+    done = torch2grid("step-5", "--stats", cwd=tmp_path)
+    assert "\n0.weight" in done.stdout + done.stderr
+    assert "4 of 18 tensors shown; not shown: optimizer (12), bookkeeping (2)" in done.stderr
+    with pytest.raises(LoadError, match="is a folder of 2 checkpoints: step-5, step-10; give the path of one of them"):
+        opened(tmp_path)
+    shutil.rmtree(tmp_path / "step-5")
+    assert "0.weight" in opened(tmp_path)
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_steps_of_a_trainer_are_listed_and_one_alone_opens(sharded: bool, tmp_path: Path) -> None:
+    for step in (500, 1000):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if sharded:
+            accelerated(folder)
+        else:
+            trainer(folder, "model.safetensors")
+    torch.save({"lr": 1e-3}, tmp_path / "training_args.bin")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "checkpoint-1500").mkdir()  # begun, and empty
+    with pytest.raises(LoadError, match="is a folder of 2 checkpoints: checkpoint-500, checkpoint-1000; give the path of one"):
+        opened(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoint-500")
+    found = opened(tmp_path)
+    inner = "pytorch_model_fsdp_0" if sharded else "model.safetensors"
+    assert found.source.endswith(f"{tmp_path.name}/checkpoint-1000/{inner}")
+    assert any(note.startswith(f"checkpoint-1000/{inner} is shown; beside it: optimizer") for note in found.notes)
+    assert any(note.endswith("; beside checkpoint-1000: training_args.bin") for note in found.notes)

@@ -236,3 +236,29 @@ def dtensors(
         finally:
             distributed.destroy_process_group()
     return folder
+
+
+def sharded_tensors(folder: Path, state: State, ranks: int) -> Path:
+    """The files of all ranks with their rows of *state*, as FSDP 1 gives them: each a ``ShardedTensor``."""
+    from torch import distributed
+    from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
+    from torch.distributed._shard.sharded_tensor.metadata import ShardedTensorMetadata, TensorProperties
+    from torch.distributed._shard.sharding_spec import ShardMetadata
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for rank in range(ranks):
+        distributed.init_process_group("fake", rank=rank, world_size=ranks, store=FakeStore())
+        try:
+            held = {}
+            for name, tensor in state.items():
+                boxes = enumerate(by_rows(tensor.shape, ranks))
+                every = [ShardMetadata(list(begin), list(lengths), f"rank:{owner}/cpu") for owner, (begin, lengths) in boxes]
+                parts = list(zip(tensor.chunk(ranks), every, strict=True))
+                mine = [Shard(part.clone(), place) for part, place in parts[rank : rank + 1]]
+                whole = ShardedTensorMetadata(every, tensor.shape, TensorProperties(dtype=tensor.dtype))
+                held[name] = ShardedTensor._init_from_local_shards_and_global_metadata(mine, whole)
+            torch.save({"model": held, "epoch": 4}, folder / f"model_rank{rank}.pt")
+        finally:
+            distributed.destroy_process_group()
+    return folder

@@ -17,6 +17,7 @@ from torch2grid_core import Checkpoint, Decoder, LazyTensor
 from torch2grid_core.sources import Storage, is_floating
 from torch2grid_core.text import visible
 
+_REASON = 200  # characters of what is said of a tensor: settings of the file may be in it
 _SMALL = 1 << 16  # bytes of a tensor that describes another one
 _GROUPS = (32, 64, 128, 256, 16, 512, 1024)
 
@@ -107,10 +108,16 @@ class Stored:
         return found
 
 
+def _number(text: str) -> float:
+    """A number of JSON, whole ones as integers: some writers say 4.0."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+
+
 def _json(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     raw = checkpoint.beside(name)
     try:
-        found = json.loads(raw) if raw else {}
+        found = json.loads(raw, parse_float=_number) if raw else {}
     except (ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
@@ -140,7 +147,10 @@ class Family(Decoder):
     def decode(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with the weights composed. A note says of what is not decoded why."""
         recipes, notes = self._recipes(checkpoint)
-        tensors = [LazyTensor(each.name, each.shape, Weights.dtype, each.storage, note=each.scheme) for each in recipes]
+        tensors = [
+            LazyTensor(each.name, each.shape, Weights.dtype, each.storage, note=visible(each.scheme, _REASON))
+            for each in recipes
+        ]
         if tensors:
             checkpoint = checkpoint.compose(tensors, {each.name: each.stored for each in recipes}, self.name)
         return checkpoint.with_notes(notes) if notes else checkpoint
@@ -170,7 +180,8 @@ class Family(Decoder):
 
     def _note(self, reason: str, names: Sequence[str]) -> str:
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-        return f"{visible(names[0], 80)}{more}: {self.name} codes that are not decoded: {reason}; they are shown as stored"
+        what = f"{visible(names[0], 80)}{more}: {self.name} codes that are not decoded"
+        return f"{what}: {visible(reason, _REASON)}; they are shown as stored"
 
 
 # Building blocks.

@@ -45,10 +45,10 @@ def _recipe(here: Stored, module: str) -> Recipe:
     bits, group = _setting(here, module, "bits"), _setting(here, module, "group_size")
     mode = _setting(here, module, "mode") or "affine"
     fits = [(b, g) for b in _BITS for g in _GROUPS if groups * g * b == 32 * words]
-    if (bits, group) not in fits:
-        if (bits, group) != (None, None) or len(fits) != 1:
-            raise NotDecoded(f"the configuration tells {str(bits)[:9]} bits in groups of {str(group)[:9]}, which do not fit")
-        bits, group = fits[0]
+    found = [each for each in fits if each == (bits, group)] or (fits if (bits, group) == (None, None) else [])
+    if len(found) != 1:
+        raise NotDecoded(f"the configuration tells {str(bits)[:9]} bits in groups of {str(group)[:9]}, which do not fit")
+    bits, group = found[0]  # which are integers: JSON may say 4.0
     columns = groups * group
     grid = Grid(Plain(as_matrix(scales)), (1, group))
     if mode == "affine":

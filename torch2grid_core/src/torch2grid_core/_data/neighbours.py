@@ -32,9 +32,10 @@ _DISTCP = re.compile(r"__(\d+)_\d+\.distcp")
 # What trainers write beside a model: Hugging Face's, accelerate, Lightning, torchtune.
 _BESIDE = re.compile(
     r"(?:.*[._-])?(?:optimizer|optim|optim_states?|scheduler|lr_scheduler|scaler|grad_scaler|training_args|rng_state|random_states?"
-    r"|sampler|dl_state_dict|custom_checkpoint|trainer_state|training_state|train_state|recipe_state)(?:[._-]?\d+)*\.\w+",
+    r"|sampler|dl_state_dict|custom_checkpoint|trainer_state|training_state|train_state|recipe_state)(?:[._-]?\d+)*(?:\.\w+)?",
     re.IGNORECASE,
 )
+_STEP = re.compile(r"(?:.*[._-])?(?:checkpoint|ckpt|global_step|step|iter|iteration|epoch)[._=-]?\d+", re.IGNORECASE)
 _MODELS = (
     ("model.safetensors", "pytorch_model.bin"),
     ("adapter_model.safetensors", "adapter_model.bin"),
@@ -119,7 +120,7 @@ def remarks_on(source: Source) -> tuple[list[str], str]:
     share = share_of(source)
     lines = []
     if share is not None and share.what == "shard":
-        rest = f"{_listed(share.missing)} {'is' if len(share.missing) == 1 else 'are'} not beside it"
+        rest = f"{listed(share.missing)} {'is' if len(share.missing) == 1 else 'are'} not beside it"
         lines.append(f"{share} of a checkpoint, alone: {rest if share.missing else 'give the folder to open all of them'}")
     elif share is not None and share.total:
         lines.append(f"{share} by its name: what the others hold is not shown")
@@ -131,7 +132,8 @@ def remarks_on(source: Source) -> tuple[list[str], str]:
     return lines, str(share or "")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first of *names*, and how many more."""
     told = ", ".join(visible(name, 60) for name in names[:_NAMED])
     return f"{told} and {len(names) - _NAMED} more" if len(names) > _NAMED else told
 
@@ -142,7 +144,7 @@ def choose_model(names: Sequence[str]) -> tuple[str, str] | None:
     What a trainer writes beside its model (optimizer, schedule, random states), other variants (``model.fp16.safetensors``),
     other formats of a model that Hugging Face's libraries name (``pytorch_model.bin``) and shards of it are the others.
     """
-    models = [name for name in names if not _BESIDE.fullmatch(name)] or list(names)
+    models = [name for name in names if not is_beside(name)] or list(names)
     kept = [name for name in models if not any(_is_variant(name, other) for other in models)]
     known = []
     for forms in _MODELS:
@@ -157,9 +159,30 @@ def choose_model(names: Sequence[str]) -> tuple[str, str] | None:
     model = kept[0]
     variants = [name for name in models if _is_variant(name, model)]
     rest = [name for name in names if name != model and name not in variants]
-    told = [f"{_listed(variants)}, {'a variant' if len(variants) == 1 else 'variants'} of it"] if variants else []
-    told += [_listed(rest)] if rest else []
+    told = [f"{listed(variants)}, {'a variant' if len(variants) == 1 else 'variants'} of it"] if variants else []
+    told += [listed(rest)] if rest else []
     return model, f"{visible(model, 60)} is shown; beside it: {'; '.join(told)}" if told else ""
+
+
+def is_beside(name: str) -> bool:
+    """True for a file or folder that trainers write beside a model: optimizer, schedule, random states, arguments."""
+    return _BESIDE.fullmatch(name) is not None
+
+
+def is_step(name: str) -> bool:
+    """True for the folder of one step of a training: ``checkpoint-500``, ``step-10``, ``epoch_3``."""
+    return _STEP.fullmatch(name) is not None
+
+
+def in_order(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts names by the numbers in them: ``step-5`` before ``step-10``."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part[:1000]), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def shown_alone(name: str, rest: Sequence[str]) -> str:
+    """A line that says what is shown of a folder, and what lies beside it: *rest*; nothing where that is all."""
+    return f"{visible(name, 60)} is shown; beside it: {listed(rest)}" if rest else ""
 
 
 def _is_variant(name: str, plain: str) -> bool:
@@ -228,7 +251,7 @@ def spread_over(folder: Source, files: Sequence[str]) -> LoadError | None:
         share = found and _rank(pattern, found, files)
         if found and share and share.total and len(_alike(pattern, found, files)) == len(files):
             return error(
-                f"holds the files of {_count(len(files), 'rank')}: {_listed(sorted(files))}",
+                f"holds the files of {_count(len(files), 'rank')}: {listed(sorted(files))}",
                 "save the gathered state dict as one file, or give the path of one to see its share",
             )
     foreign = foreign_folder(names)

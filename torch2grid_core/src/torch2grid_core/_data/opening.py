@@ -22,7 +22,17 @@ from torch2grid_core._data.checkpoint import Action, Checkpoint
 from torch2grid_core._data.foreign import foreign_file
 from torch2grid_core._data.guarded import guarded_source
 from torch2grid_core._data.local import LocalSource
-from torch2grid_core._data.neighbours import choose_model, is_known_model, remarks_on, spread_over
+from torch2grid_core._data.neighbours import (
+    choose_model,
+    in_order,
+    is_beside,
+    is_known_model,
+    is_step,
+    listed,
+    remarks_on,
+    shown_alone,
+    spread_over,
+)
 from torch2grid_core._data.source import Source
 from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._text import visible
@@ -32,6 +42,7 @@ _SHOWN_FILES = 10
 _TOLD = 3
 _FOLDER_FILES = 10_000
 _INNER_FOLDERS = 1000
+_STEP_FILES = 200
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (
         b"version https://git-lfs",
@@ -259,10 +270,13 @@ def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
     return winners[0]
 
 
-def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None, str]:
+def _only_checkpoint(
+    folder: Source, loaders: Sequence[LoaderLike], steps: bool = True
+) -> tuple[Source, LoaderLike | None, str]:
     """The one model in *folder*, with its loader and a line about what lies beside it.
 
-    It is a file; without any, the one gzip-compressed file, unclaimed yet; without these, the one folder that a loader claims.
+    It is a file; without any, the one gzip-compressed file, unclaimed yet; without these, the one folder that a loader claims,
+    or, with *steps*, that of a step of a training. Files that trainers write beside a model are none where such a folder is.
     Raises ``LoadError`` where there is none, or more than one.
     """
     found: dict[str, tuple[Source, LoaderLike | None]] = {}
@@ -286,32 +300,64 @@ def _only_checkpoint(folder: Source, loaders: Sequence[LoaderLike]) -> tuple[Sou
         distributed = spread_over(folder, list(found))
         if distributed is not None:
             raise distributed
-    if chosen is not None:
+    alone = not packed and all(map(is_beside, found))
+    inside = _claimed_folders(folder, folders[:_INNER_FOLDERS], loaders, steps) if alone else {}
+    models = [name for name in inside if not is_beside(name)] or ([] if found else list(inside))
+    if len(models) == 1:
+        return _only_folder(inside, models[0], list(found), loaders)
+    if chosen is not None and not models:
         return *found[chosen[0]], chosen[1]
-    found = found or packed or _claimed_folders(folder, folders[:_INNER_FOLDERS], loaders)
+    found = {name: inside[name] for name in models} or found or packed
     if len(found) == 1:
         return *next(iter(found.values())), ""
     if not found:
         raise LoadError(folder.shown, "is a folder without a checkpoint in it", "give the path of the checkpoint file")
-    names = ", ".join(visible(name, 60) for name in list(found)[:_SHOWN_FILES])
+    names = ", ".join(visible(name, 60) for name in sorted(found, key=in_order)[:_SHOWN_FILES])
     more = f" and {len(found) - _SHOWN_FILES} more" if len(found) > _SHOWN_FILES else ""
     raise LoadError(folder.shown, f"is a folder of {len(found)} checkpoints: {names}{more}", "give the path of one of them")
 
 
+def _only_folder(
+    inside: dict[str, tuple[Source, LoaderLike | None]], name: str, files: Sequence[str], loaders: Sequence[LoaderLike]
+) -> tuple[Source, LoaderLike | None, str]:
+    """The folder *name* of those *inside*, or what it holds, and a line about the rest and *files*."""
+    source, loader = inside[name]
+    rest = sorted([*files, *(other for other in inside if other != name)], key=in_order)
+    if loader is not None:
+        return source, loader, shown_alone(name, rest)
+    source, loader, line = _only_checkpoint(source, loaders, steps=False)
+    if line:
+        return source, loader, f"{visible(name, 60)}/{line}" + (f"; beside {visible(name, 60)}: {listed(rest)}" if rest else "")
+    return source, loader, shown_alone(name, rest)
+
+
 def _claimed_folders(
-    folder: Source, names: Sequence[str], loaders: Sequence[LoaderLike]
+    folder: Source, names: Sequence[str], loaders: Sequence[LoaderLike], steps: bool
 ) -> dict[str, tuple[Source, LoaderLike | None]]:
-    """Those of the folders *names* that are a checkpoint: one that was unpacked, or shards."""
+    """Those of the folders *names* that are a checkpoint: one that was unpacked, or shards; with *steps*, without a loader,
+    those that are named after a step and hold one.
+    """
     found: dict[str, tuple[Source, LoaderLike | None]] = {}
     for name in names:
         try:
             source = folder.child(name)
             loader = choose(source, loaders)
+            if loader is not None or (steps and is_step(name) and _holds_model(source, loaders)):
+                found[name] = source, loader
         except LoadError:
             continue
-        if loader is not None:
-            found[name] = source, loader
     return found
+
+
+def _holds_model(folder: Source, loaders: Sequence[LoaderLike]) -> bool:
+    """True where a loader claims something in *folder* that trainers do not write beside a model."""
+    for name in folder.entries[:_STEP_FILES]:
+        try:
+            if not is_beside(name) and choose(folder.child(name), loaders) is not None:
+                return True
+        except LoadError:
+            continue
+    return False
 
 
 def looks_like(source: Source) -> tuple[str, str]:

@@ -203,6 +203,11 @@ class Window(SourceBase):
         self.inside(offset, length)
         return self.place.source.read(self.place.offset + offset, length)
 
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* from *offset*, without a copy where the source beneath needs none. Raises ``LoadError``."""
+        self.inside(offset, len(buffer))
+        self.place.read_into(offset, buffer)
+
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Hand the ranges on, as those of the source beneath."""
         self.place.source.prefetch([(self.place.offset + offset, size) for offset, size in ranges])

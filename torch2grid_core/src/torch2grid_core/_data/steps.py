@@ -25,6 +25,7 @@ STEP_KEYS = (
     "epochs",
 )
 _IN_NAMES = (*STEP_KEYS, "checkpoint", "ckpt")  # ``checkpoint-500`` of a Hugging Face trainer
+_FSDP = re.compile(r"pytorch_model_fsdp_\d+")
 _LARGEST = 1 << 53  # what a float64 counts to
 
 
@@ -59,7 +60,7 @@ def step_of(source: str, metadata: Mapping[str, Any]) -> int | None:
 def short_name(source: str) -> str:
     """What people call a checkpoint: a file's name without its ending, a folder's whole name.
 
-    An index of shards is named alike in every folder, so it goes by the folder that it is in.
+    An index of shards and accelerate's folder of a model are named alike everywhere: they go by the folder that they are in.
     """
     if "://" in source:
         parts = _parts(source)
@@ -68,7 +69,7 @@ def short_name(source: str) -> str:
     else:
         path = PurePath(os.path.abspath(source))  # "." has a name too; links keep theirs
         name, folder, is_folder = path.name, (path.parent.name,), os.path.isdir(source)
-    if name.endswith(".index.json"):
+    if name.endswith(".index.json") or _FSDP.fullmatch(name):
         return folder[0] if folder else name
     if is_folder:
         return name
