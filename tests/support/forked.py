@@ -2,8 +2,8 @@
 
 Most of the time of a short command is that of Python's imports, and the tests start thousands. ``run`` sends the words, the
 folder, the variables and three pipes to a server, a child of pytest's worker; the server forks, and the fork calls the entry
-point and ends as a command does. Where that could tell another story than a new process, ``run`` says ``None`` and the caller starts one:
-variables that Python or a library reads when it starts, plugins that shadow a module, anything that is not Linux.
+point and ends as a command does. Where that could tell another story than a new process, ``run`` says ``None`` and the caller
+starts one: variables that Python or a library reads when it starts, plugins that shadow a module, anything that is not Linux.
 ``tests/cli/test_forked_commands.py`` compares the two. ``TORCH2GRID_TESTS_FORK=0`` starts a new process for each command.
 """
 
@@ -142,6 +142,9 @@ def run(
 def serve(channel: socket.socket) -> dict[str, Any] | None:
     """Fork for each request; in a fork, return the request. ``None`` at the end."""
     begun = dict(os.environ)
+    traced = sys.modules.get("coverage")
+    tracer = traced.Coverage.current() if traced else None  # a fork has a new one; what this one saw, this process writes
+    inherited = [] if tracer is None else [tracer._atexit]
     while True:
         packed, files, _, _ = socket.recv_fds(channel, 200_000, 4)
         if not packed:
@@ -150,6 +153,8 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
         if fits(request["environment"], begun):
             child = os.fork()
             if not child:
+                for atexit_of in inherited:
+                    atexit.unregister(atexit_of)
                 channel.close()
                 for number, each in enumerate(files[:3]):
                     os.dup2(each, number)
@@ -171,7 +176,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
 def fits(environment: Mapping[str, str], begun: Mapping[str, str]) -> bool:
     """True where a process with *environment* would import what this one, which began with *begun*, has imported."""
     for name in environment.keys() | begun.keys():
-        if environment.get(name) != begun.get(name) and not name.startswith(AFTER_START):
+        if environment.get(name) != begun.get(name) and not name.startswith((*AFTER_START, *STARTS)):
             return False
     imported = {name.partition(".")[0] for name in sys.modules} | {"sitecustomize", "usercustomize", *HEAVY}
     for folder in filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)):
@@ -239,6 +244,8 @@ def ended(command: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
+    import posix
+
     preload()
     gc.collect()
     gc.freeze()
@@ -247,4 +254,4 @@ if __name__ == "__main__":
         become(wanted)
         from torch2grid.__main__ import main
 
-        os._exit(ended(main))
+        posix._exit(ended(main))  # coverage has written its data, and would do so once more in os._exit
