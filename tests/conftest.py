@@ -32,6 +32,18 @@ NEW_PROCESSES = (
     *("cli/test_command_line", "cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
     *("cli/test_untrusted_surroundings", "hostile/test_first_bytes", "plugins/test_broken_plugins"),
 )
+# The files that take longest, in this order: begun last, one of them would run alone while the other cores wait.
+LONGEST = (
+    *("docs/test_code_blocks", "testing/test_builtins_conform", "examples/test_new_plugin", "views/test_every_format"),
+    *("engine/test_executors", "checks/test_rules", "cli/test_streams", "decoders/test_schemes", "summary/test_coincidence"),
+    *("hostile/test_evasions", "interactive/test_menu", "cli/test_command_line", "cli/test_options_of_plugins"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first (``make test`` keeps files together, and their order)."""
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -57,3 +69,12 @@ def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[
         yield
         if name in NOT_TRACED:
             sys.settrace(tracer)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """For a test that runs over and over what others run: pure Python takes two to four times as long where it is traced."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)

@@ -87,8 +87,8 @@ class Server:
             except OSError:  # it is gone
                 sent = False
             finally:
-                for each in theirs:
-                    os.close(each)
+                for number in theirs:
+                    os.close(number)
             return self._collected(ours, command, timeout) if sent else None
 
     def _collected(
