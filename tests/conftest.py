@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.forked import NEVER
 from tests.support.tools import TRACING
 
 # The files whose commands take branches that hardly anything else takes.
@@ -26,6 +27,23 @@ COMMANDS_TRACED = (
 )
 # The files that run over again, a thousand times, what others run.
 NOT_TRACED = ("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format")
+# The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
+NEW_PROCESSES = (
+    *("cli/test_command_line", "cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
+    *("cli/test_untrusted_surroundings", "hostile/test_first_bytes", "plugins/test_broken_plugins"),
+)
+# The files that take longest, in this order: begun last, one of them would run alone while the other cores wait.
+LONGEST = (
+    *("docs/test_code_blocks", "testing/test_builtins_conform", "examples/test_new_plugin", "views/test_every_format"),
+    *("engine/test_executors", "checks/test_rules", "cli/test_streams", "decoders/test_schemes", "summary/test_coincidence"),
+    *("hostile/test_evasions", "interactive/test_menu", "cli/test_command_line", "cli/test_options_of_plugins"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first (``make test`` keeps files together, and their order)."""
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -38,10 +56,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
     """Elsewhere the processes that a test starts run as a user's do; what the tests call themselves is traced in most files."""
     name = f"{request.path.parent.name}/{request.path.stem}"
-    if TRACING not in os.environ or name in COMMANDS_TRACED:
-        yield
-        return
     with pytest.MonkeyPatch.context() as patch:
+        if name in NEW_PROCESSES:
+            patch.setenv(NEVER, "0")
+        if TRACING not in os.environ or name in COMMANDS_TRACED:
+            yield
+            return
         patch.delenv(TRACING)
         tracer = sys.gettrace()
         if name in NOT_TRACED:
@@ -49,3 +69,12 @@ def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[
         yield
         if name in NOT_TRACED:
             sys.settrace(tracer)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """For a test that runs over and over what others run: pure Python takes two to four times as long where it is traced."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)

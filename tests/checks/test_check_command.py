@@ -47,9 +47,9 @@ def test_a_single_planted_nan_on_the_real_command_line(tmp_path, dtype):
     clean = save(tmp_path / "clean.safetensors", tensors)
     tensors["fc1.weight"][3, 17] = np.nan
     planted = save(tmp_path / "planted.safetensors", tensors)
-    done = torch2grid("check", clean, cwd=tmp_path)
+    done = torch2grid("check", clean, cwd=tmp_path, new=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = torch2grid("check", planted, cwd=tmp_path)
+    done = torch2grid("check", planted, cwd=tmp_path, new=True)
     assert done.returncode == 1, done.stderr
     assert f"{planted}: T101 error fc1.weight[3, 17]: 1 of 4,096 weights is NaN (nan)" in done.stdout.splitlines()
 

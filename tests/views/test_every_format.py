@@ -165,7 +165,7 @@ def test_the_terminal_shows_every_page(drawn):
 def test_the_command_warns_of_nothing(tmp_path):
     views = ("--grid", "--layers", "--histogram", "--conv", "--stats", "--dead-neurons")
     model = with_nan(tmp_path)
-    few = ("--only", "conv*.weight", "--only", "fc1.*", "--only", "fc2.bias")
+    few = ("--only", "conv1.weight", "--only", "fc1.*", "--only", "fc2.bias")
     run = torch2grid(model, *views, *few, "--format", ",".join(FORMATS), cwd=tmp_path, env={"PYTHONWARNINGS": "error"})
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("\n") == 1, run.stderr  # what the file is, and nothing else

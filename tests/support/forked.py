@@ -1,0 +1,257 @@
+"""The command in a fork of a process that has imported everything: what it does as ever, without the half second of its start.
+
+Most of the time of a short command is that of Python's imports, and the tests start thousands. ``run`` sends the words, the
+folder, the variables and three pipes to a server, a child of pytest's worker; the server forks, and the fork calls the entry
+point and ends as a command does. Where that could tell another story than a new process, ``run`` says ``None`` and the caller
+starts one: variables that Python or a library reads when it starts, plugins that shadow a module, anything that is not Linux.
+``tests/cli/test_forked_commands.py`` compares the two. ``TORCH2GRID_TESTS_FORK=0`` starts a new process for each command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import io
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+STDIN_MOST = 60_000  # bytes that a pipe takes before anybody reads
+STARTS = ("PYTHONWARNINGS", "COVERAGE_PROCESS_CONFIG")  # variables that choose the server: it is started with them
+AFTER_START = ("TORCH2GRID_", "PYTEST_CURRENT_TEST", "PYTHONPATH", "COLUMNS", "NO_COLOR")  # what only a command of ours reads
+NEVER = "TORCH2GRID_TESTS_FORK"
+LIBRARIES = (
+    *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin"),
+    *("fontTools.subset", "fontTools.ttLib", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
+    *("matplotlib.backends.backend_svg", "importlib.metadata", "yaml"),
+)
+HEAVY = ("torch", "pandas", "textual")  # what a command imports only where it needs it
+
+
+class Server:
+    """One process that forks commands, one at a time."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket, self.lock = ours, threading.Lock()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            cwd=Path(__file__).parents[2],
+            env={**environment, "PYTHONPATH": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let it end, and write what coverage has seen of it."""
+        self.socket.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(30)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def run(
+        self, command: Sequence[str], cwd: Path, environment: dict[str, str], stdin: str, timeout: float
+    ) -> subprocess.CompletedProcess[str] | None:
+        """As ``subprocess.run`` would, or ``None`` where the server does not take it."""
+        with self.lock, contextlib.ExitStack() as stack:
+            pipes = [os.pipe() for _ in range(4)]  # stdin, stdout, stderr, and what the server says of the child
+            theirs = [pipes[0][0], *(pipe[1] for pipe in pipes[1:])]
+            ours = [os.fdopen(pipe[0], "rb", buffering=0) for pipe in pipes[1:]]
+            for each in ours:
+                stack.enter_context(each)
+            os.write(pipes[0][1], stdin.encode())
+            os.close(pipes[0][1])
+            request = {"command": command, "cwd": str(cwd), "environment": environment}
+            packed = json.dumps(request).encode()
+            try:
+                sent = len(packed) < 100_000
+                if sent:
+                    socket.send_fds(self.socket, [packed], theirs)
+            except OSError:  # it is gone
+                sent = False
+            finally:
+                for number in theirs:
+                    os.close(number)
+            return self._collected(ours, command, timeout) if sent else None
+
+    def _collected(
+        self, pipes: Sequence[Any], command: Sequence[str], timeout: float
+    ) -> subprocess.CompletedProcess[str] | None:
+        until, got = time.monotonic() + timeout, {pipe: bytearray() for pipe in pipes}
+        said = got[pipes[2]]  # the number of the child, and how it ended; a line each
+        with selectors.DefaultSelector() as waiting:
+            for pipe in pipes:
+                waiting.register(pipe, selectors.EVENT_READ)
+            while waiting.get_map():
+                if time.monotonic() > until:
+                    os.kill(int(bytes(said).split()[0]), signal.SIGKILL)
+                    raise subprocess.TimeoutExpired(list(command), timeout)
+                for key, _ in waiting.select(1):
+                    chunk = os.read(key.fd, 1 << 16)
+                    got[key.fileobj] += chunk
+                    if not chunk:
+                        waiting.unregister(key.fileobj)
+        told = bytes(said).split()
+        if len(told) != 2:
+            return None
+        out, err = (io.TextIOWrapper(io.BytesIO(bytes(got[pipe]))).read() for pipe in pipes[:2])
+        return subprocess.CompletedProcess(list(command), int(told[1]), out, err)
+
+
+_servers: dict[tuple[str | None, ...], Server | None] = {}
+
+
+def run(
+    command: Sequence[str], *, cwd: Path, environment: dict[str, str], stdin: str, timeout: float
+) -> subprocess.CompletedProcess[str] | None:
+    """What the command said and how it ended; ``None`` where it must be a new process.
+
+    A server is started for the second command of its kind: the first one alone would not be worth it.
+    """
+    if sys.platform != "linux" or environment.get(NEVER) == "0" or len(stdin.encode()) > STDIN_MOST:
+        return None
+    kind = tuple(environment.get(name) for name in STARTS)
+    if kind not in _servers:
+        _servers[kind] = None
+        return None
+    server = _servers[kind]
+    if server is None:
+        ordinary = {name: text for name, text in os.environ.items() if name not in STARTS}
+        server = Server({**ordinary, **{name: text for name, text in zip(STARTS, kind, strict=True) if text is not None}})
+        _servers[kind] = server
+    return server.run(command, cwd, environment, stdin, timeout)
+
+
+def serve(channel: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; in a fork, return the request. ``None`` at the end."""
+    begun = dict(os.environ)
+    traced = sys.modules.get("coverage")
+    tracer = traced.Coverage.current() if traced else None  # a fork has a new one; what this one saw, this process writes
+    inherited = [] if tracer is None else [tracer._atexit]
+    while True:
+        packed, files, _, _ = socket.recv_fds(channel, 200_000, 4)
+        if not packed:
+            return None
+        request: dict[str, Any] = json.loads(packed)
+        if fits(request["environment"], begun):
+            child = os.fork()
+            if not child:
+                for atexit_of in inherited:
+                    atexit.unregister(atexit_of)
+                channel.close()
+                for number, each in enumerate(files[:3]):
+                    os.dup2(each, number)
+                for each in files:
+                    os.close(each)
+                return request
+            for each in files[:3]:
+                os.close(each)
+            os.write(files[3], f"{child}\n".encode())
+            _, status = os.waitpid(child, 0)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(files[3], f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            os.close(files[3])
+        else:
+            for each in files:
+                os.close(each)
+
+
+def fits(environment: Mapping[str, str], begun: Mapping[str, str]) -> bool:
+    """True where a process with *environment* would import what this one, which began with *begun*, has imported."""
+    for name in environment.keys() | begun.keys():
+        if environment.get(name) != begun.get(name) and not name.startswith((*AFTER_START, *STARTS)):
+            return False
+    imported = {name.partition(".")[0] for name in sys.modules} | {"sitecustomize", "usercustomize", *HEAVY}
+    for folder in filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)):
+        with contextlib.suppress(OSError):
+            if not imported.isdisjoint(name.partition(".")[0] for name in os.listdir(folder)):
+                return False
+    return True
+
+
+def preload() -> None:
+    """Import what commands import, but for what they import seldom."""
+    import importlib
+    import pkgutil
+
+    import torch2grid_builtin
+    import torch2grid_core
+
+    importlib.import_module("torch2grid.__main__")
+    for package in (torch2grid_core, torch2grid_builtin):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(("__main__", "._cli.screen")) and ".testing" not in module.name:
+                importlib.import_module(module.name)
+    for name in LIBRARIES:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    assert not [name for name in HEAVY if name in sys.modules]
+
+
+def become(request: dict[str, Any]) -> None:
+    """Make this fork look as if the command had been started."""
+    import importlib
+
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["command"]
+    folders = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[0:1] = [os.path.dirname(sys.argv[0]), *(os.path.abspath(each) for each in folders)]
+    importlib.invalidate_caches()
+    main = ModuleType("__main__")
+    main.__file__ = sys.argv[0]
+    sys.modules["__main__"] = main
+
+
+def ended(command: Callable[[], object]) -> int:
+    """Call *command*, then do what Python does at its end, but for the objects of a thousand modules: its exit code."""
+    try:
+        code = command()
+    except SystemExit as left:
+        code = left.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and ends the workers of executors
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as Python ends
+    return code or 0
+
+
+if __name__ == "__main__":
+    import posix
+
+    preload()
+    gc.collect()
+    gc.freeze()
+    wanted = serve(socket.socket(fileno=int(sys.argv[1])))
+    if wanted is not None:
+        become(wanted)
+        from torch2grid.__main__ import main
+
+        posix._exit(ended(main))  # coverage has written its data, and would do so once more in os._exit
