@@ -50,6 +50,7 @@ def torch2grid_decoders() -> list[Lazy]:
             f"{decoders}.adapter:AdapterPairs",
             "adapter",
             "LoRA of PEFT, Unsloth, diffusers and kohya: the change of each weight, (α/r)·B·A",
+            within=("lora_", ".lora.", "_lora.", ".hada_", ".lokr_", ".dora_scale"),
         ),
         Lazy(f"{decoders}.gptq:Awq", "awq", "AWQ of 4 bits, gemm and gemv", ends=("qweight",)),
         Lazy(

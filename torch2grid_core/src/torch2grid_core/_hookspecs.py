@@ -31,8 +31,8 @@ class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
     facts: what is needed of the class without importing it: a renderer's ``formats`` and a source's ``schemes``, which must be
-    given, a filter's ``flag`` (``True`` too), ``accepts`` of a loader of live objects, a renderer's ``folders``, ``ends`` of a
-    decoder, and ``always`` of a listener.
+    given, a filter's ``flag`` (``True`` too), ``accepts`` of a loader of live objects, a renderer's ``folders``, ``ends`` and
+    ``within`` of a decoder, and ``always`` of a listener.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:

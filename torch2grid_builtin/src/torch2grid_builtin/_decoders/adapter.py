@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from torch2grid_builtin._adapters.pairs import SOUGHT, adapter_of, remarks_on
 from torch2grid_core import Checkpoint, Decoder
 
 NAME = "adapter"
-_MARKS = ("lora", "hada_", "lokr_")  # in the names of all tensors of adapters
 
 
 class AdapterPairs(Decoder):
     """``delta.NAME`` = (α/r)·B·A of each pair of LoRA, whoever wrote it; DoRA's needs the base, and stays as it is stored."""
 
     name: ClassVar[str] = NAME
+    within: ClassVar[tuple[str, ...]] = SOUGHT
 
     def claims(self, checkpoint: Checkpoint) -> Mapping[str, Sequence[str]]:
-        if not _has_marks(checkpoint):
-            return {}
-        from torch2grid_builtin._adapters.pairs import adapter_of
-
         return {pair.name: pair.stored for pair in adapter_of(checkpoint).pairs if pair.magnitude is None}
 
     def decode(self, checkpoint: Checkpoint) -> Checkpoint:
-        if not _has_marks(checkpoint):
-            return checkpoint
-        from torch2grid_builtin._adapters.pairs import adapter_of, remarks_on
-
         adapter = adapter_of(checkpoint)
         changes = [pair for pair in adapter.pairs if pair.magnitude is None]
         notes = remarks_on(adapter)
@@ -36,7 +29,3 @@ class AdapterPairs(Decoder):
                 [pair.tensor() for pair in changes], {pair.name: pair.stored for pair in changes}, self.name
             )
         return checkpoint.with_notes(notes) if notes else checkpoint
-
-
-def _has_marks(checkpoint: Checkpoint) -> bool:
-    return any(mark in name for name in checkpoint for mark in _MARKS)

@@ -70,12 +70,13 @@ class Decoder(ABC):
     It is asked of every checkpoint that is opened, before parts and filters, unless ``--raw`` is given. Nothing is read but
     what ``checkpoint.beside`` gives: a composed tensor's storage computes its numbers when they are asked for.
 
-    ends: it is asked only where the last component of some name ends so, such as ``("qweight",)``; of every checkpoint where
-    there are none.
+    ends, within: it is asked only where the last component of some name ends so, such as ``("qweight",)``, or some name has one
+    of *within* in it; of every checkpoint where both are empty.
     """
 
     name: ClassVar[str]
     ends: ClassVar[tuple[str, ...]] = ()
+    within: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def claims(self, checkpoint: Checkpoint) -> Mapping[str, Sequence[str]]:

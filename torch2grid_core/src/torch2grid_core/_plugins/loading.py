@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError
 from torch2grid_core._guard import call, collect, describe_value, returned
-from torch2grid_core._plugins.record import Provided, check_ends
+from torch2grid_core._plugins.record import DECODER_WORDS, Provided, check_texts
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Action, Checkpoint
@@ -95,7 +95,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     from torch2grid_core._data.checkpoint import Checkpoint
 
     last = {name.rpartition(".")[2] for name in checkpoint}
-    made = [(each, each.create()) for each in decoders if _has_names(last, each)]
+    made = [(each, each.create()) for each in decoders if _has_names(checkpoint, last, each)]
     claims = [_claims(each, decoder, checkpoint) for each, decoder in made]
     users: dict[str, Provided] = {}
     for (each, _), claimed in zip(made, claims, strict=True):
@@ -116,11 +116,14 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     return checkpoint
 
 
-def _has_names(last: Collection[str], decoder: Provided) -> bool:
-    """False where no name, of which *last* are the last components, ends as the decoder wants: it is not even imported."""
-    ends = decoder.facts.get("ends") or ()
-    check_ends(ends, repr(decoder.name), decoder.origin)
-    return not ends or any(name.endswith(tuple(ends)) for name in last)
+def _has_names(names: Collection[str], last: Collection[str], decoder: Provided) -> bool:
+    """False where no name, of which *last* are the last components, is as the decoder wants: it is not even imported."""
+    ends, within = (decoder.facts.get(each) or () for each in DECODER_WORDS)
+    for word, given in zip(DECODER_WORDS, (ends, within), strict=True):
+        check_texts(word, given, repr(decoder.name), decoder.origin)
+    if not ends and not within:
+        return True
+    return any(name.endswith(tuple(ends)) for name in last) or any(part in name for part in within for name in names)
 
 
 def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -248,7 +248,7 @@ class Provided:
         """What is known without an import; attributes of the class itself otherwise."""
         if isinstance(self.target, Lazy):
             return self.target.facts
-        known = ("formats", "flag", "schemes", "accepts", "folders", "always", "ends")
+        known = ("formats", "flag", "schemes", "accepts", "folders", "always", *DECODER_WORDS)
         return {name: getattr(self.target, name) for name in known if hasattr(self.target, name)}
 
     def load(self) -> type:
@@ -376,12 +376,13 @@ def _check_flag(flag: Any, what: str, origin: Origin) -> None:
         raise origin.error(f"the flag of {what} is {describe_value(flag)}; it is the text of its value, or True for none")
 
 
+DECODER_WORDS = ("ends", "within")  # which names it is about
 _FACTS = {  # what a Lazy of a kind may say
     "renderer": ("formats", "folders"),
     "source": ("schemes",),
     "filter": ("flag",),
     "loader": ("accepts",),
-    "decoder": ("ends",),
+    "decoder": DECODER_WORDS,
     "listener": ("always",),
 }
 
@@ -408,13 +409,14 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     if kind == "filter":
         _check_flag(item.facts.get("flag", ""), repr(item.name), origin)
     if kind == "decoder":
-        check_ends(item.facts.get("ends", ()), repr(item.name), origin)
+        for word in DECODER_WORDS:
+            check_texts(word, item.facts.get(word, ()), repr(item.name), origin)
 
 
-def check_ends(ends: Any, what: str, origin: Origin) -> None:
-    """Raise ``PluginError`` unless *ends* are texts."""
-    if not isinstance(ends, (tuple, list)) or not all(isinstance(each, str) and each for each in ends):
-        raise origin.error(f"the ends of decoder {what} are {describe_value(ends)}, not a tuple of texts: ('qweight',)")
+def check_texts(word: str, given: Any, what: str, origin: Origin) -> None:
+    """Raise ``PluginError`` unless what a decoder says of the names that it is about is texts."""
+    if not isinstance(given, (tuple, list)) or not all(isinstance(each, str) and each for each in given):
+        raise origin.error(f"{word} of decoder {what} is {describe_value(given)}, not a tuple of texts: ('qweight',)")
 
 
 def _base(kind: str) -> type:
