@@ -22,7 +22,7 @@ from tests.support.hostile.evasions import name, text
 from tests.support.tools import torch2grid
 
 from torch2grid_core._data.local import LocalSource
-from torch2grid_core._data.opening import packed_again
+from torch2grid_core._data.packed import packed_again
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the payloads call what Linux has")
 PROGRAM = b"\x80\x02" + hidden("made") + b"N."

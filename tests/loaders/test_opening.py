@@ -12,7 +12,7 @@ import torch
 from tests.support.loaders.opened import loaders, opened
 
 from torch2grid_core import Checkpoint, LoadError, PluginError, UsageError
-from torch2grid_core._data import opening
+from torch2grid_core._data import packed
 from torch2grid_core._data.opening import open_checkpoint
 from torch2grid_core.sources import LocalSource, Source
 
@@ -119,7 +119,7 @@ def test_gzip_is_bounded_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "z.gz").write_bytes(gzip.compress(whole))
     with pytest.raises(LoadError, match="twice"):
         opened(tmp_path / "z.gz")
-    monkeypatch.setattr(opening, "ALWAYS", 100_000)
+    monkeypatch.setattr(packed, "ALWAYS", 100_000)
     with pytest.raises(LoadError, match="unpacks from"):
         opened(tmp_path / "x.gz")
 

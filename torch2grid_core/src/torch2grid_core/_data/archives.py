@@ -5,31 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from torch2grid_core._data.loaders import LoaderLike, choose
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import choose_model
+from torch2grid_core._data.packed import is_gzip, unpacked
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._text import visible
 
 if TYPE_CHECKING:
-    from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.source import Source
 
 _FILES = 10_000  # of an archive, each of which is looked at
 _DEPTH = 32
 _LISTED = 10
-
-
-class LoaderLike(Protocol):
-    """What opening needs of a loader."""
-
-    @property
-    def name(self) -> str: ...
-
-    def sniff(self, source: Source) -> int: ...
-
-    def load(self, source: Source) -> Checkpoint: ...
 
 
 def inside(source: Source, loader: LoaderLike) -> Source | None:
@@ -43,12 +33,7 @@ def kind_of(archive: Source) -> str:
     return str(getattr(archive, "kind", "") or "archive")
 
 
-def only_in(
-    archive: Source,
-    loaders: Sequence[LoaderLike],
-    choose: Callable[[Source, Sequence[LoaderLike]], LoaderLike | None],
-    is_packed: Callable[[Source], bool],
-) -> tuple[Source, LoaderLike | None, str]:
+def only_in(archive: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, LoaderLike | None, str]:
     """The one checkpoint in *archive*, at any depth, with its loader and a line about what lies beside it.
 
     It has no loader where it is packed. Of files in one folder the model is the one, as names tell. Raises ``LoadError`` where
@@ -77,7 +62,7 @@ def only_in(
             loader = choose(each, loaders)
             if loader is not None:
                 found[path] = each, loader
-            elif is_packed(each):
+            elif is_gzip(each):
                 packed[path] = each, None
     found = found or packed
     chosen, beside = _model(list(found))
@@ -113,8 +98,6 @@ def member_of(path: str, loaders: Sequence[LoaderLike]) -> Source | None:
 
     Such a path names nothing to the system: it is looked at only where it leads to no file.
     """
-    from torch2grid_core._data.opening import choose, is_gzip, unpacked
-
     above = next((each for each in Path(path).parents if os.path.lexists(each)), None)
     if above is None or not above.is_file():
         return None

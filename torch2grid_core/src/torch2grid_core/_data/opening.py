@@ -1,26 +1,18 @@
-"""From a source to a checkpoint: which loader opens it, what a file is that none of them opens, and gzip, unpacked."""
+"""From a source to a checkpoint: which loader opens it, which file of a folder, and what a file is that none of them opens."""
 
 from __future__ import annotations
 
-import atexit
-import bz2
-import contextlib
-import lzma
-import os
-import shutil
-import sys
-import tempfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch2grid_core._data.archives import LoaderLike, inside, kind_of, member_of, only_in
+from torch2grid_core._data.archives import inside, kind_of, member_of, only_in
 from torch2grid_core._data.checkpoint import Action, Checkpoint
 from torch2grid_core._data.foreign import foreign_file
 from torch2grid_core._data.guarded import guarded_source
+from torch2grid_core._data.loaders import LoaderLike, choose
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import (
     choose_model,
@@ -33,8 +25,9 @@ from torch2grid_core._data.neighbours import (
     shown_alone,
     spread_over,
 )
+from torch2grid_core._data.packed import is_gzip, packed_again, unpacked
 from torch2grid_core._data.source import Source
-from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
+from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._text import visible
 
 _PROGRAM = "another reader than its own takes the file for a program"
@@ -69,44 +62,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x7fELF", "is a program", "give the path of a checkpoint"),
     (b"\x93NUMPY", "is a numpy array file", "install a loader for it"),
 )
-GZIP = b"\x1f\x8b\x08"
-_LENGTH_OF_ZFILE = slice(2, 21)  # a hexadecimal number
-
-
-_LZMA_MEMORY = 64 << 20  # a header may state any size of dictionary
-
-
-def _unpack_lzma(head: bytes, form: int) -> None:
-    """As much of a stream as gives a byte: a reader may run what stands before the place where it breaks."""
-    try:
-        lzma.LZMADecompressor(form, memlimit=_LZMA_MEMORY).decompress(head, 1)
-    except lzma.LZMAError as error:
-        if "limit" not in str(error):
-            raise
-
-
-def _unpack_zfile(head: bytes) -> None:
-    """A stream as joblib packed it before 0.10: the length as text, a blank from Python 2, and zlib's. Raises as zlib does."""
-    try:
-        int(head[_LENGTH_OF_ZFILE], 16)
-    except ValueError as error:
-        raise zlib.error("no length") from error
-    zlib.decompressobj().decompress(head[_LENGTH_OF_ZFILE.stop :].removeprefix(b" "))
-
-
-_PACKED: tuple[tuple[bytes, str, Callable[[bytes], object]], ...] = (  # what joblib, and others after it, unpack
-    (b"\x1f\x8b", "gzip", lambda head: zlib.decompressobj(31).decompress(head)),
-    (b"x", "zlib", lambda head: zlib.decompressobj().decompress(head)),
-    (b"BZ", "bzip2", lambda head: bz2.BZ2Decompressor().decompress(head, 1)),
-    (b"\xfd7zXZ", "xz", lambda head: _unpack_lzma(head, lzma.FORMAT_XZ)),
-    (b"]\0", "lzma", lambda head: _unpack_lzma(head, lzma.FORMAT_ALONE)),
-    (b'\x04"M\x18', "lz4", len),  # its four bytes alone say it: nothing here unpacks it
-    (b"ZF", "joblib's z-file", _unpack_zfile),
-)
-ALWAYS = 256 << 20  # unpacked bytes that are accepted whatever the ratio
-RATIO = 64  # unpacked bytes to packed bytes above that: weights hardly compress, even pruned ones stay below
-_STEP = 1 << 20
-_MEMBERS = 1000
 
 
 def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], force: LoaderLike | None = None) -> Checkpoint:
@@ -164,7 +119,7 @@ def _local(path: str | Path, loaders: Sequence[LoaderLike]) -> Source:
 def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence[Source]) -> Checkpoint:
     """The one checkpoint in *archive*, a folder. outer: the file that it is, as it is read and as it was packed."""
     try:
-        chosen, loader, beside = only_in(archive, loaders, choose, is_gzip)
+        chosen, loader, beside = only_in(archive, loaders)
         read = chosen
         if loader is None:
             read = unpacked(chosen)
@@ -225,49 +180,6 @@ def _actions_of(loaders: Sequence[LoaderLike], sources: Sequence[Source]) -> Ite
         for each in loaders:
             if not source.is_folder and hasattr(each, "runs"):
                 yield from each.runs(source)
-
-
-def packed_again(source: Source) -> Iterator[Action]:
-    """That a source which a loader opens begins as a packed stream, too: other readers unpack it first, and read another file.
-
-    The beginning of an honest file may look like one; its bytes do not unpack.
-    """
-    head = source.head
-    for magic, name, unpack in _PACKED:
-        if not head.startswith(magic):
-            continue
-        try:
-            unpack(head)
-        except (zlib.error, OSError, EOFError, lzma.LZMAError):
-            continue
-        yield Action("hold", f"a stream packed by {name}, which is not read", "")
-
-
-def choose(source: Source, loaders: Sequence[LoaderLike]) -> LoaderLike | None:
-    """The loader whose ``sniff`` is highest, ``None`` where all say 0. Raises ``UsageError`` for a tie.
-
-    A loader whose ``sniff`` fails is out, unless no other claims the source: then its failure is raised.
-    """
-    claims: list[tuple[int, LoaderLike]] = []
-    failure: Torch2GridError | None = None
-    for loader in loaders:
-        try:
-            strength = loader.sniff(source)
-        except Torch2GridError as error:
-            failure = failure or error
-            continue
-        if strength > 0:
-            claims.append((strength, loader))
-    if not claims:
-        if failure is not None:
-            raise failure
-        return None
-    best = max(strength for strength, _ in claims)
-    winners = [loader for strength, loader in claims if strength == best]
-    if len(winners) > 1:
-        names = " and ".join(sorted(loader.name for loader in winners))
-        raise UsageError(f"{source.shown}: the loaders {names} both claim this file; say which with --loader NAME")
-    return winners[0]
 
 
 def _only_checkpoint(
@@ -401,86 +313,3 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode("utf-8")
     return bool(text) and sum(char.isprintable() or char in "\r\n\t" for char in text) >= 0.98 * len(text)
-
-
-def is_gzip(source: Source) -> bool:
-    """True where the content is one gzip stream."""
-    return source.head.startswith(GZIP)
-
-
-def unpacked(source: Source) -> Source:
-    """A source of the unpacked bytes, which still shows the name of *source*. They are there until Python ends.
-
-    On Linux the file that holds them never has a name, so that nothing is left however Python ends. Raises ``LoadError``
-    where the stream is damaged (its CRC-32 and length are checked), unpacks to more than 64 times its size beyond 256 MiB, or
-    does not fit on half of the free disk.
-    """
-    folder = ""
-    stream: Any = None
-    try:
-        bound = min(max(ALWAYS, RATIO * source.size), shutil.disk_usage(tempfile.gettempdir()).free // 2)
-        if sys.platform == "linux":
-            stream = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - it is there as long as it is open
-            target = Path(f"/proc/{os.getpid()}/fd/{stream.fileno()}")
-        else:
-            folder = tempfile.mkdtemp(prefix="torch2grid-")
-            target = Path(folder) / "unpacked"
-            stream = target.open("wb")
-        _fill(stream, source, bound)
-    except OSError as error:
-        _remove(folder, stream)
-        reason = f"cannot be unpacked to a temporary file: {error.strerror}"
-        raise LoadError(source.shown, reason, "unpack it first") from error
-    except BaseException:
-        _remove(folder, stream)
-        raise
-    if folder:
-        stream.close()
-        atexit.register(_remove, folder, None, os.getpid())
-    else:
-        atexit.register(stream.close)  # until then it stays open
-    return LocalSource(target, shown=source.shown)
-
-
-def _fill(stream: Any, source: Source, bound: int) -> None:
-    """Write the unpacked bytes of *source*. Raises ``LoadError`` where there are more than *bound*, ``OSError``."""
-    done = 0
-    for piece in _inflate(source):
-        done += len(piece)
-        if done > bound:
-            raise LoadError(source.shown, f"unpacks from {source.size} to more than {bound} bytes", "unpack it first")
-        stream.write(piece)
-    stream.flush()
-
-
-def _inflate(source: Source) -> Iterator[bytes]:
-    damaged = LoadError(source.shown, "is a damaged gzip file", "fetch it again")
-    unpacker, members = zlib.decompressobj(31), 1
-    for offset in range(0, source.size, _STEP):
-        pending = source.read(offset, min(_STEP, source.size - offset))
-        while pending:
-            if unpacker.eof:  # another member follows, or the padding that tapes and some tools leave
-                pending = pending.lstrip(b"\0")
-                if not pending:
-                    break
-                unpacker, members = zlib.decompressobj(31), members + 1
-                if members > _MEMBERS:
-                    raise LoadError(source.shown, "is a gzip file in thousands of pieces", "unpack it first")
-            try:
-                yield unpacker.decompress(pending, _STEP)
-            except zlib.error as error:
-                raise damaged from error
-            pending = unpacker.unconsumed_tail or unpacker.unused_data
-    while not unpacker.eof:
-        rest = unpacker.decompress(b"", _STEP)
-        if not rest:
-            raise LoadError(source.shown, "is a gzip file that is cut short", "fetch it again")
-        yield rest
-
-
-def _remove(folder: str, stream: Any, owner: int | None = None) -> None:
-    if stream is not None:
-        with contextlib.suppress(OSError):  # what did not fit on the disk does not fit now
-            stream.close()
-    if folder and owner in (None, os.getpid()):
-        shutil.rmtree(folder, ignore_errors=True)
