@@ -16,10 +16,12 @@ import numpy as np
 
 from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.series import shared_names
+from torch2grid_builtin._renderers.titles import titles
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     Block,
     ColorScale,
+    Region,
     ScaleKind,
     color_scale,
     colormap,
@@ -155,6 +157,7 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "boundaries": panel.boundaries,
         "labels": panel.labels,
         **_regions(grid, forms.of_any_form(full)),
+        "heads": [[visible(title, _LABEL), label.rects] for label, title in _heads(grid)],
         "marks": [[visible(mark.name, _LABEL), mark.rects] for mark in grid.marks[:_MOST_RECTS]],
         "notes": [visible(note, 1000) for note in grid.remarks],
         "layout": _layout(grid, tensors),
@@ -212,6 +215,11 @@ def _regions(grid: Grid, loose: set[str]) -> dict[str, Any]:
     if sum(len(region.rects) for region in grid.regions) > _MOST_RECTS:
         return {"regions": []}
     return {"regions": [[visible(region.name, _LABEL), region.rects] for region in grid.regions]}
+
+
+def _heads(grid: Grid) -> list[tuple[Region, str]]:
+    """The labels that the grid keeps room for, with their texts: modules, above them their matrices, layers beside them."""
+    return list(zip(grid.labels, titles(grid), strict=True))[:_MOST_RECTS]
 
 
 def _layout(grid: Grid, tensors: Tensors) -> list[Any] | None:

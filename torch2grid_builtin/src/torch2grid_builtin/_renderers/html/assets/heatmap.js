@@ -101,7 +101,7 @@ async function heatmapPanel(panel, context) {
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
     },
-    decorate: panel.marks.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
+    decorate: panel.marks.length || panel.heads.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
   });
   context.brush?.add((chosen) => {
     paint(chosen);
