@@ -36,7 +36,7 @@ Array = np.ndarray[Any, Any]
 _EXACT = 65_536  # a grid of so many cells keeps float32 as it is
 _KEPT_BITS = 12  # of a larger one's 23 mantissa bits: four digits
 _MOST_RECTS, _MOST_BLOCKS, _MOST_ROWS = 4000, 20_000, 5000
-_LABEL = 300
+_LABEL, _TITLE = 300, 1000
 
 
 class Tensors:
@@ -90,7 +90,7 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
             if shared and isinstance(panel, Line):
                 data["named"] = True
         panels.append({"title": visible(getattr(panel, "title", ""), _LABEL), **data})
-    title = visible(page.title or page.name, _LABEL)
+    title = visible(page.title or page.name, _TITLE)
     data = {"title": title, "columns": page.columns, "wide": page.wide, "tensor": owner, "panels": panels}
     if shared:
         data["names"] = _labels(shared)
@@ -476,7 +476,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         about = page.about.get("tensor")
         entries.append(
             {
-                "title": visible(page.title or page.name),
+                "title": visible(page.title or page.name, _TITLE),
                 "name": visible(page.name),
                 "folder": visible(page.folder),
                 "table": page.kind == "table",
@@ -485,7 +485,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         )
         rank = 4 if page.opens else 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for all
         if rank > best:
-            best, title, first = rank, visible(page.title or page.name), number
+            best, title, first = rank, visible(page.title or page.name, _TITLE), number
     head = {
         "title": title,
         "first": first,

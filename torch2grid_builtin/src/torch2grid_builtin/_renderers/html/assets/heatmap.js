@@ -74,7 +74,7 @@ async function heatmapPanel(panel, context) {
     const count = countAt(index);
     if (!count) return panel.column_names ? [...whereLines(row, column), "no figure"] : ["no weight here"];
     const value = values[index];
-    const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity}s`;
+    const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity.replace(/^[a-z]+/, "$&s")}`;
     const beyond = value > panel.high ? ", above the limit" : value < panel.low ? ", below the limit" : "";
     const sides = [["row", row], ["column", column]].map(([side, place]) => {
       const marginal = panel[`${side}_marginal`];
