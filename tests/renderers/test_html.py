@@ -144,8 +144,10 @@ def test_an_atlas_names_its_layers_and_their_matrices(browser: Any, tmp_path: Pa
     model = {
         f"h.{layer}.{name}.weight": np.full((side, 64), 0.1 * layer) for layer in range(12) for name, side in sides.items()
     }
+    model["h.7.up.weight"][100, 33] = 9
     (path,) = t2g.grid(model, plugin="atlas").save(tmp_path / "atlas.html")
     with Visit(browser, path) as visit:
+        assert "9 at h.7.up.weight [100, 33]" in visit.page.locator(".legend").inner_text()
         visit.page.evaluate(
             """() => {
               window.said = [];
