@@ -313,6 +313,7 @@ def test_lines_of_the_same_names_have_one_legend():
     legends = [child.get_legend() for child in ax.child_axes if child.get_legend() is not None]
     named = [legend for legend in legends if {"conv1.weight", "fc2.weight"} <= {text.get_text() for text in legend.get_texts()}]
     assert len(named) == 1
+    assert not named[0].axes.lines  # it stands beside the diagrams, not over their lines
     assert all(len(legend.get_texts()) == 1 for legend in legends if legend not in named)  # of a mark that one panel has
 
 

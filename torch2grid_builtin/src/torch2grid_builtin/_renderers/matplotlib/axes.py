@@ -31,6 +31,7 @@ _NAMED = 40
 _NAME, _LINE, _TEXT = 60, 64, 72  # characters
 _PAD = 4  # pixels between a panel with its labels and its neighbours
 _OF_TEXT = 0.4  # of the height of another row
+_ACROSS = 4  # names side by side in a legend as wide as the page
 _ROUNDS = 3  # other ticks need other room
 _SMALLEST = 3.5  # points of a name
 _NAMED = 6  # points of the name of a region
@@ -95,24 +96,27 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
 def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, float, float, float]]) -> None:
     """Where panels have lines of the same names: one legend in a cell that is *free*, else in the first of them alone."""
     seen: list[set[tuple[str, str]]] = []
+    shared = False
     for inner in sorted(inners, key=lambda each: -len(each.get_legend_handles_labels()[1])):
         entries = {(name, _color(each)) for each, name in zip(*inner.get_legend_handles_labels(), strict=True)}
         if any(entries <= others for others in seen) and (repeated := inner.get_legend()) is not None:
             repeated.remove()
+            shared = True
         elif entries:
             seen.append(entries)
     kept = [inner for inner in inners if inner.get_legend() is not None]
     shown = [pair for inner in kept for pair in zip(*inner.get_legend_handles_labels(), strict=True)]
     handles = {name: each for each, name in shown}
     colors = {(name, _color(each)) for each, name in shown}
-    if not free or len(kept) < 2 or len(colors) > len(handles):
+    if not free or not (shared or len(kept) > 1) or len(colors) > len(handles):
         return
     for inner in kept:
         if (own := inner.get_legend()) is not None:
             own.remove()
     beside = ax.inset_axes(free[0])
     beside.set_axis_off()
-    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center").get_texts():
+    across = max(1, round(_ACROSS * free[0][2]))
+    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center", ncols=across).get_texts():
         text.set_parse_math(False)
 
 
@@ -176,10 +180,20 @@ def _places(page: Page) -> list[tuple[float, float, float, float]]:
     ]
     heights = np.array([_OF_TEXT if text and not all(alone) else 1.0 for text in alone])
     bottoms = 1 - np.cumsum(heights / heights.sum())
+    if not len(page.panels) < sum(rows) and _same_lines(page):  # a row for the legend
+        rows.append(1)
+        heights = np.append(heights, _OF_TEXT)
+        bottoms = 1 - np.cumsum(heights / heights.sum())
     places: list[tuple[float, float, float, float]] = []
     for across, bottom, height in zip(rows, bottoms.tolist(), (heights / heights.sum()).tolist(), strict=True):
         places += [(column / across, bottom, 1 / across, height) for column in range(across)]
     return places
+
+
+def _same_lines(page: Page) -> bool:
+    """True where several panels have the same lines."""
+    names = [tuple(panel.y) for panel in page.panels if isinstance(panel, Line) and len(panel.y) > 1]
+    return len(names) > len(set(names))
 
 
 def _title(ax: Axes, text: str, size: str = "medium", line: int = _LINE) -> None:
