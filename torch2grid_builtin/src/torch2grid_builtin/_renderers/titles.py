@@ -24,11 +24,26 @@ def titles(grid: Grid) -> list[str]:
     own = {region.name for region in grid.regions}
     modules = modules_of(grid)
     shared = _shared([name[:-1] for name in modules])
-    return [inside(modules, label.name) if is_head(label, own) else label.name[shared:] for label in grid.labels]
+    return [_without(modules, label.name) if is_head(label, own) else label.name[shared:] for label in grid.labels]
 
 
 def inside(modules: Sequence[str], name: str) -> str:
-    """The name of a tensor without that of its module (*modules* end with a dot), where that is written above."""
+    """The name of a tensor without that of its module (*modules* end with a dot), where that is written beside it.
+
+    Beside a numbered layer stands its number alone: the rest is said where its own module is written above. What is numbered
+    and has no label of its own stands elsewhere, not below the name of those that have.
+    """
+    return _without([title for title in modules if _says(title, modules, name)], name)
+
+
+def _says(title: str, modules: Sequence[str], name: str) -> bool:
+    above, _, last = title[:-1].rpartition(".")
+    if last.isdecimal():
+        return not above or f"{above}." in modules
+    return not name[len(title) :].partition(".")[0].isdecimal()
+
+
+def _without(modules: Sequence[str], name: str) -> str:
     return name[len(max((title for title in modules if name.startswith(title)), key=len, default="")) :].lstrip(".")
 
 
