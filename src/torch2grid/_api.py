@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def outliers(
 
 def draw(
     model: Any,
-    views: Sequence[Named] = (),
+    views: Named | Sequence[Named] = (),
     plugin: Named | GridTransformer | None = None,
     *,
     only: Patterns | None = None,
@@ -173,7 +173,7 @@ def draw(
 
     Args:
         model: a path, a ``Checkpoint``, an ``nn.Module``, a state dict, or whatever else a loader opens.
-        views: names with options (``"stats:detail=true"``), such as ``torch2grid plugins`` lists.
+        views: a name with options (``"stats:detail=true"``), such as ``torch2grid plugins`` lists, or several.
         plugin: a grid transformer's name with options, or an instance.
         only: the tensors whose names match a pattern, or one of several: ``"encoder.*"``, ``["*.q_proj.*", "*.k_proj.*"]``.
         skip: not those whose names match.
@@ -194,7 +194,8 @@ def draw(
     plugins = manager()
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     run = with_transformer(settings_from({**chosen, "plugin": plugin}))
-    instances = [plugins.create("view", spec) for spec in (*views, *run.view) or ("grid",)]
+    named = [views] if isinstance(views, str | Mapping) else views
+    instances = [plugins.create("view", spec) for spec in (*named, *run.view) or ("grid",)]
     opener = executor_of(plugins, run.executor)
     checkpoint = drawable(model, run)
     draw_pages(checkpoint, instances, run)  # plans it, so that what is wrong is said here

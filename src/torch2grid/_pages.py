@@ -156,7 +156,9 @@ class Pages(Sequence[Page]):
         """
         shown = next((page for page, _ in self._shown() if page.kind == "picture"), None)
         if shown is None:
-            raise UsageError("these pages are tables; a table has .to_pandas()")
+            raise UsageError(
+                "these pages are tables; a table has .to_pandas()" if self else "there are no pages: nothing to draw"
+            )
         return shown.plot(ax, colormap=self._run.colormap)
 
     def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:

@@ -40,6 +40,14 @@ def test_the_first_matrix_with_ten_times_its_std_is_named(tmp_path: Path) -> Non
     assert report["first_exploded"] == {"label": "step 3", "place": 2, "tensors": ["first", "also"]}
 
 
+def test_a_title_with_several_names_is_not_cut(tmp_path: Path) -> None:
+    long = "model.layers.{}.block_sparse_moe.experts.7.gate_up_projection.weight".format
+    write(tmp_path, {long(0): [1, 1, np.nan, 1], long(1): [1, 1, 20, 40]})
+    done = torch2grid("compare", *RUN, "--stats", "-q", cwd=tmp_path)
+    first = done.stdout.splitlines()[0]
+    assert first.endswith(f" · first NaN: step 3, in {long(0)} · first 10-fold std: step 3, in {long(1)}")
+
+
 def test_a_healthy_run_has_no_such_line(tmp_path: Path) -> None:
     write(tmp_path, {"w": [1, 2, 5, 9.9], "down": [1, 0.1, 0.01, 0.05], "bias": [1, 10, 20, 30]})
     done = torch2grid("compare", *RUN, "--stats", cwd=tmp_path)

@@ -69,6 +69,29 @@ def test_a_low_rank_update(tmp_path):
     assert delta.rank.stable == pytest.approx((values**2).sum() / values[0] ** 2, rel=1e-3)
 
 
+@pytest.mark.parametrize("spoilt", [[2], [0, 1, 2, 3, 4, 5, 6, 7]])
+def test_the_matrices_of_a_stack_are_matrices(tmp_path, spoilt):
+    generator = torch.Generator().manual_seed(5)
+    before = {"layers.0.experts.up_proj": torch.randn(8, 64, 48, generator=generator)}
+    changed = {name: tensor.clone() for name, tensor in before.items()}
+    updates = torch.randn(len(spoilt), 64, 48, generator=generator)
+    changed["layers.0.experts.up_proj"][spoilt] += updates
+    ((_, name, text),) = differences(tmp_path, before, changed)
+    assert text == ("matrix 2 of 8, 3,072 weights (12.500%)" if len(spoilt) == 1 else "every weight")
+    delta = comparison_of(tmp_path / "a.pth", tmp_path / "b.pth").deltas[name]
+    values = np.linalg.svd(updates.double().numpy(), compute_uv=False)
+    assert delta.rank.stable == pytest.approx(((values**2).sum(axis=1) / values[:, 0] ** 2).max(), rel=0.01)
+
+
+def test_a_low_rank_update_of_every_matrix_of_a_stack(tmp_path):
+    generator = torch.Generator().manual_seed(5)
+    before = {"layers.0.experts.up_proj": torch.randn(20, 64, 48, generator=generator)}
+    update = torch.randn(20, 64, 3, generator=generator) @ torch.randn(20, 3, 48, generator=generator)
+    changed = {name: tensor + 0.01 * update for name, tensor in before.items()}
+    ((_, _, text),) = differences(tmp_path, before, changed)
+    assert text == "low rank: 3 directions hold 99.9 % of Δ of each matrix, every weight"
+
+
 def test_a_swapped_pair_of_names(tmp_path):
     changed = weights()
     one, two = "layers.0.q.weight", "layers.2.k.weight"

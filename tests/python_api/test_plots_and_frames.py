@@ -128,6 +128,22 @@ def test_names_that_would_be_formulas_or_lines_are_text():
     assert r"$\frac{1$.weight" in first.get_title()
 
 
+def test_a_matrix_in_bands_is_named_once_and_layers_by_their_numbers():
+    state = {"embed.weight": np.eye(1000, 64)}
+    state |= {f"h.{layer}.{name}.weight": np.eye(64) for layer in range(8) for name in ("query", "key", "value")}
+    figure = Figure(figsize=(9, 9))
+    ax = figure.subplots()
+    t2g.grid(state, plugin="atlas").plot(ax)
+    said = [text.get_text() for text in ax.texts]
+    assert said.count("embed.weight") == 1
+    assert [text for text in said if text.isdecimal()] == [str(layer) for layer in range(8)]
+
+
+def test_one_view_is_a_name_or_a_mapping():
+    for views in ("stats:detail=true", {"stats": {"detail": True}}, ["stats:detail=true"]):
+        assert str(t2g.draw(DIGITS, views)) == str(t2g.stats(DIGITS, detail=True))
+
+
 def test_without_axes_a_new_figure_is_made():
     mine, _ = pyplot.subplots()
     ax = t2g.grid(DIGITS).plot()
@@ -139,6 +155,8 @@ def test_without_axes_a_new_figure_is_made():
 def test_what_cannot_be_plotted_says_what_to_do():
     with pytest.raises(UsageError, match=r"to_pandas"):
         t2g.stats(DIGITS).plot()
+    with pytest.raises(UsageError, match="no page"):
+        t2g.conv({"fc.weight": np.eye(8)}).plot()
     with pytest.raises(UsageError, match="not into a Figure"):
         t2g.grid(DIGITS).plot(Figure())
     with pytest.raises(UsageError, match="colour map"):
@@ -295,6 +313,7 @@ def test_lines_of_the_same_names_have_one_legend():
     legends = [child.get_legend() for child in ax.child_axes if child.get_legend() is not None]
     named = [legend for legend in legends if {"conv1.weight", "fc2.weight"} <= {text.get_text() for text in legend.get_texts()}]
     assert len(named) == 1
+    assert not named[0].axes.lines  # it stands beside the diagrams, not over their lines
     assert all(len(legend.get_texts()) == 1 for legend in legends if legend not in named)  # of a mark that one panel has
 
 

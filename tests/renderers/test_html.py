@@ -139,6 +139,31 @@ def test_a_cell_of_several_weights_says_its_ranges(browser: Any, tmp_path: Path)
             assert number(value.rpartition(": ")[2].partition(",")[0]) == pytest.approx(mean, rel=6e-4)
 
 
+def test_an_atlas_names_its_layers_and_their_matrices(browser: Any, tmp_path: Path) -> None:
+    sides = {"query": 64, "up": 128}
+    model = {
+        f"h.{layer}.{name}.weight": np.full((side, 64), 0.1 * layer) for layer in range(12) for name, side in sides.items()
+    }
+    model["h.7.up.weight"][100, 33] = 9
+    (path,) = t2g.grid(model, plugin="atlas").save(tmp_path / "atlas.html")
+    with Visit(browser, path) as visit:
+        assert "9 at h.7.up.weight [100, 33]" in visit.page.locator(".legend").inner_text()
+        visit.page.evaluate(
+            """() => {
+              window.said = [];
+              const write = CanvasRenderingContext2D.prototype.fillText;
+              CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+                window.said.push(text);
+                write.call(this, text, ...rest);
+              };
+            }"""
+        )
+        visit.page.get_by_text("fit", exact=True).click()
+        said = visit.page.evaluate("window.said")
+    assert [text for text in said if text.isdecimal()] == [str(layer) for layer in range(12)]
+    assert {text.removeprefix("…").removesuffix(".weight") for text in said} >= set(sides)
+
+
 def test_zoom_keeps_the_cell_below_the_pointer(browser: Any, digits: Path) -> None:
     with Visit(browser, digits) as visit:
         visit.choose("fc1.weight")

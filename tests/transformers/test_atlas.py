@@ -17,7 +17,7 @@ from torch2grid_builtin._transformers.packing import pack
 from torch2grid_core import Grid, UsageError
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._plugins.options import build
-from torch2grid_core.grids import REDUCTIONS
+from torch2grid_core.grids import REDUCTIONS, label_rows
 from torch2grid_core.selection import modules
 
 Array = np.ndarray[Any, Any]
@@ -243,3 +243,19 @@ def test_options() -> None:
     assert not Atlas(names=False).layout(CNN, 500).labels
     with pytest.raises(UsageError, match="gap is a number of cells"):
         build(Atlas, {"gap": "99"}, "transformer 'atlas'")
+
+
+@pytest.mark.parametrize("layers", [12, 24])
+@pytest.mark.parametrize("side", [32, 56, 60, 64, 72, 96])
+def test_names_have_the_room_that_a_line_of_text_takes(layers: int, side: int) -> None:
+    shapes = {
+        f"h.{layer}.{name}.weight": (side * times, side)
+        for layer in range(layers)
+        for name, times in (("q", 1), ("o", 1), ("up", 2))
+    }
+    layout = Atlas().layout(shapes, 2048)
+    line = label_rows(max(layout.shape))
+    assert layout.labels
+    assert all(height >= min(line, side // 2) for label in layout.labels for _, _, height, _ in label.rects)
+    numbers = [label for label in layout.labels if label.name.rpartition(".")[2].isdecimal()]
+    assert all(width >= 0.8 * line for label in numbers for *_, width in label.rects)

@@ -208,7 +208,7 @@ def test_each_kind_has_limits_of_its_own_which_are_stated(reduce: Any) -> None:
     plain = draw(GridView(), arrays, run)["neural_grid"].panels[0]
     panel = draw(GridView(), arrays, replace(run, transformer=Atlas(scale_by="kind")))["neural_grid"].panels[0]
     assert (panel.scale.low, panel.scale.high) == ((-1.0, 1.0) if reduce == "mean" else (0.0, 1.0))
-    assert "of the limit of its kind" in panel.label
+    assert panel.label == f"{reduce} of 2×2 weights over the limit of its kind"
     told = " ".join(panel.grid.notes)
     for kind in sizes:
         of_kind = [region for region in plain.grid.regions if kinds[region.name] == kind]

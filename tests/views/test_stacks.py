@@ -96,3 +96,27 @@ def test_which_expert_is_dead(tmp_path: Path, jobs: str):
     done = torch2grid("check", "m.safetensors", "-j", jobs, cwd=tmp_path)
     assert f"{NAME}: matrix [5]: 64 of 64 output units are dead" in done.stdout
     assert "channel" not in done.stdout
+
+
+def test_a_matrix_of_a_stack_has_those_of_all_layers_as_siblings(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    stacks = {
+        f"layers.{layer}.mlp.experts.down_proj": rng.normal(0, 0.02, (8, 64, 48)).astype(np.float32) for layer in range(4)
+    }
+    stacks["layers.2.mlp.experts.down_proj"][3] *= 1e-7
+    stacks["layers.1.mlp.experts.down_proj"][5] *= 2.5
+    apart = {
+        name.replace("experts", f"experts.{place}"): matrix
+        for name, stack in stacks.items()
+        for place, matrix in enumerate(stack)
+    }
+    table = t2g.outliers(t2g.load(stacks), count=200)["outliers"].panels[2]
+    assert [row[0] for row in table.rows if row[-1]] == [
+        "layers.2.mlp.experts.down_proj[3]",
+        "layers.1.mlp.experts.down_proj[5]",
+    ]
+    same = t2g.outliers(t2g.load(apart), count=200)["outliers"].panels[2]
+    assert sorted(row[1:] for row in table.rows) == sorted(row[1:] for row in same.rows)
+    save(tmp_path / "m.safetensors", stacks)
+    lines = torch2grid("m.safetensors", "--outliers", "--slice", ":, ::2", "-q", "-j", "2", cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("yes")] == [row[0] for row in table.rows if row[-1]]

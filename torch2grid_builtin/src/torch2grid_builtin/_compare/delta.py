@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.equal import bits, roundings, same_bits
+from torch2grid_builtin._forms import stacked
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.measures import Chunk, Collector
@@ -297,8 +298,8 @@ class DeltaCollector(Collector):
         self.columns: set[int] | None = set()
         self.rounded = {"A": True, "B": True}
         self.exact = self.alike = True  # alike: of kinds of which one can be the other rounded
-        rows, columns = self.shape
-        self.ranked = min(rows, columns) > 1 and tensor.size <= need.rank_size
+        self.one = one_matrix(tensor)
+        self.ranked = min(self.one) > 1 and tensor.size <= need.rank_size
         self.delta: Array | None = None
         self.scratch = np.empty((3, _PIECE))
 
@@ -402,11 +403,26 @@ class DeltaCollector(Collector):
         )
 
     def _rank(self, largest: float) -> Rank | None:
-        """The rank of Δ; of what is beyond float32 there is none, nor where not every Δ is a number."""
+        """The rank of Δ; of what is beyond float32 there is none, nor where not every Δ is a number.
+
+        Of a stack of matrices, the largest that one of them has.
+        """
         if self.delta is None or self.not_finite.changed or not _LEAST < largest < _MOST:
             return None
-        matrix = self.delta.reshape(self.shape)
-        return rank_of_complex(matrix, largest) if matrix.dtype.kind == "c" else rank_of(matrix, largest)
+        matrices = self.delta.reshape(-1, *self.one)
+        rank = rank_of_complex if matrices.dtype.kind == "c" else rank_of
+        found = [rank(each, largest if len(matrices) == 1 else float(np.abs(each).max())) for each in matrices]
+        ranks = [each for each in found if each is not None]
+        if not ranks:
+            return None
+        directions = [each.directions for each in ranks]
+        return Rank(max(each.stable for each in ranks), None if None in directions else max(filter(None, directions)))
+
+
+def one_matrix(tensor: LazyTensor) -> tuple[int, int]:
+    """Rows and columns of a tensor as a matrix, kernels flattened; of a stack of matrices, those of one."""
+    stack = stacked(tensor.name, tensor.shape)
+    return matrix_shape(tensor.shape) if stack is None else (stack.rows, stack.columns)
 
 
 def _whole_difference(before: Array, after: Array) -> Array:
@@ -418,7 +434,7 @@ def _whole_difference(before: Array, after: Array) -> Array:
 
 @dataclass(frozen=True)
 class Rank:
-    """stable: ‖Δ‖_F² / ‖Δ‖₂², at most the rank, and 1 where one direction is all; to 1 %.
+    """stable: ‖Δ‖_F² / ‖Δ‖₂², at most the rank, and 1 where one direction is all; to 1 %. Of a stack of matrices, the largest.
 
     directions: the fewest singular directions that hold 99.9 % of ‖Δ‖_F², ``None`` where 32 do not.
     """

@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torch2grid_builtin._compare.delta import RANK_SIZE, Delta, DeltaOf, joint_pair, together, value_json, value_text
+from torch2grid_builtin._compare.delta import (
+    RANK_SIZE,
+    Delta,
+    DeltaOf,
+    joint_pair,
+    one_matrix,
+    together,
+    value_json,
+    value_text,
+)
 from torch2grid_builtin._compare.equal import equal, roundings
 from torch2grid_builtin._compare.faults import Fault, faults_of, find_wrong, moved_wrong
 from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
@@ -17,6 +26,7 @@ from torch2grid_builtin._compare.names_file import Named
 from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, translated
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
+from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
@@ -250,24 +260,26 @@ def find_differences(
 def describe(pair: Pair, delta: Delta) -> str:
     """What changed in one tensor, in a few words: one weight, a row, a few directions, or how much."""
     rows, columns = matrix_shape(pair.b.shape)
-    one = delta.not_finite.first or delta.largest
+    place = delta.not_finite.first or delta.largest
     notes = []
     if delta.broken and delta.rounded:
         notes.append(_rounded(pair, delta))
-    if delta.changed == 1 and one is not None:
-        return ", ".join([*notes, f"one weight: {_place_text(pair, one)}"])
+    if delta.changed == 1 and place is not None:
+        return ", ".join([*notes, f"one weight: {_place_text(pair, place)}"])
     if delta.broken:
         notes += delta.not_finite.changes(delta.weights)
         if delta.not_finite.first is not None:
             notes.append(f"first {_place_text(pair, delta.not_finite.first)}")
+    stack = stacked(pair.b.name, pair.b.shape)
+    one, several = ("matrix", "matrices") if stack is not None and len(stack.leading) == 1 else ("row", "rows")
     if rows > 1 and delta.rows is not None and len(delta.rows) < rows:
-        notes.append(f"{'row' if len(delta.rows) == 1 else 'rows'} {ranges_text(_in_whole(pair.b, delta.rows, 0))} of {rows:,}")
-    elif columns > 1 and delta.columns is not None and len(delta.columns) < columns:
+        notes.append(f"{one if len(delta.rows) == 1 else several} {ranges_text(_in_whole(pair.b, delta.rows, 0))} of {rows:,}")
+    elif stack is None and columns > 1 and delta.columns is not None and len(delta.columns) < columns:
         which = ranges_text(_in_whole(pair.b, delta.columns, 1))
         notes.append(f"{'column' if len(delta.columns) == 1 else 'columns'} {which} of {columns:,}")
-    elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(rows, columns):
+    elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(one_matrix(pair.b)):
         few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
-        notes.append(f"low rank: {few} 99.9 % of Δ")
+        notes.append(f"low rank: {few} 99.9 % of Δ{'' if stack is None else ' of each matrix'}")
     share = delta.changed / delta.weights
     if delta.broken < delta.weights:
         notes.append("every weight" if share == 1 else f"{delta.changed:,} weights ({percentage(share, 3)})")

@@ -23,7 +23,7 @@ _MOST_EMPTY = 0.14  # from which another sheet is tried
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
-_NAMES = 0.04  # of the sheet, at most, for the names of modules
+_NAMES = 0.05  # of the sheet, at most, for the names of modules
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,15 @@ class _Sheet:
         share: float = 1.0,
     ) -> None:
         extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
+        self.named_at_all = named
         self.line = label_rows(extent)
+        self._made(cards, side, gap, extent, share, room)
+        if named and self.fits and self.line < (line := label_rows(max(self.height, self.width))):
+            self.line = line  # it came out longer, and each cell is drawn smaller
+            self._made(cards, side, gap, extent, share, room)
+
+    def _made(self, cards: Sequence[Card], side: int, gap: int | None, extent: int, share: float, room: int | None) -> None:
+        named = self.named_at_all
         self.scale = Scale(side, 1 if gap is None else gap, max(extent // 4, 8))
         self.between = self.scale.gap + (self.scale.gap > 0)  # cells between modules
         self.room, self.extent = room, extent

@@ -50,7 +50,7 @@ def by_kind(grid: Grid) -> Grid:
     return replace(
         grid,
         values=values,
-        quantity="share of the limit of its kind",
+        quantity="weight over the limit of its kind",
         notes=(*grid.notes, *_stated(dict(zip(number, limits.tolist(), strict=False)), signed)),
         limits=(-1.0 if signed else 0.0, 1.0),
         spread=None,

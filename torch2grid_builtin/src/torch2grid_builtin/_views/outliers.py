@@ -13,7 +13,7 @@ from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
-from torch2grid_builtin._views.stacks import apart, matrices
+from torch2grid_builtin._views.stacks import Matrix, apart, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
 from torch2grid_core.grids import ColorScale
@@ -57,8 +57,9 @@ class Outliers(View):
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         units = [name for name, tensor in checkpoint.items() if _is_matrix(tensor)]
+        parts = apart(checkpoint, {"summary": Summary()})  # of stacks, each matrix and the whole
         profile = apart(checkpoint, {"profile": Profile()}, units)
-        return {"summary": Summary(), "largest": Largest(self.count), **profile}
+        return {**parts, "summary": Summary(), "largest": Largest(self.count), **profile}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
@@ -78,7 +79,7 @@ class Outliers(View):
         ]
         parts = (part for tensor in judged for part in matrices(tensor) if _is_matrix(part.tensor))
         units = [each for part in parts for each in self._units(part.tensor, part.of(results, "profile"))]
-        layers = list(_layers(learned, summaries, self.z))
+        layers = list(_layers((part for tensor in learned for part in matrices(tensor)), results, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
         tables = (
@@ -239,17 +240,18 @@ def _kind(name: str) -> tuple[str, int]:
     return ".".join("*" if part.isdecimal() else part for part in parts), numbers[0] if numbers else -1
 
 
-def _layers(learned: Sequence[LazyTensor], summaries: Mapping[str, Distribution], z: float) -> Iterator[_Found]:
-    """Each tensor that has siblings, with the figure by which it differs most."""
-    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, int]]] = {}
-    for tensor in learned:
-        kind, layer = _kind(tensor.name)
-        if layer >= 0 and tensor.size >= _FEW and summaries[tensor.name].finite:
-            kinds.setdefault((kind, tensor.shape), []).append((tensor.name, layer))
+def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
+    """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too."""
+    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, int, Distribution]]] = {}
+    for part in learned:
+        kind, layer = _kind(part.owner)
+        summary: Distribution = part.of(results, "summary")
+        if layer >= 0 and part.tensor.size >= _FEW and summary.finite:
+            kinds.setdefault((kind, part.tensor.shape), []).append((part.tensor.name, layer, summary))
     for (kind, shape), members in kinds.items():
         if len(members) < _SIBLINGS:
             continue
-        found = [summaries[name] for name, _ in members]
+        found = [summary for _, _, summary in members]
         noise = math.sqrt(24 / math.prod(shape)) / 3  # of the kurtosis of normal numbers, by ratio
         figures = {
             "std": ([each.std for each in found], 0.0, 0.0),
@@ -259,7 +261,7 @@ def _layers(learned: Sequence[LazyTensor], summaries: Mapping[str, Distribution]
         best: list[_Found | None] = [None] * len(members)
         for figure, (values, least, offset) in figures.items():
             median, scores = z_of_siblings(values, least)
-            for place, ((name, layer), value, score) in enumerate(zip(members, values, scores, strict=True)):
+            for place, ((name, layer, _), value, score) in enumerate(zip(members, values, scores, strict=True)):
                 before = best[place]
                 if before is None or abs(score) > abs(before.z):
                     cells = (figure, value - offset, median - offset, len(members))

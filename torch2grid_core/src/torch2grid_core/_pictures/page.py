@@ -41,6 +41,7 @@ from torch2grid_core._text import LIMIT, counted, display_width, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
+_TITLE = 1000  # characters of a title: it may hold several names
 _KINDS = ("picture", "table")
 
 
@@ -768,13 +769,13 @@ def table_lines(table: Table) -> list[str]:
         else:
             padded = [" " * (width - length) + text for text, length in zip(texts, lengths, strict=True)]
         columns.append([padded[0], "-" * width, *padded[1:]])
-    lines = [visible(table.title)] if table.title else []
+    lines = [visible(table.title, _TITLE)] if table.title else []
     return [*lines, *(_GAP.join(row).rstrip() for row in zip(*columns, strict=True))]
 
 
 def text_lines(page: Page) -> list[str]:
     """A page as plain text: its title and every panel as a table."""
-    lines = [visible(page.title)] if page.title else []
+    lines = [visible(page.title, _TITLE)] if page.title else []
     for panel in page.panels:
         lines += table_lines(panel.as_table())
     return lines

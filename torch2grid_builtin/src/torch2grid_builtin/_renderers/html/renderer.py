@@ -16,10 +16,12 @@ import numpy as np
 
 from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.series import shared_names
+from torch2grid_builtin._renderers.titles import titles
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     Block,
     ColorScale,
+    Region,
     ScaleKind,
     color_scale,
     colormap,
@@ -34,7 +36,7 @@ Array = np.ndarray[Any, Any]
 _EXACT = 65_536  # a grid of so many cells keeps float32 as it is
 _KEPT_BITS = 12  # of a larger one's 23 mantissa bits: four digits
 _MOST_RECTS, _MOST_BLOCKS, _MOST_ROWS = 4000, 20_000, 5000
-_LABEL = 300
+_LABEL, _TITLE = 300, 1000
 
 
 class Tensors:
@@ -88,7 +90,7 @@ def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> 
             if shared and isinstance(panel, Line):
                 data["named"] = True
         panels.append({"title": visible(getattr(panel, "title", ""), _LABEL), **data})
-    title = visible(page.title or page.name, _LABEL)
+    title = visible(page.title or page.name, _TITLE)
     data = {"title": title, "columns": page.columns, "wide": page.wide, "tensor": owner, "panels": panels}
     if shared:
         data["names"] = _labels(shared)
@@ -155,6 +157,7 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "boundaries": panel.boundaries,
         "labels": panel.labels,
         **_regions(grid, forms.of_any_form(full)),
+        "heads": [[visible(title, _LABEL), label.rects] for label, title in _heads(grid)],
         "marks": [[visible(mark.name, _LABEL), mark.rects] for mark in grid.marks[:_MOST_RECTS]],
         "notes": [visible(note, 1000) for note in grid.remarks],
         "layout": _layout(grid, tensors),
@@ -212,6 +215,11 @@ def _regions(grid: Grid, loose: set[str]) -> dict[str, Any]:
     if sum(len(region.rects) for region in grid.regions) > _MOST_RECTS:
         return {"regions": []}
     return {"regions": [[visible(region.name, _LABEL), region.rects] for region in grid.regions]}
+
+
+def _heads(grid: Grid) -> list[tuple[Region, str]]:
+    """The labels that the grid keeps room for, with their texts: modules, above them their matrices, layers beside them."""
+    return list(zip(grid.labels, titles(grid), strict=True))[:_MOST_RECTS]
 
 
 def _layout(grid: Grid, tensors: Tensors) -> list[Any] | None:
@@ -468,7 +476,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         about = page.about.get("tensor")
         entries.append(
             {
-                "title": visible(page.title or page.name),
+                "title": visible(page.title or page.name, _TITLE),
                 "name": visible(page.name),
                 "folder": visible(page.folder),
                 "table": page.kind == "table",
@@ -477,7 +485,7 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         )
         rank = 4 if page.opens else 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for all
         if rank > best:
-            best, title, first = rank, visible(page.title or page.name), number
+            best, title, first = rank, visible(page.title or page.name, _TITLE), number
     head = {
         "title": title,
         "first": first,

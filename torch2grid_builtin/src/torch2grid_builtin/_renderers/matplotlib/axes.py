@@ -18,6 +18,7 @@ from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES, 
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
+from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Ridges, Scatter, Text, table_lines
@@ -30,8 +31,10 @@ _NAMED = 40
 _NAME, _LINE, _TEXT = 60, 64, 72  # characters
 _PAD = 4  # pixels between a panel with its labels and its neighbours
 _OF_TEXT = 0.4  # of the height of another row
+_ACROSS = 4  # names side by side in a legend as wide as the page
 _ROUNDS = 3  # other ticks need other room
 _SMALLEST = 3.5  # points of a name
+_NAMED = 6  # points of the name of a region
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
@@ -93,24 +96,27 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
 def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, float, float, float]]) -> None:
     """Where panels have lines of the same names: one legend in a cell that is *free*, else in the first of them alone."""
     seen: list[set[tuple[str, str]]] = []
+    shared = False
     for inner in sorted(inners, key=lambda each: -len(each.get_legend_handles_labels()[1])):
         entries = {(name, _color(each)) for each, name in zip(*inner.get_legend_handles_labels(), strict=True)}
         if any(entries <= others for others in seen) and (repeated := inner.get_legend()) is not None:
             repeated.remove()
+            shared = True
         elif entries:
             seen.append(entries)
     kept = [inner for inner in inners if inner.get_legend() is not None]
     shown = [pair for inner in kept for pair in zip(*inner.get_legend_handles_labels(), strict=True)]
     handles = {name: each for each, name in shown}
     colors = {(name, _color(each)) for each, name in shown}
-    if not free or len(kept) < 2 or len(colors) > len(handles):
+    if not free or not (shared or len(kept) > 1) or len(colors) > len(handles):
         return
     for inner in kept:
         if (own := inner.get_legend()) is not None:
             own.remove()
     beside = ax.inset_axes(free[0])
     beside.set_axis_off()
-    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center").get_texts():
+    across = max(1, round(_ACROSS * free[0][2]))
+    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center", ncols=across).get_texts():
         text.set_parse_math(False)
 
 
@@ -174,10 +180,20 @@ def _places(page: Page) -> list[tuple[float, float, float, float]]:
     ]
     heights = np.array([_OF_TEXT if text and not all(alone) else 1.0 for text in alone])
     bottoms = 1 - np.cumsum(heights / heights.sum())
+    if not len(page.panels) < sum(rows) and _same_lines(page):  # a row for the legend
+        rows.append(1)
+        heights = np.append(heights, _OF_TEXT)
+        bottoms = 1 - np.cumsum(heights / heights.sum())
     places: list[tuple[float, float, float, float]] = []
     for across, bottom, height in zip(rows, bottoms.tolist(), (heights / heights.sum()).tolist(), strict=True):
         places += [(column / across, bottom, 1 / across, height) for column in range(across)]
     return places
+
+
+def _same_lines(page: Page) -> bool:
+    """True where several panels have the same lines."""
+    names = [tuple(panel.y) for panel in page.panels if isinstance(panel, Line) and len(panel.y) > 1]
+    return len(names) > len(set(names))
 
 
 def _title(ax: Axes, text: str, size: str = "medium", line: int = _LINE) -> None:
@@ -270,12 +286,33 @@ def _regions(panel: Heatmap, ax: Axes) -> None:
     if panel.boundaries and corners:
         ax.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#000000", linewidths=0.4), autolim=False)
     if panel.labels:
-        room = _ROOM * panel.grid.values.size
-        for name, (top, left, height, width) in boxes:
-            if height * width < room:
-                continue
-            y = (top + height / 2) * high - 0.5
-            ax.text(left * wide, y, visible(name, _NAME), fontsize=6, va="center", clip_on=True, parse_math=False)
+        _region_names(panel, ax)
+
+
+def _region_names(panel: Heatmap, ax: Axes) -> None:
+    """The grid's labels, and each region's name once, on a light ground, where there is room for it in the axes as they are."""
+    grid = panel.grid
+    (high, wide), (rows, columns) = grid.cell, grid.shape
+    box = ax.get_window_extent()
+    pixels = min(box.width / columns, box.height / rows)  # of a cell
+    height = _NAMED * ax.figure.dpi / 72
+    modules = modules_of(grid)
+    headed = {label.name for label in grid.labels}
+    named = list(zip(titles(grid), (label.rects[0] for label in grid.labels), strict=True))
+    for region in grid.regions:
+        largest = max(region.rects, key=lambda rect: rect[2] * rect[3], default=None)
+        if largest is not None and region.name not in headed and largest[2] * largest[3] >= _ROOM * grid.values.size:
+            band = [rect for rect in region.rects if rect[0] == largest[0] and rect[1] >= largest[1]]  # and those beside it
+            named.append((inside(modules, region.name), (*largest[:3], sum(rect[3] for rect in band))))
+    for name, (top, left, down, across) in named:
+        last = name.removesuffix(".weight").rpartition(".")[2]
+        room = across * pixels / (0.55 * height)
+        shown = last if last.isdecimal() else next((text for text in (visible(name, _NAME), last) if len(text) <= room), "")
+        if not shown or down * pixels < height:
+            continue
+        place = left * wide - 0.5, top * high - 0.5
+        ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+        ax.text(*place, shown, fontsize=_NAMED, va="top", clip_on=True, parse_math=False, bbox=ground)
 
 
 def _image(panel: Image, ax: Axes) -> None:

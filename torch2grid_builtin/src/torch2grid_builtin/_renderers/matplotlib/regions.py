@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
+from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid
 from torch2grid_core.grids import Rect, Region
 from torch2grid_core.selection import modules
@@ -133,14 +134,10 @@ def draw_names(
     """
     high, wide = factor
     written: list[tuple[float, float, float, float]] = []
-    own = {region.name: region for region in grid.regions}
-    module_labels = [label.name for label in grid.labels if not _heads(label, own)]
-    titles = [f"{name}." for name in module_labels]
-    shared = _shared(module_labels)
-    for label in grid.labels:
-        title = literal(_inside(titles, label.name) if _heads(label, own) else label.name[shared:])
+    named = modules_of(grid)
+    for label, title in zip(grid.labels, titles(grid), strict=True):
         for row, column, _, width in label.rects:
-            shown = _label_text(title, width * wide - 2, size)
+            shown = _label_text(literal(title), width * wide - 2, size)
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
     line = round(size * LINE)
     taken = grid.counts > 0
@@ -155,7 +152,7 @@ def draw_names(
         if not height:
             continue
         x, y = column * wide, row * high
-        name = literal(_inside(titles, region.name))
+        name = literal(inside(named, region.name))
         long = text_width(name, size) + 6
         around = () if grid.labels or loose else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
         for at_x, at_y in around:
@@ -179,11 +176,6 @@ def draw_names(
                     canvas.rects([box], "white", alpha=0.82)
                     canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
     return written
-
-
-def _heads(label: Region, own: Mapping[str, Region]) -> bool:
-    """True where a label names a tensor, or one of each expert, as ``experts.*.w1``, rather than a module."""
-    return label.name in own or ".*." in label.name
 
 
 def draw_marks(
@@ -257,20 +249,6 @@ def _roomiest(region: Region, least: float) -> Rect:
         height = min(height, after[0] + after[2] - row)
         width = after[1] + after[3] - column
     return row, column, height, width
-
-
-def _shared(names: Sequence[str]) -> int:
-    """How many characters all *names* begin with alike, up to a dot."""
-    if len(names) < 2:
-        return 0
-    first, last = min(names), max(names)
-    alike = next((index for index, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first.rfind(".", 0, alike) + 1
-
-
-def _inside(titles: Sequence[str], name: str) -> str:
-    """The name of a tensor without that of its module (*titles* end with a dot), where that is written above."""
-    return name[len(max((title for title in titles if name.startswith(title)), key=len, default="")) :].lstrip(".")
 
 
 def _label_text(title: str, room: float, size: float) -> str:

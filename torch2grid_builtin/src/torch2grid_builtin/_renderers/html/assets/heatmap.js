@@ -74,7 +74,7 @@ async function heatmapPanel(panel, context) {
     const count = countAt(index);
     if (!count) return panel.column_names ? [...whereLines(row, column), "no figure"] : ["no weight here"];
     const value = values[index];
-    const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity}s`;
+    const what = count === 1 ? panel.quantity : `${panel.reduce} of ${grouped(count)} ${panel.quantity.replace(/^[a-z]+/, "$&s")}`;
     const beyond = value > panel.high ? ", above the limit" : value < panel.low ? ", below the limit" : "";
     const sides = [["row", row], ["column", column]].map(([side, place]) => {
       const marginal = panel[`${side}_marginal`];
@@ -101,13 +101,13 @@ async function heatmapPanel(panel, context) {
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
     },
-    decorate: panel.marks.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
+    decorate: panel.marks.length || panel.heads.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
   });
   context.brush?.add((chosen) => {
     paint(chosen);
     viewer.draw();
   });
-  const parts = rows && columns ? [viewer.box, legend(panel, values, counts, context)] : [element("div", { text: "no cells" })];
+  const parts = rows && columns ? [viewer.box, legend(panel, values, counts, context, blocks)] : [element("div", { text: "no cells" })];
   if (!context.compact) {
     parts.unshift(viewer.tools());
     parts.push(readout, ...panel.notes.map((text) => element("div", { text })));
@@ -115,9 +115,13 @@ async function heatmapPanel(panel, context) {
   return parts;
 }
 
-// The lengths of a tensor's one block refine its shape: good enough to tell rows from columns.
+// The lengths of a tensor's one block refine its shape, as do those of its bands: good enough to tell rows from columns.
 function guessedShape(blocks, tensor) {
   const own = blocks.filter((block) => block.tensor === tensor);
+  const long = own[0]?.dims.at(-1).length;
+  if (own.length > 1 && own.every(({ start, dims }) => dims.length === 2 && dims[1].length === long && start % long === 0)) {
+    return [own.reduce((rows, { dims }) => rows + dims[0].length, 0), long];
+  }
   return own.length === 1 && own[0].start === 0 && own[0].dims.length > 1 && own[0].dims.length <= 3 ? own[0].dims.map((dim) => dim.length) : null;
 }
 
@@ -125,7 +129,7 @@ function spanText(cell, weights) {
   return weights === 1 ? grouped(cell) : `${grouped(cell * weights)}…${grouped((cell + 1) * weights - 1)}`;
 }
 
-function legend(panel, values, counts, context) {
+function legend(panel, values, counts, context, blocks) {
   const bar = element("canvas", { width: 256, height: 1 });
   const context2d = bar.getContext("2d");
   const strip = context2d.createImageData(256, 1);
@@ -157,8 +161,8 @@ function legend(panel, values, counts, context) {
   if (!context.compact && marginNote(panel)) parts.push(element("span", { text: marginNote(panel) }));
   if (!context.compact && panel.largest) {
     const { tensor, index, value } = panel.largest;
-    const { name, shape, taken } = head.tensors[tensor];
-    const place = shape?.length ? `[${placed(unravel(index, shape), taken).join(", ")}]` : grouped(index);
+    const { name, shape = blocks && guessedShape(blocks, tensor), taken } = head.tensors[tensor];
+    const place = shape?.length ? `[${placed(unravel(index, shape), taken).join(", ")}]` : `flat index ${grouped(index)}`;
     parts.push(element("span", { text: `largest |weight|: ${brief(value, 5)} at ${tensor === panel.tensor ? "" : `${name} `}${place}` }));
   }
   return element("div", { class: "legend" }, ...parts);

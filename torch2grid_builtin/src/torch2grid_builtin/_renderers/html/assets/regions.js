@@ -43,6 +43,7 @@ function regionMarks(panel, owners, compact) {
     }
     if (panel.labels && !compact) drawNames(panel, context, viewer, first, last);
     if (panel.marks.length && !compact) drawParts(panel, context, viewer, first, last);
+    if (panel.heads.length && !compact) drawHeads(panel, context, viewer, first, last);
   };
 }
 
@@ -107,4 +108,38 @@ function drawNames(panel, context, viewer, first, last) {
     context.fillStyle = "#1b2330";
     context.fillText(name, x + 4 * ratio, y + 2 * ratio);
   }
+}
+
+// Modules, their matrices and the numbers of layers, where the grid keeps room for them; over the cells where it is too little.
+function drawHeads(panel, context, viewer, first, last) {
+  const { cellWidth, cellHeight, ratio } = viewer;
+  const line = 15 * ratio;
+  const written = [];
+  context.font = `bold ${11 * ratio}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  context.textAlign = "left";
+  for (const [title, rects] of panel.heads) {
+    for (const [top, left, high, wide] of rects) {
+      if (top >= last.row || top + high <= first.row || left >= last.column || left + wide <= first.column) continue;
+      const text = headText(context, title, Math.max(wide * cellWidth - 4 * ratio, 24 * ratio), 44 * ratio);
+      const box = [left * cellWidth, top * cellHeight, context.measureText(text).width + 4 * ratio, line];
+      const covers = ([x, y, across, down]) => box[0] < x + across && x < box[0] + box[2] && box[1] < y + down && y < box[1] + box[3];
+      const above = written.find(covers);
+      if (above) box[1] = above[1] + above[3]; // of the first layer, below the head
+      if (!text || (above && (box[1] > top * cellHeight + line || written.some(covers)))) continue;
+      written.push(box);
+      context.fillStyle = "rgba(255, 255, 255, .88)";
+      if (box[2] > wide * cellWidth || line > high * cellHeight) context.fillRect(...box);
+      context.fillStyle = "#1b2330";
+      context.fillText(text, box[0] + 2 * ratio, box[1] + 2 * ratio);
+    }
+  }
+}
+
+// A name as far as there is room: whole, without ".weight", or its last parts; of a numbered one with little room the number.
+function headText(context, title, room, little) {
+  const parts = title.replace(/\.weight$/, "").split(".");
+  const number = room < little && /^\d+$/.test(parts.at(-1)) ? [parts.at(-1)] : [];
+  const tried = [...number, title, ...parts.map((_, skip) => (skip ? "…" : "") + parts.slice(skip).join("."))];
+  return tried.find((text) => context.measureText(text).width <= room) ?? "";
 }
