@@ -322,5 +322,26 @@ def test_megatron(gated: bool, tensor: int, pipeline: int, tmp_path: Path) -> No
     same(torch2grid.load(folder / "iter_0000012"), gpt(4, gated), "model.")
 
 
+def test_the_last_iteration_of_a_folder_opens(tmp_path: Path) -> None:
+    """Megatron-LM's, as a distributed checkpoint: a file in the folder says which is the last."""
+    for number in (5, 12):
+        dcp(tmp_path / "c" / f"iter_{number:07d}", {"weight": torch.full((3, 2), float(number))})
+    (tmp_path / "c" / "latest_checkpointed_iteration.txt").write_text("5")
+    opened = torch2grid.load(tmp_path / "c")
+    assert opened["weight"].numpy().tolist() == [[5.0, 5.0]] * 3
+    assert "iter_0000005 is shown" in opened.notes
+    (tmp_path / "c" / "latest_checkpointed_iteration.txt").write_text("../secret")
+    with pytest.raises(LoadError, match="of Megatron-LM"):
+        torch2grid.load(tmp_path / "c")
+
+
+def test_a_folder_of_steps_is_a_series(tmp_path: Path) -> None:
+    for step in (100, 20):
+        dcp(tmp_path / "c" / f"step-{step}", {"weight": torch.full((3, 2), float(step))})
+    run = command("compare", "c", "--stats", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "step 20, step 100" in run.stderr
+
+
 def test_rows_of_boxes() -> None:
     assert by_rows((5, 2), 2) == [((0, 0), (3, 2)), ((3, 0), (2, 2))]

@@ -224,7 +224,7 @@ def megatron_core(folder: Path) -> list[Made]:
     torch.save({"iteration": 12, "args": argparse.Namespace(num_layers=2)}, step / "common.pt")
     (step / "metadata.json").write_text('{"sharded_backend": "torch_dist", "sharded_backend_version": 1}')
     (folder / "saved" / "latest_checkpointed_iteration.txt").write_text("12")
-    return [Made(step, made.gpt())]
+    return [Made(step, made.gpt()), Made(folder / "saved", made.gpt())]
 
 
 def nemo(folder: Path) -> list[Made]:

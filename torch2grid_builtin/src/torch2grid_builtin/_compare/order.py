@@ -103,12 +103,11 @@ def checkpoints_in(folder: str, open_one: Callable[[str], Checkpoint]) -> tuple[
     for path in paths[:_MOST]:
         if path.name.startswith("."):
             continue
-        places = [path] if path.is_file() else [path / name for name in MODEL_FILES if (path / name).is_file()][:1]
-        for place in places:
-            try:
-                found.append(open_one(str(place)))
-            except Torch2GridError:
-                left += 1
+        place = path if path.is_file() else next((path / name for name in MODEL_FILES if (path / name).is_file()), path)
+        try:
+            found.append(open_one(str(place)))
+        except Torch2GridError:
+            left += not place.is_dir()
     if not found:
         raise LoadError(folder, "is a folder without a checkpoint in it", "give the paths of checkpoints")
     return found, left

@@ -22,6 +22,7 @@ from torch2grid_builtin._inert.report import describe, not_run, refusal
 from torch2grid_builtin._inert.torch_dtypes import DTYPES
 from torch2grid_builtin._loaders.dcp_items import item, tensor_of, unpack
 from torch2grid_builtin._loaders.dcp_metadata import Contents, Entry, read_metadata
+from torch2grid_builtin._loaders.megatron import latest_iteration
 from torch2grid_builtin._loaders.torch_zip import read_archive
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import BytesStorage, ContainerKind, Problem, Range, Skip, Source, find_parts, has_file
@@ -42,11 +43,11 @@ class DistributedCheckpoint(Loader):
     name: ClassVar[str] = "dcp"
 
     def sniff(self, source: Source) -> int:
-        if not source.is_folder or not any(map(_SHARE.fullmatch, source.entries)):
-            return 0
-        return 2 if has_file(source, ".metadata") else 0
+        return 2 if _place(source) is not None else 0
 
     def load(self, source: Source) -> Checkpoint:
+        given = source
+        source = _place(source) or source
         actions = Actions()
         index = source.child(".metadata")
         try:
@@ -69,7 +70,7 @@ class DistributedCheckpoint(Loader):
         skipped += [Skip(name, "a block of it is in no file", self.name) for name in contents.missing]
         return Checkpoint(
             tensors,
-            source=source.shown,
+            source=given.shown,
             format=f"distributed checkpoint of {ranks} {'rank' if ranks == 1 else 'ranks'}",
             metadata=facts,
             skipped=skipped,
@@ -78,8 +79,17 @@ class DistributedCheckpoint(Loader):
             default_part=default,
             not_run=not_run(actions),
             problems=problems,
-            notes=_notes(source, contents),
+            notes=[*([] if source is given else [f"{visible(source.name, 60)} is shown"]), *_notes(source, contents)],
         )
+
+
+def _place(folder: Source) -> Source | None:
+    """The folder that holds the files: this one, or that of Megatron-LM's last iteration; ``None`` where there is none."""
+    if not folder.is_folder:
+        return None
+    inside = folder if has_file(folder, ".metadata") else latest_iteration(folder)
+    shares = inside is not None and any(map(_SHARE.fullmatch, inside.entries))
+    return inside if inside is not None and shares and has_file(inside, ".metadata") else None
 
 
 def _files(folder: Source, names: Iterable[str]) -> list[Source]:

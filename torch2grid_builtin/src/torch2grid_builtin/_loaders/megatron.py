@@ -88,6 +88,12 @@ def _place(folder: Source) -> Source | None:
     """The folder that holds those of the ranks: this one, or that of the last iteration."""
     if any(map(_RANK.fullmatch, folder.entries)):
         return folder if _has_model(folder) else None
+    inside = latest_iteration(folder)
+    return inside if inside is not None and _has_model(inside) else None
+
+
+def latest_iteration(folder: Source) -> Source | None:
+    """The folder of the last iteration in *folder*, as a file in it says; ``None`` where there is none."""
     if _LATEST not in folder.entries or not has_file(folder, _LATEST):
         return None
     try:
@@ -97,7 +103,7 @@ def _place(folder: Source) -> Source | None:
         if not _ITERATION.fullmatch(name) or name not in folder.entries:
             return None
         inside = folder.child(name)
-        return inside if inside.is_folder and _has_model(inside) else None
+        return inside if inside.is_folder else None
     except (LoadError, ValueError):
         return None
 
