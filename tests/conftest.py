@@ -23,6 +23,9 @@ COMMANDS_TRACED = (
     *("plugins/test_broken_plugins", "plugins/test_misbehaving", "tree/test_tree_command"),
     *("hostile/test_carriers", "hostile/test_gadgets", "hostile/test_programs", "hostile/test_two_readers"),
     *("hostile/test_evasions", "hostile/test_first_bytes", "hostile/test_one_door", "hostile/test_second_readings"),
+    *("adapters/test_cases", "adapters/test_merging", "adapters/test_view", "compare/test_exports", "compare/test_quantised"),
+    *("exports/test_archives", "exports/test_exported", "exports/test_manifest", "exports/test_onnx"),
+    *("docs/test_formats_table", "hostile/test_other_readers"),
     *("loaders/test_replaced_numbers", "decoders/test_cases", "distributed/test_manifest", "distributed/test_folders"),
 )
 # The files that run over again, a thousand times, what others run.

@@ -82,9 +82,12 @@ def test_figures_in_colours_tell_zero_and_nothing_apart():
     lost[1, 2] = True
     words = {"title": "t", "rows": "", "columns": "", "row_names": "ab", "column_names": "xyz"}
     panel = in_colors(values, lost, "norm", **words)
-    assert panel.label == "log₁₀ norm; 0 is below"
-    assert panel.grid.values[0].tolist() == pytest.approx([-1, 0, 3])
-    assert panel.scale.under == pytest.approx(1 / 3)
+    assert panel.label == "log₁₀ norm; the lightest is 0"
+    zero, one, thousand = panel.grid.values[0].tolist()
+    assert (one, thousand) == pytest.approx((0, 3))
+    assert zero == pytest.approx(-0.24)  # apart from the least by a part of the range, and the lightest
+    assert panel.scale.low == zero
+    assert panel.scale.under == 0
     assert panel.grid.counts.tolist() == [[1, 1, 1], [0, 0, 1]]
     assert np.isnan(panel.grid.values[1, 2])
     assert in_colors(np.full((1, 1), np.nan), np.zeros((1, 1), bool), "norm", **words) is None

@@ -213,7 +213,7 @@ def test_harmless_values_are_not_reported() -> None:
 
 
 def test_descriptions_are_short_and_printable() -> None:
-    reader = machine(b"cos\n" + b"a" * 5000 + b"\x1b[31m\n(" + b"X\xff\x00\x00\x00" + b"\x07" * 255 + b"]tR.")
+    reader = machine(b"cos\n" + b"a" * 4000 + b"\x1b[31m\n(" + b"X\xff\x00\x00\x00" + b"\x07" * 255 + b"]tR.")
     reader.load()
     line = str(*not_run(reader.actions))
     assert len(line) < 900

@@ -22,6 +22,7 @@ _SPELLED = 12  # bytes of the shortest pickle that imports a name and calls it
 _ARGUMENTS = 16  # more than checkpoints give to any call
 _NO_ARGUMENTS = (int, float, bool, type(None))  # what no unpickler spreads out over a call
 _BY_JOBLIB = "NumpyArrayWrapper"  # the class whose objects joblib replaces by the numbers behind them, by whatever path
+_SHORT_NAME = 256
 SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 
@@ -135,8 +136,9 @@ class Machine:
         if found is None:
             plain = f"{module}.{name}".rpartition(".") if "." in name else (module, "", name)  # one path, however it is cut
             length = len(module) + len(name)
-            self.work.text(length)
-            self.work.hold(2 * length)
+            if length > _SHORT_NAME:  # longer than any of Python's
+                self.work.text(length)
+                self.work.hold(2 * length)
             found = self.globals[key] = Global(module, name, self.constructors.get((plain[0], plain[2])))
             if found.handler is None and name.rpartition(".")[2] == _BY_JOBLIB:
                 self.actions.holds("an array as joblib writes it, in a file that joblib did not write")
