@@ -45,20 +45,19 @@ def _guarded(pieces: Iterator[bytes], errors: tuple[type[Exception], ...], shown
 def _by_turns(reader: Any, read: Callable[[int], bytes]) -> Iterator[bytes]:
     unpacker = reader()
     while True:
-        raw = read(_STEP) if unpacker.needs_input else b""
-        if not raw and unpacker.needs_input:
-            return
+        raw = b""
+        if unpacker.eof:  # another frame may follow
+            raw = unpacker.unused_data or read(_STEP)
+            if not raw:
+                return
+            unpacker = reader()
+        elif unpacker.needs_input:
+            raw = read(_STEP)
+            if not raw:
+                return
         piece = unpacker.decompress(raw, _STEP)
         if piece:
             yield piece
-        if unpacker.eof:
-            rest = unpacker.unused_data
-            if not rest:
-                return
-            unpacker = reader()  # another frame follows
-            piece = unpacker.decompress(rest, _STEP)
-            if piece:
-                yield piece
 
 
 class _File:
