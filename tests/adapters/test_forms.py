@@ -155,6 +155,35 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda w: w.stored.update({n: each.astype(np.int32) for n, each in w.stored.items()}),
         "its matrices are int32",
     ),
+    "a vector": (lambda w: w.stored.update({n: e.reshape(-1) for n, e in w.stored.items() if "_B" in n}), "do not fit"),
+    "no rank": (
+        lambda w: w.stored.update({n: e[:0] if "_A" in n else e[:, :0] for n, e in w.stored.items()}),
+        "have no weights that can be shown",
+    ),
+    "an alpha of NaN": (
+        lambda w: w.stored.update({f"{PEFT}{module}.alpha": np.float32("nan") for module in SHAPES}),
+        "its alpha is nan",
+    ),
+    "an alpha of three": (
+        lambda w: w.stored.update({f"{PEFT}{module}.alpha": np.ones(3, "f4") for module in SHAPES}),
+        "its alpha is no number",
+    ),
+    "a magnitude that is a matrix": (
+        lambda w: w.stored.update({f"{PEFT}{m}.lora_magnitude_vector": np.ones((3, 4), "f4") for m in SHAPES}),
+        "a magnitude of shape [3, 4]",
+    ),
+    "a magnitude of another length": (
+        lambda w: w.stored.update({f"{PEFT}{m}.lora_magnitude_vector": np.ones(99, "f4") for m in SHAPES}),
+        "a magnitude of shape [99] for weights of shape",
+    ),
+    "a magnitude along a third dimension": (
+        lambda w: w.stored.update({f"{PEFT}{m}.dora_scale": np.ones((1, 1, 5), "f4") for m in SHAPES}),
+        "a magnitude of shape [1, 1, 5]",
+    ),
+    "a third matrix": (
+        lambda w: w.stored.update({f"{PEFT}{m}.lora_mid.weight": np.ones((4, 4), "f4") for m in SHAPES}),
+        "a third matrix (lora_mid)",
+    ),
     "other shapes": (lambda w: w.stored.update({n: e[:, :3] for n, e in w.stored.items() if "_B" in n}), "do not fit"),
 }
 
