@@ -332,3 +332,16 @@ def test_what_is_asked_for_its_items_or_numbers(tmp_path: Path) -> None:
     for kind in kinds:
         of = "bytes" if kind == "bytearray" else "complex" if kind in ("int", "float", "bool") else kind.split()[0]
         assert f".{of}" in said[f"{kind}.pt"], (kind, said[f"{kind}.pt"])
+
+
+@pytest.mark.parametrize("flags", [0x1, 0x40], ids=["encrypted", "strongly encrypted"])
+def test_a_zip_that_is_refused_for_its_flags_says_what_its_pickle_calls(flags: int, tmp_path: Path) -> None:
+    """Other readers pass over the flag."""
+    with zipfile.ZipFile(tmp_path / "plain.zip", "w") as archive:
+        archive.writestr("model/config.pkl", b"cos\nmkdir\n(Vx\ntR.")
+    raw = bytearray((tmp_path / "plain.zip").read_bytes())
+    raw[6:8] = raw[raw.index(b"PK\1\2") + 8 : raw.index(b"PK\1\2") + 10] = flags.to_bytes(2, "little")
+    (tmp_path / "flags.zip").write_bytes(raw)
+    run = torch2grid("check", "--no-plugins", "flags.zip", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "os.mkdir" in run.stderr

@@ -12,7 +12,7 @@ from torch2grid_builtin._inert.script_code import note_operators
 from torch2grid_builtin._loaders.foreign_zip import is_exported, program_in_archive
 from torch2grid_builtin._loaders.loose_zip import archive_at_end
 from torch2grid_builtin._loaders.records import Records, package_folder
-from torch2grid_builtin._loaders.refused_zip import PICKLES
+from torch2grid_builtin._loaders.refused_zip import PICKLES, read_refused_zip
 from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, open_zip
 from torch2grid_core import LoadError
 from torch2grid_core.sources import Source, verify
@@ -86,7 +86,16 @@ def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
         note_archive(records, actions, work, script=script)
         read_strings(actions, work)
     except (Malformed, LoadError) as error:
+        _note_refused(source, actions)
         actions.holds(f"a zip archive that could not be examined ({error.reason})")
+
+
+def _note_refused(source: Source, actions: Actions) -> None:
+    """Add what the pickles of an archive that is not read want done: other readers take it all the same."""
+    if source.head.startswith(LOCAL):
+        found = Actions()
+        read_refused_zip(source, found)
+        actions.merge(found)
 
 
 def _found(source: Source, actions: Actions, work: limits.Work) -> Records | None:
@@ -95,6 +104,7 @@ def _found(source: Source, actions: Actions, work: limits.Work) -> Records | Non
             return open_zip(source)
         except LoadError:
             # PyTorch's own reader may open it all the same, and numpy and others take it for an archive.
+            _note_refused(source, actions)
             actions.holds("the beginning of a zip archive that is not read")
     elif source.head.startswith(_END):  # to numpy, too
         actions.holds("the beginning of a zip archive that is not read")
