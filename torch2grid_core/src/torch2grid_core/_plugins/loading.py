@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError
 from torch2grid_core._guard import call, collect, describe_value, returned
-from torch2grid_core._plugins.record import DECODER_WORDS, Provided, check_texts
+from torch2grid_core._plugins.record import Provided
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Action, Checkpoint
@@ -118,12 +118,10 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
 
 def _has_names(names: Collection[str], last: Collection[str], decoder: Provided) -> bool:
     """False where no name, of which *last* are the last components, is as the decoder wants: it is not even imported."""
-    ends, within = (decoder.facts.get(each) or () for each in DECODER_WORDS)
-    for word, given in zip(DECODER_WORDS, (ends, within), strict=True):
-        check_texts(word, given, repr(decoder.name), decoder.origin)
+    ends, within = decoder.about
     if not ends and not within:
         return True
-    return any(name.endswith(tuple(ends)) for name in last) or any(part in name for part in within for name in names)
+    return any(name.endswith(ends) for name in last) or any(part in name for part in within for name in names)
 
 
 def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Literal
 
 import pluggy
@@ -250,6 +251,14 @@ class Provided:
             return self.target.facts
         known = ("formats", "flag", "schemes", "accepts", "folders", "always", *DECODER_WORDS)
         return {name: getattr(self.target, name) for name in known if hasattr(self.target, name)}
+
+    @cached_property
+    def about(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """``ends`` and ``within`` of a decoder: the names that it is about. Raises ``PluginError`` where they are no texts."""
+        ends, within = (self.facts.get(word) or () for word in DECODER_WORDS)
+        for word, given in zip(DECODER_WORDS, (ends, within), strict=True):
+            check_texts(word, given, repr(self.name), self.origin)
+        return tuple(ends), tuple(within)
 
     def load(self) -> type:
         """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
