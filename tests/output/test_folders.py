@@ -135,6 +135,14 @@ def test_a_folder_that_is_wrong_leaves_nothing_and_the_other_formats(folder: Pat
     assert [each.name for each in (folder / "out").iterdir() if each.is_dir()] == ["layers"]
 
 
+def test_a_folder_that_is_wrong_leaves_no_folder(folder: Path) -> None:
+    run(folder, "--format", "board", "-o", "new/out", do="raise ValueError('no disk')", code=1)
+    assert not (folder / "new").exists()
+    (folder / "old").mkdir()
+    run(folder, "--format", "board", "-o", "old/out", do="raise ValueError('no disk')", code=1)
+    assert list((folder / "old").iterdir()) == []
+
+
 def test_listeners_hear_of_each_page_with_the_folder(folder: Path) -> None:
     (folder / "ear.py").write_text(
         'from torch2grid_core import Listener\n\n\nclass Ear(Listener):\n    """tells"""\n\n    name = "ear"\n\n'

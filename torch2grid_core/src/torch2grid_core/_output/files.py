@@ -44,9 +44,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder inside *folder* for files that belong there; when the block ends, whatever is still in it goes.
 
-    Raises ``Torch2GridError`` naming *folder* where it cannot be made.
+    Where the block fails, so do the folders that were made for it, as far as they are empty. Raises ``Torch2GridError`` naming
+    *folder* where it cannot be made.
     """
     temporary = folder / f".torch2grid.{os.urandom(6).hex()}.part"
+    new = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]  # the innermost first
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         except OSError as error:
             raise _unwritable(folder, error) from error
         yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for each in new:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
