@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_builtin._adapters import SOUGHT
 from torch2grid_core import Lazy, hookimpl
 
 _HERE = "torch2grid_builtin"
@@ -50,7 +51,7 @@ def torch2grid_decoders() -> list[Lazy]:
             f"{decoders}.adapter:AdapterPairs",
             "adapter",
             "LoRA of PEFT, Unsloth, diffusers and kohya: the change of each weight, (α/r)·B·A",
-            within=("lora_", ".lora.", "_lora.", ".hada_", ".lokr_", ".dora_scale"),
+            within=SOUGHT,
         ),
         Lazy(f"{decoders}.gptq:Awq", "awq", "AWQ of 4 bits, gemm and gemv", ends=("qweight",)),
         Lazy(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from torch2grid_builtin._adapters import SOUGHT
 from torch2grid_builtin._adapters.config import Config, NotUnderstood, described_configs, read_config
 from torch2grid_builtin._adapters.product import Product
 from torch2grid_builtin._decoders.codes import turned
@@ -19,7 +20,6 @@ from torch2grid_core.sources import is_floating
 from torch2grid_core.text import counted, visible
 
 DELTA = "delta."  # before the name of the weight that a change is of
-SOUGHT = ("lora_", ".lora.", "_lora.", ".hada_", ".lokr_", ".dora_scale")  # in names of adapters
 _MOST = 1 << 16  # the rank
 _SMALL = 64  # bytes of an alpha
 # The first of two matrices, and the second: of PEFT, Unsloth and diffusers (lora_A), torchtune (lora_a), kohya (lora_down), and

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from torch2grid_builtin._adapters.pairs import SOUGHT, adapter_of, remarks_on
+from torch2grid_builtin._adapters import DECODER, SOUGHT
+from torch2grid_builtin._adapters.pairs import adapter_of, remarks_on
 from torch2grid_core import Checkpoint, Decoder
-
-NAME = "adapter"
 
 
 class AdapterPairs(Decoder):
     """``delta.NAME`` = (α/r)·B·A of each pair of LoRA, whoever wrote it; DoRA's needs the base, and stays as it is stored."""
 
-    name: ClassVar[str] = NAME
+    name: ClassVar[str] = DECODER
     within: ClassVar[tuple[str, ...]] = SOUGHT
 
     def claims(self, checkpoint: Checkpoint) -> Mapping[str, Sequence[str]]:

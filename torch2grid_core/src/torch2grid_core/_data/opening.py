@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -118,7 +119,7 @@ def _local(path: str | Path, loaders: Sequence[LoaderLike]) -> Source:
 
 def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence[Source]) -> Checkpoint:
     """The one checkpoint in *archive*, a folder. outer: the file that it is, as it is read and as it was packed."""
-    try:
+    with _naming(lambda: _actions_of(loaders, outer)):
         chosen, loader, beside = only_in(archive, loaders)
         read = chosen
         if loader is None:
@@ -128,11 +129,6 @@ def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence
                 raise LoadError(chosen.shown, *looks_like(read))
         if inside(read, loader) is not None:
             raise LoadError(chosen.shown, "is an archive in an archive", "unpack the outer one first")
-    except LoadError as error:
-        found = [str(action) for action in _actions_of(loaders, outer)] if "not run: " not in error.reason else []
-        if not found:
-            raise
-        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
     lines, share = remarks_on(chosen)
     loaded = _load(read, loader, loaders, [chosen, *outer])
     loaded.format = f"{loaded.format} in a {kind_of(archive)}"
@@ -161,17 +157,24 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
         known = set(own.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
         return tuple(each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known)
 
-    try:
+    with _naming(others):
         loaded = by.load(source)
-    except LoadError as error:
-        found = [str(action) for action in others()] if "not run: " not in error.reason else []
-        if not found:
-            raise
-        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
     own = copy(loaded)
     loaded.not_run = lambda: (*asked(), *own.not_run)
     loaded.notes = lambda: (*([_PROGRAM] if asked() else []), *own.notes)
     return loaded
+
+
+@contextmanager
+def _naming(actions: Callable[[], Iterable[Any]]) -> Iterator[None]:
+    """A ``LoadError`` of the block names *actions*, what other readers would run, unless it names some itself."""
+    try:
+        yield
+    except LoadError as error:
+        found = [str(action) for action in actions()] if "not run: " not in error.reason else []
+        if not found:
+            raise
+        raise LoadError(error.path, f"{error.reason}; not run: {', '.join(found[:_TOLD])}", error.advice) from error
 
 
 def _actions_of(loaders: Sequence[LoaderLike], sources: Sequence[Source]) -> Iterator[Any]:
