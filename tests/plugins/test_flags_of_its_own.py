@@ -57,3 +57,10 @@ def test_summaries_stand_in_one_column_whatever_names_are_long(tmp_path: Path) -
     listed = torch2grid("plugins", "t2g-selfish", cwd=tmp_path, path=[site]).stdout.splitlines()
     places = {line.index(text) for text in ("the heads", "a long one") for line in listed if text in line}
     assert len(places) == 1
+
+
+def test_settings_that_python_could_not_name_are_refused(tmp_path: Path) -> None:
+    site = distribution(tmp_path / "site", "t2g-dashed", SOURCE.replace('"pk"', '"p-k"'))
+    run = torch2grid(DIGITS, "--stats", cwd=tmp_path, path=[site])
+    assert run.returncode == 0
+    assert "a name of settings holds letters, digits and underscores alone" in run.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import isabstract
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,21 @@ from tests.support.testing.broken.sources import BROKEN_FOLDERS, locate_toy
 from tests.support.testing.broken.transformers import InPlace
 from tests.support.testing.imports_torch import Heavy
 
-from torch2grid_core import Decoder, ExecutorFactory, Lazy, PluginError, PluginManager, Renderer, SourceOpener, hookimpl
+from torch2grid_core import (
+    Decoder,
+    ExecutorFactory,
+    Lazy,
+    Listener,
+    Page,
+    PluginError,
+    PluginManager,
+    Renderer,
+    Settings,
+    SourceOpener,
+    hookimpl,
+)
 from torch2grid_core._kinds import KINDS
+from torch2grid_core.pages import PageOrigin
 from torch2grid_core.testing import Bound, _transformer_checks as transformer_checks, bound_checks, checks, conformance
 from torch2grid_core.testing.pytest_plugin import isolated_manager as isolated_manager
 
@@ -50,6 +64,24 @@ def bound_to(target: Any, name: str) -> Bound:
 def test_a_plugin_that_keeps_its_promises_passes_every_check(kind: str) -> None:
     for bound in bound_checks(GOOD[kind], files_for(GOOD[kind])):
         bound()
+
+
+def test_a_listener_that_deletes_its_files_is_told_which() -> None:
+    class Deletes(Listener):
+        """deletes"""
+
+        name = "deletes"
+
+        def written(self, page: Page, path: Path, origin: PageOrigin, run: Settings) -> None:
+            path.unlink()
+
+    with pytest.raises(AssertionError, match=r"page_0\.png is no longer what the run wrote"):
+        bound_to(Deletes, "hears_a_run")()
+
+
+def test_settings_whose_name_makes_no_flag_are_refused() -> None:
+    with pytest.raises(PluginError, match="letters, digits and underscores alone"):
+        bound_checks(type("NotAFlag", (GOOD["settings"],), {"name": "toy!"}))
 
 
 def test_a_renderer_of_folders_passes_every_check() -> None:

@@ -35,11 +35,3 @@ class NothingToSet(PluginSettings):
     """has no field"""
 
     name = "toy"
-
-
-@breaks("settings", "makes_flags")
-@dataclass(frozen=True)
-class NotAFlag(GoodSettings):
-    """has a name that is no part of a flag"""
-
-    name = "toy!"

@@ -316,7 +316,7 @@ def provided_by(record: PluginRecord, item: Any, kind: str) -> Provided:
     with guarded(origin, f"{hook}: {item.__name__}()"), first_run(record.remark, f"while {item.__name__} is made"):
         instance = item()
         name = instance.name
-        _check_name(name, f"{item.__name__}.name", origin)
+        _check_name(kind, name, f"{item.__name__}.name", origin)
         if kind in _WORDS:
             _check_words(kind, getattr(instance, _WORDS[kind][0], None), item.__name__, origin)
         _check_accepts(getattr(instance, "accepts", "bytes"), item.__name__, origin)
@@ -352,12 +352,17 @@ def kind_below(cls: type) -> str | None:
     return None
 
 
-def _check_name(name: Any, what: str, origin: Origin) -> None:
-    """A name is typed as ``NAME:key=value`` and ``distribution/NAME``, so it holds neither ``:`` nor ``/``."""
+def _check_name(kind: str, name: Any, what: str, origin: Origin) -> None:
+    """A name is typed as ``NAME:key=value`` and ``distribution/NAME``, so it holds neither ``:`` nor ``/``.
+
+    That of settings begins the names of Python's keyword arguments.
+    """
     if not isinstance(name, str) or not name:
         raise origin.error(f"{what} is {describe_value(name)}, not a text")
     if not name.isprintable() or any(char in ":/," or char.isspace() for char in name):
         raise origin.error(f"{what} is {name[:60]!r}; a name holds no space, ':', '/' or ','")
+    if kind == "settings" and not name.isidentifier():
+        raise origin.error(f"{what} is {name[:60]!r}; a name of settings holds letters, digits and underscores alone")
 
 
 _WORDS = {"renderer": ("formats", "png"), "source": ("schemes", "s3")}  # what a kind is chosen by, and an example
@@ -409,7 +414,7 @@ def _check_lazy(item: Lazy, kind: str, origin: Origin, hook: str) -> None:
     module, _, name = item.path.partition(":") if isinstance(item.path, str) else ("", "", "")
     if not module or not name:
         raise origin.error(f"{hook}: the path of a Lazy is {describe_value(item.path)}, not 'package.module:Class'")
-    _check_name(item.name, f"{hook}: the name of {name}", origin)
+    _check_name(kind, item.name, f"{hook}: the name of {name}", origin)
     if not isinstance(item.summary, str):
         raise origin.error(f"{hook}: the summary of {item.name!r} is {describe_value(item.summary)}, not a text")
     if kind in _WORDS:

@@ -29,22 +29,26 @@ def _inside() -> Iterator[Path]:
             os.chdir(before)
 
 
-def _heard(listener: Listener, folder: Path, origin: PageOrigin, error: BaseException | None = None) -> list[Path]:
-    """The files of a run that *listener* heard of: one a page, and then one of all pages."""
-    run, files = Settings(output=str(folder)), []
+def _heard(listener: Listener, folder: Path, origin: PageOrigin, error: BaseException | None = None) -> None:
+    """Let *listener* hear of a run, one file a page and then one of all pages. The files must stay as they are."""
+    run = Settings(output=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     listener.started(origin, run)
-    for number, page in enumerate(sample_pages().values()):
-        path = folder / f"page_{number}.png"
-        path.write_bytes(_BYTES)
-        files.append(path)
-        listener.written(page.with_origin(origin), path, origin, run)
+    pages = list(sample_pages().values())
     together = folder / "all.pdf"
-    together.write_bytes(_BYTES)
-    for page in sample_pages().values():
-        listener.written(page.with_origin(origin), together, origin, run)
+    single = [folder / f"page_{number}.png" for number in range(len(pages))]
+    for path in (*single, together):
+        path.write_bytes(_BYTES)
+    for page, path in [*zip(pages, single, strict=True), *((page, together) for page in pages)]:
+        listener.written(page.with_origin(origin), path, origin, run)
+        _expect_unchanged(path)
     listener.finished(origin, run, error)
-    return [*files, together]
+    for path in (*single, together):
+        _expect_unchanged(path)
+
+
+def _expect_unchanged(path: Path) -> None:
+    expect(path.is_file() and path.read_bytes() == _BYTES, f"{path.name} is no longer what the run wrote")
 
 
 @check("listener")
@@ -52,8 +56,7 @@ def hears_a_run(subject: Subject) -> None:
     """It takes the start, pages of every kind, a file of several, and the end, of any checkpoint; files stay as they are."""
     for origin in (SAMPLE_ORIGIN, PageOrigin()):
         with _inside() as folder:
-            for path in _heard(subject.make(), folder / "out", origin):
-                expect(path.is_file() and path.read_bytes() == _BYTES, f"{path.name} is no longer what the run wrote")
+            _heard(subject.make(), folder / "out", origin)
 
 
 @check("listener")
@@ -79,4 +82,4 @@ def runs_are_apart(subject: Subject) -> None:
         path = folder / "out" / "page_0.png"
         first.written(page, path, SAMPLE_ORIGIN, run)
         first.finished(SAMPLE_ORIGIN, run, None)
-        expect(path.is_file(), "a file of the run is gone")
+        _expect_unchanged(path)

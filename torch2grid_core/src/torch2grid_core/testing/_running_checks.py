@@ -161,10 +161,3 @@ def has_options(subject: Subject) -> None:
     """There is something to set."""
     _expect_dataclass(subject)
     expect(len(dataclasses.fields(subject.cls)) > 0, "it has no field, so there is nothing to set")
-
-
-@check("settings")
-def makes_flags(subject: Subject) -> None:
-    """Its name is of letters, digits and underscores, so that it makes a flag with each field."""
-    name = str(subject.make().name)
-    expect(name.isidentifier(), f"{name!r} makes no flag")
