@@ -411,13 +411,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
-    def with_notes(self, notes: Iterable[str] | Callable[[], Iterable[str]], share: str = "") -> Checkpoint:
-        """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format.
-
-        Notes may be given as a function, which is called when they are asked for.
-        """
-        noted, more, own = copy(self), _Answer(notes), self._notes
-        noted.notes = lambda: (*more.found, *own.found)
+    def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
+        """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
+        noted, more, own = copy(self), tuple(notes), self._notes
+        noted.notes = lambda: (*more, *own.found)
         noted.format = ", ".join(filter(None, (self.format, share)))
         return noted
 

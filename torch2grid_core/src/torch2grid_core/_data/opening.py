@@ -140,7 +140,8 @@ def _from(source: Source, loaded: Checkpoint, beside: str = "") -> Checkpoint:
     beside: a line about what lies beside it.
     """
     share = share_of(source)
-    found = loaded.with_notes(lambda: (*filter(None, [beside]), *remarks_on(source, share)), str(share or ""))
+    found = loaded.with_notes((), str(share or ""))
+    found.notes = lambda: (*filter(None, [beside]), *remarks_on(source, share), *loaded.notes)
     found.opened_from = source
     return found
 
