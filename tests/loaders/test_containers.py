@@ -375,6 +375,30 @@ def test_npz_with_arrays_that_are_none(save: Any, tmp_path: Path) -> None:
     assert {skip.name for skip in checkpoint.skipped} == {"o.npy", "s.npy"}
 
 
+def test_no_changed_header_of_an_npz_opens_otherwise(tmp_path: Path) -> None:
+    """Also where it says that there is nothing to read, and no pass would come to the checksum."""
+    array = np.arange(4.0)
+    np.savez(tmp_path / "x.npz", w=array)
+    raw = (tmp_path / "x.npz").read_bytes()
+    begin = raw.index(b"\x93NUMPY")
+    written = raw[begin : raw.index(array.tobytes())]
+    names = [b"<f8", b"(4,)", b"False"]
+    others = [
+        [b"|f8", b">f8", b"<f4", b"<c8", b"<i8", b"<f16", b"<c32", b"|S8"],
+        [b"(0,)", b"(3,)", b"(2,2)", b"(0,4)", b"()"],
+        [b"True"],
+    ]
+    changes = [written.replace(name, other) for name, row in zip(names, others, strict=True) for other in row]
+    changes = [each.rstrip().ljust(len(written) - 1) + b"\n" for each in changes]
+    for place in range(len(written)):
+        changes += [written[:place] + bytes([written[place] ^ 1 << bit]) + written[place + 1 :] for bit in range(8)]
+    for header in changes:
+        assert len(header) == len(written)
+        (tmp_path / "y.npz").write_bytes(raw[:begin] + header + raw[begin + len(header) :])
+        with pytest.raises(LoadError):
+            opened(tmp_path / "y.npz")["w"].numpy()
+
+
 def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as made:
         for name in ("sys_info", "pickle", "storages"):

@@ -14,6 +14,7 @@ from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
 from torch2grid_builtin._inert.legacy import MAGIC, PROTOCOL, read_legacy
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.remains import note_remains
 from torch2grid_builtin._inert.values import Global, Pairs, StorageRef
 from torch2grid_core.sources import BytesStorage
 
@@ -143,13 +144,65 @@ def test_streams_inside_streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(asked.kind, asked.name) for asked in actions.sorted()] == [("call", "pow")]
 
 
+def sparse(indices: Id) -> Made:
+    """A sparse vector of three numbers: 1, 2 and 3."""
+    places = Made(torch._utils._rebuild_tensor, indices, 0, (1, 3), (3, 1))
+    values = tensor(storage("v", 3), 0, (3,))
+    return Made(torch._utils._rebuild_sparse_tensor, "sparse_coo", (places, values, (9,)))
+
+
+def test_a_stream_whose_numbers_are_looked_at_is_read_again_when_they_are_found() -> None:
+    value = [sparse(storage("i", 3, kind=torch.LongStorage)), storage(view=("part", 2, 3)), Made(pow, 2, 3), storage()]
+    blocks = (block(), block(np.array([1.5, 2.5, 3.5], dtype=np.float32)))
+    for last in (8, 9):
+        raw = stream(value, ("k", "v", "i"), (*blocks, block(np.array([0, 4, last]))))
+        actions = Actions()
+        if last == 9:
+            with pytest.raises(Malformed, match="an index outside its size: 0–9 of 9"):
+                read_legacy(raw, CONSTRUCTORS, actions=actions)
+        else:
+            (found, view, _, whole), length = read_legacy(raw, CONSTRUCTORS, actions=actions)
+            assert numbers(found) == [1.5, 2.5, 3.5]
+            assert (view.first, view.numel, view.storage) == (2, 3, whole.storage)
+            assert length == raw.size
+        (asked,) = actions.sorted()
+        assert (asked.kind, asked.name, asked.times) == ("call", "pow", 1)
+
+
+def test_a_stream_that_breaks_names_what_stands_behind_too() -> None:
+    raw = bytes(stream([Made(pow, 2, 3), storage(view=("v", 2, 9)), Made(divmod, 2, 3)]).data)
+    actions = Actions()
+    with pytest.raises(Malformed, match="a slice 2 of a storage of 6"):
+        read_legacy(BytesStorage(raw), CONSTRUCTORS, actions=actions)
+    note_remains(actions)
+    assert [asked.name for asked in actions.sorted()] == ["pow", "divmod"]
+
+
+def test_a_slice_is_not_called_like_a_storage_that_comes_later() -> None:
+    for key in ("late", "other"):
+        raw = stream([storage(view=("late", 2, 3)), storage(key)], ("k", key), (block(), block()))
+        if key == "other":
+            assert len(read_legacy(raw, CONSTRUCTORS)[0]) == 2
+        else:
+            with pytest.raises(Malformed, match="without a key of its own"):
+                read_legacy(raw, CONSTRUCTORS)
+
+
 def test_a_stream_may_cost_what_its_size_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = stream([Made(list, [None] * 4), storage()])
     work = limits.Work()
-    before = work.left
+    before, opcodes = work.left, work.opcodes
     read_legacy(raw, CONSTRUCTORS, work)
-    assert before - work.left == 2 * (4 * limits.COPIED + 1)  # it is read twice, and a key each time
-    monkeypatch.setattr(limits, "WORK_ALWAYS", 2 * (4 * limits.COPIED + 1) - 1)
+    cost = 4 * limits.COPIED + 1  # and a key
+    assert before - work.left == cost
+    twice = stream([Made(list, [None] * 4), sparse(storage("i", 3, kind=torch.LongStorage))], ("v", "i"), ())
+    with pytest.raises(Malformed, match="'i' is used, but not in the file"):
+        read_legacy(stream([sparse(storage("i", 3, kind=torch.LongStorage))], ("v",), (block(DATA[:3]),)), CONSTRUCTORS)
+    work = limits.Work()
+    read_legacy(BytesStorage(bytes(twice.data) + block(DATA[:3]) + block(np.arange(3))), CONSTRUCTORS, work)
+    assert before - work.left > 2 * 4 * limits.COPIED
+    assert opcodes - work.opcodes <= twice.size  # its opcodes count once all the same
+    monkeypatch.setattr(limits, "WORK_ALWAYS", cost - 1)
     monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
     with pytest.raises(Malformed, match="repeats its objects"):
         read_legacy(raw, CONSTRUCTORS)

@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ATTRIBUTE = "_torch2grid_origin"
+_MEANT = (Torch2GridError, KeyboardInterrupt, GeneratorExit)  # for the user, or for who asked
 MOST_ITEMS = 1000
 MOST_PAGES = 10_000
 
@@ -52,10 +53,14 @@ def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
     """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are."""
     try:
         yield
-    except (Torch2GridError, KeyboardInterrupt, GeneratorExit):
+    except _MEANT:
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
-        raise origin.error((f"{doing}: " if doing else "") + describe(error)) from error
+        raise _failed(origin, doing, error) from error
+
+
+def _failed(origin: Origin, doing: str, error: BaseException) -> PluginError:
+    return origin.error((f"{doing}: " if doing else "") + describe(error))
 
 
 def describe(error: BaseException) -> str:
@@ -88,8 +93,12 @@ def unhashable(asked: object) -> str:
 
 def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Result:
     """``method(*arguments)`` of *instance*, guarded."""
-    with guarded(origin_of(instance), getattr(method, "__name__", "")):
+    try:  # what ``guarded`` does, which costs more: each file is shown to every loader
         return method(*arguments)
+    except _MEANT:
+        raise
+    except BaseException as error:
+        raise _failed(origin_of(instance), getattr(method, "__name__", ""), error) from error
 
 
 def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: Any) -> Iterator[Item]:

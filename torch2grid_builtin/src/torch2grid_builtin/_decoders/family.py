@@ -7,6 +7,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,6 @@ class Stored:
         self.checkpoint = checkpoint
         self._ends = frozenset([name.rpartition(".")[2] for name in checkpoint])
         self._modules: dict[str, list[str]] | None = None
-        self._config: dict[str, Any] | None = None
 
     @property
     def ends(self) -> frozenset[str]:
@@ -90,14 +90,12 @@ class Stored:
             raise NotDecoded(f"{visible(name.rpartition('.')[2], 60)} is no JSON object")
         return found
 
-    @property
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """``config.json`` beside the checkpoint; empty where there is none, or it cannot be read."""
-        if self._config is None:
-            self._config = _json(self.checkpoint, "config.json")
-        return self._config
+        return _json(self.checkpoint, "config.json")
 
-    @property
+    @cached_property
     def quantization(self) -> Mapping[str, Any]:
         """What the configuration says of quantisation."""
         found = self.config.get("quantization_config")

@@ -6,20 +6,23 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from torch2grid_builtin._inert import judged, limits
+from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.machine import Handler, Machine
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.storages import Placed
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import itemsize, parse_id, storage_dtype
-from torch2grid_builtin._inert.values import Global, LongBytes, StorageRef, number_text, text
+from torch2grid_builtin._inert.values import Global, LongBytes, StorageRef, Tensor, number_text, text
 from torch2grid_core.sources import Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 _MAGIC_BYTES, _MAGIC_TEXT = MAGIC.to_bytes(10, "little"), str(MAGIC).encode()
+_NO_KEY = "a slice of a storage without a key of its own"
+_READING = [("torch._utils", name) for name in ("_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor")]
 SWAPPED = False  # the storages of a legacy file are little-endian wherever it was written
 
 
@@ -59,28 +62,24 @@ def read_legacy(
     if machine.load() != PROTOCOL:
         raise Malformed("the protocol of this legacy PyTorch file is not 1001")
     machine.load()  # sys_info
-    # The sizes of the storages come after the object, so it is read twice: first for its storages' keys and types.
+    # Where the storages are stands behind the object: one with tensors whose numbers must be looked at is read twice.
     place = stream.tell()
-    known, noted = _Known(machine.work), Actions()
-    try:
-        first = {**without_storages(constructors), ("torch.storage", "_load_from_bytes"): judged.stub}  # what is inside waits
-        Interpreter(stream, first, known.note, machine.work, inside, noted).load()
-        keys = machine.load()
-        if type(keys) is not list:
-            raise Malformed("the list of storages is missing")
-        for key in keys:
-            known.read(key, stream)
-        missing = next((key for key in known.types if key not in known.by_key), None)
-        if missing is not None:
-            raise Malformed(f"storage {missing!r} is used, but not in the file", "the file is cut short or wrong")
-    except Malformed:
-        actions.merge(noted)
-        raise
-    again = Interpreter(PickleStream(storage, place), constructors, known.persistent_load, machine.work, inside, actions)
-    again.again = True
-    root = again.load()
+    known = _Known(machine.work)
+    reader = Interpreter(stream, {**constructors, **known.waiting}, known.persistent_load, machine.work, inside, actions)
+    root = reader.load()
+    keys = machine.load()
+    if type(keys) is not list:
+        raise Malformed("the list of storages is missing")
+    for key in keys:
+        known.read(key, stream)
+    known.check()
+    if known.waited:  # what it wants done is in the record by now
+        again = PickleStream(storage, place)
+        reader = Interpreter(again, constructors, known.persistent_load, machine.work, inside, Actions())
+        reader.again = True
+        root = reader.load()
     if inside is not None:
-        inside.containers, inside.tuples = again.containers, again.tuples
+        inside.containers, inside.tuples = reader.containers, reader.tuples
     return root, stream.tell()
 
 
@@ -89,44 +88,59 @@ def _ids_only(saved: Any) -> Any:
 
 
 class _Known:
-    """The storages of a legacy stream: first their types, as the object names them, then where their bytes are."""
+    """The storages of a legacy stream: what the object says of them, then where their bytes are.
+
+    waiting: what stands in for the constructors that read numbers. waited: one of them was called.
+    """
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.types: dict[str, tuple[str, int]] = {}
         self.is_text: dict[str, bool] = {}  # of each key: False for one of bytes, which PyTorch takes for another
         self.by_key: dict[str, StorageRef] = {}
+        self.places: dict[str, Placed] = {}  # of those whose bytes were not found
         self.views: dict[str, tuple[tuple[str, int, int], StorageRef]] = {}
+        self.waited = False
+        self.waiting: dict[tuple[str, str], Handler] = dict.fromkeys(_READING, self.wait)
 
-    def note(self, saved: Any) -> Any:
-        if _is_module(saved):
-            return class_beside(saved[1], saved[2:])
-        kind, key, numel = parse_id(saved, self.work)
-        stated, is_text = (storage_dtype(kind), numel), type(saved[2]) is str
-        if self.types.setdefault(key, stated) != stated or self.is_text.setdefault(key, is_text) != is_text:
-            raise Malformed(f"storage {key!r} is described twice, differently")
-        if len(self.types) > limits.STORAGES:
-            raise Malformed("more storages than any checkpoint has")
-        return None
+    def wait(self, machine: Machine, args: tuple[Any, ...]) -> Tensor:
+        self.waited = True
+        return Tensor(None, "a tensor that waits for its numbers")
 
     def read(self, saved: Any, stream: PickleStream) -> None:
         """Find the storage that the list of keys calls *saved* at the stream's place, which moves behind it."""
         key = text(saved)
-        if key is None or key not in self.types or self.is_text[key] != (type(saved) is str):
+        if key is None or key not in self.by_key or self.is_text[key] != (type(saved) is str):
             raise Malformed("the list of storages names one that nothing uses", "the file is damaged")
-        if key in self.by_key:
+        place = self.places.pop(key, None)
+        if place is None:
             raise Malformed(f"storage {key!r} is in the file twice")
-        dtype, stated = self.types[key]
+        stated = self.by_key[key].numel
         (numel,) = struct.unpack("<q", stream.raw(8))
         if numel != stated:
             raise Malformed(f"storage {key!r} has {numel} numbers in the file, {stated} are stated")
-        self.by_key[key] = StorageRef(stream.skip(numel * itemsize(dtype)), dtype, numel, SWAPPED)
+        place.inner = stream.skip(place.size)
+
+    def check(self) -> None:
+        """Raise ``Malformed`` where the object uses a storage that is not there, or calls a slice like another storage."""
+        for key in self.places:
+            raise Malformed(f"storage {key!r} is used, but not in the file", "the file is cut short or wrong")
+        if not self.views.keys().isdisjoint(self.by_key):
+            raise Malformed(_NO_KEY)
 
     def persistent_load(self, saved: Any) -> Any:
         if _is_module(saved):
             return class_beside(saved[1], saved[2:])
-        _, key, _ = parse_id(saved, self.work)
-        whole = self.by_key[key]
+        kind, key, numel = parse_id(saved, self.work)
+        dtype, is_text = storage_dtype(kind), type(saved[2]) is str
+        whole = self.by_key.get(key)
+        if whole is None:
+            place = self.places[key] = Placed(numel * itemsize(dtype))
+            whole = self.by_key[key] = StorageRef(place, dtype, numel, SWAPPED)
+            self.is_text[key] = is_text
+            if len(self.by_key) > limits.STORAGES:
+                raise Malformed("more storages than any checkpoint has")
+        elif whole.dtype_name != dtype or whole.numel != numel or self.is_text[key] != is_text:
+            raise Malformed(f"storage {key!r} is described twice, differently")
         return whole if len(saved) < 6 or saved[5] is None else self.view(key, whole, saved[5])
 
     def view(self, key: str, whole: StorageRef, metadata: Any) -> StorageRef:
@@ -137,8 +151,8 @@ class _Known:
         if type(first) is not int or type(numel) is not int or not 0 <= first <= first + numel <= whole.numel:
             raise Malformed(f"a slice {number_text(first) if type(first) is int else '?'} of a storage of {whole.numel}")
         name, place = text(name), (key, first, numel)
-        if name is None or name in self.types:
-            raise Malformed("a slice of a storage without a key of its own")
+        if name is None or name in self.by_key:
+            raise Malformed(_NO_KEY)
         if name not in self.views:
             view = StorageRef(whole.storage, whole.dtype_name, numel, whole.swapped, whole.first + first)
             self.views[name] = (place, view)

@@ -15,6 +15,7 @@ from torch2grid_builtin._inert.python_values import LATIN, decoded, latin1
 from torch2grid_builtin._inert.torch_dtypes import WIDEST
 from torch2grid_builtin._inert.torch_values import checked, integers
 from torch2grid_builtin._inert.values import (
+    SCALAR,
     Global,
     LongBytes,
     NumpyArray,
@@ -190,7 +191,7 @@ def scalar(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``numpy.core.multiarray.scalar(dtype, bytes)``: a number, as an array without dimensions."""
     if len(args) != 2 or not isinstance(args[0], NumpyDtype):
         return Stub(_SCALAR, args, "judged")
-    made = NumpyArray("numpy scalar")
+    made = NumpyArray(SCALAR)
     if args[0].code[:1] == "O":
         made.objects = [args[1]]
     else:

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_core import LoadError
-from torch2grid_core.sources import DerivedNumbers, DerivedStorage, Storage
+from torch2grid_core.sources import BytesStorage, DerivedNumbers, DerivedStorage, Storage
 
 STEP = 1 << 20
 
@@ -33,6 +33,19 @@ class Slice(DerivedStorage):
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.within(offset, buffer)
         self.inner.read_into(self.offset + offset, buffer)
+
+
+class Placed(DerivedStorage):
+    """The *size* bytes of *inner*, set when their place is known: behind what refers to them; until then there are none."""
+
+    inner: Storage = BytesStorage(b"")
+    size: int = 0
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.inner.read_into(offset, buffer)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._inert.allowed import ALLOWED, JUDGED, NOTHING
+from torch2grid_builtin._inert.equal_numbers import of_complex, of_decimal, of_fraction, of_number
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_core import LazyTensor
 from torch2grid_core.sources import Storage
@@ -209,6 +210,9 @@ class NumpyDtype:
         self.settled = False
 
 
+SCALAR = "numpy scalar"
+
+
 class NumpyArray:
     """A numpy array as it was pickled; the state comes after the object.
 
@@ -221,6 +225,15 @@ class NumpyArray:
         self.note, self.follows = note, follows
         self.tensor: Tensor | None = None
         self.objects: Any = None  # the list of an object array
+
+    @property
+    def scalar(self) -> complex | None:
+        """The number that a scalar of numpy's is, which may be a key; ``None`` for any other array."""
+        lazy = self.tensor.lazy if self.tensor is not None and self.note == SCALAR else None
+        if lazy is None or lazy.size != 1 or lazy.dtype.kind not in "biufc":
+            return None
+        found: complex = lazy.numpy().item()
+        return found
 
 
 class LongBytes:
@@ -262,18 +275,16 @@ def text(value: Any) -> str | None:
     return None
 
 
+_NUMBERS = {"builtins.complex": of_complex, "decimal.Decimal": of_decimal, "fractions.Fraction": of_fraction}
 _PLAIN = (str, bytes, OldString, int, bool, float, type(None))
 _ARGUMENTS = 16  # of an object that is a key
 _NESTED = 100  # tuples in tuples, of a key
-_BITS = 1024  # of a number that is a key: those of the longest float
 _BY_VALUE = frozenset(
     [
         "datetime.date",
         "datetime.datetime",
         "datetime.time",
         "datetime.timedelta",
-        "decimal.Decimal",
-        "fractions.Fraction",
         "pathlib.Path",
         "pathlib.PosixPath",
         "pathlib.PurePath",
@@ -285,14 +296,13 @@ _BY_VALUE = frozenset(
 ALIASES = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
 ALIASES |= {"cfloat": "complex64", "cdouble": "complex128"}
 LONG_NAME = 4096  # bytes of a name: longer ones would cost more to decode each time than what is paid for them
-_DIGITS = 100  # of a number in a text
 
 
 class Identities:
     """What tells the keys of one mapping apart, as Python does, hashed safely: two keys are equal where these are.
 
-    Text by itself, numbers by their value whatever their type, tuples by what is in them, values of a few classes by what they
-    were made of, and the rest by object: so is a number that is none, which equals nothing.
+    Text by itself, numbers by their value whatever their type, numpy's too, tuples by what is in them, values of a few classes
+    by what they were made of, and the rest by object: so is a number that is none, which equals nothing.
     """
 
     def __init__(self) -> None:
@@ -311,16 +321,22 @@ class Identities:
                 raise Malformed(f"a mapping with a string of {len(key)} bytes as a key", "it is not a checkpoint")
             return text(key)  # as PyTorch reads it
         if kind in (bool, int, float):
-            return _of_number(key)
+            return self._by(of_number(key), key)
         if kind is tuple:
             return self._of_tuple(key, depth)
         if kind is LongBytes:
             raise Malformed(f"a mapping with a string of {key.storage.size} bytes as a key", "it is not a checkpoint")
         if kind is Stub:
             return self._of_object(key, depth)
+        if kind is NumpyArray and key.scalar is not None:
+            return self._by(of_number(key.scalar), key)
         if kind is Global and key.module == "torch":
             return (6, ALIASES.get(key.name, key.name))
         return (6, key.name) if kind is DtypeName else (2, id(key))
+
+    def _by(self, number: Any, key: Any) -> Any:
+        """*number*, or where it is none *key* by itself."""
+        return (2, id(key)) if number is None else number
 
     def _of_tuple(self, key: tuple[Any, ...], depth: int) -> Any:
         found = self._known.get(id(key))
@@ -333,43 +349,14 @@ class Identities:
 
     def _of_object(self, key: Stub, depth: int) -> Any:
         path = key.path
-        if path == "builtins.complex":
-            number = _complex(key.args)
-            if not isinstance(number, complex):
-                return _of_number(number)
-            return (4, number.real, number.imag) if number == number else (2, id(key))
+        if path in _NUMBERS:
+            return self._by(_NUMBERS[path](key.args), key)
         if path == "torch.device":
             kind, *index = key.args[:2] if key.args else ("",)
             name = text(kind)
             return (5, path, f"{name}:{index[0]}" if index and type(index[0]) is int else name) if name else (2, id(key))
         plain = path in _BY_VALUE and not key.state and all(type(each) in _PLAIN for each in key.args[:_ARGUMENTS])
         return (5, path, *map(self.of, key.args)) if plain and len(key.args) <= _ARGUMENTS else (2, id(key))
-
-
-def _of_number(number: float) -> Any:
-    """An integer by itself, and a float that equals one, too."""
-    if number != number:
-        return (2, id(number))
-    if isinstance(number, float):
-        if not number.is_integer():
-            return (0, repr(number))
-        number = int(number)
-    if -(2**53) < number < 2**53:
-        return int(number)  # no two of these have one hash
-    if number.bit_length() > _BITS:
-        raise Malformed(f"a mapping with a number of {number.bit_length()} bits as a key", "it is not a checkpoint")
-    return (0, hex(number))
-
-
-def _complex(args: tuple[Any, ...]) -> complex | float:
-    """What ``complex(*args)`` is: a number that equals a float where it has no imaginary part."""
-    try:
-        made = complex(*args) if all(type(each) is not str or len(each) <= _DIGITS for each in args) else None
-    except (ValueError, TypeError, OverflowError):
-        made = None
-    if made is None:
-        raise Malformed("a mapping with a complex number as a key that is none")
-    return made.real if made.imag == 0 else made
 
 
 def number_text(number: float) -> str:

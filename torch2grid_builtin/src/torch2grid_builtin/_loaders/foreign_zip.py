@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from torch2grid_builtin._loaders.zip_archive import LOCAL
 from torch2grid_core import LoadError
@@ -13,6 +13,7 @@ from torch2grid_core.sources import Source, share_of
 
 _LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 _EXPORTED = re.compile(r"models/[^/]*\.json")
+_MARKS = ("aotinductor/", "models/", "serialized_exported_program", "archive_format")  # of any program
 _OLD_SCRIPT = ("is a TorchScript archive of PyTorch 1.0–1.3", "save it again with a newer PyTorch")
 _EXPORT = "is a program that torch.export saved (.pt2)"
 _GATHER = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch {} model.pt"
@@ -93,9 +94,12 @@ def _inside(names: Iterable[str]) -> set[str]:
     return {*names, *(name.partition("/")[2] for name in names)}
 
 
-def _program(names: Iterable[str]) -> tuple[str, str] | None:
+def _program(names: Collection[str]) -> tuple[str, str] | None:
     """What a program in an archive is, and what to do about it; ``None`` where the archive holds none."""
-    folded = {name.lower() for name in names}  # PyTorch does not tell capitals
+    written = "\n".join(names).lower()  # PyTorch does not tell capitals
+    if not any(mark in written for mark in _MARKS):
+        return None
+    folded = {name.lower() for name in names}
     below = {name.partition("/")[2] for name in folded}  # it looks in the first folder, and its first versions in none
     inside = folded | below
     if any("aotinductor/" in name for name in inside):

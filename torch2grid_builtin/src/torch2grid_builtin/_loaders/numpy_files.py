@@ -138,7 +138,7 @@ def read_array(storage: Storage, name: str, path: str, actions: Actions, work: W
     dtype = numpy_dtype(plain)
     if dtype is None and not _NO_OBJECTS.fullmatch(code or ""):
         _read_objects(storage, start, path, actions, work)
-    if dtype is None:
+    if dtype is None or is_extended(dtype) or 0 in shape:
         verify(storage)  # no pass will, and what the header says may be the damage
     if code is None:
         return "a structured array, not plain numbers"

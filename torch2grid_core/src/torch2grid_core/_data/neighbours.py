@@ -115,9 +115,8 @@ def _names(folder: Source | None, most: int | None = _LISTED) -> Sequence[str]:
         return ()
 
 
-def remarks_on(source: Source) -> tuple[list[str], str]:
-    """Lines for the person who opens *source* alone, where names say that it is not the whole; and its share in two words."""
-    share = share_of(source)
+def remarks_on(source: Source, share: Share | None) -> list[str]:
+    """Lines for the person who opens *source* alone, where names say that it is not the whole. share: what it is of that."""
     lines = []
     if share is not None and share.what == "shard":
         rest = f"{listed(share.missing)} {'is' if len(share.missing) == 1 else 'are'} not beside it"
@@ -129,7 +128,7 @@ def remarks_on(source: Source) -> tuple[list[str], str]:
     folder = None if source.is_folder else source.folder
     if folder and has_file(folder, ".metadata") and any(_DISTCP.fullmatch(name) for name in _names(folder)):
         lines.append("it lies beside a distributed checkpoint: the tensors in its .distcp files are not shown")
-    return lines, str(share or "")
+    return lines
 
 
 def listed(names: Sequence[str]) -> str:

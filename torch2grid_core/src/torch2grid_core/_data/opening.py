@@ -23,6 +23,7 @@ from torch2grid_core._data.neighbours import (
     is_step,
     listed,
     remarks_on,
+    share_of,
     shown_alone,
     spread_over,
 )
@@ -88,11 +89,10 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
         held = inside(read, force)
         if held is not None:
             return _open_inside(held, loaders[1:] if loaders[0] is force else loaders, [read, source])
-        return _from(source, _load(read, force, loaders, [source]).with_notes(*remarks_on(source)))
+        return _from(source, _load(read, force, loaders, [source]))
     loader, beside = choose(source, loaders), ""
     if loader is None and source.is_folder:
         source, loader, beside = _only_checkpoint(source, loaders)
-    lines, share = remarks_on(source)
     found = source
     if loader is None and is_gzip(source):
         source = unpacked(source)
@@ -103,7 +103,7 @@ def open_checkpoint(path: str | Path | Source, loaders: Sequence[LoaderLike], fo
     held = inside(source, loader)
     if held is not None:
         return _open_inside(held, loaders, [source, found]).with_notes([beside] if beside else [])
-    return _from(found, _load(source, loader, loaders, [found]).with_notes([*filter(None, [beside]), *lines], share))
+    return _from(found, _load(source, loader, loaders, [found]), beside)
 
 
 def _local(path: str | Path, loaders: Sequence[LoaderLike]) -> Source:
@@ -129,16 +129,21 @@ def _open_inside(archive: Source, loaders: Sequence[LoaderLike], outer: Sequence
                 raise LoadError(chosen.shown, *looks_like(read))
         if inside(read, loader) is not None:
             raise LoadError(chosen.shown, "is an archive in an archive", "unpack the outer one first")
-    lines, share = remarks_on(chosen)
     loaded = _load(read, loader, loaders, [chosen, *outer])
     loaded.format = f"{loaded.format} in a {kind_of(archive)}"
-    return _from(chosen, loaded.with_notes([*filter(None, [beside]), *lines], share))
+    return _from(chosen, loaded, beside)
 
 
-def _from(source: Source, loaded: Checkpoint) -> Checkpoint:
-    """The checkpoint *loaded*, which remembers *source*, whose neighbours a decoder may ask for."""
-    loaded.opened_from = source
-    return loaded
+def _from(source: Source, loaded: Checkpoint, beside: str = "") -> Checkpoint:
+    """The checkpoint *loaded*, which remembers *source*, whose neighbours a decoder may ask for, and what it is a share of.
+
+    beside: a line about what lies beside it.
+    """
+    share = share_of(source)
+    found = loaded.with_notes((), str(share or ""))
+    found.notes = lambda: (*filter(None, [beside]), *remarks_on(source, share), *loaded.notes)
+    found.opened_from = source
+    return found
 
 
 def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed: Sequence[Source]) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError
@@ -94,8 +94,8 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     """
     from torch2grid_core._data.checkpoint import Checkpoint
 
-    last = {name.rpartition(".")[2] for name in checkpoint}
-    made = [(each, each.create()) for each in decoders if _has_names(checkpoint, last, each)]
+    names = "".join([f"{name}\n" for name in checkpoint])
+    made = [(each, each.create()) for each in decoders if _has_names(names, each)]
     claims = [_claims(each, decoder, checkpoint) for each, decoder in made]
     users: dict[str, Provided] = {}
     for (each, _), claimed in zip(made, claims, strict=True):
@@ -116,12 +116,12 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     return checkpoint
 
 
-def _has_names(names: Collection[str], last: Collection[str], decoder: Provided) -> bool:
-    """False where no name, of which *last* are the last components, is as the decoder wants: it is not even imported."""
+def _has_names(names: str, decoder: Provided) -> bool:
+    """False where none of *names*, of which each ends its line, is as the decoder wants: it is not even imported."""
     ends, within = decoder.about
     if not ends and not within:
         return True
-    return any(name.endswith(ends) for name in last) or any(part in name for part in within for name in names)
+    return any(f"{end}\n" in names for end in ends) or any(part in names for part in within)
 
 
 def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping[str, Any]:
