@@ -102,8 +102,10 @@ def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
     if not views:
         why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
         raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {len(before)} tensors ({why})")
-    if any(view.storage is not before[name].storage for name, view in views.items()):
-        selection.remarks.append("checksums are of whole records; those of a slice are not verified")
+    unverified = any(view.storage is not before[name].storage for name, view in views.items())
+    passed = ["checksums"] * unverified + ["what other readers make of the file"] * before._asks_later
+    if passed:
+        selection.remarks.append(f"not looked at for a slice: {', '.join(passed)}; `torch2grid check` looks at all of it")
     selection.slice, selection.checkpoint = text, before._taking(views, lambda tensor: _view(tensor, index) or tensor)
     for reason, count in reasons.items():
         _hide(selection, reason, count)
