@@ -25,7 +25,7 @@ from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import Action, Problem, Range, Skip, Source, has_file
-from torch2grid_core.text import visible
+from torch2grid_core.text import counted, visible
 
 _INDEX_BYTES = 64 << 20
 _STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
@@ -175,7 +175,7 @@ def _take_others(found: _Found, file: str, checkpoint: Checkpoint, weight_map: M
         found.disagree(extra, f"{label} holds it, and the index does not name it", f"of {label} are not named by the index")
         twice = sum(1 for name in checkpoint if name in named and found.placed.get(name, file) != file)
         if twice:
-            found.notes.append(f"{label} holds {twice} tensors that the index takes from another shard")
+            found.notes.append(f"{label} holds {counted(twice, 'tensor')} that the index takes from another shard")
     found.skipped += [skip for skip in checkpoint.skipped if skip.name not in named]
     found.notes += [f"{label}: {note}" for note in checkpoint.notes]
     found.problems += [Problem(f"{label}: {each.message}", each.tensor, each.severity) for each in checkpoint.problems]

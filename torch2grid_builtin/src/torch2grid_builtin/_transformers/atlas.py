@@ -396,7 +396,7 @@ class _Sheet:
 
     def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> tuple[list[Region], set[str]]:
         """The names of the matrices that begin at the top of a layer, above the first layer, those of its tensors; the first
-        *taken* cells have another text. And the names of matrices that have another one above them."""
+        *taken* cells have another text. And the names of matrices without: another one is above them, or they are narrow."""
         heads: list[Region] = []
         below: set[str] = set()
         placed = list(zip(card.items, rows.layer.bands, rows.layer.packing.places, strict=True))
@@ -413,6 +413,8 @@ class _Sheet:
                 width = rows.tag + column + start + wide - first
                 if width >= 2 * self.line:
                     heads.append(Region(f"{card.titles[0]}.{name}", ((top, left + first, self.line, width),)))
+                else:
+                    below.add(name)
         return heads, below
 
     def _numbers(self, rows: Rows) -> int:

@@ -15,7 +15,7 @@ from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
-from torch2grid_core._text import did_you_mean, visible, without_secrets
+from torch2grid_core._text import counted, did_you_mean, visible, without_secrets
 
 Told = TypeVar("Told")
 Severity = Literal["error", "warning"]
@@ -123,7 +123,8 @@ class _Answer(Generic[Told]):
     @property
     def at_hand(self) -> tuple[Told, ...]:
         """All of it where it was asked for before, else what is known."""
-        return vars(self).get("found", self.known)
+        found: tuple[Told, ...] = vars(self).get("found", self.known)
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Answer, (self.found,)
@@ -230,7 +231,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     _repr_html_ = as_html
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
+        return f"<Checkpoint {self.source!r}: {self.format}, {counted(len(self), 'tensor')}, {counted(self.parameters, 'parameter')}>"
 
     @property
     def not_run(self) -> tuple[Action, ...]:
