@@ -145,6 +145,8 @@ def test_what_the_slice_takes_nothing_of_is_left_out_and_counted(folder: Path) -
     nothing = torch2grid("a.pth", "--stats", "--slice", "9999", cwd=folder)
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "the slice [9999] takes nothing of 4 tensors (4 out of range)" in nothing.stderr
+    one = torch2grid("a.pth", "--slice", "9999", "--only", "fc.weight", cwd=folder)
+    assert "takes nothing of 1 tensor (1 out of range)" in one.stderr
 
 
 def test_figures_are_those_of_the_part(folder: Path) -> None:

@@ -101,7 +101,7 @@ def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
             views[name] = view if verified else view.unchecked()
     if not views:
         why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
-        raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {counted(len(before), 'tensor')}: {why}")
+        raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {counted(len(before), 'tensor')} ({why})")
     unverified = any(view.storage is not before[name].storage for name, view in views.items())
     passed = ["checksums"] * unverified + ["what other readers make of the file"] * before._asks_later
     if passed:

@@ -470,7 +470,7 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
 
 
 def _bend(what: str, figures: Sequence[float]) -> float:
-    """Half-width of the linear middle of the axis: 0, linear, where the least bar is seen beside the longest; not for shares."""
+    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares."""
     known = [each for each in figures if 0 < each < math.inf]
     if what == _SHARE or not known or max(known) <= WIDE * min(known):
         return 0.0

@@ -231,7 +231,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     _repr_html_ = as_html
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {self.source!r}: {self.format}, {counted(len(self), 'tensor')}, {counted(self.parameters, 'parameter')}>"
+        size = f"{counted(len(self), 'tensor')}, {counted(self.parameters, 'parameter')}"
+        return f"<Checkpoint {self.source!r}: {self.format}, {size}>"
 
     @property
     def not_run(self) -> tuple[Action, ...]:

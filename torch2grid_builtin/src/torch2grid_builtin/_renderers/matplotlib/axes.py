@@ -150,8 +150,8 @@ def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, fl
         legend = beside.legend(handles.values(), handles.keys(), fontsize=size, loc="center", ncols=across)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        own = legend.get_window_extent()
-        if own.width <= free[0][2] * whole.width and own.height <= free[0][3] * whole.height:
+        taken = legend.get_window_extent()
+        if taken.width <= free[0][2] * whole.width and taken.height <= free[0][3] * whole.height:
             break
 
 
@@ -511,10 +511,10 @@ class _BentTicks(AsinhLocator):
     """Round values on an asinh axis, as far from each other as their texts need."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
-        box = self.axis.axes.get_window_extent()
-        level = self.axis.axis_name == "x"
+        axis: Any = self.axis
+        box, level = axis.axes.get_window_extent(), axis.axis_name == "x"
         scale = Scale(vmin, vmax, 0, box.width if level else box.height, bend=self.linear_width)
-        return np.array(scale.ticks(_APART * self.axis.axes.figure.dpi / 100 * (1 if level else 0.6)))
+        return scale.ticks(_APART * axis.axes.figure.dpi / 100 * (1 if level else 0.6))
 
 
 def _bend(axis: Any, bend: float) -> None:

@@ -142,7 +142,7 @@ def draw_names(
         for row, column, _, width in label.rects:
             shown = _label_text(literal(title), width * wide - 2, size)
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
-    taken = grid.counts > 0
+    taken, above = grid.counts > 0, set(map(literal, titles(grid)))
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     loose = forms.of_any_form(grid)
@@ -168,6 +168,9 @@ def draw_names(
             area = high * wide * (sum(each[2] * each[3] for each in region.rects) if loose else height * width)
             own = _as_low(size, height * high)
             line = round(own * LINE)
+            kind = ".".join("*" if part.isdecimal() else part for part in name.split("."))
+            if {name, kind} & above and height * high < 2 * line:
+                continue  # the head of its column says it
             apart = name == literal(region.name)  # no label says of which module it is
             share = _COVERED_APART if height * high < 2 * line or (apart and "." in name) else _COVERED
             name = literal(region.name[common:]) if apart else name
