@@ -26,7 +26,7 @@ from torch2grid_core import __version__ as __version__
 _WHERE = {
     "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "outliers", "stats"),
     "torch2grid._checking": ("CheckResult", "check"),
-    "torch2grid._changes": ("Comparison", "compare", "optimizer", "series"),
+    "torch2grid._changes": ("Comparison", "Series", "compare", "optimizer", "series"),
     "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
     "torch2grid._measuring": ("Measured", "measure"),
     "torch2grid._pages": ("Pages",),
@@ -49,7 +49,13 @@ if TYPE_CHECKING:
         outliers as outliers,
         stats as stats,
     )
-    from torch2grid._changes import Comparison as Comparison, compare as compare, optimizer as optimizer, series as series
+    from torch2grid._changes import (
+        Comparison as Comparison,
+        Series as Series,
+        compare as compare,
+        optimizer as optimizer,
+        series as series,
+    )
     from torch2grid._checking import CheckResult as CheckResult, check as check
     from torch2grid._gradients import (
         GradientRecorder as GradientRecorder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageEr
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import ObjectSource
+from torch2grid_core.text import counted
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -35,9 +36,28 @@ class Comparison(Pages):
         super().__init__(drawn, run, checkpoint, origin=origin)
         self.report = dict(report)
 
+    def __repr__(self) -> str:
+        found = "same" if self.same else "different"
+        return f"<Comparison of {self.checkpoint.source!r}: {found}, {counted(len(self), 'page')}>"
+
     @property
     def same(self) -> bool:
         return bool(self.report["same"])
+
+
+class Series(Pages):
+    """The pages of ``series``. labels: what each snapshot is called, in their order; tensors: how many were followed."""
+
+    def __init__(
+        self, drawn: Any, run: Settings, checkpoint: Checkpoint, labels: Sequence[str], tensors: int, origin: PageOrigin | None
+    ) -> None:
+        super().__init__(drawn, run, checkpoint, origin=origin)
+        self.labels, self.tensors = tuple(labels), tensors
+
+    def __repr__(self) -> str:
+        ends = " … ".join(dict.fromkeys([*self.labels[:1], *self.labels[-1:]]))
+        followed = f"{counted(self.tensors, 'tensor')} over {counted(len(self.labels), 'snapshot')}"
+        return f"<Series of {followed}, {ends}: {counted(len(self), 'page')}>"
 
 
 def compare(
@@ -113,7 +133,7 @@ def series(
     part: str | None = None,
     slice: Any = None,
     **settings: Unpack[SharedFields],
-) -> Pages:
+) -> Series:
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
@@ -135,11 +155,12 @@ def series(
         joint = made.joint_series(ordered)
         with workers(joint[0], run.jobs, opener=executor_of(manager(), run.executor)) as executor:
             tracked = made.compare_many(ordered, run=run, executor=executor, joint=joint)
-        title = f"{len(found)} checkpoints, {ordered.said}"
+        title = f"{len(found)} checkpoints · {ordered.said}"
     view = made.Frames(Flatten(), tracked.ordered.labels)
     pages = made.series_pages(tracked, quantity, run.title or title, layers)
     origin = PageOrigin.of(*tracked.ordered.checkpoints) if tracked.ordered.checkpoints else None
-    return Pages([(page, view) for page in pages], run, found[-1], origin=origin)
+    shown = [(page, view) for page in pages]
+    return Series(shown, run, found[-1], tracked.ordered.labels, len(tracked.tracks), origin)
 
 
 def optimizer(

@@ -16,7 +16,7 @@ from torch2grid_builtin._renderers.matplotlib.canvas import SERIES, series_color
 from torch2grid_builtin._renderers.matplotlib.heatmap import HeatmapDrawing, UprightBar
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes
-from torch2grid_builtin._renderers.matplotlib.shapes import Label
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Label
 from torch2grid_core import Grid, Page, Settings, Style
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.pages import Bar, Heatmap, Line, Ridges
@@ -222,6 +222,33 @@ def test_an_overview_of_few_is_bars_sorted():
     after["embed.weight"][0, 0] = 9.0
     shares = [panel for panel in t2g.compare(before, after)["compare_overview"].panels if "share" in panel.title]
     assert shares[0].values[-1] == pytest.approx(1 / 160)
+
+
+def test_bars_of_changes_that_lie_far_apart_are_on_an_asinh_axis_in_every_format(tmp_path):
+    rng = np.random.default_rng(0)
+    before = {f"layer.{place}.weight": rng.standard_normal((20, 30)).astype(np.float32) for place in range(5)}
+    ratios = (0.2, 3, 40, 500, 1000)
+    far = {name: (1 + ratio) * each for ratio, (name, each) in zip(ratios, before.items(), strict=True)}
+    near = {name: np.float32(1.05 + place / 10) * each for place, (name, each) in enumerate(before.items())}
+    (straight,) = t2g.compare(before, near)["compare_overview"].panels
+    assert straight.bend == 0
+    page = t2g.compare(before, far)["compare_overview"]
+    (bent,) = page.panels
+    assert bent.bend == pytest.approx(0.2, rel=1e-3)
+    boxes = [shape.box for shape in draw_page(page, Style()).shapes if isinstance(shape, Boxes)]
+    (bars,) = [box for box in boxes if np.ndim(box) == 2 and len(box) == 5]
+    assert min(bars[:, 2]) > 0.05 * max(bars[:, 2])  # the least is seen beside one that is 5,000 times as large
+    assert any("asinh axis" in text for text in texts(page))
+    ax = page.plot()
+    assert ax.get_xscale() == "asinh"
+    assert len(ax.get_xticks()) >= 3
+    np.savez(tmp_path / "a.npz", **before)
+    np.savez(tmp_path / "b.npz", **far)
+    done = torch2grid("compare", "a.npz", "b.npz", "--format", "html,terminal", "-o", "out", "-q", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "asinh axis" in done.stdout
+    report = next((tmp_path / "out").glob("*.html")).read_text(encoding="utf-8")
+    assert "(symlog)" not in report
 
 
 def test_an_overview_of_many_is_by_layer_and_kind():

@@ -45,6 +45,8 @@ def stored(path: Path) -> Path:
 def bytes_read(path: Path, *words: str) -> int:
     """How many bytes of *path* the command *words* reads."""
     log = path.with_suffix(".log")
+    for old in path.parent.glob(f"{log.name}.*"):
+        old.unlink()
     tracing = ["strace", "-ff", "-y", "-e", "trace=read,pread64,readv,preadv,preadv2,mmap", "-o", str(log)]
     done = subprocess.run([*tracing, *words], cwd=path.parent, capture_output=True, text=True, check=False)
     if done.returncode and "ptrace" in done.stderr.lower():
@@ -63,8 +65,46 @@ def test_a_row_costs_a_row(write, tmp_path):
     path = write(tmp_path / "model.bin")
     row = 4 * COLUMNS
     assert row <= bytes_read(path, sys.executable, "-c", READ_ROW, str(path)) <= row + 16_384
-    quiet = ("--slice", "1234", "--only", "w", "--values", "-q")
-    assert row <= bytes_read(path, str(COMMAND), str(path), *quiet) <= row + 64_000
+    chosen = (str(path), "--slice", "1234", "--only", "w")
+    for words in (
+        (*chosen, "--values"),
+        (*chosen, "--values", "-q"),
+        (*chosen, "--outliers"),
+        (*chosen, "--layers", "--stats"),
+    ):
+        assert row <= bytes_read(path, str(COMMAND), *words) <= row + 32_000, words
+
+
+@pytest.mark.skipif(shutil.which("strace") is None or sys.platform != "linux", reason="strace is not installed")
+@pytest.mark.parametrize("write", [safetensors, stored])
+def test_comparing_a_row_costs_a_row_of_each(write, tmp_path):
+    path, other = write(tmp_path / "model.bin"), write(tmp_path / "other.bin")
+    words = ("compare", str(path), str(other), "--slice", "1234", "--only", "w", "--stats")
+    assert 4 * COLUMNS <= bytes_read(path, str(COMMAND), *words) <= 4 * COLUMNS + 32_000
+
+
+def test_a_slice_says_what_the_file_itself_asks_for_and_what_is_not_looked_at(tmp_path):
+    """What is known from opening the file is printed; for the rest nobody reads on, and a line says so."""
+
+    class Evil:
+        def __reduce__(self):
+            return eval, ("1",)
+
+    own = tmp_path / "own.pth"
+    torch.save({"w": torch.from_numpy(WEIGHTS), "evil": Evil()}, own)
+    polyglot = with_archive(tmp_path / "polyglot.safetensors", b"cos\nsystem\n(Vtouch evil\ntR.")
+    index = {"metadata": {}, "weight_map": {"w": "own.pth"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    for path in (own, tmp_path / "pytorch_model.bin.index.json"):
+        done = torch2grid(str(path), "--slice", "7", "--only", "w", "--values", cwd=tmp_path)
+        assert done.returncode == 0
+        assert "not run: " in done.stderr, path
+        assert "eval" in done.stderr
+        assert "not looked at for a slice: checksums, what other readers make of the file;" in done.stderr
+    done = torch2grid(str(polyglot), "--slice", "7", "--only", "w", "--values", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "not looked at for a slice: what other readers make of the file;" in done.stderr
+    assert "system" in torch2grid("check", str(polyglot), "--slice", "7", cwd=tmp_path).stdout
 
 
 def with_archive(path: Path, pickled: bytes) -> Path:

@@ -307,6 +307,52 @@ def test_every_page_goes_into_axes_with_room_for_its_labels(name):
             assert min(wide, high) < 12, (page.name, one, other)
 
 
+def test_trends_of_many_tensors_can_be_read_in_axes_of_usual_size():
+    rng = np.random.default_rng(0)
+    run = [
+        {f"layers.{layer}.{name}.weight": (1 + step) * rng.standard_normal((8, 8)) for layer in range(7) for name in ("a", "b")}
+        for step in range(5)
+    ]
+    figure = Figure(figsize=(6.4, 4.8))
+    ax = figure.subplots()
+    t2g.series(run, given=True)["series_trends"].plot(ax)
+    figure.canvas.draw()
+    for inner in ax.child_axes:
+        box = inner.get_window_extent()
+        assert box.width > 0.15 * ax.get_window_extent().width
+        assert box.height > 0.08 * ax.get_window_extent().height
+        for labels in (inner.get_xticklabels(), inner.get_yticklabels()):
+            boxes = [each.get_window_extent() for each in labels if each.get_text() and each.get_visible()]
+            assert all(each.get_fontsize() >= 5 for each in labels if each.get_visible())
+            assert not any(one.overlaps(other) and min(one.width, one.height) > 1 for one, other in itertools.pairwise(boxes))
+    names = [[each.get_text() for each in inner.get_xticklabels() if each.get_visible()] for inner in ax.child_axes]
+    assert sum(bool(each) for each in names) <= 2  # below the lowest panels alone
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.8), (9, 6), (4.5, 4)])
+def test_a_legend_stays_within_the_axes(size):
+    rng = np.random.default_rng(0)
+    run = [{f"model.layers.3.{name}.weight": rng.standard_normal((8, 8)) for name in ("q", "k", "v", "o")} for _ in range(5)]
+    figure = Figure(figsize=size)
+    ax = figure.subplots()
+    t2g.series(run, given=True)["series_trends"].plot(ax)
+    figure.canvas.draw()
+    (legend,) = [child.get_legend() for child in ax.child_axes if child.get_legend() is not None]
+    box, place = legend.get_window_extent(), ax.get_window_extent()
+    assert (box.x0 >= place.x0 - 1, box.x1 <= place.x1 + 1) == (True, True)
+    assert "one step, usually 0.001" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_run_and_a_comparison_say_what_they_are():
+    run = t2g.series([UNTRAINED, DIGITS], given=True)
+    assert repr(run) == f"<Series of 10 tensors over 2 snapshots, {' … '.join(run.labels)}: {len(run)} pages>".replace(
+        "10 tensors", f"{run.tensors} tensors"
+    )
+    assert isinstance(run, t2g.Series)
+    assert repr(t2g.compare(UNTRAINED, DIGITS)).endswith("different, 3 pages>")
+    assert ": same, " in repr(t2g.compare(DIGITS, DIGITS))
+
+
 def test_lines_of_the_same_names_have_one_legend():
     ax = Figure().subplots()
     t2g.series([UNTRAINED, DIGITS])["series_trends"].plot(ax)

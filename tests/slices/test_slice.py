@@ -145,6 +145,8 @@ def test_what_the_slice_takes_nothing_of_is_left_out_and_counted(folder: Path) -
     nothing = torch2grid("a.pth", "--stats", "--slice", "9999", cwd=folder)
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "the slice [9999] takes nothing of 4 tensors (4 out of range)" in nothing.stderr
+    one = torch2grid("a.pth", "--slice", "9999", "--only", "fc.weight", cwd=folder)
+    assert "takes nothing of 1 tensor (1 out of range)" in one.stderr
 
 
 def test_figures_are_those_of_the_part(folder: Path) -> None:
@@ -333,7 +335,7 @@ def test_check_verifies_what_it_looks_at(large: Path, tmp_path: Path) -> None:
     (tmp_path / "m.pth").write_bytes(data)
     drawn = torch2grid("m.pth", "--stats", "--slice", "0", cwd=tmp_path)
     assert drawn.returncode == 0
-    assert "checksums are of whole records; those of a slice are not verified" in drawn.stderr
+    assert "not looked at for a slice: checksums, what other readers make of the file" in drawn.stderr
     checked = torch2grid("check", "m.pth", "--slice", "0", cwd=tmp_path)
     assert checked.returncode == 2
     assert "CRC" in checked.stderr

@@ -13,9 +13,11 @@ from tests.support.transformers.networks import NETWORKS, Shapes, mixture, stack
 from tests.support.views.drawing import draw
 
 from torch2grid_builtin._forms import fused_parts, stacked
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
+from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._views.grid import GridView
-from torch2grid_core import Settings
+from torch2grid_core import Settings, Style
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -235,3 +237,69 @@ def test_means_state_their_noise_and_other_cells_have_none() -> None:
     assert f"σ/√n = {grid.noise:.2g}" in grid.remarks[-1]
     for other in (replace(run, reduce="absmax"), replace(run, max_cells=2048)):
         assert draw(GridView(), {"w.weight": array}, other)["neural_grid"].panels[0].grid.remarks == ()
+
+
+@pytest.mark.parametrize("name", ["transformer22", "tensors500", "mixture8"])
+def test_every_matrix_of_a_layer_has_its_name_once(name: str) -> None:
+    """Above the first layer, or where another matrix stands above it, or the column is narrow, on it."""
+    shapes = NETWORKS[name]
+    layout = Atlas().layout(shapes, 1500).validate(shapes, 1500)
+    heads = {label.name for label in layout.labels}
+    marks = {(mark.name, mark.rects[0][:2]) for mark in layout.marks}
+    matrices = [region for region in layout.regions if ".0." in region.name and len(shapes[region.name]) > 1]
+    matrices = [region for region in matrices if ".experts." not in region.name]
+    assert len(matrices) > 2
+    for region in matrices:
+        leaf = region.name.removesuffix(".weight").rpartition(".")[2]
+        assert region.name in heads or (leaf, region.rects[0][:2]) in marks, region.name
+
+
+def test_the_number_of_an_expert_has_all_bands_of_its_first_matrix_for_room() -> None:
+    shapes = mixture()
+    layout = Atlas().layout(shapes, 2048).validate(shapes, 2048)
+    rects = {region.name: region.rects for region in layout.regions}
+    marks = [mark for mark in layout.marks if mark.name == "expert 3"]
+    assert len(marks) == 4
+    for layer, mark in enumerate(marks):
+        bands = rects[f"model.layers.{layer}.moe.experts.3.w1.weight"]
+        beside = [rect for rect in bands if (rect[0], rect[2]) == (bands[0][0], bands[0][2])]
+        end = max(column + width for _, column, _, width in beside)
+        assert mark.rects == ((*bands[0][:3], end - bands[0][1]),)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("transformer22", ("k_proj", "v_proj", "q_proj", "o_proj", "down_proj", "embed_tokens", "lm_head")),
+        ("tensors500", ("attn.in_proj", "out_proj", "mlp.fc1", "mlp.fc2", "embed.weight")),
+        ("mixture8", ("expert 0", "expert 7", "q_proj", "o_proj", "experts.*.w2")),
+    ],
+)
+def test_a_picture_has_the_names_of_stacked_matrices_and_experts(name: str, shown: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {each: rng.standard_normal(shape, dtype=np.float32) for each, shape in NETWORKS[name].items()}
+    page = draw(GridView(), arrays, Settings(transformer=Atlas()))["neural_grid"]
+    texts = [shape.text for shape in draw_page(page, Style()).shapes if isinstance(shape, Label)]
+    for words in shown:
+        assert any(words in text for text in texts), words
+    assert not any(text.startswith("…0.") for text in texts)  # a layer's number stands beside it, once
+
+
+def test_a_matrix_below_no_head_says_of_which_module_it_is() -> None:
+    """Of a residual network whose second stage has no room for a head, names begin with it."""
+    shapes: Shapes = {}
+    for stage, width in ((1, 16), (2, 32), (3, 64)):
+        for block in range(3):
+            for place in (1, 2):
+                inputs = width // 2 if stage > 1 and block == 0 and place == 1 else width
+                shapes[f"module.layer{stage}.{block}.conv{place}.weight"] = (width, inputs, 3, 3)
+                shapes |= {f"module.layer{stage}.{block}.bn{place}.{each}": (width,) for each in ("weight", "bias")}
+    shapes |= {"module.conv1.weight": (16, 3, 3, 3), "module.linear.weight": (10, 64), "module.linear.bias": (10,)}
+    rng = np.random.default_rng(0)
+    arrays = {each: rng.standard_normal(shape, dtype=np.float32) for each, shape in shapes.items()}
+    page = draw(GridView(), arrays, Settings(transformer=Atlas()))["neural_grid"]
+    heads = {label.name for label in page.panels[0].grid.labels}
+    texts = " ".join(shape.text for shape in draw_page(page, Style()).shapes if isinstance(shape, Label))
+    for stage in (2, 3):
+        assert f"module.layer{stage}" in heads or all(f"layer{stage}.{block}" in texts for block in (1, 2)), texts
+    assert "…conv1" not in texts

@@ -17,10 +17,13 @@ from tests.support.renderers.pixels import pixels
 from tests.support.tools import DIGITS, torch2grid
 from tests.support.views.drawing import checkpoint_of, draw
 
+import torch2grid as t2g
+from torch2grid_builtin._views import robust
 from torch2grid_builtin._views.outliers import LAYERS, UNITS, WEIGHTS, Outliers
 from torch2grid_builtin._views.robust import largest_normal, limit, spread_of_weights, z_of_siblings, z_of_units
-from torch2grid_core import LoadError, PluginManager
-from torch2grid_core.measures import Distribution
+from torch2grid_builtin._views.stacks import joined
+from torch2grid_core import LoadError, PluginManager, Settings, measure
+from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.pages import Bar, Heatmap, Text
 
 SHAPES = {
@@ -362,3 +365,49 @@ def test_indices_are_those_of_the_whole_tensor_where_a_part_is_looked_at(tmp_pat
     text = json.dumps(page)
     assert "[70, 41]" in text
     assert "[30, 11]" not in text
+
+
+def measure_all(checkpoint, needs):
+    found = {key: {} for key in needs}
+    for group, results in measure(checkpoint, needs):
+        for key, result in results.items():
+            found[key][group] = result
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_stack_is_measured_once_and_its_whole_is_what_its_matrices_are_together(dtype):
+    """Each weight is converted once, and taken into one distribution."""
+    rng = np.random.default_rng(3)
+    stack = (0.02 * rng.standard_normal((6, 40, 50))).astype(dtype)
+    stack[4, 7, 9] = 3
+    stack[2, 1, 1] = np.nan
+    checkpoint = t2g.load({"layers.0.experts.up": torch.from_numpy(stack), "layers.1.experts.up": torch.from_numpy(stack / 2)})
+    needs = Outliers().needs(checkpoint, Settings())
+    results = measure_all(checkpoint, needs)
+    whole = joined(results, "summary", "layers.0.experts.up")
+    alone = measure_all(checkpoint, {"summary": Summary()})["summary"]["layers.0.experts.up"]
+    for figure in ("count", "finite", "nan", "min", "max", "absmax"):
+        assert getattr(whole, figure) == getattr(alone, figure), figure
+    for figure in ("mean", "std", "kurtosis", "l2"):
+        assert getattr(whole, figure) == pytest.approx(getattr(alone, figure), rel=1e-9), figure
+    np.testing.assert_array_equal(whole.quantiles([0.01, 0.5, 0.99]), alone.quantiles([0.01, 0.5, 0.99]))
+    page = t2g.outliers(checkpoint)[0]
+    assert page.panels[0].rows[0][0] == "layers.0.experts.up"
+    assert any(row[1] == "[4, 7, 9]" and row[-1] == "yes" for row in page.panels[0].rows)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300), st.floats(0, 1))
+def test_quantiles_of_units_are_those_of_numpy(values, level):
+    ordered = np.sort(np.array(values))
+    assert robust._quantile(ordered, level) == pytest.approx(float(np.quantile(ordered, level)), rel=1e-9, abs=1e-9)
+
+
+def test_units_that_are_left_out_would_not_be_shown():
+    """Of the first lines of the table none depends on how many lines are asked for."""
+    rng = np.random.default_rng(4)
+    arrays = {f"layers.{place}.weight": 0.02 * rng.standard_t(4, (60, 70)) for place in range(9)}
+    arrays["layers.3.weight"][11] *= 30
+    arrays["layers.8.weight"][:, 5] *= 90
+    few, many = (t2g.draw(arrays, [{"outliers": {"count": count}}])[0].panels[1].rows for count in (5, 400))
+    assert few == many[:5]

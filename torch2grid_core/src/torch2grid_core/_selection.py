@@ -17,7 +17,7 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import NotDrawable, UsageError
 from torch2grid_core._guard import call, origin_of, returned
 from torch2grid_core._kinds.reading import TensorFilter
-from torch2grid_core._text import did_you_mean
+from torch2grid_core._text import counted, did_you_mean
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
@@ -82,7 +82,7 @@ def select(
         if not isinstance(result, Checkpoint):
             raise origin_of(each).error(returned("apply", result, "a Checkpoint"))
         if not result:
-            raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {len(before)} tensors")
+            raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {counted(len(before), 'tensor')}")
         selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
     selection = selection if include_buffers else _without_bookkeeping(selection)
@@ -101,9 +101,11 @@ def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
             views[name] = view if verified else view.unchecked()
     if not views:
         why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
-        raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {len(before)} tensors ({why})")
-    if any(view.storage is not before[name].storage for name, view in views.items()):
-        selection.remarks.append("checksums are of whole records; those of a slice are not verified")
+        raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {counted(len(before), 'tensor')} ({why})")
+    unverified = any(view.storage is not before[name].storage for name, view in views.items())
+    passed = ["checksums"] * unverified + ["what other readers make of the file"] * before._asks_later
+    if passed:
+        selection.remarks.append(f"not looked at for a slice: {', '.join(passed)}; `torch2grid check` looks at all of it")
     selection.slice, selection.checkpoint = text, before._taking(views, lambda tensor: _view(tensor, index) or tensor)
     for reason, count in reasons.items():
         _hide(selection, reason, count)
@@ -131,7 +133,8 @@ def _without_bookkeeping(selection: Selection) -> Selection:
     drawable = [name for name in checkpoint if name not in dropped]
     if not drawable:
         if all(tensor.size == 0 for tensor in checkpoint.values()):
-            raise NotDrawable(f"{checkpoint.source}: all {len(checkpoint)} tensors are empty: there is no weight to draw")
+            empty = "its one tensor is" if len(checkpoint) == 1 else f"all {len(checkpoint):,} tensors are"
+            raise NotDrawable(f"{checkpoint.source}: {empty} empty: there is no weight to draw")
         selection.remarks.append("nothing but bookkeeping is there, so it is drawn")
         return selection
     skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]
@@ -164,7 +167,8 @@ def numbered(names: Sequence[str], text: str) -> list[str]:
         if last < first:
             raise UsageError(f"the range {piece.strip()} runs backwards; write {last}-{first}")
         if first < 1 or last > len(names):
-            raise UsageError(f"{piece.strip()} is out of range: there are {len(names)} tensors, 1-{len(names)}")
+            there = f"there are {len(names)} tensors, 1-{len(names)}" if len(names) > 1 else "there is one tensor, 1"
+            raise UsageError(f"{piece.strip()} is out of range: {there}")
         chosen.update(range(first - 1, last))
     return [name for position, name in enumerate(names) if position in chosen]
 

@@ -43,7 +43,7 @@ from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.selection import select
-from torch2grid_core.text import human_count, json_text, visible
+from torch2grid_core.text import counted, human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
 ANIMATED = ("gif", "html")  # what shows a series in motion
@@ -292,7 +292,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         for first in (*series.firsts, series.explosion):
             if first is not None and not asked.settings.quiet:
                 click.echo(first.text, err=True)
-        _write(series, Quantity(), f"{len(found)} checkpoints, {ordered.said}", targets, asked, view)
+        _write(series, Quantity(), f"{len(found)} checkpoints · {ordered.said}", targets, asked, view)
         if in_report or (asked.atlas and targets.drawn):
             for page in frames:
                 output.add(page, view)
@@ -301,7 +301,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         _tell_chosen(transformer if frames else None, joint[0], run)
     if series.left_out and not asked.settings.quiet:
         names = ", ".join(f"{visible(name)} ({why})" for name, why in list(series.left_out.items())[:3])
-        click.echo(f"{len(series.left_out)} tensors are not in all of them: {names}", err=True)
+        click.echo(f"{counted(len(series.left_out), 'tensor')} not in all of them: {names}", err=True)
     return SAME
 
 

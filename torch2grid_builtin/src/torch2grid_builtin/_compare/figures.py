@@ -13,7 +13,7 @@ from torch2grid_core.pages import Heatmap
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
-_WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
+WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _LAYER = 1_000_000  # a number above this in a name counts something else
 
@@ -92,7 +92,7 @@ def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, s
     positive = found[found > 0]
     high = float(positive.max()) if len(positive) else 1.0
     least = float(positive.min()) if len(positive) else 1.0
-    if high <= _WIDE * least:
+    if high <= WIDE * least:
         return values, ColorScale(0.0, high), what
     bottom, top = np.log10(least), np.log10(high)
     zero = ""
@@ -108,6 +108,6 @@ def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, 
     sizes = np.abs(values[known])
     high = float(sizes.max()) if sizes.size and sizes.max() > 0 else 1.0
     middle = float(np.median(sizes)) if sizes.size else 0.0
-    if middle and high > _WIDE * middle:
+    if middle and high > WIDE * middle:
         return values, ColorScale(-high, high, "symlog", bend=max(middle, high * 1e-6)), what
     return values, ColorScale(-high, high), what

@@ -91,7 +91,8 @@ def match(a: Checkpoint, b: Checkpoint) -> Match:
     states to be tied to a tensor that it keeps once belong to that tensor. Raises ``LoadError`` for a file that other readers
     take for another one.
     """
-    _ = a.not_run, b.not_run  # a file that other readers take for another one is refused
+    a.check_readers()
+    b.check_readers()
     found = _Found(a, b)
     for key in (unwrapped, spelled):
         found.add(found.by_key(key, key))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
-from torch2grid_builtin._compare.figures import in_colors, kind_and_layer, short
+from torch2grid_builtin._compare.figures import WIDE, in_colors, kind_and_layer, short
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
@@ -35,6 +35,7 @@ _BARS = 80
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
+_DECADES = 1e4  # of a bent axis: smaller figures are short bars
 _BARS_AT_MOST, _LONGEST = 40, 80  # tensors that are bars in any case, and bars of one diagram
 _KINDS = 80  # columns of a table by layer and kind
 
@@ -464,7 +465,16 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
         title=f"{where}: {_TITLES[what]}{most}",
         ylabel=what,
         flags=flags,
+        bend=_bend(what, [found[name] for name in shown]),
     )
+
+
+def _bend(what: str, figures: Sequence[float]) -> float:
+    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares."""
+    known = [each for each in figures if 0 < each < math.inf]
+    if what == _SHARE or not known or max(known) <= WIDE * min(known):
+        return 0.0
+    return max(min(known), max(known) / _DECADES)
 
 
 def _broken(delta: Delta) -> str:

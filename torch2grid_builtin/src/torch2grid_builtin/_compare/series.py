@@ -369,7 +369,8 @@ def compare_many(
     joint: tuple[Checkpoint, dict[str, str]] | None = None,
 ) -> Series:
     """Read every snapshot once, hand the pages of *views* over the joint tensors to *sink*, and return the tracks."""
-    _ = [each.not_run for each in ordered.checkpoints]  # a file that other readers take for another one is refused
+    for each in ordered.checkpoints:
+        each.check_readers()
     tensors, left_out = joint or joint_series(ordered)
     tracks: dict[str, Track] = {}
     pages: Iterator[tuple[Page, View, Any]] = draw(

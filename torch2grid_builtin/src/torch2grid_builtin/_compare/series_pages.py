@@ -120,8 +120,8 @@ def trends_page(series: Series, words: Quantity, title: str) -> Page:
         "norm": draw(series, tracks, "norm", words.norm, log=_spread(tracks)),
         "std": draw(series, tracks, "std", f"std of the {words.what}s", log=_spread(tracks)),
         "absmax": draw(series, tracks, "absmax", f"largest |{words.what}|", log=_spread(tracks)),
-        "kurtosis": draw(series, tracks, "kurtosis", "excess kurtosis (uniform −1.2, normal 0)"),
-        "spread": draw(series, tracks, "spread", "spread of the units' norms (0: all units alike)"),
+        "kurtosis": draw(series, tracks, "kurtosis", "excess kurtosis (normal: 0)"),
+        "spread": draw(series, tracks, "spread", "spread of the units' norms (alike: 0)"),
     }
     if any((track.dead > 0).any() for track in tracks.values()):
         panels["dead"] = draw(series, tracks, "dead", "share of dead units")

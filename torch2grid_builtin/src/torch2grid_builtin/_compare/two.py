@@ -33,7 +33,7 @@ from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import percentage, visible
+from torch2grid_core.text import counted, percentage, visible
 
 Kind = Literal[
     "changed", "rounded", "bits", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds", "fault", "quantised"
@@ -282,7 +282,7 @@ def describe(pair: Pair, delta: Delta) -> str:
         notes.append(f"low rank: {few} 99.9 % of Δ{'' if stack is None else ' of each matrix'}")
     share = delta.changed / delta.weights
     if delta.broken < delta.weights:
-        notes.append("every weight" if share == 1 else f"{delta.changed:,} weights ({percentage(share, 3)})")
+        notes.append("every weight" if share == 1 else f"{counted(delta.changed, 'weight')} ({percentage(share, 3)})")
     finite = delta.of_finite()
     if delta.broken and finite.changed and np.isfinite(finite.relative):
         notes.append(f"‖Δ‖/‖A‖ {finite.relative:.3g} without them")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import Action, Problem, Range, Skip, Source, has_file
-from torch2grid_core.text import visible
+from torch2grid_core.text import counted, visible
 
 _INDEX_BYTES = 64 << 20
 _STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
@@ -90,20 +91,25 @@ def _join(
         rest = [name for name in folder.entries if name.endswith(_ENDINGS) and name not in used]
         found.notes += [f"beside the shards: {_listed(rest)}"] if rest else []
     kinds = sorted({checkpoint.format for checkpoint in by_file.values()})
-    return Checkpoint(
+    joined = Checkpoint(
         found.tensors,
         source=source.shown,
         format=f"{len(by_file)} {'shard' if len(by_file) == 1 else 'shards'} of {' and '.join(kinds)}",
         metadata={key: str(value)[:1000] for key, value in metadata.items()},
         skipped=found.skipped,
         notes=[*(f"{each.tensor}: {each.message}" if each.tensor else each.message for each in found.problems), *found.notes],
-        not_run=lambda: sorted(
-            dict.fromkeys(each for opened in by_file.values() for each in opened.not_run), key=lambda each: each.severity
-        ),
+        not_run=_united(opened.not_run_at_hand for opened in by_file.values()),
         problems=found.problems,
         unverified=[each for opened in by_file.values() for each in opened.unverified],
         described={name: each for opened in by_file.values() for name, each in opened.described.items()},
     )
+    joined.not_run = lambda: _united(opened.not_run for opened in by_file.values())
+    return joined
+
+
+def _united(actions: Iterable[Iterable[Action]]) -> list[Action]:
+    """Those of all shards, each once, the most dangerous first."""
+    return sorted(dict.fromkeys(chain.from_iterable(actions)), key=lambda each: each.severity)
 
 
 @dataclass
@@ -169,7 +175,7 @@ def _take_others(found: _Found, file: str, checkpoint: Checkpoint, weight_map: M
         found.disagree(extra, f"{label} holds it, and the index does not name it", f"of {label} are not named by the index")
         twice = sum(1 for name in checkpoint if name in named and found.placed.get(name, file) != file)
         if twice:
-            found.notes.append(f"{label} holds {twice} tensors that the index takes from another shard")
+            found.notes.append(f"{label} holds {counted(twice, 'tensor')} that the index takes from another shard")
     found.skipped += [skip for skip in checkpoint.skipped if skip.name not in named]
     found.notes += [f"{label}: {note}" for note in checkpoint.notes]
     found.problems += [Problem(f"{label}: {each.message}", each.tensor, each.severity) for each in checkpoint.problems]

@@ -215,7 +215,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
     Band: ("ylabel", "labels", "levels", "values", "flags", "bend"),
     Ridges: ("xlabel", "labels", "edges", "shares", "flags", "bend"),
-    Bar: ("ylabel", "labels", "values", "marks", "flags"),
+    Bar: ("ylabel", "labels", "values", "marks", "flags", "bend"),
     Boxes: ("ylabel", "labels", "values", "flags"),
     Table: ("columns", "rows"),
     Text: ("text",),

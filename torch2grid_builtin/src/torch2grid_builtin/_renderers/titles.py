@@ -23,7 +23,7 @@ def titles(grid: Grid) -> list[str]:
     """What is written for each of the labels."""
     own = {region.name for region in grid.regions}
     modules = modules_of(grid)
-    shared = _shared([name[:-1] for name in modules])
+    shared = shared_prefix([name[:-1] for name in modules])
     return [_without(modules, label.name) if is_head(label, own) else label.name[shared:] for label in grid.labels]
 
 
@@ -47,7 +47,7 @@ def _without(modules: Sequence[str], name: str) -> str:
     return name[len(max((title for title in modules if name.startswith(title)), key=len, default="")) :].lstrip(".")
 
 
-def _shared(names: Sequence[str]) -> int:
+def shared_prefix(names: Sequence[str]) -> int:
     """How many characters all *names* begin with alike, up to a dot."""
     if len(names) < 2:
         return 0

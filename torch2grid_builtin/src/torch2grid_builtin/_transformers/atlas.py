@@ -102,17 +102,18 @@ class Atlas(LayoutTransformer):
         first: _Sheet | None = None,
     ) -> Layout:
         """The layout of *first*, or where much of that is empty, of a sheet that is fuller: its matrices by themselves instead
-        of in modules, slightly larger cells, fewer names, or nothing between them."""
+        of in modules, slightly larger cells, nothing between them, or fewer names."""
         best = (first or _Sheet(cards, weights, side, self.gap, self.names, room)).layout(names)
         if len(names) > _FEW or empty_share(best) <= _MOST_EMPTY:
             return best
         apart = [each for card in cards for each in card.apart()]
         sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
         tries = [(some, each, self.gap, 1.0) for each in sides for some in ((cards, apart) if each > side else (apart,))]
+        close = [0] if self.gap is None else []  # borders are drawn on the first cells of a matrix then, which loses no name
+        tries += [(some, side, gap, 1.0) for gap in close for some in (cards, apart)]
         if self.names:
             tries += [(some, side, self.gap, share) for share in _FEWER_NAMES for some in (cards, apart)]
-        if self.gap is None:  # borders are drawn on the first cells of a matrix then
-            tries += [(some, side, 0, share) for share in (1.0, _FEWER_NAMES[-1]) for some in (cards, apart)]
+        tries += [(some, side, gap, _FEWER_NAMES[-1]) for gap in close for some in (cards, apart)]
         for some, each, gap, share in tries:
             sheet = _Sheet(some, weights, each, gap, self.names, room, share)
             if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
@@ -396,7 +397,7 @@ class _Sheet:
 
     def _heads(self, card: Card, rows: Rows, top: int, left: int, taken: int) -> tuple[list[Region], set[str]]:
         """The names of the matrices that begin at the top of a layer, above the first layer, those of its tensors; the first
-        *taken* cells have another text. And the names of matrices that have another one above them."""
+        *taken* cells have another text. And the names of matrices without: another one is above them, or they are narrow."""
         heads: list[Region] = []
         below: set[str] = set()
         placed = list(zip(card.items, rows.layer.bands, rows.layer.packing.places, strict=True))
@@ -413,6 +414,8 @@ class _Sheet:
                 width = rows.tag + column + start + wide - first
                 if width >= 2 * self.line:
                     heads.append(Region(f"{card.titles[0]}.{name}", ((top, left + first, self.line, width),)))
+                else:
+                    below.add(name)
         return heads, below
 
     def _numbers(self, rows: Rows) -> int:

@@ -268,7 +268,7 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
                 for found in put(each, scale, own, down, across):
                     marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
                     if place == 0 and found.name == each.name:
-                        marks = (Region(item.title(index), found.rects[:1]), *marks)
+                        marks = (Region(item.title(index), (_across(found.rects),)), *marks)
                     yield replace(found, marks=marks)
                 high, wide = shape_of(each.kind, scale, own)[0]
                 down, across = (down, across + wide + scale.gap) if bands[0] else (down + high + scale.gap, across)
@@ -291,6 +291,13 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     for place, name in enumerate(item.beside):
         blocks, region = strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
         yield Placed(name, blocks, region.rects)
+
+
+def _across(rects: Sequence[Rect]) -> Rect:
+    """The first rectangle, with those right of it that are bands of the same rows."""
+    row, column, height, _ = rects[0]
+    end = max(left + width for top, left, deep, width in rects if (top, deep) == (row, height))
+    return row, column, height, end - column
 
 
 def _band_marks(piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:

@@ -13,7 +13,7 @@ from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
-from torch2grid_builtin._views.stacks import Matrix, apart, matrices
+from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
 from torch2grid_core.grids import ColorScale
@@ -57,12 +57,11 @@ class Outliers(View):
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         units = [name for name, tensor in checkpoint.items() if _is_matrix(tensor)]
-        parts = apart(checkpoint, {"summary": Summary()})  # of stacks, each matrix and the whole
         profile = apart(checkpoint, {"profile": Profile()}, units)
-        return {**parts, "summary": Summary(), "largest": Largest(self.count), **profile}
+        return {**apart(checkpoint, {"summary": Summary()}), "largest": Largest(self.count), **profile}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
-        summaries: Mapping[str, Distribution] = results["summary"]
+        summaries: Mapping[str, Distribution] = {name: joined(results, "summary", name) for name in checkpoint}
         largest: Mapping[str, LargestWeights] = results["largest"]
         learned = [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
         lost = [each for name in _distinct(checkpoint) for each in _lost(checkpoint[name], largest[name])]
@@ -78,7 +77,7 @@ class Outliers(View):
             for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], self.z, is_judged)
         ]
         parts = (part for tensor in judged for part in matrices(tensor) if _is_matrix(part.tensor))
-        units = [each for part in parts for each in self._units(part.tensor, part.of(results, "profile"))]
+        units = self._units((part.tensor, part.of(results, "profile")) for part in parts)
         layers = list(_layers((part for tensor in learned for part in matrices(tensor)), results, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
@@ -97,8 +96,19 @@ class Outliers(View):
         )
         yield Page("outliers_overview", title, panels, about=about)
 
-    def _units(self, tensor: LazyTensor, profile: UnitProfile) -> list[_Found]:
-        """The units of *tensor* that are outliers, or may be among the first *count* of the model."""
+    def _units(self, profiles: Iterable[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
+        """The units of the tensors that are outliers, or may be among the first of the model."""
+        found: list[_Found] = []
+        highest = np.zeros(0)  # the z of as many as are shown
+        for tensor, profile in profiles:
+            least = float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0
+            more = self._units_of(tensor, profile, least)
+            highest = -np.sort(-np.append(highest, [each.z for each in more]))[: max(self.count, _BARS)]
+            found += more
+        return found
+
+    def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float) -> list[_Found]:
+        """The units of *tensor* that are outliers, or among the first *count* of it and not below *least*."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
         sides = zip(
@@ -113,9 +123,9 @@ class Outliers(View):
                 float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
             ]
             beyond = limit(self.z, len(absmax))
-            kept = max(self.count, int(np.count_nonzero(best > beyond)))
+            kept = max(self.count, _BARS, int(np.count_nonzero(best > beyond)))
             for place in np.argsort(-best, kind="stable")[:kept].tolist():
-                if best[place] <= 0:
+                if best[place] <= 0 or best[place] < min(least, beyond):
                     break
                 figure = int(scores[1, place] > scores[0, place])
                 value, median = float((absmax, norm)[figure][place]), medians[figure]

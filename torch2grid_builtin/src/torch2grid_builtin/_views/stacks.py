@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +65,17 @@ def apart(checkpoint: Checkpoint, needs: Mapping[str, Need[Any]], names: Iterabl
     return {**found, **{_OF_STACKS.format(key): EachMatrix(need).about(stacks) for key, need in needs.items()}}
 
 
+def joined(results: Mapping[str, Any], key: str, name: str) -> Any:
+    """What was measured of the whole of tensor *name* under *key* of ``apart``: of a stack, of all its matrices together."""
+    parts = results.get(_OF_STACKS.format(key), {}).get(name)
+    if parts is None:
+        return results[key][name]
+    whole = deepcopy(parts[0])
+    for part in parts[1:]:
+        whole.merge(part)
+    return whole
+
+
 @dataclass(frozen=True)
 class EachMatrix(Need[tuple[Any, ...]]):
     """*need*, which is about one tensor each, of each matrix of a stack: the results in the order of the matrices."""
@@ -88,6 +100,18 @@ class EachMatrix(Need[tuple[Any, ...]]):
         return _EachMatrix(self.need, tensor)
 
 
+class _Run(Chunk):
+    """A run of another chunk, which is converted once, for the whole tensor and its matrices."""
+
+    def __init__(self, chunk: Chunk, start: int, run: slice) -> None:
+        super().__init__(chunk.tensor, start, chunk.stored[run])
+        self._chunk, self._run = chunk, run
+
+    @property
+    def values(self) -> Any:
+        return self._chunk.values[self._run]
+
+
 class _EachMatrix(Collector):
     def __init__(self, need: Need[Any], tensor: LazyTensor) -> None:
         parts = [each.tensor for each in matrices(tensor)]
@@ -99,7 +123,7 @@ class _EachMatrix(Collector):
         while place < len(stored):
             matrix, start = divmod(chunk.start + place, self.size)
             step = min(self.size - start, len(stored) - place)
-            self.inner[matrix].update(Chunk(chunk.tensor, start, stored[place : place + step]))
+            self.inner[matrix].update(_Run(chunk, start, slice(place, place + step)))
             place += step
 
     def merge(self, other: _EachMatrix) -> None:

@@ -113,14 +113,16 @@ def tell(line: str) -> None:
 def remarks(checkpoint: Checkpoint) -> Iterator[str]:
     """What the loader noticed, and what the file would have called.
 
-    Classes of other packages that it only makes and fills are one line.
+    Classes of other packages that it only makes and fills are one line. Of slices it is what is known without reading more:
+    a row costs a row.
     """
-    yield from (f"note: {note}" for note in checkpoint.notes)
-    risky = [action for action in checkpoint.not_run if action.severity == "error"]
+    notes, actions = checkpoint._remarkable()
+    yield from (f"note: {note}" for note in notes)
+    risky = [action for action in actions if action.severity == "error"]
     yield from (f"not run: {action}" for action in risky[:_MOST_CALLS])
     if len(risky) > _MOST_CALLS:
         yield f"not run: {len(risky) - _MOST_CALLS} more"
-    others = [action for action in checkpoint.not_run if action.severity == "warning"]
+    others = [action for action in actions if action.severity == "warning"]
     if others:
         more = f", and so {len(others) - 1:,} more of other packages" if len(others) > 1 else ""
         yield f"not run: {others[0]}{more}"

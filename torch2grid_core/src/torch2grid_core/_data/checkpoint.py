@@ -15,7 +15,7 @@ from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
-from torch2grid_core._text import did_you_mean, visible, without_secrets
+from torch2grid_core._text import counted, did_you_mean, visible, without_secrets
 
 Told = TypeVar("Told")
 Severity = Literal["error", "warning"]
@@ -104,14 +104,27 @@ class Composed:
 
 
 class _Answer(Generic[Told]):
-    """Values that are there, or a question whose answer costs reading: it is asked once, when somebody wants to know."""
+    """Values that are there, or a question whose answer costs reading: it is asked once, when somebody wants to know.
 
-    def __init__(self, given: Iterable[Told] | Callable[[], Iterable[Told]]) -> None:
-        self._ask = given if callable(given) else tuple(given).__iter__
+    known: of the answer to such a question, what needs no more reading.
+    """
+
+    def __init__(self, given: Iterable[Told] | Callable[[], Iterable[Told]], known: Iterable[Told] = ()) -> None:
+        if callable(given):
+            self._ask, self.known, self.costs = given, tuple(known), True
+        else:
+            self.known, self.costs = tuple(given), False
+            self._ask = self.known.__iter__
 
     @cached_property
     def found(self) -> tuple[Told, ...]:
         return tuple(self._ask())
+
+    @property
+    def at_hand(self) -> tuple[Told, ...]:
+        """All of it where it was asked for before, else what is known."""
+        found: tuple[Told, ...] = vars(self).get("found", self.known)
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Answer, (self.found,)
@@ -218,7 +231,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
     _repr_html_ = as_html
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {self.source!r}: {self.format}, {len(self)} tensors, {self.parameters:,} parameters>"
+        size = f"{counted(len(self), 'tensor')}, {counted(self.parameters, 'parameter')}"
+        return f"<Checkpoint {self.source!r}: {self.format}, {size}>"
 
     @property
     def not_run(self) -> tuple[Action, ...]:
@@ -227,7 +241,20 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @not_run.setter
     def not_run(self, actions: Iterable[Action] | Callable[[], Iterable[Action]]) -> None:
-        self._not_run = _Answer(actions)
+        self._not_run = _Answer(actions, self._not_run.known)
+
+    @property
+    def not_run_at_hand(self) -> tuple[Action, ...]:
+        """What of ``not_run`` is known without reading more of the file: all of it once that was asked for."""
+        return self._not_run.at_hand
+
+    def check_readers(self) -> None:
+        """Raise ``LoadError`` where other readers would take the file for another one.
+
+        Of slices it is not looked for: a row costs a row.
+        """
+        if not self._sliced:
+            _ = self.not_run
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -236,7 +263,16 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @notes.setter
     def notes(self, notes: Iterable[str] | Callable[[], Iterable[str]]) -> None:
-        self._notes = _Answer(notes)
+        self._notes = _Answer(notes, self._notes.known)
+
+    def _remarkable(self) -> tuple[tuple[str, ...], tuple[Action, ...]]:
+        """``notes`` and ``not_run``; of slices, what of them is known without reading more of the file."""
+        return (self._notes.at_hand, self.not_run_at_hand) if self._sliced else (self.notes, self.not_run)
+
+    @property
+    def _asks_later(self) -> bool:
+        """True where what other readers would do with the file has not been looked for yet."""
+        return self._not_run.costs and "found" not in vars(self._not_run)
 
     @property
     def parameters(self) -> int:
@@ -414,7 +450,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
         """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
         noted, more, own = copy(self), tuple(notes), self._notes
-        noted.notes = lambda: (*more, *own.found)
+        noted._notes = _Answer(lambda: (*more, *own.found), (*more, *own.known)) if own.costs else _Answer((*more, *own.found))
         noted.format = ", ".join(filter(None, (self.format, share)))
         return noted
 

@@ -120,8 +120,7 @@ def without_repetition(checkpoint: Checkpoint) -> Checkpoint:
     Raises ``LoadError`` for a file that other readers take for another one, which a pass asks first. One over parts of tensors
     does not, as it does not verify checksums either: a row costs a row.
     """
-    if not checkpoint._sliced:
-        _ = checkpoint.not_run
+    checkpoint.check_readers()
     distinct = [tensor.distinct() for tensor in checkpoint.values()]
     if all(new is old for new, old in zip(distinct, checkpoint.values(), strict=True)):
         return checkpoint

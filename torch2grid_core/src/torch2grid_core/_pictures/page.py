@@ -520,7 +520,7 @@ class Ridges:
 class Bar:
     """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across.
 
-    flags: see ``Band``. Raises ``ValueError`` for values of another shape.
+    flags, bend: see ``Band``. Raises ``ValueError`` for values of another shape.
     """
 
     labels: tuple[str, ...]
@@ -529,6 +529,7 @@ class Bar:
     ylabel: str = ""
     marks: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
+    bend: float = 0.0
 
     __repr__ = in_a_line
 
@@ -538,6 +539,7 @@ class Bar:
     def __post_init__(self) -> None:
         keep(self, labels=texts_of("labels", self.labels), values=array_of("values", self.values))
         check_shape("values", self.values, (len(self.labels),), "a value for each label")
+        check_bend(self.bend)
         check_text(title=self.title, ylabel=self.ylabel)
         check_marks("marks", self.marks)
         check_flags(self.flags, len(self.labels))

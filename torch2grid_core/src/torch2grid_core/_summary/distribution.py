@@ -346,7 +346,7 @@ class Distribution(Figures):
 
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, std {self.std:.4g}, {self.min:.4g} … {self.max:.4g}"
-        return f"<Distribution of {self.count:,} weights: {figures}>"
+        return f"<Distribution of {self.count:,} weight{'' if self.count == 1 else 's'}: {figures}>"
 
     _repr_html_ = as_html
 

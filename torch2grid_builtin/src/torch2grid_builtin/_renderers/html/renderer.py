@@ -288,6 +288,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "ylabel": visible(panel.ylabel),
             "marks": _texts(panel.marks),
             "flags": _flags(panel.flags),
+            "bend": panel.bend,
         }
     if isinstance(panel, (Band, Boxes)):
         levels = panel.levels if isinstance(panel, Band) else ()

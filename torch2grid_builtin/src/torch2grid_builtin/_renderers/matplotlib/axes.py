@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.ticker import FixedLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import AsinhLocator, FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
+from torch2grid_builtin._renderers.matplotlib.panel import Scale
+from torch2grid_builtin._renderers.numbers import number
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -33,7 +37,10 @@ _PAD = 4  # pixels between a panel with its labels and its neighbours
 _OF_TEXT = 0.4  # of the height of another row
 _ACROSS = 4  # names side by side in a legend as wide as the page
 _ROUNDS = 3  # other ticks need other room
-_SMALLEST = 3.5  # points of a name
+_SMALLEST = 5.0  # points of a name
+_WIDE, _HIGH = 0.55, 1.25  # of a character and of a line of text, in sizes of it
+_APART = 34  # pixels between two ticks of an asinh axis, at least
+_TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _NAMED = 6  # points of the name of a region
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _ROOM = 0.01  # share of the cells from which a region has room for its name
@@ -77,7 +84,9 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         canvas = draw_page(page, Style(colormap=map))
         ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
         return
-    _title(ax, page.title)
+    line = _characters(ax, 1.0, "medium")
+    whole = len(textwrap.wrap(visible(page.title), line)) <= _TITLE_LINES
+    _title(ax, page.title if whole else page.title.partition(" · ")[0], line=line)
     places, inners = _places(page), list[Axes]()
     for panel, cell in zip(page.panels, places, strict=False):
         left, bottom, width, height = cell
@@ -87,10 +96,31 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inner.tick_params(labelsize="small")
         inner.xaxis.label.set_fontsize("small")
         inner.yaxis.label.set_fontsize("small")
-        _title(inner, getattr(panel, "title", ""), "small", max(12, int(_LINE * width)))
+        _title(inner, getattr(panel, "title", ""), "small", _characters(ax, width, "small"))
+    _names_once(page, inners, places)
     _one_legend(ax, inners, places[len(inners) :])
     for inner, cell in zip(inners, places, strict=False):
         _fit(inner, ax, cell)
+
+
+def _characters(ax: Axes, share: float, size: str) -> int:
+    """About how many characters of text fit a *share* of the width of *ax*."""
+    points = FontProperties(size=size).get_size_in_points()
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    return min(max(12, int(share * inches * 72 / (_WIDE * points))), _LINE)
+
+
+def _names_once(page: Page, inners: Sequence[Axes], places: Sequence[tuple[float, float, float, float]]) -> None:
+    """Where panels below one another have the same places under them, the lowest alone has their names."""
+    below: dict[float, Any] = {}
+    for panel, inner, (left, *_) in reversed([*zip(page.panels, inners, places, strict=False)]):
+        names = getattr(panel, "column_names", ()) or getattr(panel, "xticks", ())
+        names = tuple(each if isinstance(each, str) else each[1] for each in names)
+        if names and below.get(left, ())[-len(names) :] == names:
+            inner.tick_params(axis="x", labelbottom=False)
+            inner.set_xlabel("")
+        elif names:
+            below[left] = names
 
 
 def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, float, float, float]]) -> None:
@@ -115,9 +145,14 @@ def _one_legend(ax: Axes, inners: Sequence[Axes], free: Sequence[tuple[float, fl
             own.remove()
     beside = ax.inset_axes(free[0])
     beside.set_axis_off()
-    across = max(1, round(_ACROSS * free[0][2]))
-    for text in beside.legend(handles.values(), handles.keys(), fontsize="small", loc="center", ncols=across).get_texts():
-        text.set_parse_math(False)
+    most, whole = max(1, round(_ACROSS * free[0][2])), ax.get_window_extent()
+    for size, across in product(("small", "x-small", "xx-small"), range(most, 0, -1)):
+        legend = beside.legend(handles.values(), handles.keys(), fontsize=size, loc="center", ncols=across)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        taken = legend.get_window_extent()
+        if taken.width <= free[0][2] * whole.width and taken.height <= free[0][3] * whole.height:
+            break
 
 
 def _color(artist: Any) -> str:
@@ -156,10 +191,29 @@ def _fit(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None
                 _smaller(inner, axis, most)
         bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
         inner.set_axes_locator(_Place(ax, bounds))
-    names = len(inner.get_yticklabels()) if isinstance(inner.yaxis.get_major_locator(), FixedLocator) else 0
-    if names:  # no larger than a line of its own for each
-        room = Bbox.from_bounds(*bounds).transformed(ax.transAxes).height / names * 72 / inner.figure.dpi
-        inner.tick_params(axis="y", labelsize=min(inner.get_yticklabels()[0].get_fontsize(), max(room, _SMALLEST)))
+    box = Bbox.from_bounds(*bounds).transformed(ax.transAxes)
+    _thin_out(inner, "y", box.height * 72 / inner.figure.dpi)
+    _thin_out(inner, "x", box.width * 72 / inner.figure.dpi)
+
+
+def _thin_out(ax: Axes, axis: Any, room: float) -> None:
+    """Names along *axis*, upright or below one another, no larger than a line for each of *room* points; of too many some."""
+    line = ax.xaxis if axis == "x" else ax.yaxis
+    if not isinstance(line.get_major_locator(), FixedLocator):
+        return
+    labels = line.get_ticklabels()
+    if not labels or (axis == "x" and not labels[0].get_rotation()):
+        return
+    size = room / len(labels) / _HIGH
+    step = max(1, math.ceil(_SMALLEST / size)) if size > 0 else 1
+    if step > 1:
+        kept = [(place, each.get_text(), each.get_color()) for place, each in zip(line.get_ticklocs(), labels, strict=True)]
+        kept = [each for index, each in enumerate(kept) if index % step == 0 or each[2] == LOST]
+        rotation = labels[0].get_rotation()
+        line.set_ticks([each[0] for each in kept], labels=[each[1] for each in kept], parse_math=False, rotation=rotation)
+        for (_, _, color), label in zip(kept, line.get_ticklabels(), strict=True):
+            label.set_color(color)
+    ax.tick_params(axis=axis, labelsize=min(labels[0].get_fontsize(), max(size * step, _SMALLEST)))
 
 
 def _smaller(ax: Axes, axis: Any, factor: float) -> None:
@@ -247,7 +301,8 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     high, wide = grid.cell
     extent = (-0.5, columns * wide - 0.5, rows * high - 0.5, -0.5)  # ticks are indices of weights
     longer, shorter = max(rows * high, columns * wide), min(rows * high, columns * wide)
-    aspect: Any = "auto" if longer > _SLENDER * shorter else "equal"
+    tabular = bool(panel.row_names and panel.column_names)  # of figures, each cell one of them, not of weights
+    aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else "equal"
     values = np.ma.masked_invalid(grid.values)
     ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
     if (grid.counts == 0).any():
@@ -337,7 +392,8 @@ def _histogram(panel: Histogram, ax: Axes) -> None:
 
 def _mark(line: Callable[..., Any], name: str, value: float) -> None:
     if math.isfinite(value):
-        line(value, color=MARK, linestyle="--", linewidth=1, label=visible(name, _NAME).lstrip("_"))
+        text = f"{visible(name, _NAME)} {number(value)}"
+        line(value, color=MARK, linestyle="--", linewidth=1, label=text.lstrip("_"))
 
 
 def _legend(ax: Axes, wanted: bool) -> None:
@@ -405,6 +461,8 @@ def _bar(panel: Bar, ax: Axes) -> None:
     places = np.arange(len(panel.labels))
     ax.barh(places, np.where(np.isfinite(panel.values), panel.values, 0), color="#4a80aa")
     ax.invert_yaxis()
+    if panel.bend:
+        _bend(ax.xaxis, panel.bend)
     _names(ax.yaxis, places, panel.labels, panel.flags)
     _labels(ax, panel.ylabel, "")
     for name, value in panel.marks.items():
@@ -430,7 +488,7 @@ def _band(panel: Band, ax: Axes) -> None:
     if count % 2:
         ax.plot(places, values[count // 2], color=SERIES[0])
     if panel.bend:
-        ax.set_yscale("asinh", linear_width=panel.bend)
+        _bend(ax.yaxis, panel.bend)
     _upright(panel, ax)
 
 
@@ -444,9 +502,27 @@ def _ridges(panel: Ridges, ax: Axes) -> None:
             ax.stairs(count - 1 - place + 1.4 * row / highest, panel.edges, baseline=count - 1 - place, fill=True, alpha=0.8,
                       color=SERIES[0], zorder=2 + place / max(count, 1))  # fmt: skip
     if panel.bend and len(panel.edges):
-        ax.set_xscale("asinh", linear_width=panel.bend)
+        _bend(ax.xaxis, panel.bend)
     _names(ax.yaxis, [float(count - 1 - place) for place in range(count)], panel.labels, panel.flags)
     _labels(ax, panel.xlabel, "")
+
+
+class _BentTicks(AsinhLocator):
+    """Round values on an asinh axis, as far from each other as their texts need."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        axis: Any = self.axis
+        box, level = axis.axes.get_window_extent(), axis.axis_name == "x"
+        scale = Scale(vmin, vmax, 0, box.width if level else box.height, bend=self.linear_width)
+        return scale.ticks(_APART * axis.axes.figure.dpi / 100 * (1 if level else 0.6))
+
+
+def _bend(axis: Any, bend: float) -> None:
+    """An asinh axis with ticks that can be read."""
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("asinh", linear_width=bend)
+    axis.set_major_locator(_BentTicks(bend))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def _upright(panel: Boxes | Band, ax: Axes) -> None:

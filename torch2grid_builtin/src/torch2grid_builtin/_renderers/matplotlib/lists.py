@@ -11,7 +11,7 @@ import numpy as np
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, LOST, MARK, MUTED, RULE, SERIES, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, draw_x, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_builtin._renderers.numbers import LARGEST, number
+from torch2grid_builtin._renderers.numbers import LARGEST, bent, number, unbent
 from torch2grid_core import Style
 from torch2grid_core.pages import Band, Bar, Boxes, Ridges, Table, Text
 
@@ -98,7 +98,8 @@ class BarDrawing(ListDrawing):
 
     def __init__(self, panel: Bar, style: Style, sizes: Sizes) -> None:
         self._marks = [(literal(name), float(value)) for name, value in panel.marks.items() if np.isfinite(value)]
-        super().__init__(panel.labels, panel.title, panel.ylabel, sizes, panel.flags, len(self._marks))
+        super().__init__(panel.labels, panel.title, _axis(panel.ylabel, panel.bend), sizes, panel.flags, len(self._marks))
+        self.bend = panel.bend
         self.values = np.asarray(panel.values, dtype=np.float64)
 
     def marks(self) -> list[tuple[str, float]]:
@@ -106,6 +107,9 @@ class BarDrawing(ListDrawing):
 
     def limits(self) -> tuple[float, float]:
         low, high = finite_range(self.values, [0.0], [value for _, value in self._marks])
+        if self.bend and high > low:  # an eighth of the axis more, whatever that is there
+            low, high = (float(unbent(1.12 * bent(end, self.bend), self.bend)) for end in (low, high))
+            return max(low, -LARGEST), min(high, LARGEST)
         return max(low * 1.12, -LARGEST), min(high * 1.12, LARGEST) if high > low else low + 1.0
 
     def plot(self, canvas: Canvas, across: Scale, middles: Array) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin._renderers.titles import inside, modules_of, titles
+from torch2grid_builtin._renderers.titles import inside, modules_of, shared_prefix, titles
 from torch2grid_core import Grid
 from torch2grid_core.grids import Rect, Region
 from torch2grid_core.selection import modules
@@ -25,7 +25,10 @@ _LINE = (0.08, 0.1, 0.13)
 _LONGEST = 20  # of a name beside bands, in sizes of its text
 _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
+_COVERED_APART = 0.2  # where it is low, or the name of its module stands nowhere else
 _MARKED = 0.2  # and of a part's, under its text
+_NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
+_SMALLEST = 0.7  # of the size of a text, in low boxes
 _MANY = 40  # regions above which modules are named instead, where there are any
 
 
@@ -134,17 +137,17 @@ def draw_names(
     """
     high, wide = factor
     written: list[tuple[float, float, float, float]] = []
-    named = modules_of(grid)
+    named, common = modules_of(grid), shared_prefix([region.name for region in grid.regions])
     for label, title in zip(grid.labels, titles(grid), strict=True):
         for row, column, _, width in label.rects:
             shown = _label_text(literal(title), width * wide - 2, size)
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
-    line = round(size * LINE)
-    taken = grid.counts > 0
+    taken, above = grid.counts > 0, set(map(literal, titles(grid)))
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     loose = forms.of_any_form(grid)
     for region in by_size:
+        line = round(size * LINE)
         if loose:
             row, column, height, width = forms.roomiest(region.rects)
         else:
@@ -163,18 +166,28 @@ def draw_names(
                 break
         else:
             area = high * wide * (sum(each[2] * each[3] for each in region.rects) if loose else height * width)
-            shown = _short(name, min(width * wide - 12, _COVERED * area / line - 8), size)
-            if height * high < line + 6 or width * wide < 2 * line:
+            own = _as_low(size, height * high)
+            line = round(own * LINE)
+            kind = ".".join("*" if part.isdecimal() else part for part in name.split("."))
+            if {name, kind} & above and height * high < 2 * line:
+                continue  # the head of its column says it
+            apart = name == literal(region.name)  # no label says of which module it is
+            share = _COVERED_APART if height * high < 2 * line or (apart and "." in name) else _COVERED
+            name = literal(region.name[common:]) if apart else name
+            shown = _short(name, min(width * wide - 11, share * area / line - 8), own)
+            edge = float(min(3, (height * high - line - 1) // 2))
+            if edge < 0 or width * wide < 2 * line:
                 ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)
                 area = high * wide * sum(rows * columns for _, _, rows, columns in region.rects)
                 fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
                 x, y, shown = (ring[1] * wide, ring[0] * high, name) if ring is not None and fits else (x, y, "")
             if shown and (shown != "weight" or not grid.labels):
-                box = left + x + 3, top + y + 3, text_width(shown, size) + 8, line + 1
+                edge = max(edge, 0.0)
+                box = left + x + 3, top + y + edge, text_width(shown, own) + 8, line + 1
                 if _is_free(box, written):
                     written.append(box)
                     canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(left + x + 7, top + y + 3, shown, size, INK, va="top")
+                    canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
     return written
 
 
@@ -192,8 +205,8 @@ def draw_marks(
     written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
     """
     high, wide = factor
-    line = round(size * LINE)
     taken = list(written)
+    names = {region.rects[0][:2]: region.name.split(".") for region in grid.regions if region.rects and grid.marks}
     for mark in grid.marks:
         for place, (row, column, height, width) in enumerate(mark.rects):
             x, y, across, down = left + column * wide, top + row * high, width * wide, height * high
@@ -201,20 +214,34 @@ def draw_marks(
                 continue
             dots = [(at, y, 2, 1) for at in range(x, x + across - 1, 5)] + [(x, at, 1, 2) for at in range(y, y + down - 1, 5)]
             canvas.rects(dots, _LINE, alpha=0.45)
-            long = text_width(literal(mark.name), size) + 8
-            if not mark.name or place or long * line > _MARKED * across * down:
+            share = _NAMED if mark.name in names.get((row, column), ()) else _MARKED
+            choices = [literal(mark.name)]
+            if mark.name.startswith("expert "):
+                choices.append(mark.name.removeprefix("expert "))
+            own = _as_low(size, down)
+            line = round(own * LINE)
+            widths = {text: text_width(text, own) + 8 for text in choices}
+            room = min(share * across * down / line, across - 1)
+            text, long = next(((text, width) for text, width in widths.items() if width <= room), ("", 0.0))
+            if not text or place:
                 continue
             near = [box for box in taken if not _is_free((x, y, across, down), [box])]
-            places = [(x + 3.0, y + 3.0)]
-            places += [(box[0] + box[2] + 2, y + 3.0) for box in near] + [(x + 3.0, box[1] + box[3] + 2) for box in near]
+            edge = float(min(3, max(down - line - 1, 0) // 2, max(across - long, 0) // 2))
+            places = [(x + edge, y + edge)]
+            places += [(box[0] + box[2] + 2, y + edge) for box in near] + [(x + edge, box[1] + box[3] + 2) for box in near]
             for at_x, at_y in places:
                 box = at_x, at_y, long, line + 1
-                inside = x < at_x and y < at_y and at_x + long + 1 <= x + across and at_y + line + 3 <= y + down
+                inside = x <= at_x and y <= at_y and at_x + long <= x + across and at_y + line + 1 <= y + down
                 if inside and _is_free(box, near):
                     taken.append(box)
                     canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(at_x + 4, at_y, literal(mark.name), size, INK, va="top")
+                    canvas.text(at_x + 4, at_y, text, own, INK, va="top")
                     break
+
+
+def _as_low(size: float, height: float) -> float:
+    """The size of a text in a box of *height* pixels: somewhat smaller where the box is low."""
+    return max(min(size, (height - 2) / LINE), _SMALLEST * size)
 
 
 def _is_free(box: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]) -> bool:
@@ -279,7 +306,7 @@ def _short(name: str, room: float, size: float, bold: bool = False) -> str:
         return name
     if len(parts) > 1 and parts[-1] == "weight":
         parts.pop()
-    least = 2 if parts[-1] in ("bias", "weight") or parts[-1].isdigit() else 1  # alone, these say nothing
+    least = 2 if parts[-1] in ("bias", "weight", "conv", "linear") or parts[-1].isdigit() else 1  # alone, these say nothing
     for skip in range(max(len(parts) - least + 1, 1)):
         text = ("…" if skip else "") + ".".join(parts[skip:])
         if text_width(text, size, bold) <= room:

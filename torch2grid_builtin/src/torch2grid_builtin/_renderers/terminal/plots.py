@@ -90,6 +90,8 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
     room = max(8, screen.width - label - size - 2)
     finite = values[np.isfinite(values)]
     low, high = min(float(finite.min(initial=0.0)), 0.0), max(float(finite.max(initial=0.0)), 0.0)
+    if panel.bend:
+        values, low, high = bent(values, panel.bend), float(bent(low, panel.bend)), float(bent(high, panel.bend))
     zero = round(float(share_between(0.0, low, high)) * room)
     for name, value, text in zip(names, values.tolist(), texts, strict=True):
         bar = ""
@@ -103,7 +105,7 @@ def bar_lines(panel: Bar, screen: Screen) -> list[str]:
                 bar = " " * (zero - full) + screen.tinted("█" * full, RED)
         lines.append(f"{padded(fit(name, label), label)} {padded(bar, room)} {text.rjust(size)}".rstrip())
     if panel.ylabel:
-        lines.append(screen.dim(fit(panel.ylabel, screen.width)))
+        lines.append(screen.dim(fit(f"{panel.ylabel}, asinh axis" if panel.bend else panel.ylabel, screen.width)))
     return lines + mark_lines(panel.marks, screen)
 
 
@@ -196,7 +198,7 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     facts += [f"{side}: {visible(names[0][1])} … {visible(names[-1][1])}" for side, names in named if names]
     facts += [_largest(side, each) for side, each in (("row", panel.row_marginal), ("column", panel.column_marginal)) if each]
     drawn = grid.drawn()
-    legend = [_bar(panel, screen), *(["symlog"] if scale.kind == "symlog" else [])]
+    legend = [_bar(panel, screen), *(["asinh"] if scale.kind == "symlog" else [])]
     marks = signals(screen.colormap or default_map(scale))
     beyond = ((scale.over, marks.over, "above", scale.high), (scale.under, marks.under, "below", scale.low))
     for share, rgb, word, limit in beyond:

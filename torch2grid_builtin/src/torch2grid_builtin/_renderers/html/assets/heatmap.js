@@ -136,7 +136,7 @@ function legend(panel, values, counts, context, blocks) {
   const map = colorMap(panel.map);
   for (let i = 0; i < 256; i++) strip.data.set([map[3 * i], map[3 * i + 1], map[3 * i + 2], 255], 4 * i);
   context2d.putImageData(strip, 0, 0);
-  const scale = element("span", { class: "scale" }, brief(panel.low), bar, brief(panel.high) + (panel.bend ? " (symlog)" : ""));
+  const scale = element("span", { class: "scale" }, brief(panel.low), bar, brief(panel.high) + (panel.bend ? " (asinh)" : ""));
   const what = panel.label || panel.what;
   const parts = [scale];
   const swatch = (rgb, text) => {

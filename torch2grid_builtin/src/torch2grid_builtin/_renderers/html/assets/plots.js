@@ -18,7 +18,7 @@ function barPanel(panel, context) {
   const known = finite([...values, ...levels.map(([, value]) => value)]);
   const low = Math.min(0, ...known);
   const high = Math.max(0, ...known) || (low < 0 ? 0 : 1);
-  const at = linear(low, high, 0, 100);
+  const at = panel.bend ? asinh(low, high, panel.bend, 0, 100) : linear(low, high, 0, 100);
   const rows = element("div", { class: "rows" });
   panel.labels.forEach((label, index) => {
     const value = values[index];
@@ -37,7 +37,7 @@ function barPanel(panel, context) {
     }
     rows.append(element("div", { class: "bar-row" }, flagged(label, panel.flags[index], context), track, element("span", { text: brief(value, 4) })));
   });
-  const notes = [panel.ylabel, ...levels.map(([name, value]) => `${name}: ${brief(value)}`)].filter(Boolean);
+  const notes = [axisText(panel.ylabel, panel.bend), ...levels.map(([name, value]) => `${name}: ${brief(value)}`)].filter(Boolean);
   return [rows, ...(notes.length ? [element("div", { class: "legend" }, ...notes.map((text) => element("span", { text })))] : [])];
 }
 
