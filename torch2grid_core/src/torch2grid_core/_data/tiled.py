@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -70,6 +70,15 @@ class Blocks(DerivedStorage):
     @abstractmethod
     def block(self, index: int) -> LazyTensor:
         """The block *index*, of its shape and dtype. Raises ``LoadError``."""
+
+    def blocks(self) -> Iterator[LazyTensor]:
+        """All blocks, one after the other, for a pass to which their order is nothing; each is verified behind it."""
+        for index in np.flatnonzero((self._last > self._first).all(axis=1)).tolist():
+            found = self._opened(index)
+            yield found
+            if not self._verified[index]:
+                verify(found.storage)
+                self._verified[index] = True
 
     def _opened(self, index: int) -> LazyTensor:
         found = self._open.get(index)
