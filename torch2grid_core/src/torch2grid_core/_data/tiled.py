@@ -214,6 +214,9 @@ def _overlap(whole: Array, first: Array, last: Array) -> bool:
     cut = np.flatnonzero((first > 0).any(axis=0) | (last < whole).any(axis=0))
     if not len(cut):
         return len(first) > 1
+    if len(cut) == 1:
+        order = np.argsort(first[:, cut[0]], kind="stable")
+        return bool((last[order[:-1], cut[0]] > first[order[1:], cut[0]]).any())
     edges = [np.unique(np.concatenate([first[:, axis], last[:, axis]])) for axis in cut]
     low = [np.searchsorted(edge, first[:, axis]) for edge, axis in zip(edges, cut, strict=True)]
     high = [np.searchsorted(edge, last[:, axis]) for edge, axis in zip(edges, cut, strict=True)]
