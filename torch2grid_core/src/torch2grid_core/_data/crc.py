@@ -45,7 +45,7 @@ def _folded(data: memoryview, value: int) -> int:
         at += size
     left = numbers[rest:] ^ added[at - _FAR : at]
     left[:_NEAR] ^= added[at - _NEAR : at]
-    return zlib.crc32(left, 0xFFFFFFFF)  # which makes it begin with 0
+    return zlib.crc32(left.data, 0xFFFFFFFF)  # which makes it begin with 0
 
 
 @lru_cache(maxsize=1)
