@@ -157,3 +157,11 @@ def test_a_module_that_is_called_state_stays_the_model(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "state.other" in run.stdout
     assert "state.weight" in run.stdout
+
+
+def test_a_state_without_its_parameter_groups_is_said(tmp_path: Path) -> None:
+    moments = {"w": {"exp_avg": torch.ones(3, 4), "exp_avg_sq": torch.ones(3, 4)}}
+    torch.save({"model": {"w": torch.ones(3, 4)}, "optimizer": {"state": moments}}, tmp_path / "saved.pt")
+    run = command("saved.pt", "--optimizer", cwd=tmp_path)
+    assert run.returncode == 1
+    assert "this has one whose parameter groups are not there; --part optimizer shows what is stored" in run.stderr
