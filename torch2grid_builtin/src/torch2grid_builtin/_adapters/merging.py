@@ -30,7 +30,8 @@ class Bases:
 
     def __init__(self, base: Checkpoint) -> None:
         self.base = base
-        self._bare = unique((unwrapped(name), name) for name in base)
+        # A model that PEFT wrapped calls what is below the adapter base_layer.
+        self._bare = unique((unwrapped(name.removeprefix(_PEFT).replace(".base_layer.", ".")), name) for name in base)
         self._flat: Mapping[str, str] | None = None
 
     def of(self, pair: Pair) -> LazyTensor:
