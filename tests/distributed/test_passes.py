@@ -165,3 +165,12 @@ def test_a_state_without_its_parameter_groups_is_said(tmp_path: Path) -> None:
     run = command("saved.pt", "--optimizer", cwd=tmp_path)
     assert run.returncode == 1
     assert "this has one whose parameter groups are not there; --part optimizer shows what is stored" in run.stderr
+
+
+def test_bytes_of_blocks_that_are_taken_for_other_numbers(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    tensor = torch.arange(24, dtype=torch.float32).reshape(6, 4)
+    found = torch2grid.load(dcp(tmp_path / "saved", {"w": tensor}, lambda shape: by_rows(shape, 3)))["w"]
+    halves = replace(found, shape=(6, 8), dtype=np.dtype(np.uint16))
+    assert (np.concatenate([part.copy() for part in halves.chunks(20)]) == tensor.numpy().view(np.uint16).reshape(-1)).all()

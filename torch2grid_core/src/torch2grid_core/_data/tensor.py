@@ -186,7 +186,8 @@ class LazyTensor:
         """
         tensor = self.distinct()
         blocks = getattr(tensor.storage, "blocks", None)
-        if blocks is not None and tensor.contiguous and tensor.nbytes == tensor.storage.size:
+        whole = tensor.contiguous and tensor.nbytes == tensor.storage.size
+        if blocks is not None and whole and getattr(tensor.storage, "dtype", None) == tensor.dtype:
             yield from _block_chunks(tensor, blocks, chunk_bytes)
             return
         if not tensor.contiguous:
