@@ -15,7 +15,7 @@ from benchmarks.peers import peers
 from benchmarks.report import Report, facts, ready, write
 from benchmarks.running import run_one
 
-NAMES = ("kernels", "startup", "recorder", "stats", "layouts", "views", "compare", "distributed", "growth")
+NAMES = ("kernels", "startup", "recorder", "stats", "layouts", "views", "compare", "distributed", "quantised", "growth")
 ROUNDS = 5
 
 

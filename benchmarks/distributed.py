@@ -11,7 +11,7 @@ from benchmarks.task import Section, Task, at_most, section
 
 FILE, FOLDER = "one safetensors file", "a distributed checkpoint of four ranks"
 NAME = "llama_1gb.safetensors"
-TIMES, MORE = 1.3, 50.0  # of the file's wall and processor time; MB beyond its peak PSS
+TIMES, WORK, MORE = 1.3, 1.5, 50.0  # of the file's wall and processor time, checksums included; MB beyond its peak PSS
 
 
 def run(folder: Path, rounds: int) -> Section:
@@ -25,7 +25,7 @@ def run(folder: Path, rounds: int) -> Section:
     one, many = found.results[FILE], found.results[FOLDER]
     checks = [
         at_most("A distributed checkpoint: times the wall time of one file", many.wall / one.wall, TIMES),
-        at_most("A distributed checkpoint: times the processor time of one file", many.cpu / one.cpu, TIMES),
+        at_most("A distributed checkpoint: times the processor time of one file", many.cpu / one.cpu, WORK),
         at_most("A distributed checkpoint: peak PSS beyond that of one file", (many.pss - one.pss) / 1e6, MORE, " MB"),
     ]
     about = (

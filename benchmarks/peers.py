@@ -11,7 +11,8 @@ from benchmarks.machine import versions_of
 from benchmarks.models import cache
 
 LENS, SFT = "weightlens 0.3.0", "sft-cli 0.2.2"
-_TOOLS = (LENS.replace(" ", "=="), SFT.replace(" ", "=="))
+COMPRESSED, BITS = "compressed-tensors 0.20.1", "bitsandbytes 0.50.2"
+_TOOLS = tuple(each.replace(" ", "==") for each in (LENS, SFT, COMPRESSED, BITS))
 _LIBRARIES = ("torch", "safetensors", "numpy", "matplotlib")  # the releases that torch2grid is tested with
 _CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 

@@ -93,10 +93,10 @@ WAYS: dict[str, Callable[[], Storage]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("scheme", WAYS)
 @pytest.mark.benchmark(group="decoding 16 million weights")
-def test_decoding(benchmark: Any, way: str) -> None:
-    tensor = LazyTensor("weight", (SIDE, SIDE), np.dtype(np.float32), WAYS[way]())
+def test_decoding(benchmark: Any, scheme: str) -> None:
+    tensor = LazyTensor("weight", (SIDE, SIDE), np.dtype(np.float32), WAYS[scheme]())
 
     def run() -> int:
         return sum(len(chunk) for _, chunk in tensor.flat_chunks())

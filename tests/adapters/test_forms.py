@@ -47,6 +47,9 @@ FORMS: dict[str, Any] = {
     "more rank than either side": lambda: adapters.peft(rng(), SHAPES, 30, 16),
     "kernels": lambda: adapters.peft(rng(), {"conv1": (6, 5, 3, 3), "conv2": (6, 5, 7)}),
     "an embedding": lambda: adapters.embedding(rng(), "model.embed_tokens", 50, 8, 4, 2),
+    "mlx": lambda: adapters.mlx(rng(), SHAPES),
+    "mlx, of an embedding": lambda: adapters.mlx(rng(), SHAPES, 3, 0.5, {"model.embed_tokens": (50, 12)}),
+    "mlx as bfloat16, square": lambda: adapters.mlx(rng(), {"layers.0.q_proj": (16, 16)}, 8, dtype=ml_dtypes.bfloat16),
     "kohya": lambda: adapters.kohya(rng(), {"lora_unet_down_0_to_q": (9, 12), "lora_te_mlp_fc1": (4, 3)}, 4, 2),
     "kohya's kernels": lambda: adapters.kohya(rng(), {"lora_unet_conv": (6, 5, 3, 3), "lora_unet_point": (6, 5, 1, 1)}, 4, 1),
     "kohya without alpha": lambda: adapters.kohya(rng(), {"lora_unet_to_q": (9, 12)}, 4, None),
@@ -137,6 +140,38 @@ def test_alpha_pattern_is_taken_by_name_and_by_the_end_of_a_name(tmp_path: Path)
     assert_meant(written, tmp_path)
 
 
+def test_a_change_of_a_bias_is_said_and_shown_as_stored(tmp_path: Path) -> None:
+    written = adapters.peft(rng(), SHAPES, 4, 8, lora_bias=True)
+    biases = {f"{PEFT}{module}.lora_B.bias": np.full(shape[0], 3, np.float32) for module, shape in SHAPES.items()}
+    written.stored.update(biases)
+    found = opened(written, tmp_path)
+    assert set(found) == {*written.meant, *biases}
+    for name, meant in written.meant.items():
+        np.testing.assert_allclose(np.asarray(found[name]), meant, rtol=0, atol=1e-7)
+    assert any("and 1 more: changes of biases (lora_bias), shown as stored" in note for note in found.notes)
+
+
+def test_matrices_of_mlx_without_settings_have_no_factor(tmp_path: Path) -> None:
+    written = adapters.mlx(rng(), SHAPES, 4, 1.0)
+    written.config = {}
+    assert_meant(written, tmp_path)
+    assert any("alpha is not known" in note for note in opened(written, tmp_path).notes)
+
+
+def test_matrices_of_experts_in_mlx_are_left_as_stored(tmp_path: Path) -> None:
+    written = adapters.mlx(rng(), {})
+    written.stored = {"mlp.up_proj.lora_a": np.ones((3, 4, 8), "f4"), "mlp.up_proj.lora_b": np.ones((3, 6, 4), "f4")}
+    found = opened(written, tmp_path)
+    assert set(found) == set(written.stored)
+    assert any("those of several experts" in note for note in found.notes)
+
+
+def test_names_of_mlx_in_the_order_of_peft_are_taken_by_their_shapes(tmp_path: Path) -> None:
+    written = adapters.mlx(rng(), {"q_proj": (16, 16), "up_proj": (24, 16)})
+    written.stored = {name: np.ascontiguousarray(each.T) for name, each in written.stored.items()}
+    assert_meant(written, tmp_path)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "another rank": (lambda w: w.config.update(r=16), "its settings say rank 16, and its matrices have 4"),
     "a wrong rank_pattern": (lambda w: w.config.update(rank_pattern={"q_proj": 2}), "its settings say rank 2"),
@@ -145,7 +180,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "another kind": (lambda w: w.config.update(peft_type="ADALORA"), "says ADALORA, not LoRA"),
     "QA-LoRA": (lambda w: w.config.update(use_qalora=True), "QA-LoRA"),
     "DoRA without magnitudes": (lambda w: w.config.update(use_dora=True), "its magnitude is not here"),
-    "a bias": (lambda w: w.stored.update({f"{PEFT}{m}.lora_B.bias": np.ones(s[0], "f4") for m, s in SHAPES.items()}), "bias"),
     "one of two": (lambda w: [w.stored.pop(name) for name in list(w.stored) if "lora_B" in name], "second matrix is not here"),
     "two alphas": (
         lambda w: w.stored.update({f"{PEFT}{module}.alpha": np.float32(3) for module in SHAPES}),

@@ -195,3 +195,32 @@ def test_two_adapters_are_compared_by_what_they_change(tmp_path: Path) -> None:
     done = torch2grid("compare", "a", "c", "--stats", cwd=tmp_path)
     assert done.returncode == 1
     assert "different: 2 of 2 tensors changed" in done.stdout
+
+
+def test_a_merge_by_mlx_is_the_base_with_the_adapter(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.mlx(np.random.default_rng(0), SHAPES, 8, 20.0)
+    done = compared(tmp_path, base, written, sum_of(base, written, "once"), "--stats")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("same: 3 tensors")
+
+
+def test_a_merge_of_dora_by_mlx(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.mlx(np.random.default_rng(0), SHAPES, 8, 2.0)
+    written.config["fine_tune_type"] = "dora"
+    merged = dict(base)
+    for name in SHAPES:
+        magnitude = np.random.default_rng(1).uniform(0.5, 2, SHAPES[name][0]).astype(np.float32)
+        written.stored[f"{name}.m"] = magnitude
+        joined = base[f"{name}.weight"].astype(np.float64) + written.meant[f"delta.{name}.weight"]
+        made = joined * (magnitude / np.linalg.norm(joined, axis=1))[:, None]
+        merged[f"{name}.weight"] = made.astype(np.float32)
+    done = compared(tmp_path, base, written, merged, "--stats")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_adapter_that_changes_biases_is_not_merged(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16)
+    written.stored[f"{PEFT}model.layers.0.mlp.down_proj.lora_B.bias"] = np.ones(32, np.float32)
+    done = compared(tmp_path, base, written, base)
+    assert done.returncode == 2
+    assert "lora_B.bias changes a bias (lora_bias)" in done.stderr

@@ -227,3 +227,20 @@ def peak(folder: Path, count: int, side: int) -> int:
 def test_memory_is_that_of_bands(tmp_path: Path) -> None:
     """16 weights of 4096 × 4096, 537 MB of base and 1.1 GB of changes: tens of megabytes more than a small one takes."""
     assert peak(tmp_path / "large", 16, 4096) - peak(tmp_path / "small", 16, 64) < 60 << 20
+
+
+def test_dora_in_a_whole_model_has_its_base_beside_it(tmp_path: Path) -> None:
+    random = rng()
+    base = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in SHAPES.items()}
+    written, _ = adapters.dora(random, base, 3, 3)
+    whole = {name.replace(".weight", ".default.weight"): each for name, each in written.stored.items() if "lora_m" not in name}
+    for name, weight in base.items():
+        whole[f"{PEFT}{name}.base_layer.weight"] = weight
+        whole[f"{PEFT}{name}.lora_magnitude_vector.default.weight"] = written.stored[f"{PEFT}{name}.lora_magnitude_vector"]
+    save_file(whole, tmp_path / "whole.safetensors")
+    rows = table(tmp_path, tmp_path / "whole.safetensors", f"adapter:base={tmp_path / 'whole.safetensors'}")
+    assert set(rows) == {f"{name}.weight" for name in SHAPES}
+    for name, row in rows.items():
+        change = written.meant[f"delta.{name}"]
+        assert float(row["‖ΔW‖"]) == pytest.approx(np.linalg.norm(change), rel=1e-3)
+        assert float(row["‖W‖"]) == pytest.approx(np.linalg.norm(base[name.removesuffix(".weight")]), rel=1e-3)

@@ -18,7 +18,7 @@ from torch2grid_builtin._views.grid import GridView
 from torch2grid_builtin._views.histogram import HistogramView
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Checkpoint, LazyTensor, LoadError, Page, PluginManager, Settings, View
-from torch2grid_core._data.storage import crc32_combine
+from torch2grid_core._data.crc import crc32_combine
 from torch2grid_core._engine import reading
 from torch2grid_core._engine.reading import Ask, Task
 from torch2grid_core._guard import Origin

@@ -101,6 +101,7 @@ KINDS: Mapping[str, Callable[[], list[Files]]] = {
             adapters.kohya(_random(), {"lora_unet_" + name.replace(".", "_"): each for name, each in _SHAPES.items()}, 2, 4)
         )
     ],
+    "MLX adapter": lambda: [_adapter(adapters.mlx(_random(), {"layers.0.q": (6, 5)}, 3, 2.0, {"embed_tokens": (9, 4)}))],
     "compressed-tensors": lambda: [
         _packed(4, asymmetric=True, act_order=False),
         _packed(8, asymmetric=False, act_order=True),

@@ -89,6 +89,27 @@ def kohya(
     return found
 
 
+def mlx(
+    random: np.random.Generator,
+    shapes: Mapping[str, tuple[int, ...]],
+    rank: int = 4,
+    scale: float = 20.0,
+    embeddings: Mapping[str, tuple[int, int]] | None = None,
+    dtype: Any = np.float32,
+) -> Written:
+    """LoRA as mlx_lm saves it: (inputs, rank) and (rank, outputs), their factor in the settings; of embeddings as they are."""
+    config = {"fine_tune_type": "lora", "lora_parameters": {"rank": rank, "scale": scale, "dropout": 0.0}, "num_layers": 2}
+    found = Written(config=config)
+    for module, (rows, columns) in {**shapes, **(embeddings or {})}.items():
+        inside, outside = (rows, columns) if module in (embeddings or {}) else (columns, rows)
+        first = random.uniform(-1, 1, (inside, rank)).astype(dtype)
+        second = random.normal(0, 0.02, (rank, outside)).astype(dtype)
+        found.stored[f"{module}.lora_a"], found.stored[f"{module}.lora_b"] = first, second
+        product = scale * (first.astype(np.float64) @ second.astype(np.float64))
+        found.meant[f"delta.{module}.weight"] = product if module in (embeddings or {}) else product.T
+    return found
+
+
 def dora(
     random: np.random.Generator, base: Mapping[str, Array], rank: int = 2, alpha: float = 4
 ) -> tuple[Written, dict[str, Array]]:

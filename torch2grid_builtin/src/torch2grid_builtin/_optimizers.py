@@ -188,7 +188,11 @@ def optimizer_state(checkpoint: Checkpoint) -> OptimizerState:
             entries = _entries(whole, key[: -len(SETTINGS)], _groups(value))
             if entries:
                 return _named(entries, checkpoint)
-    reason = "has parameter groups and no state yet" if any(key.endswith(SETTINGS) for key in whole.metadata) else "holds none"
+    reason = "holds none"
+    if any(key.endswith(SETTINGS) for key in whole.metadata):
+        reason = "has parameter groups and no state yet"
+    elif any(part.kind == "optimizer" for part in whole.parts):
+        reason = "has one whose parameter groups are not there; --part optimizer shows what is stored"
     raise NotDrawable(
         f"{whole.source}: --optimizer draws the state of an optimizer in a training checkpoint, and this {reason}"
     )

@@ -1,4 +1,4 @@
-"""What PEFT's ``adapter_config.json`` says of an adapter: ranks, scales, and which kind of adapter it is."""
+"""What ``adapter_config.json`` of PEFT or MLX says of an adapter: ranks, scales, and which kind of adapter it is."""
 
 from __future__ import annotations
 
@@ -60,11 +60,15 @@ class Patterns:
 
 @dataclass(frozen=True)
 class Config:
-    """The settings, as PEFT reads them. known: there is such a file; nothing is said of scales where there is none."""
+    """The settings, as PEFT reads them. known: there is such a file; nothing is said of scales where there is none.
+
+    scale: α/r where it is stated itself, as MLX does.
+    """
 
     known: bool = False
     rank: int | None = None
     alpha: float | None = None
+    scale: float | None = None
     ranks: Patterns | None = None
     alphas: Patterns | None = None
     root: bool = False
@@ -118,6 +122,9 @@ def described_configs(checkpoint: Checkpoint) -> dict[str, Config]:
 
 
 def _read(found: Mapping[str, Any]) -> Config:
+    mlx = found.get("lora_parameters")
+    if isinstance(mlx, dict) and "peft_type" not in found:
+        return _read_mlx(found, mlx)
     kind = found.get("peft_type", "LORA")
     refused = "" if kind == "LORA" else f"{NAME} says {visible(str(kind), 40)}, not LoRA"
     for key, what in (
@@ -139,6 +146,7 @@ def _read(found: Mapping[str, Any]) -> Config:
         True,
         None if rank is None else int(rank),
         alpha,
+        None,
         Patterns(found.get("rank_pattern"), "rank_pattern"),
         Patterns(found.get("alpha_pattern"), "alpha_pattern"),
         found.get("use_rslora") is True,
@@ -146,6 +154,15 @@ def _read(found: Mapping[str, Any]) -> Config:
         found.get("fan_in_fan_out") is True,
         refused,
         remarks if changed else (),
+    )
+
+
+def _read_mlx(found: Mapping[str, Any], stated: Mapping[str, Any]) -> Config:
+    """Of ``mlx_lm``, whose factor is ``scale``; earlier ones give alpha beside it, which it does not use."""
+    rank, scale = _number(stated.get("rank")), _number(stated.get("scale"))
+    refused = f"{NAME} gives the rank {rank:g}" if rank is not None and (rank < 1 or rank != int(rank)) else ""
+    return Config(
+        True, None if rank is None else int(rank), scale=scale, dora=found.get("fine_tune_type") == "dora", refused=refused
     )
 
 

@@ -30,7 +30,8 @@ class Bases:
 
     def __init__(self, base: Checkpoint) -> None:
         self.base = base
-        self._bare = unique((unwrapped(name), name) for name in base)
+        # A model that PEFT wrapped calls what is below the adapter base_layer.
+        self._bare = unique((unwrapped(name.removeprefix(_PEFT).replace(".base_layer.", ".")), name) for name in base)
         self._flat: Mapping[str, str] | None = None
 
     def of(self, pair: Pair) -> LazyTensor:
@@ -185,6 +186,9 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         raise UsageError(f"{adapter.source} cannot be merged: {visible(names[0], 200)}: {reason}")
     if not found.pairs:
         raise UsageError(f"{adapter.source} is no adapter: it has no pairs of matrices of low rank")
+    biases = [pair.bias for pair in found.pairs if pair.bias]
+    if biases:
+        raise UsageError(f"{adapter.source} cannot be merged: {visible(biases[0], 200)} changes a bias (lora_bias)")
     named = {pair.adapter for pair in found.pairs if pair.adapter}
     if named:
         raise UsageError(f"{adapter.source} holds the adapters {', '.join(sorted(named))}; merge one of them")

@@ -22,16 +22,20 @@ from torch2grid_core.text import counted, visible
 DELTA = "delta."  # before the name of the weight that a change is of
 _MOST = 1 << 16  # the rank
 _SMALL = 64  # bytes of an alpha
-# The first of two matrices, and the second: of PEFT, Unsloth and diffusers (lora_A), torchtune (lora_a), kohya (lora_down), and
-# diffusers before it used PEFT (lora.down, to_q_lora.down).
+# The first of two matrices, and the second: of PEFT, Unsloth and diffusers (lora_A), torchtune (lora_a.weight), MLX (lora_a),
+# kohya (lora_down), and diffusers before it used PEFT (lora.down, to_q_lora.down).
 _PAIR = re.compile(
-    r"(?P<front>.*?)[._](?P<kind>lora_embedding_[AB]|lora_[AB]|lora_[ab](?=\.weight$)|lora_(?:down|up|mid)|lora[._](?:down|up))"
+    r"(?P<front>.*?)[._](?P<kind>lora_embedding_[AB]|lora_[AB]|lora_[ab](?=\.weight$|$)|lora_(?:down|up|mid)|lora[._](?:down|up))"
     r"(?:\.(?P<adapter>(?!weight$|bias$)[^.]+))?(?P<end>\.weight|\.bias)?"
 )
 _BESIDE = re.compile(
     r"(?P<front>.*)\.(?:(?P<magnitude>lora_magnitude_vector|magnitude|dora_scale)(?:\.(?P<adapter>(?!weight$)[^.]+))?(?:\.weight)?"
     r"|(?P<alpha>alpha))"
 )
+_TURNED = (".lora_a", ".lora_b")  # the ends of MLX's names, whose magnitude of DoRA is called m
+_EMBEDDING = re.compile(
+    r"(?:.*\.)?(?:\w*embed\w*|wte|wpe)"
+)  # modules whose change is lora_a · lora_b in MLX: nothing else tells
 _OTHERS = {"hada_": "LoHa", "lokr_": "LoKr"}
 _PEFT = "base_model.model."
 
@@ -44,7 +48,8 @@ class Pair:
     (*flat*). weight: the name of its weight. prefix: what stands before all names of its part of the file.
     stored: names of the tensors that are stored of it. left, right: matrices of the change's shape, so that
     scale · left · right is it. alpha: ``None`` where nothing says it; the scale is 1 then. magnitude: of DoRA, whose change is
-    relative to the base. by_row: it is of each row of the matrix, else of each column.
+    relative to the base. by_row: it is of each row of the matrix, else of each column. bias: the name of what is added to the
+    module's bias, times the scale (``lora_bias``); it is not part of the change, and stays as it is stored.
     """
 
     module: str
@@ -61,6 +66,7 @@ class Pair:
     adapter: str = ""
     magnitude: LazyTensor | None = None
     by_row: bool = True
+    bias: str = ""
     prefix: str = ""
 
     @property
@@ -136,6 +142,11 @@ class _Group:
     def all(self) -> tuple[str, ...]:
         return tuple(self.names.values())
 
+    @property
+    def is_turned(self) -> bool:
+        """True of MLX's, which are stored as (inputs, rank) and (rank, outputs)."""
+        return all(self.names.get(key, "").endswith(_TURNED) for key in ("down", "up"))
+
 
 def _find(checkpoint: Checkpoint) -> Adapter:
     groups: dict[tuple[str, str], _Group] = {}
@@ -164,6 +175,8 @@ def _find(checkpoint: Checkpoint) -> Adapter:
     several = len({adapter for _, adapter in groups}) > 1
     pairs = list[Pair]()
     for (front, adapter), group in groups.items():
+        if group.is_turned and f"{front}.m" in checkpoint:
+            group.names["magnitude"] = f"{front}.m"
         for kind, of, name in beside.get(front, ()):
             if kind == "alpha" or of == adapter:
                 group.names.setdefault(kind, name)
@@ -207,12 +220,18 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
         raise NotUnderstood(f"its {'second' if 'up' in missing[0] else 'first'} matrix is not here")
     if "mid" in names:
         raise NotUnderstood("a third matrix (lora_mid) stands between the two")
-    if "bias" in names:
-        raise NotUnderstood("it has a bias (lora_bias)")
     down, up = checkpoint[names[keys[0]]], checkpoint[names[keys[1]]]
     for each in (down, up):
         if not is_floating(each.dtype) or each.dtype.itemsize < 2:
             raise NotUnderstood(f"its matrices are {each.dtype.name}")
+    of_rows = group.is_turned and _EMBEDDING.fullmatch(module) is not None
+    if group.is_turned:
+        if down.ndim != 2 or up.ndim != 2:
+            raise NotUnderstood("its matrices are those of several experts")
+        if of_rows:
+            down, up = up, down
+        elif down.shape[1] == up.shape[0] and (down.shape[0] != up.shape[1] or down.shape[1] <= down.shape[0]):
+            down, up = turned(down), turned(up)
     left, right, shape = _matrices(down, up)
     rank = right.shape[0]
     stated = config.rank_of(inside)
@@ -224,6 +243,8 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
     alpha = own if own is not None else alpha
     if alpha is None and names[keys[0]].endswith(("lora_down.weight", "lora.down.weight")) and not config.known:
         alpha = float(rank)  # what every reader of such a file takes
+    if alpha is None and config.scale is not None:
+        alpha = config.scale * rank  # MLX states the factor itself
     scale = 1.0 if alpha is None else alpha / (math.sqrt(rank) if config.root else rank)
     is_turned = embedding or config.turned
     if is_turned:
@@ -248,6 +269,7 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
         adapter=group.adapter if several else "",
         magnitude=magnitude,
         by_row=by_row,
+        bias=names.get("bias", ""),
         prefix=prefix,
     )
 
@@ -324,6 +346,9 @@ def remarks_on(adapter: Adapter) -> list[str]:
     dora = [pair.weight for pair in adapter.pairs if pair.magnitude is not None]
     if dora:
         lines.append(f"DoRA's change of {_named(dora)} needs the base: --view adapter:base=MODEL shows it; the pairs are shown")
+    biases = [pair.bias for pair in adapter.pairs if pair.bias]
+    if biases:
+        lines.append(f"{_named(biases)}: changes of biases (lora_bias), shown as stored")
     lines += [f"{line}" for line in adapter.remarks]
     for reason, names in adapter.left.items():
         lines.append(f"{_named(names)}: not decoded: {reason}; shown as stored")

@@ -87,7 +87,8 @@ def _length(values: Array | None, product: Product) -> float:
     if values is None:
         return norm_of(LazyTensor("", (product.rows, product.columns), Product.dtype, product))
     largest = float(values.max(initial=0))
-    return largest * float(np.linalg.norm(values / largest)) if largest else 0.0
+    with np.errstate(all="ignore"):  # beyond the range of float64 is Inf, and NaN without a warning
+        return largest * float(np.linalg.norm(values / largest)) if largest else 0.0
 
 
 def norm_of(tensor: LazyTensor) -> float:
@@ -115,7 +116,9 @@ def singular_values(product: Product) -> tuple[Array | None, NotFiniteCount]:
         wide = min(rows, rank) * rank > _CORE
         step = max(_PIECE // rank, min(rank, _CORE // rank), 1)
         for start in range(0, rows, step):
-            band = as_float(factor.view((slice(start, min(start + step, rows)), slice(None))).numpy()).astype(np.float64)
+            part = factor.view((slice(start, min(start + step, rows)), slice(None)))
+            with np.errstate(all="ignore"):  # NaN and Inf are counted
+                band = as_float(part.numpy()).astype(np.float64)
             lost = ~np.isfinite(band)
             if lost.any():
                 nan += int(np.isnan(band).sum())

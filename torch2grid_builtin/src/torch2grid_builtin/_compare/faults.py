@@ -16,9 +16,10 @@ import numpy as np
 from torch2grid_builtin._compare.delta import Delta
 from torch2grid_builtin._compare.equal import equal, same_bits
 from torch2grid_builtin._compare.figures import kind_and_layer
+from torch2grid_builtin._compare.forming import heads_of
 from torch2grid_builtin._compare.forms import Form, Grouped, Rotary, Rows, Transposed, Unfit, through
 from torch2grid_builtin._compare.match import Pair
-from torch2grid_builtin._compare.naming import Translation, heads_of, origins_of
+from torch2grid_builtin._compare.naming import Translation, origins_of
 from torch2grid_builtin._views.units import ranges_text
 from torch2grid_core import LazyTensor
 from torch2grid_core.sources import dtype_named, is_floating

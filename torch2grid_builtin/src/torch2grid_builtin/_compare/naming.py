@@ -11,19 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from torch2grid_builtin._compare.equal import equal
-from torch2grid_builtin._compare.facts import facts_of
+from torch2grid_builtin._compare.forming import Forming
 from torch2grid_builtin._compare.forms import Form, Grouped, Index, Rotary, Rows, Transposed, Unfit, through
-from torch2grid_builtin._compare.maps import ANYWHERE, GROUPED, IN_TURN, MAPS, Map, Rule, filled, pattern
-from torch2grid_builtin._compare.match import Match, Pair, shared_prefix, spelled
+from torch2grid_builtin._compare.match import Match, Pair, shared_prefix
 from torch2grid_builtin._compare.names_file import Named
+from torch2grid_builtin._compare.sides import Part, Side, is_part
 from torch2grid_core import Checkpoint, LazyTensor, UsageError
 from torch2grid_core.text import counted, visible
-
-_EXPERTS = 1 << 14
-_HEADS = (128, 64, 256, 96, 80, 32, 192, 112, 16)  # rows of a head that models have, the usual ones first
-_TRIED = 32  # tensors of which one may tell
-_LEAD = 64  # rows that are read, at least, to find out
 
 
 @dataclass(frozen=True)
@@ -99,8 +93,8 @@ def translated(a: Checkpoint, b: Checkpoint, first: Match, names: Sequence[Named
             if pair.a.name in stated.one or pair.b.name in stated.two:
                 taken_a.discard(pair.a.name)
                 taken_b.discard(pair.b.name)
-    one = _Side(a, [name for name in a if name not in taken_a and not (stated and name in stated.one)])
-    two = _Side(b, [name for name in b if name not in taken_b and not (stated and name in stated.two)])
+    one = Side(a, [name for name in a if name not in taken_a and not (stated and name in stated.one)])
+    two = Side(b, [name for name in b if name not in taken_b and not (stated and name in stated.two)])
     found = _Found(one, two)
     found.match()
     if stated is not None:
@@ -108,68 +102,6 @@ def translated(a: Checkpoint, b: Checkpoint, first: Match, names: Sequence[Named
     if not found.pairs:
         return None
     return found.result(stated)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A piece of a stored tensor: its common name, the words of its forms, and the rule."""
-
-    key: str
-    stored: str
-    words: tuple[str, ...] = ()
-    rule: Rule | None = None
-    place: int = -1
-
-
-class _Side:
-    """The leftovers of one checkpoint, as pieces under common names."""
-
-    def __init__(self, checkpoint: Checkpoint, left: Sequence[str]) -> None:
-        self.checkpoint, self.left = checkpoint, left
-        self.facts = facts_of(checkpoint)
-        self.map = _map_of(checkpoint)
-        self.pairs = self.map is not None and self.map.pairs(checkpoint.metadata)
-        parts = [part for name in left for part in self._parts(name)]
-        often = Counter(part.key for part in parts)
-        self.parts = {part.key: part for part in parts if often[part.key] == 1}
-
-    def _parts(self, name: str) -> Iterable[_Part]:
-        tensor = self.checkpoint[name]
-        bare = spelled(name)
-        rules = (*(self.map.rules if self.map else ()), *ANYWHERE.rules)
-        for rule in rules:
-            match = pattern(rule.stored).match(bare)
-            if match is None:
-                continue
-            held = {key: value for key, value in match.groupdict().items() if value is not None}
-            for piece in rule.pieces:
-                words = tuple(word for word in piece.forms if word != "rotary" or self.pairs)
-                key = filled(piece.name, held)
-                if "expert" not in words:
-                    yield _Part(key, name, words, rule)
-                elif tensor.ndim == 3 and tensor.shape[0] <= _EXPERTS:
-                    for place in range(tensor.shape[0]):
-                        yield _Part(key.replace("{e}", str(place)), name, words, rule, place)
-            return
-        yield _Part(bare, name)
-
-    def rekeyed(self, prefix: str) -> None:
-        """The same without *prefix*."""
-        self.parts = {key.removeprefix(prefix): replace(part, key=key.removeprefix(prefix)) for key, part in self.parts.items()}
-
-    @property
-    def called(self) -> str:
-        return self.map.said if self.map else ANYWHERE.said
-
-
-def _map_of(checkpoint: Checkpoint) -> Map | None:
-    """The map whose names a checkpoint has."""
-    names = [spelled(name) for name in checkpoint]
-
-    def has(what: str) -> bool:
-        return bool(what) and any(pattern(what).match(name) for name in names)
-
-    return next((each for each in MAPS if has(each.sign) and not has(each.without)), None)
 
 
 class _Stated:
@@ -221,15 +153,12 @@ class _Pair:
 class _Found:
     """Pieces of both sides that belong together. pairs: name of a pair → where both are from, and both tensors."""
 
-    def __init__(self, one: _Side, two: _Side) -> None:
+    def __init__(self, one: Side, two: Side) -> None:
         self.one, self.two = one, two
         self.pairs: dict[str, _Pair] = {}
         self.by_map: set[str] = set()
-        self.head: int | None = None
-        self.head_said = ""
+        self.forming = Forming(one, two)
         self.notes: list[str] = []
-        self._given_up = False
-        self.common: list[str] = []
         self.pieces: dict[str, dict[str, list[str]]] = {"a": {}, "b": {}}  # stored name → the pairs that are pieces of it
 
     def match(self) -> None:
@@ -238,20 +167,20 @@ class _Found:
             prefix = shared_prefix(left, {key: part.stored for key, part in other.parts.items() if key not in side.parts})
             if prefix:
                 side.rekeyed(prefix)
-        self.common = [key for key in self.two.parts if key in self.one.parts]
-        if not any(self.one.parts[key].rule or self.two.parts[key].rule for key in self.common):
+        common = self.forming.common = [key for key in self.two.parts if key in self.one.parts]
+        if not any(self.one.parts[key].rule or self.two.parts[key].rule for key in common):
             return
-        for key in self.common:
+        for key in common:
             self._add(key, self.one.parts[key], self.two.parts[key])
         self._rest()
 
-    def _add(self, key: str, one: _Part, two: _Part) -> None:
+    def _add(self, key: str, one: Part, two: Part) -> None:
         words = one.words, two.words
         if one.words[-1:] == two.words[-1:] == ("rotary",):  # both in pairs: there is nothing to do
             words = one.words[:-1], two.words[:-1]
         try:
-            forms_a, a = self._formed(self.one, one, words[0], self.two, two)
-            forms_b, b = self._formed(self.two, two, words[1], self.one, one)
+            forms_a, a = self.forming.formed(self.one, one, words[0], self.two, two)
+            forms_b, b = self.forming.formed(self.two, two, words[1], self.one, one)
         except Unfit as error:
             self.notes.append(f"{visible(key, 80)}: {error}")
             return
@@ -260,7 +189,7 @@ class _Found:
                 forms_a, a = (*forms_a, Transposed()), Transposed().of(a)
             else:
                 forms_b, b = (*forms_b, Transposed()), Transposed().of(b)
-        whole = [part.stored for part in (two, one) if not _is_part(part.words)]
+        whole = [part.stored for part in (two, one) if not is_part(part.words)]
         name = whole[0] if whole else key
         if name in self.pairs:
             name = key
@@ -300,139 +229,12 @@ class _Found:
                 if how == "transposed":
                     forms = (Transposed(),)
                 elif how:
-                    forms = (
-                        Rotary(self._head_of(self.two if back else self.one, a, b, how == "rotary back"), how == "rotary back"),
-                    )
+                    head = self.forming.head_of(self.two if back else self.one, a, b, how == "rotary back")
+                    forms = (Rotary(head, how == "rotary back"),)
                 a, b = (a, through(b, forms)) if back else (through(a, forms), b)
             except Unfit as error:
                 raise UsageError(f"--names: {visible(first)}: {error}") from error
             self.pairs[second] = _Pair((Origin(first, () if back else forms), Origin(second, forms if back else ())), (a, b))
-
-    # Forms.
-
-    def _formed(
-        self, side: _Side, part: _Part, words: Sequence[str], other: _Side, partner: _Part
-    ) -> tuple[tuple[Form, ...], LazyTensor]:
-        tensor = side.checkpoint[part.stored]
-        if words and tensor.taken is not None:
-            raise Unfit("a slice of a tensor is not put together otherwise")
-        forms: tuple[Form, ...] = ()
-        for word in words:
-            try:
-                form = self._form(word, tensor, side, part, other, partner)
-            except Unfit:
-                if word == "rotary":  # it is compared as it is, and differs
-                    form = Rotary(2)
-                else:
-                    raise
-            steps = form if isinstance(form, tuple) else (form,)
-            tensor, forms = through(tensor, steps), (*forms, *steps)
-        return forms, tensor
-
-    def _form(
-        self, word: str, tensor: LazyTensor, side: _Side, part: _Part, other: _Side, partner: _Part
-    ) -> Form | tuple[Form, ...]:
-        if word == "turned":
-            return Transposed()
-        if word == "expert":
-            turned = self._turned(side, part)
-            return (Index(part.place), Transposed()) if turned else Index(part.place)
-        if word in ("gate", "up"):
-            return self._half(word, tensor, side)
-        if word in ("q", "k", "v"):
-            return self._third(word, tensor, side, part, other)
-        return Rotary(self._head_of(side, tensor, other.checkpoint[partner.stored], False))
-
-    def _turned(self, side: _Side, part: _Part) -> bool:
-        """Whether a stack has its matrices as [in, out]: of gate and up in one, told by the way back that belongs to it."""
-        for one, two in (("gate_up_proj", "down_proj"), ("w13_weight", "w2_weight")):
-            pair = (
-                (part.stored, part.stored.replace(one, two))
-                if one in part.stored
-                else (part.stored.replace(two, one), part.stored)
-            )
-            if pair[0] != pair[1] and all(name in side.checkpoint for name in pair):
-                gate, down = (side.checkpoint[name].shape for name in pair)
-                if len(gate) == len(down) == 3:
-                    return gate[1] == down[2] and gate[2] == 2 * down[1]
-        return False
-
-    def _half(self, word: str, tensor: LazyTensor, side: _Side) -> Form:
-        rows = tensor.shape[0] if tensor.ndim else 0
-        if rows % 2 or not rows:
-            raise Unfit(f"{rows} rows are not gate and up")
-        kinds = {each.kind for each in (self.one.facts, self.two.facts) if each}
-        if kinds & {*IN_TURN}:
-            return Rows(int(word == "up"), rows, rows, step=2)
-        half = rows // 2
-        return Rows(0, half, rows) if word == "gate" else Rows(half, rows, rows)
-
-    def _third(self, word: str, tensor: LazyTensor, side: _Side, part: _Part, other: _Side) -> Form:
-        rows = tensor.shape[0] if tensor.ndim else 0
-        stated = [each for each in (side.facts, other.facts) if each is not None]
-        facts = next((each for each in stated if each.rows == rows), None)
-        kind = next((each.kind for each in stated if each.kind), "")
-        grouped = kind in GROUPED if kind else bool(part.rule and part.rule.grouped)
-        if grouped and not (facts is not None and facts.one_kv):
-            if facts is None:
-                raise Unfit(f"{rows} rows of q, k and v in groups, and no configuration that says how many heads")
-            each = facts.heads // facts.kv_heads
-            at = {"q": (0, each), "k": (each, each + 1), "v": (each + 1, each + 2)}[word]
-            return Grouped(facts.kv_heads, each + 2, facts.head, *at)
-        sizes = [facts.heads * facts.head, facts.kv_heads * facts.head] if facts else self._sizes(part, other, rows)
-        ends = [0, sizes[0], sizes[0] + sizes[1], sizes[0] + 2 * sizes[1]]
-        place = "qkv".index(word)
-        return Rows(ends[place], ends[place + 1], rows)
-
-    def _sizes(self, part: _Part, other: _Side, rows: int) -> list[int]:
-        """Rows of q and of k, as the other file has them; a third each where it does not."""
-        found = []
-        for key, each in (self.one if other is self.two else self.two).parts.items():
-            if each.stored == part.stored:
-                partner = other.parts.get(key)
-                if partner is not None and not _is_part(partner.words) and other.checkpoint[partner.stored].ndim:
-                    found.append(other.checkpoint[partner.stored].shape[0])
-        if len(found) == 3 and sum(found) == rows and found[1] == found[2]:
-            return found[:2]
-        if rows % 3:
-            raise Unfit(f"{rows} rows of q, k and v, and no configuration that says how many heads")
-        return [rows // 3, rows // 3]
-
-    def _head_of(self, side: _Side, tensor: LazyTensor, partner: LazyTensor, back: bool) -> int:
-        """Rows of a head: as it is stated; where nothing states it, that with which the two are the same."""
-        rows = tensor.shape[0] if tensor.ndim else 0
-        other = self.two if side is self.one else self.one
-        for facts in (side.facts, other.facts):
-            if facts is not None and facts.head % 2 == 0 and rows % facts.head == 0:
-                self.head, self.head_said = facts.head, f"stated by {facts.said}"
-                return facts.head
-        if self.head is not None and rows % self.head == 0:
-            return self.head
-        fitting = heads_of(rows)
-        if not fitting:
-            raise Unfit(f"{rows} rows are no heads")
-        if not self._given_up:
-            self._given_up = True
-            self._find_head([(tensor, partner, back)])
-            if self.head is not None and rows % self.head == 0:
-                return self.head
-        self.head_said = "not known: nothing states it, and none of those tried fits"
-        return fitting[0]
-
-    def _find_head(self, tried: list[tuple[LazyTensor, LazyTensor, bool]]) -> None:
-        """The length with which matrices in pairs are the same as their partners, from the first of which that is so."""
-        for key in self.common:
-            one, two = self.one.parts[key], self.two.parts[key]
-            for side, part, other, partner in ((self.one, one, self.two, two), (self.two, two, self.one, one)):
-                if part.words == ("rotary",) and not partner.words:
-                    tried.append((side.checkpoint[part.stored], other.checkpoint[partner.stored], False))
-        for tensor, partner_tensor, back in [each for each in tried if each[0].ndim > 1][:_TRIED]:
-            if tensor.shape == partner_tensor.shape:
-                fitting = heads_of(tensor.shape[0])
-                found = [head for head in fitting if _fits(tensor, partner_tensor, head, back)]
-                if len(found) == 1:  # of equal rows any length fits, and says nothing
-                    self.head, self.head_said = found[0], "found by trying: nothing states it"
-                    return
 
     # The two checkpoints.
 
@@ -457,7 +259,9 @@ class _Found:
                     tensors.setdefault(stored, tensor)
             sides.append((side.checkpoint.with_tensors(tensors), {n: o for n, o in origins.items() if o != Origin(n)}))
         whole = self.one.checkpoint, self.two.checkpoint
-        return Translation(sides[0][0], sides[1][0], whole, sides[0][1], sides[1][1], tuple(self._said(stated)), self.head)
+        return Translation(
+            sides[0][0], sides[1][0], whole, sides[0][1], sides[1][1], tuple(self._said(stated)), self.forming.head
+        )
 
     def _said(self, stated: _Stated | None) -> Iterable[str]:
         if stated is not None:
@@ -467,23 +271,8 @@ class _Found:
                 yield f"not in both files: {counted(len(stated.unused), 'line')} of it ({few})"
         if self.by_map:
             yield f"{len(self.by_map):,} by built-in maps: A has {self.one.called} names, B {self.two.called}"
-        if self.head is not None or self.head_said:
-            yield f"{'heads' if self.head is None else f'heads of {self.head} rows'}: {self.head_said}"
+        head, said = self.forming.head, self.forming.head_said
+        if head is not None or said:
+            yield f"{'heads' if head is None else f'heads of {head} rows'}: {said}"
         for note in self.notes[:3]:
             yield f"left as it is: {note}"
-
-
-def _is_part(words: Sequence[str]) -> bool:
-    return bool({*words} & {"q", "k", "v", "gate", "up", "expert"})
-
-
-def heads_of(rows: int) -> list[int]:
-    """Lengths that heads of so many rows can have, the usual ones first; of two rows, any order is the same."""
-    every = [head for head in range(4, min(rows, 512) + 1, 2) if rows % head == 0]
-    return [*(head for head in _HEADS if head in every), *(head for head in every if head not in _HEADS)]
-
-
-def _fits(tensor: LazyTensor, partner: LazyTensor, head: int, back: bool) -> bool:
-    """Whether the first heads are the same once they are permuted."""
-    lead = slice(0, min(head * -(-_LEAD // head), tensor.shape[0]))
-    return equal(Rotary(head, back).of(tensor.view(lead)), partner.view(lead))

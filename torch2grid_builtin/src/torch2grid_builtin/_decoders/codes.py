@@ -20,7 +20,7 @@ from torch2grid_core import LazyTensor
 from torch2grid_core.sources import Storage
 
 _PANEL = 8 << 20  # bytes of codes that are kept of what is stored turned
-_KEPT = 32 << 20  # bytes that are kept in all
+_KEPT = 24 << 20  # bytes that are kept in all: a panel, scales and zero points of the largest size
 
 
 class Recent:

@@ -120,10 +120,16 @@ class Grid:
         """The block column of each column; ``None`` where they follow one another."""
         if self.columns is None:
             return None
+        index = recent.get((self.key, "columns", width), lambda: self._block_columns(width))
+        return index if len(index) else None
+
+    def _block_columns(self, width: int) -> Array:
+        """The same as it is kept: empty for ``None``."""
         stored = self.columns
-        index = recent.get((self.key, "columns"), lambda: np.asarray(stored.read(0, stored.size)).astype(np.int64))
+        assert stored is not None
+        index = np.asarray(stored.read(0, stored.size)).astype(np.int64)
         if np.array_equal(index, np.arange(width) // self.block[1]):
-            return None
+            return index[:0]
         if index.min() < 0 or index.max() >= self.codes.columns:
             raise LoadError(stored.name, f"names group {int(index.max())} of {self.codes.columns}", "the file is damaged")
         return index

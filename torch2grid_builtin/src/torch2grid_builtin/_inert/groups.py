@@ -78,7 +78,7 @@ def _groups(optimizer: Pairs, work: Work, known: dict[int, Any]) -> list[dict[st
     groups = []
     for group in optimizer.get("param_groups")[:_GROUPS]:
         if isinstance(group, Pairs):
-            settings = _settings(group, work)
+            settings = settings_of(group, work)
             keys = settings.get("params")
             mine = {key: steps[key] for key in keys if key in steps} if isinstance(keys, list) else {}
             groups.append({**settings, "steps": mine} if mine else settings)
@@ -91,7 +91,8 @@ def _listed(key: Any, index: int, work: Work) -> str:
     return shown
 
 
-def _settings(group: Pairs, work: Work) -> dict[str, Any]:
+def settings_of(group: Pairs, work: Work) -> dict[str, Any]:
+    """The plain settings of one parameter group; its parameters as text."""
     found: dict[str, Any] = {}
     for key, value in group.pairs[:_SETTINGS]:
         name = text(key)

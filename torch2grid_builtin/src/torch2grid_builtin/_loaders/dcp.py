@@ -20,6 +20,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, told
 from torch2grid_builtin._inert.report import describe, not_run, refusal
 from torch2grid_builtin._inert.torch_dtypes import DTYPES
+from torch2grid_builtin._loaders.dcp_groups import Groups
 from torch2grid_builtin._loaders.dcp_items import item, tensor_of, unpack
 from torch2grid_builtin._loaders.dcp_metadata import Contents, Entry, read_metadata
 from torch2grid_builtin._loaders.megatron import latest_iteration
@@ -31,6 +32,7 @@ from torch2grid_core.text import visible
 _SHARE = re.compile(r"__(\d+)_\d+\.distcp")
 _BESIDE = ("meta.pt", "common.pt")  # Lightning's and Megatron-LM's: what is no tensor
 _SMALL = 1 << 20  # bytes of an item that is told from others by its bytes
+_SHORT = 8  # items of a list that is kept
 _UNPACKED = 64 << 20  # bytes of an item that is no tensor
 _TOLD = 50
 _LISTED = 4
@@ -57,7 +59,8 @@ class DistributedCheckpoint(Loader):
         try:
             files = _files(source, contents.files)
             problems: list[Problem] = []
-            facts = _read_rest(contents, files, actions, problems)
+            groups = Groups(contents.paths)
+            facts = _read_rest(contents, files, actions, problems, groups)
             facts.update(_read_beside(source, actions, problems))
             tensors, skipped = _tensors(contents, files, self.name)
         except (Malformed, LoadError) as error:
@@ -65,7 +68,7 @@ class DistributedCheckpoint(Loader):
         problems += [Problem("a block of it is in no file", name) for name in contents.missing]
         if not tensors:
             raise LoadError(source.shown, refusal("is a distributed checkpoint that holds no tensors", actions))
-        parts, default = find_parts(tensors, _containers(tensors, contents))
+        parts, default = find_parts(tensors, _containers(tensors, contents, groups))
         ranks = len({found[1] for name in contents.files if (found := _SHARE.fullmatch(name.rpartition("/")[2]))})
         skipped += [Skip(name, "a block of it is in no file", self.name) for name in contents.missing]
         return Checkpoint(
@@ -143,9 +146,12 @@ def _tensors(contents: Contents, files: list[Source], by: str) -> tuple[dict[str
     return tensors, skipped
 
 
-def _read_rest(contents: Contents, files: list[Source], actions: Actions, problems: list[Problem]) -> dict[str, Any]:
+def _read_rest(
+    contents: Contents, files: list[Source], actions: Actions, problems: list[Problem], groups: Groups
+) -> dict[str, Any]:
     """What the entries that are no tensors state, those of a few words; *actions* gets what they would run: PyTorch unpickles
-    each. Equal ones, of which a state dict has thousands, are looked at once. Raises ``Malformed``."""
+    each; *groups* the settings of optimizers. Equal ones, of which a state dict has thousands, are looked at once. Raises
+    ``Malformed``."""
     facts: dict[str, Any] = {}
     seen: dict[bytes, Any] = {}
     work = Work(sum(int(entry.size.sum()) for entry in contents.entries if entry.shape is None))
@@ -159,9 +165,11 @@ def _read_rest(contents: Contents, files: list[Source], actions: Actions, proble
                 raise
             problems.append(Problem(f"cannot be read: {error.reason}", entry.name))
             continue
-        if type(value) in (str, int, float, bool) and len(facts) < _TOLD:
+        if groups.is_setting(entry.name):
+            groups.take(entry.name, value)
+        elif type(value) in (str, int, float, bool) and len(facts) < _TOLD:
             facts[visible(entry.name, 100)] = visible(value[:1000], 200) if type(value) is str else describe(value)
-    return facts
+    return {**facts, **groups.facts(work)}
 
 
 def _value(entry: Entry, files: list[Source], actions: Actions, work: Work, seen: dict[bytes, Any]) -> Any:
@@ -180,7 +188,8 @@ def _value(entry: Entry, files: list[Source], actions: Actions, work: Work, seen
         value = None
         read_pickles(BytesStorage(source.read(0, min(source.size, _UNPACKED))), 0, actions, work)
     if key:
-        seen[key] = value if type(value) in (str, int, float, bool) else None
+        plain = type(value) in (str, int, float, bool) or (type(value) in (list, tuple) and len(value) <= _SHORT)
+        seen[key] = value if plain else None
     return value
 
 
@@ -197,9 +206,9 @@ def _read_beside(folder: Source, actions: Actions, problems: list[Problem]) -> d
     return facts
 
 
-def _containers(tensors: Iterable[str], contents: Contents) -> dict[str, ContainerKind]:
+def _containers(tensors: Iterable[str], contents: Contents, groups: Groups) -> dict[str, ContainerKind]:
     """What held the tensors before their names were made flat: each mapping, by its full name."""
-    found: dict[str, ContainerKind] = {"": ""}
+    found: dict[str, ContainerKind] = {"": "", **dict.fromkeys(groups.containers(tensors), "optimizer")}
     optimizers = {
         ".".join(map(str, path[: path.index("param_groups")])) for path in contents.paths.values() if "param_groups" in path
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import numpy as np
 from torch2grid_builtin._inert.limits import INFLATE_ALWAYS, INFLATE_RATIO, Work
 from torch2grid_builtin._inert.storages import Spool
 from torch2grid_builtin._loaders import zstd
+from torch2grid_builtin._loaders.dcp_plain import alike, plain
 from torch2grid_builtin._loaders.zip_archive import ZipArchive
 from torch2grid_core import LazyTensor, LoadError
-from torch2grid_core.sources import Blocks, Source, SourceBase, Storage, verify
+from torch2grid_core.sources import Blocks, Source, SourceBase, Storage
 from torch2grid_core.text import visible
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 ZSTD = "stream.zstd/1"
 _AROUND = 1 << 20  # bytes of an item beside the numbers in it
-_SHORT = 4096  # bytes of the pickle of one plain tensor, at most
-_STORAGES = {"float32": "FloatStorage", "bfloat16": "BFloat16Storage", "float16": "HalfStorage", "float64": "DoubleStorage"}
-_STORAGES |= {"int64": "LongStorage", "int32": "IntStorage", "uint8": "ByteStorage", "int8": "CharStorage"}
 _HOSTILE = "it is damaged or hostile"
 
 
@@ -140,61 +137,11 @@ def open_tensor(source: Source, name: str, shape: tuple[int, ...], dtype: np.dty
     shape, dtype: what the tensor is said to be. Nearly every item is a plain one, which is known by its bytes: no pickle is
     interpreted for it.
     """
-    archive = ZipArchive(source)
-    return _plain(archive, name, shape, dtype) or _opened(archive, source, name)
-
-
-def _plain(archive: ZipArchive, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LazyTensor | None:
-    """The tensor of an item as ``torch.save`` writes a tensor in C order; ``None`` where it is anything else."""
-    pickled = next((each for each in archive.entries if each.endswith("data.pkl")), "")
-    folder = pickled[: -len("data.pkl")]
-    order, record = archive.entries.get(f"{folder}byteorder"), archive.entries.get(f"{folder}data/0")
-    if not pickled or order is None or record is None or order.size > _SHORT or archive.entries[pickled].size > _SHORT:
-        return None
-    kind = _STORAGES.get(dtype.name)
-    if kind is None or len([each for each in archive.entries if each.endswith("data.pkl") or "/data/" in each]) != 2:
-        return None
-    if record.method or record.size != math.prod(shape) * dtype.itemsize:
-        return None
-    if _bytes(archive, order.name) != sys.byteorder.encode() or _bytes(archive, pickled) != _pickle(kind, shape):
-        return None
-    return LazyTensor(name, shape, dtype, archive.storage(record.name))
-
-
-def _bytes(archive: ZipArchive, record: str) -> bytes:
-    storage = archive.storage(record)
-    raw = bytearray(storage.size)
-    storage.read_into(0, memoryview(raw))
-    verify(storage)
-    return bytes(raw)
-
-
-def _pickle(kind: str, shape: tuple[int, ...]) -> bytes:
-    """The pickle that ``torch.save`` writes of a tensor of *shape* in C order, all of its storage."""
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    size = _number(math.prod(shape))
-    start = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00((X\x07\x00\x00\x00storageq\x01ctorch\n" + kind.encode()
-    start += b"\nq\x02X\x01\x00\x00\x000q\x03X\x03\x00\x00\x00cpuq\x04" + size + b"tq\x05QK\x00"
-    start += _tuple(shape, 6) + _tuple(strides, 7)
-    memo = 8 if shape else 6
-    end = b"\x89ccollections\nOrderedDict\nq%c)Rq%ctq%cRq%c." % (memo, memo + 1, memo + 2, memo + 3)
-    return start + end
-
-
-def _tuple(numbers: Sequence[int], memo: int) -> bytes:
-    inside = b"".join(map(_number, numbers))
-    if len(numbers) > 3:
-        return b"(%btq%c" % (inside, memo)
-    return b"%b%cq%c" % (inside, 0x84 + len(numbers), memo) if numbers else b")"
-
-
-def _number(value: int) -> bytes:
-    if value < 1 << 16:
-        return b"K%c" % value if value < 1 << 8 else b"M" + value.to_bytes(2, "little")
-    if value < 1 << 31:
-        return b"J" + value.to_bytes(4, "little")
-    raw = value.to_bytes(value.bit_length() // 8 + 1, "little")
-    return b"\x8a%c" % len(raw) + raw
+    found = alike(source, name, shape, dtype)
+    if found is None:
+        archive = ZipArchive(source)
+        found = plain(archive, name, shape, dtype) or _opened(archive, source, name)
+    return found
 
 
 def _opened(archive: ZipArchive, source: Source, name: str) -> LazyTensor:

@@ -356,7 +356,6 @@ class _Rows:
             back[ours] = theirs
             info = info[back]
         file, offset, size, packing = (each[info] for each in self.of_file)
-        kinds = np.unique(packing).tolist()
-        if len(kinds) > 1:
+        if len(packing) and (packing != packing[0]).any():
             raise Malformed("a tensor whose blocks are packed in different ways")
-        return Entry(name, shape, dtype, first, lengths, file, offset, size, packings[kinds[0]] if kinds else "")
+        return Entry(name, shape, dtype, first, lengths, file, offset, size, packings[packing[0]] if len(packing) else "")

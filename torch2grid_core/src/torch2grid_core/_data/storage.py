@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import threading
-import zlib
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from torch2grid_core._data.crc import crc32
 from torch2grid_core._errors import LoadError
-
-_POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE 802.3), its bits reversed
-Matrix = tuple[int, ...]  # what each of the 32 bits becomes
 
 
 @runtime_checkable
@@ -238,7 +234,7 @@ class CheckedStorage:
             with self._lock:
                 done, crc = self._done
                 if offset == done:
-                    self._done = done + len(buffer), zlib.crc32(buffer, crc)
+                    self._done = done + len(buffer), crc32(buffer, crc)
             if self._done[0] == self.size:
                 self.verify()
 
@@ -251,7 +247,7 @@ class CheckedStorage:
         while done < self.size:
             part = memoryview(buffer)[: min(len(buffer), self.size - done)]
             self.inner.read_into(done, part)
-            done, crc = done + len(part), zlib.crc32(part, crc)
+            done, crc = done + len(part), crc32(part, crc)
         self.settle(crc)
 
     def settle(self, crc: int) -> None:
@@ -290,38 +286,4 @@ def has_checksum(storage: Storage) -> bool:
 def unchecked(storage: Storage) -> Storage:
     """*storage* without its checksum, for random access."""
     found: Storage = getattr(storage, "unchecked", storage)
-    return found
-
-
-def crc32_combine(first: int, second: int, length: int) -> int:
-    """The CRC-32 of two runs of bytes in a row, from that of each and the *length* of the second in bytes."""
-    power = 0
-    while length:
-        if length & 1:
-            first = _times(_zero_bytes(power), first)
-        length >>= 1
-        power += 1
-    return first ^ second
-
-
-@lru_cache(maxsize=64)
-def _zero_bytes(power: int) -> Matrix:
-    """What 2**power bytes of zeros make of a CRC-32."""
-    if power:
-        half = _zero_bytes(power - 1)
-        return tuple(_times(half, each) for each in half)
-    bit: Matrix = (_POLYNOMIAL, *(1 << place for place in range(31)))
-    for _ in range(3):
-        bit = tuple(_times(bit, each) for each in bit)
-    return bit
-
-
-def _times(matrix: Matrix, bits: int) -> int:
-    found = 0
-    for column in matrix:
-        if not bits:
-            break
-        if bits & 1:
-            found ^= column
-        bits >>= 1
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -182,9 +182,14 @@ class LazyTensor:
         """The weights as 1-D arrays of *dtype* in storage order, for passes that do not care about order.
 
         Each array is valid until the next one is asked for: the buffer is used again. An element that the tensor
-        repeats (see ``distinct``) comes once.
+        repeats (see ``distinct``) comes once. The blocks of a tensor that is stored in such follow each other, each read once.
         """
         tensor = self.distinct()
+        blocks = getattr(tensor.storage, "blocks", None)
+        whole = tensor.contiguous and tensor.nbytes == tensor.storage.size
+        if blocks is not None and whole and getattr(tensor.storage, "dtype", None) == tensor.dtype:
+            yield from _block_chunks(tensor, blocks, chunk_bytes)
+            return
         if not tensor.contiguous:
             stored = sorted(zip(tensor.strides or (), tensor.shape, strict=True), reverse=True)
             strides, shape = zip(*stored, strict=True)
@@ -248,6 +253,30 @@ class LazyTensor:
             return np.empty(self.shape, dtype=self.dtype)
         except ValueError as error:  # a length of 0 beside one that no array can have
             raise LoadError(self.name, f"no array can have its shape {list(self.shape)}") from error
+
+
+def _block_chunks(tensor: LazyTensor, blocks: Callable[[], Iterable[LazyTensor]], chunk_bytes: int) -> Iterator[Array]:
+    """The weights of all *blocks* of *tensor*, one block after the other, in arrays of *chunk_bytes* that they share."""
+    buffer, filled = np.empty(max(min(chunk_bytes // tensor.dtype.itemsize, tensor.size), 1), tensor.dtype), 0
+    with _reading(tensor):
+        each = iter(blocks())
+    while True:
+        with _reading(tensor):
+            block = next(each, None)
+        if block is None:
+            break
+        reader, start = FlatReader(block), 0
+        while start < block.size:
+            part = buffer[filled : filled + block.size - start]
+            reader.fill(start, part)
+            start, filled = start + len(part), filled + len(part)
+            if start == block.size:
+                _verify(block)  # before its last weights are handed out
+            if filled == len(buffer):
+                yield buffer
+                filled = 0
+    if filled:
+        yield buffer[:filled]
 
 
 def read_together(tensors: Sequence[LazyTensor]) -> Array:

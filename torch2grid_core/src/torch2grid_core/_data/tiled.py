@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -70,6 +70,15 @@ class Blocks(DerivedStorage):
     @abstractmethod
     def block(self, index: int) -> LazyTensor:
         """The block *index*, of its shape and dtype. Raises ``LoadError``."""
+
+    def blocks(self) -> Iterator[LazyTensor]:
+        """All blocks, one after the other, for a pass to which their order is nothing; each is verified behind it."""
+        for index in np.flatnonzero((self._last > self._first).all(axis=1)).tolist():
+            found = self._opened(index)
+            yield found
+            if not self._verified[index]:
+                verify(found.storage)
+                self._verified[index] = True
 
     def _opened(self, index: int) -> LazyTensor:
         found = self._open.get(index)
@@ -205,6 +214,9 @@ def _overlap(whole: Array, first: Array, last: Array) -> bool:
     cut = np.flatnonzero((first > 0).any(axis=0) | (last < whole).any(axis=0))
     if not len(cut):
         return len(first) > 1
+    if len(cut) == 1:
+        order = np.argsort(first[:, cut[0]], kind="stable")
+        return bool((last[order[:-1], cut[0]] > first[order[1:], cut[0]]).any())
     edges = [np.unique(np.concatenate([first[:, axis], last[:, axis]])) for axis in cut]
     low = [np.searchsorted(edge, first[:, axis]) for edge, axis in zip(edges, cut, strict=True)]
     high = [np.searchsorted(edge, last[:, axis]) for edge, axis in zip(edges, cut, strict=True)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from torch2grid_core._data.storage import crc32_combine
+from torch2grid_core._data.crc import crc32, crc32_combine
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
@@ -251,7 +250,7 @@ class _Checksum(Collector):
 
     def update(self, chunk: Chunk) -> None:
         raw = chunk.stored.view(np.uint8).data
-        self.crc32, self.size = zlib.crc32(raw, self.crc32), self.size + raw.nbytes
+        self.crc32, self.size = crc32(raw, self.crc32), self.size + raw.nbytes
 
     def merge(self, other: _Checksum) -> None:
         self.crc32, self.size = crc32_combine(self.crc32, other.crc32, other.size), self.size + other.size
