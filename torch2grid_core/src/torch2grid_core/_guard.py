@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +18,7 @@ Result = TypeVar("Result")
 
 _ATTRIBUTE = "_torch2grid_origin"
 MOST_ITEMS = 1000
+PASSES = (Torch2GridError, KeyboardInterrupt)  # of what a plugin raises: meant for the user, or from the user
 MOST_PAGES = 10_000
 
 
@@ -39,6 +42,11 @@ def stamp(instance: Any, origin: Origin) -> None:
         object.__setattr__(instance, _ATTRIBUTE, origin)
 
 
+def is_stamped(instance: Any) -> bool:
+    """True where it is remembered who ships *instance*."""
+    return isinstance(getattr(instance, _ATTRIBUTE, None), Origin)
+
+
 def origin_of(instance: Any) -> Origin:
     """Who ships *instance*: as stamped, else by its class."""
     found = getattr(instance, _ATTRIBUTE, None)
@@ -49,13 +57,28 @@ def origin_of(instance: Any) -> Origin:
 
 @contextlib.contextmanager
 def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
-    """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are."""
+    """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are.
+
+    The working folder is the one from before again: paths that the user gave are relative to that.
+    """
+    before = _working_folder()
     try:
         yield
-    except (Torch2GridError, KeyboardInterrupt, GeneratorExit):
+    except PASSES:
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
         raise origin.error((f"{doing}: " if doing else "") + describe(error)) from error
+    finally:
+        if before and _working_folder() != before:
+            with contextlib.suppress(OSError):
+                os.chdir(before)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
 
 
 def describe(error: BaseException) -> str:
@@ -80,16 +103,36 @@ def unhashable(asked: object) -> str:
     """Why *asked* cannot be compared with what other views ask for; empty where it can."""
     try:
         hash(asked)
-    except Exception as error:  # a __hash__ of the plugin's own may raise anything
+    except PASSES:
+        raise
+    except BaseException as error:  # a __hash__ of the plugin's own may raise anything
         what = type(asked).__name__
         return f"{what} has no hash ({describe(error)}); it must hold tuples, not lists, and be a dataclass(frozen=True)"
     return ""
 
 
+def not_run(method: str, found: Any, yields: bool = False) -> str:
+    """What is wrong where *found*, which *method* returned, is a generator or a coroutine: nothing of the method ran.
+
+    Empty for anything else, and for a generator of a method that *yields*.
+    """
+    if inspect.iscoroutine(found) or inspect.isasyncgen(found):
+        if inspect.iscoroutine(found):
+            found.close()  # or Python warns that nobody awaited it
+        return f"{method} is async, so nothing of it runs: write def, not async def"
+    if inspect.isgenerator(found) and not yields:
+        return f"{method} holds yield, so nothing of it runs: return what it gives"
+    return ""
+
+
 def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Result:
-    """``method(*arguments)`` of *instance*, guarded."""
-    with guarded(origin_of(instance), getattr(method, "__name__", "")):
-        return method(*arguments)
+    """``method(*arguments)`` of *instance*, guarded. Of a generator or a coroutine nothing would run: that is an error."""
+    origin, doing = origin_of(instance), getattr(method, "__name__", "")
+    with guarded(origin, doing):
+        found = method(*arguments)
+    if wrong := not_run(doing, found):
+        raise origin.error(wrong)
+    return found
 
 
 def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: Any) -> Iterator[Item]:
@@ -97,6 +140,8 @@ def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: An
     origin, doing = origin_of(instance), getattr(method, "__name__", "")
     with guarded(origin, doing):
         result = method(*arguments)
+        if wrong := not_run(doing, result, yields=True):
+            raise origin.error(wrong)
         if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__"):
             raise origin.error(returned(doing, result, "an iterable"))
         items = iter(result)

@@ -328,7 +328,7 @@ class Output:
         renderer = self.prepare.renderers[name]
         origin = origin_of(renderer)
         with pages, whole_folder(self.folder) as temporary:
-            call(renderer, renderer.render_folder, pages, temporary, self.prepare.style, name)
+            call(renderer, renderer.render_folder, pages, temporary.absolute(), self.prepare.style, name)
             with guarded(origin, "render_folder"):
                 found = files_below(temporary)
             taken = {*NAMES, *(file.casefold() for file in self._entries)}
@@ -405,14 +405,12 @@ class Output:
         with open_target(path) as stream:
             stream.write(data)
         self._report(page, path)
-        if str(path) != STDOUT:
-            self._listeners.written((page,), path, self.origin)
+        self._listeners.written((page,), path, self.origin)
 
     def _report(self, page: Page, path: Path) -> None:
-        if str(path) == STDOUT:
-            return
-        self.written.append(path)
-        self.say(str(path))
+        if str(path) != STDOUT:
+            self.written.append(path)
+            self.say(str(path))
         self._listeners.event(page, path)
 
 

@@ -13,10 +13,12 @@ pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is importe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch2grid_core._guard import describe
 from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _common_checks,
     _listener_checks,
@@ -39,6 +41,7 @@ from torch2grid_core.testing._subject import (
     SampleSet,
     Subject,
     WriteFiles,
+    expect,
     subjects,
 )
 
@@ -70,7 +73,17 @@ class Bound:
     subject: Subject
 
     def __call__(self) -> None:
-        self.check.run(self.subject)
+        before = os.getcwd()
+        try:
+            self.check.run(self.subject)
+        except (SystemExit, GeneratorExit) as error:  # which would end the tests
+            raise NotConforming(f"it raises {describe(error)}") from error
+        finally:
+            moved = os.path.realpath(os.curdir) if os.path.exists(os.curdir) else ""
+            os.chdir(before)
+        expect(
+            moved == os.path.realpath(before), "it changes the working folder, which is the whole process's; give whole paths"
+        )
 
     @property
     def id(self) -> str:

@@ -15,6 +15,7 @@ from torch2grid_core._guard import returned
 from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
 from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.methods import no_settings
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
@@ -142,8 +143,8 @@ def wrong_usage_is_refused(subject: Subject) -> None:
 
 
 def _expect_dataclass(subject: Subject) -> None:
-    told = f"{subject.cls.__name__} is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it"
-    expect(dataclasses.is_dataclass(subject.cls), told)
+    wrong = no_settings(subject.cls)
+    expect(not wrong, wrong)
 
 
 @check("settings")
