@@ -323,7 +323,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
             at.setdefault(of[0], []).append(tensor.name)
         _check_computed(made.values())
         for tensor in made.values():
-            tensor.check()
+            try:
+                tensor.check()
+            except LoadError as error:
+                raise LoadError(tensor.name, f"as decoder {by!r} composes it, {error.reason}", error.advice) from error
         gone = {name for new in made for name in claims[new]}
         taken = [name for name in made if name in self and name not in gone]
         if taken:

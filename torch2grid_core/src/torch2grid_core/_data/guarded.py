@@ -9,7 +9,7 @@ from typing import Any
 
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase, is_source
-from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._errors import LoadError, WrongAnswer
 from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned
 from torch2grid_core._plugins.methods import misspelt
 from torch2grid_core._text import without_secrets
@@ -17,9 +17,9 @@ from torch2grid_core._text import without_secrets
 
 class GuardedSource(SourceBase):
     """Another source, *inner*, whose failures are ``LoadError``, and answers of another type than a ``Source`` gives
-    ``Torch2GridError``: nobody takes them for a file that is not there.
+    ``WrongAnswer``. They name its location, and the plugin that opens it where that is known.
 
-    They name its location, and the plugin that opens it where that is known. Raises ``Torch2GridError`` for one without a name.
+    Raises ``WrongAnswer`` for one without a name.
     """
 
     def __init__(self, inner: Source, origin: Origin | None = None, shown: str = "") -> None:
@@ -147,12 +147,14 @@ class GuardedSource(SourceBase):
     def _by(self, reason: str) -> str:
         return str(self.origin.error(reason)) if self.origin else reason
 
-    def _wrong(self, reason: str) -> Torch2GridError:
-        return Torch2GridError(f"{self.shown}: {self._by(reason)}")
+    def _wrong(self, reason: str) -> WrongAnswer:
+        return WrongAnswer(self.shown, self._by(reason))
 
     def _text(self, word: str) -> str:
         with self._told(f"its {word} cannot be read"):
-            found = getattr(self.inner, word, None)
+            found = getattr(self.inner, word, _MISSING)
+        if found is _MISSING:
+            raise self._wrong(f"it has no {word}")
         if not isinstance(found, str):
             raise self._wrong(_property(word, found, "a text"))
         return found
@@ -182,6 +184,7 @@ class GuardedSource(SourceBase):
         return found
 
 
+_MISSING: Any = object()
 _METHODS = ("child", "read", "window", "prefetch")
 
 
@@ -194,7 +197,7 @@ def _property(name: str, found: object, wanted: str) -> str:
 def guarded_source(source: Source, origin: Origin | None = None, shown: str = "") -> Source:
     """*source*, guarded, unless it is a local file's or a live object: those tell of themselves.
 
-    origin: of who opens it. shown: what messages call it until it has said so itself. Raises ``Torch2GridError``.
+    origin: of who opens it. shown: what messages call it until it has said so itself. Raises ``WrongAnswer``.
     """
     if type(source) in (LocalSource, GuardedSource):
         return source
@@ -203,7 +206,7 @@ def guarded_source(source: Source, origin: Origin | None = None, shown: str = ""
 
 
 def answer_all(source: Source) -> None:
-    """Ask *source* for each thing that a run may ask of it. Raises ``Torch2GridError`` for an answer of another type."""
+    """Ask *source* for each thing that a run may ask of it. Raises ``WrongAnswer`` for an answer of another type."""
     asked = GuardedSource(source)
     _ = asked.identity, asked.folder, asked.head, asked.tail
     asked.prefetch([])

@@ -258,7 +258,7 @@ def _groups_of(bound: Need[Any], about: Checkpoint, origin: Origin, need: Need[A
     for key, names in groups.items():
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise origin.error(
-                f"{type(need).__name__}.groups: {key!r} is {describe_value(names)}, not a tuple of names of tensors"
+                f"{type(need).__name__}.groups: {key!r} is of {describe_value(names)}, not of a tuple of names of tensors"
             )
         if missing := next((name for name in names if name not in about), ""):
             told = f"{key!r} names {visible(missing, 60)!r}, and there is no such tensor{did_you_mean(missing, about)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core._errors import LoadError, PluginError, UsageError
+from torch2grid_core._errors import LoadError, PluginError, UsageError, WrongAnswer
 from torch2grid_core._guard import call, collect, describe_value, is_stamped, returned, stamp
 from torch2grid_core._plugins.record import Provided
 from torch2grid_core._text import did_you_mean, visible
@@ -75,6 +75,8 @@ class GuardedLoader:
             if wrong:
                 raise self._provided.origin.error(f"runs yields {describe_value(wrong[0])}, not an Action")
             return found
+        except WrongAnswer:
+            raise
         except LoadError:
             return ()
         except PluginError as error:

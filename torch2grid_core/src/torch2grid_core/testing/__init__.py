@@ -81,9 +81,7 @@ class Bound:
         finally:
             moved = os.path.realpath(os.curdir) if os.path.exists(os.curdir) else ""
             os.chdir(before)
-        expect(
-            moved == os.path.realpath(before), "it changes the working folder, which is the whole process's; give whole paths"
-        )
+        expect(moved == os.path.realpath(before), "it changes the working folder, which others in the process rely on")
 
     @property
     def id(self) -> str:

@@ -148,6 +148,7 @@ def subjects(
     """
     brought, broken = _provided(target)
     found = sorted(brought, key=lambda each: (list(KINDS).index(each.kind), each.name))
+    lazies = {id(each): each.target for each in found if isinstance(each.target, Lazy)}
     for each in found:
         try:
             each.load()
@@ -167,14 +168,12 @@ def subjects(
     sets: dict[int, SampleSet] = {}  # what several classes share is made once
     made = []
     for each in found:
-        lazy = each.target if isinstance(each.target, Lazy) else None
         write = _chosen(files, each)
         chosen = _chosen(samples, each)
         own = None if chosen is None else sets.setdefault(id(chosen), SampleSet(chosen, manager))
         may = bool(declines) if isinstance(declines, bool) else any(word in declines for word in _words(each))
-        made.append(
-            Subject(each.kind, each.name, each.load(), lazy, write if each.kind in _WITH_FILES else None, each, own, may)
-        )
+        makes = write if each.kind in _WITH_FILES else None
+        made.append(Subject(each.kind, each.name, each.load(), lazies.get(id(each)), makes, each, own, may))
     return made
 
 
