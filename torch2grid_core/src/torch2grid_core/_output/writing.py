@@ -182,7 +182,8 @@ class Output:
         of_folder = known and ending in self._renderer(ending).folders  # FOLDER.tensorboard is that folder
         if of_folder and str(target) == STDOUT:
             raise UsageError(f"--output - takes one file, and {ending} is a folder of them")
-        self.file = path if known and not of_folder and not path.is_dir() else None
+        is_one = str(target) == STDOUT or not path.is_dir()
+        self.file = path if known and not of_folder and is_one else None
         self.folder = path.parent if self.file else path
         wanted = wanted or ((ending,) if of_folder else ())
         if self.file:

@@ -339,8 +339,9 @@ def what_goes_is_recorded(subject: Subject) -> None:
 
 @check("filter")
 def something_is_chosen(subject: Subject) -> None:
-    """Some tensor stays and another goes, in the samples, or in its own where samples= gives some. declines=True says that
-    none has to. Where its defaults choose nothing, each option is tried with a few values.
+    """Some tensor stays and another goes, in the samples, or in its own where samples= gives some.
+
+    declines=True says that none has to. Where its defaults choose nothing, each option is tried with a few values.
     """
     if subject.declines:
         return
