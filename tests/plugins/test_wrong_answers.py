@@ -23,6 +23,7 @@ from torch2grid_core import (
     PluginError,
     PluginManager,
     PluginSettings,
+    Renderer,
     SourceOpener,
     TensorFilter,
     UsageError,
@@ -495,7 +496,7 @@ def test_a_method_that_yields_where_nothing_is_drawn_from_it_is_told(kind: str, 
     assert f"{name}() is async, so nothing of it runs: write def, not async def" in told
     drawn = str(getattr(base, name).__annotations__.get("return", "")).startswith(("Iterable", "Iterator", "Sequence"))
     told = mistakes(type("Yields", (base,), {name: generator, "name": "yields"}))
-    assert (f"{name}() holds yield, so nothing of it runs: return what it gives" in told) != drawn
+    assert (f"{name}() holds yield, so nothing of it runs: write it without yield" in told) != drawn
 
 
 def test_keep_that_yields_or_fails_is_told_as_keep() -> None:
@@ -622,6 +623,27 @@ def test_a_plugin_that_changes_the_working_folder_moves_no_file_of_the_run(tmp_p
     assert run.returncode == 0, run.stderr
     written = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*"))
     assert written == ["out/index.json", "out/neural_grid.png", "out/x.txt", "out/y.txt"]
+
+
+@pytest.mark.parametrize("does", ["moves", "exits"])
+def test_the_kit_fails_what_would_move_or_end_the_tests(does: str) -> None:
+    class Pages(Renderer):
+        """a folder"""
+
+        name, formats, folders = "pages", ("pages",), ("pages",)
+
+        def render_folder(self, pages: Any, folder: Path, style: Any, format: str) -> None:
+            (folder / "x").write_bytes(b"x")
+            if does == "exits":
+                raise SystemExit(3)
+            os.chdir(folder)
+
+    before = Path.cwd()
+    (bound,) = [bound for bound in bound_checks(Pages) if bound.check.name == "folders_are_written"]
+    told = {"moves": "it changes the working folder", "exits": "it raises SystemExit: 3"}[does]
+    with pytest.raises(NotConforming, match=told):
+        bound()
+    assert Path.cwd() == before
 
 
 FAULTS = """

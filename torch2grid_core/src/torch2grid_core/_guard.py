@@ -61,7 +61,7 @@ def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
 
     The working folder is the one from before again: paths that the user gave are relative to that.
     """
-    before = _working_folder()
+    before = working_folder()
     try:
         yield
     except PASSES:
@@ -69,15 +69,16 @@ def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
         raise origin.error((f"{doing}: " if doing else "") + describe(error)) from error
     finally:
-        if before and _working_folder() != before:
+        if before and working_folder() != before:
             with contextlib.suppress(OSError):
                 os.chdir(before)
 
 
-def _working_folder() -> str:
+def working_folder() -> str:
+    """The working folder, empty where it is gone."""
     try:
         return os.getcwd()
-    except OSError:  # it is gone
+    except OSError:
         return ""
 
 
@@ -121,7 +122,7 @@ def not_run(method: str, found: Any, yields: bool = False) -> str:
             found.close()  # or Python warns that nobody awaited it
         return f"{method} is async, so nothing of it runs: write def, not async def"
     if inspect.isgenerator(found) and not yields:
-        return f"{method} holds yield, so nothing of it runs: return what it gives"
+        return f"{method} holds yield, so nothing of it runs: write it without yield"
     return ""
 
 

@@ -128,7 +128,7 @@ def never_run(cls: type, base: type) -> tuple[str, ...]:
         elif inspect.isgeneratorfunction(own):
             told = str(inspect.get_annotations(getattr(base, name)).get("return", ""))
             if not told.startswith(_YIELDS):
-                found.append(f"{name}() holds yield, so nothing of it runs: return what it gives")
+                found.append(f"{name}() holds yield, so nothing of it runs: write it without yield")
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch2grid_core._guard import describe
+from torch2grid_core._guard import describe, working_folder
 from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _common_checks,
     _listener_checks,
@@ -41,7 +41,6 @@ from torch2grid_core.testing._subject import (
     SampleSet,
     Subject,
     WriteFiles,
-    expect,
     subjects,
 )
 
@@ -73,15 +72,15 @@ class Bound:
     subject: Subject
 
     def __call__(self) -> None:
-        before = os.getcwd()
+        before = working_folder()
         try:
             self.check.run(self.subject)
         except (SystemExit, GeneratorExit) as error:  # which would end the tests
             raise NotConforming(f"it raises {describe(error)}") from error
         finally:
-            moved = os.path.realpath(os.curdir) if os.path.exists(os.curdir) else ""
-            os.chdir(before)
-        expect(moved == os.path.realpath(before), "it changes the working folder, which others in the process rely on")
+            if before and working_folder() != before:
+                os.chdir(before)
+                raise NotConforming("it changes the working folder, which others in the process rely on")
 
     @property
     def id(self) -> str:
