@@ -83,7 +83,7 @@ def test_who_brings_what_is_missing() -> None:
     [
         ("only:", "only: expected text, not nothing"),
         ("only: [[a]]", "only: expected text, not a list of 1"),
-        ("tensors: {a: 1}", "tensors: expected text, not a mapping of 1"),
+        ("tensors: {a: 1}", "tensors: its flag takes no options; they are given as filter: {tensors: {option: value}}"),
         ("only: [a, true]", "only: expected text, not True"),
     ],
 )

@@ -192,3 +192,12 @@ def test_a_fetch_from_another_host_is_found() -> None:
         == []
     )
     assert foreign("@import 'https://fonts.test/a.css'; a{b:url(x.png)}", "css") == ["https://fonts.test/a.css"]
+
+
+def test_the_guides_for_authors_of_plugins_are_read_in_half_an_hour() -> None:
+    """At 250 words a minute, without code and tables of output."""
+    prose = [
+        re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL) for page in (DOCS / "plugins").glob("*.md")
+    ]
+    assert len(prose) > 10
+    assert sum(len(each.split()) for each in prose) < 7000

@@ -527,7 +527,11 @@ ANSWERS: dict[str, tuple[Any, str]] = {
     "a tensor twice": ({"x": ("layers.0.key", "layers.0.key")}, "'x' names a tensor twice"),
     "the model beside others": ({None: ("layers.0.key",), "x": ("layers.1.key",)}, "None, the model as a whole, stands beside"),
     "a list": (["layers.0.key"], "groups returned a list, not a mapping"),
-    "no tuple": ({"x": ["layers.0.key"]}, "'x' is not a tuple of names"),
+    "no tuple": ({"x": ["layers.0.key"]}, "'x' is of a list, not of a tuple of names of tensors"),
+    "no such tensor": (
+        {"x": ("layers.0.keys",)},
+        "'x' names 'layers.0.keys', and there is no such tensor",
+    ),
 }
 
 

@@ -270,8 +270,10 @@ def composing(name: str, claims: Mapping[str, Any] = HALF, **changes: Any) -> Ca
 WRONG: dict[str, tuple[Any, Any, str]] = {
     "raises": (HALF, _raises, "decode: RuntimeError: no way"),
     "claims no mapping": ([1], _raises, "claims returned a list, not a mapping of names"),
-    "claims nothing stored": ({"a": ["b"]}, _raises, "claims: 'a' is not of a list of stored tensors"),
-    "claims a text": ({"a": "fc1.bias"}, _raises, "claims: 'a' is not of a list of stored tensors"),
+    "claims nothing stored": ({"a": ["b"]}, _raises, "claims: 'a' is of 'b', which is not stored"),
+    "claims nothing": ({"a": []}, _raises, "claims: 'a' is of no stored tensor"),
+    "claims numbers": ({"a": [1]}, _raises, "claims: 'a' is of a list, not of a list of names"),
+    "claims a text": ({"a": "fc1.bias"}, _raises, "claims: 'a' is of 'fc1.bias', not of a list of names"),
     "returns nothing": (HALF, lambda self, checkpoint: None, "decode returned None, not a Checkpoint"),
     "does not compose": (HALF, lambda self, checkpoint: checkpoint, "decode did not compose 'fc2.weight', which it claims"),
     "composes another": (HALF, composing("x"), "'x': of no stored tensor"),
@@ -296,7 +298,7 @@ def test_one_that_fails_is_one_line_of_its_plugin(about: str, tmp_path: Path) ->
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path: Path) -> None:
     found = PluginManager.discover(third_party=False)
     found.register(deciding(HALF, composing("fc2.weight", shape=(9000, 9000))))
-    with pytest.raises(LoadError, match="needs 324000000 bytes"):
+    with pytest.raises(LoadError, match=r"^fc2\.weight: as decoder 'wrong' composes it, needs 324000000 bytes"):
         found.open(write(tmp_path / "m.safetensors"))
 
 

@@ -66,9 +66,9 @@ def test_what_a_source_raises_or_leaves_out_is_told_by_its_location(kind: str, h
     told = [line for line in run.stderr.splitlines() if f"broken://{name}: " in line]
     assert told, run.stderr
     if how == "raises":
-        assert f"broken://{name}: cannot be read: OSError: network gone" in told[0]
+        assert f"broken://{name}: source 'broken': cannot be read: OSError: network gone" in told[0]
     else:
-        assert f"broken://{name}: its source gave " in told[0]
+        assert f"broken://{name}: source 'broken': its source gave " in told[0]
         assert " bytes from byte " in told[0]
     for untrue in ("cut short", "torch2grid_core", "internal error", "Traceback", "without its end"):
         assert untrue not in run.stderr
@@ -94,7 +94,11 @@ def test_a_source_handed_over_in_python_is_guarded_too_and_keeps_what_it_is(tmp_
     assert (opened_from.name, opened_from.shown, opened_from.size, opened_from.identity) == ("m", "memory of m", source.size, 1)
     copied = pickle.loads(pickle.dumps(opened["fc0.weight"]))
     np.testing.assert_array_equal(copied.numpy(), TENSORS["fc0.weight"].numpy())
-    for wrong, told in (("text", "gave str, not bytes"), (b"", "gave 0 of the "), (bytes(10**6), "gave 1,000,000 of the ")):
+    for wrong, told in (
+        ("text", "read returned 'text', not bytes"),
+        (b"", "gave 0 of the "),
+        (bytes(10**6), "gave 1,000,000 of the "),
+    ):
         source.answer = wrong
         with pytest.raises(LoadError, match=f"^memory of m: .*{told}"):
             opened["fc1.weight"].numpy()

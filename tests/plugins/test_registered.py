@@ -59,7 +59,7 @@ def test_a_format_of_two_renderers_wants_a_name() -> None:
     assert manager.formats() == ["art", "ink"]
     assert manager.renderer_for("ink").name == "first"
     assert manager.renderer_for("art", "second").name == "second"
-    with pytest.raises(UsageError, match="format 'art' is written by first, second; say which with --renderer NAME"):
+    with pytest.raises(UsageError, match="format 'art' is written by first and second; say which with --renderer first"):
         manager.renderer_for("art")
     with pytest.raises(UsageError, match="unknown format 'inc'; did you mean 'ink'"):
         manager.renderer_for("inc")

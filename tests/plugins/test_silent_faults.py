@@ -186,14 +186,14 @@ class Opener(SourceOpener):
 @pytest.mark.parametrize(
     ("odd", "told"),
     [
-        ("name", "source 'odd': odd://x: the source that open returned has no name that is a text"),
-        ("text", "odd://x: its source says a size of '12', not a number of bytes"),
-        ("negative", "odd://x: its source says a size of -1, not a number of bytes"),
+        ("name", "it has no name"),
+        ("text", "its size is '12', not a number of bytes"),
+        ("negative", "its size is -1, not a number of bytes"),
     ],
 )
 def test_a_source_that_lacks_something_is_told_by_its_location(odd: str, told: str, tmp_path: Path) -> None:
     run = torch2grid("odd://x", "--load-plugin", written(tmp_path, SOURCE), cwd=tmp_path, env={"ODD": odd})
-    assert (run.returncode, run.stderr) == (1, f"torch2grid: {told}\n")
+    assert (run.returncode, run.stderr) == (1, f"torch2grid: odd://x: source 'odd': {told}\n")
 
 
 NEED = """

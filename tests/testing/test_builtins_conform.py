@@ -35,3 +35,4 @@ def test_every_kind_has_checks_of_its_own_and_each_says_what_is_promised() -> No
         assert len({each.name for each in checks(kind)}) == len(checks(kind))
         for each in checks(kind):
             assert 20 < len(each.description) <= 130, each.name
+            assert each.description.endswith("."), each.name

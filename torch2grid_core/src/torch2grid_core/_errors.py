@@ -42,6 +42,10 @@ class LoadError(Torch2GridError):
         return (type(self), (self.path, self.reason, self.advice))
 
 
+class WrongAnswer(LoadError):
+    """A source answers with another type than sources do: a fault of who wrote it, and no file that is missing."""
+
+
 class PluginError(Torch2GridError):
     """A plugin raised, or returned what its hook does not allow.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,8 +17,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ATTRIBUTE = "_torch2grid_origin"
-_MEANT = (Torch2GridError, KeyboardInterrupt, GeneratorExit)  # for the user, or for who asked
 MOST_ITEMS = 1000
+PASSES = (Torch2GridError, KeyboardInterrupt)  # of what a plugin raises: meant for the user, or from the user
 MOST_PAGES = 10_000
 
 
@@ -40,6 +42,11 @@ def stamp(instance: Any, origin: Origin) -> None:
         object.__setattr__(instance, _ATTRIBUTE, origin)
 
 
+def is_stamped(instance: Any) -> bool:
+    """True where it is remembered who ships *instance*."""
+    return isinstance(getattr(instance, _ATTRIBUTE, None), Origin)
+
+
 def origin_of(instance: Any) -> Origin:
     """Who ships *instance*: as stamped, else by its class."""
     found = getattr(instance, _ATTRIBUTE, None)
@@ -50,17 +57,37 @@ def origin_of(instance: Any) -> Origin:
 
 @contextlib.contextmanager
 def guarded(origin: Origin, doing: str = "") -> Iterator[None]:
-    """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are."""
+    """Turn what a plugin raises inside into a ``PluginError``; errors meant for the user pass as they are.
+
+    The working folder is the one from before again: paths that the user gave are relative to that.
+    """
+    before = working_folder()
     try:
         yield
-    except _MEANT:
+    except PASSES:
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
         raise _failed(origin, doing, error) from error
+    finally:
+        _back_in(before)
 
 
 def _failed(origin: Origin, doing: str, error: BaseException) -> PluginError:
     return origin.error((f"{doing}: " if doing else "") + describe(error))
+
+
+def working_folder() -> str:
+    """The working folder, empty where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _back_in(folder: str) -> None:
+    if folder and working_folder() != folder:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
 
 
 def describe(error: BaseException) -> str:
@@ -85,20 +112,42 @@ def unhashable(asked: object) -> str:
     """Why *asked* cannot be compared with what other views ask for; empty where it can."""
     try:
         hash(asked)
-    except Exception as error:  # a __hash__ of the plugin's own may raise anything
+    except PASSES:
+        raise
+    except BaseException as error:  # a __hash__ of the plugin's own may raise anything
         what = type(asked).__name__
         return f"{what} has no hash ({describe(error)}); it must hold tuples, not lists, and be a dataclass(frozen=True)"
     return ""
 
 
+def not_run(method: str, found: Any, yields: bool = False) -> str:
+    """What is wrong where *found*, which *method* returned, is a generator or a coroutine: nothing of the method ran.
+
+    Empty for anything else, and for a generator of a method that *yields*.
+    """
+    if inspect.iscoroutine(found) or inspect.isasyncgen(found):
+        if inspect.iscoroutine(found):
+            found.close()  # or Python warns that nobody awaited it
+        return f"{method} is async, so nothing of it runs: write def, not async def"
+    if inspect.isgenerator(found) and not yields:
+        return f"{method} holds yield, so nothing of it runs: write it without yield"
+    return ""
+
+
 def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Result:
-    """``method(*arguments)`` of *instance*, guarded."""
+    """``method(*arguments)`` of *instance*, guarded. Of a generator or a coroutine nothing would run: that is an error."""
+    before = working_folder()
     try:  # what ``guarded`` does, which costs more: each file is shown to every loader
-        return method(*arguments)
-    except _MEANT:
+        found = method(*arguments)
+    except PASSES:
         raise
     except BaseException as error:
         raise _failed(origin_of(instance), getattr(method, "__name__", ""), error) from error
+    finally:
+        _back_in(before)
+    if wrong := not_run(getattr(method, "__name__", ""), found):
+        raise origin_of(instance).error(wrong)
+    return found
 
 
 def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: Any) -> Iterator[Item]:
@@ -106,6 +155,8 @@ def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: An
     origin, doing = origin_of(instance), getattr(method, "__name__", "")
     with guarded(origin, doing):
         result = method(*arguments)
+        if wrong := not_run(doing, result, yields=True):
+            raise origin.error(wrong)
         if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__"):
             raise origin.error(returned(doing, result, "an iterable"))
         items = iter(result)

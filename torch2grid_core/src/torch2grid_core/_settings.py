@@ -84,6 +84,9 @@ class Setting:
 
     def parse(self, value: Any) -> Any:
         """*value*, a text or of the type already, as the type. Raises ``ValueError`` that says what was expected."""
+        if self.adds is not None and isinstance(value, Mapping):
+            kind, name = self.adds
+            raise ValueError(f"its flag takes no options; they are given as {kind}: {{{name}: {{option: value}}}}")
         if self.many and not isinstance(value, (list, tuple)):
             value = (value,)
         if self.separated or (self.many and self.owner is not None):

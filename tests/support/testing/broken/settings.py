@@ -29,6 +29,14 @@ class NeverEqual(GoodSettings):
     __hash__ = None  # type: ignore[assignment]
 
 
+@breaks("settings", "defaults_are_options")
+@dataclass(frozen=True)
+class Mistyped(GoodSettings):
+    """is of another type than it says"""
+
+    often: bool = field(default=0, metadata={"help": "How often."})  # type: ignore[assignment]
+
+
 @breaks("settings", "has_options")
 @dataclass(frozen=True)
 class NothingToSet(PluginSettings):

@@ -94,7 +94,7 @@ class Float4(DerivedNumbers):
         packed = self.read(start // 2, -(-stop // 2) - start // 2)
         halves = np.empty(2 * len(packed), dtype=np.uint8)
         halves[0::2], halves[1::2] = packed & 0x0F, packed >> 4
-        found: np.ndarray[Any, Any] = halves[start % 2 : start % 2 + stop - start]
+        found: np.ndarray[Any, Any] = halves[start % 2 : start % 2 + stop - start].view(self.dtype)
         return found
 
 

@@ -380,7 +380,7 @@ def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
     """The value as the setting takes it."""
     value = entry.value
     try:
-        if setting.is_flag and not isinstance(value, bool):
+        if setting.is_flag and not isinstance(value, (bool, Mapping)):
             raise ValueError(f"expected true or false, not {told(value)}")
         return setting.parse(value)
     except (ValueError, Torch2GridError) as error:

@@ -20,7 +20,7 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.drawing import Seen, draw
 from torch2grid_core._engine.workers import executor_of, workers
 from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError, UsageError
-from torch2grid_core._guard import call, describe
+from torch2grid_core._guard import PASSES, call, describe
 from torch2grid_core._kinds.reading import TensorFilter
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.files import STDOUT
@@ -208,9 +208,9 @@ class Drawing:
             pass
         except click.ClickException as error:
             raise UsageError(f"{name}: {error.format_message()}") from error
-        except (Torch2GridError, BrokenPipeError, MemoryError):
+        except (*PASSES, BrokenPipeError):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise provided.origin.error(describe(error)) from error
 
     def _filters(self, settings: Settings) -> list[TensorFilter]:

@@ -149,8 +149,8 @@ def _print_record(record: PluginRecord, only: set[int] | None, reached: dict[int
     status = _status(record)
     head = f"{record.owner} {record.version}".strip()
     print(visible(f"{head}  ({record.name} = {record.source})  {status}", 400))
-    if record.error:
-        print(visible(f"  error: {record.error}", 1000))
+    for text, _ in record.faults.values():
+        print(visible(f"  error: {text}", 1000))
     for remark in record.all_remarks():
         print(visible(f"  note: {remark}", 1000))
     names = {id(each): visible(reached.get(id(each), each.qualified), 80) for each in _brought(record, only)}

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from torch2grid_core._data.order import in_depth
 from torch2grid_core._data.parts import ALL, Part, find_parts
 from torch2grid_core._data.source import Source, has_file
+from torch2grid_core._data.storage import DerivedNumbers
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
@@ -339,7 +340,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
             by: the name of the decoder.
 
         Raises:
-            ValueError: a tensor without a claim, a stored name that is not there, or a name that another tensor has.
+            ValueError: a tensor without a claim, a stored name that is not there, or a name that another tensor has; shapes
+                that leave out some of the numbers that a ``DerivedNumbers`` computes, or another dtype than it has.
             LoadError: a tensor reaches beyond its storage.
         """
         made: dict[str, LazyTensor] = {}
@@ -353,8 +355,14 @@ class Checkpoint(Mapping[str, LazyTensor]):
             told = f"of {', '.join(of[:_NOTED])}" + (f" and {len(of) - _NOTED} more" if len(of) > _NOTED else "")
             held = tensor.module_class or next((self[name].module_class for name in of if self[name].module_class), "")
             note = f"{tensor.note}, {told}" if tensor.note else f"composed {told}"
-            made[tensor.name] = replace(tensor, note=note, module_class=held).check()
+            made[tensor.name] = replace(tensor, note=note, module_class=held)
             at.setdefault(of[0], []).append(tensor.name)
+        _check_computed(made.values())
+        for tensor in made.values():
+            try:
+                tensor.check()
+            except LoadError as error:
+                raise LoadError(tensor.name, f"as decoder {by!r} composes it, {error.reason}", error.advice) from error
         gone = {name for new in made for name in claims[new]}
         taken = [name for name in made if name in self and name not in gone]
         if taken:
@@ -483,6 +491,27 @@ class Checkpoint(Mapping[str, LazyTensor]):
             if before is not None and self[before].storage is tensor.storage:
                 now[before] = name
         return {now[second]: now[first] for second, first in self.aliases.items() if second in now and first in now}
+
+
+def _check_computed(tensors: Iterable[LazyTensor]) -> None:
+    """Raise ``ValueError`` where *tensors* are not what their ``DerivedNumbers`` compute: another dtype, or not all of it."""
+    reached: dict[int, tuple[int, LazyTensor]] = {}  # storage → elements up to where some tensor reaches, and which one
+    for tensor in tensors:
+        storage = tensor.storage
+        if not isinstance(storage, DerivedNumbers):
+            continue
+        if tensor.dtype != storage.dtype:
+            kinds = f"{tensor.dtype.name}, and {type(storage).__name__} computes {storage.dtype.name}"
+            raise ValueError(f"{tensor.name!r} is of {kinds}")
+        end = tensor.offset + tensor.span
+        if end >= reached.get(id(storage), (0, tensor))[0]:
+            reached[id(storage)] = end, tensor
+    for end, tensor in reached.values():
+        storage = tensor.storage
+        assert isinstance(storage, DerivedNumbers)
+        if end != storage.count:
+            computed = f"{type(storage).__name__} computes {storage.count:,}; its shape and count must agree"
+            raise ValueError(f"{tensor.name!r} of shape {tensor.shape} reaches to number {end:,}, and {computed}")
 
 
 def _shared_storages(tensors: Iterable[LazyTensor]) -> dict[str, str]:

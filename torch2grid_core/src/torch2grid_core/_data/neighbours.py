@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch2grid_core._data.foreign import foreign_folder
 from torch2grid_core._data.source import Source, has_file
-from torch2grid_core._errors import LoadError
+from torch2grid_core._errors import LoadError, WrongAnswer
 from torch2grid_core._text import visible
 
 _LISTED = 10_000
@@ -111,6 +111,8 @@ def _frame(found: re.Match[str]) -> tuple[str, str]:
 def _names(folder: Source | None, most: int | None = _LISTED) -> Sequence[str]:
     try:
         return folder.entries[:most] if folder else ()
+    except WrongAnswer:
+        raise
     except LoadError:
         return ()
 

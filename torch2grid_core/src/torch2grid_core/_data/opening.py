@@ -29,7 +29,7 @@ from torch2grid_core._data.neighbours import (
 )
 from torch2grid_core._data.packed import is_gzip, packed_again, unpacked
 from torch2grid_core._data.source import Source
-from torch2grid_core._errors import LoadError, UsageError
+from torch2grid_core._errors import LoadError, UsageError, WrongAnswer
 from torch2grid_core._text import visible
 
 _PROGRAM = "another reader than its own takes the file for a program"
@@ -209,6 +209,8 @@ def _only_checkpoint(
                 folders.append(name)
                 continue
             loader = choose(source, loaders)
+        except WrongAnswer:
+            raise
         except LoadError:
             continue  # a broken link, a pipe, a file that may not be read
         if loader is not None:
@@ -264,6 +266,8 @@ def _claimed_folders(
             loader = choose(source, loaders)
             if loader is not None or (steps and is_step(name) and _holds_model(source, loaders)):
                 found[name] = source, loader
+        except WrongAnswer:
+            raise
         except LoadError:
             continue
     return found
@@ -275,6 +279,8 @@ def _holds_model(folder: Source, loaders: Sequence[LoaderLike]) -> bool:
         try:
             if not is_beside(name) and choose(folder.child(name), loaders) is not None:
                 return True
+        except WrongAnswer:
+            raise
         except LoadError:
             continue
     return False

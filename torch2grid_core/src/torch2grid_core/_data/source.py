@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from torch2grid_core._errors import LoadError, UsageError
+from torch2grid_core._errors import LoadError, UsageError, WrongAnswer
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 69 << 10  # holds the end of a zip archive with the longest comment, as far as any reader looks for it
@@ -243,5 +243,7 @@ def has_file(folder: Source, name: str) -> bool:
     """True where *name* is a file in *folder*."""
     try:
         return not folder.child(name).is_folder
+    except WrongAnswer:
+        raise
     except LoadError:
         return False

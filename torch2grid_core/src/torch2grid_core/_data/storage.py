@@ -15,6 +15,7 @@ import numpy as np
 
 from torch2grid_core._data.crc import crc32
 from torch2grid_core._errors import LoadError
+from torch2grid_core._guard import is_stamped, origin_of, returned, stamp
 
 
 @runtime_checkable
@@ -89,7 +90,12 @@ class DerivedStorage(ABC):
         """The same without checksums, for random access; itself where there are none."""
         parts = [unchecked(part) for part in self.parts]
         same = all(one is other for one, other in zip(parts, self.parts, strict=True))
-        return self if same else self.over(parts)
+        if same:
+            return self
+        found = self.over(parts)
+        if is_stamped(self):
+            stamp(found, origin_of(self))  # who computes it is told when it fails
+        return found
 
     def verify(self) -> None:
         """Check the checksums beneath. Raises ``LoadError``."""
@@ -128,9 +134,24 @@ class DerivedNumbers(DerivedStorage):
         last = -(-(offset + len(buffer)) // width)
         for start in range(offset // width, last, self.step):
             stop = min(start + self.step, last)
-            numbers = np.ascontiguousarray(self.elements(start, stop)).view(np.uint8)
+            found = self.elements(start, stop)
+            if wrong := self._wrong(found, stop - start):
+                raise TypeError(wrong)
+            numbers = np.ascontiguousarray(found).view(np.uint8)
             low, high = max(offset, start * width), min(offset + len(buffer), stop * width)
             buffer[low - offset : high - offset] = numbers[low - start * width : high - start * width].data
+
+    def _wrong(self, found: Any, count: int) -> str:
+        """Why *found*, for *count* elements, is not what ``elements`` has to return; empty where it is."""
+        if not isinstance(found, np.ndarray):
+            return returned("elements", found, f"a 1-D array of {self.dtype.name}")
+        if found.dtype != self.dtype:
+            return (
+                f"elements returned {found.dtype.name}, not {self.dtype.name}; .astype({type(self).__name__}.dtype) makes it so"
+            )
+        if found.shape != (count,):
+            return f"elements returned an array of shape {found.shape}, not the ({count},) that it was asked for"
+        return ""
 
     @abstractmethod
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:

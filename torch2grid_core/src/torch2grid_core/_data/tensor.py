@@ -13,9 +13,10 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.indexing import Taken, places_of, taken
 from torch2grid_core._data.source import Range
-from torch2grid_core._data.storage import Storage, unchecked, verify
+from torch2grid_core._data.storage import Storage, beneath, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
-from torch2grid_core._errors import LoadError, Torch2GridError
+from torch2grid_core._errors import LoadError
+from torch2grid_core._guard import PASSES, describe, is_stamped, origin_of
 from torch2grid_core._text import visible
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
@@ -350,9 +351,10 @@ def _verify(tensor: LazyTensor) -> None:
 def _reading(tensor: LazyTensor) -> Iterator[None]:
     try:
         yield
-    except (Torch2GridError, MemoryError):
+    except PASSES:
         raise
-    except Exception as error:
+    except BaseException as error:
         cls = type(tensor.storage)
-        what = f"{type(error).__name__}: " + " ".join(str(error).split())
-        raise LoadError(tensor.name, f"cannot be read: {cls.__module__}.{cls.__qualname__}: {what}") from error
+        told = f"{cls.__module__}.{cls.__qualname__}: {describe(error)}"
+        by = next((origin_of(each) for each in beneath(tensor.storage) if is_stamped(each)), None)
+        raise LoadError(tensor.name, f"cannot be computed: {by.error(told)}" if by else f"cannot be read: {told}") from error

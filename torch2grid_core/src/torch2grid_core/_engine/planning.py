@@ -25,10 +25,12 @@ from torch2grid_core._engine.reading import (
 )
 from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import UsageError
-from torch2grid_core._guard import Origin, guarded, origin_of, returned, unhashable
+from torch2grid_core._guard import Origin, describe_value, guarded, origin_of, returned, unhashable
 from torch2grid_core._measures.need import First, Need
+from torch2grid_core._plugins.methods import never_run
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
+from torch2grid_core._text import did_you_mean, visible
 
 
 @dataclass(eq=False)
@@ -124,6 +126,9 @@ class Plan:
         about = self.checkpoint if about is None else about
         found = self._known.get((need, id(about)))
         if found is None:
+            kind: type = type(need)
+            if wrong := never_run(kind, Need):
+                raise origin.error(f"{kind.__name__}: {wrong[0]}")
             with guarded(origin, type(need).__name__):
                 first = need._first(about)
                 bound = need if first is not None else need.bind(about)
@@ -187,7 +192,8 @@ class Plan:
             return
         for key, names in asked.groups.items():
             if not names:
-                asked.finish(key, attempt(need, asked.origin, lambda: need.collector({})))
+                work = need.compute if need.reads_itself else need.collector
+                asked.finish(key, attempt(need, asked.origin, partial(work, {})))
             elif len(names) == 1 and not need.reads_itself:
                 self._alone.setdefault(names[0], []).append((asked, key))
             elif not need.reads_itself and all(need.merges(tensors[name]) for name in names):
@@ -250,8 +256,13 @@ def _groups_of(bound: Need[Any], about: Checkpoint, origin: Origin, need: Need[A
         raise origin.error(returned(f"{type(need).__name__}.groups", given, "a mapping"))
     groups = dict(given)
     for key, names in groups.items():
-        if not isinstance(names, tuple) or not all(name in about for name in names):
-            raise origin.error(f"{type(need).__name__}.groups: {key!r} is not a tuple of names of tensors")
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise origin.error(
+                f"{type(need).__name__}.groups: {key!r} is of {describe_value(names)}, not of a tuple of names of tensors"
+            )
+        if missing := next((name for name in names if name not in about), ""):
+            told = f"{key!r} names {visible(missing, 60)!r}, and there is no such tensor{did_you_mean(missing, about)}"
+            raise origin.error(f"{type(need).__name__}.groups: {told}")
         if len(names) > 1 and len({*names}) < len(names):
             raise origin.error(f"{type(need).__name__}.groups: {key!r} names a tensor twice")
     if None in groups and len(groups) > 1:

@@ -13,10 +13,11 @@ import numpy as np
 from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
 from torch2grid_core._data.tensor import LazyTensor, read_together
-from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError
-from torch2grid_core._guard import Origin, describe, returned
+from torch2grid_core._errors import NotDrawable, PluginError
+from torch2grid_core._guard import PASSES, Origin, describe, returned
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
+from torch2grid_core._plugins.methods import never_run
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
 _LARGEST = 16 << 20  # bytes; larger than any scratch array of a pass
@@ -252,6 +253,9 @@ class Piece:
             made = attempt(need, origin, partial(work, tensors))
             if not (need.reads_itself or isinstance(made, STOPS) or callable(getattr(made, "update", None))):
                 made = origin.error(returned(f"{type(need).__name__}.collector", made, "a Collector"))
+            kind: type = type(made)
+            if wrong := never_run(kind, Collector):
+                made = origin.error(f"{kind.__name__}: {wrong[0]}")
             found.append(made)
         running = {
             place: found[place].update
@@ -264,7 +268,7 @@ class Piece:
                 for place, update in list(running.items()):
                     try:
                         update(chunk)
-                    except (Exception, SystemExit) as error:
+                    except BaseException as error:
                         found[place] = _failure(error, *self.needs[place])
                         del running[place]
         return found
@@ -289,15 +293,15 @@ def attempt(need: Need[Any], origin: Origin, work: Callable[[], Any]) -> Any:
     """What *work* of *need* returns, or its failure as an error of *origin*. Raises ``LoadError`` as it comes."""
     try:
         return work()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         return _failure(error, need, origin)
 
 
-def _failure(error: Exception | SystemExit, need: Need[Any], origin: Origin) -> Stop:
-    """*error* as one of *origin*. Raises it where it is not of its making: unreadable bytes, memory that is used up."""
+def _failure(error: BaseException, need: Need[Any], origin: Origin) -> Stop:
+    """*error* as one of *origin*. Raises it where it is not of its making: unreadable bytes."""
     if isinstance(error, STOPS):
         return error
-    if isinstance(error, (Torch2GridError, MemoryError)):
+    if isinstance(error, PASSES):
         raise error
     found = origin.error(f"{type(need).__name__}: {describe(error)}")
     found.__cause__ = error

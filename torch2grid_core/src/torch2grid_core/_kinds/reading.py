@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch2grid_core._data.checkpoint import Action, Checkpoint, Skip
 from torch2grid_core._data.source import Source
 from torch2grid_core._data.tensor import LazyTensor
-from torch2grid_core._guard import origin_of, returned
+from torch2grid_core._guard import guarded, not_run, origin_of, returned
 
 
 class SourceOpener(ABC):
@@ -113,9 +113,11 @@ class TensorFilter:
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with what stays; what goes is recorded in ``skipped`` with this filter's name."""
-        answers = {name: self.keep(tensor) for name, tensor in checkpoint.items()}
-        if None in answers.values():
-            raise origin_of(self).error(returned("keep", None, "True or False"))
+        with guarded(origin_of(self), "keep"):
+            answers = {name: self.keep(tensor) for name, tensor in checkpoint.items()}
+        for answer in answers.values():
+            if answer is not True and answer is not False and (answer is None or not_run("keep", answer)):
+                raise origin_of(self).error(not_run("keep", answer) or returned("keep", None, "True or False"))
         dropped = [name for name, stays in answers.items() if not stays]
         reasons = [Skip(name, f"filter {self.name}", self.name) for name in dropped]
         gone = set(dropped)

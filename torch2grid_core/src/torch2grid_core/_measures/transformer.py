@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._errors import NotDrawable, Torch2GridError
-from torch2grid_core._guard import collect, describe, origin_of, returned
+from torch2grid_core._errors import NotDrawable
+from torch2grid_core._guard import PASSES, collect, describe, origin_of, returned
 from torch2grid_core._measures.in_memory import measured_here
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.grid import Grid
@@ -180,9 +180,9 @@ def _arranged_by_nothing(self: LayoutTransformer, shapes: Mapping[str, tuple[int
     missing = "; needs() is missing, so that it gets no results" if type(self).needs is LayoutTransformer.needs else ""
     try:
         found: object = self.arrange(shapes, max_cells, {})
-    except Torch2GridError:
+    except PASSES:
         raise
-    except Exception as error:
+    except BaseException as error:
         raise origin_of(self).error(f"arrange: {describe(error)}{missing}") from error
     if not isinstance(found, Layout):
         raise origin_of(self).error(returned("arrange", found, "a Layout") + missing)

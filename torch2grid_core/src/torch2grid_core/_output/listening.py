@@ -10,6 +10,7 @@ from typing import Any
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._guard import Origin, call, origin_of, stamp
 from torch2grid_core._kinds.running import Listener
+from torch2grid_core._output.files import STDOUT
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page
 from torch2grid_core._plugins.manager import PluginManager
@@ -44,7 +45,7 @@ class Listeners:
                 except Torch2GridError as error:
                     if each.record.precedence is Precedence.GIVEN:  # it was named for this run
                         raise
-                    each.record.blame_apart(each.name, error)
+                    each.record.blame(error, f"listener {each.name!r}")
         self._hearing: list[tuple[Listener, PluginRecord | None]] | None = None  # those that heard of the start
         self._event = manager.listens()
         if self._found:
@@ -63,15 +64,15 @@ class Listeners:
                     self._hearing.append((each, record))
 
     def written(self, pages: Iterable[Page], path: Path, origin: PageOrigin) -> None:
-        """Tell of *path*, which is in place and shows *pages*. They are read only where somebody listens."""
+        """Tell of *path*, which is in place and shows *pages*. They are read only where somebody listens; stdout is no file."""
         self.start(origin)
-        for page in pages if self._hearing else ():
+        for page in pages if self._hearing and str(path) != STDOUT else ():
             for each, record in self._hearing or ():
                 self._told(each, record, each.written, page, path, page.origin or origin, self.run)
 
     def event(self, page: Page, path: Path) -> None:
         """Tell of a file by the event of before 0.2."""
-        if self._event:
+        if self._event and str(path) != STDOUT:
             self.manager.written(page, path, self.run)
 
     def finish(self, origin: PageOrigin, error: BaseException | None) -> None:
@@ -87,6 +88,6 @@ class Listeners:
             if record is None:
                 self.manager.note(str(error))
             else:
-                record.blame_apart(origin_of(listener).name, error)
+                record.blame(error, f"listener {origin_of(listener).name!r}")
             return False
         return True

@@ -182,7 +182,8 @@ class Output:
         of_folder = known and ending in self._renderer(ending).folders  # FOLDER.tensorboard is that folder
         if of_folder and str(target) == STDOUT:
             raise UsageError(f"--output - takes one file, and {ending} is a folder of them")
-        self.file = path if known and not of_folder and not path.is_dir() else None
+        is_one = str(target) == STDOUT or not path.is_dir()
+        self.file = path if known and not of_folder and is_one else None
         self.folder = path.parent if self.file else path
         wanted = wanted or ((ending,) if of_folder else ())
         if self.file:
@@ -328,7 +329,7 @@ class Output:
         renderer = self.prepare.renderers[name]
         origin = origin_of(renderer)
         with pages, whole_folder(self.folder) as temporary:
-            call(renderer, renderer.render_folder, pages, temporary, self.prepare.style, name)
+            call(renderer, renderer.render_folder, pages, temporary.absolute(), self.prepare.style, name)
             with guarded(origin, "render_folder"):
                 found = files_below(temporary)
             taken = {*NAMES, *(file.casefold() for file in self._entries)}
@@ -405,14 +406,12 @@ class Output:
         with open_target(path) as stream:
             stream.write(data)
         self._report(page, path)
-        if str(path) != STDOUT:
-            self._listeners.written((page,), path, self.origin)
+        self._listeners.written((page,), path, self.origin)
 
     def _report(self, page: Page, path: Path) -> None:
-        if str(path) == STDOUT:
-            return
-        self.written.append(path)
-        self.say(str(path))
+        if str(path) != STDOUT:
+            self.written.append(path)
+            self.say(str(path))
         self._listeners.event(page, path)
 
 

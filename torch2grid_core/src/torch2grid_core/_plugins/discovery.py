@@ -58,9 +58,9 @@ def installed(third_party: bool = True, disabled: Collection[str] = ()) -> Itera
 def _is_off(record: PluginRecord, third_party: bool, off: Collection[str]) -> bool:
     """Mark *record* where it is disabled, and say whether it is."""
     if record.precedence is not Precedence.BASE and not third_party:
-        record.status, record.error = "disabled", "--no-plugins"
+        record.disable("--no-plugins")
     elif record.owner in off or normalized(record.name) in off:
-        record.status, record.error = "disabled", "disabled by name"
+        record.disable("disabled by name")
     return record.status == "disabled"
 
 
@@ -135,7 +135,7 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
     try:
         with _timed(record), first_run(record.remark, "while it is imported"):
             plugin = entry.load()
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too, and what pytest.importorskip raises
         record.fail(failure(error), error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch2grid_core._errors import LoadError, PluginError, UsageError
-from torch2grid_core._guard import call, collect, describe_value, returned
+from torch2grid_core._errors import LoadError, PluginError, UsageError, WrongAnswer
+from torch2grid_core._guard import call, collect, describe_value, is_stamped, returned, stamp
 from torch2grid_core._plugins.record import Provided
+from torch2grid_core._text import did_you_mean, visible
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Action, Checkpoint
@@ -59,7 +60,7 @@ class GuardedLoader:
         found: Any = call(loader, loader.inside, source)
         if found is not None and not is_source(found):
             raise self._provided.origin.error(returned("inside", found, "a Source or None"))
-        return None if found is None else guarded_source(found)
+        return None if found is None else guarded_source(found, self._provided.origin)
 
     def runs(self, source: Source) -> Sequence[Action]:
         """What the loader says that a reader of its format would run of *source*; nothing where it fails."""
@@ -74,6 +75,8 @@ class GuardedLoader:
             if wrong:
                 raise self._provided.origin.error(f"runs yields {describe_value(wrong[0])}, not an Action")
             return found
+        except WrongAnswer:
+            raise
         except LoadError:
             return ()
         except PluginError as error:
@@ -93,6 +96,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     decoder that fails or does not keep to its claims.
     """
     from torch2grid_core._data.checkpoint import Checkpoint
+    from torch2grid_core._data.storage import DerivedStorage, beneath
 
     names = "".join([f"{name}\n" for name in checkpoint])
     made = [(each, each.create()) for each in decoders if _has_names(names, each)]
@@ -112,6 +116,9 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
         for name in claimed:
             if name not in found.composed or found.composed[name].by != each.name:
                 raise each.origin.error(f"decode did not compose {name!r}, which it claims")
+            for storage in beneath(found[name].storage):
+                if isinstance(storage, DerivedStorage) and not is_stamped(storage):
+                    stamp(storage, each.origin)  # who computes it is told when it fails
         checkpoint = found
     return checkpoint
 
@@ -128,8 +135,21 @@ def _claims(provided: Provided, decoder: Any, checkpoint: Checkpoint) -> Mapping
     claimed = call(decoder, decoder.claims, checkpoint)
     if not isinstance(claimed, Mapping):
         raise provided.origin.error(returned("claims", claimed, "a mapping of names"))
-    for name, stored in claimed.items():
-        known = isinstance(stored, (list, tuple)) and stored and all(each in checkpoint for each in stored)
-        if not isinstance(name, str) or not known:
-            raise provided.origin.error(f"claims: {str(name)[:60]!r} is not of a list of stored tensors")
+    if wrong := wrong_claims(claimed, checkpoint):
+        raise provided.origin.error(f"claims: {wrong}")
     return claimed
+
+
+def wrong_claims(claimed: Mapping[Any, Any], checkpoint: Checkpoint) -> str:
+    """Why a decoder cannot claim that of *checkpoint*; empty where it can."""
+    for name, stored in claimed.items():
+        if not isinstance(name, str):
+            return f"{describe_value(name)} is no name of a tensor"
+        if not isinstance(stored, (list, tuple)) or not all(isinstance(each, str) for each in stored):
+            return f"{visible(name, 60)!r} is of {describe_value(stored)}, not of a list of names"
+        if not stored:
+            return f"{visible(name, 60)!r} is of no stored tensor"
+        if missing := next((each for each in stored if each not in checkpoint), None):
+            told = f"{visible(name, 60)!r} is of {visible(missing, 60)!r}, which is not stored"
+            return told + did_you_mean(missing, checkpoint)
+    return ""

@@ -225,6 +225,9 @@ class PluginManager:
         Its opener gets the location as it was given, the scheme in lower case.
         Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
         """
+        from torch2grid_core._data.guarded import guarded_source
+        from torch2grid_core._data.source import is_source
+
         scheme, colon, rest = str(location).partition("://")
         if not colon or not SCHEME.fullmatch(scheme) or os.path.exists(location):
             return location
@@ -239,14 +242,9 @@ class PluginManager:
         origin, shown = openers[claims[0]].origin, without_secrets(str(location))
         with guarded(origin, f"{shown}: open"):
             found: Source = opener.open(f"{scheme.lower()}://{rest}")
-        if not hasattr(found, "prefetch"):
+        if not is_source(found):
             raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
-        for word in ("name", "shown"):  # what every message about it needs
-            with guarded(origin, f"{shown}: {word}"):
-                said = getattr(found, word, None)
-            if not isinstance(said, str):
-                raise origin.error(f"{shown}: the source that open returned has no {word} that is a text")
-        return found
+        return guarded_source(found, origin, shown)
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
         """The checkpoint in *place* by the loader that knows its content best, or by *loader*.
@@ -299,8 +297,8 @@ class PluginManager:
         if len(claims) == 1:
             return claims[0]
         if claims:
-            names = ", ".join(each.name for each in claims)
-            raise UsageError(f"format {format!r} is written by {names}; say which with --renderer NAME")
+            names = [name for name, each in renderers.items() if any(each is one for one in claims)]
+            raise UsageError(f"format {format!r} is written by {' and '.join(names)}; say which with --renderer {names[0]}")
         raise UsageError(f"unknown format {format!r}{did_you_mean(format, self.formats())}")
 
     def formats(self) -> list[str]:
@@ -317,7 +315,7 @@ class PluginManager:
             try:
                 record.written(page=page, path=path, run=run)
             except Torch2GridError as error:
-                record.blame(error)
+                record.blame(error, "torch2grid_written")
 
     def trace(self, error: BaseException) -> None:
         """Show the traceback of an error that is told in a line and ends nothing: on stderr, where ``--debug`` asks for it."""

@@ -69,7 +69,7 @@ def mistakes(cls: type) -> tuple[str, ...]:
             found.append("it overrides neither " + " nor ".join(f"{name}()" for name in names))
     if hasattr(base, "tensor_pages") and overrides(cls, base, "tensor_pages") and not overrides(cls, base, "tensor_needs"):
         found.append("tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
-    found += _unwritten(cls, base)
+    found += [*never_run(cls, base), *_unwritten(cls, base)]
     if bare := [name for each in cls.__mro__ for name, value in vars(each).items() if isinstance(value, dataclasses.Field)]:
         found.append(f"{', '.join(bare)}: fields of a class that is no dataclass; put @dataclass(frozen=True) above it")
     if hasattr(base, "transform") and not hasattr(base, "layout"):
@@ -100,6 +100,36 @@ def _unwritten(cls: type, base: type) -> list[str]:
         if isinstance(formats, (tuple, list)):
             found += [f"{words} names {each!r}, which is none of its formats" for each in named if each not in formats]
     return found
+
+
+def no_settings(cls: type) -> str:
+    """What is wrong with a class of settings that has no fields of its own, as it is no dataclass; empty where it is one."""
+    if "__dataclass_fields__" in vars(cls):
+        return ""
+    hinted = [name for name, hint in inspect.get_annotations(cls).items() if "ClassVar" not in str(hint)]
+    if dataclasses.is_dataclass(cls) and not hinted:  # those that it inherits are all
+        return ""
+    return f"{cls.__name__} is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it"
+
+
+_YIELDS = ("Iterable", "Iterator", "Sequence", "Generator")  # what a method returns that may be written with yield
+
+
+@functools.cache
+def never_run(cls: type, base: type) -> tuple[str, ...]:
+    """The methods of *base* that *cls* writes as generators or with ``async``, so that calling one runs nothing of it."""
+    found = []
+    for name in dir(base):
+        own = getattr(cls, name, None)
+        if name.startswith("__") or not inspect.isfunction(own) or not overrides(cls, base, name):
+            continue
+        if inspect.iscoroutinefunction(own) or inspect.isasyncgenfunction(own):
+            found.append(f"{name}() is async, so nothing of it runs: write def, not async def")
+        elif inspect.isgeneratorfunction(own):
+            told = str(inspect.get_annotations(getattr(base, name)).get("return", ""))
+            if not told.startswith(_YIELDS):
+                found.append(f"{name}() holds yield, so nothing of it runs: write it without yield")
+    return tuple(found)
 
 
 def overrides(cls: type, base: type, name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch2grid_core._conversion import convert, type_text
 from torch2grid_core._errors import UsageError
+from torch2grid_core._guard import describe_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,24 @@ def options_of(cls: type) -> dict[str, Option]:
                 default = each.default_factory()
             found[each.name] = Option(each.name, hints[each.name], default, str(each.metadata.get("help", "")))
     return found
+
+
+def wrong_default(option: Option) -> str:
+    """Why the default of *option* cannot stand, as what a user gives cannot; empty where it can."""
+    if option.default is dataclasses.MISSING:
+        return "has no default: give it one"
+    told = f"takes {type_text(option.type)}, and its default is {describe_value(option.default)}: give it one of that type"
+    try:
+        return "" if _same(convert(option.default, option.type), option.default) else told
+    except ValueError:
+        return told
+
+
+def _same(one: Any, other: Any) -> bool:
+    """True for equal values of equal kinds: ``True`` is not ``1``, a list no tuple. ``1`` is ``1.0``, and NaN is itself."""
+    if isinstance(one, (tuple, list)) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one is other or one == other or one != one)
 
 
 _SEVERAL = (tuple, list, set, frozenset)

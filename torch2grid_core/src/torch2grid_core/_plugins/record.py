@@ -16,12 +16,12 @@ from typing import Any, Literal
 import pluggy
 
 from torch2grid_core._errors import PluginError, Torch2GridError, UsageError, traced
-from torch2grid_core._guard import Origin, at_most, describe, describe_value, guarded, returned, stamp
+from torch2grid_core._guard import Origin, at_most, describe, describe_value, guarded, not_run, returned, stamp
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core
-from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes, wrong_folders
-from torch2grid_core._plugins.options import Option, build, options_of
+from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes, no_settings, wrong_folders
+from torch2grid_core._plugins.options import Option, build, options_of, wrong_default
 from torch2grid_core._text import did_you_mean
 
 Status = Literal["ok", "disabled", "failed"]
@@ -39,8 +39,8 @@ class Precedence(IntEnum):
 class PluginRecord:
     """A plugin that was found. source: its entry point, file or class.
 
-    error: why it failed, or the first thing of it that did. remarks: what its user should know though it works. seconds: what
-    importing it took. trace: the traceback of its error, for ``--debug``.
+    faults: why it failed, or what did of the things that it brings: by what the fault is about, in one line each, with the
+    traceback for ``--debug``. remarks: what its user should know though it works. seconds: what importing it took.
     """
 
     name: str
@@ -49,12 +49,10 @@ class PluginRecord:
     source: str
     precedence: Precedence = Precedence.INSTALLED
     status: Status = "ok"
-    error: str = ""
+    faults: dict[str, tuple[str, str]] = field(default_factory=dict)
     provided: dict[str, list[Provided]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    trace: str = ""
-    others: dict[str, tuple[str, str]] = field(default_factory=dict)  # listener → its line, and the traceback
     _hooks: pluggy.PluginManager | None = None
     _bare: list[type] = field(default_factory=list)
 
@@ -68,10 +66,23 @@ class PluginRecord:
         """Who answers for what the plugin as a whole does."""
         return Origin("plugin", self.name, self.distribution, self.version)
 
+    @property
+    def error(self) -> str:
+        """All faults in one text; empty where there are none."""
+        return "; ".join(text for text, _ in self.faults.values())
+
     def fail(self, reason: str, cause: BaseException | None = None) -> None:
         """Unregister the whole plugin; *reason* is its row and its line."""
-        self.status, self.error, self.trace = "failed", reason, traced(cause) if cause else ""
+        self.status, self.faults = "failed", {"": (reason, traced(cause) if cause else "")}
         self._hooks, self._bare, self.provided = None, [], {}
+
+    def disable(self, reason: str) -> None:
+        """Nothing of it is used, for a *reason* of the user's."""
+        self.status, self.faults = "disabled", {"": (reason, "")}
+
+    def fault(self, text: str) -> None:
+        """Note something of it that cannot be used, beside what can."""
+        self.faults.setdefault(text, (text, ""))
 
     def remark(self, text: str) -> None:
         """Note something about a plugin that works all the same."""
@@ -82,32 +93,26 @@ class PluginRecord:
         """Those for its user, and those for its author, which stand in listings and nowhere else."""
         return [*self.remarks, *([DEPRECATED] if self.listens() else [])]
 
-    def blame(self, error: Torch2GridError) -> None:
-        """Keep the first failure of something that it brings: the plugin's one line says which thing failed, and how."""
-        if self.error:
-            return
-        self.error, self.trace = str(error), traced(error)
-        if isinstance(error, PluginError):
-            self.error = ("" if error.kind == "plugin" else f"{error.kind} {error.name!r}: ") + error.reason
+    def blame(self, error: Torch2GridError, about: str = "") -> None:
+        """Keep the failure of something that it brings: a line says which thing failed, and how; of one thing, the first.
 
-    def blame_apart(self, name: str, error: Torch2GridError) -> None:
-        """Keep the first failure of the listener *name*, beside those of others: each works alone, and has its own line."""
-        if name not in self.others:
-            told = error.reason if isinstance(error, PluginError) else str(error)
-            self.others[name] = f"listener {name!r}: {told}", traced(error)
+        about: what failed, where the error does not say so.
+        """
+        of = error if isinstance(error, PluginError) else None
+        if of and not about and of.kind != "plugin":
+            about = f"{of.kind} {of.name!r}"
+        reason = of.reason if of else str(error)
+        told = f"{about}: {reason}" if about else reason
+        self.faults.setdefault(about or told, (told, traced(error)))
 
     def lines(self) -> list[str]:
-        """The lines that a user sees of it: ``line``, and one of each listener that failed."""
-        return [each for each in (self.line(), *(self._of_it(told) for told, _ in self.others.values())) if each]
+        """The lines that a user sees of it: one of each fault, else one of its remarks."""
+        told = [text for text, _ in self.faults.values()] or ["; ".join(self.remarks)]
+        return [self._of_it(each) for each in told if each]
 
     def traces(self) -> list[str]:
-        """The tracebacks of what the lines tell of."""
-        return [each for each in (self.trace, *(trace for _, trace in self.others.values())) if each]
-
-    def line(self) -> str:
-        """The one line that a user sees of a plugin that failed or has remarks; empty for any other."""
-        told = self.error or "; ".join(self.remarks)
-        return self._of_it(told) if told else ""
+        """The tracebacks of its faults."""
+        return [trace for _, trace in self.faults.values() if trace]
 
     def _of_it(self, told: str) -> str:
         version = f" {self.version}" if self.version else ""
@@ -142,20 +147,20 @@ class PluginRecord:
         bare = _unmarked_hooks(plugin, manager)
         if manager.get_hookcallers(plugin):
             if bare:
-                self.error = bare
+                self.fault(bare)
             return
         members = vars(plugin).values() if inspect.ismodule(plugin) else ()
         self._take_classes([each for each in members if isinstance(each, type) and each.__module__ == plugin.__name__])
         if bare and self.status == "failed":
-            self.error = f"brings nothing: {bare}"
+            self.fail(f"brings nothing: {bare}")
 
     def _take_classes(self, classes: Iterable[type]) -> None:
         """Bring those of a known kind. One with a name that lacks methods is told of; a base class without a name is none."""
         known = list(dict.fromkeys(cls for cls in classes if kind_below(cls)))
         self._bare = [cls for cls in known if kind_of(cls) and _has_name(cls)]
-        unfinished = [lacking(cls, str(kind_below(cls))) for cls in known if _is_unfinished(cls)]
-        if unfinished:
-            self.error = "; ".join(unfinished)
+        for cls in known:
+            if _is_unfinished(cls):
+                self.fault(lacking(cls, str(kind_below(cls))))
         if not self._bare:
             nameless = f"{' and '.join(cls.__name__ for cls in known[:3])} has no 'name'" if known else ""
             nothing = nameless or "it has no hook implementation and no class of a known kind"
@@ -195,7 +200,7 @@ class PluginRecord:
                 self.blame(error)
         twice = [name for name, count in Counter(each.name for each in found).items() if count > 1]
         if twice:
-            raise origin.error(f"{hook} yields two of the name {twice[0]!r}")
+            raise origin.error(f"{hook} yields two of the name {' and two of '.join(map(repr, twice))}")
         return sorted(found, key=lambda each: each.name)
 
     def listens(self) -> bool:
@@ -205,8 +210,10 @@ class PluginRecord:
     def written(self, **event: Any) -> None:
         """Tell the plugin of a file. Raises ``PluginError``."""
         if self._hooks is not None and self.status == "ok":
-            with guarded(self.origin, "torch2grid_written"):
-                self._hooks.hook.torch2grid_written(**event)
+            with guarded(self.origin):
+                answers = self._hooks.hook.torch2grid_written(**event)
+            if wrong := next(filter(None, (not_run("it", each) for each in answers)), ""):
+                raise self.origin.error(wrong)
 
 
 def _unmarked_hooks(plugin: Any, manager: pluggy.PluginManager) -> str:
@@ -279,7 +286,15 @@ class Provided:
             guarded(self.origin, "options"),
             first_run(self.record.remark, f"while the options of {self.kind} {self.name!r} are read"),
         ):
-            return options_of(cls)
+            found = options_of(cls)
+            if self.kind != "settings":
+                return found
+            wrong = {name: told for name, option in found.items() if (told := wrong_default(option))}
+        for name, told in wrong.items():  # each is an option of every command: those that stand work without it
+            self.record.fault(f"settings {self.name!r}: field {name!r} of {cls.__name__} {told}; it is left out")
+        if told := no_settings(cls):
+            self.record.fault(f"settings {self.name!r}: {told}")
+        return {name: option for name, option in found.items() if name not in wrong}
 
     def create(self, given: Mapping[str, Any] | None = None) -> Any:
         """A new instance with the options *given*. Raises ``UsageError`` for a wrong option."""
@@ -339,7 +354,9 @@ def _has_name(cls: type) -> bool:
     """False for a base class that others in a file share: neither it nor an instance has a name."""
     try:
         return hasattr(cls, "name") or hasattr(cls(), "name")
-    except Exception:  # it wants arguments, say
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it wants arguments, say
         return False
 
 

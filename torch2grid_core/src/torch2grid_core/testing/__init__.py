@@ -13,10 +13,12 @@ pytest: ``for bound in bound_checks(MyTransformer): bound()``. pytest is importe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch2grid_core._guard import describe, working_folder
 from torch2grid_core.testing import (  # noqa: F401  registered by their import
     _common_checks,
     _listener_checks,
@@ -70,7 +72,15 @@ class Bound:
     subject: Subject
 
     def __call__(self) -> None:
-        self.check.run(self.subject)
+        before = working_folder()
+        try:
+            self.check.run(self.subject)
+        except (SystemExit, GeneratorExit) as error:  # which would end the tests
+            raise NotConforming(f"it raises {describe(error)}") from error
+        finally:
+            if before and working_folder() != before:
+                os.chdir(before)
+                raise NotConforming("it changes the working folder, which others in the process rely on")
 
     @property
     def id(self) -> str:

@@ -19,7 +19,7 @@ from torch2grid_core._errors import NotDrawable
 from torch2grid_core._guard import Origin, origin_of, returned
 from torch2grid_core._measures.need import Collector, Need
 from torch2grid_core._measures.transformer import LayoutTransformer
-from torch2grid_core._plugins.methods import misspelt
+from torch2grid_core._plugins.methods import misspelt, never_run
 from torch2grid_core.testing._samples import settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
@@ -41,6 +41,7 @@ def needs_are_spelt(subject: Subject) -> None:
             if each not in seen and not each.__module__.startswith("torch2grid_core."):
                 seen.add(each)
                 wrong = [f"nothing calls {name}(); did you mean {meant}()?" for name, meant in misspelt(each, base)]
+                wrong += never_run(each, base)
                 expect(not wrong, f"{each.__name__}: {'; '.join(wrong)}")
 
 

@@ -15,6 +15,8 @@ from torch2grid_core._guard import returned
 from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
 from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._plugins.methods import no_settings
+from torch2grid_core._plugins.options import options_of, wrong_default
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
@@ -142,8 +144,8 @@ def wrong_usage_is_refused(subject: Subject) -> None:
 
 
 def _expect_dataclass(subject: Subject) -> None:
-    told = f"{subject.cls.__name__} is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it"
-    expect(dataclasses.is_dataclass(subject.cls), told)
+    wrong = no_settings(subject.cls)
+    expect(not wrong, wrong)
 
 
 @check("settings")
@@ -154,6 +156,14 @@ def is_a_value(subject: Subject) -> None:
     expect(frozen, f"{subject.cls.__name__} is not frozen: write @dataclass(frozen=True) above it")
     instance = subject.make()
     expect(pickle.loads(pickle.dumps(instance)) == instance == subject.make(), "two instances with one value differ")
+
+
+@check("settings")
+def defaults_are_options(subject: Subject) -> None:
+    """Each default is of the type of its field, so that a run has an option for it."""
+    for option in options_of(subject.cls).values():
+        wrong = wrong_default(option)
+        expect(not wrong, f"field {option.name!r} of {subject.cls.__name__} {wrong}")
 
 
 @check("settings")

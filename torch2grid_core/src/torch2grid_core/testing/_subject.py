@@ -16,7 +16,7 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._errors import PluginError
-from torch2grid_core._guard import describe_value, returned, stamp
+from torch2grid_core._guard import Origin, describe_value, returned, stamp
 from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.added import added
@@ -146,9 +146,17 @@ def subjects(
     Raises ``ValueError`` for a name that is nothing's, ``PluginError`` for a plugin that cannot be used, and for classes that
     cannot be imported.
     """
-    found = sorted(_provided(target), key=lambda each: (list(KINDS).index(each.kind), each.name))
-    if not found:
-        raise PluginError("plugin", str(target), "", "", "brings nothing")
+    brought, broken = _provided(target)
+    found = sorted(brought, key=lambda each: (list(KINDS).index(each.kind), each.name))
+    lazies = {id(each): each.target for each in found if isinstance(each.target, Lazy)}
+    for each in found:
+        try:
+            each.load()
+        except PluginError as error:
+            broken.append(f"{each.kind} {each.name!r}: {error.reason}")
+    if broken or not found:
+        of = found[0].record.origin if found else Origin("plugin", getattr(target, "__name__", str(target)))
+        raise of.error("; ".join(broken) or "brings nothing")
     declines = (declines,) if isinstance(declines, str) else declines
     known = list(dict.fromkeys(word for each in found for word in _words(each)))
     named = samples if isinstance(samples, Mapping) else ()
@@ -158,22 +166,14 @@ def subjects(
                 raise ValueError(f"{what}: nothing that is checked is called {key!r}; there are {', '.join(known)}")
     manager = target if isinstance(target, PluginManager) else None
     sets: dict[int, SampleSet] = {}  # what several classes share is made once
-    made, broken = [], list[str]()
+    made = []
     for each in found:
-        lazy = each.target if isinstance(each.target, Lazy) else None
-        try:
-            cls = each.load()
-        except PluginError as error:
-            broken.append(f"{each.kind} {each.name!r}: {error.reason}")
-            continue
         write = _chosen(files, each)
         chosen = _chosen(samples, each)
         own = None if chosen is None else sets.setdefault(id(chosen), SampleSet(chosen, manager))
         may = bool(declines) if isinstance(declines, bool) else any(word in declines for word in _words(each))
-        made.append(Subject(each.kind, each.name, cls, lazy, write if each.kind in _WITH_FILES else None, each, own, may))
-    if broken:
-        of = found[0].record
-        raise PluginError("plugin", of.name, of.distribution, of.version, "; ".join(broken))
+        makes = write if each.kind in _WITH_FILES else None
+        made.append(Subject(each.kind, each.name, each.load(), lazies.get(id(each)), makes, each, own, may))
     return made
 
 
@@ -188,11 +188,12 @@ def _chosen(given: Any, each: Provided) -> Any:
     return next((given[word] for word in _words(each) if word in given), None)
 
 
-def _provided(target: Any) -> list[Provided]:
+def _provided(target: Any) -> tuple[list[Provided], list[str]]:
+    """What *target* brings, and what is wrong with what it does not."""
     if isinstance(target, Provided):
-        return [target]
+        return [target], []
     if isinstance(target, PluginManager):
-        return [each for kind in KINDS for each in target.names(kind).values()]
+        return [each for kind in KINDS for each in target.names(kind).values()], []
     if isinstance(target, type) and kind_of(target) is None and kind_below(target):
         raise PluginError("plugin", target.__name__, "", "", lacking(target, str(kind_below(target))))
     if isinstance(target, type) and kind_of(target) is None:
@@ -201,14 +202,11 @@ def _provided(target: Any) -> list[Provided]:
     record = PluginRecord(getattr(plugin, "__name__", type(plugin).__name__), "", "", "checked")
     record.register(plugin)
     brought = [each for kind in KINDS for each in record.provides(kind)]
+    wrong = [text for text, _ in record.faults.values()]
     alone = PluginManager([record])
     added(alone)
-    own = [note for note in alone.notes if "is taken by its own" in note]
-    if own and not record.error:
-        raise PluginError("plugin", record.name, "", "", "; ".join(own))
-    if record.error:
-        raise PluginError("plugin", record.name, "", "", record.error)
-    return brought
+    wrong += [note for note in alone.notes if "is taken by its own" in note]
+    return brought, wrong
 
 
 RunCheck = Callable[[Subject], None]
