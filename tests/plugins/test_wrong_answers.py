@@ -30,8 +30,8 @@ from torch2grid_core import (
 )
 from torch2grid_core._engine.measuring import measure
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._methods import mistakes
 from torch2grid_core._plugins.added import settings_from, settings_of
-from torch2grid_core._plugins.methods import mistakes
 from torch2grid_core._plugins.record import _base
 from torch2grid_core.measures import Collector, Summary
 from torch2grid_core.sources import BytesStorage, DerivedNumbers, SourceBase

@@ -11,7 +11,7 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase, is_source
 from torch2grid_core._errors import LoadError, WrongAnswer
 from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned
-from torch2grid_core._plugins.methods import misspelt
+from torch2grid_core._methods import misspelt
 from torch2grid_core._text import without_secrets
 
 

@@ -27,7 +27,7 @@ from torch2grid_core._engine.scheduling import outcomes
 from torch2grid_core._errors import UsageError
 from torch2grid_core._guard import Origin, describe_value, guarded, origin_of, returned, unhashable
 from torch2grid_core._measures.need import First, Need
-from torch2grid_core._plugins.methods import never_run
+from torch2grid_core._methods import never_run
 from torch2grid_core._settings import Settings
 from torch2grid_core._summary.not_finite import NotFiniteCount
 from torch2grid_core._text import did_you_mean, visible

@@ -17,7 +17,7 @@ from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._guard import PASSES, Origin, describe, returned
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
-from torch2grid_core._plugins.methods import never_run
+from torch2grid_core._methods import never_run
 from torch2grid_core._summary.not_finite import NotFiniteCount
 
 _LARGEST = 16 << 20  # bytes; larger than any scratch array of a pass

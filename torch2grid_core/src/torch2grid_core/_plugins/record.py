@@ -19,8 +19,8 @@ from torch2grid_core._errors import PluginError, Torch2GridError, UsageError, tr
 from torch2grid_core._guard import Origin, at_most, describe, describe_value, guarded, not_run, returned, stamp
 from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._methods import abstract_methods, lacking, mistakes, no_settings, wrong_folders
 from torch2grid_core._plugins.importing import first_run, wrong_core
-from torch2grid_core._plugins.methods import abstract_methods, lacking, mistakes, no_settings, wrong_folders
 from torch2grid_core._plugins.options import Option, build, options_of, wrong_default
 from torch2grid_core._text import did_you_mean
 

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from torch2grid_core._errors import PluginError, UsageError
-from torch2grid_core._plugins.methods import mistakes
+from torch2grid_core._methods import mistakes
 from torch2grid_core._plugins.options import build, options_of, wrong_default
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 

@@ -19,7 +19,7 @@ from torch2grid_core._errors import NotDrawable
 from torch2grid_core._guard import Origin, origin_of, returned
 from torch2grid_core._measures.need import Collector, Need
 from torch2grid_core._measures.transformer import LayoutTransformer
-from torch2grid_core._plugins.methods import misspelt, never_run
+from torch2grid_core._methods import misspelt, never_run
 from torch2grid_core.testing._samples import settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 

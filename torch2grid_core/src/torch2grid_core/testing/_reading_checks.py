@@ -16,8 +16,8 @@ from torch2grid_core._data.guarded import answer_all
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Range, Source, SourceBase
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._guard import returned
+from torch2grid_core._methods import misspelt
 from torch2grid_core._plugins.loading import wrong_claims
-from torch2grid_core._plugins.methods import misspelt
 from torch2grid_core._plugins.options import options_of
 from torch2grid_core._plugins.record import SCHEME
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree

@@ -14,8 +14,8 @@ from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import returned
 from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
+from torch2grid_core._methods import no_settings
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._plugins.methods import no_settings
 from torch2grid_core._plugins.options import options_of, wrong_default
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect

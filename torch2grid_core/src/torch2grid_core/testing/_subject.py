@@ -19,9 +19,9 @@ from torch2grid_core._errors import PluginError
 from torch2grid_core._guard import Origin, describe_value, returned, stamp
 from torch2grid_core._hookspecs import Lazy
 from torch2grid_core._kinds import KINDS
+from torch2grid_core._methods import lacking
 from torch2grid_core._plugins.added import added
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._plugins.methods import lacking
 from torch2grid_core._plugins.options import build
 from torch2grid_core._plugins.record import PluginRecord, Provided, kind_below, kind_of
 from torch2grid_core.testing._samples import sample_checkpoints
