@@ -8,6 +8,7 @@ from torch2grid_core._engine.workers import Opener, executor_of, workers
 from torch2grid_core._measures.figures import Duplicates, Largest, NotFinite, Of, Profile, Summary, Values
 from torch2grid_core._measures.grids import ArrayMapping, Raster, Transformed
 from torch2grid_core._measures.need import About, Chunk, Collector
+from torch2grid_core._measures.planes import Planes
 from torch2grid_core._summary.counted import counted_distribution
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
@@ -32,6 +33,7 @@ __all__ = [
     "NotFiniteCount",
     "Of",
     "Opener",
+    "Planes",
     "Profile",
     "Progress",
     "Raster",

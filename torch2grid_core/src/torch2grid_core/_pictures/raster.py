@@ -26,7 +26,7 @@ from torch2grid_core._pictures.layout import Layout, cells_of
 from torch2grid_core._pictures.regions import traced
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
-_STRETCH = 1 << 19  # weights prepared at a time: more would leave the cache, fewer would cut rows of cells more often
+STRETCH = 1 << 19  # weights prepared at a time: more would leave the cache, fewer would cut rows of cells more often
 _HUGE = 1e140  # its square times any number of weights is a float64
 _FLOAT32_MAX = np.finfo(np.float32).max
 
@@ -97,6 +97,25 @@ def reduction(name: str) -> _Reduction:
     return _REDUCTIONS[name]
 
 
+_OF_SQUARES = "rms"
+
+
+def prepared(reductions: Iterable[str], values: Array, room: Array) -> Iterator[tuple[str, np.ufunc, Array]]:
+    """What each of *reductions* combines of *values*, and by which ufunc; each array is valid until the next is asked for.
+
+    Squares come last and are made of the mean's float64, where both are wanted: the copy is half of their cost.
+    """
+    wide: Array | None = None
+    for name in sorted(reductions, key=lambda each: (each == _OF_SQUARES, reduction(each).ufunc is np.add)):
+        rule = reduction(name)
+        if name == _OF_SQUARES and wide is not None:
+            yield name, rule.ufunc, np.multiply(wide, wide, out=wide)
+            continue
+        found = rule.prepare(values, room[: len(values)])
+        wide = found if rule.ufunc is np.add else None
+        yield name, rule.ufunc, found
+
+
 @dataclass(frozen=True, eq=False)
 class PartResult:
     """What one ``RasterPart`` gathered: small, plain and picklable; parts of one tensor add up in ``assemble``.
@@ -154,11 +173,11 @@ class RasterPart:
             values = as_float(values)
         if len(values) and (start < self._starts[0] or start + len(values) > self._cells[-1].block.stop):
             raise ValueError(f"weights {start}–{start + len(values)} of {self.tensor!r} have no place in the layout")
-        if len(self._room) < min(len(values), _STRETCH):
-            self._room = np.empty(min(len(values), _STRETCH))
+        if len(self._room) < min(len(values), STRETCH):
+            self._room = np.empty(min(len(values), STRETCH))
         with np.errstate(all="ignore"):
-            for first in range(0, len(values), _STRETCH):
-                self._take(start + first, values[first : first + _STRETCH])
+            for first in range(0, len(values), STRETCH):
+                self._take(start + first, values[first : first + STRETCH])
         self.weights += len(values)
 
     def _take(self, start: int, values: Array) -> None:
@@ -248,7 +267,7 @@ def assemble(
                 raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
             if seen[name] != layout.weights_of(name):
                 raise ValueError(f"{seen[name]} weights of {name!r} were read, its layout has {layout.weights_of(name)}")
-            for index, total in _totals(cells, values, counts, rule):
+            for index, total in totals(cells, values, counts, rule):
                 finished = rule.finish(total, counts[index])
                 if scale is not None and name in scale:
                     factor, offset = scale[name]
@@ -283,9 +302,7 @@ def _spread(sums: Iterable[tuple[int, float, float]]) -> float | None:
     return math.sqrt(apart / weights) if math.isfinite(apart) else None
 
 
-def _totals(
-    cells: list[BlockCells | CurveCells], values: Array, counts: Array, rule: _Reduction
-) -> Iterator[tuple[Any, Array]]:
+def totals(cells: list[BlockCells | CurveCells], values: Array, counts: Array, rule: _Reduction) -> Iterator[tuple[Any, Array]]:
     """(index into the grid, combined weights of these cells), each cell of one tensor once; its weights are counted first."""
     shape = (counts.shape[0], counts.shape[1])
     placed = [(each.index(shape), each.counts()) for each in cells]

@@ -15,9 +15,11 @@ from torch2grid_core._data.tensor import CHUNK_BYTES, LazyTensor
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, reduce_block
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.raster import reduction, to_float32
+from torch2grid_core._pictures.raster import prepared, reduction, to_float32
 
-_Read = Callable[[int, int], Array]  # first and last flat index, the last not included → weights as floats
+# first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
+_Read = Callable[[int, int, int, int], Array]
+_TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
 _Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
 
 
@@ -26,11 +28,12 @@ class Window:
     """The cells of a rectangle.
 
     planes: reduction → float32, (height, width): NaN where a weight of the cell is NaN, 0 where there is no weight. counts:
-    int64, same shape, weights per cell.
+    int64, same shape, weights per cell. rectangle: (row, column, height, width) in the grid.
     """
 
     planes: Mapping[str, Array]
     counts: Array
+    rectangle: Rect
 
     @property
     def empty(self) -> Array:
@@ -72,25 +75,35 @@ def raster_window(
             for index, own, values, reduce in parts(block, layout, rectangle, readers[block.tensor]):
                 counts[index] += own
                 room = room if len(room) >= len(values) else np.empty(len(values))
-                for name, rule in rules.items():
-                    totals[name][index] = rule.ufunc(
-                        totals[name][index], reduce(rule.ufunc, rule.prepare(values, room[: len(values)]))
-                    )
+                for name, ufunc, each in prepared(rules, values, room):
+                    totals[name][index] = ufunc(totals[name][index], reduce(ufunc, each))
         planes = {name: to_float32(rule.finish(totals[name], counts)) for name, rule in rules.items()}
     for plane in planes.values():
         plane[counts == 0] = 0
-    return Window(planes, counts)
+    return Window(planes, counts, rectangle)
 
 
 def _reader(tensor: LazyTensor) -> _Read:
     if not tensor.contiguous:
         whole = np.ascontiguousarray(tensor.numpy()).reshape(-1)
-        return lambda start, stop: as_float(whole[start:stop])
 
-    def read(start: int, stop: int) -> Array:
-        array = np.empty(stop - start, dtype=tensor.dtype)
-        tensor.storage.read_into((tensor.offset + start) * tensor.dtype.itemsize, array.view(np.uint8).data)
-        return as_float(array)
+        def cut(start: int, count: int, step: int, length: int) -> Array:
+            places = start + np.arange(count)[:, None] * step + np.arange(length)
+            found: Array = whole[places].reshape(-1)
+            return found
+
+        return cut
+
+    def read(start: int, count: int, step: int, length: int) -> Array:
+        array, width = np.empty(count * length, dtype=tensor.dtype), tensor.dtype.itemsize
+        target = array.view(np.uint8).data
+        if step == length:
+            tensor.storage.read_into((tensor.offset + start) * width, target)
+        else:
+            for place in range(count):
+                part = target[place * length * width : (place + 1) * length * width]
+                tensor.storage.read_into((tensor.offset + start + place * step) * width, part)
+        return array
 
     return read
 
@@ -107,16 +120,20 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
     if not dims:
         strides, dims = [1], ((1, 0, 1),)
     inner = 1 + sum((length - 1) * stride for (length, _, _), stride in zip(dims[1:], strides[1:], strict=True))
-    apart = 4 * inner < strides[0]  # little of each row: one read for each
-    most = 1 if apart else max(CHUNK_BYTES // 4 // strides[0], 1)
+    apart = 4 * inner < strides[0]  # little of each row is needed: one read for each
+    step = inner if apart else strides[0]
+    most = max(_TAKEN // max(math.prod(length for length, _, _ in dims[1:]), step // 8), 1)
     length, down, across = dims[0]
     for digit in range(0, length, most):
         here = min(most, length - digit)
         part = Block("", 0, row + digit * down, column + digit * across, ((here, down, across), *dims[1:]))
         start = first + digit * strides[0]
-        flat = read(start, start + (here - 1) * strides[0] + inner)
-        shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in strides]
-        values = np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.data, 0, steps)).reshape(-1)
+        if apart:
+            flat = read(start, here, strides[0], inner)
+        else:
+            flat = read(start, 1, (here - 1) * step + inner, (here - 1) * step + inner)
+        shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in (step, *strides[1:])]
+        values = as_float(np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1))
         cells = BlockCells(part, layout.cell)
         rows, columns = np.asarray(cells.rows.cells), np.asarray(cells.columns.cells)
         in_rows, in_columns = (rows >= top) & (rows < top + height), (columns >= left) & (columns < left + width)
@@ -168,7 +185,12 @@ def _of_curve(curve: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
             def reduce(ufunc: np.ufunc, values: Array, cells: CurveCells = cells) -> Array:
                 return cells.reduced(ufunc, 0, values)[1]
 
-            yield (rows[piece] - top, columns[piece] - left), cells.counts(), read(start, stop), reduce
+            yield (
+                (rows[piece] - top, columns[piece] - left),
+                cells.counts(),
+                as_float(read(start, 1, stop - start, stop - start)),
+                reduce,
+            )
 
 
 @dataclass(frozen=True)
