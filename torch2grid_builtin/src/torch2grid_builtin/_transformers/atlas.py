@@ -11,7 +11,7 @@ from typing import Literal
 from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
 from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
 from torch2grid_builtin._transformers.kinds import by_kind
-from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
+from torch2grid_builtin._transformers.packing import Box, Packing, check_cell, fitting, orders, pack, widths
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
@@ -51,6 +51,7 @@ class Card:
 class Atlas(LayoutTransformer):
     """Every matrix in its own form (rows = output units, kernels as out × in tiles), a row for each layer, with names."""
 
+    cell: int | None = field(default=None, metadata={"help": "a cell is so many rows and columns; none: as few as fit"})
     gap: int | None = field(default=None, metadata={"help": "empty cells between matrices; none: as suits the size"})
     names: bool = field(default=True, metadata={"help": "keep room for the names of modules"})
     scale_by: Literal["model", "kind"] = field(
@@ -62,6 +63,7 @@ class Atlas(LayoutTransformer):
     def __post_init__(self) -> None:
         if self.gap is not None and not 0 <= self.gap <= 64:
             raise ValueError("gap is a number of cells from 0 to 64, or none")
+        check_cell(self.cell)
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
         """Layers that are alike are rows, other modules stand around them in the order of the model; cells of s×s weights with
@@ -74,8 +76,8 @@ class Atlas(LayoutTransformer):
         sizes = drawable_sizes(shapes)
         cards = cards_of(sizes, shapes)
         weights = sum(sizes.values())
-        if max_cells is None:
-            return self._fullest(cards, weights, 1, None, list(sizes))
+        if max_cells is None or self.cell is not None:
+            return fitting(self._fullest(cards, weights, self.cell or 1, None, list(sizes)), max_cells)
         side = max(math.isqrt(weights) // max_cells, 1)
         longest = max(max(shape) if shape else 1 for shape in (shapes[name] for name in sizes))
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch2grid_builtin._forms import flattened
-from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
+from torch2grid_builtin._transformers.packing import Box, Packing, check_cell, fitting, orders, pack, widths
 from torch2grid_core import Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, flat_run, is_vector, matrix_shape, vector_columns
 
@@ -20,6 +20,7 @@ _OTHER_ORDER = 1.15  # times as bad as the same packing in the model's order
 class LayerSeparated(LayoutTransformer):
     """Every tensor a block of its own: matrices as they are (rows = output units), vectors folded, empty cells between."""
 
+    cell: int | None = field(default=None, metadata={"help": "a cell is so many rows and columns; none: as few as fit"})
     gap: int = field(default=2, metadata={"help": "empty cells between blocks"})
 
     name = "layer_separated"
@@ -27,6 +28,7 @@ class LayerSeparated(LayoutTransformer):
     def __post_init__(self) -> None:
         if not 0 <= self.gap <= 64:
             raise ValueError("gap is a number of cells from 0 to 64")
+        check_cell(self.cell)
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
         """Blocks each as high up as it fits, in cells of s×s weights with the smallest s that fits.
@@ -37,9 +39,10 @@ class LayerSeparated(LayoutTransformer):
         Raises ``NotDrawable`` without weights, and where the blocks do not fit *max_cells* a side.
         """
         sizes = drawable_sizes(shapes)
-        if max_cells is None:
-            forms = [_Form(name, shapes[name], 1, self.gap) for name in sizes]
-            return _layout(forms, _best_packing([form.box for form in forms], self.gap), 1)
+        if max_cells is None or self.cell is not None:
+            side = self.cell or 1
+            forms = [_Form(name, shapes[name], side, self.gap) for name in sizes]
+            return fitting(_layout(forms, _best_packing([form.box for form in forms], self.gap), side), max_cells)
         side = max(math.isqrt(sum(sizes.values())) // max_cells, 1)
         longest = max(max(matrix_shape(flattened(name, shapes[name]))) for name in sizes)
         while True:

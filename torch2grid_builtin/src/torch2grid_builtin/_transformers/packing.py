@@ -7,9 +7,25 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from torch2grid_core import Layout, NotDrawable
+
 Box = tuple[int, int]  # height, width
 _DEEP = 1 << 60
 _HOLES = 48  # free rectangles that are remembered, the largest
+
+
+def check_cell(cell: int | None) -> None:
+    """Raise ``ValueError`` for a side of a cell that is none."""
+    if cell is not None and not 1 <= cell <= 4096:
+        raise ValueError("cell is a number of weights from 1 to 4096, or none")
+
+
+def fitting(layout: Layout, max_cells: int | None) -> Layout:
+    """*layout*, whose cells a person chose. Raises ``NotDrawable`` where they are more than *max_cells* a side."""
+    if max_cells is not None and max(layout.shape) > max_cells:
+        (high, wide), (height, width) = layout.cell, layout.shape
+        raise NotDrawable(f"cells of {high}×{wide} weights make {height:,}×{width:,}, over {max_cells:,} a side")
+    return layout
 
 
 class Packing(NamedTuple):
