@@ -173,7 +173,9 @@ def test_zoom_keeps_the_cell_below_the_pointer(browser: Any, digits: Path) -> No
             return float(canvas.get_attribute("data-cell-width"))
 
         fitted, before = cell_width(), visit.hover(12, 40)
+        page.keyboard.down("Control")
         page.mouse.wheel(0, -300)
+        page.keyboard.up("Control")
         page.wait_for_timeout(100)
         zoomed = cell_width()
         assert zoomed > fitted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from torch2grid_core import Grid
+from torch2grid_core import Grid, Layout
 from torch2grid_core.grids import Region
 
 
@@ -13,13 +13,13 @@ def is_head(label: Region, own: Collection[str]) -> bool:
     return label.name in own or ".*." in label.name
 
 
-def modules_of(grid: Grid) -> list[str]:
+def modules_of(grid: Grid | Layout) -> list[str]:
     """The modules that have a label, each with a dot behind it."""
     own = {region.name for region in grid.regions}
     return [f"{label.name}." for label in grid.labels if not is_head(label, own)]
 
 
-def titles(grid: Grid) -> list[str]:
+def titles(grid: Grid | Layout) -> list[str]:
     """What is written for each of the labels."""
     own = {region.name for region in grid.regions}
     modules = modules_of(grid)

@@ -9,16 +9,19 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
+from itertools import repeat
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from torch2grid_builtin._renderers import forms
+from torch2grid_builtin._renderers.html.budget import LEAST, Costs, Wanted, allotted
 from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_builtin._renderers.titles import titles
+from torch2grid_builtin._viewer.bundle import bundled, modules
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
+    REDUCTIONS,
     Block,
     ColorScale,
     Region,
@@ -64,27 +67,25 @@ class Tensors:
         return self._entries
 
 
-def heatmaps_of(page: Page) -> list[tuple[int, int]]:
-    """The shapes of the heatmaps on a page."""
-    return [panel.grid.shape for panel in page.panels if isinstance(panel, Heatmap)]
+def page_data(
+    page: Page, style: Style, tensors: Tensors, cells: int | Iterable[int] | None
+) -> tuple[dict[str, Any], set[str], list[int]]:
+    """A page as data, the colour maps that it uses, and the bytes of the cells of each heatmap.
 
-
-def page_data(page: Page, style: Style, tensors: Tensors, cells: int | None) -> tuple[dict[str, Any], set[str], int]:
-    """A page as data, the colour maps that it uses, and the bytes of its cells.
-
-    cells: no heatmap gets more cells a side; ``None`` leaves all as they are.
+    cells: no heatmap gets more cells a side; several are for one heatmap each; ``None`` leaves all as they are.
     """
     maps: set[str] = set()
     panels: list[dict[str, Any]] = []
-    spent = 0
+    spent: list[int] = []
+    each = repeat(cells) if cells is None or isinstance(cells, int) else iter(cells)
     about = page.about.get("tensor")
     owner = tensors.of(str(about), page.about) if about is not None else -1
     shared = shared_names(page)
     for panel in page.panels:
         if isinstance(panel, Heatmap):
-            data = _heatmap(panel, style, tensors, cells)
+            data = _heatmap(panel, style, tensors, next(each))
             maps.add(data["map"])
-            spent += len(data["values"]) + len(str(data["counts"]))
+            spent.append(len(data["values"]) + len(str(data["counts"])) + len(data.get("owners", "")))
         else:
             data = _plain_panel(panel)
             if shared and isinstance(panel, Line):
@@ -127,7 +128,7 @@ def rounded(values: Array, bits: int) -> Array:
 
 def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) -> dict[str, Any]:
     full = panel.grid
-    grid = full if cells is None else reduce_array(full, full.reduce, cells)
+    grid = full if cells is None or max(full.shape) <= cells else reduce_array(full, full.reduce, cells)
     exact = grid.values.size <= _EXACT
     values = grid.values if exact else rounded(grid.values, _KEPT_BITS)
     counts = np.unique(grid.counts)
@@ -368,25 +369,11 @@ def _sortable(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-_SCRIPTS = (
-    "base",
-    "decode",
-    "locate",
-    "viewer",
-    "regions",
-    "margins",
-    "heatmap",
-    "axes",
-    "histogram",
-    "plots",
-    "planes",
-    "table",
-    "app",
-)
 _MEGABYTE = 1_000_000
-_LEAST = 4  # cells a side, below which a heatmap is not lowered
 _WHOLE = 4  # times as many cells a side for the picture of a whole model, of which there are few, as for one of a tensor
-_TRIES = 5
+_SMALL = 0.5  # the same for the small pictures of a table of them: what has a page of its own comes first
+_TRIES = 6
+_SPENT = 0.96  # of the size of a file, after which no more cells are tried
 
 
 @dataclass(frozen=True)
@@ -413,48 +400,34 @@ class Html(Renderer):
         The file is at most ``megabytes`` (10^6 bytes) long wherever fewer cells can achieve it: no heatmap then has more than
         some number of cells a side, and the report says so. Raises ``UsageError`` for an unknown colour map.
         """
-        sizes = [(shape, _share(page)) for page in pages for shape in heatmaps_of(page)]
+        wanted = [each for page in pages for each in _wanted(page)]
+        costs = Costs(wanted)
+        sheet = _Sheet(pages, style)
         budget = int(self.megabytes * _MEGABYTE)
-        most = max((max(shape) for shape, _ in sizes), default=1)
-        each, fixed = 3.2, 60_000 + 1500 * len(sizes)  # bytes: of a cell, and of the rest; the first report measures both
-        best: bytes | None = None
+        fixed = 60_000 + 1500 * len(wanted)  # bytes of the rest; the first report says how many they are
+        best = b""
         for attempt in range(_TRIES):
-            cells = _fitting(sizes, (budget - fixed) / each, most)
-            whole, spent = _report(pages, style, cells if cells < most else None, self.megabytes)
-            fits = len(whole) <= budget
-            if fits and (best is None or len(whole) > len(best)):
-                best = whole
-            if fits and (cells == most or len(whole) > 0.85 * budget or attempt >= 2):
+            given = allotted(wanted, costs, budget - fixed)
+            whole, spent = sheet.report(given, _note(wanted, given, self.megabytes))
+            for place, (each, most) in enumerate(zip(wanted, given, strict=True)):
+                costs.note(place, each.cells(most), spent[place])
+            if len(whole) <= budget:
+                best = max(best, whole, key=len)
+                if given == [max(each.side, 1) for each in wanted] or len(whole) > _SPENT * budget or attempt >= 3:
+                    break
+            elif given == [each.within(LEAST) for each in wanted]:
                 break
-            if not fits and cells <= _LEAST:
-                break
-            fixed = len(whole) - spent
-            drawn = sum(_cells(shape, cells * share) for shape, share in sizes)
-            each = max(spent / max(drawn, 1), 0.01) * (1.02 + 0.04 * attempt)
-        target.write(best if best is not None else whole)
+            fixed = len(whole) - sum(spent) + attempt * budget // 200
+        target.write(best or whole)
 
 
-def _share(page: Page) -> int:
-    """How many times the cells a side of a tensor's heatmap those of *page* may have."""
-    return _WHOLE if not page.folder and "tensor" not in page.about and len(heatmaps_of(page)) == 1 else 1
-
-
-def _cells(shape: tuple[int, int], most: int) -> int:
-    """Cells that are left of a grid of *shape* reduced to at most *most* a side."""
-    rows, columns = (-(-side // -(-side // most)) if side else 0 for side in shape)
-    return rows * columns
-
-
-def _fitting(sizes: list[tuple[tuple[int, int], int]], room: float, most: int) -> int:
-    """The largest number of cells a side with which all grids together have at most *room* cells."""
-    low, high = min(_LEAST, most), most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(_cells(shape, middle * share) for shape, share in sizes) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _wanted(page: Page) -> list[Wanted]:
+    """The heatmaps of a page; that of a whole model may have more cells, and one whose reduction is its own keeps all."""
+    grids = [panel.grid for panel in page.panels if isinstance(panel, Heatmap)]
+    share: float = _WHOLE if not page.folder and "tensor" not in page.about and len(grids) == 1 else 1
+    if page.places and len(grids) > 1:
+        share = _SMALL
+    return [Wanted(grid.shape, share, grid.reduce in REDUCTIONS) for grid in grids]
 
 
 def _signals(name: str) -> dict[str, tuple[int, int, int]]:
@@ -463,39 +436,57 @@ def _signals(name: str) -> dict[str, tuple[int, int, int]]:
     return {"over": marks.over, "under": marks.under, "lost": marks.not_finite, "empty": marks.empty}
 
 
-def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: float) -> tuple[bytes, int]:
-    """The whole file, and how many of its bytes are cells."""
-    tensors, heatmap_bytes, best, title, first = Tensors(), 0, -1, "", 0
-    entries: list[dict[str, Any]] = []
-    blocks: list[str] = []
-    maps: dict[str, None] = {}
-    for number, page in enumerate(pages):
-        data, used, spent = page_data(page, style, tensors, None if cells is None else cells * _share(page))
-        heatmap_bytes += spent
-        maps.update(dict.fromkeys(used))
-        blocks.append(_json_block(f"page-{number}", data))
-        about = page.about.get("tensor")
-        entries.append(
-            {
+class _Sheet:
+    """The pages of a report as text. What was written of a page is kept, for the next try with other cells."""
+
+    def __init__(self, pages: Iterable[Page], style: Style) -> None:
+        self._pages, self._style = pages, style
+        self._tensors = Tensors()  # numbered once: pages come in the same order each time
+        self._kept: dict[int, tuple[tuple[int, ...], str, set[str], list[int]]] = {}
+
+    def report(self, cells: list[int], note: str) -> tuple[bytes, list[int]]:
+        """The whole file with so many *cells* a side of each heatmap, and how many bytes the cells of each take."""
+        spent: list[int] = []
+        entries: list[dict[str, Any]] = []
+        blocks: list[str] = []
+        maps: dict[str, None] = {}
+        best, title, first = -1, "", 0
+        for number, page in enumerate(self._pages):
+            heatmaps = sum(isinstance(panel, Heatmap) for panel in page.panels)
+            own = tuple(cells[len(spent) : len(spent) + heatmaps])
+            if number not in self._kept or self._kept[number][0] != own:
+                data, used, bytes_of = page_data(page, self._style, self._tensors, own)
+                self._kept[number] = (own, _json_block(f"page-{number}", data), used, bytes_of)
+            _, block, used, bytes_of = self._kept[number]
+            spent += bytes_of
+            maps.update(dict.fromkeys(sorted(used)))
+            blocks.append(block)
+            about = page.about.get("tensor")
+            entry = {
                 "title": visible(page.title or page.name, _TITLE),
                 "name": visible(page.name),
                 "folder": visible(page.folder),
                 "table": page.kind == "table",
-                "tensor": tensors.of(str(about), page.about) if about is not None else -1,
+                "tensor": self._tensors.of(str(about), page.about) if about is not None else -1,
             }
-        )
-        rank = 4 if page.opens else 2 * (not page.folder) + bool(heatmaps_of(page))  # an overview with a picture speaks for all
-        if rank > best:
-            best, title, first = rank, visible(page.title or page.name, _TITLE), number
-    head = {
-        "title": title,
-        "first": first,
-        "pages": entries,
-        "tensors": tensors.entries(),
-        "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},
-        "signals": {name: _signals(name) for name in maps},
-        "note": "" if cells is None else _note(cells, megabytes),
-    }
+            entries.append(entry if page.frame is None else {**entry, "frame": page.frame})
+            rank = 4 if page.opens else 2 * (not page.folder) + bool(heatmaps)  # a picture of the whole speaks for all
+            if rank > best:
+                best, title, first = rank, visible(page.title or page.name, _TITLE), number
+        head = {
+            "title": title,
+            "first": first,
+            "pages": entries,
+            "tensors": self._tensors.entries(),
+            "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},
+            "signals": {name: _signals(name) for name in maps},
+            "note": note,
+        }
+        return _document(title, head, blocks), spent
+
+
+def _document(title: str, head: Mapping[str, Any], blocks: list[str]) -> bytes:
+    """The file: a policy that allows its own script and style alone, the data as inert elements, and the script."""
     css, script = _assets()
     policy = "; ".join(
         [
@@ -518,14 +509,22 @@ def _report(pages: Iterable[Page], style: Style, cells: int | None, megabytes: f
         *blocks,
         f"<script>{script}</script>\n</body>\n</html>\n",
     ]
-    return "".join(document).encode("utf-8", "replace"), heatmap_bytes
+    return "".join(document).encode("utf-8", "replace")
 
 
-def _note(cells: int, megabytes: float) -> str:
-    return (
-        f"Cells lowered to at most {cells:,} a side for a tensor and {cells * _WHOLE:,} for a whole model, "
-        f"so that this file stays below {megabytes:g} MB."
-    )
+def _note(wanted: list[Wanted], given: list[int], megabytes: float) -> str:
+    """What was lowered, and how far: the most cells a side that a lowered heatmap has."""
+    lowered = [(each, most) for each, most in zip(wanted, given, strict=True) if most < each.side]
+    if not lowered:
+        return ""
+    parts = []
+    for whole_model, what in ((False, "a tensor"), (True, "a whole model")):
+        sides = [-(-each.side // -(-each.side // most)) for each, most in lowered if (each.share > 1) == whole_model]
+        if sides:
+            parts.append(f"{max(sides):,} a side for {what}")
+    whole = len(wanted) - len(lowered)
+    rest = f"; {whole:,} of {len(wanted):,} heatmaps have all of theirs" if whole else ""
+    return f"Cells lowered to at most {' and '.join(parts)}, so that this file stays below {megabytes:g} MB{rest}."
 
 
 def _json_block(name: str, value: Mapping[str, Any]) -> str:
@@ -537,10 +536,7 @@ def _json_block(name: str, value: Mapping[str, Any]) -> str:
 @cache
 def _assets() -> tuple[str, str]:
     """The style sheet and the script, as they are in the file."""
-    folder = resources.files(__package__) / "assets"
-    css = (folder / "page.css").read_text(encoding="utf-8")
-    parts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    return css, '"use strict";\n(() => {\n' + "\n".join(parts) + "\n})();\n"
+    return "".join(modules()[name].decode() for name in ("panels.css", "report.css")), bundled("report.js")
 
 
 def _hash(text: str) -> str:

@@ -1,0 +1,1 @@
+"""What draws in a browser, for the HTML report and for other pages: ES modules and style sheets."""

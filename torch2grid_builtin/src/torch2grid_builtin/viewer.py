@@ -1,0 +1,8 @@
+"""The client of pages in a browser: what the HTML report is drawn by, for other pages that show grids."""
+
+from __future__ import annotations
+
+from torch2grid_builtin._renderers.titles import titles
+from torch2grid_builtin._viewer.bundle import bundled, modules
+
+__all__ = ["bundled", "modules", "titles"]
