@@ -1,0 +1,5 @@
+// Starts the page of the explorer.
+
+import { start } from "./explore.js";
+
+start(document.body);
