@@ -1,0 +1,176 @@
+"""The levels of a picture that are in memory: the cells that one pass fills, and ever coarser ones above them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from torch2grid_core import Layout
+from torch2grid_core.grids import Array, Rect, Window
+
+PLANES = ("mean", "rms", "min", "max")
+_COARSEST = 256  # cells a side: there is no level above one that is no larger
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Cells of cell×cell weights, as many a side as the picture needs.
+
+    planes: float32 by reduction, 0 where there is no weight. counts: weights in each cell. owners: place of the tensor that a
+    cell is of in ``Layout.tensors``; of cells without weights, any.
+    """
+
+    cell: tuple[int, int]
+    planes: Mapping[str, Array]
+    counts: Array
+    owners: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.counts.shape[0], self.counts.shape[1]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int], cell: tuple[int, int], tensors: int) -> Level:
+        largest = np.iinfo(np.uint16).max
+        counting = np.uint16 if cell[0] * cell[1] <= largest else np.int64
+        naming = np.uint16 if tensors <= largest else np.int32
+        planes = {name: np.zeros(shape, dtype=np.float32) for name in PLANES}
+        return cls(cell, planes, np.zeros(shape, dtype=counting), np.zeros(shape, dtype=naming))
+
+
+def bytes_a_cell(tensors: int) -> float:
+    """What a cell of the finest level costs in memory, with the coarser levels above it."""
+    return 16 / 15 * (4 * len(PLANES) + 2 + (2 if tensors < 1 << 16 else 4))
+
+
+class Pyramid:
+    """Planes of *layout*: its own cells, and above them levels of twice the side each, until all of it is small.
+
+    Every second level is kept; those between are computed of the one below when they are asked for. No cell of any level mixes
+    tensors. Where several meet in a coarser cell, it is of the one with a NaN or Inf there, else of the smallest, which others
+    would hide. Any number of threads may read while others ``put``.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.tensors = layout, layout.tensors
+        self._numbers = {name: number for number, name in enumerate(self.tensors)}
+        sizes = np.array([layout.weights_of(name) for name in self.tensors], dtype=np.int64)
+        self._rank = np.empty(len(sizes), dtype=np.int32)
+        self._rank[np.argsort(sizes, kind="stable")] = np.arange(len(sizes), dtype=np.int32)
+        self._by_rank = np.argsort(self._rank)
+        self.shapes, self.cells = [layout.shape], [layout.cell]
+        while max(self.shapes[-1]) > _COARSEST:
+            (height, width), (r, c) = self.shapes[-1], self.cells[-1]
+            self.shapes.append((-(-height // 2), -(-width // 2)))
+            self.cells.append((2 * r, 2 * c))
+        self._kept = [self._empty(number) for number in range(0, len(self.shapes), 2)]
+        self._lock = threading.Lock()
+        self.filled: set[str] = set()
+
+    def _empty(self, number: int, shape: tuple[int, int] | None = None) -> Level:
+        return Level.empty(shape or self.shapes[number], self.cells[number], len(self.tensors))
+
+    def put(self, tensor: str, window: Window) -> None:
+        """Take in the cells of *tensor*, of this layout, by all reductions."""
+        top, left, height, width = window.rectangle
+        place, some = np.s_[top : top + height, left : left + width], window.counts > 0
+        base = self._kept[0]
+        with self._lock:
+            for name, plane in base.planes.items():
+                np.copyto(plane[place], window.planes[name], where=some)
+            np.copyto(base.counts[place], window.counts, where=some, casting="unsafe")
+            base.owners[place][some] = self._numbers[tensor]
+            rectangle = window.rectangle
+            for number, coarser in enumerate(self._kept[1:], start=1):
+                rectangle = _halved(_halved(rectangle))
+                top, left, height, width = rectangle
+                found = self._coarser(2 * number - 2, 2, rectangle)
+                place = np.s_[top : top + height, left : left + width]
+                for name, plane in coarser.planes.items():
+                    plane[place] = found.planes[name]
+                coarser.counts[place], coarser.owners[place] = found.counts, found.owners
+            self.filled.add(tensor)
+
+    def _coarser(self, number: int, steps: int, rectangle: Rect) -> Level:
+        """The cells of *rectangle* so many levels above level *number*, which is kept."""
+        finer, bounds = self._kept[number // 2], rectangle
+        for _ in range(steps):
+            bounds = (2 * bounds[0], 2 * bounds[1], 2 * bounds[2], 2 * bounds[3])
+        top, left, height, width = bounds
+        found = _cut(finer, np.s_[top : top + height, left : left + width])
+        for step in range(1, steps + 1):
+            found = self._half(found, self.cells[number + step])
+        return found
+
+    def _half(self, finer: Level, cell: tuple[int, int]) -> Level:
+        """2×2 cells of *finer* as one."""
+        parts, tensors = list(_quarters(finer)), max(len(self.tensors), 1)
+        nobody = 2 * tensors
+        with np.errstate(all="ignore"):
+            claims = []
+            for part in parts:
+                claim = self._rank[part.owners] + np.where(np.isfinite(part.planes["rms"]), tensors, 0)
+                claims.append(np.where(part.counts > 0, claim, nobody))
+            best = np.minimum.reduce(claims)
+            won = best % tensors
+            kept = [
+                np.where((claim < nobody) & (claim % tensors == won), part.counts, 0).astype(np.float64)
+                for claim, part in zip(claims, parts, strict=True)
+            ]
+            counts = np.add.reduce(kept)
+            weights = [(part.planes, count, count > 0) for part, count in zip(parts, kept, strict=True)]
+            mean = np.add.reduce([np.where(some, planes["mean"] * count, 0) for planes, count, some in weights])
+            squares = np.add.reduce(
+                [np.where(some, np.square(planes["rms"], dtype=np.float64) * count, 0) for planes, count, some in weights]
+            )
+            low = np.minimum.reduce([np.where(some, planes["min"], np.inf) for planes, _, some in weights])
+            high = np.maximum.reduce([np.where(some, planes["max"], -np.inf) for planes, _, some in weights])
+            full = counts > 0
+            values = {"mean": mean / counts, "rms": np.sqrt(squares / counts), "min": low, "max": high}
+            planes = {name: np.where(full, each, 0).astype(np.float32) for name, each in values.items()}
+        return Level(cell, planes, counts.astype(np.int64), self._by_rank[won])
+
+    def level(self, number: int) -> Level:
+        """All cells of a level, 0 the finest."""
+        with self._lock:
+            return self._kept[number // 2] if number % 2 == 0 else self._coarser(number - 1, 1, (0, 0, *self.shapes[number]))
+
+    def window(self, number: int, rectangle: Rect) -> Window:
+        """A copy of the cells of *rectangle* at a level, 0 the finest; cells of what was not yet read are empty."""
+        top, left, height, width = rectangle
+        with self._lock:
+            if number % 2:
+                found = self._coarser(number - 1, 1, rectangle)
+            else:
+                found = _cut(self._kept[number // 2], np.s_[top : top + height, left : left + width])
+            planes = {name: plane.copy() for name, plane in found.planes.items()}
+            return Window(planes, found.counts.astype(np.int64), rectangle)
+
+
+def _halved(rectangle: Rect) -> Rect:
+    """The cells of the next coarser level that a rectangle is in."""
+    top, left, height, width = rectangle
+    return top // 2, left // 2, -(-(top + height) // 2) - top // 2, -(-(left + width) // 2) - left // 2
+
+
+def _cut(level: Level, place: tuple[slice, slice]) -> Level:
+    """A view of some cells; those beyond the edges are left out."""
+    planes = {name: plane[place] for name, plane in level.planes.items()}
+    return Level(level.cell, planes, level.counts[place], level.owners[place])
+
+
+def _quarters(level: Level) -> Iterator[Level]:
+    """The upper left, upper right, lower left and lower right of each 2×2 cells; beyond the edges there are no weights."""
+    rows, columns = (-(-side // 2) for side in level.shape)
+    for row in (0, 1):
+        for column in (0, 1):
+            part = _cut(level, np.s_[row::2, column::2])
+            short = ((0, rows - part.shape[0]), (0, columns - part.shape[1]))
+            if not any(each[1] for each in short):
+                yield part
+                continue
+            planes = {name: np.pad(plane, short) for name, plane in part.planes.items()}
+            yield Level(level.cell, planes, np.pad(part.counts, short), np.pad(part.owners, short))
