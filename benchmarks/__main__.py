@@ -15,7 +15,19 @@ from benchmarks.peers import peers
 from benchmarks.report import Report, facts, ready, write
 from benchmarks.running import run_one
 
-NAMES = ("kernels", "startup", "recorder", "stats", "layouts", "views", "compare", "distributed", "quantised", "growth")
+NAMES = (
+    "kernels",
+    "startup",
+    "recorder",
+    "stats",
+    "layouts",
+    "views",
+    "compare",
+    "distributed",
+    "quantised",
+    "explore",
+    "growth",
+)
 ROUNDS = 5
 
 
