@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types template reference train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
+.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 # The tests run traced (tests/conftest.py: which of them, and of their processes); tests/support/branches.py says how much must have been executed.
 # Byte code is kept, as an installer keeps it, even where the environment says otherwise: tests start hundreds of commands.
 test: export PYTHONDONTWRITEBYTECODE =
-test: lint types
+test: lint types client
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
@@ -26,6 +26,13 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	$(BIN)/mypy
+
+# Checks the types of the client's modules (JavaScript), lints and tests them, where node and npm are there; users need neither.
+CLIENT := tests/client
+client:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	  cd $(CLIENT) && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --silent --no-audit --no-fund; } && npm run --silent check; \
+	else echo "the client's modules are not checked: node and npm are not installed"; fi
 
 # Packs examples/plugin_template for 'torch2grid new-plugin'; a test compares the two.
 template: $(BIN)/python
@@ -84,7 +91,7 @@ bench: $(VENV)/.bench
 
 wheels: $(VENV)/.test
 	rm -rf dist
-	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf; do \
+	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf plugins/torch2grid_explore; do \
 	  $(BIN)/python -m build --wheel --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
 
