@@ -41,6 +41,23 @@ class Global:
     def path(self) -> str:
         return f"{self.module}.{self.name}"
 
+    @property
+    def last(self) -> str:
+        """The last part of the path, however the file cuts it into module and name."""
+        return self.name.rpartition(".")[2]
+
+
+class PersistentValue:
+    """What a persistent id stands for in a reading without storages: an object of whoever reads the pickle.
+
+    It is no plain value: whatever is done with it may succeed, so that a reading which ends there is told.
+    """
+
+    __slots__ = ()
+
+
+_EMPTY: tuple[int, list[tuple[Any, Any]], list[tuple[Any, Any]]] = (0, [], [])  # one for all mappings: nothing is put into it
+
 
 class Pairs:
     """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow.
@@ -56,7 +73,7 @@ class Pairs:
         self.state: Any = None
         self.factory: Any = None
         self._different = 0  # so many keys were found to be different, all of them
-        self._settled: tuple[int, list[tuple[Any, Any]], list[tuple[Any, Any]]] = (0, [], [])
+        self._settled = _EMPTY
 
     def repeats(self) -> bool:
         """True where a key is set more than once."""
