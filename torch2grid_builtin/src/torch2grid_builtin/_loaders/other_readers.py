@@ -41,7 +41,8 @@ def note_pickle(source: Source, actions: Actions, work: Work | None = None) -> N
 def note_all(source: Source, actions: Actions, work: Work, opened_as: str = "") -> None:
     """Add to *actions* what every reader would run of *source*, but for that of the format that it is opened as.
 
-    opened_as: ``zip``, ``tar`` or ``pickle``, whose own loader says what that runs. Raises ``Malformed`` where the work is used up.
+    opened_as: ``zip``, ``tar`` or ``pickle``, whose own loader says what that runs. Raises ``Malformed`` where it costs
+    too much.
     """
     if opened_as != "zip":
         note_zip(source, actions, work)
