@@ -22,7 +22,7 @@ import torch
 from safetensors.numpy import save
 from tests.hostile.test_evasions import said_of
 from tests.hostile.test_second_readings import hidden
-from tests.support.hostile.evasions import both, call, name, raw_bytes, short, text
+from tests.support.hostile.evasions import both, call, name, short, text
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -36,6 +36,7 @@ PICKLE = "import sys, pickle; pickle.load(open(sys.argv[1], 'rb'))"
 PACKAGE = "import sys, torch.package; torch.package.PackageImporter(sys.argv[1])"
 RUNS = f"import os\nos.mkdir({MADE!r})\n"
 STORAGE = both(text("storage"), name("torch", "FloatStorage"), text("0"), text("cpu"), b"K\x04") + b"Q"
+OF_A_STREAM = STORAGE[:-2] + b"NtQ"  # with the slice that it is, which a package does not state
 USES = {  # of what a persistent id stands for; each leaves the stack as it was
     "item": STORAGE + b"K\x00K\x01s0",
     "items": STORAGE + b"(K\x00K\x01K\x01K\x02u0",
@@ -71,6 +72,7 @@ def package(path: Path | io.BytesIO, resources: dict[str, bytes]) -> None:
 
 def as_first_value(path: Path, pickled: bytes) -> str:
     """A legacy stream to PyTorch: numpy calls the first value equal to the magic number."""
+    pickled = pickled.replace(STORAGE, OF_A_STREAM)
     first = pickle.dumps(np.array([float(0x1950A86A20F9469CFC6C)]), 2)
     path.write_bytes(first + pickle.dumps(1001, 2) + pickle.dumps({}, 2) + b"\x80\x04" + pickled + b"\x80\x02]U\x010a.")
     return TORCH
@@ -226,7 +228,7 @@ def test_storages_of_a_package_that_only_pytorch_finds(behind: bytes, tmp_path: 
         package(tmp_path / f"{label}.pt", {**({record: bytes(16)} if record else {}), "w/m.pkl": payload})
         assert ran(tmp_path / f"{label}.pt", f"{PACKAGE}.load_pickle('w', 'm.pkl')", tmp_path / label), label
     for label, said in said_of(tmp_path, [f"{label}.pt" for label in KEYS]).items():
-        assert said and ("os.mkdir" in said or "storage" in said), label
+        assert "os.mkdir" in said or "storage" in said, label
 
 
 def both_formats(payload: bytes) -> bytes:
@@ -255,7 +257,6 @@ def test_shards_and_slices_are_asked_what_a_file_is_asked(tmp_path: Path) -> Non
     sliced = tmp_path / "sliced/shard-00001-model-00001-of-00001.safetensors"
     sliced.write_bytes(raw)
     assert ran(tmp_path / "indexed" / shard, TORCH, tmp_path / "in")
-    assert ran(sliced, TORCH, tmp_path / "in too")
     given = ["indexed", "indexed/pytorch_model.bin.index.json", "alone/model.bin", "sliced"]
     for file, said in said_of(tmp_path, given).items():
         assert "a tar archive" in said, file
@@ -276,12 +277,9 @@ def test_honest_records_with_storages_are_read_to_their_end(tmp_path: Path) -> N
 
 def test_pickles_that_a_wrong_call_of_a_storage_ends(tmp_path: Path) -> None:
     """What is called is what a persistent id stands for: nobody knows what that does."""
-    for label, opcodes in {
-        "called": STORAGE + b")R",
-        "made": STORAGE + b")\x81",
-        "a name": STORAGE + text("x") + b"\x93",
-    }.items():
-        path = tmp_path / f"{label}.pkl"
-        path.write_bytes(pickle.dumps({"w": np.ones(2)}, 2) + b"\x80\x04" + opcodes + b"." + raw_bytes(b""))
-    for label, said in said_of(tmp_path, ["called.pkl", "made.pkl", "a name.pkl"]).items():
+    does = {"called": b")R", "made": b")\x81", "a name": text("x") + b"\x93"}
+    for label, opcodes in does.items():
+        behind = b"\x80\x04" + STORAGE + opcodes + b"."
+        (tmp_path / f"{label}.pkl").write_bytes(pickle.dumps({"w": np.ones(2)}, 2) + behind)
+    for label, said in said_of(tmp_path, [f"{label}.pkl" for label in does]).items():
         assert "not read to its end" in said, label
