@@ -467,7 +467,11 @@ def layout(machine: Machine, args: tuple[Any, ...]) -> Any:
 def rebuild_from_numpy(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_device_tensor_from_numpy(array, dtype, device, requires_grad)`` (XLA, HPU …): the array."""
     array, dtype, *_ = _arguments(args, 2, "a tensor")
-    return _converted(array.tensor if isinstance(array, NumpyArray) and array.tensor is not None else array, dtype)
+    made = array.tensor if isinstance(array, NumpyArray) and array.tensor is not None else array
+    stored = isinstance(made, Tensor) and made.lazy is not None and made.lazy.dtype.name == "float32"
+    if stored and dtype_name(dtype) == "bfloat16":  # numpy has none: its numbers are stored as float32
+        return made
+    return _converted(made, dtype)
 
 
 def rebuild_from_cpu(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -477,14 +481,9 @@ def rebuild_from_cpu(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def _converted(made: Any, dtype: Any) -> Any:
-    """*made*, where it has the dtype that PyTorch gives it; other numbers are not in the file.
-
-    bfloat16 is stored as float32, which has all of its numbers.
-    """
+    """*made*, where it has the dtype that PyTorch gives it; other numbers are not in the file."""
     name = dtype_name(dtype)
     if not isinstance(made, Tensor) or made.lazy is None or dtype is None or name == made.lazy.dtype.name:
-        return made
-    if name == "bfloat16" and made.lazy.dtype.name == "float32":
         return made
     return Tensor(None, f"numbers of {made.lazy.dtype.name} that PyTorch makes {name or 'others'} of as it loads them")
 
