@@ -177,7 +177,10 @@ def test_a_cut_matrix_says_where_its_bands_begin_and_a_fused_one_where_q_k_and_v
     ],
 )
 def test_which_tensors_are_fused(name: str, shape: tuple[int, ...], found: Any) -> None:
-    assert fused_parts(name, shape) == found
+    axis, parts = fused_parts(name, shape)
+    assert (axis, tuple((letter, first) for letter, first, _ in parts)) == found
+    ends = [first for _, first, _ in parts[1:]] + [shape[axis]] * bool(parts)
+    assert [stop for _, _, stop in parts] == ends
 
 
 @pytest.mark.parametrize(

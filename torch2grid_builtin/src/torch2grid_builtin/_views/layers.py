@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._forms import stacked, stored_transposed
+from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
@@ -194,16 +194,18 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
         return ("", "index") if grid.shape[0] == 1 and tensor.size > 1 else ("", "")
     if stacked(tensor.name, shape):
         return "", ""
+    if len(shape) == 2 and not has_all_units(tensor.name, shape):
+        return "first dimension", "second dimension"
     if len(shape) == 2:
         leaf = tensor.name.lower()
         if any(word in leaf for word in ("embed", "wte", "wpe", "lookup")):
             return "row (entry of the table)", "column (dimension)"
-        turned = stored_transposed(tensor.name, tensor.shape if tensor.taken is None else tensor.taken.shape)
+        turned = stored_transposed(tensor.name, shape)
         if turned is None:
             return "row", "column"
         return ("row (input)", "column (output unit)") if turned else ("row (output unit)", "column (input)")
-    if len(shape) in (3, 4, 5) and is_transposed(tensor):
-        return "input channel", f"output channel × kernel ({shape_text(shape[1:])}, flattened)"
-    if len(shape) in (3, 4, 5):
-        return "output channel", f"input channel × kernel ({shape_text(shape[1:])}, flattened)"
-    return "first dimension", f"other dimensions ({shape_text(shape[1:])}, flattened)"
+    rest = shape_text(shape[1:])
+    if not has_all_units(tensor.name, shape) or len(shape) > 5:  # a dimension that is gone may have been that of units
+        return "first dimension", f"other dimensions ({rest}, flattened)"
+    first, second = ("input channel", "output channel") if is_transposed(tensor) else ("output channel", "input channel")
+    return first, f"{second} × kernel ({rest}, flattened)"

@@ -46,10 +46,8 @@ def matrices(tensor: LazyTensor) -> Iterator[Matrix]:
     if stack is None:
         yield Matrix(tensor, tensor.name)
         return
-    for place, index in enumerate(np.ndindex(*stack.leading)):
+    for place, (index, whole) in enumerate(zip(np.ndindex(*stack.leading), stack.indices, strict=True)):
         part = tensor.view(index)
-        taken = part.taken
-        whole = index if taken is None else tuple(each for each in taken.places if not isinstance(each, range))
         name = f"{tensor.name}[{', '.join(map(str, whole))}]"
         yield Matrix(replace(part, name=name), tensor.name, place, whole)
 
