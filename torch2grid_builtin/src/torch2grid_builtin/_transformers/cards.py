@@ -140,6 +140,7 @@ def items_of(
     items += [Item(name, Form(1, math.prod(shapes[name]), ())) for name in alone]
     for name, stack in stacks.items():
         form, each = form_of(stack.matrix), stack.rows * stack.columns
+        form = Form(1, each, ()) if form.is_line else form
         items += [
             Item(name, form, start=place * each, title=matrix_name(prefix + name, index), shape=stack.matrix)
             for place, index in enumerate(stack.indices)
@@ -296,7 +297,8 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     assert isinstance(bands, int)
     if item.form.is_line:
         blocks, region = line_at(item.name, item.form.columns, scale.side, scale.longest, row, column)
-        yield Placed(item.name, blocks, region.rects)
+        shifted = tuple(replace(block, start=block.start + item.start) for block in blocks)
+        yield Placed(item.name, shifted, region.rects, _titled(item, region.rects))
         return
     piece = cut(item.form, scale.side, bands)
     _, pitch = shape_of(item.kind, scale, bands)
@@ -306,11 +308,17 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     row += len(item.above) + bool(item.above)
     rects = rects_of(piece, row, column, pitch)
     blocks = tuple(blocks_of(item.name, piece, row, column, pitch, item.start))
-    titled = (Region(item.title, (_across(rects),)),) if item.title else ()
-    yield Placed(item.name, blocks, rects, (*titled, *_band_marks(item, piece, rects), *_part_marks(item, piece, rects)))
+    yield Placed(
+        item.name, blocks, rects, (*_titled(item, rects), *_band_marks(item, piece, rects), *_part_marks(item, piece, rects))
+    )
     for place, name in enumerate(item.beside):
         blocks, region = strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
         yield Placed(name, blocks, region.rects)
+
+
+def _titled(item: Item, rects: Sequence[Rect]) -> tuple[Region, ...]:
+    """Which matrix of its stack an item is."""
+    return (Region(item.title, (_across(rects),)),) if item.title else ()
 
 
 def _across(rects: Sequence[Rect]) -> Rect:

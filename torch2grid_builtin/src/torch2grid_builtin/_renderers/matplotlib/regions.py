@@ -216,8 +216,9 @@ def draw_marks(
             canvas.rects(dots, _LINE, alpha=0.45)
             share = _NAMED if mark.name in names.get((row, column), ()) else _MARKED
             choices = [literal(mark.name)]
-            if mark.name.startswith("expert "):
-                choices.append(mark.name.removeprefix("expert "))
+            word, _, number = mark.name.partition(" ")
+            if word in ("expert", "matrix"):
+                choices.append(literal(number))
             own = _as_low(size, down)
             line = round(own * LINE)
             widths = {text: text_width(text, own) + 8 for text in choices}
