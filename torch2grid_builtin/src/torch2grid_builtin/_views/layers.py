@@ -12,7 +12,7 @@ from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
-from torch2grid_builtin._views.sheets import columns_of, short_rows
+from torch2grid_builtin._views.sheets import columns_of, one_picture, short_rows
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
@@ -74,7 +74,7 @@ class LayersView(View):
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        if not self.overview:
+        if not self.overview or one_picture(checkpoint, run, self.each):
             return {}
         columns = columns_of(name for name, tensor in checkpoint.items() if tensor.size)
         side = min(next(cells for rows, cells in _THUMBNAILS if len(columns.cells) <= rows), run.tensor_cells)
@@ -89,7 +89,7 @@ class LayersView(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
-        if not self.overview:
+        if not results:
             return
         names = [name for name in checkpoint if name in results]
         columns = columns_of(names)
