@@ -58,17 +58,17 @@ def cell_indices(grid: Grid, about: Mapping[str, Any]) -> Array | None:
     flat = first_weights(grid, tensor)
     if flat is None or math.prod(shape) <= int(flat.max(initial=-1)):
         return None
-    digits = list(np.unravel_index(np.maximum(flat, 0), tuple(shape)))
+    digits: list[Array] = [np.asarray(each) for each in np.unravel_index(np.maximum(flat, 0), tuple(shape))]
     taken = about.get("taken")
     if isinstance(taken, (list, tuple)):
-        own = iter(digits)
+        left = iter(digits)
         digits = [
-            next(own) * place[2] + place[0] if isinstance(place, (list, tuple)) else np.full(flat.shape, place)
+            next(left) * place[2] + place[0] if isinstance(place, (list, tuple)) else np.full(flat.shape, place)
             for place in taken
         ]
-    rows, columns = np.indices(flat.shape)
+    places: list[Array] = list(np.indices(flat.shape))
     plain = len(digits) == 2 and all(
         np.array_equal(own[flat >= 0], (place * step)[flat >= 0])
-        for own, place, step in zip(digits, (rows, columns), grid.cell, strict=True)
+        for own, place, step in zip(digits, places, grid.cell, strict=True)
     )
     return None if plain else np.stack(digits)
