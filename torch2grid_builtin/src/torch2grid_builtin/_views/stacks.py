@@ -98,6 +98,21 @@ class EachMatrix(Need[tuple[Any, ...]]):
         return _EachMatrix(self.need, tensor)
 
 
+@dataclass(frozen=True)
+class PerMatrix(EachMatrix):
+    """*need* of each tensor, and of a stack a tuple: that of each of its matrices."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
+        return self.need.groups(checkpoint)
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        (tensor,) = tensors.values()
+        return self.need.collector(tensors) if stacked(tensor.name, tensor.shape) is None else super().collector(tensors)
+
+    def finish(self, gathered: Any) -> Any:
+        return gathered.result() if isinstance(gathered, _EachMatrix) else self.need.finish(gathered)
+
+
 class _Run(Chunk):
     """A run of another chunk, which is converted once, for the whole tensor and its matrices."""
 
