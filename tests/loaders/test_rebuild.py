@@ -211,7 +211,9 @@ def test_parameters_are_their_data_with_their_state() -> None:
     for module, name in kinds:
         assert built(name, data, True, module=module) is data
         assert built(name, module=module).reason == "a parameter without data"
-    assert built("_rebuild_device_tensor_from_cpu_tensor", data) is data
+    assert built("_rebuild_device_tensor_from_cpu_tensor", data, DtypeName(str(data.lazy.dtype))) is data
+    with pytest.raises(Malformed, match="a tensor with 1 arguments"):
+        built("_rebuild_device_tensor_from_cpu_tensor", data)
 
 
 def test_a_subclass_is_the_tensor_it_is_made_of() -> None:
@@ -262,13 +264,22 @@ def test_tensors_of_other_devices_are_the_arrays_they_were_saved_as() -> None:
     numbers = np.array([1.0, -2.0], dtype=np.float32)
     plain = array(numbers)
     name = "_rebuild_device_tensor_from_numpy"
-    assert built(name, plain, DtypeName("float32"), "cuda", False) is plain
-    as_int = built("_rebuild_xla_tensor", plain, DtypeName("int32"))
-    assert values(as_int) == numbers.view(np.int32).tolist()
+    assert built(name, plain, DtypeName("float32"), "cuda", False) is plain.tensor
+    assert built(name, plain, None) is plain.tensor
+    assert values(built(name, plain, Global("torch", "bfloat16"))) == [
+        1.0,
+        -2.0,
+    ]  # numpy has none: stored as float32
+    for other in (
+        DtypeName("int32"),
+        DtypeName("float64"),
+        DtypeName("unheard"),
+    ):  # PyTorch converts: they are in no file
+        converted = built("_rebuild_xla_tensor", plain, other)
+        assert converted.lazy is None
+        assert "numbers of float32 that PyTorch makes" in converted.reason
     halves = array(numbers.astype(ml_dtypes.bfloat16).view(np.int16))
-    assert values(built(name, halves, Global("torch", "bfloat16"))) == [1.0, -2.0]
-    for other in (DtypeName("float64"), DtypeName("unheard"), None):
-        assert built(name, plain, other) is plain
+    assert built(name, halves, Global("torch", "bfloat16")).reason.startswith("numbers of int16 that PyTorch makes bfloat16")
     empty = NumpyArray()
     assert built(name, empty, DtypeName("int32")) is empty
     assert built(name, "text", DtypeName("int32")) == "text"
