@@ -43,6 +43,8 @@ RAISED = [RuntimeError, MemoryError, SystemExit, GeneratorExit]  # whatever a pl
 # --- defaults of settings
 
 
+GIVE = ": give it one of that type; it is left out"
+TAKE = ", which no option can give: take it out, or give it another type; it is left out"
 DEFAULTS: dict[str, tuple[Any, Any, bool]] = {
     "0 for a truth": (bool, 0, False),
     "a text for a truth": (bool, "true", False),
@@ -63,12 +65,26 @@ DEFAULTS: dict[str, tuple[Any, Any, bool]] = {
     "texts": (tuple[str, ...], ("abc",), True),
     "truths among numbers": (tuple[int, ...], (1, True), False),
     "a path": (Path, Path("x"), True),
+    "a number of numpy's": (int, np.int64(3), True),
+    "a fraction of numpy's": (float, np.float32(0.5), True),
+    "a truth of numpy's": (bool, np.bool_(False), True),
+    "numbers of numpy's": (tuple[float, ...], (np.float64(1), np.float32(2)), True),
+    "a fraction of numpy's for a whole number": (int, np.float32(0.5), False),
+    "a number that Python has not": (float, np.longdouble(1), False),
+    "an array for a number": (int, np.ones(3), False),
+    "an array for anything": (Any, np.ones(3), False),
+    "an array": (np.ndarray, np.ones(3), False),
+    "an array or nothing": (np.ndarray | None, None, False),
+    "a mapping": (dict, {}, False),
+    "a mapping of texts, or nothing": (dict[str, str] | None, None, False),
+    "mappings": (tuple[dict[str, str], ...], (), False),
+    "a mapping or a text": (dict[str, str] | str, "x", True),
 }
 
 
 def settings_class(kind: Any, default: Any) -> type:
     fields = [
-        ("odd", kind, field(default=default, metadata={"help": "h"})),
+        ("odd", kind, field(default_factory=lambda: default, metadata={"help": "h"})),
         ("good", int, field(default=1, metadata={"help": "h"})),
     ]
     made = make_dataclass("Odd", fields, bases=(PluginSettings,), frozen=True, namespace={"name": "ruler", "__doc__": "r"})
@@ -89,7 +105,9 @@ def test_a_default_that_no_user_could_give_costs_that_field_alone_and_fails_the_
     assert len(told) == (not stands)
     for line in told:
         assert "settings 'ruler': field 'odd' of Odd takes " in line
-        assert line.endswith(": give it one of that type; it is left out")
+        assert line.endswith((GIVE, TAKE))
+    if stands:
+        assert type(known["ruler_odd"].default).__module__ != "numpy"
     failed = {
         bound.check.name
         for bound in bound_checks(cls)
@@ -106,9 +124,9 @@ def _fails(bound: Any) -> bool:
     return False
 
 
-GIVE = ": give it one of that type; it is left out"
 BAD = """
 from dataclasses import dataclass, field
+import numpy as np
 from torch2grid_core import PluginSettings
 
 @dataclass(frozen=True)
@@ -117,6 +135,9 @@ class Wrong(PluginSettings):
     name = "ruler"
     p: bool = field(default=0, metadata={"help": "h"})
     q: int = field(default="a", metadata={"help": "h"})
+    r: dict = field(default_factory=dict, metadata={"help": "h"})
+    s: int = field(default_factory=lambda: np.ones(3), metadata={"help": "h"})
+    t: float = field(default=np.float32(0.5), metadata={"help": "h"})
     good: int = field(default=1, metadata={"help": "h"})
 
 class Forgets(PluginSettings):
@@ -137,10 +158,12 @@ def test_every_command_works_without_the_fields_that_are_wrong(command: str, tmp
         "settings 'forgets': Forgets is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it",
         f"settings 'ruler': field 'p' of Wrong takes true or false, and its default is 0{GIVE}",
         f"settings 'ruler': field 'q' of Wrong takes a whole number, and its default is 'a'{GIVE}",
+        f"settings 'ruler': field 'r' of Wrong takes dict{TAKE}",
+        f"settings 'ruler': field 's' of Wrong takes a whole number, and its default is a ndarray{GIVE}",
     ]
     if command == "plugins":
         assert "t2g-bad 1.0  (t2g_bad = t2g_bad)  in part" in run.stdout
-        assert run.stdout.count("  error: settings '") == 3
+        assert run.stdout.count("  error: settings '") == 5
 
 
 def test_annotations_below_a_dataclass_without_its_decorator_are_told() -> None:
@@ -617,12 +640,69 @@ def torch2grid_listeners():
 """
 
 
+MOVES_OF_SOURCE = """
+import os
+from torch2grid_core import SourceOpener
+from torch2grid_core.sources import SourceBase
+
+class Elsewhere(SourceBase):
+    name, shown, identity = "model.pth", "odd://model.pth", 1
+    def __init__(self):
+        with open({path!r}, "rb") as file:
+            self.data = file.read()
+        self.size = len(self.data)
+    def read(self, offset, length):
+        os.chdir("/")
+        return self.data[offset : offset + length]
+
+class Opener(SourceOpener):
+    "odd"
+    name, schemes = "odd", ("odd",)
+    def open(self, location):
+        return Elsewhere()
+"""
+LAZILY = """
+@hookimpl
+def torch2grid_filters():
+    return [Lazy("moved:All", "all-of-it", "all", flag=True)]
+"""
+FILTER = """
+class All(TensorFilter):
+    "all"
+    name, flag = "all-of-it", True
+    def keep(self, tensor):
+        return True
+"""
+
+
 def test_a_plugin_that_changes_the_working_folder_moves_no_file_of_the_run(tmp_path: Path) -> None:
     folder = distribution(tmp_path / "site", "t2g-moves", MOVES)
     run = torch2grid(DIGITS, "-o", "out", "--format", "moved,png", cwd=tmp_path, path=[folder])
     assert run.returncode == 0, run.stderr
     written = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*"))
     assert written == ["out/index.json", "out/neural_grid.png", "out/x.txt", "out/y.txt"]
+
+
+@pytest.mark.parametrize("how", ["installed", "lazy", "a file", "a source"])
+def test_nor_does_one_that_does_so_when_it_is_imported_or_read(how: str, tmp_path: Path) -> None:
+    moves = "import os, pathlib\nos.chdir(pathlib.Path(__file__).parent)\n"
+    model, words = str(DIGITS), []
+    source = MOVES_OF_SOURCE.format(path=str(DIGITS))
+    if how == "lazy":
+        source = "from torch2grid_core import Lazy, hookimpl\n" + LAZILY
+    elif how == "a source":
+        model = "odd://model.pth"
+    else:
+        source = moves + source
+    folder = distribution(tmp_path / "site", "t2g-moves", source)
+    if how == "lazy":
+        (folder / "moved.py").write_text(moves + "from torch2grid_core import TensorFilter\n" + FILTER, encoding="utf-8")
+        words = ["--all-of-it"]
+    elif how == "a file":
+        words = ["--load-plugin", str(folder / "t2g_moves.py")]
+    run = torch2grid(model, "-o", "out", *words, cwd=tmp_path, path=[] if how == "a file" else [folder])
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.json", "neural_grid.png"]
 
 
 @pytest.mark.parametrize("does", ["moves", "exits"])

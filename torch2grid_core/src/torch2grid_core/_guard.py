@@ -84,6 +84,16 @@ def working_folder() -> str:
         return ""
 
 
+@contextlib.contextmanager
+def staying() -> Iterator[None]:
+    """The working folder is the one from before again: what a plugin does inside moves no path that the user gave."""
+    before = working_folder()
+    try:
+        yield
+    finally:
+        _back_in(before)
+
+
 def _back_in(folder: str) -> None:
     if folder and working_folder() != folder:
         with contextlib.suppress(OSError):

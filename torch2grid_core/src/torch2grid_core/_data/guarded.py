@@ -10,7 +10,7 @@ from typing import Any
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase, is_source
 from torch2grid_core._errors import LoadError, WrongAnswer
-from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned
+from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned, staying
 from torch2grid_core._methods import misspelt
 from torch2grid_core._text import without_secrets
 
@@ -162,7 +162,8 @@ class GuardedSource(SourceBase):
     @contextlib.contextmanager
     def _told(self, doing: str) -> Iterator[None]:
         try:
-            yield
+            with staying():
+                yield
         except PASSES:
             raise
         except BaseException as error:
