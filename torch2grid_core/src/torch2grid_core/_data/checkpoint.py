@@ -267,14 +267,6 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def not_run(self, actions: Iterable[Action] | Callable[[], Iterable[Action]]) -> None:
         self._not_run = _Answer(actions, self._not_run.known)
 
-    def guard_answers(self, origin: Origin) -> None:
-        """What ``not_run`` and ``notes`` were given is from now on an error of *origin* where it is of another type.
-
-        So is whatever the functions raise. Raises ``PluginError`` for what is there already.
-        """
-        self._not_run.guard(origin, "not_run", Action, "several of Action")
-        self._notes.guard(origin, "notes", str, "several texts")
-
     @property
     def not_run_at_hand(self) -> tuple[Action, ...]:
         """What of ``not_run`` is known without reading more of the file: all of it once that was asked for."""
@@ -522,6 +514,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
             if before is not None and self[before].storage is tensor.storage:
                 now[before] = name
         return {now[second]: now[first] for second, first in self.aliases.items() if second in now and first in now}
+
+
+def guard_answers(checkpoint: Checkpoint, origin: Origin) -> None:
+    """What ``not_run`` and ``notes`` were given is from now on an error of *origin* where it is of another type.
+
+    So is whatever the functions raise. Raises ``PluginError`` for what is there already.
+    """
+    checkpoint._not_run.guard(origin, "not_run", Action, "several of Action")
+    checkpoint._notes.guard(origin, "notes", str, "several texts")
 
 
 def check_computed(tensors: Iterable[LazyTensor]) -> None:

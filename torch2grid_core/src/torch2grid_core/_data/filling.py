@@ -8,18 +8,18 @@ from typing import Any
 
 from torch2grid_core._guard import not_run, returned, staying
 
-_MARKS = (0x55, 0xAA)  # no byte is both
+_MARKS = (b"\x5a\x55", b"\xa5\xaa")  # none has a byte of the other in the same place
 
 
 def unfilled(read_into: Callable[[int, memoryview], Any], offset: int, buffer: memoryview) -> str:
     """Call *read_into*, and say how it left some of *buffer* as it was; empty where it filled it.
 
-    It returns nothing, or how many bytes it filled. The last byte is marked before: where the mark still stands, as the
-    weights may have it, another mark is tried.
+    It returns nothing, or how many bytes it filled. The last two bytes are marked before. Where the mark still stands, the
+    weights may be so: another mark is tried. Two bytes, as one would have every 256th buffer of any weights read twice.
     """
-    for mark in _MARKS:
-        if buffer:
-            buffer[-1] = mark
+    for whole in _MARKS:
+        mark = whole[: len(buffer)]
+        buffer[len(buffer) - len(mark) :] = mark
         with staying():
             found = read_into(offset, buffer)
         if wrong := not_run("read_into", found):
@@ -28,6 +28,6 @@ def unfilled(read_into: Callable[[int, memoryview], Any], offset: int, buffer: m
             return returned("read_into", found, "None, nor a number of bytes")
         if found is not None and found != len(buffer):
             return f"read_into filled {found:,} of the {len(buffer):,} bytes that it was asked for"
-        if not buffer or buffer[-1] != mark:
+        if not mark or buffer[len(buffer) - len(mark) :] != mark:
             return ""
     return f"read_into left the last of the {len(buffer):,} bytes that it was asked for as it was"

@@ -92,7 +92,7 @@ def answer_for(checkpoint: Checkpoint, origin: Origin, shown: str) -> None:
 
     What fails later, when weights are computed or a note is asked for, names both.
     """
-    from torch2grid_core._data.checkpoint import check_computed
+    from torch2grid_core._data.checkpoint import check_computed, guard_answers
     from torch2grid_core._data.storage import stamp_storages
     from torch2grid_core._data.tensor import LazyTensor
 
@@ -102,7 +102,7 @@ def answer_for(checkpoint: Checkpoint, origin: Origin, shown: str) -> None:
     with guarded(origin, f"load: {shown}"):
         check_computed(checkpoint.values())
     stamp_storages([tensor.storage for tensor in checkpoint.values()], replace(origin, where=shown))
-    checkpoint.guard_answers(origin)
+    guard_answers(checkpoint, origin)
 
 
 def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
