@@ -9,6 +9,7 @@ import numpy as np
 
 from torch2grid._frames import frame_of, index_text
 from torch2grid._session import DRAWS_NOTHING, choosing, drawable, manager, settings_from
+from torch2grid_builtin.stacks import PerMatrix, matrices
 from torch2grid_core import Checkpoint, LazyTensor, Need, UsageError, measure as measure_weights
 from torch2grid_core.measures import (
     Distribution,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 STATISTICS = "statistics"
 NEEDS: Mapping[str, Callable[[float], Need[Any]]] = {  # name → what is measured, by the near-zero threshold
     STATISTICS: lambda threshold: Summary((threshold,)),
-    "units": lambda threshold: Profile(),
+    "units": lambda threshold: PerMatrix(Profile()),
     "largest": lambda threshold: Largest(),
     "not_finite": lambda threshold: NotFinite(),
     "duplicates": lambda threshold: Duplicates(),
@@ -107,11 +108,21 @@ class Measured(Mapping[Hashable, Any]):
     def _rows(self, need: str) -> tuple[tuple[str, ...], list[Row]]:
         """Columns and rows of one need; an index is a tuple."""
         found = {key: results[need] for key, results in self._results.items() if need in results}
+        of: dict[str, LazyTensor] = dict(self.checkpoint.items())
+        apart: dict[Hashable, Any] = {}
+        for key, result in found.items():
+            if isinstance(result, tuple) and str(key) in of:  # of a stack: its matrices in its place
+                parts = [each.tensor for each in matrices(of[str(key)])]
+                of.update({part.name: part for part in parts})
+                apart.update(zip((part.name for part in parts), result, strict=True))
+            else:
+                apart[key] = result
+        found = apart
         kinds = {type(result) for result in found.values()} or {Distribution}
         for kind, (columns, rows) in _ROWS.items():
             if all(issubclass(each, kind) for each in kinds):
                 return ("name", *columns), [
-                    (str(key), *row) for key, result in found.items() for row in rows(result, self.checkpoint.get(str(key)))
+                    (str(key), *row) for key, result in found.items() for row in rows(result, of.get(str(key)))
                 ]
         if all(issubclass(each, (int, float, np.number, str, type(None))) for each in kinds):
             plain = {key: each.item() if isinstance(each, np.number) else each for key, each in found.items()}
@@ -193,7 +204,8 @@ def measure(
     Args:
         model: a path, a ``Checkpoint``, an ``nn.Module``, a state dict, or whatever else a loader opens.
         needs: what to measure: ``"statistics"`` (a ``Distribution``), ``"units"`` (a ``UnitProfile``: |max| and norm of rows
-            and columns), ``"largest"`` (``LargestWeights``), ``"not_finite"`` (a ``NotFiniteCount``), ``"duplicates"``
+            and columns; of a stack of matrices, as of experts, a tuple of one for each),
+            ``"largest"`` (``LargestWeights``), ``"not_finite"`` (a ``NotFiniteCount``), ``"duplicates"``
             (``DuplicateUnits``), or any ``Need``. Several in a list of names, or as a mapping of a name of yours to each.
         only, skip, tensors, filter, part, slice: which tensors, and which part of each; see ``draw``.
         threshold: |weight| below it is near zero.

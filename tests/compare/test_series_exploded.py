@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.support.tools import torch2grid
 
 import torch2grid as t2g
+from torch2grid_builtin._compare.series import _exploding
+from torch2grid_core import Grid, Settings
+from torch2grid_core.grids import Region, color_scale
 
 RUN = ("step_1.npz", "step_2.npz", "step_3.npz", "step_4.npz")
 
@@ -54,3 +58,20 @@ def test_a_healthy_run_has_no_such_line(tmp_path: Path) -> None:
     assert "10-fold" not in done.stdout + done.stderr
     report = json.loads(torch2grid("compare", *RUN, "--format", "json", "-q", cwd=tmp_path).stdout)
     assert report["first_exploded"] is None
+
+
+@pytest.mark.parametrize(("factor", "bent"), [(1, False), (5, False), (60, True)])
+def test_one_matrix_of_many_that_explodes_bends_the_scale(factor: float, bent: bool) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.02, (80, 80)).astype(np.float32)
+    regions = tuple(Region(f"layers.{place}", ((place, 0, 1, 80),)) for place in range(80))
+    after = values.copy()
+    after[7] *= factor
+    grids = [Grid(each, np.ones(each.shape, np.int64), regions=regions) for each in (values, after)]
+    usual = color_scale(grids[0])
+    found = _exploding(Settings(), grids, usual)
+    assert (found is not None) == bent
+    if found is not None:
+        assert found.kind == "symlog"
+        assert found.high == pytest.approx(float(np.quantile(np.abs(after[7]), 0.99)), rel=1e-3)
+        assert found.bend < usual.high

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support import executing
-from tests.support.tools import torch2grid
+from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared
@@ -236,3 +236,22 @@ def test_what_is_no_result_of_the_work_is_said(folder: Path, manager: PluginMana
     checkpoint = manager.open(folder / "a.safetensors")
     with _Answers(1) as executor, pytest.raises(Torch2GridError, match="the executor brought back int"):
         list(summaries(checkpoint, executor))
+
+
+def test_pages_that_need_nothing_are_drawn_by_workers_that_no_import_holds_up(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from torch2grid_core import Page, View, hookimpl\n"
+        "from torch2grid_core.pages import Text\n"
+        "class Plain(View):\n"
+        "    'one page'\n"
+        "    name = 'plain'\n"
+        "    def pages(self, checkpoint, results, run):\n"
+        "        yield Page('plain', 'Plain', (Text('one'),))\n"
+        "@hookimpl\n"
+        "def torch2grid_views():\n"
+        "    return [Plain]\n"
+    )
+    for _ in range(3):
+        run = torch2grid(DIGITS, "--load-plugin", "plain.py", "--plain", "--jobs", "2", cwd=tmp_path, timeout=60, new=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.splitlines() == ["grids/plain.png"]

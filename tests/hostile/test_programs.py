@@ -183,12 +183,14 @@ def test_sources_of_a_package_that_run_as_it_is_loaded(tmp_path: Path) -> None:
         assert f"{source} of the archive" in said[file], (file, said[file])
 
 
-def test_sources_of_a_package_that_nothing_names_do_not_run(tmp_path: Path) -> None:
+def test_sources_of_a_package_that_nothing_names_are_named(tmp_path: Path) -> None:
+    """What is loaded next may import them: the package that a text lies in is imported for the text."""
     with torch.package.PackageExporter(tmp_path / "plain.pt") as exporter:
         exporter.save_source_string("own", RUNS)
         exporter.save_pickle("model", "model.pkl", {"w": torch.ones(3)})
     run = torch2grid("check", "--no-plugins", "plain.pt", "--select", "T304", cwd=tmp_path)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "own.py of the archive" in run.stdout
 
 
 MAKES = b"cos\nmkdir\n(X\x08\x00\x00\x00t2g-madetR."
@@ -234,7 +236,7 @@ def test_texts_and_bytes_in_a_package_are_no_pickles(tmp_path: Path) -> None:
         "a.txt": "config\nvalues\n",
         "b.md": "import os\nprint(os.name)\n",
         "c.csv": "cost\nprice\n(1\n",
-        "d.py": "class Net:\n    pass\n",
+        "d.pyi": "class Net:\n    pass\n",
         "e.json": '{"a": 1}',
     }
     with torch.package.PackageExporter(tmp_path / "plain.pt") as exporter:

@@ -157,8 +157,9 @@ AS_TEXT = {
 @pytest.mark.parametrize("name", AS_TEXT)
 def test_bytes_that_were_text_are_paid_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = AS_TEXT[name] % string_opcodes(80)["58"]
-    assert spent(one + b".") == 80 // limits.TEXT + 1
-    monkeypatch.setattr(limits, "WORK_ALWAYS", 33)
+    made = limits.ARRAY if name == "array" else 0
+    assert spent(one + b".") == 80 // limits.TEXT + 1 + made
+    monkeypatch.setattr(limits, "WORK_ALWAYS", 33 + 3 * made)
     monkeypatch.setattr(limits, "WORK_BYTES", 1 << 20)
     load((one + b"0") * 3 + b"N.")
     with pytest.raises(Malformed, match="repeats its objects more often"):
@@ -168,7 +169,29 @@ def test_bytes_that_were_text_are_paid_for(name: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["encode", "array"])
 def test_a_long_text_is_paid_for_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "TEXT_IN_MEMORY", 40)
-    assert spent(AS_TEXT[name] % string_opcodes(80)["58"] + b".") == 80 // limits.TEXT + 1
+    made = limits.ARRAY if name == "array" else 0
+    assert spent(AS_TEXT[name] % string_opcodes(80)["58"] + b".") == 80 // limits.TEXT + 1 + made
+
+
+def test_few_bytes_make_no_crowd_of_arrays() -> None:
+    """Each is a tensor of its own, which is measured on its own: a pickle of kilobytes does not ask for a million."""
+    held = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nK\x00\x85C\x01b\x87q\x010"
+    held += b"(K\x01K\x01\x85cnumpy\ndtype\n\x8c\x02u1\x85R\x89C\x01atq\x020"
+    with pytest.raises(Malformed, match="repeats its objects more often"):
+        load(b"\x80\x02" + held + b"](" + b"h\x00h\x01Rh\x02b" * 340_000 + b"e.")
+
+
+def test_objects_tuples_slots_and_texts_share_one_budget_of_memory() -> None:
+    parts = {"objects": b"}" * 1_900_000, "tuples": b"N\x85" * 3_900_000, "slots": b"N\x94" * 2_900_000}
+    for each in parts.values():
+        load(b"\x80\x04(" + each + b"l.")
+    with pytest.raises(Malformed, match="MiB of memory"):
+        load(b"\x80\x04(" + b"".join(parts.values()) + b"l.")
+
+
+def test_long_integers_are_paid_for() -> None:
+    with pytest.raises(Malformed, match="MiB of memory"):
+        load(b"\x80\x04(" + (b"\x8b" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20)) * 2 * (limits.HELD >> 21) + b"l.")
 
 
 def test_a_large_pickle_may_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,10 @@ def test_a_cut_matrix_says_where_its_bands_begin_and_a_fused_one_where_q_k_and_v
     ],
 )
 def test_which_tensors_are_fused(name: str, shape: tuple[int, ...], found: Any) -> None:
-    assert fused_parts(name, shape) == found
+    axis, parts = fused_parts(name, shape)
+    assert (axis, tuple((letter, first) for letter, first, _ in parts)) == found
+    ends = [first for _, first, _ in parts[1:]] + [shape[axis]] * bool(parts)
+    assert [stop for _, _, stop in parts] == ends
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_each_kind_has_limits_of_its_own_which_are_stated(reduce: Any) -> None:
             for grid in (plain.grid, panel.grid)
         )
         limit = np.quantile(np.abs(cells), 0.995, method="inverted_cdf")
-        assert f"{kind.removesuffix('.weight')} {limit:.2g}" in told
+        assert f"{kind.removesuffix('.weight')}\u00a0{limit:.2g}" in told  # one piece: no line ends in it
         np.testing.assert_allclose(shares, cells / limit, rtol=1e-5)
     np.testing.assert_array_equal(panel.grid.counts, plain.grid.counts)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 from tests.support.checks.defects import save
 from tests.support.tools import torch2grid
@@ -120,3 +121,18 @@ def test_a_matrix_of_a_stack_has_those_of_all_layers_as_siblings(tmp_path: Path)
     save(tmp_path / "m.safetensors", stacks)
     lines = torch2grid("m.safetensors", "--outliers", "--slice", ":, ::2", "-q", "-j", "2", cwd=tmp_path).stdout.splitlines()
     assert [line.split()[0] for line in lines if line.endswith("yes")] == [row[0] for row in table.rows if row[-1]]
+
+
+def test_measure_has_units_of_each_matrix(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stack = torch.randn(4, 6, 9)
+    stack[2, 3] = 0
+    torch.save({"layers.0.mlp.experts.w1": stack, "fc.weight": torch.randn(5, 7)}, tmp_path / "m.pth")
+    measured = t2g.measure(tmp_path / "m.pth", "units")
+    found = measured["layers.0.mlp.experts.w1"]
+    assert [each.output_absmax.shape for each in found] == [(6,)] * 4
+    assert np.flatnonzero(found[2].output_absmax == 0).tolist() == [3]
+    assert measured["fc.weight"].output_absmax.shape == (5,)
+    rows = t2g.measure(tmp_path / "m.pth", "units", slice="1:3, 2:, :", only="layers*").table().rows
+    assert [row[:3] for row in rows if row[3] == 0] == [("layers.0.mlp.experts.w1[2]", "output", 3)]
+    assert {row[0] for row in rows} == {f"layers.0.mlp.experts.w1[{each}]" for each in (1, 2)}

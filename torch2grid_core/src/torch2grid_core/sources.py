@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
-from torch2grid_core._data.indexing import Taken
+from torch2grid_core._data.indexing import PartShape, Taken, kept_places, taken_of, whole_shape
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
@@ -44,6 +44,7 @@ __all__ = [
     "LocalSource",
     "ObjectSource",
     "PartKind",
+    "PartShape",
     "Problem",
     "Range",
     "Share",
@@ -59,8 +60,11 @@ __all__ = [
     "has_file",
     "is_complex",
     "is_floating",
+    "kept_places",
     "share_of",
     "stated_step",
+    "taken_of",
     "unchecked",
     "verify",
+    "whole_shape",
 ]

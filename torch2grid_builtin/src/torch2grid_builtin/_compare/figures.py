@@ -64,7 +64,7 @@ def in_colors(
 
     values: float64, (rows, columns), NaN or Inf where there is no figure. lost: bool, the same shape, where there is none
     because of NaN or Inf among the weights. signed: figures about 0, not sizes from 0 on. The scale is linear, or where
-    figures lie far apart logarithmic (of signed ones, asinh), which its label says.
+    figures lie far apart logarithmic (of signed ones, asinh); its label says which.
     """
     known = np.isfinite(values) & ~lost
     if not (known.any() or lost.any()):
@@ -93,7 +93,7 @@ def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, s
     high = float(positive.max()) if len(positive) else 1.0
     least = float(positive.min()) if len(positive) else 1.0
     if high <= WIDE * least:
-        return values, ColorScale(0.0, high), what
+        return values, ColorScale(0.0, high), f"{what}, linear"
     bottom, top = np.log10(least), np.log10(high)
     zero = ""
     if len(positive) < len(found):
@@ -110,4 +110,4 @@ def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, 
     middle = float(np.median(sizes)) if sizes.size else 0.0
     if middle and high > WIDE * middle:
         return values, ColorScale(-high, high, "symlog", bend=max(middle, high * 1e-6)), what
-    return values, ColorScale(-high, high), what
+    return values, ColorScale(-high, high), f"{what}, linear"

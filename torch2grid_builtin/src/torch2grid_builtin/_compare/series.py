@@ -38,6 +38,7 @@ Array = np.ndarray[Any, Any]
 _BARS = 64
 _NARROW = 1e-30  # of the largest weight: an axis does not resolve less
 _EXPLODED = 100  # a snapshot whose limits are so many times those of the calmest is shown on a bent scale
+_GROWN, _OUTSIDE = 10, 3  # or one tensor, of which the largest are so many times the least, and the limits
 _FARTHEST = 1e4  # limits of that scale, in limits of the calmest snapshot; what lies beyond is counted
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
@@ -334,7 +335,8 @@ class Frames(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         grids: list[Grid] = [results[str(place)] for place in range(len(self.labels))]
-        shared = _exploding(run, grids) or whole_model_run(run, checkpoint, *grids).color_scale(*grids)
+        usual = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
+        shared = _exploding(run, grids, usual) or usual
         for place, (grid, label) in enumerate(zip(grids, self.labels, strict=True)):
             own = color_scale(grid, "symlog" if shared.kind == "symlog" else "auto", limits=(shared.low, shared.high))
             panel = run.heatmap(grid, scale=replace(own, bend=shared.bend), boundaries=True, labels=True, steady=True)
@@ -343,20 +345,50 @@ class Frames(View):
             yield Page(f"series_atlas_{place:04}", title, (panel,), about=about, frame=(place + 1, len(grids)))
 
 
-def _exploding(run: Settings, grids: Sequence[Grid]) -> ColorScale | None:
+def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> ColorScale | None:
     """A bent scale for a run that explodes, on which its first snapshots are seen too; ``None`` for others.
+
+    usual: the scale that it has otherwise.
 
     A scale or limits that were asked for stay.
     """
     if run.scale != "auto" or run.limits is not None:
         return None
-    own = [run.color_scale(grid) for grid in grids if np.any(np.isfinite(grid.drawn()) & (grid.drawn() != 0))]
+    drawable = [grid for grid in grids if np.any(np.isfinite(grid.drawn()) & (grid.drawn() != 0))]
+    own = [run.color_scale(grid) for grid in drawable]
     sizes = [max(abs(each.low), abs(each.high)) for each in own]
-    if not sizes or max(sizes) <= _EXPLODED * min(sizes):
+    if not sizes:
         return None
-    calm = min(sizes)
-    high = min(max(sizes), _FARTHEST * calm)
+    # One tensor among many explodes within the cells that limits leave out: each is compared with itself.
+    tensors: dict[str, list[float]] = {}
+    for grid in drawable:
+        for name, size in _sizes_of(grid).items():
+            tensors.setdefault(name, []).append(size)
+    limit = max(abs(usual.low), abs(usual.high))
+    exploded = [max(each) for each in tensors.values() if max(each) > max(_GROWN * min(each), _OUTSIDE * limit)]
+    if max(sizes) > _EXPLODED * min(sizes):
+        calm, farthest = min(sizes), max(sizes)
+    elif exploded:
+        calm, farthest = limit, max(exploded)
+    else:
+        return None
+    high = min(farthest, _FARTHEST * calm)
     return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "symlog", bend=calm / 30)
+
+
+def _sizes_of(grid: Grid) -> dict[str, float]:
+    """The |value| that all but a hundredth of the cells of each tensor are within, where there is one."""
+    found = {}
+    for region in grid.regions:
+        cells = [
+            grid.values[top : top + height, left : left + width][grid.counts[top : top + height, left : left + width] > 0]
+            for top, left, height, width in region.rects
+        ]
+        held = np.abs(np.concatenate(cells)) if cells else np.zeros(0)
+        held = held[np.isfinite(held)]
+        if len(held) and (size := float(np.quantile(held, 0.99))) > 0:
+            found[region.name] = size
+    return found
 
 
 def compare_many(

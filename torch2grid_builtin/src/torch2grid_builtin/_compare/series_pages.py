@@ -230,7 +230,7 @@ def ridges_page(series: Series, name: str, words: Quantity) -> Page:
         tuple(series.ordered.labels[place] for place in places),
         track.edges,
         shares[places],
-        title=f"Histogram of each snapshot above its own line{note}",
+        title=f"Histogram of each snapshot above its own line; height: share of the weights in a bar{note}",
         xlabel=words.what,
         flags={row: _lost(track, int(place)) for row, place in enumerate(places) if _lost(track, int(place))},
         bend=track.bend,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from torch2grid_core import Severity
     from torch2grid_core.sources import ActionKind, Storage
 
-_IMPORT = re.compile(rb"[ci][A-Za-z_][\w.]*\r?\n[A-Za-z_][\w.]*\r?\n")  # GLOBAL or INST, of a name
+# GLOBAL or INST, of a name: a line that ends with it, and a line that is one. Each is searched from where its letters begin,
+# once however long it is: the opcode is looked for inside of them.
+_LINES = re.compile(rb"(?<![\w.])([\w.]{2,})\r?\n(?=[A-Za-z_][\w.]*\r?\n)")
+_NAMED = re.compile(rb"[ci][A-Za-z_]")
 _STACK_GLOBAL = b"\x93"
 _MOST: tuple[ActionKind, ...] = ("import", "items", "state", "make", "call", "run", "hold")  # the last says most of a name
 
@@ -151,4 +154,6 @@ class Actions:
 
 def may_be_pickle(raw: bytes) -> bool:
     """True where *raw* may import a name when it is loaded: all a pickle must do to be more than data."""
-    return (raw[:1] == b"\x80" and raw[1:2] <= b"\x05" and _STACK_GLOBAL in raw) or _IMPORT.search(raw) is not None
+    if raw[:1] == b"\x80" and raw[1:2] <= b"\x05" and _STACK_GLOBAL in raw:
+        return True
+    return any(_NAMED.search(line[1]) for line in _LINES.finditer(raw))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
-from torch2grid_builtin._inert.values import TENSOR, Bag, Global, NumpyArray, Pairs, Stub, state_halves, text
+from torch2grid_builtin._inert.values import TENSOR, Bag, Global, NumpyArray, Pairs, PersistentValue, Stub, state_halves, text
 from torch2grid_builtin._inert.verdicts import family
 
 # Attributes that ``__setstate__``, ``__getattr__`` and ``__setattr__`` of modules and optimizers ask for their items.
@@ -88,7 +88,7 @@ def is_held(value: Any) -> bool:
 
 def is_callable(value: Any) -> bool:
     """True for a name, and for an object that is no tensor: what is called in place of a method."""
-    return type(value) is Global or (type(value) is Stub and value.how != TENSOR and _is_allowed(value))
+    return type(value) in (Global, PersistentValue) or (type(value) is Stub and value.how != TENSOR and _is_allowed(value))
 
 
 def _is_allowed(value: Stub) -> bool:
@@ -117,9 +117,9 @@ def given(machine: Any, function: Global, args: tuple[Any, ...], how: str) -> An
 
     ``None`` where there is none: a tensor, a date or a path is made of numbers and texts.
     """
-    if function.allowed < MAKE or function.path in _KEEPING or (how != "call" and function.name in _TUPLES):
+    if function.allowed < MAKE or function.path in _KEEPING or (how != "call" and function.last in _TUPLES):
         return None
-    return object_in(machine, args, function.name not in _OF_CLASSES)
+    return object_in(machine, args, function.last not in _OF_CLASSES)
 
 
 def object_in(machine: Any, values: tuple[Any, ...] | list[Any], foreign: bool = True) -> Any:
@@ -211,7 +211,7 @@ class Filled:
         if halves is not None and root.allowed == MAKE and halves[1] is not None and not _has_slots(root):
             return Stub(Global("builtins", "setattr"), (halves[1],))  # not by __dict__: descriptors of the class run
         if halves is None and not isinstance(state, Pairs):
-            if root.name == "RemovableHandle" and type(state) is tuple and len(state) in (2, 3):
+            if root.last == "RemovableHandle" and type(state) is tuple and len(state) in (2, 3):
                 return self._handle(machine, state)
             return self._inside(machine, [state], foreign=True)
         deep = next((names for prefix, names in _DEEP.items() if root.path.startswith(prefix)), _NO_NAMES)
@@ -224,9 +224,9 @@ class Filled:
                 name = text(key)
                 if type(key) is Stub:  # it may be equal to any text, as that of a class that extends it is
                     return key
-                if name is None or type(value) not in (Stub, Global, Pairs, list, tuple, Bag):
+                if name is None or type(value) not in (Stub, Global, PersistentValue, Pairs, list, tuple, Bag):
                     continue
-                if name == "default_factory" and root.name == "defaultdict" and not is_factory(value):
+                if name == "default_factory" and root.last == "defaultdict" and not is_factory(value):
                     return value
                 if is_foreign(value) and root.allowed == MAKE and (name in SHADOWED or name in _MAPPINGS or name in deep):
                     return value
@@ -261,7 +261,7 @@ class Filled:
                     return value
                 if not is_held(value):
                     continue
-                if not _is_description(value) and value.root.name not in _OPAQUE:
+                if not _is_description(value) and value.root.last not in _OPAQUE:
                     return value
                 inside: list[Any] = [value.args, *(value.state or ())]
             elif kind is Pairs:
@@ -295,7 +295,7 @@ def judge_attributes(machine: Any, owner: Global, state: Any) -> None:
                 if type(key) is Stub:
                     note(machine, owner, "__setattr__", key)
                     continue
-                factory = name == "default_factory" and owner.name == "defaultdict"
+                factory = name == "default_factory" and owner.last == "defaultdict"
                 if (
                     (factory and not is_factory(value))
                     or (is_held(value) and not _is_description(value))
@@ -313,4 +313,4 @@ def _is_description(value: Stub) -> bool:
 
 def _has_slots(root: Global) -> bool:
     """True for a class whose objects have slots, which are filled one by one."""
-    return root.path.startswith("torch.distributed.") or root.module == "torch._dynamo.decorators"
+    return root.path.startswith("torch.distributed.") or root.path.startswith("torch._dynamo.decorators.")

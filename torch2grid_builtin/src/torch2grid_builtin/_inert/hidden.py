@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions, Asked, may_be_pickle
 from torch2grid_builtin._inert.constructors import WITHOUT_STORAGES
 from torch2grid_builtin._inert.interpreter import Interpreter
+from torch2grid_builtin._inert.legacy import class_beside
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.machine import Handler, refuse_persistent
 from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import LongBytes
+from torch2grid_builtin._inert.values import Global, LongBytes, PersistentValue, Stub, text
 from torch2grid_builtin._inert.verdicts import family
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage, Storage
@@ -41,7 +43,7 @@ def read_pickles(
     """
     while start < storage.size:
         found = Actions()
-        machine = second_reading(storage, start, found, work, lambda saved: None, script, constructors)
+        machine = second_reading(storage, start, found, work, partial(_stands_for, found, work), script, constructors)
         try:
             work.spend(limits.INNER)
             machine.load()
@@ -60,6 +62,34 @@ def read_pickles(
         actions.merge(found)
         start = machine.stream.tell()
     return start
+
+
+def _stands_for(actions: Actions, work: Work, saved: Any) -> Any:
+    """The ``persistent_load`` of a second reading: the class that an id names, or what nothing is known of."""
+    if type(saved) is not tuple or not saved:
+        return PersistentValue()
+    work.spend(len(saved))
+    if actions.judged:
+        actions.values(saved, work, excused=False)
+    kind = text(saved[0])
+    if kind == "reduce_package":
+        return package_call(saved, actions)
+    if kind == "module" and len(saved) > 1:  # of a legacy stream
+        return class_beside(saved[1], saved[2:])
+    return class_beside(saved[0], saved[1:]) if type(saved[0]) is Global else PersistentValue()  # of a tar
+
+
+def package_call(saved: tuple[Any, ...], actions: Actions) -> Stub:
+    """``("reduce_package", …, function, args)``: ``torch.package`` calls the function. Raises ``Malformed``."""
+    function, args = saved[-2:] if len(saved) in (3, 4) else (None, ())
+    if type(args) is not tuple:
+        raise Malformed("broken package: a call whose arguments are not a tuple")
+    script = type(function) is Global and function.path == "torch.jit._script.unpackage_script_module"
+    if script and len(args) == 1 and type(args[0]) is str and args[0].isdecimal():
+        return Stub(function, args, "judged")  # a module of TorchScript, whose code is looked at
+    made = Stub(function, args)
+    actions.note("call", function, made)
+    return made
 
 
 def second_reading(

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.machine import SHORT, Machine
+from torch2grid_builtin._inert.limits import SHORT
+from torch2grid_builtin._inert.machine import Machine
 from torch2grid_builtin._inert.malformed import Broken, CutShort, Malformed
 from torch2grid_builtin._inert.opcodes import RARE, extend, set_items
 
@@ -75,8 +76,7 @@ class Interpreter(Machine):
                 if stream.base - self.payload - begun > most:
                     raise Malformed("the pickle has more instructions than any checkpoint", "it is not a checkpoint")
                 self.tidy()
-                if self.tuples > self.most_tuples or len(memo) > self.most_memo:
-                    raise Malformed("the pickle makes more objects than any checkpoint", "it is not a checkpoint")
+                self.check_size()
             op = data[pos]
             pos += 1
             if op == 0x71:  # BINPUT

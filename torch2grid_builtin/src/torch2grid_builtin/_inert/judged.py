@@ -48,7 +48,10 @@ def _harmless(machine: Machine, args: tuple[Any, ...]) -> Stub:
 
 
 def _is_builtin(value: Any, *names: str) -> bool:
-    return type(value) is Global and value.module in ("builtins", "__builtin__") and value.name in names
+    if type(value) is not Global:
+        return False
+    module, _, last = value.path.rpartition(".")
+    return module in ("builtins", "__builtin__") and last in names
 
 
 def reconstructor(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -128,7 +131,7 @@ def attribute(machine: Machine, args: tuple[Any, ...]) -> Stub | Global:
 
 def type_of(machine: Machine, args: tuple[Any, ...]) -> Stub:
     """``type(None)``, as the type of a plain value is pickled; with three arguments it makes a class."""
-    plain = len(args) == 1 and (args[0] is None or (type(args[0]) is Global and args[0].name in ("Ellipsis", "NotImplemented")))
+    plain = len(args) == 1 and (args[0] is None or (type(args[0]) is Global and args[0].last in ("Ellipsis", "NotImplemented")))
     return _harmless(machine, args) if plain else machine.calls(machine.callee, args)
 
 

@@ -23,7 +23,6 @@ _ARGUMENTS = 16  # more than checkpoints give to any call
 _NO_ARGUMENTS = (int, float, bool, type(None))  # what no unpickler spreads out over a call
 _BY_JOBLIB = "NumpyArrayWrapper"  # the class whose objects joblib replaces by the numbers behind them, by whatever path
 _SHORT_NAME = 256
-SHORT = 32  # bytes of strings that count as instructions: each makes an object
 Handler = Callable[["Machine", tuple[Any, ...]], Any]
 
 
@@ -66,6 +65,8 @@ class Machine:
         self.handling = False  # of a call or a state: what goes wrong there, a real unpickler may survive
         # How much is made before the pickle is refused; a machine that reads into arrays allows itself more.
         self.most_containers, self.most_tuples, self.most_memo = limits.CONTAINERS, limits.TUPLES, limits.MEMO
+        self.most_memory = limits.MEMORY
+        self.memo_outside: int = 0 if inside is None else inside.memo_outside + len(inside.memo)
         self.filled = Filled()
         self.holding = False  # an object was made that may hold anything
         self.callee: Any = None  # of the judged call that is being interpreted
@@ -85,6 +86,15 @@ class Machine:
     def tidy(self) -> None:
         """Let go of what is not needed: called every so many bytes."""
 
+    def check_size(self) -> None:
+        """Raise ``Malformed`` where what was made is more than any checkpoint has: called every so many bytes."""
+        slots = len(self.memo)
+        if self.tuples > self.most_tuples or slots > self.most_memo:
+            raise Malformed("the pickle makes more objects than any checkpoint", "it is not a checkpoint")
+        memory = limits.OBJECT * self.containers + limits.TUPLE * self.tuples + limits.SLOT * (slots + self.memo_outside)
+        if memory + limits.HELD - self.work.held > self.most_memory:
+            raise Malformed(f"its objects take more than {self.most_memory >> 20} MiB of memory", "it is not a checkpoint")
+
     def string(self, length: int, pos: int, is_text: bool) -> tuple[Any, int]:
         """The string of *length* bytes at *pos* in the window: in memory where it is short, else left in the file."""
         self.spent(length)
@@ -99,7 +109,7 @@ class Machine:
             value = raw.decode("utf-8", "surrogatepass")
             self.work.hold(value.__sizeof__())
             return value, pos
-        self.work.hold(len(raw))
+        self.work.hold(raw.__sizeof__())
         self.keep(raw)
         return raw, pos
 
@@ -114,7 +124,7 @@ class Machine:
 
     def spent(self, length: int) -> None:
         """*length* bytes of the pickle were a string: only a short one counts as an instruction."""
-        if length > SHORT:
+        if length > limits.SHORT:
             self.payload += length
 
     def keep_spelled(self, args: tuple[Any, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin._inert.filled import object_in
-from torch2grid_builtin._inert.limits import DIMENSIONS
+from torch2grid_builtin._inert.limits import ARRAY, DIMENSIONS
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.python_values import LATIN, decoded, latin1
 from torch2grid_builtin._inert.torch_dtypes import WIDEST
@@ -58,6 +58,7 @@ def storage_of(work: Work, value: Any) -> Storage:
 
 def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note: str = "") -> Tensor:
     """A tensor of a numpy array's parts. Raises ``Malformed`` where it needs fewer or more bytes."""
+    work.spend(ARRAY)
     lengths = integers(shape, "shape")
     if isinstance(dtype, Global):
         dtype = NumpyDtype(_SCALARS.get(dtype.name, dtype.name))

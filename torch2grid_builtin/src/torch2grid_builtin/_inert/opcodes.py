@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
 
 
+_WORD, _OF_INTEGER = 8, 32  # bytes of an integer that is no longer than most, and that one takes beside its digits
 _OF_JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"  # an object that is neither empty nor asked for anything
 
 
@@ -105,7 +106,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
         for place, value in pairs:
             if type(place) not in (int, bool) or not -len(target) <= place < len(target):
                 what = "broken pickle: a key set in a list that has no such item"
-                raise (Malformed if type(place) in (Stub, Global, NumpyArray, Tensor) else Broken)(what)
+                raise (Broken if is_plain(place) or type(place) is bytes else Malformed)(what)
             if target[place] is not value:  # what saved it kept the last alone; what looked at the list before saw another
                 machine.actions.holds("a list whose items are replaced")
             target[place] = value
@@ -138,6 +139,8 @@ def _numeral(machine: Machine, allowed: frozenset[int] = _OF_INTEGERS) -> tuple[
     """A number of a line, and whether a zero byte ends it. Raises ``Malformed`` for such a one where a pickle must be whole."""
     raw, cut, machine.stream.pos = machine.stream.numeral(machine.stream.pos, allowed)
     machine.spent(len(raw))
+    if len(raw) > limits.SHORT:
+        machine.work.hold(len(raw))  # at least as much as the number
     if cut and machine.whole:
         raise Malformed("broken pickle: a number with a zero byte in it")
     return raw, cut
@@ -230,6 +233,8 @@ def _long4(machine: Machine) -> None:
 def _long_bytes(machine: Machine, count: int) -> None:
     raw, machine.stream.pos = machine.stream.take(machine.stream.pos, count)
     machine.spent(count)
+    if count > _WORD:
+        machine.work.hold(count + _OF_INTEGER)
     machine.stack.append(int.from_bytes(raw, "little", signed=True))
 
 

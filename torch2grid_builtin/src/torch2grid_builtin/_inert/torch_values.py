@@ -467,13 +467,25 @@ def layout(machine: Machine, args: tuple[Any, ...]) -> Any:
 def rebuild_from_numpy(machine: Machine, args: tuple[Any, ...]) -> Any:
     """``_rebuild_device_tensor_from_numpy(array, dtype, device, requires_grad)`` (XLA, HPU …): the array."""
     array, dtype, *_ = _arguments(args, 2, "a tensor")
+    made = array.tensor if isinstance(array, NumpyArray) and array.tensor is not None else array
+    stored = isinstance(made, Tensor) and made.lazy is not None and made.lazy.dtype.name == "float32"
+    if stored and dtype_name(dtype) == "bfloat16":  # numpy has none: its numbers are stored as float32
+        return made
+    return _converted(made, dtype)
+
+
+def rebuild_from_cpu(machine: Machine, args: tuple[Any, ...]) -> Any:
+    """``_rebuild_device_tensor_from_cpu_tensor(data, dtype, device, requires_grad)``: the tensor."""
+    data, dtype, *_ = _arguments(args, 2, "a tensor")
+    return _converted(data, dtype)
+
+
+def _converted(made: Any, dtype: Any) -> Any:
+    """*made*, where it has the dtype that PyTorch gives it; other numbers are not in the file."""
     name = dtype_name(dtype)
-    if not isinstance(array, NumpyArray) or array.tensor is None or array.tensor.lazy is None:
-        return array
-    lazy = array.tensor.lazy
-    if name in DTYPES and name != lazy.dtype.name and DTYPES[str(name)].itemsize == lazy.dtype.itemsize:
-        return Tensor(replace(lazy, dtype=DTYPES[str(name)]))
-    return array
+    if not isinstance(made, Tensor) or made.lazy is None or dtype is None or name == made.lazy.dtype.name:
+        return made
+    return Tensor(None, f"numbers of {made.lazy.dtype.name} that PyTorch makes {name or 'others'} of as it loads them")
 
 
 def size_of(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -501,7 +513,7 @@ CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_sparse_csr_tensor"): rebuild_sparse,
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): rebuild_meta,
     ("torch._utils", "_rebuild_device_tensor_from_numpy"): rebuild_from_numpy,
-    ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"): rebuild_parameter_of,
+    ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"): rebuild_from_cpu,
     ("torch._utils", "_rebuild_xla_tensor"): rebuild_from_numpy,
     ("torch._utils", "_rebuild_wrapper_subclass"): rebuild_wrapper,
     ("torch._tensor", "_rebuild_from_type"): rebuild_from_type,

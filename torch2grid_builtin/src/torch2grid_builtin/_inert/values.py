@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _compat_pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,23 @@ class Global:
     def path(self) -> str:
         return f"{self.module}.{self.name}"
 
+    @property
+    def last(self) -> str:
+        """The last part of the path, however the file cuts it into module and name."""
+        return self.name.rpartition(".")[2]
+
+
+class PersistentValue:
+    """What a persistent id stands for in a reading without storages: an object of whoever reads the pickle.
+
+    It is no plain value: whatever is done with it may succeed, so that a reading which ends there is told.
+    """
+
+    __slots__ = ()
+
+
+_EMPTY: tuple[int, list[tuple[Any, Any]], list[tuple[Any, Any]]] = (0, [], [])  # one for all mappings: nothing is put into it
+
 
 class Pairs:
     """A mapping as the list of what was put into it: no key is hashed, so no choice of keys makes it slow.
@@ -56,7 +74,7 @@ class Pairs:
         self.state: Any = None
         self.factory: Any = None
         self._different = 0  # so many keys were found to be different, all of them
-        self._settled: tuple[int, list[tuple[Any, Any]], list[tuple[Any, Any]]] = (0, [], [])
+        self._settled = _EMPTY
 
     def repeats(self) -> bool:
         """True where a key is set more than once."""
@@ -330,8 +348,9 @@ class Identities:
             return self._of_object(key, depth)
         if kind is NumpyArray and key.scalar is not None:
             return self._by(of_number(key.scalar), key)
-        if kind is Global and key.module == "torch":
-            return (6, ALIASES.get(key.name, key.name))
+        if kind is Global:
+            module, _, name = key.path.rpartition(".")
+            return (6, ALIASES.get(name, name)) if module == "torch" else (7, *_of_python_3(module, name))
         return (6, key.name) if kind is DtypeName else (2, id(key))
 
     def _by(self, number: Any, key: Any) -> Any:
@@ -352,11 +371,21 @@ class Identities:
         if path in _NUMBERS:
             return self._by(_NUMBERS[path](key.args), key)
         if path == "torch.device":
+            while len(key.args) == 1 and type(key.args[0]) is Stub and key.args[0].path == path:  # a device of a device
+                key, depth = key.args[0], depth + 1
+                if depth > _NESTED:
+                    raise Malformed(f"a mapping with devices nested {depth} deep as a key", "it is not a checkpoint")
             kind, *index = key.args[:2] if key.args else ("",)
             name = text(kind)
             return (5, path, f"{name}:{index[0]}" if index and type(index[0]) is int else name) if name else (2, id(key))
         plain = path in _BY_VALUE and not key.state and all(type(each) in _PLAIN for each in key.args[:_ARGUMENTS])
         return (5, path, *map(self.of, key.args)) if plain and len(key.args) <= _ARGUMENTS else (2, id(key))
+
+
+def _of_python_3(module: str, name: str) -> tuple[str, str]:
+    """Module and name of what protocols 0 to 2 may call as Python 2 did."""
+    module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
 def number_text(number: float) -> str:

@@ -27,6 +27,7 @@ from torch2grid_builtin._inert.values import Built, Global, Pairs, Stub
 from torch2grid_core.sources import Storage
 
 METADATA_BYTES = 512 << 20
+_MEMORY = 1 << 40  # bytes: what it makes is let go of
 _BLOCKS = 4_000_000
 _FORGETTING = 200_000  # objects that the memo keeps before those are let go that pickles do not come back to
 _MODULE, _FILES = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"
@@ -111,6 +112,7 @@ class _Reader(Interpreter):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.most_containers = self.most_tuples = 16 * _BLOCKS
+        self.most_memory = _MEMORY
         # Of blocks in files: whose, where in it, in how many dimensions; and in which file, from where, how long, how packed.
         self.names: dict[str, int] = {}
         self.name, self.begins, self.dimensions, self.places = array("q"), array("q"), array("b"), array("q")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.hidden import read_pickles, read_strings
+from torch2grid_builtin._inert.hidden import read_strings
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error
 from torch2grid_builtin._inert.report import not_run, refusal
@@ -22,8 +22,9 @@ from torch2grid_builtin._inert.walk import collect
 from torch2grid_builtin._loaders.foreign_zip import is_exported
 from torch2grid_builtin._loaders.inside import RecordSource
 from torch2grid_builtin._loaders.naming import NAMELESS, tensor_name
+from torch2grid_builtin._loaders.other_readers import note_all
 from torch2grid_builtin._loaders.program_code import JSON_BYTES, note_program
-from torch2grid_builtin._loaders.torch_archive import note_archive, note_found
+from torch2grid_builtin._loaders.torch_archive import note_archive
 from torch2grid_builtin._loaders.torch_zip import Names, byte_order, check_rest, read_archive
 from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, open_zip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
@@ -297,13 +298,9 @@ class _Reader:
             record = self.archive.storage(name)
             if entry.method or entry.size <= limits.CHECKED_BESIDE:
                 verify(record)  # damage is damage, and no program
-            inner = RecordSource(self.source, name, record)
-            if inner.head.startswith(LOCAL):
-                note_found(inner, self.actions, self.work)
-            else:
-                if entry.method:
-                    self.work.text(entry.size)
-                read_pickles(record, 0, self.actions, self.work)
+            if entry.method:
+                self.work.text(entry.size)
+            note_all(RecordSource(self.source, name, record), self.actions, self.work)
         seen: Iterable[str] = [*self.numbers, *self.nested]
         note_archive(self.archive, self.actions, self.work, set(seen))
         read_strings(self.actions, self.work)

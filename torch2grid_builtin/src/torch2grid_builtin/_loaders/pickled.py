@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch2grid_builtin._inert import joblib_values
 from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.hidden import program_in, read_pickles
+from torch2grid_builtin._inert.hidden import read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import CutShort, Malformed
@@ -16,6 +16,7 @@ from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.verdicts import family
+from torch2grid_builtin._loaders.other_readers import note_pickle
 from torch2grid_builtin._loaders.tar_archive import is_tar
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_tar import TorchTar
@@ -52,7 +53,7 @@ class Pickled(Loader):
         try:
             root = opened_strings(machine.load(), machine)
             read_pickles(storage, stream.tell(), actions, machine.work)
-            joblib = any(module == joblib_values.MODULE for module, _ in machine.globals)
+            joblib = any(found.handler is joblib_values.array_wrapper for found in machine.globals.values())
             if joblib:
                 _read_as_plain(storage, actions, machine.work)
         except (Malformed, LoadError) as error:
@@ -63,11 +64,10 @@ class Pickled(Loader):
         return make_checkpoint(source, root, by=self.name, format=form, actions=actions, work=machine.work, notes=notes)
 
     def runs(self, source: Source) -> Sequence[Action]:
-        if source.head[:1] in (b"", b"P"):  # as a zip begins: a persistent id, which no unpickler begins with
-            return ()
-        if TorchLegacy().sniff(source):  # which says it
-            return ()
-        return not_run(program_in(Range(source)))
+        actions = Actions()
+        if not TorchLegacy().sniff(source):  # which says it
+            note_pickle(source, actions)
+        return not_run(actions)
 
 
 def _read_as_plain(storage: Storage, actions: Actions, work: Work) -> None:

@@ -31,7 +31,7 @@ _FUNCTIONS = frozenset(_COMPUTE.split())
 _SYMBOL = re.compile(r"Symbol\('\w+'(?:, \w+=(?:True|False))*\)")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w.])|(?<![\w.])\.\d+(?:e[+-]?\d+)?(?![\w.])")
 _PLAIN = re.compile(r"[\w +\-*/%<>=!&|~^(),]*")
-_CALL = re.compile(r"(\w+|\))\s*\(")
+_CALL = re.compile(r"((?<!\w)\w+|\))\s*\(")
 _WORDS = frozenset(("and", "or", "not", "if", "else"))  # an opening bracket behind them makes no call
 # What a guard says of an input: where that is, and its sizes.
 _INPUT = re.compile(r"L(?:\['[^'\\]{1,200}'\]|\[\d{1,6}\]|\.[A-Za-z]\w*(?!\w|\())+")

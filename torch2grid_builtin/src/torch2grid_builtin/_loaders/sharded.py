@@ -11,26 +11,22 @@ from itertools import chain
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
-from torch2grid_builtin._inert.actions import Actions
-from torch2grid_builtin._inert.hidden import program_in
 from torch2grid_builtin._inert.limits import Work
-from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.read import load_error
-from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._loaders.naming import tensor_name
+from torch2grid_builtin._loaders.other_readers import run_by_others
 from torch2grid_builtin._loaders.pickled import Pickled
 from torch2grid_builtin._loaders.safetensors import Safetensors
-from torch2grid_builtin._loaders.torch_archive import note_found
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import Action, Problem, Range, Skip, Source, has_file
+from torch2grid_core.sources import Action, Problem, Skip, Source, has_file
 from torch2grid_core.text import counted, visible
 
 _INDEX_BYTES = 64 << 20
 _STRUCTURE = 1_000_000  # commas and brackets of an index, each of which costs memory when parsed
 _SHARDS = 100_000
 _LOADERS = (Safetensors, TorchZip, TorchLegacy, Pickled)
+_FORMS: dict[str, tuple[type[Loader], ...]] = {"zip": (TorchZip,), "pickle": (Pickled, TorchLegacy)}
 _LISTED = 6
 _INDEX = re.compile(r".+\.index(?:\.[\w-]+)?\.json")
 _NUMBERED = re.compile(r"(?P<stem>.*[^\d])(?P<number>\d{4,6})-of-(?P<total>\d{4,6})(?P<ending>\.[\w.]+)")
@@ -353,18 +349,6 @@ def _open(source: Source, work: Work) -> Checkpoint:
         raise LoadError(source.shown, "is a shard that is neither safetensors nor a PyTorch file", "fetch it again")
     opened = loader.load(source, work)
     own = copy(opened)
-    opened.not_run = lambda: (*_by_others(source, loader, work), *own.not_run)
+    opened_as = next((form for form, kind in _FORMS.items() if isinstance(loader, kind)), "")
+    opened.not_run = lambda: (*run_by_others(source, work, opened_as), *own.not_run)
     return opened
-
-
-def _by_others(source: Source, loader: Loader, work: Work) -> tuple[Action, ...]:
-    """What readers of other formats would do with the bytes of a shard. Raises ``LoadError`` where that costs too much."""
-    actions = Actions()
-    try:
-        if not isinstance(loader, TorchZip):
-            note_found(source, actions, work)
-        if not isinstance(loader, Pickled) and not source.head.startswith(b"P"):
-            actions.merge(program_in(Range(source), work))
-    except Malformed as error:
-        raise load_error(source, error, actions) from error
-    return tuple(not_run(actions))

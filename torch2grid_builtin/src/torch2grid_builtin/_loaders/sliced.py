@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.opened import integers
 from torch2grid_builtin._loaders.joining import Tile, joined
+from torch2grid_builtin._loaders.other_readers import run_by_others
 from torch2grid_builtin._loaders.safetensors import SHARDING_BYTES, Safetensors
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
 from torch2grid_core.sources import Source, has_file
@@ -52,6 +53,7 @@ class SlicedSafetensors(Loader):
             format=f"distributed checkpoint of {ranks} {'share' if ranks == 1 else 'shares'} in safetensors",
             skipped=[skip for checkpoint in opened.values() for skip in checkpoint.skipped],
             aliases={},
+            not_run=lambda: dict.fromkeys(action for each in files.values() for action in run_by_others(each, work)),
         )
 
 

@@ -70,21 +70,22 @@ def may_be_pytorch(source: Source) -> bool:
         read_members(source, names)
     except LoadError:
         return True
-    return any(name.removeprefix("./").lower() in WANTED for name in names)
+    return any(name.removeprefix("./").rstrip("/").lower() in WANTED for name in names)
 
 
 def read_members(source: Source, names: set[str] | None = None) -> dict[str, tuple[int, int]]:
     """Where each file of a tar lies: name → offset and size. Links and devices are passed over: nothing is followed.
 
-    names: gets those of all members. Raises ``LoadError`` where the tar is damaged, has two files of one name, or says
-    otherwise than in a header how long one is.
+    names: gets those of all members. Raises ``LoadError`` where the tar is damaged, has two files of one name or a file of two
+    names, or says otherwise than in a header how long one is.
     """
 
     def wrong(reason: str, advice: str = HOSTILE) -> LoadError:
         return LoadError(source.shown, f"is a tar archive {reason}", advice)
 
     found: dict[str, tuple[int, int]] = {}
-    place, renamed = 0, ""
+    place = 0
+    stated: list[str] = []  # the names that the headers in front of a member give it
     for _ in range(2 * _MEMBERS):
         if place + BLOCK > source.size:
             return found
@@ -94,7 +95,7 @@ def read_members(source: Source, names: set[str] | None = None) -> dict[str, tup
         if not is_tar(raw):
             raise wrong(f"with a damaged header at byte {place}", "fetch it again")
         header = header_of(raw)
-        name, size = renamed or header.name, header.size
+        name, size = stated[0] if stated else header.name, header.size
         label = repr(visible(name, 60))
         if size < 0 or place + BLOCK + size > source.size:
             raise wrong(f"that ends inside of its member {label}", "it is cut short; fetch it again")
@@ -104,11 +105,13 @@ def read_members(source: Source, names: set[str] | None = None) -> dict[str, tup
                 raise wrong(f"with {size} bytes of names")
             told = source.read(body, size)
             if header.kind == "L":
-                renamed = told.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+                stated.append(told.split(b"\0", 1)[0].decode("utf-8", "surrogateescape"))
             elif header.kind in "xg":
-                renamed = _named(told, header.kind, wrong) or renamed
+                stated += _named(told, header.kind, wrong)
+            if len(stated) > 1 or not all(stated):
+                raise wrong(f"with a member of {len(stated)} names, {label} among them", "readers take it differently")
             continue
-        renamed = ""
+        stated = []
         if names is not None:
             names.add(name)
         if header.kind == "S":
@@ -126,9 +129,10 @@ def read_members(source: Source, names: set[str] | None = None) -> dict[str, tup
     raise wrong(f"of more than {_MEMBERS:,} members", "it is no checkpoint, or hostile")
 
 
-def _named(raw: bytes, kind: str, wrong: Callable[..., LoadError]) -> str:
-    """The name that a pax header gives the next member; empty where it gives none. Raises ``LoadError``."""
-    done, name = 0, ""
+def _named(raw: bytes, kind: str, wrong: Callable[..., LoadError]) -> list[str]:
+    """The names that a pax header gives the next member, none in most. Raises ``LoadError``."""
+    done = 0
+    names: list[str] = []
     while done < len(raw):
         entry = _PAX.match(raw, done)
         end = done + int(entry[1]) if entry else 0
@@ -138,6 +142,6 @@ def _named(raw: bytes, kind: str, wrong: Callable[..., LoadError]) -> str:
         if key.startswith(_LENGTHS) or (kind == "g" and key in ("path", "linkpath", "hdrcharset")):
             raise wrong(f"whose pax header sets {visible(key, 40)!r} of a member, which readers take differently")
         if key == "path":
-            name = value.decode("utf-8", "surrogateescape")
+            names.append(value.decode("utf-8", "surrogateescape"))
         done = end
-    return name
+    return names

@@ -111,14 +111,25 @@ def _found(source: Source, actions: Actions, work: limits.Work) -> Records | Non
     return archive_at_end(source, work)
 
 
+def note_sources(records: Records, actions: Actions) -> None:
+    """Add to *actions* each source of a ``torch.package``, whatever its pickles name.
+
+    The package that a pickle or a text lies in is imported as that is loaded, and what a source imports runs with it. A source
+    of the archive comes before any module of that name elsewhere, one of Python's or PyTorch's, too. Raises ``Malformed``.
+    """
+    for entry in records.entries.values():
+        name = folded(entry.name)
+        if name.endswith(".py") and not name.startswith(("code/", ".data/")) and "/code/" not in name and "/.data/" not in name:
+            actions.runs(visible(entry.name.partition("/")[2] or entry.name, 200))
+
+
 def _note_package(records: Records, actions: Actions, work: limits.Work) -> None:
-    """A ``torch.package`` behind another format: whatever it names first comes out of its own sources."""
+    """A ``torch.package`` behind another format."""
+    note_sources(records, actions)
     for key, entry in records.entries.items():
         work.spend(limits.INNER)
         name = folded(entry.name)
         if name.endswith(".py") and "/code/" in name:
             _read_code(records, key, actions, work)
-        elif name.endswith(".py"):
-            actions.runs(visible(entry.name.partition("/")[2] or entry.name, 200))
-        elif not name.endswith((".storage", ".debug_pkl")):
+        elif not name.endswith((".py", ".storage", ".debug_pkl")):
             read_pickles(records.storage(key), 0, actions, work)

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
-from torch2grid_builtin._inert.hidden import program_in, read_pickles
+from torch2grid_builtin._inert.hidden import read_pickles
 from torch2grid_builtin._inert.legacy import MAGIC, read_legacy
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
+from torch2grid_builtin._loaders.other_readers import note_pickle
 from torch2grid_builtin._loaders.tar_archive import is_tar
 from torch2grid_builtin._loaders.torch_tar import TorchTar
 from torch2grid_core import Checkpoint, Loader, LoadError
@@ -34,7 +35,10 @@ class TorchLegacy(Loader):
         return 2 if head[:1] in (b"\x80", b"L", b"I") and (_BYTES in head or _TEXT in head) else 0
 
     def runs(self, source: Source) -> Sequence[Action]:
-        return not_run(program_in(Range(source))) if self.sniff(source) else ()
+        actions = Actions()
+        if self.sniff(source):
+            note_pickle(source, actions)
+        return not_run(actions)
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         if is_tar(source.head):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _compat_pickle
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,17 +10,17 @@ from typing import Any, ClassVar
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.constructors import CONSTRUCTORS
-from torch2grid_builtin._inert.hidden import note_stop, read_pickles
+from torch2grid_builtin._inert.hidden import package_call, read_pickles
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.stream import PickleStream
-from torch2grid_builtin._inert.values import Global, Pairs, Stub, number_text, text
+from torch2grid_builtin._inert.values import Pairs, number_text, text
 from torch2grid_builtin._inert.verdicts import family
 from torch2grid_builtin._loaders.foreign_zip import refuse_program
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records, package_folder
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
-from torch2grid_builtin._loaders.torch_archive import note_archive
+from torch2grid_builtin._loaders.torch_archive import note_archive, note_sources
 from torch2grid_builtin._loaders.torch_zip import Names, Storages, byte_order, check_rest
 from torch2grid_builtin._loaders.zip_archive import LOCAL, Entry, ZipArchive, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
@@ -30,9 +29,6 @@ from torch2grid_core.sources import Source, Storage, verify
 _PICKLES = 1000
 _RESOURCES = 20_000
 _STATED = 1 << 20  # bytes of the list of modules that a package needs
-_DEEPEST = 100  # packages in packages
-_IMPORTS: dict[str, str] = _compat_pickle.IMPORT_MAPPING
-_NAMES: dict[tuple[str, str], tuple[str, str]] = _compat_pickle.NAME_MAPPING
 
 
 class TorchPackage(Loader):
@@ -61,32 +57,24 @@ class TorchPackage(Loader):
         actions = Actions()
         storages = _Storages(found, f"{folder}.data/", byte_order(found, folder) != sys.byteorder, work, actions)
         roots: list[tuple[Any, Any]] = []
-        modules: set[str] = set()
         try:
             for name, entry in pickles.items():
                 record = records.storage(entry.name)
                 verify(record)
+                storages.script = name.startswith(".data/ts_code/")
+                stream = PickleStream(record)
                 machine = Interpreter(
-                    PickleStream(record),
-                    CONSTRUCTORS,
-                    storages.persistent_load,
-                    work,
-                    actions=actions,
-                    script=name.startswith(".data/ts_code/"),
+                    stream, CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=storages.script
                 )
-                try:
-                    roots.append((name.removesuffix(".pkl"), machine.load()))
-                finally:
-                    if not name.startswith(".data/"):
-                        modules |= {module for module, _ in machine.globals} | {_package_of(name)}
-                read_pickles(record, machine.stream.tell(), actions, work)
-            modules |= _read_resources(records, folder, pickles, storages)
-            _note_sources(records, folder, modules, actions)
+                roots.append((name.removesuffix(".pkl"), machine.load()))
+                read_pickles(record, stream.tell(), actions, work)
+            _read_resources(records, folder, pickles, actions, work)
+            note_sources(records, actions)
             note_archive(records, actions, work, records.entries.keys())
             check_rest(records)
         except (Malformed, LoadError) as error:
             with suppress(Malformed):
-                _note_sources(records, folder, modules, actions)
+                note_sources(records, actions)
             if not actions and not source.is_folder:
                 read_refused_zip(source, actions)
             raise load_error(source, error, actions) from error
@@ -111,8 +99,8 @@ def _pickles(records: Records, folder: str) -> dict[str, Entry]:
     return found
 
 
-def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], storages: _Storages) -> set[str]:
-    """Read every other resource as a pickle, as ``load_pickle`` would; the modules that they name.
+def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], actions: Actions, work: limits.Work) -> None:
+    """Read every other resource as a pickle, as ``load_pickle`` would.
 
     Text and bytes are no pickles, but may begin like one. What PyTorch would import on the way is in the record: a module of
     the archive, one that it says it needs, or one of Python's or PyTorch's.
@@ -121,29 +109,11 @@ def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], st
     if len(others) > _RESOURCES:
         raise records.fail(f"is a torch.package of {len(others)} resources", "it is no checkpoint, or hostile")
     needed = _needed(records, folder)
-    modules: set[str] = set()
-    actions, work = storages.actions, storages.work
     for entry in others:
-        record = records.storage(entry.name)
-        storages.actions = found = Actions()
-        stream = PickleStream(record, framed=False)
-        machine = Interpreter(stream, CONSTRUCTORS, storages.persistent_load, work, actions=found, whole=False)
-        work.spend(limits.INNER)
-        try:
-            machine.load()
-            read_pickles(record, stream.tell(), found, work)
-        except Malformed as error:
-            work.spend(0)  # raises where it is used up
-            note_stop(error, found)
-        except LoadError:
-            pass  # a storage that is not there, to PyTorch neither
-        finally:
-            storages.actions = actions
-        modules |= {module for module, _ in machine.globals}
+        found = Actions()
+        read_pickles(records.storage(entry.name), 0, found, work, search=False)
         found.keep(lambda asked: bool(asked.module.partition(".")[0] in needed or family(asked.module, asked.name)))
-        if found:
-            actions.merge(found)
-    return modules
+        actions.merge(found)
 
 
 def _resources(records: Records, folder: str) -> Iterator[tuple[str, Entry]]:
@@ -166,27 +136,6 @@ def _needed(records: Records, folder: str) -> set[str]:
     return roots - {""}
 
 
-def _package_of(name: str) -> str:
-    """The module that PyTorch imports on the way to a pickle of this name: the package that it lies in."""
-    return name.rpartition("/")[0].replace("/", ".")
-
-
-def _note_sources(records: Records, folder: str, modules: set[str], actions: Actions) -> None:
-    """Add to *actions* the sources of the archive that run as its pickles are loaded: those of the modules that they name.
-
-    A source of the archive comes before any module of that name elsewhere, one of Python's or PyTorch's, too.
-    """
-    renamed = {_IMPORTS.get(module, module) for module in modules}  # protocols 0 to 2 spell modules of Python 2
-    renamed |= {_NAMES[key][0] for key in _NAMES if key[0] in modules}
-    for module in sorted(modules | renamed):
-        parts = module.split(".")
-        for depth in range(1, min(len(parts), _DEEPEST) + 1):
-            path = "/".join(parts[:depth])
-            for source in (f"{path}.py", f"{path}/__init__.py"):
-                if f"{folder}{source}" in records.entries:
-                    actions.runs(source)
-
-
 def _is_pickle(records: Records, entry: Entry) -> bool:
     """True for what begins and ends as a pickle of protocol 2 and later; other resources are text and bytes of any kind."""
     if entry.size < 4 or (entry.method and entry.size > limits.PICKLE_INFLATED):
@@ -204,21 +153,14 @@ class _Storages(Storages):
     def __init__(self, names: Names, folder: str, swapped: bool, work: limits.Work, actions: Actions) -> None:
         super().__init__(names, folder, swapped, work)
         self.actions = actions
+        self.script = False  # the pickle is one of TorchScript's, whose keys are whole names
 
     def persistent_load(self, saved: Any) -> Any:
         if type(saved) is tuple and saved and text(saved[0]) == "reduce_package":
-            function, args = saved[-2:] if len(saved) in (3, 4) else (None, ())
-            if type(args) is not tuple:
-                raise Malformed("broken package: a call whose arguments are not a tuple")
-            script = type(function) is Global and function.path == "torch.jit._script.unpackage_script_module"
-            if script and len(args) == 1 and type(args[0]) is str and args[0].isdecimal():
-                return Stub(function, args, "judged")  # a module of TorchScript, whose code is looked at
-            made = Stub(function, args)
-            self.actions.note("call", function, made)
-            return made
+            return package_call(saved, self.actions)
         if type(saved) is tuple and len(saved) > 2 and type(saved[2]) is int:
             saved = (*saved[:2], number_text(saved[2]), *saved[3:])
         return super().persistent_load(saved)
 
     def record(self, key: str) -> Storage:
-        return self.names.storage(f"{self.folder}{key.removesuffix('.storage')}.storage")
+        return self.names.storage(f"{self.folder}{key}" if self.script else f"{self.folder}{key}.storage")

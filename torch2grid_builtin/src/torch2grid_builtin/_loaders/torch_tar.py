@@ -14,6 +14,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
 from torch2grid_builtin._inert.tar import read_tar
+from torch2grid_builtin._loaders.other_readers import note_tar
 from torch2grid_builtin._loaders.tar_archive import BLOCK, HOSTILE, WANTED, header_of, is_tar, may_be_pytorch
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, Range, Source, Storage
@@ -47,13 +48,9 @@ class TorchTar(Loader):
         return int(may_be_pytorch(source))
 
     def runs(self, source: Source) -> Sequence[Action]:
-        """PyTorch takes for a tar what begins with the header of one, whatever else the bytes are.
-
-        One without a member that PyTorch looks for is nothing to it: an archive of files.
-        """
         actions = Actions()
-        if not source.is_folder and is_tar(source.head) and may_be_pytorch(source):
-            actions.holds("a tar archive, which is not read")
+        if not source.is_folder:
+            note_tar(source, actions)
         return not_run(actions)
 
     def load(self, source: Source) -> Checkpoint:

@@ -20,10 +20,11 @@ from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
 from torch2grid_builtin._loaders.foreign_zip import is_exported, name_share, name_zip, refuse_program
+from torch2grid_builtin._loaders.other_readers import note_zip
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
-from torch2grid_builtin._loaders.torch_archive import folded, note_archive, note_found
-from torch2grid_builtin._loaders.zip_archive import END, LOCAL, ZipArchive, first_name, open_zip
+from torch2grid_builtin._loaders.torch_archive import folded, note_archive
+from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
 from torch2grid_core.sources import Action, Source, Storage, verify
 from torch2grid_core.text import visible
@@ -57,10 +58,9 @@ class TorchZip(Loader):
 
     def runs(self, source: Source) -> Sequence[Action]:
         """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it."""
-        if source.is_folder or not (source.head.startswith(LOCAL) or END in source.tail):
-            return ()
         actions = Actions()
-        note_found(source, actions, limits.Work(source.size))
+        if not source.is_folder:
+            note_zip(source, actions, limits.Work(source.size))
         return not_run(actions)
 
     def load(self, source: Source, work: limits.Work | None = None) -> Checkpoint:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from torch2grid_builtin._csv import CsvWriter
+from torch2grid_builtin._renderers.places import cell_indices
 from torch2grid_core import Page, Renderer, Style
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Numbers, Ridges, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
@@ -58,14 +59,15 @@ class Csv(Renderer):
 
         Where there are several panels, a first column ``panel`` has the number and title of each; panels of the same
         columns share one table, an empty line comes before a table of other columns. A heatmap is one row a cell that holds
-        weights. A text that a spreadsheet would run as a formula has an apostrophe before it.
+        weights; where its row and column are not those of the tensor, the index of its first weight follows. A text
+        that a spreadsheet would run as a formula has an apostrophe before it.
         """
         stream = io.TextIOWrapper(target, encoding="utf-8", newline="", write_through=True)
         writer = CsvWriter(stream)
         several = len(page.panels) > 1
         before: tuple[str, ...] | None = None
         for number, panel in enumerate(page.panels, 1):
-            columns, rows = _csv_rows(panel)
+            columns, rows = _csv_rows(panel, page.about)
             label = visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000)
             if columns != before:
                 if before is not None:
@@ -77,23 +79,29 @@ class Csv(Renderer):
         stream.detach()
 
 
-def _csv_rows(panel: Any) -> tuple[tuple[str, ...], Iterator[list[Any]]]:
+def _csv_rows(panel: Any, about: Mapping[str, Any]) -> tuple[tuple[str, ...], Iterator[list[Any]]]:
     if isinstance(panel, Heatmap):
-        return panel.as_table().columns, _cell_rows(panel)
+        indices = cell_indices(panel.grid, about)
+        names = [f"{side} name" for side, own in (("row", panel.row_names), ("column", panel.column_names)) if own]
+        names += [] if indices is None else [f"dimension {each}" for each in range(len(indices))]
+        return (*panel.as_table().columns, *names), _cell_rows(panel, indices)
     if isinstance(panel, Numbers):
         return panel.columns, ([*index, *texts] for index, texts in panel.lines())
     table: Table = panel.as_table()
     return table.columns, (list(row) for row in table.rows)
 
 
-def _cell_rows(panel: Heatmap) -> Iterator[list[Any]]:
+def _cell_rows(panel: Heatmap, indices: Array | None) -> Iterator[list[Any]]:
     grid, down, across = panel.grid, panel.row_marginal, panel.column_marginal
+    sides_named = enumerate((panel.row_names, panel.column_names))
+    named = [({int(place): visible(text) for place, text in names}, side) for side, names in sides_named if names]
     for row in range(grid.shape[0]):
         columns = np.flatnonzero(grid.counts[row])
         texts = _texts(grid.values[row][columns])
         for column, text, count in zip(columns.tolist(), texts, grid.counts[row][columns].tolist(), strict=True):
             sides = [float(side.values[place]) for side, place in ((down, row), (across, column)) if side is not None]
-            yield [row, column, text, count, *sides]
+            names = [texts_of.get((row, column)[side], "") for texts_of, side in named]
+            yield [row, column, text, count, *sides, *names, *(() if indices is None else indices[:, row, column].tolist())]
 
 
 def _texts(values: Array) -> list[str]:
@@ -141,6 +149,9 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     for side, indices in (("row_indices", panel.row_indices), ("column_indices", panel.column_indices)):
         if indices is not None:  # of a part of a tensor: [first, step]
             head[side] = [indices.start, indices.step]
+    for kind, named in (("marks", grid.marks), ("labels", grid.labels)):
+        if named:
+            head[kind] = [{"name": each.name, "rects": each.rects} for each in named]
     for side, names in (("row_names", panel.row_names), ("column_names", panel.column_names)):
         if names:
             head[side] = [list(each) for each in names]

@@ -14,7 +14,7 @@ from torch2grid_builtin._rules.codes import codes
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.measures import Distribution
-from torch2grid_core.sources import is_complex, is_floating
+from torch2grid_core.sources import is_complex, is_floating, whole_shape
 
 FEW = 16  # weights: fewer say nothing about a distribution
 EXPLODED = 1000.0  # times the usual std, from which a size is no matter of initialisation
@@ -205,9 +205,10 @@ def is_pruned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> 
 
 def fan_in(tensor: LazyTensor) -> int:
     """Weights of one output unit; of matrices in a stack (experts), of one unit of one of them."""
-    if tensor.ndim == 3 and ("expert" in tensor.name.lower() or min(tensor.shape[1:]) >= 64):
-        return max(tensor.shape[1:])
-    return math.prod(tensor.shape[1:])
+    shape = whole_shape(tensor.shape)
+    if len(shape) == 3 and ("expert" in tensor.name.lower() or min(shape[1:]) >= 64):
+        return max(shape[1:])
+    return math.prod(shape[1:])
 
 
 def usual_std(tensor: LazyTensor) -> tuple[float, str]:

@@ -15,6 +15,7 @@ from torch2grid_builtin._transformers.packing import Box, Packing, check_cell, f
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
+from torch2grid_core.sources import Taken, taken_of
 
 _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
@@ -125,6 +126,9 @@ class Atlas(LayoutTransformer):
         return best
 
 
+Build = tuple[tuple[str, tuple[int, ...], Taken | None], ...]  # of a module: the tensors, their shapes, what was taken
+
+
 def empty_share(layout: Layout) -> float:
     """The share of the cells in which there is no weight."""
     taken = sum(height * width for region in layout.regions for _, _, height, width in region.rects)
@@ -133,18 +137,21 @@ def empty_share(layout: Layout) -> float:
 
 def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> list[Card]:
     """The modules of the tensors in *sizes*, in order; numbered ones of one stack that are built alike are one card."""
-    builds: dict[tuple[str, tuple[tuple[str, tuple[int, ...]], ...]], list[str]] = {}
+    builds: dict[tuple[str, Build], list[str]] = {}
     for title, names in modules(sizes).items():
         cut = len(title) + 1 if title else 0
         stem, _, number = title.rpartition(".")
-        key = (stem if number.isdecimal() else f"{title}.", tuple((name[cut:], shapes[name]) for name in names))
+        build = tuple((name[cut:], shapes[name], taken_of(shapes[name])) for name in names)
+        key = (stem if number.isdecimal() else f"{title}.", build)
         builds.setdefault(key, []).append(title)
-    made: dict[tuple[tuple[str, tuple[int, ...]], ...], list[tuple[Item | Group, ...]]] = {}
+    made: dict[tuple[str, Build], list[tuple[Item | Group, ...]]] = {}
     cards = []
-    for (_, build), titles in builds.items():
-        if build not in made:
-            made[build] = [tuple(items_of([name for name, _ in build], dict(build), loose=loose)) for loose in (False, True)]
-        cards.append(Card(tuple(titles), *made[build]))
+    for (stem, build), titles in builds.items():
+        kinds = (stem.rstrip("0123456789."), build)  # modules whose names differ in numbers alone hold the same
+        if kinds not in made:
+            own, prefix = {name: shape for name, shape, _ in build}, f"{titles[0]}." if titles[0] else ""
+            made[kinds] = [tuple(items_of(list(own), own, loose=loose, prefix=prefix)) for loose in (False, True)]
+        cards.append(Card(tuple(titles), *made[kinds]))
     return cards
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch2grid_builtin._forms import fused_parts, stacked
+from torch2grid_builtin._forms import by_itself, fused_parts, matrix_name, stacked
 from torch2grid_builtin._transformers.matrices import (
     Cut,
     Form,
     blocks_of,
+    column_unit,
     cut,
     form_of,
     line_at,
     line_box,
     rects_of,
+    row_unit,
     strip_above,
     strip_beside,
 )
 from torch2grid_builtin._transformers.packing import Box
 from torch2grid_core.grids import Block, Rect, Region
+from torch2grid_core.sources import kept_places
 
 _NEAR = 16  # tensors between a vector and its matrix, at most
 _NUMBERED = re.compile(r"(.*?)\.(\d{1,6})\.(.*)", re.DOTALL)
@@ -34,8 +36,9 @@ _ALIKE = 3  # numbered modules that are alike are experts from so many on
 class Item:
     """A matrix and the vectors at it, or a vector by itself (its form has one row). beside, above: names of vectors.
 
-    start: flat index of its first weight: a tensor that is a stack of matrices is an item for each. marks: (letter, first
-    unit), where the parts of a fused matrix begin along *axis* (0 rows, 1 columns).
+    start: flat index of its first weight: a tensor that is a stack of matrices is an item for each. title: of such a matrix,
+    ``expert 3``. marks: (letter, first unit, behind the last), the parts of a fused matrix along *axis* (0 rows, 1 columns).
+    shape: of the matrix, which knows the whole of which it is a part.
     """
 
     name: str
@@ -43,8 +46,10 @@ class Item:
     beside: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
     start: int = 0
-    marks: tuple[tuple[str, int], ...] = ()
+    title: str = ""
+    marks: tuple[tuple[str, int, int], ...] = ()
     axis: int = 0
+    shape: tuple[int, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -54,17 +59,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Experts and the like: of each, the same matrices. members: the items of each, in one order."""
+    """Experts and the like: of each, the same matrices. members: the items of each, in one order. titles: ``expert 3``."""
 
     members: tuple[tuple[Item, ...], ...]
-
-    def title(self, index: int) -> str:
-        """What a member is called: ``expert 3``."""
-        return (
-            f"expert {index}"
-            if "expert" in self.members[0][0].name or self.members[0][0].start or self.members[-1][0].start
-            else str(index)
-        )
+    titles: tuple[str, ...]
 
     @property
     def kind(self) -> GroupKind:
@@ -108,51 +106,61 @@ class Scale:
     longest: int
 
 
-def items_of(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, loose: bool = False) -> list[Item | Group]:
+def items_of(
+    names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, loose: bool = False, prefix: str = ""
+) -> list[Item | Group]:
     """The tensors of a module as items, in order of the matrices; vectors without a matrix are items of their own.
 
-    loose: all vectors are, as beside small matrices they would leave much of the sheet empty.
+    loose: all vectors are, as beside small matrices they would leave much of the sheet empty. prefix: of the module, which
+    may say what its tensors are.
     A tensor that is a stack of matrices is an item for each; numbered modules that are alike, as experts are, become a group.
     """
-    stacks = {name: found for name in names if (found := stacked(name, shapes[name]))}
+    stacks = {name: found for name in names if (found := stacked(prefix + name, shapes[name]))}
+    shapes = {name: by_itself(prefix + name, shapes[name]) for name in names}
     forms = {name: form_of(shapes[name]) for name in names if name not in stacks}
     order = {name: place for place, name in enumerate(names)}
     matrices = [name for name in forms if not forms[name].is_line]
     beside: dict[str, list[str]] = {name: [] for name in matrices}
     above: dict[str, list[str]] = {name: [] for name in matrices}
-    homes = _Homes(matrices, forms, order)
+    homes = _Homes(matrices, forms, shapes, order)
     alone = []
     for name in forms:
         if not forms[name].is_line:
             continue
-        home = homes.of(name, math.prod(shapes[name])) if len(shapes[name]) == 1 and not loose else None
+        home = homes.of(name, kept_places(shapes[name])[0]) if len(shapes[name]) == 1 and not loose else None
         if home is None:
             alone.append(name)
         else:
             (above if home[1] else beside)[home[0]].append(name)
     items = []
     for name in matrices:
-        axis, marks = fused_parts(name, shapes[name])
-        items.append(Item(name, forms[name], tuple(beside[name]), tuple(above[name]), 0, marks, axis))
+        axis, marks = fused_parts(prefix + name, shapes[name])
+        units = tuple(beside[name]), tuple(above[name])
+        items.append(Item(name, forms[name], *units, marks=marks, axis=axis, shape=shapes[name]))
     items += [Item(name, Form(1, math.prod(shapes[name]), ())) for name in alone]
     for name, stack in stacks.items():
-        form = form_of((stack.rows, stack.columns))
-        items += [Item(name, form, start=index * stack.rows * stack.columns) for index in range(stack.count)]
+        form, each = form_of(stack.matrix), stack.rows * stack.columns
+        form = Form(1, each, ()) if form.is_line else form
+        items += [
+            Item(name, form, start=place * each, title=matrix_name(prefix + name, index), shape=stack.matrix)
+            for place, index in enumerate(stack.indices)
+        ]
     return _grouped(sorted(items, key=lambda item: order[item.name]))
 
 
 def _grouped(items: Sequence[Item]) -> list[Item | Group]:
     """*items*, those that are alike in numbered modules, or slices of stacks of as many matrices, as groups."""
-    families: dict[tuple[str, int], dict[int, list[tuple[str, Item]]]] = {}
-    family_of: dict[int, tuple[str, int]] = {}
-    stacks = Counter(item.name for item in items)
+    families: dict[tuple[str, tuple[str, ...]], dict[int, list[tuple[str, Item]]]] = {}
+    family_of: dict[int, tuple[str, tuple[str, ...]]] = {}
+    stacks: dict[str, list[str]] = {}
+    for item in items:
+        stacks.setdefault(item.name, []).append(item.title)
     for place, item in enumerate(items):
-        count = stacks[item.name]
-        if count > 1:
+        if len(titles := stacks[item.name]) > 1:
             module, _, leaf = item.name.rpartition(".")
-            key, index, rest = (module, count), item.start // (item.form.rows * item.form.columns), leaf
+            key, index, rest = (module, tuple(titles)), item.start // (item.form.rows * item.form.columns), leaf
         elif found := _NUMBERED.match(item.name):
-            key, index, rest = (found[1], 0), int(found[2]), found[3]
+            key, index, rest = (found[1], ()), int(found[2]), found[3]
         else:
             continue
         families.setdefault(key, {}).setdefault(index, []).append((rest, item))
@@ -168,32 +176,44 @@ def _grouped(items: Sequence[Item]) -> list[Item | Group]:
         if (
             own is None
             or len(builds[own]) > 1
-            or len(families[own]) < _ALIKE
+            or len(families[own]) < (2 if item.title else _ALIKE)
             or any(i.form.is_line for _, i in families[own][min(families[own])])
         ):
             found_groups.append(item)
         elif own not in done:
             done.add(own)
             family = families[own]
-            found_groups.append(Group(tuple(tuple(each for _, each in family[index]) for index in sorted(family))))
+            numbers = sorted(family)
+            members = tuple(tuple(each for _, each in family[number]) for number in numbers)
+            numbered = (f"expert {number}" if "expert" in item.name.lower() else str(number) for number in numbers)
+            titles = [member[0].title or other for member, other in zip(members, numbered, strict=True)]
+            found_groups.append(Group(members, tuple(titles)))
     return found_groups
 
 
 class _Homes:
     """Finds the matrix that a vector belongs to, by module and by length."""
 
-    def __init__(self, matrices: Sequence[str], forms: Mapping[str, Form], order: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        matrices: Sequence[str],
+        forms: Mapping[str, Form],
+        shapes: Mapping[str, tuple[int, ...]],
+        order: Mapping[str, int],
+    ) -> None:
         self.forms, self.order = forms, order
-        self.by_length: dict[tuple[int, bool], list[str]] = {}  # (weights, above) → matrices that it fits, in order
+        self.by_units: dict[tuple[range, bool], list[str]] = {}  # (indices, above) → matrices that have these units, in order
         for name in matrices:
-            form = forms[name]
-            self.by_length.setdefault((form.dims[0][0], False), []).append(name)
+            form, kept = forms[name], kept_places(shapes[name])
+            own = kept[0] if len(kept[0]) == form.dims[0][0] else range(form.dims[0][0])
+            self.by_units.setdefault((own, False), []).append(name)
             if form.tile == (1, 1):
-                self.by_length.setdefault((form.columns, True), []).append(name)
+                own = kept[1] if len(kept[1]) == form.columns else range(form.columns)
+                self.by_units.setdefault((own, True), []).append(name)
 
-    def of(self, name: str, size: int) -> tuple[str, bool] | None:
-        """(matrix, whether the vector goes above it); ``None`` where there is none near."""
-        units, inputs = self._near(name, (size, False)), self._near(name, (size, True))
+    def of(self, name: str, indices: range) -> tuple[str, bool] | None:
+        """(matrix, whether the vector goes above it); ``None`` where there is none near. indices: in the whole vector."""
+        units, inputs = self._near(name, (indices, False)), self._near(name, (indices, True))
         module, _, leaf = name.rpartition(".")
         twin = f"{module}.{leaf.replace('bias', 'weight')}".lstrip(".")
         before = [each for each in units if self.order[each] < self.order[name]]
@@ -212,8 +232,8 @@ class _Homes:
                 return min(found, key=lambda each: self._distance(each, name)), goes_above
         return None
 
-    def _near(self, name: str, fits: tuple[int, bool]) -> list[str]:
-        found, place = self.by_length.get(fits, []), self.order[name]
+    def _near(self, name: str, fits: tuple[range, bool]) -> list[str]:
+        found, place = self.by_units.get(fits, []), self.order[name]
         first = bisect_left(found, place - _NEAR, key=self.order.__getitem__)
         return found[first : bisect_right(found, place + _NEAR, key=self.order.__getitem__)]
 
@@ -268,7 +288,7 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
                 for found in put(each, scale, own, down, across):
                     marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
                     if place == 0 and found.name == each.name:
-                        marks = (Region(item.title(index), (_across(found.rects),)), *marks)
+                        marks = (Region(item.titles[index], (_across(found.rects),)), *marks)
                     yield replace(found, marks=marks)
                 high, wide = shape_of(each.kind, scale, own)[0]
                 down, across = (down, across + wide + scale.gap) if bands[0] else (down + high + scale.gap, across)
@@ -277,7 +297,8 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     assert isinstance(bands, int)
     if item.form.is_line:
         blocks, region = line_at(item.name, item.form.columns, scale.side, scale.longest, row, column)
-        yield Placed(item.name, blocks, region.rects)
+        shifted = tuple(replace(block, start=block.start + item.start) for block in blocks)
+        yield Placed(item.name, shifted, region.rects, _titled(item, region.rects))
         return
     piece = cut(item.form, scale.side, bands)
     _, pitch = shape_of(item.kind, scale, bands)
@@ -287,10 +308,17 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     row += len(item.above) + bool(item.above)
     rects = rects_of(piece, row, column, pitch)
     blocks = tuple(blocks_of(item.name, piece, row, column, pitch, item.start))
-    yield Placed(item.name, blocks, rects, (*_band_marks(piece, rects), *_part_marks(item, piece, rects)))
+    yield Placed(
+        item.name, blocks, rects, (*_titled(item, rects), *_band_marks(item, piece, rects), *_part_marks(item, piece, rects))
+    )
     for place, name in enumerate(item.beside):
         blocks, region = strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
         yield Placed(name, blocks, region.rects)
+
+
+def _titled(item: Item, rects: Sequence[Rect]) -> tuple[Region, ...]:
+    """Which matrix of its stack an item is."""
+    return (Region(item.title, (_across(rects),)),) if item.title else ()
 
 
 def _across(rects: Sequence[Rect]) -> Rect:
@@ -300,20 +328,19 @@ def _across(rects: Sequence[Rect]) -> Rect:
     return row, column, height, end - column
 
 
-def _band_marks(piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
-    """At each band but the first, where it begins: ``row 2000``."""
-    what = "column" if piece.wide else "row"
+def _band_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
+    """At each band but the first, where it begins: ``row 2000``, counted in the whole tensor."""
+    what, counted = ("column", column_unit) if piece.wide else ("row", row_unit)
     length = piece.form.columns // piece.bands if piece.wide else piece.length
     step = piece.form.columns // piece.form.dims[1][0] if piece.wide else piece.form.tile[0]
     for band, rect in enumerate(rects[1:], 1):
-        yield Region(f"{what} {band * length // max(step, 1):,}", (rect,))
+        yield Region(f"{what} {counted(item.shape, band * length // max(step, 1)):,}", (rect,))
 
 
 def _part_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
     """The cells of each part of a fused matrix: ``Q``, ``K``, ``V``; a part that is in several bands is a mark in each."""
-    ends = [first for _, first in item.marks[1:]] + [item.form.columns if item.axis else item.form.rows]
     along = piece.form.columns // piece.bands if piece.wide else piece.length
-    for (letter, first), end in zip(item.marks, ends, strict=False):
+    for letter, first, end in item.marks:
         found = []
         for band, (top, left, height, width) in enumerate(rects):
             cut_here = bool(item.axis) == piece.wide

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torch2grid_builtin._forms import place_along
 from torch2grid_core.grids import Block, Rect, Region, flat_run, matrix_shape, vector_columns
+from torch2grid_core.sources import whole_shape
 
 _KERNEL = 32  # the last dimension of a 1-D convolution is no longer; a longer one belongs to a stack of matrices
 _Dim = tuple[int, Literal["down", "across"], int]  # length, direction, step
@@ -28,13 +30,20 @@ class Form:
         return min(self.rows, self.columns) <= 1
 
 
+def _is_flat(shape: tuple[int, ...]) -> bool:
+    """True for three dimensions of which the first two are rows of the 2-D form."""
+    whole = whole_shape(shape)
+    return len(whole) == 3 and whole[2] > _KERNEL
+
+
 def form_of(shape: tuple[int, ...]) -> Form:
     """The 2-D form of a tensor: rows are output units, columns input units, kernels tiles of out × in.
 
     Of three dimensions of which the last is longer than any kernel's, the first two are rows: one matrix below the other. The
     kernel of a 3-D convolution is a tile of its planes side by side.
+    *shape* has all dimensions of the whole tensor (see ``by_itself``).
     """
-    if len(shape) == 3 and shape[2] > _KERNEL:
+    if _is_flat(shape):
         shape = (shape[0] * shape[1], shape[2])
     if len(shape) in (3, 4, 5):
         out, inputs, *kernel = shape
@@ -49,6 +58,18 @@ def form_of(shape: tuple[int, ...]) -> Form:
         return Form(out * high, inputs * depth * wide, dims, (high, depth * wide))
     rows, columns = matrix_shape(shape)
     return Form(rows, columns, ((rows, "down", 1), (columns, "across", 1)))
+
+
+def row_unit(shape: tuple[int, ...], unit: int) -> int:
+    """The index in the whole tensor of a unit along the rows of ``form_of(shape)``."""
+    return place_along(shape, 0, 2 if _is_flat(shape) else 1, unit)
+
+
+def column_unit(shape: tuple[int, ...], unit: int) -> int:
+    """The same of a unit along the columns."""
+    if _is_flat(shape):
+        return place_along(shape, 2, 3, unit)
+    return place_along(shape, 1, 2 if len(shape) in (3, 4, 5) else len(shape), unit)
 
 
 @dataclass(frozen=True)

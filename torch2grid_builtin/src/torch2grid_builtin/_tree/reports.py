@@ -71,7 +71,10 @@ class Contents:
         """What there is to say of a tensor besides."""
         first = self.selection.checkpoint.aliases.get(tensor.name)
         part = "" if tensor.taken is None else f"{tensor.taken} of {shape_text(tensor.taken.shape)}"
-        return ", ".join(filter(None, (f"tied to {first}" if first else "", part, tensor.note)))
+        tied = f"tied to {first}" if first else ""
+        if first and (owner := self.selection.checkpoint.get(first)) is not None and owner.shape != tensor.shape:
+            tied = f"a view of {first}"
+        return ", ".join(filter(None, (tied, part, tensor.note)))
 
 
 def shape_text(shape: Sequence[int]) -> str:

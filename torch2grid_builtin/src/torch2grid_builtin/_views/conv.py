@@ -11,11 +11,11 @@ import numpy as np
 
 from torch2grid_builtin._views.convolutions import is_convolution, is_transposed, kernels_shape
 from torch2grid_builtin._views.describing import about, shape_text, tensor_title
-from torch2grid_builtin._views.units import in_whole
 from torch2grid_core import Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import NOT_FINITE, Block, Region, matrix_layout
 from torch2grid_core.measures import Raster, Values
 from torch2grid_core.pages import Image
+from torch2grid_core.sources import kept_places, whole_shape
 
 Array = np.ndarray[Any, Any]
 FOLDER = "conv_kernels"
@@ -26,7 +26,7 @@ _MOST_DIMS = 5  # of a block
 
 def is_rgb(tensor: LazyTensor) -> bool:
     """True where the kernels look at three channels in space, as the first layer of an image network does."""
-    if tensor.taken is not None and tensor.taken.shape[1:2] != (3,):  # three of more channels are no colours
+    if whole_shape(tensor.shape)[1:2] != (3,):  # three of more channels are no colours
         return False
     return tensor.ndim == 4 and tensor.shape[1] == 3 and min(tensor.shape[2:]) > 1 and tensor.size <= _RGB_LIMIT
 
@@ -80,7 +80,8 @@ def _numbered(tensor: LazyTensor, grid: Grid) -> Grid:
     """*grid*, its tiles numbered as in the whole tensor where *tensor* is a part of one."""
     if tensor.taken is None or not all(region.name.isdigit() for region in grid.regions):
         return grid
-    numbers = in_whole(tensor, [int(region.name) for region in grid.regions])
+    places = kept_places(tensor.shape)[len(tensor.taken.shape) - len(kernels_shape(tensor))]
+    numbers = [places[int(region.name)] for region in grid.regions]
     renamed = (replace(region, name=str(number)) for region, number in zip(grid.regions, numbers, strict=True))
     return replace(grid, regions=tuple(renamed))
 

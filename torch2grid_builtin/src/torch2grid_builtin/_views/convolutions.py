@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from torch2grid_core import LazyTensor
-from torch2grid_core.sources import is_complex, is_floating
+from torch2grid_core.sources import is_complex, is_floating, kept_places, whole_shape
 
 _LONGEST_1D, _LONGEST = 512, 128  # taps, and a side of a kernel; what is larger is a table, a plane or a stack of matrices
 _LONGEST_NAMED = 16_384  # taps where the name says convolution: Fourier transforms are written as such
@@ -57,7 +57,8 @@ def is_convolution(tensor: LazyTensor) -> bool:
     The class of the module decides where the file states it. Otherwise everything is a kernel that is not recognised as
     something else by its name or shape; ``docs/gallery.md`` has the rule.
     """
-    if not 3 <= tensor.ndim <= 5 or not tensor.size or max(tensor.shape[:2]) > _CHANNELS:
+    whole = whole_shape(tensor.shape)
+    if not 3 <= len(whole) <= 5 or not tensor.size or max(whole[:2]) > _CHANNELS:
         return False
     if not (is_floating(tensor.dtype) or is_complex(tensor.dtype) or tensor.dtype == np.int8):
         return False
@@ -68,14 +69,21 @@ def is_convolution(tensor: LazyTensor) -> bool:
         return False
     by_class = _by_class(tensor.module_class)
     if by_class is not None:
-        return by_class and (bool(_SAYS_WEIGHT.search(leaf)) or not _is_broadcast(tensor.shape))
-    return _by_name(module, leaf, tensor.module_class.rpartition(".")[2].lower(), kernels_shape(tensor))
+        return by_class and (bool(_SAYS_WEIGHT.search(leaf)) or not _is_broadcast(whole))
+    return _by_name(module, leaf, tensor.module_class.rpartition(".")[2].lower(), _of_kernels(whole, tensor.module_class))
 
 
 def kernels_shape(tensor: LazyTensor) -> tuple[int, ...]:
-    """(out, in, …) of the kernels: the shape, without the 1 that networks put before it whose kernels depend on a style."""
-    shape = tensor.shape
-    styled = len(shape) == 5 and shape[0] == 1 and shape[2] > _DEEPEST and not tensor.module_class
+    """(out, in, …) of the kernels: the shape, without the 1 that networks put before it whose kernels depend on a style.
+
+    Of a part, a dimension of which one index was taken has length 1.
+    """
+    shape, whole = tuple(map(len, kept_places(tensor.shape))), whole_shape(tensor.shape)
+    return shape[len(whole) - len(_of_kernels(whole, tensor.module_class)) :]
+
+
+def _of_kernels(shape: tuple[int, ...], module_class: str) -> tuple[int, ...]:
+    styled = len(shape) == 5 and shape[0] == 1 and shape[2] > _DEEPEST and not module_class
     return shape[1:] if styled else shape
 
 

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._views.describing import about, figure_text, flags_of, nothing_finite, tensor_title
-from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, short_rows
+from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, one_picture, short_rows
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values
@@ -74,10 +74,10 @@ class HistogramView(View):
         yield Page(name, title, (panel,), "histograms", about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
-        return {"summary": Summary((run.threshold,))} if self.overview else {}
+        return {"summary": Summary((run.threshold,))} if self.overview and not one_picture(checkpoint, run, self.each) else {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
-        if not self.overview:
+        if "summary" not in results:
             return
         summaries: Mapping[str, Distribution] = results["summary"]
         names = list(checkpoint)
@@ -127,14 +127,17 @@ class HistogramView(View):
         if not joint.finite:
             return None
         coarsest = max((checkpoint[name].dtype for name in names), key=lambda dtype: (dtype.kind in "iub", -dtype.itemsize))
-        return bar_edges(joint, coarsest, 48, self.tail, whole=False)
+        # One tensor's outliers lie beyond the bars of all; what others have at their ends stays inside.
+        ends = [_ends(summaries[name], self.tail) for name in names if summaries[name].finite]
+        lows, highs = zip(*ends, strict=True)
+        return bar_edges(joint, coarsest, 48, self.tail, whole=False, ends=(min(lows), max(highs)))
 
     def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text]) -> str:
         """What the histograms of a column share on their sheet."""
         if edges is None or not panels:
             return ""
         most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
-        low, high = (figure_text(edge, ".2g") for edge in (edges[0], edges[-1]))
+        low, high = limits_text(float(edges[0]), float(edges[-1]))
         return f"from {low} to {high}, count to {most:,} ({'log' if self.log else 'linear'})"
 
     def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings, edges: Array | None = None) -> Histogram | Text:
@@ -182,19 +185,43 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
     )
 
 
-def bar_edges(summary: Distribution, dtype: np.dtype[Any], bars: int, tail: float, *, whole: bool) -> Array:
+def limits_text(low: float, high: float) -> tuple[str, str]:
+    """Both ends of an axis with as few digits as say where they are, to a hundredth of what lies between."""
+    for digits in range(2, 10):
+        texts = [f"{each:.{digits}g}" for each in (low, high)]
+        if all(abs(float(text) - each) <= 0.01 * (high - low) for text, each in zip(texts, (low, high), strict=True)):
+            break
+    return figure_text(low, f".{digits}g"), figure_text(high, f".{digits}g")
+
+
+def _ends(summary: Distribution, tail: float) -> tuple[float, float]:
+    """The *tail* quantile and its opposite, or the least and the largest number where that is not much more."""
+    low, high = summary.quantiles((tail, 1 - tail)).tolist()
+    if low == high or summary.max - summary.min <= 2 * (high - low):
+        return summary.min, summary.max
+    return low, high
+
+
+def bar_edges(
+    summary: Distribution,
+    dtype: np.dtype[Any],
+    bars: int,
+    tail: float,
+    *,
+    whole: bool,
+    ends: tuple[float, float] | None = None,
+) -> Array:
     """Edges of about *bars* bars from the *tail* quantile to its opposite, or from end to end where that is not much more.
 
     Every bar is a power of two wide, one is centred at 0, and none is narrower than the numbers are apart. Numbers of a
     coarse dtype then spread evenly over the bars instead of making a comb, and the bars cut no bucket of a distribution,
     so that it counts them exactly. A number on an edge belongs to the bar farther from 0, as it does in a bucket: a negative
-    edge is the next float64 above the multiple of the width. whole: the weights will be counted one by one.
+    edge is the next float64 above the multiple of the width. whole: the weights will be counted one by one. ends: instead of
+    the quantiles.
     """
     if not summary.finite:
         return np.array([-1.0, 1.0])
-    low, high = summary.quantiles((tail, 1 - tail)).tolist()
-    if low == high or summary.max - summary.min <= 2 * (high - low):
-        low, high = summary.min, summary.max
+    low, high = _ends(summary, tail) if ends is None else ends
     apart = _apart(max(abs(low), abs(high)), dtype, whole)
     bars = min(bars, max(round(3 * math.sqrt(summary.finite)), 10))  # a few weights in many bars are a comb of ones
     narrowest = (high / 2 - low / 2) / (0.64 * bars)

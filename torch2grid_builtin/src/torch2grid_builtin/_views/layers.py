@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._forms import stacked, stored_transposed
+from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
-from torch2grid_builtin._views.sheets import columns_of, short_rows
+from torch2grid_builtin._views.sheets import columns_of, one_picture, short_rows
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
@@ -74,7 +74,7 @@ class LayersView(View):
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        if not self.overview:
+        if not self.overview or one_picture(checkpoint, run, self.each):
             return {}
         columns = columns_of(name for name, tensor in checkpoint.items() if tensor.size)
         side = min(next(cells for rows, cells in _THUMBNAILS if len(columns.cells) <= rows), run.tensor_cells)
@@ -89,7 +89,7 @@ class LayersView(View):
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         """``layer_overview``, and ``layer_overview_2`` … where one sheet is not enough."""
-        if not self.overview:
+        if not results:
             return
         names = [name for name in checkpoint if name in results]
         columns = columns_of(names)
@@ -194,16 +194,18 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
         return ("", "index") if grid.shape[0] == 1 and tensor.size > 1 else ("", "")
     if stacked(tensor.name, shape):
         return "", ""
+    if len(shape) == 2 and not has_all_units(tensor.name, shape):
+        return "first dimension", "second dimension"
     if len(shape) == 2:
         leaf = tensor.name.lower()
         if any(word in leaf for word in ("embed", "wte", "wpe", "lookup")):
             return "row (entry of the table)", "column (dimension)"
-        turned = stored_transposed(tensor.name, tensor.shape if tensor.taken is None else tensor.taken.shape)
+        turned = stored_transposed(tensor.name, shape)
         if turned is None:
             return "row", "column"
         return ("row (input)", "column (output unit)") if turned else ("row (output unit)", "column (input)")
-    if len(shape) in (3, 4, 5) and is_transposed(tensor):
-        return "input channel", f"output channel × kernel ({shape_text(shape[1:])}, flattened)"
-    if len(shape) in (3, 4, 5):
-        return "output channel", f"input channel × kernel ({shape_text(shape[1:])}, flattened)"
-    return "first dimension", f"other dimensions ({shape_text(shape[1:])}, flattened)"
+    rest = shape_text(shape[1:])
+    if not has_all_units(tensor.name, shape) or len(shape) > 5:  # a dimension that is gone may have been that of units
+        return "first dimension", f"other dimensions ({rest}, flattened)"
+    first, second = ("input channel", "output channel") if is_transposed(tensor) else ("output channel", "input channel")
+    return first, f"{second} × kernel ({rest}, flattened)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from torch2grid_builtin._forms import Stack, fused_parts, stacked
+from torch2grid_builtin._forms import Stack, fused_parts, matrix_name, stacked
 from torch2grid_core import Layout
 from torch2grid_core.grids import Block, Region, is_vector, matrix_layout
 
@@ -20,10 +20,9 @@ def matrix_of(name: str, shape: tuple[int, ...], max_cells: int | None) -> Layou
     if not parts or is_vector(shape):
         return layout
     rows, columns = layout.shape
-    ends = [first for _, first in parts[1:]] + [shape[axis]]
     step = layout.cell[axis]
     marks = []
-    for (letter, first), end in zip(parts, ends, strict=True):
+    for letter, first, end in parts:
         start, stop = first // step, -(-end // step)
         rect = (0, start, rows, stop - start) if axis else (start, 0, stop - start, columns)
         marks.append(Region(letter, (rect,)))
@@ -44,20 +43,11 @@ def _stack_layout(name: str, stack: Stack, max_cells: int | None) -> Layout:
     if max_cells is not None and max(down * (height + gap), across * (width + gap)) - gap > max_cells:  # too many to be apart
         return matrix_layout(name, (stack.count * stack.rows, stack.columns), max_cells)
     blocks, rects, marks = [], [], []
-    for index in range(stack.count):
+    for index, place in enumerate(stack.indices):
         row, column = (index // across) * (height + gap), (index % across) * (width + gap)
         start = index * stack.rows * stack.columns
         blocks.append(Block(name, start, row * high, column * wide, ((stack.rows, 1, 0), (stack.columns, 0, 1))))
         rects.append((row, column, height, width))
-        place = ", ".join(map(str, _index(index, stack.leading)))
-        marks.append(Region(f"expert {place}" if "expert" in name.lower() or "moe" in name.lower() else place, (rects[-1],)))
+        marks.append(Region(matrix_name(name, place), (rects[-1],)))
     shape = (down * (height + gap) - gap) * high, (across * (width + gap) - gap) * wide
     return Layout(*shape, (high, wide), tuple(blocks), (Region(name, tuple(rects)),), marks=tuple(marks))
-
-
-def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    found: list[int] = []
-    for length in reversed(shape):
-        flat, place = divmod(flat, length)
-        found.append(place)
-    return tuple(reversed(found))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from torch2grid_core import Checkpoint, Settings
 from torch2grid_core.selection import modules
 
+_ONE_PICTURE = {".png", ".jpg", ".jpeg", ".webp", ".svg", ".csv"}  # endings of files that hold one page
 _ALIKE = 4  # numbered modules inside a layer that are rows of their own: experts
 _NUMBERED = re.compile(r"(.*?\.\d{1,6})\.(.*)", re.DOTALL)
 _EXPERT = re.compile(r"^((?:.*?\.)?\d{1,6})\..*experts?\.(\d{1,6})$", re.DOTALL | re.IGNORECASE)
@@ -110,3 +113,8 @@ def short_rows(titles: Sequence[str]) -> tuple[str, ...]:
     short = [title[cut:] if title else "" for title in titles]
     brief = [_EXPERT.sub(r"\1 · expert \2", title) for title in short]
     return tuple(brief if len(set(filter(None, brief))) == len(set(filter(None, short))) else short)
+
+
+def one_picture(checkpoint: Checkpoint, run: Settings, each: bool) -> bool:
+    """True where one tensor is drawn, each by itself, into a file that holds one page: a sheet of it would say no more."""
+    return each and len(checkpoint) == 1 and os.path.splitext(run.output)[1].lower() in _ONE_PICTURE

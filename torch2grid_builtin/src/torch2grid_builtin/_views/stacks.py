@@ -46,10 +46,8 @@ def matrices(tensor: LazyTensor) -> Iterator[Matrix]:
     if stack is None:
         yield Matrix(tensor, tensor.name)
         return
-    for place, index in enumerate(np.ndindex(*stack.leading)):
+    for place, (index, whole) in enumerate(zip(np.ndindex(*stack.leading), stack.indices, strict=True)):
         part = tensor.view(index)
-        taken = part.taken
-        whole = index if taken is None else tuple(each for each in taken.places if not isinstance(each, range))
         name = f"{tensor.name}[{', '.join(map(str, whole))}]"
         yield Matrix(replace(part, name=name), tensor.name, place, whole)
 
@@ -98,6 +96,21 @@ class EachMatrix(Need[tuple[Any, ...]]):
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
         (tensor,) = tensors.values()
         return _EachMatrix(self.need, tensor)
+
+
+@dataclass(frozen=True)
+class PerMatrix(EachMatrix):
+    """*need* of each tensor, and of a stack a tuple: that of each of its matrices."""
+
+    def groups(self, checkpoint: Checkpoint) -> Mapping[Hashable, tuple[str, ...]]:
+        return self.need.groups(checkpoint)
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        (tensor,) = tensors.values()
+        return self.need.collector(tensors) if stacked(tensor.name, tensor.shape) is None else super().collector(tensors)
+
+    def finish(self, gathered: Any) -> Any:
+        return gathered.result() if isinstance(gathered, _EachMatrix) else self.need.finish(gathered)
 
 
 class _Run(Chunk):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from torch2grid_builtin._forms import stored_transposed
+from torch2grid_builtin._forms import has_all_units, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_core import LazyTensor
 from torch2grid_core.measures import DuplicateGroup, DuplicateUnits, NotFiniteCount, UnitProfile
@@ -41,7 +41,7 @@ def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
     """
     module, _, last = tensor.name.rpartition(".")
     number = is_floating(tensor.dtype) or is_complex(tensor.dtype) or tensor.dtype == np.int8
-    if not number or not tensor.size or not tensor.ndim:
+    if not number or not tensor.size or not tensor.ndim or not has_all_units(tensor.name, tensor.shape):
         return False
     if tensor.ndim == 1:
         prefix = f"{module}." if module else ""

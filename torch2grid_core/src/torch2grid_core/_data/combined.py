@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._data.indexing import PartShape
 from torch2grid_core._data.storage import DerivedStorage, Storage
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor, reading
 from torch2grid_core._guard import not_run, returned, stamp_like
@@ -115,6 +116,7 @@ class JointTensor(LazyTensor):
         held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
         parts = [tensor.taken for tensor in members.values()]
         part = parts[0] if all(each == parts[0] for each in parts) else None
+        shape = tuple(shape) if part is None else PartShape(shape, part)
         return cls(
             name, shape, np.dtype(dtype), storage, note=note, module_class=held, taken=part, members=named, combine=combine
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -28,6 +28,11 @@ class Taken:
         """The indices that were taken of each dimension that is left, outermost first."""
         return tuple(each for each in self.places if isinstance(each, range))
 
+    @property
+    def kept(self) -> tuple[range, ...]:
+        """The indices that were taken of each dimension of the whole, of one that is gone the one index."""
+        return tuple(each if isinstance(each, range) else range(each, each + 1) for each in self.places)
+
     def index(self, index: Sequence[int]) -> tuple[int, ...]:
         """The index in the whole tensor of a weight that has *index* in the view; *index* itself where it does not fit."""
         if len(index) != len(self.ranges):
@@ -37,6 +42,40 @@ class Taken:
 
     def __str__(self) -> str:
         return f"[{', '.join(map(_place_text, self.places, self.shape))}]"
+
+
+class PartShape(tuple[int, ...]):
+    """The shape of a part of a tensor: a tuple like any other shape, which knows what was taken of which whole.
+
+    What a tensor is follows from the shape of the whole; where a cell of a picture lies, from what was taken.
+    """
+
+    taken: Taken
+
+    def __new__(cls, lengths: Iterable[int], taken: Taken) -> PartShape:
+        made = super().__new__(cls, lengths)
+        made.taken = taken
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartShape, (tuple(self), self.taken)
+
+
+def taken_of(shape: tuple[int, ...]) -> Taken | None:
+    """What *shape* is a part of; ``None`` for that of a whole tensor."""
+    return shape.taken if isinstance(shape, PartShape) else None
+
+
+def whole_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the whole tensor that *shape* is a part of, or is: what says of which kind it is."""
+    taken = taken_of(shape)
+    return shape if taken is None else taken.shape
+
+
+def kept_places(shape: tuple[int, ...]) -> tuple[range, ...]:
+    """For each dimension of the whole tensor, the indices of it that *shape* has."""
+    taken = taken_of(shape)
+    return tuple(map(range, shape)) if taken is None else taken.kept
 
 
 def _place_text(place: Place, length: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._data.indexing import Taken, places_of, taken
+from torch2grid_core._data.indexing import PartShape, Taken, places_of, taken
 from torch2grid_core._data.source import Range
 from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
@@ -27,7 +27,7 @@ CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside 
 class LazyTensor:
     """A name, a shape and where the numbers are; nothing is read before a method is called.
 
-    shape: lengths, outermost first; ``()`` is one number.
+    shape: lengths, outermost first; ``()`` is one number. That of a view is a ``PartShape``, which knows of what it is a part.
     dtype: of what reads return.
     offset: index of the first element in *storage*, in elements of *dtype*.
     strides: in elements, one per dimension; ``None`` is C order.
@@ -116,7 +116,12 @@ class LazyTensor:
         if self.strides is None or self.size == 0:
             return self
         shape = tuple(1 if stride == 0 else length for length, stride in zip(self.shape, self.strides, strict=True))
-        squeezed = replace(self, shape=shape)
+        part = self.taken
+        if part is not None and shape != self.shape:
+            lengths = iter(shape)
+            part = Taken(part.shape, tuple(each[: next(lengths)] if isinstance(each, range) else each for each in part.places))
+            shape = PartShape(shape, part)
+        squeezed = replace(self, shape=shape, taken=part)
         if squeezed.repeats:
             squeezed = replace(self, shape=(self.span,), strides=None, taken=None)
         if squeezed.shape == self.shape:
@@ -144,7 +149,8 @@ class LazyTensor:
             else:
                 offset += place * stride
         part = taken(places, self.shape, self.taken)
-        found = replace(self, shape=tuple(shape), offset=offset, strides=tuple(strides), taken=part)
+        lengths = tuple(shape) if part is None else PartShape(shape, part)
+        found = replace(self, shape=lengths, offset=offset, strides=tuple(strides), taken=part)
         return replace(found, strides=None) if found.contiguous else found
 
     def __getitem__(self, index: Any) -> Array:

@@ -64,7 +64,14 @@ def _forked(count: int) -> Executor:
     import multiprocessing  # 15 ms that a small file does not pay
     from concurrent.futures import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"), initializer=_forked_signals)
+    executor = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"), initializer=_forked_signals)
+    # All are forked with the first work. It may come late, when a thread that imports would leave them its locks for ever.
+    executor.submit(_forked_now)
+    return executor
+
+
+def _forked_now() -> None:
+    """Work that is none."""
 
 
 def _forked_signals() -> None:

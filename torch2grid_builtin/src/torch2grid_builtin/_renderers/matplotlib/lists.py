@@ -124,7 +124,11 @@ class BarDrawing(ListDrawing):
             if not np.isfinite(value):
                 canvas.text(zero + 5, middle, number(value), self.size, MARK, va="middle")
             elif value >= 0:
-                canvas.text(end + 5, middle, number(value), self.size, MUTED, va="middle")
+                text, start = number(value), float(end)
+                for at in sorted(float(across(mark)) for _, mark in self._marks):
+                    if start <= at < start + 8 + text_width(text, self.size):
+                        start = at  # behind the line, which would strike the number through
+                canvas.text(start + 5, middle, text, self.size, MUTED, va="middle")
             else:
                 canvas.text(end - 5, middle, number(value), self.size, MUTED, ha="right", va="middle")
 

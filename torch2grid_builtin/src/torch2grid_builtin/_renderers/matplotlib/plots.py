@@ -100,8 +100,9 @@ class HistogramDrawing(Diagram):
 
     def _captions(self) -> list[str]:
         lines: list[str] = []
-        ill = [f"{self.panel.nan:,} NaN"] if self.panel.nan else []  # first: only so many lines fit
-        for fact in (*ill, *self.facts, *([self.beyond] if self.beyond else [])):
+        first = [f"NaN {self.panel.nan:,}"] if self.panel.nan else []  # only so many lines fit
+        first += [self.beyond] if self.beyond else []
+        for fact in (*first, *self.facts):
             joined = f"{lines[-1]} · {fact}" if lines else fact
             if lines and text_width(joined, self.sizes.text) <= self.width:
                 lines[-1] = joined

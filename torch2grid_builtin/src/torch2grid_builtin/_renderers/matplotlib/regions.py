@@ -160,6 +160,9 @@ def draw_names(
         around = () if grid.labels or loose else ((x, y - line - 1), (x + width * wide + 4, y), (x, y + height * high + 2))
         for at_x, at_y in around:
             cells = _cells_under(at_x, at_y, long, line, factor, taken.shape)
+            if cells is not None and at_y > y:  # right above another region it would read as the name of that
+                below = _cells_under(at_x, at_y, long, min(2 * line, len(taken) * high - at_y), factor, taken.shape)
+                cells = cells if below is not None and not taken[below].any() else None
             if cells is not None and not taken[cells].any():
                 taken[cells] = True
                 canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
@@ -216,8 +219,9 @@ def draw_marks(
             canvas.rects(dots, _LINE, alpha=0.45)
             share = _NAMED if mark.name in names.get((row, column), ()) else _MARKED
             choices = [literal(mark.name)]
-            if mark.name.startswith("expert "):
-                choices.append(mark.name.removeprefix("expert "))
+            word, _, number = mark.name.partition(" ")
+            if word in ("expert", "matrix"):
+                choices.append(literal(number))
             own = _as_low(size, down)
             line = round(own * LINE)
             widths = {text: text_width(text, own) + 8 for text in choices}

@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 _SIZES = ((16, 112, 8), (40, 64, 6), (100, 40, 4), (1 << 60, 22, 3))  # rows up to which, pixels of a picture, between them
 _TEXT, _NAME = 10.5, 200
 _LEAST = 46  # pixels of a column, so that the head of one can be read
+_BEYOND, _AT_END = "#8e5ea2", 3  # bars of what lies beyond a histogram: colour, pixels across
 _BAR = (0.35, 0.5, 0.63)
 _SHADES = ((0.86, 0.9, 0.94), (0.66, 0.77, 0.86), (0.45, 0.61, 0.75))
 
@@ -68,6 +69,12 @@ class _Bars(Drawing):
             if edges[0] < 0 < edges[-1]:
                 canvas.rule(float(across(0.0)), top, float(across(0.0)), bottom, FAINT)
         canvas.rule(left, bottom, left + wide, bottom, RULE)
+        for count, at in ((self.panel.below, left - _AT_END - 1), (self.panel.above, left + wide + 1)):
+            if count:
+                most = max(self.most, 1.0)
+                part = math.log1p(count) / math.log1p(most) if self.panel.log else count / most
+                high = max(min(part, 1.0) * (self.height - 1), 3.0)
+                canvas.rects([(at, bottom - high, _AT_END, high)], _BEYOND)
         if self.panel.nan:
             canvas.rects([(left, top, 4, self.height)], LOST)
 
@@ -225,6 +232,8 @@ def _bands_said(page: Page) -> list[str]:
         said.append(text)
     if said and any(isinstance(panel, Histogram) for panel in page.panels):
         said[-1] += "; thin line in a histogram: 0"
+        if any(panel.below or panel.above for panel in page.panels if isinstance(panel, Histogram)):
+            said[-1] += "; purple at an end: weights beyond it"
     return said
 
 
