@@ -29,7 +29,9 @@ CASES = {
     "sniff-text": Case((MODEL,), 0, ("loader 'bad'", "sniff returned 'yes', not 0, 1 or 2"), (GRID,)),
     "load-raises": Case(("x.bad",), 1, ("loader 'bad'", "load: KeyError: 'header'")),
     "load-none": Case(("x.bad",), 1, ("loader 'bad'", "load returned None, not a Checkpoint; is a 'return' missing?")),
-    "read-raises": Case(("x.bad",), 1, ("w: cannot be read: t2g_read_raises.Broken: RuntimeError: the decoder is lost",)),
+    "read-raises": Case(
+        ("x.bad",), 1, ("x.bad: w cannot be read: loader 'bad'", "t2g_read_raises.Broken: RuntimeError: the decoder is lost")
+    ),
     "keep-raises": Case((MODEL, "--filter", "bad"), 1, ("filter 'bad'", "ZeroDivisionError: keep")),
     "transform-raises": Case(
         (MODEL, "--grid", "--layers", "--plugin", "bad"), 1, ("transformer 'bad'", "row 7"), ("grids/layer_overview.png",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass, replace
@@ -29,12 +30,13 @@ from torch2grid_core import (
     UsageError,
 )
 from torch2grid_core._engine.measuring import measure
+from torch2grid_core._guard import Origin, stamp
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._methods import mistakes
 from torch2grid_core._plugins.added import settings_from, settings_of
 from torch2grid_core._plugins.record import _base
 from torch2grid_core.measures import Collector, Summary
-from torch2grid_core.sources import BytesStorage, DerivedNumbers, SourceBase
+from torch2grid_core.sources import BytesStorage, DerivedNumbers, JointTensor, SourceBase
 from torch2grid_core.testing import NotConforming, bound_checks
 
 RAISED = [RuntimeError, MemoryError, SystemExit, GeneratorExit]  # whatever a plugin raises is its failure
@@ -43,6 +45,8 @@ RAISED = [RuntimeError, MemoryError, SystemExit, GeneratorExit]  # whatever a pl
 # --- defaults of settings
 
 
+GIVE = ": give it one of that type; it is left out"
+TAKE = ", which no option can give: take it out, or give it another type; it is left out"
 DEFAULTS: dict[str, tuple[Any, Any, bool]] = {
     "0 for a truth": (bool, 0, False),
     "a text for a truth": (bool, "true", False),
@@ -63,12 +67,26 @@ DEFAULTS: dict[str, tuple[Any, Any, bool]] = {
     "texts": (tuple[str, ...], ("abc",), True),
     "truths among numbers": (tuple[int, ...], (1, True), False),
     "a path": (Path, Path("x"), True),
+    "a number of numpy's": (int, np.int64(3), True),
+    "a fraction of numpy's": (float, np.float32(0.5), True),
+    "a truth of numpy's": (bool, np.bool_(False), True),
+    "numbers of numpy's": (tuple[float, ...], (np.float64(1), np.float32(2)), True),
+    "a fraction of numpy's for a whole number": (int, np.float32(0.5), False),
+    "a number that Python has not": (float, np.longdouble(1), False),
+    "an array for a number": (int, np.ones(3), False),
+    "an array for anything": (Any, np.ones(3), False),
+    "an array": (np.ndarray, np.ones(3), False),
+    "an array or nothing": (np.ndarray | None, None, False),
+    "a mapping": (dict, {}, False),
+    "a mapping of texts, or nothing": (dict[str, str] | None, None, False),
+    "mappings": (tuple[dict[str, str], ...], (), False),
+    "a mapping or a text": (dict[str, str] | str, "x", True),
 }
 
 
 def settings_class(kind: Any, default: Any) -> type:
     fields = [
-        ("odd", kind, field(default=default, metadata={"help": "h"})),
+        ("odd", kind, field(default_factory=lambda: default, metadata={"help": "h"})),
         ("good", int, field(default=1, metadata={"help": "h"})),
     ]
     made = make_dataclass("Odd", fields, bases=(PluginSettings,), frozen=True, namespace={"name": "ruler", "__doc__": "r"})
@@ -89,7 +107,9 @@ def test_a_default_that_no_user_could_give_costs_that_field_alone_and_fails_the_
     assert len(told) == (not stands)
     for line in told:
         assert "settings 'ruler': field 'odd' of Odd takes " in line
-        assert line.endswith(": give it one of that type; it is left out")
+        assert line.endswith((GIVE, TAKE))
+    if stands:
+        assert type(known["ruler_odd"].default).__module__ != "numpy"
     failed = {
         bound.check.name
         for bound in bound_checks(cls)
@@ -106,9 +126,9 @@ def _fails(bound: Any) -> bool:
     return False
 
 
-GIVE = ": give it one of that type; it is left out"
 BAD = """
 from dataclasses import dataclass, field
+import numpy as np
 from torch2grid_core import PluginSettings
 
 @dataclass(frozen=True)
@@ -117,6 +137,9 @@ class Wrong(PluginSettings):
     name = "ruler"
     p: bool = field(default=0, metadata={"help": "h"})
     q: int = field(default="a", metadata={"help": "h"})
+    r: dict = field(default_factory=dict, metadata={"help": "h"})
+    s: int = field(default_factory=lambda: np.ones(3), metadata={"help": "h"})
+    t: float = field(default=np.float32(0.5), metadata={"help": "h"})
     good: int = field(default=1, metadata={"help": "h"})
 
 class Forgets(PluginSettings):
@@ -137,10 +160,12 @@ def test_every_command_works_without_the_fields_that_are_wrong(command: str, tmp
         "settings 'forgets': Forgets is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it",
         f"settings 'ruler': field 'p' of Wrong takes true or false, and its default is 0{GIVE}",
         f"settings 'ruler': field 'q' of Wrong takes a whole number, and its default is 'a'{GIVE}",
+        f"settings 'ruler': field 'r' of Wrong takes dict{TAKE}",
+        f"settings 'ruler': field 's' of Wrong takes a whole number, and its default is a ndarray{GIVE}",
     ]
     if command == "plugins":
         assert "t2g-bad 1.0  (t2g_bad = t2g_bad)  in part" in run.stdout
-        assert run.stdout.count("  error: settings '") == 3
+        assert run.stdout.count("  error: settings '") == 5
 
 
 def test_annotations_below_a_dataclass_without_its_decorator_are_told() -> None:
@@ -286,6 +311,261 @@ def _raises(bound: Any, told: str) -> bool:
     return False
 
 
+# --- what tensors of other tensors compute
+
+
+COMBINED: dict[str, tuple[str, str]] = {
+    "nothing": ("found", "combine returned None, not a 1-D array of float32; is a 'return' missing?"),
+    "a number": ("return 3", "combine returned 3, not a 1-D array of float32"),
+    "a mean": ("return found.mean()", "combine returned a float32, not a 1-D array of float32"),
+    "a list": ("return list(found)", "combine returned a list, not a 1-D array of float32"),
+    "a text": ("return 'a'", "combine returned 'a', not a 1-D array of float32"),
+    "one": ("return found[:1]", "combine returned an array of shape (1,), not (200,) as those that it was given"),
+    "one too few": ("return found[:-1]", "combine returned an array of shape (199,), not (200,)"),
+    "two dimensions": ("return found.reshape(2, -1)", "combine returned an array of shape (2, 100), not (200,)"),
+    "complex": ("return found * 1j", "combine returned complex64, which is not float32"),
+    "texts": ("return found.astype(str)", "combine returned str"),
+    "yields": ("yield found", "combine holds yield, so nothing of it runs"),
+    "raises": ("raise OSError('disk')", "OSError: disk"),
+    "exits": ("raise SystemExit(0)", "SystemExit: 0"),
+}
+JOINT = """
+import numpy as np
+from torch2grid_core import Decoder, LazyTensor, Page, View, hookimpl
+from torch2grid_core.measures import Summary
+from torch2grid_core.pages import Text
+from torch2grid_core.sources import ComputedStorage, JointTensor
+
+def fn(arrays):
+    found = arrays["a"] + arrays["b"]
+    BODY
+
+class Sums(Decoder):
+    "sums"
+    name = "sums"
+    def claims(self, checkpoint):
+        return {"sum": ("a", "b")} if "a" in checkpoint else {}
+    def decode(self, checkpoint):
+        a, b = checkpoint["a"], checkpoint["b"]
+        made = MADE
+        return checkpoint.compose([made], self.claims(checkpoint), self.name)
+
+class Joins(View):
+    "joins"
+    name = "joins"
+    def subject(self, checkpoint, run):
+        a, b = checkpoint["a"], checkpoint["b"]
+        return checkpoint.with_tensors([MADE])
+    def needs(self, checkpoint, run):
+        return {"s": Summary()}
+    def pages(self, checkpoint, results, run):
+        yield Page("x", "x", (Text(str(results["s"]["sum"].mean)),))
+
+@hookimpl
+def torch2grid_KIND():
+    return [CLASS]
+"""
+MADE = {
+    "joint": 'JointTensor.of("sum", {"a": a, "b": b}, fn)',
+    "computed": 'LazyTensor("sum", a.shape, a.dtype, ComputedStorage([("a", a), ("b", b)], fn, a.dtype))',
+}
+WAYS = {"stats": ["--stats"], "grid": ["--view", "grid"], "layers": ["--layers"], "check": ["check"]}
+
+
+def summed(folder: Path, body: str, made: str, of: str) -> Path:
+    np.savez(folder / "m.npz", a=np.ones((20, 10), np.float32), b=np.full((20, 10), 2, np.float32))
+    kind, cls = {"decoder": ("decoders", "Sums"), "view": ("views", "Joins")}[of]
+    source = JOINT.replace("BODY", body).replace("MADE", MADE[made]).replace("KIND", kind).replace("CLASS", cls)
+    return distribution(folder / "site", "t2g-x", source)
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("about", COMBINED)
+def test_what_a_decoder_combines_is_checked_however_it_is_read_and_its_failures_name_it(
+    about: str, made: str, tmp_path: Path
+) -> None:
+    body, told = COMBINED[about]
+    folder = summed(tmp_path, body, made, "decoder")
+    ways = WAYS if about in ("nothing", "raises", "one too few") else {"stats": WAYS["stats"]}
+    for way, words in ways.items():
+        run = torch2grid(*words, "m.npz", cwd=tmp_path, path=[folder])
+        assert (run.returncode, run.stdout) == (2 if way == "check" else 1, ""), way
+        assert run.stderr.startswith("torch2grid: sum: cannot be computed: decoder 'sums' of t2g-x 1.0: "), way
+        assert told in run.stderr
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("about", ["nothing", "one too few", "raises"])
+def test_what_a_view_combines_is_checked_and_costs_no_other_view(about: str, made: str, tmp_path: Path) -> None:
+    body, told = COMBINED[about]
+    folder = summed(tmp_path, body, made, "view")
+    run = torch2grid("m.npz", "--joins", "--stats", cwd=tmp_path, path=[folder])
+    assert run.returncode == 1
+    assert "view 'joins' of t2g-x 1.0: sum cannot be computed: " in run.stderr
+    assert told in run.stderr
+    assert "decoder" not in run.stderr
+    if made == "joint":
+        assert "Layer Statistics" in run.stdout
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "bool", "bfloat16"])
+def test_numbers_that_fit_are_taken_for_those_of_the_tensor(dtype: str) -> None:
+    import ml_dtypes
+
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    ones = LazyTensor("a", (4,), np.dtype(np.float32), BytesStorage(np.ones(4, np.float32)))
+    joint = JointTensor.of("sum", {"a": ones, "b": ones}, lambda arrays: (arrays["a"] * 1).astype(kind))
+    np.testing.assert_array_equal(joint.numpy(), np.ones(4, np.float32))
+    assert joint.compute({"a": np.ones(4), "b": np.ones(4)}).dtype == np.float32
+
+
+@pytest.mark.parametrize("change", ["pickled", "viewed", "unchecked"])
+def test_who_combines_is_remembered_by_what_is_made_of_the_tensor(change: str) -> None:
+    stored = halves()["w.half"]
+    joint = JointTensor.of("sum", {"a": stored, "b": stored}, _nothing)
+    stamp(joint.storage, Origin("decoder", "sums", "t2g-x", "1.0"))
+    made = {
+        "pickled": lambda: pickle.loads(pickle.dumps(joint)),
+        "viewed": lambda: joint.view(np.s_[2:4]),
+        "unchecked": joint.unchecked,
+    }[change]()
+    with pytest.raises(LoadError, match=r"sum: cannot be computed: decoder 'sums' of t2g-x 1\.0: "):
+        made.numpy()
+    with pytest.raises(LoadError, match=r"sum: cannot be computed: decoder 'sums' of t2g-x 1\.0: "):
+        made.compute({"a": np.ones(3), "b": np.ones(3)})
+
+
+def _nothing(arrays: Any) -> Any:
+    return None
+
+
+# --- what loaders make
+
+
+LOADER = """
+import os
+import numpy as np
+from torch2grid_core import Checkpoint, LazyTensor, Loader
+from torch2grid_core.sources import DerivedNumbers, Range
+
+class Halves(DerivedNumbers):
+    def __init__(self, inner, count):
+        self.inner, self.count = inner, count
+    def elements(self, start, stop):
+        found = self.read(start, stop - start).view(np.int8) * np.float32(0.5)
+        ELEMENTS
+
+class Own:
+    shippable = True
+    def __init__(self, path):
+        self.path, self.size = path, 1600
+    def read_into(self, offset, buffer):
+        with open(self.path, "rb") as file:
+            file.seek(4 + offset)
+            READ
+
+class Lo(Loader):
+    "lo"
+    name = "lo"
+    def sniff(self, source):
+        return 2 if source.head[:4] == b"LOLO" else 0
+    def load(self, source):
+        halves, own = Halves(Range(source, 4, 400), 400), Own(os.path.abspath(source.shown))
+        return Checkpoint(
+            [LazyTensor("w", (SIZE,), np.dtype(np.float32), STORAGE)], source=source.shown, format="lo", GIVEN
+        )
+"""
+LOADED: dict[str, tuple[dict[str, str], str]] = {
+    "elements forget": (
+        {"ELEMENTS": "pass"},
+        "a.lo: w cannot be computed: BY: t2g_x.Halves: TypeError: elements returned None",
+    ),
+    "elements fail": ({"ELEMENTS": "raise SystemExit(0)"}, "a.lo: w cannot be computed: BY: t2g_x.Halves: SystemExit: 0"),
+    "elements of float64": (
+        {"ELEMENTS": "return found.astype(float)"},
+        "a.lo: w cannot be computed: BY: t2g_x.Halves: TypeError: elements returned float64, not float32",
+    ),
+    "fewer": (
+        {"SIZE": "300"},
+        "BY: load: a.lo: ValueError: 'w' of shape (300,) reaches to number 300, and Halves computes 400",
+    ),
+    "more": ({"SIZE": "500"}, "BY: load: a.lo: ValueError: 'w' of shape (500,) reaches to number 500, and Halves computes 400"),
+    "a storage that yields": (
+        {"STORAGE": "own", "READ": "yield"},
+        "a.lo: w cannot be read: BY: t2g_x.Own: TypeError: read_into holds yield, so nothing of it runs",
+    ),
+    "a storage that fills nothing": (
+        {"STORAGE": "own", "READ": "pass"},
+        "TypeError: read_into left the last of the 1,600 bytes",
+    ),
+    "a storage that fills less": (
+        {"STORAGE": "own", "READ": "file.readinto(buffer)"},
+        "a.lo: w cannot be read: BY: t2g_x.Own: TypeError: read_into left the last of the 1,600 bytes",
+    ),
+    "a storage that fills less and says so": (
+        {"STORAGE": "own", "READ": "return file.readinto(buffer)"},
+        "TypeError: read_into filled 400 of the 1,600 bytes that it was asked for",
+    ),
+    "a storage that returns bytes": (
+        {"STORAGE": "own", "READ": "return file.read()"},
+        "TypeError: read_into returned a bytes, not None, nor a number of bytes",
+    ),
+    "a storage that raises": (
+        {"STORAGE": "own", "READ": "raise OSError('gone')"},
+        "a.lo: w cannot be read: BY: t2g_x.Own: OSError: gone",
+    ),
+    "notes that raise": ({"GIVEN": "notes=lambda: 1 / 0"}, "BY: load: notes: ZeroDivisionError: division by zero"),
+    "notes that forget": ({"GIVEN": "notes=lambda: None"}, "BY: load: notes returned None, not several texts; is a 'return'"),
+    "notes of a text": ({"GIVEN": "notes=lambda: 'a note'"}, "BY: load: notes returned 'a note', not several texts"),
+    "notes, a text": ({"GIVEN": "notes='a note'"}, "BY: load: TypeError: a tuple of texts is needed, not the text 'a note'"),
+    "notes of numbers": ({"GIVEN": "notes=[1]"}, "BY: load: notes hold 1, not several texts"),
+    "not_run that raises": ({"GIVEN": "not_run=lambda: 1 / 0"}, "BY: load: not_run: ZeroDivisionError: division by zero"),
+    "not_run that forgets": ({"GIVEN": "not_run=lambda: None"}, "BY: load: not_run returned None, not several of Action"),
+    "not_run of texts": ({"GIVEN": "not_run=lambda: ['x']"}, "BY: load: not_run hold 'x', not several of Action"),
+}
+KEPT = {"ELEMENTS": "return found", "READ": "file.readinto(buffer)", "SIZE": "400", "STORAGE": "halves", "GIVEN": ""}
+
+
+def loading(folder: Path, name: str, changes: dict[str, str]) -> Path:
+    source = LOADER
+    for word, text in {**KEPT, **changes}.items():
+        source = source.replace(word, text)
+    (folder / "a.lo").write_bytes(b"LOLO" + bytes(range(200)) * 2)
+    return distribution(folder / "site", name, source)
+
+
+@pytest.mark.parametrize("about", LOADED)
+def test_what_a_loader_makes_names_it_where_it_is_wrong(about: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, told = LOADED[about]
+    folder = loading(tmp_path, "t2g-x", changes)
+    for words in (["--stats"], ["check"]):
+        run = torch2grid(*words, "a.lo", cwd=tmp_path, path=[folder])
+        assert (run.returncode, run.stdout) == (2 if words == ["check"] else 1, "")
+        assert told.replace("BY", "loader 'lo' of t2g-x 1.0") in run.stderr
+    name = f"t2g_kit{[*LOADED].index(about)}"
+    monkeypatch.syspath_prepend(str(loading(tmp_path, name, changes)))
+    wanted = re.sub(r".*BY: (load: )?(a\.lo: )?(t2g_x\.)?(\w+Error: )?", "", told)
+    assert any(_raises(bound, wanted) for bound in bound_checks(name, lambda _: [tmp_path / "a.lo"]))
+
+
+def test_a_loader_that_keeps_to_its_word_is_read(tmp_path: Path) -> None:
+    run = torch2grid("a.lo", "--stats", cwd=tmp_path, path=[loading(tmp_path, "t2g-x", {})])
+    assert run.returncode == 0, run.stderr
+    assert "w           3.6700" in run.stdout
+
+
+@pytest.mark.parametrize("value", [b"\x5a\x55", b"\xa5\xaa", b"\x00\x00"])
+def test_weights_that_look_as_if_nothing_had_been_read_are_read(value: bytes) -> None:
+    class Own:
+        size, shippable = 64, False
+
+        def read_into(self, offset: int, buffer: memoryview) -> None:
+            buffer[:] = (value * len(buffer))[: len(buffer)]
+
+    found = LazyTensor("w", (64,), np.dtype(np.uint8), Own()).numpy()
+    assert found.tobytes() == value * 32
+
+
 # --- what sources answer
 
 
@@ -331,6 +611,8 @@ WRONG: dict[str, tuple[type, str, Any, str]] = {
     "read forgets": (Answers, "read", method, "read returned None, not bytes; is a 'return' missing?"),
     "read yields": (Answers, "read", yields, "read returned a generator, not bytes"),
     "read_into yields": (Answers, "read_into", yields, "read_into holds yield, so nothing of it runs"),
+    "read_into fills nothing": (Answers, "read_into", method, "read_into left the last of the 1 bytes"),
+    "read_into fills less": (Answers, "read_into", lambda self, *_: 0, "read_into filled 0 of the 1 bytes"),
     "prefetch yields": (Answers, "prefetch", yields, "prefetch holds yield, so nothing of it runs"),
     "head": (Answers, "head", property(lambda self: "text"), "its head is 'text', not bytes"),
     "size": (Answers, "size", "8", "its size is '8', not a number of bytes"),
@@ -617,12 +899,69 @@ def torch2grid_listeners():
 """
 
 
+MOVES_OF_SOURCE = """
+import os
+from torch2grid_core import SourceOpener
+from torch2grid_core.sources import SourceBase
+
+class Elsewhere(SourceBase):
+    name, shown, identity = "model.pth", "odd://model.pth", 1
+    def __init__(self):
+        with open({path!r}, "rb") as file:
+            self.data = file.read()
+        self.size = len(self.data)
+    def read(self, offset, length):
+        os.chdir("/")
+        return self.data[offset : offset + length]
+
+class Opener(SourceOpener):
+    "odd"
+    name, schemes = "odd", ("odd",)
+    def open(self, location):
+        return Elsewhere()
+"""
+LAZILY = """
+@hookimpl
+def torch2grid_filters():
+    return [Lazy("moved:All", "all-of-it", "all", flag=True)]
+"""
+FILTER = """
+class All(TensorFilter):
+    "all"
+    name, flag = "all-of-it", True
+    def keep(self, tensor):
+        return True
+"""
+
+
 def test_a_plugin_that_changes_the_working_folder_moves_no_file_of_the_run(tmp_path: Path) -> None:
     folder = distribution(tmp_path / "site", "t2g-moves", MOVES)
     run = torch2grid(DIGITS, "-o", "out", "--format", "moved,png", cwd=tmp_path, path=[folder])
     assert run.returncode == 0, run.stderr
     written = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*"))
     assert written == ["out/index.json", "out/neural_grid.png", "out/x.txt", "out/y.txt"]
+
+
+@pytest.mark.parametrize("how", ["installed", "lazy", "a file", "a source"])
+def test_nor_does_one_that_does_so_when_it_is_imported_or_read(how: str, tmp_path: Path) -> None:
+    moves = "import os, pathlib\nos.chdir(pathlib.Path(__file__).parent)\n"
+    model, words = str(DIGITS), []
+    source = MOVES_OF_SOURCE.format(path=str(DIGITS))
+    if how == "lazy":
+        source = "from torch2grid_core import Lazy, hookimpl\n" + LAZILY
+    elif how == "a source":
+        model = "odd://model.pth"
+    else:
+        source = moves + source
+    folder = distribution(tmp_path / "site", "t2g-moves", source)
+    if how == "lazy":
+        (folder / "moved.py").write_text(moves + "from torch2grid_core import TensorFilter\n" + FILTER, encoding="utf-8")
+        words = ["--all-of-it"]
+    elif how == "a file":
+        words = ["--load-plugin", str(folder / "t2g_moves.py")]
+    run = torch2grid(model, "-o", "out", *words, cwd=tmp_path, path=[] if how == "a file" else [folder])
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.json", "neural_grid.png"]
 
 
 @pytest.mark.parametrize("does", ["moves", "exits"])

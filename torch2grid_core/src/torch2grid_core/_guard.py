@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -24,12 +24,16 @@ MOST_PAGES = 10_000
 
 @dataclass(frozen=True)
 class Origin:
-    """Who ships a thing: its kind and name, the distribution and its version (empty for a file or live code)."""
+    """Who ships a thing: its kind and name, the distribution and its version (empty for a file or live code).
+
+    where: the file that it was at, for messages.
+    """
 
     kind: str
     name: str
     distribution: str = ""
     version: str = ""
+    where: str = field(default="", compare=False)
 
     def error(self, reason: str) -> PluginError:
         """The error that names this thing and who ships it."""
@@ -40,6 +44,12 @@ def stamp(instance: Any, origin: Origin) -> None:
     """Remember on *instance* who ships it, for later messages. A class with slots goes without."""
     with contextlib.suppress(AttributeError, TypeError):
         object.__setattr__(instance, _ATTRIBUTE, origin)
+
+
+def stamp_like(instance: Any, other: Any) -> None:
+    """Remember on *instance*, made of *other*, who ships that, where it is remembered."""
+    if is_stamped(other):
+        stamp(instance, origin_of(other))
 
 
 def is_stamped(instance: Any) -> bool:
@@ -82,6 +92,16 @@ def working_folder() -> str:
         return os.getcwd()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def staying() -> Iterator[None]:
+    """The working folder is the one from before again: what a plugin does inside moves no path that the user gave."""
+    before = working_folder()
+    try:
+        yield
+    finally:
+        _back_in(before)
 
 
 def _back_in(folder: str) -> None:

@@ -34,7 +34,7 @@ class SettingOption(click.Option):
         else:
             attributes |= {"type": click.UNPROCESSED, "multiple": setting.many, "shell_complete": quiet(_completer(setting))}
             attributes["metavar"] = f"[{'|'.join(setting.choices)}]" if setting.choices else setting.metavar
-            attributes["show_default"] = setting.default not in (None, "", (), 0)
+            attributes["show_default"] = not (setting.default is None or setting.default in ("", (), 0))
         if setting.group != PROCESS:
             attributes["envvar"] = setting.variable
         super().__init__([*declarations, setting.name], **attributes)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, Literal, TypeVar
 
 from torch2grid_core._data.order import in_depth
@@ -16,6 +16,7 @@ from torch2grid_core._data.storage import DerivedNumbers
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
+from torch2grid_core._guard import Origin, describe_value, guarded, not_run, returned
 from torch2grid_core._text import counted, did_you_mean, visible, without_secrets
 
 Told = TypeVar("Told")
@@ -111,6 +112,8 @@ class _Answer(Generic[Told]):
     """
 
     def __init__(self, given: Iterable[Told] | Callable[[], Iterable[Told]], known: Iterable[Told] = ()) -> None:
+        if isinstance(given, str):
+            raise TypeError(f"a tuple of texts is needed, not the text {given[:40]!r}")
         if callable(given):
             self._ask, self.known, self.costs = given, tuple(known), True
         else:
@@ -126,6 +129,26 @@ class _Answer(Generic[Told]):
         """All of it where it was asked for before, else what is known."""
         found: tuple[Told, ...] = vars(self).get("found", self.known)
         return found
+
+    def guard(self, origin: Origin, name: str, kind: type[Told], what: str) -> None:
+        """Raise ``PluginError`` of *origin* for anything but several of *kind*: now, or when it is asked."""
+
+        def checked(given: Callable[[], Iterable[Told]]) -> tuple[Told, ...]:
+            with guarded(origin, f"load: {name}"):
+                answer: Any = given()
+                if wrong := not_run(name, answer, yields=True):
+                    raise origin.error(f"load: {wrong}")
+                if isinstance(answer, (str, bytes)) or not hasattr(answer, "__iter__"):
+                    raise origin.error(f"load: {returned(name, answer, what)}")
+                found = tuple(answer)
+            for each in found:
+                if not isinstance(each, kind):
+                    raise origin.error(f"load: {name} hold {describe_value(each)}, not {what}")
+            return found
+
+        if self.costs:
+            self._ask = partial(checked, self._ask)
+        checked(lambda: self.known)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Answer, (self.found,)
@@ -357,7 +380,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
             note = f"{tensor.note}, {told}" if tensor.note else f"composed {told}"
             made[tensor.name] = replace(tensor, note=note, module_class=held)
             at.setdefault(of[0], []).append(tensor.name)
-        _check_computed(made.values())
+        check_computed(made.values())
         for tensor in made.values():
             try:
                 tensor.check()
@@ -493,7 +516,16 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return {now[second]: now[first] for second, first in self.aliases.items() if second in now and first in now}
 
 
-def _check_computed(tensors: Iterable[LazyTensor]) -> None:
+def guard_answers(checkpoint: Checkpoint, origin: Origin) -> None:
+    """What ``not_run`` and ``notes`` were given is from now on an error of *origin* where it is of another type.
+
+    So is whatever the functions raise. Raises ``PluginError`` for what is there already.
+    """
+    checkpoint._not_run.guard(origin, "not_run", Action, "several of Action")
+    checkpoint._notes.guard(origin, "notes", str, "several texts")
+
+
+def check_computed(tensors: Iterable[LazyTensor]) -> None:
     """Raise ``ValueError`` where *tensors* are not what their ``DerivedNumbers`` compute: another dtype, or not all of it."""
     reached: dict[int, tuple[int, LazyTensor]] = {}  # storage → elements up to where some tensor reaches, and which one
     for tensor in tensors:

@@ -12,7 +12,8 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.indexing import PartShape
 from torch2grid_core._data.storage import DerivedStorage, Storage
-from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
+from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor, reading
+from torch2grid_core._guard import not_run, returned, stamp_like
 
 Combine = Callable[[Mapping[str, Array]], Array]
 
@@ -31,7 +32,8 @@ class ComputedStorage(DerivedStorage):
         self._readers = [(name, FlatReader(tensor)) for name, tensor in self.members]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.members, self.combine, self.dtype))
+        origin = {name: each for name, each in vars(self).items() if name not in _OWN}  # who computes it
+        return (type(self), (self.members, self.combine, self.dtype), origin)
 
     @property
     def parts(self) -> Sequence[Storage]:
@@ -55,7 +57,24 @@ class ComputedStorage(DerivedStorage):
         for name, reader in self._readers:
             reader.fill(first, arrays[name])
         with np.errstate(all="ignore"):  # beyond the range of the dtype is Inf
-            np.frombuffer(buffer, self.dtype)[:] = self.combine(arrays)
+            np.frombuffer(buffer, self.dtype)[:] = combined(self.combine, arrays, self.dtype)
+
+
+_OWN = ("members", "combine", "dtype", "_readers")
+
+
+def combined(combine: Combine, arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
+    """What *combine* makes of *arrays*, to be taken for numbers of *dtype*. Raises ``TypeError`` for anything else."""
+    found: Any = combine(arrays)
+    if not isinstance(found, np.ndarray):
+        wrong = not_run("combine", found) or returned("combine", found, f"a 1-D array of {dtype.name}")
+        raise TypeError(wrong)
+    if found.dtype != dtype and not np.can_cast(found.dtype, dtype, "same_kind"):
+        raise TypeError(f"combine returned {found.dtype.name}, which is not {dtype.name}")
+    shape = next(iter(arrays.values())).shape
+    if found.shape != shape:
+        raise TypeError(f"combine returned an array of shape {found.shape}, not {shape} as those that it was given")
+    return found
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,14 +127,15 @@ class JointTensor(LazyTensor):
             return super().view(index)
         members = tuple((name, tensor.view(index)) for name, tensor in self.members)
         storage = ComputedStorage(members, self.combine, self.dtype)
+        stamp_like(storage, self.storage)
         first = members[0][1]
         return replace(self, shape=first.shape, storage=storage, taken=first.taken, members=members)
 
     def compute(self, chunks: Mapping[str, Array]) -> Array:
         """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
         assert self.combine is not None
-        with np.errstate(all="ignore"):
-            return np.asarray(self.combine(chunks)).astype(self.dtype, copy=False)
+        with reading(self), np.errstate(all="ignore"):
+            return combined(self.combine, chunks, self.dtype).astype(self.dtype, copy=False)
 
     def lockstep(self) -> Iterator[tuple[int, dict[str, Array]]]:
         """``(start, member name → 1-D array)`` in C order: each array holds the flat indices *start* and on.

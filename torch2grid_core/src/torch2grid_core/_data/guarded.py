@@ -7,10 +7,11 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
+from torch2grid_core._data.filling import unfilled
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.source import HEAD_BYTES, TAIL_BYTES, Source, SourceBase, is_source
 from torch2grid_core._errors import LoadError, WrongAnswer
-from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned
+from torch2grid_core._guard import PASSES, Origin, describe, describe_value, not_run, returned, staying
 from torch2grid_core._methods import misspelt
 from torch2grid_core._text import without_secrets
 
@@ -122,8 +123,8 @@ class GuardedSource(SourceBase):
             buffer[:] = self.read(offset, len(buffer))
             return
         with self._told("cannot be read"):
-            found = read_into(offset, buffer)
-        if wrong := not_run("read_into", found):
+            wrong = unfilled(read_into, offset, buffer)
+        if wrong:
             raise self._wrong(wrong)
 
     def window(self, offset: int, size: int) -> Source:
@@ -162,7 +163,8 @@ class GuardedSource(SourceBase):
     @contextlib.contextmanager
     def _told(self, doing: str) -> Iterator[None]:
         try:
-            yield
+            with staying():
+                yield
         except PASSES:
             raise
         except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from torch2grid_core._data.crc import crc32
+from torch2grid_core._data.filling import unfilled
+from torch2grid_core._data.source import Range
 from torch2grid_core._errors import LoadError
-from torch2grid_core._guard import is_stamped, origin_of, returned, stamp
+from torch2grid_core._guard import Origin, is_stamped, returned, stamp, stamp_like
 
 
 @runtime_checkable
@@ -34,7 +36,10 @@ class Storage(Protocol):
         """True where a pickled copy reads the same bytes in another process."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""
+        """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there.
+
+        One that fills less raises, too, or returns how many bytes it filled: that is an error of whoever ships it.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +98,7 @@ class DerivedStorage(ABC):
         if same:
             return self
         found = self.over(parts)
-        if is_stamped(self):
-            stamp(found, origin_of(self))  # who computes it is told when it fails
+        stamp_like(found, self)  # who computes it is told when it fails
         return found
 
     def verify(self) -> None:
@@ -160,7 +164,7 @@ class DerivedNumbers(DerivedStorage):
     def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
         """Bytes of the inner storage as a uint8 array."""
         array = np.empty(size, dtype=np.uint8)
-        self.inner.read_into(offset, array.data)
+        read_from(self.inner, offset, array.data)
         return array
 
 
@@ -176,7 +180,7 @@ class ByteSwapped(DerivedStorage):
         return self.inner.size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        self.inner.read_into(offset, buffer)
+        read_from(self.inner, offset, buffer)
         if self.itemsize > 1:
             np.frombuffer(buffer, dtype=f"u{self.itemsize}" if self.itemsize <= 8 else "u8").byteswap(inplace=True)
 
@@ -210,7 +214,7 @@ class Joined(DerivedStorage):
             begin = offset - (self._ends[index] - part.size)
             count = min(len(buffer), part.size - begin)
             if count:
-                part.read_into(begin, buffer[:count])
+                read_from(part, begin, buffer[:count])
             offset, buffer, index = offset + count, buffer[count:], index + 1
 
 
@@ -250,7 +254,7 @@ class CheckedStorage:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         if not self._verified and offset != self._done[0]:
             self.verify()
-        self.inner.read_into(offset, buffer)
+        read_from(self.inner, offset, buffer)
         if not self._verified:
             with self._lock:
                 done, crc = self._done
@@ -267,7 +271,7 @@ class CheckedStorage:
         buffer = bytearray(min(1 << 20, max(self.size - done, 1)))
         while done < self.size:
             part = memoryview(buffer)[: min(len(buffer), self.size - done)]
-            self.inner.read_into(done, part)
+            read_from(self.inner, done, part)
             done, crc = done + len(part), crc32(part, crc)
         self.settle(crc)
 
@@ -281,6 +285,32 @@ class CheckedStorage:
                 "fetch or save the file again",
             )
         self._verified = True
+
+
+def read_from(storage: Storage, offset: int, buffer: memoryview) -> None:
+    """Fill *buffer* from byte *offset* of *storage*. Raises ``TypeError`` where a plugin's own leaves some of it as it was."""
+    own: Any = getattr(type(storage), "read_into", None)
+    if getattr(own, "__module__", "").startswith(_CORE):
+        storage.read_into(offset, buffer)
+    elif wrong := unfilled(storage.read_into, offset, buffer):
+        raise TypeError(wrong)
+
+
+_CORE = "torch2grid_core."
+
+
+def stamp_storages(storages: Iterable[Storage], origin: Origin, *, deep: bool = True) -> None:
+    """Remember who ships *storages*, and all beneath them unless *deep* is false, of which it is not remembered yet.
+
+    Plain ranges and bytes go without.
+    """
+    for storage in storages:
+        if type(storage) is Range:
+            continue
+        for each in beneath(storage) if deep else (storage,):
+            own = isinstance(each, DerivedStorage) or not type(each).__module__.startswith(_CORE)
+            if own and not is_stamped(each):
+                stamp(each, origin)
 
 
 def verify(storage: Storage) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.indexing import PartShape, Taken, places_of, taken
 from torch2grid_core._data.source import Range
-from torch2grid_core._data.storage import Storage, beneath, unchecked, verify
+from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import PASSES, describe, is_stamped, origin_of
@@ -252,8 +253,8 @@ class LazyTensor:
         if self.contiguous:
             _read(self, (self.offset + start) * self.dtype.itemsize, out)
         else:
-            with _reading(self):
-                fill(self.storage.read_into, self.offset, self.shape, self.strides or (), start, out)
+            with reading(self):
+                fill(partial(read_from, self.storage), self.offset, self.shape, self.strides or (), start, out)
 
     def _empty(self) -> Array:
         try:
@@ -265,10 +266,10 @@ class LazyTensor:
 def _block_chunks(tensor: LazyTensor, blocks: Callable[[], Iterable[LazyTensor]], chunk_bytes: int) -> Iterator[Array]:
     """The weights of all *blocks* of *tensor*, one block after the other, in arrays of *chunk_bytes* that they share."""
     buffer, filled = np.empty(max(min(chunk_bytes // tensor.dtype.itemsize, tensor.size), 1), tensor.dtype), 0
-    with _reading(tensor):
+    with reading(tensor):
         each = iter(blocks())
     while True:
-        with _reading(tensor):
+        with reading(tensor):
             block = next(each, None)
         if block is None:
             break
@@ -310,7 +311,7 @@ def read_together(tensors: Sequence[LazyTensor]) -> Array:
 
 
 def _read_run(tensor: LazyTensor, run: Range, target: memoryview) -> None:
-    with _reading(tensor):
+    with reading(tensor):
         Range(run.source, run.offset, len(target)).read_into(0, target)
 
 
@@ -344,23 +345,46 @@ class FlatReader:
 
 def _read(tensor: LazyTensor, offset: int, target: Array) -> None:
     """Fill *target* from byte *offset* of the storage. Whatever a plugin's storage raises becomes a ``LoadError``."""
-    with _reading(tensor):
-        tensor.storage.read_into(offset, target.view(np.uint8).data)
+    with reading(tensor):
+        read_from(tensor.storage, offset, target.view(np.uint8).data)
 
 
 def _verify(tensor: LazyTensor) -> None:
-    with _reading(tensor):
+    with reading(tensor):
         verify(tensor.storage)
 
 
 @contextlib.contextmanager
-def _reading(tensor: LazyTensor) -> Iterator[None]:
+def reading(tensor: LazyTensor) -> Iterator[None]:
+    """Weights of *tensor* are read inside: what a plugin raises is a ``LoadError`` that names it and the tensor.
+
+    Where a view or a rule computes the tensor, it is a ``PluginError``, which costs nobody else.
+    """
     try:
         yield
     except PASSES:
         raise
     except BaseException as error:
-        cls = type(tensor.storage)
-        told = f"{cls.__module__}.{cls.__qualname__}: {describe(error)}"
-        by = next((origin_of(each) for each in beneath(tensor.storage) if is_stamped(each)), None)
-        raise LoadError(tensor.name, f"cannot be computed: {by.error(told)}" if by else f"cannot be read: {told}") from error
+        failed = _failed(tensor, error)
+        told = f"{type(failed).__module__}.{type(failed).__qualname__}: {describe(error)}"
+        doing = "cannot be computed" if isinstance(failed, DerivedStorage) else "cannot be read"
+        if not is_stamped(failed):
+            raise LoadError(tensor.name, f"cannot be read: {told}") from error
+        by = origin_of(failed)
+        if by.kind in ("view", "rule"):
+            raise by.error(f"{tensor.name} {doing}: {told}") from error
+        reason = f"{doing}: {by.error(told)}"
+        raise (LoadError(by.where, f"{tensor.name} {reason}") if by.where else LoadError(tensor.name, reason)) from error
+
+
+def _failed(tensor: LazyTensor, error: BaseException) -> Storage:
+    """The innermost storage beneath *tensor* that *error* came through, of those that compute or whose author is known.
+
+    It is the outermost where it came through none.
+    """
+    held = {id(each): each for each in beneath(tensor.storage) if isinstance(each, DerivedStorage) or is_stamped(each)}
+    found, trace = tensor.storage, error.__traceback__
+    while trace is not None:
+        found = held.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found

@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import Any, get_args
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._data.storage import beneath, verify
+from torch2grid_core._data.storage import beneath, stamp_storages, verify
 from torch2grid_core._engine.measuring import without_repetition
 from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs_of
 from torch2grid_core._engine.reading import STOPS
@@ -178,6 +178,9 @@ class _Plans:
         chosen = call(rule, rule.subject, given, run)
         if not isinstance(chosen, Checkpoint):
             raise origin_of(rule).error(returned("subject", chosen, "a Checkpoint"))
+        if chosen is not given:  # who computes what is new in it is told when that fails
+            new = [each.storage for key, each in chosen.items() if given.get(key) is not each]
+            stamp_storages(new, origin_of(rule), deep=False)
         if given and not chosen:
             raise NotDrawable(f"{given.source}: no tensor is left for rule {rule.name!r}")
         if id(chosen) not in self._subjects:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.storage import stamp_storages
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.measuring import Progress, without_repetition
 from torch2grid_core._engine.planning import Asked, Plan, check_arguments, needs_of
@@ -185,6 +186,9 @@ def _subjects(
             subject = call(view, view.subject, checkpoint, run)
             if not isinstance(subject, Checkpoint):
                 raise origin_of(view).error(returned("subject", subject, "a Checkpoint"))
+            if subject is not checkpoint:  # who computes what is new in it is told when that fails
+                new = [each.storage for key, each in subject.items() if checkpoint.get(key) is not each]
+                stamp_storages(new, origin_of(view), deep=False)
             if not subject:
                 raise NotDrawable(f"{checkpoint.source}: no tensor is left for view {view.name!r}")
         except STOPS as error:

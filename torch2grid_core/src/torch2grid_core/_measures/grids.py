@@ -119,8 +119,9 @@ class Parts(Collector):
                 raise ValueError(f"the layout of {name!r}: {describe(error)}") from error
 
     def update(self, chunk: Chunk) -> None:
+        values = chunk.values  # of a joint tensor they are computed now, and a failure of that is not the layout's
         try:
-            self.running[chunk.tensor].update(chunk.start, chunk.values)
+            self.running[chunk.tensor].update(chunk.start, values)
         except Exception as error:
             raise ValueError(f"the layout of {chunk.tensor!r}: {describe(error)}") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
-from torch2grid_core._data.tensor import CHUNK_BYTES, LazyTensor
+from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, reduce_block
 from torch2grid_core._pictures.layout import Layout
@@ -95,14 +95,12 @@ def _reader(tensor: LazyTensor) -> _Read:
         return cut
 
     def read(start: int, count: int, step: int, length: int) -> Array:
-        array, width = np.empty(count * length, dtype=tensor.dtype), tensor.dtype.itemsize
-        target = array.view(np.uint8).data
+        array, reader = np.empty(count * length, dtype=tensor.dtype), FlatReader(tensor)
         if step == length:
-            tensor.storage.read_into((tensor.offset + start) * width, target)
+            reader.fill(start, array)
         else:
             for place in range(count):
-                part = target[place * length * width : (place + 1) * length * width]
-                tensor.storage.read_into((tensor.offset + start + place * step) * width, part)
+                reader.fill(start + place * step, array[place * length : (place + 1) * length])
         return array
 
     return read

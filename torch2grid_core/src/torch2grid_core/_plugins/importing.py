@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from torch2grid_core._guard import staying
 from torch2grid_core._version import __version__
 
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operato
 def first_run(remark: Callable[[str], None], doing: str) -> Iterator[None]:
     """A plugin's code runs inside: what it prints becomes a *remark* of its record, not a line on stdout.
 
-    Whoever keeps the stream that is ``sys.stdout`` inside, a handler of logging say, writes to the true one afterwards.
+    Whoever keeps the stream that is ``sys.stdout`` inside, a handler of logging say, writes to the true one afterwards. The
+    working folder is the one from before again.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     head: Any = _Head(sys.stdout, encoding)
     # A text layer over bytes, as sys.stdout is: code that asks for its buffer, or reconfigures it, finds what it expects.
     stream = io.TextIOWrapper(head, encoding=encoding, errors="backslashreplace", write_through=True)
     try:
-        with contextlib.redirect_stdout(stream):
+        with staying(), contextlib.redirect_stdout(stream):
             yield
     finally:
         with contextlib.suppress(ValueError):  # it was closed inside

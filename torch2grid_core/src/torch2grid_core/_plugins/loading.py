@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_core._errors import LoadError, PluginError, UsageError, WrongAnswer
-from torch2grid_core._guard import call, collect, describe_value, is_stamped, returned, stamp
+from torch2grid_core._guard import Origin, call, collect, describe_value, guarded, returned
 from torch2grid_core._plugins.record import Provided
 from torch2grid_core._text import did_you_mean, visible
 
@@ -38,15 +39,12 @@ class GuardedLoader:
     def load(self, source: Source) -> Checkpoint:
         """The checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
         from torch2grid_core._data.checkpoint import Checkpoint
-        from torch2grid_core._data.tensor import LazyTensor
 
         loader = self._create()
         checkpoint = call(loader, loader.load, source)
         if not isinstance(checkpoint, Checkpoint):
             raise self._provided.origin.error(returned("load", checkpoint, "a Checkpoint"))
-        for tensor in checkpoint.values():
-            if not isinstance(tensor, LazyTensor):
-                raise self._provided.origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
+        answer_for(checkpoint, self._provided.origin, source.shown)
         return checkpoint
 
     def inside(self, source: Source) -> Source | None:
@@ -89,6 +87,24 @@ class GuardedLoader:
         return self._loader
 
 
+def answer_for(checkpoint: Checkpoint, origin: Origin, shown: str) -> None:
+    """Raise ``PluginError`` for what a loader, of *origin*, got wrong in the *checkpoint* that it made of the file *shown*.
+
+    What fails later, when weights are computed or a note is asked for, names both.
+    """
+    from torch2grid_core._data.checkpoint import check_computed, guard_answers
+    from torch2grid_core._data.storage import stamp_storages
+    from torch2grid_core._data.tensor import LazyTensor
+
+    for tensor in checkpoint.values():
+        if not isinstance(tensor, LazyTensor):
+            raise origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
+    with guarded(origin, f"load: {shown}"):
+        check_computed(checkpoint.values())
+    stamp_storages([tensor.storage for tensor in checkpoint.values()], replace(origin, where=shown))
+    guard_answers(checkpoint, origin)
+
+
 def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     """The checkpoint with the tensors that *decoders* compose.
 
@@ -96,7 +112,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
     decoder that fails or does not keep to its claims.
     """
     from torch2grid_core._data.checkpoint import Checkpoint
-    from torch2grid_core._data.storage import DerivedStorage, beneath
+    from torch2grid_core._data.storage import stamp_storages
 
     names = "".join([f"{name}\n" for name in checkpoint])
     made = [(each, each.create()) for each in decoders if _has_names(names, each)]
@@ -116,9 +132,7 @@ def decoded(checkpoint: Checkpoint, decoders: Iterable[Provided]) -> Checkpoint:
         for name in claimed:
             if name not in found.composed or found.composed[name].by != each.name:
                 raise each.origin.error(f"decode did not compose {name!r}, which it claims")
-            for storage in beneath(found[name].storage):
-                if isinstance(storage, DerivedStorage) and not is_stamped(storage):
-                    stamp(storage, each.origin)  # who computes it is told when it fails
+        stamp_storages([found[name].storage for name in claimed], each.origin)  # who computes it is told when it fails
         checkpoint = found
     return checkpoint
 

@@ -94,8 +94,34 @@ def options_of(cls: type) -> dict[str, Option]:
             default = each.default
             if default is dataclasses.MISSING and each.default_factory is not dataclasses.MISSING:
                 default = each.default_factory()
-            found[each.name] = Option(each.name, hints[each.name], default, str(each.metadata.get("help", "")))
+            found[each.name] = Option(each.name, hints[each.name], _plain(default), str(each.metadata.get("help", "")))
     return found
+
+
+def _plain(value: Any) -> Any:
+    """*value* with Python's own numbers and texts for numpy's scalars, also in a tuple or a list."""
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
+    numpy = sys.modules.get("numpy")  # what has such a value has imported it
+    return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
+
+
+def wrong_setting(option: Option) -> str:
+    """Why *option* cannot be a flag of the command line: of its type, or as ``wrong_default`` says; empty where it can."""
+    if not _can_be_text(option.type):
+        return f"takes {type_text(option.type)}, which no option can give: take it out, or give it another type"
+    return wrong_default(option)
+
+
+def _can_be_text(wanted: Any) -> bool:
+    """False for mappings and arrays, and for what holds nothing else: no text of a command line becomes one."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return any(_can_be_text(each) for each in arguments if each is not types.NoneType)
+    if origin in _SEVERAL:
+        return all(_can_be_text(each) for each in arguments if each is not Ellipsis)
+    kind = origin or wanted
+    return not (isinstance(kind, type) and (issubclass(kind, Mapping) or hasattr(kind, "__array__")))
 
 
 def wrong_default(option: Option) -> str:
@@ -110,10 +136,17 @@ def wrong_default(option: Option) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """True for equal values of equal kinds: ``True`` is not ``1``, a list no tuple. ``1`` is ``1.0``, and NaN is itself."""
-    if isinstance(one, (tuple, list)) and type(one) is type(other):
+    """True for equal values of one type: ``True`` is not ``1``, a list no tuple. ``1`` is ``1.0``, and NaN is itself.
+
+    An array is nothing's default: whether it equals another value has no answer.
+    """
+    if type(one) is not type(other):
+        return (type(one), type(other)) == (float, int) and bool(one == other)
+    if hasattr(one, "__array__"):
+        return False
+    if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one is other or one == other or one != one)
+    return bool(one is other or one == other or one != one)
 
 
 _SEVERAL = (tuple, list, set, frozenset)

@@ -21,7 +21,7 @@ from torch2grid_core._hookspecs import DEPRECATED, PROJECT, Hooks, Lazy
 from torch2grid_core._kinds import KINDS
 from torch2grid_core._methods import abstract_methods, lacking, mistakes, no_settings, wrong_folders
 from torch2grid_core._plugins.importing import first_run, wrong_core
-from torch2grid_core._plugins.options import Option, build, options_of, wrong_default
+from torch2grid_core._plugins.options import Option, build, options_of, wrong_setting
 from torch2grid_core._text import did_you_mean
 
 Status = Literal["ok", "disabled", "failed"]
@@ -289,7 +289,7 @@ class Provided:
             found = options_of(cls)
             if self.kind != "settings":
                 return found
-            wrong = {name: told for name, option in found.items() if (told := wrong_default(option))}
+            wrong = {name: told for name, option in found.items() if (told := wrong_setting(option))}
         for name, told in wrong.items():  # each is an option of every command: those that stand work without it
             self.record.fault(f"settings {self.name!r}: field {name!r} of {cls.__name__} {told}; it is left out")
         if told := no_settings(cls):

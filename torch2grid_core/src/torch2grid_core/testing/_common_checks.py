@@ -14,7 +14,7 @@ from typing import Any
 
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._methods import mistakes
-from torch2grid_core._plugins.options import build, options_of, wrong_default
+from torch2grid_core._plugins.options import build, options_of, wrong_default, wrong_setting
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _LONGEST = 120
@@ -47,7 +47,7 @@ def options(subject: Subject) -> None:
             raise NotConforming(error.reason) from error
     found = options_of(subject.cls)
     for option in found.values():
-        wrong = wrong_default(option)
+        wrong = wrong_setting(option) if subject.kind == "settings" else wrong_default(option)
         expect(not wrong, f"option {option.name!r} {wrong}")
         expect(option.help.strip(), f"option {option.name!r} has no help: field(default, metadata={{'help': '…'}})")
     subject.make(**{option.name: option.default for option in found.values()})

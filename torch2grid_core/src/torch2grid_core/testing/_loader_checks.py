@@ -17,9 +17,11 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.opening import open_checkpoint
 from torch2grid_core._data.source import ObjectSource, Source
+from torch2grid_core._data.storage import read_from
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
-from torch2grid_core._guard import returned
+from torch2grid_core._guard import origin_of, returned
+from torch2grid_core._plugins.loading import answer_for
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core.testing._subject import Subject, check, expect
 
@@ -109,6 +111,8 @@ def load_describes(subject: Subject) -> None:
         for source in sources:
             checkpoint = _loaded(subject, source)
             tensors = _tensors(checkpoint)
+            answer_for(checkpoint, origin_of(loader), source.shown)
+            _ = checkpoint.notes, checkpoint.not_run  # which may be functions
             expect(tensors, f"{source.shown}: no tensor was found")
             named = checkpoint.source if loader.accepts == "objects" else source.shown in checkpoint.source
             expect(named, f"source is {checkpoint.source!r}: use source.shown")
@@ -149,7 +153,7 @@ def reads_of_agree(tensor: LazyTensor) -> None:
     for _ in range(20 if count else 0):
         first, last = sorted(random.integers(0, count + 1, 2).tolist())
         buffer = bytearray((last - first) * width)
-        tensor.storage.read_into((tensor.offset + first) * width, memoryview(buffer))
+        read_from(tensor.storage, (tensor.offset + first) * width, memoryview(buffer))
         expect(buffer == expected[first * width : last * width], f"weights {first}–{last} of {label} differ")
 
 

@@ -16,7 +16,7 @@ from torch2grid_core._measures.figures import Profile, Summary
 from torch2grid_core._measures.need import Need
 from torch2grid_core._methods import no_settings
 from torch2grid_core._plugins.manager import PluginManager
-from torch2grid_core._plugins.options import options_of, wrong_default
+from torch2grid_core._plugins.options import options_of, wrong_setting
 from torch2grid_core.testing._samples import sample_checkpoints
 from torch2grid_core.testing._subject import Subject, check, expect
 
@@ -162,7 +162,7 @@ def is_a_value(subject: Subject) -> None:
 def defaults_are_options(subject: Subject) -> None:
     """Each default is of the type of its field, so that a run has an option for it."""
     for option in options_of(subject.cls).values():
-        wrong = wrong_default(option)
+        wrong = wrong_setting(option)
         expect(not wrong, f"field {option.name!r} of {subject.cls.__name__} {wrong}")
 
 
