@@ -98,7 +98,8 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
         session.fill()
         size, cell = write_page(session, asked.export, asked.source)
         if not settings.quiet:
-            click.echo(f"{size / 1e6:.1f} MB; cells of {cell}×{cell} weights, finer ones from the file", err=True)
+            told = "each weight" if cell == 1 else f"cells of {cell}×{cell} weights, finer ones from the file"
+            click.echo(f"{size / 1e6:.1f} MB; {told}", err=True)
         click.echo(os.path.join(asked.export, "index.html"))
         return
     if asked.source is not None:
