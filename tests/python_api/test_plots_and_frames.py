@@ -48,6 +48,7 @@ def described(ax):
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_every_picture_goes_into_the_axes_that_are_given_and_nowhere_else(name):
+    others = pyplot.get_fignums()  # of tests that ran before in this process
     figure, (left, right) = pyplot.subplots(1, 2)
     right.plot([1, 2, 3])
     figure.suptitle("mine")
@@ -57,7 +58,7 @@ def test_every_picture_goes_into_the_axes_that_are_given_and_nowhere_else(name):
     assert (described(right), left.get_position(original=True).bounds, len(figure.get_children()), dict(mpl.rcParams)) == before
     assert figure.axes == [left, right]
     assert left.images or left.patches or left.lines or left.child_axes
-    assert pyplot.get_fignums() == [figure.number]
+    assert pyplot.get_fignums() == [*others, figure.number]
 
 
 def test_a_heatmap_has_the_weights_their_indices_and_a_colour_bar_on_request():
