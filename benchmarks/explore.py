@@ -183,7 +183,7 @@ _COLOURING = """async () => {
 }"""
 _SWITCHING = """async () => {
   const explorer = document.body.explorer;
-  while (!explorer.view.tiles.settled()) await new Promise((go) => setTimeout(go, 5));
+  while (!explorer.view.tiles.completed()) await new Promise((go) => setTimeout(go, 5));
   await explorer.provider.limits(0, explorer.view.camera.level, "rms", explorer.kind);
   window.asked = explorer.view.tiles.requests;
   const began = performance.now();

@@ -33,12 +33,7 @@ def test_the_modules_are_files_beside_each_other() -> None:
 def test_the_report_is_one_script_of_its_modules_each_after_those_it_imports() -> None:
     script = viewer.bundled("report.js")
     scopes = re.findall(r"^const (\$\w+) = \(\(\) => \{$", script, flags=re.MULTILINE)
-    imported, waiting = set[str](), ["report.js"]
-    while waiting:
-        if (name := waiting.pop()) not in imported:
-            imported.add(name)
-            waiting += re.findall(r'^import .* from "\./([\w-]+\.js)";$', viewer.modules()[name].decode(), flags=re.MULTILINE)
-    assert sorted(scopes) == sorted("$" + name.removesuffix(".js") for name in imported)
+    assert sorted(scopes) == sorted("$" + name.removesuffix(".js") for name in viewer.imported("report.js"))
     assert {"$heatmap", "$viewer", "$locate"} <= set(scopes)
     taken = [(found[1], found.start()) for found in re.finditer(r"^const \{.*\} = (\$\w+);$", script, flags=re.MULTILINE)]
     assert len(taken) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch2grid_builtin._renderers.titles import titles
-from torch2grid_builtin._viewer.bundle import bundled, modules
+from torch2grid_builtin._viewer.bundle import bundled, imported, modules
+from torch2grid_builtin._viewer.packing import planes, rounded
 
-__all__ = ["bundled", "modules", "titles"]
+__all__ = ["bundled", "imported", "modules", "planes", "rounded", "titles"]

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from torch2grid_builtin.viewer import modules
+from torch2grid_builtin.viewer import imported, modules, planes, rounded
 from torch2grid_core import LazyTensor, UsageError
-from torch2grid_core.grids import Array
 from torch2grid_core.sources import Range
 from torch2grid_core.text import json_text, visible
 from torch2grid_explore.describing import describe
@@ -27,7 +26,6 @@ from torch2grid_explore.session import Session
 
 MOST_BYTES = 8_000_000  # of the whole folder
 _BITS = 12  # of a plane's 23 mantissa bits that are kept: four digits
-_IMPORT = re.compile(r'^import \{[^{}]*\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 _STYLES = ("panels.css", "explore.css")
 _FLOATS = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 _DECODED = {*_FLOATS, "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
@@ -76,7 +74,7 @@ def write_page(session: Session, folder: str, source: str | None) -> tuple[int, 
 
 
 def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int]:
-    files = {name: text for name, text in modules().items() if name in _STYLES or name in _imported("static_main.js")}
+    files = {name: text for name, text in modules().items() if name in _STYLES or name in imported("static_main.js")}
     hosts = "" if source is None else f" {_origin(source)}"
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -89,9 +87,9 @@ def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int
     for first in range(session.map.base, len(session.map.cells)):
         if (found := _planes(session, first)) is None:
             continue
-        planes, places = found
+        packed, places = found
         about = {**describe(session), "static": {**always, "first": first, "places": places}}
-        files["model.json"], files["planes.bin"] = json_text(about).encode(), planes
+        files["model.json"], files["planes.bin"] = json_text(about).encode(), packed
         size = sum(map(len, files.values()))
         if size <= MOST_BYTES:
             for name, data in files.items():
@@ -100,17 +98,6 @@ def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int
     raise UsageError(
         f"--export: the names and places of {len(session.map.tensors):,} tensors alone exceed {MOST_BYTES:,} bytes"
     )
-
-
-def _imported(entry: str) -> set[str]:
-    """The names of *entry* and of all modules that it imports."""
-    found, waiting = set[str](), [entry]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += _IMPORT.findall(modules()[name].decode())
-    return found
 
 
 def _origin(source: str) -> str:
@@ -140,22 +127,8 @@ def _planes(session: Session, first: int) -> tuple[bytes, list[list[Any]]] | Non
 
 
 def _packed(level: Level) -> list[tuple[str, bytes]]:
-    planes = [(name, _bytewise(_rounded(level.planes[name]))) for name in PLANES]
-    return [*planes, ("some", (level.counts > 0).astype(np.uint8).tobytes())]
-
-
-def _rounded(values: Array) -> Array:
-    """To four digits; NaN and Inf stay."""
-    drop = 23 - _BITS
-    pattern = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64) + (1 << (drop - 1))
-    found = (pattern & (0xFFFFFFFF << drop & 0xFFFFFFFF)).astype(np.uint32).view(np.float32)
-    return np.where(np.isfinite(values) & np.isfinite(found), found, values).astype(np.float32)
-
-
-def _bytewise(values: Array) -> bytes:
-    """32-bit numbers byte by byte, the highest of all first: like bytes beside each other compress better."""
-    big = np.ascontiguousarray(values).reshape(-1).view(np.uint32).astype(">u4")
-    return np.ascontiguousarray(big.view(np.uint8).reshape(-1, 4).T).tobytes()
+    found = [(name, planes(rounded(level.planes[name], _BITS))) for name in PLANES]
+    return [*found, ("some", (level.counts > 0).astype(np.uint8).tobytes())]
 
 
 def _static(session: Session, source: str | None) -> Mapping[str, Any]:

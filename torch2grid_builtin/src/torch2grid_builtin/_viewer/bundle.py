@@ -24,6 +24,17 @@ def modules() -> Mapping[str, bytes]:
 
 
 @cache
+def imported(entry: str) -> frozenset[str]:
+    """The file names of the module *entry* and of all that it imports."""
+    found, waiting = set[str](), [entry]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += [each[2] for each in _IMPORT.finditer(modules()[name].decode())]
+    return frozenset(found)
+
+
+@cache
 def bundled(entry: str, module: bool = False) -> str:
     """The module *entry* and all that it imports, as one classic script that leaves no global name behind.
 

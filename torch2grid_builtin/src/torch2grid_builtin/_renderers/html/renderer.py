@@ -19,6 +19,7 @@ from torch2grid_builtin._renderers.html.budget import LEAST, Costs, Wanted, allo
 from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_builtin._renderers.titles import titles
 from torch2grid_builtin._viewer.bundle import bundled, modules
+from torch2grid_builtin._viewer.packing import planes, rounded
 from torch2grid_core import Grid, Page, Renderer, Style
 from torch2grid_core.grids import (
     REDUCTIONS,
@@ -107,23 +108,6 @@ def page_data(
 def packed(data: bytes) -> str:
     """zlib, then base64: what the script unpacks."""
     return base64.b64encode(zlib.compress(data, 6)).decode()
-
-
-def planes(values: Array) -> bytes:
-    """32-bit numbers byte by byte, the highest of all first: like bytes next to each other compress better."""
-    big = np.ascontiguousarray(values).reshape(-1).view(np.uint32).astype(">u4")
-    return np.ascontiguousarray(big.view(np.uint8).reshape(-1, 4).T).tobytes()
-
-
-def rounded(values: Array, bits: int) -> Array:
-    """float32 *values* to the nearest with so many mantissa bits; NaN and Inf stay, and nothing finite becomes Inf."""
-    pattern = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    drop = 23 - bits
-    mask = np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
-    up = ((pattern.astype(np.uint64) + (1 << (drop - 1))) & mask).astype(np.uint32).view(np.float32)
-    down = (pattern & mask).view(np.float32)
-    result: Array = np.where(np.isfinite(values), np.where(np.isfinite(up), up, down), values)
-    return result
 
 
 def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) -> dict[str, Any]:

@@ -331,11 +331,6 @@ export class Tiles {
     }
   }
 
-  /** True where nothing is waited for. */
-  settled() {
-    return [...this.kept.values()].every((tile) => !tile.asked);
-  }
-
   /** Ask again for what could not be had. */
   retry() {
     for (const tile of this.kept.values()) tile.failed = false;
