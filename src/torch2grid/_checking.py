@@ -137,11 +137,11 @@ def check(
     run = settings_from({**chosen, "rule": rule}, {**DRAWS_NOTHING, "include_buffers": "everything is looked at"}, rules=True)
     usable, broken = installed_rules(manager(), run.rule)
     selected, ignored = _words(select), _words(ignore)
+    for error in broken.values():  # first: whoever asks for one by its code is told that there is no such rule
+        _warn(error)
     rules = choose_rules(usable, selected, ignored)
     if not rules:
         raise UsageError("no rule is left to check")
-    for error in broken.values():
-        _warn(error)
     if selected or ignored:  # only those that are asked for by name are missed
         broken = {name: error for name, error in broken.items() if name in selected}
     opened = as_checkpoint(model, run.loader or "", run.raw)

@@ -79,7 +79,7 @@ PASSED = "\n    def {method}(self, *given):\n        {body}\n"
 VIEW, RULE = ("--view", "forgets"), ("check", "--select", "X101")
 # The base class, what is right of it, and the method that ends without a return: what the run is asked.
 FORGOTTEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "GridTransformer.choose": (TRANSFORM, "an iterable", ("--plugin", "forgets")),
+    "GridTransformer.choose": (TRANSFORM, "an iterable of names", ("--plugin", "forgets")),
     "GridTransformer.can_handle": (TRANSFORM, "True or False", ("--plugin", "forgets")),
     "GridTransformer.preprocess": (TRANSFORM, "a mapping", ("--plugin", "forgets")),
     "GridTransformer.transform": ("", "a 2-D array of numbers or a Grid", ("--plugin", "forgets")),
@@ -98,18 +98,22 @@ FORGOTTEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "View.subject": ("", "a Checkpoint", VIEW),
     "View.needs": ("", "a mapping of key to need", VIEW),
     "View.tensor_needs": ("", "a mapping of key to need", VIEW),
-    "View.pages": ("", "an iterable", VIEW),
-    "View.tensor_pages": ("\n    def tensor_needs(self, *given):\n        return {'all': Summary()}\n", "an iterable", VIEW),
+    "View.pages": ("", "an iterable of pages", VIEW),
+    "View.tensor_pages": (
+        "\n    def tensor_needs(self, *given):\n        return {'all': Summary()}\n",
+        "an iterable of pages",
+        VIEW,
+    ),
     "Rule.subject": ("\n    def findings(self, *given):\n        return []\n", "a Checkpoint", RULE),
     "Rule.needs": ("\n    def findings(self, *given):\n        return []\n", "a mapping of key to need", RULE),
-    "Rule.findings": ("", "an iterable", RULE),
+    "Rule.findings": ("", "an iterable of findings", RULE),
     "TensorFilter.keep": ("", "True or False", ("--filter", "forgets")),
     "TensorFilter.apply": ("", "a Checkpoint", ("--filter", "forgets")),
     "Loader.sniff": ("\n    def load(self, source):\n        return 1\n", "0, 1 or 2", ("--stats",)),
     "Loader.load": ("\n    def sniff(self, source):\n        return 2\n", "a Checkpoint", ("--loader", "forgets")),
     "Loader.runs": (
         "\n    def sniff(self, source):\n        return 0\n    def load(self, source):\n        return 1\n",
-        "an iterable",
+        "an iterable of actions",
         ("check",),
     ),
     "Decoder.claims": ("\n    def decode(self, checkpoint):\n        return checkpoint\n", "a mapping of names", ("--stats",)),

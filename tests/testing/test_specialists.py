@@ -413,7 +413,7 @@ def test_a_method_that_forgets_to_return_is_told() -> None:
         "transform returned None, not a 2-D array of numbers or a Grid; is a 'return' missing?"
     )
     told = failing(with_methods(GoodView, pages=nothing))
-    assert "pages returned None, not an iterable; is a 'return' missing?" in told["something_is_drawn"]
+    assert "pages returned None, not an iterable of pages; is a 'return' missing?" in told["something_is_drawn"]
 
 
 def test_a_sample_that_is_opened_is_made_once(tmp_path: Path) -> None:

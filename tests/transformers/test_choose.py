@@ -172,8 +172,8 @@ def test_a_choice_is_asked_for_once() -> None:
 WRONG = {
     "'a.weigth'": (lambda shapes: ["a.weigth"], "choose names 'a.weigth', which is none of the tensors"),
     "twice": (lambda shapes: ["a.bias", "b.bias", "a.bias"], "choose names 'a.bias' twice"),
-    "text": (lambda shapes: "a.weight", "choose returned 'a.weight', not an iterable"),
-    "nothing": (lambda shapes: None, "choose returned None, not an iterable; is a 'return' missing?"),
+    "text": (lambda shapes: "a.weight", "choose returned 'a.weight', not an iterable of names"),
+    "nothing": (lambda shapes: None, "choose returned None, not an iterable of names; is a 'return' missing?"),
     "numbers": (lambda shapes: [0, 1], "choose yields int, not a name of a tensor"),
     "pairs": (lambda shapes: shapes.items(), "choose yields tuple, not a name of a tensor"),
     "fails": (lambda shapes: 1 / 0, "choose: ZeroDivisionError: division by zero"),

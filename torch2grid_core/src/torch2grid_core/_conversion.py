@@ -80,7 +80,10 @@ def _convert_scalar(value: Any, wanted: Any) -> Any:
             raise ValueError("expected text")
         return value
     if isinstance(wanted, type) and not isinstance(value, wanted):
-        return wanted(value)
+        kind: Any = wanted
+        if issubclass(kind, Mapping):
+            raise ValueError(f"expected {type_text(wanted)}, which no text gives")
+        return kind(value)
     return value
 
 

@@ -20,6 +20,7 @@ _ATTRIBUTE = "_torch2grid_origin"
 MOST_ITEMS = 1000
 PASSES = (Torch2GridError, KeyboardInterrupt)  # of what a plugin raises: meant for the user, or from the user
 MOST_PAGES = 10_000
+FILE_MODULE = "torch2grid_file_"  # begins the name under which the file of a plugin is imported
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def describe(error: BaseException) -> str:
 
 def describe_value(value: Any) -> str:
     """A value in a message: short, and never the repr of something large."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"[:60]
     text = repr(value) if isinstance(value, (int, float, str, bool, type(None))) else f"a {type(value).__name__}"
     return text[:60]
 
@@ -170,6 +173,9 @@ def call(instance: Any, method: Callable[..., Result], *arguments: Any) -> Resul
     return found
 
 
+_ITEMS = {"pages": "pages", "tensor_pages": "pages", "findings": "findings", "choose": "names", "runs": "actions"}
+
+
 def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: Any) -> Iterator[Item]:
     """The items that ``method(*arguments)`` yields, each drawn inside the guard, so that a generator cannot slip out."""
     origin, doing = origin_of(instance), getattr(method, "__name__", "")
@@ -178,7 +184,10 @@ def collect(instance: Any, method: Callable[..., Iterable[Item]], *arguments: An
         if wrong := not_run(doing, result, yields=True):
             raise origin.error(wrong)
         if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__"):
-            raise origin.error(returned(doing, result, "an iterable"))
+            of = _ITEMS.get(doing, "")
+            said = returned(doing, result, f"an iterable{of and f' of {of}'}")
+            alone = result is not None and not isinstance(result, (str, bytes)) and of and "; yield it, or return [it]"
+            raise origin.error(f"{said}{alone or ''}")
         items = iter(result)
     while True:
         with guarded(origin, doing):

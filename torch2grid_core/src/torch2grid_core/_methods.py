@@ -76,9 +76,11 @@ def mistakes(cls: type) -> tuple[str, ...]:
         alone = [name for name in _STREAMED if inspect.isfunction(getattr(cls, name, None)) and not _is_used(cls, name)]
         found += [f"nothing calls {name}(): it is a method of a LayoutTransformer" for name in alone]
     if all(hasattr(base, name) for name in ("layout", "needs", "arrange")):
-        laid, asks, arranges = (overrides(cls, base, name) for name in ("layout", "needs", "arrange"))
-        if laid and _is_own(cls, "layout") and arranges and not asks:
-            found.append("nothing calls arrange(): it gets what needs() asks for, and needs() is missing")
+        asks, arranges = (overrides(cls, base, name) for name in ("needs", "arrange"))
+        if arranges and not asks:
+            own = _is_own(cls, "layout")
+            told = "nothing calls arrange(): it gets what needs() asks for, and" if own else "arrange() gets no results:"
+            found.append(f"{told} needs() is missing")
         elif asks and not arranges:
             found.append("nothing reads what needs() asks for: arrange() is missing")
     return tuple(found)

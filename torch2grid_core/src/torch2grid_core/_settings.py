@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 
 from torch2grid_core._conversion import convert, type_text
 from torch2grid_core._errors import UsageError
+from torch2grid_core._guard import describe_value
 from torch2grid_core._pictures.choices import DEFAULT_CLIP, Reduction, ScaleKind
 from torch2grid_core._text import did_you_mean
 
@@ -289,8 +290,13 @@ class Settings:
         return next((each for each in self.plugins if isinstance(each, owner)), None) or owner()
 
     def color_scale(self, *grids: Grid) -> ColorScale:
-        """One scale for *grids* by ``scale``, ``clip`` and ``limits``."""
+        """One scale for *grids* by ``scale``, ``clip`` and ``limits``. Raises ``TypeError`` for what is no ``Grid``."""
+        from torch2grid_core._pictures.grid import Grid
         from torch2grid_core._pictures.scale import color_scale
+
+        for each in grids:
+            if not isinstance(each, Grid):
+                raise TypeError(f"a Grid is needed, not {describe_value(each)}: Grid(array)")
 
         limits = self.limits if isinstance(self.limits, tuple) else None
         return color_scale(grids, self.scale, self.clip, limits)

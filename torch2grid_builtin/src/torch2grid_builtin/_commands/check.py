@@ -125,8 +125,8 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     Raises ``UsageError`` for wrong settings; a file that cannot be read is part of the report, and the rest is checked.
     """
     usable, unusable = installed_rules(manager, asked.settings.rule)
+    _tell(unusable)  # first: whoever asks for one by its code is told that there is no such rule
     rules = choose_rules(usable, asked.chosen, asked.ignored)
-    _tell(unusable)
     if asked.chosen or asked.ignored:  # only those that are asked for by name are missed
         unusable = {name: told for name, told in unusable.items() if name in asked.chosen}
     if not rules:

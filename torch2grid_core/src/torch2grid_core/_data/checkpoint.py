@@ -13,7 +13,7 @@ from torch2grid_core._data.order import in_depth
 from torch2grid_core._data.parts import ALL, Part, find_parts
 from torch2grid_core._data.source import Source, has_file
 from torch2grid_core._data.storage import DerivedNumbers
-from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._data.tensor import LazyTensor, wrong_tensor
 from torch2grid_core._display import as_html
 from torch2grid_core._errors import LoadError, UsageError
 from torch2grid_core._guard import Origin, describe_value, guarded, not_run, returned
@@ -208,7 +208,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
         described: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
-        self._tensors = {tensor.name: tensor for tensor in values}
+        try:
+            self._tensors = {tensor.name: tensor for tensor in values}
+        except AttributeError:
+            other = next(each for each in values if not isinstance(each, LazyTensor))
+            raise TypeError(f"a tensor is {describe_value(other)}, not a LazyTensor") from None
         self.source = without_secrets(source)
         self.format = format
         self.metadata = dict(metadata or {})
@@ -526,9 +530,14 @@ def guard_answers(checkpoint: Checkpoint, origin: Origin) -> None:
 
 
 def check_computed(tensors: Iterable[LazyTensor]) -> None:
-    """Raise ``ValueError`` where *tensors* are not what their ``DerivedNumbers`` compute: another dtype, or not all of it."""
+    """Raise ``ValueError`` where *tensors*, which a plugin made, are none: a shape of another type, say, or a storage that says
+    nothing of what it is computed from; and where they are not what their ``DerivedNumbers`` compute: another dtype, or not
+    all of it.
+    """
     reached: dict[int, tuple[int, LazyTensor]] = {}  # storage → elements up to where some tensor reaches, and which one
     for tensor in tensors:
+        if wrong := wrong_tensor(tensor):
+            raise ValueError(wrong)
         storage = tensor.storage
         if not isinstance(storage, DerivedNumbers):
             continue

@@ -17,7 +17,7 @@ from torch2grid_core._data.crc import crc32
 from torch2grid_core._data.filling import unfilled
 from torch2grid_core._data.source import Range
 from torch2grid_core._errors import LoadError
-from torch2grid_core._guard import Origin, is_stamped, returned, stamp, stamp_like
+from torch2grid_core._guard import Origin, describe_value, is_stamped, returned, stamp, stamp_like
 
 
 @runtime_checkable
@@ -325,6 +325,29 @@ def beneath(storage: Storage) -> Iterator[Storage]:
     yield storage
     for part in storage.parts if isinstance(storage, DerivedStorage) else ():
         yield from beneath(part)
+
+
+def wrong_parts(storage: Storage) -> str:
+    """What is wrong with what a plugin's *storage* says that its bytes are computed from; empty where nothing is."""
+    if not isinstance(storage, DerivedStorage) or type(storage).__module__.startswith(_CORE):
+        return ""
+    cls = type(storage)
+    if cls.parts is DerivedStorage.parts:
+        if not hasattr(storage, "inner"):
+            return f"{cls.__name__} does not say what it is computed from: set inner, or answer parts and over"
+        parts: Any = (storage.inner,)
+    else:
+        parts = storage.parts
+        if not isinstance(parts, Sequence) or isinstance(parts, (str, bytes)):
+            return returned(f"parts of {cls.__name__}", parts, "a sequence of storages")
+        if parts and cls.over is DerivedStorage.over:
+            return f"{cls.__name__} answers parts, and not over, which makes the same of other parts"
+    for part in parts:
+        if not hasattr(part, "read_into"):
+            return f"{cls.__name__} is computed from {describe_value(part)}, which is no storage: it lacks read_into"
+        if wrong := wrong_parts(part):
+            return wrong
+    return ""
 
 
 def has_checksum(storage: Storage) -> bool:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.indexing import PartShape, Taken, places_of, taken
 from torch2grid_core._data.source import Range
-from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify
+from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify, wrong_parts
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError
-from torch2grid_core._guard import PASSES, describe, is_stamped, origin_of
+from torch2grid_core._guard import FILE_MODULE, PASSES, describe, describe_value, is_stamped, origin_of
 from torch2grid_core._text import visible
 
 CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside the arrays computed from it
@@ -366,7 +367,9 @@ def reading(tensor: LazyTensor) -> Iterator[None]:
         raise
     except BaseException as error:
         failed = _failed(tensor, error)
-        told = f"{type(failed).__module__}.{type(failed).__qualname__}: {describe(error)}"
+        module = type(failed).__module__
+        place = "" if module.startswith(FILE_MODULE) else f"{module}."  # the name of its file stands beside it
+        told = f"{place}{type(failed).__qualname__}: {describe(error)}"
         doing = "cannot be computed" if isinstance(failed, DerivedStorage) else "cannot be read"
         if not is_stamped(failed):
             raise LoadError(tensor.name, f"cannot be read: {told}") from error
@@ -388,3 +391,31 @@ def _failed(tensor: LazyTensor, error: BaseException) -> Storage:
         found = held.get(id(trace.tb_frame.f_locals.get("self")), found)
         trace = trace.tb_next
     return found
+
+
+def wrong_tensor(tensor: Any) -> str:
+    """What is wrong with *tensor*, which a plugin made: before something that reads it is blamed. Empty where nothing is."""
+    if not isinstance(tensor, LazyTensor):
+        return f"a tensor is {describe_value(tensor)}, not a LazyTensor"
+    if not isinstance(tensor.name, str):
+        return f"the name of a tensor is {describe_value(tensor.name)}, not a text"
+    what, shape, dtype = f"of {visible(tensor.name, 60)!r}", tensor.shape, tensor.dtype
+    if not isinstance(shape, tuple) or not all(isinstance(each, Integral) and each >= 0 for each in shape):
+        shown = str(shape)[:60] if isinstance(shape, (tuple, list)) else describe_value(shape)
+        return f"the shape {what} is {shown}, not a tuple of whole numbers from 0 on"
+    if not isinstance(dtype, np.dtype):
+        return f"the dtype {what} is {describe_value(dtype)}, not a numpy dtype: np.dtype(np.float32)"
+    if wrong := wrong_parts(tensor.storage):
+        return wrong
+    lacks = [name for name in ("size", "shippable", "read_into") if not _answers(tensor.storage, name)]
+    return f"the storage {what} is {describe_value(tensor.storage)}, which lacks {', '.join(lacks)}" if lacks else ""
+
+
+def _answers(storage: Any, name: str) -> bool:
+    """True where *storage* has *name*. One that fails when it is asked has it, and says so where it is used."""
+    try:
+        return hasattr(storage, name)
+    except PASSES:
+        raise
+    except BaseException:
+        return True

@@ -211,6 +211,9 @@ def _found(
             )
         if each.tensor and each.tensor not in subject and not _is_known(each.tensor, checkpoint):
             raise origin.error(f"findings yields one about {visible(each.tensor, 60)!r}, and there is no such tensor")
+        if each.index is not None and each.tensor in subject and not _is_in(each.index, subject[each.tensor].shape):
+            told = f"findings yields one at {each.index} of {visible(each.tensor, 60)!r}, whose shape is"
+            raise origin.error(f"{told} {tuple(subject[each.tensor].shape)}")
     parts = checkpoint.part_of if len(checkpoint.whole.parts) > 1 else {}
     for each in found:
         part = parts[each.tensor].name if each.tensor in parts else ""
@@ -219,6 +222,10 @@ def _found(
         if index is not None and each.tensor in subject and (taken := subject[each.tensor].taken) is not None:
             index = taken.index(index)
         yield Found(rule.code, rule.name, severity, each.tensor, index, each.message, part)
+
+
+def _is_in(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(index) == len(shape) and all(0 <= place < length for place, length in zip(index, shape, strict=True))
 
 
 def _is_known(name: str, checkpoint: Checkpoint) -> bool:

@@ -93,6 +93,9 @@ class Decoder(ABC):
         """
 
 
+_TRUTHS = ("bool", "bool_")  # numpy's own, in each of its versions
+
+
 class TensorFilter:
     """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
 
@@ -116,8 +119,8 @@ class TensorFilter:
         with guarded(origin_of(self), "keep"):
             answers = {name: self.keep(tensor) for name, tensor in checkpoint.items()}
         for answer in answers.values():
-            if answer is not True and answer is not False and (answer is None or not_run("keep", answer)):
-                raise origin_of(self).error(not_run("keep", answer) or returned("keep", None, "True or False"))
+            if not isinstance(answer, bool) and type(answer).__name__ not in _TRUTHS:
+                raise origin_of(self).error(not_run("keep", answer) or returned("keep", answer, "True or False"))
         dropped = [name for name, stays in answers.items() if not stays]
         reasons = [Skip(name, f"filter {self.name}", self.name) for name in dropped]
         gone = set(dropped)

@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._errors import NotDrawable
-from torch2grid_core._guard import PASSES, collect, describe, origin_of, returned
+from torch2grid_core._guard import PASSES, collect, describe, not_run, origin_of, returned
 from torch2grid_core._measures.in_memory import measured_here
 from torch2grid_core._measures.need import Need
 from torch2grid_core._pictures.grid import Grid
@@ -71,8 +71,8 @@ class GridTransformer(ABC):
         made: Any = tensors
         for step, wanted in (("preprocess", "a mapping"), ("transform", _GRID), ("postprocess", _GRID)):
             made = getattr(self, step)(made)
-            if made is None:  # before the next step, or numpy, is blamed
-                raise origin_of(self).error(returned(step, None, wanted))
+            if wrong := not_run(step, made) or (returned(step, None, wanted) if made is None else ""):
+                raise origin_of(self).error(wrong)  # before the next step, or numpy, is blamed
         return made  # type: ignore[no-any-return]
 
 

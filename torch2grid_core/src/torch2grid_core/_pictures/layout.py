@@ -16,6 +16,7 @@ from torch2grid_core._errors import NotDrawable
 from torch2grid_core._pictures.axes import axis
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells
+from torch2grid_core._pictures.layout_types import check_types
 
 _MOST_DIMS = 5
 
@@ -156,6 +157,7 @@ def cells_of(layout: Layout, tensor: str) -> list[BlockCells | CurveCells]:
 
 def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> None:
     """Raise ``ValueError`` for the first thing that is wrong; see ``Layout.validate``."""
+    check_types(layout)
     _check_grid(layout, max_cells)
     facts: dict[tuple[Dim, ...], _Extent] = {}  # thousands of layers have a few forms
     for name in layout.tensors:
@@ -365,17 +367,20 @@ def _check_owners(layout: Layout, doubtful: set[int]) -> None:
                 cells = cells or cells_of(layout, name)
                 index = cells[place].index(layout.shape)
             if isinstance(block, Curve):
-                _check_curve(name, index, owner)
+                _check_curve(name, index, owner, CurveCells(block).shape)
             elif np.any((found := owner[index]) & (found != number)):
                 taken = layout.tensors[int(found[(found != 0) & (found != number)][0]) - 1]
                 raise ValueError(f"{taken!r} and {name!r} share a cell; each cell holds weights of one tensor")
             owner[index] = number
 
 
-def _check_curve(name: str, index: tuple[Array, Array], owner: Array) -> None:
+def _check_curve(name: str, index: tuple[Array, Array], owner: Array, shape: tuple[int, ...]) -> None:
     rows, columns = index if isinstance(index, (tuple, list)) and len(index) == 2 else (None, None)
     if any(not isinstance(each, np.ndarray) or each.dtype.kind not in "iu" for each in (rows, columns)):
         raise ValueError(f"the place of a curve of {name!r} does not give two arrays of whole numbers, rows and columns")
+    if not rows.shape == columns.shape == shape:
+        told = f"the place of a curve of {name!r} gives arrays of the shapes {rows.shape} and {columns.shape}"
+        raise ValueError(f"{told} for {shape[0]:,} cells")
     if min(rows.min(), columns.min()) < 0 or rows.max() >= owner.shape[0] or columns.max() >= owner.shape[1]:
         raise ValueError(f"a curve of {name!r} leaves the {owner.shape[0]}×{owner.shape[1]} cells of the grid")
     taken = owner[index].any()

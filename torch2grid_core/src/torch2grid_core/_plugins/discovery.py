@@ -13,8 +13,9 @@ from importlib.metadata import Distribution, EntryPoint, distributions, entry_po
 from pathlib import Path
 
 from torch2grid_core._errors import PluginError, UsageError
-from torch2grid_core._guard import Origin, describe, guarded
+from torch2grid_core._guard import FILE_MODULE, Origin, describe, guarded
 from torch2grid_core._hookspecs import BASE_GROUP, ENTRY_POINT_GROUP
+from torch2grid_core._kinds import KINDS
 from torch2grid_core._plugins.importing import first_run, wrong_core_of, wrong_core_of_file
 from torch2grid_core._plugins.record import PluginRecord, Precedence, failure
 
@@ -166,7 +167,7 @@ def from_file(path: str) -> PluginRecord:
     import hashlib  # 5 ms that a run without files does not pay
 
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-    module_name = f"torch2grid_file_{re.sub(r'[^0-9a-zA-Z_]', '_', file.stem)}_{digest}"
+    module_name = f"{FILE_MODULE}{re.sub(r'[^0-9a-zA-Z_]', '_', file.stem)}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"--load-plugin {path}: not a Python file (its name must end in .py)")
@@ -179,6 +180,7 @@ def from_file(path: str) -> PluginRecord:
     with guarded(origin, "import"), _timed(record), first_run(record.remark, "while it is imported"):
         spec.loader.exec_module(module)
     record.register(module)
-    if record.status == "failed":
+    brings = record.status == "ok" and (record.listens() or any(record.provides(kind) for kind in KINDS))
+    if not brings and record.error:  # nothing of it can be used: no other picture is drawn in its place
         raise PluginError("plugin", file.stem, str(file), "", record.error)
     return record

@@ -94,13 +94,15 @@ def answer_for(checkpoint: Checkpoint, origin: Origin, shown: str) -> None:
     """
     from torch2grid_core._data.checkpoint import check_computed, guard_answers
     from torch2grid_core._data.storage import stamp_storages
-    from torch2grid_core._data.tensor import LazyTensor
 
-    for tensor in checkpoint.values():
-        if not isinstance(tensor, LazyTensor):
-            raise origin.error(f"load: a tensor is {type(tensor).__name__}, not a LazyTensor")
     with guarded(origin, f"load: {shown}"):
         check_computed(checkpoint.values())
+    for tensor in checkpoint.values():
+        try:
+            tensor.check()
+        except LoadError as error:
+            reason = f"as loader {origin.name!r} reads it, {visible(tensor.name, 60)!r}: {error.reason}"
+            raise LoadError(shown, reason, error.advice) from error
     stamp_storages([tensor.storage for tensor in checkpoint.values()], replace(origin, where=shown))
     guard_answers(checkpoint, origin)
 

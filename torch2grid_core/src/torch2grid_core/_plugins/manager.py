@@ -135,6 +135,10 @@ class PluginManager:
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
+            if len({each.qualified for each in candidates}) == 1:
+                entries = " and ".join(each.record.name for each in candidates)
+                told = f"{kind} {name!r} is brought {len(candidates)} times by {candidates[0].record.owner}"
+                raise UsageError(f"{told}, by its entry points {entries}; one is enough")
             both = " or ".join(each.qualified for each in candidates)
             raise UsageError(f"{kind} {name!r} is brought by {len(candidates)} plugins; say which: {both}")
         raise UsageError(f"unknown {kind} {name!r}{self._why_missing(kind, name)}")

@@ -124,6 +124,17 @@ def _can_be_text(wanted: Any) -> bool:
     return not (isinstance(kind, type) and (issubclass(kind, Mapping) or hasattr(kind, "__array__")))
 
 
+def no_options(cls: type) -> str:
+    """Why nothing that *cls* annotates is an option, as it is no dataclass; empty where it is one, and annotates nothing."""
+    if dataclasses.is_dataclass(cls):
+        return ""
+    own = [each for each in cls.__mro__ if not each.__module__.startswith(("torch2grid_core.", "builtins", "abc"))]
+    fixed = {name for each in cls.__mro__ if each not in own for name in (*vars(each), *vars(each).get("__annotations__", ()))}
+    hints = {name: str(hint) for each in own for name, hint in vars(each).get("__annotations__", {}).items()}
+    lost = [name for name, hint in hints.items() if name not in fixed and name[0] != "_" and "ClassVar" not in hint]
+    return f"{cls.__name__} is no dataclass, so {', '.join(lost)} is none; put @dataclass(frozen=True) above it" if lost else ""
+
+
 def wrong_default(option: Option) -> str:
     """Why the default of *option* cannot stand, as what a user gives cannot; empty where it can."""
     if option.default is dataclasses.MISSING:
@@ -236,6 +247,8 @@ def build(cls: type, given: Mapping[str, Any], label: str) -> Any:
     label: how messages name it, such as ``transformer 'spiral'``. Raises ``UsageError`` for an unknown key, listing the
     valid ones, and for a value that is not of the field's type.
     """
+    if given and (lost := no_options(cls)):
+        raise UsageError(f"{label} has no option: {lost}")
     try:
         return cls(**converted(options_of(cls), given, label))
     except ValueError as error:  # a dataclass that checks its own ranges in __post_init__

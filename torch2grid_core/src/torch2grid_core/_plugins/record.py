@@ -141,6 +141,9 @@ class PluginRecord:
             unknown = re.search(r"unknown hook '(\w+)'", str(error))
             hooks = [name for name in vars(Hooks) if name.startswith("torch2grid_")]
             told = f"unknown hook {unknown[1]!r}{did_you_mean(unknown[1], hooks)}" if unknown else str(error)
+            if strange := re.search(r"for hook '(\w+)'\s.*Argument\(s\) \{(.*?)\} are declared", str(error), re.DOTALL):
+                given = ", ".join(each for each in inspect.signature(vars(Hooks)[strange[1]]).parameters if each != "self")
+                told = f"{strange[1]} takes {strange[2]}, which no hook gives; it is called with {given or 'no arguments'}"
             self.fail(" ".join(told.split()))
             return
         self._hooks = manager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.util
 import inspect
@@ -14,7 +13,7 @@ from typing import Any
 
 from torch2grid_core._errors import PluginError, UsageError
 from torch2grid_core._methods import mistakes
-from torch2grid_core._plugins.options import build, options_of, wrong_default, wrong_setting
+from torch2grid_core._plugins.options import build, no_options, opens, options_of, wrong_default, wrong_setting
 from torch2grid_core.testing._subject import NotConforming, Subject, check, expect
 
 _LONGEST = 120
@@ -46,16 +45,14 @@ def options(subject: Subject) -> None:
         except PluginError as error:
             raise NotConforming(error.reason) from error
     found = options_of(subject.cls)
+    expect("name" not in found, "name is an option: write it without an annotation, or as ClassVar[str]")
     for option in found.values():
-        wrong = wrong_setting(option) if subject.kind == "settings" else wrong_default(option)
+        wrong = wrong_default(option) if opens(option.type) and subject.kind != "settings" else wrong_setting(option)
         expect(not wrong, f"option {option.name!r} {wrong}")
         expect(option.help.strip(), f"option {option.name!r} has no help: field(default, metadata={{'help': '…'}})")
     subject.make(**{option.name: option.default for option in found.values()})
-    annotated = getattr(subject.cls, "__annotations__", {})
-    if not dataclasses.is_dataclass(subject.cls):
-        lost = [name for name in annotated if isinstance(vars(subject.cls).get(name), dataclasses.Field)]
-        expect(not lost, f"{', '.join(lost)}: fields of a class that is no dataclass; put @dataclass(frozen=True) above it")
-    expect("name" not in found, "name is an option: write it without an annotation, or as ClassVar[str]")
+    lost = no_options(subject.cls)
+    expect(not lost, f"{lost}, or say ClassVar in the annotation")
     try:
         build(subject.cls, {"no_such_option": "1"}, "it")
     except UsageError:

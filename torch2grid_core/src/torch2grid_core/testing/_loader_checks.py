@@ -17,7 +17,7 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.opening import open_checkpoint
 from torch2grid_core._data.source import ObjectSource, Source
-from torch2grid_core._data.storage import read_from
+from torch2grid_core._data.storage import DerivedNumbers, beneath, read_from
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._guard import origin_of, returned
@@ -134,9 +134,25 @@ def reads_agree(subject: Subject) -> None:
             reads_of_agree(tensor)
 
 
+def _expect_filled(tensor: LazyTensor) -> None:
+    """Fail the check where a storage of the plugin's own leaves bytes of a buffer as they were, wherever they are in it."""
+    for storage in beneath(tensor.storage):
+        kind = type(storage)
+        if kind.__module__.startswith("torch2grid_core.") or kind.read_into is DerivedNumbers.read_into:
+            continue
+        zeros, ones = bytearray(storage.size), bytearray(b"\xff" * storage.size)
+        for buffer in (zeros, ones):
+            read_from(storage, 0, memoryview(buffer))
+        left = np.flatnonzero(np.frombuffer(zeros, np.uint8) != np.frombuffer(ones, np.uint8))
+        if len(left):
+            told = f"{len(left):,} of the {storage.size:,} bytes that it was asked for as they were, byte {left[0]:,} the first"
+            expect(False, f"read_into of {kind.__name__} leaves {told}")
+
+
 def reads_of_agree(tensor: LazyTensor) -> None:
     """Fail the check unless every way to read *tensor* gives the same weights."""
     random = np.random.default_rng(3)
+    _expect_filled(tensor)
     whole = tensor.numpy()
     label = f"{tensor.name!r}"
     expect(whole.shape == tensor.shape, f"{label} has shape {tensor.shape}, reads give {whole.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from itertools import pairwise
@@ -16,12 +17,12 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.planning import check_needs, needs_of
 from torch2grid_core._engine.reading import STOPS, Piece
 from torch2grid_core._errors import NotDrawable
-from torch2grid_core._guard import Origin, origin_of, returned
+from torch2grid_core._guard import Origin, describe, origin_of, returned
 from torch2grid_core._measures.need import Collector, Need
 from torch2grid_core._measures.transformer import LayoutTransformer
 from torch2grid_core._methods import misspelt, never_run
 from torch2grid_core.testing._samples import settings
-from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
+from torch2grid_core.testing._subject import ADVICE, NotConforming, Subject, check, expect
 
 _PARTS = 3
 _ROUNDING = 1e-6  # relative: sums of parts are added in another order
@@ -65,7 +66,7 @@ def needs_merge(subject: Subject) -> None:
                 size = tensors[0].size
                 bounds = [size * place // _PARTS for place in range(_PARTS + 1)]
                 parts = [_gathered(need, tensors, start, stop) for start, stop in pairwise(bounds)]
-            merged = _finished(need, reduce(_merged, parts))
+            merged = _finished(need, reduce(_merged, map(_sent, parts)))
             what = f"{about}: {type(need).__name__} of {', '.join(map(repr, names[:2]))}"
             expect(
                 _alike(merged, whole), f"{what}: {len(parts)} parts merge to {_short(merged)}, one pass gives {_short(whole)}"
@@ -115,6 +116,15 @@ def _gathered(need: Need[Any], tensors: list[LazyTensor], start: int, stop: int)
     if isinstance(found, STOPS):
         raise found
     return found
+
+
+def _sent(part: Any) -> Any:
+    """A collector as it comes from another process."""
+    try:
+        return pickle.loads(pickle.dumps(part))
+    except Exception as error:
+        told = f"a {type(part).__name__} cannot be pickled ({describe(error)}), and travels between processes where it merges"
+        raise NotConforming(told) from error
 
 
 def _merged(one: Any, other: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import pickle
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +20,7 @@ from torch2grid_core._errors import LoadError, Torch2GridError
 from torch2grid_core._guard import returned
 from torch2grid_core._methods import misspelt
 from torch2grid_core._plugins.loading import wrong_claims
+from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import options_of
 from torch2grid_core._plugins.record import SCHEME
 from torch2grid_core.testing._loader_checks import copy_agrees, reads_of_agree
@@ -44,7 +47,7 @@ def _expect_source(found: Any) -> None:
 def _has(found: Any, name: str) -> bool:
     """True where there is an attribute of that name, and where asking for it is an error of its own."""
     try:
-        return hasattr(found, name)
+        return hasattr(found, name) or inspect.getattr_static(type(found), name, None) is not None
     except Exception:
         return True
 
@@ -222,8 +225,9 @@ def source_pickles(subject: Subject) -> None:
 def _composed(subject: Subject) -> Iterator[tuple[Checkpoint, Mapping[str, Any], Checkpoint]]:
     """Each checkpoint that *files* made, what the decoder claims of it, and what becomes of it."""
     with subject.made("checkpoints") as found:
-        for checkpoint in found:
-            expect(isinstance(checkpoint, Checkpoint), returned("files=", checkpoint, "a Checkpoint"))
+        for each in found:
+            checkpoint = PluginManager.discover().open(each, raw=True) if isinstance(each, (str, os.PathLike)) else each
+            expect(isinstance(checkpoint, Checkpoint), returned("files=", checkpoint, "a Checkpoint, nor the path of one"))
             claims = subject.make().claims(checkpoint)
             expect(isinstance(claims, Mapping), returned("claims", claims, "a mapping of names"))
             expect(bool(claims), f"{checkpoint!r}: it claims nothing")

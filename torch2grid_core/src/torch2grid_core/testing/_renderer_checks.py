@@ -13,6 +13,7 @@ from typing import Any
 
 from torch2grid_core._kinds.view import Style
 from torch2grid_core._output.files import files_below
+from torch2grid_core._output.index import NAMES
 from torch2grid_core._pictures.page import Page
 from torch2grid_core._text import safe_filename, visible
 from torch2grid_core.testing._samples import as_texts, sample_pages
@@ -28,6 +29,19 @@ def _rendered(renderer: Any, page: Page, format: str) -> bytes:
     return target.getvalue()
 
 
+class _Pages:
+    """Pages as a run hands them over: they have a number, and come one after the other, as often as asked."""
+
+    def __init__(self, *pages: Page) -> None:
+        self._pages = pages
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __iter__(self) -> Iterator[Page]:
+        return iter(self._pages)
+
+
 def _files(renderer: Any) -> list[str]:
     """The formats of one page a file."""
     return [each for each in renderer.formats if each not in renderer.folders]
@@ -39,13 +53,14 @@ def _folder(renderer: Any, pages: Sequence[Page], format: str) -> Iterator[dict[
     with tempfile.TemporaryDirectory() as name:
         folder, inside = Path(name), Path(name) / "new"
         inside.mkdir()
-        renderer.render_folder(pages, inside, Style(), format)
+        renderer.render_folder(_Pages(*pages), inside, Style(), format)
         beside = [each.name for each in folder.iterdir() if each.name != "new"]
         expect(not beside, f"{format}: render_folder wrote {', '.join(beside)} outside of its folder")
         try:
             found = files_below(inside)
         except ValueError as error:
             expect(False, f"{format}: render_folder: {error}")
+        expect(NAMES[0] not in found, f"{format}: render_folder writes {NAMES[0]}, and so does the run")
         yield {each: (inside / each).read_bytes() for each in found}
 
 
@@ -108,7 +123,7 @@ def combined_pages(subject: Subject) -> None:
     renderer, pages = subject.make(), sample_pages()
     for each in renderer.combines:
         target = io.BytesIO()
-        renderer.render_all([pages["plain"], pages["not_finite"]], target, Style(), each)
+        renderer.render_all(_Pages(pages["plain"], pages["not_finite"]), target, Style(), each)
         expect(not target.closed and target.tell(), f"{each}: render_all wrote nothing")
 
 

@@ -24,7 +24,12 @@ def code_and_severity(subject: Subject) -> None:
     expect(isinstance(code, str) and CODE.fullmatch(code), f"code is {code!r}, not like T101")
     expect(rule.severity in ("error", "warning"), f"severity is {rule.severity!r}, not error or warning")
     expect(rule.judges in ("values", "weights", "file"), f"judges is {rule.judges!r}, not values, weights or file")
+    mine = subject.cls.__module__.startswith("torch2grid_builtin.")
+    expect(mine or not re.fullmatch(r"T\d+", str(code)), f"code is {code}: T belongs to torch2grid-builtin, take other letters")
     for pattern, said in rule.together.items():
+        front, _, rest = str(said).partition("; ")
+        strange = [*re.findall(r"\{\w*\}", front), *(word for word in re.findall(r"\{\w*\}", rest) if word != "{first}")]
+        expect(not strange, f"together: {said!r} has {' and '.join(strange)}; only {{first}} is filled in, behind a semicolon")
         with contextlib.suppress(re.error, TypeError):
             re.compile(pattern)
             continue

@@ -49,8 +49,8 @@ class Subject:
     """A class under test. lazy: how the plugin announced it, where it did so lazily.
 
     files: gets a folder, and returns what to check: of a loader, the paths of files of its format, which it writes, or the
-    objects that it opens; of a source, locations; of a decoder, checkpoints; of an executor, addresses (one that is empty
-    unless given).
+    objects that it opens; of a source, locations; of a decoder, checkpoints, or the paths of some; of an executor, addresses
+    (one that is empty unless given).
 
     samples: checkpoints that it is meant for, beside those of the kit. declines: it may draw none of them, and find nothing.
     """

@@ -9,7 +9,10 @@ from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.planning import needs_of
 from torch2grid_core._errors import NotDrawable
 from torch2grid_core._guard import returned
+from torch2grid_core._kinds.view import View
 from torch2grid_core._pictures.page import Page, Table
+from torch2grid_core._plugins.manager import PluginManager
+from torch2grid_core._text import did_you_mean
 from torch2grid_core.testing._samples import PicklingExecutor, as_texts, draw, sample_checkpoints, settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
@@ -34,7 +37,8 @@ def needs_are_values(subject: Subject) -> None:
             except NotDrawable:
                 continue
             expect(all(isinstance(key, str) for key in first), f"{about}: a key of {method.__name__} is not a text")
-            expect(first == second, f"{about}: {method.__name__} answers differently when it is asked again")
+            told = "; a need is a dataclass(frozen=True), which equals another of the same fields"
+            expect(first == second, f"{about}: {method.__name__} answers differently when it is asked again{told}")
             for key, need in first.items():
                 expect(hash(need) == hash(second[key]), f"{about}: {key!r} hashes differently when it is asked for again")
 
@@ -75,7 +79,12 @@ def pages_have_their_own_names(subject: Subject) -> None:
             expect(page.kind in ("picture", "table"), f"{about}: page {page.name!r} is of kind {page.kind!r}")
             expect(isinstance(page.title, str), f"{about}: the title of {page.name!r} is {type(page.title).__name__}")
             expect(not page.folder.startswith("/") and ".." not in page.folder.split("/"), f"{about}: folder {page.folder!r}")
-    expect(isinstance(subject.make().default_format, str), "default_format is not a text")
+    usual = subject.make().default_format
+    expect(isinstance(usual, str), "default_format is not a text")
+    if usual not in ("text", View.default_format):
+        own = subject.provided.record.provides("renderer") if subject.provided is not None else []
+        known = {*PluginManager.discover().formats(), *(each for one in own for each in one.facts.get("formats", ()))}
+        expect(usual in known, f"default_format {usual!r} is written by no renderer{did_you_mean(usual, {'text', *known})}")
 
 
 def _texts(pages: list[Page] | None) -> list[Any] | None:
