@@ -120,7 +120,8 @@ def test_a_loader_of_live_objects(tmp_path: Path) -> None:
 
 
 def test_hook_torch2grid_decoders(manager: PluginManager, tmp_path: Path) -> None:
-    (raw,) = imported(tmp_path / "write_row_scales.py").write(tmp_path)
+    (path,) = imported(tmp_path / "write_row_scales.py").write(tmp_path)
+    raw = manager.open(path, raw=True)
     (weights,) = manager.open(tmp_path / "packed.npz").values()
     codes, scale = raw["fc.weight.codes"].numpy(), raw["fc.weight.scale"].numpy()
     np.testing.assert_array_equal(weights.numpy(), codes * scale[:, None])

@@ -220,12 +220,14 @@ class Drawing:
     def _with_transformer(self, settings: Settings) -> Settings:
         """With a transformer where something asks for it: plugins are not called for what a run does not need.
 
-        The only one that the ``--load-plugin`` files bring is used without ``--plugin``.
+        The only one that the ``--load-plugin`` files bring is used without ``--plugin``; of several none, with a line.
         """
         brought = self.manager.given("transformer")
         if settings.plugin is None and len(brought) == 1:
             settings = replace(settings, plugin=brought[0])
         needed = settings.interactive or any(view.uses_transformer for view in self.views)
+        if needed and settings.plugin is None and brought:
+            self.manager.note(f"the files of --load-plugin bring {' and '.join(brought)}: --plugin NAME says which is drawn")
         return self.manager.with_transformer(settings, DEFAULT_TRANSFORMER if needed else None)
 
 

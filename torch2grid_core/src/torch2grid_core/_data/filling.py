@@ -9,21 +9,20 @@ from typing import Any
 from torch2grid_core._guard import not_run, returned, staying
 
 _PARTS = 8
-_MARKS = (b"\x5a\x55", b"\xa5\xaa")  # none has a byte of the other in the same place
+_MARKS = (b"\x5a\x55\x3c\x0f", b"\xa5\xaa\xc3\xf0")  # none has a byte of the other in the same place
 
 
 def unfilled(read_into: Callable[[int, memoryview], Any], offset: int, buffer: memoryview) -> str:
     """Call *read_into*, and say how it left some of *buffer* as it was; empty where it filled it.
 
-    It returns nothing, or how many bytes it filled. The last two bytes are marked before, and of a longer buffer two in each
-    eighth. Where a mark still stands, the weights may be so: another mark is tried. Two bytes, as one would have every 256th
-    buffer of any weights read twice. A hole between the marks is not noticed here; the conformance kit looks at every byte.
+    It returns nothing, or how many bytes it filled. The last two bytes are marked before, and four in each eighth of a longer
+    buffer. Where a mark still stands, the weights may be so: another mark is tried. Two bytes at least, as one would have every
+    256th buffer of any weights read twice. A hole between the marks is not noticed here: the kit looks at every byte.
     """
     places = _places(len(buffer))
-    for whole in _MARKS:
-        mark = whole[: len(buffer)]
-        for place in places:
-            buffer[place : place + len(mark)] = mark
+    for mark in _MARKS:
+        for place, size in places:
+            buffer[place : place + size] = mark[:size]
         with staying():
             found = read_into(offset, buffer)
         if wrong := not_run("read_into", found):
@@ -32,16 +31,17 @@ def unfilled(read_into: Callable[[int, memoryview], Any], offset: int, buffer: m
             return returned("read_into", found, "None, nor a number of bytes")
         if found is not None and found != len(buffer):
             return f"read_into filled {found:,} of the {len(buffer):,} bytes that it was asked for"
-        left = [place for place in places if mark and buffer[place : place + len(mark)] == mark]
-        if not left:
+        places = [(place, size) for place, size in places if buffer[place : place + size] == mark[:size]]
+        if not places:
             return ""
-        places = left
-    if places[-1] == len(buffer) - len(mark):
+    if sum(places[-1]) == len(buffer):
         return f"read_into left the last of the {len(buffer):,} bytes that it was asked for as it was"
-    return f"read_into left some of the {len(buffer):,} bytes that it was asked for as they were, byte {places[0]:,} among them"
+    left = f"byte {places[0][0]:,} among them"
+    return f"read_into left some of the {len(buffer):,} bytes that it was asked for as they were, {left}"
 
 
-def _places(length: int) -> list[int]:
-    """Where marks stand in a buffer of that *length*, the last at its end."""
-    last = max(length - 2, 0)
-    return [last * part // _PARTS for part in range(_PARTS + 1)] if length >= 4 * _PARTS else [last]
+def _places(length: int) -> list[tuple[int, int]]:
+    """(offset, size) of the marks in a buffer of that *length*, the last at its end."""
+    size = min(length, 2)
+    inner = range(_PARTS) if length >= 8 * _PARTS else ()
+    return [*((length * part // _PARTS, 4) for part in inner), *([(length - size, size)] if size else [])]

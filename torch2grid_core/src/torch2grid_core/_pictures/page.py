@@ -25,6 +25,7 @@ from torch2grid_core._pictures.validation import (
     check_count,
     check_flag,
     check_flags,
+    check_limits,
     check_marks,
     check_named_texts,
     check_shape,
@@ -206,6 +207,7 @@ class Heatmap:
     def __post_init__(self) -> None:
         check_type("grid", self.grid, Grid)
         check_type("scale", self.scale, ColorScale)
+        check_limits(self.scale.low, self.scale.high, self.scale.kind)
         check_text(title=self.title, rows=self.rows, columns=self.columns, label=self.label)
         check_flag(boundaries=self.boundaries, labels=self.labels, steady=self.steady)
         keep(self, row_names=placed_texts("row_names", self.row_names))

@@ -120,6 +120,15 @@ def check_bend(bend: Any) -> None:
         raise ValueError(f"bend is a finite number from 0 on, not {str(bend)[:40]!r}")
 
 
+def check_limits(low: Any, high: Any, kind: Any) -> None:
+    """Check that *low* and *high* are the limits of a scale of colours, and *kind* its shape."""
+    if not all(isinstance(each, Real) and math.isfinite(each) for each in (low, high)) or low > high:
+        told = " and ".join(str(each)[:40] for each in (low, high))
+        raise ValueError(f"the limits of the scale are {told}: two finite numbers are needed, the second not below the first")
+    if kind not in ("linear", "symlog"):
+        raise ValueError(f"the kind of the scale is {str(kind)[:40]!r}, neither linear nor symlog")
+
+
 def check_marks(what: str, marks: Any) -> None:
     """Check that *marks* are numbers by name."""
     if not isinstance(marks, Mapping):

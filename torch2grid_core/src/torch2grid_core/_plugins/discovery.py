@@ -146,13 +146,13 @@ def _import(record: PluginRecord, entry: EntryPoint) -> None:
 
 @contextlib.contextmanager
 def _timed(record: PluginRecord) -> Iterator[None]:
-    """The seconds inside are the record's cost at every start; a remark where that is much."""
+    """The seconds inside are the record's cost at every start; a remark where that is much, but of a file that was named."""
     started = time.perf_counter()
     try:
         yield
     finally:
         record.seconds = time.perf_counter() - started
-        if record.seconds > SLOW_SECONDS:
+        if record.seconds > SLOW_SECONDS and record.precedence is not Precedence.GIVEN:
             record.remark(f"takes {record.seconds:.1f} s to import, at every start; --disable-plugin leaves it out")
 
 
