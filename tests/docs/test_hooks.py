@@ -55,8 +55,9 @@ def imported(path: Path) -> ModuleType:
 
 
 @pytest.fixture
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> PluginManager:
+def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     """The built-ins and the examples of the page of the hook that the test is named after."""
+    monkeypatch.syspath_prepend(str(tmp_path))  # one example imports another, as the page does with PYTHONPATH
     hook = request.node.originalname.removeprefix("test_hook_")
     prepare(tmp_path)
     files = [path for path in examples(hook, tmp_path) if not path.name.startswith("write_")]
