@@ -119,20 +119,20 @@ class ConfigFile:
         return UsageError(f"{self.path}:{entry.line}: {entry.key}: {reason}")
 
 
-def read_config(path: str) -> ConfigFile:
-    """The settings in *path*, whose ending says what it is. Raises ``UsageError`` with file and line."""
+def read_config(path: str, option: str = "--config") -> ConfigFile:
+    """The settings in *path*, whose ending says what it is; *option* brought it. Raises ``UsageError`` with file and line."""
     file = Path(path)
     kind = _KINDS.get(file.suffix.lower())
     if kind is None:
-        raise UsageError(f"--config {path}: the name must end in .yaml, .json or .toml")
+        raise UsageError(f"{option} {path}: the name must end in .yaml, .json or .toml")
     try:
         if file.stat().st_size > _LARGEST:
-            raise UsageError(f"--config {path}: larger than 1 MiB; {_MISTAKEN}")
+            raise UsageError(f"{option} {path}: larger than 1 MiB; {_MISTAKEN}")
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"--config {path}: not text in UTF-8; {_MISTAKEN}") from error
+        raise UsageError(f"{option} {path}: not text in UTF-8; {_MISTAKEN}") from error
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror or error}") from error
+        raise UsageError(f"{option} {path}: {error.strerror or error}") from error
     read = {"YAML": _read_yaml, "JSON": _read_json, "TOML": _read_toml}[kind]
     try:
         return ConfigFile(path, tuple(read(path, text)))
