@@ -180,6 +180,7 @@ def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
     """
     file = read_config(path, "--expect")
     read: Mapping[str, Callable[[Any], Any]] = {
+        "$schema": _text,
         "formats": _texts,
         "tensors": _count,
         "parameters": _count,
@@ -194,8 +195,6 @@ def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
     }
     given: dict[str, Any] = {}
     for entry in file.settings:
-        if entry.key == "$schema":
-            continue
         if entry.key not in read:
             raise file.error(
                 entry, f"no expectation has that name{did_you_mean(entry.key, _KEYS)}; there are {', '.join(_KEYS)}"
@@ -204,6 +203,7 @@ def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
             given[entry.key] = read[entry.key](entry.value)
         except ValueError as error:
             raise file.error(entry, str(error)) from None
+    given.pop("$schema", None)
     made = Expectations(path, **given)
     _known(file, made, [code.upper() for code in codes])
     return made
@@ -213,6 +213,12 @@ def _known(file: ConfigFile, made: Expectations, codes: Sequence[str]) -> None:
     for word in (*(each.rule for each in made.accept), *(made.severity or {})):
         if codes and not any(code.startswith(word.upper()) or code == word.upper().replace("-", "_") for code in codes):
             raise UsageError(f"{file.path}: no rule {word!r}{did_you_mean(word.upper(), codes)}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected the address of a schema")
+    return value
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Tor
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.pages import whole_file
 from torch2grid_core.sources import CheckedStorage, Range, beneath
-from torch2grid_core.text import did_you_mean, visible
+from torch2grid_core.text import visible
 
 FORMAT = "torch2grid manifest 1"
 _MOST_BYTES = 256 << 20
@@ -99,8 +99,9 @@ def _differences(known: Mapping[str, Entry], seen: Mapping[str, Entry], checkpoi
         elif (before.dtype, before.shape, before.digest) != (entry.dtype, entry.shape, entry.digest):
             yield Finding(f"{_change(before, entry, places)}{of}", name)
     for name in gone:
-        near = did_you_mean(name, seen)
-        yield Finding(f"{visible(name)} is in the manifest, and not here{near}")
+        new = [other for other, entry in seen.items() if other not in known and entry.digest == known[name].digest]
+        told = f"; {visible(new[0])} has its weights" if new else ""
+        yield Finding(f"{visible(name)} is in the manifest, and not here{told}")
 
 
 def _change(before: Entry, entry: Entry, places: Mapping[str, list[str]]) -> str:
