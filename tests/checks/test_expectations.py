@@ -124,7 +124,8 @@ def test_severities_of_the_line_go_before_those_of_the_file_and_off_is_no_findin
 def test_a_wrong_file_is_one_line_with_its_place(model: Path, tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "e.yaml").write_text(text)
     done = torch2grid("check", model, "--expect", "e.yaml", cwd=tmp_path)
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
     assert told in done.stderr
 
 
