@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from torch2grid_builtin._check.expectations import LEVELS, Expectations
 from torch2grid_builtin._check.manifests import Manifest, write_manifest
 from torch2grid_builtin._check.reports import REPORTS, as_text
 from torch2grid_builtin._check.stated import stated
+from torch2grid_builtin._check.watching import watch
 from torch2grid_core import (
     Checkpoint,
     Command,
@@ -49,6 +51,8 @@ class Asked:
     expect: str | None
     manifest: str | None
     written: str | None
+    watch: str | None
+    on_finding: str
     settings: Settings
 
 
@@ -63,6 +67,10 @@ class Check(Command):
                 settings = Settings.from_context(click.get_current_context())
                 if list_rules:
                     return _list_rules(manager, settings.rule)
+                if given["watch"] is not None:
+                    return watch_folder(manager, models, Asked(**given, settings=settings))
+                if given["on_finding"]:
+                    raise UsageError("--on-finding says what is run for what --watch finds")
                 if not models:
                     raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
                 return check_models(manager, models, Asked(**given, settings=settings))
@@ -106,6 +114,10 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--manifest"], metavar="FILE", help="find every tensor that is not what this file says"),
         click.Option(["--write-manifest", "written"], metavar="FILE", help="write a digest and a summary of every tensor"),
+        click.Option(["--watch"], metavar="FOLDER", help="check each new checkpoint in it, once it is complete, until Ctrl+C"),
+        click.Option(
+            ["--on-finding"], default="", metavar="COMMAND", help="with --watch: run this, with the path as its last word"
+        ),
         click.Option(
             ["--format", "formats"],
             default="text",
@@ -213,6 +225,20 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     if any(each.error or each.broken for each in checked):
         return UNREADABLE
     return FINDINGS if any(each.fails(asked.fail_on) for each in checked) else CLEAN
+
+
+def watch_folder(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
+    """Check what appears in a folder until interrupted; the exit code says whether something was found."""
+    if models:
+        raise UsageError("--watch takes what appears in its folder; check other models by themselves")
+    if asked.manifest or asked.written or set(asked.formats.values()) != {STDOUT}:
+        raise UsageError("--watch writes one report to stdout; a manifest is of one model")
+
+    def check(path: str) -> bool:
+        return check_models(manager, [path], asked) != CLEAN
+
+    say = partial(click.echo, err=True)
+    return FINDINGS if watch(str(asked.watch), check, asked.on_finding, lambda line: say(f"torch2grid: {line}")) else CLEAN
 
 
 def _write(report: str) -> None:
