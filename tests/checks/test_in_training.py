@@ -61,7 +61,7 @@ def test_the_fixture_of_pytest(tmp_path: Path) -> None:
     saved(tmp_path / "good.safetensors", ill=False)
     saved(tmp_path / "ill.safetensors", ill=True)
     (tmp_path / "test_models.py").write_text(FIXTURE)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "torch2grid._pytest", "-p", "no:cacheprovider", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert "2 failed, 1 passed" in done.stdout, done.stdout
     assert done.stdout.count("T101 error fc.weight[1, 2]: 1 of 600 weights is NaN") == 1
