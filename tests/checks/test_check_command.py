@@ -232,14 +232,14 @@ def test_findings_of_other_rules_are_one_line_where_they_say_the_same_and_cut_wh
 def test_the_verdict_says_how_much_was_looked_at(tmp_path):
     done = torch2grid("check", DIGITS, cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.endswith(" s: no finding by 15 rules in 9,258 numbers of 8 tensors\n")
+    assert done.stderr.endswith(" s: no finding by 16 rules in 9,258 numbers of 8 tensors\n")
     report = json.loads(torch2grid("check", DIGITS, "--select", "nan", "--format", "json", cwd=tmp_path).stdout)["models"][0]
     assert report["verdict"] == "no finding by 1 rule in 9,258 numbers of 8 tensors"
     assert (report["rules_run"], report["numbers"], report["tensors"]) == (1, 9258, 8)
     junit = ElementTree.fromstring(torch2grid("check", DIGITS, "--format", "junit", cwd=tmp_path).stdout)
     properties = {each.get("name"): each.get("value") for each in junit.iter("property")}
     assert properties == {
-        "verdict": "no finding by 15 rules in 9,258 numbers of 8 tensors",
+        "verdict": "no finding by 16 rules in 9,258 numbers of 8 tensors",
         "rules_run": "15",
         "numbers": "9258",
         "tensors": "8",
