@@ -240,7 +240,7 @@ def test_the_verdict_says_how_much_was_looked_at(tmp_path):
     properties = {each.get("name"): each.get("value") for each in junit.iter("property")}
     assert properties == {
         "verdict": "no finding by 16 rules in 9,258 numbers of 8 tensors",
-        "rules_run": "15",
+        "rules_run": "16",
         "numbers": "9258",
         "tensors": "8",
     }
