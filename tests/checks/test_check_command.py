@@ -154,7 +154,7 @@ def test_junit(tmp_path, ill):
     code, out, _ = check(ill, tmp_path / "none.pth", strange, "--format", "junit")
     assert code == 2
     root = ElementTree.fromstring(out)
-    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "31", "2", "1")
+    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "33", "2", "1")
     first, missing, third = root
     (failure,) = first.iter("failure")
     assert failure.attrib == {"type": "error", "message": "fc1.weight[3, 17]: 1 of 4,096 weights is NaN"}
@@ -244,7 +244,7 @@ def test_the_verdict_says_how_much_was_looked_at(tmp_path):
         "numbers": "9258",
         "tensors": "8",
     }
-    assert junit.attrib["tests"] == "15"
+    assert junit.attrib["tests"] == "16"
     single = save(tmp_path / "single.safetensors", {"scale": np.float32([2])})
     assert check(single, "--select", "nan")[2].endswith(" s: no finding by 1 rule in 1 number of 1 tensor\n")
 
