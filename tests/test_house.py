@@ -83,7 +83,10 @@ def test_names_that_left_the_top_say_where_they_are() -> None:
 
 # What is only imported where it is there: a colour map by matplotlib's name, the kit inside pytest, torch beside live modules,
 # the screen of the menu.
-ASKED_FOR = {"torch2grid_core": {"matplotlib", "pandas", "pytest", "textual"}, ".": {"torch"}}
+ASKED_FOR = {
+    "torch2grid_core": {"matplotlib", "pandas", "pytest", "textual"},
+    ".": {"lightning", "pytest", "pytorch_lightning", "torch", "transformers"},
+}
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
 
 

@@ -14,6 +14,7 @@ from torch2grid_core.pages import Table
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from os import PathLike
 
     from torch2grid._keywords import Filters, Named, Patterns, Positions
     from torch2grid_builtin.checking import Checked
@@ -97,6 +98,9 @@ def check(
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
     rule: Named | Rule | Sequence[Named | Rule] = (),
+    severity: Mapping[str, str] | None = None,
+    expect: str | PathLike[str] | None = None,
+    manifest: str | PathLike[str] | None = None,
     only: Patterns | None = None,
     skip: Patterns | None = None,
     tensors: Positions | None = None,
@@ -116,6 +120,9 @@ def check(
         select: only these rules, by code, by the beginning of one, or by name: ``"T101"``, ``"T1"``, ``"nan"``, or several.
         ignore: not these rules.
         rule: thresholds of a rule: ``"exploded:factor=5"``; several in a list.
+        severity: of a rule's findings, by its code or name: ``"error"``, ``"warning"`` or ``"off"``.
+        expect: a file that says what the model has to be, and which findings are accepted.
+        manifest: a file that ``torch2grid check --write-manifest`` wrote: every tensor that is not as it says is a finding.
         only, skip, tensors, filter, part, slice: what is looked at; see ``draw``. Unless they say otherwise it is everything in
             the file, under full names.
         raw: check what is stored, without decoders.
@@ -130,7 +137,7 @@ def check(
     Raises:
         UsageError: an unknown rule, filter, part or setting. LoadError: the file cannot be read.
     """
-    from torch2grid_builtin.checking import check_checkpoint, installed_rules
+    from torch2grid_builtin.checking import check_checkpoint, installed_rules, stated
 
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     chosen.update(raw=raw, loader=loader, jobs=jobs, executor=executor)
@@ -139,7 +146,13 @@ def check(
     selected, ignored = _words(select), _words(ignore)
     for error in broken.values():  # first: whoever asks for one by its code is told that there is no such rule
         _warn(error)
-    rules = choose_rules(usable, selected, ignored)
+    expected, extra = stated(usable, expect, manifest)
+    rules = choose_rules([*usable, *extra], selected, ignored)
+    levels = {**(expected.severity or {} if expected else {}), **(severity or {})}
+    for word, level in levels.items():
+        choose_rules([*usable, *extra], [word])
+        if level not in ("error", "warning", "off"):
+            raise UsageError(f"severity of {word}: expected error, warning or off, not {level!r}")
     if not rules:
         raise UsageError("no rule is left to check")
     if selected or ignored:  # only those that are asked for by name are missed
@@ -149,7 +162,8 @@ def check(
     def failed(error: PluginError) -> None:
         _warn(str(error))
 
-    checked, _ = check_checkpoint(manager(), opened, rules, run, broken, failed)
+    accept = expected.accept if expected else ()
+    checked, _ = check_checkpoint(manager(), opened, rules, run, broken, failed, severity=levels, accept=accept)
     return CheckResult(checked, opened.part(run.part) if run.part else opened, rules)
 
 

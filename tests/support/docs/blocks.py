@@ -65,6 +65,9 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+_DATA = ("yaml", "toml", "json")  # a block with a title is a file that commands read
+
+
 def runs(block: Block) -> bool:
     """True for a block that says it runs."""
     return block.language == "console" or (block.language == "python" and bool(block.title))
@@ -86,6 +89,8 @@ def run_page(page: Path, folder: Path) -> int:
     done = 0
     for block, after in zip(found, [*found[1:], None], strict=True):
         if not runs(block):
+            if block.title and block.language in _DATA:
+                (folder / block.title).write_text(block.text, encoding="utf-8")
             continue
         done += 1
         if block.language == "console":

@@ -229,6 +229,11 @@ def torch2grid_rules() -> list[Lazy]:
             f"{rules}.files:NotRun", "not_run", "names that the pickle imports or calls and that are not known to be harmless"
         ),
         Lazy(f"{rules}.files:Inconsistent", "inconsistent", "files of one checkpoint that disagree: an index and its shards"),
+        Lazy(
+            f"{rules}.configuration:Configuration",
+            "config",
+            "layers, sizes or dtypes that are not those of the config.json beside the weights",
+        ),
     ]
 
 

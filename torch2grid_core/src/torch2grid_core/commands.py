@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _WHERE = {
+    "_cli.config": "ConfigEntry ConfigFile read_config",
     "_cli.console": "summary_line",
     "_cli.menu": "DrawChosen Menu",
     "_cli.options": "SettingOption settings_options",
@@ -24,6 +25,7 @@ _WHERE = {
 _HOMES = {name: home for home, names in _WHERE.items() for name in names.split()}
 
 if TYPE_CHECKING:
+    from torch2grid_core._cli.config import ConfigEntry as ConfigEntry, ConfigFile as ConfigFile, read_config as read_config
     from torch2grid_core._cli.console import summary_line as summary_line
     from torch2grid_core._cli.menu import DrawChosen as DrawChosen, Menu as Menu
     from torch2grid_core._cli.options import SettingOption as SettingOption, settings_options as settings_options
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from torch2grid_core._settings import Setting as Setting, spec_name as spec_name
 
 __all__ = [
+    "ConfigEntry",
+    "ConfigFile",
     "DrawChosen",
     "Found",
     "GuardedLoader",
@@ -57,6 +61,7 @@ __all__ = [
     "Shown",
     "Status",
     "choose_rules",
+    "read_config",
     "settings_from",
     "settings_options",
     "spec_name",

@@ -19,6 +19,7 @@ from torch2grid_core._data.storage import (
     DerivedStorage,
     Joined,
     Storage,
+    beneath,
     unchecked,
     verify,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Taken",
     "Tiled",
     "as_float",
+    "beneath",
     "dtype_named",
     "find_parts",
     "has_file",

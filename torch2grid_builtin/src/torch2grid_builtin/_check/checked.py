@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch2grid_builtin._check.expectations import Accepted, is_named
 from torch2grid_core import Checkpoint, PluginError, PluginManager, Rule, Settings, Severity, check
 from torch2grid_core.commands import Found, Precedence, choose_rules, spec_name
 from torch2grid_core.measures import executor_of, workers
@@ -57,7 +58,8 @@ class Checked:
     """One model and what was found in it. checkpoint: ``None`` for a file that could not be read, for the reason *error*.
 
     broken: code of each rule that failed itself (its name, where it could not even be made) → why; what the others found is
-    there all the same. rules: how many were asked, and did not fail. looked: the tensors that these were about.
+    there all the same. rules: how many were asked, and did not fail. looked: the tensors that these were about. accepted:
+    findings that are known, each with the reason why; they are not among *found*. stale: what was accepted and is not there.
     """
 
     model: str
@@ -67,6 +69,8 @@ class Checked:
     broken: Mapping[str, str] = field(default_factory=dict)
     rules: int = 0
     looked: Checkpoint | None = None
+    accepted: tuple[tuple[Found, str], ...] = ()
+    stale: tuple[Accepted, ...] = ()
 
     def fails(self, fail_on: Severity) -> bool:
         """True where a finding is as severe as *fail_on*."""
@@ -89,6 +93,7 @@ class Checked:
         tensors = 0 if self.looked is None else len(self.looked)
         nothing = f"{counted(self.rules, 'rule')} in {counted(self.numbers, 'number')} of {counted(tensors, 'tensor')}"
         told = told or [f"no finding by {nothing}"]
+        told += [f"{len(self.accepted):,} accepted"] if self.accepted else []
         return ", ".join([*told, f"{counted(len(self.broken), 'rule')} failed"] if self.broken else told)
 
 
@@ -107,6 +112,8 @@ def check_checkpoint(
     *,
     name: str = "",
     fork: bool = False,
+    severity: Mapping[str, str] | None = None,
+    accept: Sequence[Accepted] = (),
 ) -> tuple[Checked, Selection]:
     """What *rules* find in all of *opened* that *settings* choose, and what that was.
 
@@ -119,6 +126,8 @@ def check_checkpoint(
         failed: told of the error of each rule that fails; the others go on.
         name: what the model is called; its source unless given.
         fork: see ``workers``.
+        severity: of findings of a rule, by its code, the beginning of one, or its name, where it is another than the rule says.
+        accept: findings that are known.
     """
     gone = dict(broken)
 
@@ -134,5 +143,29 @@ def check_checkpoint(
         found = check(selection.checkpoint, rules, settings, executor=executor, failed=fails, seen=seen)
     count = sum(rule.code not in gone for rule in rules)
     looked = selection.checkpoint if len(seen) == len(selection.checkpoint) else selection.checkpoint.select(seen)
-    made = Checked(name or opened.source, selection.checkpoint, tuple(found), broken=gone, rules=count, looked=looked)
+    judged = _judged(found, severity or {})
+    known = [(each, next((one for one in accept if one.takes(each)), None)) for each in judged]
+    accepted = tuple((each, one.reason) for each, one in known if one is not None)
+    used = {id(one) for _, one in known}
+    made = Checked(
+        name or opened.source,
+        selection.checkpoint,
+        tuple(each for each, one in known if one is None),
+        broken=gone,
+        rules=count,
+        looked=looked,
+        accepted=accepted,
+        stale=tuple(one for one in accept if id(one) not in used),
+    )
     return made, selection
+
+
+def _judged(found: Sequence[Found], severity: Mapping[str, str]) -> list[Found]:
+    """*found* with the severities that were asked for; the longest word that names a rule holds."""
+    made = []
+    for each in found:
+        words = [word for word in severity if is_named(each, word)]
+        level = severity[max(words, key=len)] if words else each.severity
+        if level in ("error", "warning"):
+            made.append(replace(each, severity=level))  # type: ignore[arg-type]
+    return made

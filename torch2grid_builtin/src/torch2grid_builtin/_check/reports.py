@@ -1,4 +1,4 @@
-"""What was found, as text, JSON and JUnit's XML."""
+"""What was found, as a report: text, JSON, JUnit's XML, and what the neighbours write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Sequence
 
+from torch2grid_builtin._check.annotations import as_github, as_sarif
 from torch2grid_builtin._check.checked import Checked, is_failure
+from torch2grid_builtin._check.documents import as_html, as_markdown
 from torch2grid_core import Rule, Severity
 from torch2grid_core.commands import Found
 from torch2grid_core.text import counted, visible
@@ -103,6 +105,16 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
             }
             for finding in each.found
         ]
+        entry["accepted"] = [
+            {
+                "code": finding.code,
+                "rule": finding.rule,
+                "tensor": finding.tensor or None,
+                "message": visible(finding.message, _LIMIT),
+            }
+            | {"reason": visible(reason, _LIMIT)}
+            for finding, reason in each.accepted
+        ]
         models.append(entry)
     document = {
         "format": "torch2grid check 1",
@@ -170,4 +182,8 @@ REPORTS: dict[str, Callable[[Sequence[Checked], Sequence[Rule], Severity], str]]
     "text": as_text,
     "json": as_json,
     "junit": as_junit,
+    "sarif": as_sarif,
+    "github": as_github,
+    "markdown": as_markdown,
+    "html": as_html,
 }

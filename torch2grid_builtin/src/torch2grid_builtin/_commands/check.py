@@ -6,12 +6,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
 from torch2grid_builtin._check.checked import Checked, check_checkpoint, installed_rules
+from torch2grid_builtin._check.expectations import LEVELS, Expectations
+from torch2grid_builtin._check.manifests import Manifest, write_manifest
 from torch2grid_builtin._check.reports import REPORTS, as_text
+from torch2grid_builtin._check.stated import stated
+from torch2grid_builtin._check.watching import watch
 from torch2grid_core import (
     Checkpoint,
     Command,
@@ -26,19 +32,27 @@ from torch2grid_core import (
 )
 from torch2grid_core.commands import choose_rules, settings_options, summary_line
 from torch2grid_core.measures import executor_of
-from torch2grid_core.text import counted, visible, without_secrets
+from torch2grid_core.pages import whole_file
+from torch2grid_core.text import counted, did_you_mean, visible, without_secrets
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
+STDOUT = "-"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line: options of this command's own, and the settings."""
+    """The command line: options of this command's own, and the settings. formats: of reports → the file, or stdout (``-``)."""
 
     chosen: tuple[str, ...]
     ignored: tuple[str, ...]
     fail_on: Severity
-    format: str
+    severity: Mapping[str, str]
+    formats: Mapping[str, str]
+    expect: str | None
+    manifest: str | None
+    written: str | None
+    watch: str | None
+    on_finding: str
     settings: Settings
 
 
@@ -53,6 +67,10 @@ class Check(Command):
                 settings = Settings.from_context(click.get_current_context())
                 if list_rules:
                     return _list_rules(manager, settings.rule)
+                if given["watch"] is not None:
+                    return watch_folder(manager, models, Asked(**given, settings=settings))
+                if given["on_finding"]:
+                    raise UsageError("--on-finding says what is run for what --watch finds")
                 if not models:
                     raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
                 return check_models(manager, models, Asked(**given, settings=settings))
@@ -84,7 +102,30 @@ def _params() -> list[click.Parameter]:
             show_default=True,
             help="the least severity that makes the exit code 1",
         ),
-        click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="of the report"),
+        click.Option(
+            ["--severity"],
+            multiple=True,
+            callback=_levels,
+            metavar="CODE=LEVEL,…",
+            help="of a rule's findings: error, warning, off",
+        ),
+        click.Option(
+            ["--expect"], metavar="FILE", help="what the model has to be, and findings that are accepted (YAML, TOML, JSON)"
+        ),
+        click.Option(["--manifest"], metavar="FILE", help="find every tensor that is not what this file says"),
+        click.Option(["--write-manifest", "written"], metavar="FILE", help="write a digest and a summary of every tensor"),
+        click.Option(["--watch"], metavar="FOLDER", help="check each new checkpoint in it, once it is complete, until Ctrl+C"),
+        click.Option(
+            ["--on-finding"], default="", metavar="COMMAND", help="with --watch: run this, with the path as its last word"
+        ),
+        click.Option(
+            ["--format", "formats"],
+            default="text",
+            show_default=True,
+            callback=_formats,
+            metavar="NAME[=FILE],…",
+            help=f"of the report: {', '.join(REPORTS)}; several with commas between, each but one into a file",
+        ),
         *settings_options(
             rule="a rule's thresholds; 'torch2grid plugins NAME' lists them (repeatable)",
             part="",
@@ -104,6 +145,33 @@ def _params() -> list[click.Parameter]:
 def listed(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """A callback: the words of a repeatable option, each of which may be several with commas between."""
     return tuple(part.strip() for each in value for part in each.split(",") if part.strip())
+
+
+def _levels(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for each in listed(context, parameter, value):
+        word, equals, level = each.partition("=")
+        if not equals or level not in LEVELS:
+            raise click.BadParameter(f"expected CODE={'|'.join(LEVELS)}, not {each!r}", context, parameter)
+        found[word] = level
+    return found
+
+
+def _formats(context: click.Context, parameter: click.Parameter, value: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in listed(context, parameter, (value,)):
+        name, equals, path = each.partition("=")
+        if name not in REPORTS:
+            near = did_you_mean(name, REPORTS)
+            raise click.BadParameter(f"no report {name!r}{near}; there are {', '.join(REPORTS)}", context, parameter)
+        if name in found or (equals and not path):
+            raise click.BadParameter(f"{each!r}: {'is named twice' if name in found else 'needs a file'}", context, parameter)
+        found[name] = path or STDOUT
+    if list(found.values()).count(STDOUT) > 1:
+        raise click.BadParameter("one report alone goes to stdout; the others are NAME=FILE", context, parameter)
+    if not found:
+        raise click.BadParameter(f"names no report; there are {', '.join(REPORTS)}", context, parameter)
+    return found
 
 
 def _list_rules(manager: PluginManager, specs: Sequence[Any]) -> int:
@@ -126,7 +194,13 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     """
     usable, unusable = installed_rules(manager, asked.settings.rule)
     _tell(unusable)  # first: whoever asks for one by its code is told that there is no such rule
-    rules = choose_rules(usable, asked.chosen, asked.ignored)
+    if len(models) > 1 and (asked.manifest or asked.written):
+        raise UsageError("a manifest is of one model; check each of several by itself")
+    expected, extra = stated(usable, asked.expect, asked.manifest, recorded=bool(asked.written))
+    manifest = next((each for each in extra if isinstance(each, Manifest)), None)
+    for word in asked.severity:
+        choose_rules([*usable, *extra], [word])
+    rules = choose_rules([*usable, *extra], asked.chosen, asked.ignored)
     if asked.chosen or asked.ignored:  # only those that are asked for by name are missed
         unusable = {name: told for name, told in unusable.items() if name in asked.chosen}
     if not rules:
@@ -137,14 +211,34 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     executor_of(manager, asked.settings.executor)  # or executor
     checked = []
     for model in models:
-        checked.append(_check_one(manager, model, rules, asked, unusable))
-        if asked.format == "text":
+        checked.append(_check_one(manager, model, rules, asked, unusable, expected))
+        if asked.formats.get("text") == STDOUT:
             _write(as_text(checked[-1:], rules, asked.fail_on, asked.settings.verbose))
-    if asked.format != "text":
-        _write(REPORTS[asked.format](checked, rules, asked.fail_on))
+    for name, path in asked.formats.items():
+        if path != STDOUT:
+            with whole_file(Path(path)) as file:
+                file.write(REPORTS[name](checked, rules, asked.fail_on).encode())
+        elif name != "text":
+            _write(REPORTS[name](checked, rules, asked.fail_on))
+    if manifest is not None and asked.written and checked[0].checkpoint is not None and manifest.code not in checked[0].broken:
+        write_manifest(asked.written, manifest.seen, checked[0].checkpoint)
     if any(each.error or each.broken for each in checked):
         return UNREADABLE
     return FINDINGS if any(each.fails(asked.fail_on) for each in checked) else CLEAN
+
+
+def watch_folder(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
+    """Check what appears in a folder until interrupted; the exit code says whether something was found."""
+    if models:
+        raise UsageError("--watch takes what appears in its folder; check other models by themselves")
+    if asked.manifest or asked.written or set(asked.formats.values()) != {STDOUT}:
+        raise UsageError("--watch writes one report to stdout; a manifest is of one model")
+
+    def check(path: str) -> bool:
+        return check_models(manager, [path], asked) != CLEAN
+
+    say = partial(click.echo, err=True)
+    return FINDINGS if watch(str(asked.watch), check, asked.on_finding, lambda line: say(f"torch2grid: {line}")) else CLEAN
 
 
 def _write(report: str) -> None:
@@ -159,7 +253,14 @@ def _tell(broken: Mapping[str, str]) -> None:
         click.echo(f"torch2grid: {told}", err=True)
 
 
-def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked: Asked, unusable: Mapping[str, str]) -> Checked:
+def _check_one(
+    manager: PluginManager,
+    model: str,
+    rules: Sequence[Rule],
+    asked: Asked,
+    unusable: Mapping[str, str],
+    expected: Expectations | None,
+) -> Checked:
     started = time.perf_counter()
     shown, settings = without_secrets(model), asked.settings
 
@@ -169,7 +270,11 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
 
     try:
         checkpoint = manager.open(model, settings.loader or "", raw=settings.raw)
-        checked, selection = check_checkpoint(manager, checkpoint, rules, settings, unusable, failed, name=shown, fork=True)
+        levels = {**(expected.severity or {} if expected else {}), **asked.severity}
+        accept = expected.accept if expected else ()
+        checked, selection = check_checkpoint(
+            manager, checkpoint, rules, settings, unusable, failed, name=shown, fork=True, severity=levels, accept=accept
+        )
     except UsageError:
         raise
     except Torch2GridError as error:
@@ -179,6 +284,10 @@ def _check_one(manager: PluginManager, model: str, rules: Sequence[Rule], asked:
     if not settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)
+        for each in checked.stale:
+            where = "" if each.tensor == "*" else f" in {visible(each.tensor, 200)}"
+            told = f"{visible(each.rule, 60)}{where} is accepted, and there is no such finding"
+            click.echo(f"{visible(shown)}: note: {told}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)
     if settings.verbose and not settings.quiet:

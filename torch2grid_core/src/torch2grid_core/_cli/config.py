@@ -99,7 +99,7 @@ def _by_flag(settings: Iterable[Setting]) -> dict[str, Setting]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfigEntry:
     """One key of a file and the line that it is on."""
 
     key: str
@@ -112,27 +112,27 @@ class ConfigFile:
     """A settings file that was read; its keys are not checked yet."""
 
     path: str
-    settings: tuple[Entry, ...] = ()
+    settings: tuple[ConfigEntry, ...] = ()
 
-    def error(self, entry: Entry, reason: str) -> UsageError:
+    def error(self, entry: ConfigEntry, reason: str) -> UsageError:
         """The error of one entry: file, line, key and reason."""
         return UsageError(f"{self.path}:{entry.line}: {entry.key}: {reason}")
 
 
-def read_config(path: str) -> ConfigFile:
-    """The settings in *path*, whose ending says what it is. Raises ``UsageError`` with file and line."""
+def read_config(path: str, option: str = "--config") -> ConfigFile:
+    """The settings in *path*, whose ending says what it is; *option* brought it. Raises ``UsageError`` with file and line."""
     file = Path(path)
     kind = _KINDS.get(file.suffix.lower())
     if kind is None:
-        raise UsageError(f"--config {path}: the name must end in .yaml, .json or .toml")
+        raise UsageError(f"{option} {path}: the name must end in .yaml, .json or .toml")
     try:
         if file.stat().st_size > _LARGEST:
-            raise UsageError(f"--config {path}: larger than 1 MiB; {_MISTAKEN}")
+            raise UsageError(f"{option} {path}: larger than 1 MiB; {_MISTAKEN}")
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"--config {path}: not text in UTF-8; {_MISTAKEN}") from error
+        raise UsageError(f"{option} {path}: not text in UTF-8; {_MISTAKEN}") from error
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror or error}") from error
+        raise UsageError(f"{option} {path}: {error.strerror or error}") from error
     read = {"YAML": _read_yaml, "JSON": _read_json, "TOML": _read_toml}[kind]
     try:
         return ConfigFile(path, tuple(read(path, text)))
@@ -150,7 +150,7 @@ def _counted(path: str, keys: int) -> None:
         raise UsageError(f"{path}: more than {_MOST_KEYS} keys, so more than there are settings; {_MISTAKEN}")
 
 
-def _read_yaml(path: str, text: str) -> list[Entry]:
+def _read_yaml(path: str, text: str) -> list[ConfigEntry]:
     import yaml
 
     kind: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -167,7 +167,7 @@ def _read_yaml(path: str, text: str) -> list[Entry]:
         _keys_once(path, root)
         made = loader.construct_object
         settings = [
-            Entry(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
+            ConfigEntry(str(made(key, deep=True)), made(value, deep=True), key.start_mark.line + 1) for key, value in root.value
         ]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -276,7 +276,7 @@ def _set_once(path: str, lines: dict[str, int], key: str, line: int) -> None:
     lines[key] = line
 
 
-def _read_json(path: str, text: str) -> list[Entry]:
+def _read_json(path: str, text: str) -> list[ConfigEntry]:
     try:
         pairs = json.loads(text, object_pairs_hook=list, parse_int=_integer) if text.strip() else []
     except json.JSONDecodeError as error:
@@ -286,10 +286,10 @@ def _read_json(path: str, text: str) -> list[Entry]:
     _counted(path, len(pairs))
     plain = json.loads(text, parse_int=_integer)
     _keys_once_in_json(path, text)
-    return [Entry(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
+    return [ConfigEntry(key, plain[key], _line(text, rf'"{re.escape(key)}"\s*:')) for key, _ in pairs]
 
 
-def _read_toml(path: str, text: str) -> list[Entry]:
+def _read_toml(path: str, text: str) -> list[ConfigEntry]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -301,7 +301,9 @@ def _read_toml(path: str, text: str) -> list[Entry]:
         found = re.search(r"line (\d+)", str(error))
         raise UsageError(f"{path}:{found[1] if found else 1}: not TOML: {error}") from error
     _counted(path, len(table))
-    return [Entry(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()]
+    return [
+        ConfigEntry(key, value, _line(text, rf'^[ \t]*\[?\s*"?{re.escape(key)}"?\s*[=\].]')) for key, value in table.items()
+    ]
 
 
 def _integer(digits: str) -> int:
@@ -367,7 +369,7 @@ def file_settings(config: ConfigFile, known: Mapping[str, Setting], manager: Plu
     return found
 
 
-def _once(config: ConfigFile, entry: Entry, settings: Iterable[Setting], lines: dict[tuple[str, str], int]) -> None:
+def _once(config: ConfigFile, entry: ConfigEntry, settings: Iterable[Setting], lines: dict[tuple[str, str], int]) -> None:
     """Note the line of each. Raises ``UsageError`` for one that is set already."""
     for each in settings:
         line = lines.setdefault((each.section, each.field), entry.line)
@@ -376,7 +378,7 @@ def _once(config: ConfigFile, entry: Entry, settings: Iterable[Setting], lines: 
             raise UsageError(f"{config.path}:{entry.line}: {told}")
 
 
-def _typed(config: ConfigFile, entry: Entry, setting: Setting) -> Any:
+def _typed(config: ConfigFile, entry: ConfigEntry, setting: Setting) -> Any:
     """The value as the setting takes it."""
     value = entry.value
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial, reduce
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
 from torch2grid_core._data.tensor import LazyTensor, read_together
 from torch2grid_core._errors import NotDrawable, PluginError
-from torch2grid_core._guard import PASSES, Origin, describe, returned
+from torch2grid_core._guard import PASSES, Origin, describe, describe_value, returned
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
 from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._methods import never_run
@@ -104,8 +105,9 @@ class Task(NamedTuple):
             tensor = replace(tensor, storage=tensor.storage.unchecked)
             needs += ((Checksum(), CHECKSUM),)
         count = most_pieces(tensor)
-        bounds = [tensor.size * place // count for place in range(count + 1)]
-        return tuple(Piece((tensor,), needs, start, stop) for start, stop in pairwise(bounds))
+        step = -(-math.lcm(*starmap(_aligned, needs)) // tensor.dtype.itemsize)
+        bounds = [*(tensor.size * place // count // step * step for place in range(count)), tensor.size]
+        return tuple(Piece((tensor,), needs, start, stop) for start, stop in pairwise(bounds) if start < stop)
 
     def _splits(self, tensor: LazyTensor, gatherers: Sequence[Gatherer]) -> bool:
         if len(self.tensors) > 1 or type(tensor) is not LazyTensor or not tensor.contiguous:
@@ -188,6 +190,13 @@ def _together(tasks: Sequence[Task]) -> list[Outcome]:
                     outcome.gathered[ask.number, task.asks[place].key] = ask.need.finish(collector)
     except Exception:
         return []
+    return found
+
+
+def _aligned(need: Need[Any], origin: Origin) -> int:
+    found: Any = need.aligned
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise origin.error(f"{type(need).__name__}.aligned is {describe_value(found)}, not a number of bytes")
     return found
 
 

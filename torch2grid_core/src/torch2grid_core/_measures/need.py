@@ -101,12 +101,14 @@ class Need(Generic[R]):
     stream. A need whose collectors ``merge`` is spread over several workers.
 
     ordered: the collector needs chunks in C order; where no need of a tensor does, they come as they lie in the file.
+    aligned: a part of a tensor begins at a multiple of so many bytes of it.
     of_whole: it is about many tensors together, so a view cannot ask for it with the pages of one tensor.
     counts_not_finite: ``counted`` tells of every NaN and Inf in what was read. member: of a ``JointTensor``, which of its
     members this is about; empty for the tensor itself.
     """
 
     ordered: ClassVar[bool] = True
+    aligned: ClassVar[int] = 1
     of_whole: bool = False
     counts_not_finite: bool = False
     member: str = ""

@@ -1,0 +1,228 @@
+"""``check --write-manifest`` and ``--manifest``: what each tensor was, and what is no longer so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings, strategies as st
+from safetensors.numpy import save_file
+from tests.support.tools import torch2grid
+
+from torch2grid_builtin._check import digests
+from torch2grid_builtin._check.digests import Digest
+from torch2grid_core import Checkpoint, LazyTensor, measure
+from torch2grid_core._engine import reading
+from torch2grid_core.measures import workers
+from torch2grid_core.sources import BytesStorage
+
+RNG = np.random.default_rng(25)
+
+
+def model() -> dict[str, np.ndarray[Any, Any]]:
+    kinds = {"up.weight": (24, 16), "down.weight": (16, 24), "norm.weight": (16,)}
+    made = {f"layers.{number}.{kind}": RNG.normal(size=shape) * 0.02 for number in range(4) for kind, shape in kinds.items()}
+    return {name: array.astype(np.float32) for name, array in made.items()}
+
+
+def saved(path: Path, tensors: dict[str, np.ndarray[Any, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    return path
+
+
+def expected_digest(raw: bytes, block: int) -> str:
+    hashes = [blake3(raw[start : start + block]).digest() for start in range(0, len(raw), block)]
+    return blake3(b"".join(hashes)).hexdigest()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_digest_is_the_hash_of_the_hashes_of_blocks_however_it_is_read(data: st.DataObject) -> None:
+    dtype = np.dtype(data.draw(st.sampled_from(["f4", "f8", "f2", "u1", "i8"])))
+    block = data.draw(st.sampled_from([8, 16, 64, 1024]))
+    size = data.draw(st.integers(0, 700))
+    array = np.frombuffer(data.draw(st.binary(min_size=size * dtype.itemsize, max_size=size * dtype.itemsize)), dtype)
+    tensor = LazyTensor("a", (size,), dtype, BytesStorage(array.tobytes()))
+    checkpoint = Checkpoint([tensor], source="a", format="memory", aliases={}, parts=())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "BLOCK", block)
+        patch.setattr(Digest, "aligned", block)
+        patch.setattr(reading, "PIECE", data.draw(st.sampled_from([7, 50, 1 << 27])))
+        patch.setattr(reading, "SMALL", data.draw(st.sampled_from([0, 1 << 15])))
+        (found,) = [results["digest"] for _, results in measure(checkpoint, {"digest": Digest()})]
+    assert found == expected_digest(array.tobytes(), block)
+
+
+def test_pieces_in_other_processes_give_the_same_digest(tmp_path: Path) -> None:
+    array = RNG.normal(size=(1 << 10, 40)).astype(np.float32)
+    path = saved(tmp_path / "one.safetensors", {"a": array})
+    import torch2grid as t2g
+
+    checkpoint = t2g.load(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIECE", 10_000)
+        with workers(checkpoint, 2) as executor:
+            ((_, results),) = measure(checkpoint, {"digest": Digest()}, executor=executor)
+    assert results["digest"] == expected_digest(array.tobytes(), 64 << 20)
+
+
+def test_what_is_as_it_was_is_clean_and_a_manifest_is_sorted_json(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.safetensors", model())
+    assert torch2grid("check", path, "--write-manifest", "m.json", "-q", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "m.json").read_text()
+    document = json.loads(text)
+    assert list(document["tensors"]) == sorted(document["tensors"])
+    assert len(document["tensors"]) == 12
+    assert len([line for line in text.splitlines() if '"digest": "' in line and '"dtype"' in line]) == 12  # a line a tensor
+    entry = document["tensors"]["layers.0.norm.weight"]
+    assert entry["shape"] == [16]
+    assert entry["dtype"] == "float32"
+    assert entry["count"] == 16
+    done = torch2grid("check", path, "--manifest", "m.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert torch2grid("check", path, "--write-manifest", "n.json", "-j", "2", "-q", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "n.json").read_text() == text
+
+
+def changed(tmp_path: Path, tensors: dict[str, Any], *words: str) -> tuple[int, list[str]]:
+    """What ``check`` says of *tensors* beside the manifest of ``before``."""
+    path = saved(tmp_path / "after.safetensors", tensors)
+    done = torch2grid("check", path, "--manifest", "m.json", "--select", "T401", "--format", "json", *words, cwd=tmp_path)
+    (found,) = json.loads(done.stdout)["models"]
+    return done.returncode, [f"{each['tensor'] or ''}: {each['message']}" for each in found["findings"]]
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> dict[str, Any]:
+    tensors = model()
+    path = saved(tmp_path / "before.safetensors", tensors)
+    assert torch2grid("check", path, "--write-manifest", "m.json", "-q", cwd=tmp_path).returncode == 0
+    return tensors
+
+
+def test_one_flipped_bit_is_found(tmp_path: Path, before: dict[str, Any]) -> None:
+    before["layers.2.up.weight"].view(np.uint32)[5, 3] ^= 1
+    code, found = changed(tmp_path, before)
+    assert code == 1
+    assert [each.partition(",")[0].partition(":")[:2] for each in found] == [("layers.2.up.weight", ":")]
+    assert "has other weights than the manifest says" in found[0]
+
+
+def test_added_removed_renamed_converted_and_reshaped_tensors_are_told_apart(tmp_path: Path, before: dict[str, Any]) -> None:
+    after = dict(before)
+    after["extra.weight"] = np.ones(3, np.float32)
+    del after["layers.0.norm.weight"]
+    after["blocks.1.norm.weight"] = after.pop("layers.1.norm.weight")
+    after["layers.0.up.weight"] = after["layers.0.up.weight"].astype(np.float16)
+    after["layers.1.up.weight"] = after["layers.1.up.weight"].reshape(48, 8)
+    code, found = changed(tmp_path, after)
+    assert code == 1
+    assert sorted(found) == [
+        ": layers.0.norm.weight is in the manifest, and not here",
+        ": layers.1.norm.weight is in the manifest, and not here; blocks.1.norm.weight has its weights",
+        "blocks.1.norm.weight: is not in the manifest; it has the weights that layers.1.norm.weight has there",
+        "extra.weight: is not in the manifest",
+        "layers.0.up.weight: was converted from float32 to float16; its statistics agree",
+        "layers.1.up.weight: has shape [48, 8], [24, 16] in the manifest",
+    ]
+
+
+def test_two_layers_exchanged_are_each_told_whose_weights_they_have(tmp_path: Path, before: dict[str, Any]) -> None:
+    after = dict(before)
+    for kind in ("up.weight", "down.weight", "norm.weight"):
+        after[f"layers.1.{kind}"], after[f"layers.3.{kind}"] = before[f"layers.3.{kind}"], before[f"layers.1.{kind}"]
+    code, found = changed(tmp_path, after)
+    assert code == 1
+    assert len(found) == 6
+    assert "layers.1.up.weight: has the weights that layers.3.up.weight has in the manifest" in found
+
+
+def shards(folder: Path, tensors: dict[str, Any]) -> Path:
+    folder.mkdir()
+    place = {}
+    for number in range(4):
+        own = {name: array for name, array in tensors.items() if name.startswith(f"layers.{number}.")}
+        file = f"model-0000{number + 1}-of-00004.safetensors"
+        saved(folder / file, own)
+        place.update(dict.fromkeys(own, file))
+    total = sum(array.nbytes for array in tensors.values())
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": place}))
+    return folder
+
+
+def test_of_four_shards_the_truncated_the_swapped_and_the_altered_one_are_named(tmp_path: Path) -> None:
+    whole = shards(tmp_path / "whole", model())
+    assert torch2grid("check", whole, "--write-manifest", "m.json", "-q", cwd=tmp_path).returncode == 0
+    assert torch2grid("check", whole, "--manifest", "m.json", cwd=tmp_path).stdout == ""
+    second, third = (whole / f"model-0000{number}-of-00004.safetensors" for number in (2, 3))
+    kept = second.read_bytes(), third.read_bytes()
+    second.write_bytes(kept[0][:-9])
+    done = torch2grid("check", whole, "--manifest", "m.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert second.name in done.stderr
+    second.write_bytes(kept[1])
+    third.write_bytes(kept[0])
+    done = torch2grid("check", whole, "--manifest", "m.json", cwd=tmp_path)
+    assert done.returncode != 0
+    assert second.name in done.stdout + done.stderr
+    assert third.name in done.stdout + done.stderr
+    altered = bytearray(kept[0])
+    altered[-3] ^= 0x10
+    second.write_bytes(altered)
+    third.write_bytes(kept[1])
+    done = torch2grid("check", whole, "--manifest", "m.json", "-q", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "T401 error layers.1." in done.stdout
+    assert f", in {second.name} (manifest)" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "not JSON"),
+        ('{"format": "something"}', "no manifest of torch2grid"),
+        (
+            '{"format": "torch2grid manifest 1", "tensors": {"a": {"dtype": "float32", "shape": [1]}}}',
+            "has dtype, shape and digest",
+        ),
+        (
+            '{"format": "torch2grid manifest 1", "tensors": {"a": {"dtype": "f", "shape": [-1], "digest": "00"}}}',
+            "its shape is no list of lengths",
+        ),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = saved(tmp_path / "m.safetensors", model())
+    (tmp_path / "m.json").write_text(text)
+    done = torch2grid("check", path, "--manifest", "m.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "--manifest m.json" in done.stderr
+    assert told in done.stderr
+
+
+def test_names_that_no_terminal_shows_survive_a_manifest(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.safetensors", {"a\x1b[31m\n\u202eb": np.ones(3, np.float32)})
+    assert torch2grid("check", path, "--write-manifest", "m.json", "-q", cwd=tmp_path).returncode in (0, 1)
+    assert (tmp_path / "m.json").read_text().isprintable() is False  # line ends alone
+    assert "\x1b" not in (tmp_path / "m.json").read_text()
+    assert torch2grid("check", path, "--manifest", "m.json", "--select", "T401", cwd=tmp_path).returncode == 0
+
+
+def test_a_manifest_that_cannot_be_written_and_one_of_several_models_are_one_line(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.safetensors", model())
+    (tmp_path / "folder").mkdir()
+    done = torch2grid("check", path, "--write-manifest", "folder", "-q", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--write-manifest" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = torch2grid("check", path, path, "--manifest", "m.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a manifest is of one model" in done.stderr

@@ -1,0 +1,118 @@
+"""Whether the weights are those of the ``config.json`` beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from torch2grid_core import Checkpoint, Finding, LazyTensor, LoadError, Rule, Settings, Severity
+from torch2grid_core.sources import is_floating
+from torch2grid_core.text import visible
+
+_LAYER = re.compile(r"^(.*?(?:layers?|h|blocks?)\.)(\d+)\.")
+_EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|shared|tok_embeddings|embed_in)\.weight$")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|head)\.weight$|cls\.predictions")
+_SHARE = re.compile(r"-\d+-of-\d+\.|adapter|lora", re.IGNORECASE)
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_WIDTHS = ("embedding_size", "word_embed_proj_dim", "hidden_size", "n_embd", "d_model")
+
+
+class Configuration(Rule):
+    """layers, sizes or dtypes that are not those of the config.json beside the weights"""
+
+    name: ClassVar[str] = "config"
+    code: ClassVar[str] = "T306"
+    severity: ClassVar[Severity] = "error"
+    judges: ClassVar[Literal["values"]] = "values"
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
+        stated = _stated(checkpoint)
+        if stated is None or _SHARE.search(checkpoint.source) or not _is_model(checkpoint):
+            return
+        names = list(dict.fromkeys([*checkpoint.whole, *checkpoint]))
+        yield from _layers(stated, names)
+        embeddings = [tensor for name, tensor in checkpoint.items() if _EMBEDDING.search(name) and tensor.ndim == 2]
+        for tensor in embeddings[:1]:
+            yield from _sizes(stated, tensor)
+        if _needs_head(stated) and not any(_HEAD.search(name) for name in names):
+            yield Finding("config.json says that the head is not tied to the embedding, and there is no head (lm_head.weight)")
+        if "quantization_config" not in stated and not checkpoint.composed:
+            yield from _dtypes(stated, checkpoint)
+
+
+def _stated(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """What ``config.json`` says of a language model, ``None`` where there is none, or one of another kind."""
+    try:
+        raw = checkpoint.beside("config.json")
+        found = json.loads(raw) if raw is not None else None
+    except (LoadError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not ({"model_type", "architectures"} & found.keys()):
+        return None  # another program's file of that name
+    inner = found.get("text_config")
+    if isinstance(inner, dict) and not any(key in found for key in _LAYERS):
+        return {**inner, **{key: found[key] for key in ("quantization_config", "architectures") if key in found}}
+    return found
+
+
+def _is_model(checkpoint: Checkpoint) -> bool:
+    """True where the whole model is there: embeddings, and layers from the first."""
+    names = list(dict.fromkeys([*checkpoint.whole, *checkpoint]))
+    layers = _stems(names)
+    return any(_EMBEDDING.search(name) for name in names) and any(0 in numbers for numbers in layers.values())
+
+
+def _stems(names: Sequence[str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for name in names:
+        if each := _LAYER.match(name):
+            found.setdefault(each[1], set()).add(int(each[2]))
+    return found
+
+
+def _number(stated: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, int] | None:
+    return next(((key, stated[key]) for key in keys if type(stated.get(key)) is int and stated[key] > 0), None)
+
+
+def _layers(stated: Mapping[str, Any], names: Sequence[str]) -> Iterator[Finding]:
+    """The main stack of layers, that with most of them, has as many as are stated; more may be for other ends."""
+    found = _number(stated, _LAYERS)
+    stems = _stems(names)
+    if found is None or not stems:
+        return
+    stem, numbers = max(stems.items(), key=lambda item: len(item[1]))
+    missing = [number for number in range(found[1]) if number not in numbers]
+    if missing:
+        told = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5:,} more" if len(missing) > 5 else "")
+        yield Finding(f"config.json says {found[0]} {found[1]:,}; of {visible(stem, 200)} there is no {told}")
+
+
+def _sizes(stated: Mapping[str, Any], tensor: LazyTensor) -> Iterator[Finding]:
+    rows, columns = tensor.shape
+    vocabulary, width = _number(stated, ("vocab_size",)), _number(stated, _WIDTHS)
+    if vocabulary is not None and rows < vocabulary[1]:
+        yield Finding(f"has {rows:,} rows, config.json says {vocabulary[0]} {vocabulary[1]:,}", tensor.name)
+    if width is not None and columns != width[1]:
+        yield Finding(f"has {columns:,} columns, config.json says {width[0]} {width[1]:,}", tensor.name)
+
+
+def _needs_head(stated: Mapping[str, Any]) -> bool:
+    architectures = stated.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return stated.get("tie_word_embeddings") is False and isinstance(first, str) and first.endswith("ForCausalLM")
+
+
+def _dtypes(stated: Mapping[str, Any], checkpoint: Checkpoint) -> Iterator[Finding]:
+    dtype = stated.get("dtype", stated.get("torch_dtype"))
+    if dtype not in ("float32", "float16", "bfloat16"):
+        return
+    sizes: dict[str, int] = {}
+    for tensor in checkpoint.values():
+        if is_floating(tensor.dtype) and tensor.ndim > 1:
+            sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + tensor.size
+    most = max(sizes, key=lambda name: sizes[name], default=dtype)
+    if most != dtype:
+        told = f"most weights are {most}, config.json says {dtype}; what loads the model may convert them"
+        yield Finding(told, severity="warning")
