@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import (
     DeadUnits,
@@ -23,7 +23,8 @@ from torch2grid_builtin._views.units import (
 from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, NotFinite, Profile, UnitProfile
 from torch2grid_core.pages import Bar, Line, Table, Text
-from torch2grid_core.text import visible
+from torch2grid_core.sources import stated_shape
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
@@ -208,7 +209,7 @@ def _report(
     tensors = [
         {
             "name": each.tensor.name,
-            "shape": list(each.tensor.shape),
+            "shape": list(stated_shape(each.tensor.shape)),
             "dtype": each.tensor.dtype.name,
             "units": each.units,
             "output_units": each.outputs,

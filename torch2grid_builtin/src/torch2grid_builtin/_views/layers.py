@@ -10,14 +10,14 @@ import numpy as np
 
 from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
-from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, one_picture, short_rows
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
 from torch2grid_core.pages import Marginal
-from torch2grid_core.text import visible
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
