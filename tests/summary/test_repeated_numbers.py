@@ -8,9 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
-from tests.support.tools import torch2grid
 from torch2grid_core.sources import stated_shape
 
 torch = pytest.importorskip("torch")
@@ -93,5 +93,6 @@ def test_a_huge_view_of_one_number_is_one_weight(tmp_path):
     torch.save({"w": torch.ones(1, 1).expand(1 << 20, 1 << 20), "fc.weight": torch.ones(3, 4)}, tmp_path / "huge.pth")
     lines = torch2grid("tree", tmp_path / "huge.pth", cwd=tmp_path).stdout.splitlines()
     line = next(line for line in lines if line.startswith("w "))
-    assert "(1048576, 1048576)" in line and "1×1 stored, repeated to 1048576×1048576" in line
+    assert "(1048576, 1048576)" in line
+    assert "1×1 stored, repeated to 1048576×1048576" in line
     assert line.split("float32")[1].split()[:3] == ["1", "4", "B"]

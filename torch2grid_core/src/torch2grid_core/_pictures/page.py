@@ -178,6 +178,8 @@ class Heatmap:
     the left, below it. label: text of the colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the
     regions where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
     row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
+    row_runs, column_runs: (first cell, indices) of each stretch that *rows* and *columns* count anew, as matrices side by side
+    do; empty: the side is one stretch.
     steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
     Raises ``ValueError`` for a marginal of another length, and for fields of other types.
     """
@@ -197,6 +199,8 @@ class Heatmap:
     column_indices: range | None = None
     column_names: tuple[tuple[float, str], ...] = ()
     steady: bool = False
+    row_runs: tuple[tuple[int, range], ...] = ()
+    column_runs: tuple[tuple[int, range], ...] = ()
 
     __repr__ = in_a_line
 
@@ -213,6 +217,11 @@ class Heatmap:
         for name, indices in (("row_indices", self.row_indices), ("column_indices", self.column_indices)):
             if indices is not None:
                 check_type(name, indices, range)
+        for side, runs, length in zip(("row", "column"), (self.row_runs, self.column_runs), self.grid.shape, strict=True):
+            for start, indices in runs:
+                check_type(f"{side}_runs", indices, range)
+                if not 0 <= start < length:
+                    raise ValueError(f"{side}_runs: a stretch begins at cell {start} of {length}")
         for side, marginal, length in zip(
             ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
         ):

@@ -122,8 +122,8 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "kind": "heatmap",
         "shape": grid.shape,
         "cell": grid.cell,
-        "rows": visible(panel.rows),
-        "columns": visible(panel.columns),
+        "rows": "" if panel.row_runs else visible(panel.rows),  # one scale along a side counts nothing where it begins anew
+        "columns": "" if panel.column_runs else visible(panel.columns),
         "row_indices": _indices(panel.row_indices),
         "column_indices": _indices(panel.column_indices),
         "what": grid.cell_text(),
