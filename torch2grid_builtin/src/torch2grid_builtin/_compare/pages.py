@@ -71,7 +71,7 @@ class PairPages(View):
         rows, columns = axis_names(tensor, results["a"])
         axes: dict[str, Any] = {"rows": rows, "columns": columns, **axis_indices(tensor)}
         shared = run.color_scale(results["a"], results["b"])
-        limits = replace(run, limits=(shared.low, shared.high), scale="symlog" if shared.kind == "symlog" else "auto")
+        limits = replace(run, limits=(shared.low, shared.high), scale="asinh" if shared.kind == "asinh" else "auto")
         difference: Grid = replace(results["d"], quantity="Δ")
         panels = [
             limits.heatmap(grid, title=title, **axes)

@@ -80,6 +80,7 @@ class DeadNeurons(View):
             columns,
             tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))),
             formats=formats_of(columns, FORMATS),
+            totals=1,
         )
         about = {"tensors": [name for name in checkpoint if has_units(checkpoint[name], checkpoint)]}
         yield Page("dead_neurons", title, (table,), kind="table", about=about)

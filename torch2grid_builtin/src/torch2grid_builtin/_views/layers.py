@@ -64,10 +64,15 @@ class LayersView(View):
         title = tensor_title(tensor)
         if run.title:
             title = f"{run.title} · {title}"
+        wrapped = 0
         if is_vector(tensor.shape) and grid.shape[0] > 1:
-            title += f" · wrapped at {grid.shape[1] * grid.cell[1]}"
+            wrapped = grid.shape[1] * grid.cell[1]
+            title += f" · wrapped at {wrapped}"
         profile: UnitProfile | tuple[UnitProfile, ...] | None = results.get("profile")
         sides, places = dict[str, Any](), axis_indices(tensor)
+        if wrapped:  # each row has the index of its first weight
+            along = places.get("column_indices", range(tensor.size))
+            rows, places = "index", {"row_indices": along[::wrapped]}
         if isinstance(profile, UnitProfile) and profile.input_absmax is not None:
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
             sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
@@ -147,7 +152,7 @@ def _small(tensor: LazyTensor, side: int) -> Layout:
 def _limits(scale: ColorScale) -> str:
     """The limits of a scale and its shape: ``±0.05, linear``."""
     text = f"±{figure_text(scale.high)}" if scale.diverging else f"{figure_text(scale.low)} to {figure_text(scale.high)}"
-    return f"{text}, {'asinh' if scale.kind == 'symlog' else 'linear'}"
+    return f"{text}, {'asinh' if scale.kind == 'asinh' else 'linear'}"
 
 
 def _cells(grids: Sequence[Grid]) -> str:

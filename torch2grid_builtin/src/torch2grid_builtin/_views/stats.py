@@ -98,6 +98,7 @@ class Stats(View):
             columns,
             tuple(tuple(map(row.__getitem__, columns)) for row in rows),
             formats=formats_of(columns, FORMATS),
+            totals=int(self.detail),
         )
         yield Page("stats", TITLE, (table,), kind="table")
 

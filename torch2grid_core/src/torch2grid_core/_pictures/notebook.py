@@ -78,7 +78,7 @@ def grid_html(grid: Grid, scale: ColorScale | None = None, label: str = "", titl
 def _bar(scale: ColorScale) -> str:
     strip = encode_png(np.repeat(colormap(default_map(scale))[None, ::2], 10, axis=0))
     image = f"<img alt='colour scale' style='vertical-align:-1px;margin:0 .5em' src='{_data(strip)}'>"
-    bend = " (asinh)" if scale.kind == "symlog" else ""
+    bend = " (asinh)" if scale.kind == "asinh" else ""
     return f"{_figure(scale.low)}{image}{_figure(scale.high)}{bend}"
 
 

@@ -35,6 +35,7 @@ from torch2grid_core._pictures.validation import (
     keep,
     placed_texts,
     rows_of,
+    stretches,
     texts_of,
 )
 from torch2grid_core._text import LIMIT, counted, display_width, visible
@@ -53,7 +54,8 @@ def in_a_line(self: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows under named columns. formats: column → ``format()`` specification for its numbers.
+    """Rows under named columns. formats: column → ``format()`` specification for its numbers. totals: how many rows at the end
+    sum up the others; a DataFrame is without these.
 
     Rows of any iterable become tuples. Raises ``ValueError`` for a row that has not one cell for each column, for a cell that
     is no text, number, truth value or ``None``, and for a format of no column, or that its numbers cannot have.
@@ -63,10 +65,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     title: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
+    totals: int = 0
 
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
+        check_type("totals", self.totals, int)
         keep(self, columns=texts_of("the columns", self.columns))
         keep(self, rows=rows_of(self.rows, len(self.columns)))
         check_text(title=self.title)
@@ -92,13 +96,15 @@ class Table:
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame``, numbers as they are; ``None``, a figure of nothing, as NaN among numbers.
 
+        Rows of totals are left out: pandas sums up by itself, and would count them twice.
         Raises ``UsageError`` where pandas is not installed.
         """
         try:
             import pandas as pd
         except ImportError:
             raise UsageError("a DataFrame takes pandas, which is not installed: pip install pandas") from None
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        rows = self.rows[: max(len(self.rows) - self.totals, 0)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(self.columns)
         found = {}
         for place, values in enumerate(columns):
             gaps = [math.nan if value is None else value for value in values] if _numeric(values) else values
@@ -218,10 +224,7 @@ class Heatmap:
             if indices is not None:
                 check_type(name, indices, range)
         for side, runs, length in zip(("row", "column"), (self.row_runs, self.column_runs), self.grid.shape, strict=True):
-            for start, indices in runs:
-                check_type(f"{side}_runs", indices, range)
-                if not 0 <= start < length:
-                    raise ValueError(f"{side}_runs: a stretch begins at cell {start} of {length}")
+            keep(self, **{f"{side}_runs": stretches(f"{side}_runs", runs, length)})
         for side, marginal, length in zip(
             ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
         ):
@@ -243,10 +246,11 @@ class Heatmap:
         rows, columns = self.grid.shape
         step = max(1, math.ceil(math.sqrt(rows * columns / 10_000)))  # a fallback table, not a copy of the picture
         sides = [(side, each) for side, each in (("row", self.row_marginal), ("column", self.column_marginal)) if each]
+        named = [{int(place): text for place, text in names} for names in (self.row_names, self.column_names)]
         cells = tuple(
             (
-                row,
-                column,
+                named[0].get(row, row),
+                named[1].get(column, column),
                 float(self.grid.values[row, column]),
                 int(self.grid.counts[row, column]),
                 *(float(each.values[row if side == "row" else column]) for side, each in sides),

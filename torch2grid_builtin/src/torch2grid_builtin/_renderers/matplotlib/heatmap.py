@@ -460,7 +460,7 @@ class Legend:
         if self.of_logarithms and _powers(self.scale.low, self.scale.high):
             name, semicolon, rest = self.label.removeprefix(LOG).partition(";")
             return f"{name}, log scale{semicolon}{rest}"
-        return self.label + (", asinh scale" if self.scale.kind == "symlog" else "")
+        return self.label + (", asinh scale" if self.scale.kind == "asinh" else "")
 
 
 def _powers(low: float, high: float) -> list[tuple[float, str]]:
