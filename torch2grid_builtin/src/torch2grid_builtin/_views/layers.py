@@ -72,7 +72,9 @@ class LayersView(View):
         sides, places = dict[str, Any](), axis_indices(tensor)
         if wrapped:  # each row has the index of its first weight
             along = places.get("column_indices", range(tensor.size))
-            rows, places = "index", {"row_indices": along[::wrapped]}
+            firsts = along[::wrapped]
+            rows, places = "index", {"row_indices": firsts}
+            sides["row_names"] = tuple((row + 0.5, str(first)) for row, first in enumerate(firsts))
         if isinstance(profile, UnitProfile) and profile.input_absmax is not None:
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
             sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))

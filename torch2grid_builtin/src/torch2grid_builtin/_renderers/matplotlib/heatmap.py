@@ -55,6 +55,9 @@ class HeatmapDrawing(Drawing):
         if panel.column_names:  # a table in colours: every row that is named has room for its name, where they are not many
             least = math.ceil(sizes.text * LINE) if rows <= _NAMED else 1
             self.factor = max(self.factor[0], least), max(self.factor[1], min(_BROAD, sizes.cells // max(columns, 1)))
+        elif panel.row_names and rows <= _NAMED:
+            high = max(self.factor[0], math.ceil(sizes.text * LINE))
+            self.factor = high, high if 2 * self.factor[1] > high else self.factor[1]
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         sizes = sizes if panel.column_names else sizes.beside(max(self.high, self.wide))
         self.panel, self.sizes, self.style = panel, sizes, style
