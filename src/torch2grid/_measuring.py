@@ -26,6 +26,7 @@ from torch2grid_core.measures import (
     workers,
 )
 from torch2grid_core.pages import Table
+from torch2grid_core.sources import stated_shape
 from torch2grid_core.text import counted, did_you_mean
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Measured(Mapping[Hashable, Any]):
     def _rows(self, need: str) -> tuple[tuple[str, ...], list[Row]]:
         """Columns and rows of one need; an index is a tuple."""
         found = {key: results[need] for key, results in self._results.items() if need in results}
-        of: dict[str, LazyTensor] = dict(self.checkpoint.items())
+        of: dict[str, LazyTensor] = dict(self.checkpoint.distinct().items())
         apart: dict[Hashable, Any] = {}
         for key, result in found.items():
             if isinstance(result, tuple) and str(key) in of:  # of a stack: its matrices in its place
@@ -131,7 +132,7 @@ class Measured(Mapping[Hashable, Any]):
 
 
 def _statistics(found: Distribution, tensor: LazyTensor | None) -> Iterator[Row]:
-    shape, dtype = ("", "") if tensor is None else (str(tuple(tensor.shape)), tensor.dtype.name)
+    shape, dtype = ("", "") if tensor is None else (str(tuple(stated_shape(tensor.shape))), tensor.dtype.name)
     figures = [getattr(found, name) for name in _FIGURES]
     near = found.near_zero(found.thresholds[0]) if found.thresholds else None
     yield (

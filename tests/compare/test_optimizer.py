@@ -239,7 +239,7 @@ def test_state_that_repeats_one_number_costs_one_number(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "grids" / "optimizer").iterdir())) == 1
     (tensor,) = joint(path).values()
-    assert (tensor.shape, "repeats to [65536, 65536]" in tensor.note) == ((1, 1), True)
+    assert (tensor.shape, "1×1 stored, repeated to 65536×65536" in tensor.note) == ((1, 1), True)
     np.testing.assert_allclose(tensor.numpy(), 1e-3 * (0.5 / (1 - 0.9**3)) / np.sqrt(0.25 / (1 - 0.999**3)), rtol=1e-6)
 
 

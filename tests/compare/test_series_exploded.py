@@ -72,6 +72,6 @@ def test_one_matrix_of_many_that_explodes_bends_the_scale(factor: float, bent: b
     found = _exploding(Settings(), grids, usual)
     assert (found is not None) == bent
     if found is not None:
-        assert found.kind == "symlog"
+        assert found.kind == "asinh"
         assert found.high == pytest.approx(float(np.quantile(np.abs(after[7]), 0.99)), rel=1e-3)
         assert found.bend < usual.high

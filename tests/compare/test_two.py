@@ -232,7 +232,7 @@ def test_expanded_tensors_of_one_side_are_never_written_out(tmp_path):
     before, after = {"old": few.expand(2**45, 16)}, {"new": few.expand(2**45, 16), "other": (few + 1).expand(2**44, 16)}
     assert differences(tmp_path, before, after) == [
         ("renamed", "new", "old of A, the same weights"),
-        ("only_b", "other", "1×16 float32, repeats to [17592186044416, 16]"),
+        ("only_b", "other", "17592186044416×16 float32, 1×16 stored, repeated to 17592186044416×16"),
     ]
 
 

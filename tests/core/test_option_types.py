@@ -129,7 +129,7 @@ def test_commas_and_blanks_of_the_grammar() -> None:
     ("settings", "told"),
     [
         ({"reduce": "median"}, "reduce: expected one of mean, absmax, rms, min, max, not 'median'"),
-        ({"scale": "log"}, "scale: expected one of auto, symmetric, minmax, symlog, not 'log'"),
+        ({"scale": "log"}, "scale: expected one of auto, symmetric, minmax, asinh, not 'log'"),
         ({"clip": 0.2}, "clip: expected a number from 0.5 to 1, not 0.2"),
         ({"max_cells": True}, "max_cells: expected a whole number, not True"),
         ({"threshold": float("inf")}, "threshold: expected a number from 0, not inf"),

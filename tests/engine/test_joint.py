@@ -260,7 +260,7 @@ def test_members_that_repeat_are_joined_as_what_they_store(tmp_path):
     columns = LazyTensor("c", (300, 700), one.dtype, stored(tmp_path, "column", row[:300]).storage, 0, (1, 0))
     sliding = LazyTensor("s", (300, 401), one.dtype, rows.storage, 0, (1, 1))
     alike = JointTensor.of("x", {"a": rows, "b": rows}, difference, note="Δ")
-    assert (alike.shape, alike.note) == ((1, 700), "Δ, repeats to [300, 700]")
+    assert (alike.shape, alike.note) == ((1, 700), "Δ, 1×700 stored, repeated to 300×700")
     np.testing.assert_array_equal(alike.numpy(), np.zeros((1, 700)))
     assert JointTensor.of("x", {"a": sliding, "b": sliding}, difference).shape == (700,)
     full = np.random.default_rng(0).standard_normal((300, 700)).astype(np.float32)

@@ -253,7 +253,7 @@ def test_limits_by_dragging_by_keys_and_for_each_kind(browser: Any, client: Clie
         page.get_by_label("cells show").select_option("rms")
         page.wait_for_timeout(300)
         assert [each for each in walk.requests[asked:] if "/tile/" in each] == []
-        page.get_by_label("scale", exact=True).select_option("symlog")
+        page.get_by_label("scale", exact=True).select_option("asinh")
         walk.settled()
         assert [each for each in walk.requests[asked:] if "/tile/" in each] == []
 
@@ -583,7 +583,7 @@ def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, sch
         place, checked = session.map, set()
         for level in range(place.base + 1):
             cell = place.cells[level][0]
-            for plane, scale in (("mean", "auto"), ("rms", "symlog"), ("max", "minmax")):
+            for plane, scale in (("mean", "auto"), ("rms", "asinh"), ("max", "minmax")):
                 for side in (1, 3):
                     walk.js(
                         "(x.setPlane(a[0]), x.setKind(a[1]), v.camera.scale = a[2], v.camera.center(100, 80), v.changed())",
@@ -594,7 +594,7 @@ def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, sch
                     if view["level"] != level:
                         continue
                     look = view["look"]
-                    scale_ = ColorScale(look["low"], look["high"], "symlog" if look["bend"] else "linear", bend=look["bend"])
+                    scale_ = ColorScale(look["low"], look["high"], "asinh" if look["bend"] else "linear", bend=look["bend"])
                     shape = place.shape(level)
                     window = raster_window(place.at(level), tensors, (0, 0, *shape), (plane,))
                     values = window.planes[plane].astype(np.float32)

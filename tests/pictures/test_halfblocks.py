@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from torch2grid_core import Grid
-from torch2grid_core.grids import EMPTY, NOT_FINITE, color_scale, half_blocks, paint
+from torch2grid_core.grids import EMPTY, NOT_FINITE, character_cells, color_scale, half_blocks, paint
 
 
 def colors(line):
@@ -106,3 +106,14 @@ def test_no_cells_and_no_room():
     for width, rows in ((0, 5), (5, 0)):
         with pytest.raises(ValueError, match="no room"):
             half_blocks(Grid(np.zeros((1, 1))), color_scale(Grid(np.zeros((1, 1)))), width, rows, True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 70), st.integers(1, 20), st.booleans())
+def test_what_a_character_stands_for_is_what_it_does(rows, columns, width, lines, color):
+    grid = Grid(np.random.default_rng(0).standard_normal((rows, columns)))
+    plain = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in half_blocks(grid, color_scale(grid), width, lines, color)]
+    down, across = character_cells((rows, columns), width, lines)
+    assert down == 2 * across
+    assert (len(plain) - 1) * down < rows <= len(plain) * down
+    assert (len(plain[0]) - 1) * across < columns <= len(plain[0]) * across

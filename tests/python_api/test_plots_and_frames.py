@@ -20,7 +20,7 @@ from tests.support.tools import DIGITS
 import torch2grid as t2g
 from torch2grid.plugins import get_registry
 from torch2grid_core import Grid, Page, Settings, UsageError
-from torch2grid_core.grids import NOT_FINITE, ColorScale, paint
+from torch2grid_core.grids import NOT_FINITE, ColorScale, color_scale, paint
 from torch2grid_core.pages import Heatmap, Table
 
 mpl.use("Agg")
@@ -80,7 +80,7 @@ def test_a_heatmap_has_the_weights_their_indices_and_a_colour_bar_on_request():
     assert other.get_xlim() == (-0.5, 127.5)  # still indices of weights
 
 
-@pytest.mark.parametrize("kind", ["linear", "symlog"])
+@pytest.mark.parametrize("kind", ["linear", "asinh"])
 def test_colours_are_those_of_every_other_picture(kind):
     values = np.array([[-5.0, -1, -0.001, 0], [0.5, 1, 7, np.nan]], np.float32)
     grid = Grid(values, np.array([[1, 1, 1, 1], [0, 1, 1, 1]]))
@@ -398,3 +398,24 @@ def test_an_unknown_tensor_is_told_with_the_nearest(typo, meant):
     assert checkpoint.get(typo) is None
     assert typo not in checkpoint
     assert pickle.loads(pickle.dumps(caught.value)).args == (typo,)
+
+
+def test_a_frame_has_no_row_of_totals_which_the_table_has():
+    tensors = {f"layers.{place}.weight": np.random.default_rng(place).standard_normal((20, 30)) for place in range(3)}
+    for pages in (t2g.stats(tensors, detail=True), t2g.dead_neurons(tensors)):
+        assert pages.tables[0].rows[-1][0] == "(all tensors)"
+        assert pages.to_pandas()["Layer Name"].tolist() == list(tensors)
+
+
+def test_a_table_of_cells_has_the_names_of_rows_and_columns():
+    tensors = {f"layers.{place}.weight": np.random.default_rng(place).standard_normal((20, 30)) for place in range(3)}
+    heatmap = t2g.outliers(tensors)["outliers_overview"].panels[0]
+    assert {row[0] for row in heatmap.as_table().rows} == {"layers.*.weight"}
+
+
+def test_the_former_name_of_the_asinh_scale_is_known():
+    tensors = {"w": np.random.default_rng(0).standard_normal((20, 30))}
+    one, other = (t2g.grid(tensors, scale=name)[0].panels[0].scale for name in ("symlog", "asinh"))
+    assert one == other
+    assert one.kind == ColorScale(-1, 1, "symlog").kind == "asinh"
+    assert color_scale(Grid(np.eye(3)), "symlog") == color_scale(Grid(np.eye(3)), "asinh")

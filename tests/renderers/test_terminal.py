@@ -223,3 +223,20 @@ def test_screen_room_is_shared_by_columns() -> None:
     assert any("conv1.weight" in line and "conv1.bias" in line for line in lines)
     narrow = lines_of(page, 40)
     assert not any("conv1.weight" in line and "conv1.bias" in line for line in narrow)
+
+
+def test_a_picture_says_what_a_character_stands_for_and_where_a_part_lies() -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 200)).astype(np.float32)
+
+    def shown(**options: Any) -> str:
+        (page,) = (page for page in t2g.layers({"w": weight}, **options) if page.folder)
+        return "\n".join(lines_of(page, 64))
+
+    assert "64×200 cells · 8×4 cells a character" in shown()  # of 64 columns
+    assert "4×4 cells · a cell is 6 characters wide, 3 high" in shown(slice="0:4, :4")
+    text = shown(slice="3, 40:")  # a row, which is wrapped at 32
+    assert "w[3, 40:200]" in text
+    assert "rows: index 40 … 168" in text
+    assert "rows: row (output unit) 10 … 40 · columns: column (input) 7 … 97" in shown(slice="10:43:3, 7:98:2").replace(
+        "\n", " · "
+    )

@@ -306,3 +306,45 @@ def test_a_matrix_below_no_head_says_of_which_module_it_is() -> None:
     for stage in (2, 3):
         assert f"module.layer{stage}" in heads or all(f"layer{stage}.{block}" in texts for block in (1, 2)), texts
     assert "…conv1" not in texts
+
+
+_FUSED_BLOCK = {"c_attn.weight": (48, 144), "qkv_proj.weight": (80, 48), "in_proj_weight": (144, 48), "out": (40, 40)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "name", "text"),
+    [
+        (
+            {f"h.{layer}.attn.{each}": shape for layer in range(3) for each, shape in _FUSED_BLOCK.items()},
+            "in_proj",
+            "in_proj_weight",
+        ),
+        ({"onerow": (1, 300), "trans": (50, 30), "big": (10, 10), "const": (30, 30)}, "onerow", "onerow"),
+        ({"onerow": (1, 300), "trans": (50, 30), "big": (10, 10), "const": (30, 30)}, "big", "big"),
+    ],
+)
+def test_a_matrix_with_room_for_two_lines_has_its_name(shapes: Shapes, name: str, text: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {each: rng.standard_normal(shape, dtype=np.float32) for each, shape in shapes.items()}
+    page = draw(GridView(), arrays, Settings(transformer=Atlas()))["neural_grid"]
+    texts = [shape.text for shape in draw_page(page, Style()).shapes if isinstance(shape, Label)]
+    assert sum(each.endswith(text) for each in texts) == sum(name in each for each in shapes), texts
+
+
+def test_a_thousand_layers_of_tiny_matrices_have_numbers_above_and_names_below() -> None:
+    shapes: Shapes = {f"layers.{layer}.{each}": (8, 8) for layer in range(1000) for each in "abcdefghij"}
+    arrays = {each: np.ones(shape, np.float32) for each, shape in shapes.items()}
+    grid = draw(GridView(), arrays, Settings(transformer=Atlas()))["neural_grid"].panels[0].grid
+    assert (grid.counts > 0).mean() > 0.85
+    numbers = [label for label in grid.labels if label.name != "layers"]
+    assert numbers[0].name == "layers.0"
+    assert len(numbers) > 1
+    first_of = {region.name.rpartition(".")[0]: region.rects[0] for region in grid.regions if region.name.endswith(".a")}
+    for label in numbers:  # above the column of layers that begins with it
+        (row, column, high, wide), (top, left, *_) = label.rects[0], first_of[label.name]
+        assert row + high == top
+        assert column <= left < column + wide
+    (note,) = grid.notes
+    order = note.partition(": ")[2].replace(" / ", " ").split()
+    places = {region.name[-1]: region.rects[0][:2] for region in grid.regions if region.name.startswith("layers.0.")}
+    assert order == sorted(places, key=places.__getitem__)

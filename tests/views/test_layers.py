@@ -67,7 +67,7 @@ def test_long_vectors_are_wrapped_and_say_where():
     assert f"wrapped at {across}" in page.title
     np.testing.assert_array_equal(panel.grid.values.ravel()[:1000], array)
     assert (panel.grid.counts.ravel()[1000:] == 0).all()
-    assert (panel.rows, panel.columns) == ("", "")
+    assert (panel.rows, panel.columns, panel.row_index(0), panel.row_index(1)) == ("index", "", 0, across)
 
 
 @pytest.mark.parametrize("reduce", ["mean", "absmax", "rms", "min", "max"])
@@ -215,7 +215,7 @@ def test_a_stack_of_experts_is_a_matrix_each():
     array = RNG.standard_normal((8, 40, 96)).astype(np.float32)
     page = page_of(array, "moe.experts.up")
     (panel,) = page.panels
-    assert (panel.rows, panel.columns) == ("", "")
+    assert (panel.rows, panel.columns) == ("row of each matrix", "column of each matrix")
     assert [mark.name for mark in panel.grid.marks] == [f"expert {index}" for index in range(8)]
     for index, mark in enumerate(panel.grid.marks):
         ((row, column, height, width),) = mark.rects

@@ -136,3 +136,50 @@ def test_measure_has_units_of_each_matrix(tmp_path: Path) -> None:
     rows = t2g.measure(tmp_path / "m.pth", "units", slice="1:3, 2:, :", only="layers*").table().rows
     assert [row[:3] for row in rows if row[3] == 0] == [("layers.0.mlp.experts.w1[2]", "output", 3)]
     assert {row[0] for row in rows} == {f"layers.0.mlp.experts.w1[{each}]" for each in (1, 2)}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(2, 9),
+    st.integers(8, 40),
+    st.integers(8, 40),
+    st.sampled_from([None, 16, 64]),
+    st.sampled_from([None, (slice(1, None), slice(2, None), slice(0, None, 2))]),
+    st.integers(0, 99),
+)
+def test_a_page_of_a_stack_has_ticks_and_names_the_largest_rows_and_columns(count, rows, columns, cells, part, seed):
+    values = np.random.default_rng(seed).normal(0, 0.02, (count, rows, columns)).astype(np.float32)
+    whole = np.arange(values.size).reshape(values.shape)
+    given = values if part is None else values[part]
+    settings = {} if cells is None else {"tensor_cells": cells}
+    (page,) = (page for page in t2g.layers({NAME: values}, slice=part, **settings) if page.folder)
+    (heatmap,) = page.panels
+    if not heatmap.grid.marks:
+        return  # too many for so few cells: they lie one below the other
+    where = np.stack(np.unravel_index(whole if part is None else whole[part], values.shape))  # the index of each weight
+    rects = [mark.rects[0] for mark in heatmap.grid.marks]
+    for side, axis in (("row", 1), ("column", 2)):
+        runs = getattr(heatmap, f"{side}_runs")
+        assert [start for start, _ in runs] == sorted({rect[axis - 1] for rect in rects})
+        own = np.moveaxis(where[axis], axis, 0).reshape(given.shape[axis], -1)[:, 0].tolist()
+        assert all(list(indices) == own for _, indices in runs)
+        marginal = getattr(heatmap, f"{side}_marginal")
+        if min(given.shape[1:]) < 8:
+            assert marginal is None
+            continue
+        sizes = np.abs(given).max(axis=3 - axis)  # of each matrix and row, or column
+        expected = np.zeros(heatmap.grid.shape[axis - 1])
+        step = heatmap.grid.cell[axis - 1]
+        for rect, each in zip(rects, sizes, strict=True):
+            for unit, size in enumerate(each):
+                cell = rect[axis - 1] + unit // step
+                expected[cell] = max(expected[cell], size)
+        np.testing.assert_array_equal(marginal.values, expected)
+        largest = np.argsort(-sizes.ravel(), kind="stable")[:3]
+        names = []
+        for matrix, unit in zip(*np.unravel_index(largest, sizes.shape), strict=True):
+            index = [where[0][matrix, 0, 0], own[unit]]
+            names.append(f"[{index[0]}, {index[1]}]" if axis == 1 else f"[{index[0]}, :, {index[1]}]")
+        assert [text for _, text in marginal.names] == names
+        for (place, _), flat in zip(marginal.names, largest, strict=True):
+            assert marginal.values[int(place)] >= sizes.ravel()[flat]  # another matrix beside it may have a larger one

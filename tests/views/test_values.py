@@ -166,3 +166,33 @@ def test_the_panel_is_checked_where_it_is_made() -> None:
         Numbers(np.zeros((2, 3)), (range(2), range(2)))
     panel = Numbers(np.arange(3), (range(5, 11, 2),))
     assert panel.as_table().rows == ((5, 0), (7, 1), (9, 2))
+
+
+@pytest.mark.parametrize("given", ["all.csv", "-"])
+def test_one_csv_holds_the_numbers_of_several_tensors_by_name_and_index(tmp_path: Path, given: str) -> None:
+    tensors = save(tmp_path, a=torch.randn(5, 4), b=torch.arange(6), c=torch.randn(3, 2, 2).bfloat16(), empty=torch.zeros(0, 4))
+    done = torch2grid("m.pth", "--values", "--slice", "1:", "--format", "csv", "-o", given, "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / given).read_text() if given != "-" else done.stdout
+    rows = list(csv.DictReader(text.splitlines()))
+    expected = {
+        (name, str([int(each) for each in index]))
+        for name, tensor in tensors.items()
+        for index in np.ndindex(tuple(tensor.shape))
+        if index[0] >= 1
+    }
+    assert {(row["tensor"], row["index"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+    for row in rows:
+        found = tensors[row["tensor"]][tuple(json.loads(row["index"]))]
+        assert torch.tensor(float(row["value"])).to(found.dtype) == found
+
+
+def test_one_tensor_in_a_csv_is_a_table_of_its_own_and_several_in_npy_are_told_of(tmp_path: Path) -> None:
+    save(tmp_path, a=torch.randn(5, 4), b=torch.arange(6))
+    torch2grid("m.pth", "--values", "--only", "a", "-o", "a.csv", "-q", cwd=tmp_path)
+    assert (tmp_path / "a.csv").read_text().splitlines()[0] == "row,0,1,2,3"
+    done = torch2grid("m.pth", "--values", "-o", "both.npy", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "give a folder" in done.stderr
+    assert not (tmp_path / "both.npy").exists()

@@ -33,7 +33,7 @@ def every_panel() -> Page:
     panels = (
         Heatmap(grid, ColorScale(-1, 1), "heat", "row", "column", row_marginal=rows, column_marginal=columns),
         Heatmap(grid, ColorScale(-1, 1), "named rows", row_names=((0.5, "first"), (1.5, "second"))),
-        Heatmap(grid, ColorScale(-1, 1, "symlog"), "symlog"),
+        Heatmap(grid, ColorScale(-1, 1, "asinh"), "asinh"),
         Heatmap(Grid(np.empty((0, 3), np.float32)), ColorScale(-1, 1), "no cells"),
         Image(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "image", "a caption"),
         Histogram(np.array([-1.0, 0.0, 1.0]), np.array([3, 4]), "hist", below=1, above=2, nan=3, marks={"mean": 0.5}),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 from torch2grid_core._conversion import convert, type_text
 from torch2grid_core._errors import UsageError
 from torch2grid_core._guard import describe_value
-from torch2grid_core._pictures.choices import DEFAULT_CLIP, Reduction, ScaleKind
+from torch2grid_core._pictures.choices import DEFAULT_CLIP, FORMER, Reduction, ScaleKind
 from torch2grid_core._text import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Setting:
     right type that is wrong all the same. make: the value as it is kept, of one that was given; raises like *check*. draws:
     False for one that the drawing command has no use for. adds: what a flag of a view or a filter stands for, its kind and its
     name; owner: makes a plugin's own options, of which it is the *field*; section: their name, under which a settings file may
-    have them together.
+    have them together. former: earlier names of choices → the names now.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Setting:
     owner: Any = None
     field: str = ""
     section: str = ""
+    former: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def variable(self) -> str:
@@ -110,6 +111,8 @@ class Setting:
                     quoted = "; a name such as off is put into quotes" if isinstance(each, bool) else ""
                     raise ValueError(f"expected text, not {told(each)}{quoted}")
             return tuple(value) if self.many else value
+        if isinstance(value, str):
+            value = self.former.get(value, value)
         try:
             value = convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
@@ -220,7 +223,7 @@ class Settings:
         None, "colours, by any matplotlib name", group=PICTURE, metavar="NAME", check=_known_colormap
     )
     reduce: Reduction = _setting("mean", "how weights share a cell", group=PICTURE)
-    scale: ScaleKind = _setting("auto", "shape of the colour scale", group=PICTURE)
+    scale: ScaleKind = _setting("auto", "colour scale; asinh: linear near 0, logarithmic beyond", group=PICTURE, former=FORMER)
     clip: float = _setting(
         DEFAULT_CLIP, "quantile of the cells that the colour limits keep", group=PICTURE, metavar="SHARE", least=0.5, most=1
     )

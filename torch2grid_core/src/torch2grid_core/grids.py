@@ -16,6 +16,7 @@ from torch2grid_core._pictures.layouts import (
     weights_per_cell,
 )
 from torch2grid_core._pictures.pixels import (
+    character_cells,
     colormap,
     default_map,
     encode_png,
@@ -47,6 +48,7 @@ __all__ = [
     "ScaleKind",
     "Signals",
     "Window",
+    "character_cells",
     "color_scale",
     "colormap",
     "default_map",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor
 from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
-from torch2grid_core._data.indexing import PartShape, Taken, kept_places, taken_of, whole_shape
+from torch2grid_core._data.indexing import PartShape, Taken, kept_places, stated_shape, taken_of, whole_shape
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
@@ -64,6 +64,7 @@ __all__ = [
     "is_floating",
     "kept_places",
     "share_of",
+    "stated_shape",
     "stated_step",
     "taken_of",
     "unchecked",

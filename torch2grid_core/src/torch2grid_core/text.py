@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_core._data.indexing import shape_text
 from torch2grid_core._output.strict_json import json_text
 from torch2grid_core._text import (
     counted,
@@ -22,6 +23,7 @@ __all__ = [
     "json_text",
     "percentage",
     "safe_filename",
+    "shape_text",
     "visible",
     "without_secrets",
 ]

@@ -18,7 +18,7 @@ from torch2grid_explore.pyramid import PLANES
 from torch2grid_explore.session import Session
 
 _NUMBERS = re.compile(r"[0-9]+")
-KINDS = ("auto", "symmetric", "minmax", "symlog")  # of scales
+KINDS = ("auto", "symmetric", "minmax", "asinh")  # of scales
 _COMPARED = 8  # pictures that limits come from, at most
 _MEASURED = 512  # rows and columns of cells, at most
 _SAMPLES = 48  # windows of a level that is not in memory
@@ -148,7 +148,7 @@ def _told(cells: Array, plane: str, kind: Any) -> dict[str, Any]:
     return {
         "low": scale.low,
         "high": scale.high,
-        "bend": scale.linear_threshold if scale.kind == "symlog" else 0,
+        "bend": scale.linear_threshold if scale.kind == "asinh" else 0,
         "map": default_map(scale),
         "counts": counts.tolist(),
         "edges": [float(f"{edge:.6g}") for edge in edges.tolist()],

@@ -301,7 +301,7 @@ def _parts(checkpoint: Checkpoint) -> Iterator[str]:
     tensors: dict[str, list[LazyTensor]] = {}
     for name, tensor in checkpoint.items():
         part = checkpoint.part_of.get(name)
-        tensors.setdefault(part.name if part else "model", []).append(tensor)
+        tensors.setdefault(part.name if part else "model", []).append(tensor.distinct())
     for name, each in tensors.items():
         numbers, size = sum(tensor.size for tensor in each), sum(tensor.nbytes for tensor in each)
         yield f"part {visible(name, 60)}: {counted(len(each), 'tensor')}, {counted(numbers, 'number')}, {counted(size, 'byte')}"

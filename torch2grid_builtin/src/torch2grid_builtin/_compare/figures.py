@@ -109,5 +109,5 @@ def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, 
     high = float(sizes.max()) if sizes.size and sizes.max() > 0 else 1.0
     middle = float(np.median(sizes)) if sizes.size else 0.0
     if middle and high > WIDE * middle:
-        return values, ColorScale(-high, high, "symlog", bend=max(middle, high * 1e-6)), what
+        return values, ColorScale(-high, high, "asinh", bend=max(middle, high * 1e-6)), what
     return values, ColorScale(-high, high), f"{what}, linear"

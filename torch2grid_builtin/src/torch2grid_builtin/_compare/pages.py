@@ -14,7 +14,7 @@ from torch2grid_builtin._compare.figures import WIDE, in_colors, kind_and_layer,
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
-from torch2grid_builtin._views.describing import about, figure_text, shape_text, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
@@ -22,7 +22,7 @@ from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
-from torch2grid_core.text import counted, human_count, percentage, visible
+from torch2grid_core.text import counted, human_count, percentage, shape_text, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
 FORMATS = {"‖Δ‖/‖A‖": ".3e", "Cosine": ".6f", "Max |Δ|": ".3e", "Changed%": ".2f", "Stable rank": ".1f"}
@@ -71,7 +71,7 @@ class PairPages(View):
         rows, columns = axis_names(tensor, results["a"])
         axes: dict[str, Any] = {"rows": rows, "columns": columns, **axis_indices(tensor)}
         shared = run.color_scale(results["a"], results["b"])
-        limits = replace(run, limits=(shared.low, shared.high), scale="symlog" if shared.kind == "symlog" else "auto")
+        limits = replace(run, limits=(shared.low, shared.high), scale="asinh" if shared.kind == "asinh" else "auto")
         difference: Grid = replace(results["d"], quantity="Δ")
         panels = [
             limits.heatmap(grid, title=title, **axes)

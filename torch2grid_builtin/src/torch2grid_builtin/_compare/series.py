@@ -338,7 +338,7 @@ class Frames(View):
         usual = whole_model_run(run, checkpoint, *grids).color_scale(*grids)
         shared = _exploding(run, grids, usual) or usual
         for place, (grid, label) in enumerate(zip(grids, self.labels, strict=True)):
-            own = color_scale(grid, "symlog" if shared.kind == "symlog" else "auto", limits=(shared.low, shared.high))
+            own = color_scale(grid, "asinh" if shared.kind == "asinh" else "auto", limits=(shared.low, shared.high))
             panel = run.heatmap(grid, scale=replace(own, bend=shared.bend), boundaries=True, labels=True, steady=True)
             title = f"{run.title or 'All weights'} · {label}"
             about = {"snapshot": label, "place": place}
@@ -373,7 +373,7 @@ def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> Color
     else:
         return None
     high = min(farthest, _FARTHEST * calm)
-    return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "symlog", bend=calm / 30)
+    return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "asinh", bend=calm / 30)
 
 
 def _sizes_of(grid: Grid) -> dict[str, float]:

@@ -27,13 +27,12 @@ from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, 
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._forms import stacked
-from torch2grid_builtin._views.describing import shape_text
 from torch2grid_builtin._views.units import in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import counted, percentage, visible
+from torch2grid_core.text import counted, percentage, shape_text, visible
 
 Kind = Literal[
     "changed", "rounded", "bits", "dtype", "shape", "only_a", "only_b", "renamed", "swapped", "holds", "fault", "quantised"

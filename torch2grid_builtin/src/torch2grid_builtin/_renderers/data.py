@@ -149,6 +149,9 @@ def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
     for side, indices in (("row_indices", panel.row_indices), ("column_indices", panel.column_indices)):
         if indices is not None:  # of a part of a tensor: [first, step]
             head[side] = [indices.start, indices.step]
+    for side, runs in (("row_runs", panel.row_runs), ("column_runs", panel.column_runs)):
+        if runs:  # of each stretch: [first cell, first index, step, how many]
+            head[side] = [[start, indices.start, indices.step, len(indices)] for start, indices in runs]
     for kind, named in (("marks", grid.marks), ("labels", grid.labels)):
         if named:
             head[kind] = [{"name": each.name, "rects": each.rects} for each in named]

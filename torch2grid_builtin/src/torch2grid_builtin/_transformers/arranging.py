@@ -293,7 +293,11 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
     found: dict[Box, Rows] = {}
     for limit in likely[:: max(len(likely) * len(kinds) * 5 // max(work, 1), 1)]:
         for layer in strips(kinds, scale, max(limit, 1)):
-            new = Rows(layer, count, columns, tag, scale.gap)
+            across = columns
+            if columns > 1:  # about a square, of layers of this form
+                high, wide = (length + scale.apart for length in layer.box)
+                across = min(max(round(math.sqrt(count * high / (wide + tag))), 1), count)
+            new = Rows(layer, count, across, tag, scale.apart)
             if new.box not in found or new.cost < found[new.box].cost:
                 found[new.box] = new
     return sorted(found.values(), key=lambda each: each.cost)[:_OFFERED]

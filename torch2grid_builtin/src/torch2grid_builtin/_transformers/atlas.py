@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Literal
 
 from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
@@ -16,6 +17,7 @@ from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
 from torch2grid_core.sources import Taken, taken_of
+from torch2grid_core.text import visible
 
 _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
@@ -23,6 +25,7 @@ _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
+_TINY = 14  # cells a side of matrices, of more than those, that have no empty cells between them
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
 _NAMES = 0.05  # of the sheet, at most, for the names of modules
 
@@ -92,7 +95,10 @@ class Atlas(LayoutTransformer):
             side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
 
     def finished(self, grid: Grid) -> Grid:
-        """The grid, with ``scale_by=kind`` in shares of the limit of each kind of tensor, which its notes state."""
+        """The grid, with ``scale_by=kind`` in shares of the limit of each kind of tensor, which its notes state; they name the
+        matrices of layers that have no room for names."""
+        if self.names and (notes := tuple(unnamed_columns(grid))):
+            grid = replace(grid, notes=(*grid.notes, *notes))
         return by_kind(grid) if self.scale_by == "kind" else grid
 
     def _fullest(
@@ -155,6 +161,29 @@ def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) ->
     return cards
 
 
+def unnamed_columns(grid: Grid) -> Iterator[str]:
+    """A line about each stack of small layers that names their matrices in reading order, where nothing else names them."""
+    numbered: dict[str, list[str]] = {}
+    own = {region.name: region.rects[0] for region in grid.regions if region.rects}
+    for label in grid.labels:
+        stem, _, number = label.name.rpartition(".")
+        if number.isdecimal():
+            numbered.setdefault(stem, []).append(label.name)
+    for stem, titles in numbered.items():
+        first = f"{titles[0]}."
+        members = sorted((rect[:2], name) for name, rect in own.items() if name.startswith(first))
+        wide = {own[name][3] for _, name in members if own[name][2] > 1}
+        if len(members) < 2 or not wide or max(wide) > 2 * label_rows(max(grid.shape)):
+            continue
+        if any(label.name.startswith(first) for label in grid.labels):
+            continue
+        rows = [
+            " ".join(visible(name.removeprefix(first).removesuffix(".weight"), 60) for _, name in row)
+            for _, row in groupby(members, key=lambda each: each[0][0])
+        ]
+        yield f"matrices of {visible(stem, 60)}{'.' * bool(stem)}*, row by row: {' / '.join(rows)}"
+
+
 def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[str, int, int]]:
     """The matrices at the top of an item's box: name, first column and width; of a group in rows, what its members share."""
     if isinstance(item, Item):
@@ -187,6 +216,11 @@ def _written_inside(placed: Sequence[Placed], names: Collection[str], row: int, 
 Way = Arrangement | Rows
 
 
+def _numbered_above(way: Way, line: int) -> bool:
+    """True for layers in several columns without room for numbers beside them: the first of each column has it above."""
+    return isinstance(way, Rows) and way.columns > 1 and not way.tag and way.layer.box[1] >= 2 * line
+
+
 class _Sheet:
     """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be.
 
@@ -213,8 +247,11 @@ class _Sheet:
 
     def _made(self, cards: Sequence[Card], side: int, gap: int | None, extent: int, share: float, room: int | None) -> None:
         named = self.named_at_all
-        self.scale = Scale(side, 1 if gap is None else gap, max(extent // 4, 8))
-        self.between = self.scale.gap + (self.scale.gap > 0)  # cells between modules
+        apart = 1 if gap is None else gap
+        items = sum(len(card.titles) * len(card.items) for card in cards)
+        tiny = gap is None and items > _FEW and extent < _TINY * math.sqrt(items)  # a line around each would take a fifth
+        self.scale = Scale(side, 0 if tiny else apart, max(extent // 4, 8), apart)
+        self.between = apart + (apart > 0)  # cells between modules
         self.room, self.extent = room, extent
         self.cards = [self._as_loose_as_needed(card) for card in cards]
         cards = self.cards
@@ -260,7 +297,8 @@ class _Sheet:
 
     def _leave_names_out(self, most: float) -> None:
         """Where names take more than the share *most* of the sheet, those of small modules go first."""
-        spent = [each * self.line * way.box[1] for each, way in zip(self.named, self.chosen, strict=True)]
+        lines = [1 + _numbered_above(way, self.line) for way in self.chosen]
+        spent = [each * many * self.line * way.box[1] for each, many, way in zip(self.named, lines, self.chosen, strict=True)]
         order = sorted(range(len(spent)), key=lambda place: spent[place] / math.prod(self.chosen[place].box))
         left = most * self.extent**2
         for place in order:
@@ -355,9 +393,12 @@ class _Sheet:
         return self.room is not None and longer > self.room, costs * (0.5 * longer**2 + 2.5 * packing.height * packing.width)
 
     def _box(self, place: int) -> Box:
-        """(height, width) of one card, with its name above."""
+        """(height, width) of one card, with its name above, and that of the first layer of each column where none has room."""
         height, width = self.chosen[place].box
-        return (height + self.line, max(width, 3 * self.line)) if self.named[place] else (height, width)
+        if not self.named[place]:
+            return height, width
+        lines = 1 + _numbered_above(self.chosen[place], self.line)
+        return height + lines * self.line, max(width, 3 * self.line)
 
     def layout(self, names: Sequence[str]) -> Layout:
         """Everything at its place; regions in the order of *names*."""
@@ -376,8 +417,19 @@ class _Sheet:
                     wide = min(max(math.ceil((0.45 * len(card.title.rpartition(".")[2]) + 0.5) * self.line), way.tag), wide)
                     heads, below = self._heads(card, way, top, left, wide)
                     labels += heads
+                    for first in range(way.high, len(card.titles), way.high):  # the other columns of layers
+                        aside = way.place(first)[1] - way.place(0)[1]
+                        for head in self._heads(card, way, top, left, 0)[0]:
+                            ((row, column, high, width),) = head.rects
+                            name = head.name.removeprefix(card.titles[0])
+                            labels.append(Region(card.titles[first] + name, ((row, column + aside, high, width),)))
                 labels.append(Region(card.title, ((top, left, self.line, wide),)))
                 top += self.line
+                if isinstance(way, Rows) and _numbered_above(way, self.line):
+                    for first in range(0, len(card.titles), way.high):
+                        rect = (top, left + way.place(first)[1], self.line, way.layer.box[1])
+                        labels.append(Region(card.titles[first], (rect,)))
+                    top += self.line
             layer = way.layer if isinstance(way, Rows) else way
             placed = [
                 each

@@ -99,11 +99,13 @@ Bands = int | tuple[bool, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Scale:
-    """side: a cell holds side×side weights. gap: empty cells between items. longest: cells of a vector in one row."""
+    """side: a cell holds side×side weights. gap: empty cells between items; apart: between layers. longest: cells of a vector
+    in one row."""
 
     side: int
     gap: int
     longest: int
+    apart: int = 1
 
 
 def items_of(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch2grid_builtin._csv import CsvWriter
 from torch2grid_builtin._tree.modules import Branch, Node, Totals, branches, cut, kinds_of, modules_of, tree_of
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.selection import Selection
+from torch2grid_core.sources import stated_shape
 from torch2grid_core.text import counted, display_width, json_text, percentage, visible
 
 FORMAT = "torch2grid tree 1"
@@ -51,8 +52,8 @@ class Contents:
 
     @classmethod
     def of(cls, model: str, opened: Checkpoint, selection: Selection) -> Contents:
-        """opened: the whole file; selection: what is shown of it."""
-        chosen = selection.checkpoint
+        """opened: the whole file; selection: what is shown of it. Both are counted as what they store."""
+        opened, chosen = opened.distinct(), selection.checkpoint.distinct()
         groups: dict[str, list[str]] = {}
         for name in chosen:
             part = chosen.part_of.get(name)
@@ -65,20 +66,22 @@ class Contents:
         if groups:
             rest = chosen.select(name for names in groups.values() for name in names)
             parts.insert(0, PartOf("", Totals.of(rest, rest, rest.aliases), rest))
-        return cls(model, selection, tuple(parts), Totals.of(chosen, chosen, chosen.aliases))
+        return cls(model, replace(selection, checkpoint=chosen), tuple(parts), Totals.of(chosen, chosen, chosen.aliases))
 
     def note(self, tensor: LazyTensor) -> str:
         """What there is to say of a tensor besides."""
         first = self.selection.checkpoint.aliases.get(tensor.name)
         part = "" if tensor.taken is None else f"{tensor.taken} of {shape_text(tensor.taken.shape)}"
         tied = f"tied to {first}" if first else ""
-        if first and (owner := self.selection.checkpoint.get(first)) is not None and owner.shape != tensor.shape:
+        owner = self.selection.checkpoint.get(first) if first else None
+        if owner is not None and stated_shape(owner.shape) != stated_shape(tensor.shape):
             tied = f"a view of {first}"
         return ", ".join(filter(None, (tied, part, tensor.note)))
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as Python writes it: ``(2048,)``."""
+def shape_text(shape: tuple[int, ...]) -> str:
+    """The stated shape as Python writes it: ``(2048,)``."""
+    shape = stated_shape(shape)
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
@@ -233,7 +236,7 @@ def _entry(part: str | None, node: Node, contents: Contents) -> dict[str, Any]:
     return {
         "part": part,
         "name": node.name,
-        "shape": list(tensor.shape),
+        "shape": list(stated_shape(tensor.shape)),
         "dtype": tensor.dtype.name,
         "weights": tensor.size,
         "bytes": tensor.nbytes,

@@ -14,14 +14,14 @@ from torch2grid_builtin._adapters.pairs import DELTA, adapter_of
 from torch2grid_builtin._adapters.product import Product, Scaled
 from torch2grid_builtin._adapters.spectrum import ChangeFigures, Changes
 from torch2grid_builtin._compare.figures import by_kind, in_colors, kind_and_layer, short
-from torch2grid_builtin._views.describing import about, columns_for, formats_of, shape_text, source_name
+from torch2grid_builtin._views.describing import about, columns_for, formats_of, source_name
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.measures import Raster
 from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
 from torch2grid_core.selection import select
-from torch2grid_core.text import counted, visible
+from torch2grid_core.text import counted, shape_text, visible
 
 COLUMNS = ("Weight", "Shape", "Kind", "Rank", "Alpha", "Scale", "‖ΔW‖", "σ₁", "σ₂", "Top%", "Stable rank", "Used", "What")
 BASE_COLUMNS = ("‖W‖", "‖ΔW‖/‖W‖")

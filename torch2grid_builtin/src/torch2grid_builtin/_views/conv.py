@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._views.convolutions import is_convolution, is_transposed, kernels_shape
-from torch2grid_builtin._views.describing import about, shape_text, tensor_title
+from torch2grid_builtin._views.describing import about, tensor_title
 from torch2grid_core import Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import NOT_FINITE, Block, Region, matrix_layout
 from torch2grid_core.measures import Raster, Values
 from torch2grid_core.pages import Image
 from torch2grid_core.sources import kept_places, whole_shape
+from torch2grid_core.text import shape_text
 
 Array = np.ndarray[Any, Any]
 FOLDER = "conv_kernels"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of, shape_text
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import (
     DeadUnits,
@@ -23,7 +23,8 @@ from torch2grid_builtin._views.units import (
 from torch2grid_core import Checkpoint, Page, Settings, View
 from torch2grid_core.measures import Duplicates, NotFinite, Profile, UnitProfile
 from torch2grid_core.pages import Bar, Line, Table, Text
-from torch2grid_core.text import visible
+from torch2grid_core.sources import stated_shape
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 COLUMNS = ("Layer Name", "Shape", "Outputs", "Dead", "Inputs", "Dead inputs", "Dead%", "Duplicates", "Which", "Repeats")
@@ -60,18 +61,20 @@ class DeadNeurons(View):
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         profiles: dict[str, UnitProfile] = {}
         aliases: dict[str, str] = {}
-        found = []
+        found, stacks = [], False
         for each in (each for tensor in checkpoint.values() if has_units(tensor, checkpoint) for each in matrices(tensor)):
             profile, tensor = each.of(results, "profile"), each.tensor
             if profile is None:
                 continue
+            stacks |= each.place is not None
             profiles[tensor.name] = profile
             if each.owner in checkpoint.aliases:
                 aliases[tensor.name] = checkpoint.aliases[each.owner] + tensor.name.removeprefix(each.owner)
             units = replace(dead_units(tensor, profile, run.threshold), not_finite=each.of(results, "not_finite"))
             found.append(with_duplicates(units, each.of(results, "duplicates")) if self.duplicates else units)
         counted = [each for each in found if each.tensor.name not in aliases]
-        title = _title(counted, run.threshold)
+        things = "tensors and stacked matrices" if stacks else "tensors"  # each of a stack counts by itself
+        title = _title(counted, run.threshold, things)
         shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
         more = columns_for([each.not_finite for each in found])
         columns = (*COLUMNS, *more)
@@ -79,24 +82,26 @@ class DeadNeurons(View):
             columns,
             tuple(row[: len(columns)] for row in (*map(_row, shown), _total(counted))),
             formats=formats_of(columns, FORMATS),
+            totals=1,
         )
         about = {"tensors": [name for name in checkpoint if has_units(checkpoint[name], checkpoint)]}
         yield Page("dead_neurons", title, (table,), kind="table", about=about)
         yield Page(
             "dead_neurons_overview",
             title.replace(f"{run.threshold:g}", figure_text(run.threshold, "g")),
-            _panels(found, profiles, run.threshold),
+            _panels(found, profiles, run.threshold, things),
             about=about,
         )
         report = _report(checkpoint.source, aliases, found, counted, run.threshold, self.cosine)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report, about=about)
 
 
-def _title(found: list[DeadUnits], threshold: float) -> str:
+def _title(found: list[DeadUnits], threshold: float, things: str) -> str:
+    """things: what is counted, ``tensors``."""
     dead, units = sum(each.dead for each in found), sum(each.units for each in found)
     layers = sum(bool(each.dead) for each in found)
     text = (
-        f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} tensors"
+        f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} {things}"
     )
     repeated = _repeated(found)
     if repeated:
@@ -135,20 +140,22 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
     return (TOTAL, "", *sizes, share, _repeated(found), "", "", *lost)
 
 
-def _panels(found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float) -> tuple[Bar | Line | Text, ...]:
+def _panels(
+    found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float, things: str
+) -> tuple[Bar | Line | Text, ...]:
     """The share of dead units of each tensor, or that there are none, and how far from dead the weakest unit of each is."""
     if not found:
         return (Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),)
     bars: list[Bar | Text] = []
     if any(each.dead for each in found):
         shares = {each.tensor.name: each.share for each in found}
-        bars.append(_bar(found, "dead units", "dead units (outputs and inputs), %", shares))
+        bars.append(_bar(found, "dead units", "dead units (outputs and inputs), %", shares, things))
     else:
         units = sum(each.units for each in found)
-        bars.append(Text(f"No unit is dead, of {units:,} in {len(found):,} tensors."))
+        bars.append(Text(f"No unit is dead, of {units:,} in {len(found):,} {things}."))
     if any(each.repeated for each in found):
         repeats = {each.tensor.name: (each.repeated or 0) / each.outputs for each in found}
-        bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats))
+        bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats, things))
     layers = [each for each in found if each.inputs] or found  # the weights of normalisations are of another size
     sizes = [_output_sizes(profiles[each.tensor.name], each.axes[0]) for each in layers]
     least = threshold / 10 if threshold > 0 else np.finfo(np.float64).tiny
@@ -179,14 +186,14 @@ def _flags(found: list[DeadUnits]) -> dict[int, str]:
     return {i: flag(each.not_finite, each.tensor.size) for i, each in enumerate(found) if each.not_finite}
 
 
-def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float]) -> Bar:
+def _bar(found: list[DeadUnits], what: str, ylabel: str, shares: Mapping[str, float], things: str) -> Bar:
     shown, which = found, "each tensor"
     if len(found) > SHOWN:
         some = [each for each in found if shares[each.tensor.name] or each.not_finite]
         shown = sorted(some, key=lambda each: (not each.not_finite, -shares[each.tensor.name]))[:SHOWN]
-        which = f"the {SHOWN} largest of {len(found):,} tensors"
+        which = f"the {SHOWN} largest of {len(found):,} {things}"
         if len(shown) == len(some):
-            which = f"{len(shown)} of {len(found):,} tensors, the others have none"
+            which = f"{len(shown)} of {len(found):,} {things}, the others have none"
     labels = tuple(visible(each.tensor.name) for each in shown)
     values = np.array([100 * shares[each.tensor.name] for each in shown])
     return Bar(labels, values, title=f"Share of {what}: {which}", ylabel=ylabel, flags=_flags(shown))
@@ -208,7 +215,7 @@ def _report(
     tensors = [
         {
             "name": each.tensor.name,
-            "shape": list(each.tensor.shape),
+            "shape": list(stated_shape(each.tensor.shape)),
             "dtype": each.tensor.dtype.name,
             "units": each.units,
             "output_units": each.outputs,

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.measures import Distribution, NotFiniteCount
-from torch2grid_core.text import visible
+from torch2grid_core.sources import stated_shape
+from torch2grid_core.text import shape_text, visible
 
 TOTAL = "(all tensors)"  # the name of the last row of tables
 LOST_COLUMNS = ("NaN", "Inf")  # appended to a table where any of its tensors has some
@@ -19,11 +20,6 @@ LOST_FORMATS = dict.fromkeys(LOST_COLUMNS, ",d")
 def formats_of(columns: Iterable[str], formats: Mapping[str, str]) -> dict[str, str]:
     """The *formats* of those *columns* that are in a table."""
     return {name: formats[name] for name in columns if name in formats}
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: ``64×3×7×7``, ``scalar`` for ()."""
-    return "×".join(map(str, shape)) if shape else "scalar"
 
 
 def placed_name(tensor: LazyTensor) -> str:
@@ -42,7 +38,7 @@ def tensor_title(tensor: LazyTensor) -> str:
 
 def about(tensor: LazyTensor) -> dict[str, Any]:
     """The same for the index of the output folder."""
-    facts: dict[str, Any] = {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name}
+    facts: dict[str, Any] = {"tensor": tensor.name, "shape": list(stated_shape(tensor.shape)), "dtype": tensor.dtype.name}
     if tensor.taken is not None:  # of each dimension, the index, or [start, stop, step]
         facts["taken"] = [[e.start, e.stop, e.step] if isinstance(e, range) else e for e in tensor.taken.places]
     return facts

@@ -18,7 +18,6 @@ from torch2grid_builtin._views.describing import (
     honest,
     norm_of,
     placed_name,
-    shape_text,
     source_name,
 )
 from torch2grid_builtin._views.histogram import plain_histogram
@@ -28,7 +27,7 @@ from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Set
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import visible
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 GRADIENT, WEIGHT = "gradient", "weight"

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
+from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
-from torch2grid_builtin._views.describing import about, figure_text, placed_name, shape_text, source_name, tensor_title
+from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, one_picture, short_rows
+from torch2grid_builtin._views.stacks import PerMatrix
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
 from torch2grid_core.pages import Marginal
-from torch2grid_core.text import visible
+from torch2grid_core.sources import kept_places
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
@@ -50,8 +52,9 @@ class LayersView(View):
         if not (self.each and tensor.size):
             return {}
         needs: dict[str, Need[Any]] = {"grid": Raster(matrix_of(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
-        if self.profiles and tensor.ndim == 2 and min(tensor.shape) >= _PROFILED:
-            needs["profile"] = Profile()
+        profiled = tensor.ndim == 2 or stacked(tensor.name, tensor.shape) is not None
+        if self.profiles and profiled and min(tensor.shape[-2:]) >= _PROFILED:
+            needs["profile"] = PerMatrix(Profile())
         return needs
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
@@ -61,15 +64,25 @@ class LayersView(View):
         title = tensor_title(tensor)
         if run.title:
             title = f"{run.title} · {title}"
+        wrapped = 0
         if is_vector(tensor.shape) and grid.shape[0] > 1:
-            title += f" · wrapped at {grid.shape[1] * grid.cell[1]}"
-        profile: UnitProfile | None = results.get("profile")
+            wrapped = grid.shape[1] * grid.cell[1]
+            title += f" · wrapped at {wrapped}"
+        profile: UnitProfile | tuple[UnitProfile, ...] | None = results.get("profile")
         sides, places = dict[str, Any](), axis_indices(tensor)
-        if profile is not None and profile.input_absmax is not None:
+        if wrapped:  # each row has the index of its first weight
+            along = places.get("column_indices", range(tensor.size))
+            firsts = along[::wrapped]
+            rows, places = "index", {"row_indices": firsts}
+            sides["row_names"] = tuple((row + 0.5, str(first)) for row, first in enumerate(firsts))
+        if isinstance(profile, UnitProfile) and profile.input_absmax is not None:
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
             sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
-        if stacked(tensor.name, tensor.shape):
-            places = {}  # the matrices are side by side: an index along a side counts nothing
+        if (stack := stacked(tensor.name, tensor.shape)) is not None:
+            places = {}  # the matrices are side by side: each counts anew
+            if len(grid.marks) == stack.count:
+                rows, columns = "row of each matrix", "column of each matrix"
+                sides = _sides_of_stack(stack, grid, profile if isinstance(profile, tuple) else ())
         heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **places)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
@@ -141,7 +154,7 @@ def _small(tensor: LazyTensor, side: int) -> Layout:
 def _limits(scale: ColorScale) -> str:
     """The limits of a scale and its shape: ``±0.05, linear``."""
     text = f"±{figure_text(scale.high)}" if scale.diverging else f"{figure_text(scale.low)} to {figure_text(scale.high)}"
-    return f"{text}, {'asinh' if scale.kind == 'symlog' else 'linear'}"
+    return f"{text}, {'asinh' if scale.kind == 'asinh' else 'linear'}"
 
 
 def _cells(grids: Sequence[Grid]) -> str:
@@ -162,13 +175,50 @@ def _marginal(sizes: Array, step: int, indices: range | None) -> Marginal:
 
     indices: of the units in the whole tensor, where they are a part of it.
     """
-    order = np.argsort(-np.where(np.isnan(sizes), np.inf, sizes), kind="stable")[:_NAMED]
+    order = _by_size(sizes)[:_NAMED]
     names = tuple(
         ((place + 0.5) / step, str(place if indices is None else indices[place]))
         for place in order.tolist()
         if sizes[place] != 0
     )
     return Marginal(_largest(sizes, step), names=names)
+
+
+def _sides_of_stack(stack: Stack, grid: Grid, profiles: Sequence[UnitProfile]) -> dict[str, Any]:
+    """Ticks, and where there are *profiles* bars, of matrices side by side: fields of the ``Heatmap``.
+
+    A bar is the largest of the matrices in its row, or column, of the picture. The largest of the stack are named by their
+    index in it.
+    """
+    rects = [mark.rects[0] for mark in grid.marks]
+    kept = kept_places(stack.matrix)
+    found: dict[str, Any] = {}
+    for axis, side in enumerate(("row", "column")):
+        starts = sorted({rect[axis] for rect in rects})
+        found[f"{side}_runs"] = tuple((start, kept[axis]) for start in starts)
+        known = [each.input_absmax if axis else each.output_absmax for each in profiles]
+        sizes = [each for each in known if each is not None]
+        if len(sizes) != stack.count:
+            continue
+        bars = np.zeros(grid.shape[axis])
+        for rect, each in zip(rects, sizes, strict=True):
+            stretch = bars[rect[axis] : rect[axis] + rect[axis + 2]]
+            np.maximum(stretch, _largest(each, grid.cell[axis]), out=stretch)
+        units = np.stack(sizes)
+        names = []
+        for flat in _by_size(units.ravel())[:_NAMED].tolist():
+            matrix, unit = divmod(flat, units.shape[1])
+            if units[matrix, unit] != 0:
+                index = [*stack.indices[matrix], *([":"] if axis else []), kept[axis][unit]]
+                place = rects[matrix][axis] + (unit + 0.5) / grid.cell[axis]
+                names.append((place, f"[{', '.join(map(str, index))}]"))
+        found[f"{side}_marginal"] = Marginal(bars, names=tuple(names))
+    return found
+
+
+def _by_size(sizes: Array) -> Array:
+    """Places, the largest size first, and a NaN before all."""
+    return np.argsort(-np.where(np.isnan(sizes), np.inf, sizes), kind="stable")
 
 
 def _largest(sizes: Array, step: int) -> Array:

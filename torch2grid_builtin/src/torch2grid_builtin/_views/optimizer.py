@@ -28,7 +28,6 @@ from torch2grid_builtin._views.describing import (
     honest,
     norm_of,
     placed_name,
-    shape_text,
     source_name,
 )
 from torch2grid_builtin._views.layers import axis_indices, axis_names
@@ -37,7 +36,7 @@ from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, 
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
 from torch2grid_core.pages import Line, Table, Text
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import visible
+from torch2grid_core.text import shape_text, visible
 
 COLUMNS = ("Parameter", "Shape", "Step", "lr", "‖w‖", "RMS m", "RMS √v", "|m|/√v", "‖update‖", "‖update‖/‖w‖", "decay")
 FORMATS = {

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of, shape_text
+from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import DeadUnits, dead_units, has_units
 from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
 from torch2grid_core.measures import Distribution, Profile, Summary
 from torch2grid_core.pages import Table
+from torch2grid_core.text import shape_text
 
 TITLE = "Layer Statistics Comparison"
 COLUMNS = ("Layer Name", "Mean", "Std", "Min", "Max", "~Zero%")
@@ -97,6 +98,7 @@ class Stats(View):
             columns,
             tuple(tuple(map(row.__getitem__, columns)) for row in rows),
             formats=formats_of(columns, FORMATS),
+            totals=int(self.detail),
         )
         yield Page("stats", TITLE, (table,), kind="table")
 

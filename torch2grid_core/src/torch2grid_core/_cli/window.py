@@ -229,10 +229,11 @@ def _turn(start: int, size: int) -> Iterator[tuple[int, int]]:
 def about(tensor: LazyTensor) -> list[str]:
     """Shape, dtype, size, and what is noted of *tensor*."""
     shape = f"({', '.join(map(str, tensor.shape))}{',' if tensor.ndim == 1 else ''})" if tensor.ndim else "scalar"
-    lines = [f"{shape} {tensor.dtype.name}", f"{human_count(tensor.size)} weight{'s' * (tensor.size != 1)}"]
+    distinct = tensor.distinct()
+    lines = [f"{shape} {tensor.dtype.name}", f"{human_count(distinct.size)} weight{'s' * (distinct.size != 1)}"]
     if tensor.taken is not None:
         lines.append(f"part {tensor.taken}")
-    return [*lines, *([visible(tensor.note, 60)] if tensor.note else [])]
+    return [*lines, *([visible(distinct.note, 60)] if distinct.note else [])]
 
 
 def figures(found: Measured, threshold: float) -> list[tuple[str, str]]:

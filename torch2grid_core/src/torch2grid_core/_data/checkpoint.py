@@ -304,8 +304,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, a tied tensor counted once."""
-        return sum([tensor.size for name, tensor in self.items() if name not in self.aliases])
+        """Number of weights that are stored: a tied tensor counts once, and so does a number that a tensor repeats."""
+        return sum([tensor.distinct().size for name, tensor in self.items() if name not in self.aliases])
 
     @property
     def dtypes(self) -> dict[str, int]:
@@ -481,6 +481,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
         """The same checkpoint with other tensors: for a filter that changes more than which ones there are."""
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
+
+    def distinct(self) -> Checkpoint:
+        """The same checkpoint with expanded views as what they store, which is what is counted, measured and drawn."""
+        distinct = {name: tensor.distinct() for name, tensor in self.items()}
+        return self if all(distinct[name] is tensor for name, tensor in self.items()) else self.with_tensors(distinct)
 
     def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
         """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._data.indexing import PartShape
+from torch2grid_core._data.indexing import PartShape, repetition_text
 from torch2grid_core._data.storage import DerivedStorage, Storage
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor, reading
 from torch2grid_core._guard import not_run, returned, stamp_like
@@ -101,7 +101,7 @@ class JointTensor(LazyTensor):
         shapes = {tensor.shape for tensor in members.values()}
         if len(shapes) != 1:
             raise ValueError(f"{name}: members of shapes {sorted(shapes)}")
-        shape = shapes.pop()
+        shape, stated = shapes.pop(), None
         distinct = {member: tensor.distinct() for member, tensor in members.items()}
         if all(distinct[member] is not tensor for member, tensor in members.items()):
             ways = {
@@ -109,14 +109,14 @@ class JointTensor(LazyTensor):
             }
             if len(ways) != 1:
                 raise ValueError(f"{name}: all of {', '.join(members)} repeat elements, each in a way of its own")
-            note = ", ".join(filter(None, (note, f"repeats to {list(shape)}")))
-            members, shape = distinct, next(iter(distinct.values())).shape
+            stated, members, shape = tuple(shape), distinct, tuple(next(iter(distinct.values())).shape)
+            note = ", ".join(filter(None, (note, repetition_text(shape, stated))))
         named = tuple(members.items())
         storage = ComputedStorage(named, combine, np.dtype(dtype))
         held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
         parts = [tensor.taken for tensor in members.values()]
         part = parts[0] if all(each == parts[0] for each in parts) else None
-        shape = tuple(shape) if part is None else PartShape(shape, part)
+        shape = tuple(shape) if part is None and stated is None else PartShape(shape, part, stated)
         return cls(
             name, shape, np.dtype(dtype), storage, note=note, module_class=held, taken=part, members=named, combine=combine
         )

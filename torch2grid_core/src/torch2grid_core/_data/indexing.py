@@ -48,22 +48,41 @@ class PartShape(tuple[int, ...]):
     """The shape of a part of a tensor: a tuple like any other shape, which knows what was taken of which whole.
 
     What a tensor is follows from the shape of the whole; where a cell of a picture lies, from what was taken.
+
+    repeated: of an expanded view without its repetition (``LazyTensor.distinct``), the shape that it has in the file.
     """
 
-    taken: Taken
+    taken: Taken | None
+    repeated: tuple[int, ...] | None
 
-    def __new__(cls, lengths: Iterable[int], taken: Taken) -> PartShape:
+    def __new__(cls, lengths: Iterable[int], taken: Taken | None, repeated: tuple[int, ...] | None = None) -> PartShape:
         made = super().__new__(cls, lengths)
-        made.taken = taken
+        made.taken, made.repeated = taken, repeated
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PartShape, (tuple(self), self.taken)
+        return PartShape, (tuple(self), self.taken, self.repeated)
 
 
 def taken_of(shape: tuple[int, ...]) -> Taken | None:
     """What *shape* is a part of; ``None`` for that of a whole tensor."""
     return shape.taken if isinstance(shape, PartShape) else None
+
+
+def stated_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """*shape* as the file states it: that of an expanded view, of which *shape* is what is stored; else *shape* itself."""
+    repeated = shape.repeated if isinstance(shape, PartShape) else None
+    return shape if repeated is None else repeated
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """The stated shape as people write it: ``64×3×7×7``, ``scalar`` for ()."""
+    return "×".join(map(str, stated_shape(shape))) if shape else "scalar"
+
+
+def repetition_text(stored: tuple[int, ...], stated: tuple[int, ...]) -> str:
+    """What the note of an expanded view says: ``64×1 stored, repeated to 64×64``."""
+    return f"{shape_text(tuple(stored))} stored, repeated to {shape_text(stated)}"
 
 
 def whole_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._data.indexing import PartShape, Taken, places_of, taken
+from torch2grid_core._data.indexing import PartShape, Taken, places_of, repetition_text, shape_text, taken
 from torch2grid_core._data.source import Range
 from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify, wrong_parts
 from torch2grid_core._data.strided import block_length, c_strides, fill
@@ -28,7 +28,8 @@ CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside 
 class LazyTensor:
     """A name, a shape and where the numbers are; nothing is read before a method is called.
 
-    shape: lengths, outermost first; ``()`` is one number. That of a view is a ``PartShape``, which knows of what it is a part.
+    shape: lengths, outermost first; ``()`` is one number. That of a view is a ``PartShape``, which knows of what it is a part;
+    so is that of an expanded view without its repetition (see ``distinct``).
     dtype: of what reads return.
     offset: index of the first element in *storage*, in elements of *dtype*.
     strides: in elements, one per dimension; ``None`` is C order.
@@ -51,12 +52,11 @@ class LazyTensor:
     taken: Taken | None = None
 
     def __repr__(self) -> str:
-        shape = "×".join(map(str, self.shape)) or "scalar"
-        return f"<{type(self).__name__} {visible(self.name, 200)!r}: {shape} {self.dtype.name}>"
+        return f"<{type(self).__name__} {visible(self.name, 200)!r}: {shape_text(self.shape)} {self.dtype.name}>"
 
     @property
     def size(self) -> int:
-        """Number of weights."""
+        """Number of weights, the product of the shape. What is counted and drawn is ``distinct().size``."""
         return math.prod(self.shape)
 
     @property
@@ -111,8 +111,9 @@ class LazyTensor:
     def distinct(self) -> LazyTensor:
         """The tensor without repetition: dimensions of stride 0 (an expanded view) have length 1.
 
-        A view that repeats its elements in another way becomes the flat run of stored elements. For passes over the
-        weights, and for pictures: an expanded view of 16 numbers may claim 2**40 weights.
+        A view that repeats its elements in another way becomes the flat run of stored elements. This is the tensor that is
+        counted, measured and drawn: an expanded view of 16 numbers may claim 2**40 weights. ``stated_shape`` of its shape is
+        that of the view, and its note says what is stored.
         """
         if self.strides is None or self.size == 0:
             return self
@@ -121,13 +122,13 @@ class LazyTensor:
         if part is not None and shape != self.shape:
             lengths = iter(shape)
             part = Taken(part.shape, tuple(each[: next(lengths)] if isinstance(each, range) else each for each in part.places))
-            shape = PartShape(shape, part)
         squeezed = replace(self, shape=shape, taken=part)
         if squeezed.repeats:
             squeezed = replace(self, shape=(self.span,), strides=None, taken=None)
         if squeezed.shape == self.shape:
             return self
-        return replace(squeezed, note=", ".join(filter(None, (self.note, f"repeats to {list(self.shape)}"))))
+        note = ", ".join(filter(None, (self.note, repetition_text(squeezed.shape, self.shape))))
+        return replace(squeezed, shape=PartShape(squeezed.shape, squeezed.taken, tuple(self.shape)), note=note)
 
     def view(self, index: Any) -> LazyTensor:
         """The part that *index* takes, as another tensor; nothing is read.

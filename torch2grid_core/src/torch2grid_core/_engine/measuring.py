@@ -121,10 +121,7 @@ def without_repetition(checkpoint: Checkpoint) -> Checkpoint:
     does not, as it does not verify checksums either: a row costs a row.
     """
     checkpoint.check_readers()
-    distinct = [tensor.distinct() for tensor in checkpoint.values()]
-    if all(new is old for new, old in zip(distinct, checkpoint.values(), strict=True)):
-        return checkpoint
-    return checkpoint.with_tensors(distinct)
+    return checkpoint.distinct()
 
 
 _ORIGIN = Origin("need", "measure")

@@ -12,6 +12,7 @@ import numpy as np
 
 from torch2grid_core._array import Array
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._data.indexing import shape_text
 from torch2grid_core._display import register
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Heatmap, Histogram, Image, Page, Table, Text
@@ -77,7 +78,7 @@ def grid_html(grid: Grid, scale: ColorScale | None = None, label: str = "", titl
 def _bar(scale: ColorScale) -> str:
     strip = encode_png(np.repeat(colormap(default_map(scale))[None, ::2], 10, axis=0))
     image = f"<img alt='colour scale' style='vertical-align:-1px;margin:0 .5em' src='{_data(strip)}'>"
-    bend = " (asinh)" if scale.kind == "symlog" else ""
+    bend = " (asinh)" if scale.kind == "asinh" else ""
     return f"{_figure(scale.low)}{image}{_figure(scale.high)}{bend}"
 
 
@@ -183,8 +184,8 @@ def checkpoint_html(checkpoint: Checkpoint) -> str:
     facts = [checkpoint.format, f"{len(checkpoint):,} tensors", f"{human_count(checkpoint.parameters)} parameters", dtypes]
     tied = {second: f"tied to {first}" for second, first in checkpoint.aliases.items()}
     rows = tuple(
-        (name, "×".join(map(str, tensor.shape)) or "one number", tensor.dtype.name, tensor.size, tied.get(name, ""))
-        for name, tensor in list(checkpoint.items())[:_ROWS]
+        (name, shape_text(tensor.shape), tensor.dtype.name, tensor.size, tied.get(name, ""))
+        for name, tensor in list(checkpoint.distinct().items())[:_ROWS]
     )
     table = table_html(Table(("tensor", "shape", "dtype", "weights", ""), rows, formats={"weights": ",d"}))
     more = len(checkpoint) - len(rows)

@@ -36,6 +36,7 @@ from torch2grid_core._pictures.validation import (
     keep,
     placed_texts,
     rows_of,
+    stretches,
     texts_of,
 )
 from torch2grid_core._text import LIMIT, counted, display_width, visible
@@ -54,7 +55,8 @@ def in_a_line(self: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows under named columns. formats: column → ``format()`` specification for its numbers.
+    """Rows under named columns. formats: column → ``format()`` specification for its numbers. totals: how many rows at the end
+    sum up the others; a DataFrame is without these.
 
     Rows of any iterable become tuples. Raises ``ValueError`` for a row that has not one cell for each column, for a cell that
     is no text, number, truth value or ``None``, and for a format of no column, or that its numbers cannot have.
@@ -64,10 +66,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     title: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
+    totals: int = 0
 
     _repr_html_ = as_html
 
     def __post_init__(self) -> None:
+        check_type("totals", self.totals, int)
         keep(self, columns=texts_of("the columns", self.columns))
         keep(self, rows=rows_of(self.rows, len(self.columns)))
         check_text(title=self.title)
@@ -93,13 +97,15 @@ class Table:
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame``, numbers as they are; ``None``, a figure of nothing, as NaN among numbers.
 
+        Rows of totals are left out: pandas sums up by itself, and would count them twice.
         Raises ``UsageError`` where pandas is not installed.
         """
         try:
             import pandas as pd
         except ImportError:
             raise UsageError("a DataFrame takes pandas, which is not installed: pip install pandas") from None
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        rows = self.rows[: max(len(self.rows) - self.totals, 0)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(self.columns)
         found = {}
         for place, values in enumerate(columns):
             gaps = [math.nan if value is None else value for value in values] if _numeric(values) else values
@@ -179,6 +185,8 @@ class Heatmap:
     the left, below it. label: text of the colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the
     regions where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
     row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
+    row_runs, column_runs: (first cell, indices) of each stretch that *rows* and *columns* count anew, as matrices side by side
+    do; empty: the side is one stretch.
     steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
     Raises ``ValueError`` for a marginal of another length, and for fields of other types.
     """
@@ -198,6 +206,8 @@ class Heatmap:
     column_indices: range | None = None
     column_names: tuple[tuple[float, str], ...] = ()
     steady: bool = False
+    row_runs: tuple[tuple[int, range], ...] = ()
+    column_runs: tuple[tuple[int, range], ...] = ()
 
     __repr__ = in_a_line
 
@@ -215,6 +225,8 @@ class Heatmap:
         for name, indices in (("row_indices", self.row_indices), ("column_indices", self.column_indices)):
             if indices is not None:
                 check_type(name, indices, range)
+        for side, runs, length in zip(("row", "column"), (self.row_runs, self.column_runs), self.grid.shape, strict=True):
+            keep(self, **{f"{side}_runs": stretches(f"{side}_runs", runs, length)})
         for side, marginal, length in zip(
             ("row", "column"), (self.row_marginal, self.column_marginal), self.grid.shape, strict=True
         ):
@@ -236,10 +248,11 @@ class Heatmap:
         rows, columns = self.grid.shape
         step = max(1, math.ceil(math.sqrt(rows * columns / 10_000)))  # a fallback table, not a copy of the picture
         sides = [(side, each) for side, each in (("row", self.row_marginal), ("column", self.column_marginal)) if each]
+        named = [{int(place): text for place, text in names} for names in (self.row_names, self.column_names)]
         cells = tuple(
             (
-                row,
-                column,
+                named[0].get(row, row),
+                named[1].get(column, column),
                 float(self.grid.values[row, column]),
                 int(self.grid.counts[row, column]),
                 *(float(each.values[row if side == "row" else column]) for side, each in sides),

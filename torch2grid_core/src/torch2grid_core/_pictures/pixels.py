@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -126,11 +127,26 @@ def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: boo
     if not grid.values.size:
         return []
     small = _shrunk(grid, 2 * rows, width)
-    factor = max(1, min(2 * rows // small.shape[0], width // small.shape[1]))
+    factor = _enlarged(small.shape, width, rows)
     small = Grid(_repeat(small.values, factor), _repeat(small.counts, factor), small.reduce)
     if not color:
         return _shaded(_shrunk_by(small, 2, 1), scale)
     return _lines(paint(small, scale, colormap))
+
+
+def character_cells(shape: tuple[int, int], width: int, rows: int) -> tuple[Fraction, Fraction]:
+    """How many cells, (down, across), of a grid of *shape* a character of ``half_blocks`` stands for; below 1: a part of one.
+
+    width, rows: the room that ``half_blocks`` is given.
+    """
+    step = _step(shape, 2 * rows, width)
+    factor = _enlarged((-(-shape[0] // step), -(-shape[1] // step)), width, rows)
+    return Fraction(2 * step, factor), Fraction(step, factor)
+
+
+def _enlarged(shape: tuple[int, int], width: int, rows: int) -> int:
+    """By which whole factor a grid of *shape* that fits is drawn larger."""
+    return max(1, min(2 * rows // shape[0], width // shape[1]))
 
 
 def half_blocks_rgb(rgb: Array, width: int, rows: int) -> list[str]:
@@ -183,8 +199,13 @@ def _shaded(grid: Grid, scale: ColorScale) -> list[str]:
 
 def _shrunk(grid: Grid, rows: int, columns: int) -> Grid:
     """At most *rows* × *columns* cells, square groups of cells made one."""
-    step = max(math.ceil(grid.shape[0] / rows), math.ceil(grid.shape[1] / columns), 1)
+    step = _step(grid.shape, rows, columns)
     return _shrunk_by(grid, step, step)
+
+
+def _step(shape: tuple[int, int], rows: int, columns: int) -> int:
+    """The side of the square groups of cells of which a grid of *shape* has at most *rows* × *columns*."""
+    return max(math.ceil(shape[0] / rows), math.ceil(shape[1] / columns), 1)
 
 
 def _shrunk_by(grid: Grid, high: int, wide: int) -> Grid:

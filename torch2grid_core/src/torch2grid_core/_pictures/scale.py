@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._pictures.choices import DEFAULT_CLIP as DEFAULT_CLIP, ScaleKind as ScaleKind
+from torch2grid_core._pictures.choices import DEFAULT_CLIP as DEFAULT_CLIP, FORMER, ScaleKind as ScaleKind
 from torch2grid_core._pictures.grid import Grid
 
 _ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
@@ -21,16 +21,19 @@ _LARGEST = float(np.finfo(np.float32).max)
 class ColorScale:
     """Limits and shape of a colour scale. ``diverging`` says that 0 is its middle.
 
-    over, under: share of the drawn, finite cells beyond the limits. bend: half-width of the linear middle of a symlog scale;
+    over, under: share of the drawn, finite cells beyond the limits. bend: half-width of the linear middle of an asinh scale;
     0: a thousandth of the larger limit.
     """
 
     low: float
     high: float
-    kind: Literal["linear", "symlog"] = "linear"
+    kind: Literal["linear", "asinh"] = "linear"
     over: float = 0.0
     under: float = 0.0
     bend: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", FORMER.get(self.kind, self.kind))
 
     @property
     def diverging(self) -> bool:
@@ -39,7 +42,7 @@ class ColorScale:
 
     @property
     def linear_threshold(self) -> float:
-        """Half-width of the linear middle of a symlog scale: ``bend``, or a thousandth of the larger limit."""
+        """Half-width of the linear middle of an asinh scale: ``bend``, or a thousandth of the larger limit."""
         return self.bend or max(abs(self.low), abs(self.high)) * 1e-3
 
     def fraction(self, values: Array) -> Array:
@@ -61,10 +64,10 @@ class ColorScale:
     @property
     def _bent(self) -> bool:
         # Limits so close that the logarithm tells them apart no more than to a few digits are as good as linear.
-        return self.kind == "symlog" and abs(self.high - self.low) > 1e-6 * max(abs(self.low), abs(self.high))
+        return self.kind == "asinh" and abs(self.high - self.low) > 1e-6 * max(abs(self.low), abs(self.high))
 
     def _bend(self, values: Any) -> Any:
-        # asinh is linear near 0 and logarithmic beyond, without the corner of a piecewise symlog.
+        # asinh is linear near 0 and logarithmic beyond, without the corner of a piecewise scale.
         return np.arcsinh(values / self.linear_threshold) if self._bent else values
 
 
@@ -77,18 +80,19 @@ def color_scale(
     """One scale for one or more grids.
 
     kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
-    (1−clip) to the clip quantile of the values; ``symlog`` is symmetric with asinh spacing; ``auto`` is symmetric where
-    a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation gets
-    limits around its value, never a zero range. *limits* overrides the quantiles, as do
-    the limits that all grids have. Raises ``ValueError`` for low ≥ high.
+    (1−clip) to the clip quantile of the values; ``asinh`` is symmetric, linear near 0 and logarithmic beyond; ``auto`` is
+    symmetric where a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation
+    gets limits around its value, never a zero range. *limits* overrides the quantiles, as do the limits that all grids have.
+    Raises ``ValueError`` for low ≥ high.
     """
+    kind = cast(ScaleKind, FORMER.get(kind, kind))
     given = [grids] if isinstance(grids, Grid) else list(grids)
     if limits is None and given and given[0].limits is not None and {grid.limits for grid in given} == {given[0].limits}:
         limits = given[0].limits
     drawn = [grid.drawn() for grid in given]
     values = np.concatenate(drawn) if drawn else np.empty(0, np.float32)
     finite = values[np.isfinite(values)]
-    shape: Literal["linear", "symlog"] = "symlog" if kind == "symlog" else "linear"
+    shape: Literal["linear", "asinh"] = "asinh" if kind == "asinh" else "linear"
     if limits is None:
         low, high = limits_of(_Drawn(finite), kind, clip) if finite.size else (-1.0, 1.0)
     else:

@@ -172,6 +172,19 @@ def placed_texts(what: str, pairs: Any) -> tuple[tuple[float, str], ...]:
     return found
 
 
+def stretches(what: str, pairs: Any, length: int) -> tuple[tuple[int, range], ...]:
+    """*pairs*, an iterable of (first cell, range of indices), as a tuple. length: of the side in cells."""
+    found = tuple(
+        each if type(each) is tuple else items_of(what, each, "(cell, range)") for each in items_of(what, pairs, "pairs")
+    )
+    for each in found:
+        if len(each) != 2 or not isinstance(each[0], int) or not isinstance(each[1], range):
+            raise ValueError(f"{what} are pairs of a cell and a range, and one is {str(each)[:60]}")
+        if not 0 <= each[0] < length:
+            raise ValueError(f"{what}: a stretch begins at cell {each[0]} of {length}")
+    return found
+
+
 def rows_of(rows: Any, columns: int) -> tuple[tuple[Any, ...], ...]:
     """The rows of a table with so many *columns* as tuples of plain values; scalars of numpy become Python's numbers."""
     rows = items_of("rows", rows, "rows")

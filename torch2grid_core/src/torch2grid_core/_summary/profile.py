@@ -68,8 +68,11 @@ class UnitProfile:
                 self._take(start + first, values[first : first + _PIECE])
 
     def _take(self, start: int, values: Array) -> None:
-        sizes = np.abs(values.astype(np.float64))
-        group, largest, squares = _by_kernel(start, sizes, self._kernel)
+        if self._kernel == 1 and values.dtype.kind == "f":  # |max| of the numbers as they are, squares as float64
+            group, largest = start, np.abs(values)
+            squares = np.square(values, dtype=np.float64)
+        else:
+            group, largest, squares = _by_kernel(start, np.abs(values.astype(np.float64)), self._kernel)
         width = self._inputs
         for row, column, rows, columns, begin in _rectangles(group, len(largest), width):
             absmax = largest[begin : begin + rows * columns].reshape(rows, columns)

@@ -122,8 +122,8 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "kind": "heatmap",
         "shape": grid.shape,
         "cell": grid.cell,
-        "rows": visible(panel.rows),
-        "columns": visible(panel.columns),
+        "rows": "" if panel.row_runs else visible(panel.rows),  # one scale along a side counts nothing where it begins anew
+        "columns": "" if panel.column_runs else visible(panel.columns),
         "row_indices": _indices(panel.row_indices),
         "column_indices": _indices(panel.column_indices),
         "what": grid.cell_text(),
@@ -132,7 +132,7 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "quantity": visible(grid.quantity),
         "low": scale.low,
         "high": scale.high,
-        "bend": scale.linear_threshold if scale.kind == "symlog" else 0,
+        "bend": scale.linear_threshold if scale.kind == "asinh" else 0,
         "over": scale.over,
         "under": scale.under,
         "map": style.colormap or default_map(scale),
@@ -180,7 +180,7 @@ def _marginal(marginal: Marginal, before: int, after: int) -> dict[str, Any]:
 def _scale_of_fewer(panel: Heatmap, grid: Grid) -> ColorScale:
     """The scale of a heatmap lowered to *grid*: limits that came from its cells come from the fewer ones, others stay."""
     scale = panel.scale
-    kinds: tuple[ScaleKind, ...] = ("symlog",) if scale.kind == "symlog" else ("auto", "symmetric", "minmax")
+    kinds: tuple[ScaleKind, ...] = ("asinh",) if scale.kind == "asinh" else ("auto", "symmetric", "minmax")
     for kind in kinds:
         derived = color_scale(panel.grid, kind)
         if (derived.low, derived.high) == (scale.low, scale.high):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,13 +55,16 @@ class HeatmapDrawing(Drawing):
         if panel.column_names:  # a table in colours: every row that is named has room for its name, where they are not many
             least = math.ceil(sizes.text * LINE) if rows <= _NAMED else 1
             self.factor = max(self.factor[0], least), max(self.factor[1], min(_BROAD, sizes.cells // max(columns, 1)))
+        elif panel.row_names and rows <= _NAMED:
+            high = max(self.factor[0], math.ceil(sizes.text * LINE))
+            self.factor = high, high if 2 * self.factor[1] > high else self.factor[1]
         self.high, self.wide = rows * self.factor[0], columns * self.factor[1]
         sizes = sizes if panel.column_names else sizes.beside(max(self.high, self.wide))
         self.panel, self.sizes, self.style = panel, sizes, style
         size = sizes.text
         self.row_ticks = self._row_ticks(rows)
         numbered = panel.columns and not panel.column_names
-        self.column_ticks = index_ticks(columns * grid.cell[1], self.wide, 64 * size / 12) if numbered else []
+        self.column_ticks = self._column_ticks(columns) if numbered else []
         self.column_names = ColumnNames(panel, self.factor[1], size)
         self.bands = None
         if panel.labels and not panel.rows and are_bands(grid):
@@ -102,8 +106,18 @@ class HeatmapDrawing(Drawing):
             return kept
         if not panel.rows:
             return []
+        if panel.row_runs:
+            return _ticks_of_runs(panel.row_runs, step, self.factor[0], 34 * size / 12, size * LINE)
         ticks = index_ticks(rows * step, self.high, (34 if self.high < 200 else 46) * size / 12)
         return [((tick + 0.5) / step, str(panel.row_index(tick))) for tick in ticks]
+
+    def _column_ticks(self, columns: int) -> list[tuple[float, str]]:
+        """Places in cells and the indices of weights there."""
+        panel, step, apart = self.panel, self.panel.grid.cell[1], 64 * self.sizes.text / 12
+        if panel.column_runs:
+            return _ticks_of_runs(panel.column_runs, step, self.factor[1], apart, 0.6 * apart)
+        ticks = index_ticks(columns * step, self.wide, apart)
+        return [((tick + 0.5) / step, str(panel.column_index(tick))) for tick in ticks]
 
     def _notes(self) -> list[str]:
         notes, panel = [], self.panel
@@ -139,7 +153,7 @@ class HeatmapDrawing(Drawing):
             canvas.text(x, bottom + 6 + index * size * LINE, line, size, MUTED, va="top")
 
     def _draw_ticks(self, canvas: Canvas, left: int, x: int, y: int) -> None:
-        panel, size, cell_columns = self.panel, self.sizes.text, self.panel.grid.cell[1]
+        panel, size = self.panel, self.sizes.text
         for place, text in self.row_ticks:
             at = y + place * self.factor[0]
             canvas.rule(x - 5, math.floor(at), x - 1, math.floor(at), RULE)
@@ -149,16 +163,33 @@ class HeatmapDrawing(Drawing):
             if text_width(literal(label), size) > room:
                 label = label.partition(" (")[0]  # what is explained matters more than how
             canvas.text(left, y + self.high / 2, fit(label, room, size), size, INK, ha="center", va="top", upright=True)
-        for tick in self.column_ticks:
-            at = x + (tick + 0.5) / cell_columns * self.factor[1]
+        for place, text in self.column_ticks:
+            at = x + place * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)
-            canvas.text(at, y + self.high + 7, str(self.panel.column_index(tick)), size, MUTED, ha="center", va="top")
+            canvas.text(at, y + self.high + 7, text, size, MUTED, ha="center", va="top")
         self.column_names.draw(canvas, x, y + self.high, self.factor[1])
         if panel.columns:
             room = self.width - self.before
             label = fit(panel.columns, room, size)
             middle = x + max(self.wide, min(text_width(label, size), room)) / 2
             canvas.text(middle, y + self.high + self.below - 1 - size * LINE, label, size, INK, ha="center", va="top")
+
+
+def _ticks_of_runs(
+    runs: Sequence[tuple[int, range]], step: int, pixels: int, apart: float, room: float
+) -> list[tuple[float, str]]:
+    """Places in cells and indices of stretches that count anew; a tick has *room* pixels before the next stretch begins.
+
+    step: weights a cell. pixels: of a cell. A stretch that has room for one tick alone has none: a 0 at each says nothing.
+    """
+    found = []
+    for start, indices in runs:
+        long = -(-len(indices) // step) * pixels
+        ticks = index_ticks(len(indices), long, apart)
+        kept = [tick for tick in ticks if not tick or long - (tick + 0.5) / step * pixels >= room]
+        if len(kept) > 1 or len(runs) == 1 or len(indices) == 1:
+            found += [(start + (tick + 0.5) / step, str(indices[tick])) for tick in kept]
+    return found
 
 
 class ColumnNames:
@@ -432,7 +463,7 @@ class Legend:
         if self.of_logarithms and _powers(self.scale.low, self.scale.high):
             name, semicolon, rest = self.label.removeprefix(LOG).partition(";")
             return f"{name}, log scale{semicolon}{rest}"
-        return self.label + (", asinh scale" if self.scale.kind == "symlog" else "")
+        return self.label + (", asinh scale" if self.scale.kind == "asinh" else "")
 
 
 def _powers(low: float, high: float) -> list[tuple[float, str]]:

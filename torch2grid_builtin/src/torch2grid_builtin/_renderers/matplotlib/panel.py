@@ -134,7 +134,8 @@ class Scale:
         if self.bend:
             return self._bent_ticks(apart)
         if not self.log:
-            return nice_ticks(self.low, self.high, count)
+            tried = (nice_ticks(self.low, self.high, count + more) for more in (0, 1, 2))
+            return next((ticks for ticks in tried if len(ticks) > 1), nice_ticks(self.low, self.high, count))
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
         if last - first < 1:
             return nice_ticks(self.low, self.high, count)

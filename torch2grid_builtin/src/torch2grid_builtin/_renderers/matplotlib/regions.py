@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ _LONGEST = 20  # of a name beside bands, in sizes of its text
 _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
 _COVERED_APART = 0.2  # where it is low, or the name of its module stands nowhere else
+_SQUEEZED = ((1.0, 0.2), (0.85, 0.25), (0.75, 0.3))  # of the size of a text, and of the area, for a name with little room
 _MARKED = 0.2  # and of a part's, under its text
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
 _SMALLEST = 0.7  # of the size of a text, in low boxes
@@ -146,6 +148,7 @@ def draw_names(
     regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     loose = forms.of_any_form(grid)
+    endings = Counter[str]()
     for region in by_size:
         line = round(size * LINE)
         if loose:
@@ -178,6 +181,12 @@ def draw_names(
             share = _COVERED_APART if height * high < 2 * line or (apart and "." in name) else _COVERED
             name = literal(region.name[common:]) if apart else name
             shown = _short(name, min(width * wide - 11, share * area / line - 8), own)
+            if not shown and not {name, kind} & above:  # said nowhere else: smaller, and over more of the matrix
+                shown, own = _squeezed(name, width * wide, height * high, area, size)
+                if shown.startswith("…") and not _is_said(region.name, shown[1:], named):
+                    endings = endings or _endings(grid.regions)
+                    shown = shown if endings[shown[1:]] == 1 else ""  # of which module it is stands nowhere
+                line = round(own * LINE)
             edge = float(min(3, (height * high - line - 1) // 2))
             if edge < 0 or width * wide < 2 * line:
                 ring = _ring(region, taken.shape, math.ceil(long / wide) + 2)
@@ -192,6 +201,32 @@ def draw_names(
                     canvas.rects([box], "white", alpha=0.82)
                     canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
     return written
+
+
+def _squeezed(name: str, wide: float, high: float, area: float, size: float) -> tuple[str, float]:
+    """The name and the size of its text as it fits a matrix of *wide* × *high* pixels at least two lines high; else nothing."""
+    for part, share in _SQUEEZED:
+        line = round(part * size * LINE)
+        if high >= 2 * line + 2 and (shown := _short(name, min(wide - 11, share * area / line - 8), part * size)):
+            return shown, part * size
+    return "", size
+
+
+def _is_said(name: str, shown: str, modules: Sequence[str]) -> bool:
+    """True where a label, one of *modules*, and *shown*, its last parts, tell *name* from its like: no number is left out."""
+    label = max((title for title in modules if name.startswith(title)), key=len, default="")
+    between = name.removesuffix(".weight").removesuffix(shown)[len(label) :]
+    above, _, last = label[shared_prefix([title[:-1] for title in modules]) : -1].rpartition(".")
+    alone = (
+        bool(above) and last.isdecimal() and f"{label[:-1].rpartition('.')[0]}." not in modules
+    )  # a number that counts what?
+    return bool(label) and not alone and not any(part.isdecimal() for part in between.split("."))
+
+
+def _endings(regions: Sequence[Region]) -> Counter[str]:
+    """How many of *regions* have a name that ends with some of its last parts, ``.weight`` left out."""
+    parts = [literal(region.name).removesuffix(".weight").split(".") for region in regions]
+    return Counter(".".join(each[first:]) for each in parts for first in range(len(each)))
 
 
 def draw_marks(
@@ -229,6 +264,8 @@ def draw_marks(
             text, long = next(((text, width) for text, width in widths.items() if width <= room), ("", 0.0))
             if not text or place:
                 continue
+            if share == _NAMED and any(0 <= box[0] - x <= 4 and 0 <= box[1] - y <= 4 for box in written):
+                continue  # it has its name already
             near = [box for box in taken if not _is_free((x, y, across, down), [box])]
             edge = float(min(3, max(down - line - 1, 0) // 2, max(across - long, 0) // 2))
             places = [(x + edge, y + edge)]

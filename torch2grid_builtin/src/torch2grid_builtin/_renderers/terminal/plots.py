@@ -10,7 +10,8 @@ import numpy as np
 
 from torch2grid_builtin._renderers.numbers import bent, evenly, number, percent, share_between, unbent
 from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
-from torch2grid_core.grids import colormap, default_map, half_blocks, half_blocks_rgb, signals
+from torch2grid_core import Grid
+from torch2grid_core.grids import character_cells, colormap, default_map, half_blocks, half_blocks_rgb, signals
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Marginal, Ridges
 from torch2grid_core.text import display_width, visible
 
@@ -193,12 +194,13 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
         return [*lines, "no cells"]
     lines += half_blocks(grid, scale, screen.width, screen.rows, screen.color, screen.colormap)
     label = panel.label or grid.cell_text()
-    facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", *(part.strip() for part in label.split(","))]
+    facts = [f"{grid.shape[0]}×{grid.shape[1]} cells", _character(grid, screen), *(part.strip() for part in label.split(","))]
     named = (("rows", panel.row_names), ("columns", panel.column_names)) if panel.column_names else ()
     facts += [f"{side}: {visible(names[0][1])} … {visible(names[-1][1])}" for side, names in named if names]
     facts += [_largest(side, each) for side, each in (("row", panel.row_marginal), ("column", panel.column_marginal)) if each]
+    facts += _indices(panel)
     drawn = grid.drawn()
-    legend = [_bar(panel, screen), *(["asinh"] if scale.kind == "symlog" else [])]
+    legend = [_bar(panel, screen), *(["asinh"] if scale.kind == "asinh" else [])]
     marks = signals(screen.colormap or default_map(scale))
     beyond = ((scale.over, marks.over, "above", scale.high), (scale.under, marks.under, "below", scale.low))
     for share, rgb, word, limit in beyond:
@@ -212,6 +214,28 @@ def heatmap_lines(panel: Heatmap, screen: Screen) -> list[str]:
     return (
         lines + wrap(legend, screen.width) + [screen.dim(line) for line in wrap(_fitting(facts, screen), screen.width, " · ")]
     )
+
+
+def _character(grid: Grid, screen: Screen) -> str:
+    """How many cells a character stands for, down × across, or how many characters a cell takes across."""
+    down, across = character_cells(grid.shape, screen.width, screen.rows)
+    if across >= 1:
+        return f"{down}×{across} cells a character"
+    return f"a cell is {1 / across} characters wide, {float(1 / down):g} high"
+
+
+def _indices(panel: Heatmap) -> list[str]:
+    """The first and the last index of each side, of a part of a tensor, and of a wrapped vector that of each row's first."""
+    found = []
+    for side, what, indices, at in (
+        ("rows", panel.rows, panel.row_indices, panel.row_index),
+        ("columns", panel.columns, panel.column_indices, panel.column_index),
+    ):
+        axis = side == "columns"
+        if indices is not None and what:
+            first, last = at(0), at((panel.grid.shape[axis] - 1) * panel.grid.cell[axis])
+            found.append(f"{side}: {what} {first}" + (f" … {last}" if last != first else ""))
+    return found
 
 
 def _largest(side: str, marginal: Marginal) -> str:

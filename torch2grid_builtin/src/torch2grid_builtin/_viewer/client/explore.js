@@ -16,8 +16,8 @@ import { hideTip, showTip, tipBox } from "./tip.js";
 
 /** @import { Look } from "./tiles.js" */
 
-const KINDS = ["auto", "symmetric", "minmax", "symlog"];
-const NAMES = /** @type {Record<string, string>} */ ({ mean: "mean", rms: "RMS", min: "minimum", max: "maximum", auto: "auto", symmetric: "±", minmax: "min to max", symlog: "asinh" });
+const KINDS = ["auto", "symmetric", "minmax", "asinh"];
+const NAMES = /** @type {Record<string, string>} */ ({ mean: "mean", rms: "RMS", min: "minimum", max: "maximum", auto: "auto", symmetric: "±", minmax: "min to max", asinh: "asinh" });
 const THEMES = ["system", "light", "dark", "contrast"];
 
 /** A choice with a label. @param {string} label @param {[string, string][]} options @param {string} now @param {(value: string) => void} chosen */
