@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tests.support.loaders.opened import opened
 
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Latin1Bytes, Slice
