@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import threading
 import zlib
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from tests.support.loaders.opened import opened
 
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Latin1Bytes, Slice
 from torch2grid_core import Checkpoint, LazyTensor, LoadError
-from torch2grid_core.sources import BytesStorage, CheckedStorage
+from torch2grid_core.sources import BytesStorage, CheckedStorage, LocalSource, Range
 
 DATA = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()
 
@@ -173,3 +175,22 @@ def test_a_length_of_zero_beside_an_impossible_one() -> None:
     with pytest.raises(LoadError, match="no array can have its shape"):
         empty.numpy()
     assert LazyTensor("w", (0, 3), np.dtype(np.float32), BytesStorage(b"")).numpy().shape == (0, 3)
+
+
+@given(st.binary(min_size=1, max_size=400), st.data())
+def test_rows_are_the_bytes_that_each_read_gives(content: bytes, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "some.bin"
+        path.write_bytes(content)
+        first = data.draw(st.integers(0, len(content)))
+        place = Range(LocalSource(str(path)), first, data.draw(st.integers(0, len(content) - first)))
+        offset, step, length, count = (data.draw(st.integers(0, most)) for most in (20, 40, 20, 6))
+        rows = [bytearray(length) for _ in range(count)]
+        if count and offset + (count - 1) * step + length > place.size:
+            with pytest.raises(LoadError):
+                place.read_rows(offset, step, [memoryview(row) for row in rows])
+            return
+        place.read_rows(offset, step, [memoryview(row) for row in rows])
+        for number, row in enumerate(rows):
+            start = first + offset + number * step
+            assert bytes(row) == content[start : start + length]

@@ -42,6 +42,14 @@ def test_the_report_is_one_script_of_its_modules_each_after_those_it_imports() -
     assert viewer.bundled("report.js") is script
 
 
+def test_a_module_that_exports_nothing_is_one_that_runs(page: Any) -> None:
+    script = bundle({"entry.js": 'document.body.dataset.ran = "yes";\n'}, "entry.js", module=True)
+    page.set_content(f'<script type="module">{script}</script>')
+    page.wait_for_selector("body[data-ran=yes]")
+    failed = page.evaluate("(text) => import(`data:text/javascript,${encodeURIComponent(text)}`).catch(String)", script)
+    assert not isinstance(failed, str), failed
+
+
 def test_the_modules_keep_what_the_bundler_counts_on() -> None:
     for name, text in viewer.modules().items():
         if name.endswith(".js"):

@@ -8,13 +8,18 @@ import os
 import sys
 import webbrowser
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from torch2grid_core import Command, PluginManager, Settings, UsageError
 from torch2grid_core.commands import settings_options
+
+if TYPE_CHECKING:
+    from torch2grid_explore.opening import Follower
+    from torch2grid_explore.session import Session
 
 MEMORY = 256
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
@@ -77,6 +82,8 @@ def _params() -> list[click.Parameter]:
             raw="show what is stored, without decoders",
             plugin="the map: atlas, layer_separated, or another grid transformer",
             loader="read the file with this loader",
+            jobs="processes that read it",
+            executor="read it elsewhere, by an installed executor",
             quiet="say nothing but errors and the address",
         ),
     ]
@@ -84,31 +91,39 @@ def _params() -> list[click.Parameter]:
 
 def explore(manager: PluginManager, models: Sequence[str], asked: Asked, settings: Settings) -> None:
     """Serve the map of *models* until interrupted, or write it. Raises ``Torch2GridError`` where one cannot be opened."""
+    from torch2grid_core.measures import executor_of, workers
     from torch2grid_explore.opening import session_of
-    from torch2grid_explore.server import Served
 
     _keep_little()
     session, lines, follower = session_of(manager, models, settings, asked.memory << 20)
     if not settings.quiet:
         for line in lines:
             click.echo(line, err=True)
-    if asked.export is not None:
+    if asked.source is not None and asked.export is None:
+        raise UsageError("--source says where an exported page finds the file; give --export DIR with it")
+    opener = executor_of(manager, settings.executor)
+    with workers(session.pictures[0].checkpoint, settings.jobs, fork=True, opener=opener) as executor:
+        if asked.export is None:
+            _serve(session, follower, asked, executor)
+            return
         from torch2grid_explore.export import write_page
 
-        session.fill()
+        session.fill(executor)
         size, cell = write_page(session, asked.export, asked.source)
         if not settings.quiet:
             told = "each weight" if cell == 1 else f"cells of {cell}×{cell} weights, finer ones from the file"
             click.echo(f"{size / 1e6:.1f} MB; {told}", err=True)
         click.echo(os.path.join(asked.export, "index.html"))
-        return
-    if asked.source is not None:
-        raise UsageError("--source says where an exported page finds the file; give --export DIR with it")
+
+
+def _serve(session: Session, follower: Follower, asked: Asked, executor: Executor | None) -> None:
+    from torch2grid_explore.server import Served
+
     try:
         served = Served(session, asked.host, asked.port, lambda address: click.echo(f"in another browser: {address}", err=True))
     except OSError as error:
         raise UsageError(f"--host {asked.host} --port {asked.port}: cannot be served: {error.strerror}") from error
-    session.start()
+    session.start(executor)
     follower.start()
     click.echo(served.address)
     sys.stdout.flush()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from torch2grid_builtin.viewer import imported, modules, planes, rounded
+from torch2grid_builtin.viewer import bundled, modules, planes, rounded
 from torch2grid_core import LazyTensor, UsageError
 from torch2grid_core.sources import Range
 from torch2grid_core.text import json_text, visible
@@ -74,7 +74,8 @@ def write_page(session: Session, folder: str, source: str | None) -> tuple[int, 
 
 
 def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int]:
-    files = {name: text for name, text in modules().items() if name in _STYLES or name in imported("static_main.js")}
+    files = {name: modules()[name] for name in _STYLES}
+    files["static_main.js"] = bundled("static_main.js", module=True).encode()
     hosts = "" if source is None else f" {_origin(source)}"
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

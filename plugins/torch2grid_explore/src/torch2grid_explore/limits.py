@@ -20,7 +20,7 @@ from torch2grid_explore.session import Session
 _NUMBERS = re.compile(r"[0-9]+")
 KINDS = ("auto", "symmetric", "minmax", "asinh")  # of scales
 _COMPARED = 8  # pictures that limits come from, at most
-_MEASURED = 512  # rows and columns of cells, at most
+_MEASURED = 256  # rows and columns of cells, at most
 _SAMPLES = 48  # windows of a level that is not in memory
 _WINDOWS, _SIDE = 6, 48  # of a kind, at a level that is not in memory, and their cells a side
 _BARS = 96
@@ -49,21 +49,16 @@ def _shown(session: Session, number: int) -> list[Picture]:
 
 
 def _some(session: Session, picture: Picture, level: int, plane: str) -> Iterator[Array]:
-    """Cells of a level in memory, each second or so if it is large; else those of windows."""
+    """Cells of a level in memory, some if it is large; else those of windows."""
     if level >= session.map.base:
-        found = picture.pyramid.level(level - session.map.base)
-        some = _thinned(found.shape)
-        yield found.planes[plane][some][found.counts[some] > 0]
+        found = picture.pyramid.sample(level - session.map.base, _MEASURED)
+        yield found.planes[plane][found.counts > 0]
         return
     height, width = session.map.shape(level)
     for place in range(_SAMPLES):  # along a curve that comes near every part of the map
         row, column = int(height * (place + 0.5) / _SAMPLES), int(width * ((place * 0.618034) % 1))
         window = picture.window(level, (row, column, min(_SIDE, height - row), min(_SIDE, width - column)), (plane,))
         yield np.asarray(window.planes[plane])[window.counts > 0]
-
-
-def _thinned(shape: tuple[int, int]) -> tuple[slice, slice]:
-    return np.s_[:: -(-shape[0] // _MEASURED), :: -(-shape[1] // _MEASURED)]
 
 
 def limits_by_kind(session: Session, number: int, level: int, plane: str, kind: Any) -> list[dict[str, Any]]:
@@ -93,14 +88,13 @@ def sampled(session: Session, number: int, level: int, planes: Sequence[str] = P
 def _kept(
     session: Session, picture: Picture, level: int, planes: Sequence[str], of: Array, found: list[list[dict[str, Array]]]
 ) -> None:
-    """Cells of a level in memory, each second or so of a large one."""
-    cells = picture.pyramid.level(level - session.map.base)
-    some = _thinned(cells.shape)
-    there = cells.counts[some] > 0
-    kinds = of[cells.owners[some][there]]
+    """Cells of a level in memory, some of a large one."""
+    cells = picture.pyramid.sample(level - session.map.base, _MEASURED)
+    there = cells.counts > 0
+    kinds = of[cells.owners[there]]
     order = np.argsort(kinds, kind="stable")
     bounds = np.searchsorted(kinds[order], np.arange(len(found) + 1))
-    values = {name: cells.planes[name][some][there][order] for name in planes}
+    values = {name: cells.planes[name][there][order] for name in planes}
     for kind, parts in enumerate(found):
         parts.append({name: each[bounds[kind] : bounds[kind + 1]] for name, each in values.items()})
 

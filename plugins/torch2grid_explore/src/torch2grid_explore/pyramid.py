@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -141,13 +142,24 @@ class Pyramid:
     def window(self, number: int, rectangle: Rect) -> Window:
         """A copy of the cells of *rectangle* at a level, 0 the finest; cells of what was not yet read are empty."""
         top, left, height, width = rectangle
+        found = self._picked(number, np.arange(top, top + height), np.arange(left, left + width))
+        return Window(found.planes, found.counts.astype(np.int64), rectangle)
+
+    def sample(self, number: int, most: int) -> Level:
+        """Cells of a level at even distances, *most* a side at most."""
+        return self._picked(number, *(np.arange(0, side, -(-side // most)) for side in self.shapes[number]))
+
+    def _picked(self, number: int, rows: Array, columns: Array) -> Level:
+        """A copy of the cells of these *rows* and *columns* of a level. What is computed of it holds nobody up."""
+        kept = self._kept[number // 2]
+        if number % 2 == 0:
+            with self._lock:
+                return _cut(kept, np.ix_(rows, columns))
+        pairs = [(2 * each[:, None] + (0, 1)).reshape(-1) for each in (rows, columns)]
+        place = np.ix_(*(pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True)))
         with self._lock:
-            if number % 2:
-                found = self._coarser(number - 1, 1, rectangle)
-            else:
-                found = _cut(self._kept[number // 2], np.s_[top : top + height, left : left + width])
-            planes = {name: plane.copy() for name, plane in found.planes.items()}
-            return Window(planes, found.counts.astype(np.int64), rectangle)
+            found = _cut(kept, place)
+        return self._half(found, self.cells[number])
 
 
 def _halved(rectangle: Rect) -> Rect:
@@ -156,8 +168,8 @@ def _halved(rectangle: Rect) -> Rect:
     return top // 2, left // 2, -(-(top + height) // 2) - top // 2, -(-(left + width) // 2) - left // 2
 
 
-def _cut(level: Level, place: tuple[slice, slice]) -> Level:
-    """A view of some cells; those beyond the edges are left out."""
+def _cut(level: Level, place: Any) -> Level:
+    """Some cells, a view of them where *place* is of slices; those beyond the edges are left out."""
     planes = {name: plane[place] for name, plane in level.planes.items()}
     return Level(level.cell, planes, level.counts[place], level.owners[place])
 

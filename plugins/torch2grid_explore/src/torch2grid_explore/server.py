@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from torch2grid_builtin.viewer import modules
+from torch2grid_builtin.viewer import bundled, modules
 from torch2grid_core import Torch2GridError
 from torch2grid_core.text import json_text, visible
 from torch2grid_explore.describing import describe
@@ -45,7 +45,8 @@ class Application:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._client = modules()
+        styles = {name: data for name, data in modules().items() if name.endswith(".css")}
+        self._client = {"main.js": bundled("main.js", module=True).encode(), **styles}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="explore: tiles")
         self._turn = asyncio.Semaphore(2)
         self.app = Starlette(

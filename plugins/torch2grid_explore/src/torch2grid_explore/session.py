@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
 from torch2grid_core import Checkpoint, LazyTensor, Need, Torch2GridError, measure
 from torch2grid_core.grids import Array, Rect
-from torch2grid_core.measures import Distribution, Largest, Planes, Profile, Summary
+from torch2grid_core.measures import Distribution, Largest, Planes, Profile, Summary, workers
 from torch2grid_core.sources import JointTensor, as_float
 from torch2grid_core.text import visible
 from torch2grid_explore.picture import Map, Picture
@@ -47,19 +48,20 @@ class Session:
         self._log: list[dict[str, Any]] = []
         self._news = threading.Condition()
         self._stopped = threading.Event()
+        self._executor: Executor | None = None
         self._more = threading.Semaphore(len(self.pictures))  # pictures that wait to be filled
         self._thread = threading.Thread(target=self._fill, name="explore: pass", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read."""
+    def start(self, executor: Executor | None = None) -> None:
+        """Begin to read, on *executor*; without one, where ``workers`` would."""
+        self._executor = executor
         self._thread.start()
 
-    def fill(self) -> None:
+    def fill(self, executor: Executor | None = None) -> None:
         """Read everything now, with figures of each tensor. Raises ``Torch2GridError`` where that fails."""
         self.summed = True
-        with ThreadPoolExecutor(2) as executor:
-            for number, picture in enumerate(self.pictures):
-                self._fill_one(number, picture, executor)
+        for number, picture in enumerate(self.pictures):
+            self._fill_one(number, picture, executor)
 
     def stop(self) -> None:
         """Read no more."""
@@ -98,7 +100,8 @@ class Session:
 
     def _fill(self) -> None:
         number = 0
-        with ThreadPoolExecutor(2, thread_name_prefix="explore: read") as executor:
+        with contextlib.ExitStack() as stack:
+            executor = self._executor or stack.enter_context(workers(self.pictures[0].checkpoint))
             while self._more.acquire() and not self._stopped.is_set():
                 try:
                     self._fill_one(number, self.pictures[number], executor)
@@ -106,7 +109,7 @@ class Session:
                     self.tell({"error": visible(str(error), 1000)})
                 number += 1
 
-    def _fill_one(self, number: int, picture: Picture, executor: ThreadPoolExecutor) -> None:
+    def _fill_one(self, number: int, picture: Picture, executor: Executor | None) -> None:
         needs: dict[str, Need[Any]] = {"planes": Planes(picture.map.layout, PLANES)}
         if self.summed and not number:
             needs["summary"] = Summary()

@@ -81,7 +81,8 @@ def bundle(sources: Mapping[str, str], entry: str, module: bool = False) -> str:
 
     add(entry, ())
     if module:
-        return "".join(done.values()) + f"export const {{ {', '.join(exported[entry])} }} = {_scope(entry)};\n"
+        given = f"export const {{ {', '.join(exported[entry])} }} = {_scope(entry)};\n" if exported[entry] else ""
+        return "".join(done.values()) + given
     return '"use strict";\n(() => {\n' + "".join(done.values()) + "})();\n"
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -106,6 +107,10 @@ class LocalSource(SourceBase):
         """Fill *buffer* from *offset*. Raises ``LoadError`` where the file ends before, or has changed."""
         _files.read(self, offset, buffer)
 
+    def read_rows(self, offset: int, step: int, rows: Sequence[memoryview]) -> None:
+        """Fill *rows*, of one length, from *offset* and each *step* bytes on. Raises ``LoadError`` as ``read_into`` does."""
+        _files.read_rows(self, offset, step, rows)
+
 
 class FileStorage(Range):
     """A range of a local file by its path: what ``Range(LocalSource(path), offset, size)`` is now."""
@@ -146,16 +151,21 @@ class _OpenFiles:
         self._open: dict[tuple[int, str, tuple[int, int]], _Open] = {}
 
     def read(self, source: LocalSource, offset: int, buffer: memoryview) -> None:
+        self.read_rows(source, offset, 0, (buffer,))
+
+    def read_rows(self, source: LocalSource, offset: int, step: int, rows: Sequence[memoryview]) -> None:
         file = self._open.get((os.getpid(), str(source.path), source.identity)) or self._opened(source)
-        done = 0
-        while done < len(buffer):
-            try:
-                count = file.read_at(buffer[done:], offset + done)
-            except OSError as error:
-                raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
-            if count == 0:
-                raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
-            done += count
+        for buffer in rows:
+            done = 0
+            while done < len(buffer):
+                try:
+                    count = file.read_at(buffer[done:] if done else buffer, offset + done)
+                except OSError as error:
+                    raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
+                if count == 0:
+                    raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
+                done += count
+            offset += step
         _check_unchanged(source, file.descriptor)
 
     def _opened(self, source: LocalSource) -> _Open:

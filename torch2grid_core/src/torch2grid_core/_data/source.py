@@ -21,7 +21,8 @@ class Source(Protocol):
     A file has bytes, and, where something is known of it, a ``folder``. A folder (``is_folder``) has no bytes: ``entries`` that
     can be listed, and a ``child`` of each name, also where it cannot list them. ``SourceBase`` answers whatever follows from
     the rest. It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a
-    method ``read_into(offset, buffer)`` too, which saves a copy.
+    method ``read_into(offset, buffer)`` too, which saves a copy, and ``read_rows(offset, step, buffers)``, which fills many
+    buffers of one length, each *step* bytes on from the one before.
     """
 
     def __new__(cls, *_args: Any, **_named: Any) -> Any:
@@ -188,6 +189,15 @@ class Range:
             read_into(self.offset + offset, buffer)
         else:
             buffer[:] = self.source.read(self.offset + offset, len(buffer))
+
+    def read_rows(self, offset: int, step: int, rows: Sequence[memoryview]) -> None:
+        """Fill *rows*, of one length, from *offset* and each *step* bytes on. Raises ``LoadError`` as ``read_into`` does."""
+        read_rows = getattr(self.source, "read_rows", None)
+        if read_rows is None or not rows or offset < 0 or offset + (len(rows) - 1) * step + len(rows[0]) > self.size:
+            for place, row in enumerate(rows):
+                self.read_into(offset + place * step, row)
+        else:
+            read_rows(self.offset + offset, step, rows)
 
 
 class Window(SourceBase):

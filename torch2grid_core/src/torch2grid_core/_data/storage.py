@@ -296,6 +296,15 @@ def read_from(storage: Storage, offset: int, buffer: memoryview) -> None:
         raise TypeError(wrong)
 
 
+def read_rows_from(storage: Storage, offset: int, step: int, rows: Sequence[memoryview]) -> None:
+    """Fill *rows*, of one length, from *offset* and each *step* bytes on. Raises as ``read_from`` does."""
+    if type(storage) is Range:
+        storage.read_rows(offset, step, rows)
+        return
+    for place, row in enumerate(rows):
+        read_from(storage, offset + place * step, row)
+
+
 _CORE = "torch2grid_core."
 
 

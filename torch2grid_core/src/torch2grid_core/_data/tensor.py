@@ -15,7 +15,16 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.indexing import PartShape, Taken, places_of, repetition_text, shape_text, taken
 from torch2grid_core._data.source import Range
-from torch2grid_core._data.storage import DerivedStorage, Storage, beneath, read_from, unchecked, verify, wrong_parts
+from torch2grid_core._data.storage import (
+    DerivedStorage,
+    Storage,
+    beneath,
+    read_from,
+    read_rows_from,
+    unchecked,
+    verify,
+    wrong_parts,
+)
 from torch2grid_core._data.strided import block_length, c_strides, fill
 from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import FILE_MODULE, PASSES, describe, describe_value, is_stamped, origin_of
@@ -343,6 +352,17 @@ class FlatReader:
             part = block[start - first : start - first + len(out)]
             out[: len(part)] = part
             start, out = start + len(part), out[len(part) :]
+
+    def fill_rows(self, start: int, step: int, out: Array) -> None:
+        """Fill each row of *out*, 2-D in C order, with the weights from flat index *start* on, and each *step* on."""
+        if not self.tensor.contiguous:
+            for place, row in enumerate(out):
+                self.fill(start + place * step, row)
+            return
+        width, raw, length = out.itemsize, out.reshape(-1).view(np.uint8).data, out.shape[1] * out.itemsize
+        rows = [raw[place : place + length] for place in range(0, len(raw), length)]
+        with reading(self.tensor):
+            read_rows_from(self.tensor.storage, (self.tensor.offset + start) * width, step * width, rows)
 
 
 def _read(tensor: LazyTensor, offset: int, target: Array) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
+from torch2grid_core._pictures.axes import Cells, index_within, region_of
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, reduce_block
 from torch2grid_core._pictures.layout import Layout
@@ -20,6 +21,7 @@ from torch2grid_core._pictures.raster import prepared, reduction, to_float32
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
 _TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
+_ROW = 4096  # weights: to read past those of a shorter row is faster than another read
 _Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
 
 
@@ -99,8 +101,7 @@ def _reader(tensor: LazyTensor) -> _Read:
         if step == length:
             reader.fill(start, array)
         else:
-            for place in range(count):
-                reader.fill(start + place * step, array[place * length : (place + 1) * length])
+            reader.fill_rows(start, step, array.reshape(count, length))
         return array
 
     return read
@@ -118,7 +119,7 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
     if not dims:
         strides, dims = [1], ((1, 0, 1),)
     inner = 1 + sum((length - 1) * stride for (length, _, _), stride in zip(dims[1:], strides[1:], strict=True))
-    apart = 4 * inner < strides[0]  # little of each row is needed: one read for each
+    apart = 4 * inner < strides[0] and strides[0] > _ROW  # little of each long row is needed: it is read by itself
     step = inner if apart else strides[0]
     most = max(_TAKEN // max(math.prod(length for length, _, _ in dims[1:]), step // 8), 1)
     length, down, across = dims[0]
@@ -133,15 +134,24 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
         shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in (step, *strides[1:])]
         values = as_float(np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1))
         cells = BlockCells(part, layout.cell)
-        rows, columns = np.asarray(cells.rows.cells), np.asarray(cells.columns.cells)
-        in_rows, in_columns = (rows >= top) & (rows < top + height), (columns >= left) & (columns < left + width)
-        kept = np.ix_(in_rows, in_columns)
+        rows, those_rows = _inside(cells.rows.cells, range(top, top + height))
+        columns, those_columns = _inside(cells.columns.cells, range(left, left + width))
+        kept = region_of(cells.shape, those_rows, those_columns)
 
         def reduce(ufunc: np.ufunc, values: Array, part: Block = part, kept: Any = kept) -> Array:
             reduced: Array = reduce_block(part, layout.cell, ufunc, values)[2][kept]
             return reduced
 
-        yield np.ix_(rows[in_rows] - top, columns[in_columns] - left), cells.counts()[kept], values, reduce
+        yield region_of((height, width), rows, columns), cells.counts()[kept], values, reduce
+
+
+def _inside(cells: Cells, window: range) -> tuple[slice | Array, slice | Array]:
+    """Where those of *cells* that *window* has are in it, and which they are."""
+    if isinstance(cells, range):
+        first, last = (min(max(-(-(end - cells.start) // cells.step), 0), len(cells)) for end in (window.start, window.stop))
+        return (index_within(cells[first:last], window), slice(first, last)) if first < last else (slice(0), slice(0))
+    kept = np.flatnonzero((cells >= window.start) & (cells < window.stop))
+    return cells[kept] - window.start, kept
 
 
 def _trimmed(block: Block, cell: tuple[int, int], rectangle: Rect) -> tuple[int, int, int, tuple[Dim, ...]] | None:
