@@ -101,6 +101,17 @@ def is_foreign(value: Any) -> bool:
     return type(root) is Global and root.allowed < IMPORT and not root.judged and not family(root.module, root.name)
 
 
+def answers(state: Any) -> bool:
+    """True where *state* gives a mapping attributes that somebody would ask for: all but ``_metadata`` of a state dict."""
+    for half in state_halves(state) or (state,):
+        if not isinstance(half, Pairs):
+            if half is not None:
+                return True
+        elif any(text(key) != "_metadata" for key, _ in half.pairs):
+            return True
+    return False
+
+
 def is_factory(value: Any) -> bool:
     """True for what a ``defaultdict`` may call for a missing key: a plain type, or a partial of one."""
     if value is None:
@@ -140,6 +151,8 @@ def object_in(machine: Any, values: tuple[Any, ...] | list[Any], foreign: bool =
                 continue
             inside: Any = each
             if kind is Pairs:
+                if each.state is not None and answers(each.state):
+                    return Stub(Global("collections", each.kind), (each.state,))
                 inside = each.pairs
             elif kind is Bag:
                 inside = each.items
