@@ -71,15 +71,18 @@ def note_operators(code: str, actions: Actions, work: Work) -> None:
             _note("torch", name, actions)
 
 
-def note_instructions(code: bytes, actions: Actions) -> None:
+def note_instructions(code: bytes, actions: Actions, work: Work) -> None:
     """Add to *actions* each operator that touches files or the network of a program for mobile devices, whose pickle is *code*.
 
     It is searched, not interpreted: the unpickler of PyTorch in C++ is another. A name is one text there, behind its length.
+    Raises ``Malformed`` where the work is used up.
     """
+    work.spend(limits.CODE * len(code))
+    known = sorted(_NAMES)
     for place in _OPERATOR.finditer(code):
         length = int.from_bytes(code[place.start() - 4 : place.start()], "little")
         space, _, name = (place[0][:length] if length else place[0]).decode("ascii").partition("::")
-        begun = next((each for each in sorted(_NAMES) if name.startswith(each)), name)  # opcodes may look like more of it
+        begun = next((each for each in known if name.startswith(each)), name)  # opcodes may look like more of it
         if begun != name or touches(f"torch.ops.{space}.{name}"):
             _note(f"torch.ops.{space}" if space != "aten" else "torch", begun, actions)
     for space in sorted(_DISTRIBUTED):

@@ -40,7 +40,7 @@ def note_archive(
     for key, entry in records.entries.items():
         name = folded(entry.name)
         if name.rpartition("/")[2] == _BYTECODE:
-            note_instructions(_code_in(records, key, work), actions)
+            note_instructions(_code_in(records, key, work), actions, work)
         if name.endswith(".py"):
             if name.startswith("code/") or "/code/" in name:
                 note_operators(_code_in(records, key, work).decode("latin-1"), actions, work)
