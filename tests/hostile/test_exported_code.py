@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from collections import defaultdict
@@ -104,6 +105,30 @@ def test_a_text_of_a_program_that_is_code_where_it_stands(tmp_path: Path) -> Non
     assert len(ran) >= 3, ran  # the name of an input, of a branch's input, a size
     said = said_of(tmp_path, ran)
     assert [each for each in ran if "exec(" not in said[each] and "sympify(" not in said[each]] == []
+
+
+class Moded(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd = torch.nn.ModuleDict({"it's": torch.nn.Linear(2, 2), "a b": torch.nn.Linear(2, 2)})
+
+    def forward(self, x: torch.Tensor, mode: str) -> torch.Tensor:
+        for each in self.odd.values():
+            x = each(x)
+        return x
+
+
+def test_a_text_that_a_program_is_given(tmp_path: Path) -> None:
+    """A guard compares it, and is compiled with it between quotes."""
+    torch.export.save(torch.export.export(Moded(), (torch.ones(1, 2), "up")), tmp_path / "honest.pt2")
+    kept, made = records(tmp_path / "honest.pt2"), tmp_path / "made"
+    program = renamed(json.loads(kept[MODEL]), "up", f"up' or __import__('os').mkdir('{made}') or '")
+    joined(tmp_path / "evil.pt2", {**kept, MODEL: json.dumps(program).encode()})
+    code = "import sys, torch; torch.export.load(sys.argv[1]).module()(torch.ones(1, 2), 'down')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "evil.pt2")], capture_output=True, check=False)
+    assert made.is_dir()
+    assert "exec(" in said_of(tmp_path, ["evil.pt2"])["evil.pt2"]
+    assert torch2grid("check", "--no-plugins", "honest.pt2", "--select", "T304", cwd=tmp_path).returncode == 0
 
 
 def specified(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from torch2grid_builtin._inert.actions import Actions
@@ -54,10 +55,11 @@ _NAMES = """
     tensor_values sym_int_values sym_bool_values sym_float_values custom_obj_values
 """
 _OF_VALUES = frozenset(_NAMES.split())
-# ... and, between quotes, where a tensor stands in the module, and the keys of what the program is given.
+# ... and, between quotes, where a tensor stands in the module, the keys of what the program is given, and texts among that.
 _OF_TENSORS = frozenset(("parameter_name", "buffer_name", "tensor_constant_name", "custom_obj_name", "fqn"))
 _SPECS = frozenset(("in_spec", "out_spec"))
-_LEAVES_QUOTES = re.compile(r"""["'\\\r\n]""")
+# What ends the text that they are put into: PyTorch puts tensors between double quotes, the rest between single ones.
+_ENDS_DOUBLE, _ENDS_SINGLE = re.compile(r'["\\\r\n]'), re.compile(r"['\\\r\n]")
 
 
 def note_program(raw: bytes, actions: Actions, work: Work) -> None:
@@ -101,11 +103,26 @@ def _note_texts(here: dict[str, Any], actions: Actions, work: Work) -> None:
     for key in _OF_TENSORS & here.keys():
         if isinstance(here[key], str):
             work.text(len(here[key]))
-            if _LEAVES_QUOTES.search(here[key]):
+            if _ENDS_DOUBLE.search(here[key]):
                 _note_code(here[key], actions)
+    for constant in _constants(here):
+        work.text(len(constant))
+        if _ENDS_SINGLE.search(constant):
+            _note_code(constant, actions)
     for key in _SPECS & here.keys():
         if isinstance(here[key], str):
             _note_spec(here[key], actions, work)
+
+
+def _constants(here: dict[str, Any]) -> Iterator[str]:
+    """Texts that the program is given each time: ``module()`` compiles a guard that compares them."""
+    inputs, constant = here.get("inputs"), here.get("constant_input")
+    given = inputs if isinstance(inputs, list) else []
+    value = constant.get("value") if isinstance(constant, dict) else None
+    for each in (*given, value):
+        found = each.get("as_string") if isinstance(each, dict) else None
+        if isinstance(found, str):
+            yield found
 
 
 def _note_names(named: Any, actions: Actions, work: Work) -> None:
@@ -149,7 +166,7 @@ def _note_spec(text: str, actions: Actions, work: Work) -> None:
                     pass
                 except RecursionError:
                     actions.holds("a program that is not read")
-            if _LEAVES_QUOTES.search(here):
+            if _ENDS_SINGLE.search(here):
                 _note_code(here, actions)
 
 
