@@ -19,6 +19,7 @@ from torch2grid_core.text import visible
 
 _HOSTILE = "it is damaged or hostile"
 _DEPTH = 64  # folders within folders
+_LONGEST = 255  # characters of the name of a file or folder, as everywhere else
 _FOLDERS = 300_000  # that the names of all files lead through
 _TORCHSERVE = "MAR-INF/MANIFEST.json"
 _NEMO = "model_config.yaml"
@@ -96,6 +97,8 @@ class ArchiveFolder(SourceBase):
                 raise LoadError(archive.shown, reason, _HOSTILE)
             if len(parts) > _DEPTH:
                 raise LoadError(archive.shown, f"is a {kind} of folders in more than {_DEPTH} folders", "it is hostile")
+            if max(map(len, parts)) > _LONGEST:
+                raise LoadError(archive.shown, f"is a {kind} with a name of more than {_LONGEST} characters", _HOSTILE)
             through += len(parts)
             if through > _FOLDERS:
                 raise LoadError(archive.shown, f"is a {kind} of files in more folders than any has", "it is hostile")
