@@ -160,6 +160,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a sparse file": (member("x.pth", b"S", len(MODEL)) + PADDED + END, "tar archive"),
     "beyond the end": (member("x.pth", size=10**9) + PADDED, "tar archive"),
     "nothing": (tarred({"readme.md": b"hi"}), "but no checkpoint: its one file is none"),
+    "long": (tarred({"a" * 256 + "/x.pth": MODEL}), "a name of more than 255 characters"),
     "deep": (zipped({"a/" * 100 + "x.pth": MODEL}), "in more than 64 folders"),
     "a bomb": (deflated({"model.safetensors": bytes(300 << 20)}), "decompression bomb"),
 }

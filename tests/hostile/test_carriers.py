@@ -5,11 +5,14 @@ Each file is loaded for real in a child process, and the code of each only creat
 
 from __future__ import annotations
 
+import pickle
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -192,6 +195,76 @@ def test_dtypes_that_deny_what_they_hold(tmp_path: Path) -> None:
     assert [file for file, line in said.items() if "numpy.dtype.__setstate__" not in line] == []
 
 
+def under_other_names() -> dict[str, bytes]:
+    """Dtypes of objects that no pickle of numpy's calls so, and the flags of objects where there are none."""
+    minus = number(-1)
+    kinds = {
+        "type": name("builtins", "dict"),
+        "fields": b"}" + text("names") + many(text("a")) + b"s" + text("formats") + many(text("O")) + b"s",
+        "several": text("f4,O"),
+        "subarray": both(text("O"), b"K\x01\x85"),
+        "another": call(name("numpy", "dtype"), text("O8"), NO, YES),
+        "bytes": text("V8"),
+        "numbers": text("f8"),
+    }
+    width = {"fields": number(8), "several": number(8), "subarray": number(8), "bytes": number(8)}
+    return {
+        label: call(name("numpy", "dtype"), kind, NO, YES)
+        + both(b"K\x03", text("|"), _NONE, _NONE, _NONE, width.get(label, minus), minus, number(1))
+        + b"b"
+        for label, kind in kinds.items()
+    }
+
+
+def crashes(file: Path) -> bool:
+    """True where Python does not survive that *file* is loaded, and what it holds let go."""
+    run = subprocess.run([sys.executable, "-c", LET_GO, str(file)], capture_output=True, check=False)
+    return run.returncode < 0
+
+
+LET_GO = "import sys, pickle; found = pickle.load(open(sys.argv[1], 'rb')); del found"
+
+
+def test_dtypes_of_objects_under_another_name(tmp_path: Path) -> None:
+    """numpy makes a dtype of objects of whatever it does not know, and follows bytes of the file as pointers."""
+    array = call(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), b"K\x00\x85", raw_bytes(b"b"))
+    good = pickle.dumps({"w": np.ones(2, np.float32)}, 2)[:-1]
+    files = []
+    for label, made in under_other_names().items():
+        state = both(b"K\x01", b"K\x01\x85", made, NO, raw_bytes(b"A" * 8))
+        (tmp_path / f"{label}.pkl").write_bytes(good + text("x") + array + state + b"bs.")
+        files.append(f"{label}.pkl")
+    assert sum(crashes(tmp_path / each) for each in files) >= 2
+    assert [file for file, line in said_of(tmp_path, files).items() if "numpy.dtype" not in line] == []
+
+
+ASKED = {
+    "__array_interface__": mapping(data=both(number(0x41414141), NO), shape=b"K\x01\x85", typestr=text("<f4"), version=b"K\x03")
+}
+FILLED = {
+    "object": space(**ASKED),
+    "mapping": call(name("collections", "OrderedDict")) + mapping(**ASKED) + b"b",
+    "mapping with slots": call(name("collections", "OrderedDict")) + both(_NONE, mapping(**ASKED)) + b"b",
+    "list": many(space(**ASKED)),
+    "module": name("torch.nn.modules.linear", "Identity") + b")\x81" + mapping(_modules=b"}", **ASKED) + b"b",
+}
+
+
+def test_a_fill_value_that_answers_where_its_numbers_lie(tmp_path: Path) -> None:
+    """numpy makes an array of the fill value of a masked one: of whatever says where in memory the numbers are."""
+    files = []
+    for label, value in FILLED.items():
+        kinds = (name("numpy.ma", "MaskedArray"), name("numpy", "ndarray"))
+        made = call(name("numpy.ma.core", "_mareconstruct"), *kinds, b"K\x00\x85", raw_bytes(b"b"))
+        floats = dtype("f4", _NONE, _NONE, _NONE, number(-1), number(-1), number(0))
+        state = both(b"K\x01", b"K\x01\x85", floats, NO, raw_bytes(bytes(4)), raw_bytes(b"\0"), value)
+        (tmp_path / f"{label}.pkl").write_bytes(b"\x80\x04}" + text("w") + made + state + b"bs.")
+        files.append(f"{label}.pkl")
+    assert sum(crashes(tmp_path / each) for each in files) >= 2
+    said = said_of(tmp_path, files)
+    assert [file for file, line in said.items() if "calls numpy.ma.MaskedArray.__setstate__" not in line] == []
+
+
 def test_dtypes_of_numpy_are_plain(tmp_path: Path) -> None:
     kinds: list[Any] = ["f8", "O", "S3", "U4", "M8[ns]", "V4", [("a", "f4"), ("b", "O")], [("a", "f4", (2, 3)), ("s", "U5")]]
     kinds += [[("r", "O", (2,))], [("i", [("x", "O")])], [(("title", "a"), "f4")]]
@@ -215,6 +288,8 @@ def test_plain_factories_and_partials_are_clean(tmp_path: Path) -> None:
         "random": [np.random.RandomState(1), np.random.default_rng(1), random.Random(1)],
         "scaler": torch.amp.GradScaler("cpu"),
         "masked": np.ma.masked_array([1.0, 2.0], [False, True]),
+        "filled": [np.ma.masked_array(each, [False, True], fill_value=each[0]) for each in ([1, 2], ["a", "b"], [1j, 2j])],
+        "types": [np.zeros(2, ml_dtypes.bfloat16), np.zeros(2, ml_dtypes.float8_e5m2), np.zeros(2, (np.record, [("a", "f4")]))],
     }
     for protocol in (2, 4):
         torch.save(held, tmp_path / f"{protocol}.pt", pickle_protocol=protocol)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from tests.support.hostile.costly import KINDS
 from tests.support.hostile.running import GIB, Runs
 from tests.support.tools import DIGITS
@@ -48,3 +52,20 @@ def test_names_of_one_tensor_are_bounded(runs: Runs, tmp_path: Path) -> None:
         assert result.code == 0, result
         assert result.seconds < 8, result  # 1 s on an idle machine; it was 198 s and more
         assert result.out.count("\n") <= 2, result.out
+
+
+def test_folders_of_an_archive_count_as_its_files_do(runs: Runs, tmp_path: Path) -> None:
+    """Each is looked at by every loader, and a name of a hundred bytes leads through sixty of them."""
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz", format=tarfile.USTAR_FORMAT) as archive:
+        for index in range(1500):
+            archive.addfile(tarfile.TarInfo(f"{index:04}/{'a/' * 40}f"))
+        entry = tarfile.TarInfo("w.safetensors")
+        raw = save({"w": np.ones(3, np.float32)})
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    assert (tmp_path / "model.tar.gz").stat().st_size < 40_000
+    good = runs.forked(["check", "--no-plugins", DIGITS])
+    result = runs.forked(["check", "--no-plugins", tmp_path / "model.tar.gz"], good.peak + (150 << 20))
+    assert result.code == 2, result
+    assert result.err.count("\n") == 1
+    assert "more than 10,000 files and folders" in result.err

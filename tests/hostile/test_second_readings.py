@@ -49,6 +49,7 @@ STARTS = {
     "float with a zero byte": b"F1.5\0x\n0",
     "slot with a zero byte": b"Np5\0x\n0",
     "values left over": b"NNN",
+    "attribute of any name": b"\x80\x04ctorch\nclasses." + b"!" * 5000 + b"\n0",
     "frame in a frame": b"\x95\x00\x00\x00\x00\x00\x00\x00\x00",
     "crossed frame": b"\x95\x02\x00\x00\x00\x00\x00\x00\x00" + short("xx") + b"0",
 }

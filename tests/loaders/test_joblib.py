@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,7 @@ ARRAYS: dict[str, Any] = {
     "bytes": np.arange(7, dtype=np.uint8),
     "complex": np.array([1 + 2j, 3j], np.complex64),
     "view": np.arange(24.0).reshape(4, 6)[::2, 1:4],
+    "bfloat": np.arange(4).astype(ml_dtypes.bfloat16),
     "inside": {"list": [np.ones(2), (np.zeros(3),)]},
 }
 
@@ -51,6 +53,7 @@ def test_text_structures_and_objects_are_skipped_and_what_follows_is_read(tmp_pa
         "text": np.array(["ab", "c"]),
         "dates": np.array(["2020-01-01"], "M8[D]"),
         "pairs": np.zeros(3, [("a", "f4"), ("b", "i8")]),
+        "records": np.rec.array([(1, 2.0), (3, 4.0)], dtype=[("a", "i4"), ("b", "f8")]),
         "objects": np.array([None, np.ones(2), "x"], dtype=object),
         "mixed": np.zeros(2, [("a", "f4"), ("b", "O")]),
         "w": np.arange(4.0),

@@ -244,8 +244,8 @@ def test_what_has_no_numbers_says_so() -> None:
     meta = built("_rebuild_meta_tensor_no_storage", DtypeName("float32"), (3, 2))
     assert (meta.lazy, meta.reason) == (None, "a meta tensor of size [3, 2]: the file holds no numbers for it")
     assert "of size []" in built("_rebuild_meta_tensor_no_storage", DtypeName("float32")).reason
-    assert built("_get_layout", "torch.sparse_coo", module="torch.serialization") == "torch.sparse_coo"
-    assert built("_get_layout", module="torch.serialization") == ""
+    assert built("_get_layout", "torch.sparse_coo", module="torch.serialization") == DtypeName("torch.sparse_coo")
+    assert built("_get_layout", module="torch.serialization").path == "torch.serialization._get_layout"
     for value, size in (([2, 3], (2, 3)), ((2,), (2,)), (None, ()), ("ab", ())):
         assert built("Size", value, module="torch") == size
     assert built("Size", module="torch") == ()

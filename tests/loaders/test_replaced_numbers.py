@@ -78,6 +78,7 @@ KEYS = {
     "devices": (call(name("torch", "device"), text("cuda"), b"K\x01"), call(name("torch", "device"), text("cuda:1"))),
     "sizes": (call(name("torch", "Size"), b"](K\x01K\x02e"), b"K\x01K\x02\x86"),
     "complex": (call(name("builtins", "complex"), b"K\x01", b"K\0"), b"K\x01"),
+    "a layout and its name": (call(name("torch.serialization", "_get_layout"), text("torch.strided")), text("torch.strided")),
     "nine": (b"(" + b"K\x01" * 9 + b"t", b"(" + b"K\x01" * 9 + b"t"),
 }
 

@@ -87,6 +87,7 @@ typing Any List Dict Tuple Set Sequence Mapping Iterable Callable
 numpy ndarray matrix recarray record bool_ bool object_ str_ bytes_ unicode_ void generic number float64 float32 float16
     longdouble complex128 complex64 datetime64 timedelta64 int64 int32 int16 int8 uint64 uint32 uint16 uint8 intp uintp intc
     uintc longlong ulonglong
+ml_dtypes bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu
 numpy.ma MaskedArray
 numpy.ma.core MaskedArray
 numpy.matrixlib.defmatrix matrix

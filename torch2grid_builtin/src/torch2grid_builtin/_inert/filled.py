@@ -9,11 +9,14 @@ the installed PyTorch and has a file for each of the kinds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert.allowed import CALL, IMPORT, MAKE
 from torch2grid_builtin._inert.values import TENSOR, Bag, Global, NumpyArray, Pairs, PersistentValue, Stub, state_halves, text
 from torch2grid_builtin._inert.verdicts import family
+
+if TYPE_CHECKING:
+    from torch2grid_builtin._inert.limits import Work
 
 # Attributes that ``__setstate__``, ``__getattr__`` and ``__setattr__`` of modules and optimizers ask for their items.
 _ITEMS = """
@@ -101,6 +104,19 @@ def is_foreign(value: Any) -> bool:
     return type(root) is Global and root.allowed < IMPORT and not root.judged and not family(root.module, root.name)
 
 
+def answers(work: Work, state: Any) -> bool:
+    """True where *state* gives a mapping attributes that somebody would ask for: all but ``_metadata`` of a state dict."""
+    for half in state_halves(state) or (state,):
+        if not isinstance(half, Pairs):
+            if half is not None:
+                return True
+            continue
+        work.pairs(len(half.pairs))
+        if any(text(key) != "_metadata" for key, _ in half.pairs):
+            return True
+    return False
+
+
 def is_factory(value: Any) -> bool:
     """True for what a ``defaultdict`` may call for a missing key: a plain type, or a partial of one."""
     if value is None:
@@ -140,6 +156,8 @@ def object_in(machine: Any, values: tuple[Any, ...] | list[Any], foreign: bool =
                 continue
             inside: Any = each
             if kind is Pairs:
+                if each.state is not None and answers(machine.work, each.state):
+                    return Stub(Global("collections", each.kind), (each.state,))
                 inside = each.pairs
             elif kind is Bag:
                 inside = each.items

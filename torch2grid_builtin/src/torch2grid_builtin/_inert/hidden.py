@@ -19,7 +19,7 @@ from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Global, LongBytes, PersistentValue, Stub, text
-from torch2grid_builtin._inert.verdicts import family
+from torch2grid_builtin._inert.verdicts import ROOTS, family
 from torch2grid_core import LoadError
 from torch2grid_core.sources import BytesStorage, Storage
 
@@ -113,7 +113,8 @@ def note_stop(error: Malformed | LoadError, actions: Actions) -> None:
 
 
 def _is_name(asked: Asked) -> bool:
-    return _NAME.fullmatch(asked.module + asked.name) is not None
+    """True for what a program could name: in a module of Python's or PyTorch's an attribute may be called anything."""
+    return _NAME.fullmatch(asked.module + asked.name) is not None or asked.module.partition(".")[0] in ROOTS
 
 
 def begins_pickle(storage: Storage, actions: Actions) -> bool:

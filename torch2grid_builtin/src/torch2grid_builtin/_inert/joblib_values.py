@@ -21,7 +21,7 @@ from torch2grid_builtin._inert.machine import Machine
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.numpy_values import make_array
 from torch2grid_builtin._inert.torch_values import integers
-from torch2grid_builtin._inert.values import Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Stub, Tensor, text
+from torch2grid_builtin._inert.values import ML_DTYPES, Global, LongBytes, NumpyArray, NumpyDtype, Pairs, Stub, Tensor, text
 
 MODULE = "joblib.numpy_pickle"
 _STATE = ("subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes")
@@ -66,8 +66,12 @@ def _read(machine: Machine, array: NumpyArray, state: Any) -> None:
 
 def _width(dtype: NumpyDtype) -> int:
     """Bytes of one element, of text and structures too. Raises ``Malformed`` where that is not known."""
+    if dtype.code in ML_DTYPES:
+        return ML_DTYPES[dtype.code].itemsize
     if not re.fullmatch(r"[biufcmMSUV]\d{0,9}", dtype.code):
         raise Malformed(f"an array of joblib of dtype {dtype.code[:40]!r}, of unknown length", _NOT_READ)
+    if dtype.code == "V" and dtype.width is not None and dtype.width > 0:
+        return dtype.width  # of records, whose length is stated there alone
     try:
         width = np.dtype(dtype.code).itemsize
     except TypeError as error:

@@ -140,7 +140,8 @@ class Machine:
 
     def find_global(self, module: Any, name: Any) -> Global:
         """The stand-in of ``module.name``, one for each name."""
-        module, name = _name(module), _name(name)
+        module = _name(module)
+        name = _name(name, module)
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
@@ -240,8 +241,8 @@ class Machine:
             raise Malformed(f"the pickle makes more than {self.most_containers:,} objects", "it is not a checkpoint")
 
 
-def _name(value: Any) -> str:
-    """A module or a name that is imported. Raises ``Malformed``; ``Broken`` for what no unpickler takes for one.
+def _name(value: Any, module: str = "") -> str:
+    """A module, or a name of *module*, that is imported. Raises ``Malformed``; ``Broken`` for what no unpickler takes for one.
 
     A byte string of protocols 0 and 1 is a text to Python 3.
     """
@@ -255,8 +256,9 @@ def _name(value: Any) -> str:
         known = is_plain(value) or type(value) is bytes
         raise (Broken if known else Malformed)("broken pickle: a name to import is not a text")
     if len(found) > LONG_NAME:
-        if not found.replace(".", "_").isidentifier():
-            raise Broken("broken pickle: a long name to import is none")  # the header of another format, say
+        # No module has a long name that is none: it is the header of another format, say. An attribute may be called anything.
+        if not (module or found).replace(".", "_").isidentifier():
+            raise Broken("broken pickle: a long name to import is none")
         raise _long()
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from torch2grid_builtin._inert.python_values import LATIN, decoded, latin1
 from torch2grid_builtin._inert.torch_dtypes import WIDEST
 from torch2grid_builtin._inert.torch_values import checked, integers
 from torch2grid_builtin._inert.values import (
+    ML_DTYPES,
     SCALAR,
     Global,
     LongBytes,
     NumpyArray,
     NumpyDtype,
+    OldString,
     Pairs,
     Stub,
     Tensor,
@@ -37,10 +40,15 @@ if TYPE_CHECKING:
 
 _HAS_OBJECTS = 1  # NPY_ITEM_REFCOUNT, of the flags of a dtype
 _OF_OBJECTS = 3  # and NPY_LIST_PICKLE: an array's objects are in a list, not in its bytes
+_CODES = re.compile(
+    r"[<>=|]?[?a-zA-Z]\d{0,10}(?:\[\w{1,10}\])?|[a-z]\w{2,30}"
+)  # of one element, as numpy and ml_dtypes write it
+_PLAIN = frozenset([str, bytes, OldString, LongBytes, int, float, bool, type(None)])
 _FLAGS_STATED = 3  # version of a dtype's state that states flags; earlier ones are worked out by numpy
 _MASKED = frozenset(["numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray", "numpy.ndarray"])
 _UTF = ("utf-8", "utf8", "ascii", "us-ascii")
 _ENCODE, _SCALAR = Global("_codecs", "encode"), Global("numpy.core.multiarray", "scalar")
+_DTYPE = Global("numpy", "dtype")
 _CODE = 100  # characters of a dtype's code that are kept: those of numbers are short
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 
@@ -80,8 +88,11 @@ def make_array(work: Work, dtype: Any, shape: Any, fortran: Any, data: Any, note
     return Tensor(checked(LazyTensor("", lengths, number, storage, 0, strides, note)))
 
 
-def build_array(work: Work, array: NumpyArray, state: Any) -> None:
-    """``ndarray.__setstate__((version, shape, dtype, fortran, data))``. Raises ``Malformed``."""
+def build_array(machine: Machine, array: NumpyArray, state: Any) -> None:
+    """``ndarray.__setstate__((version, shape, dtype, fortran, data))``, and with mask and fill value. Raises ``Malformed``.
+
+    numpy asks what it makes an array of for its numbers, and where they lie in memory: a fill value that may answer is a call.
+    """
     if array.follows is not None:
         follows, array.follows = array.follows, None
         follows(state)
@@ -91,10 +102,17 @@ def build_array(work: Work, array: NumpyArray, state: Any) -> None:
     if type(state) is not tuple or len(state) < 4:
         raise Malformed("a numpy array without shape and dtype")
     shape, dtype, fortran, data = state[1:5] if len(state) >= 5 else state
+    beside = state[5:]
+    if (
+        any(type(each) not in _PLAIN and type(each) is not NumpyArray for each in beside)
+        or object_in(machine, beside) is not None
+    ):
+        callee = Global("numpy.ma", "MaskedArray.__setstate__")
+        machine.actions.note("call", callee, Stub(callee, (state,)), certain=True)
     if isinstance(dtype, NumpyDtype) and dtype.code[:1] == "O":
         array.objects = data
         return
-    array.tensor = make_array(work, dtype, shape, fortran, data, array.note)
+    array.tensor = make_array(machine.work, dtype, shape, fortran, data, array.note)
 
 
 def build_dtype(machine: Machine, dtype: NumpyDtype, state: Any) -> None:
@@ -119,7 +137,7 @@ def build_dtype(machine: Machine, dtype: NumpyDtype, state: Any) -> None:
         inner.settled = True
         wrong = wrong or (type(dtype.width) is int and place + length * _width(inner) > dtype.width)
     stated = type(state[0]) is not int or state[0] >= _FLAGS_STATED
-    wrong = wrong or (objects and stated and flags & _OF_OBJECTS != _OF_OBJECTS)
+    wrong = wrong or (stated and flags & _OF_OBJECTS != (_OF_OBJECTS if objects else 0))
     dtype.objects = objects or bool(flags & _HAS_OBJECTS)
     if wrong:
         callee = Global("numpy", "dtype.__setstate__")
@@ -178,10 +196,18 @@ def mareconstruct(machine: Machine, args: tuple[Any, ...]) -> NumpyArray:
 
 
 def dtype_of(machine: Machine, args: tuple[Any, ...]) -> NumpyDtype:
-    """``numpy.dtype(code, align, copy)``."""
+    """``numpy.dtype(code, align, copy)``.
+
+    Of a type that it does not know, of several codes and of another dtype, numpy makes one of objects, too: that is a call.
+    """
     code = args[0] if args else ""
     if isinstance(code, Global):
+        known = code.module in _OF_CODES and code.name in _OF_CODES[code.module]
         code = _SCALARS.get(code.name, code.name)
+    else:
+        known = _CODES.fullmatch(text(code) or "") is not None
+    if not known:
+        machine.calls(_DTYPE, args)
     name = (text(code) or "V")[:_CODE]
     dtype = NumpyDtype(name.lstrip("<>=|"))
     dtype.order = name[0] if name.startswith(("<", ">")) else ""
@@ -235,6 +261,12 @@ _SCALARS |= {name: np.dtype(name).str[1:] for name in ("int64", "int32", "int16"
 _SCALARS |= {name: np.dtype(name).str[1:] for name in ("uint64", "uint32", "uint16", "uint8")}
 _SCALARS |= {"void": "V", "record": "V"}
 _SCALARS |= {"bool_": "b1", "bool": "b1", "object_": "O8", "str_": "U1", "bytes_": "S1"}
+
+# Types that a dtype is made of, by their modules.
+_PYTHON = frozenset(("bool", "int", "float", "complex", "str", "bytes", "object", "unicode", "long"))
+_OF_CODES = {"builtins": _PYTHON, "__builtin__": _PYTHON, "ml_dtypes": frozenset(ML_DTYPES), "numpy": frozenset(_SCALARS)}
+_OF_CODES["numpy"] |= frozenset(("unicode_", "longdouble", "datetime64", "timedelta64", "intp", "uintp", "intc", "uintc"))
+_OF_CODES["numpy"] |= frozenset(("longlong", "ulonglong"))
 
 CONSTRUCTORS: dict[tuple[str, str], Any] = {("numpy", "dtype"): dtype_of, ("_codecs", "encode"): bytes_of}
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):

@@ -471,7 +471,7 @@ def _build(machine: Machine) -> None:
         judge_attributes(machine, Global("torch", "Tensor"), state)
         build_tensor(machine.work, target, state)
     elif isinstance(target, NumpyArray):
-        build_array(machine.work, target, state)
+        build_array(machine, target, state)
     elif isinstance(target, NumpyDtype):
         build_dtype(machine, target, state)
     elif isinstance(target, Global):

@@ -17,6 +17,7 @@ _DISTRIBUTED = frozenset(["c10d", "_c10d_functional", "_c10d_functional_autograd
 _PARTS = frozenset(["file", "files", "save", "load", "open", "read", "write", "rpc", "exec", "system"])  # of any operator's
 _LIKELY = re.compile(r"file|save|load|open|read|write|rpc|exec|system|c10d|symm_mem")
 _LONGEST = max(map(len, _NAMES | _DISTRIBUTED))
+_OPERATOR = re.compile(rb"(?<!\w)\w+::\w+", re.ASCII)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _TOKEN = re.compile(
     r"""
@@ -68,6 +69,25 @@ def note_operators(code: str, actions: Actions, work: Work) -> None:
     for name in of_self:
         if bound or name not in own:
             _note("torch", name, actions)
+
+
+def note_instructions(code: bytes, actions: Actions, work: Work) -> None:
+    """Add to *actions* each operator that touches files or the network of a program for mobile devices, whose pickle is *code*.
+
+    It is searched, not interpreted: the unpickler of PyTorch in C++ is another. A name is one text there, behind its length.
+    Raises ``Malformed`` where the work is used up.
+    """
+    work.spend(limits.CODE * len(code))
+    known = sorted(_NAMES)
+    for place in _OPERATOR.finditer(code):
+        length = int.from_bytes(code[place.start() - 4 : place.start()], "little")
+        space, _, name = (place[0][:length] if length else place[0]).decode("ascii").partition("::")
+        begun = next((each for each in known if name.startswith(each)), name)  # opcodes may look like more of it
+        if begun != name or touches(f"torch.ops.{space}.{name}"):
+            _note(f"torch.ops.{space}" if space != "aten" else "torch", begun, actions)
+    for space in sorted(_DISTRIBUTED):
+        if space.encode() in code:
+            _note("torch.ops", space, actions)
 
 
 def touches(operator: str) -> bool:

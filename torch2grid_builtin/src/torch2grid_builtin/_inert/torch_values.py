@@ -15,7 +15,7 @@ from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.opened import same_view
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, PACKED, QUANTISED, WIDEST, dtype_name, itemsize
-from torch2grid_builtin._inert.values import TENSOR, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
+from torch2grid_builtin._inert.values import TENSOR, DtypeName, Global, NumpyArray, Pairs, StorageRef, Stub, Tensor, text
 from torch2grid_core import LazyTensor, LoadError
 from torch2grid_core.sources import ByteSwapped, Storage
 
@@ -460,8 +460,9 @@ def _check_compressed(name: str, shape: tuple[int, ...], values: tuple[int, ...]
 
 
 def layout(machine: Machine, args: tuple[Any, ...]) -> Any:
-    """``torch.serialization._get_layout(name)``: the name."""
-    return args[0] if args else ""
+    """``torch.serialization._get_layout(name)``: an object, which is no key that equals its name."""
+    name = text(args[0]) if args else None
+    return DtypeName(name) if name is not None else Stub(Global("torch.serialization", "_get_layout"), args, "new")
 
 
 def rebuild_from_numpy(machine: Machine, args: tuple[Any, ...]) -> Any:

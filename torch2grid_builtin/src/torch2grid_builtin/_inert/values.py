@@ -411,7 +411,7 @@ def key_text(key: Any, index: int) -> str:
     return key.path if isinstance(key, Global) else str(index)
 
 
-_ML_DTYPES: dict[str, np.dtype[Any]] = {
+ML_DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(getattr(ml_dtypes, name))
     for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
 }
@@ -419,8 +419,8 @@ _ML_DTYPES: dict[str, np.dtype[Any]] = {
 
 def numpy_dtype(code: str) -> np.dtype[Any] | None:
     """The dtype of a short numpy code such as ``f4`` or of a name of ml_dtypes'; ``None`` where it is not of numbers."""
-    if code in _ML_DTYPES:
-        return _ML_DTYPES[code]
+    if code in ML_DTYPES:
+        return ML_DTYPES[code]
     kind, width = code[:1], code[1:]
     if kind in "biufc" and width in ("1", "2", "4", "8", "16") and (kind != "b" or width == "1"):
         try:

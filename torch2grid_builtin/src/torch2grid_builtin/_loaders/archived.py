@@ -19,6 +19,8 @@ from torch2grid_core.text import visible
 
 _HOSTILE = "it is damaged or hostile"
 _DEPTH = 64  # folders within folders
+_LONGEST = 255  # characters of the name of a file or folder, as everywhere else
+_FOLDERS = 300_000  # that the names of all files lead through
 _TORCHSERVE = "MAR-INF/MANIFEST.json"
 _NEMO = "model_config.yaml"
 
@@ -87,6 +89,7 @@ class ArchiveFolder(SourceBase):
         root = cls(archive, kind, "", None)
         if len(sizes) > STORAGES:
             raise LoadError(archive.shown, f"is a {kind} of {len(sizes):,} files", "it is no checkpoint, or hostile")
+        through = 0
         for name in sizes:
             parts = [part for part in name.split("/") if part != "."]
             if not all(parts) or ".." in parts or not parts:
@@ -94,6 +97,11 @@ class ArchiveFolder(SourceBase):
                 raise LoadError(archive.shown, reason, _HOSTILE)
             if len(parts) > _DEPTH:
                 raise LoadError(archive.shown, f"is a {kind} of folders in more than {_DEPTH} folders", "it is hostile")
+            if max(map(len, parts)) > _LONGEST:
+                raise LoadError(archive.shown, f"is a {kind} with a name of more than {_LONGEST} characters", _HOSTILE)
+            through += len(parts)
+            if through > _FOLDERS:
+                raise LoadError(archive.shown, f"is a {kind} of files in more folders than any has", "it is hostile")
             root._add(parts, name, storage)
         return root
 

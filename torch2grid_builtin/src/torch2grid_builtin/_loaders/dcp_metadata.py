@@ -217,9 +217,11 @@ class _Index(_Row):
     def build(self, machine: Machine, state: Any) -> None:
         reader = cast(_Reader, machine)
         found = _fields(state)
-        name, offset = found.get("fqn"), found.get("offset")
+        name, offset, number = found.get("fqn"), found.get("offset"), found.get("index")
         if type(name) is not str:
             raise Malformed("a block of a tensor without a name")
+        if number is not None and type(number) is not int:  # it is hashed, whatever it is
+            raise Malformed("a block of a tensor whose number is none")
         place = () if offset is None else _sizes(offset)
         self.row = len(reader.name)
         reader.name.append(reader.names.setdefault(name, len(reader.names)))

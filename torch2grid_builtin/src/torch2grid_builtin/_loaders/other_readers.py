@@ -16,11 +16,19 @@ from torch2grid_builtin._loaders.torch_archive import note_found
 from torch2grid_builtin._loaders.zip_archive import END, LOCAL
 from torch2grid_core.sources import Action, Range, Source
 
+_MOBILE = b"PTMF"  # of a FlatBuffer; it may begin anywhere
+
 
 def note_zip(source: Source, actions: Actions, work: Work) -> None:
     """Add to *actions* what PyTorch would run of a zip archive: it finds one by its directory, whatever stands in front."""
     if source.head.startswith(LOCAL) or END in source.tail:
         note_found(source, actions, work)
+
+
+def note_mobile(source: Source, actions: Actions) -> None:
+    """Add to *actions* that ``torch.jit.load`` takes for a program what has the four letters behind its first four bytes."""
+    if source.head[4:8] == _MOBILE:
+        actions.holds("a program for mobile devices, which is not read")
 
 
 def note_tar(source: Source, actions: Actions) -> None:
@@ -44,6 +52,7 @@ def note_all(source: Source, actions: Actions, work: Work, opened_as: str = "") 
     opened_as: ``zip``, ``tar`` or ``pickle``, whose own loader says what that runs. Raises ``Malformed`` where it costs
     too much.
     """
+    note_mobile(source, actions)
     if opened_as != "zip":
         note_zip(source, actions, work)
     if opened_as != "tar":

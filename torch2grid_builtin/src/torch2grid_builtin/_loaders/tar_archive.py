@@ -36,10 +36,8 @@ def is_tar(head: bytes) -> bool:
     if len(head) < BLOCK:
         return False
     stated = _number(head[148:156])
-    return stated is not None and stated in (
-        256 + sum(struct.unpack_from("148B8x356B", head)),
-        256 + sum(struct.unpack_from("148b8x356b", head)),
-    )
+    counted = 256 + sum(head[:148]) + sum(head[156:BLOCK])
+    return stated is not None and (stated == counted or stated == 256 + sum(struct.unpack_from("148b8x356b", head)))
 
 
 def _number(field: bytes) -> int | None:

@@ -8,7 +8,7 @@ from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.hidden import read_pickles, read_strings
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.script_code import note_operators
+from torch2grid_builtin._inert.script_code import note_instructions, note_operators
 from torch2grid_builtin._loaders.foreign_zip import is_exported, program_in_archive
 from torch2grid_builtin._loaders.loose_zip import archive_at_end
 from torch2grid_builtin._loaders.records import Records, package_folder
@@ -20,6 +20,7 @@ from torch2grid_core.text import visible
 
 _END = b"PK\x05\x06"  # the end record of an archive, with which an empty one begins
 _HOSTILE = "it is damaged or hostile"
+_BYTECODE = "bytecode.pkl"  # TorchScript's code once more, for the interpreter of mobile devices, which runs no other
 
 
 def folded(name: str) -> str:
@@ -38,9 +39,11 @@ def note_archive(
     """
     for key, entry in records.entries.items():
         name = folded(entry.name)
+        if name.rpartition("/")[2] == _BYTECODE:
+            note_instructions(_code_in(records, key, work), actions, work)
         if name.endswith(".py"):
             if name.startswith("code/") or "/code/" in name:
-                _read_code(records, key, actions, work)
+                note_operators(_code_in(records, key, work).decode("latin-1"), actions, work)
         elif name.endswith(PICKLES) and key not in seen:
             record = records.storage(key)
             if entry.method:
@@ -50,7 +53,7 @@ def note_archive(
             read_pickles(record, 0, actions, work, script=script)
 
 
-def _read_code(records: Records, key: str, actions: Actions, work: limits.Work) -> None:
+def _code_in(records: Records, key: str, work: limits.Work) -> bytes:
     """TorchScript's code: ``__setstate__`` runs as it is loaded. Raises ``LoadError`` where there is more than in any model."""
     entry = records.entries[key]
     if entry.size > limits.CODE_BYTES:
@@ -60,7 +63,7 @@ def _read_code(records: Records, key: str, actions: Actions, work: limits.Work) 
     raw = bytearray(record.size)
     if raw:
         record.read_into(0, memoryview(raw))
-    note_operators(raw.decode("latin-1"), actions, work)
+    return bytes(raw)
 
 
 def note_found(source: Source, actions: Actions, work: limits.Work) -> None:
@@ -130,6 +133,6 @@ def _note_package(records: Records, actions: Actions, work: limits.Work) -> None
         work.spend(limits.INNER)
         name = folded(entry.name)
         if name.endswith(".py") and "/code/" in name:
-            _read_code(records, key, actions, work)
+            note_operators(_code_in(records, key, work).decode("latin-1"), actions, work)
         elif not name.endswith((".py", ".storage", ".debug_pkl")):
             read_pickles(records.storage(key), 0, actions, work)

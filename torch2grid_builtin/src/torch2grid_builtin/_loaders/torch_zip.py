@@ -20,7 +20,7 @@ from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
 from torch2grid_builtin._loaders.foreign_zip import is_exported, name_share, name_zip, refuse_program
-from torch2grid_builtin._loaders.other_readers import note_zip
+from torch2grid_builtin._loaders.other_readers import note_mobile, note_zip
 from torch2grid_builtin._loaders.records import Records, is_package, is_unpacked, open_records
 from torch2grid_builtin._loaders.refused_zip import read_refused_zip
 from torch2grid_builtin._loaders.torch_archive import folded, note_archive
@@ -57,9 +57,10 @@ class TorchZip(Loader):
         return 2 if holds_pickle(names) else 0
 
     def runs(self, source: Source) -> Sequence[Action]:
-        """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it."""
+        """PyTorch finds an archive by its directory, at the end of a file, whatever stands in front of it; a program, too."""
         actions = Actions()
         if not source.is_folder:
+            note_mobile(source, actions)
             note_zip(source, actions, limits.Work(source.size))
         return not_run(actions)
 

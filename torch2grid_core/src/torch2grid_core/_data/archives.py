@@ -17,7 +17,7 @@ from torch2grid_core._text import visible
 if TYPE_CHECKING:
     from torch2grid_core._data.source import Source
 
-_FILES = 10_000  # of an archive, each of which is looked at
+_FILES = 10_000  # and folders of an archive, each of which is looked at
 _DEPTH = 32
 _LISTED = 10
 
@@ -42,7 +42,7 @@ def only_in(archive: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, Loa
     found: dict[str, tuple[Source, LoaderLike | None]] = {}
     packed: dict[str, tuple[Source, LoaderLike | None]] = {}
     waiting: list[tuple[str, Source]] = [("", archive)]
-    files = 0
+    files = looked = 0
     while waiting:
         place, here = waiting.pop(0)
         loader = choose(here, loaders)
@@ -50,6 +50,10 @@ def only_in(archive: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, Loa
             found[place or "."] = here, loader
             continue
         for name in here.entries:
+            looked += 1
+            if looked > _FILES:
+                reason = f"of more than {_FILES:,} files and folders"
+                raise _error(archive, reason, "unpack it, and give the path of the checkpoint")
             each = here.child(name)
             path = f"{place}/{name}" if place else name
             if each.is_folder:
@@ -57,8 +61,6 @@ def only_in(archive: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, Loa
                     waiting.append((path, each))
                 continue
             files += 1
-            if files > _FILES:
-                raise _error(archive, f"of more than {_FILES:,} files", "unpack it, and give the path of the checkpoint")
             loader = choose(each, loaders)
             if loader is not None:
                 found[path] = each, loader
