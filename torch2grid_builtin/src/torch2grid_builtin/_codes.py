@@ -1,0 +1,90 @@
+"""Which tensors of a checkpoint are codes, scales and zero points of quantised weights: nobody judges these as weights."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterator
+
+from torch2grid_core import Checkpoint, LazyTensor
+from torch2grid_core.sources import is_floating
+
+# Last components of names that only the modules of quantised weights have.
+_MARK = re.compile(
+    r"weight_packed|\w*_scale_inv|qscale_weight|scale_weight|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map|absmax"
+    r"|bitsandbytes__\w+|_packed_params|packed_weights"
+)
+_LEARNED = ("bias", "weight")
+# Schemes that are known and not decoded: what the module of a weight holds, whole numbers or bytes under the first name.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "AQLM": ("codes", "codebooks"),
+    "VPTQ": ("indices", "centroids.weight"),
+    "SpQR": ("dense_weights", "row_offsets"),
+    "compressed-tensors' sparse bitmasks": ("bitmask", "compressed"),
+    "Marlin's layout": ("B", "s"),
+    "EETQ's order for a GPU's kernel": ("weight", "weight_scales"),
+    "QuIP#": ("Qidxs", "SU", "SV"),
+    "ExLlamaV2": ("q_weight", "q_scale", "q_groups"),
+    "ExLlamaV3": ("trellis", "suh", "svh"),
+    "HIGGS": ("weight", "scales", "tables"),
+}
+# Ends of names of which each of these has one, that no other scheme's is, and what names of VPTQ hold.
+OTHER_ENDS = ("codebooks", "row_offsets", "bitmask", "s", "weight_scales", "Qidxs", "q_groups", "trellis", "tables")
+OTHER_PARTS = ("centroids.weight",)
+
+_last: tuple[weakref.ref[Checkpoint], frozenset[str]] | None = None
+
+
+def codes(checkpoint: Checkpoint) -> frozenset[str]:
+    """The names of tensors that are stored for a quantised weight and that no decoder has composed."""
+    global _last
+    if _last is None or _last[0]() is not checkpoint:
+        _last = (weakref.ref(checkpoint), _codes(checkpoint))
+    return _last[1]
+
+
+def others(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """(scheme, name of the module with its dot) of each weight in one of ``OTHERS``."""
+    for scheme, (first, *more) in OTHERS.items():
+        for name in checkpoint:
+            module = name.removesuffix(more[-1])
+            if not name.endswith(more[-1]) or not (module == "" or module.endswith(".")):
+                continue
+            codes = checkpoint.get(f"{module}{first}")
+            if codes is not None and _is_coded(codes) and all(f"{module}{end}" in checkpoint for end in more):
+                yield scheme, module
+
+
+def _is_coded(tensor: LazyTensor) -> bool:
+    """True for what is no number of two bytes and more that weights may be."""
+    return not is_floating(tensor.dtype) or tensor.dtype.itemsize == 1
+
+
+def _codes(checkpoint: Checkpoint) -> frozenset[str]:
+    marks = {last for last in {name.rpartition(".")[2] for name in checkpoint} if _MARK.fullmatch(last)}
+    streams = any(tensor.dtype.name == "uint32" and name.endswith("weight") for name, tensor in checkpoint.items())
+    undecoded = {module.removesuffix(".") for _, module in others(checkpoint)}
+    if not marks and not streams and not undecoded:
+        return frozenset()
+    modules: dict[str, list[str]] = {}
+    for name in checkpoint:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    found: set[str] = set()
+    for module, names in modules.items():
+        last = [name.rpartition(".")[2] for name in names]
+        is_marked = not marks.isdisjoint(last) or module in undecoded
+        if is_marked or ("scales" in last and _is_stream(checkpoint, f"{module}.weight")):
+            found.update(name for name in names if not _is_learned(checkpoint, name))
+            if module in checkpoint:  # statistics beside the codes that they are of
+                found.add(module)
+    return frozenset(found - checkpoint.composed.keys())
+
+
+def _is_stream(checkpoint: Checkpoint, name: str) -> bool:
+    return name in checkpoint and checkpoint[name].dtype.name == "uint32"
+
+
+def _is_learned(checkpoint: Checkpoint, name: str) -> bool:
+    """True for the bias of a quantised module, and for what may stand beside its codes and is a floating weight."""
+    tensor = checkpoint[name]
+    return name.rpartition(".")[2].endswith(_LEARNED) and is_floating(tensor.dtype) and tensor.dtype.itemsize > 1
