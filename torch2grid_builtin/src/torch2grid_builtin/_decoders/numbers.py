@@ -162,7 +162,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Step:
-    """What is done with each number, by the grid's: ``subtract`` the zero point, ``multiply`` with the scale, ``divide``, ``add``."""
+    """What is done with each number by the grid's: ``subtract`` the zero point, ``multiply``, ``divide``, or ``add``."""
 
     how: str
     grid: Grid
