@@ -61,6 +61,11 @@ def fp8_beside(draw: Draw) -> Quantised:
 
 
 @st.composite
+def fp8_experts(draw: Draw) -> Quantised:
+    return quantised.experts8(_random(draw), draw(few), draw(st.integers(2, 70)), draw(st.integers(2, 70)))
+
+
+@st.composite
 def bitnet(draw: Draw) -> Quantised:
     return quantised.bitnet(_random(draw), draw(small), draw(small), multiplies=draw(st.booleans()))
 
@@ -125,6 +130,7 @@ SCHEMES = {
     "compressed_tensors float4": float4(),
     "block_fp8": fp8(),
     "block_fp8 beside": fp8_beside(),
+    "block_fp8 experts": fp8_experts(),
     "bitnet": bitnet(),
     "mxfp4": experts(),
     "mxfp4 openai": openai(),
@@ -201,6 +207,7 @@ ONE = {
     "compressed_tensors float4": _large(lambda random: quantised.nvfp4(random, 500, 60)),
     "block_fp8": _large(lambda random: quantised.block_fp8(random, 700, 900, (128, 128))),
     "block_fp8 beside": _large(lambda random: quantised.beside(random, 700, 900, "scale", 128)),
+    "block_fp8 experts": _large(lambda random: quantised.experts8(random, 3, 300, 900)),
     "bitnet": _large(lambda random: quantised.bitnet(random, 702, 900, multiplies=False)),
     "mxfp4 openai": _large(lambda random: quantised.openai(random, 3, 700, 10)),
     "mxfp4": _large(lambda random: quantised.gpt_oss(random, 3, 700, 10)),

@@ -128,6 +128,14 @@ def beside(random: np.random.Generator, rows: int, columns: int, end: str, block
     return Quantised({"fc.weight": codes, f"fc.{end}": scale if block else scale.reshape(())}, {"fc.weight": meant}, config)
 
 
+def experts8(random: np.random.Generator, experts: int, rows: int, columns: int) -> Quantised:
+    """Experts in float8 as one parameter, with a scale for each column of each, as FBGEMM's FP8 has them."""
+    codes = random.uniform(-400, 400, (experts, rows, columns)).astype(ml_dtypes.float8_e4m3fn)
+    scale = _scales(random, (experts, 1, columns))
+    stored = {"experts.down_proj": codes, "experts.down_proj_scale": scale}
+    return Quantised(stored, {"experts.down_proj": codes.astype(np.float32) * scale})
+
+
 def bitnet(random: np.random.Generator, rows: int, columns: int, *, multiplies: bool) -> Quantised:
     """−1, 0 and 1: the rows in four parts, the first in the low bits; a bias says how many rows there are."""
     codes, scale = random.integers(-1, 2, (rows, columns)), _scales(random, (1,))

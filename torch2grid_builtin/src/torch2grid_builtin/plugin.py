@@ -72,7 +72,7 @@ def torch2grid_decoders() -> list[Lazy]:
             f"{decoders}.block_fp8:BlockFp8",
             "block_fp8",
             "DeepSeek's FP8 with a scale for each block (weight_scale_inv), Mistral's and ComfyUI's",
-            ends=("_scale_inv", ".scale", ".qscale_weight", ".scale_weight"),
+            ends=("_scale_inv", "_scale", ".scale", ".qscale_weight", ".scale_weight"),
         ),
         Lazy(
             f"{decoders}.compressed_tensors:CompressedTensors",

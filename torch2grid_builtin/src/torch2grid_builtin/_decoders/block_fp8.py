@@ -1,7 +1,8 @@
 """DeepSeek's FP8: a multiplier for each block, though its name ends in ``scale_inv``; Mistral's and ComfyUI's, one for all.
 
 Formats: ``inference/fp8_cast_bf16.py`` of DeepSeek-V3, and ``convert.py`` there, which calls the multiplier ``scale``;
-transformers' ``integrations/finegrained_fp8.py``; ``qscale_weight`` in ``vllm/model_executor/models/mistral.py``;
+transformers' ``integrations/finegrained_fp8.py`` and ``fbgemm_fp8.py``, whose experts are parameters with a ``NAME_scale``;
+``qscale_weight`` in ``vllm/model_executor/models/mistral.py``;
 ``scale_weight`` in ``comfy/ops.py``.
 """
 
@@ -37,13 +38,19 @@ class BlockFp8(Family):
     """DeepSeek's FP8 with a scale for each block (weight_scale_inv), Mistral's and ComfyUI's"""
 
     name: ClassVar[str] = "block_fp8"
-    ends: ClassVar[tuple[str, ...]] = ("_scale_inv", *(f".{end}" for end in _OTHERS))
+    ends: ClassVar[tuple[str, ...]] = ("_scale_inv", "_scale", *(f".{end}" for end in _OTHERS))
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
         for end in (end for end in here.ends if end.endswith(_END)):
             for module in here.modules(end):
                 name = f"{module}{end.removesuffix(_END)}"
                 yield f"{module}{end}", partial(_recipe, here, name, f"{name}{_END}")
+        for end in (end for end in here.ends if end.endswith("_scale") and end != "weight_scale"):
+            for module in here.modules(end):
+                name = f"{module}{end.removesuffix('_scale')}"
+                codes = here.get(name)
+                if codes is not None and codes.dtype.name.startswith("float8"):
+                    yield f"{module}{end}", partial(_recipe, here, name, f"{module}{end}")
         for end in _OTHERS:
             for module in here.modules(end):
                 codes = here.get(f"{module}weight")
