@@ -218,6 +218,19 @@ def test_a_merge_of_dora_by_mlx(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_biases_that_were_trained_beside_the_pairs(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16, bias="all")
+    merged = sum_of(base, written, "once")
+    for name, shape in SHAPES.items():
+        base[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+        merged[f"{name}.bias"] = written.stored[f"{PEFT}{name}.base_layer.bias"] = np.ones(shape[0], np.float32)
+    assert compared(tmp_path, base, written, merged, "--stats").returncode == 0
+    written.stored[f"{PEFT}{name}.lora_B.bias"] = np.ones(shape[0], np.float32)
+    done = compared(tmp_path, base, written, merged)
+    assert done.returncode == 2
+    assert "base_layer.bias and a change of it; which of both is meant is not known" in done.stderr
+
+
 def biased(dtype: Any = np.float32, **config: Any) -> tuple[dict[str, Array], Written, dict[str, Array]]:
     """A base with biases, an adapter that changes them (``lora_bias``), and the merge: the addend times α/r."""
     random = np.random.default_rng(3)

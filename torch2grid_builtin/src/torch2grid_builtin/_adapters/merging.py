@@ -21,7 +21,7 @@ from torch2grid_core.text import counted, visible
 
 # What kohya writes before the names of modules, whose dots are underscores.
 _FRONT = re.compile(r"lora_(unet|te\d?|transformer|prior_unet|prior_te|llm_adapter|dit)_|lora_")
-_SAVED = re.compile(r"\.modules_to_save(\.[^.]+)?(?=\.)|\.original_module(?=\.)")
+_SAVED = re.compile(r"\.modules_to_save(\.[^.]+)?(?=\.)|\.original_module(?=\.)|\.base_layer(?=\.)")
 _PEFT = "base_model.model."
 
 
@@ -202,7 +202,7 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         tensors[weight.name] = LazyTensor(
             weight.name, base[weight.name].shape, dtype, joint.storage, note=f"merged: {pair.note}"
         )
-    _put_whole(tensors, bases, stored, found.pairs)
+    _put_whole(tensors, bases, stored, found.pairs, changes)
     label = f"{base.source} + {PurePath(adapter.source).name or 'adapter'}"
     return Merged(_made(tensors, base, label), base, found, changes)
 
@@ -226,7 +226,9 @@ def _all(pairs: Iterable[Pair], stored: Checkpoint) -> Iterator[Pair]:
             yield pair.of_bias(added)
 
 
-def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair]) -> None:
+def _put_whole(
+    tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair], changes: Iterable[str]
+) -> None:
     """What an adapter stores whole (heads, norms, biases) takes the place of the base's. Raises ``UsageError``."""
     used = {name for pair in pairs for name in (*pair.stored, pair.bias)}
     for name, tensor in stored.items():
@@ -236,6 +238,10 @@ def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint,
         known = bases.named(plain)
         if known is None or tensors[known].shape != tensor.shape:
             raise UsageError(f"{stored.source} stores {visible(name, 200)}, for which the base has no tensor of its shape")
+        if known in changes:
+            raise UsageError(
+                f"{stored.source} stores {visible(name, 200)} and a change of it; which of both is meant is not known"
+            )
         tensors[known] = replace(tensor, name=known)
 
 
