@@ -118,6 +118,12 @@ def quanto(draw: Draw) -> Quantised:
 
 
 @st.composite
+def quanto_kernels(draw: Draw) -> Quantised:
+    shape = draw(st.integers(3, 40)), draw(few), draw(few), draw(few)
+    return quantised.quanto_kernel(_random(draw), shape, draw(st.sampled_from([2, 4])))
+
+
+@st.composite
 def hqq(draw: Draw) -> Quantised:
     bits, per = draw(st.sampled_from([1, 2, 3, 4, 8])), draw(st.sampled_from([8, 32, 64]))
     rows = 8 * draw(few)  # hqq packs whole words, but for 3 bits
@@ -141,6 +147,7 @@ SCHEMES = {
     "mlx": mlx(),
     "torchao": torchao(),
     "quanto": quanto(),
+    "quanto kernels": quanto_kernels(),
     "hqq": hqq(),
 }
 
@@ -217,6 +224,7 @@ ONE = {
     "bitsandbytes eight": _large(lambda random: quantised.bitsandbytes8(random, 700, 900)),
     "mlx": _large(lambda random: quantised.mlx(random, 700, 14, 6, 64)),
     "torchao": _large(lambda random: quantised.torchao(random, 700, 28, 32, zero=True)),
+    "quanto kernels": _large(lambda random: quantised.quanto_kernel(random, (701, 100, 3, 3), 4)),
     "quanto": _large(lambda random: quantised.quanto(random, 700, 7, 128, 4)),
     "hqq": _large(lambda random: quantised.hqq(random, 704, 14, 64, 3, 0)),
 }

@@ -290,6 +290,19 @@ def quanto(random: np.random.Generator, rows: int, groups: int, group: int, bits
     return Quantised(stored, {"fc.weight": values.reshape(rows, -1), "fc.bias": stored["fc.bias"]})
 
 
+def quanto_kernel(random: np.random.Generator, shape: tuple[int, int, int, int], bits: int) -> Quantised:
+    """A kernel, packed along its first dimension in parts, with a scale for each of that."""
+    count, per = shape[0], 8 // bits
+    codes = random.integers(0, 1 << bits, shape)
+    height = -(-count // per)
+    padded = np.pad(codes, ((0, height * per - count), (0, 0), (0, 0), (0, 0))).reshape(per, height, *shape[1:])
+    packed = sum(part << (bits * place) for place, part in enumerate(padded))
+    scale, shift = _scales(random, (count, 1, 1, 1)), _scales(random, (count, 1, 1, 1))
+    names = "conv.weight._data._data", "conv.weight._scale", "conv.weight._shift"
+    stored = dict(zip(names, (np.asarray(packed).astype(np.uint8), scale, shift), strict=True))
+    return Quantised(stored, {"conv.weight": codes.astype(np.float32) * scale - shift})
+
+
 def hqq(random: np.random.Generator, rows: int, groups: int, group: int, bits: int, axis: int) -> Quantised:
     shape = (rows, groups * group)
     count = rows * groups

@@ -5,6 +5,7 @@ Format: ``optimum/quanto/tensor/packed.py``, ``grouped.py`` and ``qbits.py`` of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from torch2grid_builtin._decoders.family import (
     block_text,
     ceil,
     multiply,
+    replace_shape,
     subtract,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
@@ -69,8 +71,12 @@ def _plain(here: Stored, name: str) -> Recipe:
 
 
 def _bits(here: Stored, name: str) -> Recipe:
-    """``scale × code − shift``; groups are the rows of the packed matrix."""
+    """``scale × code − shift``; groups are the rows of the packed matrix. Kernels are no groups: a row is one of them."""
     packed, scale, shift = here.need(f"{name}._data._data"), here.need(f"{name}._scale"), here.need(f"{name}._shift")
+    kernel = packed.shape[1:] if packed.ndim > 2 else ()
+    if kernel and scale.size == scale.shape[0] and shift.shape == scale.shape and packed.size:
+        packed = as_matrix(replace_shape(packed, (packed.shape[0], math.prod(kernel))))
+        scale, shift = (replace_shape(each, (each.size, 1)) for each in (scale, shift))
     if packed.dtype.name != "uint8" or packed.ndim != 2 or scale.ndim != 2 or shift.shape != scale.shape:
         raise NotDecoded(f"scales of shape {list(scale.shape)} for codes of shape {list(packed.shape)}")
     if scale.shape[1] != 1:
@@ -80,11 +86,11 @@ def _bits(here: Stored, name: str) -> Recipe:
     if not per:
         raise NotDecoded(f"{rows} scales for codes of shape {list(packed.shape)}")
     bits = 8 // per
-    shape, text = _shape(here, name, rows, columns)
+    shape, text = ((rows, *kernel), "") if kernel else _shape(here, name, rows, columns)
     codes = Across(packed, bits, [bits * part for part in range(per)], rows, parted=True)
     block = (1, columns)
     steps = [multiply(Grid(Plain(scale), block)), subtract(Grid(Plain(shift), block))]
-    scheme = f"quanto qint{bits}, group {columns}{text}"
+    scheme = f"quanto qint{bits}, a scale per kernel" if kernel else f"quanto qint{bits}, group {columns}{text}"
     return Recipe(name, _names(here, name, "_data._data", "_scale", "_shift"), scheme, shape, Weights(codes, steps))
 
 
