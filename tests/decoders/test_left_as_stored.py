@@ -200,6 +200,17 @@ def test_what_only_the_configuration_tells_is_not_guessed(case: Quantised, reaso
     assert reason in note
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_bits_of_quanto_that_two_rows_do_not_tell(bits: int, tmp_path: Path) -> None:
+    few = quantised.quanto_kernel(random(), (2, 3, 3, 3), bits)
+    (note,) = t2g.load(few.write(tmp_path / "few")).notes
+    assert "the file does not tell whether they have 2 bits or 4" in note
+    more = quantised.quanto(random(), 7, 2, 8, bits)  # whose other weights tell
+    found = t2g.load(Quantised({**few.stored, **more.stored}, {}).write(tmp_path / "more"))
+    for name, meant in {**few.meant, **more.meant}.items():
+        np.testing.assert_array_equal(found[name].numpy(), meant)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_bits_that_the_library_writes_come_first_where_several_would_fit(bits: int, tmp_path: Path) -> None:
     case = quantised.pack_quantized(random(), 5, 7, bits, 16, asymmetric=True, act_order=False)

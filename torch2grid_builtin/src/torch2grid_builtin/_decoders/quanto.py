@@ -26,6 +26,7 @@ from torch2grid_builtin._decoders.family import (
     subtract,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
+from torch2grid_core import LazyTensor
 
 
 class Quanto(Family):
@@ -82,9 +83,7 @@ def _bits(here: Stored, name: str) -> Recipe:
     if scale.shape[1] != 1:
         raise NotDecoded("they are quantised along another dimension than the first")
     rows, columns = scale.shape[0], packed.shape[1]
-    per = next((each for each in (2, 4) if ceil(rows, each) == packed.shape[0]), 0)
-    if not per:
-        raise NotDecoded(f"{rows} scales for codes of shape {list(packed.shape)}")
+    per = _codes_a_byte(here, rows, packed)
     bits = 8 // per
     shape, text = ((rows, *kernel), "") if kernel else _shape(here, name, rows, columns)
     codes = Across(packed, bits, [bits * part for part in range(per)], rows, parted=True)
@@ -92,6 +91,28 @@ def _bits(here: Stored, name: str) -> Recipe:
     steps = [multiply(Grid(Plain(scale), block)), subtract(Grid(Plain(shift), block))]
     scheme = f"quanto qint{bits}, a scale per kernel" if kernel else f"quanto qint{bits}, group {columns}{text}"
     return Recipe(name, _names(here, name, "_data._data", "_scale", "_shift"), scheme, shape, Weights(codes, steps))
+
+
+def _codes_a_byte(here: Stored, rows: int, packed: LazyTensor) -> int:
+    """2 of qint4, 4 of qint2. Of one row or two both would fit: then it is what the others of the file have."""
+    fits = _fitting(rows, packed)
+    if not fits:
+        raise NotDecoded(f"{rows} scales for codes of shape {list(packed.shape)}")
+    if len(fits) > 1:
+        fits = set()
+        for front in here.modules("_data"):
+            scale, other = here.get(f"{front.removesuffix('_data.')}_scale"), here.get(f"{front}_data")
+            found = (
+                _fitting(scale.size, other) if front.endswith("._data.") and scale is not None and other is not None else set()
+            )
+            fits |= found if len(found) == 1 else set()
+        if len(fits) != 1:
+            raise NotDecoded("the file does not tell whether they have 2 bits or 4")
+    return fits.pop()
+
+
+def _fitting(rows: int, packed: LazyTensor) -> set[int]:
+    return {each for each in (2, 4) if packed.ndim and ceil(rows, each) == packed.shape[0]}
 
 
 def _shape(here: Stored, name: str, rows: int, columns: int) -> tuple[tuple[int, int], str]:
