@@ -6,31 +6,16 @@ import re
 import weakref
 from collections.abc import Iterator
 
+from torch2grid_builtin._undecoded import OTHERS
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.sources import is_floating
 
 # Last components of names that only the modules of quantised weights have.
 _MARK = re.compile(
-    r"weight_packed|\w*_scale_inv|qscale_weight|scale_weight|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map|absmax"
-    r"|bitsandbytes__\w+|_packed_params|packed_weights"
+    r"weight_packed|\w*_scale_inv|q?scale_weight|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map"
+    r"|absmax|bitsandbytes__\w+|_packed_params|packed_weights"
 )
 _LEARNED = ("bias", "weight")
-# Schemes that are known and not decoded: what the module of a weight holds, whole numbers or bytes under the first name.
-OTHERS: dict[str, tuple[str, ...]] = {
-    "AQLM": ("codes", "codebooks"),
-    "VPTQ": ("indices", "centroids.weight"),
-    "SpQR": ("dense_weights", "row_offsets"),
-    "compressed-tensors' sparse bitmasks": ("bitmask", "compressed"),
-    "Marlin's layout": ("B", "s"),
-    "EETQ's order for a GPU's kernel": ("weight", "weight_scales"),
-    "QuIP#": ("Qidxs", "SU", "SV"),
-    "ExLlamaV2": ("q_weight", "q_scale", "q_groups"),
-    "ExLlamaV3": ("trellis", "suh", "svh"),
-    "HIGGS": ("weight", "scales", "tables"),
-}
-# Ends of names of which each of these has one, that no other scheme's is, and what names of VPTQ hold.
-OTHER_ENDS = ("codebooks", "row_offsets", "bitmask", "s", "weight_scales", "Qidxs", "q_groups", "trellis", "tables")
-OTHER_PARTS = ("centroids.weight",)
 
 _last: tuple[weakref.ref[Checkpoint], frozenset[str]] | None = None
 

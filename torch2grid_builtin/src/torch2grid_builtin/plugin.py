@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch2grid_builtin._adapters import SOUGHT
-from torch2grid_builtin._codes import OTHER_ENDS, OTHER_PARTS
+from torch2grid_builtin._undecoded import OTHER_ENDS, OTHER_PARTS
 from torch2grid_core import Lazy, hookimpl
 
 _HERE = "torch2grid_builtin"

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
-from torch2grid_builtin._codes import OTHER_ENDS, OTHER_PARTS, OTHERS, others
+from torch2grid_builtin._codes import others
 from torch2grid_builtin._decoders.codes import Across, Plain
 from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, is_number, replace_shape
 from torch2grid_builtin._decoders.numbers import Grid, Step, Weights
+from torch2grid_builtin._undecoded import OTHER_ENDS, OTHER_PARTS, OTHERS
 from torch2grid_core.text import visible
 
 
