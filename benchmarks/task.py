@@ -107,7 +107,8 @@ class Measured:
         if result.failure:
             shown += f" (failed: {result.failure})"
         cells = [shown, str(len(walls)), seconds(result.wall), f"{seconds(walls[0])}–{seconds(walls[-1])}", seconds(result.cpu)]
-        cells += [f"{self.ratio(name):.2f}", megabytes(result.pss), megabytes(result.observed.own)]
+        seen = result.pss > 0  # else it had ended before it was looked at
+        cells += [f"{self.ratio(name):.2f}", *(megabytes(each) if seen else "–" for each in (result.pss, result.observed.own))]
         if self.task.files:
             cells += [megabytes(result.observed.stored), megabytes(result.observed.called)]
         return cells
@@ -148,4 +149,5 @@ def seconds(value: float) -> str:
 
 
 def megabytes(value: float) -> str:
-    return f"{value / 1e6:,.0f}"
+    """``2,200``; of less than ten, one digit more: `cat` takes 0.2."""
+    return f"{value / 1e6:.1f}" if 0 < value < 9.95e6 else f"{value / 1e6:,.0f}"

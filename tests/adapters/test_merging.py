@@ -218,9 +218,63 @@ def test_a_merge_of_dora_by_mlx(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_adapter_that_changes_biases_is_not_merged(tmp_path: Path) -> None:
-    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16)
-    written.stored[f"{PEFT}model.layers.0.mlp.down_proj.lora_B.bias"] = np.ones(32, np.float32)
-    done = compared(tmp_path, base, written, base)
+def test_biases_that_were_trained_beside_the_pairs(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16, bias="all")
+    merged = sum_of(base, written, "once")
+    for name, shape in SHAPES.items():
+        base[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+        merged[f"{name}.bias"] = written.stored[f"{PEFT}{name}.base_layer.bias"] = np.ones(shape[0], np.float32)
+    assert compared(tmp_path, base, written, merged, "--stats").returncode == 0
+    written.stored[f"{PEFT}{name}.lora_B.bias"] = np.ones(shape[0], np.float32)
+    done = compared(tmp_path, base, written, merged)
     assert done.returncode == 2
-    assert "lora_B.bias changes a bias (lora_bias)" in done.stderr
+    assert "base_layer.bias and a change of it; which of both is meant is not known" in done.stderr
+
+
+def biased(dtype: Any = np.float32, **config: Any) -> tuple[dict[str, Array], Written, dict[str, Array]]:
+    """A base with biases, an adapter that changes them (``lora_bias``), and the merge: the addend times α/r."""
+    random = np.random.default_rng(3)
+    base, written = base_of(dtype), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16, lora_bias=True, **config)
+    merged = sum_of(base, written, "once")
+    for name, shape in SHAPES.items():
+        base[f"{name}.bias"] = random.normal(0, 0.1, shape[0]).astype(dtype)
+        added = random.normal(0, 0.1, shape[0]).astype(np.float32)
+        written.stored[f"{PEFT}{name}.lora_B.bias"] = added
+        scale = 16 / (np.sqrt(8) if config.get("use_rslora") else 8)
+        merged[f"{name}.bias"] = (base[f"{name}.bias"].astype(np.float32) + np.float32(scale) * added).astype(dtype)
+    return base, written, merged
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("rslora", [False, True])
+def test_a_merge_of_changes_of_biases(dtype: Any, rslora: bool, tmp_path: Path) -> None:
+    base, written, merged = biased(dtype, use_rslora=rslora)
+    done = compared(tmp_path, base, written, merged, "--stats")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "base + adapter (4 weights changed)" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["not changed", "without the factor", "one number"])
+def test_a_wrong_merge_of_changes_of_biases_is_different(wrong: str, tmp_path: Path) -> None:
+    base, written, merged = biased()
+    name = "model.layers.0.mlp.down_proj"
+    added = written.stored[f"{PEFT}{name}.lora_B.bias"]
+    if wrong == "one number":
+        merged[f"{name}.bias"][7] += 1e-3
+    else:
+        merged[f"{name}.bias"] = base[f"{name}.bias"] + (added if wrong == "without the factor" else 0)
+    done = compared(tmp_path, base, written, merged, "--format", "json")
+    assert done.returncode == 1
+    assert [each["name"] for each in json.loads(done.stdout)["differences"]] == [f"{name}.bias"]
+
+
+def test_a_base_without_the_bias_that_an_adapter_changes(tmp_path: Path) -> None:
+    base, written, merged = biased()
+    del base["model.layers.0.mlp.down_proj.bias"]
+    done = compared(tmp_path, base, written, merged)
+    assert done.returncode == 2
+    assert "base.safetensors has no weight model.layers.0.mlp.down_proj.bias, which the adapter changes" in done.stderr
+    written.stored[f"{PEFT}model.layers.0.mlp.down_proj.lora_B.bias"] = np.ones((2, 16), np.float32)
+    done = compared(tmp_path, base, written, merged)
+    assert done.returncode == 2
+    assert "lora_B.bias is no change of a bias (lora_bias)" in done.stderr

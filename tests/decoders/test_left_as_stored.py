@@ -141,6 +141,93 @@ def test_settings_that_are_no_integers_crash_no_decoder(case: Quantised, tmp_pat
     assert checkpoint.composed or any("shown as stored" in note for note in checkpoint.notes)
 
 
+def _int(*shape: int) -> Any:
+    return random().integers(-9, 9, shape).astype(np.int32)
+
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "AQLM": {"codes": _int(8, 4, 2).astype(np.int8), "codebooks": np.ones((2, 256, 1, 8)), "scales": np.ones((8, 1, 1, 1))},
+    "VPTQ": {"indices": _int(1, 8, 4), "centroids.weight": np.ones((1, 16), np.float32)},
+    "SpQR": {"dense_weights": _int(64), "row_offsets": _int(9)},
+    "compressed-tensors' sparse bitmasks": {"bitmask": np.ones((8, 4), np.uint8), "compressed": np.ones(9, np.float16)},
+    "Marlin's layout": {"B": _int(4, 16), "s": np.ones((1, 64), np.float16)},
+    "EETQ's order for a GPU's kernel": {"weight": _int(8, 4).astype(np.int8), "weight_scales": np.ones(4, np.float16)},
+    "QuIP#": {"Qidxs": _int(8, 4), "SU": np.ones(8, np.float16), "SV": np.ones(8, np.float16)},
+    "ExLlamaV2": {"q_weight": _int(8, 4), "q_scale": _int(8), "q_groups": _int(8)},
+    "ExLlamaV3": {"trellis": _int(2, 2, 64), "suh": np.ones(8, np.float16), "svh": np.ones(8, np.float16)},
+    "HIGGS": {"weight": np.ones((2, 8), np.uint8), "scales": np.ones(1, np.float16), "tables": np.ones((16, 2), np.float16)},
+}
+
+
+@pytest.mark.parametrize("scheme", KNOWN)
+def test_schemes_that_are_not_decoded_are_said_and_not_judged(scheme: str, tmp_path: Path) -> None:
+    stored = {f"fc.{name}": np.zeros_like(array) for name, array in KNOWN[scheme].items()}
+    path = Quantised({**stored, "norm.weight": np.ones(4, np.float32)}, {}).write(tmp_path)
+    (note,) = t2g.load(path).notes
+    assert note.endswith(f"codes of {scheme} that are not decoded; they are shown as stored")
+    wrong = [each["tensor"] for each in findings(path) if each["severity"] == "error"]
+    assert set(wrong) <= {"fc.centroids.weight"}  # which are numbers as weights are
+    plain = {name: np.zeros(array.shape, np.float32) for name, array in stored.items()}
+    assert t2g.load(Quantised(plain, {}).write(tmp_path / "plain")).notes == ()
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+def test_codes_are_never_on_the_scale_of_the_weights(raw: list[str], tmp_path: Path) -> None:
+    weights = random().normal(0, 0.02, (128, 128)).astype(np.float32)
+    words = random().integers(-(2**31), 2**31, (64, 256)).astype(np.int32)
+    path = Quantised({"a.qweight": words, "b.weight": weights}, {}).write(tmp_path)
+    (panel,) = t2g.draw(t2g.load(path, raw=bool(raw)), ["grid"])["neural_grid"].panels
+    assert panel.scale.high < 0.1
+    assert panel.scale.over + panel.scale.under == pytest.approx(0.5, abs=0.01)  # the codes are beyond it
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (
+            quantised.mlx(random(), 3, 2, 4, 64),
+            "4 bits in groups of 64, 8 bits in groups of 32, 2 bits in groups of 128",
+        ),
+        (
+            quantised.pack_quantized(random(), 5, 3, 4, 16, asymmetric=False, act_order=False),
+            "4 or 8 bits would fit, and config.json, which tells, is not beside the file",
+        ),
+    ],
+)
+def test_what_only_the_configuration_tells_is_not_guessed(case: Quantised, reason: str, tmp_path: Path) -> None:
+    assert set(t2g.load(case.write(tmp_path / "whole"))) == set(case.meant)
+    (note,) = t2g.load(case._replace(config={}).write(tmp_path / "bare")).notes
+    assert reason in note
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_bits_of_quanto_that_two_rows_do_not_tell(bits: int, tmp_path: Path) -> None:
+    few = quantised.quanto_kernel(random(), (2, 3, 3, 3), bits)
+    (note,) = t2g.load(few.write(tmp_path / "few")).notes
+    assert "the file does not tell whether they have 2 bits or 4" in note
+    more = quantised.quanto(random(), 7, 2, 8, bits)  # whose other weights tell
+    found = t2g.load(Quantised({**few.stored, **more.stored}, {}).write(tmp_path / "more"))
+    for name, meant in {**few.meant, **more.meant}.items():
+        np.testing.assert_array_equal(found[name].numpy(), meant)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_bits_that_the_library_writes_come_first_where_several_would_fit(bits: int, tmp_path: Path) -> None:
+    case = quantised.pack_quantized(random(), 5, 7, bits, 16, asymmetric=True, act_order=False)
+    found = t2g.load(case._replace(config={}).write(tmp_path))["fc.weight"]
+    np.testing.assert_array_equal(found.numpy(), case.meant["fc.weight"])
+
+
+def test_groups_of_gptq_whose_last_is_not_full_need_no_configuration(tmp_path: Path) -> None:
+    case = quantised.gptq(random(), 3, 32, 4, 32, version=1, act_order=False)
+    rows = 10  # of words: 80 inputs, in groups of 32, 32 and 16
+    stored = {"fc.qweight": case.stored["fc.qweight"][:rows], **{n: a for n, a in case.stored.items() if n != "fc.qweight"}}
+    del stored["fc.g_idx"]
+    found = t2g.load(case._replace(stored=stored, config={}).write(tmp_path))["fc.weight"]
+    assert "group 32" in found.note
+    np.testing.assert_array_equal(found.numpy(), case.meant["fc.weight"][:, :80])
+
+
 def test_only_the_configuration_tells_the_version_of_gptq(tmp_path: Path) -> None:
     case = gptq()
     second = t2g.load(case.write(tmp_path / "second"))["fc.weight"].numpy()
@@ -182,7 +269,7 @@ def test_no_rule_judges_codes_scales_and_zero_points(tmp_path: Path) -> None:
 
 
 def test_a_file_of_other_names_asks_no_decoder(tmp_path: Path) -> None:
-    save_file({"fc.weight": np.ones((4, 4), np.float32), "fc.scale": np.ones(4, np.float32)}, tmp_path / "m.safetensors")
+    save_file({"fc.weight": np.ones((4, 4), np.float32), "fc.scaled": np.ones(4, np.float32)}, tmp_path / "m.safetensors")
     done = torch2grid("m.safetensors", "--stats", cwd=tmp_path)
     code = "import sys, torch2grid as t; t.load('m.safetensors'); print([m for m in sys.modules if '_decoders' in m])"
     assert done.returncode == 0

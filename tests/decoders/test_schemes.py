@@ -55,6 +55,27 @@ def experts(draw: Draw) -> Quantised:
 
 
 @st.composite
+def fp8_beside(draw: Draw) -> Quantised:
+    end, block = draw(st.sampled_from([("scale", 0), ("scale", 8), ("scale", 128), ("qscale_weight", 0), ("scale_weight", 0)]))
+    return quantised.beside(_random(draw), draw(small), draw(small), end, block)
+
+
+@st.composite
+def fp8_experts(draw: Draw) -> Quantised:
+    return quantised.experts8(_random(draw), draw(few), draw(st.integers(2, 70)), draw(st.integers(2, 70)))
+
+
+@st.composite
+def bitnet(draw: Draw) -> Quantised:
+    return quantised.bitnet(_random(draw), draw(small), draw(small), multiplies=draw(st.booleans()))
+
+
+@st.composite
+def openai(draw: Draw) -> Quantised:
+    return quantised.openai(_random(draw), draw(few), draw(small), draw(few))
+
+
+@st.composite
 def gptq(draw: Draw) -> Quantised:
     bits, group = draw(st.sampled_from([2, 3, 4, 8])), draw(st.sampled_from([16, 32, 64, 128]))
     version, out = draw(st.sampled_from([1, 2])), 32 * draw(st.integers(1, 3))
@@ -97,6 +118,12 @@ def quanto(draw: Draw) -> Quantised:
 
 
 @st.composite
+def quanto_kernels(draw: Draw) -> Quantised:
+    shape = draw(st.integers(3, 40)), draw(few), draw(few), draw(few)
+    return quantised.quanto_kernel(_random(draw), shape, draw(st.sampled_from([2, 4])))
+
+
+@st.composite
 def hqq(draw: Draw) -> Quantised:
     bits, per = draw(st.sampled_from([1, 2, 3, 4, 8])), draw(st.sampled_from([8, 32, 64]))
     rows = 8 * draw(few)  # hqq packs whole words, but for 3 bits
@@ -108,7 +135,11 @@ SCHEMES = {
     "compressed_tensors plain": eight_bits(),
     "compressed_tensors float4": float4(),
     "block_fp8": fp8(),
+    "block_fp8 beside": fp8_beside(),
+    "block_fp8 experts": fp8_experts(),
+    "bitnet": bitnet(),
     "mxfp4": experts(),
+    "mxfp4 openai": openai(),
     "gptq": gptq(),
     "awq": awq(),
     "bitsandbytes four": four_bits(),
@@ -116,6 +147,7 @@ SCHEMES = {
     "mlx": mlx(),
     "torchao": torchao(),
     "quanto": quanto(),
+    "quanto kernels": quanto_kernels(),
     "hqq": hqq(),
 }
 
@@ -181,6 +213,10 @@ ONE = {
     "compressed_tensors plain": _large(lambda random: quantised.plain(random, 700, 900, "float8_e4m3fn")),
     "compressed_tensors float4": _large(lambda random: quantised.nvfp4(random, 500, 60)),
     "block_fp8": _large(lambda random: quantised.block_fp8(random, 700, 900, (128, 128))),
+    "block_fp8 beside": _large(lambda random: quantised.beside(random, 700, 900, "scale", 128)),
+    "block_fp8 experts": _large(lambda random: quantised.experts8(random, 3, 300, 900)),
+    "bitnet": _large(lambda random: quantised.bitnet(random, 702, 900, multiplies=False)),
+    "mxfp4 openai": _large(lambda random: quantised.openai(random, 3, 700, 10)),
     "mxfp4": _large(lambda random: quantised.gpt_oss(random, 3, 700, 10)),
     "gptq": _large(lambda random: quantised.gptq(random, 20, 960, 3, 128, version=1, act_order=True)),
     "awq": _large(lambda random: quantised.awq(random, 900, 90, 128)),
@@ -188,6 +224,7 @@ ONE = {
     "bitsandbytes eight": _large(lambda random: quantised.bitsandbytes8(random, 700, 900)),
     "mlx": _large(lambda random: quantised.mlx(random, 700, 14, 6, 64)),
     "torchao": _large(lambda random: quantised.torchao(random, 700, 28, 32, zero=True)),
+    "quanto kernels": _large(lambda random: quantised.quanto_kernel(random, (701, 100, 3, 3), 4)),
     "quanto": _large(lambda random: quantised.quanto(random, 700, 7, 128, 4)),
     "hqq": _large(lambda random: quantised.hqq(random, 704, 14, 64, 3, 0)),
 }

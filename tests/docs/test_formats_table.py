@@ -80,6 +80,17 @@ OPENS: dict[str, Callable[[Path], list[Made]]] = {
     "compressed-tensors: llm-compressor, vLLM": writes(*makers.compressed()),
     "ModelOpt, `export_hf_checkpoint` with NVFP4": writes(makers.modelopt),
     "DeepSeek and transformers, FP8 in blocks": writes(lambda: quantised.block_fp8(R(1), 37, 45, (16, 32))),
+    "DeepSeek's own programs, FP8 with `scale`": writes(
+        lambda: quantised.beside(R(1), 37, 45, "scale", 16), name="model0-mp1.safetensors"
+    ),
+    "Mistral's own files in FP8 (`qscale_weight`)": writes(
+        lambda: quantised.beside(R(1), 37, 45, "qscale_weight"), name="consolidated.safetensors"
+    ),
+    "ComfyUI, FP8 with `scale_weight`": writes(
+        lambda: quantised.beside(R(1), 37, 45, "scale_weight"), name="flux1_fp8_scaled.safetensors"
+    ),
+    "BitNet, transformers": writes(lambda: quantised.bitnet(R(1), 21, 13, multiplies=True)),
+    "OpenAI's own files of gpt-oss": writes(lambda: quantised.openai(R(1), 2, 5, 3)),
     "gpt-oss, MXFP4": writes(lambda: quantised.gpt_oss(R(1), 2, 5, 3)),
     "AutoGPTQ, GPTQModel": writes(
         lambda: quantised.gptq(R(1), 3, 32, 4, 32, version=1, act_order=True),

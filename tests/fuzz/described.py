@@ -131,7 +131,12 @@ KINDS: Mapping[str, Callable[[], list[Files]]] = {
         _of(quantised.block_fp8(_random(), 9, 10, (4, 4))),
         _of(quantised.block_fp8(_random(), 5, 6, (4, 4), experts=2)),
         _of(quantised.gpt_oss(_random(), 2, 3, 2)),
+        _of(quantised.openai(_random(), 2, 3, 2)),
+        _of(quantised.beside(_random(), 9, 10, "scale", 4)),
+        _of(quantised.beside(_random(), 5, 6, "qscale_weight")),
+        _of(quantised.experts8(_random(), 2, 5, 6)),
     ],
+    "BitNet": lambda: [_of(quantised.bitnet(_random(), 6, 9, multiplies=True))],
     "quanto": lambda: [_of(quantised.quanto(_random(), 6, 2, 8, 4))],
 }
 

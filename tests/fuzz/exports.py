@@ -1,4 +1,4 @@
-"""Flips bytes of ONNX models and programs of torch.export, and cuts them short: each opens, or is a clean error.
+"""Flips bytes of ONNX models, programs of torch.export, packages and archives, and cuts them short: each opens, or is an error.
 
 What is promised, and checked here for every change: nothing but one of torch2grid's own errors is raised, within seconds; what
 opens under the checksums of a .pt2 archive has the same tensors; a changed number of an ONNX model is that number alone.
@@ -12,6 +12,7 @@ import io
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +90,42 @@ def archive() -> bytes:
     return tar_of({"model_config.yaml": b"a: 1\n", "model_weights.ckpt": held.getvalue()})
 
 
+def package() -> bytes:
+    """What torch.package writes: two pickles with the storages of both, and a text."""
+    target = io.BytesIO()
+    torch.manual_seed(0)
+    with torch.package.PackageExporter(target) as exporter:
+        exporter.save_pickle("model", "state.pkl", _Net().state_dict())
+        exporter.save_pickle("model", "more.pkl", [torch.arange(6.0).reshape(2, 3).t()])
+        exporter.save_text("notes", "read.txt", "hello")
+    return target.getvalue()
+
+
+def zipped() -> bytes:
+    """A zip archive of one checkpoint, with what stands beside it."""
+    target, held = io.BytesIO(), io.BytesIO()
+    torch.manual_seed(0)
+    torch.save(_Net().state_dict(), held)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("run/model.pth", held.getvalue())
+        packed.writestr("run/config.json", "{}")
+    return target.getvalue()
+
+
+def quantised_layers() -> bytes:
+    """The state dict of torch.ao's quantised layers, with packed parameters, and a view of a quantised tensor."""
+    target = io.BytesIO()
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is deprecated; its files stay
+        module = torch.nn.ModuleDict({"fc": torch.nn.Linear(5, 3), "rnn": torch.nn.LSTM(4, 3)})
+        dynamic = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear, torch.nn.LSTM}, torch.qint8)
+        whole = torch.quantize_per_channel(torch.randn(4, 3), torch.rand(4) + 0.1, torch.zeros(4), 0, torch.qint8)
+        torch.save({**dynamic.state_dict(), "rows": torch.quantize_per_tensor(torch.randn(6, 2), 0.1, 1, torch.qint8)[1:4],
+                    "channels": whole}, target)  # fmt: skip
+    return target.getvalue()
+
+
 def samples() -> list[Sample]:
     """Files of each reader."""
     raw = _onnx()
@@ -97,6 +134,9 @@ def samples() -> list[Sample]:
         _zip("pt2", program()),
         _zip("pt2 of before", old_program()),
         Sample("nemo", archive(), False),
+        _zip("package", package()),
+        _zip("zip of one", zipped()),
+        _zip("torch.ao", quantised_layers()),
     ]
 
 

@@ -9,7 +9,7 @@ from tests.fuzz.exports import fuzz, samples
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["onnx", "pt2", "pt2 of before", "nemo"])
+@pytest.mark.parametrize("kind", ["onnx", "pt2", "pt2 of before", "nemo", "package", "zip of one", "torch.ao"])
 def test_changed_bytes_open_or_are_a_clean_error(kind: str, tmp_path: Path) -> None:
     sample = next(each for each in samples() if each.name == kind)
     became = list(fuzz(sample, 80, 7, tmp_path))

@@ -38,6 +38,16 @@ def test_packed_float4_has_two_numbers_a_byte(legacy: bool, tmp_path: Path) -> N
     assert [(skip.name, "not contiguous" in skip.reason) for skip in checkpoint.skipped] == [("turned", True)]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_views_of_quantised_tensors_need_not_reach_the_end_of_their_storage(legacy: bool, tmp_path: Path) -> None:
+    whole = torch.quantize_per_tensor(torch.linspace(-1, 1, 24).reshape(6, 4), 0.1, 3, torch.qint8)
+    torch.save({"rows": whole[1:3], "few": whole[:5]}, tmp_path / "x.pt", _use_new_zipfile_serialization=not legacy)
+    checkpoint = opened(tmp_path / "x.pt")
+    for name, expected in (("rows", whole[1:3]), ("few", whole[:5])):
+        np.testing.assert_array_equal(checkpoint[name].numpy(), expected.dequantize().numpy())
+
+
 class Scaled(torch.Tensor):
     """A wrapper subclass: it has a shape and dtype of its own, and its numbers are in other tensors."""
 

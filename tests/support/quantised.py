@@ -118,6 +118,49 @@ def block_fp8(random: np.random.Generator, rows: int, columns: int, block: tuple
     return Quantised(stored, {"fc.weight": codes.astype(np.float32) * factor}, config)
 
 
+def beside(random: np.random.Generator, rows: int, columns: int, end: str, block: int = 0) -> Quantised:
+    """float8 with ``scale``, ``qscale_weight`` or ``scale_weight`` beside it: one for all, or one for each square *block*."""
+    codes = random.uniform(-400, 400, (rows, columns)).astype(ml_dtypes.float8_e4m3fn)
+    grid = (-(-rows // block), -(-columns // block)) if block else (1, 1)
+    scale = _scales(random, grid)
+    meant = codes.astype(np.float32) * spread(scale, (rows, columns), (block, block) if block else (rows, columns))
+    config = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [block, block]}} if block else {}
+    return Quantised({"fc.weight": codes, f"fc.{end}": scale if block else scale.reshape(())}, {"fc.weight": meant}, config)
+
+
+def experts8(random: np.random.Generator, experts: int, rows: int, columns: int) -> Quantised:
+    """Experts in float8 as one parameter, with a scale for each column of each, as FBGEMM's FP8 has them."""
+    codes = random.uniform(-400, 400, (experts, rows, columns)).astype(ml_dtypes.float8_e4m3fn)
+    scale = _scales(random, (experts, 1, columns))
+    stored = {"experts.down_proj": codes, "experts.down_proj_scale": scale}
+    return Quantised(stored, {"experts.down_proj": codes.astype(np.float32) * scale})
+
+
+def bitnet(random: np.random.Generator, rows: int, columns: int, *, multiplies: bool) -> Quantised:
+    """−1, 0 and 1: the rows in four parts, the first in the low bits; a bias says how many rows there are."""
+    codes, scale = random.integers(-1, 2, (rows, columns)), _scales(random, (1,))
+    parts = -(-rows // 4)
+    packed = np.zeros((parts, columns), np.uint8)
+    for part in range(4):
+        own = codes[part * parts : (part + 1) * parts]
+        packed[: len(own)] |= ((own + 1) << (2 * part)).astype(np.uint8)
+    bias = np.zeros(rows, np.float32)
+    meant = codes.astype(np.float32) * scale if multiplies else codes.astype(np.float32) / scale
+    linear = "autobitlinear" if multiplies else "bitlinear"
+    config = {"quantization_config": {"quant_method": "bitnet", "linear_class": linear}}
+    stored = {"fc.weight": packed, "fc.weight_scale": scale, "fc.bias": bias}
+    return Quantised(stored, {"fc.weight": meant, "fc.bias": bias}, config)
+
+
+def openai(random: np.random.Generator, experts: int, out: int, groups: int) -> Quantised:
+    """MXFP4 in the files of OpenAI: the names end in ``.blocks`` and ``.scales``, and nothing is turned."""
+    case = gpt_oss(random, experts, out, groups)
+    blocks, scales = (next(each for name, each in case.stored.items() if name.endswith(end)) for end in ("_blocks", "_scales"))
+    (meant,) = (each for name, each in case.meant.items() if f"{name}_blocks" in case.stored)
+    stored = {"block.0.mlp.mlp1_weight.blocks": blocks, "block.0.mlp.mlp1_weight.scales": scales}
+    return Quantised(stored, {"block.0.mlp.mlp1_weight": np.swapaxes(meant, -1, -2)})
+
+
 def gpt_oss(random: np.random.Generator, experts: int, out: int, groups: int) -> Quantised:
     codes = random.integers(0, 16, (experts, out, groups, 32))
     scale = random.integers(100, 140, (experts, out, groups)).astype(np.uint8)
@@ -245,6 +288,19 @@ def quanto(random: np.random.Generator, rows: int, groups: int, group: int, bits
     }
     values = codes.astype(np.float32) * scale - shift
     return Quantised(stored, {"fc.weight": values.reshape(rows, -1), "fc.bias": stored["fc.bias"]})
+
+
+def quanto_kernel(random: np.random.Generator, shape: tuple[int, int, int, int], bits: int) -> Quantised:
+    """A kernel, packed along its first dimension in parts, with a scale for each of that."""
+    count, per = shape[0], 8 // bits
+    codes = random.integers(0, 1 << bits, shape)
+    height = -(-count // per)
+    padded = np.pad(codes, ((0, height * per - count), (0, 0), (0, 0), (0, 0))).reshape(per, height, *shape[1:])
+    packed = sum(part << (bits * place) for place, part in enumerate(padded))
+    scale, shift = _scales(random, (count, 1, 1, 1)), _scales(random, (count, 1, 1, 1))
+    names = "conv.weight._data._data", "conv.weight._scale", "conv.weight._shift"
+    stored = dict(zip(names, (np.asarray(packed).astype(np.uint8), scale, shift), strict=True))
+    return Quantised(stored, {"conv.weight": codes.astype(np.float32) * scale - shift})
 
 
 def hqq(random: np.random.Generator, rows: int, groups: int, group: int, bits: int, axis: int) -> Quantised:

@@ -12,6 +12,7 @@ import torch
 
 from torch2grid_builtin.plugin import torch2grid_loaders
 from torch2grid_core import Checkpoint, LazyTensor
+from torch2grid_core._data.checkpoint import check_computed
 from torch2grid_core._data.opening import open_checkpoint
 
 
@@ -25,8 +26,10 @@ def loaders() -> list[Any]:
 
 
 def opened(path: Path | str) -> Checkpoint:
-    """The checkpoint at *path*, opened by whichever built-in loader claims it."""
-    return open_checkpoint(path, loaders())
+    """The checkpoint at *path*, opened by whichever built-in loader claims it, and checked as the manager checks it."""
+    checkpoint = open_checkpoint(path, loaders())
+    check_computed(checkpoint.values())
+    return checkpoint
 
 
 def named(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

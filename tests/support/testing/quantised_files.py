@@ -20,7 +20,10 @@ CASES: dict[str, list[Callable[[], Quantised]]] = {
         lambda: quantised.bitsandbytes4(_R(1), (300,), 64, kind="fp4", nested=False),
         lambda: quantised.bitsandbytes8(_R(1), 7, 9),
     ],
+    "decoder-bitnet": [lambda: quantised.bitnet(_R(1), 21, 13, multiplies=True)],
     "decoder-block_fp8": [
+        lambda: quantised.beside(_R(1), 37, 45, "scale", 16),
+        lambda: quantised.beside(_R(1), 37, 45, "qscale_weight"),
         lambda: quantised.block_fp8(_R(1), 37, 45, (16, 32)),
         lambda: quantised.block_fp8(_R(1), 37, 45, (16, 32), 2),
     ],
@@ -37,7 +40,7 @@ CASES: dict[str, list[Callable[[], Quantised]]] = {
     ],
     "decoder-hqq": [partial(quantised.hqq, _R(1), 8, 3, 32, bits, axis) for bits in (1, 2, 3, 4, 8) for axis in (0, 1)],
     "decoder-mlx": [lambda: quantised.mlx(_R(1), 5, 3, 6, 32), lambda: quantised.mlx(_R(1), 5, 3, 4, 64, (2,))],
-    "decoder-mxfp4": [lambda: quantised.gpt_oss(_R(1), 2, 5, 3)],
+    "decoder-mxfp4": [lambda: quantised.gpt_oss(_R(1), 2, 5, 3), lambda: quantised.openai(_R(1), 2, 5, 3)],
     "decoder-quanto": [lambda: quantised.quanto(_R(1), 7, 3, 32, 4), lambda: quantised.quanto(_R(1), 7, 1, 32, 2)],
     "decoder-torchao": [lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True)],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch2grid_builtin._adapters import SOUGHT
+from torch2grid_builtin._undecoded import OTHER_ENDS, OTHER_PARTS
 from torch2grid_core import Lazy, hookimpl
 
 _HERE = "torch2grid_builtin"
@@ -55,6 +56,13 @@ def torch2grid_decoders() -> list[Lazy]:
         ),
         Lazy(f"{decoders}.gptq:Awq", "awq", "AWQ of 4 bits, gemm and gemv", ends=("qweight",)),
         Lazy(
+            f"{decoders}.bitnet:BitNet",
+            "bitnet",
+            "BitNet of 2 bits; it says of AQLM, VPTQ, SpQR, Marlin, EETQ, QuIP#, ExLlama and HIGGS that they are not decoded",
+            ends=("weight_scale", *(f".{end}" for end in OTHER_ENDS)),
+            within=OTHER_PARTS,
+        ),
+        Lazy(
             f"{decoders}.bitsandbytes:BitsAndBytes",
             "bitsandbytes",
             "bitsandbytes: NF4 and FP4, nested or not, and INT8",
@@ -63,8 +71,8 @@ def torch2grid_decoders() -> list[Lazy]:
         Lazy(
             f"{decoders}.block_fp8:BlockFp8",
             "block_fp8",
-            "DeepSeek's FP8 with a scale for each block (weight_scale_inv)",
-            ends=("_scale_inv",),
+            "DeepSeek's FP8 with a scale for each block (weight_scale_inv), Mistral's and ComfyUI's",
+            ends=("_scale_inv", "_scale", ".scale", ".qscale_weight", ".scale_weight"),
         ),
         Lazy(
             f"{decoders}.compressed_tensors:CompressedTensors",
@@ -86,7 +94,7 @@ def torch2grid_decoders() -> list[Lazy]:
             f"{decoders}.mxfp4:Mxfp4",
             "mxfp4",
             "MXFP4 of gpt-oss (_blocks and _scales), turned to the model's shapes",
-            ends=("_blocks",),
+            ends=("_blocks", ".blocks"),
         ),
         Lazy(f"{decoders}.quanto:Quanto", "quanto", "optimum-quanto: qint2, qint4, qint8 and qfloat8", ends=("_data",)),
         Lazy(

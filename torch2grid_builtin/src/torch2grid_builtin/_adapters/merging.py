@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -21,7 +21,7 @@ from torch2grid_core.text import counted, visible
 
 # What kohya writes before the names of modules, whose dots are underscores.
 _FRONT = re.compile(r"lora_(unet|te\d?|transformer|prior_unet|prior_te|llm_adapter|dit)_|lora_")
-_SAVED = re.compile(r"\.modules_to_save(\.[^.]+)?(?=\.)|\.original_module(?=\.)")
+_SAVED = re.compile(r"\.modules_to_save(\.[^.]+)?(?=\.)|\.original_module(?=\.)|\.base_layer(?=\.)")
 _PEFT = "base_model.model."
 
 
@@ -186,16 +186,13 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         raise UsageError(f"{adapter.source} cannot be merged: {visible(names[0], 200)}: {reason}")
     if not found.pairs:
         raise UsageError(f"{adapter.source} is no adapter: it has no pairs of matrices of low rank")
-    biases = [pair.bias for pair in found.pairs if pair.bias]
-    if biases:
-        raise UsageError(f"{adapter.source} cannot be merged: {visible(biases[0], 200)} changes a bias (lora_bias)")
     named = {pair.adapter for pair in found.pairs if pair.adapter}
     if named:
         raise UsageError(f"{adapter.source} holds the adapters {', '.join(sorted(named))}; merge one of them")
     bases = Bases(base)
     tensors = dict(base.items())
     changes: dict[str, tuple[Pair, LazyTensor]] = {}
-    for pair in found.pairs:
+    for pair in _all(found.pairs, stored):
         weight = bases.of(pair)
         if weight.name in changes:
             raise UsageError(f"{adapter.source} changes {visible(weight.name, 200)} of {base.source} twice")
@@ -205,14 +202,35 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         tensors[weight.name] = LazyTensor(
             weight.name, base[weight.name].shape, dtype, joint.storage, note=f"merged: {pair.note}"
         )
-    _put_whole(tensors, bases, stored, found.pairs)
+    _put_whole(tensors, bases, stored, found.pairs, changes)
     label = f"{base.source} + {PurePath(adapter.source).name or 'adapter'}"
     return Merged(_made(tensors, base, label), base, found, changes)
 
 
-def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair]) -> None:
+def _all(pairs: Iterable[Pair], stored: Checkpoint) -> Iterator[Pair]:
+    """*pairs*, and the changes of biases that stand beside them (``lora_bias``). Raises ``UsageError``."""
+    for pair in pairs:
+        yield pair
+        if pair.bias:
+            added = stored[pair.bias]
+            if (
+                added.ndim != 1
+                or not added.contiguous
+                or not is_floating(added.dtype)
+                or pair.magnitude is not None
+                or pair.flat
+            ):
+                raise UsageError(
+                    f"{stored.source} cannot be merged: {visible(pair.bias, 200)} is no change of a bias (lora_bias)"
+                )
+            yield pair.of_bias(added)
+
+
+def _put_whole(
+    tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair], changes: Iterable[str]
+) -> None:
     """What an adapter stores whole (heads, norms, biases) takes the place of the base's. Raises ``UsageError``."""
-    used = {name for pair in pairs for name in pair.stored}
+    used = {name for pair in pairs for name in (*pair.stored, pair.bias)}
     for name, tensor in stored.items():
         if name in used:
             continue
@@ -220,6 +238,10 @@ def _put_whole(tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint,
         known = bases.named(plain)
         if known is None or tensors[known].shape != tensor.shape:
             raise UsageError(f"{stored.source} stores {visible(name, 200)}, for which the base has no tensor of its shape")
+        if known in changes:
+            raise UsageError(
+                f"{stored.source} stores {visible(name, 200)} and a change of it; which of both is meant is not known"
+            )
         tensors[known] = replace(tensor, name=known)
 
 

@@ -16,9 +16,10 @@ from torch2grid_builtin._adapters.config import Config, NotUnderstood, described
 from torch2grid_builtin._adapters.product import Product
 from torch2grid_builtin._decoders.codes import turned
 from torch2grid_core import Checkpoint, LazyTensor
-from torch2grid_core.sources import is_floating
+from torch2grid_core.sources import BytesStorage, is_floating
 from torch2grid_core.text import counted, visible
 
+BIAS = "lora_bias"  # what adds to a bias is called
 DELTA = "delta."  # before the name of the weight that a change is of
 _MOST = 1 << 16  # the rank
 _SMALL = 64  # bytes of an alpha
@@ -74,6 +75,13 @@ class Pair:
         """What the change of the weight is called."""
         return self.prefix + DELTA + (f"{self.adapter}." if self.adapter else "") + self.weight
 
+    def of_bias(self, added: LazyTensor) -> Pair:
+        """The change of the module's bias, scale · *added*, as a pair of a column and the number 1."""
+        one = LazyTensor("one", (1, 1), np.dtype(np.float32), BytesStorage(np.ones(1, np.float32)))
+        column = replace(added, shape=(added.size, 1), strides=None, taken=None)
+        weight = f"{self.module}.bias"
+        return replace(self, weight=weight, stored=(self.bias,), shape=(added.size,), left=column, right=one, rank=1, kind=BIAS)
+
     @property
     def product(self) -> Product:
         """The numbers of scale · left · right."""
@@ -87,6 +95,8 @@ class Pair:
     def note(self) -> str:
         """What it is, in a few words."""
         known = f"alpha {self.alpha:g}" if self.alpha is not None else "alpha not known"
+        if self.kind == BIAS:
+            return f"{BIAS}, {known}"
         return f"{self.kind} of rank {self.rank}, {known}"
 
 

@@ -127,7 +127,7 @@ _META = Map(
     without="layers.{n}.attention.(q_norm|wkv_a).weight",
 )
 _TITAN_NORMED = Map(
-    "torchtitan's of a model that normalises q and k",
+    "torchtitan's (q and k normalised)",
     "layers.{n}.attention.q_norm.weight",
     (
         *_OUTSIDE,

@@ -30,7 +30,7 @@ from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import FP4, integers
 from torch2grid_core import LazyTensor
 
-_ACTIVATIONS = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point")
+_ACTIVATIONS = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "comfy_quant")
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 
 
@@ -89,10 +89,14 @@ def _columns(here: Stored, module: str, packed: LazyTensor) -> int:
 def _bits(here: Stored, words: int, columns: int, scale: LazyTensor) -> int:
     possible = [bits for bits in range(1, 9) if ceil(columns * bits, 32) == words]
     stated = {bits for each in _schemes(here) if isinstance(bits := each.get("num_bits"), int)}
-    agreed = [bits for bits in possible if bits in stated] or (possible if len(possible) == 1 or not stated else [])
-    if not agreed:
+    agreed = [bits for bits in possible if bits in stated] if stated else possible
+    if not agreed and len(possible) != 1:
         raise NotDecoded("the configuration states other bits")
-    return 4 if 4 in agreed else agreed[0]
+    found = agreed or possible
+    usual = [bits for bits in found if bits in (4, 8)] or found  # what the library writes, but for experiments
+    if len(usual) != 1:
+        raise NotDecoded(f"{usual[0]} or {usual[-1]} bits would fit, and config.json, which tells, is not beside the file")
+    return usual[0]
 
 
 def _schemes(here: Stored) -> list[dict[str, object]]:
@@ -148,9 +152,13 @@ def _plain(here: Stored, module: str) -> Recipe | None:
     codes, scale = here.get(f"{module}weight"), here.need(f"{module}weight_scale")
     if codes is None or is_number(codes):
         return None  # a parameter of that name, or of a module that is not quantised
+    if here.quantization.get("quant_method") == "bitnet":
+        return None
     second = here.get(f"{module}weight_scale_2")
     if codes.dtype.name == "uint8" and scale.dtype.name == "float8_e4m3fn" and codes.ndim >= 2:
         shape = (*codes.shape[:-1], 2 * codes.shape[-1])
+        if f"{module}comfy_quant" in here.checkpoint:
+            raise NotDecoded("ComfyUI keeps their scales in the order of a GPU's kernel")
         if second is not None and second.size != 1:
             raise NotDecoded(f"{second.size} global scales")
         grid, block = block_grid(scale, shape, (1, 16), by=second, divide=False)

@@ -254,7 +254,7 @@ def block_grid(
         raise NotDecoded(f"scales of shape {list(tensor.shape)} for weights of shape {list(shape)}")
     down, across = stated[-2:]
     if block is None or (ceil(rows, block[0]), ceil(width, block[1])) != (down, across):
-        block = _size(rows, down), _size(width, across)
+        block = usual_block(rows, down), usual_block(width, across)
         if columns is None and (ceil(rows, block[0]), ceil(width, block[1])) != (down, across):
             raise NotDecoded(f"scales of shape {list(tensor.shape)} for weights of shape {list(shape)}")
     flat = tensor if tensor.shape == stated and not lead else as_matrix(replace_shape(tensor, stated))
@@ -262,7 +262,7 @@ def block_grid(
     return Grid(Plain(flat), block, inner=inner, columns=columns, **how), block
 
 
-def _size(length: int, blocks: int) -> int:
+def usual_block(length: int, blocks: int) -> int:
     """The size of *blocks* blocks in *length*; the last one may be smaller: then it is the usual one that fits."""
     if blocks < 1:
         raise NotDecoded("no scales")

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.codes import Across, Along, Down, Plain, turned
-from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, ceil, multiply, subtract
+from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, ceil, multiply, subtract, usual_block
 from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import integers
 from torch2grid_core import LazyTensor
@@ -80,7 +80,7 @@ def _setting(here: Stored, name: str) -> Any:
 def _group(here: Stored, width: int, groups: int) -> int:
     """The size of a group of inputs: what the configuration says, where that fits."""
     size = _setting(here, "group_size")
-    return size if isinstance(size, int) and size > 0 and ceil(width, size) == groups else ceil(width, groups)
+    return size if isinstance(size, int) and size > 0 and ceil(width, size) == groups else usual_block(width, groups)
 
 
 def _gptq(here: Stored, module: str) -> Recipe | None:

@@ -46,6 +46,9 @@ def _recipe(here: Stored, module: str) -> Recipe:
     mode = _setting(here, module, "mode") or "affine"
     fits = [(b, g) for b in _BITS for g in _GROUPS if groups * g * b == 32 * words]
     found = [each for each in fits if each == (bits, group)] or (fits if (bits, group) == (None, None) else [])
+    if len(found) != 1 and (bits, group) == (None, None) and fits:
+        could = ", ".join(f"{b} bits in groups of {g}" for b, g in fits)
+        raise NotDecoded(f"{could} would fit, and config.json, which tells, is not beside the file")
     if len(found) != 1:
         raise NotDecoded(f"the configuration tells {str(bits)[:9]} bits in groups of {str(group)[:9]}, which do not fit")
     bits, group = found[0]  # which are integers: JSON may say 4.0

@@ -130,8 +130,10 @@ class Grid:
         index = np.asarray(stored.read(0, stored.size)).astype(np.int64)
         if np.array_equal(index, np.arange(width) // self.block[1]):
             return index[:0]
-        if index.min() < 0 or index.max() >= self.codes.columns:
-            raise LoadError(stored.name, f"names group {int(index.max())} of {self.codes.columns}", "the file is damaged")
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= self.codes.columns:
+            wrong = low if low < 0 else high
+            raise LoadError(stored.name, f"names group {wrong} of {self.codes.columns}", "the file is damaged")
         return index
 
     def _read(self, r0: int, r1: int) -> Array:
@@ -160,13 +162,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Step:
-    """What is done with each number, by the grid's: ``subtract`` the zero point, ``multiply`` with the scale, ``add``."""
+    """What is done with each number by the grid's: ``subtract`` the zero point, ``multiply``, ``divide``, or ``add``."""
 
     how: str
     grid: Grid
 
 
-_HOW: dict[str, Any] = {"subtract": np.subtract, "multiply": np.multiply, "add": np.add}
+_HOW: dict[str, Any] = {"subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "add": np.add}
 
 
 class Weights(DerivedStorage):

@@ -5,6 +5,7 @@ Format: ``optimum/quanto/tensor/packed.py``, ``grouped.py`` and ``qbits.py`` of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -21,9 +22,11 @@ from torch2grid_builtin._decoders.family import (
     block_text,
     ceil,
     multiply,
+    replace_shape,
     subtract,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
+from torch2grid_core import LazyTensor
 
 
 class Quanto(Family):
@@ -69,23 +72,47 @@ def _plain(here: Stored, name: str) -> Recipe:
 
 
 def _bits(here: Stored, name: str) -> Recipe:
-    """``scale × code − shift``; groups are the rows of the packed matrix."""
+    """``scale × code − shift``; groups are the rows of the packed matrix. Kernels are no groups: a row is one of them."""
     packed, scale, shift = here.need(f"{name}._data._data"), here.need(f"{name}._scale"), here.need(f"{name}._shift")
+    kernel = packed.shape[1:] if packed.ndim > 2 else ()
+    if kernel and scale.size == scale.shape[0] and shift.shape == scale.shape and packed.size:
+        packed = as_matrix(replace_shape(packed, (packed.shape[0], math.prod(kernel))))
+        scale, shift = (replace_shape(each, (each.size, 1)) for each in (scale, shift))
     if packed.dtype.name != "uint8" or packed.ndim != 2 or scale.ndim != 2 or shift.shape != scale.shape:
         raise NotDecoded(f"scales of shape {list(scale.shape)} for codes of shape {list(packed.shape)}")
     if scale.shape[1] != 1:
         raise NotDecoded("they are quantised along another dimension than the first")
     rows, columns = scale.shape[0], packed.shape[1]
-    per = next((each for each in (2, 4) if ceil(rows, each) == packed.shape[0]), 0)
-    if not per:
-        raise NotDecoded(f"{rows} scales for codes of shape {list(packed.shape)}")
+    per = _codes_a_byte(here, rows, packed)
     bits = 8 // per
-    shape, text = _shape(here, name, rows, columns)
+    shape, text = ((rows, *kernel), "") if kernel else _shape(here, name, rows, columns)
     codes = Across(packed, bits, [bits * part for part in range(per)], rows, parted=True)
     block = (1, columns)
     steps = [multiply(Grid(Plain(scale), block)), subtract(Grid(Plain(shift), block))]
-    scheme = f"quanto qint{bits}, group {columns}{text}"
+    scheme = f"quanto qint{bits}, a scale per kernel" if kernel else f"quanto qint{bits}, group {columns}{text}"
     return Recipe(name, _names(here, name, "_data._data", "_scale", "_shift"), scheme, shape, Weights(codes, steps))
+
+
+def _codes_a_byte(here: Stored, rows: int, packed: LazyTensor) -> int:
+    """2 of qint4, 4 of qint2. Of one row or two both would fit: then it is what the others of the file have."""
+    fits = _fitting(rows, packed)
+    if not fits:
+        raise NotDecoded(f"{rows} scales for codes of shape {list(packed.shape)}")
+    if len(fits) > 1:
+        fits = set()
+        for front in here.modules("_data"):
+            scale, other = here.get(f"{front.removesuffix('_data.')}_scale"), here.get(f"{front}_data")
+            found = (
+                _fitting(scale.size, other) if front.endswith("._data.") and scale is not None and other is not None else set()
+            )
+            fits |= found if len(found) == 1 else set()
+        if len(fits) != 1:
+            raise NotDecoded("the file does not tell whether they have 2 bits or 4")
+    return fits.pop()
+
+
+def _fitting(rows: int, packed: LazyTensor) -> set[int]:
+    return {each for each in (2, 4) if packed.ndim and ceil(rows, each) == packed.shape[0]}
 
 
 def _shape(here: Stored, name: str, rows: int, columns: int) -> tuple[tuple[int, int], str]:

@@ -1,7 +1,8 @@
-"""Codes of one to eight bits out of the bytes that they are packed in, as float32, by tables.
+"""Codes of one to eight bits out of the bytes that they are packed in, as float32, by tables or by shifts.
 
 A table maps sixteen bits (twelve where codes of three or six bits cross bytes) to the numbers of all the codes in them, so that
-one look-up yields several weights.
+one look-up yields several weights. Codes of 1, 2, 4 and 8 bits that stand for integers are spread over bytes by shifts of
+whole words, and these are converted: that takes two thirds of the time, and leaves the cache to the weights.
 """
 
 from __future__ import annotations
@@ -48,6 +49,36 @@ def _table(bits: int, values: tuple[float, ...], high_first: bool) -> Array:
     return table
 
 
+@lru_cache(maxsize=16)
+def _minus(bits: int, values: tuple[float, ...]) -> int | None:
+    """What is taken off each code to get its number; ``None`` where that is not one integer for all that fits a byte."""
+    minus = -int(values[0]) if values and values[0] == int(values[0]) else -1
+    possible = (0, 128) if bits == 8 else range(128)
+    return minus if minus in possible and values == integers(bits, minus) else None
+
+
+# Bits of a code → the word that a byte is spread over, and the shifts and masks that do it, the first code in the lowest byte.
+_SPREAD: dict[int, tuple[str, tuple[tuple[int, int], ...]]] = {
+    1: ("<u8", ((28, 0x0000000F0000000F), (14, 0x0003000300030003), (7, 0x0101010101010101))),
+    2: ("<u4", ((12, 0x000F000F), (6, 0x03030303))),
+    4: ("<u2", ((4, 0x0F0F),)),
+}
+
+
+def _spread(data: Array, bits: int, high_first: bool) -> Array:
+    """The codes in *data*, a byte each."""
+    if bits == 8:
+        return data
+    kind, steps = _SPREAD[bits]
+    words = data.astype(kind)
+    shifted = np.empty_like(words)
+    for shift, mask in steps:
+        np.left_shift(words, words.dtype.type(shift), out=shifted)
+        np.bitwise_or(words, shifted, out=words)
+        np.bitwise_and(words, words.dtype.type(mask), out=words)
+    return (words.byteswap(inplace=True) if high_first else words).view(np.uint8)
+
+
 def unit(bits: int) -> int:
     """How many codes fill whole bytes, and whole indices of the table: what is unpacked begins and ends at a multiple."""
     return {1: 8, 2: 4, 3: 8, 4: 4, 6: 4, 8: 2}.get(bits, 8)
@@ -67,6 +98,15 @@ def unpack(data: Array, bits: int, values: tuple[float, ...], out: Array, high_f
     if not out.size:
         return
     data = np.ascontiguousarray(data[:, : count * bits // 8])
+    minus = _minus(bits, values) if bits in (1, 2, 4, 8) else None
+    if minus is not None:
+        codes = _spread(data, bits, high_first)
+        if minus == 128:
+            codes = (codes ^ np.uint8(128)).view(np.int8)
+        elif minus:
+            codes = codes.view(np.int8) - np.int8(minus)
+        out[...] = codes.reshape(out.shape)
+        return
     if bits not in _INDEX_BITS:
         _unpack_any(data, bits, np.array(values, np.float32), out)
         return

@@ -66,6 +66,7 @@ class Dequantised(DerivedNumbers):
     offset: int = 0
     stride: int = 1
     channels: str = ""
+    partly: ClassVar[bool] = True
 
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         width = np.dtype(self.code).itemsize
@@ -89,6 +90,7 @@ class Float4(DerivedNumbers):
     inner: Storage
     count: int
     dtype: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.float4_e2m1fn)
+    partly: ClassVar[bool] = True
 
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         packed = self.read(start // 2, -(-stop // 2) - start // 2)
@@ -105,6 +107,7 @@ class Float6(DerivedNumbers):
     inner: Storage
     count: int
     mantissa: int
+    partly: ClassVar[bool] = True
 
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         first, last = start // 4, -(-stop // 4)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from torch2grid_core import LoadError
-from torch2grid_core.sources import DerivedNumbers, Source, Storage
+from torch2grid_core.sources import DerivedNumbers, DerivedStorage, Source, Storage
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
@@ -163,29 +163,31 @@ def _decoded(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @dataclass(frozen=True)
-class Narrowed(DerivedNumbers):
+class Narrowed(DerivedStorage):
     """The low bits of 64-bit integers, as numbers of *code*: what a typed field of bfloat16 or int8 stands for."""
 
     inner: Storage
     count: int
     code: str
+    step: ClassVar[int] = 1 << 18  # numbers that are computed at a time
 
     @property
     def size(self) -> int:
-        return self.count * np.dtype(self.code).itemsize
+        """Length in bytes."""
+        return self.count * self._width
 
     @property
     def _width(self) -> int:
         return np.dtype(self.code).itemsize
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* with bytes *offset* and on. Raises ``LoadError`` where they are not there."""
         self.within(offset, buffer)
         last = -(-(offset + len(buffer)) // self._width)
         for start in range(offset // self._width, last, self.step):
             stop = min(start + self.step, last)
-            numbers = self.elements(start, stop).view(np.uint8)
+            wide = np.empty(stop - start, "<u8")
+            self.inner.read_into(start * 8, wide.view(np.uint8).data)
+            numbers = wide.astype(self.code).view(np.uint8)
             low, high = max(offset, start * self._width), min(offset + len(buffer), stop * self._width)
             buffer[low - offset : high - offset] = numbers[low - start * self._width : high - start * self._width].data
-
-    def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        return self.read(start * 8, (stop - start) * 8).view("<u8").astype(self.code)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._adapters import DECODER as ADAPTER
-from torch2grid_builtin._rules.codes import codes
+from torch2grid_builtin._codes import codes
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.measures import Distribution

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from torch2grid_builtin._rules.codes import codes
+from torch2grid_builtin._codes import codes
 from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity
 from torch2grid_core.sources import is_floating
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from torch2grid_builtin._codes import codes
 from torch2grid_builtin._rules.about import (
     EXPLODED,
     FEW,
@@ -32,7 +33,6 @@ from torch2grid_builtin._rules.about import (
     weights,
     within,
 )
-from torch2grid_builtin._rules.codes import codes
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary, first_index
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._codes import codes
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._views.describing import source_name
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
@@ -58,18 +59,20 @@ def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Gr
 
     Normalisations and running statistics of a small convolutional network are a few cells of a hundred and of another size:
     a quantile of all cells is one of theirs, and everything else pale. They are drawn as beyond the limits then, and the
-    shares beyond are of all cells. Limits that were asked for stay, as do those of grids without regions.
+    shares beyond are of all cells. Codes that no decoder has made weights of, and their scales, are never on the scale of the
+    weights beside them. Limits that were asked for stay, as do those of grids without regions.
     """
+    stored = codes(tensors) if isinstance(tensors, Checkpoint) else frozenset()
     flat = {name for name, tensor in tensors.items() if is_vector(tensor.shape)}
-    if run.limits is not None or not flat or any(grid.limits is not None for grid in grids):
+    if run.limits is not None or not (flat or stored) or any(grid.limits is not None for grid in grids):
         return run
-    others = [_without(grid, flat) for grid in grids]
+    others = [_without(grid, flat | stored) for grid in grids]
     cells, left = sum(np.count_nonzero(grid.counts) for grid in grids), sum(map(np.count_nonzero, others))
     if not left or cells - left <= _FEW * (1 - run.clip) * cells:
         return run
     own = [Grid(grid.values[mask][None]) for grid, mask in zip(grids, others, strict=True)]
     whole, narrow = run.color_scale(*grids), run.color_scale(*own)
-    if whole.high - whole.low <= _FAR * (narrow.high - narrow.low):
+    if not stored and whole.high - whole.low <= _FAR * (narrow.high - narrow.low):
         return run
     return replace(run, limits=(narrow.low, narrow.high))
 

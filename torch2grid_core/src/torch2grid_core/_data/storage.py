@@ -119,12 +119,14 @@ class DerivedStorage(ABC):
 class DerivedNumbers(DerivedStorage):
     """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements.
 
-    step: elements computed at a time.
+    step: elements computed at a time. partly: tensors may be views of a part of it, as they are of the storages in a pickle;
+    else one of them has to reach its end.
     """
 
     count: int
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
     step: ClassVar[int] = 1 << 18
+    partly: ClassVar[bool] = False
 
     @property
     def size(self) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Iterator
 
-from torch2grid_core import Checkpoint
+from torch2grid_builtin._undecoded import OTHERS
+from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.sources import is_floating
 
 # Last components of names that only the modules of quantised weights have.
 _MARK = re.compile(
-    r"weight_packed|\w*_scale_inv|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map|absmax"
-    r"|bitsandbytes__\w+|_packed_params|packed_weights"
+    r"weight_packed|\w*_scale_inv|q?scale_weight|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map"
+    r"|absmax|bitsandbytes__\w+|_packed_params|packed_weights"
 )
 _LEARNED = ("bias", "weight")
 
@@ -26,10 +28,28 @@ def codes(checkpoint: Checkpoint) -> frozenset[str]:
     return _last[1]
 
 
+def others(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """(scheme, name of the module with its dot) of each weight in one of ``OTHERS``."""
+    for scheme, (first, *more) in OTHERS.items():
+        for name in checkpoint:
+            module = name.removesuffix(more[-1])
+            if not name.endswith(more[-1]) or not (module == "" or module.endswith(".")):
+                continue
+            codes = checkpoint.get(f"{module}{first}")
+            if codes is not None and _is_coded(codes) and all(f"{module}{end}" in checkpoint for end in more):
+                yield scheme, module
+
+
+def _is_coded(tensor: LazyTensor) -> bool:
+    """True for what is no number of two bytes and more that weights may be."""
+    return not is_floating(tensor.dtype) or tensor.dtype.itemsize == 1
+
+
 def _codes(checkpoint: Checkpoint) -> frozenset[str]:
     marks = {last for last in {name.rpartition(".")[2] for name in checkpoint} if _MARK.fullmatch(last)}
     streams = any(tensor.dtype.name == "uint32" and name.endswith("weight") for name, tensor in checkpoint.items())
-    if not marks and not streams:
+    undecoded = {module.removesuffix(".") for _, module in others(checkpoint)}
+    if not marks and not streams and not undecoded:
         return frozenset()
     modules: dict[str, list[str]] = {}
     for name in checkpoint:
@@ -37,7 +57,8 @@ def _codes(checkpoint: Checkpoint) -> frozenset[str]:
     found: set[str] = set()
     for module, names in modules.items():
         last = [name.rpartition(".")[2] for name in names]
-        if not marks.isdisjoint(last) or ("scales" in last and _is_stream(checkpoint, f"{module}.weight")):
+        is_marked = not marks.isdisjoint(last) or module in undecoded
+        if is_marked or ("scales" in last and _is_stream(checkpoint, f"{module}.weight")):
             found.update(name for name in names if not _is_learned(checkpoint, name))
             if module in checkpoint:  # statistics beside the codes that they are of
                 found.add(module)
