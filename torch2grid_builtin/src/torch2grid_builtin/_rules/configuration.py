@@ -33,7 +33,8 @@ class Configuration(Rule):
             return
         names = list(dict.fromkeys([*checkpoint.whole, *checkpoint]))
         yield from _layers(stated, names)
-        embeddings = [tensor for name, tensor in checkpoint.items() if _EMBEDDING.search(name) and tensor.ndim == 2]
+        floating = [tensor for tensor in checkpoint.values() if is_floating(tensor.dtype)]  # no codes, which are packed
+        embeddings = [tensor for tensor in floating if _EMBEDDING.search(tensor.name) and tensor.ndim == 2]
         for tensor in embeddings[:1]:
             yield from _sizes(stated, tensor)
         if _needs_head(stated) and not any(_HEAD.search(name) for name in names):
