@@ -154,7 +154,7 @@ def test_junit(tmp_path, ill):
     code, out, _ = check(ill, tmp_path / "none.pth", strange, "--format", "junit")
     assert code == 2
     root = ElementTree.fromstring(out)
-    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "33", "2", "1")
+    assert (root.tag, root.attrib["tests"], root.attrib["failures"], root.attrib["errors"]) == ("testsuites", "51", "2", "1")
     first, missing, third = root
     (failure,) = first.iter("failure")
     assert failure.attrib == {"type": "error", "message": "fc1.weight[3, 17]: 1 of 4,096 weights is NaN"}
@@ -232,19 +232,19 @@ def test_findings_of_other_rules_are_one_line_where_they_say_the_same_and_cut_wh
 def test_the_verdict_says_how_much_was_looked_at(tmp_path):
     done = torch2grid("check", DIGITS, cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.endswith(" s: no finding by 16 rules in 9,258 numbers of 8 tensors\n")
+    assert done.stderr.endswith(" s: no finding by 25 rules in 9,258 numbers of 8 tensors\n")
     report = json.loads(torch2grid("check", DIGITS, "--select", "nan", "--format", "json", cwd=tmp_path).stdout)["models"][0]
     assert report["verdict"] == "no finding by 1 rule in 9,258 numbers of 8 tensors"
     assert (report["rules_run"], report["numbers"], report["tensors"]) == (1, 9258, 8)
     junit = ElementTree.fromstring(torch2grid("check", DIGITS, "--format", "junit", cwd=tmp_path).stdout)
     properties = {each.get("name"): each.get("value") for each in junit.iter("property")}
     assert properties == {
-        "verdict": "no finding by 16 rules in 9,258 numbers of 8 tensors",
-        "rules_run": "16",
+        "verdict": "no finding by 25 rules in 9,258 numbers of 8 tensors",
+        "rules_run": "25",
         "numbers": "9258",
         "tensors": "8",
     }
-    assert junit.attrib["tests"] == "16"
+    assert junit.attrib["tests"] == "25"
     single = save(tmp_path / "single.safetensors", {"scale": np.float32([2])})
     assert check(single, "--select", "nan")[2].endswith(" s: no finding by 1 rule in 1 number of 1 tensor\n")
 

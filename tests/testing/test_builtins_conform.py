@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.testing import quantised_files
-from tests.support.testing.made import FILES as LOADED, ill, training
+from tests.support.testing.made import FILES as LOADED, ill, silent, training
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
@@ -14,10 +14,19 @@ BUILTINS = PluginManager.discover(third_party=False)
 
 
 ILL = ("constant", "duplicate_units", "exploding", "not_run", "subnormal", "float16_range", "inconsistent", "initialisation")
+SILENT = (
+    *("average", "copied_layer", "gains", "repeated_block", "runs", "scaled_layer", "scaled_unit", "strays"),
+    "untrained_rows",
+)
+RULES = {**{f"rule-{name}": ill for name in ILL}, **{f"rule-{name}": silent for name in SILENT}}
 SAMPLES = {"view-optimizer": training, "view-adapter": quantised_files.adapter_files}
 
 
-@conformance(BUILTINS, files=FILES, samples={**SAMPLES, **{f"rule-{name}": ill for name in ILL}})
+@conformance(
+    BUILTINS,
+    files=FILES,
+    samples={**SAMPLES, **RULES},
+)
 def test_it_conforms(check: Bound) -> None:
     check()
 

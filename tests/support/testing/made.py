@@ -161,6 +161,31 @@ def ill(folder: Path) -> list[Path]:
     return [folder / "ill.pth", index]
 
 
+def silent(folder: Path) -> list[Path]:
+    """A network with each kind of silent corruption, and averages that were never updated."""
+    random = np.random.default_rng(0)
+
+    def made(*shape: int) -> np.ndarray[Any, Any]:
+        return random.normal(0, 0.02, shape).astype(np.float32)
+
+    state = {f"layers.{layer}.up_proj.weight": made(64, 48) for layer in range(6)}
+    state |= {f"layers.{layer}.norm.weight": 1 + made(48) for layer in range(6)}
+    state["layers.1.norm.weight"][5] = 400
+    state["layers.2.up_proj.weight"] *= 9
+    state["layers.4.up_proj.weight"] = state["layers.0.up_proj.weight"].copy()
+    names = ("hole", "flip", "twice", "scaled")
+    state |= {f"{name}.weight": made(64, 48) for name in names}
+    state["hole.weight"].reshape(-1)[100:140] = 0
+    state["flip.weight"][7, 9] = 1e30
+    state["twice.weight"].reshape(-1)[2000:2500] = state["twice.weight"].reshape(-1)[100:600]
+    state["scaled.weight"][11] *= 100
+    state["embed_tokens.weight"] = made(128, 48) * np.where(np.arange(128) % 4, 10, 1)[:, None].astype(np.float32)
+    tensors = {key: torch.from_numpy(each) for key, each in state.items()}
+    torch.save({"model": tensors, "ema": {key: each.clone() for key, each in tensors.items()}}, folder / "ema.pth")
+    torch.save(tensors, folder / "silent.pth")
+    return [folder / "silent.pth", folder / "ema.pth"]
+
+
 def _whole() -> distributed.State:
     return {name: tensor for name, tensor in distributed.model().items() if tensor.ndim}
 

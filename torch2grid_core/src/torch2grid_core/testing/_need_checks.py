@@ -64,7 +64,8 @@ def needs_merge(subject: Subject) -> None:
                 parts = [_gathered(need, [tensor], 0, tensor.size) for tensor in tensors]
             else:
                 size = tensors[0].size
-                bounds = [size * place // _PARTS for place in range(_PARTS + 1)]
+                step = max(need.aligned // tensors[0].dtype.itemsize, 1)  # a part begins where the need says
+                bounds = [0, *(size * place // _PARTS // step * step for place in range(1, _PARTS)), size]
                 parts = [_gathered(need, tensors, start, stop) for start, stop in pairwise(bounds)]
             merged = _finished(need, reduce(_merged, map(_sent, parts)))
             what = f"{about}: {type(need).__name__} of {', '.join(map(repr, names[:2]))}"

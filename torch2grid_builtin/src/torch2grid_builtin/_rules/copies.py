@@ -1,0 +1,115 @@
+"""Layers and averages that are another's copy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from torch2grid_builtin._rules.about import learned
+from torch2grid_builtin._rules.siblings import kind_of
+from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
+from torch2grid_core.measures import Distribution, Summary
+from torch2grid_core.sources import is_floating
+
+_SIZE = 64  # weights, from which no two of them are equal by chance
+_SIBLINGS = 3
+
+Print = tuple[int, int, float, float, float, float]
+
+
+def _print(summary: Distribution) -> Print:
+    """What is equal for equal tensors, and hardly for others: enough to decide which are worth reading again."""
+    return summary.count, summary.zeros, summary.min, summary.max, summary.mean, summary.l2
+
+
+def _equal(one: LazyTensor, other: LazyTensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    pairs = zip(one.flat_chunks(), other.flat_chunks(), strict=True)
+    return all(bool(np.array_equal(mine.view(np.uint8), others.view(np.uint8))) for (_, mine), (_, others) in pairs)
+
+
+def _endings(name: str) -> Iterable[str]:
+    """The name, and without up to three of its first components: an average is often saved without the ``model`` before."""
+    parts = name.split(".")
+    return (".".join(parts[first:]) for first in range(min(len(parts), 4)))
+
+
+def _compared(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterable[tuple[LazyTensor, Distribution]]:
+    """Matrices and kernels of many numbers."""
+    for tensor, summary in learned(checkpoint, summaries):
+        if tensor.ndim >= 2 and tensor.size >= _SIZE and is_floating(tensor.dtype) and summary.min < summary.max:
+            yield tensor, summary
+
+
+@dataclass(frozen=True)
+class CopiedLayers(Rule):
+    """layers that repeat another layer weight for weight, where their siblings do not"""
+
+    name: ClassVar[str] = "copied_layer"
+    code: ClassVar[str] = "T208"
+    together: ClassVar[Mapping[str, str]] = {"": "repeat those of another layer; the first: {first}"}
+
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
+        return {"summary": Summary(brief=True)}
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
+        kinds: dict[tuple[str, tuple[int, ...]], list[tuple[LazyTensor, Distribution]]] = defaultdict(list)
+        for tensor, summary in _compared(checkpoint, results["summary"]):
+            kind, layer = kind_of(tensor.name)
+            if layer >= 0:
+                kinds[kind, tensor.shape].append((tensor, summary))
+        copies: dict[str, tuple[str, Severity]] = {}
+        for members in kinds.values():
+            if len(members) >= _SIBLINGS:
+                copies.update(self._of(members))
+        for name in checkpoint:
+            if name in copies:
+                source, severity = copies[name]
+                odds = "by chance less than once in 1e30 tensors"
+                text = f"every weight is that of {source} ({odds}), and its siblings are not"
+                yield Finding(f"{text}: one was written in the other's place, or copied", name, severity=severity)
+
+    def _of(self, members: Sequence[tuple[LazyTensor, Distribution]]) -> dict[str, tuple[str, Severity]]:
+        prints: dict[Print, list[LazyTensor]] = defaultdict(list)
+        for tensor, summary in members:
+            prints[_print(summary)].append(tensor)
+        if len(prints) == 1:
+            return {}  # all are one module, saved several times, or as they began
+        copies: dict[str, str] = {}
+        for first, *others in prints.values():
+            copies.update((each.name, first.name) for each in others if _equal(first, each))
+        # Of modules that are shared in pairs, or of a network that was made deeper by its own layers, many are copies.
+        severity: Severity = "error" if len(copies) <= max(len(members) // 4, 1) else "warning"
+        return {name: (source, severity) for name, source in copies.items()}
+
+
+@dataclass(frozen=True)
+class AverageIsModel(Rule):
+    """an average (EMA) or another copy of the model that equals it"""
+
+    name: ClassVar[str] = "average"
+    code: ClassVar[str] = "T209"
+    severity: ClassVar[Severity] = "warning"
+
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
+        return {"summary": Summary(brief=True)}
+
+    def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
+        found = {tensor.name: summary for tensor, summary in _compared(checkpoint, results["summary"])}
+        models = [part for part in checkpoint.parts if part.kind == "model"]
+        for copy in (part for part in checkpoint.parts if part.kind == "copy"):
+            for model in models:
+                own: dict[str, str] = {}
+                for name in filter(found.__contains__, model.names):
+                    for ending in _endings(model.shown(name)):
+                        own.setdefault(ending, name)
+                pairs = [(own[copy.shown(name)], name) for name in copy.names if name in found and copy.shown(name) in own]
+                same = [_print(found[one]) == _print(found[other]) for one, other in pairs]
+                if len(pairs) >= 2 and all(same) and all(_equal(checkpoint[one], checkpoint[other]) for one, other in pairs):
+                    text = f"all {len(pairs):,} matrices of {copy.name} are those of {model.name}, weight for weight"
+                    yield Finding(f"{text}: it never averaged anything, or one was saved twice", pairs[0][1])

@@ -1,0 +1,232 @@
+"""What values stand next to each other: a need that finds runs, blocks that occur twice, and weights far beyond the others.
+
+All of it costs about as much as the extremes of the weights: most weights are not looked at by themselves. A run of fifteen
+holds a whole aligned block of eight, so one in eight is compared with its neighbour; and of a block that occurs twice, the
+places chosen by the lowest bits of the values are the same in both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from torch2grid_core import LazyTensor, Need
+from torch2grid_core.measures import Chunk, Collector
+from torch2grid_core.sources import is_floating
+
+Array = np.ndarray[Any, Any]
+
+BLOCK = 8  # weights: a run of 2·BLOCK − 1 holds an aligned block
+TINY = 1e-7  # |weight| below which a run of different numbers is one of tiny ones
+_MOST = 4096  # blocks of runs that are kept of one piece of a tensor
+_SAMPLE = 4096  # weights
+FAR = 64  # weights far beyond the others that are kept of a tensor
+_BEYOND = 3.5  # 90 % quantiles of |w|, from which a weight is kept: six standard deviations of normal numbers
+_FEW = 64  # weights of a sample, from which it has such a quantile
+_ANCHOR = 77  # what the lowest bits of a value are where a window of it is kept
+_WINDOWS = 1 << 22  # windows that are kept of one tensor: more are those of a few numbers, as of codes
+_PAIRS = 512
+
+
+@dataclass
+class Seen:
+    """What was seen of one tensor, by flat index.
+
+    alike, tiny: the first indices of aligned blocks of ``BLOCK`` weights that are equal, and not zero; and that are all below
+    ``TINY`` in size. sample: some thousand weights, float64. far, sizes: weights that were far beyond the sample of their
+    piece, and their |w|, by size from the largest, the first ``FAR`` of them; next: the largest |w| of all others.
+    pairs: (n, 2), pairs of places from which on the same numbers stand, in order. crowded: True where there were more of any
+    than are kept.
+    """
+
+    alike: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    tiny: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    sample: Array = field(default_factory=lambda: np.empty(0))
+    far: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    sizes: Array = field(default_factory=lambda: np.empty(0))
+    next: float = 0.0
+    pairs: Array = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    crowded: bool = False
+
+
+@dataclass(frozen=True)
+class Texture(Need[Seen]):
+    """The ``Seen`` of a tensor; nothing of what is no floating number of 16 bits or more."""
+
+    aligned: ClassVar[int] = 1 << 20  # bytes, as one chunk has: what is looked for in a chunk does not depend on the parts
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        (tensor,) = tensors.values()
+        return _Texture(tensor)
+
+
+class _Texture(Collector):
+    def __init__(self, tensor: LazyTensor) -> None:
+        width = tensor.dtype.itemsize
+        self.looks = is_floating(tensor.dtype) and width in (2, 4, 8) and tensor.size >= 2 * BLOCK
+        self.step = max(tensor.size // _SAMPLE, 1) | 1  # odd, so that it does not go along a column
+        # Of large tensors fewer places are chosen; a block of some hundred weights has one all the same.
+        self.mask = 7 if tensor.size <= 1 << 14 else 31 if tensor.size <= 1 << 17 else 127 if tensor.size <= 1 << 20 else 255
+        self.window = 16 // width if width < 8 else 4
+        self.alike: list[Array] = []
+        self.tiny: list[Array] = []
+        self.sample: list[Array] = []
+        self.far: list[Array] = []
+        self.sizes: list[Array] = []
+        self.next = 0.0
+        self.places: list[Array] = []
+        self.hashes: list[Array] = []
+        self.kept = 0
+        self.crowded = False
+
+    def update(self, chunk: Chunk) -> None:
+        if not self.looks or not len(chunk.stored):
+            return
+        stored = np.ascontiguousarray(chunk.stored)
+        if not stored.dtype.isnative:
+            stored = stored.astype(stored.dtype.newbyteorder("="))
+        values = chunk.values
+        with np.errstate(all="ignore"):
+            self.sample.append(values[-chunk.start % self.step :: self.step].astype(np.float64))
+            self._take_far(chunk.start, values)
+        bits = stored.view(f"u{stored.dtype.itemsize}")
+        self._take_runs(chunk.start, stored, bits)
+        self._take_windows(chunk.start, bits)
+
+    def _take_far(self, start: int, values: Array) -> None:
+        """Keep the weights far beyond the others of this piece; one that lies low here and far beyond the tensor is none."""
+        step = max(len(values) // 512, 1) | 1
+        sample = np.abs(values[::step])
+        sample = sample[sample > 0]  # of NaN, too, nothing is kept
+        limit = 0.0
+        if len(sample) >= _FEW:
+            limit = _BEYOND * float(np.partition(sample, len(sample) * 9 // 10)[len(sample) * 9 // 10])
+        high, low = float(values.max()), float(values.min())
+        if math.isfinite(high) and math.isfinite(low):
+            largest = max(high, -low)
+            if largest <= limit:  # most pieces: two comparisons for each weight are all that they cost
+                self.next = max(self.next, largest)
+                return
+        sizes = np.abs(values)
+        sizes[~np.isfinite(sizes)] = 0
+        places = np.flatnonzero(sizes > limit)
+        if len(places) > FAR:
+            places = places[np.argpartition(sizes[places], -FAR)[-FAR:]]
+        self.far.append(start + places)
+        self.sizes.append(sizes[places].astype(np.float64))
+        sizes[places] = 0
+        self.next = max(self.next, float(sizes.max()))
+
+    def _take_runs(self, start: int, stored: Array, bits: Array) -> None:
+        head = -start % BLOCK
+        count = max(len(bits) - head, 0) // BLOCK
+        if not count:
+            return
+        body = bits[head : head + count * BLOCK].reshape(count, BLOCK)
+        one = np.ones(1, bits.dtype)
+        least = np.full(1, TINY).astype(stored.dtype).view(bits.dtype) << one  # without the sign, sizes are in this order
+        first = body[:, 0]
+        alike = np.flatnonzero(first == body[:, 1])
+        alike = alike[(body[alike] == body[alike, :1]).all(axis=1)]
+        alike = alike[(body[alike, 0] << one) != 0]
+        tiny = np.flatnonzero((first << one) < least)
+        tiny = tiny[((body[tiny] << one) < least).all(axis=1)]
+        for places, kept in ((alike, self.alike), (tiny, self.tiny)):
+            if len(places):
+                self.crowded = self.crowded or len(_starts(places)) > _MOST
+                kept.append(start + head + places * BLOCK)
+
+    def _take_windows(self, start: int, bits: Array) -> None:
+        if self.kept > _WINDOWS or len(bits) < self.window:
+            return
+        mask = bits.dtype.type(self.mask)
+        places = np.flatnonzero((bits[: len(bits) - self.window + 1] & mask) == (_ANCHOR & self.mask))
+        if not len(places):
+            return
+        windows = np.lib.stride_tricks.sliding_window_view(bits, self.window)[places]
+        same = (windows == windows[:, :1]).all(axis=1)
+        hashes = np.zeros(len(places), np.uint64)
+        for words in windows.view(np.uint64).T:
+            hashes = (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15)
+            hashes ^= hashes >> np.uint64(29)
+        places, hashes = places[~same], hashes[~same]
+        self.kept += len(places)
+        self.places.append(start + places)
+        self.hashes.append(hashes)
+
+    def merge(self, other: _Texture) -> None:
+        self.next = max(self.next, other.next)
+        for name in ("alike", "tiny", "sample", "far", "sizes", "places", "hashes"):
+            getattr(self, name).extend(getattr(other, name))
+        self.kept += other.kept
+        self.crowded = self.crowded or other.crowded
+
+    def result(self) -> Seen:
+        alike, tiny = (np.sort(np.concatenate(each)) if each else np.empty(0, np.int64) for each in (self.alike, self.tiny))
+        sample = np.concatenate(self.sample) if self.sample else np.empty(0)
+        pairs, more = self._pairs()
+        far, sizes, following = self._farthest()
+        sample = np.sort(sample[np.isfinite(sample)])
+        return Seen(alike, tiny, sample, far, sizes, following, pairs, self.crowded or more)
+
+    def _farthest(self) -> tuple[Array, Array, float]:
+        if not self.far:
+            return np.empty(0, np.int64), np.empty(0), self.next
+        far, sizes = np.concatenate(self.far), np.concatenate(self.sizes)
+        order = np.lexsort((far, -sizes))
+        rest = float(sizes[order[FAR]]) if len(order) > FAR else 0.0
+        return far[order[:FAR]], sizes[order[:FAR]], max(self.next, rest)
+
+    def _pairs(self) -> tuple[Array, bool]:
+        if not self.places or self.kept > _WINDOWS:
+            return np.empty((0, 2), np.int64), self.kept > _WINDOWS
+        places, hashes = np.concatenate(self.places), np.concatenate(self.hashes)
+        ordered = np.sort(hashes)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return np.empty((0, 2), np.int64), False
+        order = np.lexsort((places, hashes))
+        places, hashes = places[order], hashes[order]
+        again = np.flatnonzero(hashes[1:] == hashes[:-1])
+        pairs = np.stack((places[again], places[again + 1]), axis=1)
+        pairs = pairs[np.lexsort((pairs[:, 0], pairs[:, 1] - pairs[:, 0]))]
+        return pairs[:_PAIRS], len(pairs) > _PAIRS
+
+
+def _starts(places: Array) -> Array:
+    """The places that follow no neighbour."""
+    return np.flatnonzero(np.diff(places, prepend=-2) != 1)
+
+
+def runs_of(blocks: Array) -> list[tuple[int, int]]:
+    """Runs of weights, from and to, that aligned *blocks* without a gap are part of."""
+    if not len(blocks):
+        return []
+    starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 2 * BLOCK) != BLOCK)
+    ends = np.append(starts[1:], len(blocks)) - 1
+    return [(int(blocks[start]), int(blocks[end]) + BLOCK) for start, end in zip(starts, ends, strict=True)]
+
+
+class FlatTensor:
+    """A tensor's numbers by flat index, read in pieces as they are asked for."""
+
+    def __init__(self, tensor: LazyTensor) -> None:
+        self.tensor, self.size = tensor, tensor.size
+        self._whole: Array | None = None
+
+    def part(self, start: int, stop: int) -> Array:
+        """The stored numbers from *start* to *stop*."""
+        if self._whole is None:
+            self._whole = self.tensor.numpy().reshape(-1)
+        return self._whole[max(start, 0) : min(stop, self.size)]
+
+    def index(self, flat: int) -> tuple[int, ...]:
+        """The index of the whole tensor's weight number *flat*."""
+        found = tuple(int(each) for each in np.unravel_index(flat, self.tensor.shape))
+        return found if self.tensor.taken is None else self.tensor.taken.index(found)
