@@ -36,7 +36,10 @@ class FakeHub:
     def at_hub(self, handler: Handler, request: Request) -> bool:
         """Answer as the hub."""
         path = request.path
-        if path.removeprefix("/api/models").startswith("/private/") and request.headers.get("authorization") != f"Bearer {TOKEN}":
+        if (
+            path.removeprefix("/api/models").startswith("/private/")
+            and request.headers.get("authorization") != f"Bearer {TOKEN}"
+        ):
             handler.say(request, 401, b'{"error":"Invalid username or password."}')
             return True
         if path.startswith("/api/models/"):

@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
             count = self.connection.sendfile(stream, at, min(_PIECE, end - at))
             at += count
             request.sent += count
-            if rate and (early := started + (at - first) / rate - time.monotonic()) > 0:
+            if rate and at < end and (early := started + (at - first) / rate - time.monotonic()) > 0:
                 time.sleep(early)
 
     def begin(self, request: Request, status: int, length: int, headers: dict[str, str]) -> None:

@@ -182,7 +182,13 @@ def release(answer: Answer) -> None:
         with _lock:
             _idle.setdefault(os.getpid(), {}).setdefault(answer.key, []).append((time.monotonic(), answer.connection))
     else:
-        answer.connection.close()
+        abandon(answer)
+
+
+def abandon(answer: Answer) -> None:
+    """Hang up: nobody reads the rest."""
+    answer.response.close()
+    answer.connection.close()
 
 
 def body_into(answer: Answer, buffer: memoryview, shown: str, wait: float, arrived: object) -> None:
@@ -197,7 +203,7 @@ def body_into(answer: Answer, buffer: memoryview, shown: str, wait: float, arriv
             done += count
             arrived(count)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        answer.connection.close()
+        abandon(answer)
         raise _failure(error, shown, wait) from error
     release(answer)
     if done < len(buffer):
@@ -209,10 +215,10 @@ def body(answer: Answer, most: int, shown: str, wait: float) -> bytes:
     try:
         found = answer.response.read(most + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        answer.connection.close()
+        abandon(answer)
         raise _failure(error, shown, wait) from error
     if len(found) > most:
-        answer.connection.close()
+        abandon(answer)
         raise LoadError(shown, f"the server's answer is larger than {most >> 20} MiB", "check the address")
     release(answer)
     return found

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch2grid_core import LoadError
 from torch2grid_remote import limits
-from torch2grid_remote.connections import Answer, body_into, refused, release, request
+from torch2grid_remote.connections import Answer, abandon, body_into, refused, release, request
 from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.retrying import Again, Tell, persistently
 
@@ -55,7 +55,7 @@ def fetch(
         raise LoadError(shown, *_CHANGED)
     span = _span(answer, shown, len(buffer) if start == 0 else 0)
     if span.size != size or (known and version(answer) != known):
-        answer.connection.close()
+        abandon(answer)
         raise LoadError(shown, *_CHANGED)
     if span.start != start or not start < span.stop <= start + len(buffer):
         raise _other(answer, shown)
@@ -68,7 +68,7 @@ def fetch(
 def _span(answer: Answer, shown: str, most: int) -> Span:
     """What *answer* holds; a whole file where that has no more than *most* bytes. Raises ``LoadError``, ``Again``."""
     if answer.headers.get("content-encoding", "identity") not in ("identity", ""):
-        answer.connection.close()
+        abandon(answer)
         raise LoadError(shown, "the server sends it compressed, which has no ranges", "download the file first")
     stated = answer.headers.get("content-range", "")
     if answer.status == 206:
@@ -86,7 +86,7 @@ def _span(answer: Answer, shown: str, most: int) -> Span:
         length = answer.headers.get("content-length", "")
         if length.isdigit() and int(length) <= most:
             return Span(0, int(length), int(length))
-        answer.connection.close()
+        abandon(answer)
         raise LoadError(shown, f"the server {_NO_RANGES[0]}", _NO_RANGES[1])
     if answer.status in (404, 410):
         release(answer)
@@ -95,7 +95,7 @@ def _span(answer: Answer, shown: str, most: int) -> Span:
 
 
 def _other(answer: Answer, shown: str) -> LoadError:
-    answer.connection.close()
+    abandon(answer)
     return LoadError(shown, "the server sends other bytes than it is asked for", "try again, or download the file first")
 
 

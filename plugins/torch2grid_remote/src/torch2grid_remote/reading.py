@@ -14,6 +14,7 @@ from torch2grid_remote import limits
 from torch2grid_remote.retrying import Tell
 
 _SMALL = 1 << 20  # bytes of what is kept when it was read once
+_AROUND = 256  # bytes of padding behind a record
 _SPARE = 2  # buffers that are kept for windows to come
 
 
@@ -31,20 +32,40 @@ class Fetched(Protocol):
 
 
 class Window:
-    """A range of a file that is wanted, on its way or here. left: bytes that are wanted of it and that nobody has taken yet."""
+    """A range of a file that is wanted, on its way or here."""
 
-    __slots__ = ("buffer", "done", "error", "file", "left", "readers", "start", "state", "stop")
+    __slots__ = ("_taken", "buffer", "done", "error", "file", "readers", "start", "state", "stop")
 
     def __init__(self, file: Fetched, start: int, stop: int) -> None:
         self.file, self.start, self.stop = file, start, stop
         self.buffer: bytearray | None = None
-        self.done, self.left, self.readers = 0, stop - start, 0
+        self.done, self.readers = 0, 0
         self.state = "queued"  # then "coming", then "here" or "failed"
         self.error: BaseException | None = None
+
+        self._taken: list[tuple[int, int]] = []  # what has been handed out of it, sorted
 
     @property
     def size(self) -> int:
         return self.stop - self.start
+
+    def take(self, start: int, stop: int) -> None:
+        """Note what was handed out; a short gap in it is what nobody wanted."""
+        kept = []
+        for first, last in self._taken:
+            if first <= stop + limits.NEAR and start <= last + limits.NEAR:
+                start, stop = min(start, first), max(stop, last)
+            else:
+                kept.append((first, last))
+        self._taken = sorted([*kept, (start, stop)])
+
+    @property
+    def is_taken(self) -> bool:
+        """True where all of it has been handed out, but for what lies around records."""
+        if len(self._taken) != 1:
+            return False
+        ((first, last),) = self._taken
+        return first <= self.start + limits.NEAR and last >= self.stop - _AROUND
 
 
 class Reader:
@@ -155,7 +176,7 @@ class Reader:
             window.state, window.error = state, error
             if state == "failed":
                 self._forget(window)
-            elif window.left <= 0 and not window.readers:
+            elif window.is_taken and not window.readers:
                 self._drop(window)
             self._staff()
             self.changed.notify_all()
@@ -231,10 +252,8 @@ class Reader:
         buffer[:count] = memoryview(stored)[place : place + count]
         with self.lock:
             window.readers -= 1
-            window.left -= count
-            if offset + count == window.stop and window.left <= limits.NEAR:
-                window.left = 0  # what lay between the pieces that were wanted
-            if window.left <= 0 and window.state == "here" and not window.readers:
+            window.take(offset, offset + count)
+            if window.is_taken and window.state == "here" and not window.readers:
                 self._drop(window)
         return count
 

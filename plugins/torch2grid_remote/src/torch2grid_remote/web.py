@@ -12,7 +12,7 @@ from torch2grid_core import LoadError, SourceOpener
 from torch2grid_core.sources import Source
 from torch2grid_remote import limits, ranges
 from torch2grid_remote.addresses import split
-from torch2grid_remote.connections import body, refused, request
+from torch2grid_remote.connections import abandon, body, refused, request
 from torch2grid_remote.files import Begun, Entry, NotThere, RemoteFolder, begun
 from torch2grid_remote.retrying import Tell, persistently
 from torch2grid_remote.sightings import Sightings
@@ -87,7 +87,7 @@ class WebStore:
             if answer.status == 200 and answer.headers.get("content-type", "").startswith("text/html"):
                 found[:] = _linked(body(answer, limits.LISTING, shown, wait).decode("utf-8", "replace"), answer.url)
             elif answer.status in (200, 403, 404):
-                answer.connection.close()
+                abandon(answer)
                 if answer.status != 200:
                     raise NotThere(shown, f"the server lists no such folder: it answers {answer.status}", "check the address")
             else:
