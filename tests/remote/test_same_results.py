@@ -51,7 +51,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 
 
 def results(location: str, out: Path, form: str, environment: Mapping[str, str], jobs: int = 1) -> dict[str, str]:
-    """The digest of each file of ``--stats`` and a picture of all weights; with one job, too, what ``check`` and ``tree`` say."""
+    """The digest of each file of ``--stats`` and a picture; with one job what ``check`` and ``tree`` say, too."""
     more = ["--load-plugin", GGUF / "torch2grid_gguf" / "plugin.py"] if form == "gguf" else []
     path = [*installed(out), *([GGUF] if form == "gguf" else [])]
     found = {}

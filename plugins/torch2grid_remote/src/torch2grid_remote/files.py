@@ -199,6 +199,11 @@ class RemoteFolder(SourceBase):
         found.folder = self  # whose listing is known
         return found
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Nothing; there are no bytes. Raises ``LoadError`` where some are asked for."""
+        self.inside(offset, length)
+        return b""
+
     def prepare(self, names: Iterable[str]) -> None:
         """Fetch how the files *names* begin, 16 at a time. What is not there is told when it is asked for."""
 
