@@ -6,7 +6,7 @@ import os
 
 HEAD = 20 << 10  # bytes of the first request: the header of most files, and 1 % of a small matrix
 NEAR = 64 << 10  # bytes between two ranges that one request may fetch, too, rather than two requests
-BLOCKS = 16 << 20  # bytes of headers and other small reads that are kept
+BLOCKS = 8 << 20  # bytes of headers and other small reads that are kept
 GROWTH = 4 << 20  # bytes of a request, at most, where reads that nobody foretold follow each other
 
 WINDOW = 8 << 20  # bytes of a request for weights, aligned to the file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from bisect import bisect_right
@@ -13,9 +14,9 @@ from typing import Protocol
 from torch2grid_remote import limits
 from torch2grid_remote.retrying import Tell
 
-_SMALL = 1 << 20  # bytes of what is kept when it was read once
+_SMALL = 256 << 10  # bytes of what is kept when it was read once
 _AROUND = 256  # bytes of padding behind a record
-_SPARE = 2  # buffers that are kept for windows to come
+_SPARE = 8  # buffers that are kept for windows to come
 
 
 class Fetched(Protocol):
@@ -38,7 +39,7 @@ class Window:
 
     def __init__(self, file: Fetched, start: int, stop: int) -> None:
         self.file, self.start, self.stop = file, start, stop
-        self.buffer: bytearray | None = None
+        self.buffer: bytearray | mmap.mmap | None = None
         self.done, self.readers = 0, 0
         self.state = "queued"  # then "coming", then "here" or "failed"
         self.error: BaseException | None = None
@@ -82,7 +83,7 @@ class Reader:
         self.queue: deque[Window] = deque()
         self.threads = self.idle = 0  # how many there are, and how many of them have not looked at the queue yet
         self.held = 0  # bytes of windows that are coming or here
-        self.spare: list[bytearray] = []
+        self.spare: list[bytearray | mmap.mmap] = []
         self.blocks: OrderedDict[tuple[Hashable, int], bytes] = OrderedDict()  # by file and start; the last used last
         self.kept = 0
         self.starts: dict[Hashable, list[int]] = {}  # of the blocks of each file, sorted
@@ -181,12 +182,15 @@ class Reader:
             self._staff()
             self.changed.notify_all()
 
-    def _buffer(self, size: int) -> bytearray:
+    def _buffer(self, size: int) -> bytearray | mmap.mmap:
         for place, spare in enumerate(self.spare):
             if size <= len(spare) <= 2 * size:
                 return self.spare.pop(place)
-        self.spare.clear()
-        return bytearray(size)
+        while self.spare and self.held + sum(map(len, self.spare)) > limits.AHEAD:  # *size* is held already
+            self.spare.pop()
+        if size <= _SMALL:
+            return bytearray(size)
+        return mmap.mmap(-1, size)  # given back at once: the heaps of so many threads would keep what was freed
 
     def _drop(self, window: Window) -> None:
         """Let go what was taken, but for a small piece, which may be read again; and go on with what waited for room."""
