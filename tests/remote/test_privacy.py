@@ -200,7 +200,7 @@ def test_a_missing_package_is_the_line_that_installs_it(scheme: str, extra: str,
     ],
 )
 def test_without_the_distribution_it_is_the_line_that_installs_it(location: str, line: str, tmp_path: Path) -> None:
-    done = torch2grid("tree", location, "--disable-plugin", "remote", cwd=tmp_path)
+    done = torch2grid("tree", location, "--no-plugins", cwd=tmp_path)
     assert done.returncode == 1
     assert line in done.stderr
     assert done.stderr.count("\n") == 1

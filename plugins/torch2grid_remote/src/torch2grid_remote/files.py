@@ -70,6 +70,8 @@ class RemoteFile(SourceBase):
         self.shown = store.shown(path)
         self.name = path.rstrip("/").rpartition("/")[2]
         self.identity: Hashable = (self.shown, size, version)
+        if not version:  # another content of that size would look the same
+            reader().lose(self.identity)
 
     @property
     def shippable(self) -> bool:

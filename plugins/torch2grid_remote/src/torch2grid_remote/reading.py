@@ -296,6 +296,12 @@ class Reader:
             if not self.starts[identity]:
                 del self.starts[identity]
 
+    def lose(self, identity: Hashable) -> None:
+        """Keep no block of that file any more."""
+        with self.lock:
+            for start in self.starts.pop(identity, ()):
+                self.kept -= len(self.blocks.pop((identity, start)))
+
     def _block(self, file: Fetched, offset: int, length: int) -> tuple[int, bytes] | None:
         """The block that holds *length* bytes from *offset*, and where it begins."""
         own = self.starts.get(file.identity, [])

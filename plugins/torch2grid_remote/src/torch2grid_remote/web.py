@@ -124,7 +124,7 @@ def _linked(page: str, url: str) -> list[Entry]:
 class Web(SourceOpener):
     """https://… and http://…: the ranges that are needed, never the whole file"""
 
-    name: ClassVar[str] = "https"
+    name: ClassVar[str] = "http"  # a file that is given may take its place
     schemes: ClassVar[tuple[str, ...]] = ("https", "http")
 
     def open(self, location: str) -> Source:

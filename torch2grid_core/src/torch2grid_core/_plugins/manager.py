@@ -236,7 +236,8 @@ class PluginManager:
         if not colon or not SCHEME.fullmatch(scheme) or os.path.exists(location):
             return location
         openers = self.names("source")
-        claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
+        free = {name: each for name, each in openers.items() if not each.taken_by}
+        claims = [name for name, each in free.items() if scheme.lower() in each.facts.get("schemes", ())]
         if not claims:
             known = _REMOTE.get(scheme.lower())
             advice = f"pip install '{known}'" if known else "install one that does, or give a path"
