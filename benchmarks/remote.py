@@ -43,8 +43,8 @@ def run(folder: Path, rounds: int) -> Section:
         at_most("A remote file: peak PSS beyond the local run", (there.pss - here.pss) / 1e6, MORE, " MB"),
     ]
     about = (
-        "The server is a process of its own on this machine: it waits 30 ms before each answer and sends no more than 80 MB/s on"
-        f" a connection. {asked['requests'] / runs:.0f} requests a run, of which {asked['most']} at the same time."
+        "The server is a process of its own on this machine: it waits 30 ms before each answer and sends no more than 80 MB/s"
+        f" on a connection. {asked['requests'] / runs:.0f} requests a run, of which {asked['most']} at the same time."
     )
     return section("Remote locations", about, [found], checks)
 

@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from tests.support.remote import SOURCE
 
 from torch2grid_core import LoadError, PluginManager
 from torch2grid_remote import filesystems, limits
@@ -107,6 +108,7 @@ def test_failures_of_a_file_system_are_one_line(stored: Any, monkeypatch: pytest
 
 @pytest.mark.parametrize(("opener", "store"), [(Gs, GsStore), (Az, AzStore)])
 def test_locations_of_buckets(opener: Any, store: Any) -> None:
+    assert SOURCE.is_dir()
     scheme = opener.schemes[0]
     assert store("b").shown("k/x.pth") == f"{scheme}://b/k/x.pth"
     for location in (f"{scheme}:///x", f"{scheme}://"):

@@ -55,9 +55,10 @@ def results(location: str, out: Path, form: str, environment: Mapping[str, str],
     more = ["--load-plugin", GGUF / "torch2grid_gguf" / "plugin.py"] if form == "gguf" else []
     path = [*installed(out), *([GGUF] if form == "gguf" else [])]
     found = {}
-    words = ["--stats", "--plugin", "atlas", "--format", "png", "-q", "--jobs", jobs, "--output", out / "out"]
-    done = torch2grid(location, *words, *more, cwd=out, path=path, env=environment)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    for words in (["--stats"], ["--plugin", "atlas", "--output", out / "out"]):
+        done = torch2grid(location, *words, "-q", "--jobs", jobs, *more, cwd=out, path=path, env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        found[f"out {words[0]}"] = done.stdout.replace(str(out), "")
     for each in sorted((out / "out").rglob("*")):
         if each.is_file():
             found[str(each.relative_to(out))] = hashlib.sha256(each.read_bytes()).hexdigest()

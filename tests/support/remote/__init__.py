@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tests.support.tools import PROJECT
 
 SOURCE = PROJECT / "plugins" / "torch2grid_remote" / "src"
+
+if str(SOURCE) not in sys.path:  # for what the tests import themselves
+    sys.path.append(str(SOURCE))
 
 
 def installed(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ def bucket(name: str = "models") -> Iterator[Bucket]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"", timeout=30).close()  # of another server
         found = Bucket(f"http://{host}:{port}", name)
         yield found
         found.client.close()
