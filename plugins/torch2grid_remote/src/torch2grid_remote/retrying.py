@@ -47,6 +47,6 @@ def persistently(shown: str, attempt: Attempt, start: int, buffer: memoryview, t
             counted = done if tries == 0 else counted
             pause = max(limits.BACKOFF * 2 ** max(tries - 1, 0) * random.uniform(0.75, 1.25), error.after)
             if tries >= limits.TRIES or time.monotonic() + pause > heard + limits.PATIENCE:
-                told = f" (tried {tries + 1 if tries < limits.TRIES else tries} times)" if tries else ""
+                told = f" (asked {tries} times)" if tries > 1 else ""
                 raise LoadError(shown, f"the server {error.reason}{told}", "try again later") from error
             time.sleep(pause)
