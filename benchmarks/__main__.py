@@ -26,6 +26,7 @@ NAMES = (
     "distributed",
     "quantised",
     "explore",
+    "remote",
     "growth",
 )
 ROUNDS = 5

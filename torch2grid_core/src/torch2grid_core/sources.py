@@ -9,7 +9,7 @@ from torch2grid_core._data.indexing import PartShape, Taken, kept_places, stated
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
-from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, has_file
+from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, ahead_of, has_file, prepare
 from torch2grid_core._data.steps import STEP_KEYS, stated_step
 from torch2grid_core._data.storage import (
     BytesStorage,
@@ -55,6 +55,7 @@ __all__ = [
     "Storage",
     "Taken",
     "Tiled",
+    "ahead_of",
     "as_float",
     "beneath",
     "dtype_named",
@@ -63,6 +64,7 @@ __all__ = [
     "is_complex",
     "is_floating",
     "kept_places",
+    "prepare",
     "share_of",
     "stated_shape",
     "stated_step",

@@ -34,6 +34,10 @@ class Slice(DerivedStorage):
         self.within(offset, buffer)
         self.inner.read_into(self.offset + offset, buffer)
 
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the other storage is read with these bytes."""
+        yield self.inner, self.offset + offset, size
+
 
 class Placed(DerivedStorage):
     """The *size* bytes of *inner*, set when their place is known: behind what refers to them; until then there are none."""
@@ -43,6 +47,10 @@ class Placed(DerivedStorage):
 
     def __init__(self, size: int) -> None:
         self.size = size
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the other storage is read with these bytes."""
+        yield self.inner, offset, size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.inner.read_into(offset, buffer)
@@ -138,6 +146,10 @@ class Flipped(DerivedStorage):
     @property
     def size(self) -> int:
         return self.inner.size
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the other storage is read with these bytes."""
+        yield self.inner, offset, size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.inner.read_into(offset, buffer)

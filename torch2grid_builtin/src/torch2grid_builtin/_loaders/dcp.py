@@ -26,7 +26,7 @@ from torch2grid_builtin._loaders.dcp_metadata import Contents, Entry, read_metad
 from torch2grid_builtin._loaders.megatron import latest_iteration
 from torch2grid_builtin._loaders.torch_zip import read_archive
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import BytesStorage, ContainerKind, Problem, Range, Skip, Source, find_parts, has_file
+from torch2grid_core.sources import BytesStorage, ContainerKind, Problem, Range, Skip, Source, find_parts, has_file, prepare
 from torch2grid_core.text import visible
 
 _SHARE = re.compile(r"__(\d+)_\d+\.distcp")
@@ -104,6 +104,7 @@ def _files(folder: Source, names: Iterable[str]) -> list[Source]:
         if outside or "\0" in name or name in (".", ""):
             raise LoadError(folder.shown, f"names a file outside of it: {visible(name, 80)!r}", _HOSTILE)
     found, absent = [], []
+    prepare(folder, names)
     for name in names:
         try:
             found.append(folder.child(name))

@@ -15,7 +15,7 @@ from torch2grid_builtin._loaders import zstd
 from torch2grid_builtin._loaders.dcp_plain import alike, plain
 from torch2grid_builtin._loaders.zip_archive import ZipArchive
 from torch2grid_core import LazyTensor, LoadError
-from torch2grid_core.sources import Blocks, Source, SourceBase, Storage
+from torch2grid_core.sources import Blocks, Range, Source, SourceBase, Storage
 from torch2grid_core.text import visible
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class StoredBlocks(Blocks):
     def shippable(self) -> bool:
         """True: a copy opens the items for itself."""
         return True
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """The items that are read with the whole; a part of it is in any of them."""
+        for file, first, length in zip(self._file, self._offset, self._size, strict=True) if size == self.size else ():
+            yield Range(self.files[file]), int(first), int(length)
 
     def block(self, index: int) -> LazyTensor:
         """The tensor that the item holds. Raises ``LoadError``."""

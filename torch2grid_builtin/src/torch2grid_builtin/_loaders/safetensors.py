@@ -19,10 +19,11 @@ from torch2grid_builtin._inert.report import refusal
 from torch2grid_builtin._inert.storages import Float4, Float6
 from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage
+from torch2grid_core.sources import ByteSwapped, Range, Skip, Source, Storage, ahead_of
 from torch2grid_core.text import visible
 
 HEADER_BYTES = 100_000_000
+_PREFETCHED = 1 << 20  # bytes of a header that comes while others are read
 _STRUCTURE = 4_000_000  # commas, colons and brackets of a header, each of which costs memory when parsed
 _CUT = "the file is cut short; fetch it again"
 _WRONG = "the file is damaged or was not written by safetensors"
@@ -146,6 +147,14 @@ class _Header(dict[str, Any]):
 
 class _HeaderError(ValueError):
     pass
+
+
+def prefetch_header(source: Source) -> None:
+    """Let the header come, where the file is one that is read by requests, and the beginning does not hold it."""
+    if ahead_of(source) and not source.is_folder and len(source.head) > 8:
+        length = int.from_bytes(source.head[:8], "little")
+        if len(source.head) < 8 + length <= min(source.size, _PREFETCHED):
+            source.prefetch([(0, 8 + length)])
 
 
 def _header(source: Source, work: Work | None) -> tuple[_Header, int]:

@@ -15,11 +15,11 @@ from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._loaders.naming import tensor_name
 from torch2grid_builtin._loaders.other_readers import run_by_others
 from torch2grid_builtin._loaders.pickled import Pickled
-from torch2grid_builtin._loaders.safetensors import Safetensors
+from torch2grid_builtin._loaders.safetensors import Safetensors, prefetch_header
 from torch2grid_builtin._loaders.torch_legacy import TorchLegacy
 from torch2grid_builtin._loaders.torch_zip import TorchZip
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import Action, Problem, Skip, Source, has_file
+from torch2grid_core.sources import Action, Problem, Skip, Source, has_file, prepare
 from torch2grid_core.text import counted, visible
 
 _INDEX_BYTES = 64 << 20
@@ -328,6 +328,7 @@ def _open_all(source: Source, place: Source, names: Sequence[str]) -> dict[str, 
             )
     sources: dict[str, Source] = {}
     absent = []
+    prepare(place, names)
     for name in names:
         try:
             sources[name] = place.child(name)
@@ -337,6 +338,8 @@ def _open_all(source: Source, place: Source, names: Sequence[str]) -> dict[str, 
             absent.append(name)
     if absent:
         raise _absent(source, place, absent, "names")
+    for each in sources.values():
+        prefetch_header(each)
     work = Work(sum(each.size for each in sources.values()))  # what all of them may cost together
     return {name: _open(each, work) for name, each in sources.items()}
 

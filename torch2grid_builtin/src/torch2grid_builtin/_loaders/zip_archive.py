@@ -296,6 +296,13 @@ class Packed:
             raise self.fail(f"has a record {self.label} of {self.size} bytes, {offset}–{offset + len(buffer)} are asked for")
         self.place.read_into(self.locate() + offset, buffer)
 
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What is read with these bytes; the header in front, too, as long as it was not."""
+        if self._start:
+            yield self.place, self._start + offset, size
+        else:
+            yield self.place, offset, min(size + self.place.size - self.size, self.place.size - offset)
+
     def locate(self) -> int:
         """Where the bytes begin, from the header on. Raises ``LoadError`` where it says other than the directory."""
         if not self._start:
@@ -444,6 +451,11 @@ class Deflated:
     def unchecked(self) -> Storage:
         """The same, but its first bytes are had without unpacking the rest: a header need not cost the record."""
         return _Peeked(self) if self._start < 0 else self
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What is read with any of these bytes, the first time: all of the record."""
+        if self._start < 0:
+            yield self.inner, 0, self.inner.size
 
     def fail(self, reason: str) -> LoadError:
         return LoadError(self.path, f"record {self.label} {reason}", _DAMAGED)

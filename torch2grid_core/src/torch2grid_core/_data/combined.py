@@ -45,6 +45,14 @@ class ComputedStorage(DerivedStorage):
         members = [(name, replace(tensor, storage=part)) for (name, tensor), part in zip(self.members, parts, strict=True)]
         return type(self)(members, self.combine, self.dtype)
 
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the members is read with these bytes."""
+        first, last = offset // self.dtype.itemsize, -(-(offset + size) // self.dtype.itemsize)
+        for _, tensor in self.members:
+            if tensor.contiguous:
+                width = tensor.dtype.itemsize
+                yield tensor.storage, (tensor.offset + first) * width, (last - first) * width
+
     @property
     def size(self) -> int:
         """Length in bytes."""

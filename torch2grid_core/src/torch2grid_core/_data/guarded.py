@@ -142,6 +142,23 @@ class GuardedSource(SourceBase):
         if wrong := not_run("prefetch", found):
             raise self._wrong(wrong)
 
+    @property
+    def ahead(self) -> int:  # type: ignore[override]
+        with self._told("cannot be looked at"):
+            found = getattr(self.inner, "ahead", 0)
+        if not isinstance(found, Integral) or isinstance(found, bool) or found < 0:
+            raise self._wrong(_property("ahead", found, "a number of bytes"))
+        return int(found)
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Get ready to open these children. Raises ``LoadError``."""
+        prepare = getattr(self.inner, "prepare", None)
+        if prepare is not None:
+            with self._told("cannot be searched"):
+                found: Any = prepare(names)
+            if wrong := not_run("prepare", found):
+                raise self._wrong(wrong)
+
     def _guarded(self, found: Source) -> Source:
         return guarded_source(found, self.origin, self.shown)
 
@@ -212,6 +229,8 @@ def answer_all(source: Source) -> None:
     asked = GuardedSource(source)
     _ = asked.identity, asked.folder, asked.head, asked.tail
     asked.prefetch([])
+    asked.prepare([])
+    _ = asked.ahead
     if asked.is_folder:
         for name in asked.entries[:1]:
             asked.child(name)

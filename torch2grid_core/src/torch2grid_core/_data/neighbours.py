@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch2grid_core._data.foreign import foreign_folder
-from torch2grid_core._data.source import Source, has_file
+from torch2grid_core._data.source import Source, ahead_of, has_file
 from torch2grid_core._errors import LoadError, WrongAnswer
 from torch2grid_core._text import visible
 
@@ -127,7 +127,7 @@ def remarks_on(source: Source, share: Share | None) -> list[str]:
         lines.append(f"{share} by its name: what the others hold is not shown")
     elif share is not None:
         lines.append(f"{share} by its name; no other file of its kind lies beside it")
-    folder = None if source.is_folder else source.folder
+    folder = None if source.is_folder or ahead_of(source) else source.folder  # which would cost requests for this line alone
     if folder and has_file(folder, ".metadata") and any(_DISTCP.fullmatch(name) for name in _names(folder)):
         lines.append("it lies beside a distributed checkpoint: the tensors in its .distcp files are not shown")
     return lines

@@ -20,9 +20,13 @@ class Source(Protocol):
 
     A file has bytes, and, where something is known of it, a ``folder``. A folder (``is_folder``) has no bytes: ``entries`` that
     can be listed, and a ``child`` of each name, also where it cannot list them. ``SourceBase`` answers whatever follows from
-    the rest. It is hashable and can be referred to weakly. It pickles by its address, never with credentials. It may have a
-    method ``read_into(offset, buffer)`` too, which saves a copy, and ``read_rows(offset, step, buffers)``, which fills many
-    buffers of one length, each *step* bytes on from the one before.
+    the rest. It is hashable and can be referred to weakly. It pickles by its address, never with credentials.
+
+    It may have more: ``read_into(offset, buffer)``, which saves a copy. ``read_rows(offset, step, buffers)``, which fills many
+    buffers of one length, each *step* bytes on from the one before. ``ahead``: where a read costs a request, how many bytes
+    it fetches ahead of those who read; a pass says by ``prefetch`` what it will read, and is handed out in shares of that size.
+    ``prepare(names)``, of a folder: get ready to open these children, side by side. ``shippable``, false where a pickled copy
+    could not read in another process.
     """
 
     def __new__(cls, *_args: Any, **_named: Any) -> Any:
@@ -84,7 +88,9 @@ class Source(Protocol):
         """The *size* bytes from *offset* as a source of their own. Raises ``LoadError`` where they are not inside."""
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Get ready to read these ranges (offset, size), in few requests; nothing where reading costs no request."""
+        """Get ready to read these ranges (offset, size), in this order, in few requests, without waiting for them; nothing
+        where reading costs no request.
+        """
 
 
 _BLOCKS = ("head", "tail", "entries", "folder")  # what is read once, and again in a pickled copy
@@ -105,6 +111,7 @@ class SourceBase:
     entries: Sequence[str] = ()
     folder: Source | None = None
     object: Any = None
+    ahead: int = 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shown!r})"
@@ -145,6 +152,9 @@ class SourceBase:
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Do nothing: a read costs no request."""
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Do nothing: opening a child costs no request."""
 
     def storage(self, offset: int = 0, size: int | None = None) -> Range:
         """The bytes from *offset* as a storage, as before 0.2: ``Range(source, offset, size)``."""
@@ -207,6 +217,7 @@ class Window(SourceBase):
         self.place, self.size = place, place.size
         self.name, self.shown = place.source.name, place.source.shown
         self.identity = (place.source.identity, place.offset, place.size)
+        self.ahead, self.shippable = ahead_of(place.source), place.shippable
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
@@ -247,6 +258,18 @@ class ObjectSource(SourceBase):
 def is_source(value: Any) -> TypeGuard[Source]:
     """True for a source, by what its class can do: some mappings claim to have every attribute."""
     return all(hasattr(type(value), name) for name in ("child", "read", "window", "prefetch"))
+
+
+def ahead_of(source: Source) -> int:
+    """How many bytes *source* fetches ahead of those who read; 0 where a read costs no request."""
+    return getattr(source, "ahead", 0)
+
+
+def prepare(folder: Source, names: Iterable[str]) -> None:
+    """Let *folder* get ready to open these children, where it opens them by requests."""
+    own = getattr(folder, "prepare", None)
+    if own is not None:
+        own(names)
 
 
 def has_file(folder: Source, name: str) -> bool:

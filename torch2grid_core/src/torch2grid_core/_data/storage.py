@@ -15,7 +15,7 @@ import numpy as np
 
 from torch2grid_core._data.crc import crc32
 from torch2grid_core._data.filling import unfilled
-from torch2grid_core._data.source import Range
+from torch2grid_core._data.source import Range, Source
 from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import Origin, describe_value, is_stamped, returned, stamp, stamp_like
 
@@ -181,10 +181,34 @@ class ByteSwapped(DerivedStorage):
     def size(self) -> int:
         return self.inner.size
 
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the other storage is read with these bytes."""
+        yield self.inner, offset, size
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         read_from(self.inner, offset, buffer)
         if self.itemsize > 1:
             np.frombuffer(buffer, dtype=f"u{self.itemsize}" if self.itemsize <= 8 else "u8").byteswap(inplace=True)
+
+
+def reads(storage: Storage, offset: int, size: int) -> Iterator[tuple[Source, int, int]]:
+    """(source, offset, size) of what reading *size* bytes of *storage* from *offset* reads of sources, as far as that is known.
+
+    A storage says it by a method ``reads(offset, size)`` that yields (storage, offset, size); one that is computed from others
+    is taken to read all of them where all of it is read.
+    """
+    if type(storage) is Range:
+        yield storage.source, storage.offset + offset, size
+        return
+    own = getattr(storage, "reads", None)
+    if own is not None:
+        beneath: Iterable[tuple[Storage, int, int]] = own(offset, size)
+    elif isinstance(storage, DerivedStorage) and not hasattr(storage, "blocks") and size == storage.size:
+        beneath = [(part, 0, part.size) for part in storage.parts]
+    else:
+        return
+    for part, first, length in beneath:
+        yield from reads(part, first, length)
 
 
 class Joined(DerivedStorage):
@@ -207,6 +231,13 @@ class Joined(DerivedStorage):
     @property
     def size(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the parts is read with these bytes."""
+        for end, part in zip(self._ends, self._parts, strict=True):
+            first, last = max(offset, end - part.size), min(offset + size, end)
+            if first < last:
+                yield part, first - end + part.size, last - first
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.within(offset, buffer)
@@ -252,6 +283,10 @@ class CheckedStorage:
     def unchecked(self) -> Storage:
         """The storage beneath: for random access, which must not cost the whole record."""
         return self.inner
+
+    def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
+        """What of the storage beneath is read with these bytes."""
+        yield self.inner, offset, size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         if not self._verified and offset != self._done[0]:

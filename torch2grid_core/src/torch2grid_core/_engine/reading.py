@@ -14,6 +14,7 @@ import numpy as np
 from torch2grid_core._data.combined import JointTensor
 from torch2grid_core._data.storage import CheckedStorage, has_checksum
 from torch2grid_core._data.tensor import LazyTensor, read_together
+from torch2grid_core._engine.fetching import Reading, fetch
 from torch2grid_core._errors import NotDrawable, PluginError
 from torch2grid_core._guard import PASSES, Origin, describe, describe_value, returned
 from torch2grid_core._measures.figures import Checksum, NotFinite, Of
@@ -88,6 +89,12 @@ class Task(NamedTuple):
         """True where another process could do it."""
         return bool(self.asks) and all(tensor.storage.shippable for tensor in self.tensors)
 
+    def readings(self) -> Iterator[Reading]:
+        """What will be read from end to end."""
+        if any(not ask.need.reads_itself for ask in self.asks):
+            for tensor in self.tensors:
+                yield Reading(tensor, 0, tensor.size)
+
     def pieces(self) -> tuple[Piece, ...]:
         """The shares that the reading may be handed out in; most tasks have one.
 
@@ -153,6 +160,7 @@ class Task(NamedTuple):
 
 def perform(tasks: Sequence[Task]) -> list[Outcome]:
     """What each task brings. Those that are ``alike`` are done together."""
+    fetch(each for task in tasks for each in task.readings())
     together: dict[Hashable, list[Task]] = {}
     for task in tasks:
         if task.alike is not None:
@@ -248,6 +256,11 @@ class Piece:
     needs: tuple[tuple[Need[Any], Origin], ...]
     start: int
     stop: int
+
+    def fetch(self) -> None:
+        """Let what will be read come while the rest is made ready."""
+        if any(not need.reads_itself for need, _ in self.needs):
+            fetch(Reading(tensor, self.start, min(self.stop, tensor.size)) for tensor in self.tensors)
 
     def gather(self) -> list[Any]:
         """For each need its collector, what ``compute`` returned, or why it has neither.

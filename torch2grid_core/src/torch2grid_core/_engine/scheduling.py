@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from typing import Any, Literal, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
+from torch2grid_core._engine.fetching import fetch, fetched_ahead
 from torch2grid_core._engine.reading import Outcome, Piece, Task, perform
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._guard import Origin
@@ -20,6 +21,7 @@ _AHEAD = 32  # batches submitted before their turn: enough to keep workers busy,
 _AHEAD_BYTES, _AHEAD_TENSORS = 1 << 30, 1 << 13  # and what they read together, at most
 _BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
+_SHARES = 8  # of all bytes, at least, where one share is as much as a remote source fetches ahead
 _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
@@ -47,16 +49,22 @@ def outcomes(
     names = list(checkpoint) if isinstance(order, str) else order
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
+    ahead = fetched_ahead(checkpoint[name] for name in names)
     take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
         if executor is not None:
-            largest = _largest(checkpoint, names)
+            largest = _largest(checkpoint, names, ahead)
             early = {name: _Batch(name, tasks(name)).submitted(executor) for name in largest}
             if order == "ready":  # what is begun first stands first
                 names = [*largest, *(name for name in names if name not in early)]
-        for batch in _batches(checkpoint, names, tasks, early):
+        share = _BATCH_BYTES
+        if ahead:  # one wait for many tensors, rather than one for each
+            share = max(share, min(ahead, sum(checkpoint[name].nbytes for name in names) // _SHARES))
+        for batch in _batches(checkpoint, names, tasks, early, share):
             waiting.append(batch if executor is None else batch.submitted(executor))
-            while (executor is None and waiting) or _enough(waiting):
+            if ahead and not batch.handed_out:
+                batch.fetch()  # while those before it are measured
+            while (executor is None and len(waiting) > bool(ahead)) or _enough(waiting):
                 yield from take(waiting).settled()
         while waiting:
             yield from take(waiting).settled()
@@ -86,14 +94,16 @@ def _enough(waiting: Sequence[_Batch]) -> bool:
     return len(waiting) > 1 and (many or sum(each.bytes for each in waiting) > _AHEAD_BYTES)
 
 
-def _largest(checkpoint: Checkpoint, names: Sequence[str]) -> list[str]:
+def _largest(checkpoint: Checkpoint, names: Sequence[str], ahead: int) -> list[str]:
     sizes = {name: checkpoint[name].nbytes for name in names}
-    least = max(sum(sizes.values()) * _LARGE, _WORTH_ALONE)
+    least = max(sum(sizes.values()) * _LARGE, _WORTH_ALONE, ahead)
     return sorted((name for name in sizes if sizes[name] > least), key=lambda name: -sizes[name])
 
 
-def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch]) -> Iterator[_Batch]:
-    """The tasks of all tensors, those of small neighbours together; *early* ones, which are begun, in their turn."""
+def _batches(
+    checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch], share: int
+) -> Iterator[_Batch]:
+    """The tasks of all tensors, neighbours together up to *share* bytes; *early* ones, which are begun, in their turn."""
     batch = _Batch()
     for name in names:
         alone = early.pop(name, None)
@@ -101,7 +111,7 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
             own = tasks(name)
             if own and not (len(own) == 1 and own[0].alike is not None):
                 size = checkpoint[name].nbytes
-                if size > _BATCH_BYTES or any(task.then is not None or not task.shippable for task in own):
+                if size > share or any(task.then is not None or not task.shippable for task in own):
                     alone = _Batch(name, own)
         if alone is not None:
             if batch.tasks:
@@ -110,7 +120,7 @@ def _batches(checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: 
             batch = _Batch()
             continue
         batch.add(name, own)
-        if batch.bytes >= _BATCH_BYTES or len(batch.tasks) >= _BATCH:
+        if batch.bytes >= share or len(batch.tasks) >= _BATCH:
             yield batch
             batch = _Batch()
     if batch.tasks:
@@ -149,6 +159,15 @@ class _Batch:
         else:
             self._futures = [executor.submit(perform, every)]
         return self
+
+    @property
+    def handed_out(self) -> bool:
+        """True where it is not for this process."""
+        return bool(self._futures)
+
+    def fetch(self) -> None:
+        """Let what it reads come to this process."""
+        fetch(each for _, tasks in self.tasks for task in tasks for each in task.readings())
 
     @property
     def pending(self) -> list[Future[Any]]:
@@ -193,6 +212,7 @@ def _listed(future: Future[Any]) -> list[Any]:
 
 def gather(piece: Piece) -> list[Any]:
     """``piece.gather()``, for an executor."""
+    piece.fetch()
     return piece.gather()
 
 

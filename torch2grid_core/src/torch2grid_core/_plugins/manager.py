@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from torch2grid_core._pictures.page import Page
     from torch2grid_core._settings import Settings
 
+_REMOTE = {  # what opens locations that are often asked for
+    **dict.fromkeys(("https", "http"), "torch2grid-remote"),
+    **{scheme: f"torch2grid-remote[{scheme}]" for scheme in ("s3", "gs", "az", "hf")},
+}
 _INSTANCE = "registered"  # the source of an instance that is added by hand
 
 
@@ -236,9 +240,12 @@ class PluginManager:
         if not colon or not SCHEME.fullmatch(scheme) or os.path.exists(location):
             return location
         openers = self.names("source")
-        claims = [name for name, each in openers.items() if scheme.lower() in each.facts.get("schemes", ())]
+        free = {name: each for name, each in openers.items() if not each.taken_by}
+        claims = [name for name, each in free.items() if scheme.lower() in each.facts.get("schemes", ())]
         if not claims:
-            raise LoadError(location, f"no plugin opens {scheme}:// locations", "install one that does, or give a path")
+            known = _REMOTE.get(scheme.lower())
+            advice = f"pip install '{known}'" if known else "install one that does, or give a path"
+            raise LoadError(location, f"no plugin opens {scheme}:// locations", advice)
         if len(claims) > 1:
             both = f"{' and '.join(claims)} both open {scheme}://"
             raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")

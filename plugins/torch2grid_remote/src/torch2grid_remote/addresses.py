@@ -1,0 +1,32 @@
+"""What is told of an address, and which names may stand behind one."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+from torch2grid_core import LoadError
+from torch2grid_core.text import without_secrets
+
+
+def split(location: str) -> SplitResult:
+    """The parts of *location*. Raises ``LoadError`` for a chain of locations, and for what is no address."""
+    if "::" in location.partition("://")[2].partition("?")[0] and not _is_ipv6(location):
+        raise LoadError(without_secrets(location), "is a chain of locations (::), which is not opened", "give one location")
+    try:
+        found = urlsplit(location)
+        _ = found.port
+    except ValueError as error:
+        raise LoadError(without_secrets(location), f"is no address: {error}", "check the address") from error
+    return found
+
+
+def _is_ipv6(location: str) -> bool:
+    host, _, path = location.partition("://")[2].partition("/")
+    return host.rpartition("@")[2].startswith("[") and "::" not in path
+
+
+def inside(shown: str, name: str) -> str:
+    """*name*, if that is the name of something inside a folder, ``a/b`` of one in another. Raises ``LoadError``."""
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise LoadError(shown, f"has nothing called {name!r}", "names in a file are no locations")
+    return name

@@ -1,0 +1,25 @@
+"""How much is asked for at once, how long is waited for it, and how often it is asked for again."""
+
+from __future__ import annotations
+
+import os
+
+HEAD = 20 << 10  # bytes of the first request: the header of most files, and 1 % of a small matrix
+NEAR = 64 << 10  # bytes between two ranges that one request may fetch, too, rather than two requests
+BLOCKS = 8 << 20  # bytes of headers and other small reads that are kept
+GROWTH = 4 << 20  # bytes of a request, at most, where reads that nobody foretold follow each other
+
+WINDOW = 8 << 20  # bytes of a request for weights, aligned to the file
+AHEAD = 64 << 20  # bytes of windows that a process holds: with what is being copied less than 80 MB
+CONNECTIONS = 8  # at once for weights
+OPENING = 16  # and for headers
+
+TRIES = 5
+WORTH = 1 << 20  # bytes after which a try was none in vain
+CONNECT = 10.0  # seconds until a server has answered the call
+SILENCE = float(os.environ.get("TORCH2GRID_REMOTE_TIMEOUT", "30"))  # seconds that a server may send nothing
+PATIENCE = SILENCE * 5 / 3  # seconds without one byte, over all tries
+BACKOFF = 0.2  # seconds before the second try, twice that before the next
+HOPS = 5  # redirects that are followed
+LISTED = 100_000  # names of a folder
+LISTING = 32 << 20  # bytes of a listing

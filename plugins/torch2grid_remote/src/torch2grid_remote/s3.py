@@ -1,0 +1,171 @@
+"""s3:// locations, by s3fs: its sessions, credentials and signatures, and requests that state which version they want."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from torch2grid_core import LoadError, SourceOpener
+from torch2grid_core.sources import Source
+from torch2grid_remote import limits
+from torch2grid_remote.buckets import bucket_and_key, opened
+from torch2grid_remote.files import Begun, NotThere
+from torch2grid_remote.filesystems import FilesystemStore
+from torch2grid_remote.retrying import Again, Tell
+
+_PIECE = 256 << 10
+_PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
+_CHANGED = "changed while it was being read", "run again when it is complete"
+
+
+class S3Store(FilesystemStore):
+    """A bucket of S3, or of a store that speaks its protocol."""
+
+    scheme: ClassVar[str] = "s3"
+    module: ClassVar[str] = "s3fs"
+    extra: ClassVar[str] = "s3"
+
+    def options(self) -> dict[str, Any]:
+        """Waiting as we wait, and no retries but ours."""
+        config = {
+            "connect_timeout": limits.CONNECT,
+            "read_timeout": limits.SILENCE,
+            "max_pool_connections": limits.OPENING,
+            "retries": {"total_max_attempts": 1},
+        }
+        return {"anon": self.anonymous, "config_kwargs": config}
+
+    def filesystem(self) -> Any:
+        """The file system, one for each process. Raises ``LoadError`` where its package is missing."""
+        found = super().filesystem()
+        found.retries = 1
+        return found
+
+    def failure(self, error: Exception, path: str) -> Exception:
+        """What an error of botocore or s3fs means."""
+        shown, cause = self.shown(path), error
+        while cause is not None and not hasattr(cause, "response"):
+            cause = cause.__cause__  # type: ignore[assignment]
+        response = getattr(cause, "response", None)
+        about = response if isinstance(response, dict) else {}
+        status = int(about.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = str(about.get("Error", {}).get("Code", ""))
+        if status >= 500 or status in (408, 429) or code in _PASSES:
+            headers = about.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            stated = str(headers.get("retry-after", ""))
+            return Again(f"answers {status or code}", float(stated) if stated.isdigit() else 0.0)
+        if status == 412 or code == "PreconditionFailed":
+            return LoadError(shown, *_CHANGED)
+        if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
+            return NotThere(shown, "is not there", "check the address")
+        if status in (401, 403):
+            return LoadError(shown, f"the store answers {status}", "check the address and your credentials")
+        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+            return LoadError(shown, "there are no credentials for it", "log in, or check AWS_PROFILE")
+        return super().failure(error, path)
+
+    def _settle_credentials(self) -> None:
+        """Ask without a signature where nobody is logged in: public buckets are open to anybody."""
+        from fsspec.asyn import sync
+
+        system = self.filesystem()
+
+        async def known() -> bool:
+            session = await system.set_session() and system.session
+            return await session.get_credentials() is not None
+
+        try:
+            self.anonymous = not sync(system.loop, known)
+        except Exception:
+            self.anonymous = False
+
+    def begin(self, path: str) -> Begun:
+        """The first bytes of an object. Raises ``NotThere``."""
+        found: list[Begun] = []
+
+        def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
+            try:
+                head, size, version = self._get(path, "", 0, limits.HEAD)
+            except Exception as error:
+                if _status(error) != 416:
+                    raise
+                head, size, version = b"", 0, ""
+            found.append(Begun(head, size, version))
+            arrived(len(buffer))
+
+        self.persistently(attempt, path, 0, memoryview(bytearray(1)))
+        return found[-1]
+
+    def _get(self, path: str, version: str, start: int, length: int) -> tuple[bytes, int, str]:
+        from fsspec.asyn import sync
+
+        head = bytearray(length)
+        done = 0
+
+        def arrived(count: int) -> None:
+            nonlocal done
+            done += count
+
+        size, found = sync(self.filesystem().loop, self._body, path, version, start, memoryview(head), arrived)
+        return bytes(head[:done]), size, found
+
+    async def _body(self, path: str, version: str, start: int, buffer: memoryview, arrived: Tell) -> tuple[int, str]:
+        """Receive a range into *buffer*; the size of the object, and its version. Raises ``LoadError``."""
+        wanted = {"Range": f"bytes={start}-{start + len(buffer) - 1}", **({"IfMatch": version} if version else {})}
+        answer = await self.filesystem()._call_s3("get_object", Bucket=self.bucket, Key=path, **wanted)
+        stream = answer["Body"]
+        try:
+            span = str(answer.get("ContentRange") or "")
+            place, _, total = span.removeprefix("bytes ").partition("/")
+            first, _, last = place.partition("-")
+            if not span and start == 0 and int(answer.get("ContentLength", -1)) <= len(buffer):
+                first, last, total = "0", str(int(answer["ContentLength"]) - 1), str(answer["ContentLength"])
+            elif not span:
+                raise LoadError(self.shown(path), "the store sends the whole object for a part of it", "download it first")
+            if int(first) != start or int(last) >= start + len(buffer):
+                raise LoadError(self.shown(path), "the store sends other bytes than it is asked for", "download it first")
+            done, length = 0, int(last) + 1 - start
+            while done < length:
+                piece = await asyncio.wait_for(stream.read(min(_PIECE, length - done)), limits.SILENCE)
+                if not piece:
+                    raise Again("breaks off in the middle of an answer")
+                buffer[done : done + len(piece)] = piece
+                done += len(piece)
+                arrived(len(piece))
+            return int(total), str(answer.get("ETag") or "")
+        finally:
+            stream.close()
+
+    def fetch(self, path: str, version: str, size: int, start: int, buffer: memoryview, tell: Tell | None) -> None:
+        """Fill *buffer* from byte *start* of that version."""
+        from fsspec.asyn import sync
+
+        def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
+            found, _ = sync(self.filesystem().loop, self._body, path, version, start, buffer, arrived)
+            if found != size:
+                raise LoadError(self.shown(path), *_CHANGED)
+
+        self.persistently(attempt, path, start, buffer, tell)
+
+
+def _status(error: BaseException | None) -> int:
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        error = error.__cause__
+    return 0
+
+
+class S3(SourceOpener):
+    """s3://bucket/key: an object or a prefix in S3, or in a store that speaks its protocol"""
+
+    name: ClassVar[str] = "s3"
+    schemes: ClassVar[tuple[str, ...]] = ("s3",)
+
+    def open(self, location: str) -> Source:
+        """The object, or the prefix as a folder. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        store = S3Store(bucket)
+        store._settle_credentials()
+        return opened(store, key)

@@ -1,0 +1,194 @@
+"""Whatever a server does wrong ends in the result of the local file, or in one line, and soon."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.remote import installed
+from tests.support.remote.buckets import bucket
+from tests.support.remote.hub import hub
+from tests.support.remote.models import write
+from tests.support.remote.server import Server, serving
+from tests.support.tools import torch2grid
+
+PATIENCE = {"TORCH2GRID_REMOTE_TIMEOUT": "1.5"}  # seconds of silence, of 30
+BEHIND = 100_000  # where no header is
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("local")
+    write(folder, "safetensors")
+    return stats(folder / "model.safetensors", folder).stdout
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "www").mkdir()
+    write(tmp_path / "www", "safetensors")
+    with serving(tmp_path / "www") as found:
+        yield found
+
+
+def stats(location: object, cwd: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = ("--stats", "--quiet", "--jobs", 1, *words)
+    return torch2grid(location, *words, cwd=cwd, path=installed(cwd), env={**PATIENCE, **environment}, timeout=60)
+
+
+def one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert all(part in done.stderr for part in parts), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("after", [0, BEHIND])
+@pytest.mark.parametrize("fault", ["reset", "cut", "hang up", "503", "429", "500", "stall", "pause", "shorter", "longer"])
+def test_what_passes_is_asked_for_again(fault: str, after: int, served: Server, expected: str, tmp_path: Path) -> None:
+    served.fault, served.after, served.times = fault, after, 1 if fault in ("stall", "pause") else 2
+    done = stats(f"{served.url}/model.safetensors", tmp_path)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", expected)
+    assert served.times == 0
+
+
+def test_only_the_missing_bytes_are_asked_for_again(served: Server, expected: str, tmp_path: Path) -> None:
+    served.fault, served.after, served.times = "cut", BEHIND, 3
+    done = stats(f"{served.url}/model.safetensors", tmp_path)
+    assert done.stdout == expected
+    whole = (served.folder / "model.safetensors").stat().st_size
+    assert served.sent <= 1.01 * whole + 120_000
+
+
+def test_retry_after_is_waited_for(served: Server, expected: str, tmp_path: Path) -> None:
+    served.fault, served.after, served.times = "503", BEHIND, 1
+    begun = time.monotonic()
+    assert stats(f"{served.url}/model.safetensors", tmp_path).stdout == expected
+    assert time.monotonic() - begun > 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("503", "answers 503 Service Unavailable"),
+        ("500", "answers 500 Internal Server Error"),
+        ("hang up", "breaks off the connection"),
+        ("stall", "is silent for"),
+        ("401", "answers 401 Unauthorized"),
+        ("403", "answers 403 Forbidden"),
+        ("no ranges", "sends the whole file where a part of it is asked for"),
+        ("other bytes", "sends other bytes than it is asked for"),
+        ("compressed", "sends it compressed"),
+    ],
+)
+@pytest.mark.parametrize("after", [0, BEHIND])
+def test_what_does_not_pass_is_one_line(fault: str, told: str, after: int, served: Server, tmp_path: Path) -> None:
+    served.fault, served.after = fault, after
+    begun = time.monotonic()
+    one_line(stats(f"{served.url}/model.safetensors", tmp_path), f"{served.url}/model.safetensors", told)
+    assert time.monotonic() - begun < 60
+    if fault == "no ranges" and not after:
+        assert served.sent < 6_000_000  # what a socket holds: it is not read
+
+
+def test_with_workers_it_is_one_line_too(served: Server, tmp_path: Path) -> None:
+    served.fault, served.after = "503", BEHIND
+    done = stats(f"{served.url}/model.safetensors", tmp_path, "--jobs", 2)
+    one_line(done, "answers 503")
+
+
+def test_a_replaced_file_is_noticed(served: Server, tmp_path: Path) -> None:
+    path = served.folder / "model.safetensors"
+    for fault in ("", "weak"):  # by If-Match, and by the ETag of the answer
+        served.fault = fault
+        served.forget()
+
+        def answer(handler: object, request: object) -> bool:
+            if len(served.requests) == 3:
+                path.touch()
+            return False
+
+        served.answer = answer
+        one_line(stats(f"{served.url}/model.safetensors", tmp_path), "changed while it was being read")
+    served.fault, served.answer, served.after = "grown", None, BEHIND
+    one_line(stats(f"{served.url}/model.safetensors", tmp_path), "changed while it was being read")
+
+
+def test_a_missing_file_is_one_line(served: Server, tmp_path: Path) -> None:
+    one_line(stats(f"{served.url}/nothing.pth?token=SECRET", tmp_path), f"{served.url}/nothing.pth: is not there")
+
+
+def test_no_server_is_one_line(tmp_path: Path) -> None:
+    one_line(stats("http://127.0.0.1:9/x.pth", tmp_path), "http://127.0.0.1:9/x.pth: the server refuses the connection")
+    one_line(stats("https:///x.pth", tmp_path), "names no server")
+    one_line(stats("http://[::1/x.pth", tmp_path), "is no address")
+    one_line(stats("https://user:SECRET@127.0.0.1:99999/x.pth", tmp_path), "https://127.0.0.1:99999/x.pth: is no address")
+
+
+@pytest.mark.parametrize("status", ["here", "elsewhere"])
+def test_a_redirect_is_followed_and_kept(status: str, served: Server, expected: str, tmp_path: Path) -> None:
+    with serving(served.folder) as other:
+        served.fault, served.elsewhere = "redirect", other.url
+        done = stats(f"{served.url.replace('//', '//me:SECRET@')}/model.safetensors", tmp_path)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", expected)
+        assert len(served.requests) == 1
+        assert all("authorization" not in each.headers for each in other.requests)
+        assert served.requests[0].headers["authorization"].startswith("Basic ")
+
+
+def test_redirects_that_do_not_end_or_are_no_addresses(served: Server, tmp_path: Path) -> None:
+    served.fault, served.elsewhere = "redirect", served.url
+    one_line(stats(f"{served.url}/model.safetensors", tmp_path), "is redirected more than 5 times")
+    served.elsewhere = "file:///etc/passwd"
+    done = stats(f"{served.url}/model.safetensors", tmp_path)
+    one_line(done, "is redirected to file:///etc/passwd")
+    assert "SECRET" not in done.stderr
+
+
+def test_an_expired_address_is_asked_for_again(tmp_path: Path, expected: str) -> None:
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    write(folder, "safetensors")
+    with hub(tmp_path) as found:
+        count = 0
+
+        def expiring(handler: object, request: object) -> bool:
+            nonlocal count
+            count += 1
+            if count == 3:
+                found.valid = "2"
+            return found.at_store(handler, request)  # type: ignore[arg-type]
+
+        found.store.answer = expiring
+        done = stats("hf://owner/name/model.safetensors", tmp_path, **found.environment)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", expected)
+        assert 2 <= sum("resolve" in each.path for each in found.web.requests) <= 10
+        assert any(each.status == 403 for each in found.store.requests)
+
+
+def test_a_replaced_object_of_s3_is_noticed(tmp_path: Path, expected: str) -> None:
+    write(tmp_path, "safetensors")
+    with bucket() as stored:
+        stored.put(tmp_path / "model.safetensors", "m.safetensors")
+        done = stats("s3://models/m.safetensors", tmp_path, **stored.environment)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", expected)
+        from torch2grid_core import LoadError
+        from torch2grid_remote.s3 import S3
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in stored.environment.items():
+                patch.setenv(name, value)
+            opened = S3().open("s3://models/m.safetensors")
+            stored.client.put_object(Bucket="models", Key="m.safetensors", Body=bytes(opened.size))
+            with pytest.raises(LoadError, match="changed while it was being read"):
+                opened.read(2_000_000, 100)
+
+
+def test_nothing_in_s3_is_one_line(tmp_path: Path) -> None:
+    with bucket() as stored:
+        for location in ("s3://models/none.pth", "s3://nobody/none.pth", "s3://models/"):
+            one_line(stats(location, tmp_path, **stored.environment), "is not there")
+        one_line(stats("s3:///x", tmp_path, **stored.environment), "names no bucket")
