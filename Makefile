@@ -91,7 +91,7 @@ bench: $(VENV)/.bench
 
 wheels: $(VENV)/.test
 	rm -rf dist
-	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf plugins/torch2grid_explore plugins/torch2grid_remote; do \
+	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf plugins/torch2grid_explore plugins/torch2grid_remote plugins/torch2grid_dask; do \
 	  $(BIN)/python -m build --wheel --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
 

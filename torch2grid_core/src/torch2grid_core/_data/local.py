@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch2grid_core._data.source import Range, SourceBase
 from torch2grid_core._errors import LoadError
@@ -60,6 +61,10 @@ class LocalSource(SourceBase):
             raise LoadError(self.shown, "is not a regular file", "give the path of a checkpoint file or folder")
         self.size = 0 if self.is_folder else status.st_size
         self.identity: tuple[int, int] = (status.st_size, status.st_mtime_ns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker may have another working folder."""
+        return {**super().__getstate__(), "path": Path(os.path.abspath(self.path))}
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -1,0 +1,1 @@
+"""torch2grid on a Dask cluster."""

@@ -1,0 +1,150 @@
+"""``--executor dask``: the digits of one process, on a cluster that is really there, and one line when it is not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tests.support.dask import COMMAND, Running, cluster, environment, run, wait
+
+pytest.importorskip("distributed")
+DASK = "executor 'dask' of torch2grid-dask 0.1.0"
+RNG = np.random.default_rng(24)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tensors = {f"layers.{n}.weight": RNG.normal(size=(64, 96)).astype(np.float32) for n in range(12)}
+    tensors |= {f"small.{n}": RNG.normal(size=5).astype(np.float16) for n in range(300)}
+    tensors["large"] = RNG.normal(size=(1500, 800)).astype(np.float32)
+    save_file(tensors, folder / "a.safetensors")
+    tensors["large"][3, 4] = np.nan
+    save_file(tensors, folder / "b.safetensors")
+    return folder
+
+
+COMMANDS = (
+    ("a.safetensors", "--stats", "--view", "stats:detail=true", "-q"),
+    ("a.safetensors", "--layers", "--only", "layers.*", "-o", "{out}/layers", "-q"),
+    ("a.safetensors", "-o", "{out}/grid.png", "-q"),
+    ("check", "b.safetensors"),
+    ("compare", "a.safetensors", "b.safetensors", "--stats", "-q"),
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=["stats", "layers", "grid", "check", "compare"])
+def test_one_process_the_pool_and_the_cluster_give_the_same(
+    words: tuple[str, ...], shared: Running, models: Path, tmp_path: Path
+) -> None:
+    ways = {"one": ("-j", "1"), "pool": ("-j", "2"), "dask": ("--executor", f"dask:{shared.address}")}
+    seen = {}
+    for way, options in ways.items():
+        out = tmp_path / way
+        out.mkdir()
+        done = run(tmp_path, *(word.format(out=out) for word in words), *options, cwd=models)
+        assert "Traceback" not in done.stderr, done.stderr
+        files = {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+        said = re.sub(r"\d+\.\d s|in \d+ ms", "", (done.stdout + done.stderr).replace(str(out), "OUT"))
+        seen[way] = done.returncode, said, files
+    assert seen["one"] == seen["pool"] == seen["dask"]
+    assert seen["one"][0] == (1 if words[0] in ("check", "compare") else 0)
+
+
+def test_workers_of_this_machine_are_started_and_go(models: Path, tmp_path: Path) -> None:
+    alone = run(tmp_path, "a.safetensors", "--stats", "-q", "-j", "1", cwd=models)
+    done = run(tmp_path, "a.safetensors", "--stats", "-q", "-j", "2", "--executor", "dask", cwd=models)
+    assert (done.returncode, done.stdout, done.stderr) == (0, alone.stdout, "")
+
+
+def test_what_a_worker_cannot_import_is_done_here(shared: Running, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "need.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from torch2grid_core import Need, Rule, Finding\n"
+        "from torch2grid_core.measures import Collector\n\n\n"
+        "class Seen(Collector):\n"
+        "    def __init__(self):\n        self.most = 0.0\n\n"
+        "    def update(self, chunk):\n        self.most = max(self.most, float(chunk.values.max()))\n\n"
+        "    def result(self):\n        return self.most\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Most(Need[float]):\n"
+        "    def collector(self, tensors):\n        return Seen()\n\n\n"
+        "class Large(Rule):\n"
+        '    """weights above 3"""\n'
+        '    name = "large"\n    code = "X101"\n\n'
+        "    def needs(self, checkpoint, run):\n        return {'most': Most()}\n\n"
+        "    def findings(self, checkpoint, results, run):\n"
+        "        for name, most in results['most'].items():\n"
+        "            if most > 4:\n                yield Finding(f'{most:.4f}', name)\n"
+    )
+    words = ("check", models / "a.safetensors", "--load-plugin", "need.py", "--select", "X101", "-q")
+    alone = run(tmp_path, *words, "-j", "1")
+    done = run(tmp_path, *words, "--executor", f"dask:{shared.address}", timeout=120)
+    assert alone.returncode == 1
+    assert (done.returncode, done.stdout, done.stderr) == (1, alone.stdout, alone.stderr)
+
+
+def test_an_address_where_nobody_answers_is_one_line(models: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = run(tmp_path, "a.safetensors", "--stats", "--executor", "dask:tcp://127.0.0.1:9", cwd=models)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "no scheduler answers at tcp://127.0.0.1:9" in done.stderr
+    assert time.monotonic() - began < 60
+
+
+def started(running: Running, models: Path, folder: Path) -> subprocess.Popen[str]:
+    """A command that keeps the cluster busy."""
+    words = [str(COMMAND), "check", "big.safetensors", "--executor", f"dask:{running.address}"]
+    return subprocess.Popen(
+        words, cwd=models, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def big(models: Path) -> Path:
+    tensors = {f"layers.{n}.weight": RNG.normal(size=(1024, 1024)).astype(np.float32) for n in range(120)}
+    save_file(tensors, models / "big.safetensors")
+    return models
+
+
+def busy(running: Running) -> bool:
+    from distributed import Client
+
+    with Client(running.address, timeout=20, set_as_default=False) as client:
+        return any(client.processing().values())
+
+
+def test_a_worker_that_is_killed_costs_no_digit(big: Path, tmp_path: Path) -> None:
+    alone = run(tmp_path, "check", "big.safetensors", "-j", "1", cwd=big)
+    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path) as process:
+        wait(lambda: busy(running))
+        running.processes[-1].kill()
+        out, errors = process.communicate(timeout=240)
+    assert (process.returncode, out) == (alone.returncode, alone.stdout), errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_all_workers_killed_are_one_line(big: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path) as process:
+        wait(lambda: busy(running))
+        for each in running.processes[1:]:
+            each.kill()
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=120)
+        taken = time.monotonic() - began
+    assert process.returncode == 2
+    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers any more"], errors
+    assert taken < 30
