@@ -51,7 +51,7 @@ def _shown(session: Session, number: int) -> list[Picture]:
 def _some(session: Session, picture: Picture, level: int, plane: str) -> Iterator[Array]:
     """Cells of a level in memory, some if it is large; else those of windows."""
     if level >= session.map.base:
-        found = picture.pyramid.sample(level - session.map.base, _MEASURED)
+        found = picture.pyramid.sample(level - session.map.base, _MEASURED, (plane,))
         yield found.planes[plane][found.counts > 0]
         return
     height, width = session.map.shape(level)
@@ -89,7 +89,7 @@ def _kept(
     session: Session, picture: Picture, level: int, planes: Sequence[str], of: Array, found: list[list[dict[str, Array]]]
 ) -> None:
     """Cells of a level in memory, some of a large one."""
-    cells = picture.pyramid.sample(level - session.map.base, _MEASURED)
+    cells = picture.pyramid.sample(level - session.map.base, _MEASURED, planes)
     there = cells.counts > 0
     kinds = of[cells.owners[there]]
     order = np.argsort(kinds, kind="stable")

@@ -136,7 +136,7 @@ class Picture:
         Raises ``LoadError`` where the file is no longer what it was.
         """
         if level >= self.map.base:
-            found = self.pyramid.window(level - self.map.base, rectangle)
+            found = self.pyramid.window(level - self.map.base, rectangle, planes)
             return Window({name: found.planes[name] for name in planes}, found.counts, rectangle)
         return raster_window(self.map.at(level), self.tensors, rectangle, planes)
 

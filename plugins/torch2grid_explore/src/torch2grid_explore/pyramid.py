@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,8 @@ class Pyramid:
             found = self._half(found, self.cells[number + step])
         return found
 
-    def _half(self, finer: Level, cell: tuple[int, int]) -> Level:
-        """2×2 cells of *finer* as one."""
+    def _half(self, finer: Level, cell: tuple[int, int], names: Sequence[str] = PLANES) -> Level:
+        """2×2 cells of *finer* as one, by the planes *names*."""
         parts, tensors = list(_quarters(finer)), max(len(self.tensors), 1)
         nobody = 2 * tensors
         with np.errstate(all="ignore"):
@@ -123,14 +123,8 @@ class Pyramid:
             ]
             counts = np.add.reduce(kept)
             weights = [(part.planes, count, count > 0) for part, count in zip(parts, kept, strict=True)]
-            mean = np.add.reduce([np.where(some, planes["mean"] * count, 0) for planes, count, some in weights])
-            squares = np.add.reduce(
-                [np.where(some, np.square(planes["rms"], dtype=np.float64) * count, 0) for planes, count, some in weights]
-            )
-            low = np.minimum.reduce([np.where(some, planes["min"], np.inf) for planes, _, some in weights])
-            high = np.maximum.reduce([np.where(some, planes["max"], -np.inf) for planes, _, some in weights])
             full = counts > 0
-            values = {"mean": mean / counts, "rms": np.sqrt(squares / counts), "min": low, "max": high}
+            values = {name: _combined(name, weights, counts) for name in names}
             planes = {name: np.where(full, each, 0).astype(np.float32) for name, each in values.items()}
         return Level(cell, planes, counts.astype(np.int64), self._by_rank[won])
 
@@ -139,27 +133,42 @@ class Pyramid:
         with self._lock:
             return self._kept[number // 2] if number % 2 == 0 else self._coarser(number - 1, 1, (0, 0, *self.shapes[number]))
 
-    def window(self, number: int, rectangle: Rect) -> Window:
+    def window(self, number: int, rectangle: Rect, names: Sequence[str] = PLANES) -> Window:
         """A copy of the cells of *rectangle* at a level, 0 the finest; cells of what was not yet read are empty."""
         top, left, height, width = rectangle
-        found = self._picked(number, np.arange(top, top + height), np.arange(left, left + width))
+        found = self._picked(number, np.arange(top, top + height), np.arange(left, left + width), names)
         return Window(found.planes, found.counts.astype(np.int64), rectangle)
 
-    def sample(self, number: int, most: int) -> Level:
+    def sample(self, number: int, most: int, names: Sequence[str] = PLANES) -> Level:
         """Cells of a level at even distances, *most* a side at most."""
-        return self._picked(number, *(np.arange(0, side, -(-side // most)) for side in self.shapes[number]))
+        rows, columns = (np.arange(0, side, -(-side // most)) for side in self.shapes[number])
+        return self._picked(number, rows, columns, names)
 
-    def _picked(self, number: int, rows: Array, columns: Array) -> Level:
+    def _picked(self, number: int, rows: Array, columns: Array, names: Sequence[str]) -> Level:
         """A copy of the cells of these *rows* and *columns* of a level. What is computed of it holds nobody up."""
         kept = self._kept[number // 2]
         if number % 2 == 0:
             with self._lock:
-                return _cut(kept, np.ix_(rows, columns))
+                return _cut(kept, np.ix_(rows, columns), names)
         pairs = [(2 * each[:, None] + (0, 1)).reshape(-1) for each in (rows, columns)]
         place = np.ix_(*(pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True)))
         with self._lock:
-            found = _cut(kept, place)
-        return self._half(found, self.cells[number])
+            found = _cut(kept, place, {"rms", *names})  # which tells where a cell holds NaN
+        return self._half(found, self.cells[number], names)
+
+
+def _combined(name: str, weights: Sequence[tuple[Mapping[str, Array], Array, Array]], counts: Array) -> Array:
+    """Cells of *weights* (planes, weights a cell, where there are some) as one, by the plane *name*."""
+    found: Array
+    if name == "mean":
+        found = np.add.reduce([np.where(some, planes[name] * count, 0) for planes, count, some in weights]) / counts
+    elif name == "rms":
+        parts = [np.where(some, np.square(planes[name], dtype=np.float64) * count, 0) for planes, count, some in weights]
+        found = np.sqrt(np.add.reduce(parts) / counts)
+    else:
+        ufunc, nothing = (np.minimum, np.inf) if name == "min" else (np.maximum, -np.inf)
+        found = ufunc.reduce([np.where(some, planes[name], nothing) for planes, _, some in weights])
+    return found
 
 
 def _halved(rectangle: Rect) -> Rect:
@@ -168,9 +177,9 @@ def _halved(rectangle: Rect) -> Rect:
     return top // 2, left // 2, -(-(top + height) // 2) - top // 2, -(-(left + width) // 2) - left // 2
 
 
-def _cut(level: Level, place: Any) -> Level:
+def _cut(level: Level, place: Any, names: Iterable[str] = PLANES) -> Level:
     """Some cells, a view of them where *place* is of slices; those beyond the edges are left out."""
-    planes = {name: plane[place] for name, plane in level.planes.items()}
+    planes = {name: level.planes[name][place] for name in level.planes if name in names}
     return Level(level.cell, planes, level.counts[place], level.owners[place])
 
 

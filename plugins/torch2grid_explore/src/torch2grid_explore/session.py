@@ -129,7 +129,7 @@ class Session:
                     self.brief[str(key)] = _figures(results["summary"])
                 done += 1
                 cells.append(window.rectangle)
-                if (now := time.monotonic()) - told > 0.15 or done == total:
+                if (now := time.monotonic()) - told > 0.25 or done == total:
                     self.tell({"picture": number, "done": done, "total": total, "cells": cells})
                     told, cells = now, []
             for name in batch:
