@@ -117,7 +117,8 @@ def check(
 
     Args:
         model: a path, a ``Checkpoint``, an ``nn.Module``, a state dict, or whatever else a loader opens.
-        select: only these rules, by code, by the beginning of one, or by name: ``"T101"``, ``"T1"``, ``"nan"``, or several.
+        select: only these rules, by code, by the beginning of one, or by name: ``"T101"``, ``"T1"``, ``"nan"``, or several;
+            and what *expect* and *manifest* state.
         ignore: not these rules.
         rule: thresholds of a rule: ``"exploded:factor=5"``; several in a list.
         severity: of a rule's findings, by its code or name: ``"error"``, ``"warning"`` or ``"off"``.
@@ -137,7 +138,7 @@ def check(
     Raises:
         UsageError: an unknown rule, filter, part or setting. LoadError: the file cannot be read.
     """
-    from torch2grid_builtin.checking import check_checkpoint, installed_rules, stated
+    from torch2grid_builtin.checking import check_checkpoint, chosen_rules, installed_rules, stated
 
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     chosen.update(raw=raw, loader=loader, jobs=jobs, executor=executor)
@@ -147,7 +148,7 @@ def check(
     for error in broken.values():  # first: whoever asks for one by its code is told that there is no such rule
         _warn(error)
     expected, extra = stated(usable, expect, manifest)
-    rules = choose_rules([*usable, *extra], selected, ignored)
+    rules = chosen_rules(usable, extra, selected, ignored)
     levels = {**(expected.severity or {} if expected else {}), **(severity or {})}
     for word, level in levels.items():
         choose_rules([*usable, *extra], [word])

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings, strategies as st
 from safetensors.numpy import save_file
@@ -118,6 +119,11 @@ def test_severities_of_the_line_go_before_those_of_the_file_and_off_is_no_findin
         ("accept: [{rule: T999, reason: x}]", "no rule 'T999'"),
         ("severity: {T101: fatal}", "T101: expected error, warning or off"),
         ("- a", "e.yaml:1:"),
+        ('severity: {"": off}', "severity: a rule has a code or a name"),
+        ("required: ['a.{5..2}.w']", "{5..2} stands for no number: the first is more than the last"),
+        ("shapes: {'a.{1..0}': [1]}", "{1..0} stands for no number"),
+        ("required: ['{0..999}{0..999}']", "stands for more than 100,000 names"),
+        ("required: ['a.{0..1" + "0" * 5000 + "}']", "a number of too many digits"),
         ("dtypes: {a: 3}", "dtypes: a: expected a text, or a list of texts"),
     ],
 )
@@ -153,3 +159,16 @@ def test_the_schema_of_editors_says_what_the_reader_says(given_: dict[str, Any])
             assert not fits, given_
         else:
             assert fits, given_
+
+
+def test_a_tied_tensor_has_the_limits_of_each_of_its_names_and_an_empty_one_has_none(tmp_path: Path) -> None:
+    weight = torch.full((4, 4), 3.0)
+    torch.save({"embed.weight": weight, "head.weight": weight, "none": torch.empty(0, 4)}, tmp_path / "tied.pth")
+    path = tmp_path / "tied.pth"
+    assert findings(path, {"limits": {"head.*": {"absmax": 2}}}) == [
+        "head.weight: its absmax is 3, at most 2 is expected",
+    ]
+    assert findings(path, {"limits": {"embed.*": {"absmax": 2}, "head.*": {"absmax": 3}}}) == [
+        "embed.weight: its absmax is 3, at most 2 is expected",
+    ]
+    assert findings(path, {"limits": {"none": {"absmax": 2, "mean": [0, 1], "zeros": [0.5, 1]}}}) == []

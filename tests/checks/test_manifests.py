@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from safetensors.numpy import save_file
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
 from torch2grid_builtin._check import digests
 from torch2grid_builtin._check.digests import Digest
 from torch2grid_core import Checkpoint, LazyTensor, measure
@@ -196,6 +197,9 @@ def test_of_four_shards_the_truncated_the_swapped_and_the_altered_one_are_named(
             "its shape is no list of lengths",
         ),
         ("[" * 100_000, "not JSON"),
+        ('{"format": "torch2grid manifest 1", "tensors": {"a": 1, "b": 2, "a": 1}}', "a is there twice"),
+        ('{"format": "torch2grid manifest 1", "tensors": {"a": {"min": NaN}}}', "NaN is no number of JSON"),
+        ('{"format": "torch2grid manifest 1", "digest": "MD5", "tensors": {}}', "its digests are MD5, not BLAKE3"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_one_line(tmp_path: Path, text: str, told: str) -> None:
@@ -226,3 +230,56 @@ def test_a_manifest_that_cannot_be_written_and_one_of_several_models_are_one_lin
     done = torch2grid("check", path, path, "--manifest", "m.json", cwd=tmp_path)
     assert done.returncode == 2
     assert "a manifest is of one model" in done.stderr
+
+
+def test_a_figure_of_any_size_is_no_fault_of_the_check(tmp_path: Path, before: dict[str, Any]) -> None:
+    text = (tmp_path / "m.json").read_text().replace('"count": 16', f'"count": 1{"0" * 400}, "more": 1e999')
+    (tmp_path / "m.json").write_text(text)
+    before["layers.0.norm.weight"][3] = 0
+    code, found = changed(tmp_path, before)
+    assert code == 1
+    assert found == ["layers.0.norm.weight: has other weights than the manifest says: 1 zeros, 0 before"]
+
+
+def test_what_files_state_is_judged_whatever_rules_are_selected(tmp_path: Path, before: dict[str, Any]) -> None:
+    before["layers.0.up.weight"][0, 0] += 1
+    path = saved(tmp_path / "after.safetensors", before)
+    (tmp_path / "e.json").write_text('{"tensors": 3}')
+    given = ("check", path, "--manifest", "m.json", "--expect", "e.json", "-q")
+    done = torch2grid(*given, "--select", "T101", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["T401", "T402"]
+    assert {each.code for each in t2g.check(path, select="nan", manifest=tmp_path / "m.json")} == {"T401"}
+    done = torch2grid(*given, "--select", "T101", "--ignore", "T4", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_manifest_has_every_tensor_whatever_rules_are_selected(tmp_path: Path, before: dict[str, Any]) -> None:
+    path = tmp_path / "before.safetensors"
+    assert torch2grid("check", path, "--select", "T1", "--write-manifest", "n.json", "-q", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "n.json").read_bytes() == (tmp_path / "m.json").read_bytes()
+    done = torch2grid("check", path, "--ignore", "manifest", "--write-manifest", "o.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--write-manifest needs the rule manifest" in done.stderr
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_nothing_is_written_over_what_is_read_or_over_another_report(tmp_path: Path, before: dict[str, Any]) -> None:
+    path = tmp_path / "before.safetensors"
+    (tmp_path / "link.json").symlink_to(path)
+    (tmp_path / "e.json").write_text("{}")
+    kept = {each: each.read_bytes() for each in (path, tmp_path / "m.json", tmp_path / "e.json")}
+    for words in (
+        ("--write-manifest", "before.safetensors"),
+        ("--format", "json=../" + tmp_path.name + "/before.safetensors"),
+        ("--format", "text,html=link.json"),
+        ("--expect", "e.json", "--format", "sarif=e.json"),
+        ("--manifest", "m.json", "--format", "sarif=m.json"),
+        ("--format", "json=r,html=./r"),
+        ("--format", "json=r", "--write-manifest", "r"),
+    ):
+        done = torch2grid("check", path.name, *words, cwd=tmp_path)
+        assert done.returncode == 2, words
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert {each: each.read_bytes() for each in kept} == kept
+        assert not (tmp_path / "r").exists()

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import jsonschema
 import numpy as np
@@ -63,6 +64,62 @@ def test_markdown_shows_names_as_they_are(ill: Path) -> None:
     for row in rows:
         assert len(re.findall(r"(?<!\\)\|", row)) == 5
     assert "<img" not in text.replace("\\<img", "")
+
+
+def test_markdown_calls_nobody_and_links_nowhere(tmp_path: Path) -> None:
+    names = [
+        "@someone",
+        "a@b.example",
+        "https://evil.example/x",
+        "WWW.evil.example",
+        "owner/r#12",
+        "GH-3",
+        "a|b`@c``d",
+        "&lt;",
+        "&#x202e;",
+    ]
+    save_file({name: np.full(3, np.nan, np.float32) for name in names}, tmp_path / "m.safetensors")
+    done = torch2grid("check", "m.safetensors", "--select", "T101", "--format", "markdown", "-q", cwd=tmp_path)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| T")]
+    assert len(rows) == len(names)
+    places = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
+    shown = [re.sub(r"\\(.)|`([^`]+)`", lambda found: found[1] or found[2], place) for place in places]
+    assert sorted(shown) == sorted(f"{name}[0]" for name in names)
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 5
+        plain = re.sub(r"\\[^#@:w]|`[^`]+`", " ", row)  # nothing is linked in code
+        assert not re.search(r"@|://|www\.|#\d|GH-|(?<!\\)&", plain, re.IGNORECASE), row
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these are no names there")
+def test_a_uri_of_sarif_is_the_path_whatever_it_holds(tmp_path: Path) -> None:
+    names = [
+        "a:b c#?%41.safetensors",
+        "back\\slash.safetensors",
+        "line\n.safetensors",
+        "ü.safetensors",
+        "raw\udcff.safetensors",
+    ]
+    for name in names:
+        save_file({"a": np.full(3, np.nan, np.float32)}, tmp_path / "m.safetensors")
+        (tmp_path / "m.safetensors").rename(tmp_path / name)
+    done = torch2grid("check", *names, f"/{tmp_path}/{names[0]}", "--format", "sarif", "-q", cwd=tmp_path)
+    uris = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for result in json.loads(done.stdout)["runs"][0]["results"]
+    ]
+    found = [urlsplit(uri) for uri in uris]
+    assert all((each.scheme, each.netloc, each.query, each.fragment) == ("", "", "", "") for each in found)
+    paths = dict.fromkeys(os.fsdecode(unquote_to_bytes(each.path)) for each in found)
+    assert list(paths) == [*names, f"{tmp_path}/{names[0]}"]
+
+
+def test_a_picture_of_numbers_that_float32_cannot_hold_says_nothing_on_stderr(tmp_path: Path) -> None:
+    weights = np.full((20, 20), 1e300)
+    weights[0, 0] = np.nan
+    np.save(tmp_path / "m.npy", weights)
+    done = torch2grid("check", "m.npy", "--format", "html", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_sarif_is_what_its_schema_says(ill: Path) -> None:

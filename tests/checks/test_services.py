@@ -85,6 +85,20 @@ def test_the_action_passes_what_is_clean_with_arguments_and_names_of_spaces(mode
     assert not (models / "hacked").exists()
 
 
+def test_the_action_takes_arguments_of_several_lines_and_words_of_spaces(models: Path) -> None:
+    (models / "what is expected.yaml").write_text("tensors: 2")
+    arguments = "--fail-on warning\r\n--select T1\n\n--expect 'what is expected.yaml'\n"
+    done, _ = act(models, "models/good one.safetensors\r\n  \r\n", arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "title=T402 expected::it has 1 tensors, 2 are expected" in done.stdout
+    done, _ = act(models, "models/good one.safetensors", "--expect 'what")
+    assert done.returncode == 2
+    assert done.stdout == "::error::arguments: a quote is not closed\n"
+    done, _ = act(models, "models/good one.safetensors", "$(touch hacked) `touch hacked` ; touch hacked")
+    assert done.returncode == 2
+    assert not (models / "hacked").exists()
+
+
 def test_the_action_installs_what_lies_beside_it() -> None:
     (install,) = [each for each in ACTION["runs"]["steps"] if each["name"] == "Install torch2grid"]
     paths = [

@@ -178,3 +178,57 @@ def test_what_is_seen_does_not_depend_on_how_a_tensor_is_cut(tmp_path, dtype):
         for name in ("alike", "tiny", "far", "sizes", "sample", "pairs"):
             np.testing.assert_array_equal(getattr(whole, name), getattr(other, name))
         assert whole.next == other.next
+
+
+def sines(length, size, *, turned=False):
+    """A table of positions as Whisper, fairseq and Marian make it: the sines, then the cosines."""
+    angles = np.outer(np.arange(length), 10000.0 ** -(np.arange(size // 2) / (size // 2)))
+    table = np.concatenate((np.sin(angles), np.cos(angles)), axis=1).astype(np.float32)
+    return np.repeat(table, 2, axis=1) if turned else table
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_tables_of_sines_are_in_order_under_any_name_and_a_block_that_went_is_not(tmp_path, dtype):
+    random = np.random.default_rng(6)
+    padded = sines(1026, 256)
+    padded[1] = 0
+    tables = {
+        "x.weight": sines(512, 128),
+        "y.table": sines(1500, 384),
+        "padded.weights": padded,
+        "turned": sines(1024, 32, turned=True),
+        "fourier.weight": np.cos(2 * np.pi * np.outer(np.arange(64), np.arange(64)) / 64).astype(np.float32),
+        "fc.weight": trained(random, 64, 64),
+    }
+    tables = {name: table.astype(dtype) for name, table in tables.items()}
+    path = save(tmp_path / "tables.safetensors", tables)
+    assert new_in(path) == []
+    assert [each for each in found_in(path) if each.severity == "error"] == []
+    # In two bytes, most of a table's cosines are runs of ones.
+    for name in ("x.weight", "y.table", "turned", "fc.weight") if dtype is np.float32 else ("fc.weight",):
+        ill = {**tables, name: tables[name].copy()}
+        ill[name][31, 1:24] = 0
+        assert new_in(save(tmp_path / "ill.safetensors", ill)) == [("T108", "error", name)]
+
+
+def test_blocks_that_are_laid_out_again_are_a_warning_and_the_whole_twice_an_error(tmp_path):
+    random = np.random.default_rng(7)
+    keys = trained(random, 4, 8, 48)
+    for name, rows, severity in (
+        ("shared-keys", np.repeat(keys, 3, axis=0).reshape(-1, 48), "warning"),
+        ("upsampling", np.repeat(keys.reshape(-1, 48), 4, axis=0), "warning"),
+        ("twice", np.concatenate((keys, keys)).reshape(-1, 48), "error"),
+        ("one-missing", np.concatenate((np.repeat(keys.reshape(-1, 48), 2, axis=0)[:-1], trained(random, 1, 48))), "error"),
+    ):
+        found = found_in(save(tmp_path / f"{name}.safetensors", {"k_proj.weight": np.ascontiguousarray(rows)}))
+        assert [(each.code, each.severity) for each in found if each.code == "T202"] == [("T202", severity)], name
+
+
+def test_sums_of_a_few_are_no_dead_units_and_a_zeroed_half_is(tmp_path):
+    random = np.random.default_rng(8)
+    bank = np.maximum(0, 1 - np.abs(np.arange(257)[:, None] / 2 - np.arange(60))).astype(np.float32)  # most bins are above
+    half = trained(random, 64, 64)
+    half[32:] = 0
+    found = found_in(save(tmp_path / "bank.safetensors", {"front.bank": bank, "fc.weight": half}))
+    severities = {(each.tensor, each.severity) for each in found if each.code == "T201"}
+    assert severities == {("front.bank", "warning"), ("fc.weight", "error")}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save, save_file
 from tests.support.tools import torch2grid
 
@@ -58,6 +59,38 @@ def test_a_folder_is_news_when_all_its_files_are_there(tmp_path: Path) -> None:
     (folder / "model-00002-of-00002.safetensors.tmp").unlink()
     save_file({"other": np.ones(3, np.float32)}, folder / "model-00002-of-00002.safetensors")
     assert [watched.complete() for _ in range(3)] == [[], [str(folder)], []]
+
+
+def test_links_in_a_circle_and_folders_under_another_name_are_no_news(tmp_path: Path) -> None:
+    watched = Watch(str(tmp_path))
+    (tmp_path / "loop.pth").symlink_to("loop.pth")
+    (tmp_path / "dangling.pth").symlink_to("nothing.pth")
+    folder = tmp_path / "step-10.tmp"
+    folder.mkdir()
+    save_file(weights(), folder / "model.safetensors")
+    assert [watched.complete() for _ in range(3)] == [[], [], []]
+    folder.rename(tmp_path / "step-10")
+    assert [watched.complete() for _ in range(3)] == [[], [str(tmp_path / "step-10")], []]
+
+
+def test_the_exit_code_is_the_highest_and_a_file_that_cannot_be_checked_ends_nothing(tmp_path: Path) -> None:
+    save_file(weights(ill=True), tmp_path / "kept.safetensors")
+    given = [sys.executable, "-m", "torch2grid", "check", "--watch", str(tmp_path), "--part", "optimizer"]
+    with subprocess.Popen(given, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
+        reader.start()
+        wait(lambda: any("watching" in line for line in lines))
+        save_file(weights(), tmp_path / "no-parts.safetensors")
+        wait(lambda: any("no-parts" in line for line in lines))
+        parts = {"model": {"a": torch.ones(3)}, "optimizer": {"state": {0: {"exp_avg": torch.full((3,), torch.nan)}}}}
+        torch.save({**parts, "epoch": 1}, tmp_path / "later.pth")
+        wait(lambda: any("later.pth" in line for line in lines))
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read() if process.stdout else ""
+        assert process.wait(60) == 2
+    assert "later.pth: T101 error" in out
 
 
 def test_what_is_no_folder_is_a_usage_error(tmp_path: Path) -> None:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from torch2grid_builtin._check.checked import Checked, check_checkpoint, installed_rules
 from torch2grid_builtin._check.reports import as_text
-from torch2grid_builtin._check.stated import stated
+from torch2grid_builtin._check.stated import chosen_rules, stated
 
-__all__ = ["Checked", "as_text", "check_checkpoint", "installed_rules", "stated"]
+__all__ = ["Checked", "as_text", "check_checkpoint", "chosen_rules", "installed_rules", "stated"]

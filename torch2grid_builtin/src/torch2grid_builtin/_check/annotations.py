@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,9 +73,15 @@ def _result(checked: Checked, found: Found, numbers: dict[str, int]) -> dict[str
 
 
 def _uri(model: str) -> str:
+    """A relative or absolute path as the reference that RFC 3986 makes of it; a location as it is."""
     from urllib.parse import quote
 
-    return quote(visible(model, _LIMIT).replace("\\", "/"), safe="/:@!$&'()*+,;=~-._")
+    if "://" in model:
+        return quote(visible(model, _LIMIT), safe="/:@!$&'()*+,;=~-._")
+    path = model.replace(os.sep, "/")
+    path = "/" + path.lstrip("/") if path.startswith("//") else path  # two would begin the name of a host
+    # What stands before a colon would be a scheme; a file's name may hold any byte.
+    return quote(os.fsencode(path), safe="/@!$&'()*+,;=~-._")
 
 
 def as_github(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity) -> str:

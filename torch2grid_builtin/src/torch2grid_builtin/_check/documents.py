@@ -22,7 +22,10 @@ _ROWS = 200  # of one model
 _PICTURES = 40  # of one model
 _AROUND = 16  # rows and columns on each side of a place
 _PIXELS = 6  # a weight
-_PLAIN = re.compile(r"([\\`*_{}\[\]()#+!|<>~-])")
+_PLAIN = re.compile(r"([\\`*_{}\[\]()#+!|<>~&-])")
+_CALLS = re.compile(
+    r"(?:@|://|www\.|#(?=\d)|\bGH-(?=\d))+", re.IGNORECASE
+)  # no escape keeps these from being linked: code does
 
 
 def as_markdown(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity) -> str:
@@ -55,8 +58,12 @@ def _cells(found: Found) -> tuple[str, str, str, str]:
 
 
 def _plain(text: str) -> str:
-    """As Markdown that shows just these characters."""
-    return _PLAIN.sub(r"\\\1", visible(text, _LIMIT))
+    """As Markdown that shows just these characters, and neither calls a person nor links to a page or an issue."""
+    shown, place, made = visible(text, _LIMIT), 0, list[str]()
+    for found in _CALLS.finditer(shown):
+        made += [_PLAIN.sub(r"\\\1", shown[place : found.start()]), f"`{found[0]}`"]
+        place = found.end()
+    return "".join([*made, _PLAIN.sub(r"\\\1", shown[place:])])
 
 
 _HEAD = """<!doctype html>
@@ -157,4 +164,5 @@ def _around(tensor: LazyTensor, index: Sequence[int]) -> tuple[Array, tuple[int,
     (row, column), (height, width) = index[-2:], tensor.shape[-2:]
     top, left = max(min(row - _AROUND, height - 2 * _AROUND), 0), max(min(column - _AROUND, width - 2 * _AROUND), 0)
     place = (*(int(each) for each in index[:-2]), slice(top, top + 2 * _AROUND), slice(left, left + 2 * _AROUND))
-    return as_float(np.asarray(tensor[place])).astype(np.float32), (top, left)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is drawn as Inf
+        return as_float(np.asarray(tensor[place])).astype(np.float32), (top, left)

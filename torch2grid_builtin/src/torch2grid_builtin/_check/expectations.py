@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from typing import Any, ClassVar
 
 from torch2grid_core import Checkpoint, Finding, Rule, Settings, UsageError
@@ -31,6 +31,7 @@ _KEYS = (
 FIGURES = ("min", "max", "absmax", "mean", "std", "rms", "zeros", "nan", "inf")
 _SHOWN = 3
 _MOST_NAMES = 100_000  # that one pattern with braces stands for
+_MOST_DIGITS = 9  # of a number in braces
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 LEVELS = ("error", "warning", "off")
 
@@ -87,8 +88,8 @@ class Expected(Rule):
     wanted: Expectations
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        names = {name for pattern in self.wanted.limits or {} for name in matching(list(checkpoint), pattern)}
-        own = [name for name in checkpoint if name in names and name not in checkpoint.aliases]
+        names = {checkpoint.aliases.get(name, name) for name, _ in _first(self.wanted.limits, list(checkpoint))}
+        own = [name for name in checkpoint if name in names]
         return {"summary": Summary().about(own)} if own else {}
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
@@ -127,7 +128,7 @@ class Expected(Rule):
                 yield Finding(f"has shape {list(own)}, [{told}] is expected", name)
         for name, limits in _first(self.wanted.limits, names):
             summary = summaries.get(checkpoint.aliases.get(name, name))
-            if summary is None:
+            if summary is None or not summary.count:  # of nothing there are no figures
                 continue
             for figure, (low, high) in limits.items():
                 value = _figure(summary, figure)
@@ -167,10 +168,25 @@ def _names(pattern: str) -> Iterator[str]:
         if found[3] is not None:
             pieces.append(found[3].split(","))
         else:
-            pieces.append([str(number) for number in range(int(found[1]), min(int(found[2]) + 1, int(found[1]) + _MOST_NAMES))])
+            pieces.append([str(number) for number in range(int(found[1]), int(found[2]) + 1)])
         place = found.end()
     pieces.append([pattern[place:]])
-    yield from islice(("".join(each) for each in product(*pieces)), _MOST_NAMES)
+    yield from ("".join(each) for each in product(*pieces))
+
+
+def _pattern(pattern: str) -> str:
+    """*pattern*, which stands for one name or more. Raises ``ValueError`` for braces that stand for none, or for too many."""
+    names = 1
+    for found in _RANGE.finditer(pattern):
+        if found[3] is None and max(len(found[1]), len(found[2])) > _MOST_DIGITS:
+            raise ValueError(f"{visible(found[0], 60)}: a number of too many digits")
+        count = len(found[3].split(",")) if found[3] is not None else int(found[2]) - int(found[1]) + 1
+        if count < 1:
+            raise ValueError(f"{visible(found[0], 60)} stands for no number: the first is more than the last")
+        names *= count
+        if names > _MOST_NAMES:
+            raise ValueError(f"{visible(pattern, 200)} stands for more than {_MOST_NAMES:,} names; * stands for any")
+    return pattern
 
 
 def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
@@ -184,14 +200,14 @@ def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
         "formats": _texts,
         "tensors": _count,
         "parameters": _count,
-        "required": _texts,
+        "required": _patterns,
         "forbidden": _texts,
         "others": _flag,
         "dtypes": _by(_texts),
         "shapes": _by(_shape),
         "limits": _by(_limits),
         "accept": _accepted,
-        "severity": _by(_level),
+        "severity": _severities,
     }
     given: dict[str, Any] = {}
     for entry in file.settings:
@@ -228,6 +244,10 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    return tuple(_pattern(each) for each in _texts(value))
+
+
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("expected a whole number, 0 or more")
@@ -247,7 +267,7 @@ def _by(one: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, Any]]:
         found = {}
         for pattern, each in value.items():
             try:
-                found[str(pattern)] = one(each)
+                found[_pattern(str(pattern))] = one(each)
             except ValueError as error:
                 raise ValueError(f"{pattern}: {error}") from None
         return found
@@ -277,6 +297,13 @@ def _limits(value: Any) -> Mapping[str, tuple[float, float]]:
         if low > high:
             raise ValueError(f"{figure}: the least is more than the most")
         found[str(figure)] = (low, high)
+    return found
+
+
+def _severities(value: Any) -> Mapping[str, str]:
+    found = _by(_level)(value)
+    if not all(found):
+        raise ValueError("a rule has a code or a name")
     return found
 
 

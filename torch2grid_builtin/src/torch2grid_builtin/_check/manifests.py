@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,14 +154,34 @@ def read_manifest(path: str) -> Mapping[str, Entry]:
     try:
         if os.path.getsize(path) > _MOST_BYTES:
             raise UsageError(f"{option}: larger than {_MOST_BYTES >> 20} MiB; is this the file that you mean?")
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     except OSError as error:
         raise UsageError(f"{option}: {error.strerror or error}") from error
+    except _Malformed as error:
+        raise UsageError(f"{option}: {error}; --write-manifest FILE writes one") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{option}: not JSON; --write-manifest FILE writes one") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("tensors"), dict):
         raise UsageError(f"{option}: no manifest of torch2grid; --write-manifest FILE writes one")
+    if (digest := document.get("digest", ALGORITHM)) != ALGORITHM:
+        raise UsageError(f"{option}: its digests are {visible(str(digest), 200)}, not {ALGORITHM}")
     return {name: _read(option, name, entry) for name, entry in document["tensors"].items()}
+
+
+class _Malformed(ValueError):
+    """JSON that says two things at once, or nothing."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):  # of two entries, one would be believed without a word
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise _Malformed(f"{visible(twice, 200)} is there twice")
+    return made
+
+
+def _no_number(word: str) -> Any:
+    raise _Malformed(f"{word} is no number of JSON")
 
 
 def _read(option: str, name: str, entry: Any) -> Entry:
@@ -172,13 +193,17 @@ def _read(option: str, name: str, entry: Any) -> Entry:
         raise UsageError(f"{option}: {visible(name, 200)}: its shape is no list of lengths")
     if len(given["digest"]) != 64 or not set(given["digest"]) <= _HEX:
         raise UsageError(f"{option}: {visible(name, 200)}: its digest has not 64 hexadecimal digits")
-    figures = {
-        key: float(value) if type(value) in (int, float) else None
-        for key, value in given.items()
-        if key not in (*fields, "alias")
-    }
+    figures = {key: _figure(value) for key, value in given.items() if key not in (*fields, "alias")}
     alias = given.get("alias", "")
     return Entry(given["dtype"], tuple(given["shape"]), given["digest"], figures, alias if isinstance(alias, str) else "")
+
+
+def _figure(value: Any) -> float | None:
+    try:
+        figure = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        figure = math.nan
+    return figure if math.isfinite(figure) else None
 
 
 def write_manifest(path: str, seen: Mapping[str, Entry], checkpoint: Checkpoint) -> None:

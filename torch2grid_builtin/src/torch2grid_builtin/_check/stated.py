@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch2grid_builtin._check.expectations import Expectations, Expected, read_expectations
 from torch2grid_builtin._check.manifests import Manifest, read_manifest
 from torch2grid_core import Rule
+from torch2grid_core.commands import choose_rules
 
 Path = str | os.PathLike[str]
 
@@ -35,3 +36,15 @@ def stated(
     if expected is not None:
         made.append(Expected(expected))
     return expected, made
+
+
+def chosen_rules(
+    usable: Sequence[Rule], extra: Sequence[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> list[Rule]:
+    """The rules to ask: those that *select* names, without those that *ignore* names.
+
+    *extra*, which files state, are asked in any case unless *ignore* names them: whoever gives a manifest wants it compared.
+    Raises ``UsageError`` as ``choose_rules`` does.
+    """
+    asked = {id(rule) for rule in (*choose_rules([*usable, *extra], select, ignore), *extra)}
+    return [rule for rule in choose_rules([*usable, *extra], (), ignore) if id(rule) in asked]

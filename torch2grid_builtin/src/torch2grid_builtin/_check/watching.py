@@ -53,7 +53,9 @@ class Watch:
 
     def _listed(self) -> Iterator[tuple[str, State]]:
         for path, entry in _entries(self.folder):
-            if entry.is_dir():
+            if _is_folder(entry):
+                if path.lower().endswith(_PARTS):
+                    continue  # it is renamed when it is complete
                 state = tuple(sorted(each for name, one in _entries(path) if (each := _state(name, one)) is not None))
                 if any(name.lower().endswith(_PARTS) for name, _, _ in state):
                     continue
@@ -73,6 +75,13 @@ def _entries(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
     return sorted(kept, key=lambda pair: pair[0])
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
 def _state(path: str, entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
     try:
         found = entry.stat()
@@ -81,30 +90,31 @@ def _state(path: str, entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
     return path, found.st_size, found.st_mtime_ns
 
 
-def watch(folder: str, check: Callable[[str], bool], command: str, say: Callable[[str], None]) -> bool:
-    """Check each new checkpoint in *folder* until interrupted; whether something was found.
+def watch(folder: str, check: Callable[[str], int], command: str, say: Callable[[str], None]) -> int:
+    """Check each new checkpoint in *folder* until interrupted; the highest exit code of all checks, 0 where there was none.
 
     Args:
         folder: what is watched.
-        check: called with the path of each; true where there is a finding.
+        check: called with the path of each; the exit code, 0 where there is no finding.
         command: run for each with a finding, its words followed by the path; empty runs nothing.
         say: gets a line about what is done.
 
     Raises:
         UsageError: For a folder that is not there, and a command that is no words.
     """
-    words, looked, found = _words(command), Watch(folder), False
+    words, looked, worst = _words(command), Watch(folder), 0
     say(f"watching {visible(folder)} for new checkpoints; Ctrl+C ends it")
     waiting = threading.Event()
     try:
         while not waiting.wait(SECONDS):
             for path in looked.complete():
-                if check(path):
-                    found = True
+                code = check(path)
+                worst = max(worst, code)
+                if code:
                     _run(words, path, say)
     except KeyboardInterrupt:
         say("stopped")
-    return found
+    return worst
 
 
 def _words(command: str) -> list[str]:

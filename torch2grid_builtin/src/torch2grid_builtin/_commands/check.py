@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from torch2grid_builtin._check.checked import Checked, check_checkpoint, install
 from torch2grid_builtin._check.expectations import LEVELS, Expectations
 from torch2grid_builtin._check.manifests import Manifest, write_manifest
 from torch2grid_builtin._check.reports import REPORTS, as_text
-from torch2grid_builtin._check.stated import stated
+from torch2grid_builtin._check.stated import chosen_rules, stated
 from torch2grid_builtin._check.watching import watch
 from torch2grid_core import (
     Checkpoint,
@@ -200,7 +200,9 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     manifest = next((each for each in extra if isinstance(each, Manifest)), None)
     for word in asked.severity:
         choose_rules([*usable, *extra], [word])
-    rules = choose_rules([*usable, *extra], asked.chosen, asked.ignored)
+    rules = chosen_rules(usable, extra, asked.chosen, asked.ignored)
+    if asked.written and manifest not in rules:
+        raise UsageError("--write-manifest needs the rule manifest, which --ignore leaves out")
     if asked.chosen or asked.ignored:  # only those that are asked for by name are missed
         unusable = {name: told for name, told in unusable.items() if name in asked.chosen}
     if not rules:
@@ -209,6 +211,7 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
         manager.create("filter", spec)  # a wrong filter ends the run before a file is read
     manager.loaders(models[0], asked.settings.loader or "")  # so does an unknown loader
     executor_of(manager, asked.settings.executor)  # or executor
+    _keep_what_is_read(models, asked)
     checked = []
     for model in models:
         checked.append(_check_one(manager, model, rules, asked, unusable, expected))
@@ -227,18 +230,49 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     return FINDINGS if any(each.fails(asked.fail_on) for each in checked) else CLEAN
 
 
+def _keep_what_is_read(models: Sequence[str], asked: Asked) -> None:
+    """Raise ``UsageError`` where a report or a manifest would be written over a model, what is expected of it, or another."""
+    read = {_real(path): path for path in (*models, asked.expect) if path}
+    written = dict[str, str]()
+    for option, path in ((f"--format {name}", path) for name, path in asked.formats.items() if path != STDOUT):
+        _keep(option, path, read if not asked.manifest else {**read, _real(asked.manifest): asked.manifest}, written)
+    if asked.written:
+        _keep("--write-manifest", asked.written, read, written)
+
+
+def _keep(option: str, path: str, read: Mapping[str, str], written: dict[str, str]) -> None:
+    real = _real(path)
+    if real in read:
+        raise UsageError(f"{option}: {visible(path)} is what is checked, and is not written over")
+    if real in written:
+        raise UsageError(f"{option}: {visible(path)} is written by {written[real]} already")
+    written[real] = option
+
+
+def _real(path: str) -> str:
+    return os.path.normcase(os.path.realpath(path))
+
+
 def watch_folder(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
-    """Check what appears in a folder until interrupted; the exit code says whether something was found."""
+    """Check what appears in a folder until interrupted; the highest exit code of all checks."""
     if models:
         raise UsageError("--watch takes what appears in its folder; check other models by themselves")
     if asked.manifest or asked.written or set(asked.formats.values()) != {STDOUT}:
         raise UsageError("--watch writes one report to stdout; a manifest is of one model")
 
-    def check(path: str) -> bool:
-        return check_models(manager, [path], asked) != CLEAN
+    def say(line: str) -> None:
+        click.echo(f"torch2grid: {line}", err=True)
 
-    say = partial(click.echo, err=True)
-    return FINDINGS if watch(str(asked.watch), check, asked.on_finding, lambda line: say(f"torch2grid: {line}")) else CLEAN
+    def check(path: str) -> int:
+        try:
+            return check_models(manager, [path], asked)
+        except UsageError as error:  # of this file, such as a part that it has not: the next may be another
+            manager.trace(error)
+            say(f"{visible(path)}: {error}")
+            return UNREADABLE
+
+    stated(installed_rules(manager, asked.settings.rule)[0], asked.expect)  # a wrong file ends it before it begins
+    return watch(str(asked.watch), check, asked.on_finding, say)
 
 
 def _write(report: str) -> None:

@@ -96,7 +96,7 @@ def _last(tensor: LazyTensor) -> str:
 def _place(tensor: LazyTensor) -> str:
     """The module's own name: ``wte`` of ``h.wte.weight``; that of the tensor where it is no ``weight``."""
     parts = tensor.name.split(".")
-    return parts[-2] if len(parts) > 1 and parts[-1].lower() in ("weight", "kernel", "embedding") else parts[-1]
+    return parts[-2] if len(parts) > 1 and parts[-1].lower() in ("weight", "weights", "kernel", "embedding") else parts[-1]
 
 
 def is_change(tensor: LazyTensor, checkpoint: Checkpoint) -> bool:
@@ -197,9 +197,15 @@ def is_sparse(tensor: LazyTensor, summary: Distribution) -> bool:
     return 0.1 * summary.count <= summary.zeros < summary.count
 
 
+def is_operator(summary: Distribution) -> bool:
+    """True for what takes sums of a few: a filter bank, a regressor of joints. Half of it is zero, and nothing negative."""
+    return summary.min >= 0 and 0.5 * summary.count <= summary.zeros < summary.count
+
+
 def is_pruned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> bool:
     """True where half of the matrices, and two or more, are sparse: zeros are what was wanted."""
-    matrices = [is_sparse(tensor, summary) for tensor, summary in learned(checkpoint, summaries) if is_matrix(tensor)]
+    judged = ((tensor, summary) for tensor, summary in learned(checkpoint, summaries) if is_matrix(tensor))
+    matrices = [is_sparse(tensor, summary) for tensor, summary in judged if not is_operator(summary)]
     return sum(matrices) >= max(len(matrices) / 2, 2)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from torch2grid_builtin._rules.about import FEW, is_place_table, is_type_table, learned, share_text, size_text
 from torch2grid_builtin._rules.texture import BLOCK, TINY, FlatTensor, Seen, Texture, runs_of
+from torch2grid_builtin._rules.waves import Waves
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.sources import as_float, is_floating
@@ -121,6 +122,7 @@ class Runs(Rule):
         sizes = np.abs(values)
         if np.count_nonzero(sizes == 0) - inside > _SPARSE * tensor.size:
             return
+        waves = None
         for first, last, tiny, count in found:
             share = max(count - inside, 1) / max(tensor.size - inside, 1)
             partial = _beside_rows(tensor, first, last)
@@ -130,6 +132,9 @@ class Runs(Rule):
             if expected > math.log(self.chance) or (tiny and not self._is_out_of_place(sizes, first, last)):
                 continue
             what = self._what(values[first:last], tiny)
+            waves = waves or Waves(tensor)
+            if waves.explain(first, last):
+                continue  # position 0 of a table of positions: the sine of it is 0, the cosine 1
             tail = f", to the end of {tensor.size:,} weights" if last == tensor.size else ""
             odds = f"chance below 1e{math.ceil(expected / math.log(10))}" if expected > -690 else "chance below 1e-300"
             text = f"{last - first:,} weights {what} in a row{tail} ({odds}): they were not written, or overwritten"
@@ -260,7 +265,10 @@ class RepeatedBlocks(Rule):
             found = self._blocks(tensor, seen.pairs)
             if not 0 < len(found) <= _FEW_RUNS:
                 continue
+            waves = Waves(tensor)
             for source, target, length in found:
+                if waves.explain(source, source + length) and waves.explain(target, target + length):
+                    continue  # a table of rotations: twice the position has half the frequency's angle
                 odds = "equal by chance less than once in 1e15 tensors"
                 text = f"{length:,} weights repeat those from {_told(tensor, source)} on ({odds})"
                 yield Finding(

@@ -10,6 +10,7 @@ import numpy as np
 
 from torch2grid_builtin._rules.about import (
     is_matrix,
+    is_operator,
     is_place_table,
     is_pruned,
     is_single_channel,
@@ -18,6 +19,7 @@ from torch2grid_builtin._rules.about import (
     learned,
     share_text,
 )
+from torch2grid_builtin._rules.waves import Waves
 from torch2grid_builtin._views.stacks import Matrix, apart, matrices
 from torch2grid_builtin._views.units import DeadUnits, dead_units, groups_in_whole, groups_text, in_whole, ranges_text
 from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
@@ -53,7 +55,7 @@ class DeadUnitShare(Rule):
         for tensor, summary in learned(checkpoint, results["summary"]):
             if tensor.ndim < 2 or is_place_table(tensor):
                 continue
-            sparse = pruned and is_sparse(tensor, summary)
+            sparse = (pruned and is_sparse(tensor, summary)) or is_operator(summary)
             for each in matrices(tensor):
                 yield from self._of_one(
                     each, dead_units(each.tensor, each.of(results, "profile"), self.threshold), sparse, summary
@@ -113,8 +115,8 @@ class DuplicateUnitShare(Rule):
             return  # one number throughout has a rule of its own
         groups = _told_apart(tensor, found)
         repeated = sum(len(group.units) - 1 for group in groups)
-        if not repeated:
-            return
+        if not repeated or (repeated >= max(self.share * found.units, 1) and Waves(tensor).throughout):
+            return  # a Fourier transform's rows are each other's mirror images
         verb = "repeats another" if repeated == 1 else "repeat others"
         text = f"{share_text(repeated, found.units, 'units')} {verb}: {groups_text(groups_in_whole(tensor, groups))}"
         yield Finding(f"{each.where}{text}", each.owner, severity=self._severity(tensor, found, groups))
@@ -124,6 +126,8 @@ class DuplicateUnitShare(Rule):
         share = max(self.share, 0.5) if is_vocabulary(tensor) else self.share
         alike = tensor.size < _SMALL * tensor.shape[0] or is_single_channel(tensor)
         same = [len(group.units) - 1 if group.cosine > _SAME or not alike else len(group.equal) for group in groups]
+        if _is_laid_out_again(groups, found.units):
+            return "warning"
         if is_single_channel(tensor) and len(groups[0].units) == found.units and _is_filter(tensor):
             return "warning"
         return "error" if sum(same) >= max(share * found.units, 1) else "warning"
@@ -138,6 +142,22 @@ def _told_apart(tensor: LazyTensor, found: DuplicateUnits) -> list[DuplicateGrou
         if not _is_table(tensor, group.units[0]):
             groups.append(group)
     return groups
+
+
+def _is_laid_out_again(groups: Sequence[DuplicateGroup], units: int) -> bool:
+    """True where blocks of units stand so many times in a row, each block: shared keys and values, an upsampling's start.
+
+    The whole twice, one below the other, is none: a shard may have been put together with itself.
+    """
+    times = len(groups[0].units)
+    step = groups[0].units[1] - groups[0].units[0]
+    if times * len(groups) != units or times * step >= units:
+        return False
+    laid = sorted(group.units for group in groups)
+    starts = [start for start in range(units) if start % (times * step) < step]
+    return laid == [tuple(start + step * each for each in range(times)) for start in starts] and all(
+        group.cosine > _SAME for group in groups
+    )
 
 
 def _unit(tensor: LazyTensor, unit: int) -> np.ndarray[Any, Any]:
