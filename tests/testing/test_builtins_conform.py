@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.testing import quantised_files
-from tests.support.testing.made import FILES as LOADED, ill, silent, training
+from tests.support.testing.made import FILES as LOADED, configured, ill, silent, training
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
@@ -18,7 +18,11 @@ SILENT = (
     *("average", "copied_layer", "gains", "repeated_block", "runs", "scaled_layer", "scaled_unit", "strays"),
     "untrained_rows",
 )
-RULES = {**{f"rule-{name}": ill for name in ILL}, **{f"rule-{name}": silent for name in SILENT}}
+RULES = {
+    **{f"rule-{name}": ill for name in ILL},
+    **{f"rule-{name}": silent for name in SILENT},
+    "rule-config": configured,
+}
 SAMPLES = {"view-optimizer": training, "view-adapter": quantised_files.adapter_files}
 
 

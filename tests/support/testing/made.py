@@ -186,6 +186,14 @@ def silent(folder: Path) -> list[Path]:
     return [folder / "silent.pth", folder / "ema.pth"]
 
 
+def configured(folder: Path) -> list[Path]:
+    """A language model without its last layer, and the configuration that states it."""
+    state = {"model.embed_tokens.weight": torch.randn(24, 8), "model.layers.0.up_proj.weight": torch.randn(16, 8)}
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8}))
+    return [folder / "model.safetensors"]
+
+
 def _whole() -> distributed.State:
     return {name: tensor for name, tensor in distributed.model().items() if tensor.ndim}
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch2grid_core._guard import describe_value
 from torch2grid_core._pictures.blocks import Block, Curve, Region
 
-if TYPE_CHECKING:
-    from torch2grid_core._pictures.layout import Layout
-
-
-def check_types(layout: Layout) -> None:
+def check_types(layout: Any) -> None:
     """Raise ``ValueError`` for a field of another type: numpy would say so, and not of what."""
     for what, value in (("rows", layout.rows), ("columns", layout.columns)):
         if not isinstance(value, Integral):

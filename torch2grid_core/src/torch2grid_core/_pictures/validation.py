@@ -125,8 +125,8 @@ def check_limits(low: Any, high: Any, kind: Any) -> None:
     if not all(isinstance(each, Real) and math.isfinite(each) for each in (low, high)) or low > high:
         told = " and ".join(str(each)[:40] for each in (low, high))
         raise ValueError(f"the limits of the scale are {told}: two finite numbers are needed, the second not below the first")
-    if kind not in ("linear", "symlog"):
-        raise ValueError(f"the kind of the scale is {str(kind)[:40]!r}, neither linear nor symlog")
+    if kind not in ("linear", "asinh"):
+        raise ValueError(f"the kind of the scale is {str(kind)[:40]!r}, neither linear nor asinh")
 
 
 def check_marks(what: str, marks: Any) -> None:

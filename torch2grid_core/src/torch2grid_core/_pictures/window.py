@@ -21,7 +21,6 @@ from torch2grid_core._pictures.raster import prepared, reduction, to_float32
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
 _TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
-_ROW = 4096  # weights: to read past those of a shorter row is faster than another read
 _Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
 
 
@@ -119,7 +118,7 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
     if not dims:
         strides, dims = [1], ((1, 0, 1),)
     inner = 1 + sum((length - 1) * stride for (length, _, _), stride in zip(dims[1:], strides[1:], strict=True))
-    apart = 4 * inner < strides[0] and strides[0] > _ROW  # little of each long row is needed: it is read by itself
+    apart = 4 * inner < strides[0]  # little of each row is needed: it is read by itself
     step = inner if apart else strides[0]
     most = max(_TAKEN // max(math.prod(length for length, _, _ in dims[1:]), step // 8), 1)
     length, down, across = dims[0]
