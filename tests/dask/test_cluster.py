@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.support.dask import COMMAND, Running, cluster, environment, run, wait
+from tests.support.dask import COMMAND, Running, cluster, environment, installed, run, wait
+from tests.support.tools import interruptible
 
 pytest.importorskip("distributed")
 DASK = "executor 'dask' of torch2grid-dask 0.1.0"
@@ -148,3 +151,73 @@ def test_all_workers_killed_are_one_line(big: Path, tmp_path: Path) -> None:
     assert process.returncode == 2
     assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers any more"], errors
     assert taken < 30
+
+
+@pytest.mark.parametrize(("sent", "told", "seconds"), [("KILL", "is gone", 20), ("STOP", "has said nothing for 30 s", 60)])
+def test_a_scheduler_that_dies_or_hangs_is_one_line(sent: str, told: str, seconds: float, big: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "own", 1) as running, started(running, big, tmp_path) as process:
+        wait(lambda: busy(running))
+        running.processes[0].send_signal(getattr(signal, f"SIG{sent}"))
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=120)
+        taken = time.monotonic() - began
+    assert process.returncode == 2
+    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the scheduler {told}"], errors
+    assert taken < seconds
+
+
+def descendants(process: int) -> list[int]:
+    """Processes that *process* has started, and theirs."""
+    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False).stdout.split()
+    return [each for child in map(int, found) for each in (child, *descendants(child))]
+
+
+def runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux who runs")
+@pytest.mark.parametrize("after", [0.2, 4.0])
+def test_an_interrupt_of_a_terminal_is_one_line_and_leaves_nobody(after: float, big: Path, tmp_path: Path) -> None:
+    words = [str(COMMAND), "check", *["big.safetensors"] * 9, "--executor", "dask", "--jobs", "2", "-q"]
+    process = subprocess.Popen(
+        words,
+        cwd=big,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=interruptible,
+    )
+    wait(lambda: descendants(process.pid))  # the first that is started; its workers follow
+    time.sleep(after)
+    started = descendants(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors.strip()) == (130, "", "torch2grid: interrupted"), errors
+    wait(lambda: not any(map(runs, started)), 20)
+
+
+def test_another_version_on_a_worker_is_one_line(models: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (installed(own)[1] / "torch2grid_dask-0.1.0.dist-info").rename(own / "site" / "torch2grid_dask-0.0.9.dist-info")
+    about = own / "site" / "torch2grid_dask-0.0.9.dist-info" / "METADATA"
+    about.write_text(about.read_text().replace("0.1.0", "0.0.9"))
+    (own / "site" / "torch2grid_dask-0.1.0.dist-info").mkdir()  # so that it is not written again
+    with cluster(own, 1) as running:
+        done = run(tmp_path, "a.safetensors", "--stats", "-q", "--executor", f"dask:{running.address}", cwd=models)
+    told = "a worker has torch2grid-dask 0.0.9, and this machine 0.1.0"
+    assert (done.returncode, done.stderr) == (1, f"torch2grid: {DASK}: BrokenExecutor: {told}\n")
+
+
+def test_tls_without_certificates_is_one_line(models: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "a.safetensors", "--stats", "-q", "--executor", "dask:tls://127.0.0.1:9", cwd=models)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "tls://127.0.0.1:9 needs certificates: set distributed.comm.tls" in done.stderr

@@ -88,6 +88,9 @@ COMMANDS: list[list[str]] = [
     ["compare", at("p0.pth"), at("p1.pth"), at("p2.pth"), "--format", "json"],
     ["compare", at("p0.pth"), at("p1.pth"), at("p2.pth")],
     ["compare", at("p0.pth")],
+    ["tree", at("p0.pth")],
+    ["tree", at("p0.pth"), "--format", "json"],
+    ["tree", at("p0.pth"), "--format", "csv"],
 ]
 
 
@@ -95,7 +98,7 @@ COMMANDS: list[list[str]] = [
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:40])
 def test_no_command_shows_them(words: list[str], fails: str, folder: Path) -> None:
     environment = {"FAILS": fails}
-    output = [] if words[0] == "check" else ["--output", "out", "--listener", "logs"]
+    output = [] if words[0] in ("check", "tree") else ["--output", "out", "--listener", "logs"]
     run = torch2grid(*words, *output, "--load-plugin", "vault.py", "--debug", cwd=folder, env=environment)
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pth", ".safetensors")]
     shown = {"stdout": run.stdout, "stderr": run.stderr, "names": "\n".join(map(str, files))}
@@ -132,6 +135,13 @@ def test_what_plugins_say_loses_them() -> None:
         ("https://host?a=b@c", "https://host"),
         ("zip://https://me:x@host/m.zip", "zip://https://host/m.zip"),
         ("simplecache::s3://key:x@bucket/m.pt?versionId=3 4", "simplecache::s3://bucket/m.pt"),
+        ("s3://AKIA:se/cr@t@bucket/m.pt", "s3://bucket/m.pt"),
+        ("https://me:a#b@host/m.pt", "https://host/m.pt"),
+        ("https://me:a?b@host/m.pt?c=d", "https://host/m.pt"),
+        ("ftp://me:a b\nc@host/m.pt", "ftp://host/m.pt"),
+        ("https://host:80/m@1.pt", "https://host:80/m@1.pt"),
+        ("https://[::1]:80/m@1.pt", "https://[::1]:80/m@1.pt"),
+        ("hf://owner/name@v:1/m.pt", "hf://owner/name@v:1/m.pt"),
         ("here/what?.pt", "here/what?.pt"),
         ("me@host/m.pt", "me@host/m.pt"),
     ],

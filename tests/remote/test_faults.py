@@ -6,13 +6,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.remote import installed
 from tests.support.remote.buckets import bucket
 from tests.support.remote.hub import hub
 from tests.support.remote.models import write
-from tests.support.remote.server import Server, serving
+from tests.support.remote.server import Request, Server, serving
 from tests.support.tools import torch2grid
 
 PATIENCE = {"TORCH2GRID_REMOTE_TIMEOUT": "1.5"}  # seconds of silence, of 30
@@ -192,3 +193,77 @@ def test_nothing_in_s3_is_one_line(tmp_path: Path) -> None:
         for location in ("s3://models/none.pth", "s3://nobody/none.pth", "s3://models/"):
             one_line(stats(location, tmp_path, **stored.environment), "is not there")
         one_line(stats("s3:///x", tmp_path, **stored.environment), "names no bucket")
+
+
+HEAD_OF = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/%s\r\n\r\nhello"
+MOVED = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n"
+BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (HEAD_OF % (b"9" * 5000), "sends other bytes than it is asked for"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nxx", "sends the whole file"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nxx", "sends the whole file"),
+        (MOVED % b"http://[::1/x", "is redirected to what is no address"),
+        (MOVED % b"http://127.0.0.1:99999/x", "is redirected to what is no address"),
+        (MOVED % b"http://me:SEC/RET@127.0.0.1/x", "is redirected to what is no address"),
+        (MOVED % b"ftp://me@127.0.0.1/x?SECRET", "is redirected to ftp://127.0.0.1/x, which is not asked"),
+        (MOVED % b"http://a b\x7f/x", "is no address that can be asked"),
+        (MOVED % (b"http://" + b"a" * 300 + b".x/"), "is no address that can be asked"),
+        (BUSY % b"\xb2", "answers 503"),
+        (BUSY % b"Mon, 01 Jan 99999 00:00:00 GMT", "answers 503"),
+        (BUSY % b"999999999999", "answers 503"),
+    ],
+)
+def test_numbers_and_addresses_that_are_none_are_the_servers_fault(
+    answer: bytes, told: str, served: Server, tmp_path: Path
+) -> None:
+    def say(handler: Any, request: object) -> bool:
+        handler.wfile.write(answer)
+        handler.close_connection = True
+        return True
+
+    served.answer = say
+    one_line(stats(f"{served.url}/model.safetensors", tmp_path), f"{served.url}/model.safetensors: ", told)
+
+
+@pytest.mark.parametrize("what", ["head", "continue", "body", "listing"])
+def test_a_server_that_sends_a_byte_now_and_then_is_silent(what: str, served: Server, tmp_path: Path) -> None:
+    first = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9999\r\n\r\n" if what == "listing" else b""
+    if what == "body":
+        first = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 20480\r\nContent-Range: bytes 0-20479/9999999\r\n\r\n"
+    each = b"HTTP/1.1 100 Continue\r\n\r\n" if what == "continue" else b"x"
+
+    def drip(handler: Any, request: object) -> bool:
+        handler.wfile.write(first)
+        while not served.stopped.wait(0.2):
+            handler.wfile.write(each)
+            handler.wfile.flush()
+        return True
+
+    served.answer = drip
+    place = "folder/" if what == "listing" else "model.safetensors"
+    begun = time.monotonic()
+    one_line(stats(f"{served.url}/{place}", tmp_path), "sends next to nothing for")
+    assert time.monotonic() - begun < 20
+
+
+def test_a_store_without_if_match_is_noticed_by_its_version(tmp_path: Path) -> None:
+    write(tmp_path, "safetensors")
+    data, count = (tmp_path / "model.safetensors").read_bytes(), 0
+
+    def other_each_time(handler: Any, request: Request) -> bool:
+        nonlocal count
+        count += 1
+        last = min(request.last, len(data) - 1)
+        headers = {"ETag": f'"{count}"', "Content-Range": f"bytes {request.first}-{last}/{len(data)}"}
+        handler.say(request, 206, data[request.first : last + 1], **headers)
+        return True
+
+    keys = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "me", "AWS_DEFAULT_REGION": "us-east-1"}
+    with serving(tmp_path) as store:
+        store.answer = other_each_time
+        done = stats("s3://models/model.safetensors", tmp_path, AWS_ENDPOINT_URL=store.url, **keys)
+        one_line(done, "s3://models/model.safetensors: changed while it was being read")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.support import explore
 from tests.support.remote import installed
 from tests.support.remote.buckets import KEY, SECRET, bucket
 from tests.support.remote.hub import TOKEN, FakeHub, hub
@@ -87,17 +88,47 @@ def test_what_may_be_a_secret_is_shown_nowhere(served: Server, tmp_path: Path) -
         done = torch2grid(location, *words, cwd=tmp_path, path=installed(tmp_path), timeout=300)
         assert done.returncode == 0, done.stderr
         assert "HIDDEN" not in done.stdout + done.stderr
-    done = torch2grid("check", location, "--format", "json", cwd=tmp_path, path=installed(tmp_path))
-    assert "HIDDEN" not in done.stdout + done.stderr
+    for words in (
+        ["check", location, "--format", "json"],
+        ["tree", location, "--format", "json"],
+        ["compare", location, location, "--format", "json"],
+        ["explore", location, "--export", tmp_path / "out" / "map"],
+        ["explore", location, location, "--export", tmp_path / "out" / "maps"],
+    ):
+        with_explore = [*installed(tmp_path), *explore.installed(tmp_path)]
+        done = torch2grid(*words, cwd=tmp_path, path=with_explore, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "HIDDEN" not in done.stdout + done.stderr, words
+    assert (tmp_path / "out" / "map" / "model.json").is_file()
     for each in [*(tmp_path / "out").rglob("*"), tmp_path / "r.html"]:
         assert not each.is_file() or b"HIDDEN" not in each.read_bytes(), each
-    assert all(each.query == "token=HIDDEN2" for each in served.requests)
+    asked = [each for each in served.requests if each.path == "/model.safetensors"]
+    assert all(each.query == "token=HIDDEN2" for each in asked)
     served.fault = "403"
     for fault in ("403", "other bytes", "no ranges", "503"):
         served.fault = fault
         done = torch2grid(location, "--stats", cwd=tmp_path, path=installed(tmp_path), env={"TORCH2GRID_REMOTE_TIMEOUT": "1"})
         assert done.returncode == 1
         assert "HIDDEN" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://me:HID/DEN@127.0.0.1:9/x.pth",
+        "https://me:HID#DEN@127.0.0.1:9/x.pth",
+        "https://me:HID?DEN@127.0.0.1:9/x.pth",
+        "s3://AKIA:HID/DEN@bucket/x.pth",
+        "ftp://me:HID/DEN@127.0.0.1:9/x.pth",
+        "https://me:HIDDEN/x.pth",
+        "https://me:HIDDEN",
+    ],
+)
+def test_a_password_that_is_written_wrong_is_shown_nowhere(location: str, tmp_path: Path) -> None:
+    done, asked = audited("tree", location, "--debug", cwd=tmp_path)
+    assert (done.returncode, asked) == (1, set())
+    assert "HID" not in done.stderr
+    assert "DEN" not in done.stderr
 
 
 def test_a_source_pickles_without_secrets_and_says_so(served: Server) -> None:

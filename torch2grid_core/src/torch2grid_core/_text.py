@@ -30,7 +30,10 @@ def _escape(char: str) -> str:
 
 
 # Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, and its query. In a line, a query ends with its word.
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+# A secret may hold any character, as those of S3 hold ``/``: what follows a colon that begins no port goes, to the last ``@``.
+_PASSWORD = r"[^/?#\s@:\[]{1,500}:(?!\d{0,5}(?:[/?#\s]|$))"
+_USER = re.compile(rf"(?<=://)(?:{_PASSWORD}.*@|[^/?#\s]*@)", re.DOTALL)
+_USER_OF_WORD = re.compile(rf"(?<=://)(?:{_PASSWORD}\S{{0,500}}@|[^/?#\s]*@)")
 _QUERY = re.compile(r"(://[^?#]*)\?[^#]*")
 _QUERY_OF_WORD = re.compile(r"(://[^\s?#'\"<>]*)\?[^\s#'\"<>]+?(?=[,;:.)\]]*(?:[\s#'\"<>]|$))")
 
@@ -42,7 +45,7 @@ def without_secrets(location: str) -> str:
 
 def without_secrets_in(line: str) -> str:
     """*line* with every location in it as ``without_secrets`` leaves it."""
-    return _QUERY_OF_WORD.sub(r"\1", _USER.sub("", line)) if "://" in line else line
+    return _QUERY_OF_WORD.sub(r"\1", _USER_OF_WORD.sub("", line)) if "://" in line else line
 
 
 def display_width(text: str) -> int:

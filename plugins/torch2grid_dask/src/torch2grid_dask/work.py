@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import pickle
+from concurrent.futures import BrokenExecutor
 from functools import cache
+from importlib.metadata import entry_points, version
 from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -21,11 +23,21 @@ def keep_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
-def perform(work: bytes) -> bytes:
-    """Call the function that *work* holds. Raises ``pickle.PicklingError`` for one that cannot be imported here, else what
-    it raises.
+@cache
+def versions() -> dict[str, str]:
+    """The versions of torch2grid and of its plugins, by distribution."""
+    found = {each.dist.name: each.dist.version for each in entry_points(group="torch2grid") if each.dist is not None}
+    return {**found, "torch2grid-core": version("torch2grid-core")}
+
+
+def perform(work: bytes, wanted: dict[str, str]) -> bytes:
+    """Call the function that *work* holds. Raises ``pickle.PicklingError`` for one that cannot be imported here,
+    ``BrokenExecutor`` where a distribution has another version than is *wanted*, else what it raises.
     """
     keep_memory()
+    for name, here in versions().items():
+        if wanted.get(name, here) != here:  # whose digits may be others
+            raise BrokenExecutor(f"a worker has {name} {here}, and this machine {wanted[name]}")
     try:
         function, arguments, named = pickle.loads(work)
     except (ImportError, AttributeError, pickle.UnpicklingError) as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch2grid_core import Checkpoint, LoadError, NotDrawable, PluginManager, Settings, Torch2GridError
 from torch2grid_core.commands import spec_name, summary_line
 from torch2grid_core.selection import Selection, select
-from torch2grid_core.text import counted, visible
+from torch2grid_core.text import counted, visible, without_secrets
 from torch2grid_explore.picture import USUAL, Map, Picture, map_of
 from torch2grid_explore.session import Session, difference
 
@@ -53,7 +53,9 @@ def session_of(
         lines.append(f"{counted(len(names) - len(place.tensors), 'tensor')} not on the map of {spec_name(settings.plugin)}")
     found = _pictures(place, checkpoints, pair)
     notes = [note for each in opened.selections[:1] for note in each.checkpoint.notes]
-    title = " and ".join(map(visible, models[:2])) if len(models) < 3 else f"{len(models)} checkpoints"
+    title = f"{len(models)} checkpoints"
+    if len(models) < 3:
+        title = " and ".join(visible(without_secrets(each)) for each in models)
     session = Session(place, found, title, [*lines, *notes], models, spec_name(settings.plugin or USUAL))
 
     def added(path: str) -> Picture:

@@ -15,7 +15,7 @@ from torch2grid_core import Checkpoint, LazyTensor, Need, Torch2GridError, measu
 from torch2grid_core.grids import Array, Rect
 from torch2grid_core.measures import Distribution, Largest, Planes, Profile, Summary, workers
 from torch2grid_core.sources import JointTensor, as_float
-from torch2grid_core.text import visible
+from torch2grid_core.text import visible, without_secrets
 from torch2grid_explore.picture import Map, Picture
 from torch2grid_explore.pyramid import PLANES
 
@@ -41,7 +41,7 @@ class Session:
         transformer: str,
     ) -> None:
         self.map, self.pictures, self.title, self.notes = place, list(pictures), title, list(notes)
-        self.locations, self.transformer = list(locations), transformer
+        self.locations, self.transformer = [without_secrets(each) for each in locations], transformer
         self.brief: dict[str, dict[str, Any]] = {}
         self.summed = False
         self._wanted: list[str] = []

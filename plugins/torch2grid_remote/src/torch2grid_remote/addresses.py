@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from torch2grid_core import LoadError
 from torch2grid_core.text import without_secrets
+
+# What stands in place of a port may be a password, of an address without its host.
+_NO_PORT = re.compile(r"(://[^/?#:\[\]]*):(?!\d*(?:[/?#]|$)).*", re.DOTALL)
 
 
 def split(location: str) -> SplitResult:
@@ -15,8 +19,9 @@ def split(location: str) -> SplitResult:
     try:
         found = urlsplit(location)
         _ = found.port
-    except ValueError as error:
-        raise LoadError(without_secrets(location), f"is no address: {error}", "check the address") from error
+    except ValueError:  # whose text may hold a password
+        shown = _NO_PORT.sub(r"\1:…", without_secrets(location))
+        raise LoadError(shown, "is no address", "check the address; write a password as %2F for / and %40 for @") from None
     return found
 
 

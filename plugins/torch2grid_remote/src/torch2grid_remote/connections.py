@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import email.utils
 import http.client
+import io
 import os
+import socket
 import ssl
 import threading
 import time
@@ -17,7 +19,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from torch2grid_core import LoadError
@@ -31,8 +33,77 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSES = (408, 425, 429, 500, 502, 503, 504)
 _IDLE = 60.0  # seconds after which a server has probably closed a connection
 
-Connection = http.client.HTTPConnection
 Key = tuple[str, str, int, str]
+
+
+class TooSlow(TimeoutError):
+    """A server that is not silent, and says next to nothing."""
+
+
+class _Paced(io.RawIOBase):
+    """What *sock* receives. Raises ``TimeoutError`` where the head of an answer, or ``limits.PACE`` bytes for each second of
+    the time that is waited, take longer than that: a byte now and then would hold a command for ever.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._sock, self._head = raw, sock, True
+        self._wait = sock.gettimeout() or limits.SILENCE
+        self._start()
+
+    def _start(self) -> None:
+        self._due, self._fresh = time.monotonic() + self._wait, 0
+
+    def head_is_read(self) -> None:
+        """Begin to count the body."""
+        self._head = False
+        self._start()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = self._due - time.monotonic()
+        if left > 0:
+            self._sock.settimeout(left)
+            try:
+                count = self._raw.readinto(buffer)
+            except TimeoutError:
+                if self._fresh:
+                    raise TooSlow from None
+                raise
+            self._fresh += count or 0
+            if not self._head and self._fresh >= limits.PACE * self._wait:
+                self._start()
+            return count
+        raise TooSlow
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that comes at a pace."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self._paced = _Paced(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._paced)
+
+    def begin(self) -> None:
+        super().begin()
+        self._paced.head_is_read()
+
+
+class Connection(http.client.HTTPConnection):
+    """One whose answers come at a pace."""
+
+    response_class = _Response
+
+
+class _Secure(http.client.HTTPSConnection):
+    response_class = _Response
 
 
 class Answer(NamedTuple):
@@ -42,7 +113,7 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     response: http.client.HTTPResponse
-    connection: Connection
+    connection: http.client.HTTPConnection
     key: Key
 
 
@@ -50,7 +121,8 @@ class Refused(LoadError):
     """A server does not give what it is asked for."""
 
 
-_idle: dict[int, dict[Key, list[tuple[float, Connection]]]] = {}  # by process: a fork must not speak on its parent's
+# By process: a fork must not speak on its parent's.
+_idle: dict[int, dict[Key, list[tuple[float, http.client.HTTPConnection]]]] = {}
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))
@@ -72,8 +144,12 @@ def request(url: str, headers: Mapping[str, str], shown: str, wait: float, secre
         answer = _one(url, own, shown, wait)
         if answer.status not in _REDIRECTS:
             return answer
-        goal = urljoin(url, answer.headers.get("location", ""))
         release(answer)
+        try:
+            goal = urljoin(url, answer.headers.get("location", ""))
+            _ = urlsplit(goal).port
+        except ValueError:
+            raise LoadError(shown, "is redirected to what is no address", "check the address") from None
         if urlsplit(goal).scheme not in ("https", urlsplit(url).scheme) or not urlsplit(goal).hostname:
             told = without_secrets(goal)
             raise LoadError(shown, f"is redirected to {told}, which is not asked", "give that address, if you trust it")
@@ -119,6 +195,8 @@ def _one(url: str, headers: Mapping[str, str], shown: str, wait: float) -> Answe
 
 def _failure(error: Exception, shown: str, wait: float) -> Exception:
     """What became of a request, without what the address holds."""
+    if isinstance(error, TooSlow):
+        return Again(f"sends next to nothing for {wait:.3g} s")
     if isinstance(error, TimeoutError):
         return Again(f"is silent for {wait:.3g} s")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -135,7 +213,9 @@ def _failure(error: Exception, shown: str, wait: float) -> Exception:
     return Again("breaks off the connection" if isinstance(error, ConnectionError) else f"cannot be asked: {reason}")
 
 
-def _connection(scheme: str, host: str, port: int | None, proxy: str, fresh: bool, shown: str) -> tuple[Key, Connection, bool]:
+def _connection(
+    scheme: str, host: str, port: int | None, proxy: str, fresh: bool, shown: str
+) -> tuple[Key, http.client.HTTPConnection, bool]:
     """A connection for one request, and whether it was used before."""
     key = scheme, host, port or (443 if scheme == "https" else 80), proxy
     while not fresh:
@@ -151,12 +231,15 @@ def _connection(scheme: str, host: str, port: int | None, proxy: str, fresh: boo
         raise LoadError(shown, "names no server", "check the address")
     way = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
     to, at = (way.hostname or "", way.port or 80) if way else (host, key[2])
-    if scheme == "https":
-        secure = http.client.HTTPSConnection(to, at, context=_tls())
-        if way:
-            secure.set_tunnel(host, key[2], headers=_proxy_secret(proxy))
-        return key, secure, False
-    return key, Connection(to, at), False
+    try:
+        if scheme == "https":
+            secure = _Secure(to, at, context=_tls())
+            if way:
+                secure.set_tunnel(host, key[2], headers=_proxy_secret(proxy))
+            return key, secure, False
+        return key, Connection(to, at), False
+    except http.client.InvalidURL:  # whose text holds the host
+        raise LoadError(shown, "is no address that can be asked", "check the address") from None
 
 
 @cache
@@ -243,7 +326,15 @@ def _reason(status: int) -> str:
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a server wants to be left alone."""
     stated = headers.get("retry-after", "").strip()
-    if stated.isdigit():
-        return float(stated[:6])
-    found = email.utils.parsedate_tz(stated) if stated else None
-    return max(email.utils.mktime_tz(found) - time.time(), 0.0) if found else 0.0
+    if (seconds := number(stated[:6])) is not None:
+        return float(seconds)
+    try:
+        found = email.utils.parsedate_tz(stated) if stated else None
+        return max(email.utils.mktime_tz(found) - time.time(), 0.0) if found else 0.0
+    except (ValueError, OverflowError):  # of a year that no calendar has
+        return 0.0
+
+
+def number(stated: str) -> int | None:
+    """The number of bytes or seconds that a server states, ``None`` for what is none: ``²`` is a digit, too."""
+    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) <= 18 else None

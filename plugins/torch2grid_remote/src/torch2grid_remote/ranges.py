@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from torch2grid_core import LoadError
 from torch2grid_remote import limits
-from torch2grid_remote.connections import Answer, abandon, body_into, refused, release, request
+from torch2grid_remote.connections import Answer, abandon, body_into, number, refused, release, request
 from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.retrying import Again, Tell, persistently
 
-_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+SPAN = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _NO_RANGES = "sends the whole file where a part of it is asked for", "download the file first"
 _CHANGED = "changed while it was being read", "run again when it is complete"
 
@@ -72,7 +72,7 @@ def _span(answer: Answer, shown: str, most: int) -> Span:
         raise LoadError(shown, "the server sends it compressed, which has no ranges", "download the file first")
     stated = answer.headers.get("content-range", "")
     if answer.status == 206:
-        found = _SPAN.fullmatch(stated.strip())
+        found = SPAN.fullmatch(stated.strip())
         if found is None:
             raise _other(answer, shown)
         first, last, size = map(int, found.groups())
@@ -83,9 +83,9 @@ def _span(answer: Answer, shown: str, most: int) -> Span:
         release(answer)
         raise LoadError(shown, *_CHANGED)
     if answer.status == 200:
-        length = answer.headers.get("content-length", "")
-        if length.isdigit() and int(length) <= most:
-            return Span(0, int(length), int(length))
+        length = number(answer.headers.get("content-length", ""))
+        if length is not None and length <= most:
+            return Span(0, length, length)
         abandon(answer)
         raise LoadError(shown, f"the server {_NO_RANGES[0]}", _NO_RANGES[1])
     if answer.status in (404, 410):

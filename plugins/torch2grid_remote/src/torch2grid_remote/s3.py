@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, ClassVar
 
 from torch2grid_core import LoadError, SourceOpener
 from torch2grid_core.sources import Source
 from torch2grid_remote import limits
 from torch2grid_remote.buckets import bucket_and_key, opened
+from torch2grid_remote.connections import number
 from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.filesystems import FilesystemStore
+from torch2grid_remote.ranges import SPAN
 from torch2grid_remote.retrying import Again, Tell
 
 _PIECE = 256 << 10
 _PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
+_OTHER = "the store sends other bytes than it is asked for", "download it first"
 _CHANGED = "changed while it was being read", "run again when it is complete"
 
 
@@ -53,7 +57,7 @@ class S3Store(FilesystemStore):
         if status >= 500 or status in (408, 429) or code in _PASSES:
             headers = about.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             stated = str(headers.get("retry-after", ""))
-            return Again(f"answers {status or code}", float(stated) if stated.isdigit() else 0.0)
+            return Again(f"answers {status or code}", float(number(stated[:6]) or 0))
         if status == 412 or code == "PreconditionFailed":
             return LoadError(shown, *_CHANGED)
         if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
@@ -112,27 +116,38 @@ class S3Store(FilesystemStore):
     async def _body(self, path: str, version: str, start: int, buffer: memoryview, arrived: Tell) -> tuple[int, str]:
         """Receive a range into *buffer*; the size of the object, and its version. Raises ``LoadError``."""
         wanted = {"Range": f"bytes={start}-{start + len(buffer) - 1}", **({"IfMatch": version} if version else {})}
-        answer = await self.filesystem()._call_s3("get_object", Bucket=self.bucket, Key=path, **wanted)
+        asking = self.filesystem()._call_s3("get_object", Bucket=self.bucket, Key=path, **wanted)
+        answer = await asyncio.wait_for(asking, limits.CONNECT + limits.SILENCE)
         stream = answer["Body"]
         try:
             span = str(answer.get("ContentRange") or "")
-            place, _, total = span.removeprefix("bytes ").partition("/")
-            first, _, last = place.partition("-")
-            if not span and start == 0 and int(answer.get("ContentLength", -1)) <= len(buffer):
-                first, last, total = "0", str(int(answer["ContentLength"]) - 1), str(answer["ContentLength"])
+            length = int(answer.get("ContentLength", -1))
+            if not span and start == 0 and 0 <= length <= len(buffer):
+                first, last, total = 0, length - 1, length
             elif not span:
                 raise LoadError(self.shown(path), "the store sends the whole object for a part of it", "download it first")
-            if int(first) != start or int(last) >= start + len(buffer):
-                raise LoadError(self.shown(path), "the store sends other bytes than it is asked for", "download it first")
-            done, length = 0, int(last) + 1 - start
+            elif (found := SPAN.fullmatch(span.strip())) is None:
+                raise LoadError(self.shown(path), *_OTHER)
+            else:
+                first, last, total = map(int, found.groups())
+            if first != start or not start - 1 <= last < start + len(buffer):
+                raise LoadError(self.shown(path), *_OTHER)
+            etag = str(answer.get("ETag") or "")
+            if version and etag and etag.strip('"') != version.strip('"'):  # a store that knows no If-Match
+                raise LoadError(self.shown(path), *_CHANGED)
+            done, length = 0, last + 1 - start
+            due, fresh = time.monotonic() + limits.SILENCE, 0
             while done < length:
-                piece = await asyncio.wait_for(stream.read(min(_PIECE, length - done)), limits.SILENCE)
+                reading = stream.read(min(_PIECE, length - done))
+                piece = await asyncio.wait_for(reading, max(due - time.monotonic(), 0.01))
                 if not piece:
                     raise Again("breaks off in the middle of an answer")
                 buffer[done : done + len(piece)] = piece
-                done += len(piece)
+                done, fresh = done + len(piece), fresh + len(piece)
                 arrived(len(piece))
-            return int(total), str(answer.get("ETag") or "")
+                if fresh >= limits.PACE * limits.SILENCE:
+                    due, fresh = time.monotonic() + limits.SILENCE, 0
+            return total, etag
         finally:
             stream.close()
 

@@ -85,7 +85,7 @@ class WebStore:
         def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
             answer = request(url, {}, shown, wait)
             if answer.status == 200 and answer.headers.get("content-type", "").startswith("text/html"):
-                found[:] = _linked(body(answer, limits.LISTING, shown, wait).decode("utf-8", "replace"), answer.url)
+                found[:] = _linked(body(answer, limits.PAGE, shown, wait).decode("utf-8", "replace"), answer.url)
             elif answer.status in (200, 403, 404):
                 abandon(answer)
                 if answer.status != 200:

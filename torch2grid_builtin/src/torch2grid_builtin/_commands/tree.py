@@ -12,7 +12,7 @@ from torch2grid_builtin._tree.reports import REPORTS, Asked, Contents
 from torch2grid_core import Command, PluginManager, Settings
 from torch2grid_core.commands import settings_options, summary_line
 from torch2grid_core.selection import select
-from torch2grid_core.text import visible
+from torch2grid_core.text import visible, without_secrets
 
 
 class Tree(Command):
@@ -77,5 +77,5 @@ def write_tree(manager: PluginManager, model: str, format: str, asked: Asked, se
     for skip in selection.checkpoint.skipped if settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     for note in selection.checkpoint.notes:
-        click.echo(f"{visible(model)}: note: {visible(note, limit=2000)}", err=True)
+        click.echo(f"{visible(without_secrets(model))}: note: {visible(note, limit=2000)}", err=True)
     click.echo(summary_line(selection, time.perf_counter() - started), err=True)

@@ -12,7 +12,7 @@ from torch2grid_builtin._tree.modules import Branch, Node, Totals, branches, cut
 from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.selection import Selection
 from torch2grid_core.sources import stated_shape
-from torch2grid_core.text import counted, display_width, json_text, percentage, visible
+from torch2grid_core.text import counted, display_width, json_text, percentage, visible, without_secrets
 
 FORMAT = "torch2grid tree 1"
 COLUMNS = ("part", "name", "shape", "dtype", "tensors", "weights", "bytes", "note")
@@ -66,7 +66,8 @@ class Contents:
         if groups:
             rest = chosen.select(name for names in groups.values() for name in names)
             parts.insert(0, PartOf("", Totals.of(rest, rest, rest.aliases), rest))
-        return cls(model, replace(selection, checkpoint=chosen), tuple(parts), Totals.of(chosen, chosen, chosen.aliases))
+        stored, totals = replace(selection, checkpoint=chosen), Totals.of(chosen, chosen, chosen.aliases)
+        return cls(without_secrets(model), stored, tuple(parts), totals)
 
     def note(self, tensor: LazyTensor) -> str:
         """What there is to say of a tensor besides."""
