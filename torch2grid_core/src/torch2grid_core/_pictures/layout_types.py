@@ -8,6 +8,7 @@ from typing import Any
 from torch2grid_core._guard import describe_value
 from torch2grid_core._pictures.blocks import Block, Curve, Region
 
+
 def check_types(layout: Any) -> None:
     """Raise ``ValueError`` for a field of another type: numpy would say so, and not of what."""
     for what, value in (("rows", layout.rows), ("columns", layout.columns)):
