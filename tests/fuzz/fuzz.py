@@ -102,7 +102,7 @@ def verdict(sample: Sample, good: Content, changed: Change, path: Path) -> str:
             raise Broken("a change under a checksum went unnoticed")
         return "equal"
     if sample.whole and found[0] == good[0] and set(good[1]) < set(found[1]):
-        return "told"  # the numbers are the same, and what is odd about the file is said
+        return "said"  # the numbers are the same, and what is odd about the file is said
     if sample.whole:
         raise Broken(f"opened otherwise under a checksum: {_difference(good, found)}")
     if not changed.count:

@@ -177,8 +177,10 @@ class ScaledLayers(Rule):
             text = (
                 f"{part.where}std {summary.std:.4g} is {times} the median of {len(members)} siblings, and {gap:.3g} times away"
             )
-            severity: Severity = "error" if gap > self.certain else "warning"
-            advice = "it was scaled, or comes from elsewhere; compare with the original"
+            faded = summary.std < math.exp(float(np.median(logs)))  # weight decay does that to what gets no gradient
+            severity: Severity = "error" if gap > self.certain and not faded else "warning"
+            cause = "it has decayed, was scaled" if faded else "it was scaled"
+            advice = f"{cause}, or comes from elsewhere; compare with the original"
             yield Finding(f"{text} from the nearest: {advice}", part.owner, severity=severity)
 
 
