@@ -26,6 +26,9 @@ COMMANDS_TRACED = (
     *("adapters/test_cases", "adapters/test_merging", "adapters/test_view", "compare/test_exports", "compare/test_quantised"),
     *("exports/test_archives", "exports/test_exported", "exports/test_manifest", "exports/test_onnx"),
     *("docs/test_formats_table", "hostile/test_other_readers"),
+    *("checks/test_configuration", "checks/test_expectations", "checks/test_manifests", "checks/test_report_formats"),
+    *("checks/test_watching", "hostile/test_exported_code", "hostile/test_mobile", "plugins/test_who_is_blamed"),
+    *("distributed/test_many_blocks", "distributed/test_passes", "distributed/test_zstd"),
     *("loaders/test_replaced_numbers", "decoders/test_cases", "distributed/test_manifest", "distributed/test_folders"),
 )
 # The files that run over again, a thousand times, what others run.
