@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -62,7 +63,10 @@ def test_the_fixture_of_pytest(tmp_path: Path) -> None:
     saved(tmp_path / "ill.safetensors", ill=True)
     (tmp_path / "test_models.py").write_text(FIXTURE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    here = {
+        name: value for name, value in os.environ.items() if name not in {"CI", "BUILD_NUMBER"}
+    }  # where pytest repeats each message in its summary
+    done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=300, check=False)
     assert "2 failed, 1 passed" in done.stdout, done.stdout
     assert done.stdout.count("T101 error fc.weight[1, 2]: 1 of 600 weights is NaN") == 1
     assert done.stdout.count("T101 warning fc.weight[1, 2]") == 1

@@ -14,6 +14,7 @@ from tests.support.checks.planting import KINDS, findings, is_found, networks, p
 from tests.support.corpus import cases, needs_cases
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
 from torch2grid_builtin._rules.texture import Texture
 from torch2grid_core.measures import Chunk
 
@@ -232,3 +233,18 @@ def test_sums_of_a_few_are_no_dead_units_and_a_zeroed_half_is(tmp_path):
     found = found_in(save(tmp_path / "bank.safetensors", {"front.bank": bank, "fc.weight": half}))
     severities = {(each.tensor, each.severity) for each in found if each.code == "T201"}
     assert severities == {("front.bank", "warning"), ("fc.weight", "error")}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_rule_fails_where_most_units_are_dead_and_one_is_large(data):
+    """Medians of dead units are zero: nothing is divided by them, and the large unit is named all the same."""
+    random = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))
+    shape = data.draw(st.tuples(st.integers(16, 40), st.integers(16, 40)))
+    values = random.normal(0, 0.02, shape).astype(np.float32)
+    living = data.draw(st.integers(2, shape[0]))
+    values[living:] = 0
+    values[0] *= np.float32(data.draw(st.sampled_from([1.0, 400.0, 1e20])))
+    values[:, data.draw(st.integers(0, shape[1])) :] = 0
+    found = t2g.check({f"layers.{layer}.up_proj.weight": values if layer == 2 else values[::-1] for layer in range(5)})
+    assert not [one for one in found if "inf" in one.message.split() or "nan" in one.message.split()]

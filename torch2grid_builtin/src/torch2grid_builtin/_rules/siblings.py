@@ -90,9 +90,10 @@ class ScaledUnits(Rule):
             if not np.isfinite(norms).all():
                 continue
             unit = int(np.argmax(norms))
-            median, second = float(np.median(norms)), float(np.partition(norms, -2)[-2])
+            second = float(np.partition(norms, -2)[-2])
             if not second > 0 or norms[unit] < self.gap * second:
                 continue
+            median = float(np.median(norms[norms > 0]))  # of a layer whose units are mostly dead, of those that live
             if z_of_units(norms)[unit] < limit(self.z, len(norms)):
                 continue
             with np.errstate(all="ignore"):

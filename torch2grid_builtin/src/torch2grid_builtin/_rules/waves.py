@@ -13,7 +13,7 @@ from torch2grid_core.sources import as_float
 Array = np.ndarray[Any, Any]
 
 _ROWS = 8  # fewer do not show a wave
-_WRONG = 0.05  # of a column's largest number, that a value may be away from what its neighbours say: float16 rounds
+_WRONG = 0.05  # of a column's height, that a value may be away from what its neighbours say: float16 rounds
 _READ = 1 << 26  # weights of a table that is looked at once more
 _STEPS = (1, 2, 3)  # rows away, of the neighbours: the one beside may be a padding row of zeros
 
@@ -30,13 +30,15 @@ class Waves:
             return
         self._table = as_float(FlatTensor(tensor).part(0, tensor.size)).astype(np.float64).reshape(rows, self._width)
         with np.errstate(all="ignore"):
-            self._largest = np.abs(self._table).max(axis=0)
+            sizes = np.abs(self._table)
+            # A sine's height is √2 times the median of its sizes; of a kernel, one large weight would make all others small.
+            self._height = np.minimum(sizes.max(axis=0), 2 * np.median(sizes, axis=0))
             middle, beside = self._table[1:-1], self._table[:-2] + self._table[2:]
-            factors = np.where(np.abs(middle) > 0.1 * self._largest, beside / middle, np.nan)
+            factors = np.where(np.abs(middle) > 0.1 * self._height, beside / middle, np.nan)
             self._factor = np.clip(np.nan_to_num(_median(factors), nan=2.0), -2, 2)
             away = np.abs(beside - self._factor * middle)
-            self._fits = np.quantile(away, 0.9, axis=0) <= _WRONG * self._largest
-            self._swings = self._fits & (np.ptp(self._table, axis=0) > 0.5 * self._largest)
+            self._fits = np.quantile(away, 0.9, axis=0) <= _WRONG * self._height
+            self._swings = self._fits & (np.ptp(self._table, axis=0) > 0.5 * self._height)
 
     @property
     def throughout(self) -> bool:
@@ -50,7 +52,7 @@ class Waves:
         rows, columns = np.divmod(np.arange(first, last), self._width)
         if not self._fits[columns].all():
             return False
-        found, limit = np.zeros(len(rows), bool), _WRONG * self._largest[columns]
+        found, limit = np.zeros(len(rows), bool), _WRONG * self._height[columns]
         factor, before = self._factor[columns], np.full(len(rows), 2.0)
         factors = [factor]  # of neighbours one row away, two, three: those of Chebyshev's polynomials
         for _ in _STEPS[1:]:
