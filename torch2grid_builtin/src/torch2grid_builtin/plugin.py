@@ -172,6 +172,11 @@ def torch2grid_views() -> list[Lazy]:
             "what sticks out: weights, rows, columns, layers",
         ),
         Lazy(
+            f"{_HERE}._views.spectrum:SpectrumView",
+            "spectrum",
+            "singular values of every matrix: ranks, the exponent of the tail, spikes",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",

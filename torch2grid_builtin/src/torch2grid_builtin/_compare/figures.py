@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from torch2grid_core import Grid
 from torch2grid_core.grids import ColorScale
-from torch2grid_core.pages import Heatmap
+from torch2grid_core.pages import Bar, Heatmap
 from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
+BARS = 40  # figures that are bars, and more that are a table in colours
 WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _LAYER = 1_000_000  # a number above this in a name counts something else
@@ -111,3 +113,57 @@ def _signed(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, 
     if middle and high > WIDE * middle:
         return values, ColorScale(-high, high, "asinh", bend=max(middle, high * 1e-6)), what
     return values, ColorScale(-high, high), f"{what}, linear"
+
+
+def by_layer_and_kind(
+    figures: Mapping[str, float], what: str, of: str = "weight", *, flags: Mapping[str, str] | None = None, note: str = ""
+) -> Iterator[Bar | Heatmap]:
+    """A figure of each of many tensors: bars, largest first; of many layers, a row for each and a column for each kind.
+
+    What is in no layer has bars of its own then.
+
+    Args:
+        figures: by name, in the order of ``by_kind``; NaN where there is none.
+        what: the figure.
+        of: what has it.
+        flags: name → what is wrong with it.
+        note: what follows the title.
+    """
+    kinds: dict[str, dict[int, str]] = {}
+    for name in figures:
+        kind, layer = kind_and_layer(name)
+        if layer is not None:
+            kinds.setdefault(kind, {})[layer] = name
+    if len(figures) <= BARS or len(kinds) > BARS or not kinds:
+        yield _bars(figures, what, of, flags or {}, note)
+        return
+    layers = sorted({layer for each in kinds.values() for layer in each})
+    values = np.full((len(layers), len(kinds)), np.nan)
+    for column, each in enumerate(kinds.values()):
+        for layer, name in each.items():
+            values[layers.index(layer), column] = figures[name]
+    lost = np.isnan(values) & np.array([[layer in each for each in kinds.values()] for layer in layers])
+    panel = in_colors(
+        values,
+        lost,
+        what,
+        title=f"{what} by layer and kind of {of}{note}",
+        rows="layer",
+        columns="",
+        row_names=[str(layer) for layer in layers],
+        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
+    )
+    if panel is not None:
+        yield panel
+    inside = {name for each in kinds.values() for name in each.values()}
+    others = {name: figure for name, figure in figures.items() if name not in inside}
+    if others:
+        yield _bars(others, what, of, flags or {}, "")
+
+
+def _bars(figures: Mapping[str, float], what: str, of: str, flags: Mapping[str, str], note: str) -> Bar:
+    chosen = sorted(figures, key=lambda name: -math.inf if math.isnan(figures[name]) else -figures[name])[:BARS]
+    more = f", the largest {len(chosen)} of {len(figures)}" if len(chosen) < len(figures) else ""
+    told = {place: flags[name] for place, name in enumerate(chosen) if name in flags}
+    heights = np.array([0.0 if math.isnan(figures[name]) else figures[name] for name in chosen])
+    return Bar(tuple(short(chosen)), heights, f"{what} of each {of}{more}{note}", ylabel=what, flags=told)

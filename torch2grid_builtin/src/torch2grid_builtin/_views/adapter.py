@@ -13,13 +13,13 @@ from torch2grid_builtin._adapters.merging import Bases, change_of
 from torch2grid_builtin._adapters.pairs import DELTA, adapter_of
 from torch2grid_builtin._adapters.product import Product, Scaled
 from torch2grid_builtin._adapters.spectrum import ChangeFigures, Changes
-from torch2grid_builtin._compare.figures import by_kind, in_colors, kind_and_layer, short
+from torch2grid_builtin._compare.figures import BARS, by_kind, by_layer_and_kind, in_colors, kind_and_layer, short
 from torch2grid_builtin._views.describing import about, columns_for, formats_of, source_name
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.measures import Raster
-from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
+from torch2grid_core.pages import Line, Table, Text
 from torch2grid_core.selection import select
 from torch2grid_core.text import counted, shape_text, visible
 
@@ -35,7 +35,6 @@ FOLDER, OVERVIEW = "adapter", "adapter_overview"
 LOW_RANK = "low_rank."  # before the name of what DoRA's pair alone makes
 _BASE = "base."
 _CELLS = 768
-_BARS = 40  # pairs that are bars, and more that are a table in colours
 _ROWS, _RANKS = 260, 64  # of the picture of singular values
 _LEAST = 1e-4  # of the largest one: less is rounding
 
@@ -213,7 +212,10 @@ def _panels(changes: Sequence[LazyTensor], found: Mapping[str, ChangeFigures], b
     named = {_plain(tensor): found[tensor.name] for tensor in changes}
     based = based and any(math.isfinite(each.relative or 0.0) for each in named.values())  # a base of zeros has no shares
     names = by_kind(list(named))
-    yield _sizes(names, named, based)
+    sizes = {name: named[name].relative if based else named[name].norm for name in names}
+    flags = {name: named[name].not_finite.text for name in names if named[name].not_finite}
+    known = {name: math.nan if size is None else size for name, size in sizes.items()}
+    yield from by_layer_and_kind(known, "‖ΔW‖/‖W‖" if based else "‖ΔW‖", flags=flags)
     shown = names[:_ROWS]
     ranks = min(max((len(each.values) for each in named.values() if each.values is not None), default=0), _RANKS)
     if not ranks:
@@ -242,7 +244,7 @@ def _panels(changes: Sequence[LazyTensor], found: Mapping[str, ChangeFigures], b
         column_names=[str(rank + 1) for rank in range(ranks)],
     )
     if panel is not None:
-        yield panel if len(shown) <= _BARS else replace(panel, row_names=_by_kinds(shown))
+        yield panel if len(shown) <= BARS else replace(panel, row_names=_by_kinds(shown))
 
 
 def _by_kinds(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
@@ -252,39 +254,3 @@ def _by_kinds(names: Sequence[str]) -> tuple[tuple[float, str], ...]:
         places.setdefault(kind_and_layer(name)[0], []).append(place)
     texts = short([kind.partition("*.")[2] or kind for kind in places])
     return tuple((sum(each) / len(each) + 0.5, text) for each, text in zip(places.values(), texts, strict=True))
-
-
-def _sizes(names: Sequence[str], named: Mapping[str, ChangeFigures], based: bool) -> Bar | Heatmap | Text:
-    def size(name: str) -> float:
-        found = named[name].relative if based else named[name].norm
-        return math.nan if found is None else found
-
-    what = "‖ΔW‖/‖W‖" if based else "‖ΔW‖"
-    kinds: dict[str, dict[int, str]] = {}
-    for name in names:
-        kind, layer = kind_and_layer(name)
-        if layer is not None:
-            kinds.setdefault(kind, {})[layer] = name
-    if len(names) <= _BARS or sum(map(len, kinds.values())) < len(names) or len(kinds) > _BARS:
-        chosen = sorted(names, key=lambda name: -math.inf if size(name) != size(name) else -size(name))[:_BARS]
-        more = f", the largest {len(chosen)} of {len(names)}" if len(chosen) < len(names) else ""
-        flags = {place: named[name].not_finite.text for place, name in enumerate(chosen) if named[name].not_finite}
-        heights = np.array([0.0 if size(name) != size(name) else size(name) for name in chosen])
-        return Bar(tuple(short(chosen)), heights, f"{what} of each weight{more}", ylabel=what, flags=flags)
-    layers = sorted({layer for each in kinds.values() for layer in each})
-    values = np.full((len(layers), len(kinds)), np.nan)
-    for column, each in enumerate(kinds.values()):
-        for layer, name in each.items():
-            values[layers.index(layer), column] = size(name)
-    lost = np.isnan(values) & np.array([[layer in each for each in kinds.values()] for layer in layers])
-    panel = in_colors(
-        values,
-        lost,
-        what,
-        title=f"{what} by layer and kind of weight",
-        rows="layer",
-        columns="",
-        row_names=[str(layer) for layer in layers],
-        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
-    )
-    return panel if panel is not None else Text("no figure is known")

@@ -1,0 +1,1 @@
+"""Singular values of weights, and what random matrix theory says of them."""

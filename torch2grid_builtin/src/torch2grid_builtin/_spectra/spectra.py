@@ -1,0 +1,238 @@
+"""The singular values of every matrix of a model: from WᵀW, which is as small as the shorter side, or exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._forms import fused_parts
+from torch2grid_builtin._spectra.laws import RELIABLE, STEEPEST, Bulk, PowerLaw, bulk, power_law
+from torch2grid_builtin._views.convolutions import is_convolution
+from torch2grid_builtin._views.stacks import matrices
+from torch2grid_core import LazyTensor, Need
+from torch2grid_core.sources import as_float, is_floating
+
+Array = np.ndarray[Any, Any]
+
+_BAND = 1 << 20  # weights that are taken at a time
+_TILE = 512  # columns of WᵀW that are summed up at a time
+_NOTHING = 1e-7  # of the largest singular value: what is below was rounded away in its square
+_SMALLEST = 1e-280
+_SEED = 20_090_101
+
+
+@dataclass(frozen=True)
+class Part:
+    """A matrix of a tensor. index: of a stack, which one; letter: of a projection that holds several, ``Q``, ``K`` or ``V``."""
+
+    tensor: LazyTensor
+    owner: str
+    index: tuple[int, ...] = ()
+    letter: str = ""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name, with what tells this matrix from its others."""
+        place = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        return f"{self.owner}{place}{' ' + self.letter if self.letter else ''}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns; of a kernel (output channels, input channels × taps), as it is applied to each place."""
+        rows = self.tensor.shape[0]
+        return rows, self.tensor.size // rows
+
+
+def parts(tensor: LazyTensor) -> Iterator[Part]:
+    """The matrices of a tensor that have singular values: itself, those it stacks, Q, K and V; a kernel as one.
+
+    None of vectors, of what is no kernel and stacks no matrices, and of integers.
+    """
+    if not is_floating(tensor.dtype) or tensor.ndim < 2 or not tensor.size:
+        return
+    if is_convolution(tensor):
+        yield from _large(Part(tensor, tensor.name))
+        return
+    for each in matrices(tensor):
+        if each.tensor.ndim != 2:
+            continue
+        axis, fused = fused_parts(tensor.name, each.tensor.shape)
+        if len(fused) < 2:
+            yield from _large(Part(each.tensor, each.owner, each.index))
+            continue
+        for letter, start, stop in fused:
+            taken = (slice(start, stop), slice(None)) if axis == 0 else (slice(None), slice(start, stop))
+            yield from _large(Part(each.tensor.view(taken), each.owner, each.index, letter))
+
+
+def _large(part: Part) -> Iterator[Part]:
+    if min(part.shape) > 1:
+        yield part
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the singular values of one matrix say.
+
+    shape: its rows and columns. values: σ, float64, largest first, as many as its shorter side; ``None`` where there are
+    none: *why* says it. shuffled: the largest σ of the same weights in random places, where that was asked for. norm: of
+    Frobenius.
+    """
+
+    shape: tuple[int, int]
+    values: Array | None
+    law: PowerLaw | None = None
+    bulk: Bulk | None = None
+    shuffled: float | None = None
+    why: str = ""
+
+    @property
+    def norm(self) -> float | None:
+        """‖W‖_F = √Σσ²."""
+        if self.values is None or not self.values.size:
+            return None
+        top = float(self.values[0])
+        return top * math.sqrt(float(((self.values / top) ** 2).sum())) if top else 0.0
+
+    @property
+    def stable_rank(self) -> float | None:
+        """‖W‖²_F/‖W‖²₂ = Σσ²/σ₁²."""
+        if self.values is None or not self.values[0]:
+            return None
+        return float(((self.values / self.values[0]) ** 2).sum())
+
+    @property
+    def effective_rank(self) -> float | None:
+        """exp(−Σ p ln p), p = σ/Σσ (Roy and Vetterli 2007)."""
+        if self.values is None or not self.values[0]:
+            return None
+        shares = self.values[self.values > 0] / self.values.sum()
+        return math.exp(-float((shares * np.log(shares)).sum()))
+
+    @property
+    def lost(self) -> int:
+        """How many singular values are too small beside the largest to be known."""
+        return 0 if self.values is None else int(np.count_nonzero(self.values <= _NOTHING * self.values[0]))
+
+    @property
+    def alpha_hat(self) -> float | None:
+        """α·log₁₀ λ₁ (Martin, Peng and Mahoney 2021)."""
+        if self.law is None or self.values is None:
+            return None
+        return self.law.alpha * 2 * math.log10(self.values[0])
+
+    @property
+    def doubt(self) -> str:
+        """Why α is not to be relied on; empty where it is."""
+        if self.law is None or self.values is None:
+            return ""
+        if len(self.values) < RELIABLE:
+            return f"α unreliable: {len(self.values)} eigenvalues"
+        return f"α unreliable: above {STEEPEST:g}" if self.law.alpha > STEEPEST else ""
+
+
+@dataclass(frozen=True)
+class Spectra(Need[tuple[Spectrum, ...]]):
+    """Name of each tensor that has matrices → the ``Spectrum`` of each, in the order of ``parts``.
+
+    side: the longest shorter side that is measured; memory grows with its square, time with its cube. exact: by the singular
+    value decomposition of the matrix itself, in float64, and not from WᵀW. shuffled: also of the weights in random places.
+    """
+
+    side: int = 4096
+    exact: bool = False
+    shuffled: bool = False
+
+    def groups(self, checkpoint: Any) -> Mapping[Any, tuple[str, ...]]:
+        return {
+            name: (name,)
+            for name, tensor in checkpoint.items()
+            if name not in checkpoint.aliases and next(parts(tensor), None) is not None
+        }
+
+    def compute(self, tensors: Mapping[str, LazyTensor]) -> tuple[Spectrum, ...]:
+        (tensor,) = tensors.values()
+        return tuple(self._of(part) for part in parts(tensor))
+
+    def _of(self, part: Part) -> Spectrum:
+        long, short = max(part.shape), min(part.shape)
+        if short > self.side:
+            return Spectrum(part.shape, None, why=f"the shorter side is above {self.side:,}: side={short} measures it")
+        values = singular_values(part) if self.exact else _of_squares(gram(part))
+        if values is None and all(np.isfinite(band).all() for band in _bands(part)):
+            values = singular_values(part)  # squares of float64 that left its range
+        if values is None:
+            return Spectrum(part.shape, None, why="NaN or Inf")
+        shuffled = None
+        if self.shuffled:
+            mixed = np.random.default_rng(_SEED).permutation(_whole(part).reshape(-1)).reshape(part.shape)
+            found = _of_squares(mixed.T @ mixed if mixed.shape[0] > mixed.shape[1] else mixed @ mixed.T)
+            shuffled = float(found[0]) if found is not None else None
+        # σ as shares of the largest, so that no square leaves the range of float64
+        top = float(values[0])
+        known = values[values > _NOTHING * top] / top if top else values[:0]
+        law, noise = power_law(known**2), bulk((values / (top or 1.0)) ** 2, long, short)
+        return Spectrum(part.shape, values, _law_times(law, top * top), _bulk_times(noise, top), shuffled)
+
+
+def _law_times(law: PowerLaw | None, scale: float) -> PowerLaw | None:
+    return law and PowerLaw(law.alpha, law.error, law.least * scale, law.tail, law.distance)
+
+
+def _bulk_times(found: Bulk | None, scale: float) -> Bulk | None:
+    return found and Bulk(found.std * scale, found.low * scale * scale, found.edge * scale * scale, found.spikes)
+
+
+def gram(part: Part) -> Array:
+    """WᵀW, or WWᵀ where that is smaller, float64: its upper triangle. NaN or Inf somewhere where the weights hold one."""
+    rows, columns = part.shape
+    side = min(rows, columns)
+    total = np.zeros((side, side))
+    with np.errstate(all="ignore"):  # NaN and Inf are seen in the result
+        for band in _bands(part):
+            for start in range(0, side, _TILE):
+                total[start : start + _TILE, start:] += band[:, start : start + _TILE].T @ band[:, start:]
+    return total
+
+
+def _bands(part: Part) -> Iterator[Array]:
+    """The matrix in float64, in bands along its longer side: (some of these, the shorter side)."""
+    tensor, (rows, columns) = part.tensor, part.shape
+    axis = int(rows < columns)
+    each = tensor.size // tensor.shape[axis]
+    step = max(_BAND // each, 1)
+    for start in range(0, tensor.shape[axis], step):
+        taken = (slice(None),) * axis + (slice(start, start + step),)
+        band = as_float(tensor.view(taken).numpy()).astype(np.float64)
+        yield band.reshape(rows, -1).T if axis else band.reshape(-1, columns)
+
+
+def _of_squares(squares: Array) -> Array | None:
+    """σ, largest first, of a matrix whose smaller product with itself is *squares*.
+
+    ``None`` where that is not finite, or so small that float64 may have rounded squares to zero.
+    """
+    largest = float(np.diagonal(squares).max())  # NaN where one is
+    if not _SMALLEST < largest < math.inf:
+        return None
+    squares = np.divide(squares, largest, out=squares)
+    found = np.linalg.eigvalsh(squares, UPLO="U")[::-1]
+    return np.sqrt(np.clip(found, 0, None)) * math.sqrt(largest)
+
+
+def _whole(part: Part) -> Array:
+    return as_float(part.tensor.numpy()).astype(np.float64).reshape(part.shape)
+
+
+def singular_values(part: Part) -> Array | None:
+    """σ of the whole matrix, largest first, float64; ``None`` where it holds NaN or Inf."""
+    whole = _whole(part)
+    largest = float(np.abs(whole).max())  # NaN where one is
+    if not largest < math.inf:
+        return None
+    found: Array = np.linalg.svd(whole / largest if largest else whole, compute_uv=False)
+    return found * largest

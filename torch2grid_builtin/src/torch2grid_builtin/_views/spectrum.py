@@ -1,0 +1,284 @@
+"""Singular values of every matrix: ranks, the exponent of the tail, and what stands out of independent weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, in_colors, kind_and_layer
+from torch2grid_builtin._spectra.laws import density
+from torch2grid_builtin._spectra.spectra import Part, Spectra, Spectrum, parts
+from torch2grid_builtin._views.describing import about, figure_text, formats_of, source_name, tensor_title
+from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
+from torch2grid_core.pages import Bar, Line, Table, Text
+from torch2grid_core.text import shape_text, visible
+
+Array = np.ndarray[Any, Any]
+FOLDER, OVERVIEW = "spectrum", "spectrum_overview"
+COLUMNS = ("Matrix", "Shape", "‖W‖", "σ₁", "Stable rank", "Effective rank", "α", "±", "D", "λ_min", "Tail", "α̂", "Spikes")
+SHUFFLED = "σ₁ shuffled"
+FORMATS = {
+    **dict.fromkeys(("‖W‖", "σ₁", "λ_min", SHUFFLED), ".4g"),
+    **dict.fromkeys(("Stable rank", "Effective rank", "α", "±", "α̂"), ".2f"),
+    "D": ".3f",
+    **dict.fromkeys(("Tail", "Spikes"), ",d"),
+}
+_LINES = 8  # matrices of one tensor that are a line each
+_ROWS, _RANKS = 256, 256  # of the table in colours of more
+_BINS = 60
+_PLACE = re.compile(r"\[[\d, ]*\]")
+_LEAST = 1e-4  # of the largest singular value: less is one colour
+
+
+@dataclass(frozen=True)
+class SpectrumView(View):
+    """Singular values of every matrix and kernel: a page each, a table, and ranks and exponents by depth."""
+
+    name = "spectrum"
+    uses_transformer = False
+
+    each: bool = field(default=True, metadata={"help": "draw a page for each matrix"})
+    overview: bool = field(default=True, metadata={"help": "draw the overview and print the table"})
+    side: int = field(
+        default=4096, metadata={"help": "the longest shorter side that is measured: memory is 16 bytes times its square"}
+    )
+    exact: bool = field(default=False, metadata={"help": "decompose each matrix itself, held whole in float64, not its square"})
+    shuffled: bool = field(
+        default=False, metadata={"help": "beside it the largest singular value of the same weights in random places"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.side < 2:
+            raise ValueError("side is at least 2")
+
+    @property
+    def _need(self) -> Spectra:
+        return Spectra(self.side, self.exact, self.shuffled)
+
+    def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
+        """The tensors. Raises ``NotDrawable`` where none of them is a matrix of floating numbers."""
+        if not self._need.groups(checkpoint):
+            raise NotDrawable(
+                f"{checkpoint.source}: spectrum is of matrices and kernels of floating numbers, and there is none"
+            )
+        return checkpoint
+
+    def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
+        return {"spectra": self._need} if self.each and next(parts(tensor), None) is not None else {}
+
+    def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
+        members = list(zip(parts(tensor), results["spectra"], strict=True))
+        panels = tuple(_of_one(members[0][1])) if len(members) == 1 else (_of_several(members),)
+        yield Page(f"{tensor.name}_spectrum", _heading(tensor, members), panels, FOLDER, columns=2, about=about(tensor))
+
+    def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
+        return {"spectra": self._need} if self.overview else {}
+
+    def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
+        if not self.overview:
+            return
+        spectra: Mapping[str, tuple[Spectrum, ...]] = results["spectra"]
+        found = {
+            part.name: spectrum
+            for name, members in spectra.items()
+            for part, spectrum in zip(parts(checkpoint[name]), members, strict=True)
+        }
+        columns = (*COLUMNS, *((SHUFFLED,) if self.shuffled else ()), "What")
+        rows = [tuple(_row(name, each)[column] for column in columns) for name, each in found.items()]
+        title = run.title or f"Singular values of {source_name(checkpoint)}"
+        shown = {"tensors": list(spectra)}
+        yield Page(
+            "spectrum", title, (Table(columns, tuple(rows), formats=formats_of(columns, FORMATS)),), kind="table", about=shown
+        )
+        panels = sorted(_overview(found), key=lambda panel: isinstance(panel, Bar))  # bars below the tables in colours
+        yield Page(OVERVIEW, title, tuple(panels), columns=2, about=shown)
+
+
+def _row(name: str, found: Spectrum) -> dict[str, Any]:
+    law, values = found.law, found.values
+    return {
+        "Matrix": visible(name),
+        "Shape": shape_text(found.shape),
+        "‖W‖": found.norm,
+        "σ₁": None if values is None else float(values[0]),
+        "Stable rank": found.stable_rank,
+        "Effective rank": found.effective_rank,
+        "α": law and law.alpha,
+        "±": law and law.error,
+        "D": law and law.distance,
+        "λ_min": law and law.least,
+        "Tail": law and law.tail,
+        "α̂": found.alpha_hat,
+        "Spikes": found.bulk and found.bulk.spikes,
+        SHUFFLED: found.shuffled,
+        "What": _what(found),
+    }
+
+
+def _what(found: Spectrum) -> str:
+    """What there is to say of a spectrum: why there is none, or what of it is not to be relied on."""
+    if found.values is None:
+        return found.why
+    if not found.values[0]:
+        return "all zero"
+    notes = [found.doubt] if found.doubt else []
+    if found.lost:
+        notes.append(f"{found.lost:,} of {len(found.values):,} σ below 10⁻⁷·σ₁")
+    return ", ".join(notes)
+
+
+def _heading(tensor: LazyTensor, members: Sequence[tuple[Part, Spectrum]]) -> str:
+    facts = [tensor_title(tensor)]
+    if len(members) == 1:
+        ((part, found),) = members
+        if part.shape != tuple(tensor.shape):
+            facts.append(f"as {shape_text(part.shape)}")
+        for name, figure in (("stable rank", found.stable_rank), ("effective rank", found.effective_rank)):
+            if figure is not None:
+                facts.append(f"{name} {figure_text(figure)}")
+        if found.law is not None:
+            facts.append(f"α {figure_text(found.law.alpha)}" + (" (unreliable)" if found.doubt else ""))
+        told = _what(found)
+        facts += [told] if told and not found.doubt else []
+    else:
+        facts.append(f"{len(members)} matrices")
+    return " · ".join(facts)
+
+
+def _of_one(found: Spectrum) -> Iterator[Line | Text]:
+    """The tail beside its power law, and the density of singular values beside that of independent weights."""
+    values = found.values
+    if values is None or not values[0]:
+        yield Text(_what(found))
+        return
+    known = values[values > 0]
+    squares = known[::-1] * known[::-1]
+    share = np.arange(len(squares), 0, -1) / len(values)
+    series = {"eigenvalues": share}
+    xmarks: dict[str, float] = {}
+    title = "Share of eigenvalues λ = σ² that are as large, or larger"
+    if found.law is not None:
+        law = found.law
+        beyond = np.where(squares >= law.least * (1 - 1e-12), squares / law.least, np.nan)
+        with np.errstate(invalid="ignore"):
+            series[f"power law, α = {law.alpha:.2f} ± {law.error:.2f}"] = law.tail / len(values) * beyond ** (1 - law.alpha)
+        xmarks["the tail begins"] = law.least
+        title += f"; D = {law.distance:.3f}" + (f" ({found.doubt})" if found.doubt else "")
+    if found.shuffled is not None:
+        xmarks["shuffled"] = found.shuffled**2
+    yield Line(squares, series, title, xlabel="λ", ylabel="share", log=True, xlog=True, xmarks=xmarks)
+    yield _density(found, values)
+
+
+def _density(found: Spectrum, values: Array) -> Line:
+    """Up to twice the bulk's end, or four times the median: a few large ones would press all others together."""
+    ends = math.sqrt(found.bulk.edge) if found.bulk else 2 * float(np.median(values))
+    top = min(float(values[0]), max(2 * ends, float(np.quantile(values, 0.9)))) or float(values[0])
+    heights, edges = np.histogram(values, _BINS, (0.0, top))
+    middles = (edges[:-1] + edges[1:]) / 2
+    series = {"singular values": heights / (len(values) * (edges[1] - edges[0]))}
+    xmarks = {}
+    title = "Density of singular values"
+    if found.bulk is not None:
+        law = density(middles, found.bulk)
+        series[f"independent weights of std {figure_text(found.bulk.std)}"] = np.where(law > 0, law, np.nan)
+        xmarks["the bulk ends"] = ends
+        title += f"; {found.bulk.spikes:,} beyond the bulk of independent weights"
+    right = int(np.count_nonzero(values > top))
+    title += f"; {right:,} further right" if right else ""
+    return Line(middles, series, title, xlabel="σ", ylabel="density", xmarks=xmarks)
+
+
+def _of_several(members: Sequence[tuple[Part, Spectrum]]) -> Any:
+    """Singular values by rank: a line for each of a few matrices, a row of colours for each of more."""
+    known = [(part, found) for part, found in members if found.values is not None and found.values[0]]
+    if not known:
+        return Text(_what(members[0][1]))
+    ranks = max(len(found.values) for _, found in known if found.values is not None)
+    title = "Singular values, largest first"
+    if len(members) <= _LINES:
+        places = np.arange(1, ranks + 1, dtype=np.float64)
+        lines = {}
+        for part, found in known:
+            values = np.full(ranks, np.nan)
+            assert found.values is not None
+            values[: len(found.values)] = np.where(found.values > 0, found.values, np.nan)
+            lines[_label(part)] = values
+        return Line(places, lines, title, xlabel="rank", ylabel="σ", log=True)
+    shown = members[:_ROWS]
+    step = -(-ranks // _RANKS)
+    picked = np.arange(0, ranks, step)
+    values, lost = np.full((len(shown), len(picked)), np.nan), np.zeros((len(shown), len(picked)), bool)
+    for row, (_, found) in enumerate(shown):
+        if found.values is None:
+            lost[row] = True
+        elif found.values[0]:
+            inside = picked[picked < len(found.values)]
+            values[row, : len(inside)] = np.maximum(found.values[inside] / found.values[0], _LEAST)
+    more = f", the first {len(shown)} of {len(members)} matrices" if len(shown) < len(members) else ""
+    panel = in_colors(
+        values,
+        lost,
+        "σ/σ₁",
+        title=f"{title}, beside the largest of each matrix{more}; 10⁻⁴ and less are one colour",
+        rows="matrix",
+        columns="rank",
+        row_names=[_label(part) for part, _ in shown],
+        column_names=[str(rank + 1) for rank in picked],
+    )
+    return panel if panel is not None else Text("no figure is known")
+
+
+def _label(part: Part) -> str:
+    """What tells a matrix from the others of its tensor."""
+    place = ", ".join(map(str, part.index))
+    return f"{place} {part.letter}".strip() or part.owner
+
+
+def _overview(found: Mapping[str, Spectrum]) -> Iterator[Any]:
+    """Exponents, ranks and the largest singular value, by layer and kind; of experts, the median of their layer."""
+    laws = {name: law.alpha for name, each in found.items() if (law := each.law) is not None and not each.doubt}
+    flags = {name: each.why for name, each in found.items() if each.values is None}
+    if laws:
+        left = len(found) - len(laws)
+        note = f"; {left} unreliable" if left else ""
+        yield from _figure(laws, "α", {}, note)
+    for what, figure in (
+        ("stable rank", lambda each: each.stable_rank),
+        ("effective rank", lambda each: each.effective_rank),
+        ("σ₁", lambda each: None if each.values is None else float(each.values[0])),
+    ):
+        yield from _figure(
+            {name: math.nan if (number := figure(each)) is None else number for name, each in found.items()}, what, flags
+        )
+
+
+def _figure(figures: Mapping[str, float], what: str, flags: Mapping[str, str], note: str = "") -> Iterator[Any]:
+    groups: dict[str, list[str]] = {}
+    for name in figures:
+        groups.setdefault(_together(name), []).append(name)
+    joined, told = {}, {}
+    for group, names in groups.items():
+        own = group if len(names) > 1 else names[0]
+        numbers = [figures[name] for name in names if not math.isnan(figures[name])]
+        joined[own] = float(np.median(numbers)) if numbers else math.nan
+        ill = [flags[name] for name in names if name in flags]
+        if ill:
+            told[own] = ill[0]
+    most = max(map(len, groups.values()))
+    note += "; of experts the median" if most > 1 else ""
+    ordered = {name: joined[name] for name in by_kind(list(joined))}
+    yield from by_layer_and_kind(ordered, what, "matrix", flags=told, note=note)
+
+
+def _together(name: str) -> str:
+    """What the matrices of one layer that are of the same kind share: experts, and what a tensor stacks."""
+    kind, layer = kind_and_layer(name)
+    plain = _PLACE.sub("", kind)
+    plain = ".".join("*" if part.isdecimal() else part for part in plain.split("."))
+    return plain if layer is None else plain.replace("*", str(layer), 1)
