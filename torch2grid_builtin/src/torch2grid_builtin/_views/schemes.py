@@ -43,7 +43,7 @@ def schemes(tensor: LazyTensor) -> Iterator[Scheme]:
     yield Scheme("Kaiming normal", math.sqrt(2 / inside), "normal")
     yield Scheme("Kaiming normal, fan-out", math.sqrt(2 / outside), "normal")
     for kind in ("uniform", "normal"):
-        yield Scheme(f"Xavier {kind}", math.sqrt(2 / (inside + outside)), kind)  # type: ignore[arg-type]
+        yield Scheme(f"Xavier {kind}", math.sqrt(2 / (inside + outside)), kind)
     yield Scheme("LeCun normal", 1 / math.sqrt(inside), "normal")
     yield Scheme("normal 0.02", 0.02, "normal")
     yield Scheme("normal 1", 1.0, "normal")
