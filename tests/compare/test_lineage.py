@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 from tests.support.tools import torch2grid
 
-from torch2grid_builtin._compare.lineage import RELATED, _evidence, fisher, lineage, lineage_of_three, p_text, spearman
+import torch2grid as t2g
+from torch2grid_builtin._compare.lineage import RELATED, _evidence, fisher, lineage_of, lineage_of_three, p_text, spearman
 from torch2grid_builtin._compare.two import Comparing, Tolerance
 from torch2grid_core import PluginManager
 
@@ -161,7 +162,7 @@ def compared(one, other):
 @pytest.mark.parametrize("stored", [dict, turned])
 def test_each_kind_of_change_has_its_verdict(tmp_path, make, verdict, stored):
     a = opened(tmp_path, "a", stored(model()))
-    found = lineage(compared(a, opened(tmp_path, "b", stored(make(model())))))
+    found = lineage_of(compared(a, opened(tmp_path, "b", stored(make(model())))))
     assert found.verdict == verdict, found.why
 
 
@@ -185,7 +186,7 @@ def test_of_three_the_last_may_be_a_merge(tmp_path):
 def test_nan_leaves_a_layer_out_and_is_no_evidence(tmp_path):
     ill = noisy(model(), 0.002)
     ill["layers.1.mlp.up_proj.weight"][3, 4] = np.nan
-    found = lineage(compared(opened(tmp_path, "a", model()), opened(tmp_path, "b", ill)))
+    found = lineage_of(compared(opened(tmp_path, "a", model()), opened(tmp_path, "b", ill)))
     assert found.verdict == "fine-tuned"
     assert len(found.layers) == LAYERS - 1
 
@@ -212,3 +213,9 @@ def test_the_command(tmp_path):
 def test_no_torch_is_needed(tmp_path):
     code = "import sys, torch2grid_builtin._compare.lineage as own; own._scipy(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_python_has_the_page():
+    found = t2g.compare(model(), noisy(model(), 0.002), lineage=True)["lineage"]
+    assert found.data["verdict"] == "fine-tuned"
+    assert len(found.panels[0].rows) == LAYERS

@@ -12,7 +12,7 @@ import click
 
 from torch2grid_builtin._adapters.merging import merge
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
-from torch2grid_builtin._compare.lineage import lineage, lineage_of_three, lineage_page
+from torch2grid_builtin._compare.lineage import lineage_of, lineage_of_three, lineage_page
 from torch2grid_builtin._compare.names_file import read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order, short_names
 from torch2grid_builtin._compare.pages import (
@@ -259,7 +259,7 @@ def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked)
             compared.append(comparing.compare(settings, run=asked.settings, executor=executor))
     mixed = None
     if len(models) == 2:
-        found = lineage(compared[0])
+        found = lineage_of(compared[0])
     else:
         ab, ac, bc = compared
         found, mixed = lineage_of_three(ab, ac, bc)

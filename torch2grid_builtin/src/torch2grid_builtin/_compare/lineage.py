@@ -89,7 +89,7 @@ def p_text(log_p: float | None) -> str:
     return f"{math.exp(log_p):.2g}"
 
 
-def lineage(comparison: Comparison) -> Lineage:
+def lineage_of(comparison: Comparison) -> Lineage:
     """What the weights of two checkpoints say of a shared training.
 
     For each layer of a feed-forward network, the hidden units of A are assigned to those of B so that the cosines between
@@ -295,7 +295,7 @@ def lineage_of_three(ab: Comparison, ac: Comparison, bc: Comparison) -> tuple[Li
         said = f"C is {found.share_a:.3g}·A + {found.share_b:.3g}·B, but for {found.rest:.2g} of its distance from the nearer"
         return Lineage("merged", said), found
     nearer, letter = min(((ac, "A"), (bc, "B")), key=lambda each: totals(each[0].deltas, each[0].counted).squares)
-    verdict = lineage(nearer)
+    verdict = lineage_of(nearer)
     return replace(verdict, why=f"C beside {letter}, the nearer: {verdict.why}"), found
 
 
