@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "histograms", "layers", "load", "outliers", "stats"),
+    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "heads", "histograms", "layers", "load", "outliers", "stats"),
     "torch2grid._checking": ("CheckResult", "check"),
     "torch2grid._changes": ("Comparison", "Series", "compare", "optimizer", "series"),
     "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         dead_neurons as dead_neurons,
         draw as draw,
         grid as grid,
+        heads as heads,
         histograms as histograms,
         layers as layers,
         load as load,
