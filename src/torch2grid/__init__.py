@@ -24,7 +24,19 @@ from typing import TYPE_CHECKING, Any
 from torch2grid_core import __version__ as __version__
 
 _WHERE = {
-    "torch2grid._api": ("conv", "dead_neurons", "draw", "grid", "heads", "histograms", "layers", "load", "outliers", "stats"),
+    "torch2grid._api": (
+        "conv",
+        "dead_neurons",
+        "draw",
+        "grid",
+        "heads",
+        "histograms",
+        "layers",
+        "load",
+        "outliers",
+        "spectrum",
+        "stats",
+    ),
     "torch2grid._checking": ("CheckResult", "check"),
     "torch2grid._changes": ("Comparison", "Series", "compare", "optimizer", "series"),
     "torch2grid._gradients": ("GradientRecorder", "gradients", "save_gradients"),
@@ -48,6 +60,7 @@ if TYPE_CHECKING:
         layers as layers,
         load as load,
         outliers as outliers,
+        spectrum as spectrum,
         stats as stats,
     )
     from torch2grid._changes import (

@@ -156,6 +156,29 @@ def outliers(
     return draw(model, [view_with("outliers", count=count, z=z)], **chosen)
 
 
+def spectrum(
+    model: Any,
+    *,
+    side: int | None = None,
+    exact: bool | None = None,
+    shuffled: bool | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Singular values of every matrix and kernel: a page each, a table, and ranks and exponents by depth.
+
+    side: the longest shorter side that is measured. exact: each matrix is decomposed itself, not its square. shuffled: beside
+    it the largest singular value of the same weights in random places. The rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("spectrum", side=side, exact=exact, shuffled=shuffled)], **chosen)
+
+
 def heads(
     model: Any,
     *,

@@ -70,8 +70,8 @@ def power_law(eigenvalues: Array) -> PowerLaw | None:
 class Bulk:
     """Marchenko and Pastur's law, as weights that are independent would have it.
 
-    std: of such weights. edge: λ₊ = std²·(√N + √M)², where the bulk ends. spikes: how many eigenvalues are beyond it by more
-    than chance explains once in a hundred such matrices. low: λ₋ = std²·(√N − √M)², where it begins.
+    std: of such weights. low, edge: √λ₋ = std·(√N − √M) and √λ₊ = std·(√N + √M), the singular values where the bulk begins
+    and ends. spikes: how many eigenvalues are beyond it by more than chance explains once in a hundred such matrices.
     """
 
     std: float
@@ -98,22 +98,20 @@ def bulk(eigenvalues: Array, long: int, short: int) -> Bulk | None:
         return None
     variance = median / (long * _median(short / long))
     root = math.sqrt(long) + math.sqrt(short)
-    edge = variance * root**2
-    margin = variance * root * (long**-0.5 + short**-0.5) ** (1 / 3) * _TRACY_WIDOM
-    low = variance * (math.sqrt(long) - math.sqrt(short)) ** 2
-    return Bulk(math.sqrt(variance), low, edge, int(np.count_nonzero(eigenvalues > edge + margin)))
+    beyond = variance * root * (root + (long**-0.5 + short**-0.5) ** (1 / 3) * _TRACY_WIDOM)
+    std = math.sqrt(variance)
+    return Bulk(std, std * (math.sqrt(long) - math.sqrt(short)), std * root, int(np.count_nonzero(eigenvalues > beyond)))
 
 
 def density(singular: Array, found: Bulk) -> Array:
     """The density of *singular* values by the law *found*: that of λ = σ², turned to σ."""
-    squares = np.asarray(singular, np.float64) ** 2
-    inside = np.clip((found.edge - squares) * (squares - found.low), 0, None)
-    root = math.sqrt(found.edge) + math.sqrt(found.low)
-    small = ((math.sqrt(found.edge) - math.sqrt(found.low)) / root) ** 2 if root else 1.0  # M/N
-    scale = root**2 / 4  # N·std²
+    places, low = np.asarray(singular, np.float64) / found.edge, found.low / found.edge
+    inside = np.clip((1 - places**2) * (places**2 - low**2), 0, None)
+    small = ((1 - low) / (1 + low)) ** 2  # M/N
+    scale = (1 + low) ** 2 / 4  # N·std², of λ₊
     with np.errstate(divide="ignore", invalid="ignore"):
-        found_density = np.sqrt(inside) / (math.pi * small * scale * np.asarray(singular, np.float64))
-    return np.where(inside > 0, found_density, 0.0)
+        found_density = np.sqrt(inside) / (math.pi * small * scale * places)
+    return np.where(inside > 0, found_density / found.edge, 0.0)
 
 
 @functools.lru_cache(64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch2grid_core.sources import as_float, is_floating
 Array = np.ndarray[Any, Any]
 
 _BAND = 1 << 20  # weights that are taken at a time
-_TILE = 512  # columns of WᵀW that are summed up at a time
+_SMALL = 2048  # a side up to which a second WᵀW is no matter of memory
+_TILE = 512  # columns of a larger one that are summed up at a time
 _NOTHING = 1e-7  # of the largest singular value: what is below was rounded away in its square
 _SMALLEST = 1e-280
 _SEED = 20_090_101
@@ -130,8 +131,9 @@ class Spectrum:
         """Why α is not to be relied on; empty where it is."""
         if self.law is None or self.values is None:
             return ""
-        if len(self.values) < RELIABLE:
-            return f"α unreliable: {len(self.values)} eigenvalues"
+        known = len(self.values) - self.lost
+        if known < RELIABLE:
+            return f"α unreliable: {known} eigenvalues"
         return f"α unreliable: above {STEEPEST:g}" if self.law.alpha > STEEPEST else ""
 
 
@@ -174,17 +176,13 @@ class Spectra(Need[tuple[Spectrum, ...]]):
             shuffled = float(found[0]) if found is not None else None
         # σ as shares of the largest, so that no square leaves the range of float64
         top = float(values[0])
-        known = values[values > _NOTHING * top] / top if top else values[:0]
-        law, noise = power_law(known**2), bulk((values / (top or 1.0)) ** 2, long, short)
-        return Spectrum(part.shape, values, _law_times(law, top * top), _bulk_times(noise, top), shuffled)
-
-
-def _law_times(law: PowerLaw | None, scale: float) -> PowerLaw | None:
-    return law and PowerLaw(law.alpha, law.error, law.least * scale, law.tail, law.distance)
-
-
-def _bulk_times(found: Bulk | None, scale: float) -> Bulk | None:
-    return found and Bulk(found.std * scale, found.low * scale * scale, found.edge * scale * scale, found.spikes)
+        shares = np.where(values > _NOTHING * top, values, 0) / (top or 1.0)
+        law, noise = power_law(shares[shares > 0] ** 2), bulk(shares**2, long, short)
+        if law is not None:
+            law = replace(law, least=law.least * top * top)
+        if noise is not None:
+            noise = replace(noise, std=noise.std * top, low=noise.low * top, edge=noise.edge * top)
+        return Spectrum(part.shape, values, law, noise, shuffled)
 
 
 def gram(part: Part) -> Array:
@@ -194,6 +192,9 @@ def gram(part: Part) -> Array:
     total = np.zeros((side, side))
     with np.errstate(all="ignore"):  # NaN and Inf are seen in the result
         for band in _bands(part):
+            if side <= _SMALL:
+                total += band.T @ band  # which BLAS knows to be symmetric
+                continue
             for start in range(0, side, _TILE):
                 total[start : start + _TILE, start:] += band[:, start : start + _TILE].T @ band[:, start:]
     return total

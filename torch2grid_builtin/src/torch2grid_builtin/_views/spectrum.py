@@ -109,7 +109,7 @@ def _row(name: str, found: Spectrum) -> dict[str, Any]:
         "α": law and law.alpha,
         "±": law and law.error,
         "D": law and law.distance,
-        "λ_min": law and law.least,
+        "λ_min": law.least if law and math.isfinite(law.least) else None,
         "Tail": law and law.tail,
         "α̂": found.alpha_hat,
         "Spikes": found.bulk and found.bulk.spikes,
@@ -154,9 +154,10 @@ def _of_one(found: Spectrum) -> Iterator[Line | Text]:
     if values is None or not values[0]:
         yield Text(_what(found))
         return
-    known = values[values > 0]
-    squares = known[::-1] * known[::-1]
-    share = np.arange(len(squares), 0, -1) / len(values)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = values[::-1] * values[::-1]
+    inside = (squares > 0) & np.isfinite(squares)  # what float64 has no square of is left out
+    squares, share = squares[inside], (np.arange(len(values), 0, -1) / len(values))[inside]
     series = {"eigenvalues": share}
     xmarks: dict[str, float] = {}
     title = "Share of eigenvalues λ = σ² that are as large, or larger"
@@ -175,7 +176,7 @@ def _of_one(found: Spectrum) -> Iterator[Line | Text]:
 
 def _density(found: Spectrum, values: Array) -> Line:
     """Up to twice the bulk's end, or four times the median: a few large ones would press all others together."""
-    ends = math.sqrt(found.bulk.edge) if found.bulk else 2 * float(np.median(values))
+    ends = found.bulk.edge if found.bulk else 2 * float(np.median(values))
     top = min(float(values[0]), max(2 * ends, float(np.quantile(values, 0.9)))) or float(values[0])
     heights, edges = np.histogram(values, _BINS, (0.0, top))
     middles = (edges[:-1] + edges[1:]) / 2
