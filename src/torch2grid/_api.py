@@ -202,6 +202,22 @@ def heads(
     return draw(model, [view_with("heads", heads=heads, composition=composition, tile=tile)], **chosen)
 
 
+def experts(
+    model: Any,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Experts of mixtures: a page for each layer, a table of all, and maps of layers and experts. Arguments: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["experts"], **chosen)
+
+
 def draw(
     model: Any,
     views: Named | Sequence[Named] = (),

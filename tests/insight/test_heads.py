@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from safetensors.numpy import save_file
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
-from tests.support.tools import torch2grid
 from torch2grid_builtin._heads.attention import attentions
 from torch2grid_builtin._heads.circuits import Circuits, Composition
 

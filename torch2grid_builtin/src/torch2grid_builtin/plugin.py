@@ -182,6 +182,11 @@ def torch2grid_views() -> list[Lazy]:
             "attention heads: QK and OV circuits, which are alike, which read what others write",
         ),
         Lazy(
+            f"{_HERE}._views.experts:ExpertsView",
+            "experts",
+            "experts of mixtures: norms, ranks, dead shares, which are alike, router gains",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",

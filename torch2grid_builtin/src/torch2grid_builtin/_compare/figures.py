@@ -50,6 +50,15 @@ def short(names: Sequence[str]) -> list[str]:
     return [visible(".".join(each[shared:end])) for each in parts]
 
 
+def layer_names(modules: Sequence[str]) -> list[str]:
+    """What stands beside the rows of a picture: the layers of *modules*, and their kinds where there are several."""
+    layers = [kind_and_layer(module) for module in modules]
+    if len({kind for kind, _ in layers}) == 1 and all(layer is not None for _, layer in layers):
+        return [str(layer) for _, layer in layers]
+    names = short([module if layer is None else kind for module, (kind, layer) in zip(modules, layers, strict=True)])
+    return [name if layer is None else f"{layer} · {name}" for name, (_, layer) in zip(names, layers, strict=True)]
+
+
 def in_colors(
     values: Array,
     lost: Array,

@@ -49,6 +49,11 @@ WAYS_OUT = (
 FUSED_GROUPED = ("query_key_value", "linear_qkv")
 # Models whose fused tensor has another order still.
 OTHER_ORDER = ("codegen",)
+# What the router of a mixture is called, in the module that holds the experts.
+ROUTERS = (
+    *("gate", "router", "router.layer", "router.classifier", "router.gate", "gate.wg", "ffn_gate_inp", "gate_network"),
+    *("wg", "deepspeed_moe.gate.wg"),
+)
 # Models whose experts have the rows of gate and up in turn.
 IN_TURN = ("gpt_oss",)
 

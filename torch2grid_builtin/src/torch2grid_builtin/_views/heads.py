@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.figures import in_colors, kind_and_layer, short
+from torch2grid_builtin._compare.figures import in_colors, layer_names
 from torch2grid_builtin._heads.attention import Attention, Attentions, attentions
 from torch2grid_builtin._heads.circuits import LETTERS, Circuits, Composed, Composition, HeadFigures, work_of
 from torch2grid_builtin._spectra.ranks import by_rank
@@ -184,7 +184,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[HeadFigures, int], float | None]], ...
 def _maps(found: Sequence[Attention], circuits: Mapping[str, HeadFigures]) -> Iterator[Heatmap]:
     """Figures of all heads: a row for each layer, a column for each head."""
     heads = max(each.heads for each in found)
-    names = _layer_names(found)
+    names = layer_names([each.module for each in found])
     for what, circuit, figure in _FIGURES:
         values = np.full((len(found), heads), np.nan)
         lost = np.zeros(values.shape, bool)
@@ -212,15 +212,6 @@ def _maps(found: Sequence[Attention], circuits: Mapping[str, HeadFigures]) -> It
 def _not_known(values: Array) -> Array:
     """Which heads have no singular values."""
     return np.asarray(np.isnan(values).any(axis=1))
-
-
-def _layer_names(found: Sequence[Attention]) -> list[str]:
-    kinds = {kind_and_layer(each.module)[0] for each in found}
-    if len(kinds) == 1 and all(kind_and_layer(each.module)[1] is not None for each in found):
-        return [str(kind_and_layer(each.module)[1]) for each in found]
-    layers = [kind_and_layer(each.module) for each in found]
-    names = short([each.module if layer is None else kind for each, (kind, layer) in zip(found, layers, strict=True)])
-    return [name if layer is None else f"{layer} · {name}" for name, (_, layer) in zip(names, layers, strict=True)]
 
 
 def _layer_page(each: Attention, figures: HeadFigures, run: Settings) -> Page:
@@ -334,7 +325,7 @@ class _Side:
         of = np.repeat(np.array(layers), [stack[layer].heads for layer in layers])
         self.places = self.heads - self.heads[0] + of - of[0]
         self.length = int(self.places[-1]) + 1
-        named = _layer_names(stack)
+        named = layer_names([each.module for each in stack])
         if self.length <= _NAMED:
             each = zip(self.heads.tolist(), self.places.tolist(), of.tolist(), strict=True)
             self.names = tuple((place + 0.5, f"{named[layer]}.{head - begins[layer]}") for head, place, layer in each)
