@@ -179,6 +179,45 @@ def spectrum(
     return draw(model, [view_with("spectrum", side=side, exact=exact, shuffled=shuffled)], **chosen)
 
 
+def heads(
+    model: Any,
+    *,
+    heads: int | None = None,
+    composition: bool | None = None,
+    tile: int | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Attention heads: a page for each layer, a table of all, maps of layers and heads, and how heads compose.
+
+    heads: how many a layer has, where shapes and ``config.json`` do not say it. composition: scores of heads of different
+    layers, however long they take. tile: cells of a side of a head's tile. The rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("heads", heads=heads, composition=composition, tile=tile)], **chosen)
+
+
+def experts(
+    model: Any,
+    *,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Experts of mixtures: a page for each layer, a table of all, and maps of layers and experts. Arguments: see ``draw``."""
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, ["experts"], **chosen)
+
+
 def draw(
     model: Any,
     views: Named | Sequence[Named] = (),

@@ -177,6 +177,16 @@ def torch2grid_views() -> list[Lazy]:
             "singular values of every matrix: ranks, the exponent of the tail, spikes",
         ),
         Lazy(
+            f"{_HERE}._views.heads:HeadsView",
+            "heads",
+            "attention heads: QK and OV circuits, which are alike, which read what others write",
+        ),
+        Lazy(
+            f"{_HERE}._views.experts:ExpertsView",
+            "experts",
+            "experts of mixtures: norms, ranks, dead shares, which are alike, router gains",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",

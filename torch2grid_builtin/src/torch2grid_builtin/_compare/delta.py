@@ -11,6 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._compare.equal import bits, roundings, same_bits
 from torch2grid_builtin._forms import stacked
+from torch2grid_builtin._spectra.largest import squared_norm
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.measures import Chunk, Collector
@@ -31,7 +32,6 @@ _BLOCK, _STEPS = 8, 3  # 32 directions: LoRA of rank 16 and more is found whole
 _SMALL = 96
 _SHARE = 0.999
 _TINY, _HUGE = 1e-12, 1e12  # between them a square is a float32
-_LONGEST, _CLOSE = 40, 1e-3  # steps towards the spectral norm, and how far ‖Δ‖₂² may be off, as a share of it
 _COUNTS = ("nan_a", "nan_b", "nan_both", "inf_a", "inf_b", "inf_both", "turned", "changed")
 
 
@@ -464,7 +464,7 @@ def rank_of(delta: Array, largest: float) -> Rank | None:
         whole, norm = float(values.sum()), float(values[0])
     else:
         values, first = _krylov(matrix)
-        norm = _squared_norm(matrix, first)
+        norm = squared_norm(matrix, first)
     held = np.cumsum(np.maximum(values, 0.0)) >= _SHARE * whole
     return Rank(max(whole / norm, 1.0), int(held.argmax()) + 1 if held.any() and whole else None)
 
@@ -488,28 +488,3 @@ def _krylov(matrix: Array) -> tuple[Array, Array]:
     inside = (basis.T @ matrix).astype(np.float64)
     values, vectors = np.linalg.eigh(inside @ inside.T)
     return values[::-1], basis @ vectors[:, -1].astype(np.float32)
-
-
-def _squared_norm(matrix: Array, start: Array) -> float:
-    """‖matrix‖₂² by Lanczos' iteration on matrix·matrixᵀ from the unit vector *start*, all vectors kept orthogonal.
-
-    It ends where the residual says that an eigenvalue is within 0.1 % (Parlett, "The Symmetric Eigenvalue Problem", 4.5).
-    """
-    vectors = np.empty((_LONGEST, len(start)), np.float32)
-    projected = np.zeros((_LONGEST, _LONGEST))
-    step, norm, vector = 0, 0.0, start
-    while step < min(_LONGEST, len(start)):
-        vectors[step] = vector
-        known = vectors[: step + 1]
-        image = matrix @ (matrix.T @ vector)
-        along = known @ image
-        projected[step, : step + 1] = projected[: step + 1, step] = along
-        image -= along @ known
-        image -= (known @ image) @ known  # once more, for what rounding left
-        values, coordinates = np.linalg.eigh(projected[: step + 1, : step + 1])
-        norm, left = float(values[-1]), float(np.linalg.norm(image))
-        if left * abs(float(coordinates[-1, -1])) <= _CLOSE * norm:
-            break
-        vector = image / np.float32(left)
-        step += 1
-    return norm

@@ -11,9 +11,10 @@ from torch2grid_core import Checkpoint, Torch2GridError
 
 _FILES = ("config.json", "params.json")
 _HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
-_KV_HEADS = ("num_key_value_heads", "n_kv_heads", "num_kv_heads", "n_head_kv")
+_KV_HEADS = ("num_key_value_heads", "n_kv_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
 _WIDTH = ("hidden_size", "dim", "n_embd", "d_model", "n_embed")
 _INSIDE = ("text_config", "language_config", "llm_config")
+_HEAD = ("head_dim", "d_kv", "kv_channels")
 _MOST = 1 << 20
 
 
@@ -61,13 +62,60 @@ def _of_config(config: Mapping[str, Any], name: str) -> Facts | None:
             config = {"model_type": config.get("model_type"), **inner}
             break
     heads, width = _number(config, _HEADS), _number(config, _WIDTH)
-    head = _number(config, ("head_dim",)) or (width // heads if heads and width and width % heads == 0 else 0)
+    head = _number(config, _HEAD) or (width // heads if heads and width and width % heads == 0 else 0)
     if not heads or not head:
         return None
     kind = config.get("model_type")
     one_kv = bool(config.get("multi_query")) and not config.get("new_decoder_architecture")
     kv_heads = 1 if one_kv else _number(config, _KV_HEADS) or heads
     return Facts(heads, kv_heads, head, kind if isinstance(kind, str) else "", name, one_kv)
+
+
+@dataclass(frozen=True)
+class StatedHeads:
+    """How many heads one part of a model has. head, width: rows of one, and of the model; 0 where they are not stated.
+
+    part: of the model, as ``vision_config`` or ``decoder``; empty where it is not said. kind: of the model.
+    """
+
+    heads: int
+    head: int
+    width: int
+    kind: str
+    part: str
+    said: str
+
+
+def heads_stated(checkpoint: Checkpoint) -> list[StatedHeads]:
+    """What stands beside *checkpoint*, or in it, of the heads of each of its parts."""
+    found = []
+    for name in _FILES:
+        try:
+            raw = checkpoint.beside(name)
+            config = json.loads(raw) if raw else None
+        except (ValueError, RecursionError, Torch2GridError):
+            config = None
+        if isinstance(config, dict):
+            kind = config.get("model_type")
+            found += _of_part(config, "", kind if isinstance(kind, str) else "", name)
+            for part, inner in config.items():
+                if isinstance(inner, dict) and isinstance(part, str):
+                    found += _of_part(inner, part, inner.get("model_type") or kind or "", name)
+    gguf = _of_gguf(checkpoint.metadata)
+    if gguf is not None:
+        found.append(StatedHeads(gguf.heads, gguf.head, 0, gguf.kind, "", gguf.said))
+    return found
+
+
+def _of_part(config: Mapping[str, Any], part: str, kind: Any, name: str) -> list[StatedHeads]:
+    head, width = _number(config, _HEAD), _number(config, _WIDTH)
+    kind = kind if isinstance(kind, str) else ""
+    found = []
+    for inside, keys in (("", _HEADS), ("encoder", ("encoder_attention_heads",)), ("decoder", ("decoder_attention_heads",))):
+        heads = _number(config, keys)
+        if heads:
+            found.append(StatedHeads(heads, head, width, kind, inside or part, name))
+    return found
 
 
 def _of_gguf(metadata: Mapping[str, Any]) -> Facts | None:

@@ -50,6 +50,15 @@ def short(names: Sequence[str]) -> list[str]:
     return [visible(".".join(each[shared:end])) for each in parts]
 
 
+def layer_names(modules: Sequence[str]) -> list[str]:
+    """What stands beside the rows of a picture: the layers of *modules*, and their kinds where there are several."""
+    layers = [kind_and_layer(module) for module in modules]
+    if len({kind for kind, _ in layers}) == 1 and all(layer is not None for _, layer in layers):
+        return [str(layer) for _, layer in layers]
+    names = short([module if layer is None else kind for module, (kind, layer) in zip(modules, layers, strict=True)])
+    return [name if layer is None else f"{layer} · {name}" for name, (_, layer) in zip(names, layers, strict=True)]
+
+
 def in_colors(
     values: Array,
     lost: Array,
@@ -61,17 +70,21 @@ def in_colors(
     row_names: Sequence[str],
     column_names: Sequence[str],
     signed: bool = False,
+    limits: tuple[float, float] | None = None,
 ) -> Heatmap | None:
     """A table of figures in colours, each cell one of them; ``None`` where no figure is known and nothing is lost.
 
     values: float64, (rows, columns), NaN or Inf where there is no figure. lost: bool, the same shape, where there is none
     because of NaN or Inf among the weights. signed: figures about 0, not sizes from 0 on. The scale is linear, or where
-    figures lie far apart logarithmic (of signed ones, asinh); its label says which.
+    figures lie far apart logarithmic (of signed ones, asinh); its label says which. limits: those of a linear scale instead.
     """
     known = np.isfinite(values) & ~lost
     if not (known.any() or lost.any()):
         return None
-    shown, scale, label = _signed(values, known, what) if signed else _sizes(values, known, what)
+    if limits is not None:
+        shown, scale, label = values, ColorScale(*limits), what
+    else:
+        shown, scale, label = _signed(values, known, what) if signed else _sizes(values, known, what)
     cells = np.where(lost, np.nan, np.where(known, shown, 0.0)).astype(np.float32)
     drawn = cells[known]
     low, high = float(np.float32(scale.low)), float(np.float32(scale.high))  # as the cells are: nothing is beyond by rounding

@@ -22,7 +22,38 @@ from typing import Any
 # Architectures of llama.cpp whose converter puts the rows of q and k into pairs.
 _GGUF_PAIRS = ("llama", "granite", "granitemoe", "minicpm", "deci")
 # Models whose fused tensor has the heads of q, k and v group by group; of others they come one kind after the other.
-GROUPED = ("gpt_neox", "bloom", "falcon", "internlm2", "gpt_neox_japanese", "persimmon", "megatron")
+GROUPED = ("gpt_neox", "bloom", "falcon", "internlm2", "gpt_neox_japanese", "persimmon", "megatron", "gpt_bigcode")
+# What the projections of attention are called: those of q, k and v, what holds all three, and the way out, the first that is
+# there; what begins with ".." stands beside the module.
+TRIOS = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("query", "key", "value"),
+    ("wq", "wk", "wv"),
+    ("to_q", "to_k", "to_v"),
+    ("attn_q", "attn_k", "attn_v"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("query_proj", "key_proj", "value_proj"),
+    ("linear_q", "linear_k", "linear_v"),
+    ("q", "k", "v"),
+    ("W_Q", "W_K", "W_V"),
+)
+FUSED = (
+    *("qkv_proj", "Wqkv", "wqkv", "in_proj_weight", "c_attn", "query_key_value", "qkv", "to_qkv", "attn_qkv", "linear_qkv"),
+    "W_pack",
+)
+WAYS_OUT = (
+    *("o_proj", "out_proj", "wo", "c_proj", "to_out.0", "to_out", "attn_output", "out_lin", "linear_out", "linear_proj"),
+    *("dense", "proj", "o", "W_O", "..output.dense"),
+)
+# Of these names of fused tensors, q, k and v lie group by group where no configuration tells.
+FUSED_GROUPED = ("query_key_value", "linear_qkv")
+# Models whose fused tensor has another order still.
+OTHER_ORDER = ("codegen",)
+# What the router of a mixture is called, in the module that holds the experts.
+ROUTERS = (
+    *("gate", "router", "router.layer", "router.classifier", "router.gate", "gate.wg", "ffn_gate_inp", "gate_network"),
+    *("wg", "deepspeed_moe.gate.wg"),
+)
 # Models whose experts have the rows of gate and up in turn.
 IN_TURN = ("gpt_oss",)
 

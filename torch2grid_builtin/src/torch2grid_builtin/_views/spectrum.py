@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, in_colors, kind_and_layer
+from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, kind_and_layer
 from torch2grid_builtin._spectra.laws import density
+from torch2grid_builtin._spectra.ranks import by_rank
 from torch2grid_builtin._spectra.spectra import Part, Spectra, Spectrum, parts
 from torch2grid_builtin._views.describing import about, figure_text, formats_of, source_name, tensor_title
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
@@ -28,11 +29,8 @@ FORMATS = {
     "D": ".3f",
     **dict.fromkeys(("Tail", "Spikes"), ",d"),
 }
-_LINES = 8  # matrices of one tensor that are a line each
-_ROWS, _RANKS = 256, 256  # of the table in colours of more
 _BINS = 60
 _PLACE = re.compile(r"\[[\d, ]*\]")
-_LEAST = 1e-4  # of the largest singular value: less is one colour
 
 
 @dataclass(frozen=True)
@@ -196,43 +194,9 @@ def _density(found: Spectrum, values: Array) -> Line:
 
 
 def _of_several(members: Sequence[tuple[Part, Spectrum]]) -> Any:
-    """Singular values by rank: a line for each of a few matrices, a row of colours for each of more."""
-    known = [(part, found) for part, found in members if found.values is not None and found.values[0]]
-    if not known:
-        return Text(_what(members[0][1]))
-    ranks = max(len(found.values) for _, found in known if found.values is not None)
-    title = "Singular values, largest first"
-    if len(members) <= _LINES:
-        places = np.arange(1, ranks + 1, dtype=np.float64)
-        lines = {}
-        for part, found in known:
-            values = np.full(ranks, np.nan)
-            assert found.values is not None
-            values[: len(found.values)] = np.where(found.values > 0, found.values, np.nan)
-            lines[_label(part)] = values
-        return Line(places, lines, title, xlabel="rank", ylabel="σ", log=True)
-    shown = members[:_ROWS]
-    step = -(-ranks // _RANKS)
-    picked = np.arange(0, ranks, step)
-    values, lost = np.full((len(shown), len(picked)), np.nan), np.zeros((len(shown), len(picked)), bool)
-    for row, (_, found) in enumerate(shown):
-        if found.values is None:
-            lost[row] = True
-        elif found.values[0]:
-            inside = picked[picked < len(found.values)]
-            values[row, : len(inside)] = np.maximum(found.values[inside] / found.values[0], _LEAST)
-    more = f", the first {len(shown)} of {len(members)} matrices" if len(shown) < len(members) else ""
-    panel = in_colors(
-        values,
-        lost,
-        "σ/σ₁",
-        title=f"{title}, beside the largest of each matrix{more}; 10⁻⁴ and less are one colour",
-        rows="matrix",
-        columns="rank",
-        row_names=[_label(part) for part, _ in shown],
-        column_names=[str(rank + 1) for rank in picked],
-    )
-    return panel if panel is not None else Text("no figure is known")
+    """Singular values by rank; what there is to say where none is known."""
+    named = [(_label(part), found.values) for part, found in members]
+    return by_rank(named, "matrix", "matrices") or Text(_what(members[0][1]))
 
 
 def _label(part: Part) -> str:

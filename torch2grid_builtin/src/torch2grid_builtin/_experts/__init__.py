@@ -1,0 +1,1 @@
+"""The experts of mixtures: which weights are whose, and how they differ."""

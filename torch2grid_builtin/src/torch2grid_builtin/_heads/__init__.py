@@ -1,0 +1,1 @@
+"""The heads of attention: which weights are whose, and what their circuits are like."""
