@@ -33,6 +33,7 @@ _WHERE = {
         "layers",
         "load",
         "outliers",
+        "quantization",
         "spectrum",
         "stats",
     ),
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         layers as layers,
         load as load,
         outliers as outliers,
+        quantization as quantization,
         spectrum as spectrum,
         stats as stats,
     )

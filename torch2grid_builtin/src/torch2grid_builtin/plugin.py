@@ -177,6 +177,11 @@ def torch2grid_views() -> list[Lazy]:
             "singular values of every matrix: ranks, the exponent of the tail, spikes",
         ),
         Lazy(
+            f"{_HERE}._views.quantization:QuantizationView",
+            "quantization",
+            "what INT8, INT4, NF4, FP8, MXFP4 and NVFP4 would cost each tensor, row and block",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",
