@@ -27,7 +27,7 @@ WIDTH = 100  # of a signature in one line
 _NOTE = "<!-- Written by `make reference` from the code: change the docstrings there. -->"
 _OWN = (
     "load", "tree", "draw", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "outliers", "spectrum", "measure",
-    "quantization", "check",
+    "quantization", "vocabulary", "check",
     "gradients", "optimizer", "compare", "series", "Pages", "Comparison", "Series", "Tree", "Measured", "CheckResult",
     "save_gradients",
     "GradientRecorder",

@@ -36,6 +36,7 @@ _WHERE = {
         "quantization",
         "spectrum",
         "stats",
+        "vocabulary",
     ),
     "torch2grid._checking": ("CheckResult", "check"),
     "torch2grid._changes": ("Comparison", "Series", "compare", "optimizer", "series"),
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         quantization as quantization,
         spectrum as spectrum,
         stats as stats,
+        vocabulary as vocabulary,
     )
     from torch2grid._changes import (
         Comparison as Comparison,

@@ -205,6 +205,26 @@ def spectrum(
     return draw(model, [view_with("spectrum", side=side, exact=exact, shuffled=shuffled)], **chosen)
 
 
+def vocabulary(
+    model: Any,
+    *,
+    count: int | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Rows of embeddings and heads, those that look as if never trained first, with their tokens where a tokenizer is beside.
+
+    count: rows that the table lists of each tensor. The rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("vocabulary", count=count)], **chosen)
+
+
 def draw(
     model: Any,
     views: Named | Sequence[Named] = (),
