@@ -187,6 +187,16 @@ def torch2grid_views() -> list[Lazy]:
             "experts of mixtures: norms, ranks, dead shares, which are alike, router gains",
         ),
         Lazy(
+            f"{_HERE}._views.quantization:QuantizationView",
+            "quantization",
+            "what INT8, INT4, NF4, FP8, MXFP4 and NVFP4 would cost each tensor, row and block",
+        ),
+        Lazy(
+            f"{_HERE}._views.vocabulary:VocabularyView",
+            "vocabulary",
+            "rows of embeddings and heads: norms, rows never trained, equal rows, their tokens",
+        ),
+        Lazy(
             f"{_HERE}._views.gradients:GradientsView",
             "gradients",
             "the gradients of a file that holds them: flow through the layers, a page each",

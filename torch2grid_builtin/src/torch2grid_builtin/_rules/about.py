@@ -140,6 +140,11 @@ def is_vocabulary(tensor: LazyTensor) -> bool:
     return tensor.ndim == 2 and max(tensor.shape) >= 2 * FEW and bool(_VOCABULARY.search(_place(tensor)))
 
 
+def is_lookup(tensor: LazyTensor) -> bool:
+    """True for an embedding by its name, whose rows are looked up."""
+    return tensor.ndim == 2 and bool(_LOOKUP.search(_place(tensor)))
+
+
 def begins_at_zero(tensor: LazyTensor) -> bool:
     """True for adapters, gates and zero convolutions: nothing but zeros means that training has not reached them."""
     return bool(_FROM_ZERO.search(".".join(tensor.name.split(".")[-3:-1]))) or bool(_FROM_ZERO.search(_last(tensor)))
@@ -219,7 +224,7 @@ def fan_in(tensor: LazyTensor) -> int:
 
 def usual_std(tensor: LazyTensor) -> tuple[float, str]:
     """The std that weights usually have, to an order of magnitude, and its name: 1/√fan-in; 1 for an embedding."""
-    if tensor.ndim == 2 and _LOOKUP.search(_place(tensor)):
+    if is_lookup(tensor):
         return 1.0, "1 of an embedding"
     return 1 / math.sqrt(fan_in(tensor)), "1/√fan-in"
 
