@@ -13,7 +13,7 @@ from torch2grid_core.selection import modules
 _ONE_PICTURE = {".png", ".jpg", ".jpeg", ".webp", ".svg", ".csv"}  # endings of files that hold one page
 _ALIKE = 4  # numbered modules inside a layer that are rows of their own: experts
 _NUMBERED = re.compile(r"(.*?\.\d{1,6})\.(.*)", re.DOTALL)
-_EXPERT = re.compile(r"^((?:.*?\.)?\d{1,6})\..*experts?\.(\d{1,6})$", re.DOTALL | re.IGNORECASE)
+_LAYER, _EXPERT = re.compile(r"(?:.*?\.)?\d{1,6}(?=\.)", re.DOTALL), re.compile(r"experts?\.(\d{1,6})$", re.IGNORECASE)
 _SLACK = 12  # rows more than fit a sheet that take no second one
 _FLOW = 8  # tensors by themselves in a row
 
@@ -111,8 +111,14 @@ def short_rows(titles: Sequence[str]) -> tuple[str, ...]:
     alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     cut = first.rfind(".", 0, alike) + 1
     short = [title[cut:] if title else "" for title in titles]
-    brief = [_EXPERT.sub(r"\1 · expert \2", title) for title in short]
+    brief = [_brief(title) for title in short]
     return tuple(brief if len(set(filter(None, brief))) == len(set(filter(None, short))) else short)
+
+
+def _brief(title: str) -> str:
+    """``0 · expert 3`` for ``0.mlp.experts.3``; another title as it is."""
+    layer, expert = _LAYER.match(title), _EXPERT.search(title)
+    return f"{layer[0]} · expert {expert[1]}" if layer and expert and layer.end() < expert.start() else title
 
 
 def one_picture(checkpoint: Checkpoint, run: Settings, each: bool) -> bool:
