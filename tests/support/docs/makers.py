@@ -387,6 +387,12 @@ def compressed() -> list[Callable[[], Quantised]]:
     ]
 
 
+def autoround(packing: str, case: Quantised) -> Quantised:
+    """GPTQ's tensors or AWQ's, of which ``packing_format`` tells how zero points are stored."""
+    config = {"quant_method": "auto-round", "packing_format": packing, "bits": 4, "group_size": 32}
+    return case._replace(config={"quantization_config": config})
+
+
 def hqq(folder: Path) -> list[Made]:
     """``AutoHQQHFModel.save_quantized`` pickles the state of each layer under its name."""
     case = quantised.hqq(R(1), 8, 3, 32, 4, 1)

@@ -7,12 +7,13 @@ Formats: ``torchao/prototype/safetensors``, ``torchao/quantization/quantize_/wor
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from torch2grid_builtin._decoders.codes import Along, Plain, turned
+from torch2grid_builtin._decoders.codes import Along, Codes, Plain, Tiled, turned
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -167,10 +168,19 @@ def _microscaling(it: _Wrapped, kind: str, codes: LazyTensor, scale: LazyTensor)
     if total is not None and total.size != 1:
         raise NotDecoded("a scale for each expert")
     mx = is_exponent(scale)
-    grid, block = block_grid(scale, shape, (1, 32 if mx else 16), exponents=mx, by=total, divide=False)
-    if block[0] != 1:
-        raise NotDecoded("their scales are in the order of a GPU's kernel")
+    group = 32 if mx else 16
+    columns = shape[-1] // group
+    rows = math.prod(shape[:-1])
+    if shape[-1] % group:
+        raise NotDecoded(f"rows of {shape[-1]} weights are no whole groups of {group}")
+    tiled = scale.shape[-2:] != (shape[-2], columns)
+    if tiled and (scale.size != Tiled.size(rows, columns) or not scale.contiguous or scale.dtype.itemsize != 1):
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(shape)}")
+    read: Codes = Tiled(scale, rows, columns) if tiled else Plain(as_matrix(scale))
+    if (read.rows, read.columns) != (rows, columns):
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(shape)}")
+    grid = Grid(read, (1, group), exponents=mx, by=total, divide=False)
     flat = as_matrix(codes)
     numbers = Along(flat, 4, FP4, shape[-1]) if packed else Plain(flat)
     name = "NVFP4" if not mx else f"MX{'FP4' if packed else 'FP8'}"
-    return Recipe(it.name, it.stored, f"torchao {name}, group {block[1]}", shape, Weights(numbers, [multiply(grid)]))
+    return Recipe(it.name, it.stored, f"torchao {name}, group {group}", shape, Weights(numbers, [multiply(grid)]))
