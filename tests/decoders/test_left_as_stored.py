@@ -73,6 +73,10 @@ def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
             "scales of shape [4, 2] for codes of shape [4, 16]",  # groups of 16, which no format with exponents has
         ),
         (
+            quantised.onnx_runtime(random(), (6, 6), 1, "int8"),
+            "6 scales for weights of shape [6, 6], which do not tell of which dimension they are",
+        ),
+        (
             quantised.mxfp4(random(), 4, 2)._replace(config={"quantization_config": {"data_type": "mx_int4"}}),
             "they are integers of AutoRound's MXINT",
         ),

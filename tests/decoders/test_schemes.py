@@ -137,6 +137,19 @@ def quanto_kernels(draw: Draw) -> Quantised:
 
 
 @st.composite
+def onnx_runtime(draw: Draw) -> Quantised:
+    shape = tuple(draw(st.lists(st.integers(1, 30), min_size=1, max_size=4, unique=True)))
+    axes = st.sampled_from([None, 0, len(shape) - 1])
+    return quantised.onnx_runtime(_random(draw), shape, draw(axes), draw(st.sampled_from(["int8", "uint8"])))
+
+
+@st.composite
+def matmul_nbits(draw: Draw) -> Quantised:
+    bits, group = draw(st.sampled_from([2, 4, 8])), draw(st.sampled_from([16, 32, 128]))
+    return quantised.matmul_nbits(_random(draw), draw(small), draw(few), group, bits, zero=draw(st.booleans()))
+
+
+@st.composite
 def hqq(draw: Draw) -> Quantised:
     bits, per = draw(st.sampled_from([1, 2, 3, 4, 8])), draw(st.sampled_from([8, 32, 64]))
     rows = 8 * draw(few)  # hqq packs whole words, but for 3 bits
@@ -165,6 +178,8 @@ SCHEMES = {
     "quanto": quanto(),
     "quanto kernels": quanto_kernels(),
     "hqq": hqq(),
+    "onnx_runtime": onnx_runtime(),
+    "onnx_runtime blocks": matmul_nbits(),
 }
 
 
@@ -244,6 +259,8 @@ ONE = {
     "torchao": _large(lambda random: quantised.torchao(random, 700, 28, 32, zero=True)),
     "quanto kernels": _large(lambda random: quantised.quanto_kernel(random, (701, 100, 3, 3), 4)),
     "quanto": _large(lambda random: quantised.quanto(random, 700, 7, 128, 4)),
+    "onnx_runtime": _large(lambda random: quantised.onnx_runtime(random, (700, 901), 1, "int8")),
+    "onnx_runtime blocks": _large(lambda random: quantised.matmul_nbits(random, 700, 28, 32, 4, zero=True)),
     "hqq": _large(lambda random: quantised.hqq(random, 704, 14, 64, 3, 0)),
 }
 

@@ -114,6 +114,7 @@ OPENS: dict[str, Callable[[Path], list[Made]]] = {
     "MLX, `mlx_lm.convert -q`": writes(lambda: quantised.mlx(R(1), 5, 3, 4, 64)),
     "llama.cpp (GGUF)": makers.gguf,
     "ONNX, any writer": makers.onnx_models,
+    "ONNX Runtime, `quantize_dynamic`, `quantize_static`, `MatMulNBitsQuantizer`": makers.onnx_runtime,
     "numpy, `save`, `savez`, `savez_compressed`": makers.numpy_files,
     "joblib, `dump`": makers.joblibs,
     "`pickle.dump` of tensors or arrays": makers.pickles,

@@ -399,3 +399,29 @@ def hqq(
     stored = {"W_q": packed, "scale": scale, "zero": zero, **settings}
     values = ((codes.astype(np.float32) - zero) * scale).reshape(shape)
     return Quantised({f"fc.{name}": each for name, each in stored.items()}, {"fc.weight": values})
+
+
+def onnx_runtime(random: np.random.Generator, shape: tuple[int, ...], axis: int | None, kind: str) -> Quantised:
+    """Codes of *kind* with a scale and a zero point for all, or for each place of dimension *axis*."""
+    low, high = (0, 256) if kind == "uint8" else (-128, 128)
+    codes = random.integers(low, high, shape).astype(kind)
+    count = () if axis is None else (shape[axis],)
+    scale, zero = _scales(random, count), random.integers(low, high, count).astype(kind)
+    form = [1] * len(shape)
+    if axis is not None:
+        form[axis] = shape[axis]
+    values = (codes.astype(np.float32) - zero.reshape(form).astype(np.float32)) * scale.reshape(form)
+    stored = {"fc.weight_quantized": codes, "fc.weight_scale": scale, "fc.weight_zero_point": zero}
+    return Quantised(stored, {"fc.weight": values})
+
+
+def matmul_nbits(random: np.random.Generator, rows: int, blocks: int, group: int, bits: int, *, zero: bool) -> Quantised:
+    """``MatMulNBits`` of ONNX Runtime: each output's zero points begin with a byte of their own."""
+    codes, scale = random.integers(0, 1 << bits, (rows, blocks * group)), _scales(random, (rows, blocks))
+    points = random.integers(0, 1 << bits, (rows, blocks)) if zero else np.full((rows, blocks), 1 << (bits - 1))
+    packed = stream(codes, bits, np.uint8).reshape(rows, blocks, group * bits // 8)
+    stored = {f"fc.MatMul.weight_Q{bits}": packed, "fc.MatMul.weight_scales": scale.reshape(-1)}
+    if zero:
+        stored["fc.MatMul.weight_zero_points"] = stream(points, bits, np.uint8).reshape(-1)
+    values = (codes - spread(points, codes.shape, (1, group))) * spread(scale, codes.shape, (1, group))
+    return Quantised(stored, {"fc.MatMul.weight": values.astype(np.float32)})

@@ -438,6 +438,17 @@ def onnx_models(folder: Path) -> list[Made]:
     return [Made(folder / "model.onnx", state), Made(apart / "model.onnx", state)]
 
 
+def onnx_runtime(folder: Path) -> list[Made]:
+    found = list[Made]()
+    for place, case in enumerate(
+        (quantised.onnx_runtime(R(1), (5, 7), None, "int8"), quantised.matmul_nbits(R(1), 5, 3, 32, 4, zero=True))
+    ):
+        tensors = [onnx.tensor(name, np.ascontiguousarray(each)) for name, each in case.stored.items()]
+        (under(folder, str(place)) / "model.onnx").write_bytes(onnx.model(onnx.graph(tensors)))
+        found.append(Made(folder / str(place) / "model.onnx", case.meant))
+    return found
+
+
 def numpy_files(folder: Path) -> list[Made]:
     state: State = {"w": R(1).normal(size=(5, 4)), "b": np.ones(4, np.float32)}
     np.save(folder / "w.npy", state["w"])

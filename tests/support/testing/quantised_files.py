@@ -46,6 +46,10 @@ CASES: dict[str, list[Callable[[], Quantised]]] = {
         *(partial(quantised.mlx_floats, _R(1), 5, 3, mode) for mode in ("mxfp4", "mxfp8", "nvfp4")),
     ],
     "decoder-mxfp4": [lambda: quantised.gpt_oss(_R(1), 2, 5, 3), lambda: quantised.openai(_R(1), 2, 5, 3)],
+    "decoder-onnx_runtime": [
+        lambda: quantised.onnx_runtime(_R(1), (5, 7), 1, "int8"),
+        lambda: quantised.matmul_nbits(_R(1), 5, 3, 16, 4, zero=True),
+    ],
     "decoder-quanto": [lambda: quantised.quanto(_R(1), 7, 3, 32, 4), lambda: quantised.quanto(_R(1), 7, 1, 32, 2)],
     "decoder-torchao": [
         lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True),
