@@ -73,6 +73,12 @@ def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
             "scales of shape [4, 2] for codes of shape [4, 16]",  # groups of 16, which no format with exponents has
         ),
         (
+            Quantised(
+                {"fc.weight.tensor_impl.packed_weight": np.ones((4, 2, 32, 4), np.int32),
+                 "fc.weight.tensor_impl.scale_and_zero": np.ones((4, 8, 2), np.float16)}, {}),
+            "they are in the order of a GPU's kernel",
+        ),
+        (
             quantised.onnx_runtime(random(), (6, 6), 1, "int8"),
             "6 scales for weights of shape [6, 6], which do not tell of which dimension they are",
         ),

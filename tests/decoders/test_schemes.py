@@ -119,6 +119,13 @@ def torchao_floats(draw: Draw) -> Quantised:
 
 
 @st.composite
+def torchao_affine(draw: Draw) -> Quantised:
+    inner = draw(st.sampled_from(["tensor_impl", "layout_tensor", "original_weight_tensor.tensor_impl"]))
+    group = draw(st.sampled_from([8, 48, 64]))
+    return quantised.torchao_affine(_random(draw), draw(small), draw(few), group, inner=inner)
+
+
+@st.composite
 def torchao(draw: Draw) -> Quantised:
     group = draw(st.sampled_from([8, 32, 64]))
     return quantised.torchao(_random(draw), draw(st.integers(2, 70)), draw(few), group, zero=draw(st.booleans()))
@@ -175,6 +182,7 @@ SCHEMES = {
     "mlx floats": mlx_floats(),
     "torchao": torchao(),
     "torchao floats": torchao_floats(),
+    "torchao affine": torchao_affine(),
     "quanto": quanto(),
     "quanto kernels": quanto_kernels(),
     "hqq": hqq(),
@@ -256,6 +264,7 @@ ONE = {
     "mlx": _large(lambda random: quantised.mlx(random, 700, 14, 6, 64)),
     "mlx floats": _large(lambda random: quantised.mlx_floats(random, 700, 28, "mxfp8")),
     "torchao floats": _large(lambda random: quantised.torchao_floats(random, 700, 56, "nvfp4", in_tiles=True)),
+    "torchao affine": _large(lambda random: quantised.torchao_affine(random, 700, 28, 32)),
     "torchao": _large(lambda random: quantised.torchao(random, 700, 28, 32, zero=True)),
     "quanto kernels": _large(lambda random: quantised.quanto_kernel(random, (701, 100, 3, 3), 4)),
     "quanto": _large(lambda random: quantised.quanto(random, 700, 7, 128, 4)),

@@ -329,6 +329,15 @@ def torchao_floats(random: np.random.Generator, rows: int, groups: int, kind: st
     )
 
 
+def torchao_affine(random: np.random.Generator, rows: int, groups: int, group: int, *, inner: str = "tensor_impl") -> Quantised:
+    """``AffineQuantizedTensor`` as it is seen in a pickle: a tensor of a layout within, and what activations need around it."""
+    codes = random.integers(-8, 8, (rows, groups * group)).astype(np.int8)
+    scale, points = _scales(random, (rows, groups)), random.integers(-8, 8, (rows, groups)).astype(np.int64)
+    values = (codes - spread(points, codes.shape, (1, group))) * spread(scale, codes.shape, (1, group))
+    names = (f"fc.weight.{inner}.{name}" for name in ("int_data", "scale", "zero_point"))
+    return Quantised(dict(zip(names, (codes, scale, points), strict=True)), {"fc.weight": values.astype(np.float32)})
+
+
 def torchao(random: np.random.Generator, rows: int, groups: int, group: int, *, zero: bool) -> Quantised:
     """Described in the metadata of the file: int8 with a scale for each group."""
     codes = random.integers(-8, 8, (rows, groups * group)).astype(np.int8)

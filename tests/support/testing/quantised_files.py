@@ -53,6 +53,7 @@ CASES: dict[str, list[Callable[[], Quantised]]] = {
     "decoder-quanto": [lambda: quantised.quanto(_R(1), 7, 3, 32, 4), lambda: quantised.quanto(_R(1), 7, 1, 32, 2)],
     "decoder-torchao": [
         lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True),
+        lambda: quantised.torchao_affine(_R(1), 7, 3, 32),
         lambda: quantised.torchao_floats(_R(1), 7, 3, "nvfp4", in_tiles=True),
         lambda: quantised.torchao_floats(_R(1), 7, 3, "mxfp8", in_tiles=False),
     ],

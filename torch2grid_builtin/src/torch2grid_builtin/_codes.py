@@ -13,7 +13,7 @@ from torch2grid_core.sources import is_floating
 # Last components of names that only the modules of quantised weights have.
 _MARK = re.compile(
     r"weight_packed|\w*_scale_inv|q?scale_weight|weight_scale(_2)?|\w+_blocks|qweight|qzeros|W_q|SCB|_?\w*qdata|_data|quant_map"
-    r"|absmax|bitsandbytes__\w+|_packed_params|packed_weights"
+    r"|int_data|float8_data|packed_weight|absmax|bitsandbytes__\w+|_packed_params|packed_weights"
 )
 # Of ONNX Runtime: codes, and what stands beside them, after the name of the weight or that of the codes.
 _BESIDE = {
@@ -49,8 +49,10 @@ def of_onnx_runtime(checkpoint: Checkpoint) -> Iterator[tuple[str, re.Match[str]
     """(name of the codes, what it is read as, names of scale and zero point) of each weight that ONNX Runtime quantised."""
     for pattern, ends in _BESIDE.items():
         for name, tensor in checkpoint.items():
-            match = pattern.fullmatch(name) if _is_coded(tensor) else None
-            for front in (match["weight"], name) if match else ():
+            match = pattern.fullmatch(name)
+            if match is None or not _is_coded(tensor):
+                continue
+            for front in (match["weight"], name):
                 if f"{front}{ends[0]}" in checkpoint:
                     yield name, match, tuple(each for end in ends if (each := f"{front}{end}") in checkpoint)
                     break

@@ -107,7 +107,7 @@ def torch2grid_decoders() -> list[Lazy]:
             f"{decoders}.torchao:TorchAo",
             "torchao",
             "torchao's tensor subclasses: int8, float8, int4, intx, MX and NVFP4",
-            ends=("qdata",),
+            ends=("qdata", "int_data", "float8_data", "packed_weight"),
         ),
     ]
 
