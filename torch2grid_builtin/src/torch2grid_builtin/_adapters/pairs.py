@@ -242,6 +242,8 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
             down, up = turned(down), turned(up)
     left, right, shape = _matrices(down, up)
     rank = right.shape[0]
+    if config.is_parameter(inside, rank):
+        raise NotUnderstood("it is of a parameter that is no module (target_parameters): of the experts of a layer, say")
     stated = config.rank_of(inside)
     if stated is not None and stated != rank:
         raise NotUnderstood(f"its settings say rank {stated:g}, and its matrices have {rank}")
