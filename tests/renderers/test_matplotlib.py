@@ -249,6 +249,14 @@ def test_texts_are_fitted_and_wrapped():
     assert short.endswith("weight")
     assert fit("abc", 500) == "abc"
     assert fit(name, 0) == "…"
+    long = "model.layers.13.mlp.experts.5.gate_up_proj.weight [3, 17]"
+    assert [fit(long, width) for width in (340, 320, 280, 240)] == [  # the numbers tell a layer and an expert from the others
+        "…layers.13.mlp.experts.5.gate_up_proj.weight [3, 17]",
+        "…13.mlp.experts.5.gate_up_proj.weight [3, 17]",
+        "…13…experts.5.gate_up_proj.weight [3, 17]",
+        "…13…5.gate_up_proj.weight [3, 17]",
+    ]
+    assert all(text_width(fit(long, width)) <= width for width in range(20, 400, 7))
     lines = wrap(name, 160)
     assert "".join(lines) == name
     assert lines[0].endswith(".")

@@ -119,7 +119,7 @@ def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one
     arrays |= {"head.weight": np.ones((7, 9), np.float32), "empty": np.zeros((0, 4), np.float32)}
     pages = draw(LayersView(), checkpoint_of(arrays, source="net.pth"))
     page = pages["layer_overview"]
-    assert page.title == "net.pth · 17 tensors"
+    assert page.title == "net.pth · 17 tensors · rows: net.layers.*"
     assert sorted(panel.title for panel in page.panels) == sorted(set(arrays) - {"empty"})
     place_of = {panel.title: place for panel, place in zip(page.panels, page.places, strict=True)}
     panel_of = {panel.title: panel for panel in page.panels}
