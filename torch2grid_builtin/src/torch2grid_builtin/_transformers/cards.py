@@ -219,9 +219,11 @@ class _Homes:
 
         No vector from outside goes to one of many experts, which would then differ from the others.
         """
-        stem = found[1] if (found := _NUMBERED.match(name)) else ""
+        numbered = _NUMBERED.match(name)
+        stem = numbered[1] if numbered else ""
         units, inputs = (
-            [each for each in self._near(name, (indices, above)) if self.stems.get(each, stem) == stem] for above in (False, True)
+            [each for each in self._near(name, (indices, above)) if self.stems.get(each, stem) == stem]
+            for above in (False, True)
         )
         module, _, leaf = name.rpartition(".")
         twin = f"{module}.{leaf.replace('bias', 'weight')}".lstrip(".")

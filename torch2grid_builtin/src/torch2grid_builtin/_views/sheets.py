@@ -106,8 +106,8 @@ def stem_of(titles: Iterable[str]) -> str:
     if len(named) < 2:
         return ""
     first, last = min(named), max(named)
-    alike = os.path.commonprefix([first, last])
-    return first[: first.rfind(".", 0, len(alike)) + 1]
+    alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind(".", 0, alike) + 1]
 
 
 def rows_text(titles: Iterable[str]) -> str:
