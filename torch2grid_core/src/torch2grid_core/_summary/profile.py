@@ -70,7 +70,8 @@ class UnitProfile:
     def _take(self, start: int, values: Array) -> None:
         if self._kernel == 1 and values.dtype.kind == "f":  # |max| of the numbers as they are, squares as float64
             group, largest = start, np.abs(values)
-            squares = np.square(values, dtype=np.float64)
+            squares = values.astype(np.float64)  # and squared in place: half the time of a ufunc that converts
+            squares *= squares
         else:
             group, largest, squares = _by_kernel(start, np.abs(values.astype(np.float64)), self._kernel)
         width = self._inputs
