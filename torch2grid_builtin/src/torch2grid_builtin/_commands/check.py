@@ -328,10 +328,10 @@ def _check_one(
             manager, checkpoint, rules, settings, unusable, failed, name=shown, fork=True, severity=levels, accept=accept
         )
     except Exception as error:  # of this file: the others are checked all the same
-        told = error if isinstance(error, Torch2GridError) else unforeseen(error)
-        manager.trace(told)
-        click.echo(f"torch2grid: {told}", err=True)
-        return Checked(shown, error=str(told))
+        known = error if isinstance(error, Torch2GridError) else unforeseen(error)
+        manager.trace(known)
+        click.echo(f"torch2grid: {known}", err=True)
+        return Checked(shown, error=str(known))
     if not settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)

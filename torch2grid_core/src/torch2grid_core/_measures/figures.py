@@ -135,9 +135,9 @@ class _BothFigures(Collector):
         self.shares = summary.brief and is_floating(tensor.dtype) and tensor.dtype.itemsize <= 8
 
     def update(self, chunk: Chunk) -> None:
-        sums = self.profile.update_and_sum(chunk.start, chunk.values)
+        sums = self.profile._update_and_sum(chunk.start, chunk.values)
         if self.shares:
-            self.distribution.take_summed(chunk.values, *sums)
+            self.distribution._take_summed(chunk.values, *sums)
         else:
             self.distribution.update(chunk.stored)
 

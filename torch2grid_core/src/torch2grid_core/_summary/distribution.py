@@ -181,7 +181,7 @@ class Distribution(Figures):
                 else:
                     self._add_wide(piece)
 
-    def take_summed(self, numbers: Array, total: float, squares: float) -> None:
+    def _take_summed(self, numbers: Array, total: float, squares: float) -> None:
         """As ``update`` of a brief one with float32 or float64 *numbers*, whose sum and sum of squares are known, or NaN."""
         low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (math.nan, math.nan)
         moments = Moments.of_sums(len(numbers), low, high, total, squares)

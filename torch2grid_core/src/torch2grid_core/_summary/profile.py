@@ -61,9 +61,9 @@ class UnitProfile:
 
         Each weight once, in any order of chunks. Raises ``ValueError`` for indices outside the shape.
         """
-        self.update_and_sum(start, values)
+        self._update_and_sum(start, values)
 
-    def update_and_sum(self, start: int, values: Array) -> tuple[float, float]:
+    def _update_and_sum(self, start: int, values: Array) -> tuple[float, float]:
         """As ``update``; the sum of the weights, NaN where nothing here needs it, and that of their squares."""
         if start < 0 or start + len(values) > self.size:
             raise ValueError(f"weights {start}–{start + len(values)} of a tensor of {self.size}")
