@@ -112,9 +112,8 @@ def make_tensor(
         )
     if not ref.first:
         return Tensor(checked(lazy))
-    start, rest = divmod(
-        ref.first * itemsize(ref.dtype_name), dtype.itemsize
-    )  # a slice is counted in the storage's own numbers
+    # A slice is counted in the storage's own numbers.
+    start, rest = divmod(ref.first * itemsize(ref.dtype_name), dtype.itemsize)
     if rest:
         raise Malformed("a slice of a storage that begins inside of a number")
     return Tensor(checked(replace(lazy, offset=start + first)))
