@@ -90,7 +90,7 @@ def test_the_action_takes_arguments_of_several_lines_and_words_of_spaces(models:
     arguments = "--fail-on warning\r\n--select T1\n\n--expect 'what is expected.yaml'\n"
     done, _ = act(models, "models/good one.safetensors\r\n  \r\n", arguments)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "title=T402 expected::it has 1 tensors, 2 are expected" in done.stdout
+    assert "title=T402 expected::it has 1 tensor, 2 are expected" in done.stdout
     done, _ = act(models, "models/good one.safetensors", "--expect 'what")
     assert done.returncode == 2
     assert done.stdout == "::error::arguments: a quote is not closed\n"
