@@ -141,6 +141,16 @@ def test_embeddings_and_heads_are_drawn_and_tied_ones_once() -> None:
     assert len(pictures) == 4
 
 
+def test_what_lies_in_a_layer_or_between_two_widths_is_no_table_of_tokens() -> None:
+    arrays = {
+        EMBEDDING: trained(256, 32).astype(np.float32),
+        "encoder.embedding_hidden_mapping_in.weight": trained(256, 32).astype(np.float32),
+        "encoder.layers.0.ffn_output.weight": trained(256, 32).astype(np.float32),
+        "encoder.position_embeddings.weight": trained(64, 32).astype(np.float32),
+    }
+    assert [line["Tensor"] for line in lines(draw(VocabularyView(), arrays)["vocabulary"].panels[0])] == [EMBEDDING]
+
+
 def test_a_model_without_tokens_is_one_clear_line() -> None:
     with pytest.raises(NotDrawable, match="rows of which are tokens: there is none"):
         draw(VocabularyView(), {"fc.weight": np.ones((64, 32), np.float32)})

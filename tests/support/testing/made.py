@@ -134,6 +134,15 @@ def training(folder: Path) -> list[Path]:
     return [folder / "training.pth"]
 
 
+def language(folder: Path) -> list[Path]:
+    """A language model's embedding and head, with rows that were never trained."""
+    random = np.random.default_rng(0)
+    state = {name: random.standard_normal((80, 16)).astype(np.float32) for name in ("embed_tokens.weight", "lm_head.weight")}
+    state["embed_tokens.weight"][70:] *= 0.01
+    np.savez(folder / "language.npz", **state)
+    return [folder / "language.npz"]
+
+
 class _Printed:
     def __reduce__(self) -> Any:
         return print, ("this must not be printed",)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._compare.figures import kind_and_layer
 from torch2grid_builtin._rules.about import is_lookup, is_place_table, is_type_table, is_vocabulary
 from torch2grid_builtin._views.describing import figure_text, formats_of, source_name
 from torch2grid_builtin._vocabulary.rows import EQUAL, NOT_FINITE, SMALL, TOGETHER, ZERO, TokenRows, Vocabulary
@@ -36,6 +38,7 @@ WHY = {
 _ORDER = {NOT_FINITE: 0, ZERO: 1, EQUAL: 2, SMALL: 3, TOGETHER: 4, 0: 5}
 _POINTS = 20_000
 _BINS = 80
+_BETWEEN = re.compile(r"mapping|proj(ection)?\b|patch|time|timestep", re.IGNORECASE)
 _FEW_ROWS = 32
 _LARGE_HEAD = 1000
 
@@ -99,8 +102,11 @@ def tables_of_tokens(checkpoint: Checkpoint) -> list[str]:
 
 
 def _may_be(tensor: LazyTensor) -> bool:
+    """True for a table of a size and name that one of tokens may have; in a layer, or between two widths, is none."""
     return (
         tensor.ndim == 2
+        and kind_and_layer(tensor.name)[1] is None
+        and not _BETWEEN.search(tensor.name)
         and is_floating(tensor.dtype)
         and tensor.dtype.itemsize > 1
         and tensor.shape[0] >= _FEW_ROWS
