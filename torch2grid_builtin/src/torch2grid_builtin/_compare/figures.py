@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ Array = np.ndarray[Any, Any]
 BARS = 40  # figures that are bars, and more that are a table in colours
 WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
+_PLACE = re.compile(r"\[[\d, ]*\]")
 _LAYER = 1_000_000  # a number above this in a name counts something else
 
 
@@ -27,6 +29,12 @@ def kind_and_layer(name: str) -> tuple[str, int | None]:
         if part.isdecimal() and len(part) < 8 and int(part) < _LAYER:
             return ".".join([*parts[:place], "*", *parts[place + 1 :]]), int(part)
     return name, None
+
+
+def kind_across(name: str) -> tuple[str, int | None]:
+    """The same, of experts together: ``("layers.*.experts.*.fc", 3)`` for ``layers.3.experts.7.fc``; ``fc`` for ``fc[7]``."""
+    kind, layer = kind_and_layer(_PLACE.sub("", name))
+    return ".".join("*" if part.isdecimal() else part for part in kind.split(".")), layer
 
 
 def by_kind(names: Sequence[str]) -> list[str]:

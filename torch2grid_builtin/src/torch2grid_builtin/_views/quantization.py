@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._codes import codes
-from torch2grid_builtin._compare.figures import BARS, by_kind, in_colors, kind_and_layer, short
+from torch2grid_builtin._compare.figures import BARS, by_kind, in_colors, kind_across, kind_and_layer, short
 from torch2grid_builtin._quantization.errors import Quantization, QuantizationErrors, decibels, fits
 from torch2grid_builtin._quantization.schemes import SCHEMES, USUAL
 from torch2grid_builtin._views.describing import about, figure_text, flag, formats_of, source_name, tensor_title
@@ -257,10 +257,10 @@ def _overview(errors: Mapping[str, QuantizationErrors], keep: float) -> Iterator
     ordered = by_kind(list(errors))
     rows: dict[str, list[str]] = {}
     for tensor in ordered:
-        rows.setdefault(tensor if len(errors) <= BARS else kind_and_layer(tensor)[0], []).append(tensor)
+        rows.setdefault(tensor if len(errors) <= BARS else kind_across(tensor)[0], []).append(tensor)
     chosen = list(rows)[:_KINDS]
     values = np.array([[_median(errors, rows[row], name) for name in names] for row in chosen])
-    title = "SNR by tensor and scheme" if len(errors) <= BARS else "SNR by kind and scheme, of layers the median"
+    title = "SNR by tensor and scheme" if len(errors) <= BARS else "SNR by kind and scheme, the median of layers and experts"
     title += f", the first {len(chosen)} of {len(rows)}" if len(chosen) < len(rows) else ""
     title += "; empty: nothing is lost" if np.isinf(values).any() else ""
     panel = in_colors(
@@ -287,13 +287,15 @@ def _median(errors: Mapping[str, QuantizationErrors], tensors: Sequence[str], na
 def _by_layer(
     errors: Mapping[str, QuantizationErrors], kinds: Mapping[str, Sequence[str]], layers: Sequence[int], name: str, keep: float
 ) -> Heatmap:
-    """By how much the SNR of each tensor is worse than the median; what is in no layer has a row of its own."""
+    """By how much the SNR of each tensor, of experts the worst, is below the median; what is in no layer has its own row."""
     values, counts = np.full((len(layers) + 1, len(kinds)), np.nan), np.zeros((len(layers) + 1, len(kinds)), np.int64)
     for column, tensors in enumerate(kinds.values()):
         for tensor in tensors:
             layer = kind_and_layer(tensor)[1]
             at = len(layers) if layer is None else layers.index(layer), column
-            values[at], counts[at] = errors[tensor].schemes[name].decibels, 1
+            own = errors[tensor].schemes[name].decibels
+            values[at] = np.minimum(values[at], own) if counts[at] else own  # of a layer's experts the worst, NaN if one is
+            counts[at] = 1
     known = values[np.isfinite(values)]
     usual = float(np.median(known)) if len(known) else 0.0
     away = np.where(np.isposinf(values), np.nan, usual - values)

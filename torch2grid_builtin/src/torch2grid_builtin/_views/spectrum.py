@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, kind_and_layer
+from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, kind_across
 from torch2grid_builtin._spectra.laws import density
 from torch2grid_builtin._spectra.ranks import by_rank
 from torch2grid_builtin._spectra.spectra import Part, Spectra, Spectrum, parts
@@ -30,7 +29,6 @@ FORMATS = {
     **dict.fromkeys(("Tail", "Spikes"), ",d"),
 }
 _BINS = 60
-_PLACE = re.compile(r"\[[\d, ]*\]")
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,5 @@ def _figure(figures: Mapping[str, float], what: str, flags: Mapping[str, str], n
 
 def _together(name: str) -> str:
     """What the matrices of one layer that are of the same kind share: experts, and what a tensor stacks."""
-    kind, layer = kind_and_layer(name)
-    plain = _PLACE.sub("", kind)
-    plain = ".".join("*" if part.isdecimal() else part for part in plain.split("."))
-    return plain if layer is None else plain.replace("*", str(layer), 1)
+    kind, layer = kind_across(name)
+    return kind if layer is None else kind.replace("*", str(layer), 1)
