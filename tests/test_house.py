@@ -85,6 +85,7 @@ def test_names_that_left_the_top_say_where_they_are() -> None:
 # the screen of the menu.
 ASKED_FOR = {
     "torch2grid_core": {"matplotlib", "pandas", "pytest", "textual"},
+    "torch2grid_builtin": {"scipy"},
     ".": {"lightning", "pytest", "pytorch_lightning", "torch", "transformers"},
 }
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")

@@ -27,8 +27,7 @@ WIDTH = 100  # of a signature in one line
 _NOTE = "<!-- Written by `make reference` from the code: change the docstrings there. -->"
 _OWN = (
     "load", "tree", "draw", "grid", "layers", "histograms", "conv", "stats", "dead_neurons", "outliers", "spectrum",
-    "heads", "experts",
-    "measure", "check",
+    "heads", "experts", "quantization", "vocabulary", "measure", "check",
     "gradients", "optimizer", "compare", "series", "Pages", "Comparison", "Series", "Tree", "Measured", "CheckResult",
     "save_gradients",
     "GradientRecorder",

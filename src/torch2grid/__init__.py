@@ -35,8 +35,10 @@ _WHERE = {
         "layers",
         "load",
         "outliers",
+        "quantization",
         "spectrum",
         "stats",
+        "vocabulary",
     ),
     "torch2grid._checking": ("CheckResult", "check"),
     "torch2grid._changes": ("Comparison", "Series", "compare", "optimizer", "series"),
@@ -62,8 +64,10 @@ if TYPE_CHECKING:
         layers as layers,
         load as load,
         outliers as outliers,
+        quantization as quantization,
         spectrum as spectrum,
         stats as stats,
+        vocabulary as vocabulary,
     )
     from torch2grid._changes import (
         Comparison as Comparison,

@@ -156,6 +156,32 @@ def outliers(
     return draw(model, [view_with("outliers", count=count, z=z)], **chosen)
 
 
+def quantization(
+    model: Any,
+    *,
+    schemes: Sequence[str] | None = None,
+    keep: float | None = None,
+    detail: bool | None = None,
+    blocks: str | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """What storing the weights in fewer bits would cost: tables by scheme and tensor, and a page that shows them.
+
+    schemes: their names, such as ``("int8", "nf4")``. keep: how many dB below the median a tensor is to be kept as it is.
+    detail: also a table with a line for each tensor and scheme. blocks: a scheme of which the error is drawn by block. The
+    rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    named = None if schemes is None else tuple(schemes)
+    return draw(model, [view_with("quantization", schemes=named, keep=keep, detail=detail, blocks=blocks)], **chosen)
+
+
 def spectrum(
     model: Any,
     *,
@@ -216,6 +242,26 @@ def experts(
     """Experts of mixtures: a page for each layer, a table of all, and maps of layers and experts. Arguments: see ``draw``."""
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     return draw(model, ["experts"], **chosen)
+
+
+def vocabulary(
+    model: Any,
+    *,
+    count: int | None = None,
+    only: Patterns | None = None,
+    skip: Patterns | None = None,
+    tensors: Positions | None = None,
+    filter: Filters | None = None,
+    part: str | None = None,
+    slice: Any = None,
+    **settings: Unpack[PageFields],
+) -> Pages:
+    """Rows of embeddings and heads, those that look as if never trained first, with their tokens where a tokenizer is beside.
+
+    count: rows that the table lists of each tensor. The rest: see ``draw``.
+    """
+    chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
+    return draw(model, [view_with("vocabulary", count=count)], **chosen)
 
 
 def draw(

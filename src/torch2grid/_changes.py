@@ -70,6 +70,7 @@ def compare(
     merge: Any = None,
     names: str | os.PathLike[str] | Mapping[str | re.Pattern[str], str] | None = None,
     layers: bool = False,
+    lineage: bool = False,
     only: Patterns | None = None,
     skip: Patterns | None = None,
     tensors: Positions | None = None,
@@ -84,7 +85,8 @@ def compare(
     whole model. tolerance: |Δ| up to it is no difference; ignore_dtype: nor is another dtype. merge: an adapter that is merged
     into *a* before; what rounding does to a merge is no difference. names: which tensor of *a* is which of *b* (the path of a
     CSV file, or a mapping of old to new names, of which an old one may be a compiled pattern); names of known libraries are
-    found without. The rest: see ``draw``.
+    found without. lineage: a page ``lineage`` says whether the weights show a shared training, which takes scipy. The rest:
+    see ``draw``.
     """
     from torch2grid_builtin.adapters import merge as merged
     from torch2grid_builtin.compare import (
@@ -94,6 +96,8 @@ def compare(
         PairPages,
         Tolerance,
         comparison_table,
+        lineage_of,
+        lineage_page,
         overview_page,
         read_names,
         transformer_of,
@@ -117,7 +121,9 @@ def compare(
         )
     table = comparison_table(comparison, comparing.names)
     overview = overview_page(comparison, comparing.names)
-    first: list[tuple[Page, View]] = [(page, atlas) for page in (table, overview) if page is not None]
+    title = f"A: {comparing.names.a}, B: {comparing.names.b}"
+    evidence = lineage_page(lineage_of(comparison), title) if lineage else None
+    first: list[tuple[Page, View]] = [(page, atlas) for page in (table, overview, evidence) if page is not None]
     return Comparison([*first, *(drawn if comparison.moved else [])], run, comparing.joint, table.data or {}, comparing.origin)
 
 

@@ -147,7 +147,7 @@ def check(
     selected, ignored = _words(select), _words(ignore)
     for error in broken.values():  # first: whoever asks for one by its code is told that there is no such rule
         _warn(error)
-    expected, extra = stated(usable, expect, manifest)
+    expected, extra = stated(usable, expect, manifest, run)
     rules = chosen_rules(usable, extra, selected, ignored)
     levels = {**(expected.severity or {} if expected else {}), **(severity or {})}
     for word, level in levels.items():

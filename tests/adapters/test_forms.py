@@ -294,6 +294,25 @@ def test_other_kinds_of_adapters_are_named(kind: str, tmp_path: Path) -> None:
     assert any(("LoHa" if "hada" in kind else "LoKr") in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    "named", [["gate_up_proj", "down_proj", "gate.weight"], ["mlp.experts.gate_up_proj", "experts.down_proj"]]
+)
+def test_pairs_of_experts_are_left_and_the_others_are_shown(named: list[str], tmp_path: Path) -> None:
+    """PEFT names the matrices of all experts of a layer after their module, and nests those of a second parameter."""
+    written = adapters.peft(rng(), {"layers.0.q_proj": (16, 12), "layers.0.mlp.gate": (4, 12)})
+    written.config["target_parameters"] = named
+    experts = f"{PEFT}layers.0.mlp.experts"
+    more = {f"{experts}.lora_A.weight": (16, 20), f"{experts}.lora_B.weight": (12, 16)}
+    more |= {f"{experts}.base_layer.lora_A.weight": (4, 12), f"{experts}.base_layer.lora_B.weight": (40, 4)}
+    written.stored.update({name: rng().normal(size=shape).astype(np.float32) for name, shape in more.items()})
+    found = opened(written, tmp_path)
+    assert set(found) == {"delta.layers.0.q_proj.weight", "delta.layers.0.mlp.gate.weight", *more}
+    for name, meant in written.meant.items():
+        np.testing.assert_allclose(np.asarray(found[name]), meant, atol=1e-6)
+    (note,) = [each for each in found.notes if "not decoded" in each]
+    assert "and 3 more: not decoded: it is of a parameter that is no module (target_parameters)" in note
+
+
 def test_a_model_with_pairs_in_it_keeps_its_other_weights(tmp_path: Path) -> None:
     written = adapters.peft(rng(), {"fc": (5, 4)}, 2, 8, name="default")
     written.stored[f"{PEFT}fc.base_layer.weight"] = np.ones((5, 4), np.float32)

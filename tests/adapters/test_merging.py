@@ -149,6 +149,29 @@ def test_what_an_adapter_stores_whole_takes_the_place_of_the_base(tmp_path: Path
     assert compared(tmp_path, base, written, merged, "--stats").returncode == 0
 
 
+@pytest.mark.parametrize("more", [0, 3])
+def test_embeddings_that_are_stored_with_their_change(more: int, tmp_path: Path) -> None:
+    """PEFT stores the embeddings that it adapts: they may have rows for tokens that the published base does not know."""
+    name, columns = "model.embed_tokens", 16
+    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16)
+    merged = sum_of(base, written, "once")
+    one = adapters.embedding(np.random.default_rng(1), name, 20 + more, columns, 8, 16)
+    base[f"{name}.weight"] = np.ones((20, columns), np.float32)
+    held = np.random.default_rng(2).normal(size=(20 + more, columns)).astype(np.float32)
+    written.stored.update({**one.stored, f"{PEFT}{name}.base_layer.weight": held})
+    merged[f"{name}.weight"] = (held + one.meant[f"delta.{name}.weight"]).astype(np.float32)
+    done = compared(tmp_path, base, written, merged, "--stats")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_tokens_that_came_in_change_the_number_of_rows(tmp_path: Path) -> None:
+    base, written = base_of(), adapters.peft(np.random.default_rng(0), SHAPES, 8, 16)
+    base["lm_head.weight"] = np.ones((20, 8), np.float32)
+    merged = sum_of(base, written, "once")
+    merged["lm_head.weight"] = written.stored[f"{PEFT}lm_head.weight"] = np.full((23, 8), 2, np.float32)
+    assert compared(tmp_path, base, written, merged, "--stats").returncode == 0
+
+
 def test_what_cannot_be_merged_is_one_line(tmp_path: Path) -> None:
     written = adapters.peft(np.random.default_rng(0), SHAPES)
     base = base_of()

@@ -14,7 +14,7 @@ from tests.support.checks.defects import arrays, manager, save
 from tests.support.tools import DIGITS, torch2grid
 
 from torch2grid_builtin._commands.check import Check
-from torch2grid_core import UsageError
+from torch2grid_core import PluginManager, Torch2GridError, UsageError
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
 
@@ -406,3 +406,75 @@ def test_a_finding_outside_the_subject_is_the_rules_fault(tmp_path, heads):
     told = "findings yields one about 'fc1.weight', which is not among the tensors that the rule is about"
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_part_that_one_of_several_models_has_not_ends_that_one_alone(tmp_path, ill):
+    training = tmp_path / "training.pth"
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, training)
+    for models in ((ill, training), (training, ill)):
+        code, _, err = check(*models, "--part", "optimizer")
+        assert code == 2
+        assert f"{ill} has no parts to choose from" in err
+        assert f"{training}: PyTorch zip" in err
+
+
+def fail(*arguments, **options):
+    raise ZeroDivisionError("a fault of ours")
+
+
+def test_an_unforeseen_error_is_a_line_and_no_finding_and_the_other_models_are_checked(tmp_path, ill, monkeypatch):
+    def opens(self, model, *arguments, **options):
+        return fail() if str(model).endswith("other.safetensors") else opened(self, model, *arguments, **options)
+
+    opened = PluginManager.open
+    monkeypatch.setattr(PluginManager, "open", opens)
+    code, out, err = check(tmp_path / "other.safetensors", ill, "--format", f"text,json={tmp_path / 'found.json'}")
+    assert code == 2
+    assert "T101" in out
+    (told,) = [line for line in err.splitlines() if "a fault of ours" in line]
+    assert told.startswith("torch2grid: internal error: ZeroDivisionError: ")
+    assert [each["status"] for each in json.loads((tmp_path / "found.json").read_text())["models"]] == ["unreadable", "failed"]
+    monkeypatch.setattr("torch2grid_builtin._commands.check.check_models", fail)
+    with pytest.raises(Torch2GridError, match="internal error: ZeroDivisionError: a fault of ours") as caught:
+        check(ill)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model/model-00001-of-00002.safetensors",
+        "model/model.safetensors.index.json",
+        "model/config.json",
+        "model/vocabulary",
+        "elsewhere.ckpt",
+    ],
+)
+@pytest.mark.parametrize("option", ["--format", "--write-manifest"])
+def test_nothing_is_written_over_a_file_of_a_checkpoint(tmp_path, ill, name, option):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shards = {
+        f"model-0000{number}-of-00002.safetensors": {f"layer{number}.weight": np.eye(4, dtype=np.float32)} for number in (1, 2)
+    }
+    for shard, tensors in shards.items():
+        save(folder / shard, tensors)
+    index = {"metadata": {"total_size": 128}, "weight_map": {key: shard for shard, each in shards.items() for key in each}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text("{}")
+    (folder / "vocabulary").write_text("a b c")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    target = tmp_path / name
+    given = f"text,json={target}" if option == "--format" else target
+    with pytest.raises(UsageError, match="is called as a file of a checkpoint is"):
+        check(folder, option, given)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    for _ in range(2):  # a report may be written beside the shards, and written anew
+        assert (
+            check(folder, option, f"text,json={folder / 'check.json'}" if option == "--format" else folder / "check.json")[0]
+            == 0
+        )

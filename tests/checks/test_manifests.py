@@ -16,7 +16,7 @@ from tests.support.tools import torch2grid
 import torch2grid as t2g
 from torch2grid_builtin._check import digests
 from torch2grid_builtin._check.digests import Digest
-from torch2grid_core import Checkpoint, LazyTensor, measure
+from torch2grid_core import Checkpoint, LazyTensor, UsageError, measure
 from torch2grid_core._engine import reading
 from torch2grid_core.measures import workers
 from torch2grid_core.sources import BytesStorage
@@ -283,3 +283,44 @@ def test_nothing_is_written_over_what_is_read_or_over_another_report(tmp_path: P
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert {each: each.read_bytes() for each in kept} == kept
         assert not (tmp_path / "r").exists()
+
+
+def test_what_a_filter_leaves_out_is_not_missing_and_a_slice_is_no_whole_tensor(tmp_path: Path) -> None:
+    path, manifest = saved(tmp_path / "model.safetensors", model()), tmp_path / "model.json"
+    assert torch2grid("check", path, "-q", "--write-manifest", manifest, cwd=tmp_path).returncode == 0
+    for words in (("--only", "layers.2.*"), ("--skip", "*norm*"), ("--tensors", "1-3")):
+        done = torch2grid("check", path, "-q", "--manifest", manifest, *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, ""), words
+    for option, file in (("--manifest", manifest), ("--write-manifest", tmp_path / "part.json"), ("--expect", manifest)):
+        done = torch2grid("check", path, option, file, "--slice", "0:2", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "about whole tensors" in done.stderr
+    assert not (tmp_path / "part.json").exists()
+    (tmp_path / "expect.json").write_text('{"tensors": 12}')
+    done = torch2grid("check", path, "--expect", tmp_path / "expect.json", "--only", "*up*", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--expect is about all tensors" in done.stderr
+    with pytest.raises(UsageError, match="about whole tensors"):
+        t2g.check(path, manifest=manifest, slice=np.s_[:2])
+
+
+def test_what_is_not_there_is_one_line_and_a_list_on_verbose(tmp_path: Path) -> None:
+    tensors = model()
+    whole = saved(tmp_path / "whole.safetensors", tensors)
+    less = saved(tmp_path / "less.safetensors", {name: each for name, each in tensors.items() if ".3." not in name})
+    expect, names = tmp_path / "expect.json", [f"more.{number}" for number in range(5)]
+    expect.write_text(json.dumps({"tensors": 1, "required": names}))
+    assert torch2grid("check", whole, "-q", "--write-manifest", tmp_path / "whole.json", cwd=tmp_path).returncode == 0
+    few = torch2grid("check", less, "-q", "--manifest", "whole.json", "--select", "T401", cwd=tmp_path).stdout.splitlines()
+    assert len(few) == 12 - 9
+    empty = saved(tmp_path / "one.safetensors", {"layers.0.up.weight": tensors["layers.0.up.weight"]})
+    words = ("check", empty, "-q", "--manifest", "whole.json", "--expect", expect, "--select", "T4")
+    lines = torch2grid(*words, cwd=tmp_path).stdout.splitlines()
+    gone = [line for line in lines if "in the manifest, and not here" in line]
+    (required,) = [line for line in lines if "required" in line]
+    assert len(gone) == 1
+    assert "T401 error: 11 tensors are in the manifest, and not here; the first: layers.0.down.weight is in" in gone[0]
+    assert "T402 error: 5 tensors are required, and not here; the first: no tensor more.0, which is required" in required
+    listed = torch2grid(*words, "--verbose", cwd=tmp_path).stdout
+    assert listed.count("is in the manifest, and not here") == 1 + 11
+    assert listed.count(", which is required") == 1 + 5

@@ -144,6 +144,28 @@ def test_layers_that_are_shared_in_pairs_are_a_warning_and_one_copy_an_error(tmp
     assert new_in(save(tmp_path / "one.safetensors", one)) == [("T208", "error", "layers.5.weight")]
 
 
+def test_a_layer_that_is_another_as_a_whole_is_a_warning_and_a_part_of_one_an_error(tmp_path):
+    """A network that is made deeper copies whole layers; what writes one tensor in another's place leaves the rest."""
+    random = np.random.default_rng(6)
+    layers = {
+        f"layers.{number}.{name}": trained(random, *shape)
+        for number in range(8)
+        for name, shape in (("up.weight", (48, 32)), ("down.weight", (32, 48)), ("up.bias", (48,)))
+    }
+    whole = {**layers, **{name: layers[name.replace(".5.", ".2.")] for name in layers if ".5." in name}}
+    found = [each for each in found_in(save(tmp_path / "whole.safetensors", whole)) if each.code == "T208"]
+    assert {(each.severity, each.tensor) for each in found} == {
+        ("warning", "layers.5.down.weight"),
+        ("warning", "layers.5.up.weight"),
+    }
+    assert all("the network was made deeper with it" in each.message for each in found)
+    part = {**whole, "layers.5.up.bias": layers["layers.5.up.bias"]}
+    assert {each[:2] for each in new_in(save(tmp_path / "part.safetensors", part))} == {("T208", "error")}
+    experts = {f"layers.{layer}.experts.{one}.weight": trained(random, 48, 32) for layer in range(2) for one in range(8)}
+    experts["layers.1.experts.6.weight"] = experts["layers.1.experts.3.weight"]
+    assert new_in(save(tmp_path / "experts.safetensors", experts)) == [("T208", "error", "layers.1.experts.6.weight")]
+
+
 def test_an_average_of_another_step_is_in_order(tmp_path):
     random = np.random.default_rng(5)
     model = {f"{name}.weight": torch.tensor(trained(random, 48, 32)) for name in ("fc1", "fc2")}

@@ -129,6 +129,9 @@ def test_help_is_short(tmp_path: Path) -> None:
         ((DIGITS, "comparre"), "no such command or file: 'comparre'; did you mean compare?"),
         ((DIGITS, "check"), "no such command or file: 'check'; a command comes first"),
         (("--layers", "xyzzyx"), "no such command or file: 'xyzzyx'"),
+        (("explore", DIGITS), "no such command or file: 'explore'; pip install 'torch2grid-explore' brings that command"),
+        ((DIGITS, "--executor", "dask"), "unknown executor 'dask'; pip install 'torch2grid-dask' brings it"),
+        ((DIGITS, "--loader", "gguf"), "unknown loader 'gguf'; pip install 'torch2grid-gguf' brings it"),
         (("draw", "plugin"), "no such command or file: 'plugin'; did you mean plugins?"),
     ],
 )

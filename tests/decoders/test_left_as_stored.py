@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,33 @@ def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
         (
             Quantised({"fc.weight": np.ones((4, 4), np.int8), "fc.weight_scale": np.ones((3, 1), np.float32)}, {}),
             "scales of shape [3, 1] for weights of shape [4, 4]",
+        ),
+        (
+            Quantised({"fc.weight_packed": np.ones((4, 16), np.uint8), "fc.weight_scale": np.full((4, 2), 127, np.uint8)}, {}),
+            "scales of shape [4, 2] for codes of shape [4, 16]",  # groups of 16, which no format with exponents has
+        ),
+        (
+            Quantised(
+                {"fc.weight.tensor_impl.packed_weight": np.ones((4, 2, 32, 4), np.int32),
+                 "fc.weight.tensor_impl.scale_and_zero": np.ones((4, 8, 2), np.float16)}, {}),
+            "they are in the order of a GPU's kernel",
+        ),
+        (
+            quantised.onnx_runtime(random(), (6, 6), 1, "int8"),
+            "6 scales for weights of shape [6, 6], which do not tell of which dimension they are",
+        ),
+        (
+            quantised.mxfp4(random(), 4, 2)._replace(config={"quantization_config": {"data_type": "mx_int4"}}),
+            "they are integers of AutoRound's MXINT",
+        ),
+        (
+            quantised.torchao_floats(random(), 5, 4, "nvfp4", in_tiles=True)._replace(
+                stored={
+                    **quantised.torchao_floats(random(), 5, 4, "nvfp4", in_tiles=True).stored,
+                    "fc._weight_scale": np.ones((16, 16), ml_dtypes.float8_e4m3fn),
+                }
+            ),
+            "scales of shape [16, 16] for weights of shape [5, 64]",
         ),
         (
             Quantised(
@@ -236,6 +265,49 @@ def test_only_the_configuration_tells_the_version_of_gptq(tmp_path: Path) -> Non
     np.testing.assert_allclose(second - first.numpy(), scale, rtol=1e-3)
     assert "version 1" in first.note
     assert "version 1" in t2g.load(case._replace(config={}).write(tmp_path / "none"))["fc.weight"].note
+
+
+@pytest.mark.parametrize(
+    ("packing", "version"),
+    [("auto_round:auto_gptq", 1), ("auto_round:gptq", 1), ("auto_round", 2), ("auto_round:gptqmodel", 2)],
+)
+def test_formats_of_autoround_tell_how_zero_points_are_stored(packing: str, version: int, tmp_path: Path) -> None:
+    case = quantised.gptq(random(), 3, 32, 4, 32, version=version, act_order=False)
+    config = {"quant_method": "auto-round", "packing_format": packing, "bits": 4, "group_size": 32, "sym": False}
+    found = t2g.load(case._replace(config={"quantization_config": config}).write(tmp_path))["fc.weight"]
+    assert f"version {version}" in found.note
+    np.testing.assert_array_equal(found.numpy(), case.meant["fc.weight"])
+
+
+def test_bits_of_codes_that_have_a_byte_each_are_said(tmp_path: Path) -> None:
+    case = quantised.plain(random(), 5, 8, "int8")
+    groups = {"group_0": {"weights": {"num_bits": 4, "type": "int", "strategy": "channel"}}}
+    config = {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}}
+    assert t2g.load(case._replace(config=config).write(tmp_path))["fc.weight"].note.startswith("INT4, a byte each, ")
+
+
+@pytest.mark.parametrize("form", ["of the parameter", "of the last run", "of another weight"])
+def test_pickled_layers_of_eight_bits(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes keeps the scales with the parameter, and moves them to the state of the layer when it runs."""
+    case = quantised.bitsandbytes8(random(), 7, 9)
+    codes, scale = torch.from_numpy(case.stored["fc.weight"]), torch.from_numpy(case.stored["fc.SCB"])
+    library = types.ModuleType("bitsandbytes")
+    layer = type("Linear8bitLt", (torch.nn.Module,), {"__module__": "bitsandbytes", "__qualname__": "Linear8bitLt"})
+    state = type("MatmulLtState", (), {"__module__": "bitsandbytes", "__qualname__": "MatmulLtState"})
+    library.Linear8bitLt, library.MatmulLtState = layer, state  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bitsandbytes", library)
+    module = layer()
+    module.weight = torch.nn.Parameter(codes, requires_grad=False)
+    its = {"CB": codes if form != "of another weight" else codes.clone(), "SCB": scale}
+    if form == "of the parameter":
+        module.weight.__dict__.update(its)
+    else:
+        module.state = state()
+        module.state.__dict__.update(its)
+    torch.save(torch.nn.ModuleDict({"fc": module}), tmp_path / "m.pt")
+    found = t2g.load(tmp_path / "m.pt")
+    assert set(found) == {"fc.weight"} | ({"fc.state.CB"} if form == "of another weight" else set())
+    np.testing.assert_array_equal(found["fc.weight"].numpy(), case.meant["fc.weight"])
 
 
 def test_rules_judge_the_weights(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def eight_bits(draw: Draw) -> Quantised:
 
 @st.composite
 def float4(draw: Draw) -> Quantised:
-    return draw(st.sampled_from([quantised.nvfp4, quantised.mxfp4]))(_random(draw), draw(small), draw(few))  # type: ignore[no-any-return]
+    made = draw(st.sampled_from([quantised.nvfp4, quantised.mxfp4, quantised.mxfp6, quantised.quark]))
+    return made(_random(draw), draw(small), draw(few))  # type: ignore[no-any-return]
 
 
 @st.composite
@@ -101,8 +102,27 @@ def int8(draw: Draw) -> Quantised:
 
 @st.composite
 def mlx(draw: Draw) -> Quantised:
-    bits, group = draw(st.sampled_from([2, 3, 4, 5, 6, 8])), draw(st.sampled_from([32, 64, 128]))
+    bits, group = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 8])), draw(st.sampled_from([32, 64, 128]))
     return quantised.mlx(_random(draw), draw(small), draw(few), bits, group, draw(st.sampled_from([(), (3,)])))
+
+
+@st.composite
+def mlx_floats(draw: Draw) -> Quantised:
+    mode = draw(st.sampled_from(["mxfp4", "mxfp8", "nvfp4"]))
+    return quantised.mlx_floats(_random(draw), draw(small), draw(few), mode, config=draw(st.booleans()))
+
+
+@st.composite
+def torchao_floats(draw: Draw) -> Quantised:
+    kind, rows = draw(st.sampled_from(["nvfp4", "mxfp4", "mxfp8"])), draw(st.integers(1, 300))
+    return quantised.torchao_floats(_random(draw), rows, draw(st.integers(1, 9)), kind, in_tiles=draw(st.booleans()))
+
+
+@st.composite
+def torchao_affine(draw: Draw) -> Quantised:
+    inner = draw(st.sampled_from(["tensor_impl", "layout_tensor", "original_weight_tensor.tensor_impl"]))
+    group = draw(st.sampled_from([8, 48, 64]))
+    return quantised.torchao_affine(_random(draw), draw(small), draw(few), group, inner=inner)
 
 
 @st.composite
@@ -124,10 +144,24 @@ def quanto_kernels(draw: Draw) -> Quantised:
 
 
 @st.composite
+def onnx_runtime(draw: Draw) -> Quantised:
+    shape = tuple(draw(st.lists(st.integers(1, 30), min_size=1, max_size=4, unique=True)))
+    axes = st.sampled_from([None, 0, len(shape) - 1])
+    return quantised.onnx_runtime(_random(draw), shape, draw(axes), draw(st.sampled_from(["int8", "uint8"])))
+
+
+@st.composite
+def matmul_nbits(draw: Draw) -> Quantised:
+    bits, group = draw(st.sampled_from([2, 4, 8])), draw(st.sampled_from([16, 32, 128]))
+    return quantised.matmul_nbits(_random(draw), draw(small), draw(few), group, bits, zero=draw(st.booleans()))
+
+
+@st.composite
 def hqq(draw: Draw) -> Quantised:
     bits, per = draw(st.sampled_from([1, 2, 3, 4, 8])), draw(st.sampled_from([8, 32, 64]))
     rows = 8 * draw(few)  # hqq packs whole words, but for 3 bits
-    return quantised.hqq(_random(draw), rows, draw(few), per, bits, draw(st.sampled_from([0, 1])))
+    axis, as_float = draw(st.sampled_from([0, 1])), draw(st.sampled_from([None, np.float32, np.float16]))
+    return quantised.hqq(_random(draw), rows, draw(few), per, bits, axis, as_float)
 
 
 SCHEMES = {
@@ -145,10 +179,15 @@ SCHEMES = {
     "bitsandbytes four": four_bits(),
     "bitsandbytes eight": int8(),
     "mlx": mlx(),
+    "mlx floats": mlx_floats(),
     "torchao": torchao(),
+    "torchao floats": torchao_floats(),
+    "torchao affine": torchao_affine(),
     "quanto": quanto(),
     "quanto kernels": quanto_kernels(),
     "hqq": hqq(),
+    "onnx_runtime": onnx_runtime(),
+    "onnx_runtime blocks": matmul_nbits(),
 }
 
 
@@ -223,9 +262,14 @@ ONE = {
     "bitsandbytes four": _large(lambda random: quantised.bitsandbytes4(random, (701, 901), 64, kind="nf4", nested=True)),
     "bitsandbytes eight": _large(lambda random: quantised.bitsandbytes8(random, 700, 900)),
     "mlx": _large(lambda random: quantised.mlx(random, 700, 14, 6, 64)),
+    "mlx floats": _large(lambda random: quantised.mlx_floats(random, 700, 28, "mxfp8")),
+    "torchao floats": _large(lambda random: quantised.torchao_floats(random, 700, 56, "nvfp4", in_tiles=True)),
+    "torchao affine": _large(lambda random: quantised.torchao_affine(random, 700, 28, 32)),
     "torchao": _large(lambda random: quantised.torchao(random, 700, 28, 32, zero=True)),
     "quanto kernels": _large(lambda random: quantised.quanto_kernel(random, (701, 100, 3, 3), 4)),
     "quanto": _large(lambda random: quantised.quanto(random, 700, 7, 128, 4)),
+    "onnx_runtime": _large(lambda random: quantised.onnx_runtime(random, (700, 901), 1, "int8")),
+    "onnx_runtime blocks": _large(lambda random: quantised.matmul_nbits(random, 700, 28, 32, 4, zero=True)),
     "hqq": _large(lambda random: quantised.hqq(random, 704, 14, 64, 3, 0)),
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -272,6 +274,34 @@ def test_places_of_shards_are_those_that_torch_cuts(shape: list[int], kinds: Seq
     assert torch.equal(filled, whole)
 
 
+def test_names_with_a_number_are_ranks_where_their_shards_say_so(tmp_path: Path) -> None:
+    state = model()
+    placements = {name: [Shard(0) if tensor.ndim else Replicate()] for name, tensor in state.items()}
+    folder = dtensors(tmp_path / "c", state, (2,), placements)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"pytorch_model_{number}.bin")
+    opened = torch2grid.load(folder)
+    assert opened.format == "2 ranks of PyTorch zip"
+    same(opened, state, "model.")
+    shutil.copy(folder / "pytorch_model_0.bin", folder / "pytorch_model_1.bin")  # two steps of one rank, say
+    with pytest.raises(LoadError, match="is a folder of 2 checkpoints"):
+        torch2grid.load(folder)
+
+
+def test_deepspeed_without_zero_is_one_file(tmp_path: Path) -> None:
+    state = {"layer.weight": torch.ones(3, 2)}
+    for step in (1, 2):
+        (tmp_path / f"global_step{step}").mkdir()
+        torch.save({"module": state}, tmp_path / f"global_step{step}" / "mp_rank_00_model_states.pt")
+        (tmp_path / "latest").write_text(f"global_step{step}")
+        if step == 1:
+            same(torch2grid.load(tmp_path), state, "module.")
+    with pytest.raises(
+        LoadError, match="is a folder of 2 checkpoints: global_step1, global_step2; give the path of one of them"
+    ):
+        torch2grid.load(tmp_path)
+
+
 def test_a_folder_that_lacks_a_rank_says_so(tmp_path: Path) -> None:
     folder = dtensors(tmp_path / "c", {"w": torch.ones(9, 4)}, (3,), {"w": [Shard(0)]})
     (folder / "model_rank2.pt").unlink()
@@ -316,10 +346,85 @@ def test_megatron(gated: bool, tensor: int, pipeline: int, tmp_path: Path) -> No
     if tensor > 1:
         note = opened["model.decoder.layers.1.mlp.linear_fc1.weight"].note
         assert note == f"{tensor} ranks side by side along dimension 0, by its name" + (", gate and up apart" if gated else "")
-        assert opened["model.decoder.final_layernorm.weight"].note.startswith(
-            f"of {tensor} ranks, by its name the same on each"
-        )
+        assert opened["model.decoder.final_layernorm.weight"].note == f"of {tensor} ranks, the same on each"
     same(torch2grid.load(folder / "iter_0000012"), gpt(4, gated), "model.")
+
+
+def _ranks_of(folder: Path, *shares: dict[str, torch.Tensor], gated: bool = False) -> Path:
+    for rank, share in enumerate(shares):
+        place = folder / "iter_0000001" / f"mp_rank_{rank:02d}"
+        place.mkdir(parents=True)
+        torch.save({"args": argparse.Namespace(swiglu=gated), "model": share}, place / "model_optim_rng.pt")
+    return folder / "iter_0000001"
+
+
+def test_experts_of_one_module_are_put_together(tmp_path: Path) -> None:
+    """Transformer Engine's grouped layers have a number behind ``weight``, not in the name of a module."""
+    torch.manual_seed(0)
+    whole = {f"decoder.layers.0.mlp.experts.linear_fc1.weight{each}": torch.randn(24, 6) for each in range(2)}
+    whole |= {f"decoder.layers.0.mlp.experts.linear_fc2.weight{each}": torch.randn(6, 12) for each in range(2)}
+    shares = [
+        {
+            name: torch.cat([half.chunk(2)[rank] for half in each.chunk(2)])
+            if "fc1" in name
+            else each.chunk(2, 1)[rank].clone()
+            for name, each in whole.items()
+        }
+        for rank in range(2)
+    ]
+    same(torch2grid.load(_ranks_of(tmp_path, *shares, gated=True)), whole, "model.")
+
+
+def test_parts_of_a_layer_of_mamba_are_put_together_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inner, states, heads, mixer = 16, 6, 4, "decoder.layers.0.mixer."
+    rows = {"z": inner, "x": inner, "B": states, "C": states, "dt": heads}
+    parts = {name: torch.randn(length, 10) for name, length in rows.items()}
+    turns = {name: torch.randn(rows[name], 1, 4) for name in ("x", "B", "C")}
+    flat = {
+        "A_log": torch.randn(heads),
+        "D": torch.randn(heads),
+        "dt_bias": torch.randn(heads),
+        "norm.weight": torch.randn(inner),
+    }
+    out = torch.randn(10, inner)
+    whole = {
+        f"{mixer}in_proj.weight": torch.cat(list(parts.values())),
+        f"{mixer}conv1d.weight": torch.cat(list(turns.values())),
+    }
+    whole |= {f"{mixer}{name}": each for name, each in flat.items()} | {f"{mixer}out_proj.weight": out}
+    shares = [
+        {
+            f"{mixer}in_proj.weight": torch.cat([each.chunk(2)[rank] for each in parts.values()]),
+            f"{mixer}conv1d.weight": torch.cat([each.chunk(2)[rank] for each in turns.values()]),
+            **{f"{mixer}{name}": each.chunk(2)[rank].clone() for name, each in flat.items()},
+            f"{mixer}out_proj.weight": out.chunk(2, 1)[rank].clone(),
+        }
+        for rank in range(2)
+    ]
+    same(torch2grid.load(_ranks_of(tmp_path, *shares)), whole, "model.")
+
+
+def test_what_ranks_hold_differently_is_not_called_the_same(tmp_path: Path) -> None:
+    """A share is never shown as the whole: a name that tells nothing is left out, unless all ranks hold the same numbers."""
+    shares = [
+        {
+            "decoder.layers.0.new.weight": torch.full((4, 3), float(rank)),
+            "decoder.layers.0.alike.weight": torch.ones(4, 3),
+            "decoder.layers.0.view.weight": torch.arange(12.0).reshape(3, 4).t(),  # whose record alone does not tell
+            "decoder.final_layernorm.weight": torch.tensor([1.0, 1.0, 1.0 + rank]),
+        }
+        for rank in range(2)
+    ]
+    opened = torch2grid.load(_ranks_of(tmp_path / "some", *shares))
+    assert [skip.name for skip in opened.skipped] == ["model.decoder.layers.0.new.weight"]
+    assert "its name does not tell how it is split" in opened.skipped[0].reason
+    assert set(opened) == {f"model.{name}" for name in shares[0] if ".new." not in name}
+    assert opened["model.decoder.layers.0.view.weight"].note == "of 2 ranks, the same on each"
+    assert "of 2 ranks, which differ" in opened["model.decoder.final_layernorm.weight"].note
+    only = [{"decoder.layers.0.new.weight": share["decoder.layers.0.new.weight"]} for share in shares]
+    with pytest.raises(LoadError, match=r"model\.decoder\.layers\.0\.new\.weight differs between ranks.*convert"):
+        torch2grid.load(_ranks_of(tmp_path / "none", *only))
 
 
 def test_the_last_iteration_of_a_folder_opens(tmp_path: Path) -> None:

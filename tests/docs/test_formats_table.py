@@ -79,6 +79,7 @@ OPENS: dict[str, Callable[[Path], list[Made]]] = {
     "diffusers, `save_pretrained` of a pipeline": makers.pipeline,
     "compressed-tensors: llm-compressor, vLLM": writes(*makers.compressed()),
     "ModelOpt, `export_hf_checkpoint` with NVFP4": writes(makers.modelopt),
+    "AMD's Quark with MXFP4": writes(lambda: quantised.quark(R(1), 5, 3)),
     "DeepSeek and transformers, FP8 in blocks": writes(lambda: quantised.block_fp8(R(1), 37, 45, (16, 32))),
     "DeepSeek's own programs, FP8 with `scale`": writes(
         lambda: quantised.beside(R(1), 37, 45, "scale", 16), name="model0-mp1.safetensors"
@@ -96,6 +97,11 @@ OPENS: dict[str, Callable[[Path], list[Made]]] = {
         lambda: quantised.gptq(R(1), 3, 32, 4, 32, version=1, act_order=True),
         lambda: quantised.gptq(R(1), 3, 32, 8, 32, version=2, act_order=False),
     ),
+    "AutoRound, `auto_round` and `auto_round:auto_gptq`": writes(
+        lambda: makers.autoround("auto_round", quantised.gptq(R(1), 3, 32, 4, 32, version=2, act_order=False)),
+        lambda: makers.autoround("auto_round:auto_gptq", quantised.gptq(R(1), 3, 32, 4, 32, version=1, act_order=False)),
+    ),
+    "AutoRound, `auto_round:auto_awq`": writes(lambda: makers.autoround("auto_round:auto_awq", quantised.awq(R(1), 70, 3, 32))),
     "AutoAWQ": writes(lambda: quantised.awq(R(1), 70, 3, 32)),
     "bitsandbytes: NF4, FP4, INT8": writes(
         lambda: quantised.bitsandbytes4(R(1), (21, 13), 64, kind="nf4", nested=True),
@@ -108,6 +114,7 @@ OPENS: dict[str, Callable[[Path], list[Made]]] = {
     "MLX, `mlx_lm.convert -q`": writes(lambda: quantised.mlx(R(1), 5, 3, 4, 64)),
     "llama.cpp (GGUF)": makers.gguf,
     "ONNX, any writer": makers.onnx_models,
+    "ONNX Runtime, `quantize_dynamic`, `quantize_static`, `MatMulNBitsQuantizer`": makers.onnx_runtime,
     "numpy, `save`, `savez`, `savez_compressed`": makers.numpy_files,
     "joblib, `dump`": makers.joblibs,
     "`pickle.dump` of tensors or arrays": makers.pickles,

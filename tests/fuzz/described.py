@@ -137,6 +137,10 @@ KINDS: Mapping[str, Callable[[], list[Files]]] = {
         _of(quantised.experts8(_random(), 2, 5, 6)),
     ],
     "BitNet": lambda: [_of(quantised.bitnet(_random(), 6, 9, multiplies=True))],
+    "ONNX Runtime": lambda: [
+        _of(quantised.onnx_runtime(_random(), (5, 7), 1, "int8")),
+        _of(quantised.matmul_nbits(_random(), 5, 3, 16, 4, zero=True)),
+    ],
     "quanto": lambda: [_of(quantised.quanto(_random(), 6, 2, 8, 4))],
 }
 

@@ -54,6 +54,17 @@ def test_names_of_one_tensor_are_bounded(runs: Runs, tmp_path: Path) -> None:
         assert result.out.count("\n") <= 2, result.out
 
 
+@pytest.mark.parametrize("piece", ["a_", "_emb", "pos_", "1", "experts.1.", "conv", "layers.0.", "lora_A."])
+def test_long_names_cost_what_they_weigh(piece: str, runs: Runs, tmp_path: Path) -> None:
+    """Rules, views and adapters look for words in a name: twice the name is twice the work, in every command."""
+    name = piece * (300_000 // len(piece)) + "!"  # the square of its length would take minutes
+    (tmp_path / "a.safetensors").write_bytes(save({name: np.ones((4, 4), "f4"), f"{name}.weight": np.ones((4, 4), "f4")}))
+    for words in (["check", "--no-plugins"], ["--no-plugins", "--layers"], ["--no-plugins", "--stats", "--format", "csv"]):
+        result = runs.forked([*words, tmp_path / "a.safetensors"])
+        assert result.code in (0, 1), (words, result.code, result.err[-300:])
+        assert result.seconds < 15, (words, result.seconds)
+
+
 def test_folders_of_an_archive_count_as_its_files_do(runs: Runs, tmp_path: Path) -> None:
     """Each is looked at by every loader, and a name of a hundred bytes leads through sixty of them."""
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz", format=tarfile.USTAR_FORMAT) as archive:

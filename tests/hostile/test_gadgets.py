@@ -63,6 +63,11 @@ SGD, ADAM = ("torch.optim.sgd", "SGD"), ("torch.optim.adam", "Adam")
 _GROUPS = {"param_groups": b"]", "defaults": b"}", "state": b"}"}
 
 
+def of_type(function: bytes, kind: bytes, args: bytes, state: bytes) -> bytes:
+    """What PyTorch rebuilds of a subclass: whatever *function* makes gets *state*, by ``__setstate__`` of its class."""
+    return call(name("torch._tensor", "_rebuild_from_type_v2"), function, kind, args, state)
+
+
 def chains(path: str) -> dict[str, bytes]:
     """What makes the folder *path* while it is loaded, by where PyTorch calls."""
     f = calling(path)
@@ -103,6 +108,18 @@ def chains(path: str) -> dict[str, bytes]:
         "data": call(name("torch._utils", "_rebuild_parameter"), space(detach=f), NO, b"}"),
         "data of a tensor": call(name("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"), space(to=f), b"N", b"N", NO),
         "state of a parameter": call(name("torch._utils", "_rebuild_parameter_with_state"), tensor, NO, b"}", space(items=f)),
+        "state of a rebuilt optimizer": of_type(
+            name("copyreg", "__newobj__"),
+            name(*SGD),
+            both(name(*SGD)),
+            mapping(**{**_GROUPS, "param_groups": many(space(setdefault=f))}),
+        ),
+        "state of a reconstructed optimizer": of_type(
+            name("copyreg", "_reconstructor"),
+            name(*SGD),
+            both(name(*SGD), name("builtins", "object"), b"N"),
+            mapping(**{**_GROUPS, "param_groups": many(space(setdefault=f))}),
+        ),
         "a number": call(name("uuid", "UUID"), space(replace=f)),
         "times": call(name("time", "struct_time"), sequential),
         "setstate": space(__setstate__=f) + b"Nb",

@@ -165,7 +165,8 @@ def test_names_that_say_nothing_of_ranks(name: str, tmp_path: Path) -> None:
 def test_the_folder_above_the_ranks_is_named(tmp_path: Path) -> None:
     steps = tmp_path / "global_step10"
     steps.mkdir()
-    torch.save({"w": torch.ones(2)}, steps / "mp_rank_00_model_states.pt")
+    for rank in range(2):
+        torch.save({"w": torch.ones(2)}, steps / f"zero_pp_rank_{rank}_mp_rank_00_model_states.pt")
     (tmp_path / "latest").write_text("global_step10")
     assert refused(tmp_path).startswith("is a checkpoint of DeepSpeed")
     torch.save({"w": torch.ones(2)}, tmp_path / "pytorch_model.bin")  # what zero_to_fp32.py makes of it

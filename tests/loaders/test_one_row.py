@@ -76,6 +76,19 @@ def test_a_row_costs_a_row(write, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("strace") is None or sys.platform != "linux", reason="strace is not installed")
+def test_the_pickle_of_many_tensors_is_read_once(tmp_path):
+    path = tmp_path / "model.pth"
+    small = {f"layers.{layer}.{name}.weight": torch.zeros(8) for layer in range(25) for name in "abcdefgh"}
+    torch.save({"w": torch.from_numpy(WEIGHTS), **small}, path)
+    with zipfile.ZipFile(path) as archive:
+        pickled = next(each.file_size for each in archive.infolist() if each.filename.endswith("data.pkl"))
+        directory = sum(46 + len(each.filename) for each in archive.infolist())
+    assert pickled > 15_000
+    read = bytes_read(path, str(COMMAND), str(path), "--slice", "1234", "--only", "w", "--values", "-q")
+    assert pickled + directory <= read <= pickled + directory + 4 * COLUMNS + 15_000
+
+
+@pytest.mark.skipif(shutil.which("strace") is None or sys.platform != "linux", reason="strace is not installed")
 @pytest.mark.parametrize("write", [safetensors, stored])
 def test_comparing_a_row_costs_a_row_of_each(write, tmp_path):
     path, other = write(tmp_path / "model.bin"), write(tmp_path / "other.bin")

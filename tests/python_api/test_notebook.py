@@ -62,7 +62,7 @@ def test_a_grid_is_a_picture_of_its_cells(shown: dict[str, dict[str, Any]]) -> N
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
     assert (width, height) == (4 * 97, 4 * 97)
     html = shown["grid"]["text/html"]
-    for part in ("one weight", "97 × 97 cells", "0.33 % above", "no weight", "data:image/png;base64,"):
+    for part in ("&nbsp;·&nbsp; weight &nbsp;", "97 × 97 cells", "0.33 % above", "no weight", "data:image/png;base64,"):
         assert part in html
 
 

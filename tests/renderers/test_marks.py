@@ -20,7 +20,7 @@ def drawn(grid):
     shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
     cells = next(each for each in shapes if isinstance(each, Cells))
     grounds = [each.box[0] for each in shapes if isinstance(each, Boxes) and each.color == "white" and len(each.box) == 1]
-    words = [each for each in shapes if isinstance(each, Label) and each.text in NAMES]
+    words = [each for each in shapes if isinstance(each, Label) and each.text in NAMES and not each.upright]
     inside = [(word.text, box) for word, box in zip(words, grounds, strict=True)]
     return (cells.left, cells.top), inside, cells.factor
 
@@ -70,3 +70,12 @@ def test_a_letter_stands_beside_the_name_of_its_matrix():
     )
     _, inside, _ = drawn(grid)
     assert sorted(name for name, _ in inside) == ["K", "Q", "proj", "row 39", "weight"]
+
+
+def test_a_band_too_narrow_for_the_text_has_it_smaller():
+    sizes = {}
+    for wide in (8, 20, 40, 200):
+        grid = Grid(np.zeros((400, 400), np.float32), marks=(Region("row 39", ((0, 0, 80, wide),)),))
+        shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
+        sizes[wide] = next((each.size for each in shapes if isinstance(each, Label) and each.text == "row 39"), 0)
+    assert 0 == sizes[8] < sizes[20] < sizes[40] == sizes[200], sizes

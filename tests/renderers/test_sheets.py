@@ -85,3 +85,21 @@ def test_a_sheet_says_what_its_bands_and_lines_are():
     page = Page("a", "", (band, bars(3)), places=((0, 0), (1, 0)), row_names=("", "0"), column_names=("a",))
     shown = [each.text for each in draw_page(page, Style()).shapes if isinstance(each, Label)]
     assert "quantiles 25–75 %, 5–95 %, 1–99 %; dark line: median; thin line in a histogram: 0" in " ".join(shown)
+
+
+def test_bands_above_a_wide_table_fill_its_width():
+    levels = (0.25, 0.5, 0.75)
+    rows = ("", "", "", "0", "1")
+    bands = {(place // 4, place % 4): Band(("0", "1"), levels, np.arange(6.0).reshape(3, 2)) for place in range(12)}
+    panels = {(row, column): bars(8) for row in (3, 4) for column in range(16)}
+    names = tuple(f"kind {column} of sixteen" for column in range(16))
+
+    def drawn(every):
+        return draw_page(Page("a", "", tuple(every.values()), places=tuple(every), row_names=rows, column_names=names), Style())
+
+    narrow = {place: panel for place, panel in panels.items() if place[1] < 3}
+    wide, low = drawn({**bands, **panels}), drawn({**bands, **narrow})
+    alone = drawn(panels)
+    assert wide.width == alone.width  # seven in a row are not wider than the table
+    assert wide.height < low.height  # four in a row, as they were given
+    assert sum(isinstance(each, Polygon) for each in wide.shapes) - len(panels) == 12

@@ -68,6 +68,23 @@ def test_many_pieces_and_many_ties():
     assert_is(found, values, 7)
 
 
+@pytest.mark.parametrize("count", [1, 7, 40, 2000])
+@pytest.mark.parametrize("kind", ["normal", "ties", "hardly any finite", "zeros", "short"])
+def test_the_first_piece_of_a_tensor(kind, count):
+    """Most of its weights are left out by the largest of each row of them: none of those wanted, and no NaN comes in."""
+    values = np.random.default_rng(3).standard_normal(1100 if kind == "short" else 30_003).astype(np.float32)
+    if kind == "ties":
+        values = np.round(values)
+    elif kind == "hardly any finite":
+        values[np.arange(len(values)) % 9_000 > 2] = np.nan
+        values[100:300] = np.inf
+    elif kind == "zeros":
+        values[:] = 0
+    found = LargestWeights(count)
+    found.update(0, values)
+    assert_is(found, values, count)
+
+
 def test_of_every_dtype_by_the_engine():
     whole = np.arange(-20, 20).reshape(4, 10)
     arrays = {

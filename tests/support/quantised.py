@@ -108,6 +108,27 @@ def mxfp4(random: np.random.Generator, rows: int, groups: int) -> Quantised:
     return Quantised(stored, {"fc.weight": FP4[codes] * factor})
 
 
+def quark(random: np.random.Generator, rows: int, groups: int) -> Quantised:
+    """MXFP4 under the names of AMD's Quark."""
+    case = mxfp4(random, rows, groups)
+    stored = {"fc.weight": case.stored["fc.weight_packed"], "fc.weight_scale": case.stored["fc.weight_scale"]}
+    return case._replace(stored=stored, config={"quantization_config": {"quant_method": "quark"}})
+
+
+def float6(codes: Array) -> Array:
+    """E2M3 of six bits: the sign, two bits of the exponent, three of the mantissa."""
+    power, part = codes >> 3 & 3, codes & 7
+    size = np.where(power == 0, part / 8, (1 + part / 8) * np.exp2(power - 1.0))
+    return np.where(codes & 32, -size, size).astype(np.float32)
+
+
+def mxfp6(random: np.random.Generator, rows: int, groups: int) -> Quantised:
+    codes, scale = random.integers(0, 64, (rows, 32 * groups)), random.integers(100, 140, (rows, groups)).astype(np.uint8)
+    factor = spread(np.exp2(scale.astype(np.float32) - 127), codes.shape, (1, 32))
+    stored = {"fc.weight_packed": stream(codes, 6, np.uint8), "fc.weight_scale": scale}
+    return Quantised(stored, {"fc.weight": float6(codes) * factor})
+
+
 def block_fp8(random: np.random.Generator, rows: int, columns: int, block: tuple[int, int], experts: int = 0) -> Quantised:
     lead = (experts,) if experts else ()
     codes = random.normal(0, 5, (*lead, rows, columns)).astype(ml_dtypes.float8_e4m3fn)
@@ -256,6 +277,67 @@ def mlx(random: np.random.Generator, rows: int, groups: int, bits: int, group: i
     )
 
 
+def mlx_floats(random: np.random.Generator, rows: int, groups: int, mode: str, *, config: bool = True) -> Quantised:
+    """MLX's modes without biases; their scales are a byte each, whatever it stands for."""
+    bits, group = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}[mode]
+    codes, scale = (
+        random.integers(0, 1 << bits, (rows, groups * group)),
+        random.integers(100, 126, (rows, groups)).astype(np.uint8),
+    )
+    codes = np.where(codes & 127 == 127, 0, codes)  # which is NaN in eight bits
+    factor = (
+        scale.view(ml_dtypes.float8_e4m3fn).astype(np.float32) if mode == "nvfp4" else np.exp2(scale.astype(np.float32) - 127)
+    )
+    values = codes.astype(np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float32) if bits == 8 else FP4[codes]
+    stored = {"fc.weight": stream(codes, bits), "fc.scales": scale}
+    settings = {"quantization": {"bits": bits, "group_size": group, "mode": mode}} if config else {}
+    return Quantised(stored, {"fc.weight": values * spread(factor, codes.shape, (1, group))}, settings)
+
+
+def tiled(scale: Array) -> Array:
+    """*scale* as tensor cores read it: in tiles of 128 × 4, whose rows r, r + 32, r + 64 and r + 96 stand side by side."""
+    rows, columns = scale.shape
+    found = np.zeros((-(-rows // 128) * 32, -(-columns // 4) * 16), scale.dtype)
+    flat = found.reshape(-1)
+    for row in range(rows):
+        for column in range(columns):
+            tile = row // 128 * -(-columns // 4) + column // 4
+            flat[tile * 512 + row % 32 * 16 + row % 128 // 32 * 4 + column % 4] = scale[row, column]
+    return found
+
+
+def torchao_floats(random: np.random.Generator, rows: int, groups: int, kind: str, *, in_tiles: bool) -> Quantised:
+    """torchao's NVFP4Tensor and MXTensor of four and eight bits."""
+    nvidia, bits = kind == "nvfp4", 8 if kind == "mxfp8" else 4
+    group = 16 if nvidia else 32
+    codes = random.integers(0, 1 << bits, (rows, groups * group)).astype(np.uint8)
+    codes = np.where(codes & 127 == 127, 0, codes).astype(np.uint8)
+    raw = random.integers(100, 126, (rows, groups)).astype(np.uint8)
+    factor = raw.view(ml_dtypes.float8_e4m3fn).astype(np.float32) if nvidia else np.exp2(raw.astype(np.float32) - 127)
+    scale = raw.view(ml_dtypes.float8_e4m3fn if nvidia else ml_dtypes.float8_e8m0fnu)
+    values = codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32) if bits == 8 else FP4[codes]
+    stored = {
+        "fc._weight_qdata": codes.view(ml_dtypes.float8_e4m3fn) if bits == 8 else stream(codes, 4, np.uint8),
+        "fc._weight_scale": tiled(scale) if in_tiles else scale,
+    }
+    if nvidia:
+        stored["fc._weight_per_tensor_scale"] = total = random.uniform(1e-4, 1e-2, ()).astype(np.float32)
+        factor = factor * total
+    about = {"_type": "NVFP4Tensor" if nvidia else "MXTensor", "_data": {}}
+    return Quantised(
+        stored, {"fc.weight": values * spread(factor, codes.shape, (1, group))}, {}, {"fc.weight": json.dumps(about)}
+    )
+
+
+def torchao_affine(random: np.random.Generator, rows: int, groups: int, group: int, *, inner: str = "tensor_impl") -> Quantised:
+    """``AffineQuantizedTensor`` as it is seen in a pickle: a tensor of a layout within, and what activations need around it."""
+    codes = random.integers(-8, 8, (rows, groups * group)).astype(np.int8)
+    scale, points = _scales(random, (rows, groups)), random.integers(-8, 8, (rows, groups)).astype(np.int64)
+    values = (codes - spread(points, codes.shape, (1, group))) * spread(scale, codes.shape, (1, group))
+    names = (f"fc.weight.{inner}.{name}" for name in ("int_data", "scale", "zero_point"))
+    return Quantised(dict(zip(names, (codes, scale, points), strict=True)), {"fc.weight": values.astype(np.float32)})
+
+
 def torchao(random: np.random.Generator, rows: int, groups: int, group: int, *, zero: bool) -> Quantised:
     """Described in the metadata of the file: int8 with a scale for each group."""
     codes = random.integers(-8, 8, (rows, groups * group)).astype(np.int8)
@@ -303,7 +385,10 @@ def quanto_kernel(random: np.random.Generator, shape: tuple[int, int, int, int],
     return Quantised(stored, {"conv.weight": codes.astype(np.float32) * scale - shift})
 
 
-def hqq(random: np.random.Generator, rows: int, groups: int, group: int, bits: int, axis: int) -> Quantised:
+def hqq(
+    random: np.random.Generator, rows: int, groups: int, group: int, bits: int, axis: int, as_float: Any = None
+) -> Quantised:
+    """as_float: the dtype that the words of the codes are stored as (``view_as_float``), where their rows are long enough."""
     shape = (rows, groups * group)
     count = rows * groups
     form = (count, group) if axis else (group, count)
@@ -315,9 +400,37 @@ def hqq(random: np.random.Generator, rows: int, groups: int, group: int, bits: i
         height = -(-form[0] // per)
         parts = np.pad(codes, ((0, height * per - form[0]), (0, 0))).reshape(per, height, form[1])
         packed = np.asarray(sum(part << (top - bits * place) for place, part in enumerate(parts))).astype(kind)
+    if as_float is not None and packed.shape[1] * packed.itemsize % np.dtype(as_float).itemsize == 0:
+        packed = np.ascontiguousarray(packed).view(as_float)
     scale, zero = (_scales(random, (count, 1) if axis else (1, count)) for _ in range(2))
     settings = {"nbits": np.array(bits, np.int32), "group_size": np.array(group, np.int32), "axis": np.array(axis, np.int32)}
     settings["shape"] = np.array(shape, np.int64)
     stored = {"W_q": packed, "scale": scale, "zero": zero, **settings}
     values = ((codes.astype(np.float32) - zero) * scale).reshape(shape)
     return Quantised({f"fc.{name}": each for name, each in stored.items()}, {"fc.weight": values})
+
+
+def onnx_runtime(random: np.random.Generator, shape: tuple[int, ...], axis: int | None, kind: str) -> Quantised:
+    """Codes of *kind* with a scale and a zero point for all, or for each place of dimension *axis*."""
+    low, high = (0, 256) if kind == "uint8" else (-128, 128)
+    codes = random.integers(low, high, shape).astype(kind)
+    count = () if axis is None else (shape[axis],)
+    scale, zero = _scales(random, count), random.integers(low, high, count).astype(kind)
+    form = [1] * len(shape)
+    if axis is not None:
+        form[axis] = shape[axis]
+    values = (codes.astype(np.float32) - zero.reshape(form).astype(np.float32)) * scale.reshape(form)
+    stored = {"fc.weight_quantized": codes, "fc.weight_scale": scale, "fc.weight_zero_point": zero}
+    return Quantised(stored, {"fc.weight": values})
+
+
+def matmul_nbits(random: np.random.Generator, rows: int, blocks: int, group: int, bits: int, *, zero: bool) -> Quantised:
+    """``MatMulNBits`` of ONNX Runtime: each output's zero points begin with a byte of their own."""
+    codes, scale = random.integers(0, 1 << bits, (rows, blocks * group)), _scales(random, (rows, blocks))
+    points = random.integers(0, 1 << bits, (rows, blocks)) if zero else np.full((rows, blocks), 1 << (bits - 1))
+    packed = stream(codes, bits, np.uint8).reshape(rows, blocks, group * bits // 8)
+    stored = {f"fc.MatMul.weight_Q{bits}": packed, "fc.MatMul.weight_scales": scale.reshape(-1)}
+    if zero:
+        stored["fc.MatMul.weight_zero_points"] = stream(points, bits, np.uint8).reshape(-1)
+    values = (codes - spread(points, codes.shape, (1, group))) * spread(scale, codes.shape, (1, group))
+    return Quantised(stored, {"fc.MatMul.weight": values.astype(np.float32)})

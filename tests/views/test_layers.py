@@ -37,7 +37,7 @@ def test_each_weight_is_a_cell_in_the_matrix_of_the_tensor(shape, rows, columns)
     matrix = array.reshape(shape[0], -1) if len(shape) > 1 else array.reshape(1, -1)
     np.testing.assert_array_equal(panel.grid.values, matrix)
     assert (panel.rows, panel.columns) == (rows, columns)
-    assert panel.label == "one weight"
+    assert panel.label == "weight"
     assert page.folder == "layers"
     assert page.name == "layer.weight"
     assert page.about == {"tensor": "layer.weight", "shape": list(shape), "dtype": "float32"}
@@ -119,7 +119,7 @@ def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one
     arrays |= {"head.weight": np.ones((7, 9), np.float32), "empty": np.zeros((0, 4), np.float32)}
     pages = draw(LayersView(), checkpoint_of(arrays, source="net.pth"))
     page = pages["layer_overview"]
-    assert page.title == "net.pth · 17 tensors"
+    assert page.title == "net.pth · 17 tensors · rows: net.layers.*"
     assert sorted(panel.title for panel in page.panels) == sorted(set(arrays) - {"empty"})
     place_of = {panel.title: place for panel, place in zip(page.panels, page.places, strict=True)}
     panel_of = {panel.title: panel for panel in page.panels}
@@ -164,7 +164,7 @@ def test_a_matrix_reduced_to_cells_shows_absmax_on_a_sheet_unless_asked_otherwis
         np.testing.assert_allclose(panel.grid.values, wanted, rtol=1e-5)
         assert panel.label.replace("\u00a0", " ") == f"640×64, {found} of 10×1"
     assert f"{found} of 10×1" in page.column_notes[0]
-    assert pages["layers/h.0.a"].panels[0].label == "one weight"  # a page keeps what was asked
+    assert pages["layers/h.0.a"].panels[0].label == "weight"  # a page keeps what was asked
 
 
 def test_vectors_are_one_row_of_cells_on_a_sheet():

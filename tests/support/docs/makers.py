@@ -387,6 +387,12 @@ def compressed() -> list[Callable[[], Quantised]]:
     ]
 
 
+def autoround(packing: str, case: Quantised) -> Quantised:
+    """GPTQ's tensors or AWQ's, of which ``packing_format`` tells how zero points are stored."""
+    config = {"quant_method": "auto-round", "packing_format": packing, "bits": 4, "group_size": 32}
+    return case._replace(config={"quantization_config": config})
+
+
 def hqq(folder: Path) -> list[Made]:
     """``AutoHQQHFModel.save_quantized`` pickles the state of each layer under its name."""
     case = quantised.hqq(R(1), 8, 3, 32, 4, 1)
@@ -430,6 +436,17 @@ def onnx_models(folder: Path) -> list[Made]:
     (apart / "model.onnx").write_bytes(onnx.model(onnx.graph(told)))
     (apart / "model.onnx.data").write_bytes(held)
     return [Made(folder / "model.onnx", state), Made(apart / "model.onnx", state)]
+
+
+def onnx_runtime(folder: Path) -> list[Made]:
+    found = list[Made]()
+    for place, case in enumerate(
+        (quantised.onnx_runtime(R(1), (5, 7), None, "int8"), quantised.matmul_nbits(R(1), 5, 3, 32, 4, zero=True))
+    ):
+        tensors = [onnx.tensor(name, np.ascontiguousarray(each)) for name, each in case.stored.items()]
+        (under(folder, str(place)) / "model.onnx").write_bytes(onnx.model(onnx.graph(tensors)))
+        found.append(Made(folder / str(place) / "model.onnx", case.meant))
+    return found
 
 
 def numpy_files(folder: Path) -> list[Made]:

@@ -5,7 +5,9 @@ Each takes a scale of 0 to 1: at 1 it is as costly as such a file was found to b
 
 from __future__ import annotations
 
+import io
 import struct
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +85,25 @@ def pickles_of_a_stream(folder: Path, scale: float) -> list[Path]:
     with path.open("wb") as file:
         file.write(PROTO + b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"." + PROTO + idle + b"M\xe9\x03.")
         file.write(PROTO + idle + b"}." + PROTO + idle + b"]." + PROTO + idle + b"].")
+    return [path]
+
+
+def storages_of_a_tar(folder: Path, scale: float) -> list[Path]:
+    """Ten storages of a tar, each described by a pickle just within the limits of one."""
+    idle, kind = b"N0" * int(4_000_000 * scale), b"ctorch\nFloatStorage\n"
+    rest = text(b"cpu") + kind + b"t." + struct.pack("<q", 1) + b"data"
+    described = b"".join(PROTO + idle + b"(" + text(b"%d" % key) + rest for key in range(10))
+    members = {
+        "storages": PROTO + b"K\x0a." + described + PROTO + b"].",
+        "tensors": PROTO + b"K\x00.",
+        "pickle": PROTO + b"}.",
+    }
+    path = folder / "storages.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, raw in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(raw)
+            archive.addfile(entry, io.BytesIO(raw))
     return [path]
 
 
@@ -170,7 +191,7 @@ def long_arguments(folder: Path, scale: float) -> list[Path]:
 KINDS: dict[str, Callable[[Path, float], list[Path]]] = {
     each.__name__: each
     for each in (
-        *(metadata_of_tensors, channels, dimensions, keys, shards, pickles_of_a_stream, wide_texts, escapes),
+        *(metadata_of_tensors, channels, dimensions, keys, shards, pickles_of_a_stream, storages_of_a_tar, wide_texts, escapes),
         *(metadata_of_safetensors, names_of_an_index, empty_records, names_of_one_tensor),
         *(states_of_dtypes, long_arguments),
     )

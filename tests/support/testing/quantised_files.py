@@ -33,16 +33,30 @@ CASES: dict[str, list[Callable[[], Quantised]]] = {
         lambda: quantised.plain(_R(1), 5, 7, "int8"),
         lambda: quantised.nvfp4(_R(1), 5, 3),
         lambda: quantised.mxfp4(_R(1), 5, 3),
+        lambda: quantised.mxfp6(_R(1), 5, 3),
     ],
     "decoder-gptq": [
         lambda: quantised.gptq(_R(1), 3, 32, 3, 32, version=1, act_order=True),
         lambda: quantised.gptq(_R(1), 3, 32, 8, 128, version=2, act_order=False),
     ],
     "decoder-hqq": [partial(quantised.hqq, _R(1), 8, 3, 32, bits, axis) for bits in (1, 2, 3, 4, 8) for axis in (0, 1)],
-    "decoder-mlx": [lambda: quantised.mlx(_R(1), 5, 3, 6, 32), lambda: quantised.mlx(_R(1), 5, 3, 4, 64, (2,))],
+    "decoder-mlx": [
+        lambda: quantised.mlx(_R(1), 5, 3, 6, 32),
+        lambda: quantised.mlx(_R(1), 5, 3, 4, 64, (2,)),
+        *(partial(quantised.mlx_floats, _R(1), 5, 3, mode) for mode in ("mxfp4", "mxfp8", "nvfp4")),
+    ],
     "decoder-mxfp4": [lambda: quantised.gpt_oss(_R(1), 2, 5, 3), lambda: quantised.openai(_R(1), 2, 5, 3)],
+    "decoder-onnx_runtime": [
+        lambda: quantised.onnx_runtime(_R(1), (5, 7), 1, "int8"),
+        lambda: quantised.matmul_nbits(_R(1), 5, 3, 16, 4, zero=True),
+    ],
     "decoder-quanto": [lambda: quantised.quanto(_R(1), 7, 3, 32, 4), lambda: quantised.quanto(_R(1), 7, 1, 32, 2)],
-    "decoder-torchao": [lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True)],
+    "decoder-torchao": [
+        lambda: quantised.torchao(_R(1), 7, 3, 32, zero=True),
+        lambda: quantised.torchao_affine(_R(1), 7, 3, 32),
+        lambda: quantised.torchao_floats(_R(1), 7, 3, "nvfp4", in_tiles=True),
+        lambda: quantised.torchao_floats(_R(1), 7, 3, "mxfp8", in_tiles=False),
+    ],
 }
 
 

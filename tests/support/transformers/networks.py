@@ -42,6 +42,7 @@ def mixture(width: int = 128, inner: int = 448, layers: int = 4, experts: int = 
             f"moe.experts.{expert}.w2.weight": (width, inner),
             f"moe.experts.{expert}.w3.weight": (inner, width),
         }
+    each |= {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}  # behind the experts
     return {"model.embed.weight": (words, width)} | stack("model.layers", layers, each) | {"head.weight": (words, width)}
 
 

@@ -12,8 +12,8 @@ from torch2grid_core.text import visible
 # What a spreadsheet runs when a cell begins so: in any width, behind blanks and quotes too. Where a comma is the decimal point,
 # cells end at a semicolon, whatever the quotes around commas, so that one text is several cells.
 _SIGNS = "=+\\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207a\u207b\u207c\u208a\u208b\u208c"
-_FORMULA = re.compile(rf"(^|[;|\t\r\n])([\s\"']*[{_SIGNS}])")
-_NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*([eE][+-]?\d+)?|inf|nan)", re.IGNORECASE)
+_FORMULA = re.compile(rf"(^|[;|\t\r\n])((?:[^\S\t\r\n]|[\"'])*[{_SIGNS}])")
+_NUMBER = re.compile(r"[+-]?(\d[\d,]*(\.\d*)?([eE][+-]?\d+)?|inf|nan)", re.IGNORECASE)
 
 
 class CsvWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_builtin._compare.lineage import lineage_of, lineage_page
 from torch2grid_builtin._compare.names_file import read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
 from torch2grid_builtin._compare.pages import PAIR_CELLS, DeltaAtlas, PairPages, comparison_table, overview_page, transformer_of
@@ -41,6 +42,8 @@ __all__ = [
     "in_order",
     "is_recording",
     "joint_series",
+    "lineage_of",
+    "lineage_page",
     "moved_most",
     "overview_page",
     "read_names",

@@ -77,7 +77,7 @@ def torch2grid_decoders() -> list[Lazy]:
         Lazy(
             f"{decoders}.compressed_tensors:CompressedTensors",
             "compressed_tensors",
-            "compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4 and MXFP4",
+            "compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4, MXFP4, MXFP6 and MXFP8",
             ends=("weight_packed", "weight_scale"),
         ),
         Lazy(
@@ -87,7 +87,7 @@ def torch2grid_decoders() -> list[Lazy]:
         Lazy(
             f"{decoders}.mlx:Mlx",
             "mlx",
-            "MLX of 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4",
+            "MLX of 1, 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4, MXFP8 and NVFP4",
             ends=("scales",),
         ),
         Lazy(
@@ -96,12 +96,18 @@ def torch2grid_decoders() -> list[Lazy]:
             "MXFP4 of gpt-oss (_blocks and _scales), turned to the model's shapes",
             ends=("_blocks", ".blocks"),
         ),
+        Lazy(
+            f"{decoders}.onnx_runtime:OnnxRuntime",
+            "onnx_runtime",
+            "ONNX Runtime's INT8 (_quantized, _scale, _zero_point), and its blocks of 2, 4 and 8 bits (_Q4, _scales)",
+            ends=("_quantized", "_scales"),
+        ),
         Lazy(f"{decoders}.quanto:Quanto", "quanto", "optimum-quanto: qint2, qint4, qint8 and qfloat8", ends=("_data",)),
         Lazy(
             f"{decoders}.torchao:TorchAo",
             "torchao",
             "torchao's tensor subclasses: int8, float8, int4, intx, MX and NVFP4",
-            ends=("qdata",),
+            ends=("qdata", "int_data", "float8_data", "packed_weight"),
         ),
     ]
 
@@ -185,6 +191,16 @@ def torch2grid_views() -> list[Lazy]:
             f"{_HERE}._views.experts:ExpertsView",
             "experts",
             "experts of mixtures: norms, ranks, dead shares, which are alike, router gains",
+        ),
+        Lazy(
+            f"{_HERE}._views.quantization:QuantizationView",
+            "quantization",
+            "what INT8, INT4, NF4, FP8, MXFP4 and NVFP4 would cost each tensor, row and block",
+        ),
+        Lazy(
+            f"{_HERE}._views.vocabulary:VocabularyView",
+            "vocabulary",
+            "rows of embeddings and heads: norms, rows never trained, equal rows, their tokens",
         ),
         Lazy(
             f"{_HERE}._views.gradients:GradientsView",

@@ -84,3 +84,18 @@ def traced(error: BaseException) -> str:
         return str(error)
     told = traceback.format_exception(type(error), error, error.__traceback__)
     return "\n".join(visible(without_secrets_in(line), limit=2000) for line in "".join(told).rstrip().split("\n"))
+
+
+def unforeseen(error: Exception) -> Torch2GridError:
+    """*error*, which nobody foresaw, as one line for the person.
+
+    Args:
+        error: what was raised; it is the cause of what comes back.
+
+    Returns:
+        The error to raise, or to tell, in its place.
+    """
+    text = visible(" ".join(str(error).split()), limit=500)
+    found = Torch2GridError(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")
+    found.__cause__ = error
+    return found

@@ -15,6 +15,7 @@ _WHERE = {
     "_cli.options": "SettingOption settings_options",
     "_engine.checking": "Found choose_rules",
     "_engine.drawing": "Seen Shown",
+    "_errors": "unforeseen",
     "_guard": "Origin",
     "_plugins.added": "settings_from",
     "_plugins.loading": "GuardedLoader",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch2grid_core._cli.options import SettingOption as SettingOption, settings_options as settings_options
     from torch2grid_core._engine.checking import Found as Found, choose_rules as choose_rules
     from torch2grid_core._engine.drawing import Seen as Seen, Shown as Shown
+    from torch2grid_core._errors import unforeseen as unforeseen
     from torch2grid_core._guard import Origin as Origin
     from torch2grid_core._plugins.added import settings_from as settings_from
     from torch2grid_core._plugins.loading import GuardedLoader as GuardedLoader

@@ -17,6 +17,7 @@ NAME = "adapter_config.json"
 # or ends of names, and nothing else is followed.
 _PLAIN = re.compile(r"(?P<start>\^|\.\*\\?\.|\.\*)?(?P<name>(?:[\w-]|\\?\.)+)\$?")
 _ENDS = 100
+_BASE = ".base_layer"  # of a parameter beside others of its module, whose pairs are nested
 
 
 class NotUnderstood(Exception):
@@ -62,7 +63,8 @@ class Patterns:
 class Config:
     """The settings, as PEFT reads them. known: there is such a file; nothing is said of scales where there is none.
 
-    scale: α/r where it is stated itself, as MLX does.
+    scale: α/r where it is stated itself, as MLX does. parameters: ends of the names of what is adapted and is
+    no module itself (``target_parameters``).
     """
 
     known: bool = False
@@ -76,6 +78,20 @@ class Config:
     turned: bool = False
     refused: str = ""
     remarks: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+    def is_parameter(self, module: str, rank: int) -> bool:
+        """True where the pair called *module* is of a parameter of a module: of the experts of a layer, which are one tensor.
+
+        Its matrices hold those of all experts. Pairs of a second parameter of the module are nested (``base_layer``).
+        """
+        if not self.parameters:
+            return False
+        bare = module
+        while bare.endswith(_BASE):
+            bare = bare.removesuffix(_BASE)
+        owners = {each.rpartition(".")[0] for each in self.parameters} - {""}
+        return bare != module or rank != self.rank_of(module) or any(f".{bare}".endswith(f".{each}") for each in owners)
 
     def rank_of(self, module: str) -> float | None:
         """The rank of *module*; ``None`` where nothing says it. Raises ``NotUnderstood``."""
@@ -130,7 +146,6 @@ def _read(found: Mapping[str, Any]) -> Config:
     for key, what in (
         ("use_qalora", "QA-LoRA, whose inputs are grouped"),
         ("use_bdlora", "BD-LoRA, whose matrices are block-diagonal"),
-        ("target_parameters", "adapters of parameters that are no modules"),
         ("layer_replication", "layers that stand several times in the model"),
         ("megatron_config", "matrices that are shared out by Megatron"),
     ):
@@ -141,6 +156,9 @@ def _read(found: Mapping[str, Any]) -> Config:
         refused = f"{NAME} gives the rank {rank:g}"
     start = found.get("init_lora_weights")
     changed = isinstance(start, str) and start.lower().startswith(("pissa", "olora", "corda", "loftq", "milora"))
+    stated = found.get("target_parameters")
+    named = [each for each in stated if isinstance(each, str)] if isinstance(stated, list) else []
+    parameters = tuple(each for each in named[:_ENDS] if not each.endswith(".weight"))  # which is that of a module
     remarks = (f"it starts from {visible(str(start), 40)}: its base is the one that this changed, not the published",)
     return Config(
         True,
@@ -154,6 +172,7 @@ def _read(found: Mapping[str, Any]) -> Config:
         found.get("fan_in_fan_out") is True,
         refused,
         remarks if changed else (),
+        parameters,
     )
 
 

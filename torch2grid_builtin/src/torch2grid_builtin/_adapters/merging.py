@@ -34,12 +34,15 @@ class Bases:
         self._bare = unique((unwrapped(name.removeprefix(_PEFT).replace(".base_layer.", ".")), name) for name in base)
         self._flat: Mapping[str, str] | None = None
 
-    def of(self, pair: Pair) -> LazyTensor:
-        """The weight that *pair* changes, in the shape of the change. Raises ``UsageError`` where there is none that fits."""
+    def of(self, pair: Pair, stored: Mapping[str, LazyTensor] | None = None) -> LazyTensor:
+        """The weight that *pair* changes, in the shape of the change. Raises ``UsageError`` where there is none that fits.
+
+        stored: weights that the adapter has beside their changes, which take the place of the base's.
+        """
         name = self._name(pair)
         if name is None:
             raise UsageError(f"{self.base.source} has no weight {visible(pair.weight, 200)}, which the adapter changes")
-        tensor = self.base[name]
+        tensor = (stored or {}).get(name) or self.base[name]
         if tensor.shape == pair.shape and (is_floating(tensor.dtype)):
             return tensor
         alike = [length for length in tensor.shape if length != 1] == [length for length in pair.shape if length != 1]
@@ -192,17 +195,23 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
     bases = Bases(base)
     tensors = dict(base.items())
     changes: dict[str, tuple[Pair, LazyTensor]] = {}
+    whole = _whole(bases, stored, found.pairs)
+    changed = {name: each.tensor for name, each in whole.items() if each.is_changed}
     for pair in _all(found.pairs, stored):
-        weight = bases.of(pair)
+        weight = bases.of(pair, changed)
         if weight.name in changes:
             raise UsageError(f"{adapter.source} changes {visible(weight.name, 200)} of {base.source} twice")
         changes[weight.name] = pair, weight
         dtype = weight.dtype if weight.dtype.itemsize > 1 else np.dtype(np.float32)
         joint = JointTensor.of(weight.name, {"base": weight, "delta": change_of(pair, weight)}, _sum, dtype)
-        tensors[weight.name] = LazyTensor(
-            weight.name, base[weight.name].shape, dtype, joint.storage, note=f"merged: {pair.note}"
-        )
-    _put_whole(tensors, bases, stored, found.pairs, changes)
+        shape = changed.get(weight.name, base[weight.name]).shape
+        tensors[weight.name] = LazyTensor(weight.name, shape, dtype, joint.storage, note=f"merged: {pair.note}")
+    for name, each in whole.items():
+        if name not in changes:
+            tensors[name] = each.tensor
+        elif not each.is_changed:
+            what = f"stores {visible(each.name, 200)} and a change of it; which of both is meant is not known"
+            raise UsageError(f"{adapter.source} {what}")
     label = f"{base.source} + {PurePath(adapter.source).name or 'adapter'}"
     return Merged(_made(tensors, base, label), base, found, changes)
 
@@ -226,23 +235,34 @@ def _all(pairs: Iterable[Pair], stored: Checkpoint) -> Iterator[Pair]:
             yield pair.of_bias(added)
 
 
-def _put_whole(
-    tensors: dict[str, LazyTensor], bases: Bases, stored: Checkpoint, pairs: Iterable[Pair], changes: Iterable[str]
-) -> None:
-    """What an adapter stores whole (heads, norms, biases) takes the place of the base's. Raises ``UsageError``."""
+@dataclass(frozen=True)
+class _Whole:
+    """A tensor that an adapter stores whole, as the base calls it. name: as the adapter does."""
+
+    name: str
+    tensor: LazyTensor
+
+    @property
+    def is_changed(self) -> bool:
+        """True where a change is added to it: PEFT stores the embeddings that it adapts, as tokens may have come in."""
+        return self.name.endswith(".base_layer.weight")
+
+
+def _whole(bases: Bases, stored: Checkpoint, pairs: Iterable[Pair]) -> dict[str, _Whole]:
+    """What an adapter stores whole (heads, embeddings, norms, biases), by the name of the base's, whose place it takes.
+
+    Raises ``UsageError``.
+    """
     used = {name for pair in pairs for name in (*pair.stored, pair.bias)}
+    found: dict[str, _Whole] = {}
     for name, tensor in stored.items():
         if name in used:
             continue
-        plain = _SAVED.sub("", name).removeprefix(_PEFT)
-        known = bases.named(plain)
-        if known is None or tensors[known].shape != tensor.shape:
+        known = bases.named(_SAVED.sub("", name).removeprefix(_PEFT))
+        if known is None or tensor.ndim != bases.base[known].ndim or tensor.shape[1:] != bases.base[known].shape[1:]:
             raise UsageError(f"{stored.source} stores {visible(name, 200)}, for which the base has no tensor of its shape")
-        if known in changes:
-            raise UsageError(
-                f"{stored.source} stores {visible(name, 200)} and a change of it; which of both is meant is not known"
-            )
-        tensors[known] = replace(tensor, name=known)
+        found[known] = _Whole(name, replace(tensor, name=known))
+    return found
 
 
 def _made(tensors: Mapping[str, LazyTensor], base: Checkpoint, source: str, note: str = "") -> Checkpoint:

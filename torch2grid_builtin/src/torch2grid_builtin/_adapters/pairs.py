@@ -34,9 +34,7 @@ _BESIDE = re.compile(
     r"|(?P<alpha>alpha))"
 )
 _TURNED = (".lora_a", ".lora_b")  # the ends of MLX's names, whose magnitude of DoRA is called m
-_EMBEDDING = re.compile(
-    r"(?:.*\.)?(?:\w*embed\w*|wte|wpe)"
-)  # modules whose change is lora_a · lora_b in MLX: nothing else tells
+_EMBEDDING = re.compile(r"embed|^(wte|wpe)$")  # modules whose change is lora_a · lora_b in MLX: nothing else tells
 _OTHERS = {"hada_": "LoHa", "lokr_": "LoKr"}
 _PEFT = "base_model.model."
 
@@ -234,7 +232,7 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
     for each in (down, up):
         if not is_floating(each.dtype) or each.dtype.itemsize < 2:
             raise NotUnderstood(f"its matrices are {each.dtype.name}")
-    of_rows = group.is_turned and _EMBEDDING.fullmatch(module) is not None
+    of_rows = group.is_turned and _EMBEDDING.search(module.rpartition(".")[2]) is not None
     if group.is_turned:
         if down.ndim != 2 or up.ndim != 2:
             raise NotUnderstood("its matrices are those of several experts")
@@ -244,6 +242,8 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
             down, up = turned(down), turned(up)
     left, right, shape = _matrices(down, up)
     rank = right.shape[0]
+    if config.is_parameter(inside, rank):
+        raise NotUnderstood("it is of a parameter that is no module (target_parameters): of the experts of a layer, say")
     stated = config.rank_of(inside)
     if stated is not None and stated != rank:
         raise NotUnderstood(f"its settings say rank {stated:g}, and its matrices have {rank}")

@@ -13,7 +13,7 @@ from torch2grid_core import Checkpoint, Finding, Rule, Settings, UsageError
 from torch2grid_core.commands import ConfigFile, Found, read_config
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.selection import matching
-from torch2grid_core.text import did_you_mean, visible
+from torch2grid_core.text import counted, did_you_mean, visible
 
 _KEYS = (
     "formats",
@@ -79,6 +79,7 @@ class Expected(Rule):
     code: ClassVar[str] = "T402"
     judges: ClassVar[Any] = "values"
     together: ClassVar[Mapping[str, str]] = {
+        "^no tensor .*, which is required": "are required, and not here; the first: {first}",
         "^is forbidden": "are forbidden",
         "^is not expected": "are not expected",
         "^has dtype": "have another dtype than expected; the first {first}",
@@ -96,9 +97,12 @@ class Expected(Rule):
         wanted, names = self.wanted, list(checkpoint)
         if wanted.formats and not any(each.lower() in checkpoint.format.lower() for each in wanted.formats):
             yield Finding(f"its format is {checkpoint.format}, not {' or '.join(wanted.formats)}")
-        for key, found in (("tensors", len(checkpoint)), ("parameters", checkpoint.parameters)):
-            if (stated := getattr(wanted, key)) is not None and stated != found:
-                yield Finding(f"it has {found:,} {key}, {stated:,} are expected")
+        for what, stated, found in (
+            ("tensor", wanted.tensors, len(checkpoint)),
+            ("parameter", wanted.parameters, checkpoint.parameters),
+        ):
+            if stated is not None and stated != found:
+                yield Finding(f"it has {counted(found, what)}, {stated:,} {'is' if stated == 1 else 'are'} expected")
         fits = set[str]()
         for pattern in wanted.required:
             for each in _names(pattern):

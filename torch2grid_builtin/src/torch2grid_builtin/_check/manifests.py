@@ -44,6 +44,7 @@ class Manifest(Rule):
     """a tensor that is not what a manifest says (--manifest)
 
     against: the tensors of the manifest by name; ``None`` compares with nothing. seen: takes the entry of each tensor.
+    chosen: filters leave tensors out, so that what is not seen is not missing.
     """
 
     name: ClassVar[str] = "manifest"
@@ -51,14 +52,15 @@ class Manifest(Rule):
     judges: ClassVar[Any] = "values"
     together: ClassVar[Mapping[str, str]] = {
         "^is not in": "are not in the manifest",
-        "^is in the manifest": "are in the manifest, and not here",
+        "is in the manifest, and not here": "are in the manifest, and not here; the first: {first}",
         "^was converted": "were converted; the first {first}",
-        "^has the weights": "have weights that others have in the manifest",
-        "^has other weights": "have other weights than the manifest says",
+        "^has the weights": "have weights that others have in the manifest; the first {first}",
+        "^has other weights": "have other weights than the manifest says; the first {first}",
     }
 
     against: Mapping[str, Entry] | None = None
     seen: dict[str, Entry] = field(default_factory=dict, compare=False)
+    chosen: bool = False
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         return {"digest": Digest(), "summary": Summary(brief=True)}
@@ -71,7 +73,7 @@ class Manifest(Rule):
             elif first in results["digest"]:
                 self.seen[name] = _entry(tensor, results["digest"][first], results["summary"][first], first)
         if self.against is not None:
-            yield from _differences(self.against, self.seen, checkpoint)
+            yield from _differences(self.against, self.seen, checkpoint, self.chosen)
 
 
 def _entry(tensor: LazyTensor, digest: str, summary: Distribution, alias: str) -> Entry:
@@ -84,8 +86,10 @@ def _entry(tensor: LazyTensor, digest: str, summary: Distribution, alias: str) -
     return Entry(tensor.dtype.name, shape, digest, figures, alias)
 
 
-def _differences(known: Mapping[str, Entry], seen: Mapping[str, Entry], checkpoint: Checkpoint) -> Iterator[Finding]:
-    """What is not as the manifest has it, in the order of the checkpoint; what is gone comes last."""
+def _differences(
+    known: Mapping[str, Entry], seen: Mapping[str, Entry], checkpoint: Checkpoint, chosen: bool
+) -> Iterator[Finding]:
+    """What is not as the manifest has it, in the order of the checkpoint; what is gone comes last, unless some are *chosen*."""
     places: dict[str, list[str]] = {}
     for name, entry in known.items():
         places.setdefault(entry.digest, []).append(name)
@@ -99,7 +103,7 @@ def _differences(known: Mapping[str, Entry], seen: Mapping[str, Entry], checkpoi
             yield Finding(f"is not in the manifest{told}{of}", name)
         elif (before.dtype, before.shape, before.digest) != (entry.dtype, entry.shape, entry.digest):
             yield Finding(f"{_change(before, entry, places)}{of}", name)
-    for name in gone:
+    for name in () if chosen else gone:
         new = [other for other, entry in seen.items() if other not in known and entry.digest == known[name].digest]
         told = f"; {visible(new[0])} has its weights" if new else ""
         yield Finding(f"{visible(name)} is in the manifest, and not here{told}")
@@ -217,7 +221,7 @@ def write_manifest(path: str, seen: Mapping[str, Entry], checkpoint: Checkpoint)
     head = json.dumps(about, indent=1)[:-2]
     text = f'{head},\n "tensors": {{\n' + ",\n".join(lines) + "\n }\n}\n"
     try:
-        with whole_file(Path(path)) as file:
+        with whole_file(Path(path), "--write-manifest") as file:
             file.write(text.encode())
     except Torch2GridError as error:
         raise UsageError(f"--write-manifest {error}") from error

@@ -42,7 +42,7 @@ def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -
     groups: dict[tuple[str, str, str], list[Found]] = {}
     for finding in found:
         groups.setdefault((finding.severity, _said_of_many(finding, rule), finding.part), []).append(finding)
-    tensors_of = {key: list(dict.fromkeys(each.tensor for each in group)) for key, group in groups.items()}
+    tensors_of = {key: list(dict.fromkeys(each.tensor or each.message for each in group)) for key, group in groups.items()}
     seen = set()
     for finding in found:
         key = (finding.severity, _said_of_many(finding, rule), finding.part)
@@ -53,11 +53,13 @@ def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -
             seen.add(key)
             tensors = 0 if checked.checkpoint is None else len(checked.checkpoint)
             said, also, rest = key[1].partition("; ")
+            rest = visible(rest.replace("{first}", finding.message), _LIMIT)
             first = ", ".join(visible(name, _LIMIT) for name in names[:_ALONE])
             what = f"{len(names):,} of {counted(tensors, 'tensor')} {visible(said, _LIMIT)}"
             what = f"{what}: {first} and {len(names) - _ALONE:,} more{_part(finding)}"
-            rest = visible(rest.replace("{first}", finding.message), _LIMIT)
-            yield f"{finding.code} {finding.severity} {what}{also}{rest} ({finding.rule})"
+            if not finding.tensor:  # it is about what is not there
+                what = f"{counted(len(names), 'tensor')} {said}"
+            yield f"{finding.code} {finding.severity}{'' if finding.tensor else ':'} {what}{also}{rest} ({finding.rule})"
             for each in groups[key] if verbose else ():
                 message = visible(each.message, _LIMIT)
                 yield f"{each.code} {each.severity}{_place(each)}: {message} ({each.rule})"
@@ -65,10 +67,9 @@ def _told(found: Sequence[Found], rule: Rule, checked: Checked, verbose: bool) -
 
 def _said_of_many(finding: Found, rule: Rule) -> str:
     """What is said of several tensors with such a finding, empty where they are not told together."""
-    if not finding.tensor:
-        return ""
-    said = next((said for pattern, said in rule.together.items() if re.search(pattern, finding.message)), "")
-    return said or ("" if rule.together else f"have the same finding; {finding.message}")
+    patterns = ((pattern, said) for pattern, said in rule.together.items() if pattern or finding.tensor)
+    said = next((said for pattern, said in patterns if re.search(pattern, finding.message)), "")
+    return said or ("" if rule.together or not finding.tensor else f"have the same finding; {finding.message}")
 
 
 def _place(finding: Found) -> str:

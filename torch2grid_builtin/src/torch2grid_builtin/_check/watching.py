@@ -12,7 +12,7 @@ from torch2grid_core import UsageError
 from torch2grid_core.text import visible
 
 SECONDS = 2.0  # between two looks; a checkpoint that has not changed from one to the next is complete
-_ENDINGS = (
+ENDINGS = (
     ".safetensors",
     ".pth",
     ".pt",
@@ -59,9 +59,9 @@ class Watch:
                 state = tuple(sorted(each for name, one in _entries(path) if (each := _state(name, one)) is not None))
                 if any(name.lower().endswith(_PARTS) for name, _, _ in state):
                     continue
-                if any(name.lower().endswith(_ENDINGS) for name, _, _ in state):
+                if any(name.lower().endswith(ENDINGS) for name, _, _ in state):
                     yield path, state
-            elif path.lower().endswith(_ENDINGS) and (found := _state(path, entry)) is not None:
+            elif path.lower().endswith(ENDINGS) and (found := _state(path, entry)) is not None:
                 yield path, (found,)
 
 

@@ -17,7 +17,7 @@ from torch2grid_builtin._check.expectations import LEVELS, Expectations
 from torch2grid_builtin._check.manifests import Manifest, write_manifest
 from torch2grid_builtin._check.reports import REPORTS, as_text
 from torch2grid_builtin._check.stated import chosen_rules, stated
-from torch2grid_builtin._check.watching import watch
+from torch2grid_builtin._check.watching import ENDINGS, watch
 from torch2grid_core import (
     Checkpoint,
     Command,
@@ -30,13 +30,14 @@ from torch2grid_core import (
     Torch2GridError,
     UsageError,
 )
-from torch2grid_core.commands import choose_rules, settings_options, summary_line
+from torch2grid_core.commands import choose_rules, settings_options, summary_line, unforeseen
 from torch2grid_core.measures import executor_of
 from torch2grid_core.pages import whole_file
 from torch2grid_core.text import counted, did_you_mean, visible, without_secrets
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
 STDOUT = "-"
+_REPORTS = (".json", ".sarif", ".xml", ".md", ".html", ".htm", ".txt", ".log")  # that are written anew in a model's folder
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ class Check(Command):
             except Torch2GridError as error:
                 error.exit_code = UNREADABLE  # 1 says that there are findings
                 raise
+            except (click.ClickException, click.Abort, click.exceptions.Exit):
+                raise
+            except Exception as error:
+                found = unforeseen(error)
+                found.exit_code = UNREADABLE
+                raise found from error
 
         return click.Command(
             self.name,
@@ -196,7 +203,7 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     _tell(unusable)  # first: whoever asks for one by its code is told that there is no such rule
     if len(models) > 1 and (asked.manifest or asked.written):
         raise UsageError("a manifest is of one model; check each of several by itself")
-    expected, extra = stated(usable, asked.expect, asked.manifest, recorded=bool(asked.written))
+    expected, extra = stated(usable, asked.expect, asked.manifest, asked.settings, recorded=bool(asked.written))
     manifest = next((each for each in extra if isinstance(each, Manifest)), None)
     for word in asked.severity:
         choose_rules([*usable, *extra], [word])
@@ -219,7 +226,7 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
             _write(as_text(checked[-1:], rules, asked.fail_on, asked.settings.verbose))
     for name, path in asked.formats.items():
         if path != STDOUT:
-            with whole_file(Path(path)) as file:
+            with whole_file(Path(path), "--format") as file:
                 file.write(REPORTS[name](checked, rules, asked.fail_on).encode())
         elif name != "text":
             _write(REPORTS[name](checked, rules, asked.fail_on))
@@ -235,15 +242,29 @@ def _keep_what_is_read(models: Sequence[str], asked: Asked) -> None:
     read = {_real(path): path for path in (*models, asked.expect) if path}
     written = dict[str, str]()
     for option, path in ((f"--format {name}", path) for name, path in asked.formats.items() if path != STDOUT):
-        _keep(option, path, read if not asked.manifest else {**read, _real(asked.manifest): asked.manifest}, written)
+        _keep(option, path, models, read if not asked.manifest else {**read, _real(asked.manifest): asked.manifest}, written)
     if asked.written:
-        _keep("--write-manifest", asked.written, read, written)
+        _keep("--write-manifest", asked.written, models, read, written)
 
 
-def _keep(option: str, path: str, read: Mapping[str, str], written: dict[str, str]) -> None:
+def _is_of_checkpoint(path: str, models: Sequence[str]) -> bool:
+    """True where *path* (real) has the name of a shard or an index, or is in the folder of a model, and there is no report."""
+    name = os.path.basename(path).lower()
+    if name.endswith((*ENDINGS, ".index.json")):
+        return True
+    folders = [real if os.path.isdir(real) else os.path.dirname(real) for real in map(_real, models)]
+    if name.endswith("config.json") and os.path.dirname(path) in folders:
+        return True
+    within = any(os.path.isdir(real) and path.startswith(os.path.join(real, "")) for real in map(_real, models))
+    return within and os.path.exists(path) and not name.endswith(_REPORTS)
+
+
+def _keep(option: str, path: str, models: Sequence[str], read: Mapping[str, str], written: dict[str, str]) -> None:
     real = _real(path)
     if real in read:
         raise UsageError(f"{option}: {visible(path)} is what is checked, and is not written over")
+    if _is_of_checkpoint(real, models):
+        raise UsageError(f"{option}: {visible(path)} is called as a file of a checkpoint is; write it under another name")
     if real in written:
         raise UsageError(f"{option}: {visible(path)} is written by {written[real]} already")
     written[real] = option
@@ -264,14 +285,11 @@ def watch_folder(manager: PluginManager, models: Sequence[str], asked: Asked) ->
         click.echo(f"torch2grid: {line}", err=True)
 
     def check(path: str) -> int:
-        try:
-            return check_models(manager, [path], asked)
-        except UsageError as error:  # of this file, such as a part that it has not: the next may be another
-            manager.trace(error)
-            say(f"{visible(path)}: {error}")
-            return UNREADABLE
+        return check_models(manager, [path], asked)
 
-    stated(installed_rules(manager, asked.settings.rule)[0], asked.expect)  # a wrong file ends it before it begins
+    stated(
+        installed_rules(manager, asked.settings.rule)[0], asked.expect, settings=asked.settings
+    )  # a wrong file ends it before it begins
     return watch(str(asked.watch), check, asked.on_finding, say)
 
 
@@ -309,12 +327,11 @@ def _check_one(
         checked, selection = check_checkpoint(
             manager, checkpoint, rules, settings, unusable, failed, name=shown, fork=True, severity=levels, accept=accept
         )
-    except UsageError:
-        raise
-    except Torch2GridError as error:
-        manager.trace(error)
-        click.echo(f"torch2grid: {error}", err=True)
-        return Checked(shown, error=str(error))
+    except Exception as error:  # of this file: the others are checked all the same
+        known = error if isinstance(error, Torch2GridError) else unforeseen(error)
+        manager.trace(known)
+        click.echo(f"torch2grid: {known}", err=True)
+        return Checked(shown, error=str(known))
     if not settings.quiet:
         for note in selection.checkpoint.notes:
             click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)

@@ -12,8 +12,9 @@ import click
 
 from torch2grid_builtin._adapters.merging import merge
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
+from torch2grid_builtin._compare.lineage import lineage_of, lineage_of_three, lineage_page
 from torch2grid_builtin._compare.names_file import read_names
-from torch2grid_builtin._compare.order import checkpoints_in, in_order
+from torch2grid_builtin._compare.order import checkpoints_in, in_order, short_names
 from torch2grid_builtin._compare.pages import (
     PAIR_CELLS,
     DeltaAtlas,
@@ -63,6 +64,7 @@ class Asked:
     rank_size: int
     merge: str
     names: str | None
+    lineage: bool
     settings: Settings
 
 
@@ -131,6 +133,11 @@ def _params() -> list[click.Parameter]:
             metavar="FILE",
             help="a CSV file, old,new: which tensor is which; names of known libraries are found without",
         ),
+        click.Option(
+            ["--lineage"],
+            is_flag=True,
+            help="say whether the weights show a shared training: fine-tuned, unrelated; of three, whether C is a merge",
+        ),
         *settings_options(
             output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
@@ -163,6 +170,8 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Compare *models*; the exit code. Raises ``Torch2GridError`` where they cannot be compared."""
     if not models:
         raise UsageError("no checkpoints given; try 'torch2grid compare A B' or 'torch2grid compare --help'")
+    if asked.lineage:
+        return compare_lineage(manager, models, asked)
     if len(models) != 2:
         if asked.merge:
             raise UsageError("--merge takes two checkpoints: the base, and what is said to be the base with the adapter")
@@ -230,6 +239,37 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
         if output.file and (comparison.moved or not views):  # of what did not change, a file is not missed
             output.require_drawn()
     return SAME if comparison.same else DIFFERENT
+
+
+def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
+    """The evidence of shared training between two, or of what the third is beside two others; the exit code."""
+    if len(models) not in (2, 3):
+        raise UsageError("--lineage takes two checkpoints, or three: A, B, and C, which may be a merge of both")
+    if asked.stats or asked.atlas or asked.layers or asked.merge:
+        raise UsageError("--lineage goes with none of --stats, --atlas, --layers and --merge: compare once more for these")
+    names = read_names(asked.names) if asked.names is not None else ()
+    targets = Targets(manager, asked.settings, asked.settings)
+    opener = executor_of(manager, asked.settings.executor)
+    opened = [open_model(manager, model, asked) for model in models]
+    settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
+    compared = []
+    for one, other in ((0, 1), (0, 2), (1, 2))[: 1 if len(models) == 2 else 3]:
+        comparing = Comparing(opened[one], opened[other], names)
+        with workers(comparing.joint, asked.settings.jobs, fork=True, opener=opener) as executor:
+            compared.append(comparing.compare(settings, run=asked.settings, executor=executor))
+    mixed = None
+    if len(models) == 2:
+        found = lineage_of(compared[0])
+    else:
+        ab, ac, bc = compared
+        found, mixed = lineage_of_three(ab, ac, bc)
+    called = short_names([each.source for each in opened])
+    title = ", ".join(f"{letter}: {visible(name)}" for letter, name in zip("ABC", called, strict=False))
+    page = lineage_page(found, title, mixed)
+    with targets.pictures:
+        targets.table(page, PairPages(settings.need, comparing.names), shown=True, data=json_text(page.data, indent=2))
+        targets.pictures.close()
+    return SAME if all(each.same for each in compared) else DIFFERENT
 
 
 def _merged(manager: PluginManager, base: Checkpoint, other: Checkpoint, asked: Asked) -> Checkpoint:

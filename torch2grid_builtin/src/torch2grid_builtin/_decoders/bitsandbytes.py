@@ -26,6 +26,7 @@ from torch2grid_builtin._decoders.family import (
     multiply,
 )
 from torch2grid_builtin._decoders.numbers import Computed, Grid, Weights
+from torch2grid_builtin._inert.opened import same_view
 from torch2grid_core import LazyTensor
 
 _STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")
@@ -76,8 +77,10 @@ class BitsAndBytes(Family):
             if front.endswith(".quant_state."):
                 name = front.removesuffix(".quant_state.")
                 yield name, partial(_four, here, name, partial(_pickled, here, front))
-        for module in here.modules("SCB"):
-            yield f"{module}weight", partial(_eight, here, module)
+        for front in here.modules("SCB"):
+            # Beside the codes in a state dict; in a pickled module, of its parameter, or of the state of its last run.
+            module = front.removesuffix("weight." if front.endswith(".weight.") or front == "weight." else "state.")
+            yield f"{module}weight", partial(_eight, here, module, front)
 
 
 def _stated(here: Stored, name: str, state: str) -> _Statistics:
@@ -164,8 +167,8 @@ def _block_size(size: Any) -> int:
     return size
 
 
-def _eight(here: Stored, module: str) -> Recipe | None:
-    codes, scale = here.need(f"{module}weight"), here.need(f"{module}SCB")
+def _eight(here: Stored, module: str, front: str) -> Recipe | None:
+    codes, scale = here.need(f"{module}weight"), here.need(f"{front}SCB")
     if codes.dtype.name != "int8":
         return None
     form = here.get(f"{module}weight_format")
@@ -174,6 +177,8 @@ def _eight(here: Stored, module: str) -> Recipe | None:
     if codes.ndim != 2 or scale.size != codes.shape[0]:
         raise NotDecoded(f"{scale.size} scales for weights of shape {list(codes.shape)}")
     grid = Grid(Plain(replace(_flat(scale), shape=(codes.shape[0], 1))), (1, codes.shape[1]), shrink=127.0)
-    stored = here.here(f"{module}weight", f"{module}SCB", f"{module}weight_format")
+    again = here.get(f"{front}CB") if front != module else None  # pickled modules hold the codes twice
+    copies = [again.name] if again is not None and same_view(again, codes) else []
+    stored = here.here(f"{module}weight", f"{front}SCB", f"{module}weight_format", *copies)
     weights = Weights(Plain(as_matrix(codes)), [multiply(grid)])
     return Recipe(f"{module}weight", stored, "bitsandbytes INT8, a scale per row", codes.shape, weights)

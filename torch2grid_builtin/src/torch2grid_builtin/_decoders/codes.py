@@ -148,6 +148,32 @@ class Plain(Codes):
             out -= np.float32(self.minus)
 
 
+class Tiled(Codes):
+    """Scales of a byte each in tiles of 128 rows and 4 columns, as tensor cores read them; the last tiles are filled up.
+
+    Format: "1D block scaling factors layout" of cuBLAS' manual. *tensor* holds the bytes, in any shape.
+    """
+
+    def __init__(self, tensor: LazyTensor, rows: int, columns: int) -> None:
+        self.rows, self.columns = rows, columns
+        self.across = -(-columns // 4)
+        self.box = Box(replace(tensor, shape=(-(-rows // 128), self.across * 512), strides=None, taken=None))
+
+    @staticmethod
+    def size(rows: int, columns: int) -> int:
+        """How many scales are stored of *rows* by *columns* of them."""
+        return -(-rows // 128) * -(-columns // 4) * 512
+
+    def fetch(self, r0: int, r1: int, c0: int, c1: int) -> Any:
+        first, last = r0 // 128, -(-r1 // 128)
+        tiles = self.box.read(first, last, 0, self.box.columns).reshape(last - first, self.across, 32, 4, 4)
+        rows = tiles.transpose(0, 3, 2, 1, 4).reshape((last - first) * 128, self.across * 4)
+        return rows[r0 - first * 128 : r1 - first * 128, c0:c1]
+
+    def numbers(self, fetched: Any, r0: int, r1: int, c0: int, c1: int, out: Array) -> None:
+        convert(np.ascontiguousarray(fetched[r0:r1, c0:c1]), out)
+
+
 class Along(Codes):
     """Codes of *bits* bits, packed along the rows of *tensor*: of each row a stream, the first code in the lowest bits.
 

@@ -1,14 +1,14 @@
-"""What llm-compressor and vLLM's compressed-tensors write, and NVIDIA's ModelOpt.
+"""What llm-compressor and vLLM's compressed-tensors write, NVIDIA's ModelOpt, and AMD's Quark, whose MXFP4 has the same names.
 
-Formats: ``compressed_tensors/compressors`` (pack_quantized, naive_quantized, nvfp4, mxfp4) of compressed-tensors 0.20;
-``modelopt/torch/export/quant_utils.py``.
+Formats: ``compressed_tensors/compressors`` (pack_quantized, naive_quantized, nvfp4, mxfp4, mxfp6, mxfp8) of compressed-tensors
+0.20; ``modelopt/torch/export/quant_utils.py``; ``vllm/model_executor/layers/quantization/quark``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch2grid_builtin._decoders.codes import Along, Down, Plain, turned
 from torch2grid_builtin._decoders.family import (
@@ -27,7 +27,7 @@ from torch2grid_builtin._decoders.family import (
     subtract,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
-from torch2grid_builtin._decoders.unpacking import FP4, integers
+from torch2grid_builtin._decoders.unpacking import FP4, FP6, integers
 from torch2grid_core import LazyTensor
 
 _ACTIVATIONS = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point", "comfy_quant")
@@ -35,7 +35,7 @@ _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 
 
 class CompressedTensors(Family):
-    """compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4 and MXFP4"""
+    """compressed-tensors: INT4 and other packed integers, INT8, FP8, NVFP4, MXFP4, MXFP6 and MXFP8"""
 
     name: ClassVar[str] = "compressed_tensors"
     ends: ClassVar[tuple[str, ...]] = ("weight_packed", "weight_scale")
@@ -58,7 +58,7 @@ def _packed(here: Stored, module: str) -> Recipe:
     if packed.ndim < 2:
         raise NotDecoded("the codes are no matrix")
     if packed.dtype.name == "uint8":
-        return _float4(here, module, packed, scale)
+        return _floats(here, module, packed, scale)
     if packed.dtype.name != "int32":
         raise NotDecoded(f"codes of {packed.dtype.name}")
     columns = _columns(here, module, packed)
@@ -124,27 +124,31 @@ def _zeros(
     return Grid(Down(down), block, columns=order)
 
 
-def _float4(here: Stored, module: str, packed: LazyTensor, scale: LazyTensor) -> Recipe:
-    """NVFP4, whose scales are float8 and divided by a global one, and MXFP4, whose scales are exponents."""
-    shape = (*packed.shape[:-1], 2 * packed.shape[-1])
+def _floats(here: Stored, module: str, packed: LazyTensor, scale: LazyTensor) -> Recipe:
+    """NVFP4, whose scales are float8 and divided by a global one, and MXFP4 and MXFP6, whose scales are exponents."""
     total = here.get(f"{module}weight_global_scale")
+    if str(here.quantization.get("data_type")).startswith("mx_int"):
+        raise NotDecoded("they are integers of AutoRound's MXINT")
     if is_exponent(scale):
-        grid, block = block_grid(scale, shape, (1, 32), exponents=True)
-        scheme = "MXFP4"
+        bits = 6 if scale.shape[-1:] and packed.shape[-1] == 24 * scale.shape[-1] else 4
+        group, scheme = 32, f"MXFP{bits}"
     else:
         if total is not None and total.size != 1:
             raise NotDecoded(f"{total.size} global scales")
-        grid, block = block_grid(scale, shape, (1, 16), by=total)
-        scheme = "NVFP4"
-    codes = Along(as_matrix(packed), 4, FP4, shape[-1])
+        bits, group, scheme = 4, 16, "NVFP4"
+    codes, grid, shape = _in_groups(packed, scale, bits, group, by=None if is_exponent(scale) else total)
     stored = _beside(here, module, "weight_packed", "weight_scale", "weight_global_scale", "weight_zero_point")
-    return Recipe(
-        f"{module}weight",
-        stored,
-        f"compressed-tensors {scheme}, {block_text(block, shape)}",
-        shape,
-        Weights(codes, [multiply(grid)]),
-    )
+    scheme = f"compressed-tensors {scheme}, group {group}"
+    return Recipe(f"{module}weight", stored, scheme, shape, Weights(codes, [multiply(grid)]))
+
+
+def _in_groups(packed: LazyTensor, scale: LazyTensor, bits: int, group: int, **how: Any) -> tuple[Along, Grid, tuple[int, ...]]:
+    """Floating codes of *bits* bits, the first in the lowest ones, with a scale for each *group* of a row, and no other."""
+    shape = (*packed.shape[:-1], packed.shape[-1] * 8 // bits)
+    if scale.shape != (*shape[:-1], ceil(shape[-1], group)):
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for codes of shape {list(packed.shape)}")
+    grid, _ = block_grid(scale, shape, (1, group), exponents=is_exponent(scale), **how)
+    return Along(as_matrix(packed), bits, FP4 if bits == 4 else FP6, shape[-1]), grid, shape
 
 
 def _plain(here: Stored, module: str) -> Recipe | None:
@@ -155,16 +159,16 @@ def _plain(here: Stored, module: str) -> Recipe | None:
     if here.quantization.get("quant_method") == "bitnet":
         return None
     second = here.get(f"{module}weight_scale_2")
-    if codes.dtype.name == "uint8" and scale.dtype.name == "float8_e4m3fn" and codes.ndim >= 2:
-        shape = (*codes.shape[:-1], 2 * codes.shape[-1])
+    if codes.dtype.name == "uint8" and scale.dtype.itemsize == 1 and codes.ndim >= 2:
         if f"{module}comfy_quant" in here.checkpoint:
             raise NotDecoded("ComfyUI keeps their scales in the order of a GPU's kernel")
         if second is not None and second.size != 1:
             raise NotDecoded(f"{second.size} global scales")
-        grid, block = block_grid(scale, shape, (1, 16), by=second, divide=False)
+        group = 32 if is_exponent(scale) else 16
+        packed, grid, shape = _in_groups(codes, scale, 4, group, by=second, divide=False)
         stored = _beside(here, module, "weight", "weight_scale", "weight_scale_2")
-        weights = Weights(Along(as_matrix(codes), 4, FP4, shape[-1]), [multiply(grid)])
-        return Recipe(f"{module}weight", stored, f"ModelOpt NVFP4, {block_text(block, shape)}", shape, weights)
+        scheme = f"{'MXFP4' if is_exponent(scale) else 'ModelOpt NVFP4'}, group {group}"
+        return Recipe(f"{module}weight", stored, scheme, shape, Weights(packed, [multiply(grid)]))
     if codes.dtype.name != "int8" and codes.dtype.name not in _FLOAT8:
         raise NotDecoded(f"codes of {codes.dtype.name}")
     if second is not None or codes.ndim < 1:
@@ -177,9 +181,11 @@ def _plain(here: Stored, module: str) -> Recipe | None:
         steps.insert(0, subtract(block_grid(zero, codes.shape, block)[0]))
         kind = "asymmetric, "
     flat = codes if codes.ndim == 2 else as_matrix(replace_shape(codes, (1, *codes.shape)) if codes.ndim == 1 else codes)
-    scheme = "INT8" if codes.dtype.name == "int8" else f"FP8 ({codes.dtype.name.removeprefix('float8_').upper()})"
+    scheme = f"FP8 ({codes.dtype.name.removeprefix('float8_').upper()})"
+    if codes.dtype.name == "int8":  # of fewer bits, where activations are quantised, too: W4AFP8
+        bits = {each.get("num_bits") for each in _schemes(here) if each.get("type", "int") == "int"}
+        scheme = f"INT{bits.pop()}, a byte each" if len(bits) == 1 and bits <= {1, 2, 3, 4, 5, 6, 7} else "INT8"
     stored = _beside(here, module, "weight", "weight_scale", "weight_zero_point", "weight_g_idx")
-
     scheme = f"{scheme}, {kind}{block_text(block, codes.shape)}"
     return Recipe(f"{module}weight", stored, scheme, codes.shape, Weights(Plain(flat), steps))
 

@@ -198,12 +198,18 @@ def as_matrix(tensor: LazyTensor) -> LazyTensor:
 
 def as_bytes(tensor: LazyTensor) -> LazyTensor:
     """The bytes of a contiguous *tensor*, as one row. Raises ``NotDecoded``."""
+    return replace_shape(viewed(tensor, np.dtype(np.uint8)), (1, tensor.nbytes))
+
+
+def viewed(tensor: LazyTensor, dtype: np.dtype[Any]) -> LazyTensor:
+    """The bytes of a contiguous *tensor* as numbers of *dtype*: the last dimension changes. Raises ``NotDecoded``."""
     if not tensor.contiguous:
         raise NotDecoded("the codes do not lie in order")
-    width = tensor.dtype.itemsize
-    return replace(
-        tensor, shape=(1, tensor.nbytes), dtype=np.dtype(np.uint8), offset=tensor.offset * width, strides=None, taken=None
-    )
+    start, length = tensor.offset * tensor.dtype.itemsize, (tensor.shape[-1] if tensor.ndim else 1) * tensor.dtype.itemsize
+    if start % dtype.itemsize or length % dtype.itemsize:
+        raise NotDecoded(f"codes of {tensor.dtype.name} that are no whole {dtype.name}")
+    shape = (*tensor.shape[:-1], length // dtype.itemsize)
+    return replace(tensor, shape=shape, dtype=dtype, offset=start // dtype.itemsize, strides=None, taken=None)
 
 
 def is_number(tensor: LazyTensor) -> bool:

@@ -1,7 +1,8 @@
 """What AutoGPTQ, GPTQModel and AutoAWQ write: codes in words of 32 bits, with zero points that are packed as well.
 
 Formats: ``auto_gptq/nn_modules/qlinear`` and ``gptqmodel/nn_modules/qlinear`` (version 1 stores zero points less 1, which only
-``checkpoint_format`` of the configuration tells); ``awq/utils/packing_utils.py`` and ``awq/modules/linear/gemv.py``.
+``checkpoint_format`` of the configuration tells); ``awq/utils/packing_utils.py`` and ``awq/modules/linear/gemv.py``;
+``auto_round/inference/backend.py``, whose formats but ``auto_round:auto_gptq`` store zero points as they are.
 """
 
 from __future__ import annotations
@@ -87,6 +88,9 @@ def _gptq(here: Stored, module: str) -> Recipe | None:
     if _is_awq(here, module):
         return None
     version = _setting(here, "checkpoint_format") or _setting(here, "format") or "gptq"
+    packing = str(_setting(here, "packing_format") or "")  # of AutoRound
+    if packing.startswith("auto_round") and not packing.endswith("gptq"):
+        version = "gptq_v2"
     if version not in ("gptq", "gptq_v2"):
         raise NotDecoded(f"their layout is {str(version)[:40]}")
     words, scales = _words(here, f"{module}qweight"), _scales(here, module)
@@ -127,7 +131,7 @@ def _gptq(here: Stored, module: str) -> Recipe | None:
 def _awq(here: Stored, module: str) -> Recipe | None:
     if not _is_awq(here, module):
         return None
-    version = str(_setting(here, "version") or "gemm").lower()
+    version = str(_setting(here, "version") or _setting(here, "format") or "gemm").lower()
     words, scales = _words(here, f"{module}qweight"), _scales(here, module)
     zeros = here.get(f"{module}qzeros")
     names = here.here(*(f"{module}{end}" for end in ("qweight", "qzeros", "scales")))

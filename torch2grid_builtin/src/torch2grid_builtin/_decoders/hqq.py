@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from torch2grid_builtin._decoders.codes import Across, Codes, Plain
 from torch2grid_builtin._decoders.family import (
     Family,
@@ -18,9 +20,11 @@ from torch2grid_builtin._decoders.family import (
     Stored,
     as_matrix,
     ceil,
+    is_number,
     multiply,
     replace_shape,
     subtract,
+    viewed,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_core import LazyTensor
@@ -59,6 +63,8 @@ def _recipe(here: Stored, module: str) -> Recipe:
     bits, shape = _number(here, meta, "nbits"), _shape(here, meta)
     if bits is None:
         bits = _bits(codes, scale)
+    if bits in _PACKED and is_number(codes):  # view_as_float: the words of the codes are stored as if they were numbers
+        codes = viewed(codes, np.dtype(f"u{_PACKED[bits][1]}"))
     if bits not in _PACKED or codes.dtype.itemsize != _PACKED[bits][1]:
         raise NotDecoded(f"codes of {codes.dtype.name} for {str(bits)[:9]} bits")
     shifts, _ = _PACKED[bits]

@@ -9,16 +9,32 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
-from torch2grid_builtin._decoders.codes import Along, Plain
-from torch2grid_builtin._decoders.family import Family, NotDecoded, Recipe, Stored, add, as_matrix, is_exponent, multiply
+import ml_dtypes
+import numpy as np
+
+from torch2grid_builtin._decoders.codes import Along, Codes, Plain
+from torch2grid_builtin._decoders.family import (
+    Family,
+    NotDecoded,
+    Recipe,
+    Stored,
+    add,
+    as_matrix,
+    is_exponent,
+    multiply,
+    viewed,
+)
 from torch2grid_builtin._decoders.numbers import Grid, Weights
 from torch2grid_builtin._decoders.unpacking import FP4, integers
 
-_BITS, _GROUPS = (4, 8, 2, 3, 6, 5), (64, 32, 128, 16)
+_BITS, _GROUPS = (4, 8, 2, 3, 6, 5, 1), (64, 32, 128, 16)
+# Modes without biases: bits, group. Words of a group tell them apart where the configuration is not there.
+_FLOATS = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
+_E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 
 
 class Mlx(Family):
-    """MLX of 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4"""
+    """MLX of 1, 2, 3, 4, 5, 6 and 8 bits, embeddings and heads too, and its MXFP4, MXFP8 and NVFP4"""
 
     name: ClassVar[str] = "mlx"
     ends: ClassVar[tuple[str, ...]] = ("scales",)
@@ -44,6 +60,9 @@ def _recipe(here: Stored, module: str) -> Recipe:
     words, groups = codes.shape[-1], scales.shape[-1]
     bits, group = _setting(here, module, "bits"), _setting(here, module, "group_size")
     mode = _setting(here, module, "mode") or "affine"
+    if (bits, group) == (None, None) and biases is None and scales.dtype.itemsize == 1:
+        mode = next((name for name, (b, g) in _FLOATS.items() if groups * g * b == 32 * words), mode)
+        bits, group = _FLOATS.get(mode, (None, None))
     fits = [(b, g) for b in _BITS for g in _GROUPS if groups * g * b == 32 * words]
     found = [each for each in fits if each == (bits, group)] or (fits if (bits, group) == (None, None) else [])
     if len(found) != 1 and (bits, group) == (None, None) and fits:
@@ -53,21 +72,25 @@ def _recipe(here: Stored, module: str) -> Recipe:
         raise NotDecoded(f"the configuration tells {str(bits)[:9]} bits in groups of {str(group)[:9]}, which do not fit")
     bits, group = found[0]  # which are integers: JSON may say 4.0
     columns = groups * group
-    grid = Grid(Plain(as_matrix(scales)), (1, group))
     if mode == "affine":
         if biases is None or biases.shape != scales.shape:
             raise NotDecoded("its biases are not here" if biases is None else f"biases of shape {list(biases.shape)}")
-        values, steps = integers(bits), [multiply(grid), add(Grid(Plain(as_matrix(biases)), (1, group)))]
+        steps = [multiply(Grid(Plain(as_matrix(scales)), (1, group))), add(Grid(Plain(as_matrix(biases)), (1, group)))]
+        numbers: Codes = Along(as_matrix(codes), bits, integers(bits), columns)
         scheme = f"MLX {bits} bits"
-    elif mode in ("mxfp4", "nvfp4") and bits == 4:
-        known = is_exponent(scales) if mode == "mxfp4" else scales.dtype.name == "float8_e4m3fn"
-        if not known:
+    elif _FLOATS.get(mode) == (bits, group):
+        if scales.dtype.itemsize != 1 or (mode != "nvfp4" and not is_exponent(scales)):
             raise NotDecoded(f"{mode} with scales of {scales.dtype.name}")
-        values, steps = FP4, [multiply(Grid(Plain(as_matrix(scales)), (1, group), exponents=mode == "mxfp4"))]
+        if mode == "nvfp4":  # its scales are stored as uint8
+            grid = Grid(Plain(as_matrix(viewed(scales, _E4M3))), (1, group))
+        else:
+            grid = Grid(Plain(as_matrix(scales)), (1, group), exponents=True)
+        steps = [multiply(grid)]
+        numbers = Plain(as_matrix(viewed(codes, _E4M3))) if bits == 8 else Along(as_matrix(codes), bits, FP4, columns)
         scheme = f"MLX {mode.upper()}"
     else:
-        raise NotDecoded(f"mode {str(mode)[:20]}")
+        raise NotDecoded(f"mode {str(mode)[:20]} of {bits} bits in groups of {group}")
     shape = (*codes.shape[:-1], columns)
-    weights = Weights(Along(as_matrix(codes), bits, values, columns), steps)
+    weights = Weights(numbers, steps)
     names = here.here(f"{module}weight", f"{module}scales", f"{module}biases")
     return Recipe(f"{module}weight", names, f"{scheme}, group {group}", shape, weights)

@@ -1,18 +1,20 @@
 """What torchao writes: the tensors that its subclasses wrap, in safetensors with a description, or pickled.
 
 Formats: ``torchao/prototype/safetensors``, ``torchao/quantization/quantize_/workflows`` and
-``torchao/prototype/mx_formats`` of torchao 0.18.
+``torchao/prototype/mx_formats`` of torchao 0.18; ``torchao/dtypes/affine_quantized_tensor.py`` of earlier versions.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from torch2grid_builtin._decoders.codes import Along, Plain, turned
+from torch2grid_builtin._decoders.codes import Along, Codes, Plain, Tiled, turned
 from torch2grid_builtin._decoders.family import (
     Family,
     NotDecoded,
@@ -23,7 +25,9 @@ from torch2grid_builtin._decoders.family import (
     block_grid,
     block_text,
     is_exponent,
+    is_number,
     multiply,
+    replace_shape,
     subtract,
 )
 from torch2grid_builtin._decoders.numbers import Grid, Weights
@@ -32,6 +36,8 @@ from torch2grid_core import LazyTensor
 
 _END = "_qdata"
 _MOST = 1 << 16  # characters of a description
+_AFFINE = ("int_data", "float8_data", "packed_weight")  # of AffineQuantizedTensor, by its layout
+_INNER = re.compile(r"(?P<name>.+?)(?:\.original_weight_tensor)*\.(?:tensor_impl|layout_tensor)\.")
 _BY_BLOCKS = {"Int8Tensor": "INT8", "Float8Tensor": "FP8", "IntxUnpackedToInt8Tensor": "intx in int8"}
 
 
@@ -39,9 +45,14 @@ class TorchAo(Family):
     """torchao's tensor subclasses: int8, float8, int4, intx, MX and NVFP4"""
 
     name: ClassVar[str] = "torchao"
-    ends: ClassVar[tuple[str, ...]] = ("qdata",)
+    ends: ClassVar[tuple[str, ...]] = ("qdata", *_AFFINE)
 
     def candidates(self, here: Stored) -> Iterable[tuple[str, Callable[[], Recipe | None]]]:
+        for end in _AFFINE:
+            for front in here.modules(end):
+                match = _INNER.fullmatch(front)
+                if match:
+                    yield f"{front}{end}", partial(_affine, here, match["name"], front, end)
         for module in here.modules("qdata"):
             if module:
                 yield module[:-1], partial(_recipe, _Wrapped(here, module[:-1], module, _class(here, module)))
@@ -49,6 +60,29 @@ class TorchAo(Family):
             for module in here.modules(end):
                 name, front = f"{module}{end[1:].removesuffix(_END)}", f"{module}{end.removesuffix('qdata')}"
                 yield name, partial(_recipe, _Wrapped(here, name, front, _described(here, name)))
+
+
+def _affine(here: Stored, name: str, front: str, end: str) -> Recipe:
+    """``AffineQuantizedTensor`` of earlier versions, in its plain layout: (code − zero point) × scale."""
+    if end == "packed_weight":
+        raise NotDecoded("they are in the order of a GPU's kernel")
+    codes, scale, zero = here.need(f"{front}{end}"), here.need(f"{front}scale"), here.get(f"{front}zero_point")
+    if codes.ndim != 2 or codes.dtype.itemsize != 1 or not codes.size or not is_number(scale) or not scale.contiguous:
+        raise NotDecoded(f"codes of {codes.dtype.name}, shape {list(codes.shape)}, scales of {scale.dtype.name}")
+    if zero is not None and is_number(zero):
+        raise NotDecoded("their zero points are no integers")
+    down, across = {0: (1, 1), 1: (scale.size, 1), 2: scale.shape[-2:]}.get(scale.ndim, (0, 0))
+    if not down or not across or codes.shape[0] % down or codes.shape[1] % across:
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(codes.shape)}")
+    block = codes.shape[0] // down, codes.shape[1] // across
+    steps = [multiply(Grid(Plain(replace_shape(scale, (down, across))), block))]
+    if zero is not None:
+        if zero.size != scale.size:
+            raise NotDecoded(f"zero points of shape {list(zero.shape)} for scales of shape {list(scale.shape)}")
+        steps.insert(0, subtract(Grid(Plain(replace_shape(zero, (down, across))), block)))
+    stored = here.here(f"{front}{end}", f"{front}scale", f"{front}zero_point")
+    scheme = f"torchao {'FP8' if end == 'float8_data' else 'affine, a byte each'}, {block_text(block, codes.shape)}"
+    return Recipe(name, stored, scheme, codes.shape, Weights(Plain(codes), steps))
 
 
 @dataclass(frozen=True)
@@ -167,10 +201,19 @@ def _microscaling(it: _Wrapped, kind: str, codes: LazyTensor, scale: LazyTensor)
     if total is not None and total.size != 1:
         raise NotDecoded("a scale for each expert")
     mx = is_exponent(scale)
-    grid, block = block_grid(scale, shape, (1, 32 if mx else 16), exponents=mx, by=total, divide=False)
-    if block[0] != 1:
-        raise NotDecoded("their scales are in the order of a GPU's kernel")
+    group = 32 if mx else 16
+    columns = shape[-1] // group
+    rows = math.prod(shape[:-1])
+    if shape[-1] % group:
+        raise NotDecoded(f"rows of {shape[-1]} weights are no whole groups of {group}")
+    tiled = scale.shape[-2:] != (shape[-2], columns)
+    if tiled and (scale.size != Tiled.size(rows, columns) or not scale.contiguous or scale.dtype.itemsize != 1):
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(shape)}")
+    read: Codes = Tiled(scale, rows, columns) if tiled else Plain(as_matrix(scale))
+    if (read.rows, read.columns) != (rows, columns):
+        raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(shape)}")
+    grid = Grid(read, (1, group), exponents=mx, by=total, divide=False)
     flat = as_matrix(codes)
     numbers = Along(flat, 4, FP4, shape[-1]) if packed else Plain(flat)
     name = "NVFP4" if not mx else f"MX{'FP4' if packed else 'FP8'}"
-    return Recipe(it.name, it.stored, f"torchao {name}, group {block[1]}", shape, Weights(numbers, [multiply(grid)]))
+    return Recipe(it.name, it.stored, f"torchao {name}, group {group}", shape, Weights(numbers, [multiply(grid)]))

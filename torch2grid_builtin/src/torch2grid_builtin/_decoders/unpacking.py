@@ -19,6 +19,11 @@ Array = np.ndarray[Any, Any]
 # float4 of one sign, two exponent and one mantissa bit, by code: the numbers of the OCP microscaling formats, version 1.0.
 FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
+# float6 of one sign, two exponent and three mantissa bits, likewise.
+FP6 = tuple(sign * size for sign in (1.0, -1.0) for size in (
+    *(place / 8 for place in range(8)), *((1 + place / 8) * 2.0**power for power in range(3) for place in range(8))
+))  # fmt: skip
+
 _INDEX_BITS = {1: 8, 2: 8, 3: 12, 4: 16, 6: 12, 8: 16}
 _ITEMS: dict[int, np.dtype[Any]] = {
     8: np.dtype(np.complex64),

@@ -169,6 +169,21 @@ def object_in(machine: Any, values: tuple[Any, ...] | list[Any], foreign: bool =
     return None
 
 
+def give_state(machine: Any, stub: Stub, state: Any) -> None:
+    """``BUILD``, and whatever else fills an object with *state*: kept in *stub*, and judged when all of it is there."""
+    function = stub.function
+    if stub.how == "judged":
+        judge_state(machine, stub, state)
+    elif type(function) is not Global or function.allowed < MAKE:
+        machine.actions.note("state", function, stub)
+    elif type(stub.root) is Global:
+        machine.filled.states.append((stub, state))
+        machine.holding = True
+    if stub.state is None:
+        stub.state = []
+    stub.state.append(state)
+
+
 def judge_state(machine: Any, stub: Stub, state: Any) -> None:
     """Add to the record a state that is given to the result of a judged call, where it makes something else of it.
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.allowed import MAKE
-from torch2grid_builtin._inert.filled import judge_attributes, judge_state
+from torch2grid_builtin._inert.filled import give_state, judge_attributes
 from torch2grid_builtin._inert.malformed import Broken, Malformed
 from torch2grid_builtin._inert.values import (
     PLAIN_KINDS,
@@ -453,17 +452,7 @@ def _build(machine: Machine) -> None:
     if machine.actions.judged:
         machine.actions.values(state, machine.work, excused=False)
     if isinstance(target, Stub):
-        function = target.function
-        if target.how == "judged":
-            judge_state(machine, target, state)
-        elif type(function) is not Global or function.allowed < MAKE:
-            machine.actions.note("state", function, target)
-        elif type(target.root) is Global:
-            machine.filled.states.append((target, state))
-            machine.holding = True
-        if target.state is None:
-            target.state = []
-        target.state.append(state)
+        give_state(machine, target, state)
     elif isinstance(target, Pairs):
         judge_attributes(machine, Global("collections", target.kind), state)
         target.state = state

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.filled import judge_attributes
+from torch2grid_builtin._inert.filled import give_state, judge_attributes
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.opened import same_view
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4
@@ -92,7 +92,9 @@ def make_tensor(
     dtype = DTYPES[name]
     if name == "float8_e4m3":
         return Tensor(None, f"dtype {name} is not known")
-    storage = typed(ref, dtype)
+    if ref.swapped and ref.dtype_name not in ("", name):
+        return Tensor(None, f"{name} of a storage of {ref.dtype_name} in another byte order is not read")
+    storage = typed(ref)
     note = ""
     if isinstance(metadata, Pairs) and metadata.pairs:
         if work is not None:
@@ -108,7 +110,14 @@ def make_tensor(
             f"a tensor of size {list(shape)[:8]} needs {(first + lazy.span) * dtype.itemsize} bytes of a storage of {held}",
             "the file is cut short or wrong",
         )
-    return Tensor(checked(replace(lazy, offset=ref.first + first) if ref.first else lazy))
+    if not ref.first:
+        return Tensor(checked(lazy))
+    start, rest = divmod(
+        ref.first * itemsize(ref.dtype_name), dtype.itemsize
+    )  # a slice is counted in the storage's own numbers
+    if rest:
+        raise Malformed("a slice of a storage that begins inside of a number")
+    return Tensor(checked(replace(lazy, offset=start + first)))
 
 
 def _flags(metadata: Pairs, dtype: np.dtype[Any]) -> tuple[bool, bool]:
@@ -152,11 +161,10 @@ def checked(tensor: LazyTensor) -> LazyTensor:
         ) from error
 
 
-def typed(ref: StorageRef, dtype: np.dtype[Any]) -> Storage:
-    """The storage's bytes in this machine's byte order."""
-    if not ref.swapped or dtype.itemsize == 1:
-        return ref.storage
-    return ByteSwapped(ref.storage, dtype.itemsize // (2 if dtype.kind == "c" else 1))
+def typed(ref: StorageRef) -> Storage:
+    """The storage's bytes in this machine's byte order. PyTorch leaves one without a dtype, as ``uint16`` has, as it is."""
+    width = itemsize(ref.dtype_name) // (2 if ref.dtype_name.startswith("complex") else 1)
+    return ByteSwapped(ref.storage, width) if ref.swapped and width > 1 else ref.storage
 
 
 def _packed(ref: StorageRef, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
@@ -175,7 +183,7 @@ def whole_storage(ref: StorageRef) -> Tensor:
     name = ref.dtype_name or "uint8"
     if name in QUANTISED:
         dtype = np.dtype(QUANTISED[name])
-        return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref, dtype), ref.first, note=f"storage of {name}")))
+        return Tensor(checked(LazyTensor("", (ref.numel,), dtype, typed(ref), ref.first, note=f"storage of {name}")))
     return make_tensor(StorageRef(ref.storage, name, ref.numel, ref.swapped, ref.first), 0, (ref.numel,), (1,))
 
 
@@ -287,14 +295,17 @@ def rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     machine.actions.values(state, machine.work, excused=False)
     if state:
         _check_attributes(machine.work, state[0])
-        judge_attributes(machine, Global("torch", "Tensor"), state[0])
     made = machine.call(function, inner)
-    if isinstance(made, Tensor) and state and made.state is None:
+    if not state:
+        return made
+    if isinstance(made, Stub) and made.how != TENSOR:  # PyTorch calls ``__setstate__`` of whatever class it is
+        give_state(machine, made, state[0])
+        return made
+    judge_attributes(machine, Global("torch", "Tensor"), state[0])
+    if isinstance(made, Tensor) and made.state is None:
         return Tensor(made.lazy, made.reason, state[0], made.beside)
-    if isinstance(made, Stub) and state:
-        if made.state is None:
-            made.state = []
-        made.state.append(state[0])
+    if isinstance(made, Stub):
+        made.state = [*(made.state or ()), state[0]]
     return made
 
 
@@ -322,7 +333,7 @@ def rebuild_quantised(machine: Machine, args: tuple[Any, ...]) -> Tensor:
     first = integer(offset, "a tensor's offset") + ref.first
     if len(shape) != len(steps):
         raise Malformed(f"a tensor of {len(shape)} dimensions with {len(steps)} strides")
-    inner, count, note = typed(ref, code), ref.storage.size // code.itemsize, f"{ref.dtype_name}, dequantised"
+    inner, count, note = typed(ref), ref.storage.size // code.itemsize, f"{ref.dtype_name}, dequantised"
     if scheme.endswith("per_tensor_affine"):
         scale, zero = parameters[1:3]
         if not isinstance(scale, (int, float)) or type(zero) is not int or abs(zero) > 2**62:

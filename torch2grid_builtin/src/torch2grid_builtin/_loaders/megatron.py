@@ -23,7 +23,7 @@ from torch2grid_builtin._loaders.joining import Tile, joined
 from torch2grid_builtin._loaders.torch_zip import read_archive
 from torch2grid_builtin._loaders.zip_archive import LOCAL
 from torch2grid_core import Checkpoint, LazyTensor, Loader, LoadError
-from torch2grid_core.sources import ContainerKind, Skip, Source, find_parts, has_file
+from torch2grid_core.sources import CheckedStorage, ContainerKind, Skip, Source, find_parts, has_file
 from torch2grid_core.text import visible
 
 _RANK = re.compile(r"mp_rank_(?P<tensor>\d{1,4})(?:_(?P<pipeline>\d{1,4}))?(?P<expert>_\d{1,4})?")
@@ -36,9 +36,14 @@ _LAYER = re.compile(
 _COLUMN = re.compile(
     r".*(?:word_embeddings|output_layer|lm_head|linear_qkv|linear_q_proj|linear_q_up_proj|linear_kv_up_proj|linear_fc1"
     r"|query_key_value|dense_h_to_4h|in_proj|linear_q|linear_kv|query|key_value)\.(?:weight|bias)"
+    r"|.*\.experts\.linear_fc1\.(?:weight|bias)\d+|.*\.mixer\.(?:A_log|D|dt_bias|norm\.weight|conv1d\.(?:weight|bias))"
 )
-_ROW = re.compile(r".*(?:linear_proj|linear_fc2|attention\.dense|dense_4h_to_h|out_proj)\.weight")
-_GATED = re.compile(r".*(?:linear_fc1|dense_h_to_4h)\.(?:weight|bias)")
+_ROW = re.compile(
+    r".*(?:linear_proj|linear_fc2|attention\.dense|dense_4h_to_h|out_proj)\.weight|.*\.experts\.linear_fc2\.weight\d+"
+)
+_GATED = re.compile(r".*(?:linear_fc1|dense_h_to_4h)\.(?:weight|bias)\d*")
+_MIXER = re.compile(r"(.*\.mixer\.)(in_proj|conv1d)\.(?:weight|bias)")
+_WHOLE = re.compile(r".*(?:norm|router|position_embeddings|down_proj)\b.*|.*\.bias\d*|.*norm_(?:weight|bias)")
 _CONVERT = "convert it with Megatron-LM's tools/checkpoint/convert.py, or give the path of one rank's file"
 _WRONG = "it is damaged or incomplete"
 
@@ -63,7 +68,8 @@ class Megatron(Loader):
         except (Malformed, LoadError) as error:
             raise load_error(source, error, actions) from error
         if not tensors:
-            raise LoadError(source.shown, refusal("holds no weights", actions))
+            left = next((f"holds no weights that can be put together: {each.name} {each.reason}" for each in skipped), "")
+            raise LoadError(source.shown, refusal(left or "holds no weights", actions), _CONVERT if left else "")
         parts, default = find_parts(tensors, containers)
         count = f"{len(stages[0])} tensor-parallel {'rank' if len(stages[0]) == 1 else 'ranks'}"
         count += f", {len(stages)} pipeline stages" if len(stages) > 1 else ""
@@ -171,23 +177,50 @@ class _Rank:
 
 @dataclass(frozen=True)
 class _Rule:
-    """How the shares of ranks make up a tensor: along which dimension, ``None`` where all are alike, in how many parts each."""
+    """How the shares of ranks make up a tensor: along which dimension, ``None`` where all are alike, and what parts each has.
+
+    parts: their lengths in a share; empty where it has one. Each part is put together apart.
+    """
 
     axis: int | None
-    parts: int = 1
+    parts: tuple[int, ...] = ()
+    called: str = ""
 
     def note(self, count: int) -> str:
-        """What is said of a tensor."""
-        if self.axis is None:
-            return f"of {count} ranks, by its name the same on each: that of the first"
+        """What is said of a tensor that is split."""
         told = f"{count} ranks side by side along dimension {self.axis}, by its name"
-        return f"{told}, gate and up apart" if self.parts > 1 else told
+        return f"{told}, {self.called} apart" if self.parts else told
 
 
-def _rule(name: str, gated: bool) -> _Rule:
+def _rule(name: str, share: LazyTensor, rank: _Rank) -> _Rule:
+    """The rule for the tensor *name* of the whole model, of which *rank* has *share*. Raises ``LoadError``."""
     if _COLUMN.fullmatch(name):
-        return _Rule(0, 2 if gated and _GATED.fullmatch(name) else 1)
+        if rank.gated and _GATED.fullmatch(name):
+            half, odd = divmod(share.shape[0], 2) if share.ndim else (0, 1)
+            if odd:
+                raise LoadError(name, "is to hold gate and up, and cannot be cut in two", _CONVERT)
+            return _Rule(0, (half, half), "gate and up")
+        return _Rule(0, *_of_mamba(share, rank))
     return _Rule(1) if _ROW.fullmatch(name) else _Rule(None)
+
+
+def _of_mamba(share: LazyTensor, rank: _Rank) -> tuple[tuple[int, ...], str]:
+    """The parts of what a layer of Mamba projects its input to, and what they are called. Its neighbours tell their lengths.
+
+    Format: ``megatron/core/ssm/mamba_mixer.py``: z, x, B, C and dt; of the convolution x, B and C.
+    """
+    match = _MIXER.fullmatch(share.name)
+    out, heads = (rank.found.tensors.get(f"{match[1]}{end}") if match else None for end in ("out_proj.weight", "A_log"))
+    if match is None or out is None or heads is None or out.ndim != 2 or not share.ndim:
+        return (), ""
+    inner = out.shape[1]
+    whole = match[2] == "in_proj"
+    states, odd = divmod(share.shape[0] - (2 * inner + heads.size if whole else inner), 2)
+    if odd or states <= 0:
+        return (), ""
+    return (
+        ((inner, inner, states, states, heads.size), "z, x, B, C and dt") if whole else ((inner, states, states), "x, B and C")
+    )
 
 
 def _join(stages: Sequence[Sequence[_Rank]], by: str) -> tuple[dict[str, LazyTensor], dict[str, ContainerKind], list[Skip]]:
@@ -203,8 +236,13 @@ def _join(stages: Sequence[Sequence[_Rank]], by: str) -> tuple[dict[str, LazyTen
             full, layer = _renumbered(name, before)
             layers = max(layers, layer + 1)
             shares = [rank.found.tensors.get(name) for rank in row]
-            if full not in tensors:  # tied embeddings are in the first stage, and in the last
-                tensors[full] = _whole(full, tensor, shares, row) if len(row) > 1 else replace(tensor, name=full)
+            if full in tensors:  # tied embeddings are in the first stage, and in the last
+                continue
+            found = _whole(full, tensor, shares, row) if len(row) > 1 else replace(tensor, name=full)
+            if found is not None:
+                tensors[full] = found
+            else:
+                skipped.append(Skip(full, "differs between ranks, and its name does not tell how it is split", by))
         before += layers
         for name, kind in first.found.containers.items():
             containers.setdefault(name, kind)
@@ -239,30 +277,48 @@ def _renumbered(name: str, before: int) -> tuple[str, int]:
     return f"{match['before']}{int(match['layer']) + before}{match['after']}", int(match["layer"])
 
 
-def _whole(name: str, first: LazyTensor, shares: Sequence[LazyTensor | None], row: Sequence[_Rank]) -> LazyTensor:
-    """The tensor that *shares* make up. Raises ``LoadError`` where they cannot."""
+def _is_one(shares: Sequence[LazyTensor]) -> bool:
+    """True where all ranks hold the same numbers. Nothing is read where records of their own say so by their CRC-32."""
+    first, storages = shares[0], [share.storage for share in shares]
+    stated = [each.crc32 for each in storages if isinstance(each, CheckedStorage) and each.size == first.nbytes]
+    if len(stated) == len(shares) and all(share.contiguous for share in shares):
+        return len(set(stated)) == 1
+    for share in shares[1:]:
+        for (_, mine), (_, its) in zip(first.flat_chunks(), share.flat_chunks(), strict=True):
+            if mine.tobytes() != its.tobytes():
+                return False
+    return True
+
+
+def _whole(name: str, first: LazyTensor, shares: Sequence[LazyTensor | None], row: Sequence[_Rank]) -> LazyTensor | None:
+    """The tensor that *shares* make up; ``None`` where nothing tells how. Raises ``LoadError`` where they cannot."""
     held = [share for share in shares if share is not None]
     if len(held) != len(row) or any(share.ndim != first.ndim or share.dtype != first.dtype for share in held):
         raise LoadError(name, "is not in every rank alike", _WRONG)
-    rule = _rule(name, row[0].gated)
+    rule = _rule(name, first, row[0])
     if rule.axis is None or rule.axis >= first.ndim:
         if any(share.shape != first.shape for share in held):
             raise LoadError(name, "differs in shape between ranks, and its name does not tell how it is split", _CONVERT)
-        return replace(first, name=name, note=_Rule(None).note(len(row)))
-    tiles: list[Tile] = []
+        if _is_one(held):
+            return replace(first, name=name, note=f"of {len(row)} ranks, the same on each")
+        if not _WHOLE.fullmatch(name):
+            return None
+        told = "which differ, though by its name they do not: that of the first"
+        return replace(first, name=name, note=f"of {len(row)} ranks, {told}")
     lengths = [share.shape[rule.axis] for share in held]
-    if any(length % rule.parts for length in lengths):
-        raise LoadError(name, "is to hold gate and up, and cannot be cut in two", _CONVERT)
-    place = 0
-    for part in range(rule.parts):
+    if rule.parts and any(length != lengths[0] for length in lengths):
+        raise LoadError(name, f"is to hold {rule.called}, and differs in shape between ranks", _CONVERT)
+    tiles: list[Tile] = []
+    place, start = 0, 0
+    for size in rule.parts or (0,):
         for share, length in zip(held, lengths, strict=True):
-            size = length // rule.parts
             index = [slice(None)] * share.ndim
-            index[rule.axis] = slice(part * size, (part + 1) * size)
+            index[rule.axis] = slice(start, start + size) if rule.parts else slice(None)
             begin = [0] * share.ndim
             begin[rule.axis] = place
             tiles.append((tuple(begin), share.view(tuple(index))))
-            place += size
+            place += size or length
+        start += size
     shape = list(first.shape)
     shape[rule.axis] = place
     return joined(name, shape, tiles, rule.note(len(row)))

@@ -10,6 +10,7 @@ from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.groups import optimizer_facts
 from torch2grid_builtin._inert.hidden import read_strings
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.opened import Place
 from torch2grid_builtin._inert.read import load_error, told
 from torch2grid_builtin._inert.report import not_run, refusal
 from torch2grid_builtin._inert.shards import MESH
@@ -22,6 +23,7 @@ from torch2grid_core.sources import Skip, Source, find_parts, has_file
 from torch2grid_core.text import visible
 
 _RANK = re.compile(r"(?P<a>(?:.*[^a-zA-Z])?rank[._-]?)(?P<rank>\d{1,5})(?P<b>(?:\D.*)?)")
+_NUMBER = re.compile(r"(?P<a>(?:.*\D)?)(?P<rank>\d{1,5})(?P<b>\D*)")  # where no name says rank, what is in the files has to
 _ENDINGS = (".pt", ".pth", ".bin", ".ckpt")
 _OPTIMIZER = re.compile(r"(?:^|[._-])optim", re.IGNORECASE)
 _FLAT = re.compile(r"(?:^|[._])_?flat_param(?:$|[._])")  # of FSDP 1, which does not say where its pieces belong
@@ -34,16 +36,27 @@ class RankFiles(Loader):
     name: ClassVar[str] = "ranks"
 
     def sniff(self, source: Source) -> int:
-        names = _ranks(source) if source.is_folder else []
-        if len(names) < 2:
-            return 0
+        return 2 if source.is_folder and self._names(source) else 0
+
+    def _names(self, source: Source) -> list[str]:
+        """The names of the files of all ranks; empty where there are no shards in the first one."""
+        names = _ranks(source, _RANK)
+        if names and self._places(source, names[0]):
+            return names
+        # Numbers may be those of steps: of ranks there are as many as the mesh has, and first and last hold other shards.
+        names = _ranks(source, _NUMBER)
+        places = self._places(source, names[0]) if names else {}
+        ranks = max((place.ranks for place in places.values() if place is not None), default=0)
+        return names if len(names) == ranks > 1 and self._places(source, names[-1]) != places else []
+
+    def _places(self, source: Source, name: str) -> dict[str, Place | None]:
         try:
-            return 2 if _read(source.child(names[0]), Actions(), self.name)[0].places else 0
+            return _read(source.child(name), Actions(), self.name)[0].places
         except LoadError:
-            return 0
+            return {}
 
     def load(self, source: Source) -> Checkpoint:
-        names = _ranks(source)
+        names = self._names(source)
         if not names:
             raise LoadError(source.shown, "is no folder of files of ranks", "give the path of a checkpoint")
         actions = Actions()
@@ -73,11 +86,11 @@ class RankFiles(Loader):
         )
 
 
-def _ranks(folder: Source) -> list[str]:
-    """The names of the files of all ranks, from the first on; of several rows of such files, the model's."""
+def _ranks(folder: Source, pattern: re.Pattern[str]) -> list[str]:
+    """The names that *pattern* takes for files of ranks, from the first on; of several rows of such files, the model's."""
     rows: dict[tuple[str, str], dict[int, str]] = {}
     for name in folder.entries:
-        match = _RANK.fullmatch(name)
+        match = pattern.fullmatch(name)
         if match and name.endswith(_ENDINGS):
             key = match["a"], re.sub(r"\d+", "0", match["b"])
             rows.setdefault(key, {}).setdefault(int(match["rank"]), name)

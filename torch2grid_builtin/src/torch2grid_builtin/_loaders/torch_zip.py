@@ -16,7 +16,7 @@ from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.read import load_error, make_checkpoint
 from torch2grid_builtin._inert.report import not_run
-from torch2grid_builtin._inert.stream import PickleStream
+from torch2grid_builtin._inert.stream import WINDOW, PickleStream
 from torch2grid_builtin._inert.torch_dtypes import DTYPES, itemsize, parse_id, storage_dtype
 from torch2grid_builtin._inert.values import Pairs, StorageRef, Tensor
 from torch2grid_builtin._loaders.foreign_zip import is_exported, name_share, name_zip, refuse_program
@@ -26,7 +26,7 @@ from torch2grid_builtin._loaders.refused_zip import read_refused_zip
 from torch2grid_builtin._loaders.torch_archive import folded, note_archive
 from torch2grid_builtin._loaders.zip_archive import LOCAL, ZipArchive, first_name, open_zip
 from torch2grid_core import Checkpoint, Loader, LoadError
-from torch2grid_core.sources import Action, Source, Storage, verify
+from torch2grid_core.sources import Action, BytesStorage, Source, Storage, verify
 from torch2grid_core.text import visible
 
 _NO_PICKLE = "is a zip archive, but not of torch.save: it has no data.pkl"
@@ -247,13 +247,22 @@ def _read(names: Names, prefix: str, name: str, swapped: bool, work: limits.Work
     entry = archive.entries[names.find(f"{prefix}{name}.pkl") or ""]
     if entry.method and entry.size > limits.PICKLE_INFLATED:
         raise archive.fail(f"packs a pickle of {entry.size} bytes", "this is a decompression bomb, not weights")
-    record = archive.storage(entry.name)
+    record = _checked(archive.storage(entry.name))
     storages = Storages(names, f"{prefix}{name}/", swapped, work)
     machine = Interpreter(PickleStream(record), CONSTRUCTORS, storages.persistent_load, work, actions=actions, script=script)
-    verify(record)
     root = machine.load()
     read_pickles(record, machine.stream.tell(), actions, work)
     return root
+
+
+def _checked(record: Storage) -> Storage:
+    """The bytes of a pickle whose checksum is right: a small one in memory, so that it is read once. Raises ``LoadError``."""
+    if record.size > WINDOW:
+        verify(record)
+        return record
+    held = bytearray(record.size)
+    record.read_into(0, memoryview(held))
+    return BytesStorage(bytes(held))
 
 
 class Storages:

@@ -34,15 +34,17 @@ _STATE = re.compile(
 _CONSTRUCTED = re.compile(
     r"^(A(_b)?_logs?|log_A\w*|A_(real|imag|re|im)|Ds?(_b)?|(log_)?(dt|decay|lambda|nu|theta)(_log)?|time_\w+|slopes)$",
 )
+# Of a module's own name, whose words stand between underscores. Each pattern looks for one word: one that looks for two would
+# begin anew at each of the first, and a name is as long as its file says.
 _PLACES = re.compile(
-    r"(^|[._])(wpe|pos(ition(al|s)?)?_?(emb|enc|table)\w*|emb\w*_?pos(ition)?s?|relative_attention_bias|rel(ative)?_pos\w*)(\.|$)",
-    re.IGNORECASE,
+    r"(^|_)(pos(ition(al|s)?)?_?(emb|enc|table)|rel(ative)?_pos|(wpe|relative_attention_bias)$)", re.IGNORECASE
 )
+_EMBEDS, _BY_PLACE = re.compile(r"(^|_)emb", re.IGNORECASE), re.compile(r"pos(ition)?s?$", re.IGNORECASE)
 _TYPES = re.compile(r"(^|[._])(token_type|segment)", re.IGNORECASE)
 _VOCABULARY = re.compile(
-    r"(^|[._])(\w*emb\w*|wte|shared|\w*vocab\w*|lm_head|head|generator|proj_out|logits|output|decoder|lut)$", re.IGNORECASE
+    r"emb|vocab|(^|_)(wte|shared|lm_head|head|generator|proj_out|logits|output|decoder|lut)$", re.IGNORECASE
 )
-_LOOKUP = re.compile(r"(^|[._])(\w*emb\w*|wte|wpe|shared|lut)$", re.IGNORECASE)
+_LOOKUP = re.compile(r"emb|(^|_)(wte|wpe|shared|lut)$", re.IGNORECASE)
 # Modules that begin at zero, so that they change nothing until they are trained.
 _FROM_ZERO = re.compile(
     r"lora_(B|up)|zero_?(conv|module|linear|proj|init)|adaln|(attn|cross|ff|res|alpha)_?gate|layer_?scale|rezero", re.IGNORECASE
@@ -127,7 +129,9 @@ def is_single_channel(tensor: LazyTensor) -> bool:
 
 def is_place_table(tensor: LazyTensor) -> bool:
     """True for tables of positions, whose neighbours are much alike."""
-    return bool(_PLACES.search(_place(tensor)))
+    place = _place(tensor)
+    last = _BY_PLACE.search(place)
+    return bool(_PLACES.search(place) or (last and _EMBEDS.search(place, 0, last.start())))
 
 
 def is_type_table(tensor: LazyTensor) -> bool:
@@ -138,6 +142,11 @@ def is_type_table(tensor: LazyTensor) -> bool:
 def is_vocabulary(tensor: LazyTensor) -> bool:
     """True for an embedding, or a head over a vocabulary: rows are tokens, of which some are padding or never used."""
     return tensor.ndim == 2 and max(tensor.shape) >= 2 * FEW and bool(_VOCABULARY.search(_place(tensor)))
+
+
+def is_lookup(tensor: LazyTensor) -> bool:
+    """True for an embedding by its name, whose rows are looked up."""
+    return tensor.ndim == 2 and bool(_LOOKUP.search(_place(tensor)))
 
 
 def begins_at_zero(tensor: LazyTensor) -> bool:
@@ -219,7 +228,7 @@ def fan_in(tensor: LazyTensor) -> int:
 
 def usual_std(tensor: LazyTensor) -> tuple[float, str]:
     """The std that weights usually have, to an order of magnitude, and its name: 1/√fan-in; 1 for an embedding."""
-    if tensor.ndim == 2 and _LOOKUP.search(_place(tensor)):
+    if is_lookup(tensor):
         return 1.0, "1 of an embedding"
     return 1 / math.sqrt(fan_in(tensor)), "1/√fan-in"
 

@@ -63,29 +63,55 @@ class CopiedLayers(Rule):
             kind, layer = kind_of(tensor.name)
             if layer >= 0:
                 kinds[kind, tensor.shape].append((tensor, summary))
-        copies: dict[str, tuple[str, Severity]] = {}
+        copies: dict[str, str] = {}
+        many: set[str] = set()  # of modules that are shared in pairs, or of a network that was made deeper by its own layers
         for members in kinds.values():
             if len(members) >= _SIBLINGS:
-                copies.update(self._of(members))
+                found = self._of(members)
+                copies.update(found)
+                many.update(found if len(found) > max(len(members) // 4, 1) else ())
+        same: dict[tuple[str, str], bool] = {}
         for name in checkpoint:
-            if name in copies:
-                source, severity = copies[name]
-                odds = "by chance less than once in 1e30 tensors"
-                text = f"every weight is that of {source} ({odds}), and its siblings are not"
-                yield Finding(f"{text}: one was written in the other's place, or copied", name, severity=severity)
+            if name not in copies:
+                continue
+            source = copies[name]
+            pair = _layers_of(name, source)
+            if pair not in same:
+                same[pair] = _is_whole(*pair, checkpoint, results["summary"])
+            text = f"every weight is that of {source} (by chance less than once in 1e30 tensors), and its siblings are not"
+            severity: Severity = "warning" if same[pair] or name in many else "error"
+            advice = "one was written in the other's place, or copied"
+            if same[pair]:
+                advice = "all of the layer is the other's: it was written in its place, or the network was made deeper with it"
+            yield Finding(f"{text}: {advice}", name, severity=severity)
 
-    def _of(self, members: Sequence[tuple[LazyTensor, Distribution]]) -> dict[str, tuple[str, Severity]]:
+    def _of(self, members: Sequence[tuple[LazyTensor, Distribution]]) -> dict[str, str]:
+        """Each of *members* that is an earlier one's copy, and that one."""
         prints: dict[Print, list[LazyTensor]] = defaultdict(list)
         for tensor, summary in members:
             prints[_print(summary)].append(tensor)
         if len(prints) == 1:
             return {}  # all are one module, saved several times, or as they began
-        copies: dict[str, str] = {}
-        for first, *others in prints.values():
-            copies.update((each.name, first.name) for each in others if _equal(first, each))
-        # Of modules that are shared in pairs, or of a network that was made deeper by its own layers, many are copies.
-        severity: Severity = "error" if len(copies) <= max(len(members) // 4, 1) else "warning"
-        return {name: (source, severity) for name, source in copies.items()}
+        return {each.name: first.name for first, *others in prints.values() for each in others if _equal(first, each)}
+
+
+def _layers_of(name: str, other: str) -> tuple[str, str]:
+    """Both names up to the first number that they differ in, and a dot: ``layers.3.`` and ``layers.5.``."""
+    mine, theirs = name.split("."), other.split(".")
+    stop = next(place for place, pair in enumerate(zip(mine, theirs, strict=True), start=1) if len({*pair}) > 1)
+    return ".".join(mine[:stop]) + ".", ".".join(theirs[:stop]) + "."
+
+
+def _is_whole(copy: str, source: str, checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> bool:
+    """True where each tensor of the layer *copy* is that of *source*: what makes a network deeper copies layers as a whole.
+
+    What writes one tensor in another's place leaves the others of the layer as they were.
+    """
+    own = [name for name in checkpoint if name.startswith(copy)]
+    pairs = [(name, source + name.removeprefix(copy)) for name in own]
+    alike = len(pairs) > 1 and all(name in summaries and other in summaries for name, other in pairs)
+    alike = alike and all(_print(summaries[name]) == _print(summaries[other]) for name, other in pairs)
+    return alike and all(_equal(checkpoint[name], checkpoint[other]) for name, other in pairs)
 
 
 @dataclass(frozen=True)

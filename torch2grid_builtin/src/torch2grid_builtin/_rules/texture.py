@@ -7,7 +7,6 @@ places chosen by the lowest bits of the values are the same in both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -92,34 +91,32 @@ class _Texture(Collector):
         stored = np.ascontiguousarray(chunk.stored)
         if not stored.dtype.isnative:
             stored = stored.astype(stored.dtype.newbyteorder("="))
-        values = chunk.values
-        with np.errstate(all="ignore"):
-            self.sample.append(values[-chunk.start % self.step :: self.step].astype(np.float64))
-            self._take_far(chunk.start, values)
         bits = stored.view(f"u{stored.dtype.itemsize}")
+        with np.errstate(all="ignore"):
+            self.sample.append(chunk.values[-chunk.start % self.step :: self.step].astype(np.float64))
+            self._take_far(chunk, stored, bits)
         self._take_runs(chunk.start, stored, bits)
         self._take_windows(chunk.start, bits)
 
-    def _take_far(self, start: int, values: Array) -> None:
+    def _take_far(self, chunk: Chunk, stored: Array, bits: Array) -> None:
         """Keep the weights far beyond the others of this piece; one that lies low here and far beyond the tensor is none."""
-        step = max(len(values) // 512, 1) | 1
-        sample = np.abs(values[::step])
+        step = max(len(stored) // 512, 1) | 1
+        sample = np.abs(chunk.values[::step])
         sample = sample[sample > 0]  # of NaN, too, nothing is kept
         limit = 0.0
         if len(sample) >= _FEW:
             limit = _BEYOND * float(np.partition(sample, len(sample) * 9 // 10)[len(sample) * 9 // 10])
-        high, low = float(values.max()), float(values.min())
-        if math.isfinite(high) and math.isfinite(low):
-            largest = max(high, -low)
-            if largest <= limit:  # most pieces: two comparisons for each weight are all that they cost
-                self.next = max(self.next, largest)
-                return
-        sizes = np.abs(values)
+        most = (bits << bits.dtype.type(1)).max() >> bits.dtype.type(1)  # without the sign, sizes are in this order
+        largest = float(most.reshape(1).view(stored.dtype)[0])
+        if largest <= limit:  # most pieces: this is all that they cost
+            self.next = max(self.next, largest)
+            return
+        sizes = np.abs(chunk.values)
         sizes[~np.isfinite(sizes)] = 0
         places = np.flatnonzero(sizes > limit)
         if len(places) > FAR:
             places = places[np.argpartition(sizes[places], -FAR)[-FAR:]]
-        self.far.append(start + places)
+        self.far.append(chunk.start + places)
         self.sizes.append(sizes[places].astype(np.float64))
         sizes[places] = 0
         self.next = max(self.next, float(sizes.max()))
@@ -131,8 +128,8 @@ class _Texture(Collector):
             return
         body = bits[head : head + count * BLOCK].reshape(count, BLOCK)
         one = np.ones(1, bits.dtype)
-        least = np.full(1, TINY).astype(stored.dtype).view(bits.dtype) << one  # without the sign, sizes are in this order
-        first = body[:, 0]
+        least = np.full(1, TINY).astype(stored.dtype).view(bits.dtype) << one
+        first = body[:, 0].copy()
         alike = np.flatnonzero(first == body[:, 1])
         alike = alike[(body[alike] == body[alike, :1]).all(axis=1)]
         alike = alike[(body[alike, 0] << one) != 0]
@@ -146,8 +143,7 @@ class _Texture(Collector):
     def _take_windows(self, start: int, bits: Array) -> None:
         if self.kept > _WINDOWS or len(bits) < self.window:
             return
-        mask = bits.dtype.type(self.mask)
-        places = np.flatnonzero((bits[: len(bits) - self.window + 1] & mask) == (_ANCHOR & self.mask))
+        places = np.flatnonzero((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
         if not len(places):
             return
         windows = np.lib.stride_tricks.sliding_window_view(bits, self.window)[places]

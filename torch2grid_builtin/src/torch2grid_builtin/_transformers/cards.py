@@ -204,6 +204,7 @@ class _Homes:
         order: Mapping[str, int],
     ) -> None:
         self.forms, self.order = forms, order
+        self.stems = _stems_of_alike(matrices, forms)
         self.by_units: dict[tuple[range, bool], list[str]] = {}  # (indices, above) → matrices that have these units, in order
         for name in matrices:
             form, kept = forms[name], kept_places(shapes[name])
@@ -214,8 +215,16 @@ class _Homes:
                 self.by_units.setdefault((own, True), []).append(name)
 
     def of(self, name: str, indices: range) -> tuple[str, bool] | None:
-        """(matrix, whether the vector goes above it); ``None`` where there is none near. indices: in the whole vector."""
-        units, inputs = self._near(name, (indices, False)), self._near(name, (indices, True))
+        """(matrix, whether the vector goes above it); ``None`` where there is none near. indices: in the whole vector.
+
+        No vector from outside goes to one of many experts, which would then differ from the others.
+        """
+        numbered = _NUMBERED.match(name)
+        stem = numbered[1] if numbered else ""
+        units, inputs = (
+            [each for each in self._near(name, (indices, above)) if self.stems.get(each, stem) == stem]
+            for above in (False, True)
+        )
         module, _, leaf = name.rpartition(".")
         twin = f"{module}.{leaf.replace('bias', 'weight')}".lstrip(".")
         before = [each for each in units if self.order[each] < self.order[name]]
@@ -241,6 +250,20 @@ class _Homes:
 
     def _distance(self, one: str, other: str) -> int:
         return abs(self.order[one] - self.order[other])
+
+
+def _stems_of_alike(matrices: Sequence[str], forms: Mapping[str, Form]) -> dict[str, str]:
+    """What holds the numbered module of each of the *matrices* that are in one of several alike: ``mlp.experts``."""
+    families: dict[str, dict[str, list[tuple[str, Form]]]] = {}
+    for name in matrices:
+        if found := _NUMBERED.match(name):
+            families.setdefault(found[1], {}).setdefault(found[2], []).append((found[3], forms[name]))
+    alike = {
+        stem
+        for stem, members in families.items()
+        if len(members) >= _ALIKE and len({tuple(each) for each in members.values()}) == 1
+    }
+    return {name: found[1] for name in matrices if (found := _NUMBERED.match(name)) and found[1] in alike}
 
 
 def shape_of(kind: AnyKind, scale: Scale, bands: Bands) -> tuple[Box, int]:

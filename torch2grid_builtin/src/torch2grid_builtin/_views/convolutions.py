@@ -18,7 +18,7 @@ _FEW_TAPS = 7  # what is named as a projection or an attention is a convolution 
 _SMALL_STACK = 32  # a stack of matrices has two dimensions that are longer than that
 
 # Classes: convolutions of any library, and those of torch that are something else. Containers say nothing.
-_IS_CONVOLUTION = re.compile(r"conv\w*[123]d", re.IGNORECASE)
+_IS_CONVOLUTION = re.compile(r"(?:(?!conv).)*conv\w*[123]d", re.IGNORECASE | re.DOTALL)  # from the first "conv" on
 _OTHER_DOMAIN = re.compile(r"spectral|fourier|graph|fno|gcn", re.IGNORECASE)
 _OF_TORCH = re.compile(r"torch\.(nn\.modules|ao\.nn)\.(?!container\.|module\.)")
 
@@ -41,7 +41,7 @@ _NOT_ITS_OWN = re.compile(r"proj|gate|recurrent|qkv|(^|_)(ih|hh)(_|$)")  # in_pr
 _SAYS_CONVOLUTION = re.compile(r"conv|cnn|tcn")
 _OF_A_FILTER = re.compile(r"filter|stft|basis|sinc")
 _NORM = re.compile(r"norm|(^|[_.])(ln|bn|gn|grn|rms)\d*(_|$)")
-_POSITIONS = re.compile(r"pos\w*emb|emb\w*pos|rel_?pos|position")
+_POSITIONS = re.compile(r"rel_?pos|position")
 _STACKED = re.compile(r"expert|moe(_|\.|$)|bilinear|biaffine|einsum|ensemble")
 _NUMBERED_EXPERT = re.compile(r"experts?\.\d+(\.|$)")
 _PROJECTION = re.compile(
@@ -104,7 +104,7 @@ def _module_and_leaf(name: str) -> tuple[str, str]:
 def _by_class(path: str) -> bool | None:
     """Whether the class at *path* is a convolution; ``None`` where that is not known."""
     name = path.rpartition(".")[2]
-    if _IS_CONVOLUTION.search(name):
+    if _IS_CONVOLUTION.match(name):
         return not _OTHER_DOMAIN.search(name)
     return False if _OF_TORCH.match(path) else None
 
@@ -123,7 +123,8 @@ def _by_name(module: str, leaf: str, of_class: str, shape: tuple[int, ...]) -> b
     if not _SAYS_CONVOLUTION.search(own) and (_NORM.search(own) or _NORM.search(of_class)):
         return False
     kernel = shape[2:]
-    if _POSITIONS.search(own) and not says_convolution:  # some models encode positions by a convolution of each channel
+    positions = ("pos" in own and "emb" in own) or _POSITIONS.search(own)
+    if positions and not says_convolution:  # some models encode positions by a convolution of each channel
         return shape[0] > 1 == shape[1] and max(kernel) <= _FEW_TAPS
     longest = _LONGEST
     if min((*kernel, 1)) == 1 and sum(length > 1 for length in kernel) <= 1:

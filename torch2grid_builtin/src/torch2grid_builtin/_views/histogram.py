@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._views.describing import about, figure_text, flags_of, nothing_finite, tensor_title
-from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, one_picture, short_rows
+from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Summary, Values
@@ -104,7 +104,7 @@ class HistogramView(View):
             text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
             yield Page(
                 f"histogram_overview_{index + 1}" if index else "histogram_overview",
-                text,
+                text + rows_text(sheet.rows),
                 (*own, *(small[name] for name in sheet.names)),
                 columns=max(4, min(len(columns.kinds), 10)),
                 places=places,

@@ -12,7 +12,7 @@ from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_tran
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
 from torch2grid_builtin._views.matrices import matrix_of
-from torch2grid_builtin._views.sheets import columns_of, one_picture, short_rows
+from torch2grid_builtin._views.sheets import columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.stacks import PerMatrix
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
@@ -117,6 +117,7 @@ class LayersView(View):
         sheets = columns.sheets(self.sheet)
         for index, sheet in enumerate(sheets):
             title = run.title or f"{source_name(checkpoint)} · {len(names):,} tensor{'s' if len(names) > 1 else ''}"
+            title += rows_text(sheet.rows)
             if len(sheets) > 1:
                 title += f" · sheet {index + 1} of {len(sheets)}"
             panels = tuple(

@@ -76,9 +76,10 @@ class Outliers(View):
             for tensor in tensors
             for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], self.z, is_judged)
         ]
-        parts = (part for tensor in judged for part in matrices(tensor) if _is_matrix(part.tensor))
-        units = self._units((part.tensor, part.of(results, "profile")) for part in parts)
-        layers = list(_layers((part for tensor in learned for part in matrices(tensor)), results, self.z))
+        parts = {tensor.name: tuple(matrices(tensor)) for tensor in learned}
+        matched = (part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor))
+        units = self._units((part.tensor, part.of(results, "profile")) for part in matched)
+        layers = list(_layers((part for tensor in learned for part in parts[tensor.name]), results, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
         tables = (
@@ -119,10 +120,12 @@ class Outliers(View):
                 continue
             scores = np.stack([z_of_units(absmax), z_of_units(norm)])
             best = scores.max(axis=0)
+            beyond = limit(self.z, len(absmax))
+            if best.max() < min(least, beyond):
+                continue
             medians = [
                 float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
             ]
-            beyond = limit(self.z, len(absmax))
             kept = max(self.count, _BARS, int(np.count_nonzero(best > beyond)))
             for place in np.argsort(-best, kind="stable")[:kept].tolist():
                 if best[place] <= 0 or best[place] < min(least, beyond):

@@ -58,9 +58,9 @@ def z_of_units(sizes: Array) -> Array:
     normal distribution, and 5 % of the median; where the median is 0, of √(π/2) times the mean distance from it.
     """
     known = np.isfinite(sizes)
-    if not known.any():
+    if not (whole := bool(known.all())) and not known.any():
         return np.zeros(len(sizes))
-    values = np.sort(sizes[known])
+    values = np.sort(sizes if whole else sizes[known])
     median = _quantile(values, 0.5)
     distances = np.abs(values - median)
     spread = max(1.4826 * _quantile(np.sort(distances), 0.5), _ALIKE * abs(median))
@@ -68,7 +68,8 @@ def z_of_units(sizes: Array) -> Array:
         if len(values) * tail >= _UNITS_BEYOND:
             spread = max(spread, (_quantile(values, 1 - tail) - median) / _NORMAL.inv_cdf(1 - tail))
     spread = spread or math.sqrt(math.pi / 2) * float(distances.mean())
-    return np.where(known, (np.where(known, sizes, median) - median) / (spread or 1.0), 0.0)
+    found: Array = ((sizes if whole else np.where(known, sizes, median)) - median) / (spread or 1.0)
+    return found
 
 
 def _quantile(ordered: Array, level: float) -> float:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from torch2grid_core import Checkpoint, Settings
 from torch2grid_core.selection import modules
+from torch2grid_core.text import visible
 
 _ONE_PICTURE = {".png", ".jpg", ".jpeg", ".webp", ".svg", ".csv"}  # endings of files that hold one page
 _ALIKE = 4  # numbered modules inside a layer that are rows of their own: experts
 _NUMBERED = re.compile(r"(.*?\.\d{1,6})\.(.*)", re.DOTALL)
-_EXPERT = re.compile(r"^((?:.*?\.)?\d{1,6})\..*experts?\.(\d{1,6})$", re.DOTALL | re.IGNORECASE)
+_LAYER, _EXPERT = re.compile(r"(?:.*?\.)?\d{1,6}(?=\.)", re.DOTALL), re.compile(r"experts?\.(\d{1,6})$", re.IGNORECASE)
 _SLACK = 12  # rows more than fit a sheet that take no second one
 _FLOW = 8  # tensors by themselves in a row
 
@@ -99,20 +100,37 @@ def columns_of(names: Iterable[str]) -> Columns:
     return Columns(tuple(kinds), tuple(cells.items()), tuple(apart), before)
 
 
+def stem_of(titles: Iterable[str]) -> str:
+    """What the names of rows all begin with, up to a dot: ``model.layers.``; empty of fewer than two."""
+    named = [title for title in titles if title]
+    if len(named) < 2:
+        return ""
+    first, last = min(named), max(named)
+    alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind(".", 0, alike) + 1]
+
+
+def rows_text(titles: Iterable[str]) -> str:
+    """For the subtitle of a sheet, what the numbers of its rows count: `` · rows: model.layers.*``."""
+    stem = stem_of(titles)
+    return f" · rows: {visible(stem, 60)}*" if stem else ""
+
+
 def short_rows(titles: Sequence[str]) -> tuple[str, ...]:
-    """The names of rows without what all begin with, up to a dot: ``0``, ``1`` of ``model.layers.0``, ``model.layers.1``.
+    """The names of rows without what all begin with (see ``stem_of``): ``0``, ``1`` of ``model.layers.0``, ``model.layers.1``.
 
     An expert is ``0 · expert 3``, where that is one row's name alone.
     """
-    named = [title for title in titles if title]
-    if len(named) < 2:
-        return tuple(titles)
-    first, last = min(named), max(named)
-    alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    cut = first.rfind(".", 0, alike) + 1
+    cut = len(stem_of(titles))
     short = [title[cut:] if title else "" for title in titles]
-    brief = [_EXPERT.sub(r"\1 · expert \2", title) for title in short]
+    brief = [_brief(title) for title in short]
     return tuple(brief if len(set(filter(None, brief))) == len(set(filter(None, short))) else short)
+
+
+def _brief(title: str) -> str:
+    """``0 · expert 3`` for ``0.mlp.experts.3``; another title as it is."""
+    layer, expert = _LAYER.match(title), _EXPERT.search(title)
+    return f"{layer[0]} · expert {expert[1]}" if layer and expert and layer.end() < expert.start() else title
 
 
 def one_picture(checkpoint: Checkpoint, run: Settings, each: bool) -> bool:

@@ -8,9 +8,11 @@ from functools import reduce
 from typing import Any
 
 from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of
+from torch2grid_builtin._views.schemes import as_initialised
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import DeadUnits, dead_units, has_units
-from torch2grid_core import Checkpoint, Page, Settings, UsageError, View
+from torch2grid_builtin._views.zero_patterns import ZeroPattern, ZeroPatterns
+from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, UsageError, View
 from torch2grid_core.measures import Distribution, Profile, Summary
 from torch2grid_core.pages import Table
 from torch2grid_core.text import shape_text
@@ -32,6 +34,8 @@ _FIGURES = (
     "+Inf",
     "-Inf",
     "Dead%",
+    "Zeros lie",
+    "As initialised",
 )
 DETAIL = (*COLUMNS, "Shape", "Dtype", *_FIGURES)
 FORMATS = {
@@ -54,7 +58,9 @@ class Stats(View):
 
     detail: bool = field(
         default=False,
-        metadata={"help": "also shape, dtype, quantiles, norms, kurtosis, NaN, Inf, dead units and totals"},
+        metadata={
+            "help": "also shape, dtype, quantiles, norms, kurtosis, dead units, patterns of zeros, initialisations, totals"
+        },
     )
     sort: str = field(
         default="",
@@ -67,7 +73,11 @@ class Stats(View):
         if self.sort:
             self._column()
         summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
-        return {**summary, **apart(checkpoint, {"profile": Profile()})} if self.detail else summary
+        if not self.detail:
+            return summary
+        matrices_alone = [name for name, tensor in checkpoint.items() if tensor.ndim >= 2]
+        zeros = {"zeros": ZeroPatterns().about(matrices_alone)} if matrices_alone else {}
+        return {**summary, **apart(checkpoint, {"profile": Profile()}), **zeros}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = results["summary"]
@@ -82,7 +92,9 @@ class Stats(View):
             }
             shares = [_share(dead[name]) if name in dead else None for name in checkpoint]
             rows = [
-                row | _detail(shape_text(tensor.shape), tensor.dtype.name, summaries[tensor.name], share)
+                row
+                | _detail(shape_text(tensor.shape), tensor.dtype.name, summaries[tensor.name], share)
+                | _made(tensor, results)
                 for row, tensor, share in zip(rows, checkpoint.values(), shares, strict=True)
             ]
         if self.sort:
@@ -128,6 +140,7 @@ def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -
     row: Row = {"Shape": shape, "Dtype": dtype, "Weights": summary.count}
     row.update({"Zeros": summary.zeros, "+Inf": summary.posinf, "-Inf": summary.neginf})
     row["Dead%"] = None if dead is None else 100 * dead
+    row["Zeros lie"] = row["As initialised"] = ""
     figures = {
         "|Max|": summary.absmax,
         "RMS": summary.rms,
@@ -138,6 +151,13 @@ def _detail(shape: str, dtype: str, summary: Distribution, dead: float | None) -
         **dict(zip(LEVELS, summary.quantiles(LEVELS.values()).tolist(), strict=True)),
     }
     return row | _known(summary, figures)
+
+
+def _made(tensor: LazyTensor, results: Mapping[str, Any]) -> Row:
+    """How its zeros lie, and which initialisation it looks like."""
+    found: ZeroPattern | None = results.get("zeros", {}).get(tensor.name)
+    scheme = as_initialised(tensor, results["summary"][tensor.name])
+    return {"Zeros lie": found.text if found is not None else "", "As initialised": scheme}
 
 
 def _known(summary: Distribution, figures: Mapping[str, float]) -> Row:

@@ -140,6 +140,8 @@ class App(click.Group):
                 meant = {**{flag[2:]: flag for flag in flags}, **others, **{name: name for name in known}}
                 close = [meant[each] for each in ([word.lower()] if word.lower() in meant else nearest(word, meant)[:1])]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
+                if word not in known and (install := self.manager.to_install("command", word)):
+                    advice = f"; {install} brings that command"
                 raise UsageError(f"no such command or file: {visible(word)!r}{advice}")
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch2grid_core._errors import Torch2GridError, traced
+from torch2grid_core._errors import Torch2GridError, traced, unforeseen
 from torch2grid_core._text import visible
 
 
@@ -121,8 +121,7 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             print(traced(error), file=sys.stderr)
-        text = visible(" ".join(str(error).split()), limit=500)
-        _say(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")
+        _say(str(unforeseen(error)))
         return 1
 
 

@@ -418,11 +418,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
         derived._stored = self._stored or self
         return derived
 
-    def beside(self, name: str) -> bytes | None:
+    def beside(self, name: str, most: int = _BESIDE_BYTES) -> bytes | None:
         """The small file *name* that lies beside the checkpoint, or in its folder; ``None`` where there is none.
 
         It is read from where the checkpoint was opened, local or remote. Raises ``LoadError`` for a name that leads elsewhere,
-        a file of more than 4 MiB, and one that cannot be read.
+        a file of more than *most* bytes (4 MiB), and one that cannot be read.
         """
         if not name or name in (".", "..") or any(char in name for char in "/\\:\0"):
             raise LoadError(self.source, f"{name!r} is not the name of a file beside it")
@@ -430,8 +430,8 @@ class Checkpoint(Mapping[str, LazyTensor]):
         if folder is None or not has_file(folder, name):
             return None
         found = folder.child(name)
-        if found.size > _BESIDE_BYTES:
-            raise LoadError(found.shown, f"has {found.size:,} bytes; at most {_BESIDE_BYTES:,} are read of a neighbour")
+        if found.size > most:
+            raise LoadError(found.shown, f"has {found.size:,} bytes; at most {most:,} are read of a neighbour")
         return found.read(0, found.size)
 
     def _within(self, other: Checkpoint) -> Checkpoint:

@@ -27,6 +27,7 @@ _RANKS = (
 _PARALLEL = re.compile(r"(?P<a>consolidated\.)(?P<rank>\d\d)(?P<b>\.(?:pth|pt|safetensors))")  # one alone is a whole model
 _FOLDERS = re.compile(r"(?P<a>mp_rank_)(?P<rank>\d+)(?P<b>(?:_\d+)*)")
 _DEEPSPEED = re.compile(r"(?:.*zero_pp_rank_\d+_)?mp_rank_\d+(?:_\d+)*_(?:model|optim)_states\.pt")
+_STEPS = 16  # folders of DeepSpeed's steps that are looked into
 _DISTCP = re.compile(r"__(\d+)_\d+\.distcp")
 
 # What trainers write beside a model: Hugging Face's, accelerate, Lightning, torchtune.
@@ -234,8 +235,8 @@ def spread_over(folder: Source, files: Sequence[str]) -> LoadError | None:
             "join them with consolidate_safetensors_files of torch.distributed.checkpoint",
         )
     deepspeed = sum(_DEEPSPEED.fullmatch(name) is not None for name in names)
-    steps = sorted(name for name in names if re.fullmatch(r"global_step\d+", name))
-    if (deepspeed > 1 and deepspeed >= len(files) - 1) or (steps and ("latest" in names or "zero_to_fp32.py" in names)):
+    steps = [name for name in names if re.fullmatch(r"global_step\d+", name)] if names & {"latest", "zero_to_fp32.py"} else []
+    if (deepspeed > 1 and deepspeed >= len(files) - 1) or any(_is_cut(folder, name) for name in steps[:_STEPS]):
         where = "its folder above" if deepspeed > 1 else "it"
         return error(
             "is a checkpoint of DeepSpeed, whose ranks have a file each",
@@ -257,6 +258,14 @@ def spread_over(folder: Source, files: Sequence[str]) -> LoadError | None:
             )
     foreign = foreign_folder(names)
     return error(*foreign) if foreign is not None else None
+
+
+def _is_cut(folder: Source, step: str) -> bool:
+    """True where DeepSpeed wrote several files to *step*, as ZeRO does; without it, one holds the whole model."""
+    try:
+        return sum(_DEEPSPEED.fullmatch(name) is not None for name in folder.child(step).entries) > 1
+    except LoadError:
+        return False
 
 
 def _count(number: int, what: str) -> str:

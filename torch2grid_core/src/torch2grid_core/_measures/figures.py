@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from torch2grid_core._data.crc import crc32, crc32_combine
+from torch2grid_core._data.dtypes import is_floating
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
@@ -41,9 +42,12 @@ class Summary(Need[Distribution]):
     ordered: ClassVar[bool] = False
     counts_not_finite = True
 
-    def unite(self, other: Need[Any]) -> Summary | None:
-        if type(other) is not Summary:
-            return None
+    def unite(self, other: Need[Any]) -> Need[Any] | None:
+        if type(other) is Profile:
+            return _SummaryAndProfile(self) if self.brief else None
+        return self._with(other) if type(other) is Summary else None
+
+    def _with(self, other: Summary) -> Summary:
         return Summary(tuple(dict.fromkeys(self.thresholds + other.thresholds)), self.brief and other.brief)
 
     def merges(self, tensor: LazyTensor) -> bool:
@@ -54,6 +58,9 @@ class Summary(Need[Distribution]):
 
     def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
         return list(map(_Summary, names, Distribution.of_each(stored, sizes, self.thresholds, self.brief)))
+
+    def finish(self, gathered: Any) -> Distribution:
+        return gathered.distribution.settle()  # type: ignore[no-any-return]
 
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
         return {gathered.tensor: gathered.distribution.not_finite}
@@ -69,19 +76,22 @@ class _Summary(Collector):
     def merge(self, other: _Summary) -> None:
         self.distribution.merge(other.distribution)
 
-    def result(self) -> Distribution:
-        return self.distribution.settle()
-
 
 @dataclass(frozen=True)
 class Profile(Need[UnitProfile]):
     """The ``UnitProfile`` of a tensor: |max| and L2 norm of each output unit (row, filter) and input unit (column)."""
+
+    def unite(self, other: Need[Any]) -> Need[Any] | None:
+        return _SummaryAndProfile(other) if type(other) is Summary and other.brief else None
 
     def merges(self, tensor: LazyTensor) -> bool:
         return True
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
         return _Profile(_only(tensors))
+
+    def finish(self, gathered: Any) -> UnitProfile:
+        return gathered.profile  # type: ignore[no-any-return]
 
 
 class _Profile(Collector):
@@ -94,8 +104,46 @@ class _Profile(Collector):
     def merge(self, other: _Profile) -> None:
         self.profile.merge(other.profile)
 
-    def result(self) -> UnitProfile:
-        return self.profile
+
+@dataclass(frozen=True)
+class _SummaryAndProfile(Need[Any]):
+    """A brief ``Summary`` and a ``Profile`` of the same tensor: the squares of its weights are computed once for both."""
+
+    summary: Summary
+
+    counts_not_finite = True
+
+    def unite(self, other: Need[Any]) -> Need[Any] | None:
+        if type(other) is Profile:
+            return self
+        return _SummaryAndProfile(self.summary._with(other)) if type(other) is Summary else None
+
+    def merges(self, tensor: LazyTensor) -> bool:
+        return True
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return _BothFigures(_only(tensors), self.summary)
+
+    def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
+        return self.summary.counted(gathered)
+
+
+class _BothFigures(Collector):
+    def __init__(self, tensor: LazyTensor, summary: Summary) -> None:
+        self.tensor, self.profile = tensor.name, UnitProfile(tensor.shape)
+        self.distribution = Distribution(summary.thresholds, summary.brief)
+        self.shares = summary.brief and is_floating(tensor.dtype) and tensor.dtype.itemsize <= 8
+
+    def update(self, chunk: Chunk) -> None:
+        sums = self.profile._update_and_sum(chunk.start, chunk.values)
+        if self.shares:
+            self.distribution._take_summed(chunk.values, *sums)
+        else:
+            self.distribution.update(chunk.stored)
+
+    def merge(self, other: _BothFigures) -> None:
+        self.profile.merge(other.profile)
+        self.distribution.merge(other.distribution)
 
 
 @dataclass(frozen=True)

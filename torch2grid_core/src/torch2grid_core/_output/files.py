@@ -21,10 +21,10 @@ STDOUT = "-"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, option: str = "--output") -> Iterator[BinaryIO]:
     """A binary file that appears at *path* when the block ends well, and leaves nothing behind when it does not.
 
-    Raises ``Torch2GridError`` naming *path* where it cannot be written.
+    option: of the command line, that chooses the place. Raises ``Torch2GridError`` naming *path* where it cannot be written.
     """
     # The name is known before the file is there, so that an interrupt at any moment finds what to remove.
     temporary = path.parent / f".{path.name[:40]}.{os.urandom(6).hex()}.part"
@@ -34,7 +34,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(path, error, option) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -146,8 +146,8 @@ def _keep(path: Path, before: Path) -> None:
         path.replace(before)
 
 
-def _unwritable(path: Path, error: OSError) -> Torch2GridError:
-    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with --output")
+def _unwritable(path: Path, error: OSError, option: str = "--output") -> Torch2GridError:
+    return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with {option}")
 
 
 def stay_inside(folder: Path, root: Path) -> None:

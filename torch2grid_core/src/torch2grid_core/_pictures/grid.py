@@ -68,7 +68,7 @@ class Grid:
         return self.count
 
     def __repr__(self) -> str:
-        return f"<Grid of {self.shape[0]:,}×{self.shape[1]:,} cells: {self.cell_text()}>"
+        return f"<Grid of {self.shape[0]:,}×{self.shape[1]:,} cells, each: {self.cell_text()}>"
 
     def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
         """Draw the cells into *ax*, matplotlib axes of yours, or into a new figure, and return the axes. See ``Page.plot``."""
@@ -116,10 +116,10 @@ class Grid:
         return (*self.notes, noise.replace("-", "−"))
 
     def cell_text(self) -> str:
-        """What one cell is, as every picture says it: ``one weight``, ``mean of 16×16 weights``."""
+        """What one cell is, as every picture says it: ``weight``, ``mean of 16×16 weights``."""
         rows, columns = self.cell
         if rows * columns == 1:
-            return f"one {self.quantity}"
+            return self.quantity
         one, space, rest = self.quantity.partition(" ")  # shares of range
         if not one.isascii():  # a symbol, as Δ, has no plural
             return f"{self.reduce} {self.quantity} per cell of {rows}×{columns} weights"

@@ -35,9 +35,14 @@ if TYPE_CHECKING:
     from torch2grid_core._pictures.page import Page
     from torch2grid_core._settings import Settings
 
-_REMOTE = {  # what opens locations that are often asked for
-    **dict.fromkeys(("https", "http"), "torch2grid-remote"),
-    **{scheme: f"torch2grid-remote[{scheme}]" for scheme in ("s3", "gs", "az", "hf")},
+_ELSEWHERE: Mapping[str, Mapping[str, str]] = {  # what is often asked for, and the distribution that brings it
+    "source": {
+        **dict.fromkeys(("https", "http"), "torch2grid-remote"),
+        **{scheme: f"torch2grid-remote[{scheme}]" for scheme in ("s3", "gs", "az", "hf")},
+    },
+    "command": {"explore": "torch2grid-explore"},
+    "executor": {"dask": "torch2grid-dask"},
+    "loader": {"gguf": "torch2grid-gguf"},
 }
 _INSTANCE = "registered"  # the source of an instance that is added by hand
 
@@ -147,13 +152,22 @@ class PluginManager:
             raise UsageError(f"{kind} {name!r} is brought by {len(candidates)} plugins; say which: {both}")
         raise UsageError(f"unknown {kind} {name!r}{self._why_missing(kind, name)}")
 
+    def to_install(self, kind: str, name: str) -> str:
+        """How to install what is known to bring *name*, a scheme of a source's; empty where nothing is."""
+        known = _ELSEWHERE.get(kind, {}).get(name)
+        return f"pip install '{known}'" if known else ""
+
     def _why_missing(self, kind: str, name: str) -> str:
+        off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
+        if off:
+            return f"; {off[0]} is disabled"
+        if advice := self.to_install(kind, name):
+            return f"; {advice} brings it"
         valid = self.names(kind)
         if not valid:
             usual = "pip install torch2grid brings the usual ones" if KINDS[kind].usual else "a plugin brings one"
             return f"; none is installed ({usual})"
-        off = [record.owner for record in self.records if record.status == "disabled" and name in (record.name, record.owner)]
-        return f"; {off[0]} is disabled" if off else did_you_mean(name, valid)
+        return did_you_mean(name, valid)
 
     def create(self, kind: str, spec: Any) -> Any:
         """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
@@ -243,8 +257,7 @@ class PluginManager:
         free = {name: each for name, each in openers.items() if not each.taken_by}
         claims = [name for name, each in free.items() if scheme.lower() in each.facts.get("schemes", ())]
         if not claims:
-            known = _REMOTE.get(scheme.lower())
-            advice = f"pip install '{known}'" if known else "install one that does, or give a path"
+            advice = self.to_install("source", scheme.lower()) or "install one that does, or give a path"
             raise LoadError(location, f"no plugin opens {scheme}:// locations", advice)
         if len(claims) > 1:
             both = f"{' and '.join(claims)} both open {scheme}://"

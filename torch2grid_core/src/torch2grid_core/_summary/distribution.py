@@ -181,6 +181,21 @@ class Distribution(Figures):
                 else:
                     self._add_wide(piece)
 
+    def _take_summed(self, numbers: Array, total: float, squares: float) -> None:
+        """As ``update`` of a brief one with float32 or float64 *numbers*, whose sum and sum of squares are known, or NaN."""
+        low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (math.nan, math.nan)
+        moments = Moments.of_sums(len(numbers), low, high, total, squares)
+        if moments is None or not self._brief:
+            self.update(numbers)
+            return
+        self._count += len(numbers)
+        self._take_extremes(low, high)
+        self._moments.add(moments)
+        with np.errstate(all="ignore"):
+            step = _PIECE // numbers.dtype.itemsize
+            for start in range(0, len(numbers), step):
+                self._count_small(numbers[start : start + step], numbers[start : start + step], None)
+
     def _add_narrow(self, piece: Array) -> None:
         """Weights of 8 or 16 bits: their patterns are counted, everything else is done once, in ``settle``."""
         width = np.dtype(f"u{piece.dtype.itemsize}")
@@ -246,6 +261,12 @@ class Distribution(Figures):
 
     def _count_small(self, piece: Array, real: Array, counts: Array | None) -> None:
         """Zeros and what is below the thresholds: by the buckets, and by the weights where a bucket does not decide it."""
+        if counts is None and self._thresholds and piece.dtype.kind not in "iu":
+            few = real[np.flatnonzero(below(real, max(self._thresholds)))]  # each of the others is looked at once
+            self._zeros += int(np.count_nonzero((few if max(self._thresholds) else real) == 0))
+            if len(few):
+                self._add_near(count_below(few, threshold) for threshold in self._thresholds)
+            return
         if counts is None or counts[0] or counts[SIGN]:
             self._zeros += int(np.count_nonzero(real == 0))
         found = []

@@ -21,7 +21,7 @@ DIMENSIONS = 16  # numbers a unit
 _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row
 NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
-_ROWS = 512  # compared at once
+_ROWS = 128  # compared at once
 _READ_BYTES = 4 << 20
 _KEPT_BYTES = 64 << 20  # of units that others are compared with
 FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
@@ -190,16 +190,19 @@ def _without_equal(group: DuplicateGroup) -> DuplicateGroup:
 def _near(points: Array, reach: float) -> list[Array]:
     """Sets of rows of *points* that hold every pair nearer than √*reach*; each set has two rows or more.
 
-    Rows are sorted by the coordinate that tells them apart best, so that each meets only those within reach there. One that
-    is near to no leader becomes one; all that could share a partner (twice as far, by the triangle inequality) are united.
+    Rows are sorted into bands by the coordinate that tells them apart best, and in each by the next best, so that each meets
+    only those within reach there. One that is near to no leader becomes one; all that could share a partner (twice as far, by
+    the triangle inequality) are united.
     """
     count = len(points)
     if count < 2:
         return []
-    coordinate = int(np.argmax(points.std(axis=0)))
-    order = np.argsort(points[:, coordinate], kind="stable")
-    points = points[order]
-    along = np.ascontiguousarray(points[:, coordinate])
+    away = 2 * math.sqrt(reach)
+    second, best = np.argsort(points.std(axis=0), kind="stable")[-2:]
+    band = np.floor((points[:, best] - points[:, best].min()) / away).astype(np.int64)
+    order = np.lexsort((points[:, second], band))
+    points, band = points[order], band[order]
+    along = np.ascontiguousarray(points[:, second])
     squares = np.einsum("ij,ij->i", points, points)[:, None]
     ones = np.ones_like(squares)
     mine, theirs = np.hstack([points, squares, ones]), np.hstack([-2 * points, ones, squares])  # products are distances
@@ -207,28 +210,39 @@ def _near(points: Array, reach: float) -> list[Array]:
     kept = np.empty((count, DIMENSIONS + 2), np.float32)  # what the leaders are met with
     found = 0
     label = np.arange(count)
-    for start in range(0, count, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, count))
-        first = int(np.searchsorted(along[leaders[:found]], along[start] - 2 * np.sqrt(reach)))
-        distances = mine[rows] @ kept[first:found].T
-        alone = rows
-        if distances.size and distances.min() <= 4 * reach:
-            _unite(label, rows, leaders[first:found], distances <= 4 * reach)
-            alone = rows[~(distances <= reach).any(axis=1)]
-        new = _leaders(alone, mine, theirs, reach)
-        edges = mine[rows] @ theirs[new].T <= 4 * reach
-        edges[new - start, np.arange(len(new))] = False  # with itself
-        _unite(label, rows, new, edges)
-        leaders[found : found + len(new)] = new
-        kept[found : found + len(new)] = theirs[new]
-        found += len(new)
+    starts = np.flatnonzero(np.diff(band, prepend=-2))
+    before = now = slice(0, 0)  # the leaders of the band before, and of this one
+    for begin, end in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
+        before = slice(now.start, found) if begin and band[begin] == band[begin - 1] + 1 else slice(found, found)
+        now = slice(found, found)
+        for start in range(begin, end, _ROWS):
+            rows = np.arange(start, min(start + _ROWS, end))
+            met = np.concatenate(
+                [
+                    each.start
+                    + np.arange(*np.searchsorted(along[leaders[each]], (along[rows[0]] - away, along[rows[-1]] + away)))
+                    for each in (before, slice(now.start, found))
+                ]
+            )
+            distances = mine[rows] @ kept[met].T
+            alone = rows
+            if distances.size and distances.min() <= 4 * reach:
+                _unite(label, rows, leaders[met], distances <= 4 * reach)
+                alone = rows[~(distances <= reach).any(axis=1)]
+            among = mine[rows] @ theirs[rows].T
+            new = _leaders(alone, among[np.ix_(alone - start, alone - start)] <= reach)
+            edges = among[:, new - start] <= 4 * reach
+            edges[new - start, np.arange(len(new))] = False  # with itself
+            _unite(label, rows, new, edges)
+            leaders[found : found + len(new)] = new
+            kept[found : found + len(new)] = theirs[new]
+            found += len(new)
     shared = np.flatnonzero(np.bincount(label, minlength=count) > 1)
     return [np.sort(order[label == each]) for each in shared]
 
 
-def _leaders(rows: Array, mine: Array, theirs: Array, reach: float) -> Array:
-    """The rows that are left when each has taken those near it that come later."""
-    near = mine[rows] @ theirs[rows].T <= reach
+def _leaders(rows: Array, near: Array) -> Array:
+    """The *rows* that are left when each has taken those near it that come later. near: rows × rows."""
     np.fill_diagonal(near, False)
     free = np.ones(len(rows), bool)
     for place in np.flatnonzero(near.any(axis=1)):

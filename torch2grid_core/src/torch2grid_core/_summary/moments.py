@@ -64,6 +64,19 @@ class Moments:
         return moments
 
     @classmethod
+    def of_sums(cls, count: int, low: float, high: float, total: float, squares: float) -> Moments | None:
+        """Brief moments of numbers between *low* and *high*, from their sum and that of their squares.
+
+        ``None`` where the sums do not tell them to the digits that are promised: there are numbers that are not finite or
+        would be scaled, or the mean lies beyond the deviation.
+        """
+        largest = max(abs(low), abs(high))
+        mean = total / count if count else math.nan
+        if not (low < high and 2.0 ** -(_PLAIN + 1) <= largest < 2.0**_PLAIN) or not 2 * count * mean * mean <= squares:
+            return None
+        return cls(count, mean, squares - count * mean * mean, math.nan, math.nan, math.nan, 0)
+
+    @classmethod
     def of_each(cls, numbers: Array, starts: Array, sizes: Array, brief: bool = False) -> list[Moments]:
         """The moments of each run of *numbers*, by where it starts and how long it is; they follow one another.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,11 +257,8 @@ def draw_marks(
             word, _, number = mark.name.partition(" ")
             if word in ("expert", "matrix"):
                 choices.append(literal(number))
-            own = _as_low(size, down)
+            text, long, own = next(_texts_that_fit(choices, _as_low(size, down), across, down, share), ("", 0.0, size))
             line = round(own * LINE)
-            widths = {text: text_width(text, own) + 8 for text in choices}
-            room = min(share * across * down / line, across - 1)
-            text, long = next(((text, width) for text, width in widths.items() if width <= room), ("", 0.0))
             if not text or place:
                 continue
             if share == _NAMED and any(0 <= box[0] - x <= 4 and 0 <= box[1] - y <= 4 for box in written):
@@ -278,6 +275,18 @@ def draw_marks(
                     canvas.rects([box], "white", alpha=0.82)
                     canvas.text(at_x + 4, at_y, text, own, INK, va="top")
                     break
+
+
+def _texts_that_fit(
+    choices: Sequence[str], size: float, across: float, down: float, share: float
+) -> Iterator[tuple[str, float, float]]:
+    """Those of *choices* for which a part of so many pixels has room, with their pixels and the size of the text: the first
+    as they are, then all of them smaller."""
+    for part, _ in _SQUEEZED:
+        for text in choices:
+            long = text_width(text, part * size) + 8
+            if long <= min(share * across * down / round(part * size * LINE), across - 1):
+                yield text, long, part * size
 
 
 def _as_low(size: float, height: float) -> float:

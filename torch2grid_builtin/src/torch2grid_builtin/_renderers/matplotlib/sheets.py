@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from torch2grid_core.pages import Band, Heatmap, Histogram
 Array = np.ndarray[Any, Any]
 _SIZES = ((16, 112, 8), (40, 64, 6), (100, 40, 4), (1 << 60, 22, 3))  # rows up to which, pixels of a picture, between them
 _TEXT, _NAME = 10.5, 200
+_BETWEEN = 16  # pixels between panels with titles
 _LEAST = 46  # pixels of a column, so that the head of one can be read
 _BEYOND, _AT_END = "#8e5ea2", 3  # bars of what lies beyond a histogram: colour, pixels across
 _BAR = (0.35, 0.5, 0.63)
@@ -93,9 +94,11 @@ class _Words(Drawing):
 class _Ribbon(Drawing):
     """Quantiles from the first layer to the last, from left to right."""
 
+    ACROSS: ClassVar[int] = 252
+
     def __init__(self, panel: Band, sizes: Sizes) -> None:
         self.panel, self.sizes = panel, sizes
-        self.width, self.area = 252, 96
+        self.width, self.area = self.ACROSS, 96
         self.title = sizes.title_lines(panel.title, self.width)
         self.height = self.heading + self.area + round(_TEXT * LINE) + 13
 
@@ -149,13 +152,13 @@ class _Flow:
 
     def __init__(self, panels: Sequence[Any], style: Style) -> None:
         self.drawings = [_flowing(panel, style) for panel in panels]
-        self.width = sum(each.width for each in self.drawings) + 16 * (len(self.drawings) - 1)
+        self.width = sum(each.width for each in self.drawings) + _BETWEEN * (len(self.drawings) - 1)
         self.height = max(each.height for each in self.drawings)
 
     def draw(self, canvas: Canvas, left: int, top: int) -> None:
         for each in self.drawings:
             each.draw(canvas, left, top, each.width)
-            left += each.width + 16
+            left += each.width + _BETWEEN
 
 
 class _Table:
@@ -237,17 +240,32 @@ def _bands_said(page: Page) -> list[str]:
     return said
 
 
+def _filled(lines: Sequence[Sequence[Any]], wide: int) -> Iterator[Sequence[Any]]:
+    """The panels of *lines*; where many lines of bands stand above a table *wide* pixels across, as many in each as fit."""
+    for are_bands, run in groupby(lines, key=lambda line: all(isinstance(panel, Band) for panel in line)):
+        some = list(run)
+        across = (wide + _BETWEEN) // (_Ribbon.ACROSS + _BETWEEN)
+        if not are_bands or across <= max(map(len, some)):
+            yield from some
+            continue
+        bands = [panel for line in some for panel in line]
+        yield from (bands[start : start + across] for start in range(0, len(bands), across))
+
+
 def draw_sheet(page: Page, style: Style) -> Canvas:
     """The page on a canvas just large enough for it."""
     panels = dict(zip(page.places, page.panels, strict=True))
     used = sorted({row for row, _ in panels})
+    runs = [(named, list(run)) for named, run in groupby(used, key=lambda row: bool(page.row_names[row]))]
+    tables = {rows[0]: _Table(page, rows, panels, style) for named, rows in runs if named}
+    wide = max((table.width for table in tables.values()), default=0)
     parts: list[_Flow | _Table] = []
-    for named, run in groupby(used, key=lambda row: bool(page.row_names[row])):
-        rows = list(run)
+    for named, rows in runs:
         if named:
-            parts.append(_Table(page, rows, panels, style))
+            parts.append(tables[rows[0]])
         else:
-            parts += [_Flow([panels[place] for place in sorted(panels) if place[0] == row], style) for row in rows]
+            lines = [[panels[place] for place in sorted(panels) if place[0] == row] for row in rows]
+            parts += [_Flow(line, style) for line in _filled(lines, wide)]
     inner = max(360, *(part.width for part in parts))
     heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)

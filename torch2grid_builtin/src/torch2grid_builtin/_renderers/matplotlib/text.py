@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,10 +94,16 @@ def _width(family: str, text: str, size: float, bold: bool) -> int:
 
 
 def fit(text: str, width: float, size: float = 12, bold: bool = False) -> str:
-    """*text*, made literal, with its middle left out (…) where it is wider than *width* pixels; the end says most."""
+    """*text*, made literal, with its middle left out (…) where it is wider than *width* pixels; the end says most.
+
+    Of a name with numbers in it, as of layers, words are left out first: the numbers tell it from its like.
+    """
     text = literal(text, bold)
     if text_width(text, size, bold) <= width:
         return text
+    for shorter in _without_words(text):
+        if text_width(shorter, size, bold) <= width:
+            return shorter
     low, high = 0, len(text) - 1
     while low < high:
         keep = (low + high + 1) // 2
@@ -105,6 +112,19 @@ def fit(text: str, width: float, size: float = 12, bold: bool = False) -> str:
         else:
             high = keep - 1
     return _without_middle(text, low)
+
+
+def _without_words(text: str) -> Iterator[str]:
+    """A name such as ``model.layers.3.mlp.up.weight`` with ever more of its words left out, all but the last two."""
+    name, space, rest = text.partition(" ")
+    parts = name.split(".")
+    words = [place for place, part in enumerate(parts[:-2]) if part and not (part.isdecimal() or part == "*")]
+    if len(words) == len(parts[:-2]):
+        return
+    for count in range(1, len(words) + 1):
+        left_out = set(words[:count])
+        shown = ["\0" if place in left_out else part for place, part in enumerate(parts)]
+        yield re.sub(r"\.?\0(\.\0)*\.?", "…", ".".join(shown)) + space + rest
 
 
 def _without_middle(text: str, keep: int) -> str:

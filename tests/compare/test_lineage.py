@@ -1,0 +1,221 @@
+"""Evidence of shared training: none where there was none, and strong where there was."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings, strategies as st
+from safetensors.numpy import save_file
+from sklearn.datasets import load_digits
+from tests.support.tools import torch2grid
+
+import torch2grid as t2g
+from torch2grid_builtin._compare.lineage import RELATED, _evidence, fisher, lineage_of, lineage_of_three, p_text, spearman
+from torch2grid_builtin._compare.two import Comparing, Tolerance
+from torch2grid_core import PluginManager
+
+HIDDEN, LAYERS = 96, 4
+
+
+def trained(count, seed, steps=120, begin=None):
+    """The first layers of *count* small networks, trained on handwritten digits: (count, hidden, inputs), and all they are."""
+    random = np.random.default_rng(seed)
+    digits = load_digits()
+    inputs, labels = digits.data / 16, np.eye(10)[digits.target]
+    if begin is None:
+        first = random.normal(0, 0.15, (count, HIDDEN, 64))
+        second = random.normal(0, 0.15, (count, 10, HIDDEN))
+    else:
+        first, second = (each.copy() for each in begin)
+    for _ in range(steps):
+        chosen = random.integers(len(inputs), size=(count, 32))
+        x, y = inputs[chosen], labels[chosen]
+        hidden = np.maximum(x @ first.transpose(0, 2, 1), 0)
+        found = hidden @ second.transpose(0, 2, 1)
+        found = np.exp(found - found.max(axis=2, keepdims=True))
+        error = found / found.sum(axis=2, keepdims=True) - y
+        back = (error @ second) * (hidden > 0)
+        second -= 0.5 * error.transpose(0, 2, 1) @ hidden / 32
+        first -= 0.5 * back.transpose(0, 2, 1) @ x / 32
+    return first, second
+
+
+def test_p_is_uniform_for_networks_trained_apart_and_tiny_for_those_trained_further():
+    first, second = trained(400, 1)
+    assert not np.allclose(first[0], trained(1, 1, steps=0)[0][0])
+    apart = [math.exp(_evidence("", first[2 * pair], first[2 * pair + 1]).log_p) for pair in range(200)]
+    assert scipy.stats.kstest(apart, "uniform").pvalue > 0.05
+    further, _ = trained(20, 2, begin=(first[:20], second[:20]))
+    for before, after in zip(first[:20], further, strict=True):
+        assert not np.allclose(before, after)
+        assert _evidence("", before, after).log_p < math.log(RELATED)
+
+
+def test_the_order_of_units_is_found_again():
+    first, _ = trained(2, 3)
+    order = np.random.default_rng(4).permutation(HIDDEN)
+    noisy = first[0][order] + np.random.default_rng(5).normal(0, 0.01, first[0].shape)
+    found = _evidence("", first[0], noisy)
+    assert found.log_p > math.log(RELATED)
+    assert np.array_equal(order[np.array(found.order)], np.arange(HIDDEN))
+    assert _evidence("", first[0], first[1]).order is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(range(12)))
+def test_spearman_is_that_of_scipy(order):
+    correlation, log_p = spearman(np.array(order))
+    theirs = scipy.stats.spearmanr(range(12), order, alternative="greater")
+    assert correlation == pytest.approx(theirs.statistic, abs=1e-12)
+    assert log_p == pytest.approx(max(math.log(max(theirs.pvalue, 1e-300)), -math.lgamma(13)), abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=30))
+def test_fisher_is_that_of_scipy(values):
+    theirs = scipy.stats.combine_pvalues(values, method="fisher").pvalue
+    assert math.exp(fisher([math.log(each) for each in values])) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_p_values_in_words():
+    assert p_text(math.log(0.42)) == "0.42"
+    assert p_text(-5000) == "below 1e-300"
+    assert p_text(None) == "unknown"
+
+
+def model(seed=0):
+    random = np.random.default_rng(seed)
+    shapes = {"self_attn.q_proj": (64, 64), "mlp.gate_proj": (192, 64), "mlp.up_proj": (192, 64), "mlp.down_proj": (64, 192)}
+    return {
+        f"layers.{layer}.{name}.weight": random.normal(0, 0.02, shape).astype(np.float32)
+        for layer in range(LAYERS)
+        for name, shape in shapes.items()
+    }
+
+
+def noisy(tensors, size, seed=9):
+    random = np.random.default_rng(seed)
+    return {name: (each + random.normal(0, size, each.shape)).astype(np.float32) for name, each in tensors.items()}
+
+
+def with_adapter(tensors):
+    random = np.random.default_rng(8)
+    change = {name: 0.01 * random.normal(0, 1, (64, 4)) @ random.normal(0, 1, (4, 64)) for name in tensors if "q_proj" in name}
+    return {name: (each + change.get(name, 0)).astype(np.float32) for name, each in tensors.items()}
+
+
+def permuted(tensors):
+    random, found = np.random.default_rng(7), dict(tensors)
+    for layer in range(LAYERS):
+        order = random.permutation(192)
+        for name in ("gate_proj", "up_proj"):
+            found[f"layers.{layer}.mlp.{name}.weight"] = tensors[f"layers.{layer}.mlp.{name}.weight"][order]
+        down = f"layers.{layer}.mlp.down_proj.weight"
+        found[down] = np.ascontiguousarray(tensors[down][:, order])
+    return found
+
+
+def turned(tensors):
+    """As GPT-2 names and stores them: inputs are rows."""
+    names = {
+        "self_attn.q_proj": "attn.q",
+        "mlp.gate_proj": "mlp.gate",
+        "mlp.up_proj": "mlp.c_fc",
+        "mlp.down_proj": "mlp.c_proj",
+    }
+    found = {}
+    for name, each in tensors.items():
+        _, layer, kind = name.removesuffix(".weight").split(".", 2)
+        found[f"h.{layer}.{names[kind]}.weight"] = np.ascontiguousarray(each.T)
+    return found
+
+
+def opened(folder, name, tensors):
+    save_file(tensors, folder / f"{name}.safetensors")
+    return PluginManager.discover(third_party=False).open(folder / f"{name}.safetensors")
+
+
+def compared(one, other):
+    return Comparing(one, other).compare(Tolerance())
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict"),
+    [
+        (dict, "identical"),
+        (lambda own: {name: each.astype(ml_dtypes.bfloat16) for name, each in own.items()}, "converted"),
+        (lambda own: noisy(own, 0.002), "fine-tuned"),
+        (lambda own: noisy(own, 0.03), "continued"),
+        (with_adapter, "adapter merged"),
+        (permuted, "permuted"),
+        (lambda own: model(1), "unrelated"),
+        (lambda own: {name: each[:20, :20].copy() for name, each in noisy(own, 0.1).items()}, "inconclusive"),
+    ],
+)
+@pytest.mark.parametrize("stored", [dict, turned])
+def test_each_kind_of_change_has_its_verdict(tmp_path, make, verdict, stored):
+    a = opened(tmp_path, "a", stored(model()))
+    found = lineage_of(compared(a, opened(tmp_path, "b", stored(make(model())))))
+    assert found.verdict == verdict, found.why
+
+
+def test_of_three_the_last_may_be_a_merge(tmp_path):
+    one, other = model(), noisy(model(), 0.01)
+    merged = {name: (0.3 * one[name] + 0.7 * other[name]).astype(np.float16) for name in one}
+    a, b, c, d = (
+        opened(tmp_path, name, tensors)
+        for name, tensors in {"a": one, "b": other, "c": merged, "d": noisy(model(), 0.01, 3)}.items()
+    )
+    found, mixed = lineage_of_three(compared(a, b), compared(a, c), compared(b, c))
+    assert found.verdict == "merged"
+    assert mixed.share_a == pytest.approx(0.3, abs=1e-2)
+    assert mixed.share_b == pytest.approx(0.7, abs=1e-2)
+    found, mixed = lineage_of_three(compared(a, b), compared(a, d), compared(b, d))
+    assert found.verdict == "continued"
+    assert "C beside A, the nearer" in found.why
+    assert mixed.rest > 0.5
+
+
+def test_nan_leaves_a_layer_out_and_is_no_evidence(tmp_path):
+    ill = noisy(model(), 0.002)
+    ill["layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    found = lineage_of(compared(opened(tmp_path, "a", model()), opened(tmp_path, "b", ill)))
+    assert found.verdict == "fine-tuned"
+    assert len(found.layers) == LAYERS - 1
+
+
+def test_the_command(tmp_path):
+    for name, tensors in {"a": model(), "b": permuted(model()), "c": model(1)}.items():
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    done = torch2grid("compare", "a.safetensors", "b.safetensors", "--lineage", "--format", "json", "-q", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    data = json.loads(done.stdout)
+    assert data["verdict"] == "permuted"
+    order = np.random.default_rng(7).permutation(192)
+    assert np.array_equal(order[data["layers"][0]["order"]], np.arange(192))
+    done = torch2grid("compare", "a.safetensors", "c.safetensors", "--lineage", "-q", cwd=tmp_path)
+    assert done.stdout.startswith("unrelated: no trace of a shared order of units: p ")
+    assert "What this supposes" in done.stdout
+    assert torch2grid("compare", "a.safetensors", "a.safetensors", "--lineage", cwd=tmp_path).returncode == 0
+    for more in (["a.safetensors", "--lineage"], ["a.safetensors", "b.safetensors", "--lineage", "--layers"]):
+        done = torch2grid("compare", *more, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "--lineage" in done.stderr
+
+
+def test_no_torch_is_needed(tmp_path):
+    code = "import sys, torch2grid_builtin._compare.lineage as own; own._scipy(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_python_has_the_page():
+    found = t2g.compare(model(), noisy(model(), 0.002), lineage=True)["lineage"]
+    assert found.data["verdict"] == "fine-tuned"
+    assert len(found.panels[0].rows) == LAYERS

@@ -1,0 +1,1 @@
+"""What storing weights in fewer bits would cost: schemes, and the error of each."""
