@@ -138,13 +138,27 @@ LAYOUTS: Mapping[str, tuple[Callable[[Layer], State], Mapping[str, Any], str]] =
 }
 
 
+@dataclass(frozen=True, repr=False)
+class Model:
+    """Layers, and the state and configuration that hold them in one layout."""
+
+    layout: str
+    layers: list[Layer]
+    state: State
+    config: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        shapes = {name: (array.shape, array.dtype.name) for name, array in self.state.items()}
+        return f"<{self.layout}: {self.config}, {shapes}>"
+
+
 @st.composite
 def models(draw: Any) -> Any:
-    """A layout, its layers, and the state and configuration that hold them."""
+    """A model in some layout."""
     layout = draw(st.sampled_from(sorted(LAYOUTS)))
     state_of, config, sharing = LAYOUTS[layout]
     heads, size, width = draw(st.integers(2, 5)), draw(st.sampled_from([2, 3, 8])), draw(st.integers(4, 40))
-    if "weight" in layout or layout in ("gpt2", "nanogpt", "torch", "timm", "mpt"):  # the width is that of all heads
+    if layout in ("gpt2", "nanogpt", "torch", "timm", "mpt"):  # the width is that of all heads
         width = heads * size
     shared = [each for each in range(1, heads) if heads % each == 0]
     kv = {"": heads, "one": 1, "some": draw(st.sampled_from([*shared, heads]))}[sharing]
@@ -155,7 +169,8 @@ def models(draw: Any) -> Any:
     for _ in range(draw(st.integers(1, 3))):
         made = [random.normal(0, 0.1, (number, size, width)) for number in (heads, kv, kv, heads)]
         if kind == "decaying":
-            made = [each * 10.0 ** -np.arange(size)[:, None] for each in made]
+            # no further: beyond 10⁻⁸ of the largest, float64 does not know the directions of a whole product
+            made = [each * 10.0 ** -(np.arange(size) / 2)[:, None] for each in made]
         elif kind == "few":
             made[3][:, 1:] = made[3][:, :1]
         elif kind == "zero head":
@@ -168,7 +183,7 @@ def models(draw: Any) -> Any:
     state = {
         name.format(n=n): np.ascontiguousarray(array) for n, each in enumerate(layers) for name, array in state_of(each).items()
     }
-    return layers, state, {**config, "num_attention_heads": heads}
+    return Model(layout, layers, state, {**config, "num_attention_heads": heads})
 
 
 def written(folder: Path, state: State, config: Mapping[str, Any] | None) -> Path:
@@ -203,9 +218,9 @@ def in_blocks(whole: Array, side: int) -> Array:
 
 @given(models(), st.sampled_from([3, 32]))
 @settings(max_examples=150, deadline=None)
-def test_heads_are_those_of_whole_matrices(tmp_path_factory: Any, model: Any, side: int) -> None:
-    layers, state, config = model
-    checkpoint = t2g.load(written(tmp_path_factory.getbasetemp() / "heads", state, config))
+def test_heads_are_those_of_whole_matrices(tmp_path_factory: Any, model: Model, side: int) -> None:
+    layers = model.layers
+    checkpoint = t2g.load(written(tmp_path_factory.getbasetemp() / "heads", model.state, model.config))
     known = attentions(checkpoint)
     assert not known.left
     assert [each.heads for each in known.found] == [len(each.q) for each in layers]

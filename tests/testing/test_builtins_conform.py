@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tests.support.testing import quantised_files
-from tests.support.testing.made import FILES as LOADED, configured, ill, language, silent, training
+from tests.support.testing.made import (
+    FILES as LOADED,
+    attention,
+    configured,
+    ill,
+    language,
+    mixture,
+    silent,
+    training,
+)
 
 from torch2grid_core import PluginManager
 from torch2grid_core._kinds import KINDS
@@ -23,7 +32,13 @@ RULES = {
     **{f"rule-{name}": silent for name in SILENT},
     "rule-config": configured,
 }
-SAMPLES = {"view-optimizer": training, "view-adapter": quantised_files.adapter_files, "view-vocabulary": language}
+SAMPLES = {
+    "view-optimizer": training,
+    "view-adapter": quantised_files.adapter_files,
+    "view-vocabulary": language,
+    "view-heads": attention,
+    "view-experts": mixture,
+}
 
 
 @conformance(

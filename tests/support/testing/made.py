@@ -203,6 +203,33 @@ def configured(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
+def attention(folder: Path) -> list[Path]:
+    """Two layers of attention whose heads share keys, one with a NaN, and the configuration that says how many there are."""
+    torch.manual_seed(0)
+    state = {}
+    for layer in range(2):
+        for name, shape in (("q_proj", (16, 12)), ("k_proj", (8, 12)), ("v_proj", (8, 12)), ("o_proj", (12, 16))):
+            state[f"layers.{layer}.self_attn.{name}.weight"] = torch.randn(shape)
+    state["layers.1.self_attn.q_proj.weight"][3, 3] = torch.nan
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "num_attention_heads": 4}))
+    return [folder / "model.safetensors"]
+
+
+def mixture(folder: Path) -> list[Path]:
+    """Experts, apart and stacked, with a router and a shared one; a NaN in one."""
+    torch.manual_seed(0)
+    state = {f"layers.0.mlp.experts.{expert}.up_proj.weight": torch.randn(6, 5) for expert in range(3)}
+    state["layers.0.mlp.experts.1.up_proj.weight"][3, 3] = torch.nan
+    state |= {
+        "layers.1.mlp.experts.up_proj": torch.randn(4, 6, 5),
+        "layers.1.mlp.shared_expert.up_proj.weight": torch.randn(6, 5),
+    }
+    state |= {f"layers.{layer}.mlp.gate.weight": torch.randn(3 + layer, 5) for layer in range(2)}
+    safetensors.torch.save_file(state, folder / "mixture.safetensors")
+    return [folder / "mixture.safetensors"]
+
+
 def _whole() -> distributed.State:
     return {name: tensor for name, tensor in distributed.model().items() if tensor.ndim}
 
