@@ -125,6 +125,15 @@ def test_commas_and_blanks_of_the_grammar() -> None:
             split_spec(spec)
 
 
+def test_a_value_with_commas_that_was_not_quoted_is_told_how_to_quote_it() -> None:
+    for spec, quoted in (("x:a=b,c", 'a="b,c"'), ("x:a=b,c,d=1", 'a="b,c"')):
+        with pytest.raises(UsageError) as failure:
+            split_spec(spec)
+        assert str(failure.value).endswith(f"'c' is not key=value; a value with commas is quoted: {quoted}")
+    with pytest.raises(UsageError, match=r"'a' is not key=value$"):
+        split_spec("x:a,b=1")
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -36,6 +36,7 @@ from torch2grid_core import (
 from torch2grid_core._engine import reading, scheduling
 from torch2grid_core._pictures.layouts import matrix_layout
 from torch2grid_core.measures import Chunk, Collector, Distribution, Profile, Raster, Summary, Transformed
+from torch2grid_core.sources import JointTensor
 
 RNG = np.random.default_rng(7)
 ARRAYS = {
@@ -565,3 +566,48 @@ def test_a_collector_that_is_none_and_a_need_that_exits_are_errors_of_their_auth
     ):
         with pytest.raises(PluginError, match=said):
             list(measure(in_a_file(tmp_path), {"x": need}))
+
+
+@dataclass
+class Written(Collector):
+    """What happens to who writes into a chunk."""
+
+    attribute: str
+    refused: int = 0
+
+    def update(self, chunk: Chunk) -> None:
+        arrays = list(chunk.members.values()) if self.attribute == "members" else [getattr(chunk, self.attribute)]
+        for array in arrays:
+            try:
+                array[...] = 0
+            except ValueError:
+                self.refused += 1
+
+
+@dataclass(frozen=True)
+class Writes(Need[int]):
+    attribute: str
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Written:
+        return Written(self.attribute)
+
+    def finish(self, gathered: Any) -> int:
+        return int(gathered.refused)
+
+
+def added(arrays: Mapping[str, Any]) -> Any:
+    return arrays["a"] + arrays["b"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("joint", [False, True])
+def test_no_need_can_change_what_the_others_see(dtype: Any, joint: bool) -> None:
+    """Needs share each chunk: one that writes into it would falsify every figure that another measures."""
+    checkpoint = checkpoint_of({"a": np.full((4, 4), 3, dtype), "b": np.full((4, 4), 4, dtype)})
+    if joint:
+        members = {name: checkpoint[name] for name in ("a", "b")}
+        checkpoint = checkpoint.with_tensors([JointTensor.of("sum", members, added, dtype)])
+    needs = {name: Writes(name) for name in ("stored", "values", *(["members"] if joint else []))}
+    for name, results in measure(checkpoint, {**needs, "summary": Summary()}):
+        assert results["summary"].mean == {"a": 3, "b": 4, "sum": 7}[name]
+        assert {each: results[each] for each in needs} == {"stored": 1, "values": 1, **({"members": 2} if joint else {})}

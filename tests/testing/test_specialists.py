@@ -33,7 +33,7 @@ from torch2grid_core import (
     View,
     hookimpl,
 )
-from torch2grid_core.pages import Text
+from torch2grid_core.pages import Table, Text
 from torch2grid_core.testing import Bound, NotConforming, bound_checks, conformance
 from torch2grid_core.testing._samples import tensor
 
@@ -427,3 +427,17 @@ def test_a_sample_that_is_opened_is_made_once(tmp_path: Path) -> None:
         bound()
     assert len(folders) == 1
     assert isinstance(next(iter(bound.subject.meant_for.values()))["blocks.0.attn.q.weight"], LazyTensor)
+
+
+def test_a_view_whose_panels_are_always_empty_fails() -> None:
+    class Empty(View):
+        """a table without rows"""
+
+        name = "empty"
+
+        def pages(self, checkpoint: Any, results: Any, run: Any) -> Any:
+            yield Page("empty", "", (Table(("tensor",), ()),), kind="table")
+
+    with pytest.raises(NotConforming, match="every panel of every page is empty; give checkpoints that it is for"):
+        named(Empty, "something_is_drawn")()
+    assert "something_is_drawn" not in failing(Empty, declines=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tests.support.testing.broken.registry import breaks
 
 from torch2grid_core import SourceOpener
-from torch2grid_core.sources import LocalSource
+from torch2grid_core.sources import LocalSource, SourceBase
 
 
 def locate_toy(folder: Path) -> list[str]:
@@ -23,9 +23,9 @@ class GoodSource(SourceOpener):
 
     name = "toy"
     schemes: ClassVar[Any] = ("toy",)
-    source: ClassVar[type[LocalSource]] = LocalSource
+    source: ClassVar[type[LocalSource | _HasNoByte]] = LocalSource
 
-    def open(self, location: str) -> LocalSource:
+    def open(self, location: str) -> LocalSource | _HasNoByte:
         return self.source(location.removeprefix("toy://"))
 
 
@@ -161,7 +161,30 @@ class ForgetsThatItIsAFolder(GoodSource):
     source = _ForgetsThatItIsAFolder
 
 
+class _HoldsItself(LocalSource):
+    def child(self, name: str) -> Any:
+        return self
+
+
+class HoldsItself(GoodSource):
+    source = _HoldsItself
+
+
+class _HasNoByte(SourceBase):
+    is_folder, size = True, 0
+
+    def __init__(self, path: str) -> None:
+        self.shown = self.identity = path
+        self.name = Path(path).name
+
+
+class HasNoByte(GoodSource):
+    source = _HasNoByte
+
+
 BROKEN_FOLDERS = {
+    HoldsItself: "source_pickles",
+    HasNoByte: "source_reads_agree",
     ShowsItsUser: "shown_holds_no_secrets",
     GivesAnything: "folders_hold_what_they_list",
     Nameless: "folders_hold_what_they_list",

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
+def _read_only(array: Array) -> Array:
+    """The same numbers, which nobody can change through what is returned."""
+    seen = array.view()
+    seen.flags.writeable = False
+    return seen
+
+
 class Chunk:
-    """A run of a tensor's weights, as a pass sees them. Valid until the next chunk.
+    """A run of a tensor's weights, as a pass sees them: read-only, for all needs share it. Valid until the next chunk.
 
     tensor: its name. start: the flat index of the first, in C order (0 where no need of the pass asks for an order).
     members: of a ``JointTensor``, the stored numbers of each member at these places; empty for any other tensor.
@@ -37,8 +44,9 @@ class Chunk:
         members: Mapping[str, Array] | None = None,
         joint: JointTensor | None = None,
     ) -> None:
-        self.tensor, self.start, self.members, self.joint = tensor, start, members or {}, joint
-        self._stored = stored
+        self.tensor, self.start, self.joint = tensor, start, joint
+        self.members = {name: _read_only(array) for name, array in (members or {}).items()}
+        self._stored = None if stored is None else _read_only(stored)
         self._values: Array | None = None
         self._of: dict[str, Chunk] = {}
 
@@ -47,14 +55,14 @@ class Chunk:
         """The numbers as they are stored, 1-D; of a joint tensor, those that it computes."""
         if self._stored is None:
             assert self.joint is not None
-            self._stored = self.joint.compute(self.members)
+            self._stored = _read_only(self.joint.compute(self.members))
         return self._stored
 
     @property
     def values(self) -> Array:
         """The same as float32 or float64 (see ``as_float``), converted once for all who look."""
         if self._values is None:
-            self._values = as_float(self.stored)
+            self._values = _read_only(as_float(self.stored))
         return self._values
 
     def of(self, member: str) -> Chunk:

@@ -43,16 +43,23 @@ def split_spec(spec: Any) -> tuple[str, dict[str, Any]]:
     return name.strip(), _pairs(spec, rest) if colon else {}
 
 
+def _no_pair(spec: str, found: str, before: dict[str, str]) -> str:
+    """What is wrong where *found* stands for key=value; after a value it may be more of that."""
+    key, value = list(before.items())[-1] if before else ("", "")
+    quoted = f'; a value with commas is quoted: {key}="{value},{found}"' if key else ""
+    return f"{spec!r}: {found!r} is not key=value{quoted}"
+
+
 def _pairs(spec: str, text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     place = 0
     while place < len(text):
         equals = text.find("=", place)
         if equals < 0:
-            raise UsageError(f"{spec!r}: {text[place:]!r} is not key=value")
+            raise UsageError(_no_pair(spec, text[place:], pairs))
         key = text[place:equals].strip()
         if "," in key:
-            raise UsageError(f"{spec!r}: {key.partition(',')[0]!r} is not key=value")
+            raise UsageError(_no_pair(spec, key.partition(",")[0].strip(), pairs))
         value, place = _value(spec, text, equals + 1)
         if not key or key in pairs:
             raise UsageError(f"{spec!r}: " + (f"{key!r} is given twice" if key else "a key is missing before '='"))

@@ -29,6 +29,7 @@ from torch2grid_core.testing._subject import ADVICE, NotConforming, Subject, che
 
 _USER, _QUERY = "kit:of-torch2grid@", "signed=by-torch2grid"  # put into locations, to see whether they are shown
 _NAME, _WORDS = 40, 60  # characters of a tensor's name, and texts, that are tried as values of a filter's options
+_DEPTH = 64  # folders in folders that files= may make; more are one that holds itself
 _ADDRESS = 3000  # bytes that a pickled source has at most: less than a head
 
 
@@ -55,11 +56,13 @@ def _has(found: Any, name: str) -> bool:
 def _all(subject: Subject) -> Iterator[Source]:
     """Every file and folder that *files* made, and what is in them."""
     with subject.made("locations") as locations:
-        pending = [subject.make().open(location) for location in locations]
+        pending = [(subject.make().open(location), 0) for location in locations]
         while pending:
-            source = pending.pop()
+            source, depth = pending.pop()
             _expect_source(source)
-            pending += [source.child(name) for name in source.entries] if source.is_folder else []
+            deep = f"{source.shown}: folders in folders, {depth} of them: does child() give the folder itself?"
+            expect(depth < _DEPTH, deep)
+            pending += [(source.child(name), depth + 1) for name in source.entries] if source.is_folder else []
             yield source
 
 
@@ -139,9 +142,11 @@ def _secrets(location: str) -> list[str]:
 
 @check("source")
 def source_reads_agree(subject: Subject) -> None:
-    """head, tail, a window, a range and any part of read give the same bytes."""
+    """head, tail, a window, a range and any part of read give the same bytes; some file has a byte."""
+    read = 0
     for source in _opened(subject):
         size = source.size
+        read += size
         whole = source.read(0, size)
         expect(len(whole) == size, f"{source.shown} has {size} bytes, read gives {len(whole)}")
         expect(source.head == whole[:HEAD_BYTES], f"head of {source.shown} is not its first {HEAD_BYTES} bytes")
@@ -156,6 +161,7 @@ def source_reads_agree(subject: Subject) -> None:
                 window = source.window(first, last - first)
                 found = (source.read(first, last - first), bytes(buffer), window.read(0, window.size))
                 expect(set(found) == {whole[first:last]}, f"bytes {first}–{last} of {source.shown} depend on how they are read")
+    expect(read, "no file of those that files= made, and of what its folders list, has a byte: nothing was read")
 
 
 @check("source")

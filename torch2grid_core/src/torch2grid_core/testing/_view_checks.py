@@ -57,7 +57,7 @@ def every_input_is_drawn(subject: Subject) -> None:
 
 @check("view")
 def something_is_drawn(subject: Subject) -> None:
-    """A page comes of one sample at least: of its own, where samples= gives some. declines=True says that none has to."""
+    """A page that shows something comes of one sample: of its own, where samples= gives some. declines=True: of none."""
     if subject.declines:
         return
     tried = subject.meant_for if subject.samples else subject.checkpoints
@@ -66,6 +66,8 @@ def something_is_drawn(subject: Subject) -> None:
     if not drawn:
         about = ", ".join(name[:60] for name in tried)
         expect(False, f"no page comes of any sample ({about})" + ("" if subject.samples else ADVICE))
+    shown = any(panel.as_table().rows for page in drawn for panel in page.panels)
+    expect(shown, "every panel of every page is empty" + ("" if subject.samples else ADVICE))
 
 
 @check("view")
