@@ -13,7 +13,7 @@ from torch2grid_core import Checkpoint, LazyTensor
 from torch2grid_core.sources import is_floating
 
 # One expert a tensor: "mlp.experts.3.up_proj.weight", "experts.expert_3.wi", "experts.linear_fc1.weight3".
-_EACH = re.compile(r"(?P<module>(?:.*?[._])?)experts?[._](?:[a-z_]+[._])?(?P<expert>\d{1,6})\.(?P<rest>.+)", re.IGNORECASE)
+_EACH = re.compile(r"(?P<module>(?:.*?[._])?)experts?[._](?:[a-z_]{1,40}[._])?(?P<expert>\d{1,6})\.(?P<rest>.+)", re.IGNORECASE)
 _LAST = re.compile(r"(?P<module>(?:.*?[._])?)experts?\.(?P<rest>[a-z_]\w*)\.weight(?P<expert>\d{1,6})", re.IGNORECASE)
 _STACK = re.compile(r"expert|moe|_exps(\.|$)", re.IGNORECASE)
 _INSIDE = re.compile(r"(?P<module>.*?)(?:^|[._])experts?\.(?P<rest>.+)", re.IGNORECASE)
