@@ -29,6 +29,14 @@ COMMANDS_TRACED = (
     *("checks/test_configuration", "checks/test_expectations", "checks/test_manifests", "checks/test_report_formats"),
     *("checks/test_watching", "hostile/test_exported_code", "hostile/test_mobile", "plugins/test_who_is_blamed"),
     *("distributed/test_many_blocks", "distributed/test_passes", "distributed/test_zstd"),
+    *(
+        "insight/test_experts",
+        "insight/test_heads",
+        "insight/test_quantization",
+        "insight/test_spectrum",
+        "insight/test_vocabulary",
+    ),
+    *("compare/test_lineage",),
     *("loaders/test_replaced_numbers", "decoders/test_cases", "distributed/test_manifest", "distributed/test_folders"),
 )
 # The files that run over again, a thousand times, what others run.

@@ -219,3 +219,41 @@ def test_python_has_the_page():
     found = t2g.compare(model(), noisy(model(), 0.002), lineage=True)["lineage"]
     assert found.data["verdict"] == "fine-tuned"
     assert len(found.panels[0].rows) == LAYERS
+
+
+def test_of_a_wide_layer_some_units_are_compared_and_its_order_is_found_all_the_same():
+    random = np.random.default_rng(2)
+    wide = random.normal(0, 0.02, (1500, 40)).astype(np.float32)
+    found = _evidence("", wide, wide + random.normal(0, 0.002, wide.shape).astype(np.float32))
+    assert (found.units, found.compared) == (1500, 1024)
+    assert found.log_p < math.log(RELATED)
+    order = random.permutation(1500)
+    assert np.array_equal(order[np.array(_evidence("", wide, wide[order]).order)], np.arange(1500))
+    wider = random.normal(0, 0.02, (4500, 48)).astype(np.float32)
+    order = random.permutation(4500)
+    assert np.array_equal(order[np.array(_evidence("", wider, wider[order]).order)], np.arange(4500))
+    twice = np.concatenate([wider[:2250], wider[:2250]])
+    assert _evidence("", twice, twice[order]).order is None  # two units of A are one of B
+
+
+def test_three_through_the_command_and_gaps(tmp_path):
+    one, other = model(), noisy(model(), 0.01)
+    save_file(one, tmp_path / "a.safetensors")
+    save_file(other, tmp_path / "b.safetensors")
+    save_file({name: (0.5 * one[name] + 0.5 * other[name]).astype(np.float32) for name in one}, tmp_path / "c.safetensors")
+    save_file({name: each[:40] for name, each in model(4).items()}, tmp_path / "small.safetensors")
+    done = torch2grid("compare", *(f"{name}.safetensors" for name in "abc"), "--lineage", "-q", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith("merged: C is 0.5·A + 0.5·B")
+    done = torch2grid("compare", "a.safetensors", "b.safetensors", "small.safetensors", "--lineage", cwd=tmp_path)
+    assert done.stdout.startswith("inconclusive: C beside A, the nearer: no feed-forward layer")
+    ill = noisy(model(), 0.002)
+    for name in ill:
+        ill[name][0, 0] = np.nan
+    save_file(ill, tmp_path / "ill.safetensors")
+    done = torch2grid("compare", "a.safetensors", "b.safetensors", "ill.safetensors", "--lineage", cwd=tmp_path)
+    assert done.stdout.startswith("inconclusive: "), done.stdout
+    names = tmp_path / "names.csv"
+    names.write_text("old,new\n" + "".join(f"{name},{name}\n" for name in one), encoding="utf-8")
+    done = torch2grid("compare", "a.safetensors", "b.safetensors", "--lineage", "--names", "names.csv", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
