@@ -12,6 +12,7 @@ are made in a temporary folder, one after another.
 from __future__ import annotations
 
 import argparse
+import importlib
 import resource
 import struct
 import subprocess
@@ -28,6 +29,7 @@ from tests.support.tools import DIGITS
 from torch2grid_builtin._inert.legacy import MAGIC
 from torch2grid_core import PluginManager, Torch2GridError
 
+GGUF = Path(__file__).parents[2] / "plugins/torch2grid_gguf/src"
 SECONDS, ABOVE = 30, 1 << 30
 MIB = 1 << 20
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010cnumpy\ndtype\nX\x02\0\0\0f4K\0K\x01\x87Rq\x020"
@@ -51,6 +53,8 @@ def files() -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "names in an index", [b'{"weight_map":{', b",".join(b'"%x":"a"' % index for index in range(2_900_000)), b"}}"]
     for count in (400_000, 700_000, 900_000, 1_900_000):
         yield f"{count:,} safetensors", _tensors(count)
+    for count in (500_000, 3_000_000):
+        yield f"{count:,} tensors in a GGUF", _gguf(count)
     yield (
         "metadata of safetensors",
         _header(b'{"__metadata__":{', b",".join(b'"%06d":""' % each for each in range(900_000)), b"}}"),
@@ -95,6 +99,14 @@ def _zip(records: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
 def _tensors(count: int) -> Iterator[bytes]:
     one = b'"%x":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
     return _header(b"{", b",".join(one % index for index in range(count)), b"}")
+
+
+def _gguf(count: int) -> Iterator[bytes]:
+    yield b"GGUF" + struct.pack("<IQQ", 3, count, 0)
+    for start in range(0, count, 10_000):
+        names = (b"%x" % index for index in range(start, min(start + 10_000, count)))
+        yield b"".join(struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 0, 0, 0) for name in names)
+    yield bytes(64)
 
 
 def _header(*pieces: bytes) -> Iterator[bytes]:
@@ -145,6 +157,8 @@ def _inside(value: bytes, times: int) -> bytes:
 def opened_alone(path: str) -> int:
     """Open *path* in this process under the limit of memory; prints one line, 1 where it took too long or failed."""
     manager = PluginManager.discover(third_party=False)
+    sys.path.insert(0, str(GGUF))
+    manager.register(importlib.import_module("torch2grid_gguf.plugin"))
     manager.open(str(DIGITS))
     before = _peak()
     resource.setrlimit(resource.RLIMIT_AS, (before + ABOVE, before + ABOVE))
