@@ -13,7 +13,7 @@ from tests.support.tools import DIGITS
 from tests.support.views.drawing import checkpoint_of, draw
 
 import torch2grid as t2g
-from torch2grid_builtin._views.schemes import SURE, as_initialised
+from torch2grid_builtin._views.initialisations import SURE, as_initialised
 from torch2grid_builtin._views.stats import Stats
 from torch2grid_builtin._views.zero_patterns import BLOCKS, GROUPS, ZeroPatterns
 from torch2grid_core import measure

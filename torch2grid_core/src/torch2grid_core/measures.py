@@ -14,7 +14,7 @@ from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateGroup, DuplicateUnits
 from torch2grid_core._summary.figures import Figures, first_index
 from torch2grid_core._summary.largest import LargestWeights
-from torch2grid_core._summary.not_finite import NotFiniteCount
+from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 from torch2grid_core._summary.profile import UnitProfile
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Transformed",
     "UnitProfile",
     "Values",
+    "count_not_finite",
     "counted_distribution",
     "executor_of",
     "first_index",

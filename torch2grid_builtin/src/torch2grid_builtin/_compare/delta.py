@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._compare.equal import bits, roundings, same_bits
 from torch2grid_builtin._forms import stacked
-from torch2grid_builtin._spectra.largest import squared_norm
+from torch2grid_builtin._spectra.singular import squared_norm
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.measures import Chunk, Collector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -158,28 +158,36 @@ def by_layer_and_kind(
     if len(figures) <= BARS or len(kinds) > BARS or not kinds:
         yield _bars(figures, what, of, flags or {}, note)
         return
-    layers = sorted({layer for each in kinds.values() for layer in each})
-    values = np.full((len(layers), len(kinds)), np.nan)
-    for column, each in enumerate(kinds.values()):
-        for layer, name in each.items():
-            values[layers.index(layer), column] = figures[name]
-    lost = np.isnan(values) & np.array([[layer in each for each in kinds.values()] for layer in layers])
-    panel = in_colors(
-        values,
-        lost,
-        what,
-        title=f"{what} by layer and kind of {of}{note}",
-        rows="layer",
-        columns="",
-        row_names=[str(layer) for layer in layers],
-        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
-    )
+    lost = {name for each in kinds.values() for name in each.values() if math.isnan(figures[name])}
+    panel = layers_and_kinds(kinds, figures, lost, what, f"{what} by layer and kind of {of}{note}")
     if panel is not None:
         yield panel
     inside = {name for each in kinds.values() for name in each.values()}
     others = {name: figure for name, figure in figures.items() if name not in inside}
     if others:
         yield _bars(others, what, of, flags or {}, "")
+
+
+def layers_and_kinds(
+    kinds: Mapping[str, Mapping[int, str]], figures: Mapping[str, float], lost: Set[str], what: str, title: str
+) -> Heatmap | None:
+    """A row for each layer, a column for each kind, as ``in_colors``. kinds: kind → layer → name. lost: what has no figure."""
+    layers = sorted({layer for each in kinds.values() for layer in each})
+    at = {layer: row for row, layer in enumerate(layers)}
+    values, gone = np.full((len(layers), len(kinds)), np.nan), np.zeros((len(layers), len(kinds)), bool)
+    for column, each in enumerate(kinds.values()):
+        for layer, name in each.items():
+            values[at[layer], column], gone[at[layer], column] = figures[name], name in lost
+    return in_colors(
+        values,
+        gone,
+        what,
+        title=title,
+        rows="layer",
+        columns="",
+        row_names=[str(layer) for layer in layers],
+        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
+    )
 
 
 def _bars(figures: Mapping[str, float], what: str, of: str, flags: Mapping[str, str], note: str) -> Bar:

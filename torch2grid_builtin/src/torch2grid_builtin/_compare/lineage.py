@@ -75,10 +75,6 @@ class Lineage:
     layers: tuple[LayerEvidence, ...] = ()
     log_p: float | None = None
 
-    @property
-    def p_text(self) -> str:
-        return p_text(self.log_p)
-
 
 def p_text(log_p: float | None) -> str:
     """A p-value by its logarithm: ``0.42``, ``3e-12``, ``below 1e-300``."""
@@ -167,7 +163,7 @@ def _layers(pairs: Mapping[str, Pair]) -> Iterator[LayerEvidence]:
         if found is None or pair.reshaped or pair.a.ndim != 2 or not (is_floating(pair.a.dtype) and is_floating(pair.b.dtype)):
             continue
         before = name[: found.start(2)]
-        groups.setdefault((kind_and_layer(before)[0], kind_and_layer(before)[1]), []).append(pair)
+        groups.setdefault(kind_and_layer(before), []).append(pair)
     for members in groups.values():
         shape = members[0].a.shape
         members = [each for each in members if each.a.shape == shape]

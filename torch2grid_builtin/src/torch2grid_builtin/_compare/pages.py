@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
-from torch2grid_builtin._compare.figures import WIDE, in_colors, kind_and_layer, short
+from torch2grid_builtin._compare.figures import WIDE, kind_and_layer, layers_and_kinds
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
@@ -430,23 +430,9 @@ def _by_layer(comparison: Comparison, kinds: Mapping[str, Mapping[int, str]], wh
     names = [name for layers in kinds.values() for name in layers.values()]
     if not _tells(comparison, names, what):
         return None
-    rows = sorted({layer for layers in kinds.values() for layer in layers})
-    at = {layer: row for row, layer in enumerate(rows)}
-    values, lost = np.full((len(rows), len(kinds)), np.nan), np.zeros((len(rows), len(kinds)), bool)
-    for column, layers in enumerate(kinds.values()):
-        for layer, name in layers.items():
-            values[at[layer], column] = _figure(comparison, name, what)
-            lost[at[layer], column] = bool(comparison.deltas[name].broken)
-    return in_colors(
-        values,
-        lost,
-        what,
-        title=f"By layer and kind of tensor: {_TITLES[what]}",
-        rows="layer",
-        columns="",
-        row_names=[str(layer) for layer in rows],
-        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
-    )
+    figures = {name: _figure(comparison, name, what) for name in names}
+    lost = {name for name in names if comparison.deltas[name].broken}
+    return layers_and_kinds(kinds, figures, lost, what, f"By layer and kind of tensor: {_TITLES[what]}")
 
 
 def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where: str) -> Bar | None:

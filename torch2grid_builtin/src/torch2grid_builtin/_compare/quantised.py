@@ -15,6 +15,13 @@ _DEQUANTISED = ", dequantised"  # what the note of a tensor says that its loader
 _COMPOSED = ", of "  # what stands in a note between the scheme and the stored tensors
 
 
+def decibels(relative: float) -> float:
+    """The ratio of signal to noise of a relative error, −20 log₁₀ of it: Inf where nothing was lost."""
+    if math.isnan(relative):
+        return math.nan
+    return -20 * math.log10(relative) if relative else math.inf
+
+
 @dataclass(frozen=True)
 class Quantised:
     """side: ``a`` or ``b``, which holds what was made of codes; schemes: name of a pair → the scheme, of such tensors."""
@@ -30,10 +37,7 @@ class Quantised:
 
     def decibels(self, delta: Delta) -> float:
         """The ratio of signal to noise, 20 log₁₀ ‖original‖/‖Δ‖; Inf where nothing was lost."""
-        relative = self.relative(delta)
-        if math.isnan(relative):
-            return math.nan
-        return -20 * math.log10(relative) if 0 < relative < math.inf else math.inf if not relative else -math.inf
+        return decibels(self.relative(delta))
 
     @property
     def said(self) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._experts.finding import Projection
-from torch2grid_builtin._spectra.largest import squared_norm
+from torch2grid_builtin._spectra.singular import squared_norm
 from torch2grid_core import LazyTensor, Need
+from torch2grid_core.measures import count_not_finite
 from torch2grid_core.sources import as_float
 
 Array = np.ndarray[Any, Any]
@@ -64,7 +65,7 @@ class Experts(Need[ExpertFigures]):
         figures, lost = np.full((3, len(matrices)), np.nan), []
         for place, matrix in enumerate(matrices):
             values = as_float(matrix.numpy())
-            told = _lost(values)
+            told = count_not_finite(values.reshape(-1)).text
             lost.append(told)
             if not told:
                 figures[:, place] = _figures_of(values, self.threshold)
@@ -73,13 +74,6 @@ class Experts(Need[ExpertFigures]):
         cosine[np.ix_(usable, usable)] = _cosines([matrices[place] for place in usable], figures[0, usable])
         norms, top, dead = figures
         return ExpertFigures(norms, top, dead, cosine, tuple(lost), tuple(shape))
-
-
-def _lost(values: Array) -> str:
-    if np.isfinite(values).all():
-        return ""
-    counts = (int(np.isnan(values).sum()), "NaN"), (int(np.isinf(values).sum()), "Inf")
-    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
 
 
 def _figures_of(values: Array, threshold: float) -> tuple[float, float, float]:

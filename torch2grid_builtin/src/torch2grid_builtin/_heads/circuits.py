@@ -16,6 +16,7 @@ import numpy as np
 
 from torch2grid_builtin._heads.attention import Attention, HeadRows
 from torch2grid_core import LazyTensor, Need
+from torch2grid_core.measures import count_not_finite
 
 Array = np.ndarray[Any, Any]
 LETTERS = ("q", "k", "v", "o")
@@ -43,8 +44,7 @@ class _Factor:
     """The rows of one head, divided by the largest: *scale* times *rows*. lost: what is NaN or Inf among them."""
 
     def __init__(self, found: Array, letter: str) -> None:
-        nan, inf = int(np.isnan(found).sum()), int(np.isinf(found).sum())
-        told = ", ".join(f"{count:,} {what}" for count, what in ((nan, "NaN"), (inf, "Inf")) if count)
+        told = count_not_finite(found.reshape(-1)).text
         self.lost = f"{told} in {letter}" if told else ""
         self.scale = 1.0 if told else float(np.abs(found).max(initial=0.0)) or 1.0
         self.rows = np.zeros_like(found) if told else found / self.scale

@@ -11,6 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._forms import fused_parts
 from torch2grid_builtin._spectra.laws import RELIABLE, STEEPEST, Bulk, PowerLaw, bulk, power_law
+from torch2grid_builtin._spectra.singular import norm_of, of_squares, stable_rank_of
 from torch2grid_builtin._views.convolutions import is_convolution
 from torch2grid_builtin._views.stacks import matrices
 from torch2grid_core import LazyTensor, Need
@@ -22,7 +23,6 @@ _BAND = 1 << 20  # weights that are taken at a time
 _SMALL = 2048  # a side up to which a second WᵀW is no matter of memory
 _TILE = 512  # columns of a larger one that are summed up at a time
 _NOTHING = 1e-7  # of the largest singular value: what is below was rounded away in its square
-_SMALLEST = 1e-280
 _SEED = 20_090_101
 
 
@@ -94,17 +94,12 @@ class Spectrum:
     @property
     def norm(self) -> float | None:
         """‖W‖_F = √Σσ²."""
-        if self.values is None or not self.values.size:
-            return None
-        top = float(self.values[0])
-        return top * math.sqrt(float(((self.values / top) ** 2).sum())) if top else 0.0
+        return None if self.values is None else norm_of(self.values)
 
     @property
     def stable_rank(self) -> float | None:
         """‖W‖²_F/‖W‖²₂ = Σσ²/σ₁²."""
-        if self.values is None or not self.values[0]:
-            return None
-        return float(((self.values / self.values[0]) ** 2).sum())
+        return None if self.values is None else stable_rank_of(self.values)
 
     @property
     def effective_rank(self) -> float | None:
@@ -164,7 +159,7 @@ class Spectra(Need[tuple[Spectrum, ...]]):
         long, short = max(part.shape), min(part.shape)
         if short > self.side:
             return Spectrum(part.shape, None, why=f"the shorter side is above {self.side:,}: side={short} measures it")
-        values = singular_values(part) if self.exact else _of_squares(gram(part))
+        values = singular_values(part) if self.exact else of_squares(gram(part))
         if values is None and all(np.isfinite(band).all() for band in _bands(part)):
             values = singular_values(part)  # squares of float64 that left its range
         if values is None:
@@ -172,7 +167,7 @@ class Spectra(Need[tuple[Spectrum, ...]]):
         shuffled = None
         if self.shuffled:
             mixed = np.random.default_rng(_SEED).permutation(_whole(part).reshape(-1)).reshape(part.shape)
-            found = _of_squares(mixed.T @ mixed if mixed.shape[0] > mixed.shape[1] else mixed @ mixed.T)
+            found = of_squares(mixed.T @ mixed if mixed.shape[0] > mixed.shape[1] else mixed @ mixed.T)
             shuffled = float(found[0]) if found is not None else None
         # σ as shares of the largest, so that no square leaves the range of float64
         top = float(values[0])
@@ -210,19 +205,6 @@ def _bands(part: Part) -> Iterator[Array]:
         taken = (slice(None),) * axis + (slice(start, start + step),)
         band = as_float(tensor.view(taken).numpy()).astype(np.float64)
         yield band.reshape(rows, -1).T if axis else band.reshape(-1, columns)
-
-
-def _of_squares(squares: Array) -> Array | None:
-    """σ, largest first, of a matrix whose smaller product with itself is *squares*.
-
-    ``None`` where that is not finite, or so small that float64 may have rounded squares to zero.
-    """
-    largest = float(np.diagonal(squares).max())  # NaN where one is
-    if not _SMALLEST < largest < math.inf:
-        return None
-    squares = np.divide(squares, largest, out=squares)
-    found = np.linalg.eigvalsh(squares, UPLO="U")[::-1]
-    return np.sqrt(np.clip(found, 0, None)) * math.sqrt(largest)
 
 
 def _whole(part: Part) -> Array:

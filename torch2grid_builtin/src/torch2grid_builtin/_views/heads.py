@@ -13,6 +13,7 @@ from torch2grid_builtin._compare.figures import in_colors, layer_names
 from torch2grid_builtin._heads.attention import Attention, Attentions, attentions
 from torch2grid_builtin._heads.circuits import LETTERS, Circuits, Composed, Composition, HeadFigures, work_of
 from torch2grid_builtin._spectra.ranks import by_rank
+from torch2grid_builtin._spectra.singular import norm_of, stable_rank_of
 from torch2grid_builtin._views.describing import figure_text, formats_of, source_name
 from torch2grid_core import Checkpoint, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.grids import Region
@@ -141,9 +142,7 @@ def _sizes(values: Array) -> tuple[float | None, float | None, float | None]:
     """Norm, largest singular value and stable rank."""
     if not np.isfinite(values).all():
         return None, None, None
-    top = float(values[0])
-    squares = float(((values / top) ** 2).sum()) if top else 0.0
-    return top * math.sqrt(squares), top, squares if top else None
+    return norm_of(values), float(values[0]), stable_rank_of(values)
 
 
 def _most_alike(kernel: Array, head: int) -> tuple[int | None, float | None]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from torch2grid_builtin._codes import codes
 from torch2grid_builtin._compare.figures import BARS, by_kind, in_colors, kind_across, kind_and_layer, short
-from torch2grid_builtin._quantization.errors import Quantization, QuantizationErrors, decibels, fits
+from torch2grid_builtin._compare.quantised import decibels
+from torch2grid_builtin._quantization.errors import Quantization, QuantizationErrors, fits
 from torch2grid_builtin._quantization.schemes import SCHEMES, USUAL
 from torch2grid_builtin._views.describing import about, figure_text, flag, formats_of, source_name, tensor_title
 from torch2grid_builtin._views.stacks import Matrix, PerMatrix, matrices
@@ -103,7 +104,7 @@ class QuantizationView(View):
         errors = {part.tensor.name: each for part, each in found}
         kept = _kept(errors, self.keep)
         title = run.title or f"What quantisation would cost {source_name(checkpoint)}"
-        shown = {"tensors": list(_names(checkpoint))}
+        shown = {"tensors": _names(checkpoint)}
         tables = [_table_of_schemes(errors), _table_of_tensors(errors, kept, self.keep)]
         tables += _table_of_types(errors)
         if self.detail:

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 from torch2grid_builtin._views.describing import LOST_COLUMNS, TOTAL, columns_for, formats_of
-from torch2grid_builtin._views.schemes import as_initialised
+from torch2grid_builtin._views.initialisations import as_initialised
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import DeadUnits, dead_units, has_units
 from torch2grid_builtin._views.zero_patterns import ZeroPattern, ZeroPatterns
@@ -75,8 +75,8 @@ class Stats(View):
         summary = {"summary": Summary((run.threshold,), brief=not self.detail)}
         if not self.detail:
             return summary
-        matrices_alone = [name for name, tensor in checkpoint.items() if tensor.ndim >= 2]
-        zeros = {"zeros": ZeroPatterns().about(matrices_alone)} if matrices_alone else {}
+        of_dimensions = [name for name, tensor in checkpoint.items() if tensor.ndim >= 2]
+        zeros = {"zeros": ZeroPatterns().about(of_dimensions)} if of_dimensions else {}
         return {**summary, **apart(checkpoint, {"profile": Profile()}), **zeros}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core import LazyTensor, Need
-from torch2grid_core.measures import NotFiniteCount
+from torch2grid_core.measures import NotFiniteCount, count_not_finite
 from torch2grid_core.sources import as_float
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +76,7 @@ class _Rows:
         self.norms, self.sketches = np.empty(self.count), np.empty((self.count, sketch), np.float32)
         self.twin = np.full(self.count, -1, np.int64)
         seen: dict[bytes, int] = {}
-        total, nan, inf = np.zeros(self.width), 0, 0
+        total, self.not_finite = np.zeros(self.width), NotFiniteCount()
         for start, band in self._bands():
             stop = start + len(band)
             self.norms[start:stop] = np.linalg.norm(band, axis=1)
@@ -84,15 +84,13 @@ class _Rows:
             total += band[finite].sum(axis=0)
             self.sketches[start:stop] = band @ self.signs
             if not finite.all():
-                nan += int(np.isnan(band).sum())
-                inf += int(np.isinf(band).sum())
+                self.not_finite = self.not_finite.merge(count_not_finite(band.reshape(-1)))
             for row, values in enumerate(band.astype(np.float32), start):
                 first = seen.setdefault(hashlib.blake2b(values.tobytes(), digest_size=16).digest(), row)
                 if first != row:
                     self.twin[row] = self.twin[first] = first
         self.finite = np.isfinite(self.norms)
         self.mean = total / max(int(self.finite.sum()), 1)
-        self.not_finite = NotFiniteCount(nan, inf)
 
     def _bands(self) -> Iterator[tuple[int, Array]]:
         step = max(_BAND // self.width, 1)

@@ -1,12 +1,40 @@
-"""The largest singular value of a matrix, without the others."""
+"""Singular values of a matrix: all of them from its square, the largest alone, and what is computed of them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+
+_SMALLEST = 1e-280
+
+
+def norm_of(values: Array) -> float:
+    """‖W‖_F = √Σσ², of singular values, largest first; no square leaves the range of float64."""
+    top = float(values[0])
+    return top * math.sqrt(stable_rank_of(values) or 0.0)
+
+
+def stable_rank_of(values: Array) -> float | None:
+    """‖W‖²_F/‖W‖²₂ = Σσ²/σ₁²; ``None`` of zeros."""
+    top = float(values[0])
+    return float(((values / top) ** 2).sum()) if top else None
+
+
+def of_squares(squares: Array) -> Array | None:
+    """σ, largest first, of a matrix whose smaller product with itself is *squares*.
+
+    ``None`` where that is not finite, or so small that float64 may have rounded squares to zero.
+    """
+    largest = float(np.diagonal(squares).max())  # NaN where one is
+    if not _SMALLEST < largest < math.inf:
+        return None
+    squares = np.divide(squares, largest, out=squares)
+    found = np.linalg.eigvalsh(squares, UPLO="U")[::-1]
+    return np.sqrt(np.clip(found, 0, None)) * math.sqrt(largest)
 
 
 def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int = 40) -> float:
