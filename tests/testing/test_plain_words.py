@@ -23,6 +23,7 @@ from torch2grid_core import (
     TensorFilter,
     View,
 )
+from torch2grid_core.measures import Chunk, Collector
 from torch2grid_core.pages import Table
 from torch2grid_core.sources import SourceBase
 from torch2grid_core.testing import Bound, NotConforming, bound_checks
@@ -112,6 +113,42 @@ class Unanswered(Norms):
     forgets = True
 
 
+class Largest(Collector):
+    def __init__(self, idle: bool) -> None:
+        self.idle, self.found = idle, 0.0
+
+    def update(self, chunk: Chunk) -> None:
+        if not self.idle:
+            self.found = max(self.found, float(np.nan_to_num(np.abs(chunk.values)).max(initial=0)))
+
+    def result(self) -> float:
+        return self.found
+
+
+@dataclass(frozen=True)
+class Size(Need[float]):
+    idle: bool = False
+
+    def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
+        return Largest(self.idle)
+
+
+class Sizes(Norms):
+    """the largest weight of each tensor"""
+
+    name = "sizes"
+    idle = False
+
+    def needs(self, checkpoint: Any, run: Any) -> Any:
+        return {"norm": Size(self.idle)}
+
+
+class Idle(Sizes):
+    """the same of a need that looks at no weight"""
+
+    idle = True
+
+
 def failures(cls: type, **given: Any) -> dict[str, str]:
     found = {}
     for bound in bound_checks(cls, **given):
@@ -185,3 +222,10 @@ def test_an_executor_is_no_stranger_to_the_kit() -> None:
     for each in checks:
         each()
     assert checks
+
+
+def test_a_need_whose_update_does_nothing_is_told() -> None:
+    assert failures(Sizes) == {}
+    found = failures(Idle)
+    assert list(found) == ["needs_merge"]
+    assert found["needs_merge"].startswith("no weight changes the collector of Size: its update does nothing")

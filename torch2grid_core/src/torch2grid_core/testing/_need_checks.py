@@ -50,13 +50,18 @@ def needs_are_spelt(subject: Subject) -> None:
 def needs_merge(subject: Subject) -> None:
     """Its own needs give results, and where they merge, parts of a tensor and tensors of a group give what one pass gives."""
     answers: dict[str, bool] = {}  # need → whether a result of it is more than None
+    takes: dict[str, bool] = {}  # need → whether a collector of it is another once it has seen weights
     for about, checkpoint, need in _own_needs(subject):
         for names in need.groups(checkpoint).values():
             tensors = [checkpoint[name] for name in names]
             if not tensors or not all(map(_splits, tensors)):
                 continue
-            whole = _finished(need, _gathered(need, tensors, 0, tensors[0].size if len(tensors) == 1 else 0))
+            gathered = _gathered(need, tensors, 0, tensors[0].size if len(tensors) == 1 else 0)
+            whole = _finished(need, gathered)
             kind = type(need).__name__
+            if not need.reads_itself:
+                fresh = need.collector({tensor.name: tensor for tensor in tensors})
+                takes[kind] = takes.get(kind, False) or _differs(gathered, fresh)
             answers[kind] = answers.get(kind, False) or whole is not None
             if need.reads_itself or not all(map(need.merges, tensors)):
                 continue
@@ -74,6 +79,8 @@ def needs_merge(subject: Subject) -> None:
             )
     silent = [] if subject.declines else [kind for kind, answered in answers.items() if not answered]
     expect(not silent, f"every result of {' and '.join(silent)} is None; is a 'return' missing?{ADVICE}")
+    idle = [] if subject.declines else [kind for kind, taken in takes.items() if not taken]
+    expect(not idle, f"no weight changes the collector of {' and '.join(idle)}: its update does nothing{ADVICE}")
 
 
 def _own_needs(subject: Subject) -> Iterator[tuple[str, Checkpoint, Need[Any]]]:
@@ -158,6 +165,14 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, (str, bytes, int, set, frozenset, type(None), type)) or callable(one):
         return bool(one == other)
     return _alike(list(one.__reduce_ex__(2)), list(other.__reduce_ex__(2)))  # its class, and its state
+
+
+def _differs(one: Any, other: Any) -> bool:
+    """True where two collectors hold something else, or what nobody can compare."""
+    try:
+        return not _alike(one, other)
+    except Exception:  # a state of any kind
+        return True
 
 
 def _short(value: Any) -> str:
