@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch mutants baselines wheels clean docs pictures bench
+.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch mutants baselines wheels sbom clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Checks the types of the client's modules (JavaScript), lints and tests them, where node and npm are there; users need neither.
+# Checks the types of the client's modules (JavaScript), lints and tests them, and lints the workflows, where node and npm are there.
 CLIENT := tests/client
 client:
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \
@@ -89,11 +89,16 @@ baselines: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
+# Wheels are made of files alone: two builds are equal, byte for byte (.ci/run compares them).
+DISTRIBUTIONS := torch2grid_core torch2grid_builtin . examples/plugin_template $(addprefix plugins/torch2grid_,gguf explore remote dask)
 wheels: $(VENV)/.test
 	rm -rf dist
-	for project in torch2grid_core torch2grid_builtin . examples/plugin_template plugins/torch2grid_gguf plugins/torch2grid_explore plugins/torch2grid_remote plugins/torch2grid_dask; do \
-	  $(BIN)/python -m build --wheel --outdir dist $$project >/dev/null || exit 1; done
+	for project in $(DISTRIBUTIONS); do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
+
+# What is installed with torch2grid, its extras and its plugins, into dist/: a bill of materials (CycloneDX) and the licences.
+sbom: wheels $(VENV)/.sbom
+	.ci/bill_of_materials
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -114,6 +119,10 @@ $(VENV)/.bench: $(VENV)/.test
 
 $(VENV)/.mutation: $(VENV)/.test
 	$(PIP) -e '.[mutation]'
+	touch $@
+
+$(VENV)/.sbom: $(VENV)/.test
+	$(PIP) -e '.[sbom]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.test
