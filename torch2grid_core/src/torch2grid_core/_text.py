@@ -6,8 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-# Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators.
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators. Spaces too, but
+# for the plain one, which they look like: two names that differ must look different.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 
 
@@ -21,7 +22,7 @@ def visible(text: str, limit: int = LIMIT) -> str:
         text = text[: keep - keep // 3] + "…" + text[len(text) - keep // 3 :]
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN and char != " " else char for char in text)
 
 
 def _escape(char: str) -> str:

@@ -82,8 +82,9 @@ class Stored:
 
     def text(self, name: str) -> dict[str, Any]:
         """The JSON object whose bytes are the tensor *name*. Raises ``NotDecoded``."""
+        values = self.values(name)
         try:
-            found = json.loads(self.values(name).astype(np.uint8).tobytes())
+            found = json.loads(values.tobytes()) if values.dtype == np.uint8 else None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
