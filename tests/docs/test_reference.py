@@ -168,6 +168,27 @@ def test_the_gallery_shows_what_its_commands_draw() -> None:
     assert here == set(shown)
 
 
+def test_reading_shows_every_picture_that_is_drawn_for_it() -> None:
+    gallery = tool_beside(DOCS / "draw_gallery.py")
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    here = {path.name for path in (DOCS / "pictures" / "reading").iterdir()}
+    assert set(re.findall(r"\]\(pictures/reading/([^)]+)\)", text)) == here == set(gallery.READING)
+
+
+def test_reading_explains_every_view_that_draws() -> None:
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    drawing = set(MANAGER.names("view")) - {"stats", "values", "grid"}  # tables, and what is drawn without a flag
+    assert {name for name in drawing if f"--{name}`" not in text and f" --{name.replace('_', '-')}`" not in text} == set()
+
+
+def test_the_report_links_to_the_page_that_reads_pictures() -> None:
+    from torch2grid_builtin._renderers.html.renderer import READING
+
+    project = tomllib.loads((PROJECT / "torch2grid_builtin" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert READING == f"{project['urls']['Documentation']}/reading.md"
+    assert (DOCS / "reading.md").is_file()
+
+
 def tool_beside(path: Path) -> ModuleType:
     """A script that imports its neighbours, as a module."""
     sys.path.insert(0, str(path.parent))
