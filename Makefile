@@ -84,8 +84,8 @@ docs: $(VENV)/.docs
 baselines: $(VENV)/.test
 	$(BIN)/python -m tests.support.images.drawn
 
-# Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md and
-# the README's table of ratios. Takes 20 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
+# Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md,
+# the figures of docs/performance.md and the README's number. Takes 20 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
