@@ -75,7 +75,7 @@ pictures: $(VENV)/.demo
 	test ! -e $(VENV)/.test || $(BIN)/python docs/draw_change_pictures.py
 	$(BIN)/python docs/draw_pictures.py $(MODEL)
 
-# Builds the documentation into site/, strictly, and looks for anything that a page would fetch from another host.
+# Builds the documentation into site/, strictly, and looks for broken links and for anything that a page would fetch from another host.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python docs/_tools/check_site.py site

@@ -32,9 +32,12 @@ NAMES = (
 ROUNDS = 5
 
 
-@click.command(
-    help=f"Run the benchmarks NAMES, of: {', '.join(NAMES)}. Without NAMES, all of them run, and RESULTS.md and the pages that quote it are written."
+_HELP = (
+    "Run the benchmarks NAMES, of: {}. Without NAMES, all of them run, and RESULTS.md and the pages that quote it are written."
 )
+
+
+@click.command(help=_HELP.format(", ".join(NAMES)))
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Timed turns; slow ones take fewer."

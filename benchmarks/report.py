@@ -39,7 +39,7 @@ class Marks:
         return f"<!-- {self.subject}: written by make bench -->", f"<!-- end of {self.subject} -->"
 
     def parts(self, text: str | None = None) -> tuple[str, str, str]:
-        """The page before, between and after the marks; *text* stands for the page. Raises ``RuntimeError`` where a mark is missing."""
+        """The page, or *text* in its place, before, between and after the marks. Raises ``RuntimeError`` without them."""
         text, (begin, end) = self.page.read_text(encoding="utf-8") if text is None else text, self.pair
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise RuntimeError(f"{self.page} does not hold {begin} and {end}, once each")
@@ -93,7 +93,7 @@ class Report:
         return f"{markdown(['whole process, start to end', 'torch2grid', *OTHERS], rows)}\n\n{self.facts.where}."
 
     def number(self) -> str:
-        """Markdown for the README: what one picture costs, and what it costs otherwise. Raises ``KeyError`` where nobody else drew it."""
+        """Markdown for the README: what one picture costs here and with a plain script. Raises ``KeyError`` without it."""
         each = {each.task.title: each for each in self._tasks()}[f"A picture of all weights of {title('gpt2.safetensors')}"]
         script = each.results[each.task.others["a plain script"][0]]
         return _NUMBER.format(
@@ -166,8 +166,9 @@ _RATIOS = (
     " the loops and sft-cli map the file, whose pages count, ours reads it: the tables have it without them, too."
 )
 _NUMBER = """\
-**{seconds} seconds** and {memory} MB of memory draw all 124 million weights of GPT-2 on {cores} cores. A plain script with torch and
-matplotlib takes {time} times as long and {more} times the memory. [More comparisons](docs/performance.md#beside-other-tools)."""
+**{seconds} seconds** and {memory} MB of memory draw all 124 million weights of GPT-2 on {cores} cores. A plain script with
+torch and matplotlib takes {time} times as long and {more} times the memory.
+[More comparisons](docs/performance.md#beside-other-tools)."""
 _FIGURES = """\
 - Statistics of half a gigabyte: starting. `--stats` of GPT-2 took {gpt2} s, of 500 small tensors {small} s. That is why the
   plain loop took only {loop} times as long there, and {loop_large} times on the larger model.

@@ -129,8 +129,8 @@ def _variables(words: list[str], folder: Path) -> dict[str, str]:
 
 def _run(words: list[str], folder: Path, block: Block) -> str:
     done = subprocess.run(
-        words, cwd=folder, env=_variables(words, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=300, check=False,
+        words, cwd=folder, env=_variables(words, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{block.where}: {words[-1]}\nexits with {done.returncode}:\n{done.stdout}"
     return done.stdout
