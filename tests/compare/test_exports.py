@@ -368,7 +368,7 @@ def test_stated_names(tmp_path):
         ("old,new\na\n", "names.csv:2: 1 fields; a name with a comma stands in double quotes"),
         ("old,new\n", "no name in it"),
         ("old,new\n/(/,b\n", "names.csv:2: not a regular expression"),
-        ("old,new\n/(x)/,b\\2\n", "names.csv:2: 'b\\\\2' asks for group 2, which the pattern has not"),
+        ("old,new\n/(x)/,b\\2\n", "names.csv:2: 'b\\\\2' refers to group 2, which the pattern does not have"),
         ("old,new,how\nx,y,turned\n", "names.csv:2: how is transposed, rotary, rotary back or empty, not 'turned'"),
         ("old,new\nx,y\nx,z\n", "names.csv:3: x stands in 2 already"),
         ("old,new\nx,\n", "names.csv:2: an old and a new name"),

@@ -95,7 +95,7 @@ def _line(old: Any, new: Any, how: str, where: str) -> Named:
             place = group[0] or group[1]
             known = int(place) <= old.groups if place.isdecimal() else place in old.groupindex
             if not known:
-                raise UsageError(f"{where}: {visible(new)!r} asks for group {visible(place)}, which the pattern has not")
+                raise UsageError(f"{where}: {visible(new)!r} refers to group {visible(place)}, which the pattern does not have")
     return Named(old, new, how, where)
 
 
