@@ -104,7 +104,7 @@ def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int
 def _origin(source: str) -> str:
     parts = urlsplit(source)
     if not parts.hostname or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
-        raise UsageError("--source: is no address of a host, or names a person")
+        raise UsageError("--source: is not the address of a host, or names a person")
     return f"{parts.scheme}://{parts.netloc}"
 
 

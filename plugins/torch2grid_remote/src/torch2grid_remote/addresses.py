@@ -23,7 +23,7 @@ def split(location: str) -> SplitResult:
         _ = found.port
     except ValueError:  # whose text may hold a password
         shown = _NO_PORT.sub(r"\1:…", without_secrets(location))
-        raise LoadError(shown, "is no address", "check the address; write a password as %2F for / and %40 for @") from None
+        raise LoadError(shown, "is not an address", "check the address; write a password as %2F for / and %40 for @") from None
     return found
 
 
