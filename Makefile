@@ -75,7 +75,7 @@ pictures: $(VENV)/.demo
 	test ! -e $(VENV)/.test || $(BIN)/python docs/draw_change_pictures.py
 	$(BIN)/python docs/draw_pictures.py $(MODEL)
 
-# Builds the documentation into site/, strictly, and looks for anything that a page would fetch from another host.
+# Builds the documentation into site/, strictly, and looks for broken links and for anything that a page would fetch from another host.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python docs/_tools/check_site.py site
@@ -84,8 +84,8 @@ docs: $(VENV)/.docs
 baselines: $(VENV)/.test
 	$(BIN)/python -m tests.support.images.drawn
 
-# Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md and
-# the README's table of ratios. Takes 20 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
+# Measures everything, beside other tools where they can do it, for the better part of an hour on an idle machine, and writes benchmarks/RESULTS.md,
+# the figures of docs/performance.md and the README's number. Takes 20 GB of disk in ~/.cache/torch2grid-bench (or TORCH2GRID_BENCH).
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 

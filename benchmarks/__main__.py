@@ -1,4 +1,4 @@
-"""``make bench``: every benchmark, into RESULTS.md and the README; or those that are named, printed."""
+"""``make bench``: every benchmark, into RESULTS.md and the pages that quote it; or those that are named, printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ NAMES = (
 ROUNDS = 5
 
 
-@click.command(help=f"Run the benchmarks NAMES, of: {', '.join(NAMES)}. All of them go to RESULTS.md and the README, too.")
+_HELP = (
+    "Run the benchmarks NAMES, of: {}. Without NAMES, all of them run, and RESULTS.md and the pages that quote it are written."
+)
+
+
+@click.command(help=_HELP.format(", ".join(NAMES)))
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=ROUNDS, show_default=True, help="Timed turns; slow ones take fewer."

@@ -1,4 +1,4 @@
-"""All sections as ``RESULTS.md``; the table of ratios and the figures that pages quote, from the same run."""
+"""All sections as ``RESULTS.md``; the ratios and figures of docs/performance.md and the README's number, from the same run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OURS = ("torch2grid", "numpy", "matplotlib", "torch", "safetensors", "pytest-be
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before anything is measured: a line for the README, and lines for the results."""
+    """What is known before anything is measured: a line for the pages, and lines for the results."""
 
     where: str
     lines: list[str]
@@ -38,22 +38,22 @@ class Marks:
     def pair(self) -> tuple[str, str]:
         return f"<!-- {self.subject}: written by make bench -->", f"<!-- end of {self.subject} -->"
 
-    def parts(self) -> tuple[str, str, str]:
-        """The text before, between and after the marks. Raises ``RuntimeError`` where they are not there once each."""
-        text, (begin, end) = self.page.read_text(encoding="utf-8"), self.pair
+    def parts(self, text: str | None = None) -> tuple[str, str, str]:
+        """The page, or *text* in its place, before, between and after the marks. Raises ``RuntimeError`` without them."""
+        text, (begin, end) = self.page.read_text(encoding="utf-8") if text is None else text, self.pair
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise RuntimeError(f"{self.page} does not hold {begin} and {end}, once each")
         before, _, rest = text.partition(begin)
         between, _, after = rest.partition(end)
         return before, between.strip(), after
 
-    def holding(self, text: str) -> str:
-        """The page with *text* between the marks."""
-        (begin, end), (before, _, after) = self.pair, self.parts()
-        return f"{before}{begin}\n{text}\n{end}{after}"
+    def holding(self, new: str, text: str | None = None) -> str:
+        """The page with *new* between the marks; *text* stands for the page."""
+        (begin, end), (before, _, after) = self.pair, self.parts(text)
+        return f"{before}{begin}\n{new}\n{end}{after}"
 
 
-RATIOS, FIGURES = Marks(README, "ratios"), Marks(PERFORMANCE, "figures")
+NUMBER, RATIOS, FIGURES = Marks(README, "number"), Marks(PERFORMANCE, "ratios"), Marks(PERFORMANCE, "figures")
 
 
 def facts() -> Facts:
@@ -64,7 +64,7 @@ def facts() -> Facts:
 
 def ready() -> None:
     """Raises ``RuntimeError`` where a page has no place for what is to be written there."""
-    for marks in (RATIOS, FIGURES):
+    for marks in (NUMBER, RATIOS, FIGURES):
         marks.parts()
 
 
@@ -91,6 +91,18 @@ class Report:
         """Markdown: a row for each task that somebody else does too; how many times our time, and our memory, theirs are."""
         rows = [_ratios(each) for each in self._tasks() if each.task.others]
         return f"{markdown(['whole process, start to end', 'torch2grid', *OTHERS], rows)}\n\n{self.facts.where}."
+
+    def number(self) -> str:
+        """Markdown for the README: what one picture costs here and with a plain script. Raises ``KeyError`` without it."""
+        each = {each.task.title: each for each in self._tasks()}[f"A picture of all weights of {title('gpt2.safetensors')}"]
+        script = each.results[each.task.others["a plain script"][0]]
+        return _NUMBER.format(
+            seconds=seconds(each.base.wall),
+            memory=megabytes(each.base.pss),
+            cores=cores(),
+            time=f"{script.wall / each.base.wall:.0f}",
+            more=f"{script.pss / each.base.pss:.0f}",
+        )
 
     def limits(self) -> str:
         """Markdown: how far each task is from only reading its files."""
@@ -153,6 +165,10 @@ _RATIOS = (
     " stands in the tables below. Of contenders that can do it in several ways the fastest counts. Memory is the peak of PSS;"
     " the loops and sft-cli map the file, whose pages count, ours reads it: the tables have it without them, too."
 )
+_NUMBER = """\
+**{seconds} seconds** and {memory} MB of memory draw all 124 million weights of GPT-2 on {cores} cores. A plain script with
+torch and matplotlib takes {time} times as long and {more} times the memory.
+[More comparisons](docs/performance.md#beside-other-tools)."""
 _FIGURES = """\
 - Statistics of half a gigabyte: starting. `--stats` of GPT-2 took {gpt2} s, of 500 small tensors {small} s. That is why the
   plain loop took only {loop} times as long there, and {loop_large} times on the larger model.
@@ -185,8 +201,9 @@ def _ratio(other: Result | None, base: Result) -> str:
 
 
 def write(report: Report) -> None:
-    """The README's table of ratios, the figures of docs/performance.md, and ``RESULTS.md``; each whole or not at all."""
-    pages = {README: RATIOS.holding(report.ratios()), PERFORMANCE: FIGURES.holding(report.figures()), RESULTS: report.text()}
+    """The README's number, the table and figures of docs/performance.md, and ``RESULTS.md``; each file whole or not at all."""
+    pages = {README: NUMBER.holding(report.number()), RESULTS: report.text()}
+    pages[PERFORMANCE] = FIGURES.holding(report.figures(), RATIOS.holding(report.ratios()))
     for path, text in pages.items():
         temporary = path.with_suffix(".part")
         temporary.write_text(text, encoding="utf-8")

@@ -136,7 +136,7 @@ class PluginRegistry:
         Raises ``UsageError`` for anything but a transformer.
         """
         if not isinstance(plugin, GridTransformer):
-            raise UsageError(f"{type(plugin).__name__} is no transformer; it must be a subclass of TransformerPlugin")
+            raise UsageError(f"{type(plugin).__name__} is not a transformer; it must be a subclass of TransformerPlugin")
         self._plugins.add(plugin)
 
     def load_from_file(self, path: str | os.PathLike[str]) -> list[str]:

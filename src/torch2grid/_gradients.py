@@ -87,7 +87,7 @@ def _tensors(model: torch.nn.Module) -> Mapping[str, torch.Tensor]:
             found[name] = local_shard(parameter.detach())
             found[f"{name}.grad"] = local_shard(parameter.grad.detach())
     if not found:
-        raise UsageError(f"{type(model).__name__} has no gradients: call backward() first, and this before zero_grad()")
+        raise UsageError(f"{type(model).__name__} has no gradients: call backward() first, and call this before zero_grad()")
     return found
 
 

@@ -88,7 +88,7 @@ class Measured(Mapping[Hashable, Any]):
         """
         name = need or self.needs[0]
         if name not in self.needs or (not need and len(self.needs) > 1):
-            raise UsageError(f"say which was measured: {', '.join(self.needs)}, not {need!r}")
+            raise UsageError(f"several needs were measured; name one of them: {', '.join(self.needs)}, not {need!r}")
         columns, rows = self._rows(name)
         if _INDEX in columns:
             place = columns.index(_INDEX)

@@ -110,7 +110,7 @@ def settings_from(
             raise UsageError(f"{key}: {meaningless[key.replace('-', '_')]}")
     settings = settings_of_keywords(manager(), given, output="", **usual)  # what is drawn stays in memory
     if settings.limits == "shared":
-        raise UsageError("limits: shared ones are of the command line, over all models of a run; give two numbers")
+        raise UsageError("limits='shared' works on the command line alone, where a run has several models; give two numbers")
     return settings
 
 

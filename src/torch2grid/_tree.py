@@ -94,9 +94,9 @@ def tree(
 
     Args:
         model: a path, a ``Checkpoint``, an ``nn.Module``, a state dict, or whatever else a loader opens.
-        depth: modules down to so many components of a name; 0 is all.
+        depth: list modules down to this depth; 0 lists all.
         flat: the text has full names, each tensor on a line.
-        every: the text has each of the numbered blocks of equal build, as ``--all`` does.
+        every: the text has list every numbered block, also those of equal build, as ``--all`` does.
         only, skip, tensors, filter, part, slice: what is listed; see ``draw``.
         include_buffers: list counters and index buffers too.
         raw: list what is stored, without decoders.

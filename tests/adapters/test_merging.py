@@ -178,7 +178,7 @@ def test_what_cannot_be_merged_is_one_line(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Array], Written, str]] = [
         ({"other.weight": np.zeros((2, 2), np.float32)}, written, "has no weight model.layers.0.mlp.down_proj.weight"),
         ({name: each.T for name, each in base.items()}, written, "and the adapter's change of it [32, 64]"),
-        (base, Written(dict(base)), "is no adapter"),
+        (base, Written(dict(base)), "is not an adapter"),
         (base, Written({**written.stored, "extra": np.ones(3, np.float32)}, {}, written.config), "for which the base has no"),
         (base, Written(written.stored, {}, {**written.config, "r": 99}), "cannot be merged"),
     ]
@@ -199,7 +199,7 @@ def test_python_merges_too(tmp_path: Path) -> None:
     folder = written.write(tmp_path / "adapter")
     assert t2g.compare(base, sum_of(base, written, "once"), merge=folder).same
     assert not t2g.compare(base, base, merge=folder).same
-    with pytest.raises(UsageError, match="is no adapter"):
+    with pytest.raises(UsageError, match="is not an adapter"):
         t2g.compare(base, base, merge=base)
 
 
@@ -300,4 +300,4 @@ def test_a_base_without_the_bias_that_an_adapter_changes(tmp_path: Path) -> None
     written.stored[f"{PEFT}model.layers.0.mlp.down_proj.lora_B.bias"] = np.ones((2, 16), np.float32)
     done = compared(tmp_path, base, written, merged)
     assert done.returncode == 2
-    assert "lora_B.bias is no change of a bias (lora_bias)" in done.stderr
+    assert "lora_B.bias is not a change of a bias (lora_bias)" in done.stderr

@@ -470,7 +470,7 @@ def test_nothing_is_written_over_a_file_of_a_checkpoint(tmp_path, ill, name, opt
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     target = tmp_path / name
     given = f"text,json={target}" if option == "--format" else target
-    with pytest.raises(UsageError, match="is called as a file of a checkpoint is"):
+    with pytest.raises(UsageError, match="has the name of a checkpoint file"):
         check(folder, option, given)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     for _ in range(2):  # a report may be written beside the shards, and written anew

@@ -187,7 +187,7 @@ def test_of_four_shards_the_truncated_the_swapped_and_the_altered_one_are_named(
     ("text", "told"),
     [
         ("{", "not JSON"),
-        ('{"format": "something"}', "no manifest of torch2grid"),
+        ('{"format": "something"}', "not a manifest of torch2grid"),
         (
             '{"format": "torch2grid manifest 1", "tensors": {"a": {"dtype": "float32", "shape": [1]}}}',
             "has dtype, shape and digest",
@@ -229,7 +229,7 @@ def test_a_manifest_that_cannot_be_written_and_one_of_several_models_are_one_lin
     assert len(done.stderr.splitlines()) == 1
     done = torch2grid("check", path, path, "--manifest", "m.json", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a manifest is of one model" in done.stderr
+    assert "a manifest describes one model" in done.stderr
 
 
 def test_a_figure_of_any_size_is_no_fault_of_the_check(tmp_path: Path, before: dict[str, Any]) -> None:

@@ -114,7 +114,7 @@ def test_a_folder_with_other_files_and_trainer_folders(tmp_path):
     empty.mkdir()
     done = torch2grid("compare", "empty", cwd=tmp_path)
     assert done.returncode == 2
-    assert "without a checkpoint" in done.stderr
+    assert "no checkpoint in it" in done.stderr
     alone = torch2grid("compare", DIGITS, cwd=tmp_path)
     assert alone.returncode == 2
     assert "one checkpoint" in alone.stderr

@@ -149,11 +149,11 @@ def test_all_workers_killed_are_one_line(big: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=120)
         taken = time.monotonic() - began
     assert process.returncode == 2
-    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers any more"], errors
+    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers left"], errors
     assert taken < 30
 
 
-@pytest.mark.parametrize(("sent", "told", "seconds"), [("KILL", "is gone", 20), ("STOP", "has said nothing for 30 s", 60)])
+@pytest.mark.parametrize(("sent", "told", "seconds"), [("KILL", "is gone", 20), ("STOP", "has not answered for 30 s", 60)])
 def test_a_scheduler_that_dies_or_hangs_is_one_line(sent: str, told: str, seconds: float, big: Path, tmp_path: Path) -> None:
     with cluster(tmp_path / "own", 1) as running, started(running, big, tmp_path) as process:
         wait(lambda: busy(running))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -119,7 +120,13 @@ def links(text: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
 
 
-@pytest.mark.parametrize("page", [*pages(), PROJECT / "README.md"], ids=lambda page: page.relative_to(PROJECT).as_posix())
+def texts() -> list[Path]:
+    """Every Markdown file of the repository."""
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    return [PROJECT / name for name in listed.splitlines()]
+
+
+@pytest.mark.parametrize("page", texts(), ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     for link in links(page.read_text(encoding="utf-8")):
         if link.startswith(("https://", "http://")):
@@ -168,6 +175,27 @@ def test_the_gallery_shows_what_its_commands_draw() -> None:
     assert here == set(shown)
 
 
+def test_reading_shows_every_picture_that_is_drawn_for_it() -> None:
+    gallery = tool_beside(DOCS / "draw_gallery.py")
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    here = {path.name for path in (DOCS / "pictures" / "reading").iterdir()}
+    assert set(re.findall(r"\]\(pictures/reading/([^)]+)\)", text)) == here == set(gallery.READING)
+
+
+def test_reading_explains_every_view_that_draws() -> None:
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    drawing = set(MANAGER.names("view")) - {"stats", "values", "grid"}  # tables, and what is drawn without a flag
+    assert {name for name in drawing if f"--{name}`" not in text and f" --{name.replace('_', '-')}`" not in text} == set()
+
+
+def test_the_report_links_to_the_page_that_reads_pictures() -> None:
+    from torch2grid_builtin._renderers.html.renderer import READING
+
+    project = tomllib.loads((PROJECT / "torch2grid_builtin" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"{project['urls']['Documentation']}/reading.md" == READING
+    assert (DOCS / "reading.md").is_file()
+
+
 def tool_beside(path: Path) -> ModuleType:
     """A script that imports its neighbours, as a module."""
     sys.path.insert(0, str(path.parent))
@@ -192,6 +220,24 @@ def test_a_fetch_from_another_host_is_found() -> None:
         == []
     )
     assert foreign("@import 'https://fonts.test/a.css'; a{b:url(x.png)}", "css") == ["https://fonts.test/a.css"]
+
+
+def test_a_link_that_leads_nowhere_on_the_site_is_found(tmp_path: Path) -> None:
+    broken = tool(DOCS / "_tools" / "check_site.py").broken
+    (tmp_path / "a").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">x</h1><a href="a/b.html#here">b</a><a href="#top">top</a><a href="a/">a</a>'
+    )
+    (tmp_path / "a" / "index.html").write_text('<a href="https://elsewhere.test/x">x</a><img src="../picture.png">')
+    (tmp_path / "a" / "b.html").write_text('<a id="here"></a><a href="../index.html#gone">x</a><a href="c.html">c</a>')
+    (tmp_path.parent / "outside.html").write_text("")
+    (tmp_path / "z.html").write_text('<a href="../outside.html">x</a>')
+    assert [line.partition(": links to ")[2] for line in broken(tmp_path)] == [
+        "../index.html#gone, and that page has no such place",
+        "c.html, which is not there",
+        "../picture.png, which is not there",
+        "../outside.html, which is not there",
+    ]
 
 
 def test_the_guides_for_authors_of_plugins_are_read_in_half_an_hour() -> None:

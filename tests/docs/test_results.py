@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from benchmarks.report import FIGURES, RATIOS, RESULTS
+import re
+
+from benchmarks.report import FIGURES, NUMBER, RATIOS, README, RESULTS
 
 
-def test_the_table_in_the_readme_is_that_of_the_results() -> None:
+def test_the_table_of_ratios_is_that_of_the_results() -> None:
     table, results = RATIOS.parts()[1], RESULTS.read_text(encoding="utf-8")
     assert table.startswith("| whole process")
     assert "failed" not in table
     assert f"\n{table}\n" in results
     assert "-dirty" not in results  # a commit that can be checked out again
+
+
+def test_the_number_in_the_readme_is_of_the_table() -> None:
+    (row,) = [line for line in RATIOS.parts()[1].splitlines() if line.startswith("| A picture of all weights of GPT-2")]
+    took, memory, times, more = re.findall(r"[\d.]+(?= s,| MB| × time| × memory)", row)
+    said = NUMBER.parts()[1]
+    assert said.startswith(f"**{took} seconds** and {memory} MB of memory ")
+    assert f"takes {float(times):.0f} times as long and {float(more):.0f} times the memory." in said.replace("\n", " ")
+    assert "| torch2grid |" not in README.read_text(encoding="utf-8")  # the table stands in one place
 
 
 def test_what_limits_each_task_is_told_in_figures_of_the_results() -> None:

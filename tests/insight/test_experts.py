@@ -249,4 +249,4 @@ def test_a_model_without_experts_is_one_clear_line(tmp_path: Path) -> None:
     save_file({"fc.weight": np.ones((4, 4), np.float32)}, tmp_path / "fc.safetensors")
     done = torch2grid("fc.safetensors", "--experts", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("experts is of mixtures of experts, and no weights of experts are found")
+    assert done.stderr.strip().endswith("--experts shows mixtures of experts, and no weights of experts were found")

@@ -346,7 +346,7 @@ def test_a_model_without_attention_is_one_clear_line(tmp_path: Path) -> None:
     path = written(tmp_path, {"fc.weight": np.ones((4, 4), np.float32)}, None)
     done = torch2grid(str(path), "--heads", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("heads is of attention, and no projections of queries, keys and values are found")
+    assert done.stderr.strip().endswith("--heads shows attention, and no projections of queries, keys and values were found")
 
 
 def test_a_head_that_writes_where_another_does_and_a_pair_that_composes_are_found(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_the_command_says_what_it_drew_and_what_it_cannot(tmp_path):
     save_file({"norm.weight": np.ones(4, np.float32)}, tmp_path / "vector.safetensors")
     done = torch2grid("vector.safetensors", "--spectrum", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].endswith("matrices and kernels of floating numbers, and there is none")
+    assert done.stderr.strip().splitlines()[-1].endswith("matrices and kernels of floating numbers, and there are none")
     done = torch2grid(DIGITS, "--view", "spectrum:side=1", cwd=tmp_path)
     assert done.returncode == 2
     assert "side is at least 2" in done.stderr

@@ -152,7 +152,7 @@ def test_what_lies_in_a_layer_or_between_two_widths_is_no_table_of_tokens() -> N
 
 
 def test_a_model_without_tokens_is_one_clear_line() -> None:
-    with pytest.raises(NotDrawable, match="rows of which are tokens: there is none"):
+    with pytest.raises(NotDrawable, match="rows of tokens, in embeddings and heads, and there are none"):
         draw(VocabularyView(), {"fc.weight": np.ones((64, 32), np.float32)})
 
 

@@ -157,5 +157,5 @@ def test_a_run_that_draws_nothing_is_an_error(tmp_path: Path) -> None:
     save_file({"w": weights(3, 3)}, tmp_path / "m.safetensors")
     run = torch2grid("m.safetensors", "--conv", cwd=tmp_path)
     assert run.returncode == 1
-    assert "conv: nothing to draw in its one tensor" in run.stderr
+    assert "conv: nothing to draw among 1 tensor" in run.stderr
     assert not (tmp_path / "grids").exists()

@@ -96,7 +96,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_opens_its_only_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="without a checkpoint"):
+    with pytest.raises(LoadError, match="no checkpoint in it"):
         opened(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     os.mkfifo(tmp_path / "pipe")

@@ -47,7 +47,7 @@ def test_a_view_that_has_nothing_to_draw_is_what_is_said(dense: str, tmp_path: P
     run = torch2grid(dense, "--conv", "-o", target, cwd=tmp_path)
     assert run.returncode == 1, run.stderr
     (line,) = run.stderr.splitlines()
-    assert line == f"torch2grid: {dense}: conv: nothing to draw in these 2 tensors"
+    assert line == f"torch2grid: {dense}: conv: nothing to draw among 2 tensors"
 
 
 def test_two_equal_checkpoints_are_the_same_where_a_file_was_to_show_what_changed(dense: str, tmp_path: Path) -> None:

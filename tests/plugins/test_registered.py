@@ -71,7 +71,7 @@ def test_a_manager_without_the_batteries_says_what_is_missing() -> None:
         manager.find("view", "grid")
     with pytest.raises(Torch2GridError, match="no loader is installed; pip install torch2grid brings"):
         manager.open(DIGITS)
-    with pytest.raises(UsageError, match="int is of no kind that a plugin can bring"):
+    with pytest.raises(UsageError, match="int is not one of the kinds that a plugin brings"):
         manager.add(3)
     manager.add(Flagged())
     with pytest.raises(PluginError, match="takes a value and has no option for it"):

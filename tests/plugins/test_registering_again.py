@@ -73,7 +73,7 @@ def test_another_kind_of_that_name_stays() -> None:
 def test_the_registry_takes_transformers_only() -> None:
     manager = PluginManager()
     for wrong in (Mine(), cell(1.0), 3):
-        with pytest.raises(UsageError, match=r"is no transformer; it must be a subclass of TransformerPlugin"):
+        with pytest.raises(UsageError, match=r"is not a transformer; it must be a subclass of TransformerPlugin"):
             PluginRegistry(manager).register(wrong)  # type: ignore[arg-type]
     assert manager.records == []
 

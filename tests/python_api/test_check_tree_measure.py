@@ -252,7 +252,7 @@ def test_values_are_data_in_memory_whatever_their_number(tmp_path: Path) -> None
     np.testing.assert_array_equal(page.panels[0].values, weights)
     refused = torch2grid("m.npz", "--values", cwd=tmp_path)  # a terminal takes fewer
     assert refused.returncode != 0
-    assert "120,000 numbers are many" in refused.stderr
+    assert "120,000 numbers are too many" in refused.stderr
     (path,) = t2g.draw(tmp_path / "m.npz", view="values").save(tmp_path / "w.npy")
     np.testing.assert_array_equal(np.load(path), weights)
     (path,) = t2g.draw(tmp_path / "m.npz", view="values").save(tmp_path / "out")

@@ -239,7 +239,7 @@ def test_without_pandas_the_error_says_what_to_install(tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
     )
-    assert run.stdout == "a DataFrame takes pandas, which is not installed: pip install pandas\n"
+    assert run.stdout == "a DataFrame needs pandas, which is not installed: pip install pandas\n"
 
 
 def test_nothing_heavy_is_imported_before_it_is_used():

@@ -125,8 +125,8 @@ def test_a_missing_file_is_one_line(served: Server, tmp_path: Path) -> None:
 def test_no_server_is_one_line(tmp_path: Path) -> None:
     one_line(stats("http://127.0.0.1:9/x.pth", tmp_path), "http://127.0.0.1:9/x.pth: the server refuses the connection")
     one_line(stats("https:///x.pth", tmp_path), "names no server")
-    one_line(stats("http://[::1/x.pth", tmp_path), "is no address")
-    one_line(stats("https://user:SECRET@127.0.0.1:99999/x.pth", tmp_path), "https://127.0.0.1:99999/x.pth: is no address")
+    one_line(stats("http://[::1/x.pth", tmp_path), "is not an address")
+    one_line(stats("https://user:SECRET@127.0.0.1:99999/x.pth", tmp_path), "https://127.0.0.1:99999/x.pth: is not an address")
 
 
 @pytest.mark.parametrize("status", ["here", "elsewhere"])
@@ -206,12 +206,12 @@ BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n"
         (HEAD_OF % (b"9" * 5000), "sends other bytes than it is asked for"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nxx", "sends the whole file"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nxx", "sends the whole file"),
-        (MOVED % b"http://[::1/x", "is redirected to what is no address"),
-        (MOVED % b"http://127.0.0.1:99999/x", "is redirected to what is no address"),
-        (MOVED % b"http://me:SEC/RET@127.0.0.1/x", "is redirected to what is no address"),
-        (MOVED % b"ftp://me@127.0.0.1/x?SECRET", "is redirected to ftp://127.0.0.1/x, which is not asked"),
-        (MOVED % b"http://a b\x7f/x", "is no address that can be asked"),
-        (MOVED % (b"http://" + b"a" * 300 + b".x/"), "is no address that can be asked"),
+        (MOVED % b"http://[::1/x", "is redirected to something that is not an address"),
+        (MOVED % b"http://127.0.0.1:99999/x", "is redirected to something that is not an address"),
+        (MOVED % b"http://me:SEC/RET@127.0.0.1/x", "is redirected to something that is not an address"),
+        (MOVED % b"ftp://me@127.0.0.1/x?SECRET", "is redirected to ftp://127.0.0.1/x, and torch2grid does not follow"),
+        (MOVED % b"http://a b\x7f/x", "is not an address that can be requested"),
+        (MOVED % (b"http://" + b"a" * 300 + b".x/"), "is not an address that can be requested"),
         (BUSY % b"\xb2", "answers 503"),
         (BUSY % b"Mon, 01 Jan 99999 00:00:00 GMT", "answers 503"),
         (BUSY % b"999999999999", "answers 503"),

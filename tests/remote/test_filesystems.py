@@ -94,7 +94,7 @@ def test_failures_of_a_file_system_are_one_line(stored: Any, monkeypatch: pytest
     monkeypatch.setattr(system, "cat_file", failing)
     assert source.read(200_000, 8) == save(ARRAYS)[200_000:200_008]
     for error, told in (
-        (PermissionError("secret"), "the store does not give it"),
+        (PermissionError("secret"), "the store refuses it"),
         (ValueError("secret"), "cannot be read: ValueError"),
         (TimeoutError("secret"), "is silent"),
         (ConnectionError("secret"), "breaks off the connection"),

@@ -19,7 +19,7 @@ from tests.support.renderers.pages import every_panel
 from tests.support.tools import DIGITS
 
 import torch2grid as t2g
-from torch2grid_builtin._renderers.html.renderer import Html, rounded
+from torch2grid_builtin._renderers.html.renderer import READING, Html, rounded
 from torch2grid_core import Grid, Page, Style
 from torch2grid_core.grids import ColorScale, weights_of_cell
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Line, Table
@@ -69,7 +69,8 @@ def test_one_file_forbids_everything_that_it_does_not_hold(digits: Path) -> None
     assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy[1]
     addresses = set(re.findall(r"https?://[^\s\"'<>]*", text))
-    assert addresses == {"http://www.w3.org/2000/svg"}
+    assert addresses == {"http://www.w3.org/2000/svg", READING}  # a namespace and a link: nothing is fetched
+    assert head_of(text)["reading"] == READING
     head = head_of(text)
     assert [entry["name"] for entry in head["tensors"]] == list(t2g.load(str(DIGITS)))
     assert head["note"] == ""
@@ -352,7 +353,7 @@ def test_the_file_keeps_its_size_and_says_what_that_cost() -> None:
     Html(megabytes=0.5).render_all(pages, stream, Style(), "html")
     assert 0.3e6 < len(stream.getvalue()) <= 0.5e6
     text = stream.getvalue().decode()
-    cells = re.search(r"Cells lowered to at most (\d+) a side", head_of(text)["note"])
+    cells = re.search(r"at most (\d+) cells per side", head_of(text)["note"])
     assert cells is not None
     shapes = [json.loads(each) for each in re.findall(r'"kind": "heatmap", "shape": (\[\d+, \d+\])', text)]
     assert len(shapes) == 6

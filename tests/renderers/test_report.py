@@ -330,8 +330,8 @@ def test_the_size_that_a_file_may_have_is_spent_on_whole_tensors_first() -> None
     whole = sum(shape == [side, side] for shape, side in zip(shapes, sides, strict=True))
     assert shapes[120:] == [[20, 20]] * 40  # the small ones are whole before a large one is
     assert whole > 50
-    lowered_to = r"Cells lowered to at most (\d+) a side for a tensor, so that this file stays below 2\.2 MB"
-    cells = re.fullmatch(rf"{lowered_to}; (\d+) of 160 heatmaps have all of theirs\.", note)
+    lowered_to = r"Shown at reduced resolution, to keep this file below 2\.2 MB: at most (\d+) cells per side for a tensor"
+    cells = re.fullmatch(rf"{lowered_to}\. (\d+) of 160 heatmaps show every cell\.", note)
     assert cells is not None
     assert int(cells[2]) == whole
     lowered = [max(shape) for shape, side in zip(shapes, sides, strict=True) if shape != [side, side]]
@@ -372,4 +372,4 @@ def test_a_budget_that_fits_nothing_lowers_all_and_ends() -> None:
     table = Page("table", "table", (Table(("name",), (("x",),)),))
     _, shapes, note = report_of([table, *pages], 0.01)
     assert shapes == [[4, 4]] * 5
-    assert "at most 4 a side" in note
+    assert "at most 4 cells per side" in note

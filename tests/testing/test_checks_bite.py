@@ -143,7 +143,7 @@ def test_a_loader_without_files_is_told_what_to_give() -> None:
 
 
 def test_a_class_of_no_kind_and_a_plugin_that_fails_are_errors() -> None:
-    with pytest.raises(PluginError, match="of no kind that a plugin can bring"):
+    with pytest.raises(PluginError, match="is not one of the kinds that a plugin brings"):
         bound_checks(int)
     with pytest.raises(PluginError, match="is not a subclass of GridTransformer"):
         bound_checks(Announces(int))

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.explore import installed
 from tests.support.tools import DIGITS, PROJECT
 
 DOCS = PROJECT / "docs"
@@ -65,7 +66,7 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-_DATA = ("yaml", "toml", "json")  # a block with a title is a file that commands read
+_DATA = ("yaml", "toml", "json", "csv")  # a block with a title is a file that commands read
 
 
 def runs(block: Block) -> bool:
@@ -77,7 +78,7 @@ def prepare(folder: Path) -> None:
     """The files that every page finds."""
     shutil.copy(DIGITS, folder / "model.pth")
     shutil.copy(DIGITS.with_name("digits_untrained.pth"), folder / "untrained.pth")
-    (folder / "examples").mkdir()
+    (folder / "examples").mkdir(exist_ok=True)
     for name in RUN:
         shutil.copy(PROJECT / "examples" / name, folder / "examples")
 
@@ -118,10 +119,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110", "NO_COLOR": "1"}
 
 
+def _variables(words: list[str], folder: Path) -> dict[str, str]:
+    """The environment of a command; the explorer is installed for its own commands."""
+    if not words[-1].startswith("torch2grid explore "):
+        return environment()
+    site = folder.parent / f"{folder.name}-site"
+    return {**environment(), "PYTHONPATH": os.pathsep.join(map(str, installed(site)))}
+
+
 def _run(words: list[str], folder: Path, block: Block) -> str:
     done = subprocess.run(
-        words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=300, check=False,
+        words, cwd=folder, env=_variables(words, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{block.where}: {words[-1]}\nexits with {done.returncode}:\n{done.stdout}"
     return done.stdout

@@ -175,7 +175,7 @@ def torch2grid_views() -> list[Lazy]:
         Lazy(
             f"{_HERE}._views.outliers:Outliers",
             "outliers",
-            "what sticks out: weights, rows, columns, layers",
+            "weights, rows, columns and layers that stick out",
         ),
         Lazy(
             f"{_HERE}._views.spectrum:SpectrumView",
@@ -296,7 +296,7 @@ def torch2grid_commands() -> list[Lazy]:
         Lazy(
             f"{_HERE}._commands.compare:Compare",
             "compare",
-            "say and draw what changed between checkpoints, or over a run",
+            "show what changed between checkpoints, or over a run",
         ),
         Lazy(f"{_HERE}._commands.demo:Demo", "demo", "draw a small trained network, untrained and trained side by side"),
         Lazy(

@@ -82,7 +82,7 @@ def _convert_scalar(value: Any, wanted: Any) -> Any:
     if isinstance(wanted, type) and not isinstance(value, wanted):
         kind: Any = wanted
         if issubclass(kind, Mapping):
-            raise ValueError(f"expected {type_text(wanted)}, which no text gives")
+            raise ValueError(f"expected {type_text(wanted)}, which cannot be written as text")
         return kind(value)
     return value
 

@@ -202,27 +202,27 @@ class Settings:
     Raises ``UsageError`` for a value that a field cannot have.
     """
 
-    output: str = _setting("grids", "where pictures go; FILE.png takes one", "-o", metavar="DIR|FILE")
+    output: str = _setting("grids", "folder to write to, or FILE.png for one picture", "-o", metavar="DIR|FILE")
     format: tuple[str, ...] = _setting((), "file formats, such as png,svg,pdf", "--export", metavar="LIST", separated=True)
     title: str = _setting("", "a title of your own", metavar="TEXT")
     part: str = _setting("", "another part of the file, such as optimizer; all shows everything", metavar="NAME")
     interactive: bool = _setting(False, "choose tensors from a menu", "-i")
-    jobs: int = _setting(0, "processes; 0 is one a core, as needed", "-j", metavar="N", least=0, most=10_000)
-    executor: Any = _setting(None, "do the work where a plugin says", metavar="NAME[:URL]", kind="executor")
-    verbose: bool = _setting(False, "say more: each tensor that was left out, and why", "-v")
-    quiet: bool = _setting(False, "say nothing but errors and the paths written", "-q")
+    jobs: int = _setting(0, "number of processes; 0: one per core, as needed", "-j", metavar="N", least=0, most=10_000)
+    executor: Any = _setting(
+        None, "do the work elsewhere, by an executor of a plugin such as dask", metavar="NAME[:URL]", kind="executor"
+    )
+    verbose: bool = _setting(False, "also list each tensor that was left out, and why", "-v")
+    quiet: bool = _setting(False, "print only errors and the paths of written files", "-q")
     include_buffers: bool = _setting(False, "draw counters and index buffers too", group=CHOOSING)
     raw: bool = _setting(False, "show what is stored, without decoders", group=CHOOSING)
     filter: tuple[Any, ...] = _setting(
         (), "draw only what a filter keeps (repeatable)", group=CHOOSING, metavar=_SPEC, kind="filter"
     )
-    slice: Any = _setting(
-        "", "only this part of each tensor, in numpy's words", group=CHOOSING, metavar="'0:64, :'", make=_index
-    )
+    slice: Any = _setting("", "only this part of each tensor, as in numpy", group=CHOOSING, metavar="'0:64, :'", make=_index)
     colormap: str | None = _setting(
-        None, "colours, by any matplotlib name", group=PICTURE, metavar="NAME", check=_known_colormap
+        None, "colour map, any of matplotlib's", group=PICTURE, metavar="NAME", check=_known_colormap
     )
-    reduce: Reduction = _setting("mean", "how weights share a cell", group=PICTURE)
+    reduce: Reduction = _setting("mean", "what a cell shows where weights share it", group=PICTURE)
     scale: ScaleKind = _setting("auto", "colour scale; asinh: linear near 0, logarithmic beyond", group=PICTURE, former=FORMER)
     clip: float = _setting(
         DEFAULT_CLIP, "quantile of the cells that the colour limits keep", group=PICTURE, metavar="SHARE", least=0.5, most=1
@@ -230,10 +230,10 @@ class Settings:
     limits: tuple[float, float] | Literal["shared"] | None = _setting(
         None, "fixed colour limits", group=PICTURE, metavar="LO,HI|shared", check=_rising
     )
-    threshold: float = _setting(1e-6, "|weight| below X is near zero", group=PICTURE, metavar="X", least=0)
-    max_cells: int = _setting(2048, "cells a side of the grid, at most", group=PICTURE, metavar="N", least=1, most=16384)
+    threshold: float = _setting(1e-6, "weights of a magnitude below X count as near zero", group=PICTURE, metavar="X", least=0)
+    max_cells: int = _setting(2048, "most cells per side of the grid", group=PICTURE, metavar="N", least=1, most=16384)
     tensor_cells: int = _setting(
-        1024, "cells a side of one tensor's picture, at most", group=PICTURE, metavar="N", least=1, most=16384
+        1024, "most cells per side of one tensor's picture", group=PICTURE, metavar="N", least=1, most=16384
     )
     plugin: Any = _setting(None, "the grid transformer; see --list-plugins", group=PLUGINS, metavar=_SPEC, kind="transformer")
     view: tuple[Any, ...] = _setting((), "a view, with options", group=PLUGINS, metavar=_SPEC, kind="view")
@@ -243,7 +243,7 @@ class Settings:
     loader: str | None = _setting(None, "read the file with this loader", group=PLUGINS, metavar="NAME", kind="loader")
     renderer: str | None = _setting(None, "write files with this renderer", group=PLUGINS, metavar=_SPEC, kind="renderer")
     listener: tuple[Any, ...] = _setting(
-        (), "tell a listener of each page written (repeatable)", group=PLUGINS, metavar=_SPEC, kind="listener"
+        (), "call a listener for each page written (repeatable)", group=PLUGINS, metavar=_SPEC, kind="listener"
     )
     transformer: Any = None
     transformer_name: str = ""

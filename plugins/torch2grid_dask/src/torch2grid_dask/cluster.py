@@ -189,9 +189,9 @@ class Cluster(Executor):
             if self._client.status in ("closed", "closing"):
                 self._fail(_GONE)
             elif now - heard >= _SILENT:
-                self._fail(f"the scheduler has said nothing for {_SILENT:.0f} s")
+                self._fail(f"the scheduler has not answered for {_SILENT:.0f} s")
             elif now - seen >= _ALONE:
-                self._fail("the cluster has no workers any more" if self._client.status == "running" else _GONE)
+                self._fail("the cluster has no workers left" if self._client.status == "running" else _GONE)
             else:
                 continue
             return

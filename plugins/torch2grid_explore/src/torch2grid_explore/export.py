@@ -58,7 +58,7 @@ def write_page(session: Session, folder: str, source: str | None) -> tuple[int, 
     if target.exists():
         raise UsageError(f"--export {folder}: is there already; name a new folder")
     if source is not None and urlsplit(source).scheme not in ("http", "https"):
-        raise UsageError(f"--source {source}: is no address that a browser reads; it begins with https://")
+        raise UsageError(f"--source {source}: is not an address that a browser can read; it must begin with https://")
     parent = target.absolute().parent
     if not parent.is_dir():
         raise UsageError(f"--export {folder}: there is no folder {parent}")
@@ -104,7 +104,7 @@ def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int
 def _origin(source: str) -> str:
     parts = urlsplit(source)
     if not parts.hostname or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
-        raise UsageError("--source: is no address of a host, or names a person")
+        raise UsageError("--source: is not the address of a host, or names a person")
     return f"{parts.scheme}://{parts.netloc}"
 
 

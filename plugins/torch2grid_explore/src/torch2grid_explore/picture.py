@@ -97,7 +97,9 @@ def map_of(manager: PluginManager, spec: Any, shapes: Mapping[str, tuple[int, ..
     """
     transformer: GridTransformer = manager.create("transformer", spec)
     if not isinstance(transformer, LayoutTransformer):
-        raise UsageError(f"explore: {transformer.name} draws arrays, and says of no weight where it is; try --plugin {USUAL}")
+        raise UsageError(
+            f"explore: {transformer.name} draws arrays, and does not say where each weight is; try --plugin {USUAL}"
+        )
     if type(transformer).needs is not LayoutTransformer.needs:
         raise UsageError(f"explore: {transformer.name} measures weights before it places them; try --plugin {USUAL}")
     chosen = {name: shapes[name] for name in transformer.choose(shapes)}

@@ -149,10 +149,12 @@ def request(url: str, headers: Mapping[str, str], shown: str, wait: float, secre
             goal = urljoin(url, answer.headers.get("location", ""))
             _ = urlsplit(goal).port
         except ValueError:
-            raise LoadError(shown, "is redirected to what is no address", "check the address") from None
+            raise LoadError(shown, "is redirected to something that is not an address", "check the address") from None
         if urlsplit(goal).scheme not in ("https", urlsplit(url).scheme) or not urlsplit(goal).hostname:
             told = without_secrets(goal)
-            raise LoadError(shown, f"is redirected to {told}, which is not asked", "give that address, if you trust it")
+            raise LoadError(
+                shown, f"is redirected to {told}, and torch2grid does not follow", "give that address, if you trust it"
+            )
         url = goal
     raise LoadError(shown, f"is redirected more than {limits.HOPS} times", "check the address")
 
@@ -206,7 +208,7 @@ def _failure(error: Exception, shown: str, wait: float) -> Exception:
     if isinstance(error, ConnectionRefusedError):
         return Again("refuses the connection")
     if isinstance(error, (http.client.InvalidURL, ValueError, UnicodeError)):
-        return LoadError(shown, "is no address that can be asked", "check the address")
+        return LoadError(shown, "is not an address that can be requested", "check the address")
     if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
         return Again(f"sends no HTTP ({type(error).__name__})")
     reason = (getattr(error, "strerror", "") or "closes the connection").lower() if isinstance(error, OSError) else ""
@@ -239,7 +241,7 @@ def _connection(
             return key, secure, False
         return key, Connection(to, at), False
     except http.client.InvalidURL:  # whose text holds the host
-        raise LoadError(shown, "is no address that can be asked", "check the address") from None
+        raise LoadError(shown, "is not an address that can be requested", "check the address") from None
 
 
 @cache

@@ -97,7 +97,7 @@ class FilesystemStore:
         if isinstance(error, (FileNotFoundError, IsADirectoryError)):
             return NotThere(shown, "is not there", "check the address")
         if isinstance(error, PermissionError):
-            return LoadError(shown, "the store does not give it", "check the address and your credentials")
+            return LoadError(shown, "the store refuses it", "check the address and your credentials")
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return Again(f"is silent for {limits.SILENCE:g} s")
         if isinstance(error, ConnectionError) or "Connection" in type(error).__name__ or "Payload" in type(error).__name__:

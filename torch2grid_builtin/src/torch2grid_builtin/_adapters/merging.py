@@ -188,7 +188,7 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         reason, names = next(iter(found.left.items()))
         raise UsageError(f"{adapter.source} cannot be merged: {visible(names[0], 200)}: {reason}")
     if not found.pairs:
-        raise UsageError(f"{adapter.source} is no adapter: it has no pairs of matrices of low rank")
+        raise UsageError(f"{adapter.source} is not an adapter: it has no pairs of low-rank matrices")
     named = {pair.adapter for pair in found.pairs if pair.adapter}
     if named:
         raise UsageError(f"{adapter.source} holds the adapters {', '.join(sorted(named))}; merge one of them")
@@ -230,7 +230,7 @@ def _all(pairs: Iterable[Pair], stored: Checkpoint) -> Iterator[Pair]:
                 or pair.flat
             ):
                 raise UsageError(
-                    f"{stored.source} cannot be merged: {visible(pair.bias, 200)} is no change of a bias (lora_bias)"
+                    f"{stored.source} cannot be merged: {visible(pair.bias, 200)} is not a change of a bias (lora_bias)"
                 )
             yield pair.of_bias(added)
 

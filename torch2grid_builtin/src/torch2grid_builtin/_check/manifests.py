@@ -166,7 +166,7 @@ def read_manifest(path: str) -> Mapping[str, Entry]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{option}: not JSON; --write-manifest FILE writes one") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("tensors"), dict):
-        raise UsageError(f"{option}: no manifest of torch2grid; --write-manifest FILE writes one")
+        raise UsageError(f"{option}: not a manifest of torch2grid; --write-manifest FILE writes one")
     if (digest := document.get("digest", ALGORITHM)) != ALGORITHM:
         raise UsageError(f"{option}: its digests are {visible(str(digest), 200)}, not {ALGORITHM}")
     return {name: _read(option, name, entry) for name, entry in document["tensors"].items()}

@@ -71,7 +71,7 @@ class Check(Command):
                 if given["watch"] is not None:
                     return watch_folder(manager, models, Asked(**given, settings=settings))
                 if given["on_finding"]:
-                    raise UsageError("--on-finding says what is run for what --watch finds")
+                    raise UsageError("--on-finding needs --watch: it runs a command for what that finds")
                 if not models:
                     raise UsageError("no model given; try 'torch2grid check MODEL' or 'torch2grid check --help'")
                 return check_models(manager, models, Asked(**given, settings=settings))
@@ -107,23 +107,26 @@ def _params() -> list[click.Parameter]:
             type=click.Choice(["error", "warning"]),
             default="error",
             show_default=True,
-            help="the least severity that makes the exit code 1",
+            help="lowest severity that makes the exit code 1",
         ),
         click.Option(
             ["--severity"],
             multiple=True,
             callback=_levels,
             metavar="CODE=LEVEL,…",
-            help="of a rule's findings: error, warning, off",
+            help="severity of a rule's findings: error, warning or off",
         ),
         click.Option(
-            ["--expect"], metavar="FILE", help="what the model has to be, and findings that are accepted (YAML, TOML, JSON)"
+            ["--expect"], metavar="FILE", help="file that states what the model has to be, and which findings are accepted"
         ),
-        click.Option(["--manifest"], metavar="FILE", help="find every tensor that is not what this file says"),
+        click.Option(["--manifest"], metavar="FILE", help="compare every tensor with this manifest"),
         click.Option(["--write-manifest", "written"], metavar="FILE", help="write a digest and a summary of every tensor"),
         click.Option(["--watch"], metavar="FOLDER", help="check each new checkpoint in it, once it is complete, until Ctrl+C"),
         click.Option(
-            ["--on-finding"], default="", metavar="COMMAND", help="with --watch: run this, with the path as its last word"
+            ["--on-finding"],
+            default="",
+            metavar="COMMAND",
+            help="with --watch: run this command, with the path as its last argument",
         ),
         click.Option(
             ["--format", "formats"],
@@ -142,8 +145,8 @@ def _params() -> list[click.Parameter]:
             loader="read the files with this loader",
             jobs="",
             executor="",
-            verbose="list each finding, also where many tensors have the same",
-            quiet="say nothing but findings and errors",
+            verbose="list each finding, even where many tensors have the same one",
+            quiet="print only findings and errors",
         ),
         click.Option(["--list-rules"], is_flag=True, help="list the rules and stop; no model needed"),
     ]
@@ -202,7 +205,7 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     usable, unusable = installed_rules(manager, asked.settings.rule)
     _tell(unusable)  # first: whoever asks for one by its code is told that there is no such rule
     if len(models) > 1 and (asked.manifest or asked.written):
-        raise UsageError("a manifest is of one model; check each of several by itself")
+        raise UsageError("a manifest describes one model; check each model by itself")
     expected, extra = stated(usable, asked.expect, asked.manifest, asked.settings, recorded=bool(asked.written))
     manifest = next((each for each in extra if isinstance(each, Manifest)), None)
     for word in asked.severity:
@@ -262,9 +265,9 @@ def _is_of_checkpoint(path: str, models: Sequence[str]) -> bool:
 def _keep(option: str, path: str, models: Sequence[str], read: Mapping[str, str], written: dict[str, str]) -> None:
     real = _real(path)
     if real in read:
-        raise UsageError(f"{option}: {visible(path)} is what is checked, and is not written over")
+        raise UsageError(f"{option}: {visible(path)} is the file that is checked; write to another one")
     if _is_of_checkpoint(real, models):
-        raise UsageError(f"{option}: {visible(path)} is called as a file of a checkpoint is; write it under another name")
+        raise UsageError(f"{option}: {visible(path)} has the name of a checkpoint file; choose another name")
     if real in written:
         raise UsageError(f"{option}: {visible(path)} is written by {written[real]} already")
     written[real] = option
@@ -277,9 +280,9 @@ def _real(path: str) -> str:
 def watch_folder(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """Check what appears in a folder until interrupted; the highest exit code of all checks."""
     if models:
-        raise UsageError("--watch takes what appears in its folder; check other models by themselves")
+        raise UsageError("--watch checks what appears in its folder; check other models with a command of their own")
     if asked.manifest or asked.written or set(asked.formats.values()) != {STDOUT}:
-        raise UsageError("--watch writes one report to stdout; a manifest is of one model")
+        raise UsageError("--watch writes one report to stdout; a manifest describes one model")
 
     def say(line: str) -> None:
         click.echo(f"torch2grid: {line}", err=True)

@@ -69,7 +69,7 @@ class Asked:
 
 
 class Compare(Command):
-    """say and draw what changed between checkpoints, or over a run"""
+    """show what changed between checkpoints, or over a run"""
 
     name: ClassVar[str] = "compare"
 
@@ -103,20 +103,20 @@ def _params() -> list[click.Parameter]:
         ),
         click.Option(["--layers"], is_flag=True, help="a page for each tensor that changed: A, B, Δ and histograms"),
         click.Option(["--all", "everything"], is_flag=True, help="tensors that did not change too"),
-        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="at most so many rows of each table"),
+        click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="show at most N rows of each table"),
         click.Option(
             ["--tolerance"],
             type=click.FloatRange(0),
             default=0.0,
             metavar="T",
-            help="weights that differ by up to T are the same",
+            help="count weights that differ by at most T as the same",
         ),
-        click.Option(["--ignore-dtype"], is_flag=True, help="another dtype, and rounding to it, is no difference"),
+        click.Option(["--ignore-dtype"], is_flag=True, help="do not count another dtype, or rounding to it, as a difference"),
         click.Option(
             ["--merge"],
             default="",
             metavar="ADAPTER",
-            help="compare A with this adapter merged into it; what rounding does to a merge is no difference",
+            help="compare A with this adapter merged into it; what the merge rounds does not count as a difference",
         ),
         click.Option(
             ["--rank-size"],
@@ -124,19 +124,19 @@ def _params() -> list[click.Parameter]:
             default=RANK_SIZE,
             show_default=True,
             metavar="N",
-            help="weights of the largest matrix whose rank of Δ is looked for",
+            help="find the rank of Δ in matrices of at most N weights",
         ),
         click.Option(
             ["--names"],
             type=click.Path(dir_okay=False),
             default=None,
             metavar="FILE",
-            help="a CSV file, old,new: which tensor is which; names of known libraries are found without",
+            help="CSV file of old and new names; names of known libraries need none",
         ),
         click.Option(
             ["--lineage"],
             is_flag=True,
-            help="say whether the weights show a shared training: fine-tuned, unrelated; of three, whether C is a merge",
+            help="say whether A and B were trained together; of three, whether C is a merge",
         ),
         *settings_options(
             output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
@@ -157,11 +157,11 @@ def _params() -> list[click.Parameter]:
             clip="",
             threshold="",
             max_cells="",
-            tensor_cells="cells a side of each panel of one tensor, at most",
+            tensor_cells="most cells per side of each panel of one tensor",
             jobs="",
             executor="",
-            verbose="say more: each tensor that was left out, and why",
-            quiet="say nothing but differences, errors and the paths written",
+            verbose="also list each tensor that was left out, and why",
+            quiet="print only differences, errors and the paths of written files",
         ),
     ]
 
@@ -246,7 +246,7 @@ def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked)
     if len(models) not in (2, 3):
         raise UsageError("--lineage takes two checkpoints, or three: A, B, and C, which may be a merge of both")
     if asked.stats or asked.atlas or asked.layers or asked.merge:
-        raise UsageError("--lineage goes with none of --stats, --atlas, --layers and --merge: compare once more for these")
+        raise UsageError("--lineage cannot be combined with --stats, --atlas, --layers or --merge; run compare again for those")
     names = read_names(asked.names) if asked.names is not None else ()
     targets = Targets(manager, asked.settings, asked.settings)
     opener = executor_of(manager, asked.settings.executor)

@@ -44,10 +44,10 @@ def _params() -> list[click.Parameter]:
             type=click.IntRange(0),
             default=0,
             metavar="N",
-            help="modules down to so many components of a name; 0 is all",
+            help="list modules down to this depth; 0 lists all",
         ),
         click.Option(["--flat"], is_flag=True, help="a list of full names, each tensor on a line"),
-        click.Option(["--all", "every"], is_flag=True, help="each of the numbered blocks of equal build"),
+        click.Option(["--all", "every"], is_flag=True, help="list every numbered block, also those of equal build"),
         click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="of the list"),
         *settings_options(
             part="another part of the file, such as optimizer; all lists everything",
@@ -56,8 +56,8 @@ def _params() -> list[click.Parameter]:
             slice="",
             raw="list what is stored, without decoders",
             loader="read the file with this loader",
-            verbose="say more: each entry that was left out, and why",
-            quiet="say nothing but errors and the list",
+            verbose="also list each entry that was left out, and why",
+            quiet="print only the list and errors",
         ),
     ]
 

@@ -140,7 +140,7 @@ def _scipy() -> Any:
         import scipy.optimize
         import scipy.stats
     except ImportError:
-        raise UsageError("--lineage takes scipy, which is not installed: pip install 'torch2grid[lineage]'") from None
+        raise UsageError("--lineage needs scipy, which is not installed: pip install 'torch2grid[lineage]'") from None
     return scipy
 
 

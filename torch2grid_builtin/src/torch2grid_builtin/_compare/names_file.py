@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch2grid_core import UsageError
-from torch2grid_core.text import did_you_mean, visible
+from torch2grid_core.text import counted, did_you_mean, visible
 
 HOWS = ("transposed", "rotary", "rotary back")
 _HEADER = ("old", "new")
@@ -74,7 +74,7 @@ def read_names(given: Any) -> tuple[Named, ...]:
     for line, row in rows[1:]:
         where = f"--names {visible(path)}:{line}"
         if len(row) not in (2, 3):
-            raise UsageError(f"{where}: {len(row)} fields; a name with a comma stands in double quotes")
+            raise UsageError(f"{where}: {counted(len(row), 'field')}, not 2 or 3; put a name with a comma into double quotes")
         old, new, how = [each.strip() for each in row] + [""] * (3 - len(row))
         found.append(_line(old, new, how, where))
     return _checked(tuple(found))
@@ -95,17 +95,17 @@ def _line(old: Any, new: Any, how: str, where: str) -> Named:
             place = group[0] or group[1]
             known = int(place) <= old.groups if place.isdecimal() else place in old.groupindex
             if not known:
-                raise UsageError(f"{where}: {visible(new)!r} asks for group {visible(place)}, which the pattern has not")
+                raise UsageError(f"{where}: {visible(new)!r} refers to group {visible(place)}, which the pattern does not have")
     return Named(old, new, how, where)
 
 
 def _checked(found: Sequence[Named]) -> tuple[Named, ...]:
     if not found:
-        raise UsageError("--names: no name in it")
+        raise UsageError("--names: the file has no names")
     seen: dict[str, str] = {}
     for each in found:
         if isinstance(each.old, str):
             if each.old in seen:
-                raise UsageError(f"{each.where}: {visible(each.old)} stands in {seen[each.old].rpartition(':')[2]} already")
+                raise UsageError(f"{each.where}: {visible(each.old)} is on line {seen[each.old].rpartition(':')[2]} already")
             seen[each.old] = each.where
     return tuple(found)

@@ -115,7 +115,7 @@ class _Stated:
         known = {old: (new, named) for old, (new, named) in way.items() if new in there}
         if not known:
             told = str(names[0])
-            raise UsageError(f"{names[0].where.partition(':')[0]}: nothing of it is in both files, such as {told}")
+            raise UsageError(f"{names[0].where.partition(':')[0]}: none of its names is in both files, such as {told}")
         news = Counter(new for new, _ in known.values())
         twice = next((new for new, count in news.items() if count > 1), None)
         if twice is not None:

@@ -109,5 +109,5 @@ def checkpoints_in(folder: str, open_one: Callable[[str], Checkpoint]) -> tuple[
         except Torch2GridError:
             left += not place.is_dir()
     if not found:
-        raise LoadError(folder, "is a folder without a checkpoint in it", "give the paths of checkpoints")
+        raise LoadError(folder, "is a folder with no checkpoint in it", "give the paths of checkpoints")
     return found, left

@@ -88,7 +88,7 @@ class ArchiveFolder(SourceBase):
         """
         root = cls(archive, kind, "", None)
         if len(sizes) > STORAGES:
-            raise LoadError(archive.shown, f"is a {kind} of {len(sizes):,} files", "it is no checkpoint, or hostile")
+            raise LoadError(archive.shown, f"is a {kind} of {len(sizes):,} files", "it is not a checkpoint, or it is hostile")
         through = 0
         for name in sizes:
             parts = [part for part in name.split("/") if part != "."]

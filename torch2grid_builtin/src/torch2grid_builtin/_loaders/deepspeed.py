@@ -50,7 +50,7 @@ class DeepSpeed(Loader):
         place = _place(source)
         optimizers, models = _files(place) if place is not None else ([], [])
         if place is None or not optimizers or not models:
-            raise LoadError(source.shown, "is no checkpoint of DeepSpeed's ZeRO", "give the path of a checkpoint")
+            raise LoadError(source.shown, "is not a checkpoint of DeepSpeed's ZeRO", "give the path of a checkpoint")
         actions = Actions()
         try:
             states = [_State(place.child(name), actions) for name in models]

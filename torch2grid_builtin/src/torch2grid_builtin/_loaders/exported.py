@@ -94,7 +94,7 @@ class Exported(Loader):
         try:
             archive = open_zip(source)
             if not is_exported(archive.entries):
-                raise archive.fail("is no program that torch.export saved", "give the path of a .pt2 file")
+                raise archive.fail("is not a program that torch.export saved", "give the path of a .pt2 file")
             reader = _Reader(archive, source, actions, self.name)
             reader.read()
             reader.judge()

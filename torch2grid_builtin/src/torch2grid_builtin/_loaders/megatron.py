@@ -60,7 +60,7 @@ class Megatron(Loader):
     def load(self, source: Source) -> Checkpoint:
         place = _place(source)
         if place is None:
-            raise LoadError(source.shown, "is no folder of Megatron-LM's ranks", "give the path of a checkpoint")
+            raise LoadError(source.shown, "is not a folder of Megatron-LM's ranks", "give the path of a checkpoint")
         actions = Actions()
         stages = [[_Rank(place, file, actions) for file in row] for row in _ranks(place)]
         try:
@@ -147,7 +147,7 @@ class _Rank:
 
     def __init__(self, place: Source, source: Source, actions: Actions) -> None:
         if not source.head.startswith(LOCAL):
-            raise LoadError(source.shown, "is the file of a rank that is no zip archive of PyTorch's", _CONVERT)
+            raise LoadError(source.shown, "is the file of a rank that is not a zip archive of PyTorch", _CONVERT)
         mine = Actions()
         read = read_archive(source, None, mine)
         try:

@@ -168,7 +168,7 @@ class _Reader:
         if depth > _DEPTH:
             raise self.messages.fail(f"has more than {_DEPTH} graphs within graphs", "it is hostile")
         if graph.wire != BYTES:
-            raise self.messages.fail("has a graph that is no message")
+            raise self.messages.fail("has a graph that is not a message")
         nodes: list[Field] = []
         for each in self.messages.fields(graph.start, graph.size):
             if each.number == _INITIALISER:
@@ -183,7 +183,7 @@ class _Reader:
 
     def _node(self, place: Field, depth: int) -> None:
         if place.wire != BYTES:
-            raise self.messages.fail("has a node that is no message")
+            raise self.messages.fail("has a node that is not a message")
         node = _Node()
         for each in self.messages.fields(place.start, place.size):
             if each.number == 5:
@@ -205,7 +205,7 @@ class _Reader:
     def _attribute(self, node: _Node, place: Field, depth: int) -> None:
         """Tensors and graphs among the values of an attribute."""
         if place.wire != BYTES:
-            raise self.messages.fail("has an attribute that is no message")
+            raise self.messages.fail("has an attribute that is not a message")
         key = ""
         held: list[Field] = []
         for each in self.messages.fields(place.start, place.size):
@@ -283,7 +283,7 @@ class _Reader:
     def _add_sparse(self, place: Field, inner: bool, called: str = "") -> None:
         """The stored values of a sparse tensor. Raises ``LoadError`` where its indices do not fit its shape."""
         if place.wire != BYTES:
-            raise self.messages.fail("has a sparse tensor that is no message")
+            raise self.messages.fail("has a sparse tensor that is not a message")
         values = indices = None
         shape: list[int] = []
         for each in self.messages.fields(place.start, place.size):

@@ -87,7 +87,7 @@ class Stated:
 def read_stated(messages: Messages, place: Field) -> Stated:
     """The ``TensorProto`` in a field. Raises ``LoadError`` where it contradicts itself."""
     if place.wire != BYTES:
-        raise messages.fail("has a tensor that is no message")
+        raise messages.fail("has a tensor that is not a message")
     found, seen, single = Stated(), set[int](), 0
     for each in messages.fields(place.start, place.size):
         number = each.number
@@ -150,7 +150,7 @@ def _add_numbers(messages: Messages, each: Field, parts: list[Field | list[int]]
 def _add_entry(messages: Messages, place: Field, entries: dict[str, str]) -> None:
     """A key and its value, of those that say where the numbers lie."""
     if place.wire != BYTES:
-        raise messages.fail("has a place of a tensor that is no message")
+        raise messages.fail("has a place of a tensor that is not a message")
     texts = {1: "", 2: ""}
     for each in messages.fields(place.start, place.size):
         if each.number in texts:

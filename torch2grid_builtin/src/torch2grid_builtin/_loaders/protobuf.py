@@ -52,7 +52,7 @@ class Messages:
         while place < stop:
             self.left -= 1
             if self.left < 0:
-                raise self.fail(f"has more than {_FIELDS:,} fields", "it is no model, or hostile")
+                raise self.fail(f"has more than {_FIELDS:,} fields", "it is not a model, or it is hostile")
             tag, place = self._varint(place, stop)
             number, wire = tag >> 3, tag & 7
             if not 0 < number < _NUMBER:

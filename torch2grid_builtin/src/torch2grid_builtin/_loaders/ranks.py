@@ -58,7 +58,7 @@ class RankFiles(Loader):
     def load(self, source: Source) -> Checkpoint:
         names = self._names(source)
         if not names:
-            raise LoadError(source.shown, "is no folder of files of ranks", "give the path of a checkpoint")
+            raise LoadError(source.shown, "is not a folder of rank files", "give the path of a checkpoint")
         actions = Actions()
         read = [_read(source.child(name), actions, self.name) for name in names]
         found = [each for each, _ in read]
@@ -105,7 +105,7 @@ def _ranks(folder: Source, pattern: re.Pattern[str]) -> list[str]:
 def _read(source: Source, actions: Actions, by: str) -> tuple[Found, dict[str, str]]:
     """The tensors of one rank, and what its file states beside. Raises ``LoadError``."""
     if not source.head.startswith(LOCAL):
-        raise LoadError(source.shown, "is the file of a rank that is no zip archive of PyTorch's")
+        raise LoadError(source.shown, "is the file of a rank that is not a zip archive of PyTorch")
     mine = Actions()
     read = read_archive(source, None, mine)
     try:

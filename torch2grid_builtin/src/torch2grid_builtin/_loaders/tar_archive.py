@@ -124,7 +124,7 @@ def read_members(source: Source, names: set[str] | None = None) -> dict[str, tup
             raise wrong(f"with a member {label} of type {visible(header.kind)!r}, which readers take differently")
         elif size:
             raise wrong(f"with a link or folder {label} that holds bytes")
-    raise wrong(f"of more than {_MEMBERS:,} members", "it is no checkpoint, or hostile")
+    raise wrong(f"of more than {_MEMBERS:,} members", "it is not a checkpoint, or it is hostile")
 
 
 def _named(raw: bytes, kind: str, wrong: Callable[..., LoadError]) -> list[str]:

@@ -95,7 +95,7 @@ def _pickles(records: Records, folder: str) -> dict[str, Entry]:
     if not found:
         raise records.fail("is a torch.package without a pickle in it, of source code alone", "give a checkpoint with weights")
     if len(found) > _PICKLES:
-        raise records.fail(f"is a torch.package of {len(found)} pickles", "it is no checkpoint, or hostile")
+        raise records.fail(f"is a torch.package of {len(found)} pickles", "it is not a checkpoint, or it is hostile")
     return found
 
 
@@ -107,7 +107,7 @@ def _read_resources(records: Records, folder: str, pickles: dict[str, Entry], ac
     """
     others = [entry for name, entry in _resources(records, folder) if name not in pickles and entry.size]
     if len(others) > _RESOURCES:
-        raise records.fail(f"is a torch.package of {len(others)} resources", "it is no checkpoint, or hostile")
+        raise records.fail(f"is a torch.package of {len(others)} resources", "it is not a checkpoint, or it is hostile")
     needed = _needed(records, folder)
     for entry in others:
         found = Actions()

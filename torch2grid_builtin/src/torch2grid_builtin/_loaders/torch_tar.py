@@ -118,7 +118,7 @@ def _members(source: Source) -> tuple[dict[str, Storage], int]:
                 raise wrong(f"with two members named {header.name}")
             found[header.name] = Range(source, place + BLOCK, header.size)
         place += BLOCK + -(-header.size // BLOCK) * BLOCK
-    raise wrong(f"of more than {_MEMBERS:,} members", "it is no checkpoint, or hostile")
+    raise wrong(f"of more than {_MEMBERS:,} members", "it is not a checkpoint, or it is hostile")
 
 
 def _renaming(source: Source, place: int, size: int) -> str | None:

@@ -180,7 +180,7 @@ def _prefix(archive: Records) -> str:
     depth = min(prefix.count("/") for prefix in found)
     outer = [prefix for prefix in found if prefix.count("/") == depth]
     if len(outer) > 1:
-        raise archive.fail(f"has {len(outer)} pickles side by side", "it is no checkpoint, or hostile")
+        raise archive.fail(f"has {len(outer)} pickles side by side", "it is not a checkpoint, or it is hostile")
     folder = folded(next(iter(archive.entries)).partition("/")[0]) + "/"  # PyTorch looks in that of the first record
     other = next((prefix for prefix in found if folded(prefix) == folder and prefix != outer[0]), None)
     if other is not None:

@@ -138,4 +138,4 @@ class AverageIsModel(Rule):
                 same = [_print(found[one]) == _print(found[other]) for one, other in pairs]
                 if len(pairs) >= 2 and all(same) and all(_equal(checkpoint[one], checkpoint[other]) for one, other in pairs):
                     text = f"all {len(pairs):,} matrices of {copy.name} are those of {model.name}, weight for weight"
-                    yield Finding(f"{text}: it never averaged anything, or one was saved twice", pairs[0][1])
+                    yield Finding(f"{text}: either nothing was averaged, or one of them was saved twice", pairs[0][1])

@@ -69,7 +69,7 @@ class AdapterView(View):
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The changes, and of a base the weights that they change. Raises ``NotDrawable``, ``UsageError``."""
         if any(tensor.taken is not None for tensor in checkpoint.values()):
-            raise NotDrawable("adapter is about whole pairs, and --slice takes a part of each tensor")
+            raise NotDrawable("--adapter needs whole pairs, and --slice takes a part of each tensor; leave --slice out")
         found = adapter_of(checkpoint.stored)
         if not found.pairs:
             told = next(iter(found.left), "")

@@ -47,7 +47,7 @@ class ExpertsView(View):
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The tensors. Raises ``NotDrawable`` where there are no experts."""
         if not mixtures(checkpoint):
-            raise NotDrawable(f"{checkpoint.source}: experts is of mixtures of experts, and no weights of experts are found")
+            raise NotDrawable(f"{checkpoint.source}: --experts shows mixtures of experts, and no weights of experts were found")
         return checkpoint
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

@@ -76,7 +76,7 @@ class HeadsView(View):
             more = f", and {len(known.left) - 1} more" if len(known.left) > 1 else ""
             raise NotDrawable(f"{checkpoint.source}: {visible(module or 'attention', 200)}{more}: {why}")
         raise NotDrawable(
-            f"{checkpoint.source}: heads is of attention, and no projections of queries, keys and values are found"
+            f"{checkpoint.source}: --heads shows attention, and no projections of queries, keys and values were found"
         )
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

@@ -40,7 +40,8 @@ class LayersView(View):
     overview: bool = field(default=True, metadata={"help": "draw the sheet of all tensors"})
     sheet: int = field(default=300, metadata={"help": "layers on one sheet of the overview; more take further sheets"})
     sheet_reduce: Reduction = field(
-        default="absmax", metadata={"help": "how weights share a cell of the overview, where --reduce asks for nothing else"}
+        default="absmax",
+        metadata={"help": "what a shared cell of the overview shows, unless --reduce says"},
     )
     profiles: bool = field(default=True, metadata={"help": "draw the |max| of each row and column beside a matrix"})
 

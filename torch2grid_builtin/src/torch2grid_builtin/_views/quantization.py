@@ -75,7 +75,7 @@ class QuantizationView(View):
         """The tensors. Raises ``NotDrawable`` where none of them is a matrix of floating numbers."""
         if not _names(checkpoint):
             raise NotDrawable(
-                f"{checkpoint.source}: quantization is of matrices and kernels of floating numbers, and there is none"
+                f"{checkpoint.source}: --quantization measures matrices and kernels of floating numbers, and there are none"
             )
         return checkpoint
 

@@ -60,7 +60,7 @@ class SpectrumView(View):
         """The tensors. Raises ``NotDrawable`` where none of them is a matrix of floating numbers."""
         if not self._need.groups(checkpoint):
             raise NotDrawable(
-                f"{checkpoint.source}: spectrum is of matrices and kernels of floating numbers, and there is none"
+                f"{checkpoint.source}: --spectrum measures matrices and kernels of floating numbers, and there are none"
             )
         return checkpoint
 

@@ -38,10 +38,10 @@ class ValuesView(View):
         if numbers > ON_SCREEN and run.output and not _files(run):
             most = f"at most {ON_SCREEN:,} are printed"
             advice = f"take fewer with --only or --slice, or a file with --format {', '.join(DATA[:-1])} or {DATA[-1]}"
-            raise UsageError(f"values: {numbers:,} numbers are many, {most}; {advice}")
+            raise UsageError(f"values: {numbers:,} numbers are too many: {most}; {advice}")
         if numbers > TOGETHER and len(checkpoint) > 1 and _in_one(run):
             most = f"at most {TOGETHER:,} go into one csv"
-            raise UsageError(f"values: {numbers:,} numbers of {len(checkpoint):,} tensors are many, {most}; give a folder")
+            raise UsageError(f"values: {numbers:,} numbers of {len(checkpoint):,} tensors are too many: {most}; give a folder")
         return checkpoint
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:

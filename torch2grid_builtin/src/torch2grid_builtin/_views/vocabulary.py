@@ -60,7 +60,7 @@ class VocabularyView(View):
         """The tensors. Raises ``NotDrawable`` where none of them is an embedding or a head over a vocabulary."""
         if not tables_of_tokens(checkpoint):
             raise NotDrawable(
-                f"{checkpoint.source}: vocabulary is of embeddings and heads, rows of which are tokens: there is none"
+                f"{checkpoint.source}: --vocabulary measures rows of tokens, in embeddings and heads, and there are none"
             )
         return checkpoint
 

@@ -242,7 +242,7 @@ def draw_command(manager: PluginManager) -> click.Command:
         _DEFAULT,
         callback=run,
         params=[models, *settings_options(*(each.name for each in FIELDS.values() if each.draws))],
-        short_help="one grid, or the views asked for; the word may be left out",
+        short_help="draw one grid, or the views asked for; 'draw' may be left out",
         help="Draw MODEL: one grid of all its weights, or the views asked for.",
         context_settings=_CONTEXT,
     )

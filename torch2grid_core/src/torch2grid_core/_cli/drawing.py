@@ -30,6 +30,7 @@ from torch2grid_core._pictures.page import Page
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._selection import Selection, select
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, FIELDS, GIVEN, Settings
+from torch2grid_core._text import counted
 
 _VIEW_OF_A_CHOICE = "layers"  # what is drawn of tensors that were chosen from the menu
 _COMMANDS = ("check", "tree")  # that the menu has too
@@ -134,8 +135,8 @@ class Drawing:
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):
-            what = "its one tensor" if len(checkpoint) == 1 else f"these {len(checkpoint):,} tensors"
-            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw in {what}")
+            what = counted(len(checkpoint), "tensor")
+            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw among {what}")
         in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
         for error in errors[in_vain:]:
             self.manager.trace(error)

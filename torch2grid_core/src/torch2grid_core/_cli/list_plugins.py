@@ -90,7 +90,7 @@ def _matching(manager: PluginManager, name: str) -> tuple[list[PluginRecord], se
     found = [each for kind in KINDS for each in _all(manager.records, kind) if name in (each.name, each.qualified)]
     if not found:
         valid = {each.name for kind in KINDS for each in _all(manager.records, kind)} | {r.owner for r in manager.records}
-        raise UsageError(f"no plugin, and nothing that one brings, is named {name!r}{did_you_mean(name, valid)}")
+        raise UsageError(f"no plugin, and nothing that a plugin brings, is named {name!r}{did_you_mean(name, valid)}")
     bringing = [record for record in manager.records if any(each.record is record for each in found)]
     return bringing, {id(each) for each in found}
 

@@ -233,7 +233,7 @@ def _only_checkpoint(
     if len(found) == 1:
         return *next(iter(found.values())), ""
     if not found:
-        raise LoadError(folder.shown, "is a folder without a checkpoint in it", "give the path of the checkpoint file")
+        raise LoadError(folder.shown, "is a folder with no checkpoint in it", "give the path of the checkpoint file")
     names = ", ".join(visible(name, 60) for name in sorted(found, key=in_order)[:_SHOWN_FILES])
     more = f" and {len(found) - _SHOWN_FILES} more" if len(found) > _SHOWN_FILES else ""
     raise LoadError(folder.shown, f"is a folder of {len(found)} checkpoints: {names}{more}", "give the path of one of them")

@@ -42,8 +42,8 @@ class Listener:
     It is asked for by ``--listener NAME``, and is always at work where *always* is true, or where its file was named by
     ``--load-plugin``. An instance serves one run, which is what is drawn of one model, or of the checkpoints that are compared
     with each other: of three models on one line, three instances hear. All methods are called in the process that writes, and
-    may be left out, all but one. ``run.output`` is where the files of this run go. One that raises costs one line at the end of
-    the run, and no file.
+    may be left out, all but one. ``run.output`` is where the files of this run go. A listener that raises prints one line at
+    the end of the run. All files are still written.
     """
 
     name: ClassVar[str]

@@ -103,7 +103,7 @@ class Table:
         try:
             import pandas as pd
         except ImportError:
-            raise UsageError("a DataFrame takes pandas, which is not installed: pip install pandas") from None
+            raise UsageError("a DataFrame needs pandas, which is not installed: pip install pandas") from None
         rows = self.rows[: max(len(self.rows) - self.totals, 0)]
         columns = zip(*rows, strict=True) if rows else [()] * len(self.columns)
         found = {}

@@ -94,7 +94,7 @@ class PluginManager:
         """
         kind = kind_of(type(instance))
         if kind is None:
-            raise UsageError(f"{type(instance).__name__} is of no kind that a plugin can bring: {', '.join(KINDS)}")
+            raise UsageError(f"{type(instance).__name__} is not one of the kinds that a plugin brings: {', '.join(KINDS)}")
         name = instance.name
         record = PluginRecord(type(instance).__name__, "", "", _INSTANCE, Precedence.GIVEN)
         provided = Provided(kind, name, summary_of(instance), instance, record)

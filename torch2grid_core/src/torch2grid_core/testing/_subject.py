@@ -197,7 +197,9 @@ def _provided(target: Any) -> tuple[list[Provided], list[str]]:
     if isinstance(target, type) and kind_of(target) is None and kind_below(target):
         raise PluginError("plugin", target.__name__, "", "", lacking(target, str(kind_below(target))))
     if isinstance(target, type) and kind_of(target) is None:
-        raise PluginError("plugin", target.__name__, "", "", f"is of no kind that a plugin can bring: {', '.join(KINDS)}")
+        raise PluginError(
+            "plugin", target.__name__, "", "", f"is not one of the kinds that a plugin brings: {', '.join(KINDS)}"
+        )
     plugin = importlib.import_module(target) if isinstance(target, str) else target
     record = PluginRecord(getattr(plugin, "__name__", type(plugin).__name__), "", "", "checked")
     record.register(plugin)

@@ -36,6 +36,7 @@ from torch2grid_core.grids import (
 from torch2grid_core.pages import Band, Bar, Boxes, Heatmap, Histogram, Image, Line, Marginal, Ridges, Scatter, Table, Text
 from torch2grid_core.text import json_text, visible
 
+READING = "https://github.com/torch2grid/torch2grid/tree/main/docs/reading.md"  # a link, which nobody follows but the reader
 Array = np.ndarray[Any, Any]
 _EXACT = 65_536  # a grid of so many cells keeps float32 as it is
 _KEPT_BITS = 12  # of a larger one's 23 mantissa bits: four digits
@@ -465,6 +466,7 @@ class _Sheet:
             "maps": {name: base64.b64encode(colormap(name).tobytes()).decode() for name in maps},
             "signals": {name: _signals(name) for name in maps},
             "note": note,
+            "reading": READING,
         }
         return _document(title, head, blocks), spent
 
@@ -505,10 +507,10 @@ def _note(wanted: list[Wanted], given: list[int], megabytes: float) -> str:
     for whole_model, what in ((False, "a tensor"), (True, "a whole model")):
         sides = [-(-each.side // -(-each.side // most)) for each, most in lowered if (each.share > 1) == whole_model]
         if sides:
-            parts.append(f"{max(sides):,} a side for {what}")
+            parts.append(f"{max(sides):,} cells per side for {what}")
     whole = len(wanted) - len(lowered)
-    rest = f"; {whole:,} of {len(wanted):,} heatmaps have all of theirs" if whole else ""
-    return f"Cells lowered to at most {' and '.join(parts)}, so that this file stays below {megabytes:g} MB{rest}."
+    rest = f" {whole:,} of {len(wanted):,} heatmaps show every cell." if whole else ""
+    return f"Shown at reduced resolution, to keep this file below {megabytes:g} MB: at most {' and '.join(parts)}.{rest}"
 
 
 def _json_block(name: str, value: Mapping[str, Any]) -> str:

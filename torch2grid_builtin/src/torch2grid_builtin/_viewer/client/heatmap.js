@@ -64,7 +64,7 @@ export async function heatmapPanel(panel, context) {
     if (panel.column_names) return [nameAt(panel.row_names, row), `${panel.columns} ${nameAt(panel.column_names, column)}`.trim()];
     const region = regionAt(row, column);
     const all = blocks ? weightsOf(blocks, panel.cell, row, column) : [];
-    const own = all.filter((weights) => context.tensors[weights.tensor].name === region); // a lowered cell shows one tensor of several
+    const own = all.filter((weights) => context.tensors[weights.tensor].name === region); // a cell of reduced resolution shows one tensor of several
     const found = own.length ? own : all;
     if (found.length) {
       const lines = found.slice(0, 3).map((weights) => {
@@ -154,7 +154,7 @@ function legend(panel, values, counts, context, blocks) {
   parts.push(element("span", { text: what }));
   if (!context.compact || panel.lowered) {
     const [rows, columns] = panel.shape;
-    const before = panel.lowered ? `, lowered from ${panel.lowered.map(grouped).join(" × ")}` : "";
+    const before = panel.lowered ? `, reduced from ${panel.lowered.map(grouped).join(" × ")}` : "";
     parts.push(element("span", { text: `${grouped(rows)} × ${grouped(columns)} cells${before}` }));
   }
   if (!context.compact && !panel.exact) parts.push(element("span", { text: "values to four digits" }));

@@ -186,6 +186,7 @@ async function pageElement(index, scene) {
 }
 
 const main = element("main", { class: "main", tabindex: -1 });
+const foot = element("footer", { class: "foot" }, element("a", { href: head.reading, target: "_blank", rel: "noopener noreferrer", text: "What each picture shows" }));
 /** @type {Map<string, HTMLElement>} */
 const items = new Map(); // the entry of each page and tensor; those of a series have one
 let shownNow = "";
@@ -287,7 +288,7 @@ async function show(key) {
   document.body.dataset.shown = key;
   const article = main.querySelector("article");
   if (same && article) return article.replaceWith(...made); // the slider keeps the focus, the page its place
-  main.replaceChildren(...(head.note ? [element("p", { class: "note", text: head.note })] : []), ...(series ? [series.controls] : []), ...made);
+  main.replaceChildren(...(head.note ? [element("p", { class: "note", text: head.note })] : []), ...(series ? [series.controls] : []), ...made, foot);
   scrollTo(0, 0);
 }
 
