@@ -335,8 +335,8 @@ class _Errors(Collector):
         norm = math.nan if ill else math.sqrt(squares)
         picture = None if self.picture is None else self.picture.result()
         shape = self.rows, self.columns
-        narrow = dict(sorted(narrower.items()))
-        return QuantizationErrors(shape, norm, self.not_finite, schemes, narrow, picture, self.beyond, self.largest)
+        ordered = dict(sorted(narrower.items()))
+        return QuantizationErrors(shape, norm, self.not_finite, schemes, ordered, picture, self.beyond, self.largest)
 
     def _worst(self, place: _Place, row: bool) -> Worst | None:
         if place.square < 0:
