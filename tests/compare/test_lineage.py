@@ -183,6 +183,119 @@ def test_of_three_the_last_may_be_a_merge(tmp_path):
     assert mixed.rest > 0.5
 
 
+def with_dead(tensors):
+    """As models with dead units are: most rows of the feed-forward layers are zero."""
+    found = dict(tensors)
+    for name in tensors:
+        if "gate_proj" in name or "up_proj" in name:
+            found[name] = tensors[name].copy()
+            found[name][40:] = 0
+    return found
+
+
+def along_one(tensors):
+    """Incoming weights that have a large part in common, as of inputs that are all positive."""
+    common = np.random.default_rng(3).normal(0, 0.05, 64)
+    return {name: (each + (common if each.shape[1] == 64 else 0)).astype(np.float32) for name, each in tensors.items()}
+
+
+def in_few_dimensions(tensors):
+    few = np.random.default_rng(5).normal(0, 1, (8, 64))
+    return {name: (each[:, :8] @ few if each.shape[1] == 64 else each).astype(np.float32) for name, each in tensors.items()}
+
+
+@pytest.mark.parametrize("make", [with_dead, along_one, in_few_dimensions])
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_models_apart_are_no_relatives_whatever_their_units_are_like(tmp_path, make, seed):
+    a, b = opened(tmp_path, "a", make(model())), opened(tmp_path, "b", make(model(seed)))
+    found = lineage_of(compared(a, b))
+    assert found.verdict in ("unrelated", "inconclusive"), found.why
+    assert found.log_p > math.log(1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, -2.0])
+def test_units_that_are_all_alike_are_no_evidence(tmp_path, value):
+    flat = {name: np.full_like(each, value) for name, each in model().items()}
+    a, b = opened(tmp_path, "a", model()), opened(tmp_path, "b", flat)
+    for one, other in ((a, b), (b, a)):
+        assert lineage_of(compared(one, other)).verdict in ("unrelated", "inconclusive")
+
+
+def rounded(tensors, size, levels):
+    """Quantised in runs of so many weights, and written out as floating numbers."""
+    found = {}
+    for name, each in tensors.items():
+        runs = each.reshape(-1, size)
+        step = np.abs(runs).max(axis=1, keepdims=True) / levels
+        found[name] = (np.round(runs / step) * step).reshape(each.shape).astype(np.float32)
+    return found
+
+
+def pruned(tensors, share):
+    return {name: np.where(np.abs(each) < np.quantile(np.abs(each), share), 0, each) for name, each in tensors.items()}
+
+
+def without_a_layer(tensors):
+    return {name: each for name, each in tensors.items() if "layers.3." not in name}
+
+
+def renamed(tensors):
+    """Under other names, with gains that no content tells apart."""
+    gains = {f"blocks.{layer}.norm.weight": np.ones(64, np.float32) for layer in range(LAYERS)}
+    return {**{name.replace("layers", "blocks"): each for name, each in tensors.items()}, **gains}
+
+
+def with_a_nan(tensors):
+    found = {name: each.copy() for name, each in tensors.items()}
+    found["layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict", "why"),
+    [
+        (lambda own: rounded(own, 32, 7), "converted", "no more than 16 different weights in 32 of each matrix of B"),
+        (lambda own: pruned(own, 0.5), "converted", "50.0% of them set to 0"),
+        (lambda own: noisy(pruned(own, 0.75), 1e-3), "continued", "more than 0.3"),
+        (lambda own: pruned(noisy(own, 1e-3), 0.5), "fine-tuned", "0.3 at most"),
+        (without_a_layer, "identical", "that both have are the same; 4 tensors in A alone"),
+        (renamed, "converted", "rounded or renamed; 4 tensors in B alone"),
+        (with_a_nan, "damaged", "the same weights, but 1 NaN in B only"),
+        (lambda own: noisy(with_a_nan(own), 2e-3), "fine-tuned", "over 3 layers; 1 NaN in B only"),
+        (lambda own: {name: 0 * each for name, each in own.items()}, "damaged", "every weight of B is 0"),
+        (lambda own: {"layers.0.mlp.up_proj.weight": own["layers.0.mlp.up_proj.weight"]}, "identical", "15 tensors in A alone"),
+    ],
+)
+def test_what_was_done_without_training_is_named(tmp_path, make, verdict, why):
+    found = lineage_of(compared(opened(tmp_path, "a", model()), opened(tmp_path, "b", make(model()))))
+    assert found.verdict == verdict, found.why
+    assert why in found.why
+
+
+def test_a_merge_may_take_each_tensor_in_shares_of_its_own(tmp_path):
+    one, other = model(), noisy(model(), 0.01)
+    layers = {name: int(name.split(".")[1]) for name in one}
+    cut = {name: (one if layers[name] < 2 else other)[name] for name in one}
+    sloping = {name: (one[name] * layers[name] / 4 + other[name] * (1 - layers[name] / 4)).astype(np.float32) for name in one}
+    a, b, c, d = (opened(tmp_path, name, tensors) for name, tensors in {"a": one, "b": other, "c": cut, "d": sloping}.items())
+    found, mixed = lineage_of_three(compared(a, b), compared(a, c), compared(b, c))
+    assert (found.verdict, mixed.a_alone, mixed.b_alone) == ("merged", 8, 8)
+    assert "8 tensors from A alone, 8 tensors from B alone" in found.why
+    found, mixed = lineage_of_three(compared(a, b), compared(a, d), compared(b, d))
+    assert found.verdict == "merged"
+    assert mixed.by_tensor < 1e-3 < mixed.rest
+
+
+def test_of_three_each_is_called_by_its_letter(tmp_path):
+    one, other = model(), noisy(model(), 0.05)
+    ill = noisy(other, 0.001)
+    ill["layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    a, b, c = (opened(tmp_path, name, tensors) for name, tensors in {"a": one, "b": other, "c": ill}.items())
+    found, _ = lineage_of_three(compared(a, b), compared(a, c), compared(b, c))
+    assert found.why.startswith("C beside B, the nearer: ‖Δ‖/‖B‖ ")
+    assert found.why.endswith("1 NaN in C only")
+
+
 def test_nan_leaves_a_layer_out_and_is_no_evidence(tmp_path):
     ill = noisy(model(), 0.002)
     ill["layers.1.mlp.up_proj.weight"][3, 4] = np.nan

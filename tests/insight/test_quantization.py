@@ -387,3 +387,15 @@ def test_command_python_and_workers_say_the_same(tmp_path: Path) -> None:
     assert pixels((tmp_path / "out/quantization_overview.png").read_bytes()).std() > 1
     (table, _) = t2g.quantization(tmp_path / "m.safetensors", schemes=("nf4",), keep=1.0)
     assert [line["Scheme"] for line in lines(table.panels[0])] == ["NF4"]
+
+
+def test_what_float32_cannot_hold_is_not_called_inf_or_zero():
+    rng = np.random.default_rng(0)
+    large, small = rng.standard_normal((32, 64)) * 1e200, (rng.standard_normal((32, 64)) * 1e-42).astype(np.float32)
+    pages = draw(QuantizationView(), {"large.weight": large, "small.weight": small, "zero.weight": np.zeros((32, 64))})
+    told = {row[0]: row[-1] for row in pages["quantization"].panels[1].rows}
+    assert told["large.weight"].endswith("as float32, which 2,048 weights are too large for")
+    assert told["small.weight"].startswith("too small: ")
+    assert told["zero.weight"] == "all zero"
+    types = {row[0]: row for row in pages["quantization"].panels[2].rows}
+    assert types["large.weight"][1] == types["large.weight"][4] == 2048

@@ -18,7 +18,7 @@ import torch2grid as t2g
 from torch2grid_builtin._spectra.laws import bulk, density, power_law
 from torch2grid_builtin._spectra.spectra import Spectra, parts
 from torch2grid_builtin._views.spectrum import SpectrumView
-from torch2grid_core.pages import Line
+from torch2grid_core.pages import Bar, Line
 
 
 def spectra(arrays, **options):
@@ -201,6 +201,64 @@ def test_weights_in_random_places_have_no_direction_left():
     row = table_of({"fc.weight": values}, shuffled=True)["fc.weight"]
     assert row["σ₁ shuffled"] < row["σ₁"] / 2
     assert row["‖W‖"] == pytest.approx(np.linalg.norm(values))
+    assert row["Spikes"] == 1
+    assert row["Spikes shuffled"] == 0
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_one_large_weight_is_a_spike_wherever_it_lies(size):
+    values = np.random.default_rng(5).normal(0, 0.02, (100, 120))
+    values[3, 4] = 3.0
+    row = table_of({"fc.weight": values * size}, shuffled=True)["fc.weight"]
+    assert (row["Spikes"], row["Spikes shuffled"]) == (1, 1)
+
+
+def with_values(sigma, rows, columns):
+    random = np.random.default_rng(2)
+    left, right = (np.linalg.qr(random.standard_normal((side, side)))[0] for side in (rows, columns))
+    return left[:, : len(sigma)] * sigma @ right[: len(sigma)]
+
+
+def test_exact_values_are_known_to_the_rounding_of_float64():
+    values = with_values(np.logspace(0, -11, 80), 80, 100)
+    assert table_of({"fc.weight": values})["fc.weight"]["What"].endswith("σ below 10⁻⁷·σ₁")
+    row = table_of({"fc.weight": values}, exact=True)["fc.weight"]
+    assert row["What"] == ""
+    assert row["λ_min"] < 1e-15
+
+
+@pytest.mark.parametrize("values", [np.full((64, 80), 0.5), with_values(np.ones(9), 60, 70), with_values([2.0, 1.0], 60, 70)])
+def test_what_rounding_left_is_not_drawn(values):
+    (page,) = (page for name, page in draw(SpectrumView(overview=False), {"fc.weight": values}).items() if "fc" in name)
+    known = np.linalg.svd(values, compute_uv=False)
+    known = known[known > 1e-7 * known[0]]
+    if len(known) == 1:
+        (text,) = page.panels
+        assert "one direction is all" in text.text
+        return
+    tail, density = page.panels
+    assert np.allclose(tail.x, np.sort(known**2), rtol=1e-6)
+    assert tail.y["eigenvalues"][0] == pytest.approx(len(known) / min(values.shape))
+    assert density.x[-1] > known.min() / 2
+
+
+def test_what_has_no_figure_is_left_out_and_not_called_nan():
+    random = np.random.default_rng(3)
+    arrays = {f"layers.{layer}.fc{kind}.weight": random.standard_normal((60, 70)) for layer in range(4) for kind in range(12)}
+    arrays["layers.1.fc1.weight"][:] = 0
+    arrays["layers.2.fc2.weight"] = random.standard_normal((90, 100))
+    arrays["layers.3.fc3.weight"][0, 0] = np.nan
+    for chosen in (arrays, dict(list(arrays.items())[:30])):
+        pages = draw(SpectrumView(each=False, side=80), chosen)
+        panels = {panel.title.partition(" ")[0]: panel for panel in pages["spectrum_overview"].panels[:-1]}
+        ill = "layers.3.fc3.weight" in chosen
+        for title, panel in panels.items():
+            if isinstance(panel, Bar):
+                assert np.count_nonzero(np.isnan(panel.values)) == 0
+                assert not {"1.fc1", "2.fc2"} & {*panel.labels} or title == "σ₁"
+            else:
+                assert np.isnan(panel.grid.values).sum() == (ill and title != "α")
+    assert table_of({"eye.weight": np.eye(70)})["eye.weight"]["What"] == "no α: all eigenvalues are equal"
 
 
 def test_each_matrix_is_in_the_table_and_tied_ones_once():
@@ -226,7 +284,8 @@ def test_each_matrix_is_in_the_table_and_tied_ones_once():
     pages = draw(SpectrumView(), arrays)
     assert len(pages) == 5 + 2
     (one,) = (page for name, page in pages.items() if "in_proj" in name)
-    assert list(one.panels[0].y) == ["Q", "K", "V"]
+    assert [panel.title[:3] for panel in one.panels] == ["Q: ", "Q: ", "K: ", "K: ", "V: ", "V: "]
+    assert all("eigenvalues" in panel.y for panel in one.panels[::2])
     (line, _) = pages["spectrum/conv.weight_spectrum"].panels
     assert isinstance(line, Line)
     assert line.y["eigenvalues"][0] == 1

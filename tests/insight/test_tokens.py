@@ -46,8 +46,8 @@ def test_the_configuration_adds_tokens(tmp_path):
     [
         ("{", "tokenizer.json is no JSON"),
         ("[" * 100_000, "tokenizer.json is no JSON"),
-        ("[1]", "there is no tokenizer.json beside it"),
-        ('{"model": 3}', "there is no tokenizer.json beside it"),
+        ("[1]", "tokenizer.json has none of the forms that are known here"),
+        ('{"model": 3}', "tokenizer.json has none of the forms that are known here"),
     ],
 )
 def test_what_is_no_tokenizer_gives_none_and_says_why(tmp_path, content, why):

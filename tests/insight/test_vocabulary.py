@@ -66,6 +66,23 @@ def test_all_planted_rows_are_found_and_at_most_one_in_a_hundred_others(kind, ro
     assert len(set(found) - set(ids)) <= 0.01 * (rows - len(ids))
 
 
+@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize("seed", range(4))
+def test_small_rows_are_found_below_a_gap_that_is_no_wider_than_they_spread(seed: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = rng.normal(0, 0.06, (3000, width)) * rng.uniform(0.7, 1.3, (3000, 1))
+    ids = np.sort(rng.choice(3000, 20, replace=False))
+    table[ids] = rng.normal(0, 0.02, (20, width))
+    assert np.array_equal(np.flatnonzero(rows_of(table.astype(np.float32)).why), ids)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200, 1e300])
+def test_numbers_of_any_size_are_not_called_nan(size: float) -> None:
+    found = rows_of(trained(500, 64) * size)
+    assert not found.why.any()
+    assert np.allclose(found.norms / size, np.linalg.norm(trained(500, 64), axis=1))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_is_found_where_all_rows_are_trained_or_none_is(seed: int) -> None:
     assert not rows_of(trained(3000, 128, seed).astype(np.float32)).why.any()

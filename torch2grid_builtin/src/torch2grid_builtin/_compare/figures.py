@@ -147,7 +147,7 @@ def by_layer_and_kind(
         figures: by name, in the order of ``by_kind``; NaN where there is none.
         what: the figure.
         of: what has it.
-        flags: name → what is wrong with it.
+        flags: name → what NaN and Inf its weights hold.
         note: what follows the title.
     """
     kinds: dict[str, dict[int, str]] = {}
@@ -156,16 +156,16 @@ def by_layer_and_kind(
         if layer is not None:
             kinds.setdefault(kind, {})[layer] = name
     if len(figures) <= BARS or len(kinds) > BARS or not kinds:
-        yield _bars(figures, what, of, flags or {}, note)
+        yield from _bars(figures, what, of, flags or {}, note)
         return
-    lost = {name for each in kinds.values() for name in each.values() if math.isnan(figures[name])}
+    lost = {name for each in kinds.values() for name in each.values() if math.isnan(figures[name]) and name in (flags or {})}
     panel = layers_and_kinds(kinds, figures, lost, what, f"{what} by layer and kind of {of}{note}")
     if panel is not None:
         yield panel
     inside = {name for each in kinds.values() for name in each.values()}
     others = {name: figure for name, figure in figures.items() if name not in inside}
     if others:
-        yield _bars(others, what, of, flags or {}, "")
+        yield from _bars(others, what, of, flags or {}, "")
 
 
 def layers_and_kinds(
@@ -190,9 +190,14 @@ def layers_and_kinds(
     )
 
 
-def _bars(figures: Mapping[str, float], what: str, of: str, flags: Mapping[str, str], note: str) -> Bar:
-    chosen = sorted(figures, key=lambda name: -math.inf if math.isnan(figures[name]) else -figures[name])[:BARS]
-    more = f", the largest {len(chosen)} of {len(figures)}" if len(chosen) < len(figures) else ""
+def _bars(figures: Mapping[str, float], what: str, of: str, flags: Mapping[str, str], note: str) -> Iterator[Bar]:
+    """None of what has no figure, but for what NaN and Inf hide."""
+    known = {name: figure for name, figure in figures.items() if name in flags or not math.isnan(figure)}
+    if not known:
+        return
+    chosen = sorted(known, key=lambda name: -math.inf if math.isnan(known[name]) else -known[name])[:BARS]
+    more = f", the largest {len(chosen)} of {len(known)}" if len(chosen) < len(known) else ""
+    left = f"; {len(figures) - len(known)} without" if len(known) < len(figures) else ""
     told = {place: flags[name] for place, name in enumerate(chosen) if name in flags}
-    heights = np.array([0.0 if math.isnan(figures[name]) else figures[name] for name in chosen])
-    return Bar(tuple(short(chosen)), heights, f"{what} of each {of}{more}{note}", ylabel=what, flags=told)
+    heights = np.array([known[name] for name in chosen])
+    yield Bar(tuple(short(chosen)), heights, f"{what} of each {of}{more}{left}{note}", ylabel=what, flags=told)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torch2grid_builtin._compare.delta import one_matrix
+from torch2grid_builtin._compare.delta import Delta, one_matrix
 from torch2grid_builtin._compare.figures import kind_and_layer
 from torch2grid_builtin._compare.match import Pair
 from torch2grid_builtin._compare.two import Comparison, totals
@@ -22,7 +22,16 @@ from torch2grid_core.text import counted, visible
 
 Array = np.ndarray[Any, Any]
 Verdict = Literal[
-    "identical", "converted", "adapter merged", "fine-tuned", "continued", "merged", "permuted", "unrelated", "inconclusive"
+    "identical",
+    "converted",
+    "damaged",
+    "adapter merged",
+    "fine-tuned",
+    "continued",
+    "merged",
+    "permuted",
+    "unrelated",
+    "inconclusive",
 ]
 
 ASSUMPTIONS = (
@@ -35,10 +44,16 @@ _UNRELATED = 1e-2  # a larger one is none
 _UNITS = 32  # hidden units of a layer, and inputs, from which their order says something
 _COMPARED = 1024  # units of a layer that are compared with as many: any subset of them is a valid test
 _SAMPLE = 128  # units that are looked for among all others
+_APART = 1.5  # spreads of its other cosines, by which the unit most alike stands out of the next one
 _FINE = 0.3  # ‖Δ‖/‖A‖ up to which a related model is called fine-tuned
 _WHOLE = 4096  # units of a layer that are assigned all together
 _MERGED = 0.05  # of a distance, what may be left of a merge: its rounding; and of a share, what a model has in it at least
+_LEVELS = ((32, 16), (1024, 256))  # weights in a row, and how many different ones four and eight bits leave of them
+_ROWS = 8  # of a matrix that are looked at for these
+_READ = 1 << 20  # weights that are looked at a time
+_FITTED = 1024  # weights of a tensor, from which two shares do not fit it by chance
 _SEED = 20_260_101
+_STORED = {"rounded", "dtype", "renamed", "quantised", "bits"}  # how the same weights may differ
 _UP = re.compile(
     r"(^|\.)(up_proj|gate_proj|c_fc|fc1|w1|w3|wi|wi_0|wi_1|lin1|linear1|dense_h_to_4h|intermediate\.dense|fc_in)\.weight$"
 )
@@ -49,8 +64,8 @@ class LayerEvidence:
     """What the order of one layer's hidden units says.
 
     name: of the tensors whose rows are units, without what tells them apart. units: how many there are; compared: of how many
-    the order was looked at. correlation: Spearman's, between the order of A's units and that of the units of B that they
-    were assigned to. log_p: ln of its p-value. cosine: the median, of units at the same place.
+    the order was looked at, none of them zero in A or B. correlation: Spearman's, between the order of A's units and that of
+    the units of B that they were assigned to. log_p: ln of its p-value. cosine: the median, of units at the same place.
     order: of a layer whose units were permuted, the place in B of each unit of A; else ``None``.
     """
 
@@ -85,7 +100,7 @@ def p_text(log_p: float | None) -> str:
     return f"{math.exp(log_p):.2g}"
 
 
-def lineage_of(comparison: Comparison) -> Lineage:
+def lineage_of(comparison: Comparison, letters: str = "AB") -> Lineage:
     """What the weights of two checkpoints say of a shared training.
 
     For each layer of a feed-forward network, the hidden units of A are assigned to those of B so that the cosines between
@@ -93,39 +108,100 @@ def lineage_of(comparison: Comparison) -> Lineage:
     the same chance; its correlation with the identity (Spearman's) has a p-value, and Fisher's method combines layers
     (Zhu, Ahuja, Wei, Potts and Liang 2025, "Independence Tests for Language Models").
 
+    Args:
+        comparison: of the two.
+        letters: what the two are called.
+
     Raises:
         UsageError: scipy is not installed.
     """
     total = totals(comparison.deltas, comparison.counted)
+    same = _of_same_weights(comparison, total, letters)
+    if same is not None:
+        return same
+    layers = tuple(_layers(comparison.pairs))
+    if not layers:
+        return Lineage("inconclusive", f"no feed-forward layer of {_UNITS} units or more that both have in one shape")
+    log_p = fisher([each.log_p for each in layers])
+    relative = total.of_finite().relative
+    size = f"‖Δ‖/‖{letters[0]}‖ {relative:.3g}" if math.isfinite(relative) else "‖Δ‖ is not finite"
+    broken = _broken(total, letters)
+    ill = f"; {broken}" if broken else ""
+    evidence = f"p {p_text(log_p)} over {counted(len(layers), 'layer')}{ill}"
+    if log_p < math.log(RELATED):
+        if _is_low_rank(comparison):
+            return Lineage("adapter merged", f"every matrix that changed did so by a few directions; {evidence}", layers, log_p)
+        if relative <= _FINE and (few := _few_values(comparison)):
+            said = f"{few} of {letters[1]}, as what was quantised and written out again has; {size}; {evidence}"
+            return Lineage("converted", said, layers, log_p)
+        if relative <= _FINE:
+            return Lineage("fine-tuned", f"{size}, {_FINE:g} at most; {evidence}", layers, log_p)
+        return Lineage("continued", f"{size}, more than {_FINE:g}; {evidence}", layers, log_p)
+    moved = sum(each.order is not None for each in layers)
+    if moved:
+        said = f"the units of {counted(moved, 'layer')} are those of {letters[0]} in another order"
+        return Lineage("permuted", f"{said}; in place they show p {p_text(log_p)}", layers, log_p)
+    if log_p > math.log(_UNRELATED):
+        return Lineage("unrelated", f"no trace of a shared order of units: {evidence}", layers, log_p)
+    return Lineage("inconclusive", f"neither above {_UNRELATED:g} nor below {RELATED:g}: {evidence}", layers, log_p)
+
+
+def _broken(total: Delta, letters: str) -> str:
+    """What is NaN or Inf in one of the two alone."""
+    told = ", ".join(total.not_finite.changes())
+    return re.sub(" in ([AB]) ", lambda found: f" in {letters['AB'.index(found[1])]} ", told)
+
+
+def _of_same_weights(comparison: Comparison, total: Delta, letters: str) -> Lineage | None:
+    """The verdict where no weight that both have was trained: it is the same, rounded, NaN or Inf, or set to 0."""
     kinds = {each.kind for each in comparison.differences}
     if comparison.same:
         forms = any(origin.stored != name or origin.forms for name in comparison.pairs for origin in comparison.origins(name))
         if forms or any(pair.a.dtype != pair.b.dtype for pair in comparison.pairs.values()):
             return Lineage("converted", "the same weights under other names, in another order or of another dtype")
         return Lineage("identical", f"all {total.weights:,} weights are the same")
-    if kinds <= {"rounded", "dtype", "renamed", "quantised", "bits"}:
+    left = {side: sum(each.kind == f"only_{side}" for each in comparison.differences) for side in "ab"}
+    alone = "".join(
+        f"; {counted(count, 'tensor')} in {letter} alone" for count, letter in zip(left.values(), letters, strict=True) if count
+    )
+    if alone:
+        moved = sum(comparison.b[each.name].size for each in comparison.differences if each.kind == "renamed")
+        weights = [sum(side[name].size for name in side if name not in side.aliases) for side in (comparison.a, comparison.b)]
+        if 2 * (total.weights + moved) <= min(weights):
+            return None  # what both have is too little to say anything of the rest
+    kinds -= {"only_a", "only_b"}
+    if not kinds:
+        return Lineage("identical", f"all {total.weights:,} weights that both have are the same{alone}")
+    if kinds <= _STORED:
         how = "quantised" if "quantised" in kinds else "rounded or renamed"
-        return Lineage("converted", f"the same weights, {how}")
-    layers = tuple(_layers(comparison.pairs))
-    if not layers:
-        return Lineage("inconclusive", f"no feed-forward layer of {_UNITS} units or more that both have in one shape")
-    log_p = fisher([each.log_p for each in layers])
-    relative = total.of_finite().relative
-    size = f"‖Δ‖/‖A‖ {relative:.3g}" if math.isfinite(relative) else "‖Δ‖ is not finite"
-    evidence = f"p {p_text(log_p)} over {counted(len(layers), 'layer')}"
-    if log_p < math.log(RELATED):
-        if _is_low_rank(comparison):
-            return Lineage("adapter merged", f"every matrix that changed did so by a few directions; {evidence}", layers, log_p)
-        if relative <= _FINE:
-            return Lineage("fine-tuned", f"{size}, {_FINE:g} at most; {evidence}", layers, log_p)
-        return Lineage("continued", f"{size}, more than {_FINE:g}; {evidence}", layers, log_p)
-    moved = sum(each.order is not None for each in layers)
-    if moved:
-        said = f"the units of {counted(moved, 'layer')} are those of A in another order; in place they show p {p_text(log_p)}"
-        return Lineage("permuted", said, layers, log_p)
-    if log_p > math.log(_UNRELATED):
-        return Lineage("unrelated", f"no trace of a shared order of units: {evidence}", layers, log_p)
-    return Lineage("inconclusive", f"neither above {_UNRELATED:g} nor below {RELATED:g}: {evidence}", layers, log_p)
+        return Lineage("converted", f"the same weights, {how}{alone}")
+    if not kinds <= {*_STORED, "changed"}:
+        return None
+    broken = _broken(total, letters)
+    if broken and not total.of_finite().changed:
+        return Lineage("damaged", f"the same weights, but {broken}{alone}")
+    if not broken and not total.squares_b:
+        return Lineage("damaged", f"every weight of {letters[1]} is 0")
+    if not broken and _is_pruned(comparison):
+        share = total.changed / max(total.weights, 1)
+        return Lineage("converted", f"the same weights, {share:.1%} of them set to 0{alone}")
+    return None
+
+
+def _is_pruned(comparison: Comparison) -> bool:
+    """True where each weight that changed is 0 in B. Of a model that was trained, the first thousands say that it is not so."""
+    for name, delta in comparison.deltas.items():
+        pair = comparison.pairs[name]
+        if not delta.changed or delta.rounded:
+            continue
+        if pair.reshaped or not pair.b.ndim:
+            return False
+        step = max(_READ * pair.b.shape[0] // pair.b.size, 1)
+        for start in range(0, pair.b.shape[0], step):
+            before, after = (as_float(side.view((slice(start, start + step),)).numpy()) for side in (pair.a, pair.b))
+            if np.any(after[before != after]):
+                return False
+    return True
 
 
 def fisher(log_ps: Sequence[float]) -> float:
@@ -155,6 +231,25 @@ def _is_low_rank(comparison: Comparison) -> bool:
     )
 
 
+def _few_values(comparison: Comparison) -> str:
+    """How few different weights every matrix of B that changed has, where those of A have more; empty where that is not so."""
+    changed = [name for name, delta in comparison.deltas.items() if delta.changed]
+    pairs = [pair for name in changed if (pair := comparison.pairs[name]).b.ndim == 2 and pair.b.size >= _FITTED]
+    for length, most in _LEVELS:
+        if pairs and all(_most_values(pair.b, length) <= most < _most_values(pair.a, length) for pair in pairs):
+            return f"no more than {most} different weights in {length:,} of each matrix"
+    return ""
+
+
+def _most_values(tensor: LazyTensor, length: int) -> int:
+    """The most different numbers in a run of *length* in the first rows; *length* where these are shorter, or mostly zero."""
+    first = as_float(tensor.view((slice(0, _ROWS),)).numpy())
+    runs = first[:, : first.shape[1] // length * length].reshape(-1, length)
+    if not runs.size or 2 * np.count_nonzero(runs) < runs.size:
+        return length
+    return max(len(np.unique(run)) for run in runs)
+
+
 def _layers(pairs: Mapping[str, Pair]) -> Iterator[LayerEvidence]:
     """The evidence of each feed-forward layer; gate and up of one are looked at together."""
     groups: dict[tuple[str, int | None], list[Pair]] = {}
@@ -174,7 +269,10 @@ def _layers(pairs: Mapping[str, Pair]) -> Iterator[LayerEvidence]:
         )
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             continue
-        yield _evidence(members[0].name if len(members) == 1 else f"{members[0].name} and {len(members) - 1} more", a, b)
+        name = members[0].name if len(members) == 1 else f"{members[0].name} and {len(members) - 1} more"
+        found_evidence = _evidence(name, a, b)
+        if found_evidence is not None:
+            yield found_evidence
 
 
 def _units(tensor: LazyTensor) -> Array:
@@ -189,20 +287,24 @@ def _unit_length(values: Array) -> Array:
     return np.asarray(values / np.where(lengths > 0, lengths, 1))
 
 
-def _evidence(name: str, a: Array, b: Array) -> LayerEvidence:
+def _evidence(name: str, a: Array, b: Array) -> LayerEvidence | None:
+    """``None`` where too few units have weights: what is zero is like nothing, and its place says nothing."""
     a, b = _unit_length(a), _unit_length(b)
-    units = len(a)
-    chosen = np.arange(units)
-    if units > _COMPARED:
-        chosen = np.sort(np.random.default_rng(_SEED).choice(units, _COMPARED, replace=False))
+    chosen = np.flatnonzero(a.any(axis=1) & b.any(axis=1))
+    random = np.random.default_rng(_SEED)
+    if len(chosen) > _COMPARED:
+        chosen = np.sort(random.choice(chosen, _COMPARED, replace=False))
+    if len(chosen) < _UNITS:
+        return None
     cosines = a[chosen] @ b[chosen].T
-    found = _assigned(cosines)
+    mixed = random.permutation(len(chosen))  # so that of units that are alike none is taken for its place
+    found = mixed[_assigned(cosines[:, mixed])]
     correlation, log_p = spearman(found)
     in_place = float(np.median(np.diagonal(cosines)))
     order = None
     if log_p > math.log(RELATED):
         order = _permutation(a, b)
-    return LayerEvidence(name, units, len(chosen), correlation, log_p, in_place, order)
+    return LayerEvidence(name, len(a), len(chosen), correlation, log_p, in_place, order)
 
 
 def _assigned(cosines: Array) -> Array:
@@ -230,12 +332,17 @@ def spearman(order: Array) -> tuple[float, float]:
 def _permutation(a: Array, b: Array) -> tuple[int, ...] | None:
     """The place in B of each unit of A, where their weights are alike beyond chance; ``None`` where they are not.
 
-    Of independent directions in d dimensions, the largest of n cosines is about √(2 ln n/d).
+    Of independent directions in d dimensions, the largest of n cosines is about √(2 ln n/d). Where all units lie in fewer
+    dimensions, or along one, all are alike; then none of B stands out of the others.
     """
     units, inputs = a.shape
     some = np.random.default_rng(_SEED).choice(units, min(_SAMPLE, units), replace=False)
     chance = math.sqrt(2 * math.log(units) / inputs)
-    if float(np.median((a[some] @ b.T).max(axis=1))) < min(2 * chance, (1 + chance) / 2):
+    cosines = a[some] @ b.T
+    second, first = np.partition(cosines, -2, axis=1)[:, -2:].T
+    if float(np.median(first)) < min(2 * chance, (1 + chance) / 2):
+        return None
+    if float(np.median(first - second)) < _APART * float(np.median(cosines.std(axis=1))):
         return None
     if units <= _WHOLE:
         found = _assigned(a @ b.T)
@@ -250,17 +357,26 @@ def _permutation(a: Array, b: Array) -> tuple[int, ...] | None:
 class Mixture:
     """C as share_a·A + share_b·B, by least squares over all weights that the three have in common.
 
-    rest: ‖C − that‖ relative to the smaller of ‖C − A‖ and ‖C − B‖: near 0 where C is a merge of the two.
+    rest: ‖C − that‖ relative to the smaller of ‖C − A‖ and ‖C − B‖: near 0 where C is a merge of the two. by_tensor: the same
+    where each tensor has shares of its own. a_alone, b_alone: tensors that C has from one of the two alone.
     """
 
     share_a: float
     share_b: float
     rest: float
+    by_tensor: float = math.inf
+    a_alone: int = 0
+    b_alone: int = 0
 
     @property
     def is_merge(self) -> bool:
         """True where next to nothing is left, and both are in it."""
         return self.rest < _MERGED and min(abs(self.share_a), abs(self.share_b)) > _MERGED
+
+    @property
+    def is_merge_by_tensor(self) -> bool:
+        """True where next to nothing is left of shares that differ from tensor to tensor."""
+        return self.by_tensor < _MERGED
 
 
 def mixture(ab: Comparison, ac: Comparison, bc: Comparison) -> Mixture | None:
@@ -272,26 +388,54 @@ def mixture(ab: Comparison, ac: Comparison, bc: Comparison) -> Mixture | None:
     one, two, three = (totals(each.deltas, names) for each in (ab, ac, bc))
     if not names or one.weights != two.weights or one.weights != three.weights or one.broken + two.broken + three.broken:
         return None
-    aa, bb, cc = one.squares_a, one.squares_b, two.squares_b
-    products = [(aa + bb - one.squares) / 2, (aa + cc - two.squares) / 2, (bb + cc - three.squares) / 2]
-    ab_, ac_, bc_ = products
-    determinant = aa * bb - ab_ * ab_
     nearest = min(two.squares, three.squares)
-    if not determinant > 1e-9 * aa * bb or not nearest > 0:
+    found = _shares(one, two, three)
+    if found is None or not nearest > 0:
+        return None
+    share_a, share_b, left = found
+    a_alone, b_alone, rest = 0, 0, 0.0
+    for name in names:
+        own = [each.deltas[name] for each in (ab, ac, bc)]
+        if not own[0].changed:
+            rest += own[1].squares
+        elif not own[1].changed or not own[2].changed:
+            a_alone, b_alone = a_alone + (not own[1].changed), b_alone + (not own[2].changed)
+        else:
+            shares = _shares(*own) if own[0].weights >= _FITTED else None
+            rest += min(own[1].squares, own[2].squares) if shares is None else shares[2]
+    return Mixture(share_a, share_b, math.sqrt(left / nearest), math.sqrt(rest / nearest), a_alone, b_alone)
+
+
+def _shares(ab: Delta, ac: Delta, bc: Delta) -> tuple[float, float, float] | None:
+    """A's share, B's, and the square of what is left of C; ``None`` where A and B are all but one."""
+    aa, bb, cc = ab.squares_a, ab.squares_b, ac.squares_b
+    ab_, ac_, bc_ = (aa + bb - ab.squares) / 2, (aa + cc - ac.squares) / 2, (bb + cc - bc.squares) / 2
+    determinant = aa * bb - ab_ * ab_
+    if not determinant > 1e-9 * aa * bb:
         return None
     share_a, share_b = (ac_ * bb - bc_ * ab_) / determinant, (bc_ * aa - ac_ * ab_) / determinant
-    left = cc - share_a * ac_ - share_b * bc_
-    return Mixture(share_a, share_b, math.sqrt(max(left, 0.0) / nearest))
+    return share_a, share_b, max(cc - share_a * ac_ - share_b * bc_, 0.0)
 
 
 def lineage_of_three(ab: Comparison, ac: Comparison, bc: Comparison) -> tuple[Lineage, Mixture | None]:
     """What C is, beside A and B: a merge of both, or what the nearer of them says of it."""
     found = mixture(ab, ac, bc)
-    if found is not None and found.is_merge and not (ac.same or bc.same):
-        said = f"C is {found.share_a:.3g}·A + {found.share_b:.3g}·B, but for {found.rest:.2g} of its distance from the nearer"
-        return Lineage("merged", said), found
+    if found is not None and not (ac.same or bc.same):
+        left = "of its distance from the nearer"
+        if found.is_merge:
+            said = f"C is {found.share_a:.3g}·A + {found.share_b:.3g}·B, but for {found.rest:.2g} {left}"
+            return Lineage("merged", said), found
+        if found.is_merge_by_tensor:
+            whole = [
+                f"{counted(count, 'tensor')} from {letter} alone"
+                for count, letter in ((found.a_alone, "A"), (found.b_alone, "B"))
+                if count
+            ]
+            more = f" ({', '.join(whole)})" if whole else ""
+            said = f"each tensor of C has shares of A and B of its own{more}, but for {found.by_tensor:.2g} {left}"
+            return Lineage("merged", said), found
     nearer, letter = min(((ac, "A"), (bc, "B")), key=lambda each: totals(each[0].deltas, each[0].counted).squares)
-    verdict = lineage_of(nearer)
+    verdict = lineage_of(nearer, f"{letter}C")
     return replace(verdict, why=f"C beside {letter}, the nearer: {verdict.why}"), found
 
 

@@ -69,7 +69,8 @@ class Picture:
 class QuantizationErrors:
     """Of one matrix: its rows and columns, ‖W‖, and by name what each scheme and each narrower type costs.
 
-    picture: of the scheme of which that was asked for.
+    picture: of the scheme of which that was asked for. beyond: finite weights that are Inf as float32, which *not_finite*
+    counts. absmax: the largest |w| as float32.
     """
 
     shape: tuple[int, int]
@@ -78,6 +79,8 @@ class QuantizationErrors:
     schemes: Mapping[str, SchemeError]
     narrower: Mapping[str, Narrowing]
     picture: Picture | None = None
+    beyond: int = 0
+    absmax: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ class _Errors(Collector):
         self.rows, self.columns = _shape(tensor)
         self.schemes, self.absmax = schemes, absmax
         self.not_finite = NotFiniteCount()
+        self.beyond, self.largest = 0, 0.0
         flat = any(SCHEMES[name].flat for name in schemes)
         self.line = _line(self.rows, self.columns, flat)
         self.band = self.line if self.rows > _UNITS else 1  # rows whose errors are summed up at once
@@ -221,7 +225,9 @@ class _Errors(Collector):
         values = chunk.values
         with np.errstate(all="ignore"):
             if values.dtype != np.float32:
-                values = values.astype(np.float32)
+                stored, values = values, values.astype(np.float32)
+                if stored.dtype.itemsize > values.dtype.itemsize:
+                    self.beyond += int(np.count_nonzero(np.isinf(values) & np.isfinite(stored)))
             self._split(chunk.start, values)
 
     def _split(self, start: int, values: Array) -> None:
@@ -252,6 +258,8 @@ class _Errors(Collector):
 
     def merge(self, other: _Errors) -> None:
         self.not_finite = self.not_finite.merge(other.not_finite)
+        self.beyond += other.beyond
+        self.largest = max(self.largest, other.largest)
         self.sums += other.sums
         for mine, its in zip(self.worst_row + self.worst_block, other.worst_row + other.worst_block, strict=True):
             mine.merge(its)
@@ -280,6 +288,7 @@ class _Errors(Collector):
         """Whole rows, from a line's beginning on."""
         run = Run(start // self.columns, values.reshape(-1, self.columns))
         self.not_finite = self.not_finite.merge(run.not_finite)
+        self.largest = max(self.largest, float(run.absmax.max(initial=0.0)))
         row_squares = run.of_rows(run.squares)
         self._add(0, run.first, row_squares)
         starts = (run.first + np.arange(len(row_squares))) * self.columns
@@ -322,11 +331,12 @@ class _Errors(Collector):
         }
         narrower = {name: Narrowing(0, 0, math.nan if ill else 0.0) for name in self.lossless}
         for place, (name, narrow) in enumerate(self.narrow.items(), 1 + len(self.schemes)):
-            narrower[name] = Narrowing(narrow.over, narrow.zeroed, relative(float(totals[place])))
+            narrower[name] = Narrowing(narrow.over + self.beyond, narrow.zeroed, relative(float(totals[place])))
         norm = math.nan if ill else math.sqrt(squares)
         picture = None if self.picture is None else self.picture.result()
         shape = self.rows, self.columns
-        return QuantizationErrors(shape, norm, self.not_finite, schemes, dict(sorted(narrower.items())), picture)
+        ordered = dict(sorted(narrower.items()))
+        return QuantizationErrors(shape, norm, self.not_finite, schemes, ordered, picture, self.beyond, self.largest)
 
     def _worst(self, place: _Place, row: bool) -> Worst | None:
         if place.square < 0:

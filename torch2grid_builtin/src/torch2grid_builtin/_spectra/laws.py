@@ -48,7 +48,7 @@ def power_law(eigenvalues: Array) -> PowerLaw | None:
     count = len(values)
     if count < 2 or values[0] == values[-1]:
         return None
-    logs = np.log(values)
+    logs = np.log(values / math.sqrt(float(values[0])) / math.sqrt(float(values[0])))  # of two that all but agree, not 0
     sizes = count - np.arange(count - 1)
     sums = np.cumsum(logs[::-1])[::-1][:-1] - sizes * logs[:-1]
     with np.errstate(divide="ignore"):
@@ -62,6 +62,8 @@ def power_law(eigenvalues: Array) -> PowerLaw | None:
         distance = float(np.abs(law - np.arange(size) / size).max())
         if distance < best:
             best, found = distance, start
+    if best == math.inf:
+        return None
     slope, size = float(slopes[found]), count - found
     return PowerLaw(1 + slope, slope / math.sqrt(size), float(values[found]), size, best)
 

@@ -19,10 +19,12 @@ from torch2grid_core.sources import as_float, is_floating
 
 Array = np.ndarray[Any, Any]
 
+NOT_FINITE = "NaN or Inf"
 _BAND = 1 << 20  # weights that are taken at a time
 _SMALL = 2048  # a side up to which a second WᵀW is no matter of memory
 _TILE = 512  # columns of a larger one that are summed up at a time
 _NOTHING = 1e-7  # of the largest singular value: what is below was rounded away in its square
+_ROUNDING = float(np.finfo(np.float64).eps)
 _SEED = 20_090_101
 
 
@@ -80,8 +82,8 @@ class Spectrum:
     """What the singular values of one matrix say.
 
     shape: its rows and columns. values: σ, float64, largest first, as many as its shorter side; ``None`` where there are
-    none: *why* says it. shuffled: the largest σ of the same weights in random places, where that was asked for. norm: of
-    Frobenius.
+    none: *why* says it. shuffled: the largest σ of the same weights in random places, where that was asked for;
+    shuffled_spikes: how many are beyond the bulk there. floor: of σ₁, below which σ is not known.
     """
 
     shape: tuple[int, int]
@@ -89,7 +91,9 @@ class Spectrum:
     law: PowerLaw | None = None
     bulk: Bulk | None = None
     shuffled: float | None = None
+    shuffled_spikes: int | None = None
     why: str = ""
+    floor: float = _NOTHING
 
     @property
     def norm(self) -> float | None:
@@ -110,9 +114,14 @@ class Spectrum:
         return math.exp(-float((shares * np.log(shares)).sum()))
 
     @property
+    def known(self) -> Array:
+        """The singular values that are not lost in the rounding of the largest."""
+        return np.empty(0) if self.values is None else self.values[self.values > self.floor * self.values[0]]
+
+    @property
     def lost(self) -> int:
         """How many singular values are too small beside the largest to be known."""
-        return 0 if self.values is None else int(np.count_nonzero(self.values <= _NOTHING * self.values[0]))
+        return 0 if self.values is None else len(self.values) - len(self.known)
 
     @property
     def alpha_hat(self) -> float | None:
@@ -126,9 +135,8 @@ class Spectrum:
         """Why α is not to be relied on; empty where it is."""
         if self.law is None or self.values is None:
             return ""
-        known = len(self.values) - self.lost
-        if known < RELIABLE:
-            return f"α unreliable: {known} eigenvalues"
+        if len(self.known) < RELIABLE:
+            return f"α unreliable: {len(self.known)} eigenvalues"
         return f"α unreliable: above {STEEPEST:g}" if self.law.alpha > STEEPEST else ""
 
 
@@ -159,25 +167,31 @@ class Spectra(Need[tuple[Spectrum, ...]]):
         long, short = max(part.shape), min(part.shape)
         if short > self.side:
             return Spectrum(part.shape, None, why=f"the shorter side is above {self.side:,}: side={short} measures it")
+        floor = long * _ROUNDING if self.exact else _NOTHING
         values = singular_values(part) if self.exact else of_squares(gram(part))
         if values is None and all(np.isfinite(band).all() for band in _bands(part)):
-            values = singular_values(part)  # squares of float64 that left its range
+            values, floor = singular_values(part), long * _ROUNDING  # squares of float64 that left its range
         if values is None:
-            return Spectrum(part.shape, None, why="NaN or Inf")
-        shuffled = None
+            return Spectrum(part.shape, None, why=NOT_FINITE)
+        shuffled = shuffled_spikes = None
         if self.shuffled:
-            mixed = np.random.default_rng(_SEED).permutation(_whole(part).reshape(-1)).reshape(part.shape)
+            whole = _whole(part)
+            largest = float(np.abs(whole).max()) or 1.0  # so that no square leaves the range of float64
+            mixed = np.random.default_rng(_SEED).permutation((whole / largest).reshape(-1)).reshape(part.shape)
             found = of_squares(mixed.T @ mixed if mixed.shape[0] > mixed.shape[1] else mixed @ mixed.T)
-            shuffled = float(found[0]) if found is not None else None
+            if found is not None:
+                shuffled = float(found[0]) * largest
+                noise = bulk(np.where(found > _NOTHING * found[0], found, 0) ** 2, long, short)
+                shuffled_spikes = None if noise is None else noise.spikes
         # σ as shares of the largest, so that no square leaves the range of float64
         top = float(values[0])
-        shares = np.where(values > _NOTHING * top, values, 0) / (top or 1.0)
+        shares = np.where(values > floor * top, values, 0) / (top or 1.0)
         law, noise = power_law(shares[shares > 0] ** 2), bulk(shares**2, long, short)
         if law is not None:
             law = replace(law, least=law.least * top * top)
         if noise is not None:
             noise = replace(noise, std=noise.std * top, low=noise.low * top, edge=noise.edge * top)
-        return Spectrum(part.shape, values, law, noise, shuffled)
+        return Spectrum(part.shape, values, law, noise, shuffled, shuffled_spikes, floor=floor)
 
 
 def gram(part: Part) -> Array:

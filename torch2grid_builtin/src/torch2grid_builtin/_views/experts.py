@@ -274,7 +274,7 @@ def _map(layers: Sequence[_Layer], found: Sequence[tuple[Array, Array] | None], 
     panel = in_colors(
         values,
         lost,
-        what,
+        "cosine" if what == ALIKE else what,
         title=f"{what}, by layer and expert",
         rows="layer",
         columns="expert",

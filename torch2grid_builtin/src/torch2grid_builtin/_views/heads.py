@@ -33,7 +33,8 @@ FORMATS = {
     **dict.fromkeys(("Stable rank QK", "Stable rank OV", "Of chance"), ".2f"),
     **dict.fromkeys(("Similarity", "Score"), ".3f"),
 }
-ALIKE = "similarity to the head most alike"
+ALIKE = "similarity"
+CIRCUITS = "W_QK = W_QᵀW_K says which places a head looks at, W_OV = W_O·W_V what it moves from there."
 LEFT_OUT = "Biases, normalisation, the scale 1/√rows and rotary embeddings are not in the circuits."
 _KINDS = ("Q", "K", "V")
 _PAIRS = 10  # of each kind that are listed
@@ -116,7 +117,7 @@ class HeadsView(View):
         if stacks:
             tables.append(_strongest(stacks, composed))
         yield Page("heads", title, tuple(tables), kind="table", about=about)
-        yield Page(OVERVIEW, title, (*_maps(known.found, circuits), Text(" ".join(notes))), columns=2, about=about)
+        yield Page(OVERVIEW, title, (*_maps(known.found, circuits), Text(" ".join([CIRCUITS, *notes]))), columns=2, about=about)
         for stack in stacks:
             name = COMPOSITION if len(stacks) == 1 else f"{COMPOSITION}_{stack[0].stack[0].replace('*', 'n')}"
             shown = {"tensors": list(dict.fromkeys(each for layer in stack for each in layer.names))}
@@ -197,7 +198,7 @@ def _maps(found: Sequence[Attention], circuits: Mapping[str, HeadFigures]) -> It
             values,
             lost,
             what,
-            title=f"{what}, by layer and head",
+            title=_alike_title(found) if what == ALIKE else f"{what}, by layer and head",
             rows="layer",
             columns="head",
             row_names=names,
@@ -206,6 +207,12 @@ def _maps(found: Sequence[Attention], circuits: Mapping[str, HeadFigures]) -> It
         )
         if panel is not None:
             yield panel
+
+
+def _alike_title(found: Sequence[Attention]) -> str:
+    chances = {figure_text(each.o.size / each.width) for each in found}
+    chance = f", {chances.pop()} by chance" if len(chances) == 1 else ""
+    return f"similarity of what each head writes to and the head of its layer most alike: 1 for the same{chance}"
 
 
 def _not_known(values: Array) -> Array:
@@ -231,7 +238,7 @@ def _layer_page(each: Attention, figures: HeadFigures, run: Settings) -> Page:
     title = " · ".join([run.title, *facts] if run.title else facts)
     shown = tuple(panel for panel in panels if panel is not None)
     name = f"{each.module or 'attention'}_heads"
-    return Page(name, title, (*shown, Text(LEFT_OUT)), FOLDER, columns=2, about={"tensors": list(each.names)})
+    return Page(name, title, (*shown, Text(f"{CIRCUITS} {LEFT_OUT}")), FOLDER, columns=2, about={"tensors": list(each.names)})
 
 
 def _tiles(tiles: Array, title: str, what: str) -> Heatmap | None:
@@ -250,7 +257,7 @@ def _tiles(tiles: Array, title: str, what: str) -> Heatmap | None:
     panel = in_colors(
         values,
         gone,
-        f"root mean square of {what} in {high}×{wide} blocks",
+        f"rms of {what}, {high}×{wide} blocks",
         title=title,
         rows="",
         columns="",

@@ -147,9 +147,13 @@ def _place(index: Sequence[int]) -> str:
 
 def _what(each: QuantizationErrors) -> str:
     """What there is to say of a tensor whose figures are not known, or are those of nothing."""
+    if each.beyond:
+        return f"{flag(each.not_finite, math.prod(each.shape))} as float32, which {each.beyond:,} weights are too large for"
     if each.not_finite:
         return flag(each.not_finite, math.prod(each.shape))
-    return "" if each.norm else "all zero"
+    if each.norm:
+        return ""
+    return f"too small: {figure_text(each.absmax)} at most" if each.absmax else "all zero"
 
 
 def _total(errors: Mapping[str, QuantizationErrors], name: str) -> float:
@@ -175,7 +179,11 @@ def _table_of_schemes(errors: Mapping[str, QuantizationErrors]) -> Table:
         if worst:
             cells = (visible(worst), known[worst].schemes[name].decibels, *_worst_cells(known, name))
         rows.append((scheme.label, bits, _known(total), _known(decibels(total)), *cells))
-    note = f"; {lost:,} {'tensors hold' if lost > 1 else 'tensor holds'} NaN or Inf, and no figure is of these" if lost else ""
+    note = (
+        f"; {lost:,} {'tensors hold' if lost > 1 else 'tensor holds'} NaN or Inf as float32, and no figure is of these"
+        if lost
+        else ""
+    )
     return Table(OF_SCHEMES, tuple(rows), f"Schemes, all tensors together; SNR in dB{note}", formats_of(OF_SCHEMES, FORMATS))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, kind_across
 from torch2grid_builtin._spectra.laws import density
 from torch2grid_builtin._spectra.ranks import by_rank
-from torch2grid_builtin._spectra.spectra import Part, Spectra, Spectrum, parts
+from torch2grid_builtin._spectra.spectra import NOT_FINITE, Part, Spectra, Spectrum, parts
 from torch2grid_builtin._views.describing import about, figure_text, formats_of, source_name, tensor_title
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.pages import Bar, Line, Table, Text
@@ -21,14 +21,19 @@ from torch2grid_core.text import shape_text, visible
 Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "spectrum", "spectrum_overview"
 COLUMNS = ("Matrix", "Shape", "‖W‖", "σ₁", "Stable rank", "Effective rank", "α", "±", "D", "λ_min", "Tail", "α̂", "Spikes")
-SHUFFLED = "σ₁ shuffled"
+SHUFFLED, SHUFFLED_SPIKES = "σ₁ shuffled", "Spikes shuffled"
 FORMATS = {
     **dict.fromkeys(("‖W‖", "σ₁", "λ_min", SHUFFLED), ".4g"),
     **dict.fromkeys(("Stable rank", "Effective rank", "α", "±", "α̂"), ".2f"),
     "D": ".3f",
-    **dict.fromkeys(("Tail", "Spikes"), ",d"),
+    **dict.fromkeys(("Tail", "Spikes", SHUFFLED_SPIKES), ",d"),
 }
-_BINS = 60
+EXPLAINED = (
+    "λ = σ², not σ²/N. α is the exponent of the tail of eigenvalues, λ^−α; between 2 and 6 it is common in models that"
+    " generalise, and no proof of it. Stable rank ‖W‖²/σ₁². Effective rank exp(−Σ p ln p), p = σ/Σσ. σ₁ is the largest singular"
+    " value."
+)
+_BINS = 60  # at most; of few singular values fewer, so that each has some
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class SpectrumView(View):
     )
     exact: bool = field(default=False, metadata={"help": "decompose each matrix itself, held whole in float64, not its square"})
     shuffled: bool = field(
-        default=False, metadata={"help": "beside it the largest singular value of the same weights in random places"}
+        default=False,
+        metadata={"help": "beside it σ₁ and the spikes of the same weights in random places"},
     )
 
     def __post_init__(self) -> None:
@@ -69,7 +75,9 @@ class SpectrumView(View):
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         members = list(zip(parts(tensor), results["spectra"], strict=True))
-        panels = tuple(_of_one(members[0][1])) if len(members) == 1 else (_of_several(members),)
+        panels: tuple[Any, ...] = (_of_several(members),)
+        if all(part.letter and not part.index for part, _ in members) or len(members) == 1:
+            panels = tuple(panel for part, found in members for panel in _of_one(found, part.letter))
         yield Page(f"{tensor.name}_spectrum", _heading(tensor, members), panels, FOLDER, columns=2, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
@@ -84,7 +92,7 @@ class SpectrumView(View):
             for name, members in spectra.items()
             for part, spectrum in zip(parts(checkpoint[name]), members, strict=True)
         }
-        columns = (*COLUMNS, *((SHUFFLED,) if self.shuffled else ()), "What")
+        columns = (*COLUMNS, *((SHUFFLED, SHUFFLED_SPIKES) if self.shuffled else ()), "What")
         rows = [tuple(_row(name, each)[column] for column in columns) for name, each in found.items()]
         title = run.title or f"Singular values of {source_name(checkpoint)}"
         shown = {"tensors": list(spectra)}
@@ -92,7 +100,7 @@ class SpectrumView(View):
             "spectrum", title, (Table(columns, tuple(rows), formats=formats_of(columns, FORMATS)),), kind="table", about=shown
         )
         panels = sorted(_overview(found), key=lambda panel: isinstance(panel, Bar))  # bars below the tables in colours
-        yield Page(OVERVIEW, title, tuple(panels), columns=2, about=shown)
+        yield Page(OVERVIEW, title, (*panels, Text(EXPLAINED)), columns=2, about=shown)
 
 
 def _row(name: str, found: Spectrum) -> dict[str, Any]:
@@ -107,11 +115,12 @@ def _row(name: str, found: Spectrum) -> dict[str, Any]:
         "α": law and law.alpha,
         "±": law and law.error,
         "D": law and law.distance,
-        "λ_min": law.least if law and math.isfinite(law.least) else None,
+        "λ_min": law.least if law and 0 < law.least < math.inf else None,
         "Tail": law and law.tail,
         "α̂": found.alpha_hat,
         "Spikes": found.bulk and found.bulk.spikes,
         SHUFFLED: found.shuffled,
+        SHUFFLED_SPIKES: found.shuffled_spikes,
         "What": _what(found),
     }
 
@@ -123,9 +132,17 @@ def _what(found: Spectrum) -> str:
     if not found.values[0]:
         return "all zero"
     notes = [found.doubt] if found.doubt else []
+    if found.law is None and len(found.known) > 1:
+        notes.append("no α: all eigenvalues are equal")
+    if found.law is not None and not 0 < found.law.least < math.inf:
+        notes.append("λ_min is beyond float64")
     if found.lost:
-        notes.append(f"{found.lost:,} of {len(found.values):,} σ below 10⁻⁷·σ₁")
+        notes.append(f"{found.lost:,} of {len(found.values):,} σ {_below(found)}")
     return ", ".join(notes)
+
+
+def _below(found: Spectrum) -> str:
+    return f"below {found.floor:.0e}·σ₁".replace("1e-07", "10⁻⁷")
 
 
 def _heading(tensor: LazyTensor, members: Sequence[tuple[Part, Spectrum]]) -> str:
@@ -146,19 +163,31 @@ def _heading(tensor: LazyTensor, members: Sequence[tuple[Part, Spectrum]]) -> st
     return " · ".join(facts)
 
 
-def _of_one(found: Spectrum) -> Iterator[Line | Text]:
-    """The tail beside its power law, and the density of singular values beside that of independent weights."""
-    values = found.values
+def _of_one(found: Spectrum, letter: str = "") -> Iterator[Line | Text]:
+    """The tail beside its power law, and the density of singular values beside that of independent weights.
+
+    letter: of one of several.
+    """
+    values, known, of = found.values, found.known, f"{letter}: " if letter else ""
     if values is None or not values[0]:
-        yield Text(_what(found))
+        yield Text(of + _what(found))
         return
+    if len(known) < 2:
+        yield Text(f"{of}one direction is all: σ₁ = {figure_text(float(values[0]))}, the others are {_below(found)}")
+        return
+    if letter:
+        of += f"stable rank {figure_text(found.stable_rank or 0)}, effective rank {figure_text(found.effective_rank or 0)}. "
     with np.errstate(over="ignore", under="ignore"):
-        squares = values[::-1] * values[::-1]
+        squares = known[::-1] * known[::-1]
     inside = (squares > 0) & np.isfinite(squares)  # what float64 has no square of is left out
-    squares, share = squares[inside], (np.arange(len(values), 0, -1) / len(values))[inside]
+    squares, share = squares[inside], (np.arange(len(known), 0, -1) / len(values))[inside]
+    if not len(squares):
+        yield Text(f"{of}λ = σ² leaves the range of float64")
+        yield _density(found, values, letter)
+        return
     series = {"eigenvalues": share}
     xmarks: dict[str, float] = {}
-    title = "Share of eigenvalues λ = σ² that are as large, or larger"
+    title = f"{of}Share of eigenvalues λ = σ² that are as large, or larger"
     if found.law is not None:
         law = found.law
         beyond = np.where(squares >= law.least * (1 - 1e-12), squares / law.least, np.nan)
@@ -166,21 +195,23 @@ def _of_one(found: Spectrum) -> Iterator[Line | Text]:
             series[f"power law, α = {law.alpha:.2f} ± {law.error:.2f}"] = law.tail / len(values) * beyond ** (1 - law.alpha)
         xmarks["the tail begins"] = law.least
         title += f"; D = {law.distance:.3f}" + (f" ({found.doubt})" if found.doubt else "")
+    if found.lost:
+        title += f"; {found.lost:,} {_below(found)} are not drawn"
     if found.shuffled is not None:
         xmarks["shuffled"] = found.shuffled**2
     yield Line(squares, series, title, xlabel="λ", ylabel="share", log=True, xlog=True, xmarks=xmarks)
-    yield _density(found, values)
+    yield _density(found, values, letter)
 
 
-def _density(found: Spectrum, values: Array) -> Line:
+def _density(found: Spectrum, values: Array, letter: str) -> Line:
     """Up to twice the bulk's end, or four times the median: a few large ones would press all others together."""
-    ends = found.bulk.edge if found.bulk else 2 * float(np.median(values))
-    top = min(float(values[0]), max(2 * ends, float(np.quantile(values, 0.9)))) or float(values[0])
-    heights, edges = np.histogram(values, _BINS, (0.0, top))
+    ends = found.bulk.edge if found.bulk else 2 * float(np.median(found.known))
+    top = min(float(values[0]), max(2 * ends, float(np.quantile(found.known, 0.9))))
+    heights, edges = np.histogram(values, min(max(8, round(2 * math.sqrt(len(values)))), _BINS), (0.0, top))
     middles = (edges[:-1] + edges[1:]) / 2
     series = {"singular values": heights / (len(values) * (edges[1] - edges[0]))}
     xmarks = {}
-    title = "Density of singular values"
+    title = f"{letter}: density of singular values" if letter else "Density of singular values"
     if found.bulk is not None:
         law = density(middles, found.bulk)
         series[f"independent weights of std {figure_text(found.bulk.std)}"] = np.where(law > 0, law, np.nan)
@@ -206,18 +237,17 @@ def _label(part: Part) -> str:
 def _overview(found: Mapping[str, Spectrum]) -> Iterator[Any]:
     """Exponents, ranks and the largest singular value, by layer and kind; of experts, the median of their layer."""
     laws = {name: law.alpha for name, each in found.items() if (law := each.law) is not None and not each.doubt}
-    flags = {name: each.why for name, each in found.items() if each.values is None}
+    ill = {name: each.why for name, each in found.items() if each.values is None and each.why == NOT_FINITE}
     if laws:
         left = len(found) - len(laws)
-        note = f"; {left} unreliable" if left else ""
-        yield from _figure(laws, "α", {}, note)
+        yield from _figure(laws, "α", {}, f"; {left} without a reliable α are left out" if left else "")
     for what, figure in (
         ("stable rank", lambda each: each.stable_rank),
         ("effective rank", lambda each: each.effective_rank),
         ("σ₁", lambda each: None if each.values is None else float(each.values[0])),
     ):
         yield from _figure(
-            {name: math.nan if (number := figure(each)) is None else number for name, each in found.items()}, what, flags
+            {name: math.nan if (number := figure(each)) is None else number for name, each in found.items()}, what, ill
         )
 
 

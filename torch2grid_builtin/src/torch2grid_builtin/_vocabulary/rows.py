@@ -30,6 +30,10 @@ _FEWEST = 3
 _KEPT = 4096  # rows whose mean says where the unused ones lie
 _AWAY = 5.0  # spreads of the group's middle, up to which a row belongs to it
 _CLEAR = 7.0  # spreads up to which there is next to nothing
+_GAP = 2.0  # spreads between a tight group of small rows and the next row
+_TIGHT = 1.5  # times the spread of random rows
+_SEVERAL = 8  # rows of such a group
+_LEAST = 1e-150  # of a norm, below which squares are lost
 _SEED = 20_240_508
 
 NOT_FINITE, ZERO, EQUAL, SMALL, TOGETHER = 1, 2, 3, 4, 5
@@ -79,7 +83,7 @@ class _Rows:
         total, self.not_finite = np.zeros(self.width), NotFiniteCount()
         for start, band in self._bands():
             stop = start + len(band)
-            self.norms[start:stop] = np.linalg.norm(band, axis=1)
+            self.norms[start:stop] = _lengths(band)
             finite = np.isfinite(self.norms[start:stop])
             total += band[finite].sum(axis=0)
             self.sketches[start:stop] = band @ self.signs
@@ -123,10 +127,10 @@ class _Rows:
         """Rows of the size that initialisation or weight decay left, beside larger ones."""
         sizes = np.where(judged, np.log(self.norms), np.inf)
         smallest = np.argsort(sizes, kind="stable")[: max(4, self.count // 1000)]
-        found = np.zeros(self.count, bool)
+        found, noise = np.zeros(self.count, bool), 1 / math.sqrt(2 * self.width)
         for seeds in (self.known[judged[self.known]], smallest):
-            found |= _group(sizes, seeds, 1 / math.sqrt(2 * self.width))
-        return found
+            found |= _group(sizes, seeds, noise)
+        return found if found.any() else _below_gap(sizes, noise)
 
     def _along(self, judged: Array) -> tuple[Array, Array | None, Array]:
         """Distances to the mean, cosine distances to where the unused rows lie, and which rows lie there."""
@@ -164,7 +168,7 @@ class _Rows:
         for start, band in self._bands():
             stop = start + len(band)
             away = band - self.mean
-            distances[start:stop] = np.linalg.norm(away, axis=1)
+            distances[start:stop] = _lengths(away)
             unused[start:stop] = 1 - away @ direction / distances[start:stop]
         return distances, unused
 
@@ -203,11 +207,35 @@ class _Rows:
         return every[:0]
 
 
+def _lengths(rows: Array) -> Array:
+    """The norm of each row; no square of a finite number leaves the range of float64."""
+    found: Array = np.linalg.norm(rows, axis=1)
+    far = np.flatnonzero((found == math.inf) | (found < _LEAST))
+    if len(far):
+        largest = np.abs(rows[far]).max(axis=1)
+        known = (largest > 0) & (largest < math.inf)
+        found[far[known]] = largest[known] * np.linalg.norm(rows[far[known]] / largest[known, None], axis=1)
+    return found
+
+
 def _stretched(apart: Array) -> Array:
     """Cosine distances, 0 to 2, so that spreads of tight and loose groups are like each other: ln(d/(2 − d))."""
     kept = np.clip(apart, 1e-12, 2 - 1e-12)
     found: Array = np.log(kept / (2 - kept))
     return found
+
+
+def _below_gap(values: Array, noise: float) -> Array:
+    """The smallest *values*, where they spread as little as random rows do and nothing is near above; empty where not."""
+    ordered = np.sort(values[np.isfinite(values)])
+    for last in np.flatnonzero(np.diff(ordered) >= _GAP * noise).tolist():
+        group = ordered[: last + 1]
+        middle = float(np.median(group))
+        spread = max(1.4826 * float(np.median(np.abs(group - middle))), noise)
+        tight = spread <= _TIGHT * noise and group[-1] - middle <= _AWAY * spread
+        if _SEVERAL <= len(group) <= len(ordered) / 2 and tight and ordered[last + 1] - group[-1] >= _GAP * spread:
+            return np.asarray(values <= group[-1])
+    return np.zeros(len(values), bool)
 
 
 def _group(values: Array, seeds: Array, noise: float) -> Array:

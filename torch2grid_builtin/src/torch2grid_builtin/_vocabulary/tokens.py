@@ -53,6 +53,7 @@ def tokens_of(checkpoint: Checkpoint) -> Tokens:
             continue
         if isinstance(found, dict):
             read(found, texts)
+        why = why or ("" if texts or found is None else f"{name} has none of the forms that are known here")
     return Tokens(texts, "" if texts else why or "there is no tokenizer.json beside it")
 
 
