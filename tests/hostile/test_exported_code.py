@@ -6,7 +6,6 @@ Each file is loaded for real in a child process, and the code of each only creat
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 import torch
 from tests.hostile.test_evasions import said_of
 from tests.hostile.test_programs import joined, records
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -79,14 +79,7 @@ def renamed(value: Any, old: str, new: str) -> Any:
 
 def runs(file: Path, made: Path) -> bool:
     """True where loading *file* in a process of its own makes the folder *made*."""
-    child = os.fork()
-    if not child:
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            torch.export.load(file).module()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    left("import sys, torch; torch.export.load(sys.argv[1]).module()", file, folder=file.with_name(f"in {file.name}"))
     return made.is_dir()
 
 
