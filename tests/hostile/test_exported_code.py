@@ -78,8 +78,9 @@ def renamed(value: Any, old: str, new: str) -> Any:
 
 
 def runs(file: Path, made: Path) -> bool:
-    """True where loading *file* in a process of its own makes the folder *made*."""
-    left("import sys, torch; torch.export.load(sys.argv[1]).module()", file, folder=file.with_name(f"in {file.name}"))
+    """True where loading *file* in a process of its own, with its folder on the import path, makes the folder *made*."""
+    code = "import sys, torch; torch.export.load(sys.argv[1]).module()"
+    left(code, file, folder=file.with_name(f"in {file.name}"), path=str(file.parent))
     return made.is_dir()
 
 
@@ -139,13 +140,12 @@ def imports(spec: dict[str, Any]) -> None:
     spec["children_spec"][0]["children_spec"][1].update(type="collections.defaultdict", context=factory)
 
 
-def test_the_factory_of_a_mapping_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_factory_of_a_mapping_is_imported(tmp_path: Path) -> None:
     kept = exported(tmp_path / "honest.pt2", {"a key": torch.ones(3, 2)})
     program = json.loads(kept[MODEL])
     specified(imports)(program)
     joined(tmp_path / "evil.pt2", {**kept, MODEL: json.dumps(program).encode()})
     (tmp_path / "t2g_of_a_spec.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'made')!r})\nmade = list\n")
-    monkeypatch.syspath_prepend(tmp_path)
     assert runs(tmp_path / "evil.pt2", tmp_path / "made")
     assert "import_module('t2g_of_a_spec.made')" in said_of(tmp_path, ["evil.pt2"])["evil.pt2"]
 
