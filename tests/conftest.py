@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first (``make test`` keeps files together, and their order)."""
     place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(place)))
+    items.sort(key=lambda item: place.get(_file(item.path), len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -71,8 +72,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
-def _file(item: pytest.Item) -> str:
-    return f"{item.path.parent.name}/{item.path.stem}"
+def _file(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,7 +93,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
             tracer.stop()
 
     before = signal.signal(signal.SIGPROF, stop)
-    if _file(item) in NOT_TRACED:
+    if _file(item.path) in NOT_TRACED:
         stop()
     else:
         signal.setitimer(signal.ITIMER_PROF, TRACED)
@@ -108,7 +109,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
     """Elsewhere the processes that a test starts run as a user's do; what the tests call themselves is traced in most files."""
-    name = f"{request.path.parent.name}/{request.path.stem}"
+    name = _file(request.path)
     with pytest.MonkeyPatch.context() as patch:
         if name in NEW_PROCESSES:
             patch.setenv(NEVER, "0")
