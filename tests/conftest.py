@@ -1,17 +1,21 @@
 """How the suite is spread over the cores, and what of it is traced for ``tests/support/branches.py``.
 
-Tracing costs a command of ours half of its time again, and pure Python twice its time; most tests run the same code.
+Tracing costs a command of ours half of its time again, and pure Python twice to four times its time: most tests run the same
+code as others, and one that takes long runs the same lines again and again.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.forked import NEVER
+from tests.support.forked import NEVER, TRACED
 from tests.support.tools import TRACING
 
 # The files whose commands take branches that hardly anything else takes.
@@ -48,16 +52,18 @@ NEW_PROCESSES = (
 )
 # The files that take longest, in this order: begun last, one of them would run alone while the other cores wait.
 LONGEST = (
-    *("docs/test_code_blocks", "testing/test_builtins_conform", "examples/test_new_plugin", "views/test_every_format"),
+    *("explore/test_browser", "docs/test_code_blocks", "dask/test_cluster", "remote/test_faults", "hostile/test_costly"),
+    *("testing/test_builtins_conform", "remote/test_same_results", "views/test_every_format", "examples/test_new_plugin"),
+    *("interactive/test_menu", "explore/test_gate", "transformers/test_atlas_rows", "hostile/test_evasions"),
     *("engine/test_executors", "checks/test_rules", "cli/test_streams", "decoders/test_schemes", "summary/test_coincidence"),
-    *("hostile/test_evasions", "interactive/test_menu", "cli/test_command_line", "cli/test_options_of_plugins"),
+    *("cli/test_command_line", "cli/test_options_of_plugins", "interactive/test_screen", "explore/test_server"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first (``make test`` keeps files together, and their order)."""
     place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(place)))
+    items.sort(key=lambda item: place.get(_file(item.path), len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -66,29 +72,47 @@ def pytest_xdist_auto_num_workers() -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
+def _file(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Each test is traced for ``TRACED`` seconds of the processor's time, with its fixtures."""
+    coverage = sys.modules.get("coverage")
+    tracer = coverage.Coverage.current() if coverage is not None else None
+    if tracer is None or not hasattr(signal, "setitimer"):
+        return (yield)
+    tracer._warn_preimported_source = False  # it looks for these at each start, also among names of torch that are no modules
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            tracer.stop()
+
+    before = signal.signal(signal.SIGPROF, stop)
+    if _file(item.path) in NOT_TRACED:
+        stop()
+    else:
+        signal.setitimer(signal.ITIMER_PROF, TRACED)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        if stopped:
+            tracer.start()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
     """Elsewhere the processes that a test starts run as a user's do; what the tests call themselves is traced in most files."""
-    name = f"{request.path.parent.name}/{request.path.stem}"
+    name = _file(request.path)
     with pytest.MonkeyPatch.context() as patch:
         if name in NEW_PROCESSES:
             patch.setenv(NEVER, "0")
-        if TRACING not in os.environ or name in COMMANDS_TRACED:
-            yield
-            return
-        patch.delenv(TRACING)
-        tracer = sys.gettrace()
-        if name in NOT_TRACED:
-            sys.settrace(None)
+        if name not in COMMANDS_TRACED:
+            patch.delenv(TRACING, raising=False)
         yield
-        if name in NOT_TRACED:
-            sys.settrace(tracer)
-
-
-@pytest.fixture
-def untraced() -> Iterator[None]:
-    """For a test that runs over and over what others run: pure Python takes two to four times as long where it is traced."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(tracer)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save, save_file
-from tests.support.tools import torch2grid
+from tests.support.tools import interruptible, torch2grid
 
+from torch2grid_builtin._check import watching
 from torch2grid_builtin._check.watching import Watch
 from torch2grid_core import UsageError
 
@@ -76,7 +77,9 @@ def test_links_in_a_circle_and_folders_under_another_name_are_no_news(tmp_path: 
 def test_the_exit_code_is_the_highest_and_a_file_that_cannot_be_checked_ends_nothing(tmp_path: Path) -> None:
     save_file(weights(ill=True), tmp_path / "kept.safetensors")
     given = [sys.executable, "-m", "torch2grid", "check", "--watch", str(tmp_path), "--part", "optimizer"]
-    with subprocess.Popen(given, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        given, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    ) as process:
         assert process.stderr is not None
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
@@ -91,6 +94,34 @@ def test_the_exit_code_is_the_highest_and_a_file_that_cannot_be_checked_ends_not
         out = process.stdout.read() if process.stdout else ""
         assert process.wait(60) == 2
     assert "later.pth: T101 error" in out
+
+
+def test_each_news_is_checked_and_what_was_to_be_run_for_a_finding_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "SECONDS", 0.01)
+    run, said, checked = tmp_path / "run", list[str](), list[str]()
+    run.mkdir()
+
+    def check(path: str) -> int:
+        checked.append(Path(path).name)
+        if len(checked) == 3:
+            raise KeyboardInterrupt
+        save_file(weights(), run / f"{len(checked)}.safetensors")
+        return len(checked) % 2
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "watching" in line:
+            save_file(weights(), run / "0.safetensors")
+
+    assert watching.watch(str(run), check, "false", say) == 1
+    assert checked == ["0.safetensors", "1.safetensors", "2.safetensors"]
+    assert said[1:] == ["--on-finding false: ended with exit code 1", "stopped"]
+    for command, told in (("", []), ("./none-such", ["--on-finding ./none-such: No such file or directory"])):
+        checked, said = checked[:0], said[:0]
+        watching.watch(str(run), check, command, say)
+        assert said[1:-1] == told
+    with pytest.raises(UsageError, match="No closing quotation"):
+        watching.watch(str(run), check, "'", say)
 
 
 def test_what_is_no_folder_is_a_usage_error(tmp_path: Path) -> None:
@@ -109,7 +140,9 @@ def test_a_run_is_watched_a_command_is_run_and_an_interrupt_ends_it(tmp_path: Pa
     told = tmp_path / "told.py"
     told.write_text("import sys; open('told.txt', 'a').write(sys.argv[-1] + '\\n')")
     command = [sys.executable, "-m", "torch2grid", "check", "--watch", str(run), "--on-finding", f"'{sys.executable}' '{told}'"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    ) as process:
         assert process.stderr is not None
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)  # type: ignore[arg-type]

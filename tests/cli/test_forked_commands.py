@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 def said(run: subprocess.CompletedProcess[str], folder: Path) -> tuple[object, ...]:
     """All but seconds, and the lines of a traceback that are those of what called the entry point."""
-    err = re.sub(r'  File "[^"]*(forked\.py|bin/torch2grid|<frozen runpy>)".*\n(    .*\n)+', "", run.stderr)
+    err = re.sub(r'  File "[^"]*(forked\.py|bin/torch2grid|<frozen runpy>)".*\n(    .*\n)+', "", run.stderr or "")
     seconds = r"\d+\.\d+ s\b|(?<=seconds\": )[\d.e-]+|(?<= ) *[\d.]+$"
     out, err = (re.sub(seconds, "", text, flags=re.MULTILINE) for text in (run.stdout, err))
     written = {path.relative_to(folder): path.read_bytes() for path in (folder / "grids").rglob("*") if path.is_file()}
@@ -72,11 +72,23 @@ def test_a_fork_is_as_good_as_a_new_process(about: str, tmp_path: Path) -> None:
     assert said(fork, tmp_path) == new
 
 
-def forks(folder: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+def test_what_both_streams_say_stands_in_one_where_it_was_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "ill.npz", w=np.array([[1, np.nan]], np.float32))
+    (tmp_path / "m.npy").write_bytes(b"no array")
+    words, unbuffered = ("check", "ill.npz", "m.npy", "ill.npz"), {"PYTHONUNBUFFERED": "1"}
+    new = torch2grid(*words, cwd=tmp_path, new=True, merged=True, env=unbuffered)
+    fork = forks(tmp_path, *words, merged=True, **unbuffered)
+    assert said(fork, tmp_path) == said(new, tmp_path)
+    assert not fork.stderr
+    assert "T101" in new.stdout
+    assert "torch2grid: " in new.stdout
+
+
+def forks(folder: Path, *words: object, merged: bool = False, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": "", **variables}
     for _ in range(2):  # the first of its kind starts no server
         command = [str(Path(sys.executable).parent / "torch2grid"), *map(str, words)]
-        run = forked.run(command, cwd=folder, environment=environment, stdin="stats\nquit\n", timeout=60)
+        run = forked.run(command, cwd=folder, environment=environment, stdin="stats\nquit\n", timeout=60, merged=merged)
         if run is not None:
             return run
     pytest.fail("it was not forked")
@@ -94,6 +106,8 @@ def test_a_fork_has_its_variables_and_plugins_of_its_path(tmp_path: Path) -> Non
 def test_what_a_fork_could_not_show_is_a_new_process(tmp_path: Path) -> None:
     begun = dict(os.environ)
     assert forked.fits({**begun, "TORCH2GRID_ONLY": "x", "PYTHONPATH": str(tmp_path)}, begun)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "KMP_INIT_AT_FORK"):  # torch.export and joblib leave them in the tests' own process
+        assert forked.fits({**begun, name: "x"}, begun)
     for name in ("HOME", "LC_ALL", "PYTHONUTF8", "OMP_NUM_THREADS"):
         assert not forked.fits({**begun, name: "x"}, begun)
     assert not forked.fits({}, begun)

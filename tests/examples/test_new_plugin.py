@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 import numpy as np
 import pytest
-from tests.support.tools import DIGITS, PROJECT, torch2grid
+from tests.support.tools import DIGITS, PROJECT, TRACING, torch2grid
 
 from torch2grid_builtin._commands.new_plugin import PARTS, core_range, project
 from torch2grid_core import __version__
@@ -41,6 +41,7 @@ def run_tests(projects: Sequence[Path]) -> subprocess.CompletedProcess[str]:
     words += ["--rootdir", projects[0].parent, "-c", projects[0] / "pyproject.toml"]
     path = os.pathsep.join(str(project / "src") for project in projects)
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop(TRACING, None)  # the kit finds nothing here, as in the tests of the built-ins
     files = [project / "tests" / "test_conforms.py" for project in projects]
     return subprocess.run([*map(str, [*words, *files])], env=environment, capture_output=True, text=True, check=False)
 

@@ -589,7 +589,7 @@ def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, sch
                         "(x.setPlane(a[0]), x.setKind(a[1]), v.camera.scale = a[2], v.camera.center(100, 80), v.changed())",
                         [plane, scale, side / cell],
                     )
-                    walk.settled()
+                    walk.settled(address=False)
                     pixels, view = walk.cells()
                     if view["level"] != level:
                         continue

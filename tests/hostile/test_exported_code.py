@@ -6,7 +6,6 @@ Each file is loaded for real in a child process, and the code of each only creat
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 import torch
 from tests.hostile.test_evasions import said_of
 from tests.hostile.test_programs import joined, records
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -78,15 +78,9 @@ def renamed(value: Any, old: str, new: str) -> Any:
 
 
 def runs(file: Path, made: Path) -> bool:
-    """True where loading *file* in a process of its own makes the folder *made*."""
-    child = os.fork()
-    if not child:
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            torch.export.load(file).module()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    """True where loading *file* in a process of its own, with its folder on the import path, makes the folder *made*."""
+    code = "import sys, torch; torch.export.load(sys.argv[1]).module()"
+    left(code, file, folder=file.with_name(f"in {file.name}"), path=str(file.parent))
     return made.is_dir()
 
 
@@ -146,13 +140,12 @@ def imports(spec: dict[str, Any]) -> None:
     spec["children_spec"][0]["children_spec"][1].update(type="collections.defaultdict", context=factory)
 
 
-def test_the_factory_of_a_mapping_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_factory_of_a_mapping_is_imported(tmp_path: Path) -> None:
     kept = exported(tmp_path / "honest.pt2", {"a key": torch.ones(3, 2)})
     program = json.loads(kept[MODEL])
     specified(imports)(program)
     joined(tmp_path / "evil.pt2", {**kept, MODEL: json.dumps(program).encode()})
     (tmp_path / "t2g_of_a_spec.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'made')!r})\nmade = list\n")
-    monkeypatch.syspath_prepend(tmp_path)
     assert runs(tmp_path / "evil.pt2", tmp_path / "made")
     assert "import_module('t2g_of_a_spec.made')" in said_of(tmp_path, ["evil.pt2"])["evil.pt2"]
 

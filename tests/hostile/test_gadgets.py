@@ -192,7 +192,8 @@ def test_every_setstate_of_the_list_was_read() -> None:
     for each in classes().values():
         function = inspect.getattr_static(each, "__setstate__", None)
         function = getattr(function, "__func__", function)
-        if inspect.isfunction(function):
+        # torch.export, in the same process, has put one of its own in the place of Module's
+        if inspect.isfunction(function) and not function.__module__.startswith("torch._dynamo"):
             owners.add(function.__qualname__.split(".")[0])
     assert owners <= set(READ.split()), owners - set(READ.split())
     assert len(owners) > 25

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from safetensors.numpy import save
 from tests.hostile.test_evasions import said_of
 from tests.hostile.test_programs import joined, records
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -50,9 +49,7 @@ class Writes(torch.nn.Module):
 
 
 def ran(file: Path, how: str, folder: Path) -> bool:
-    folder.mkdir()
-    subprocess.run([sys.executable, "-c", how, str(file)], cwd=folder, capture_output=True, check=False)
-    return MADE in os.listdir(folder)
+    return MADE in left(how, file, folder=folder)
 
 
 def test_instructions_beside_harmless_code(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import pytest
 import torch
 from tests.hostile.test_evasions import said_of
 from tests.support.hostile.evasions import Files, before, call, name, text
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -69,8 +68,8 @@ def test_an_exported_program_with_a_checkpoint_beside_it(tmp_path: Path) -> None
             joined(tmp_path / f"{place}-before.pt", exported, only),
             joined(tmp_path / f"{place}-after.pt", only, exported),
         ]
-        for left in telling:  # neither record alone makes it less of a program
-            files.append(joined(tmp_path / f"{place}-{left[:2]}.pt", only, {left: exported[left]}))
+        for kept in telling:  # neither record alone makes it less of a program
+            files.append(joined(tmp_path / f"{place}-{kept[:2]}.pt", only, {kept: exported[kept]}))
         capitals = {each.upper(): raw for each, raw in exported.items()}
         files.append(joined(tmp_path / f"{place}-capitals.pt", only, capitals))
     for file, said in said_of(tmp_path, files).items():
@@ -167,10 +166,7 @@ def test_sources_of_a_package_that_run_as_it_is_loaded(tmp_path: Path) -> None:
     for label, (sources, payload, _) in OF_A_PACKAGE.items():
         package(tmp_path / f"{label}.pt", sources, payload)
         files.append(f"{label}.pt")
-        place = tmp_path / f"in {label}"
-        place.mkdir()
-        subprocess.run([sys.executable, "-c", loading, str(tmp_path / files[-1])], cwd=place, capture_output=True, check=False)
-        ran += "t2g-made" in os.listdir(place)
+        ran += "t2g-made" in left(loading, tmp_path / files[-1], folder=tmp_path / f"in {label}")
     assert ran >= len(OF_A_PACKAGE) - 2
     for spelled in ("DATA", "Data"):  # PyTorch finds its records whatever capitals they have
         with zipfile.ZipFile(tmp_path / files[0]) as read, zipfile.ZipFile(tmp_path / f"{spelled}.pt", "w") as archive:
@@ -221,10 +217,7 @@ def test_resources_of_a_package_that_are_pickles_of_any_kind(tmp_path: Path) -> 
             for each, raw in kept.items():
                 archive.writestr(f"m/{each}", raw + (b"os\nposix\n" if each.endswith("extern_modules") else b""))
         files.append(file.name)
-        place = tmp_path / f"in {label}"
-        place.mkdir()
-        subprocess.run([sys.executable, "-c", loading, str(file), resource], cwd=place, capture_output=True, check=False)
-        ran += "t2g-made" in os.listdir(place)
+        ran += "t2g-made" in left(loading, file, resource, folder=tmp_path / f"in {label}")
     assert ran >= len(RESOURCES) - 1
     for file, found in said_of(tmp_path, files).items():
         assert "os.mkdir" in found, (file, found)

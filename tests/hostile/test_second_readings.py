@@ -8,9 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import struct
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -24,6 +22,7 @@ import torch
 from tests.hostile.test_evasions import said_of, touched
 from tests.hostile.test_two_readers import mkdir, script
 from tests.support.hostile.evasions import CANARY, Evasion, Files, call, name, raw_bytes, short, text
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -156,10 +155,7 @@ def test_honest_safetensors_of_every_length_are_no_pickles(tmp_path: Path) -> No
 
 def placed(load: str, path: Path, tmp_path: Path) -> bool:
     """True where *load*, in a child process, leaves something in a folder of its own."""
-    place = tmp_path / f"in {path.name}"
-    place.mkdir()
-    subprocess.run([sys.executable, "-c", f"import sys, torch; {load}", str(path)], cwd=place, capture_output=True, check=False)
-    return bool(os.listdir(place))
+    return bool(left(f"import sys, torch; {load}", path, folder=tmp_path / f"in {path.name}"))
 
 
 JIT = "torch.jit.load(sys.argv[1])"

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from safetensors.numpy import save
 from tests.hostile.test_evasions import said_of
 from tests.hostile.test_second_readings import hidden
 from tests.support.hostile.evasions import both, call, name, short, text
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -49,9 +48,7 @@ USES = {  # of what a persistent id stands for; each leaves the stack as it was
 
 def ran(file: Path, how: str, folder: Path) -> bool:
     """True where loading *file* in a process of its own ran what it holds."""
-    folder.mkdir()
-    subprocess.run([sys.executable, "-c", how, str(file)], cwd=folder, capture_output=True, check=False)
-    return MADE in os.listdir(folder)
+    return MADE in left(how, file, folder=folder)
 
 
 def records(writer: Path | io.BytesIO, kept: dict[str, bytes]) -> None:

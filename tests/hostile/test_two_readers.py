@@ -6,9 +6,7 @@ Each file is loaded for real in a child process, and the code of each only creat
 from __future__ import annotations
 
 import io
-import os
 import struct
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.numpy import save_file
 from tests.hostile.test_evasions import said_of, touched
 from tests.hostile.test_other_readers import Scripted
 from tests.support.hostile.evasions import CANARY, Evasion, Files, before, both, call, name, text
+from tests.support.hostile.loading import left
 from tests.support.tools import torch2grid
 
 pytestmark = [
@@ -118,10 +117,7 @@ def test_an_archive_of_torchscript_behind_another_format(tmp_path: Path) -> None
     loading, ran = "import sys, torch; torch.jit.load(sys.argv[1])", 0
     names = ["a.safetensors", "b.npy", "d.pt"]
     for file in names:
-        place = tmp_path / f"in {file}"
-        place.mkdir()
-        subprocess.run([sys.executable, "-c", loading, str(tmp_path / file)], cwd=place, capture_output=True, check=False)
-        ran += "t2g-made" in os.listdir(place)
+        ran += "t2g-made" in left(loading, tmp_path / file, folder=tmp_path / f"in {file}")
     assert ran >= 2
     for file, found in said_of(tmp_path, names).items():
         assert "torch.save" in found, (file, found)

@@ -11,10 +11,18 @@ from torch2grid_builtin._inert import limits, stream
 from torch2grid_builtin._inert.malformed import Malformed
 from torch2grid_builtin._inert.values import LongBytes
 
+WINDOW = stream.WINDOW
+
 
 @pytest.fixture(autouse=True)
 def _small_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "WINDOW", 16)  # the limits are looked at when the window moves
+
+
+@pytest.fixture
+def usual_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For pickles of megabytes, which reach the limits as they are; in windows of 16 bytes they take a minute."""
+    monkeypatch.setattr(stream, "WINDOW", WINDOW)
 
 
 def string_opcodes(length: int) -> dict[str, bytes]:
@@ -173,6 +181,7 @@ def test_a_long_text_is_paid_for_too(name: str, monkeypatch: pytest.MonkeyPatch)
     assert spent(AS_TEXT[name] % string_opcodes(80)["58"] + b".") == 80 // limits.TEXT + 1 + made
 
 
+@pytest.mark.usefixtures("usual_window")
 def test_few_bytes_make_no_crowd_of_arrays() -> None:
     """Each is a tensor of its own, which is measured on its own: a pickle of kilobytes does not ask for a million."""
     held = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nK\x00\x85C\x01b\x87q\x010"
@@ -181,6 +190,7 @@ def test_few_bytes_make_no_crowd_of_arrays() -> None:
         load(b"\x80\x02" + held + b"](" + b"h\x00h\x01Rh\x02b" * 340_000 + b"e.")
 
 
+@pytest.mark.usefixtures("usual_window")
 def test_objects_tuples_slots_and_texts_share_one_budget_of_memory() -> None:
     parts = {"objects": b"}" * 1_900_000, "tuples": b"N\x85" * 3_900_000, "slots": b"N\x94" * 2_900_000}
     for each in parts.values():
@@ -189,6 +199,7 @@ def test_objects_tuples_slots_and_texts_share_one_budget_of_memory() -> None:
         load(b"\x80\x04(" + b"".join(parts.values()) + b"l.")
 
 
+@pytest.mark.usefixtures("usual_window")
 def test_long_integers_are_paid_for() -> None:
     with pytest.raises(Malformed, match="MiB of memory"):
         load(b"\x80\x04(" + (b"\x8b" + (1 << 20).to_bytes(4, "little") + bytes(1 << 20)) * 2 * (limits.HELD >> 21) + b"l.")
@@ -204,6 +215,7 @@ def test_a_large_pickle_may_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
         work.spend(1)
 
 
+@pytest.mark.usefixtures("usual_window")
 def test_few_bytes_cannot_ask_for_gigabytes() -> None:
     shared = b"cbuiltins\nlist\n\x940](" + b"N" * 1_000_000 + b"e\x85\x940"
     with pytest.raises(Malformed, match="repeats its objects more often"):

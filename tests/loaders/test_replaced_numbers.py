@@ -90,7 +90,6 @@ def test_keys_are_equal_as_they_are_in_python(first: bytes, second: bytes, tmp_p
     assert [each.numpy().tolist() for each in opened(path).values()] == expected
 
 
-@pytest.mark.usefixtures("untraced")
 def test_keys_that_cost_too_much_are_refused(tmp_path: Path) -> None:
     doubled = b"K\x01\x85" + b"q\x01h\x01\x86" * 60  # hashed, it is 2**60 numbers
     with pytest.raises(LoadError, match="hostile"):

@@ -55,7 +55,6 @@ def _pairs(values, cosine):
     return np.argwhere(np.tril(directions @ directions.T, -1) > cosine)
 
 
-@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("kind", KINDS)
 def test_false_alarms_are_as_rare_as_stated(kind):
     """One tensor in a thousand: of the 500 of each kind here, as many as that rate explains (with 99.9 % confidence)."""

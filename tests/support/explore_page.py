@@ -64,14 +64,15 @@ class Walk:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"never: {expression}; {self.page.url}; {self.readout()}")
 
-    def settled(self) -> None:
-        """Wait until what is in sight is there with all its planes, its limits are, and the address says where one is."""
+    def settled(self, address: bool = True) -> None:
+        """Wait until what is in sight is there with all its planes, its limits are, and the *address* says where one is."""
         self.page.wait_for_timeout(60)
         self.until(
             "!v.queued && v.tiles.completed() && x.root.dataset.ready === "
             "`${v.camera.level}/${x.kind}/${x.each ? 'each' : 'all'}` && [...v.tiles.kept.values()].every((t) => !t.asked)"
         )
-        self.page.wait_for_timeout(300)
+        if address:
+            self.page.wait_for_timeout(300)
 
     def press(self, *keys: str) -> None:
         for key in keys:

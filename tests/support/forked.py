@@ -14,12 +14,15 @@ import contextlib
 import gc
 import io
 import json
+import marshal
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +32,14 @@ from typing import Any
 
 STDIN_MOST = 60_000  # bytes that a pipe takes before anybody reads
 STARTS = ("PYTHONWARNINGS", "COVERAGE_PROCESS_CONFIG")  # variables that choose the server: it is started with them
-AFTER_START = ("TORCH2GRID_", "PYTEST_CURRENT_TEST", "PYTHONPATH", "COLUMNS", "NO_COLOR")  # what only a command of ours reads
+# What only a command of ours reads, or ``become`` does as Python at its start.
+AFTER_START = (
+    *("TORCH2GRID_", "PYTEST_CURRENT_TEST", "PYTHONPATH", "COLUMNS", "NO_COLOR", "PATH", "PYTHONUNBUFFERED"),
+    *("AWS_", "HF_"),
+    *("TORCHINDUCTOR_", "KMP_INIT_AT_FORK"),  # torch.export and joblib set these for good in the process that runs the tests
+)
 NEVER = "TORCH2GRID_TESTS_FORK"
+TRACED = 1.0  # seconds of the processor's time for which a test, and a fork, is traced
 LIBRARIES = (
     *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin"),
     *("fontTools.subset", "fontTools.ttLib", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
@@ -67,12 +76,13 @@ class Server:
                 stream.close()
 
     def run(
-        self, command: Sequence[str], cwd: Path, environment: dict[str, str], stdin: str, timeout: float
+        self, command: Sequence[str], cwd: Path, environment: dict[str, str], stdin: str, timeout: float, merged: bool
     ) -> subprocess.CompletedProcess[str] | None:
         """As ``subprocess.run`` would, or ``None`` where the server does not take it."""
         with self.lock, contextlib.ExitStack() as stack:
             pipes = [os.pipe() for _ in range(4)]  # stdin, stdout, stderr, and what the server says of the child
             theirs = [pipes[0][0], *(pipe[1] for pipe in pipes[1:])]
+            given = [theirs[0], theirs[1], theirs[1], theirs[3]] if merged else theirs
             ours = [os.fdopen(pipe[0], "rb", buffering=0) for pipe in pipes[1:]]
             for each in ours:
                 stack.enter_context(each)
@@ -83,7 +93,7 @@ class Server:
             try:
                 sent = len(packed) < 100_000
                 if sent:
-                    socket.send_fds(self.socket, [packed], theirs)
+                    socket.send_fds(self.socket, [packed], given)
             except OSError:  # it is gone
                 sent = False
             finally:
@@ -119,9 +129,9 @@ _servers: dict[tuple[str | None, ...], Server | None] = {}
 
 
 def run(
-    command: Sequence[str], *, cwd: Path, environment: dict[str, str], stdin: str, timeout: float
+    command: Sequence[str], *, cwd: Path, environment: dict[str, str], stdin: str, timeout: float, merged: bool = False
 ) -> subprocess.CompletedProcess[str] | None:
-    """What the command said and how it ended; ``None`` where it must be a new process.
+    """What the command said and how it ended; ``None`` where it must be a new process. merged: stderr is in stdout.
 
     A server is started for the second command of its kind: the first one alone would not be worth it.
     """
@@ -136,15 +146,16 @@ def run(
         ordinary = {name: text for name, text in os.environ.items() if name not in STARTS}
         server = Server({**ordinary, **{name: text for name, text in zip(STARTS, kind, strict=True) if text is not None}})
         _servers[kind] = server
-    return server.run(command, cwd, environment, stdin, timeout)
+    done = server.run(command, cwd, environment, stdin, timeout, merged)
+    if server.process.poll() is not None:  # the next command starts another one
+        server.close()
+        del _servers[kind]
+    return done
 
 
-def serve(channel: socket.socket) -> dict[str, Any] | None:
+def serve(channel: socket.socket, seen: Seen | None) -> dict[str, Any] | None:
     """Fork for each request; in a fork, return the request. ``None`` at the end."""
     begun = dict(os.environ)
-    traced = sys.modules.get("coverage")
-    tracer = traced.Coverage.current() if traced else None  # a fork has a new one; what this one saw, this process writes
-    inherited = [] if tracer is None else [tracer._atexit]
     while True:
         packed, files, _, _ = socket.recv_fds(channel, 200_000, 4)
         if not packed:
@@ -153,8 +164,9 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
         if fits(request["environment"], begun):
             child = os.fork()
             if not child:
-                for atexit_of in inherited:
-                    atexit.unregister(atexit_of)
+                if seen is not None:
+                    atexit.unregister(seen.tracer._atexit)
+                    seen.stop_later()
                 channel.close()
                 for number, each in enumerate(files[:3]):
                     os.dup2(each, number)
@@ -165,12 +177,44 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
                 os.close(each)
             os.write(files[3], f"{child}\n".encode())
             _, status = os.waitpid(child, 0)
+            if seen is not None:
+                seen.take_in(child)
             with contextlib.suppress(BrokenPipeError):
                 os.write(files[3], f"{os.waitstatus_to_exitcode(status)}\n".encode())
             os.close(files[3])
         else:
             for each in files:
                 os.close(each)
+
+
+class Seen:
+    """What coverage sees of this process and of its forks, which this process writes at its end.
+
+    Left to itself, coverage would start anew in each fork and write a file of its own, which takes longer than a short command.
+    """
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer = tracer
+        tracer._instances.remove(tracer)
+        del os.environ["COVERAGE_PROCESS_CONFIG"]  # a fork gets it back for the processes that it starts
+        self.folder = Path(tempfile.mkdtemp(prefix="t2g-seen-"))
+
+    def stop_later(self) -> None:
+        """In a fork: see what it does for ``TRACED`` seconds of the processor's time."""
+        signal.signal(signal.SIGPROF, lambda *_: sys.settrace(None))
+        signal.setitimer(signal.ITIMER_PROF, TRACED)
+
+    def leave(self) -> None:
+        """In a fork: leave what it has executed."""
+        (self.folder / str(os.getpid())).write_bytes(marshal.dumps(self.tracer._collector.data))
+
+    def take_in(self, process: int) -> None:
+        """Add what a fork has left; one that a signal ended has left nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            left = self.folder / str(process)
+            for file, lines in marshal.loads(left.read_bytes()).items():
+                self.tracer._collector.data.setdefault(file, set()).update(lines)
+            left.unlink()
 
 
 def fits(environment: Mapping[str, str], begun: Mapping[str, str]) -> bool:
@@ -216,6 +260,13 @@ def become(request: dict[str, Any]) -> None:
     folders = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
     sys.path[0:1] = [os.path.dirname(sys.argv[0]), *(os.path.abspath(each) for each in folders)]
     importlib.invalidate_caches()
+    if os.environ.get("PYTHONUNBUFFERED"):
+        for number, name in enumerate(("stdout", "stderr"), 1):
+            raw = io.FileIO(number, "w", closefd=False)
+            before = getattr(sys, name)
+            made = io.TextIOWrapper(raw, before.encoding, before.errors, write_through=True)
+            setattr(sys, name, made)
+            setattr(sys, f"__{name}__", made)
     main = ModuleType("__main__")
     main.__file__ = sys.argv[0]
     sys.modules["__main__"] = main
@@ -249,9 +300,16 @@ if __name__ == "__main__":
     preload()
     gc.collect()
     gc.freeze()
-    wanted = serve(socket.socket(fileno=int(sys.argv[1])))
+    traced = sys.modules.get("coverage")
+    seen = Seen(traced.Coverage.current()) if traced and traced.Coverage.current() else None
+    wanted = serve(socket.socket(fileno=int(sys.argv[1])), seen)
     if wanted is not None:
         become(wanted)
         from torch2grid.__main__ import main
 
-        posix._exit(ended(main))  # coverage has written its data, and would do so once more in os._exit
+        code = ended(main)
+        if seen is not None:
+            seen.leave()
+        posix._exit(code)  # in os._exit coverage would write a file
+    if seen is not None:
+        shutil.rmtree(seen.folder)

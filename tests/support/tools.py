@@ -27,15 +27,17 @@ def torch2grid(
     timeout: float = 120,
     preexec_fn: Callable[[], None] | None = None,
     new: bool = False,
+    merged: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed ``torch2grid`` in *cwd*; *path*: folders put first on the import path.
 
     new: never as a fork of a process that has imported it (``tests/support/forked.py``), which is faster by half a second.
+    merged: what it says on stderr stands in stdout, where it was said.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **(env or {})}
     command = [str(COMMAND), *map(str, words)]
     if not new and preexec_fn is None:
-        forked = run_forked(command, cwd=cwd, environment=environment, stdin=stdin or "", timeout=timeout)
+        forked = run_forked(command, cwd=cwd, environment=environment, stdin=stdin or "", timeout=timeout, merged=merged)
         if forked is not None:
             return forked
     return subprocess.run(
@@ -43,7 +45,8 @@ def torch2grid(
         cwd=cwd,
         env=environment,
         input=stdin if stdin is not None else "",
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         text=True,
         timeout=timeout,
         check=False,
@@ -54,10 +57,11 @@ def torch2grid(
 def interruptible() -> None:
     """For ``preexec_fn`` of a command that is sent a signal, and gets this environment as it is.
 
-    A shell starts what runs in the background with SIGINT ignored, and its children inherit that. Nor is the command traced: an
-    interrupt that comes while coverage holds its lock leaves the process waiting for itself.
+    A shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP, and their children inherit that. Nor is
+    the command traced: an interrupt that comes while coverage holds its lock leaves the process waiting for itself.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+        signal.signal(number, signal.SIG_DFL)
     os.environ.pop(TRACING, None)
 
 

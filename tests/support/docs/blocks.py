@@ -2,7 +2,7 @@
 
 - ``python title="NAME.py"`` is a file, written into the page's folder;
 - ``python title="Python"`` is run there by the interpreter; a block ``text title="prints"`` behind it is what it prints;
-- ``console``: each line that begins with ``$ `` is run there by bash, and what follows is what it prints.
+- ``console``: each line that begins with ``$ `` is run there as by bash, and what follows is what it prints.
 
 An ellipsis in what is printed stands for any text, alone on a line for any lines. Exit codes are 0 unless the text shows
 another. The folder of a page begins with ``model.pth``, the demo's trained network, ``untrained.pth`` and, in ``examples/``,
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.explore import installed
-from tests.support.tools import DIGITS, PROJECT
+from tests.support.tools import DIGITS, PROJECT, torch2grid
 
 DOCS = PROJECT / "docs"
 RUN = ("planted_models.py", "exported_models.py")  # examples that pages run
@@ -96,7 +97,7 @@ def run_page(page: Path, folder: Path) -> int:
         done += 1
         if block.language == "console":
             for command, expected in commands(block):
-                _compare(block, command, expected, _run(["bash", "-c", command], folder, block))
+                _compare(block, command, expected, _run_line(command, folder, block))
         elif block.title.endswith(".py"):
             (folder / block.title).write_text(block.text, encoding="utf-8")
         else:
@@ -119,20 +120,39 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110", "NO_COLOR": "1"}
 
 
-def _variables(words: list[str], folder: Path) -> dict[str, str]:
+def _variables(line: str, folder: Path) -> dict[str, str]:
     """The environment of a command; the explorer is installed for its own commands."""
-    if not words[-1].startswith("torch2grid explore "):
+    if not line.startswith("torch2grid explore "):
         return environment()
     site = folder.parent / f"{folder.name}-site"
     return {**environment(), "PYTHONPATH": os.pathsep.join(map(str, installed(site)))}
 
 
+_SHELL = frozenset("|&;<>()$`*?[]{}~#!\\\n")  # a line without them is words alone, and to the shell a command of ours
+
+_CODE = '; echo "exit code $?"'
+
+
+def _run_line(line: str, folder: Path, block: Block) -> str:
+    command = line.strip().removesuffix(_CODE)
+    if not command.startswith("torch2grid ") or not _SHELL.isdisjoint(command):
+        return _run(["bash", "-c", line], folder, block)
+    done = torch2grid(*shlex.split(command)[1:], cwd=folder, env=_variables(command, folder), timeout=300, merged=True)
+    if line.strip().endswith(_CODE):
+        return f"{done.stdout}exit code {done.returncode}\n"
+    return _printed(done, line, block)
+
+
 def _run(words: list[str], folder: Path, block: Block) -> str:
     done = subprocess.run(
-        words, cwd=folder, env=_variables(words, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        words, cwd=folder, env=_variables(words[-1], folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"{block.where}: {words[-1]}\nexits with {done.returncode}:\n{done.stdout}"
+    return _printed(done, words[-1], block)
+
+
+def _printed(done: subprocess.CompletedProcess[str], line: str, block: Block) -> str:
+    assert done.returncode == 0, f"{block.where}: {line}\nexits with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
 

@@ -259,6 +259,7 @@ class _Sheet:
         work = _WORK // len({*self.kinds})
         self.ways: dict[tuple[tuple[AnyKind, ...], int], list[Way]] = {}
         self._fitted: dict[tuple[tuple[AnyKind, ...], int], Arrangement | None] = {}
+        self._seen: dict[tuple[tuple[Box, ...], int], list[Packing]] = {}
         for card, kinds in zip(cards, self.kinds, strict=True):
             count = len(card.titles)
             if (kinds, count) not in self.ways:
@@ -374,12 +375,14 @@ class _Sheet:
         return min(ways, key=taken)
 
     def _packed(self, sheets: int) -> Packing:
-        boxes = [self._box(place) for place in range(len(self.cards))]
-        tried = widths(boxes, self.between, 0.75, 1.3, sheets)
-        if self.room is not None and self.room < 1.3 * tried[0]:
-            tried.append(self.room)
-        every = orders(boxes)[:2] if len(boxes) < 200 else [list(range(len(boxes)))]
-        return min((pack(boxes, self.between, width, order) for width in tried for order in every), key=self._badness)
+        boxes = tuple(self._box(place) for place in range(len(self.cards)))
+        if (boxes, sheets) not in self._seen:  # of a few cards the same boxes come up again and again
+            tried = widths(boxes, self.between, 0.75, 1.3, sheets)
+            if self.room is not None and self.room < 1.3 * tried[0]:
+                tried.append(self.room)
+            every = orders(boxes)[:2] if len(boxes) < 200 else [list(range(len(boxes)))]
+            self._seen[boxes, sheets] = [pack(boxes, self.between, width, order) for width in tried for order in every]
+        return min(self._seen[boxes, sheets], key=self._badness)
 
     def _pack(self, limit: int) -> Packing:
         boxes = [self._box(place) for place in range(len(self.cards))]
