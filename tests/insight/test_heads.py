@@ -416,3 +416,13 @@ def test_latent_attention_is_cut_by_its_shapes(names, short, tmp_path):
         wanted = [np.linalg.norm(each) for each in (queries, keys, values, o[:, head])]
         np.testing.assert_allclose(figures.norms[head], wanted, rtol=1e-10)
     assert attentions(checkpoint, heads=2).left[0][1] == "the shapes are those of 3 heads, not of 2"
+
+
+def test_few_keys_and_three_times_as_many_inputs_are_not_taken_for_the_other_way_round(tmp_path):
+    random = np.random.default_rng(0)
+    state = {
+        "h.0.attn.c_attn.weight": random.standard_normal((12, 36)),
+        "h.0.attn.c_proj.weight": random.standard_normal((36, 6)),
+    }
+    known = attentions(t2g.load(str(written(tmp_path, state, {"model_type": "gpt_bigcode", "n_head": 2}))))
+    assert [(each.heads, each.kv_heads, each.width) for each in known.found] == [(2, 1, 36)]

@@ -269,6 +269,8 @@ class _Layer:
 
     def _fused(self, fused: LazyTensor, out: LazyTensor) -> Attention:
         turned = bool(stored_transposed(fused.name, fused.shape))
+        if fused.shape[0] != out.shape[1] and fused.shape[1] == out.shape[0]:
+            turned = False  # what is read is as wide as what is written: three times as many inputs as rows, with few keys
         axis = int(turned)
         total = fused.shape[axis]
         inner, width = out.shape if turned else out.shape[::-1]
