@@ -15,7 +15,7 @@ from tests.support.corpus import cases, needs_cases
 from tests.support.tools import torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin._experts.figures import ExpertFigures, Experts
+from torch2grid_builtin._experts.figures import ExpertFigures, Experts, _figures_of
 from torch2grid_builtin._experts.finding import mixtures
 from torch2grid_core import Checkpoint
 
@@ -250,3 +250,19 @@ def test_a_model_without_experts_is_one_clear_line(tmp_path: Path) -> None:
     done = torch2grid("fc.safetensors", "--experts", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("--experts shows mixtures of experts, and no weights of experts were found")
+
+
+def test_where_the_iteration_does_not_end_all_eigenvalues_are_computed(monkeypatch):
+    values = np.random.default_rng(3).standard_normal((60, 90)).astype(np.float32)
+    monkeypatch.setattr("torch2grid_builtin._experts.figures._LONGEST", 3)
+    norm, top, dead = _figures_of(values, 1e-6)
+    assert (norm, top, dead) == pytest.approx((np.linalg.norm(values), np.linalg.norm(values, 2), 0.0), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-4, 1.0, 1e4, 1e37])
+@pytest.mark.parametrize("rank", [1, 2, 3, 5, 40])
+def test_the_largest_singular_value_of_few_directions_and_of_any_size(rank, size):
+    random = np.random.default_rng(rank)
+    values = (random.standard_normal((50, rank)) @ random.standard_normal((rank, 40)) * size / 50).astype(np.float32)
+    wide = values.astype(np.float64)
+    assert _figures_of(values, 0.0)[:2] == pytest.approx((np.linalg.norm(wide), np.linalg.norm(wide, 2)), rel=1e-5)

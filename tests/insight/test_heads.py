@@ -382,3 +382,47 @@ def test_cross_attention_has_heads_and_no_composition(tmp_path: Path) -> None:
     pages = t2g.heads(written(tmp_path, state, CONFIG))
     assert len(pages["heads"].panels[0].rows) == 12
     assert "heads_composition" not in [page.name for page in pages]
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("names", ["deepseek", "meta", "llama.cpp"])
+def test_latent_attention_is_cut_by_its_shapes(names, short, tmp_path):
+    random, heads, plain, rotary, value, rank, q_rank, width = np.random.default_rng(4), 3, 8, 4, 6, 10, 14, 40
+    q_a = random.standard_normal((q_rank, width))
+    q_b = random.standard_normal((heads, plain + rotary, width if short else q_rank))
+    kv_a = random.standard_normal((rank + rotary, width))
+    kv_b = random.standard_normal((heads, plain + value, rank))
+    o = random.standard_normal((width, heads, value))
+    module, q, q_through, kv, kv_through, out = {
+        "deepseek": ("model.layers.0.self_attn", "q_b_proj", "q_a_proj", "kv_b_proj", "kv_a_proj_with_mqa", "o_proj"),
+        "meta": ("layers.0.attn", "wq_b", "wq_a", "wkv_b", "wkv_a", "wo"),
+        "llama.cpp": ("blk.0", "attn_q_b", "attn_q_a", "attn_kv_b", "attn_kv_a_mqa", "attn_output"),
+    }[names]
+    state = {q.replace("_b", "") if short else q: rows(q_b), kv: rows(kv_b), kv_through: kv_a, out: o.reshape(width, -1)}
+    if not short:
+        state[q_through] = q_a
+    path = tmp_path / "latent.safetensors"
+    save_file({f"{module}.{name}.weight": np.ascontiguousarray(each) for name, each in state.items()}, path)
+    checkpoint = t2g.load(str(path))
+    (attention,) = attentions(checkpoint).found
+    assert (attention.heads, attention.width, attention.q_width) == (heads, width, width)
+    figures = Circuits((attention,)).compute({name: checkpoint[name] for name in attention.names})
+    for head in range(heads):
+        queries = q_b[head, :plain] if short else q_b[head, :plain] @ q_a
+        keys, values = kv_b[head, :plain] @ kv_a[:rank], kv_b[head, plain:] @ kv_a[:rank]
+        qk, ov = queries.T @ keys, o[:, head] @ values
+        np.testing.assert_allclose(figures.qk[head], np.linalg.svd(qk, compute_uv=False)[:plain], rtol=1e-8)
+        np.testing.assert_allclose(figures.ov[head], np.linalg.svd(ov, compute_uv=False)[:value], rtol=1e-8)
+        wanted = [np.linalg.norm(each) for each in (queries, keys, values, o[:, head])]
+        np.testing.assert_allclose(figures.norms[head], wanted, rtol=1e-10)
+    assert attentions(checkpoint, heads=2).left[0][1] == "the shapes are those of 3 heads, not of 2"
+
+
+def test_few_keys_and_three_times_as_many_inputs_are_not_taken_for_the_other_way_round(tmp_path):
+    random = np.random.default_rng(0)
+    state = {
+        "h.0.attn.c_attn.weight": random.standard_normal((12, 36)),
+        "h.0.attn.c_proj.weight": random.standard_normal((36, 6)),
+    }
+    known = attentions(t2g.load(str(written(tmp_path, state, {"model_type": "gpt_bigcode", "n_head": 2}))))
+    assert [(each.heads, each.kv_heads, each.width) for each in known.found] == [(2, 1, 36)]

@@ -122,6 +122,16 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "negative counts": (lambda: Histogram([0, 1, 2], [1, -2]), "counts: whole numbers of 0 or more are needed"),
     "half a count": (lambda: Histogram([0, 1], [0.5]), "counts: whole numbers of 0 or more are needed"),
     "a NaN count": (lambda: Histogram([0, 1], [np.nan]), "counts: whole numbers of 0 or more are needed"),
+    "short curve": (
+        lambda: Histogram([0, 1, 2], [1, 2], curves={"law": [1.5]}),
+        r"curve 'law' has the shape \(1,\), not \(2,\): there are 2 bars",
+    ),
+    "negative curve": (
+        lambda: Histogram([0, 1], [1], curves={"law": [-0.5]}),
+        "curve 'law': finite numbers of 0 or more are needed, or NaN",
+    ),
+    "an infinite curve": (lambda: Histogram([0, 1], [1], curves={"law": [np.inf]}), "curve 'law': finite numbers"),
+    "a list of curves": (lambda: Histogram([0, 1], [1], curves=[[1]]), "curves is of type list, not a Mapping"),
     "negative below": (lambda: Histogram([0, 1], [1], below=-1), "below is -1, not a whole number of 0 or more"),
     "colours as shares": (lambda: Image(np.zeros((2, 2, 3))), "rgb is of dtype float64, not uint8"),
     "levels per cent": (lambda: Band(("a",), (50,), np.ones((1, 1))), "levels: numbers from 0 to 1 are needed"),

@@ -348,6 +348,25 @@ def test_marginals_are_bars_that_end_where_their_cells_do():
         Settings().heatmap(Grid(values), row_marginal=Marginal(np.ones(3)))
 
 
+def test_a_curve_is_drawn_over_the_bars_as_high_as_it_says_and_named():
+    middles, flat = (EDGES[:-1] + EDGES[1:]) / 2, np.full(len(COUNTS), 2.0 * COUNTS.max())
+
+    def orange(panel):
+        png = pixels(rendered(Page("p", "t", (panel,)))).astype(int)
+        return (png[:, :, 0] > 180) & (png[:, :, 1] < 120) & (png[:, :, 2] < 90)
+
+    for log in (False, True):
+        bare, curved = (Histogram(EDGES, COUNTS, log=log, curves=each) for each in ({}, {"twice the highest bar": flat}))
+        assert not orange(bare).any()
+        drawn = orange(curved)
+        rows = np.flatnonzero(drawn.sum(axis=1) > 300)  # more than the legend has
+        assert 1 <= len(rows) <= 4  # level, and across the axes
+        assert "twice the highest bar" in texts(rendered(Page("p", "t", (curved,)), "svg"))
+    gap = Histogram(EDGES, COUNTS, log=True, curves={"law": np.where(middles < 0, 0.1, 50.0)})
+    columns = np.flatnonzero(orange(gap)[80:].any(axis=0))
+    assert columns.min() > np.flatnonzero(orange(curved)[80:].any(axis=0)).min() + 100  # less than half a weight is no line
+
+
 def test_what_is_beyond_a_histogram_is_a_bar_of_its_own_colour():
     inside = Page("p", "t", (Histogram(EDGES, COUNTS, log=True),))
     beyond = Page("p", "t", (Histogram(EDGES, COUNTS, below=300, above=4, nan=2, log=True),))

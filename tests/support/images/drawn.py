@@ -15,11 +15,12 @@ VIEWS = {
     "grid": ("neural_grid",),
     "layers": ("conv2.weight", "fc1.weight", "fc1.bias", "layer_overview"),
     "histogram": ("fc1.weight_hist", "histogram_overview"),
+    "histogram:initialisation=true": ("conv2.weight_hist",),
     "conv": ("conv1.weight_grid", "conv2.weight_grid"),
     "stats": ("stats",),
     "dead_neurons": ("dead_neurons_overview",),
 }
-NAMES = [f"{view}-{name}" for view, names in VIEWS.items() for name in names]
+NAMES = [f"{view.partition(':')[0]}-{name}" for view, names in VIEWS.items() for name in names]
 
 
 def pictures() -> Iterator[tuple[str, bytes]]:
@@ -33,7 +34,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
         for name in names:
             target = io.BytesIO()
             renderer.render(pages[name], target, Style(), "png")
-            yield f"{view}-{name}", target.getvalue()
+            yield f"{view.partition(':')[0]}-{name}", target.getvalue()
 
 
 def main() -> None:

@@ -41,6 +41,12 @@ PANELS = {
     "image": Image(RNG.integers(0, 255, (20, 30, 3)).astype(np.uint8), "Image", "a caption"),
     "histogram": Histogram(EDGES, COUNTS, "Histogram", below=3, above=2, nan=1, marks={"mean": 0.1}, summary={"std": "1.0"}),
     "log histogram": Histogram(EDGES, COUNTS, "Log histogram", log=True),
+    "histogram with curves": Histogram(
+        EDGES, COUNTS, "Histogram with curves", curves={"law": COUNTS + 0.5, "other": COUNTS / 3}
+    ),
+    "log histogram with curves": Histogram(
+        EDGES, COUNTS, "Log histogram with curves", log=True, curves=dict.fromkeys(HOSTILE, COUNTS * 1.5)
+    ),
     "line": Line(np.arange(50), {"a": RNG.random(50), "b": RNG.random(50)}, "Line", "step", "norm", marks={"limit": 0.5}),
     "named line": Line(np.arange(9), {"ratio": 10.0 ** -np.arange(9)}, "Named line", "layer", "ratio", NAMES, log=True),
     "band": Band(NAMES, (0.05, 0.25, 0.5, 0.75, 0.95), np.sort(RNG.standard_normal((5, 9)), axis=0), "Band"),
@@ -75,7 +81,11 @@ EMPTY_PANELS = {
     "all nan": Settings().heatmap(Grid(np.full((4, 4), np.nan)), title="NaN"),
     "image": Image(np.zeros((0, 0, 3), np.uint8)),
     "histogram": Histogram(np.zeros(1), np.zeros(0, np.int64), nan=7),
-    "flat histogram": Histogram(np.array([0.0, 0.0]), np.array([3])),
+    "flat histogram": Histogram(np.array([0.0, 0.0]), np.array([3]), curves={"law": [3.5]}),
+    "histogram without curve": Histogram(
+        np.arange(4.0), np.arange(3), log=True, curves={"law": [np.nan] * 3, "low": [0, 0.1, 0]}
+    ),
+    "curves of no bars": Histogram(np.zeros(0), np.zeros(0, np.int64), curves={"law": []}),
     "line": Line(np.zeros(0), {}),
     "nan line": Line(np.arange(3), {"a": np.full(3, np.nan)}, log=True),
     "band": Band((), (0.25, 0.5, 0.75), np.zeros((3, 0))),

@@ -464,7 +464,7 @@ def rank_of(delta: Array, largest: float) -> Rank | None:
         whole, norm = float(values.sum()), float(values[0])
     else:
         values, first = _krylov(matrix)
-        norm = squared_norm(matrix, first)
+        norm, _ = squared_norm(matrix, first)
     held = np.cumsum(np.maximum(values, 0.0)) >= _SHARE * whole
     return Rank(max(whole / norm, 1.0), int(held.argmax()) + 1 if held.any() and whole else None)
 

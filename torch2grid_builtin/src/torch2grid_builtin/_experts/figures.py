@@ -17,7 +17,10 @@ from torch2grid_core.sources import as_float
 
 Array = np.ndarray[Any, Any]
 _BAND = 1 << 21  # weights of all experts that are taken at a time
-_CLOSE, _LONGEST = 1e-5, 300  # of the iteration for the largest singular value
+_CLOSE, _LONGEST = 2e-5, 300  # of the iteration for the square of the largest singular value
+_LEAST, _MOST = 1e-4, 1e4  # of the largest weight: its fourth power, and sums of those, are numbers of float32
+_ROWS = 64  # that are squared at a time
+_TINY = 1e-30  # a norm that float32 has no room for
 _SEED = 20_210_101
 
 
@@ -78,29 +81,40 @@ class Experts(Need[ExpertFigures]):
 
 def _figures_of(values: Array, threshold: float) -> tuple[float, float, float]:
     """Norm, σ₁ and dead share of a matrix of finite numbers."""
-    sizes = np.abs(values)
-    rows, columns = sizes.max(axis=1), sizes.max(axis=0)
+    rows, columns = (np.maximum(values.max(axis=axis), -values.min(axis=axis)) for axis in (1, 0))
     dead = (np.count_nonzero(rows < threshold) + np.count_nonzero(columns < threshold)) / (len(rows) + len(columns))
     scale = float(rows.max())
     if not scale:
         return 0.0, 0.0, dead
-    shares = (values.astype(np.float64) / scale).astype(values.dtype)  # no square leaves the range
-    norm = math.sqrt(float(np.square(shares, dtype=np.float64).sum()))
+    if _LEAST < scale < _MOST:
+        scale, shares = 1.0, values
+    else:  # no square leaves the range
+        shares = (values.astype(np.float64) / scale).astype(values.dtype)
+    bands = (shares[start : start + _ROWS] for start in range(0, len(shares), _ROWS))
+    norm = math.sqrt(math.fsum(float(np.square(band, dtype=np.float64).sum()) for band in bands))
     short = shares if shares.shape[0] <= shares.shape[1] else shares.T
     start = np.random.default_rng(_SEED).standard_normal(len(short)).astype(values.dtype)
-    found = squared_norm(np.ascontiguousarray(short), start / np.linalg.norm(start), _CLOSE, _LONGEST)
+    found, known = squared_norm(np.ascontiguousarray(short), start / np.linalg.norm(start), _CLOSE, _LONGEST)
+    if not known:
+        exact = short.astype(np.float64)
+        found = float(np.linalg.eigvalsh(exact @ exact.T)[-1])
     return scale * norm, scale * min(math.sqrt(max(found, 0.0)), norm), dead
 
 
 def _cosines(matrices: Sequence[LazyTensor], norms: Array) -> Array:
-    """Of each two, summed up in float64 over bands of all of them."""
+    """Of each two: products of float32 within a band of all of them, summed up in float64 over the bands."""
     total = np.zeros((len(matrices), len(matrices)))
     if not matrices:
         return total
     size = matrices[0].size
     step = max(_BAND // len(matrices), 1)
+    wide = any(each.dtype == np.float64 for each in matrices)
+    held = np.empty((len(matrices), min(step, size)), np.float64 if wide else np.float32)
     for start in range(0, size, step):
         stop = min(start + step, size)
-        band = np.stack([as_float(each.read(start, stop)) / norm for each, norm in zip(matrices, norms, strict=True)])
+        for place, (each, norm) in enumerate(zip(matrices, norms, strict=True)):
+            by = float(norm) if _TINY < norm < 1 / _TINY else norm  # a number of float64 is divided by in float64
+            np.divide(as_float(each.read(start, stop)), by, out=held[place, : stop - start], casting="same_kind")
+        band = held[:, : stop - start]
         total += band @ band.T
     return np.clip(total, -1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,16 @@ Array = np.ndarray[Any, Any]
 # Beside a projection, what is as long as a head, and what has as many columns, or numbers, as there are heads.
 _AS_LONG = ("q_norm", "norm_q", "q_layernorm", "q_ln", "query_norm", "attn_q_norm")
 _AS_MANY = ("sinks", "relative_attention_bias.weight", "relative_position_bias_table")
+# Latent attention: keys and values, or queries too, through fewer numbers (DeepSeek-AI 2024). q, what queries are read through,
+# k and v, what these are read through with the rotary keys that heads share, and the way out.
+_LATENT = (
+    ("q_proj", "", "kv_b_proj", "kv_a_proj_with_mqa", "o_proj"),
+    ("q_b_proj", "q_a_proj", "kv_b_proj", "kv_a_proj_with_mqa", "o_proj"),
+    ("wq", "", "wkv_b", "wkv_a", "wo"),
+    ("wq_b", "wq_a", "wkv_b", "wkv_a", "wo"),
+    ("attn_q", "", "attn_kv_b", "attn_kv_a_mqa", "attn_output"),
+    ("attn_q_b", "attn_q_a", "attn_kv_b", "attn_kv_a_mqa", "attn_output"),
+)
 _CROSS = re.compile(r"encoder_attn|encdecattention|cross_?att|multihead_attn|attn2$|xattn", re.IGNORECASE)
 
 
@@ -34,7 +44,8 @@ class HeadRows:
 
     axis: of the matrix, which dimension they are counted along. size: rows of one head. per: heads that are a group. start:
     of the first; outer, inner: from one group to the next, and from one head of a group to the next, 0 where they share.
-    stack: each head has a matrix of its own, and these count matrices.
+    stack: each head has a matrix of its own, and these count matrices. through: of latent attention, the matrix that the rows
+    are multiplied with, of which the first rows count, as many as these have columns.
     """
 
     tensor: str
@@ -45,20 +56,30 @@ class HeadRows:
     outer: int
     inner: int = 0
     stack: bool = False
+    through: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stored tensors."""
+        return (self.tensor, self.through) if self.through else (self.tensor,)
 
     def first(self, head: int) -> int:
         """Where the rows of *head* begin."""
         group, place = divmod(head, self.per)
         return self.start + group * self.outer + place * self.inner
 
-    def of(self, stored: Array, head: int) -> Array:
-        """The rows of *head* from all of the stored numbers: float64, (rows, the width of the model)."""
-        first = self.first(head)
+    def of(self, arrays: Mapping[str, Array], head: int) -> Array:
+        """The rows of *head* from the stored numbers by name: float64, (rows, the width of the model)."""
+        first, stored = self.first(head), arrays[self.tensor]
         if self.stack:
             taken = stored[first]
         else:
             taken = stored[first : first + self.size] if self.axis == 0 else stored[:, first : first + self.size]
-        return as_float(taken.T if self.axis else taken).astype(np.float64)
+        found = as_float(taken.T if self.axis else taken).astype(np.float64)
+        if not self.through:
+            return found
+        with np.errstate(all="ignore"):  # NaN and Inf are seen in the product
+            return np.asarray(found @ as_float(arrays[self.through][: found.shape[1]]).astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,7 @@ class Attention:
     @property
     def names(self) -> tuple[str, ...]:
         """The stored tensors."""
-        return tuple(dict.fromkeys(each.tensor for each in (self.q, self.k, self.v, self.o)))
+        return tuple(dict.fromkeys(name for each in (self.q, self.k, self.v, self.o) for name in each.names))
 
     @property
     def stack(self) -> tuple[str, int]:
@@ -114,11 +135,21 @@ def attentions(checkpoint: Checkpoint, heads: int = 0) -> Attentions:
 
 
 def _modules(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Module → names of q, k, v and o, or of the three as one and o; the last is empty where there is no way out."""
+    """Module → names of q, k, v and o, or of the three as one and o; the last is empty where there is no way out.
+
+    Of latent attention q, what queries are read through, k and v, what these are read through, and o: the second may be empty.
+    """
     trios = {trio[0]: trio for trio in TRIOS}
     fused = {*FUSED}
+    latent = {leaves[2] for leaves in _LATENT}
     for name in checkpoint:
         module, leaf = _split(name)
+        if leaf in latent:
+            for leaves in _LATENT:
+                own = tuple(each and _named(checkpoint, module, each, name) for each in leaves)
+                if all(found or not each for found, each in zip(own, leaves, strict=True)):
+                    yield module, own
+            continue
         if leaf in trios:
             own = tuple(_named(checkpoint, module, each, name) for each in trios[leaf])
         elif leaf in fused:
@@ -160,7 +191,7 @@ class _Layer:
         """Raises ``Unknown``."""
         if not self.out or not _is_matrix(self.checkpoint[self.out]):
             raise Unknown("no projection back to the model (o) is found beside it")
-        tensors = [self.checkpoint[name] for name in (*self.inputs, self.out)]
+        tensors = [self.checkpoint[name] for name in (*self.inputs, self.out) if name]
         if any(tensor.taken is not None for tensor in tensors):
             raise Unknown("a slice of a tensor is not cut into heads")
         dims = {tensor.ndim for tensor in tensors}
@@ -168,6 +199,10 @@ class _Layer:
             return self._stacked(tensors) if len(tensors) == 4 else self._no("three dimensions")
         if dims != {2}:
             return self._no("matrices and stacks of them together")
+        if len(self.inputs) == len(_LATENT[0]) - 1:
+            q, through, kv, kv_through = self.inputs
+            own = [self.checkpoint[name] for name in (q, kv, kv_through, self.out)]
+            return self._latent(*own, q_through=self.checkpoint[through] if through else None)
         return self._separate(tensors) if len(tensors) == 4 else self._fused(*tensors)
 
     def _no(self, what: str) -> Attention:
@@ -204,8 +239,38 @@ class _Layer:
         )
         return self._attention(heads, kv, rows, (o[0], q[1]), said)
 
+    def _latent(
+        self, q: LazyTensor, kv: LazyTensor, kv_through: LazyTensor, o: LazyTensor, *, q_through: LazyTensor | None
+    ) -> Attention:
+        """Of each head (plain, rotary) rows of q, and (plain, value) of kv; the rotary key is the last rows of *kv_through*.
+
+        The plain rows alone make a circuit: what rotary ones compare depends on the distance.
+        """
+        rotary = kv_through.shape[0] - kv.shape[1]
+        heads, rest = divmod(q.shape[0] - kv.shape[0] + o.shape[1], rotary) if rotary > 0 else (0, 1)
+        reads = q if q_through is None else q_through
+        fits = q_through is None or q_through.shape[0] == q.shape[1]
+        if rest or heads < 1 or o.shape[1] % heads or kv.shape[0] % heads or not fits or reads.shape[1] != kv_through.shape[1]:
+            known = [each for each in (q, q_through, kv, kv_through, o) if each is not None]
+            raise Unknown(f"shapes {_shapes(known)} are not those of latent attention")
+        if self.given not in (0, heads):
+            raise Unknown(f"the shapes are those of {heads} heads, not of {self.given}")
+        value, both = o.shape[1] // heads, kv.shape[0] // heads
+        plain = both - value
+        if plain < 1:
+            raise Unknown("keys have nothing but rotary rows")
+        rows = (
+            HeadRows(q.name, 0, plain, 0, 1, plain + rotary, through="" if q_through is None else q_through.name),
+            HeadRows(kv.name, 0, plain, 0, 1, both, through=kv_through.name),
+            HeadRows(kv.name, 0, value, plain, 1, both, through=kv_through.name),
+            HeadRows(o.name, 1, value, 0, 1, value),
+        )
+        return self._attention(heads, heads, rows, (o.shape[0], reads.shape[1]), "the shapes")
+
     def _fused(self, fused: LazyTensor, out: LazyTensor) -> Attention:
         turned = bool(stored_transposed(fused.name, fused.shape))
+        if fused.shape[0] != out.shape[1] and fused.shape[1] == out.shape[0]:
+            turned = False  # what is read is as wide as what is written: three times as many inputs as rows, with few keys
         axis = int(turned)
         total = fused.shape[axis]
         inner, width = out.shape if turned else out.shape[::-1]

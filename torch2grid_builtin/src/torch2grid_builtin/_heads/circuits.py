@@ -65,16 +65,17 @@ class _Read:
     """The heads of one projection, whose stored numbers are read once; those that heads share are taken once."""
 
     def __init__(self, tensors: Mapping[str, LazyTensor], where: HeadRows, letter: str, arrays: dict[str, Array]) -> None:
-        if where.tensor not in arrays:
-            arrays[where.tensor] = tensors[where.tensor].numpy()
-        self.stored, self.where, self.letter = arrays[where.tensor], where, letter
+        for name in where.names:
+            if name not in arrays:
+                arrays[name] = tensors[name].numpy()
+        self.arrays, self.where, self.letter = arrays, where, letter
         self.first = -1
         self.factor: _Factor | None = None
 
     def __getitem__(self, head: int) -> _Factor:
         first = self.where.first(head)
         if self.factor is None or first != self.first:
-            self.first, self.factor = first, _Factor(self.where.of(self.stored, head), self.letter)
+            self.first, self.factor = first, _Factor(self.where.of(self.arrays, head), self.letter)
         return self.factor
 
 

@@ -224,7 +224,7 @@ def _known(value: Any) -> Any:
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {
-    Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary"),
+    Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary", "curves"),
     Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags", "xlog", "xmarks"),
     Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
     Band: ("ylabel", "labels", "levels", "values", "flags", "bend"),

@@ -46,6 +46,12 @@ def evenly(low: float, high: float, count: int) -> Any:
     return low * (1 - share) + high * share
 
 
+def over_bars(curve: Any, log: bool) -> Any:
+    """The values of a curve over a histogram's bars that are drawn: on logarithmic heights none of less than half a weight."""
+    values = np.asarray(curve, dtype=np.float64)
+    return np.where(values >= 0.5, values, np.nan) if log else values
+
+
 def number(value: float, digits: int = 3) -> str:
     """A value with so many significant digits, a real minus sign, and no more of an exponent than it needs."""
     if not math.isfinite(value):

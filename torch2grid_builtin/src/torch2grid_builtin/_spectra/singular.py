@@ -10,6 +10,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _SMALLEST = 1e-280
+_LOOKED = 4  # steps of an iteration from one look at the residual to the next
+_LITTLE = 1e-4  # of the largest eigenvalue: less may be rounding, and is no direction
 
 
 def norm_of(values: Array) -> float:
@@ -37,11 +39,13 @@ def of_squares(squares: Array) -> Array | None:
     return np.sqrt(np.clip(found, 0, None)) * math.sqrt(largest)
 
 
-def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int = 40) -> float:
-    """‖matrix‖₂² by Lanczos' iteration on matrix·matrixᵀ from the unit vector *start*, all vectors kept orthogonal.
+def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int = 40) -> tuple[float, bool]:
+    """‖matrix‖₂², and whether it is known, by Lanczos' iteration on matrix·matrixᵀ from the unit vector *start*.
 
-    It ends where the residual says that an eigenvalue is within *close*, as a share of it (Parlett, "The Symmetric Eigenvalue
-    Problem", 4.5), or after *longest* steps. float32 or float64, as the matrix is.
+    All vectors are kept orthogonal. It ends where the residual says that an eigenvalue is within *close*, as a share of it
+    (Parlett, "The Symmetric Eigenvalue Problem", 4.5), or after *longest* steps, where it is not known as closely. The
+    residual is looked at every few steps, and where nothing is left to go on with: the eigenvalues of what was projected take
+    longer than a step. float32 or float64, as the matrix is.
     """
     longest = min(longest, len(start))
     vectors = np.empty((longest, len(start)), matrix.dtype)
@@ -55,10 +59,12 @@ def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int 
         projected[step, : step + 1] = projected[: step + 1, step] = along
         image -= along @ known
         image -= (known @ image) @ known  # once more, for what rounding left
-        values, coordinates = np.linalg.eigh(projected[: step + 1, : step + 1])
-        norm, left = float(values[-1]), float(np.linalg.norm(image))
-        if left * abs(float(coordinates[-1, -1])) <= close * norm:
-            break
-        vector = image / matrix.dtype.type(left)
+        left = float(np.linalg.norm(image))
         step += 1
-    return norm
+        if step % _LOOKED == 0 or step == longest or left <= _LITTLE * float(projected.diagonal().max()):
+            values, coordinates = np.linalg.eigh(projected[:step, :step])
+            norm = float(values[-1])
+            if left * abs(float(coordinates[-1, -1])) <= close * norm:
+                return norm, True
+        vector = image / matrix.dtype.type(left)
+    return norm, False

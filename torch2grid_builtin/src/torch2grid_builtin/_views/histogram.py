@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from torch2grid_builtin._views.describing import about, figure_text, flags_of, nothing_finite, tensor_title
+from torch2grid_builtin._views.initialisations import beside
 from torch2grid_builtin._views.sheets import Columns, Sheet, columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.units import has_units, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
@@ -39,6 +40,9 @@ class HistogramView(View):
     bars: int = field(default=100, metadata={"help": "about so many bars on a tensor's page"})
     tail: float = field(default=0.001, metadata={"help": "share of the weights that may lie beyond the bars, at each end"})
     log: bool = field(default=True, metadata={"help": "logarithmic heights, to see rare weights; false: linear"})
+    initialisation: bool = field(
+        default=False, metadata={"help": "on a tensor's page, the initialisations that it fits, or the nearest, as curves"}
+    )
 
     def __post_init__(self) -> None:
         if not 2 <= self.bars <= 2000:
@@ -70,6 +74,7 @@ class HistogramView(View):
             log=self.log,
             marks=_marks(summary, edges, run.threshold),
             summary=_figures(summary, run.threshold),
+            curves=beside(tensor, summary, edges) if self.initialisation else {},
         )
         yield Page(name, title, (panel,), "histograms", about=about(tensor))
 

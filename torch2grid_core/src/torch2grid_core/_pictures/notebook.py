@@ -6,6 +6,7 @@ import base64
 import html
 import math
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ _LARGEST, _ENOUGH = 1024, 420  # pixels a side: a picture is not wider, and is e
 _ROWS = 40
 _PANELS = 12
 _BARS = 48
+_CURVES = ("#cf5a34", "#2f343b", "#c79300", "#8a48b8", "#de5d9e")
 _STYLE = "font-variant-numeric:tabular-nums;"
 
 
@@ -125,10 +127,13 @@ def table_html(table: Table) -> str:
 
 
 def histogram_html(panel: Histogram) -> str:
-    """Bars as inline SVG, with the ends of the axis and what lies beyond them."""
+    """Bars as inline SVG, with curves over them, the ends of the axis and what lies beyond them."""
     counts = np.asarray(panel.counts, dtype=np.float64)
-    bars = np.log10(counts + 1) if panel.log else counts
-    top, wide, high = float(bars.max(initial=0)) or 1.0, 480.0, 120.0
+    bars, *curves = (
+        np.log10(np.asarray(each, np.float64) + 1) if panel.log else np.asarray(each, np.float64)
+        for each in (counts, *panel.curves.values())
+    )
+    top, wide, high = max(float(np.nanmax(each, initial=0)) for each in (bars, *curves)) or 1.0, 480.0, 120.0
     step = wide / max(len(bars), 1)
     rects = "".join(
         f"<rect x='{i * step:.2f}' y='{high - high * value / top:.2f}' width='{max(step - 0.5, 0.3):.2f}'"
@@ -138,6 +143,11 @@ def histogram_html(panel: Histogram) -> str:
         )
         if value
     )
+    lines = ""
+    for values, color in zip(curves, cycle(_CURVES), strict=False):
+        known = np.flatnonzero(~np.isnan(values)).tolist()
+        points = " ".join(f"{(i + 0.5) * step:.2f},{high - high * values[i] / top:.2f}" for i in known)
+        lines += f"<polyline points='{points}' fill='none' stroke='{color}' stroke-width='1.5'/>"
     ends = (
         f"<text x='0' y='{high + 16}'>{_figure(panel.edges[0])}</text>"
         f"<text x='{wide}' y='{high + 16}' text-anchor='end'>{_figure(panel.edges[-1])}</text>"
@@ -146,10 +156,13 @@ def histogram_html(panel: Histogram) -> str:
     )
     svg = (
         f"<svg viewBox='0 0 {wide:g} {high + 20:g}' width='{wide:g}' role='img' aria-label='histogram' fill='#4d83c4'"
-        f" font-size='11' style='max-width:100%'><rect x='0' y='{high}' width='{wide}' height='1' fill='gray'/>{rects}"
+        f" font-size='11' style='max-width:100%'><rect x='0' y='{high}' width='{wide}' height='1' fill='gray'/>{rects}{lines}"
         f"<g fill='gray'>{ends}</g></svg>"
     )
-    facts = [f"{_safe(name)} {_safe(text)}" for name, text in panel.summary.items()]
+    facts = [
+        f"<span style='color:{color}'>━</span> {_safe(name)}" for name, color in zip(panel.curves, cycle(_CURVES), strict=False)
+    ]
+    facts += [f"{_safe(name)} {_safe(text)}" for name, text in panel.summary.items()]
     outside = (("below", panel.below), ("above", panel.above), ("NaN", panel.nan))
     facts += [f"{count:,} {word}" for word, count in outside if count]
     return f"<figure style='margin:0 0 1em'>{_heading(panel.title)}{svg}{_line(facts) if facts else ''}</figure>"

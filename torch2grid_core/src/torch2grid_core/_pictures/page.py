@@ -36,6 +36,7 @@ from torch2grid_core._pictures.validation import (
     keep,
     placed_texts,
     rows_of,
+    series_of,
     stretches,
     texts_of,
 )
@@ -303,8 +304,10 @@ class Histogram:
     """Counts between edges. edges: float64, (n+1,); counts: int64, (n,).
 
     below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
-    positions, drawn as lines. summary: a few named figures, shown in a box. Raises ``ValueError`` where edges and counts do
-    not fit, for edges that fall or are not finite, and for counts that are negative or not whole.
+    positions, drawn as lines. summary: a few named figures, shown in a box. curves: name → float64, (n,), what to hold the
+    bars against, such as the counts that a law would give: a count for each bar, need not be whole, NaN where there is none;
+    drawn as lines over the bars. Raises ``ValueError`` where edges, counts and curves do not fit, for edges that fall or are
+    not finite, for counts that are negative or not whole, and for curves below 0.
     """
 
     edges: Array
@@ -317,6 +320,7 @@ class Histogram:
     log: bool = False
     marks: Mapping[str, float] = field(default_factory=dict)
     summary: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Array] = field(default_factory=dict)
 
     __repr__ = in_a_line
 
@@ -338,16 +342,26 @@ class Histogram:
         check_flag(log=self.log)
         check_marks("marks", self.marks)
         check_named_texts("summary", self.summary)
+        curves = series_of("curves", "curve", self.curves, bars, f"there are {bars} bars")
+        for name, values in curves.items():
+            if np.isinf(values).any() or (values < 0).any():
+                raise ValueError(f"curve {name!r}: finite numbers of 0 or more are needed, or NaN")
+        keep(self, curves=curves)
 
     def as_table(self) -> Table:
         rows: list[tuple[Cell, ...]] = [
-            (float(low), float(high), int(count))
-            for low, high, count in zip(self.edges[:-1], self.edges[1:], self.counts, strict=True)
+            (float(low), float(high), int(count), *map(float, curves))
+            for low, high, count, *curves in zip(
+                self.edges[:-1], self.edges[1:], self.counts, *self.curves.values(), strict=True
+            )
         ]
+        beside = (None,) * len(self.curves)
         if len(self.edges):
-            rows = [(-math.inf, float(self.edges[0]), self.below), *rows, (float(self.edges[-1]), math.inf, self.above)]
-        rows.append((math.nan, math.nan, self.nan))
-        return Table(("from", "to", "weights"), tuple(rows), self.title)
+            below = (-math.inf, float(self.edges[0]), self.below, *beside)
+            rows = [below, *rows, (float(self.edges[-1]), math.inf, self.above, *beside)]
+        rows.append((math.nan, math.nan, self.nan, *beside))
+        formats = dict.fromkeys(self.curves, ".4g")
+        return Table(("from", "to", "weights", *self.curves), tuple(rows), self.title, formats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,13 +395,7 @@ class Line:
         keep(self, x=array_of("x", self.x))
         places = self.x.size
         check_shape("x", self.x, (places,), "one place for each point")
-        check_type("y", self.y, Mapping)
-        texts_of("the series' names", tuple(self.y))
-        series = {name: array_of(f"series {name!r}", values) for name, values in self.y.items()}
-        for name, values in series.items():
-            check_shape(f"series {name!r}", values, (places,), f"x has {places} places")
-        if any(values is not self.y[name] for name, values in series.items()):
-            keep(self, y=series)
+        keep(self, y=series_of("y", "series", self.y, places, f"x has {places} places"))
         check_text(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
         check_flag(log=self.log, xlog=self.xlog)
         keep(self, xticks=texts_of("xticks", self.xticks))

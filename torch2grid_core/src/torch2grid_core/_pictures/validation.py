@@ -93,6 +93,19 @@ def array_of(what: str, values: Any) -> Array:
     return found
 
 
+def series_of(what: str, one: str, series: Any, places: int, of: str) -> Mapping[str, Array]:
+    """*series*, a mapping of names to a number for each of *places*, as one of arrays; itself where it is that already.
+
+    what: all of them; one: each of them; of: why it has so many numbers.
+    """
+    check_type(what, series, Mapping)
+    texts_of(f"{what}: names", tuple(series))
+    found = {name: array_of(f"{one} {name!r}", values) for name, values in series.items()}
+    for name, values in found.items():
+        check_shape(f"{one} {name!r}", values, (places,), of)
+    return found if any(values is not series[name] for name, values in found.items()) else series
+
+
 def _check_numbers(what: str, values: Any) -> None:
     """Check that all *values* are real numbers."""
     found = np.asarray(values)

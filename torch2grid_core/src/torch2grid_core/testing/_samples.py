@@ -148,7 +148,16 @@ def sample_pages() -> dict[str, Page]:
     panels = (
         Heatmap(grid, color_scale([grid]), "weights", rows="output", columns="input", label=grid.cell_text(), boundaries=True),
         Image(random.integers(0, 255, (5, 7, 3)).astype(np.uint8), "a picture"),
-        Histogram(np.linspace(-1, 1, 9), np.arange(8), "weights", below=1, above=2, nan=3, marks={"mean": 0.1}),
+        Histogram(
+            np.linspace(-1, 1, 9),
+            np.arange(8),
+            "weights",
+            below=1,
+            above=2,
+            nan=3,
+            marks={"mean": 0.1},
+            curves={"law": np.where(series > 0.5, np.nan, 3 + series)},
+        ),
         Line(series, {"loss": series**2, "other": np.where(series > 0.5, np.nan, series)}, "a line", "epoch", "loss"),
         Line(10.0 ** np.arange(8), {"norm": 2 + series}, "a long line", "step", "norm", xlog=True, xmarks={"warm-up": 300.0}),
         Scatter(

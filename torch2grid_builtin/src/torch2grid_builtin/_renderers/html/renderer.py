@@ -235,6 +235,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "log": panel.log,
             "marks": _texts(panel.marks),
             "summary": [[visible(name), visible(text)] for name, text in panel.summary.items()],
+            "curves": _texts(panel.curves),
         }
     if isinstance(panel, Line):
         return {

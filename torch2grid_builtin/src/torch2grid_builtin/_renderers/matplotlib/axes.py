@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import AsinhLocator, FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
-from torch2grid_builtin._renderers.matplotlib.canvas import LOST, MARK, SERIES, series_colors
+from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.panel import Scale
-from torch2grid_builtin._renderers.numbers import number
+from torch2grid_builtin._renderers.numbers import number, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -385,9 +385,12 @@ def _histogram(panel: Histogram, ax: Axes) -> None:
     beyond = ((panel.below, "below"), (panel.above, "above"), (panel.nan, "NaN"))
     rest = ", ".join(f"{count:,} {what}" for count, what in beyond if count)
     _labels(ax, f"{panel.xlabel} ({rest})" if rest else panel.xlabel, "count")
+    middles = (panel.edges[:-1] + np.diff(panel.edges) / 2) if len(panel.counts) else panel.counts
+    for (name, values), color in zip(panel.curves.items(), cycle(CURVES), strict=False):
+        ax.plot(middles, over_bars(values, panel.log), color=color, linewidth=1.5, label=visible(name, _NAME).lstrip("_"))
     for name, value in panel.marks.items():
         _mark(ax.axvline, name, value)
-    _legend(ax, bool(panel.marks))
+    _legend(ax, bool(panel.marks or panel.curves))
 
 
 def _mark(line: Callable[..., Any], name: str, value: float) -> None:

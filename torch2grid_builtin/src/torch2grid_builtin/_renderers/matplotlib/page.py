@@ -11,8 +11,7 @@ from torch2grid_builtin._renderers.matplotlib.drawings import (
     SharedLegend,
     drawing_of,
 )
-from torch2grid_builtin._renderers.matplotlib.panel import Sizes
-from torch2grid_builtin._renderers.matplotlib.planes import draw_names, rows_of_names
+from torch2grid_builtin._renderers.matplotlib.panel import Sizes, draw_names, rows_of_names
 from torch2grid_builtin._renderers.matplotlib.sheets import draw_sheet
 from torch2grid_builtin._renderers.matplotlib.text import literal, text_width
 from torch2grid_builtin._renderers.series import shared_names

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MUTED, RULE, Canvas
-from torch2grid_builtin._renderers.matplotlib.text import text_width, wrap
+from torch2grid_builtin._renderers.matplotlib.text import fit, text_width, wrap
 from torch2grid_builtin._renderers.numbers import LARGEST, bent, numbers, share_between
+
+_LEGEND = 6  # lines of a legend, at most
 
 
 @dataclass(frozen=True)
@@ -211,3 +214,35 @@ def draw_y(canvas: Canvas, scale: Scale, left: float, right: float, size: float,
     for at, text in zip(scale(ticks), numbers(ticks), strict=True):
         canvas.rule(left, at, right, at, FAINT)
         canvas.text(left - 6, at, text, size, MUTED, ha="right", va="middle")
+
+
+def rows_of_names(names: Sequence[str], width: float, size: float, longest: float = 260) -> list[list[tuple[int, str]]]:
+    """Which *names*, each *longest* pixels at most, with their places, share a line of a legend; what is over is counted."""
+    rows: list[list[tuple[int, str]]] = []
+    used = math.inf
+    for index, name in enumerate(names):
+        name = fit(name, min(longest, width - 30), size)
+        wide = 34 + text_width(name, size)
+        if used + wide > width:
+            if len(rows) == _LEGEND:
+                rows[-1][-1] = (-1, f"and {len(names) - index + 1:,} more")
+                break
+            rows.append([])
+            used = 0
+        rows[-1].append((index, name))
+        used += wide
+    return rows
+
+
+def draw_names(
+    canvas: Canvas, rows: list[list[tuple[int, str]]], colors: Sequence[Any], x: float, y: float, size: float
+) -> None:
+    """Draw the lines of a legend, the first with its upper left corner at (x, y)."""
+    for row in rows:
+        at = float(x)
+        for index, name in row:
+            if index >= 0:
+                canvas.rects([(round(at), round(y + size / 2), 16, 3)], colors[index])
+            canvas.text(at + 21, y, name, size, INK, va="top")
+            at += 34 + text_width(name, size)
+        y += round(size * LINE)

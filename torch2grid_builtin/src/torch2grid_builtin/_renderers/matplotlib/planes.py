@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, LOST, MARK, MUTED, RULE, Canvas, series_colors
-from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes, draw_x, draw_y, finite_range, left_room, padded
+from torch2grid_builtin._renderers.matplotlib.canvas import INK, LOST, MARK, MUTED, RULE, Canvas, series_colors
+from torch2grid_builtin._renderers.matplotlib.panel import (
+    Scale,
+    Sizes,
+    draw_names,
+    draw_x,
+    draw_y,
+    finite_range,
+    left_room,
+    padded,
+    rows_of_names,
+)
 from torch2grid_builtin._renderers.matplotlib.plots import Diagram
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
 from torch2grid_builtin._renderers.numbers import LARGEST, number
@@ -18,7 +27,6 @@ from torch2grid_core.pages import Line, Scatter
 
 Array = np.ndarray[Any, Any]
 _LEFT = 60  # pixels that the labels of y may take, right of which a legend begins
-_ROWS = 6  # lines of a legend, at most
 _NAMED_AMONG, _MOST_NAMES = 500, 40  # points among which names are looked at, and how many are tried
 
 
@@ -87,38 +95,6 @@ class Plane(Diagram):
         if len(self.names) < 2 and (self.panel.ylabel or self.sizes.compact):
             return []
         return rows_of_names(self.names, self.width - _LEFT, self.sizes.text)
-
-
-def rows_of_names(names: Sequence[str], width: float, size: float, most: int = _ROWS) -> list[list[tuple[int, str]]]:
-    """Which *names*, with their places, share a line of a legend; what does not fit is counted at the end."""
-    rows: list[list[tuple[int, str]]] = []
-    used = math.inf
-    for index, name in enumerate(names):
-        name = fit(name, min(260, width - 30), size)
-        wide = 34 + text_width(name, size)
-        if used + wide > width:
-            if len(rows) == most:
-                rows[-1][-1] = (-1, f"and {len(names) - index + 1:,} more")
-                break
-            rows.append([])
-            used = 0
-        rows[-1].append((index, name))
-        used += wide
-    return rows
-
-
-def draw_names(
-    canvas: Canvas, rows: list[list[tuple[int, str]]], colors: Sequence[Any], x: float, y: float, size: float
-) -> None:
-    """Draw the lines of a legend, the first with its upper left corner at (x, y)."""
-    for row in rows:
-        at = float(x)
-        for index, name in row:
-            if index >= 0:
-                canvas.rects([(round(at), round(y + size / 2), 16, 3)], colors[index])
-            canvas.text(at + 21, y, name, size, INK, va="top")
-            at += 34 + text_width(name, size)
-        y += round(size * LINE)
 
 
 def _usable(value: float, log: bool) -> bool:

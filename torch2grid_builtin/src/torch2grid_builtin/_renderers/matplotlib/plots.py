@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.matplotlib.canvas import INK, LINE, MARK, MUTED, RULE, Canvas
+from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, INK, LINE, MARK, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import (
     Drawing,
     Scale,
     Sizes,
+    draw_names,
     draw_x,
     draw_y,
     left_room,
+    rows_of_names,
 )
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin._renderers.numbers import numbers, percent
+from torch2grid_builtin._renderers.numbers import numbers, over_bars, percent
 from torch2grid_core import Style
 from torch2grid_core.pages import Histogram
 
@@ -63,7 +66,7 @@ def _value_scale(high: float, low: float, log: bool, top: float, bottom: float) 
 
 class HistogramDrawing(Diagram):
     """Bars between edges; what lies outside them as a striped bar at each end, and as named counts, as NaN is; marks as
-    upright lines; a box of figures."""
+    upright lines; curves, named above the plot; a box of figures."""
 
     def __init__(self, panel: Histogram, style: Style, sizes: Sizes) -> None:
         super().__init__(panel.title, sizes)
@@ -76,12 +79,16 @@ class HistogramDrawing(Diagram):
             values = max(text_width(literal(value), sizes.text) for value in panel.summary.values())
             self.keys, self.box = keys, min(keys + values + 40, 300)
         self.marks = [(literal(name), value) for name, value in panel.marks.items() if np.isfinite(value)]
+        self.colors = [*islice(cycle(CURVES), len(panel.curves))]
+        self.legend: list[list[tuple[int, str]]] = []
         if sizes.compact:
             self.captions = self._captions()
             self.under += self.line * len(self.captions)
         else:
             self.captions = []
-            self.over = self.line * min(len(self.marks), 2) + 4
+            names = [literal(name) for name in panel.curves]
+            self.legend = rows_of_names(names, self.width - self.box - 16, sizes.text, self.width)
+            self.over = self.line * (min(len(self.marks), 2) + len(self.legend)) + 4 + (4 if self.legend else 0)
             self.under += self.line + 6 + (self.line + 4 if self.beyond else 0)
             self.area = max(self.area, self.line * len(self.facts) + 24 - self.over)
         self.finish()
@@ -102,6 +109,7 @@ class HistogramDrawing(Diagram):
         lines: list[str] = []
         first = [f"NaN {self.panel.nan:,}"] if self.panel.nan else []  # only so many lines fit
         first += [self.beyond] if self.beyond else []
+        first += [literal(name) for name in self.panel.curves]
         for fact in (*first, *self.facts):
             joined = f"{lines[-1]} · {fact}" if lines else fact
             if lines and text_width(joined, self.sizes.text) <= self.width:
@@ -114,7 +122,9 @@ class HistogramDrawing(Diagram):
         panel, size = self.panel, self.sizes.text
         counts, edges = np.asarray(panel.counts, dtype=np.float64), np.asarray(panel.edges, dtype=np.float64)
         bottom = top + self.area
-        high = float(max(counts.max() if counts.size else 0, panel.below, panel.above))
+        curves = [over_bars(values, panel.log) for values in panel.curves.values()]
+        peaks = [float(np.nanmax(values)) for values in curves if not np.isnan(values).all()]
+        high = float(max(counts.max() if counts.size else 0, panel.below, panel.above, *peaks))
         up = _value_scale(high, 0.8, panel.log, top, bottom)
         room = 2 if self.sizes.compact else left_room(up, size) + round(size * LINE)
         start, stop = left + room, left + width - (self.box + 16 if self.box else 8)
@@ -147,6 +157,10 @@ class HistogramDrawing(Diagram):
                 if count:
                     word = "below" if ha == "left" else "above"
                     canvas.text(at, bottom + 12 + self.line, word, size, _BEYOND, ha=ha, va="top")  # type: ignore[arg-type]
+        for color, values in zip(self.colors, curves, strict=True):
+            heights = _log_tops(up, values) if panel.log else up(values)
+            canvas.line(across(edges[:-1] + np.diff(edges) / 2), np.where(np.isnan(values), np.nan, heights), color, 2)
+        draw_names(canvas, self.legend, self.colors, left, top - self.over, size)
         for index, (name, value) in enumerate(self.marks):
             self._mark(canvas, across, index, name, value, top, bottom)
         if self.beyond and not self.sizes.compact:
@@ -167,7 +181,7 @@ class HistogramDrawing(Diagram):
         if not across.low <= value <= across.high:
             return
         at, size = float(across(value)), self.sizes.text
-        y = top - self.over + (index % 2) * self.line
+        y = top - self.line * (min(len(self.marks), 2) - index % 2) - 4
         canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, MARK, dashed=True)
         if self.sizes.compact:
             return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._renderers.numbers import bent, evenly, number, percent, share_between, unbent
+from torch2grid_builtin._renderers.numbers import bent, evenly, number, over_bars, percent, share_between, unbent
 from torch2grid_builtin._renderers.terminal.text import Screen, fit, padded, title_lines, wrap
 from torch2grid_core import Grid
 from torch2grid_core.grids import character_cells, colormap, default_map, half_blocks, half_blocks_rgb, signals
@@ -22,10 +23,11 @@ BLUE, RED = (77, 131, 196), (201, 106, 74)
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
 _NESTED = "·─━█"  # from the outermost quantiles to the inner ones
 _BAR = 16  # characters of the colour bar
+_SIGNS = "•×+◦"  # of curves over bars
 
 
 def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
-    """Bars under the title, an axis with its ends and 0, what lies outside, and the figures."""
+    """Bars under the title, curves as signs over them, an axis with its ends and 0, what lies outside, and the figures."""
     lines = title_lines(panel.title, screen)
     counts = np.asarray(panel.counts, dtype=np.int64)
     if not len(counts):
@@ -34,23 +36,37 @@ def histogram_lines(panel: Histogram, screen: Screen) -> list[str]:
     starts = np.arange(0, len(counts), group)
     heights = np.add.reduceat(counts, starts).astype(np.float64)
     repeat = max(1, min(screen.width // len(heights), 4))
+    curves = [np.add.reduceat(np.asarray(values, dtype=np.float64), starts) for values in panel.curves.values()]
     if panel.log:
         heights = np.where(heights > 0, np.log10(np.maximum(heights, 1)) + 0.3, 0)
+        curves = [np.log10(np.maximum(over_bars(values, log=True), 0.5)) + 0.3 for values in curves]
     width, rows = len(heights) * repeat, max(4, min(10, screen.rows - 4))
     peak = int(np.add.reduceat(counts, starts).max())
     lines.append(screen.dim(fit(f"{peak:,} in the highest bar" + (", log heights" if panel.log else ""), screen.width)))
-    lines += [screen.tinted(row, BLUE) for row in _columns(np.repeat(heights, repeat), rows)]
+    top = max(float(np.nanmax(each, initial=0.0)) for each in (heights, *curves))
+    columns = _columns(np.repeat(heights, repeat), rows, top)
+    lines += [screen.tinted(row, BLUE) for row in _crossed(columns, [np.repeat(each, repeat) for each in curves], top)]
     edges = np.append(np.asarray(panel.edges)[starts], panel.edges[-1])
     lines += _axis(edges, width, repeat)
     outside = [("below", panel.below), ("above", panel.above), ("NaN", panel.nan)]
     notes = [f"{count:,} {word}" for word, count in outside if count]
     notes += [fit(f"{name} {text}", screen.width) for name, text in panel.summary.items()]
-    return lines + wrap(notes, screen.width, " · ") + mark_lines(panel.marks, screen)
+    keys = [screen.dim(fit(f"{sign} {name}", screen.width)) for sign, name in zip(cycle(_SIGNS), panel.curves, strict=False)]
+    return lines + keys + wrap(notes, screen.width, " · ") + mark_lines(panel.marks, screen)
 
 
-def _columns(heights: Array, rows: int) -> list[str]:
-    """Heights as *rows* lines of eighth blocks; a bar that is not zero is never invisible."""
-    top = float(heights.max(initial=0.0))
+def _crossed(lines: list[str], curves: list[Array], top: float) -> list[str]:
+    """*lines* of characters with a sign of each curve in each column, as high as *top* is at the first of them."""
+    cells = [list(line.ljust(len(curves[0]))) for line in lines] if curves and top > 0 else []
+    for sign, values in zip(cycle(_SIGNS), curves, strict=False):
+        for column in np.flatnonzero(np.isfinite(values)).tolist() if cells else ():
+            row = min(int(values[column] / top * len(lines)), len(lines) - 1)
+            cells[len(lines) - 1 - row][column] = sign
+    return ["".join(line).rstrip() for line in cells] or lines
+
+
+def _columns(heights: Array, rows: int, top: float) -> list[str]:
+    """Heights, of which *top* would fill them, as *rows* lines of eighth blocks; a bar that is not zero is never invisible."""
     eighths = np.zeros(len(heights), np.int64) if top <= 0 else np.rint(heights / top * rows * 8).astype(np.int64)
     eighths = np.where((heights > 0) & (eighths == 0), 1, eighths)
     return [

@@ -3,13 +3,14 @@
 /** @import { Context } from "./heatmap.js" */
 import { figures, linear, logarithmic, plot, powers, sized, xAxis, yAxis } from "./axes.js";
 import { drawn, element } from "./elements.js";
-import { brief, clamp, grouped, numeric, percent, ticks } from "./format.js";
+import { brief, clamp, finite, grouped, numeric, percent, ticks } from "./format.js";
+import { CURVE_SERIES, keysOf } from "./planes.js";
 import { hideTip, showTip } from "./tip.js";
 
 /**
  * The bars of a histogram. edges: one more than bars, or the first, the width and the number of them where all are equally wide.
  * @typedef {{title?: string, edges: any[] | {first: number, width: number, number: number}, counts: number[], xlabel: string, below: number, above: number,
- *   nan: number, log: boolean, marks: [string, any][], summary: [string, string][]}} Histogram
+ *   nan: number, log: boolean, marks: [string, any][], summary: [string, string][], curves?: [string, any[]][]}} Histogram
  */
 
 /** The edges of the bars. @param {Histogram} panel @returns {number[]} */
@@ -24,6 +25,8 @@ export function histogramPanel(panel, context) {
   const edges = edgesOf(panel);
   const counts = panel.counts;
   const total = counts.reduce((sum, count) => sum + count, 0) + panel.below + panel.above + panel.nan;
+  /** @type {[string, number[]][]} */
+  const curves = (panel.curves ?? []).map(([name, values]) => [name, values.map(numeric)]);
   let log = panel.log;
 
   /** @param {number} width */
@@ -33,7 +36,7 @@ export function histogramPanel(panel, context) {
     const right = width - 10;
     const top = context.compact ? 6 : 20 + 13 * Math.min(panel.marks.length, 3); // names of marks have room above the bars
     const bottom = height - (context.compact ? 22 : 40);
-    const peak = Math.max(1, ...counts);
+    const peak = Math.max(1, ...counts, ...finite(curves.flatMap(([, values]) => values)));
     const x = linear(edges[0], edges[edges.length - 1], left, right);
     const y = log ? logarithmic(0.5, peak, bottom, top) : linear(0, peak, bottom, top);
     const svg = plot(width, height, panel.title || "histogram");
@@ -48,6 +51,14 @@ export function histogramPanel(panel, context) {
       }
     });
     svg.append(columns);
+    curves.forEach(([, values], place) => {
+      let path = "";
+      values.forEach((value, index) => {
+        if (!shown(value)) return;
+        path += `${index && shown(values[index - 1]) ? "L" : "M"}${((x(edges[index]) + x(edges[index + 1])) / 2).toFixed(1)} ${y(value).toFixed(1)}`;
+      });
+      svg.append(drawn("path", { class: `series n${CURVE_SERIES[place % CURVE_SERIES.length]}`, d: path }));
+    });
     xAxis(svg, x, ticks(edges[0], edges[edges.length - 1], context.compact ? 3 : Math.max(3, width / 110)), bottom, left, right);
     if (!context.compact) {
       svg.append(drawn("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, panel.xlabel));
@@ -57,13 +68,19 @@ export function histogramPanel(panel, context) {
     return svg;
   }
 
+  /** On logarithmic heights nothing is drawn of less than half a weight. @param {number} value */
+  function shown(value) {
+    return Number.isFinite(value) && (value >= 0.5 || !log);
+  }
+
   /** @param {SVGElement} svg @param {(value: number) => number} x @param {number} top @param {number} bottom */
   function hits(svg, x, top, bottom) {
     counts.forEach((count, index) => {
       const hit = drawn("rect", { class: "hit", x: x(edges[index]), width: Math.max(x(edges[index + 1]) - x(edges[index]), 0.5), y: top, height: bottom - top });
       hit.addEventListener("pointermove", (event) => {
         const range = `${brief(edges[index], 4)} … ${brief(edges[index + 1], 4)}`;
-        showTip(event, [`${grouped(count)} weight${count === 1 ? "" : "s"}`, `${percent(count / total)} of all`, range]);
+        const beside = curves.map(([name, values]) => `${name}: ${brief(values[index], 4)}`);
+        showTip(event, [`${grouped(count)} weight${count === 1 ? "" : "s"}`, `${percent(count / total)} of all`, range, ...beside]);
       });
       hit.addEventListener("pointerenter", () => context.brush?.pick((value) => value >= edges[index] && value < edges[index + 1]));
       svg.append(hit);
@@ -80,6 +97,7 @@ export function histogramPanel(panel, context) {
   const outside = beyond.filter(([, count]) => count);
   /** @type {HTMLElement[]} */
   const parts = [box];
+  if (curves.length) parts.push(keysOf(curves.map(([name]) => name), CURVE_SERIES));
   if (!context.compact) {
     const toggle = element("button", { type: "button", "aria-pressed": String(log), text: "log heights" });
     toggle.addEventListener("click", () => {

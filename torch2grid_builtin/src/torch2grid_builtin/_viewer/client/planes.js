@@ -9,6 +9,7 @@ import { hideTip, showTip } from "./tip.js";
 
 const TOP = 14;
 const SERIES = 8; // colours; series beyond them are dashed
+export const CURVE_SERIES = [1, 5, 4, 3, 6]; // whose colours curves over bars have, which are as blue as the first
 
 const seriesClass = (/** @type {number} */ index) => `series n${index % SERIES}${index < SERIES ? "" : " again"}`;
 
@@ -137,9 +138,10 @@ export function linePanel(panel) {
   return [sized(draw), ...(panel.named ? [] : [keysOf(series.map(([name]) => name))]), ...flagList(panel, places)];
 }
 
-/** The colours of named lines or groups. @param {string[]} names @returns {HTMLElement} */
-export function keysOf(names) {
-  return element("div", { class: "legend" }, ...names.map((name, index) => element("span", {}, element("i", { class: `key n${index % SERIES}${index < SERIES ? "" : " again"}` }), name)));
+/** The colours of named lines or groups. @param {string[]} names @param {number[]} [order] the series whose colours are theirs @returns {HTMLElement} */
+export function keysOf(names, order) {
+  const key = (/** @type {number} */ index) => (order ? `key n${order[index % order.length]}` : `key n${index % SERIES}${index < SERIES ? "" : " again"}`);
+  return element("div", { class: "legend" }, ...names.map((name, index) => element("span", {}, element("i", { class: key(index) }), name)));
 }
 
 const REACH = 18; // how near a point the pointer has to be, in pixels
