@@ -176,9 +176,9 @@ class Pyramid:
             with self._lock:
                 return _copied(kept, rows, columns, names)
         pairs = [(2 * each[:, None] + (0, 1)).reshape(-1) for each in (rows, columns)]
-        inside = [pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True)]
+        down, across = (pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True))
         with self._lock:
-            found = _copied(kept, *inside, {"rms", *names})  # which tells where a cell holds NaN
+            found = _copied(kept, down, across, {"rms", *names})  # which tells where a cell holds NaN
         return self._half(found, self.cells[number], names)
 
 
