@@ -55,7 +55,7 @@ READER_TESTS = (
 KERNELS = (
     Kernel(
         "raster",
-        tuple(f"torch2grid_core/_pictures/{name}.py" for name in ("raster", "cells", "axes", "layouts")),
+        tuple(f"torch2grid_core/_pictures/{name}.py" for name in ("raster", "reductions", "cells", "axes", "layouts")),
         tuple(f"tests/raster/test_{name}.py" for name in ("raster", "blocks", "axes", "ready_layouts", "reduced_grids")),
         (
             "tests/raster/test_raster.py::test_ten_million_weights_in_one_cell_are_added_accurately",

@@ -13,7 +13,8 @@ from tests.raster.test_blocks import Serpentine
 from tests.support.raster.reference import streamed
 
 from torch2grid_core import Grid, Layout, LayoutTransformer
-from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble, to_float32
+from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble
+from torch2grid_core._pictures.reductions import to_float32
 from torch2grid_core.grids import REDUCTIONS, Block, Curve, Region, matrix_layout, reduce_array
 
 MAX32 = float(np.finfo(np.float32).max)

@@ -25,7 +25,8 @@ from torch2grid_core._pictures.pixels import (
     paint,
     signals,
 )
-from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
+from torch2grid_core._pictures.raster import reduce_array
+from torch2grid_core._pictures.reductions import REDUCTIONS
 from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._pictures.signals import EMPTY, NOT_FINITE, OVER, UNDER, Signals
 from torch2grid_core._pictures.window import CellWeights, Window, raster_window, weights_of_cell

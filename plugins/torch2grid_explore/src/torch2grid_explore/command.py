@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MEMORY = 256
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+_LARGE = 4 << 20  # bytes; more than any array of a tile
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,6 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
     from torch2grid_core.measures import executor_of, workers
     from torch2grid_explore.opening import session_of
 
-    _keep_little()
     session, lines, follower = session_of(manager, models, settings, asked.memory << 20)
     if not settings.quiet:
         for line in lines:
@@ -103,6 +103,7 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
         raise UsageError("--source says where an exported page finds the file; give --export DIR with it")
     opener = executor_of(manager, settings.executor)
     with workers(session.pictures[0].checkpoint, settings.jobs, fork=True, opener=opener) as executor:
+        _keep_little(reads=executor is None)  # workers were forked before: a pass uses its arrays again and again
         if asked.export is None:
             _serve(session, follower, asked, executor)
             return
@@ -135,9 +136,13 @@ def _serve(session: Session, follower: Follower, asked: Asked, executor: Executo
         follower.stop()
 
 
-def _keep_little() -> None:
-    """Let glibc give back what a thread has freed: otherwise it keeps a heap for each thread, and large blocks in it."""
+def _keep_little(reads: bool) -> None:
+    """Let glibc give back what a thread has freed: otherwise it keeps a heap for each thread, and large blocks in it.
+
+    reads: this process makes the pass, too, for which each block would be cleared by the system again.
+    """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        if not reads:
+            libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)

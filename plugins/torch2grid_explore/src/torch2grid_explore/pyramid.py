@@ -108,25 +108,50 @@ class Pyramid:
 
     def _half(self, finer: Level, cell: tuple[int, int], names: Sequence[str] = PLANES) -> Level:
         """2×2 cells of *finer* as one, by the planes *names*."""
-        parts, tensors = list(_quarters(finer)), max(len(self.tensors), 1)
-        nobody = 2 * tensors
+        parts = list(_quarters(finer))
+        first, *others = parts
+        plain = np.ones(first.shape, dtype=bool)  # four cells of one tensor, of as many weights each, or of none: most are such
+        for part in others:
+            plain &= (part.counts == first.counts) & ((part.owners == first.owners) | (first.counts == 0))
         with np.errstate(all="ignore"):
-            claims = []
-            for part in parts:
-                claim = self._rank[part.owners] + np.where(np.isfinite(part.planes["rms"]), tensors, 0)
-                claims.append(np.where(part.counts > 0, claim, nobody))
-            best = np.minimum.reduce(claims)
-            won = best % tensors
-            kept = [
-                np.where((claim < nobody) & (claim % tensors == won), part.counts, 0).astype(np.float64)
-                for claim, part in zip(claims, parts, strict=True)
-            ]
-            counts = np.add.reduce(kept)
-            weights = [(part.planes, count, count > 0) for part, count in zip(parts, kept, strict=True)]
-            full = counts > 0
-            values = {name: _combined(name, weights, counts) for name in names}
-            planes = {name: np.where(full, each, 0).astype(np.float32) for name, each in values.items()}
-        return Level(cell, planes, counts.astype(np.int64), self._by_rank[won])
+            planes = {name: _united(name, [part.planes[name] for part in parts]) for name in names}
+            counts, owners = 4 * first.counts.astype(np.int64), first.owners.astype(self._by_rank.dtype)
+            if not plain.all():
+                rest = ~plain
+                taken = [
+                    Level(
+                        cell,
+                        {name: part.planes[name][rest] for name in planes | {"rms": 0}},
+                        part.counts[rest],
+                        part.owners[rest],
+                    )
+                    for part in parts
+                ]
+                claimed, counts[rest], owners[rest] = self._claimed(taken, names)
+                for name, values in claimed.items():
+                    planes[name][rest] = values
+        return Level(cell, planes, counts, owners)
+
+    def _claimed(self, parts: Sequence[Level], names: Sequence[str]) -> tuple[dict[str, Array], Array, Array]:
+        """Planes, counts and owners of cells, each of the four in *parts*, whoever these are of."""
+        tensors = max(len(self.tensors), 1)
+        nobody = 2 * tensors
+        claims = []
+        for part in parts:
+            claim = self._rank[part.owners] + np.where(np.isfinite(part.planes["rms"]), tensors, 0)
+            claims.append(np.where(part.counts > 0, claim, nobody))
+        best = np.minimum.reduce(claims)
+        won = best % tensors
+        kept = [
+            np.where((claim < nobody) & (claim % tensors == won), part.counts, 0).astype(np.float64)
+            for claim, part in zip(claims, parts, strict=True)
+        ]
+        counts = np.add.reduce(kept)
+        weights = [(part.planes, count, count > 0) for part, count in zip(parts, kept, strict=True)]
+        full = counts > 0
+        values = {name: _combined(name, weights, counts) for name in names}
+        planes = {name: np.where(full, each, 0).astype(np.float32) for name, each in values.items()}
+        return planes, counts.astype(np.int64), self._by_rank[won]
 
     def level(self, number: int) -> Level:
         """All cells of a level, 0 the finest."""
@@ -149,12 +174,28 @@ class Pyramid:
         kept = self._kept[number // 2]
         if number % 2 == 0:
             with self._lock:
-                return _cut(kept, np.ix_(rows, columns), names)
+                return _copied(kept, rows, columns, names)
         pairs = [(2 * each[:, None] + (0, 1)).reshape(-1) for each in (rows, columns)]
-        place = np.ix_(*(pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True)))
+        down, across = (pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True))
         with self._lock:
-            found = _cut(kept, place, {"rms", *names})  # which tells where a cell holds NaN
+            found = _copied(kept, down, across, {"rms", *names})  # which tells where a cell holds NaN
         return self._half(found, self.cells[number], names)
+
+
+def _united(name: str, parts: Sequence[Array]) -> Array:
+    """Cells of as many weights each as one, by the plane *name*."""
+    if name in ("min", "max"):
+        ufunc = np.minimum if name == "min" else np.maximum
+        extreme = ufunc(parts[0], parts[1])
+        for part in parts[2:]:
+            ufunc(extreme, part, out=extreme)
+        return extreme
+    total, wide = np.zeros(parts[0].shape), np.empty(parts[0].shape)
+    for part in parts:
+        np.copyto(wide, part)
+        np.add(total, wide if name == "mean" else np.multiply(wide, wide, out=wide), out=total)
+    np.divide(total, len(parts), out=total)
+    return (total if name == "mean" else np.sqrt(total, out=total)).astype(np.float32)
 
 
 def _combined(name: str, weights: Sequence[tuple[Mapping[str, Array], Array, Array]], counts: Array) -> Array:
@@ -181,6 +222,15 @@ def _cut(level: Level, place: Any, names: Iterable[str] = PLANES) -> Level:
     """Some cells, a view of them where *place* is of slices; those beyond the edges are left out."""
     planes = {name: level.planes[name][place] for name in level.planes if name in names}
     return Level(level.cell, planes, level.counts[place], level.owners[place])
+
+
+def _copied(level: Level, rows: Array, columns: Array, names: Iterable[str]) -> Level:
+    """The cells of *rows* × *columns*, which rise, and at least one of each."""
+    if all(each[-1] - each[0] + 1 == len(each) for each in (rows, columns)):  # by far the faster way to take them
+        found = _cut(level, np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], names)
+        planes = {name: plane.copy() for name, plane in found.planes.items()}
+        return Level(level.cell, planes, found.counts.copy(), found.owners.copy())
+    return _cut(level, np.ix_(rows, columns), names)
 
 
 def _quarters(level: Level) -> Iterator[Level]:

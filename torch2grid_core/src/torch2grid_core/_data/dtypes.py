@@ -30,6 +30,9 @@ _NAMES = {
     "complex128": np.complex128,
     "complex64": np.complex64,
 }
+_FEW_HALVES, _HALVES_AT_ONCE = 1 << 10, 1 << 16  # numbers: below, one call is faster; at once, they stay in the cache
+_HALVES_UP, _HALF_BITS = np.float32(2.0**112), np.int32(-0x70002000)  # sign, and the bits below three copies of it
+_SUBNORMAL = np.full(1, 2.0**-130, np.float32)
 BY_NAME: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in _NAMES.items()}
 
 
@@ -60,7 +63,30 @@ def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         return array
     with np.errstate(all="ignore"):
+        if dtype == np.float16 and array.flags.c_contiguous and array.size >= _FEW_HALVES:
+            return _from_halves(array.reshape(-1)).reshape(array.shape)
         return array.astype(np.float64 if dtype.kind in "iu" and dtype.itemsize > 2 else np.float32)
+
+
+def _from_halves(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """float16, 1-D, as float32: what ``astype`` gives, which takes them one by one, seven times as long.
+
+    The bits of a half, moved to where float32 has exponent and fraction, are a float32 that is 2**112 times too small, of
+    subnormal numbers too. Infinities and NaN come out as 2**16 and more, and are left to ``astype``; so is all where this
+    thread's processor takes subnormal numbers for 0, as a library may have told it to.
+    """
+    found = np.empty(array.shape, np.float32)
+    exact = bool(np.multiply(_SUBNORMAL, _HALVES_UP)[0])
+    for start in range(0, len(array), _HALVES_AT_ONCE):
+        halves, part = array[start : start + _HALVES_AT_ONCE], found[start : start + _HALVES_AT_ONCE]
+        if exact:
+            bits = part.view(np.int32)
+            np.left_shift(halves.view(np.int16), 13, out=bits, dtype=np.int32)
+            np.bitwise_and(bits, _HALF_BITS, out=bits)
+            np.multiply(part, _HALVES_UP, out=part)
+        if not exact or part.max() >= 65536 or part.min() <= -65536:
+            np.copyto(part, halves)
+    return found
 
 
 def magnitudes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -25,7 +25,8 @@ from torch2grid_core._measures.transformer import (
 )
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.raster import REDUCTIONS, PartResult, RasterPart, assemble, reduce_array
+from torch2grid_core._pictures.raster import PartResult, RasterPart, assemble, reduce_array
+from torch2grid_core._pictures.reductions import REDUCTIONS
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 

@@ -13,7 +13,8 @@ from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._pictures.blocks import Block, Rect
 from torch2grid_core._pictures.cells import split
 from torch2grid_core._pictures.layout import Layout, cells_of
-from torch2grid_core._pictures.raster import STRETCH, prepared, reduction, to_float32, totals
+from torch2grid_core._pictures.raster import STRETCH, placed_in, totals
+from torch2grid_core._pictures.reductions import reduction, to_float32
 from torch2grid_core._pictures.window import Window
 
 if TYPE_CHECKING:
@@ -62,69 +63,66 @@ class _Cells(Collector):
         self.size = layout.weights_of(tensor)
         self.first = 0
         self._open()
-        self.values = {name: np.full(self.cells, reduction(name).initial) for name in reductions}
 
     def _open(self) -> None:
+        """Cells without a weight."""
         self._cells = cells_of(self.layout, self.tensor)
         self._starts = [each.block.start for each in self._cells]
         self.cells = sum(math.prod(each.shape) for each in self._cells)
         self._room = np.empty(0)  # used again, as in ``RasterPart``
+        self._reducers = {name: reduction(name) for name in self.reductions}
+        self.values = {name: np.full(self.cells, each.initial) for name, each in self._reducers.items()}
+        shaped = {name: split(each, self._cells) for name, each in self.values.items()}
+        self._targets = [{name: each[place] for name, each in shaped.items()} for place in range(len(self._cells))]
 
     def update(self, chunk: Chunk) -> None:
         values = chunk.values
         if len(self._room) < min(len(values), STRETCH):
             self._room = np.empty(min(len(values), STRETCH))
-        targets = {name: split(each, self._cells) for name, each in self.values.items()}
         with np.errstate(all="ignore"):
             for first in range(0, len(values), STRETCH):
                 part, start = values[first : first + STRETCH], chunk.start + first
-                met = [
-                    place
-                    for place, each in enumerate(self._cells)
-                    if each.block.start < start + len(part) and each.block.stop > start
-                ]
-                for name, ufunc, each in prepared(self.reductions, part, self._room):
-                    for place in met:
-                        self._cells[place].add(targets[name][place], ufunc, start, each)
+                met = [(place, each) for place, cells in enumerate(self._cells) for each in cells.met(start, start + len(part))]
+                for place, each in met:
+                    each.add(self._targets[place], self._reducers, part, self._room)
         self.weights += len(values)
 
     def merge(self, other: _Cells) -> None:
         place = slice(other.first, other.first + len(next(iter(other.values.values()))))
         for name, values in other.values.items():
             mine = self.values[name][place]
-            reduction(name).ufunc(mine, values, out=mine)
+            self._reducers[name].ufunc(mine, values, out=mine)
         self.weights += other.weights
 
     def result(self) -> Window:
         if self.weights != self.size:
             raise ValueError(f"{self.weights} weights of {self.tensor!r} were read, its layout has {self.size}")
         counts = np.zeros(self.layout.shape, dtype=np.int64)
+        placed = placed_in(counts, self._cells)
         planes = {}
         with np.errstate(all="ignore"):
             for name, values in self.values.items():
-                rule, counts = reduction(name), np.zeros(self.layout.shape, dtype=np.int64)
                 planes[name] = plane = np.zeros(self.layout.shape, dtype=np.float32)
-                for index, total in totals(self._cells, values, counts, rule):
-                    plane[index] = to_float32(rule.finish(total, counts[index]))
+                for index, total in totals(placed, split(values, self._cells), counts, self._reducers[name]):
+                    plane[index] = to_float32(self._reducers[name].finish(total, counts[index]))
         return Window(planes, counts, self.rectangle)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         touched = np.zeros(self.cells, dtype=bool)
         for name, values in self.values.items():
-            touched |= values != reduction(name).initial
+            touched |= values != self._reducers[name].initial
         places = np.flatnonzero(touched)
         start, stop = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
         return {**kept, "first": start, "values": {name: each[start:stop] for name, each in self.values.items()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        first, found = state.pop("first"), state.pop("values")
         vars(self).update(state)
+        self.first = 0
         self._open()
-        place = slice(self.first, self.first + len(next(iter(self.values.values()))))
-        found = {name: np.full(self.cells, reduction(name).initial) for name in self.values}
-        for name, values in self.values.items():
-            found[name][place] = values
-        self.values, self.first = found, 0
+        for name, values in found.items():
+            self.values[name][first : first + len(values)] = values
 
 
 def _cropped(layout: Layout, tensor: str) -> tuple[Rect, Layout]:

@@ -16,7 +16,7 @@ Piece = tuple[int, int, int]  # positions start…stop in runs of equal length
 # Below these lengths a loop over the run's elements, each step a strided vector operation, beats one reduction a run.
 _SUM_LOOP, _EXTREME_LOOP, _FOLD = 8, 24, 128
 _PIECES = 8  # stretches of equal runs up to which each is reduced in one go
-_NARROW = 24  # columns below which rows are reduced on a transposed copy
+NARROW = 24  # columns below which rows are reduced on a transposed copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def reduce_rows(ufunc: np.ufunc, values: Array, rows: Axis) -> Array:
     if len(rows.cells) == rows.length and rows.order is None:
         return values
     width = values.shape[1]
-    if width < _NARROW or rows.pieces is None:
+    if width < NARROW or rows.pieces is None:
         # numpy reduces along the first axis in steps of one row, which is slow where a row is short or runs are uneven.
         return reduce_columns(ufunc, np.ascontiguousarray(values.T), rows).T
     if rows.order is not None:

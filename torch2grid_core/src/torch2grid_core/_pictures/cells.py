@@ -3,14 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._pictures.axes import Axis, Cells, axis, index_within, reduce_columns, reduce_last, reduce_rows, region_of
+from torch2grid_core._pictures.axes import (
+    NARROW,
+    Axis,
+    Piece,
+    axis,
+    index_within,
+    reduce_columns,
+    reduce_last,
+    reduce_rows,
+    region_of,
+)
 from torch2grid_core._pictures.blocks import Block, Curve
+from torch2grid_core._pictures.reductions import Reducer, prepared
+
+_AT_ONCE = 1 << 16  # weights that go through all reductions before the next: as float64, they stay in the second-level cache
+Reducers = Mapping[str, Reducer]
+
+
+class Met(NamedTuple):
+    """Some weights of a run that passes, and their cells.
+
+    weights: which of the run. index: of the cells, in an array of ``shape``. reduced: reducers, weights, room (see
+    ``prepared``) → each, by its name, with what it makes of the weights of each cell, valid until the next is asked for.
+    """
+
+    weights: slice
+    index: Any
+    reduced: Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]
+
+    def add(self, targets: Mapping[str, Array], reducers: Reducers, values: Array, room: Array) -> None:
+        """Combine the weights of the run *values* into the *targets* of *reducers*, arrays of ``shape``."""
+        for name, reducer, found in self.reduced(reducers, values[self.weights], room):
+            cells = targets[name][self.index]
+            if np.may_share_memory(cells, targets[name]):
+                reducer.ufunc(cells, found, out=cells)
+            else:
+                targets[name][self.index] = reducer.ufunc(cells, found)
 
 
 class BlockCells:
@@ -23,14 +58,14 @@ class BlockCells:
         self.columns: Axis = axis(turned.column, turned.column_dims, cell[1])
         self.shape: tuple[int, ...] = (len(self.rows.cells), len(self.columns.cells))
 
-    def add(self, target: Array, ufunc: np.ufunc, start: int, values: Array) -> None:
-        """Combine those *values*, flat indices *start* and on, that the block holds into *target*, of *shape*."""
-        for part in self.block.cut(start, start + len(values)):
-            rows, columns, reduced = reduce_block(part, self.cell, ufunc, values[part.start - start : part.stop - start])
-            index = region_of(self.shape, index_within(rows, self.rows.cells), index_within(columns, self.columns.cells))
-            target[index] = ufunc(target[index], reduced)
+    def met(self, start: int, stop: int) -> Iterator[Met]:
+        """Those weights of the run of flat indices *start* to *stop* that the block holds."""
+        for part in self.block.cut(start, stop):
+            one = WholeBlock(part, self.cell)
+            rows, columns = index_within(one.rows.cells, self.rows.cells), index_within(one.columns.cells, self.columns.cells)
+            yield Met(slice(part.start - start, part.stop - start), region_of(self.shape, rows, columns), one.reduced)
 
-    def index(self, shape: tuple[int, int]) -> Any:
+    def index(self, shape: tuple[int, ...]) -> Any:
         """The index that selects these cells, as *shape*, from a grid of that shape."""
         return region_of(
             shape, index_within(self.rows.cells, range(shape[0])), index_within(self.columns.cells, range(shape[1]))
@@ -48,19 +83,20 @@ class CurveCells:
         self.block = curve
         self.shape: tuple[int, ...] = (-(-curve.size // curve.step),)
 
-    def add(self, target: Array, ufunc: np.ufunc, start: int, values: Array) -> None:
+    def met(self, start: int, stop: int) -> Iterator[Met]:
         """As for a block."""
-        index, reduced = self.reduced(ufunc, start, values)
-        target[index] = ufunc(target[index], reduced)
-
-    def reduced(self, ufunc: np.ufunc, start: int, values: Array) -> tuple[slice | Array, Array]:
-        """Which cells of *shape* those *values* are in that the curve holds, and what they combine to there."""
-        low, high = max(start, self.block.start), min(start + len(values), self.block.stop)
+        low, high = max(start, self.block.start), min(stop, self.block.stop)
+        if low >= high:
+            return
         run = axis(low - self.block.start, [(high - low, 1)], self.block.step)
-        reduced = reduce_columns(ufunc, values[None, low - start : high - start], run)[0]
-        return index_within(run.cells, range(self.shape[0])), reduced
 
-    def index(self, shape: tuple[int, int]) -> Any:
+        def reduced(reducers: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+            for name, reducer, each in _squared(prepared(reducers, values, room)):
+                yield name, reducer, reduce_columns(reducer.ufunc, each[None], run)[0]
+
+        yield Met(slice(low - start, high - start), index_within(run.cells, range(self.shape[0])), reduced)
+
+    def index(self, shape: tuple[int, ...]) -> Any:
         """As for a block."""
         return self.block.place(np.arange(self.block.first, self.block.first + self.shape[0], dtype=np.int64))
 
@@ -109,19 +145,61 @@ class _Turned:
         self.order = [place for _, place, _ in rows] + [place for _, place, _ in columns] + still
 
 
-def reduce_block(block: Block, cell: tuple[int, int], ufunc: np.ufunc, values: Array) -> tuple[Cells, Cells, Array]:
-    """The *values* of a whole block as (cell rows, cell columns, reduced values)."""
-    kept = _moves_of_cells(block, cell)
-    if kept < len(block.dims):
-        inner = math.prod(length for length, _, _ in block.dims[kept:])
-        values = reduce_last(ufunc, values.reshape(-1, inner))
+class WholeBlock:
+    """All weights of a block as rows × columns. rows, columns: the cells that they fall into."""
+
+    def __init__(self, block: Block, cell: tuple[int, int]) -> None:
+        kept = _moves_of_cells(block, cell)
         # Every weight of the inner dimensions is in the cell of their first one.
-        block = Block(block.tensor, block.start, block.row, block.column, block.dims[:kept])
-    turned = _Turned(block)
-    rows, columns = axis(turned.row, turned.row_dims, cell[0]), axis(turned.column, turned.column_dims, cell[1])
-    array = values.reshape([length for length, _, _ in block.dims])[turned.flips].transpose(turned.order)
-    matrix = array.reshape(rows.length, columns.length)
-    return rows.cells, columns.cells, reduce_columns(ufunc, reduce_rows(ufunc, matrix, rows), columns)
+        self._inner = math.prod(length for length, _, _ in block.dims[kept:])
+        if kept < len(block.dims):
+            block = Block(block.tensor, block.start, block.row, block.column, block.dims[:kept])
+        self._turned, self._lengths = _Turned(block), [length for length, _, _ in block.dims]
+        self.rows: Axis = axis(self._turned.row, self._turned.row_dims, cell[0])
+        self.columns: Axis = axis(self._turned.column, self._turned.column_dims, cell[1])
+
+    def reduced(self, reducers: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+        """What each of *reducers* makes of all weights of each cell, valid until the next is asked for (see ``prepared``)."""
+        pieces = self.rows.pieces if self.rows.order is None and self._inner == 1 else None
+        if pieces is not None and self.columns.length >= NARROW and len(self.rows.cells) < self.rows.length:
+            for name, rows in self._by_rows(reducers, self._matrix(values), pieces, room).items():
+                yield name, reducers[name], reduce_columns(reducers[name].ufunc, rows, self.columns)
+            return
+        for name, reducer, each in _squared(prepared(reducers, values, room)):
+            inner = each if self._inner == 1 else reduce_last(reducer.ufunc, each.reshape(-1, self._inner))
+            rows = reduce_rows(reducer.ufunc, self._matrix(inner), self.rows)
+            yield name, reducer, reduce_columns(reducer.ufunc, rows, self.columns)
+
+    def _matrix(self, values: Array) -> Array:
+        turned = values.reshape(self._lengths)[self._turned.flips].transpose(self._turned.order)
+        return turned.reshape(self.rows.length, self.columns.length)
+
+    def _by_rows(self, reducers: Reducers, matrix: Array, pieces: Sequence[Piece], room: Array) -> dict[str, Array]:
+        """The weights of each row of cells, one of each column: a few rows at a time, by all *reducers*."""
+        width, place = self.columns.length, 0
+        found = {
+            name: np.empty((len(self.rows.cells), width), np.float64 if each.ufunc is np.add else matrix.dtype)
+            for name, each in reducers.items()
+        }
+        for start, stop, run in pieces:
+            step = max(_AT_ONCE // (run * width), 1) * run
+            for top in range(start, stop, step):
+                some = matrix[top : min(top + step, stop)]
+                count = len(some) // run
+                for name, reducer, each in prepared(reducers, some, room):
+                    each, cells = each.reshape(count, run, width), found[name][place : place + count]
+                    if reducer.squared:
+                        np.einsum("ijk,ijk->ik", each, each, out=cells)  # in half the time of the squares and their sum
+                    else:
+                        reducer.ufunc.reduce(each, axis=1, out=cells)
+                place += count
+        return found
+
+
+def _squared(each: Iterator[tuple[str, Reducer, Array]]) -> Iterator[tuple[str, Reducer, Array]]:
+    """What is ``prepared``, squared where it is to be."""
+    for name, reducer, values in each:
+        yield name, reducer, np.multiply(values, values, out=values) if reducer.squared else values
 
 
 def _moves_of_cells(block: Block, cell: tuple[int, int]) -> int:

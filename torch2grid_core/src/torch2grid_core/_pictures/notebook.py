@@ -18,7 +18,8 @@ from torch2grid_core._display import register
 from torch2grid_core._pictures.grid import Grid
 from torch2grid_core._pictures.page import Heatmap, Histogram, Image, Page, Table, Text
 from torch2grid_core._pictures.pixels import colormap, default_map, encode_png, paint, signals
-from torch2grid_core._pictures.raster import REDUCTIONS, reduce_array
+from torch2grid_core._pictures.raster import reduce_array
+from torch2grid_core._pictures.reductions import REDUCTIONS
 from torch2grid_core._pictures.scale import ColorScale, color_scale
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._text import human_count, visible

@@ -1,17 +1,12 @@
-"""The raster: weights stream past in any order and become cells, in memory that depends on the picture alone.
-
-Sums are kept in float64; only the finished values become float32. A NaN weight makes its cell NaN in every reduction.
-Finite weights never become infinite: what exceeds float32's range is drawn as its largest number. A finite float64
-weight beyond ±1e140 counts as ±1e140 in ``mean`` and ``rms``, so that no sum overflows.
-"""
+"""The raster: weights stream past in any order and become cells, in memory that depends on the picture alone."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -20,100 +15,13 @@ from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._pictures.blocks import Block, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
-from torch2grid_core._pictures.choices import Reduction
 from torch2grid_core._pictures.grid import Grid, sole_owners
 from torch2grid_core._pictures.layout import Layout, cells_of
+from torch2grid_core._pictures.reductions import REDUCERS, Reducer, reduction, to_float32
 from torch2grid_core._pictures.regions import traced
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
-STRETCH = 1 << 19  # weights prepared at a time: more would leave the cache, fewer would cut rows of cells more often
-_HUGE = 1e140  # its square times any number of weights is a float64
-_FLOAT32_MAX = np.finfo(np.float32).max
-
-
-def _as_float64(values: Array, room: Array) -> Array:
-    if values.dtype == np.float64:
-        np.clip(values, -_HUGE, _HUGE, out=room)
-        np.copyto(room, values, where=np.isinf(values))
-    else:
-        np.copyto(room, values)
-    return room
-
-
-def _squares(values: Array, room: Array) -> Array:
-    wide = _as_float64(values, room)
-    return np.multiply(wide, wide, out=wide)
-
-
-def _sizes(values: Array, room: Array) -> Array:
-    return np.abs(values, out=room.view(values.dtype)[: len(values)])
-
-
-def _values(values: Array, room: Array) -> Array:
-    return values
-
-
-def _average(sums: Array, counts: Array) -> Array:
-    return np.divide(sums, counts, out=sums, where=counts > 0)
-
-
-def _root_mean(sums: Array, counts: Array) -> Array:
-    return np.sqrt(_average(sums, counts), out=sums)
-
-
-def _as_is(combined: Array, counts: Array) -> Array:
-    return combined
-
-
-@dataclass(frozen=True)
-class _Reduction:
-    """prepare: weights → what *ufunc* combines, from *initial*, written to a float64 array of as many places where it is new;
-    finish: combined, counts → values, in place.
-
-    size: the value has no sign, it says how large weights are.
-    """
-
-    ufunc: np.ufunc
-    initial: float
-    prepare: Callable[[Array, Array], Array]
-    finish: Callable[[Array, Array], Array] = _as_is
-    size: bool = False
-
-
-_REDUCTIONS: dict[str, _Reduction] = {
-    "mean": _Reduction(np.add, 0.0, _as_float64, _average),
-    "absmax": _Reduction(np.maximum, 0.0, _sizes, size=True),
-    "rms": _Reduction(np.add, 0.0, _squares, _root_mean, size=True),
-    "min": _Reduction(np.minimum, math.inf, _values),
-    "max": _Reduction(np.maximum, -math.inf, _values),
-}
-REDUCTIONS: tuple[str, ...] = get_args(Reduction)
-
-
-def reduction(name: str) -> _Reduction:
-    """The reduction of that name. Raises ``ValueError`` for another."""
-    if name not in _REDUCTIONS:
-        raise ValueError(f"unknown reduction {name!r}; valid: {', '.join(REDUCTIONS)}")
-    return _REDUCTIONS[name]
-
-
-_OF_SQUARES = "rms"
-
-
-def prepared(reductions: Iterable[str], values: Array, room: Array) -> Iterator[tuple[str, np.ufunc, Array]]:
-    """What each of *reductions* combines of *values*, and by which ufunc; each array is valid until the next is asked for.
-
-    Squares come last and are made of the mean's float64, where both are wanted: the copy is half of their cost.
-    """
-    wide: Array | None = None
-    for name in sorted(reductions, key=lambda each: (each == _OF_SQUARES, reduction(each).ufunc is np.add)):
-        rule = reduction(name)
-        if name == _OF_SQUARES and wide is not None:
-            yield name, rule.ufunc, np.multiply(wide, wide, out=wide)
-            continue
-        found = rule.prepare(values, room[: len(values)])
-        wide = found if rule.ufunc is np.add else None
-        yield name, rule.ufunc, found
+STRETCH = 1 << 19  # weights reduced at a time, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,11 +97,11 @@ class RasterPart:
             count, total, squares = self._sums
             # float32 products and sums of half a million are exact enough for a spread.
             self._sums = (count + len(finite), total + float(finite.sum()), squares + float(np.dot(finite, finite)))
-        prepared = self._rule.prepare(values, self._room[: len(values)])
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
                 break
-            self._cells[index].add(self._targets[index], self._rule.ufunc, start, prepared)
+            for met in self._cells[index].met(start, start + len(values)):
+                met.add({self.reduce: self._targets[index]}, {self.reduce: self._rule}, values, self._room)
 
     def result(self) -> PartResult:
         """What was gathered so far."""
@@ -267,7 +175,8 @@ def assemble(
                 raise ValueError(f"the part of {name!r} belongs to another layout or reduction")
             if seen[name] != layout.weights_of(name):
                 raise ValueError(f"{seen[name]} weights of {name!r} were read, its layout has {layout.weights_of(name)}")
-            for index, total in totals(cells, values, counts, rule):
+            placed = placed_in(counts, cells)
+            for index, total in totals(placed, split(values, cells), counts, rule):
                 finished = rule.finish(total, counts[index])
                 if scale is not None and name in scale:
                     factor, offset = scale[name]
@@ -302,35 +211,34 @@ def _spread(sums: Iterable[tuple[int, float, float]]) -> float | None:
     return math.sqrt(apart / weights) if math.isfinite(apart) else None
 
 
-def totals(cells: list[BlockCells | CurveCells], values: Array, counts: Array, rule: _Reduction) -> Iterator[tuple[Any, Array]]:
-    """(index into the grid, combined weights of these cells), each cell of one tensor once; its weights are counted first."""
-    shape = (counts.shape[0], counts.shape[1])
-    placed = [(each.index(shape), each.counts()) for each in cells]
+Placed = list[tuple[Any, Array]]  # of each block or curve: index into the grid, weights in each of its cells
+
+
+def placed_in(counts: Array, cells: Sequence[BlockCells | CurveCells]) -> Placed:
+    """Where the *cells* of one tensor are in a grid, of which *counts* are the weights of each cell: theirs are added."""
+    placed = [(each.index(counts.shape), each.counts()) for each in cells]
     for index, own in placed:
         counts[index] += own
+    return placed
+
+
+def totals(placed: Placed, combined: Iterable[Array], counts: Array, rule: Reducer) -> Iterator[tuple[Any, Array]]:
+    """(index into the grid, combined weights of these cells), each cell of one tensor once.
+
+    combined: of each of *placed*, the weights of its cells. counts: of the grid, these among them (see ``placed_in``).
+    """
     shared: list[tuple[Any, Array]] = []
-    for (index, own), total in zip(placed, split(values, cells), strict=True):
+    for (index, own), total in zip(placed, combined, strict=True):
         if np.array_equal(counts[index], own):
             yield index, total.copy()
         else:  # another block has weights in some of these cells
             shared.append((index, total))
     if shared:
-        numbers = np.arange(counts.size).reshape(shape)
+        numbers = np.arange(counts.size).reshape(counts.shape)
         places, inverse = np.unique(np.concatenate([numbers[index].reshape(-1) for index, _ in shared]), return_inverse=True)
         totals = np.full(len(places), rule.initial)
         rule.ufunc.at(totals, inverse, np.concatenate([total.reshape(-1) for _, total in shared]))
-        yield np.unravel_index(places, shape), totals
-
-
-def to_float32(values: Array) -> Array:
-    """*values* as float32, finite numbers beyond its range as its largest; infinities and NaN stay."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        narrow = values.astype(np.float32)
-    lost = np.isinf(narrow)
-    if lost.any():
-        lost &= np.isfinite(values)
-        narrow[lost] = np.copysign(_FLOAT32_MAX, values[lost])
-    return narrow
+        yield np.unravel_index(places, counts.shape), totals
 
 
 def flat(array: Any) -> Array:
@@ -365,15 +273,16 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
         return _reduced_plain(plain, reduce, max_cells)
     if max(grid.shape) <= max_cells:
         return grid
-    if grid.reduce in _REDUCTIONS and int(grid.counts.max(initial=0)) > 1:
-        reduce, rule = grid.reduce, _REDUCTIONS[grid.reduce]
+    if grid.reduce in REDUCERS and int(grid.counts.max(initial=0)) > 1:
+        reduce, rule = grid.reduce, REDUCERS[grid.reduce]
     layout = _shrunk(grid.shape, max_cells)
     counts, regions = sole_owners(grid, layout.cell)
     prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
+    prepared = prepared**2 if rule.squared else prepared
     prepared = prepared * counts if rule.ufunc is np.add else prepared.copy()
     prepared[counts == 0] = rule.initial
-    total = _combine(layout, prepared.astype(np.float64), rule.ufunc, rule.initial)
-    weights = _combine(layout, counts.astype(np.float64), np.add, 0.0).astype(np.int64)
+    total = _combine(layout, prepared.astype(np.float64), rule)
+    weights = _combine(layout, counts.astype(np.float64), REDUCERS["mean"]).astype(np.int64)
     with np.errstate(all="ignore"):
         values = to_float32(rule.finish(total, weights))
     values[weights == 0] = 0
@@ -404,11 +313,13 @@ def _reduced_plain(array: Array, reduce: str, max_cells: int) -> Grid:
     return Grid(grid.values, grid.counts, reduce, grid.cell)
 
 
-def _combine(layout: Layout, values: Array, ufunc: np.ufunc, initial: float) -> Array:
-    target = np.full(layout.shape, initial)
+def _combine(layout: Layout, values: Array, rule: Reducer) -> Array:
+    """What *values*, which are prepared already, combine to."""
+    target, ready = np.full(layout.shape, rule.initial), replace(rule, prepare=lambda each, room: each, squared=False)
     with np.errstate(all="ignore"):
         for each in cells_of(layout, ""):
-            each.add(target, ufunc, 0, values.reshape(-1))
+            for met in each.met(0, values.size):
+                met.add({"": target}, {"": ready}, values.reshape(-1), np.empty(0))
     return target
 
 

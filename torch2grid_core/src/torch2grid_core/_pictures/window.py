@@ -14,14 +14,15 @@ from torch2grid_core._data.dtypes import as_float
 from torch2grid_core._data.tensor import CHUNK_BYTES, FlatReader, LazyTensor
 from torch2grid_core._pictures.axes import Cells, index_within, region_of
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
-from torch2grid_core._pictures.cells import BlockCells, CurveCells, reduce_block
+from torch2grid_core._pictures.cells import BlockCells, CurveCells, Reducers, WholeBlock
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.raster import prepared, reduction, to_float32
+from torch2grid_core._pictures.reductions import Reducer, reduction, to_float32
 
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
 _TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
-_Part = tuple[Any, Array, Array, Callable[[np.ufunc, Array], Array]]  # index in the window, counts, weights, their reduction
+_Reduced = Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
+_Part = tuple[Any, Array, Array, _Reduced]  # index in the window, counts, weights, their reduction
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +74,11 @@ def raster_window(
                     )
                 readers[block.tensor] = _reader(tensor)
             parts = _of_curve if isinstance(block, Curve) else _of_block
-            for index, own, values, reduce in parts(block, layout, rectangle, readers[block.tensor]):
+            for index, own, values, reduced in parts(block, layout, rectangle, readers[block.tensor]):
                 counts[index] += own
                 room = room if len(room) >= len(values) else np.empty(len(values))
-                for name, ufunc, each in prepared(rules, values, room):
-                    totals[name][index] = ufunc(totals[name][index], reduce(ufunc, each))
+                for name, rule, each in reduced(rules, values, room):
+                    totals[name][index] = rule.ufunc(totals[name][index], each)
         planes = {name: to_float32(rule.finish(totals[name], counts)) for name, rule in rules.items()}
     for plane in planes.values():
         plane[counts == 0] = 0
@@ -132,16 +133,18 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
             flat = read(start, 1, (here - 1) * step + inner, (here - 1) * step + inner)
         shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in (step, *strides[1:])]
         values = as_float(np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1))
-        cells = BlockCells(part, layout.cell)
+        cells, one = BlockCells(part, layout.cell), WholeBlock(part, layout.cell)
         rows, those_rows = _inside(cells.rows.cells, range(top, top + height))
         columns, those_columns = _inside(cells.columns.cells, range(left, left + width))
         kept = region_of(cells.shape, those_rows, those_columns)
 
-        def reduce(ufunc: np.ufunc, values: Array, part: Block = part, kept: Any = kept) -> Array:
-            reduced: Array = reduce_block(part, layout.cell, ufunc, values)[2][kept]
-            return reduced
+        def reduced(
+            rules: Reducers, values: Array, room: Array, one: WholeBlock = one, kept: Any = kept
+        ) -> Iterator[tuple[str, Reducer, Array]]:
+            for name, rule, each in one.reduced(rules, values, room):
+                yield name, rule, each[kept]
 
-        yield region_of((height, width), rows, columns), cells.counts()[kept], values, reduce
+        yield region_of((height, width), rows, columns), cells.counts()[kept], values, reduced
 
 
 def _inside(cells: Cells, window: range) -> tuple[slice | Array, slice | Array]:
@@ -188,16 +191,9 @@ def _of_curve(curve: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
             start = curve.start + int(piece[0]) * curve.step
             stop = min(curve.start + (int(piece[-1]) + 1) * curve.step, curve.stop)
             cells = CurveCells(Curve("", 0, stop - start, 0, curve.step, curve.place))
-
-            def reduce(ufunc: np.ufunc, values: Array, cells: CurveCells = cells) -> Array:
-                return cells.reduced(ufunc, 0, values)[1]
-
-            yield (
-                (rows[piece] - top, columns[piece] - left),
-                cells.counts(),
-                as_float(read(start, 1, stop - start, stop - start)),
-                reduce,
-            )
+            (met,) = cells.met(0, stop - start)
+            values = as_float(read(start, 1, stop - start, stop - start))
+            yield (rows[piece] - top, columns[piece] - left), cells.counts(), values, met.reduced
 
 
 @dataclass(frozen=True)
