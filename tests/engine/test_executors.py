@@ -255,3 +255,37 @@ def test_pages_that_need_nothing_are_drawn_by_workers_that_no_import_holds_up(tm
         run = torch2grid(DIGITS, "--load-plugin", "plain.py", "--plain", "--jobs", "2", cwd=tmp_path, timeout=60, new=True)
         assert run.returncode == 0, run.stderr
         assert run.stdout.splitlines() == ["grids/plain.png"]
+
+
+class Counting(ThreadPoolExecutor):
+    """Begins nothing before as much was handed out as it has workers; notes how many tensors each task has."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(1)
+        self.num_workers, self.sizes, self.full = count, list[int](), threading.Event()
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        self.sizes.append(len(arguments[0]))
+        if len(self.sizes) == self.num_workers:
+            self.full.set()
+
+        def work() -> Any:
+            self.full.wait(30)
+            return function(*arguments, **named)
+
+        return super().submit(work)
+
+
+def test_each_of_many_workers_has_work(tmp_path: Path) -> None:
+    save_file({f"w{number}": np.ones((1100, 1000), np.float32) for number in range(90)}, tmp_path / "m.safetensors")
+    with Counting(70) as executor:
+        t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
+        assert executor.full.is_set()
+
+
+def test_a_large_file_for_few_workers_is_few_tasks(tmp_path: Path) -> None:
+    save_file({f"w{number}": np.ones((110, 1000), np.float32) for number in range(640)}, tmp_path / "m.safetensors")
+    with Counting(1) as executor:
+        t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
+    assert 16 <= len(executor.sizes) <= 20
+    assert max(executor.sizes) <= 640 / 16 + 1
