@@ -18,7 +18,8 @@ def split(location: str) -> SplitResult:
         raise LoadError(without_secrets(location), "is a chain of locations (::), which is not opened", "give one location")
     try:
         found = urlsplit(location)
-        _ = found.port
+        if found.port == 0:
+            raise ValueError("no server listens at port 0")
     except ValueError:  # whose text may hold a password
         shown = _NO_PORT.sub(r"\1:…", without_secrets(location))
         raise LoadError(shown, "is no address", "check the address; write a password as %2F for / and %40 for @") from None
