@@ -178,6 +178,8 @@ class Pages(Sequence[Page]):
         )
         with output:
             output.for_views(self._views)  # what renders their pages goes to the workers
+            if self._opener is not None:
+                output.shelved()
             formats = run.format or ((output.file.suffix[1:].lower(),) if output.file else ())
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():

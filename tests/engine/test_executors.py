@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,17 @@ from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared
-from torch2grid_core import Checkpoint, ExecutorFactory, LoadError, PluginError, PluginManager, Torch2GridError, UsageError
+from torch2grid_core import (
+    Checkpoint,
+    ExecutorFactory,
+    LoadError,
+    PluginError,
+    PluginManager,
+    Settings,
+    Torch2GridError,
+    UsageError,
+)
+from torch2grid_core._cli.drawing import Drawing
 from torch2grid_core.measures import executor_of, workers
 
 PLUGIN = Path(executing.__file__)
@@ -289,3 +301,51 @@ def test_a_large_file_for_few_workers_is_few_tasks(tmp_path: Path) -> None:
         t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
     assert 16 <= len(executor.sizes) <= 20
     assert max(executor.sizes) <= 640 / 16 + 1
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """What a cluster is: work and results travel as bytes. apart: the workers see no folder of the driver's."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__(2)
+        self.apart, self.largest = apart, 0
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        sent = pickle.dumps((function, arguments, named))
+        if self.apart:
+            sent = sent.replace(b".part", b".none")
+
+        def work() -> Any:
+            function, arguments, named = pickle.loads(sent)
+            found = pickle.dumps(function(*arguments, **named))
+            self.largest = max(self.largest, len(found))
+            return pickle.loads(found)
+
+        return super().submit(work)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_pages_of_workers_that_share_the_folder_do_not_travel(apart: bool, folder: Path, manager: PluginManager) -> None:
+    settings = Settings(view=("layers",), format=("png", "json"), output=str(folder / "out"), quiet=True)
+    Drawing(manager, replace(settings, output=str(folder / "here"))).one(str(folder / "a.safetensors"), str(folder / "here"))
+    with Elsewhere(apart) as executor:
+        drawing = Drawing(manager, settings)
+        drawing.executor = executor_of(manager, executor)
+        drawing.one(str(folder / "a.safetensors"), str(folder / "out"))
+    expected = {path.relative_to(folder / "here"): path.read_bytes() for path in (folder / "here").rglob("*") if path.is_file()}
+    found = {path.relative_to(folder / "out"): path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    assert found == expected
+    assert not list((folder / "out").glob(".*"))
+    least = min(len(data) for path, data in expected.items() if path.suffix == ".png")
+    assert (executor.largest > least) == apart
+
+
+def test_a_run_that_fails_leaves_no_shelf(folder: Path, manager: PluginManager) -> None:
+    settings = Settings(view=("layers",), output=str(folder / "out"), quiet=True)
+    with Elsewhere(False) as executor:
+        drawing = Drawing(manager, settings)
+        drawing.executor = executor_of(manager, executor)
+        (folder / "a.safetensors").write_bytes((folder / "a.safetensors").read_bytes()[:-100])
+        with pytest.raises(Torch2GridError):
+            drawing.one(str(folder / "a.safetensors"), str(folder / "out"))
+    assert not (folder / "out").exists() or not list((folder / "out").glob(".*"))

@@ -196,7 +196,9 @@ def test_nothing_in_s3_is_one_line(tmp_path: Path) -> None:
 
 
 class InFront:
-    """Answers as S3 does, with the files of a folder as objects; misbehaves as its server does. endless: without end, this way."""
+    """Answers as S3 does, with the files of a folder as objects, and misbehaves as its server does. endless: the status of an
+    answer without an end.
+    """
 
     def __init__(self, served: Server) -> None:
         self.served, self.endless = served, ""

@@ -29,8 +29,8 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-# Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, its parameters (``;key=…``), and what follows ``?`` or
-# ``#``. In a line, each ends with its word.
+# Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, its parameters (``;key=…``), and what follows ``?``
+# or ``#``. In a line, each ends with its word.
 # A secret may hold any character, as those of S3 hold ``/``: what follows a colon that begins no port goes, to the last ``@``.
 _PASSWORD = r"[^/?#\s@:\[]{1,500}:(?!\d{0,5}(?:[/?#\s]|$))"
 _USER = re.compile(rf"(?<=://)(?:{_PASSWORD}.*@|[^/?#\s]*@)", re.DOTALL)

@@ -30,6 +30,7 @@ from torch2grid_core._output.files import (
 )
 from torch2grid_core._output.index import NAMES, entry_of, merge_index
 from torch2grid_core._output.listening import Listeners
+from torch2grid_core._output.shelves import Shelf, Shelved, shelf
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
@@ -42,10 +43,10 @@ from torch2grid_core._text import counted, did_you_mean, visible
 class Rendered:
     """What was made of a page before it is written.
 
-    files: format → bytes. entry: what the index of the output folder says of it. failures: formats that could not be rendered.
+    files: format → bytes, or where a worker put them. entry: what the index of the output folder says of it. failures: formats that could not be rendered.
     """
 
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes | Shelved]
     entry: Mapping[str, Any]
     failures: Mapping[str, PluginError] = field(default_factory=dict)
 
@@ -57,7 +58,7 @@ class Preparer:
     formats: asked for by the user; single: one target, a file or stdout, takes what is written in the one format.
     renderers: by format; a format that is not among them is left to the parent. whole: pages travel back with their
     panels, because somebody looks at them. combine: one file takes all pages, at the end; nothing is rendered before.
-    tables: the format of tables where none is asked for that suits them.
+    tables: the format of tables where none is asked for that suits them. shelf: where files are put that go to the folder.
     """
 
     formats: tuple[str, ...]
@@ -67,19 +68,21 @@ class Preparer:
     whole: bool = False
     combine: bool = False
     tables: str = "text"
+    shelf: Shelf | None = None
 
     def is_folder(self, name: str) -> bool:
         """True for a format that is written as a folder, at the end."""
         return name in self.renderers and name in self.renderers[name].folders
 
     def __call__(self, page: Page, view: View) -> tuple[Page, Rendered]:
-        rendered: dict[str, bytes] = {}
+        rendered: dict[str, bytes | Shelved] = {}
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
         for name in wanted:
             if name in self.renderers and not self.combine and not self.is_folder(name):
                 try:
-                    rendered[name] = self.render(page, name)
+                    data = self.render(page, name)
+                    rendered[name] = data if self.shelf is None or self.on_screen(name) else self.shelf.put(data)
                 except PluginError as error:
                     if len(wanted) == 1:
                         raise
@@ -200,8 +203,18 @@ class Output:
         self._all = Spool()  # the pages that wait for the one file
         self._opening = Spool()  # those of them that come first
         self._folders: dict[str, Spool] = {}  # format → the pages that wait for its folder
+        self._ending = contextlib.ExitStack()
         self._closed = False
         self._noted: set[str] = set()
+
+    def shelved(self) -> Output:
+        """The same output, where workers elsewhere that share its folder write to it themselves. Only inside its context.
+
+        Not where something looks at pages while they are written, nor where one file takes them.
+        """
+        if not (self.prepare.single or self.prepare.combine or self.prepare.whole or self.shown or self.prepare.shelf):
+            self.prepare = replace(self.prepare, shelf=self._ending.enter_context(shelf(self.folder)))
+        return self
 
     def for_views(self, views: Iterable[View]) -> Output:
         """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers.
@@ -269,6 +282,7 @@ class Output:
             ended = wrong
             raise
         finally:
+            self._ending.__exit__(kind, error, None)
             if not self._beside:
                 self._listeners.finish(self.origin, ended)
 
@@ -389,9 +403,9 @@ class Output:
                     self._folders.setdefault(name, Spool()).add(page)
                 continue
             data = rendered.files[name] if name in rendered.files else self.prepare.render(page, name)
-            if self.prepare.on_screen(name) and not self.file:
+            if isinstance(data, bytes) and self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
-            elif self.file:
+            elif isinstance(data, bytes) and self.file:
                 if self._single is not None:
                     raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
                 self._single = (page, data)
@@ -402,9 +416,13 @@ class Output:
                 self._place(page, path, data)
                 self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
 
-    def _place(self, page: Page, path: Path, data: bytes) -> None:
-        with open_target(path) as stream:
-            stream.write(data)
+    def _place(self, page: Page, path: Path, data: bytes | Shelved) -> None:
+        if isinstance(data, bytes):
+            with open_target(path) as stream:
+                stream.write(data)
+        else:
+            assert self.prepare.shelf is not None
+            self.prepare.shelf.take(data, path)
         self._report(page, path)
         self._listeners.written((page,), path, self.origin)
 
