@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support import executing
+from tests.support.elsewhere import Elsewhere
 from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
@@ -301,27 +301,6 @@ def test_a_large_file_for_few_workers_is_few_tasks(tmp_path: Path) -> None:
         t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
     assert 16 <= len(executor.sizes) <= 20
     assert max(executor.sizes) <= 640 / 16 + 1
-
-
-class Elsewhere(ThreadPoolExecutor):
-    """What a cluster is: work and results travel as bytes. apart: the workers see no folder of the driver's."""
-
-    def __init__(self, apart: bool) -> None:
-        super().__init__(2)
-        self.apart, self.largest = apart, 0
-
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
-        sent = pickle.dumps((function, arguments, named))
-        if self.apart:
-            sent = sent.replace(b".part", b".none")
-
-        def work() -> Any:
-            function, arguments, named = pickle.loads(sent)
-            found = pickle.dumps(function(*arguments, **named))
-            self.largest = max(self.largest, len(found))
-            return pickle.loads(found)
-
-        return super().submit(work)
 
 
 @pytest.mark.parametrize("apart", [False, True])

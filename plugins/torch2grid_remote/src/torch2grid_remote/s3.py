@@ -17,6 +17,7 @@ from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.filesystems import FilesystemStore
 from torch2grid_remote.ranges import SPAN
 from torch2grid_remote.retrying import Again, Tell
+from torch2grid_remote.writing import BucketTarget
 
 _PIECE = 256 << 10
 _PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
@@ -220,3 +221,8 @@ class S3(SourceOpener):
         store = S3Store(bucket)
         store._settle_credentials()
         return opened(store, key)
+
+    def target(self, location: str) -> BucketTarget:
+        """The prefix, to write to. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        return BucketTarget(S3Store(bucket), key)
