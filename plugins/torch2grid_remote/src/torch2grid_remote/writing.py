@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,7 @@ class BucketTarget:
         """Let these be stored no longer."""
         system = self.store.filesystem()
         for name in names:
-            at = self._at(name)
-            self._done(lambda within, at=at: system.rm_file(at), name)
+            self._done(partial(_removed, system, self._at(name)), name)
 
     def _key(self, name: str) -> str:
         return f"{self.path}/{name}" if self.path else name
@@ -82,3 +82,7 @@ class BucketTarget:
         except LoadError as error:
             reason = error.reason.removeprefix("cannot be read: ")
             raise Torch2GridError(f"{error.path}: cannot be written: {reason}; {error.advice}") from error
+
+
+def _removed(system: Any, at: str, within: dict[str, float]) -> None:
+    system.rm_file(at, **within)

@@ -177,7 +177,7 @@ class Output:
         self.written: list[Path] = []
         self._failed: dict[str, Torch2GridError] = {}  # format → the first failure of its renderer, or of its folder
         self._drew = False  # a page came in a format that was asked for
-        self._target = manager.target(target)
+        self._target = manager.target(os.fspath(target))
         self._told = told = without_secrets(str(target))
         self._staged = Path(tempfile.gettempdir()) / f"torch2grid-{os.urandom(12).hex()}"  # files are made there to be sent
         last = safe_filename(str(target).rstrip("/").rpartition("/")[2])
