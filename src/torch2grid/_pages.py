@@ -15,6 +15,7 @@ from torch2grid._session import manager
 from torch2grid_core import Checkpoint, Grid, Page, Settings, UsageError, View
 from torch2grid_core.measures import workers
 from torch2grid_core.pages import Heatmap, Numbers, Output, PageOrigin, Table, plotted_by, saved_by, text_lines
+from torch2grid_core.text import without_secrets
 
 Drawn = tuple[Page, View]
 Draw = Callable[..., Iterator[tuple[Page, View, Any]]]  # takes ``prepare`` and ``executor``, as ``draw`` of the core does
@@ -169,6 +170,8 @@ class Pages(Sequence[Page]):
         (``html``, ``pdf``) gets all. Raises ``UsageError`` for an unknown format, and where no page can be written in those
         asked for.
         """
+        if "://" in str(path):
+            raise UsageError(f"{without_secrets(str(path))}: save() takes a path of this machine; --output takes a location")
         run = replace(self._run, format=format) if format else self._run  # type: ignore[arg-type]
         renderer, quiet = run.renderer or "", lambda line: None
         tables = "text" if run.format else "csv"  # pictures that are asked for are all that is written
@@ -178,6 +181,8 @@ class Pages(Sequence[Page]):
         )
         with output:
             output.for_views(self._views)  # what renders their pages goes to the workers
+            if self._opener is not None:
+                output.shelved()
             formats = run.format or ((output.file.suffix[1:].lower(),) if output.file else ())
             if output.file and not output.prepare.combine:
                 for page, view in self._shown():

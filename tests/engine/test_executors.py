@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support import executing
+from tests.support.elsewhere import Elsewhere
 from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
 from torch2grid._session import manager as shared
-from torch2grid_core import Checkpoint, ExecutorFactory, LoadError, PluginError, PluginManager, Torch2GridError, UsageError
+from torch2grid_core import (
+    Checkpoint,
+    ExecutorFactory,
+    LoadError,
+    PluginError,
+    PluginManager,
+    Settings,
+    Torch2GridError,
+    UsageError,
+)
+from torch2grid_core._cli.drawing import Drawing
 from torch2grid_core.measures import executor_of, workers
 
 PLUGIN = Path(executing.__file__)
@@ -255,3 +267,64 @@ def test_pages_that_need_nothing_are_drawn_by_workers_that_no_import_holds_up(tm
         run = torch2grid(DIGITS, "--load-plugin", "plain.py", "--plain", "--jobs", "2", cwd=tmp_path, timeout=60, new=True)
         assert run.returncode == 0, run.stderr
         assert run.stdout.splitlines() == ["grids/plain.png"]
+
+
+class Counting(ThreadPoolExecutor):
+    """Begins nothing before as much was handed out as it has workers; notes how many tensors each task has."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(1)
+        self.num_workers, self.sizes, self.full = count, list[int](), threading.Event()
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        self.sizes.append(len(arguments[0]))
+        if len(self.sizes) == self.num_workers:
+            self.full.set()
+
+        def work() -> Any:
+            self.full.wait(30)
+            return function(*arguments, **named)
+
+        return super().submit(work)
+
+
+def test_each_of_many_workers_has_work(tmp_path: Path) -> None:
+    save_file({f"w{number}": np.ones((1100, 1000), np.float32) for number in range(90)}, tmp_path / "m.safetensors")
+    with Counting(70) as executor:
+        t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
+        assert executor.full.is_set()
+
+
+def test_a_large_file_for_few_workers_is_few_tasks(tmp_path: Path) -> None:
+    save_file({f"w{number}": np.ones((110, 1000), np.float32) for number in range(640)}, tmp_path / "m.safetensors")
+    with Counting(1) as executor:
+        t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
+    assert 16 <= len(executor.sizes) <= 20
+    assert max(executor.sizes) <= 640 / 16 + 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_pages_of_workers_that_share_the_folder_do_not_travel(apart: bool, folder: Path, manager: PluginManager) -> None:
+    settings = Settings(view=("layers",), format=("png", "json"), output=str(folder / "out"), quiet=True)
+    Drawing(manager, replace(settings, output=str(folder / "here"))).one(str(folder / "a.safetensors"), str(folder / "here"))
+    with Elsewhere(apart) as executor:
+        drawing = Drawing(manager, settings)
+        drawing.executor = executor_of(manager, executor)
+        drawing.one(str(folder / "a.safetensors"), str(folder / "out"))
+    expected = {path.relative_to(folder / "here"): path.read_bytes() for path in (folder / "here").rglob("*") if path.is_file()}
+    found = {path.relative_to(folder / "out"): path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    assert found == expected
+    assert not list((folder / "out").glob(".*"))
+    least = min(len(data) for path, data in expected.items() if path.suffix == ".png")
+    assert (executor.largest > least) == apart
+
+
+def test_a_run_that_fails_leaves_no_shelf(folder: Path, manager: PluginManager) -> None:
+    settings = Settings(view=("layers",), output=str(folder / "out"), quiet=True)
+    with Elsewhere(False) as executor:
+        drawing = Drawing(manager, settings)
+        drawing.executor = executor_of(manager, executor)
+        (folder / "a.safetensors").write_bytes((folder / "a.safetensors").read_bytes()[:-100])
+        with pytest.raises(Torch2GridError):
+            drawing.one(str(folder / "a.safetensors"), str(folder / "out"))
+    assert not (folder / "out").exists() or not list((folder / "out").glob(".*"))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from tests.support.tools import torch2grid
 
-from torch2grid_core import Checkpoint, LoadError, PluginError, PluginManager
+from torch2grid_core import Checkpoint, LoadError, PluginError, PluginManager, Torch2GridError
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.text import without_secrets
 
@@ -131,7 +131,11 @@ def test_what_plugins_say_loses_them() -> None:
     ("location", "shown"),
     [
         ("https://host/models@1.0/m.pt", "https://host/models@1.0/m.pt"),
-        ("https://me@host:80/m.pt?a=b#c", "https://host:80/m.pt#c"),
+        ("https://me@host:80/m.pt?a=b#c", "https://host:80/m.pt"),
+        ("https://host/m.pt#token=x?y", "https://host/m.pt"),
+        ("https://host/a;key=x/m;v=1;w.pt;key=y?b", "https://host/a/m;w.pt"),
+        ("https://host/a;b/m.pt", "https://host/a;b/m.pt"),
+        ("here;a=b/m.pt#1", "here;a=b/m.pt#1"),
         ("https://host?a=b@c", "https://host"),
         ("zip://https://me:x@host/m.zip", "zip://https://host/m.zip"),
         ("simplecache::s3://key:x@bucket/m.pt?versionId=3 4", "simplecache::s3://bucket/m.pt"),
@@ -148,3 +152,16 @@ def test_what_plugins_say_loses_them() -> None:
 )
 def test_what_is_left_tells_locations_apart_by_their_path(location: str, shown: str) -> None:
     assert without_secrets(location) == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("see https://host/m.pt#token=x: try again; a=b", "see https://host/m.pt: try again; a=b"),
+        ("see (https://host/m.pt;key=x), or 'https://host/n.pt;key=y'", "see (https://host/m.pt), or 'https://host/n.pt'"),
+        ("https://host/a;key=x/m.pt;key=y. It is #1", "https://host/a/m.pt. It is #1"),
+        ("m.pt: no # and ; a=b", "m.pt: no # and ; a=b"),
+    ],
+)
+def test_a_line_loses_what_its_locations_lose(line: str, shown: str) -> None:
+    assert str(Torch2GridError(line)) == shown

@@ -195,6 +195,64 @@ def test_nothing_in_s3_is_one_line(tmp_path: Path) -> None:
         one_line(stats("s3:///x", tmp_path, **stored.environment), "names no bucket")
 
 
+class InFront:
+    """Answers as S3 does, with the files of a folder as objects, and misbehaves as its server does. endless: the status of an
+    answer without an end.
+    """
+
+    def __init__(self, served: Server) -> None:
+        self.served, self.endless = served, ""
+        self.environment = {
+            "AWS_ENDPOINT_URL": served.url,
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        served.answer = self.answer
+
+    def answer(self, handler: Any, request: Request) -> bool:
+        if not self.endless:
+            request.path = request.path.removeprefix("/models")
+            return False
+        handler.send_response(int(self.endless))
+        handler.send_header("Content-Type", "application/xml")
+        handler.end_headers()
+        handler.close_connection = True
+        while not self.served.stopped.is_set():
+            handler.wfile.write(b"<a/>" * 65536)
+            request.sent += 1 << 18
+        return True
+
+
+@pytest.mark.parametrize("fault", ["reset", "cut", "hang up", "503", "stall", "pause"])
+def test_what_passes_is_asked_for_again_of_s3(fault: str, served: Server, expected: str, tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    served.fault, served.after, served.times = fault, BEHIND, 1
+    done = stats("s3://models/model.safetensors", tmp_path, **InFront(served).environment)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", expected)
+    assert served.times == 0
+
+
+@pytest.mark.parametrize(("fault", "told"), [("503", "answers 503"), ("stall", "is silent"), ("403", "answers 403")])
+@pytest.mark.parametrize("after", [0, BEHIND])
+def test_what_does_not_pass_is_one_line_of_s3(fault: str, told: str, after: int, served: Server, tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    served.fault, served.after = fault, after
+    begun = time.monotonic()
+    one_line(stats("s3://models/model.safetensors", tmp_path, **InFront(served).environment), told)
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("status", ["404", "500", "200"])
+def test_an_answer_of_s3_without_an_end_is_not_read(status: str, served: Server, tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    store = InFront(served)
+    store.endless = status
+    one_line(stats("s3://models/folder/", tmp_path, **store.environment), "s3://models/folder")
+    assert max(each.sent for each in served.requests) < 30_000_000  # with what the sockets hold
+
+
 HEAD_OF = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/%s\r\n\r\nhello"
 MOVED = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: %s\r\n\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,21 @@ def test_the_token_is_that_of_the_hubs_library(way: str, tmp_path: Path, monkeyp
     assert token() == {"file": "a", "variable": "c", "path": "b"}.get(way, "")
     if way == "variable":  # the other places are read when the library is imported
         assert token() == pytest.importorskip("huggingface_hub").get_token()
+
+
+@pytest.mark.parametrize("piece", [b"[],", b'{"":0},', b"1,", b'"",', b"[[[[]]]],"])
+def test_a_listing_of_very_many_values_takes_little_memory(piece: bytes, found: FakeHub) -> None:
+    def wrong(handler: object, request: object) -> bool:
+        if "/tree/" not in request.path:  # type: ignore[attr-defined]
+            return found.at_hub(handler, request)  # type: ignore[arg-type]
+        handler.say(request, 200, b"[" + piece * (8_000_000 // len(piece)) + b"1]")  # type: ignore[attr-defined]
+        return True
+
+    found.web.answer = wrong
+    tracemalloc.start()
+    try:
+        with pytest.raises(LoadError, match="holds more than 400,000 values"):
+            Hub().open("hf://owner/name")
+        assert tracemalloc.get_traced_memory()[1] < 60e6  # with what the server holds here, too
+    finally:
+        tracemalloc.stop()

@@ -83,7 +83,8 @@ def test_names_in_files_are_no_locations(name: str, served: Server, tmp_path: Pa
 
 
 def test_what_may_be_a_secret_is_shown_nowhere(served: Server, tmp_path: Path) -> None:
-    location = f"{served.url.replace('//', '//me:HIDDEN1@')}/model.safetensors?token=HIDDEN2"
+    address = f"{served.url.replace('//', '//me:HIDDEN1@')}/model.safetensors"
+    location = f"{address};key=HIDDEN3?token=HIDDEN2#token=HIDDEN4"
     for words in (["--stats", "--layers", "--output", tmp_path / "out", "--verbose"], ["--stats", "-o", tmp_path / "r.html"]):
         done = torch2grid(location, *words, cwd=tmp_path, path=installed(tmp_path), timeout=300)
         assert done.returncode == 0, done.stderr
@@ -102,8 +103,7 @@ def test_what_may_be_a_secret_is_shown_nowhere(served: Server, tmp_path: Path) -
     assert (tmp_path / "out" / "map" / "model.json").is_file()
     for each in [*(tmp_path / "out").rglob("*"), tmp_path / "r.html"]:
         assert not each.is_file() or b"HIDDEN" not in each.read_bytes(), each
-    asked = [each for each in served.requests if each.path == "/model.safetensors"]
-    assert all(each.query == "token=HIDDEN2" for each in asked)
+    assert {each.query for each in served.requests if each.path == "/model.safetensors;key=HIDDEN3"} == {"token=HIDDEN2"}
     served.fault = "403"
     for fault in ("403", "other bytes", "no ranges", "503"):
         served.fault = fault
@@ -122,6 +122,10 @@ def test_what_may_be_a_secret_is_shown_nowhere(served: Server, tmp_path: Path) -
         "ftp://me:HID/DEN@127.0.0.1:9/x.pth",
         "https://me:HIDDEN/x.pth",
         "https://me:HIDDEN",
+        "https://127.0.0.1:0/x.pth#token=HIDDEN",
+        "https://127.0.0.1:0/x.pth;key=HIDDEN",
+        "ftp://127.0.0.1/x.pth;key=HIDDEN#token=HIDDEN",
+        "s3:///x.pth;key=HIDDEN#token=HIDDEN",
     ],
 )
 def test_a_password_that_is_written_wrong_is_shown_nowhere(location: str, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_a_password_that_is_written_wrong_is_shown_nowhere(location: str, tmp_pa
 
 
 def test_a_source_pickles_without_secrets_and_says_so(served: Server) -> None:
-    source = Web().open(f"{served.url.replace('//', '//me:HIDDEN1@')}/model.safetensors?token=HIDDEN2")
+    source = Web().open(f"{served.url.replace('//', '//me:HIDDEN1@')}/model.safetensors;key=HIDDEN3?token=HIDDEN2#HIDDEN4")
     assert b"HIDDEN" not in pickle.dumps(source)
     assert not source.shippable  # type: ignore[attr-defined]
     assert "HIDDEN" not in repr(source) + repr(source.store)  # type: ignore[attr-defined]

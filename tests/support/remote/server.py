@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             if served.latency:
                 time.sleep(served.latency)
             if served.answer is None or not served.answer(self, request):
-                self._file(request, served.folder / request.path.lstrip("/"), bool(span))
+                self._file(request, served.folder / request.path.partition(";")[0].lstrip("/"), bool(span))
         except ConnectionError:
             self.close_connection = True
         finally:

@@ -30,23 +30,31 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-# Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, and its query. In a line, a query ends with its word.
+# Of a location such as ``s3://key:secret@bucket/m.pt?token=…``: who asks, its parameters (``;key=…``), and what follows ``?``
+# or ``#``. In a line, each ends with its word.
 # A secret may hold any character, as those of S3 hold ``/``: what follows a colon that begins no port goes, to the last ``@``.
 _PASSWORD = r"[^/?#\s@:\[]{1,500}:(?!\d{0,5}(?:[/?#\s]|$))"
 _USER = re.compile(rf"(?<=://)(?:{_PASSWORD}.*@|[^/?#\s]*@)", re.DOTALL)
 _USER_OF_WORD = re.compile(rf"(?<=://)(?:{_PASSWORD}\S{{0,500}}@|[^/?#\s]*@)")
-_QUERY = re.compile(r"(://[^?#]*)\?[^#]*")
-_QUERY_OF_WORD = re.compile(r"(://[^\s?#'\"<>]*)\?[^\s#'\"<>]+?(?=[,;:.)\]]*(?:[\s#'\"<>]|$))")
+_QUERY = re.compile(r"(://[^?#]*)[?#].*", re.DOTALL)
+_QUERY_OF_WORD = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]+?(?=[,;:.)\]]*(?:[\s'\"<>]|$))")
+_PARAMETER = re.compile(r";[^/;=]*=[^/;]*")
+_PARAMETER_OF_WORD = re.compile(r";[^\s/;='\"<>]*=[^\s/;'\"<>]*?(?=[,:.)\]]*(?:[\s/;'\"<>]|$))")
+_WORD = re.compile(r"://\S*")
 
 
 def without_secrets(location: str) -> str:
-    """*location* without its user, its password and its query, which may be a key; a path as it is."""
-    return _QUERY.sub(r"\1", _USER.sub("", location)) if "://" in location else location
+    """*location* without what may be a key: its user, password, parameters, query and fragment. A path stays as it is."""
+    scheme, colon, rest = _QUERY.sub(r"\1", _USER.sub("", location)).partition("://")
+    return f"{scheme}{colon}{_PARAMETER.sub('', rest)}" if colon else location
 
 
 def without_secrets_in(line: str) -> str:
     """*line* with every location in it as ``without_secrets`` leaves it."""
-    return _QUERY_OF_WORD.sub(r"\1", _USER_OF_WORD.sub("", line)) if "://" in line else line
+    if "://" not in line:
+        return line
+    left = _QUERY_OF_WORD.sub(r"\1", _USER_OF_WORD.sub("", line))
+    return _WORD.sub(lambda found: _PARAMETER_OF_WORD.sub("", found[0]), left)
 
 
 def display_width(text: str) -> int:

@@ -23,6 +23,7 @@ from torch2grid_core._data.storage import (
     unchecked,
     verify,
 )
+from torch2grid_core._data.target import Target
 from torch2grid_core._data.tiled import Blocks, Tiled
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "SourceBase",
     "Storage",
     "Taken",
+    "Target",
     "Tiled",
     "ahead_of",
     "as_float",

@@ -145,6 +145,18 @@ class Cluster(Executor):
         self._broken = ""
         threading.Thread(target=self._look, name="torch2grid: workers", daemon=True).start()
 
+    @property
+    def num_workers(self) -> int:
+        """Threads of all workers that it has now, 0 where the scheduler does not say."""
+        with suppress(Exception):  # who watches the workers tells of it
+            return sum(self._threads().values())
+        return 0
+
+    def _threads(self) -> dict[str, int]:
+        """The number of threads of each worker."""
+        found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=_ALONE)
+        return found
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """See ``Executor.submit``."""
         work = pickle.dumps((function, arguments, named), protocol=pickle.HIGHEST_PROTOCOL)
@@ -178,7 +190,7 @@ class Cluster(Executor):
             began = time.monotonic()
             try:
                 if self._client.status == "running":
-                    left = self._client.sync(self._client.scheduler.ncores, callback_timeout=_ALONE)
+                    left = self._threads()
                     heard = time.monotonic()
                     seen = heard if left else seen
                 else:

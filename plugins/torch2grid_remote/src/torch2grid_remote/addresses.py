@@ -20,7 +20,8 @@ def split(location: str) -> SplitResult:
         )
     try:
         found = urlsplit(location)
-        _ = found.port
+        if found.port == 0:
+            raise ValueError("no server listens at port 0")
     except ValueError:  # whose text may hold a password
         shown = _NO_PORT.sub(r"\1:…", without_secrets(location))
         raise LoadError(shown, "is not an address", "check the address; write a password as %2F for / and %40 for @") from None

@@ -9,6 +9,7 @@ from torch2grid_core.sources import Source
 from torch2grid_remote.addresses import split
 from torch2grid_remote.files import NotThere, RemoteFolder, begun
 from torch2grid_remote.filesystems import FilesystemStore
+from torch2grid_remote.writing import BucketTarget
 
 
 def opened(store: FilesystemStore, path: str) -> Source:
@@ -63,6 +64,11 @@ class Gs(SourceOpener):
         bucket, key = bucket_and_key(location)
         return opened(GsStore(bucket), key)
 
+    def target(self, location: str) -> BucketTarget:
+        """The prefix, to write to. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        return BucketTarget(GsStore(bucket), key)
+
 
 class Az(SourceOpener):
     """az://container/blob: a blob or a prefix in Azure Blob Storage"""
@@ -74,3 +80,8 @@ class Az(SourceOpener):
         """The blob, or the prefix as a folder. Raises ``LoadError``."""
         bucket, key = bucket_and_key(location)
         return opened(AzStore(bucket), key)
+
+    def target(self, location: str) -> BucketTarget:
+        """The prefix, to write to. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        return BucketTarget(AzStore(bucket), key)

@@ -11,6 +11,7 @@ import email.utils
 import http.client
 import io
 import os
+import re
 import socket
 import ssl
 import threading
@@ -25,12 +26,14 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from torch2grid_core import LoadError
 from torch2grid_core.text import without_secrets
 from torch2grid_remote import __version__, limits
+from torch2grid_remote.addresses import split
 from torch2grid_remote.retrying import Again
 
 _PIECE = 256 << 10  # bytes between two looks at how far a body has come
 _SAFE = "%/?:;,+=&@!$'()*~[]"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSES = (408, 425, 429, 500, 502, 503, 504)
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 _IDLE = 60.0  # seconds after which a server has probably closed a connection
 
 Key = tuple[str, str, int, str]
@@ -147,7 +150,8 @@ def request(url: str, headers: Mapping[str, str], shown: str, wait: float, secre
         release(answer)
         try:
             goal = urljoin(url, answer.headers.get("location", ""))
-            _ = urlsplit(goal).port
+            if urlsplit(goal).port == 0:
+                raise ValueError("no server listens at port 0")
         except ValueError:
             raise LoadError(shown, "is redirected to something that is not an address", "check the address") from None
         if urlsplit(goal).scheme not in ("https", urlsplit(url).scheme) or not urlsplit(goal).hostname:
@@ -189,22 +193,31 @@ def _one(url: str, headers: Mapping[str, str], shown: str, wait: float) -> Answe
             connection.close()
             if used and not isinstance(error, TimeoutError):
                 continue  # the server had closed it meanwhile
-            raise _failure(error, shown, wait) from error
+            raise _failure(error, shown, wait, proxy if connection.sock is None else "") from error
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(url, response.status, found, response, connection, key)
     raise Again("closes its connections")
 
 
-def _failure(error: Exception, shown: str, wait: float) -> Exception:
-    """What became of a request, without what the address holds."""
+def _failure(error: Exception, shown: str, wait: float, proxy: str = "") -> Exception:
+    """What became of a request, without what the address holds. proxy: that nothing was connected to."""
     if isinstance(error, TooSlow):
         return Again(f"sends next to nothing for {wait:.3g} s")
     if isinstance(error, TimeoutError):
         return Again(f"is silent for {wait:.3g} s")
     if isinstance(error, ssl.SSLCertVerificationError):
         return LoadError(shown, f"the server's certificate is not trusted: {error.verify_message}", "check the address")
+    if isinstance(error, ssl.SSLError):
+        return LoadError(shown, "the server does not speak TLS as it is asked to", "check the address")
+    if isinstance(error, OSError) and (found := _TUNNEL.match(str(error))):
+        told = f"the proxy answers {found[1]} {_reason(int(found[1]))}".rstrip()
+        return LoadError(shown, told, "check HTTPS_PROXY, or name the server in NO_PROXY")
     if isinstance(error, OSError) and type(error).__name__ == "gaierror":
         return LoadError(shown, "no server has that name", "check the address, and the network")
+    if isinstance(error, ConnectionRefusedError) and proxy:
+        host, port = _place_of(proxy, shown)
+        told = f"the proxy {host}:{port} refuses the connection"
+        return LoadError(shown, told, "check HTTPS_PROXY and HTTP_PROXY, or name the server in NO_PROXY")
     if isinstance(error, ConnectionRefusedError):
         return Again("refuses the connection")
     if isinstance(error, (http.client.InvalidURL, ValueError, UnicodeError)):
@@ -231,12 +244,11 @@ def _connection(
         kept[1].close()
     if not host:
         raise LoadError(shown, "names no server", "check the address")
-    way = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
-    to, at = (way.hostname or "", way.port or 80) if way else (host, key[2])
+    to, at = (host, key[2]) if not proxy else _place_of(proxy, shown)
     try:
         if scheme == "https":
             secure = _Secure(to, at, context=_tls())
-            if way:
+            if proxy:
                 secure.set_tunnel(host, key[2], headers=_proxy_secret(proxy))
             return key, secure, False
         return key, Connection(to, at), False
@@ -249,6 +261,17 @@ def _proxy(scheme: str, host: str) -> str:
     """The proxy that the environment names for *host*, or an empty text."""
     found = urllib.request.getproxies().get(scheme, "")
     return "" if not found or urllib.request.proxy_bypass(host) else found
+
+
+def _place_of(proxy: str, shown: str) -> tuple[str, int]:
+    """The host and port of *proxy*. Raises ``LoadError``."""
+    try:
+        way = split(proxy if "://" in proxy else f"http://{proxy}")
+        if way.scheme == "http" and way.hostname:
+            return way.hostname, way.port or 80
+    except LoadError:
+        pass
+    raise LoadError(shown, "the proxy of the environment is no http:// address", "check HTTPS_PROXY and HTTP_PROXY")
 
 
 def _proxy_secret(proxy: str) -> dict[str, str]:

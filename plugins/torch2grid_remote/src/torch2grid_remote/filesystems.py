@@ -81,11 +81,12 @@ class FilesystemStore:
         persistently(self.shown(path), told, start, buffer, tell)
 
     def once(self, work: Any, path: str) -> Any:
-        """What *work* returns, tried again where that may help."""
+        """What *work* returns, tried again where that may help. It takes how a file system that can is told when to give up."""
         found: list[Any] = []
+        can = getattr(self.filesystem(), "async_impl", False)
 
         def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
-            found.append(work())
+            found.append(work({"timeout": wait} if can else {}))
             arrived(len(buffer))
 
         self.persistently(attempt, path, 0, memoryview(bytearray(1)))
@@ -104,12 +105,14 @@ class FilesystemStore:
             return Again("breaks off the connection")
         if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EAGAIN, errno.EIO):
             return Again("is busy")
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return LoadError(shown, str(error.strerror), "check the address")
         return LoadError(shown, f"cannot be read: {type(error).__name__}", "check the address and your credentials")
 
     def begin(self, path: str) -> Begun:
         """The first bytes of a file. Raises ``NotThere``."""
         system = self.filesystem()
-        about = self.once(lambda: system.info(self.at(path)), path)
+        about = self.once(lambda within: system.info(self.at(path), **within), path)
         if about.get("type") != "file":
             raise NotThere(self.shown(path), "is not there", "check the address")
         size = int(about["size"])
@@ -137,7 +140,7 @@ class FilesystemStore:
     def listing(self, path: str) -> Sequence[Entry]:
         """What is below a prefix, up to the next ``/``."""
         system, where = self.filesystem(), self.at(path)
-        found = self.once(lambda: system.ls(where, detail=True, refresh=True), path)
+        found = self.once(lambda within: system.ls(where, detail=True, refresh=True, **within), path)
         entries = {}
         for each in found[: limits.LISTED]:
             name = str(each["name"]).rstrip("/")

@@ -131,7 +131,7 @@ class HubStore:
 def _entry(item: Any, commit: str) -> tuple[str, Entry] | None:
     """The folder, and the entry, of an item of the hub's listing."""
     path = item.get("path") if isinstance(item, dict) else None
-    if not isinstance(path, str) or any(part in ("", ".", "..") for part in path.split("/")):
+    if not isinstance(path, str) or len(path) > limits.PATH or any(part in ("", ".", "..") for part in path.split("/")):
         return None
     where, _, name = path.rpartition("/")
     if item.get("type") == "directory":
@@ -162,6 +162,8 @@ def asked(url: str, shown: str) -> tuple[Any, str]:
             raise refused(answer, shown)
         following = _NEXT.search(answer.headers.get("link", ""))
         raw = body(answer, limits.LISTING, shown, wait)
+        if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > limits.VALUES:  # before any of them is made
+            raise LoadError(shown, f"the hub's answer holds more than {limits.VALUES:,} values", "check HF_ENDPOINT")
         try:
             found.append((json.loads(raw), urljoin(url, following[1]) if following else ""))
         except (ValueError, RecursionError) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
+from functools import cache
 from typing import Any, ClassVar
 
 from torch2grid_core import LoadError, SourceOpener
@@ -15,11 +17,44 @@ from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.filesystems import FilesystemStore
 from torch2grid_remote.ranges import SPAN
 from torch2grid_remote.retrying import Again, Tell
+from torch2grid_remote.writing import BucketTarget
 
 _PIECE = 256 << 10
 _PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
 _OTHER = "the store sends other bytes than it is asked for", "download it first"
 _CHANGED = "changed while it was being read", "run again when it is complete"
+
+
+@cache
+def _session() -> type:
+    """The client of aiobotocore, which reads no answer without an end: neither an error, nor a page of a listing."""
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class Bounded(AIOHTTPSession):  # type: ignore[misc]
+        async def send(self, request: Any) -> Any:
+            streams, request.stream_output = request.stream_output, True  # so that it is not read at once
+            answer = await super().send(request)
+            request.stream_output = streams
+            if answer.status_code >= 300 or not streams:
+                answer._content = await _read(answer)
+            return answer
+
+    return Bounded
+
+
+async def _read(answer: Any) -> bytes:
+    """The body of *answer*; of an error that has a long one, nothing. Raises ``OSError`` for a page that is too long."""
+    is_error = answer.status_code >= 300
+    most = limits.REFUSAL if is_error else limits.PAGE
+    found = bytearray()
+    while piece := await answer.raw.content.read(_PIECE):
+        found += piece
+        if len(found) > most:
+            answer.raw.close()
+            if is_error:
+                return b""
+            raise OSError(errno.EFBIG, f"the store's answer is larger than {most >> 20} MiB")
+    return bytes(found)
 
 
 class S3Store(FilesystemStore):
@@ -37,7 +72,7 @@ class S3Store(FilesystemStore):
             "max_pool_connections": limits.OPENING,
             "retries": {"total_max_attempts": 1},
         }
-        return {"anon": self.anonymous, "config_kwargs": config}
+        return {"anon": self.anonymous, "config_kwargs": {**config, "http_session_cls": _session()}}
 
     def filesystem(self) -> Any:
         """The file system, one for each process. Raises ``LoadError`` where its package is missing."""
@@ -89,7 +124,7 @@ class S3Store(FilesystemStore):
 
         def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
             try:
-                head, size, version = self._get(path, "", 0, limits.HEAD)
+                head, size, version = self._get(path, "", 0, limits.HEAD, wait)
             except Exception as error:
                 if _status(error) != 416:
                     raise
@@ -100,7 +135,7 @@ class S3Store(FilesystemStore):
         self.persistently(attempt, path, 0, memoryview(bytearray(1)))
         return found[-1]
 
-    def _get(self, path: str, version: str, start: int, length: int) -> tuple[bytes, int, str]:
+    def _get(self, path: str, version: str, start: int, length: int, wait: float) -> tuple[bytes, int, str]:
         from fsspec.asyn import sync
 
         head = bytearray(length)
@@ -110,14 +145,16 @@ class S3Store(FilesystemStore):
             nonlocal done
             done += count
 
-        size, found = sync(self.filesystem().loop, self._body, path, version, start, memoryview(head), arrived)
+        size, found = sync(self.filesystem().loop, self._body, path, version, start, memoryview(head), arrived, wait)
         return bytes(head[:done]), size, found
 
-    async def _body(self, path: str, version: str, start: int, buffer: memoryview, arrived: Tell) -> tuple[int, str]:
+    async def _body(
+        self, path: str, version: str, start: int, buffer: memoryview, arrived: Tell, wait: float
+    ) -> tuple[int, str]:
         """Receive a range into *buffer*; the size of the object, and its version. Raises ``LoadError``."""
         wanted = {"Range": f"bytes={start}-{start + len(buffer) - 1}", **({"IfMatch": version} if version else {})}
         asking = self.filesystem()._call_s3("get_object", Bucket=self.bucket, Key=path, **wanted)
-        answer = await asyncio.wait_for(asking, limits.CONNECT + limits.SILENCE)
+        answer = await asyncio.wait_for(asking, wait)
         stream = answer["Body"]
         try:
             span = str(answer.get("ContentRange") or "")
@@ -136,7 +173,7 @@ class S3Store(FilesystemStore):
             if version and etag and etag.strip('"') != version.strip('"'):  # a store that knows no If-Match
                 raise LoadError(self.shown(path), *_CHANGED)
             done, length = 0, last + 1 - start
-            due, fresh = time.monotonic() + limits.SILENCE, 0
+            due, fresh = time.monotonic() + wait, 0
             while done < length:
                 reading = stream.read(min(_PIECE, length - done))
                 piece = await asyncio.wait_for(reading, max(due - time.monotonic(), 0.01))
@@ -145,8 +182,8 @@ class S3Store(FilesystemStore):
                 buffer[done : done + len(piece)] = piece
                 done, fresh = done + len(piece), fresh + len(piece)
                 arrived(len(piece))
-                if fresh >= limits.PACE * limits.SILENCE:
-                    due, fresh = time.monotonic() + limits.SILENCE, 0
+                if fresh >= limits.PACE * wait:
+                    due, fresh = time.monotonic() + wait, 0
             return total, etag
         finally:
             stream.close()
@@ -156,7 +193,7 @@ class S3Store(FilesystemStore):
         from fsspec.asyn import sync
 
         def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
-            found, _ = sync(self.filesystem().loop, self._body, path, version, start, buffer, arrived)
+            found, _ = sync(self.filesystem().loop, self._body, path, version, start, buffer, arrived, wait)
             if found != size:
                 raise LoadError(self.shown(path), *_CHANGED)
 
@@ -184,3 +221,8 @@ class S3(SourceOpener):
         store = S3Store(bucket)
         store._settle_credentials()
         return opened(store, key)
+
+    def target(self, location: str) -> BucketTarget:
+        """The prefix, to write to. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        return BucketTarget(S3Store(bucket), key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -18,18 +19,19 @@ from torch2grid_remote.retrying import Tell, persistently
 from torch2grid_remote.sightings import Sightings
 
 _SAFE = "/:;,+=&@!$'()*~[]"
+_PARAMETERS = re.compile(r";[^/;=]*=[^/]*$")  # of the last name of a path
 
 
 @dataclass
 class WebStore:
     """The files of a server. A path is that of an address, decoded, without the ``/`` in front.
 
-    given, raw: the path of the location, and as it was written; the query belongs to it alone.
+    given, raw: the path of the location, and as it was written. behind: its parameters and query, which belong to it alone.
     """
 
     origin: str  # with the scheme, without a user
     user: str = field(default="", repr=False)
-    query: str = field(default="", repr=False)
+    behind: str = field(default="", repr=False)  # ``;key=…?token=…``
     given: str = ""
     raw: str = ""
     looks: ClassVar[bool] = False
@@ -38,12 +40,12 @@ class WebStore:
         self._seen = Sightings()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"origin": self.origin, "given": self.given, "raw": self.raw, "user": "", "query": "", "_seen": Sightings()}
+        return {"origin": self.origin, "given": self.given, "raw": self.raw, "user": "", "behind": "", "_seen": Sightings()}
 
     @property
     def shippable(self) -> bool:
         """False where the address holds what may be a secret."""
-        return not (self.user or self.query)
+        return not (self.user or self.behind)
 
     def shown(self, path: str) -> str:
         """The address, without what may be a secret."""
@@ -54,8 +56,8 @@ class WebStore:
 
     def _url(self, path: str) -> str:
         scheme, _, host = self.origin.partition("://")
-        query = f"?{self.query}" if self.query and path == self.given else ""
-        return f"{scheme}://{f'{self.user}@' if self.user else ''}{host}/{self._written(path)}{query}"
+        behind = self.behind if path == self.given else ""
+        return f"{scheme}://{f'{self.user}@' if self.user else ''}{host}/{self._written(path)}{behind}"
 
     def begin(self, path: str) -> Begun:
         """The first bytes of a file. Raises ``NotThere``."""
@@ -133,9 +135,10 @@ class Web(SourceOpener):
         user, _, host = place.netloc.rpartition("@")
         if not place.hostname:
             raise LoadError(f"{place.scheme}://{host}{place.path}", "names no server", "check the address")
-        raw = place.path.lstrip("/")
+        alone = _PARAMETERS.sub("", place.path)
+        raw, behind = alone.lstrip("/"), place.path[len(alone) :] + (f"?{place.query}" if place.query else "")
         path = unquote(raw)
-        store = WebStore(f"{place.scheme}://{host}", user, place.query, path, quote(raw, safe=f"%{_SAFE}"))
+        store = WebStore(f"{place.scheme}://{host}", user, behind, path, quote(raw, safe=f"%{_SAFE}"))
         if not path or path.endswith("/"):
             folder = RemoteFolder(store, path.rstrip("/"))
             _ = folder.entries

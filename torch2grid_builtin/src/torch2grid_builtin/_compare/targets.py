@@ -11,6 +11,7 @@ import click
 from torch2grid_core import Page, PluginManager, Settings, UsageError, View
 from torch2grid_core.commands import spec_name
 from torch2grid_core.pages import Output
+from torch2grid_core.text import without_secrets
 
 _DATA = "csv"  # of a table; cells of pictures are written so where they are asked for
 _PRINTED = "json"  # the report, on stdout
@@ -34,6 +35,10 @@ class Targets:
         self.printed = _PRINTED in formats and own != _PRINTED
         asked = [name for name in formats if not (name == _PRINTED and self.printed)]
         animated = own in moving and own == "gif"
+        if animated and "://" in settings.output:
+            raise UsageError(
+                f"--output {without_secrets(settings.output)} takes no animation; give its folder, and --format gif"
+            )
         if animated and ({*asked} - {own} or chosen):
             raise UsageError(f"--output {target} takes the animation alone; give a folder for what is beside it")
         films = [name for name in asked if name in moving and name != own]

@@ -54,7 +54,7 @@ class _Entry:
     """One model of a batch and what became of it."""
 
     model: str
-    folder: Path
+    folder: str  # or a location
     result: str = "not started"
     files: int = 0
     tensors: int | None = None
@@ -70,8 +70,9 @@ class Batch:
 
     def __init__(self, drawing: Drawing, models: Sequence[str]) -> None:
         self.drawing = drawing
-        root, taken = Path(drawing.run.output), set[str]()
-        if root.suffix and drawing.output(root, drawing.run).file is not None:
+        given, taken = str(drawing.run.output), set[str]()
+        root = Path(given)
+        if root.suffix and drawing.output(given, drawing.run).file is not None:
             raise UsageError(f"--output {root} takes one picture, and there are {len(models)} models; give a folder")
         self.entries = []
         for model in models:
@@ -81,7 +82,7 @@ class Batch:
                 number += 1
                 name = f"{stem}_{number}"
             taken.add(name.casefold())
-            self.entries.append(_Entry(model, root / name))
+            self.entries.append(_Entry(model, f"{given.rstrip('/')}/{name}" if "://" in given else str(root / name)))
 
     def run(self, limits: tuple[float, float] | None) -> int:
         """Draw all; the exit code: 0, or 1 if any failed."""
@@ -96,8 +97,8 @@ class Batch:
         started = time.perf_counter()
         entry.result = "interrupted"
         try:
-            stay_inside(entry.folder, entry.folder.parent)
-            drawn = self.drawing.one(entry.model, str(entry.folder), limits)
+            stay_inside(Path(entry.folder), Path(entry.folder).parent)
+            drawn = self.drawing.one(entry.model, entry.folder, limits)
         except Torch2GridError as error:
             entry.result = "failed"
             self.drawing.manager.trace(error)

@@ -115,6 +115,8 @@ class Drawing:
             progress_bar(checkpoint, watched(self.quiet)) as progress,
             workers(checkpoint, run.jobs, pages, fork=True, opener=self.executor) as executor,
         ):
+            if self.executor is not None:
+                destination.shelved()
             drew: set[str] = set()
             seen = Seen()
 

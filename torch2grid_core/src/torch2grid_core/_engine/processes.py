@@ -34,7 +34,7 @@ class Processes(Executor):
     """
 
     def __init__(self, count: int) -> None:
-        self._count, self._work = count, queue.SimpleQueue[_Work | None]()
+        self.num_workers, self._work = count, queue.SimpleQueue[_Work | None]()
         self._threads: list[threading.Thread] = []
         self._idle = threading.Semaphore(0)
         self._lock, self._closed, self._broken = threading.Lock(), False, False
@@ -46,7 +46,7 @@ class Processes(Executor):
             if self._closed or self._broken:
                 raise BrokenExecutor("a worker process was killed") if self._broken else RuntimeError("it was shut down")
             self._work.put(_Work(future, function, arguments, named))
-            if not self._idle.acquire(blocking=False) and len(self._threads) < self._count:
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self.num_workers:
                 thread = threading.Thread(target=self._serve, daemon=True)
                 self._threads.append(thread)
                 thread.start()

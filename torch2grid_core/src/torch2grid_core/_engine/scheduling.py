@@ -19,7 +19,9 @@ Made = TypeVar("Made")
 
 _AHEAD = 32  # batches submitted before their turn: enough to keep workers busy, few enough to keep results small
 _AHEAD_BYTES, _AHEAD_TENSORS = 1 << 30, 1 << 13  # and what they read together, at most
+_AHEAD_EACH = 2  # batches for each worker, where that is more: one that it has, and one that waits for it
 _BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
+_BATCHES_EACH, _BATCH_MOST = 16, 64 << 20  # of a large file, fewer and larger: a task costs a cluster milliseconds
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
 _SHARES = 8  # of all bytes, at least, where one share is as much as a remote source fetches ahead
 _PAGES_AHEAD = 8
@@ -50,6 +52,7 @@ def outcomes(
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
     ahead = fetched_ahead(checkpoint[name] for name in names)
+    workers = workers_of(executor)
     take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
         if executor is not None:
@@ -57,14 +60,17 @@ def outcomes(
             early = {name: _Batch(name, tasks(name)).submitted(executor) for name in largest}
             if order == "ready":  # what is begun first stands first
                 names = [*largest, *(name for name in names if name not in early)]
+        total = sum(checkpoint[name].nbytes for name in names)
         share = _BATCH_BYTES
+        if workers:
+            share = max(share, min(total // (workers * _BATCHES_EACH), _BATCH_MOST))
         if ahead:  # one wait for many tensors, rather than one for each
-            share = max(share, min(ahead, sum(checkpoint[name].nbytes for name in names) // _SHARES))
+            share = max(share, min(ahead, total // max(_SHARES, workers)))
         for batch in _batches(checkpoint, names, tasks, early, share):
             waiting.append(batch if executor is None else batch.submitted(executor))
             if ahead and not batch.handed_out:
                 batch.fetch()  # while those before it are measured
-            while (executor is None and len(waiting) > bool(ahead)) or _enough(waiting):
+            while (executor is None and len(waiting) > bool(ahead)) or _enough(waiting, workers):
                 yield from take(waiting).settled()
         while waiting:
             yield from take(waiting).settled()
@@ -88,10 +94,20 @@ def _first_done(waiting: deque[_Batch]) -> _Batch:
         wait(pending, return_when=FIRST_COMPLETED)
 
 
-def _enough(waiting: Sequence[_Batch]) -> bool:
-    """True where no more is handed out before something came back."""
+def workers_of(executor: Executor | None) -> int:
+    """How many workers *executor* has, 0 where it does not say. Executors of MPI say it in ``num_workers``, those of Python in
+    ``_max_workers``.
+    """
+    found = getattr(executor, "num_workers", None) or getattr(executor, "_max_workers", 0)
+    return found if isinstance(found, int) and found > 0 else 0
+
+
+def _enough(waiting: Sequence[_Batch], workers: int) -> bool:
+    """True where no more is handed out before something came back: each worker has some, and results do not pile up."""
+    if len(waiting) < max(workers * _AHEAD_EACH, 2):
+        return False
     many = len(waiting) >= _AHEAD or sum(len(each.tasks) for each in waiting) > _AHEAD_TENSORS
-    return len(waiting) > 1 and (many or sum(each.bytes for each in waiting) > _AHEAD_BYTES)
+    return many or sum(each.bytes for each in waiting) > _AHEAD_BYTES
 
 
 def _largest(checkpoint: Checkpoint, names: Sequence[str], ahead: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._engine.reading import most_pieces
-from torch2grid_core._engine.scheduling import NOT_PICKLED, is_not_pickled
+from torch2grid_core._engine.scheduling import NOT_PICKLED, is_not_pickled, workers_of
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._guard import Origin, call, describe, describe_value, guarded, origin_of, returned
 from torch2grid_core._kinds.running import ExecutorFactory
@@ -135,6 +135,12 @@ class Guarded(Executor):
 
     def __init__(self, executor: Executor, origin: Origin) -> None:
         self._executor, self._origin = executor, origin
+
+    @property
+    def num_workers(self) -> int:
+        """How many workers it has, 0 where it does not say. Raises ``PluginError``."""
+        with guarded(self._origin, "num_workers"):
+            return workers_of(self._executor)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """See ``Executor.submit``. Raises ``PluginError``."""

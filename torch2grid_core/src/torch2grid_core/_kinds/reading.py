@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 
 from torch2grid_core._data.checkpoint import Action, Checkpoint, Skip
 from torch2grid_core._data.source import Source
+from torch2grid_core._data.target import Target
 from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import guarded, not_run, origin_of, returned
 
 
@@ -26,6 +28,10 @@ class SourceOpener(ABC):
     @abstractmethod
     def open(self, location: str) -> Source:
         """What is at *location*, with nothing read but what says whether it is there. Raises ``LoadError``."""
+
+    def target(self, location: str) -> Target:
+        """The folder at *location*, to write to. Nothing is asked of a server yet. Raises ``LoadError``, as it does here."""
+        raise LoadError(location, "is no place to write to", "give a folder of this machine, or another location")
 
 
 class Loader(ABC):

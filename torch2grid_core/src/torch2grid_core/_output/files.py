@@ -34,7 +34,7 @@ def whole_file(path: Path, option: str = "--output") -> Iterator[BinaryIO]:
             yield stream
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error, option) from error
+        raise unwritable(path, error, option) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -54,7 +54,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             temporary.mkdir(mode=0o700)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -120,7 +120,7 @@ def move_all(temporary: Path, files: Sequence[str], root: Path) -> None:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             if isinstance(error, OSError):
-                raise _unwritable(path, error) from error
+                raise unwritable(path, error) from error
             raise
 
 
@@ -146,7 +146,8 @@ def _keep(path: Path, before: Path) -> None:
         path.replace(before)
 
 
-def _unwritable(path: Path, error: OSError, option: str = "--output") -> Torch2GridError:
+def unwritable(path: Path, error: OSError, option: str = "--output") -> Torch2GridError:
+    """What it means that nothing can be written at *path*."""
     return Torch2GridError(f"{path}: cannot be written: {error.strerror or error}; choose another place with {option}")
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch2grid_core._pictures.page import Heatmap, Page
 
 NAMES = ("index.json", "torch2grid.index.json")  # the first that is not somebody else's
 _FORMAT = "torch2grid index 1"
-_LARGEST = 1 << 30
+LARGEST = 1 << 30
 
 
 def entry_of(page: Page) -> dict[str, Any]:
@@ -52,18 +52,21 @@ def entry_of(page: Page) -> dict[str, Any]:
     return {name: plain(value) for name, value in entry.items()}
 
 
-def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> Path:
+def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]], is_there: Callable[[str], bool] | None = None) -> Path:
     """Add *entries* (path below *folder* → ``entry_of`` its page) to the folder's index; those of files that are gone go.
+
+    is_there: True for a file that is not gone, where these are not in *folder*.
 
     Runs that end at the same moment wait for each other. Returns the index's path. Raises ``Torch2GridError`` where it cannot
     be written, or all of its names are taken.
     """
+    there = is_there or (lambda file: os.path.isfile(folder / file))
     with _locked(folder):
         for name in NAMES:
             path = folder / name
             found = _read(path)
             if found is not None:
-                kept = {file: entry for file, entry in found.items() if os.path.isfile(folder / file)}
+                kept = {file: entry for file, entry in found.items() if there(file)}
                 document = {"format": _FORMAT, "files": dict(sorted({**kept, **entries}.items()))}
                 with whole_file(path) as stream:
                     stream.write(json_text(document, indent=1).encode() + b"\n")
@@ -75,7 +78,7 @@ def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     """The entries in *path*, none where nothing is there, ``None`` where it is not an index of ours."""
     try:
-        document = json.loads(read_regular(path, _LARGEST).decode("utf-8"))
+        document = json.loads(read_regular(path, LARGEST).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,28 +28,32 @@ from torch2grid_core._output.files import (
     move_all,
     open_target,
     stay_inside,
+    whole_file,
     whole_folder,
 )
-from torch2grid_core._output.index import NAMES, entry_of, merge_index
+from torch2grid_core._output.index import LARGEST, NAMES, entry_of, merge_index
 from torch2grid_core._output.listening import Listeners
+from torch2grid_core._output.shelves import Shelf, TargetShelf, shelf, shelf_of
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page, text_lines
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._plugins.options import split_spec
 from torch2grid_core._settings import Settings
-from torch2grid_core._text import counted, did_you_mean, visible
+from torch2grid_core._text import counted, did_you_mean, safe_filename, visible, without_secrets
 
 
 @dataclass(frozen=True)
 class Rendered:
     """What was made of a page before it is written.
 
-    files: format → bytes. entry: what the index of the output folder says of it. failures: formats that could not be rendered.
+    files: format → bytes. entry: what the index of the output folder says of it. failures: formats that could not be
+    rendered. shelved: format → the name under which a worker has put the bytes where the output goes.
     """
 
     files: Mapping[str, bytes]
     entry: Mapping[str, Any]
     failures: Mapping[str, PluginError] = field(default_factory=dict)
+    shelved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Preparer:
     formats: asked for by the user; single: one target, a file or stdout, takes what is written in the one format.
     renderers: by format; a format that is not among them is left to the parent. whole: pages travel back with their
     panels, because somebody looks at them. combine: one file takes all pages, at the end; nothing is rendered before.
-    tables: the format of tables where none is asked for that suits them.
+    tables: the format of tables where none is asked for that suits them. shelf: where files are put that go to the folder.
     """
 
     formats: tuple[str, ...]
@@ -67,6 +73,7 @@ class Preparer:
     whole: bool = False
     combine: bool = False
     tables: str = "text"
+    shelf: Shelf | TargetShelf | None = None
 
     def is_folder(self, name: str) -> bool:
         """True for a format that is written as a folder, at the end."""
@@ -74,20 +81,25 @@ class Preparer:
 
     def __call__(self, page: Page, view: View) -> tuple[Page, Rendered]:
         rendered: dict[str, bytes] = {}
+        shelved: dict[str, str] = {}
         failures: dict[str, PluginError] = {}
         wanted = self.wanted(page, view)
         for name in wanted:
             if name in self.renderers and not self.combine and not self.is_folder(name):
                 try:
-                    rendered[name] = self.render(page, name)
+                    data = self.render(page, name)
+                    if self.shelf is not None and not self.on_screen(name) and (put := self.shelf.put(data)):
+                        shelved[name] = put
+                    else:
+                        rendered[name] = data
                 except PluginError as error:
                     if len(wanted) == 1:
                         raise
                     failures[name] = error  # the other formats are written all the same
-        keep = self.whole or not page.folder or len(rendered) + len(failures) < len(wanted)
+        keep = self.whole or not page.folder or len(rendered) + len(shelved) + len(failures) < len(wanted)
         with guarded(origin_of(view), f"page {page.name!r}"):
             entry = entry_of(page)
-        return page if keep else replace(page, panels=()), Rendered(rendered, entry, failures)
+        return page if keep else replace(page, panels=()), Rendered(rendered, entry, failures, shelved)
 
     def wanted(self, page: Page, view: View) -> tuple[str, ...]:
         """The formats that *page* is written in."""
@@ -130,8 +142,9 @@ _PICTURE_ENDINGS = {"jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "eps", "
 class Output:
     """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
 
-    target: a folder, or a file whose ending is a known format, which then takes exactly one page, or all of them where the
-    format's renderer combines; ``-`` is stdout, which takes one format in the same way (text, where none is asked for).
+    target: a folder of this machine, or at a location that a plugin writes to, or a file in one whose ending is a known
+    format, which then takes exactly one page, or all of them where the format's renderer combines; ``-`` is stdout, which takes
+    one format in the same way (text, where none is asked for).
     formats: asked for by the user, else each view's own. tables: the format of tables where none of these suits them, ``text``
     for the screen. say: receives the path of each file, and the text of tables;
     stderr does where stdout takes another format. shown: looks at each page. origin: what the pages are of, for listeners, and
@@ -164,7 +177,11 @@ class Output:
         self.written: list[Path] = []
         self._failed: dict[str, Torch2GridError] = {}  # format → the first failure of its renderer, or of its folder
         self._drew = False  # a page came in a format that was asked for
-        path = Path(target)
+        self._target = manager.target(os.fspath(target))
+        self._told = told = without_secrets(str(target))
+        self._staged = Path(tempfile.gettempdir()) / f"torch2grid-{os.urandom(12).hex()}"  # files are made there to be sent
+        last = safe_filename(str(target).rstrip("/").rpartition("/")[2])
+        path = Path(target) if self._target is None else self._staged / last
         wanted = tuple(dict.fromkeys(formats))
         ending = path.suffix.lstrip(".").lower()
         if str(target) == STDOUT:
@@ -177,7 +194,7 @@ class Output:
         if not str(target):
             raise UsageError("--output is empty; give a folder or a file")
         if ending in _PICTURE_ENDINGS and ending not in manager.formats() and not path.is_dir():
-            raise UsageError(f"--output {path}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
+            raise UsageError(f"--output {told}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
         known = bool(ending) and ending in manager.formats()
         of_folder = known and ending in self._renderer(ending).folders  # FOLDER.tensorboard is that folder
         if of_folder and str(target) == STDOUT:
@@ -185,10 +202,14 @@ class Output:
         is_one = str(target) == STDOUT or not path.is_dir()
         self.file = path if known and not of_folder and is_one else None
         self.folder = path.parent if self.file else path
+        if self._target is not None and self.file:
+            self._target = manager.target(str(target).rstrip("/").rpartition("/")[0])
+        if beside is not None and beside._target is not None and path.is_relative_to(beside.folder):
+            self._target, self._staged = beside._target, beside._staged
         wanted = wanted or ((ending,) if of_folder else ())
         if self.file:
             if wanted not in ((), (ending,)):
-                raise UsageError(f"--output {path} is one {ending} file, --format asks for {', '.join(wanted)}")
+                raise UsageError(f"--output {told} is one {ending} file, --format asks for {', '.join(wanted)}")
             wanted = (ending,)
         renderers = {name: self._renderer(name) for name in wanted if name != "text"}  # an unknown one ends the run here
         if renderer and wanted and not self._forced_writes:
@@ -200,8 +221,19 @@ class Output:
         self._all = Spool()  # the pages that wait for the one file
         self._opening = Spool()  # those of them that come first
         self._folders: dict[str, Spool] = {}  # format → the pages that wait for its folder
+        self._ending = contextlib.ExitStack()
         self._closed = False
         self._noted: set[str] = set()
+
+    def shelved(self) -> Output:
+        """The same output, where workers elsewhere that share its folder write to it themselves. Only inside its context.
+
+        Not where something looks at pages while they are written, nor where one file takes them.
+        """
+        if not (self.prepare.single or self.prepare.combine or self.prepare.whole or self.shown or self.prepare.shelf):
+            made: Any = shelf(self.folder) if self._target is None else shelf_of(self._target)
+            self.prepare = replace(self.prepare, shelf=self._ending.enter_context(made))
+        return self
 
     def for_views(self, views: Iterable[View]) -> Output:
         """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers.
@@ -253,6 +285,10 @@ class Output:
         return f"--renderer {found.name} writes {can}, not {', '.join(wanted)}; ask with --format for what it writes"
 
     def __enter__(self) -> Output:
+        if self._target is not None:
+            with contextlib.suppress(FileExistsError):  # another output's, which ends later
+                self._staged.mkdir(mode=0o700)
+                self._ending.callback(shutil.rmtree, self._staged, ignore_errors=True)
         if not self._beside:
             self._listeners.start(self.origin)
         return self
@@ -269,6 +305,7 @@ class Output:
             ended = wrong
             raise
         finally:
+            self._ending.__exit__(kind, error, None)
             if not self._beside:
                 self._listeners.finish(self.origin, ended)
 
@@ -297,7 +334,16 @@ class Output:
             raise error
 
     def _index(self) -> None:
-        path = merge_index(self.folder, self._entries)
+        is_there = None
+        if self._target is not None:
+            is_there = self._target.names().__contains__
+            for name in NAMES:
+                if (found := self._target.get(name, LARGEST)) is not None:
+                    with whole_file(self.folder / name) as stream:
+                        stream.write(found)
+            self.folder.mkdir(parents=True, exist_ok=True)  # where workers wrote all
+        path = merge_index(self.folder, self._entries, is_there)
+        self._send(path)
         if path.name != NAMES[0]:
             self.manager.note(f"{self.folder / NAMES[0]} is not torch2grid's and stays as it is; the index is {path}")
 
@@ -307,8 +353,8 @@ class Output:
         For after ``close``, once all that could say why has been looked at.
         """
         if self.prepare.single and not self._drew:
-            target, wanted = self.file or STDOUT, self.prepare.formats[0]
-            raise UsageError(f"--output {target}: nothing was drawn as {wanted}; a table goes to a file of data")
+            wanted = self.prepare.formats[0]
+            raise UsageError(f"--output {self._told}: nothing was drawn as {wanted}; a table goes to a file of data")
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
@@ -321,6 +367,7 @@ class Output:
                     stream.write(self.prepare.render(first, name))
                 else:
                     call(renderer, renderer.render_all, pages, stream, self.prepare.style, name)
+            self._send(path)
             self._report(first, path)
             self._listeners.written(pages, path, self.origin)
 
@@ -348,6 +395,7 @@ class Output:
             first = next(iter(pages))
             move_all(temporary, found, self.folder)
             for file in found:
+                self._send(self.folder / file)
                 self._entries[file] = {"title": f"{len(pages)} pages as {name}", "heatmaps": []}
                 self._report(first, self.folder / file)
             self._listeners.written(pages, self.folder, self.origin)
@@ -388,30 +436,51 @@ class Output:
                 with guarded(origin_of(view), f"page {page.name!r}"):
                     self._folders.setdefault(name, Spool()).add(page)
                 continue
+            if name in rendered.shelved:
+                stem = stem or self._namer.stem(page)
+                self._put(page, stem, name, rendered, None)
+                continue
             data = rendered.files[name] if name in rendered.files else self.prepare.render(page, name)
             if self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
             elif self.file:
                 if self._single is not None:
-                    raise UsageError(f"--output {self.file} takes one picture and this run draws more; give a folder")
+                    raise UsageError(f"--output {self._told} takes one picture and this run draws more; give a folder")
                 self._single = (page, data)
             else:
                 stem = stem or self._namer.stem(page)
-                path = self.folder / f"{stem}.{name}"
-                stay_inside(path.parent, self.folder)
-                self._place(page, path, data)
-                self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
+                self._put(page, stem, name, rendered, data)
 
-    def _place(self, page: Page, path: Path, data: bytes) -> None:
-        with open_target(path) as stream:
-            stream.write(data)
+    def _put(self, page: Page, stem: str, name: str, rendered: Rendered, data: bytes | None) -> None:
+        """Put *data*, or what is on the shelf, into the folder."""
+        path = self.folder / f"{stem}.{name}"
+        stay_inside(path.parent, self.folder)
+        self._place(page, path, data, rendered.shelved.get(name, ""))
+        self._entries[path.relative_to(self.folder).as_posix()] = rendered.entry
+
+    def _place(self, page: Page, path: Path, data: bytes | None, shelved: str = "") -> None:
+        if data is not None:
+            with open_target(path) as stream:
+                stream.write(data)
+            self._send(path)
+        elif isinstance(self.prepare.shelf, TargetShelf):
+            self.prepare.shelf.move(shelved, path.relative_to(self.folder).as_posix())
+        elif self.prepare.shelf is not None:
+            self.prepare.shelf.take(shelved, path)
         self._report(page, path)
         self._listeners.written((page,), path, self.origin)
+        if self._target is not None:
+            path.unlink(missing_ok=True)  # pages may be more than the disk here holds
+
+    def _send(self, path: Path) -> None:
+        """Store the file at *path*, which is complete, where the output goes."""
+        if self._target is not None:
+            self._target.put(path.relative_to(self.folder).as_posix(), path)
 
     def _report(self, page: Page, path: Path) -> None:
         if str(path) != STDOUT:
             self.written.append(path)
-            self.say(str(path))
+            self.say(str(path) if self._target is None else f"{self._target.shown}/{path.relative_to(self.folder).as_posix()}")
         self._listeners.event(page, path)
 
 

@@ -32,6 +32,8 @@ from torch2grid_core._text import did_you_mean, without_secrets
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.source import Source
+    from torch2grid_core._data.target import Target
+    from torch2grid_core._kinds.reading import SourceOpener
     from torch2grid_core._pictures.page import Page
     from torch2grid_core._settings import Settings
 
@@ -250,9 +252,34 @@ class PluginManager:
         from torch2grid_core._data.guarded import guarded_source
         from torch2grid_core._data.source import is_source
 
+        opened = self._opener(location)
+        if opened is None:
+            return location
+        opener, origin, shown, written = opened
+        with guarded(origin, f"{shown}: open"):
+            found: Source = opener.open(written)
+        if not is_source(found):
+            raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
+        return guarded_source(found, origin, shown)
+
+    def target(self, location: str | Path) -> Target | None:
+        """The folder at a location such as ``s3://bucket/folder``, to write to; ``None`` for a path.
+
+        Raises ``LoadError`` where no plugin opens its scheme or it cannot be written to, ``UsageError`` where two open it.
+        """
+        opened = self._opener(location)
+        if opened is None:
+            return None
+        opener, origin, shown, written = opened
+        with guarded(origin, f"{shown}: target"):
+            found: Target = opener.target(written)
+        return found
+
+    def _opener(self, location: str | Path) -> tuple[SourceOpener, Origin, str, str] | None:
+        """What opens *location*, whose that is, what is shown of it, and how it gets it; ``None`` for a path."""
         scheme, colon, rest = str(location).partition("://")
         if not colon or not SCHEME.fullmatch(scheme) or os.path.exists(location):
-            return location
+            return None
         openers = self.names("source")
         free = {name: each for name, each in openers.items() if not each.taken_by}
         claims = [name for name, each in free.items() if scheme.lower() in each.facts.get("schemes", ())]
@@ -262,13 +289,8 @@ class PluginManager:
         if len(claims) > 1:
             both = f"{' and '.join(claims)} both open {scheme}://"
             raise UsageError(f"{without_secrets(str(location))}: {both}; disable one with --disable-plugin")
-        opener = openers[claims[0]].create()
-        origin, shown = openers[claims[0]].origin, without_secrets(str(location))
-        with guarded(origin, f"{shown}: open"):
-            found: Source = opener.open(f"{scheme.lower()}://{rest}")
-        if not is_source(found):
-            raise origin.error(f"{shown}: {returned('open', found, 'a Source')}")
-        return guarded_source(found, origin, shown)
+        chosen = openers[claims[0]]
+        return chosen.create(), chosen.origin, without_secrets(str(location)), f"{scheme.lower()}://{rest}"
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
         """The checkpoint in *place* by the loader that knows its content best, or by *loader*.
