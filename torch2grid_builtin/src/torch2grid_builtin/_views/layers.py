@@ -11,6 +11,7 @@ import numpy as np
 from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
+from torch2grid_builtin._views.limits import readable
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.stacks import PerMatrix
@@ -112,7 +113,7 @@ class LayersView(View):
         for kind in range(len(columns.kinds)):
             members = columns.members(kind)
             grids = [results[name] for name in members]
-            scales.update(dict.fromkeys(members, run.color_scale(*grids)))
+            scales.update(dict.fromkeys(members, readable(run, grids, run.color_scale(*grids))))
             notes.append(f"{_limits(scales[members[0]])}, {_cells(grids)}")
         sheets = columns.sheets(self.sheet)
         for index, sheet in enumerate(sheets):

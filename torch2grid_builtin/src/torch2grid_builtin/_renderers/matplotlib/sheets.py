@@ -406,9 +406,9 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     inner = max(360, *(part.width for part in parts))
     heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
-    straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
+    kinds = sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    note = f"{limits}, {'linear' if straight else 'asinh'}"
+    note = f"{limits}, {' or '.join(kinds)}"
     legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
     said = [line for text in _bands_said(page) for line in wrap(text, inner, _TEXT, lines=3)]
     line = round(_TEXT * LINE)
