@@ -19,7 +19,8 @@ _TRIED = 64  # numbers of bands of a matrix that is alone, at most
 _OFFERED = 40  # ways to place layers, the best
 _FEW = 4  # matrices of a layer, of which all combinations are tried where the layer stays empty by more than
 _LOOSE = 0.05
-_WAYS = 4  # ways of each then
+_WAYS = 3  # ways of each then
+_COMBINED = 5_000  # and about so many boxes placed
 _LOWEST = 12  # cells of a row of layers, below which layers stand in several columns
 
 
@@ -184,8 +185,10 @@ def _combined(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> Iterator[tu
     ways: list[list[Bands]] = []
     for kind in kinds:
         assert isinstance(kind, Kind)
-        own = [_as_high(kind, scale, max(limit // part - scale.gap, 1), fill) for part in (1, 2, 3) for fill in (0.0, 1.0)]
-        ways.append([1] if kind.form.is_line else list(dict.fromkeys(own))[:_WAYS])
+        own: list[Bands] = [
+            _as_high(kind, scale, max(limit // part - scale.gap, 1), fill) for part in (1, 2, 3) for fill in (0.0, 1.0)
+        ]
+        ways.append(own[:1] if kind.form.is_line else [*dict.fromkeys(own)][:_WAYS])
     yield from product(*ways)
 
 
@@ -306,15 +309,17 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
         {round(middle * (0.55 + 0.1 * step)) for step in range(13)} | {each for each in sums if low <= each <= high}
     )
     found: dict[Box, Rows] = {}
-    few = (
-        work > 1
-        and sum(not kind.form.is_line for kind in kinds if isinstance(kind, Kind)) <= _FEW
-        and not any(isinstance(kind, GroupKind) for kind in kinds)
-    )
+    matrices = sum(isinstance(kind, Kind) and not kind.form.is_line for kind in kinds)
+    few = work > 1 and matrices <= _FEW and not any(isinstance(kind, GroupKind) for kind in kinds)
     step = max(len(likely) * len(kinds) * 5 // max(work, 1), 1)
-    for every, limit in product((False, True), likely[::step]):
-        if every and (not few or _empty_share_of_layer(found.values(), kinds, scale) < _LOOSE):
-            break
+    longer = -(-len(likely) * 3 * len(kinds) * _WAYS**matrices // _COMBINED) if few else 1
+    limits = [(False, limit) for limit in likely[::step]] + [(True, limit) for limit in likely[longer // 2 :: longer] if few]
+    tried_all = False
+    for every, limit in limits:
+        if every and not tried_all:
+            if _empty_share_of_layer(found.values(), kinds, scale) < _LOOSE:
+                break
+            tried_all = True
         for layer in strips(kinds, scale, max(limit, 1), every=every):
             across = columns
             if columns > 1:  # about a square, of layers of this form

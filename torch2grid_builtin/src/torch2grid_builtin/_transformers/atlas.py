@@ -509,6 +509,8 @@ class _Sheet:
                 below.add(item.name if isinstance(item, Item) else "")  # another matrix is above it
                 continue
             covered.append((column, end))
+            if isinstance(item, Group) and isinstance(bands, tuple) and not bands[0]:
+                below.update(each.name for each in item.members[0][1:])  # one below the other
             for name, start, wide in _tops(item, bands, self.scale):
                 first = max(rows.tag + column + start, taken + 1)
                 width = rows.tag + column + start + wide - first

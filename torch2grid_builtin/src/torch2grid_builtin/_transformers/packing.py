@@ -84,8 +84,8 @@ def best_fit(ways: Sequence[Sequence[Box]], gap: int, limit: int, ahead: int, la
             height, width = ways[index][way]
             places[index], picked[index] = (depth, column), way
             left.remove(index)
-            rest = [(column + width + gap, depth, room - width - gap)] if room > width + gap else []
-            line[at : at + 1] = [(column, depth + height + gap, width + gap), *rest]
+            beyond = [(column + width + gap, depth, room - width - gap)] if room > width + gap else []
+            line[at : at + 1] = [(column, depth + height + gap, width + gap), *beyond]
         line = _joined(line)
     down, across = (
         max(place[side] + ways[index][way][side] for index, (place, way) in enumerate(zip(places, picked, strict=True)))

@@ -154,17 +154,17 @@ def columns_of(names: Iterable[str]) -> Columns:
     cells: dict[str, dict[int, str]] = {}
     below: dict[str, dict[str, dict[int, str]]] = {}
     owners = {}
-    for title, name, kind, stem, number in found:
+    for title, name, of, stem, number in found:
         owners[name] = f"{title}.{stem}.{number}" if stem else title
         slot = slots[stem, title][number] if stem else 0
         across = families[stem].across if stem else 1
         if not stem or across == families[stem].most or across == len(families[stem].every):
-            cells.setdefault(title, {})[first[kind] + slot] = name
+            cells.setdefault(title, {})[first[of] + slot] = name
             continue
         some = [each for each, place in slots[stem, title].items() if place // across == slot // across]
         some = [each for each in some if each in families[stem].numbers[title]]
         row = f"{title}.{stem}.{some[0]}" + (f"–{some[-1]}" if len(some) > 1 else "")
-        below.setdefault(stem, {}).setdefault(row, {})[first[kind] + slot % across] = name
+        below.setdefault(stem, {}).setdefault(row, {})[first[of] + slot % across] = name
     rows = [*cells.items(), *(row for some in below.values() for row in some.items())]
     return Columns(tuple(kinds), tuple(columns), tuple(rows), tuple(apart), before, owners)
 
