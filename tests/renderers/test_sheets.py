@@ -103,3 +103,51 @@ def test_bands_above_a_wide_table_fill_its_width():
     assert wide.width == alone.width  # seven in a row are not wider than the table
     assert wide.height < low.height  # four in a row, as they were given
     assert sum(isinstance(each, Polygon) for each in wide.shapes) - len(panels) == 12
+
+
+def words(page):
+    """(text, x, y) of all that is written on a page."""
+    return [(each.text, each.x, each.y) for each in draw_page(page, Style()).shapes if isinstance(each, Label)]
+
+
+def table(panels, names, rows, notes=()):
+    return Page("a", "", tuple(panels.values()), places=tuple(panels), row_names=rows, column_names=names, column_notes=notes)
+
+
+def test_columns_whose_names_differ_in_one_number_share_a_head_and_a_height():
+    names = ("attn", "experts.0.w", "experts.1.w", "experts.2.w", "down.1.b")
+    panels = {(row, column): bars(10 * (column + 1)) for row in range(2) for column in range(5)}
+    page = table(panels, names, ("0", "1"), ("x", "y", "y", "y", "y"))
+    found = words(page)
+    texts = [text for text, *_ in found]
+    assert texts.count("experts.*.w") == 1
+    assert texts.count("y") == 2
+    numbers = [(text, x) for text, x, y in found if y == next(y for text, _, y in found if text == "2")]
+    assert [text for text, _ in numbers if text.isdecimal()] == ["0", "1", "2"]
+    assert [x for _, x in numbers] == sorted(x for _, x in numbers)
+    high = heights(page)[:5]
+    assert high[1] < high[2] < high[3]  # 20, 30 and 40 on one scale
+    assert high[0] == high[3] == high[4]  # each the most of its scale
+
+
+def test_rows_that_share_no_column_are_a_table_of_their_own():
+    panels = {(0, 0): heat(SEQUENTIAL, 0, 1), (1, 0): heat(SEQUENTIAL, 0, 1)}
+    panels |= {(row, column): heat(SEQUENTIAL, 0, 1) for row in (2, 3) for column in (1, 2, 3)}
+    found = words(table(panels, ("norm", "e.w", "e.w", "e.w"), ("0", "1", "0 · experts 0–2", "1 · experts 0–2")))
+    places = {text: y for text, _, y in found}
+    assert places["norm"] < places["0"] < places["1"] < places["e.w"] < places["0 · experts 0–2"]
+    assert len({x for text, x, _ in found if text in ("norm", "e.w")}) == 2  # each begins behind its own names of rows
+
+
+def test_vectors_side_by_side_are_one_above_the_other_where_rows_are_high():
+    square = Heatmap(Grid(np.eye(64, dtype=np.float32)), SEQUENTIAL, "one")
+    line = Heatmap(Grid(np.ones((1, 64), np.float32)), SEQUENTIAL, "one")
+    names = ("bias", "mean", "var", "weight", "matrix")
+    panels = {(row, column): square if column == 4 else line for row in range(2) for column in range(5)}
+    found = {text: (x, y) for text, x, y in words(table(panels, names, ("0", "1")))}
+    assert len({found[name][0] for name in names[:4]}) == 1
+    assert [found[name][1] for name in names[:4]] == sorted(found[name][1] for name in names[:4])
+    assert found["matrix"][0] > found["bias"][0]
+    low = dict.fromkeys(panels, line)
+    apart = {text: x for text, x, _ in words(table(low, names, ("0", "1")))}
+    assert len({apart[name] for name in names}) == 5

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 from tests.support.corpus import real
+from tests.support.transformers.networks import Shapes, bottlenecks, mixture, mobilenet, vgg
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas, empty_share
+from torch2grid_builtin._transformers.packing import best_fit
 
 
 def resnet(blocks: int, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -28,6 +33,39 @@ def resnet(blocks: int, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("room", [None, 1024])
 def test_residual_networks_fill_the_sheet(blocks: int, room: int | None) -> None:
     assert empty_share(Atlas().layout(resnet(blocks, (16, 32, 64)), room)) < 0.15
+
+
+@pytest.mark.parametrize("room", [1024, 2048])
+@pytest.mark.parametrize("build", [bottlenecks, vgg, mobilenet])
+def test_networks_of_pictures_as_they_are_used_fill_the_sheet(build: Callable[[], Shapes], room: int) -> None:
+    shapes = build()
+    assert empty_share(Atlas().layout(shapes, room).validate(shapes, room)) < 0.15
+
+
+def test_a_mixture_of_many_layers_fills_the_sheet() -> None:
+    shapes = mixture(64, 160, 22)
+    assert empty_share(Atlas().layout(shapes, 2048).validate(shapes, 2048)) < 0.15
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ways=st.lists(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=5), min_size=1, max_size=30),
+    gap=st.integers(0, 3),
+    ahead=st.integers(1, 30),
+    large=st.floats(0, 1),
+)
+def test_boxes_that_are_placed_where_they_fit_stay_apart(
+    ways: list[list[tuple[int, int]]], gap: int, ahead: int, large: float
+) -> None:
+    limit = max(min(width for _, width in some) for some in ways) + 7
+    narrow = [[box for box in some if box[1] <= limit] for some in ways]
+    packing, picked = best_fit(narrow, gap, limit, ahead, large)
+    taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
+    for (row, column), some, way in zip(packing.places, narrow, picked, strict=True):
+        height, width = some[way]
+        taken[row : row + height + gap, column : column + width + gap] += 1
+    assert taken.max() == 1
+    assert packing.width <= limit
 
 
 def test_a_real_one_does() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.layer_separated import LayerSeparated
 from torch2grid_builtin._views.grid import GridView
+from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import GridTransformer, Settings
 from torch2grid_core.pages import Heatmap
 
@@ -127,3 +128,35 @@ def test_limits_are_of_all_cells_where_that_is_alike_or_asked_for():
     plain = {"fc.weight": np.ones((2, 2)), "x": np.full(12, 300.0)}  # a transformer that does not say where weights go
     (panel,) = draw(GridView(), plain, Settings(transformer=Negated()))["neural_grid"].panels
     assert panel.scale == Settings().color_scale(panel.grid)
+
+
+def larger_head(factor):
+    generator = np.random.default_rng(4)
+    arrays = {f"h.{layer}.w": generator.standard_normal((40, 40)).astype(np.float32) for layer in range(6)}
+    return arrays | {"head.weight": (factor * generator.standard_normal((60, 40))).astype(np.float32)}
+
+
+@pytest.mark.parametrize("reduce", ["mean", "absmax"])
+def test_a_head_that_is_much_larger_leaves_no_layer_pale(reduce):
+    run = Settings(reduce=reduce, max_cells=70)
+    panel = draw(GridView(), larger_head(30), run)["neural_grid"].panels[0]
+    assert panel.scale.kind == "asinh"
+    shares = panel.scale.fraction(np.abs(panel.grid.drawn()))
+    middle = 0.5 if panel.scale.diverging else 0.0
+    assert np.median(shares) - middle > 0.1 * (1 - middle)
+    assert panel.scale.over < 0.01  # and the head is not beyond it
+    for asked in (replace(run, scale="symmetric"), replace(run, limits=(-1.0, 1.0))):
+        assert draw(GridView(), larger_head(30), asked)["neural_grid"].panels[0].scale.kind == "linear"
+    assert draw(GridView(), larger_head(2), run)["neural_grid"].panels[0].scale.kind == "linear"
+
+
+def test_one_layer_that_exploded_leaves_the_others_of_its_column_readable():
+    generator = np.random.default_rng(5)
+    arrays = {f"h.{layer}.w": generator.standard_normal((200, 90)).astype(np.float32) for layer in range(8)}
+    arrays["h.5.w"] *= 40
+    page = draw(LayersView(), arrays)["layer_overview"]
+    assert "asinh" in page.column_notes[0]
+    for panel in page.panels:
+        assert np.median(panel.scale.fraction(panel.grid.drawn())) > 0.2
+    arrays["h.5.w"] /= 20
+    assert "linear" in draw(LayersView(), arrays)["layer_overview"].column_notes[0]

@@ -136,7 +136,7 @@ def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one
         grids = [panel_of[f"net.layers.{layer}.{kind}"].grid for layer in range(5)]
         whole = Settings().color_scale(*grids)
         assert (low, high) == (whole.low, whole.high)
-        assert "linear" in page.column_notes[column]
+        assert f", {'asinh' if kind == 'a.weight' else 'linear'}, " in page.column_notes[column]  # those are far apart
         assert f"{high:.3g}" in page.column_notes[column]
     assert "layers/empty" not in pages
     assert len(pages) == 18
@@ -190,25 +190,63 @@ def test_many_layers_take_several_sheets_on_the_same_scales():
     assert whole == "layer_overview"  # 300 layers fit one
 
 
-def test_numbered_experts_are_rows_below_their_layer():
+def of_experts(layers: int, experts: int, kinds: int) -> dict[str, np.ndarray]:
     arrays = {
-        f"h.{layer}.experts.{expert}.{name}": np.ones((4, 5), np.float32)
-        for layer in range(2)
-        for expert in range(4)
-        for name in ("w1", "w2")
+        f"h.{layer}.experts.{expert}.w{kind}": np.full((4, 5), 1 + layer, np.float32)
+        for layer in range(layers)
+        for expert in range(experts)
+        for kind in range(kinds)
     }
-    arrays |= {f"h.{layer}.attn.weight": np.ones((4, 5), np.float32) for layer in range(2)}
+    return arrays | {f"h.{layer}.attn.weight": np.ones((4, 5), np.float32) for layer in range(layers)}
+
+
+def test_few_experts_are_columns_beside_their_layer():
+    arrays = of_experts(2, 4, 2)
     page = draw(LayersView(), arrays)["layer_overview"]
-    experts = [f"{layer} · expert {expert}" for layer in range(2) for expert in range(4)]
-    assert page.row_names == ("0", *experts[:4], "1", *experts[4:])
-    assert page.column_names == ("experts.*.w1", "experts.*.w2", "attn.weight")
-    assert len(set(page.places)) == len(arrays)
+    assert page.row_names == ("0", "1")
+    assert page.column_names == (*(f"experts.{expert}.w{kind}" for kind in range(2) for expert in range(4)), "attn.weight")
+    places = {panel.title: place for panel, place in zip(page.panels, page.places, strict=True)}
+    for name in arrays:
+        layer, inside = name.split(".", 2)[1:]
+        assert places[name] == (int(layer), page.column_names.index(inside))
+    scales = {panel.title: panel.scale for panel in page.panels}
+    assert len({(scale.low, scale.high) for name, scale in scales.items() if name.endswith("w0")}) == 1
+
+
+@pytest.mark.parametrize(("layers", "experts", "kinds"), [(3, 64, 3), (2, 40, 1), (2, 256, 3)])
+def test_many_experts_are_rows_of_their_own_and_fill_them(layers, experts, kinds):
+    page = draw(LayersView(), of_experts(layers, experts, kinds))["layer_overview"]
+    assert page.row_names[:layers] == tuple(map(str, range(layers)))
+    below = page.row_names[layers:]
+    assert below[0].startswith("0 · experts 0–")
+    assert below[-1].endswith(f"–{experts - 1}")
+    rows = [{column for row, column in page.places if row == place} for place in range(len(page.row_names))]
+    assert all(len(row) == 1 for row in rows[:layers])
+    assert not rows[0] & rows[layers]  # a table of their own
+    across = max(map(len, rows[layers:]))
+    assert across <= 32
+    assert layers * experts * kinds > 0.85 * across * len(below)
+
+
+def test_experts_that_each_layer_counts_on_stand_in_the_same_columns():
+    arrays = {f"h.{layer}.experts.{4 * layer + each}.w": np.ones((4, 5), np.float32) for layer in range(5) for each in range(4)}
+    page = draw(LayersView(), arrays)["layer_overview"]
+    assert page.column_names == ("experts.*.w",) * 4
+    assert sorted(page.places) == [(row, column) for row in range(5) for column in range(4)]
 
 
 def test_experts_of_two_kinds_keep_their_whole_names():
     names = [f"h.0.mlp.{kind}experts.{expert}.w" for kind in ("", "shared_") for expert in range(4)]
     page = draw(LayersView(), {name: np.ones((4, 5), np.float32) for name in names})["layer_overview"]
-    assert len(set(page.row_names)) == len(names)
+    assert {f"h.0.{name}" for name in page.column_names} == set(names)
+
+
+def test_numbered_modules_that_are_not_alike_are_no_experts():
+    inside = ("conv.0.0.weight", "conv.0.1.bias", "conv.1.0.weight", "conv.2.weight", "conv.3.bias")
+    arrays = {f"features.{layer}.{name}": np.ones((4, 5), np.float32) for layer in range(3) for name in inside}
+    page = draw(LayersView(), arrays)["layer_overview"]
+    assert page.column_names == inside
+    assert page.row_names == ("0", "1", "2")
 
 
 def test_a_stack_of_experts_is_a_matrix_each():

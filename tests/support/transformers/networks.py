@@ -77,6 +77,65 @@ def convolutional(width: int = 16, classes: int = 1000) -> Shapes:
     return shapes | {"fc.weight": (classes, inputs), "fc.bias": (classes,)}
 
 
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def bottlenecks(width: int = 64, blocks: tuple[int, ...] = (3, 4, 6, 3)) -> Shapes:
+    """A residual network of 50 layers as torchvision builds it."""
+    shapes: Shapes = {"conv1.weight": (width, 3, 7, 7)} | {f"bn1.{leaf}": (width,) for leaf in _NORM}
+    inputs = width
+    for stage, count in enumerate(blocks):
+        middle = width * 2**stage
+        for block in range(count):
+            stem = f"layer{stage + 1}.{block}"
+            sides = ((middle, inputs, 1, 1), (middle, middle, 3, 3), (4 * middle, middle, 1, 1))
+            for index, shape in enumerate(sides, 1):
+                shapes[f"{stem}.conv{index}.weight"] = shape
+                shapes |= {f"{stem}.bn{index}.{leaf}": shape[:1] for leaf in _NORM}
+            if block == 0:
+                shapes[f"{stem}.downsample.0.weight"] = (4 * middle, inputs, 1, 1)
+                shapes |= {f"{stem}.downsample.1.{leaf}": (4 * middle,) for leaf in _NORM}
+            inputs = 4 * middle
+    return shapes | {"fc.weight": (1000, inputs), "fc.bias": (1000,)}
+
+
+def vgg() -> Shapes:
+    """VGG of 16 layers as torchvision builds it."""
+    shapes: Shapes = {}
+    inputs, place = 3, 0
+    for count, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(count):
+            shapes |= {f"features.{place}.weight": (width, inputs, 3, 3), f"features.{place}.bias": (width,)}
+            inputs, place = width, place + 2
+        place += 1
+    for place, side in ((0, (4096, 25088)), (3, (4096, 4096)), (6, (1000, 4096))):
+        shapes |= {f"classifier.{place}.weight": side, f"classifier.{place}.bias": side[:1]}
+    return shapes
+
+
+def mobilenet() -> Shapes:
+    """MobileNet V2 as torchvision builds it: depthwise convolutions between narrow ones."""
+    shapes: Shapes = {}
+
+    def convolution(weight: str, norm: str, shape: tuple[int, ...]) -> None:
+        shapes[f"{weight}.weight"] = shape
+        shapes.update({f"{norm}.{leaf}": shape[:1] for leaf in _NORM})
+
+    convolution("features.0.0", "features.0.1", (32, 3, 3, 3))
+    inputs, place = 32, 1
+    for times, width, count in ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)):
+        for _ in range(count):
+            stem, wide, step = f"features.{place}.conv", inputs * times, 0
+            if times > 1:
+                convolution(f"{stem}.0.0", f"{stem}.0.1", (wide, inputs, 1, 1))
+                step = 1
+            convolution(f"{stem}.{step}.0", f"{stem}.{step}.1", (wide, 1, 3, 3))
+            convolution(f"{stem}.{step + 1}", f"{stem}.{step + 2}", (width, wide, 1, 1))
+            inputs, place = width, place + 1
+    convolution(f"features.{place}.0", f"features.{place}.1", (1280, inputs, 1, 1))
+    return shapes | {"classifier.1.weight": (1000, 1280), "classifier.1.bias": (1000,)}
+
+
 def five_hundred(width: int = 96) -> Shapes:
     """A transformer of 41 layers with biases: 498 tensors."""
     each: Shapes = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -17,6 +17,10 @@ _LIMITS = (_LONG, 3.5, 2.2)  # those to try: cutting shorter ones too may fill t
 _CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
 _TRIED = 64  # numbers of bands of a matrix that is alone, at most
 _OFFERED = 40  # ways to place layers, the best
+_FEW = 4  # matrices of a layer, of which all combinations are tried where the layer stays empty by more than
+_LOOSE = 0.05
+_WAYS = 3  # ways of each then
+_COMBINED = 5_000  # and about so many boxes placed
 _LOWEST = 12  # cells of a row of layers, below which layers stand in several columns
 
 
@@ -161,9 +165,12 @@ def _unlike(ordered: Sequence[Arrangement], most: int) -> list[Arrangement]:
     return kept
 
 
-def strips(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> Iterator[Arrangement]:
-    """Arrangements of about *limit* cells in height, as narrow as they become."""
-    for bands in _strip_options(kinds, scale, limit):
+def strips(kinds: Sequence[AnyKind], scale: Scale, limit: int, *, every: bool = False) -> Iterator[Arrangement]:
+    """Arrangements of about *limit* cells in height, as narrow as they become.
+
+    every: of a few matrices, each as high as that, half and a third of it, in all combinations.
+    """
+    for bands in _combined(kinds, scale, limit) if every else _strip_options(kinds, scale, limit):
         boxes = [shape_of(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
         turned = [(width, height) for height, width in boxes]
         for order in orders(turned)[:3]:
@@ -172,6 +179,17 @@ def strips(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> Iterator[Arran
             found = Packing(places, packing.width, packing.height)
             cost = 1 + _CUT_COST / 3 * _needlessly_cut(kinds, bands, scale.side)
             yield Arrangement(bands, found, cost * found.height * found.width)
+
+
+def _combined(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> Iterator[tuple[Bands, ...]]:
+    ways: list[list[Bands]] = []
+    for kind in kinds:
+        assert isinstance(kind, Kind)
+        own: list[Bands] = [
+            _as_high(kind, scale, max(limit // part - scale.gap, 1), fill) for part in (1, 2, 3) for fill in (0.0, 1.0)
+        ]
+        ways.append(own[:1] if kind.form.is_line else [*dict.fromkeys(own)][:_WAYS])
+    yield from product(*ways)
 
 
 def _turned(ways: Sequence[Bands], turn: int) -> Bands:
@@ -291,8 +309,18 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
         {round(middle * (0.55 + 0.1 * step)) for step in range(13)} | {each for each in sums if low <= each <= high}
     )
     found: dict[Box, Rows] = {}
-    for limit in likely[:: max(len(likely) * len(kinds) * 5 // max(work, 1), 1)]:
-        for layer in strips(kinds, scale, max(limit, 1)):
+    matrices = sum(isinstance(kind, Kind) and not kind.form.is_line for kind in kinds)
+    few = work > 1 and matrices <= _FEW and not any(isinstance(kind, GroupKind) for kind in kinds)
+    step = max(len(likely) * len(kinds) * 5 // max(work, 1), 1)
+    longer = -(-len(likely) * 3 * len(kinds) * _WAYS**matrices // _COMBINED) if few else 1
+    limits = [(False, limit) for limit in likely[::step]] + [(True, limit) for limit in likely[longer // 2 :: longer] if few]
+    tried_all = False
+    for every, limit in limits:
+        if every and not tried_all:
+            if _empty_share_of_layer(found.values(), kinds, scale) < _LOOSE:
+                break
+            tried_all = True
+        for layer in strips(kinds, scale, max(limit, 1), every=every):
             across = columns
             if columns > 1:  # about a square, of layers of this form
                 high, wide = (length + scale.apart for length in layer.box)
@@ -301,6 +329,13 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
             if new.box not in found or new.cost < found[new.box].cost:
                 found[new.box] = new
     return sorted(found.values(), key=lambda each: each.cost)[:_OFFERED]
+
+
+def _empty_share_of_layer(ways: Iterable[Rows], kinds: Sequence[AnyKind], scale: Scale) -> float:
+    """The share of a layer that is empty in the best of *ways*."""
+    layer = min(ways, key=lambda each: each.cost).layer
+    taken = sum(math.prod(shape_of(kind, scale, bands)[0]) for kind, bands in zip(kinds, layer.bands, strict=True))
+    return 1 - taken / math.prod(layer.box)
 
 
 def height_of_layers(kinds: Sequence[AnyKind], count: int, scale: Scale) -> float:

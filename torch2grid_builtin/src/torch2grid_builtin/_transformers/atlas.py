@@ -12,7 +12,7 @@ from typing import Literal
 from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
 from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
 from torch2grid_builtin._transformers.kinds import by_kind
-from torch2grid_builtin._transformers.packing import Box, Packing, check_cell, fitting, orders, pack, widths
+from torch2grid_builtin._transformers.packing import Box, Packing, best_fit, check_cell, fitting, orders, pack, widths
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
@@ -27,6 +27,7 @@ _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with m
 _FEW = 2000  # tensors, of which that takes no time
 _TINY = 14  # cells a side of matrices, of more than those, that have no empty cells between them
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
+_CLOSELY = 3_000  # cards placed, each where it fits, while a packing is looked for that leaves less empty
 _NAMES = 0.05  # of the sheet, at most, for the names of modules
 
 
@@ -117,14 +118,14 @@ class Atlas(LayoutTransformer):
             return best
         apart = [each for card in cards for each in card.apart()]
         sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
-        tries = [(some, each, self.gap, 1.0) for each in sides for some in ((cards, apart) if each > side else (apart,))]
+        tries = [(some, each, self.gap, 1.0) for each in sides for some in (cards, apart)]
         close = [0] if self.gap is None else []  # borders are drawn on the first cells of a matrix then, which loses no name
         tries += [(some, side, gap, 1.0) for gap in close for some in (cards, apart)]
         if self.names:
             tries += [(some, side, self.gap, share) for share in _FEWER_NAMES for some in (cards, apart)]
         tries += [(some, side, gap, _FEWER_NAMES[-1]) for gap in close for some in (cards, apart)]
         for some, each, gap, share in tries:
-            sheet = _Sheet(some, weights, each, gap, self.names, room, share)
+            sheet = _Sheet(some, weights, each, gap, self.names, room, share, closely=True)
             if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
                 best = found
             if empty_share(best) <= _MOST_EMPTY:
@@ -224,7 +225,7 @@ def _numbered_above(way: Way, line: int) -> bool:
 class _Sheet:
     """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be.
 
-    share: of the room that names may have.
+    share: of the room that names may have. closely: look longer for a packing that leaves less empty.
     """
 
     def __init__(
@@ -236,7 +237,9 @@ class _Sheet:
         named: bool,
         room: int | None = None,
         share: float = 1.0,
+        closely: bool = False,
     ) -> None:
+        self.closely = closely
         extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
         self.named_at_all = named
         self.line = label_rows(extent)
@@ -351,7 +354,41 @@ class _Sheet:
             if self._badness(found) < self._badness(best):
                 best, best_chosen = found, list(self.chosen)
         self.chosen = best_chosen
+        return self._fitted_together(best) if self.closely and not self._is_full(best) else best
+
+    def _fitted_together(self, best: Packing) -> Packing:
+        """*best*, or a fuller one in which each place is filled by that card, and that way of it, which fits there."""
+        every = [self._compact(place) for place in range(len(self.cards))]
+        areas = [math.prod(own[0][1]) for own in every]
+        largest = sorted(range(len(areas)), key=lambda place: -areas[place])
+        side, best_chosen, chance = math.isqrt(sum(areas)), list(self.chosen), random.Random(0)
+        for turn in range(_CLOSELY // len(self.cards)):
+            across = turn % 2  # from the left on instead of from the top
+            some = chance.sample(largest[:6], min(chance.randint(1, 3), len(largest)))  # that fill the width side by side
+            limit = sum(chance.choice(every[place])[1][1 - across] + self.between for place in some) - self.between
+            if not 0.8 * side < limit < 1.25 * side:
+                limit = round(side * chance.uniform(0.88, 1.15))
+            narrow = [[(way, box) for way, box in own if box[1 - across] <= limit] for own in every]
+            if not all(narrow):
+                continue
+            boxes = [[box[::-1] if across else box for _, box in own] for own in narrow]
+            found, picked = best_fit(boxes, self.between, limit, chance.choice((4, 10, len(boxes))), chance.random())
+            if across:
+                found = Packing(tuple((down, right) for right, down in found.places), found.width, found.height)
+            self.chosen = [own[way][0] for own, way in zip(narrow, picked, strict=True)]
+            if self._badness(found) < self._badness(best):
+                best, best_chosen = found, list(self.chosen)
+                if self._is_full(best):
+                    break
+        self.chosen = best_chosen
         return best
+
+    def _compact(self, place: int) -> list[tuple[Way, Box]]:
+        """The ways of a card that leave little in its box empty, from the smallest on, and their boxes."""
+        ways = self.ways[self.kinds[place], len(self.cards[place].titles)]
+        boxes = sorted(((way, self._box(place, way)) for way in ways), key=lambda each: math.prod(each[1]))
+        most = 1.1 * math.prod(boxes[0][1])
+        return [each for index, each in enumerate(boxes) if index < 4 or math.prod(each[1]) <= most]
 
     def _is_full(self, packing: Packing) -> bool:
         taken = sum(math.prod(way.box) for way in self.chosen)
@@ -395,12 +432,14 @@ class _Sheet:
         costs = sum(way.cost for way in self.chosen) / sum(math.prod(way.box) for way in self.chosen)  # of cutting matrices
         return self.room is not None and longer > self.room, costs * (0.5 * longer**2 + 2.5 * packing.height * packing.width)
 
-    def _box(self, place: int) -> Box:
-        """(height, width) of one card, with its name above, and that of the first layer of each column where none has room."""
-        height, width = self.chosen[place].box
+    def _box(self, place: int, way: Way | None = None) -> Box:
+        """(height, width) of one card, placed in the way chosen unless another is given, with its name above, and that of the
+        first layer of each column where none has room."""
+        way = way or self.chosen[place]
+        height, width = way.box
         if not self.named[place]:
             return height, width
-        lines = 1 + _numbered_above(self.chosen[place], self.line)
+        lines = 1 + _numbered_above(way, self.line)
         return height + lines * self.line, max(width, 3 * self.line)
 
     def layout(self, names: Sequence[str]) -> Layout:
@@ -473,6 +512,8 @@ class _Sheet:
                 below.add(item.name if isinstance(item, Item) else "")  # another matrix is above it
                 continue
             covered.append((column, end))
+            if isinstance(item, Group) and isinstance(bands, tuple) and not bands[0]:
+                below.update(each.name for each in item.members[0][1:])  # one below the other
             for name, start, wide in _tops(item, bands, self.scale):
                 first = max(rows.tag + column + start, taken + 1)
                 width = rows.tag + column + start + wide - first

@@ -56,6 +56,55 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
     return Packing(tuple(places), down, across)
 
 
+def best_fit(ways: Sequence[Sequence[Box]], gap: int, limit: int, ahead: int, large: float) -> tuple[Packing, list[int]]:
+    """A box of each of *ways* at least *gap* apart, at most *limit* wide, and which of its ways each box is.
+
+    The lowest place is always filled next, by that way of one of the next *ahead* boxes that leaves least of its width
+    (E. Burke and others, "A new placement heuristic for the orthogonal stock-cutting problem", 2004).
+    large: how much more a large box is worth than one that fits, from 0 to 1. Every box needs a way no wider than *limit*.
+    """
+    limit += gap
+    line = [(0, 0, limit)]  # down to where each stretch of the sheet is filled: left, depth, width
+    left, places, picked = list(range(len(ways))), [(0, 0)] * len(ways), [0] * len(ways)
+    largest = max((height * width for some in ways for height, width in some), default=1)
+    while left:
+        at = min(range(len(line)), key=lambda place: line[place][1::-1])
+        column, depth, room = line[at]
+        found, least = None, math.inf
+        for index in left[:ahead]:
+            for way, (height, width) in enumerate(ways[index]):
+                rest = room - width - gap
+                if rest >= 0 and (cost := rest / room - large * height * width / largest) < least:
+                    found, least = (index, way), cost
+        if found is None:  # nothing fits: what is left there stays empty, up to the lower neighbour
+            beside = [line[place] for place in (at - 1, at + 1) if 0 <= place < len(line)]
+            line[at] = (column, min(each[1] for each in beside), room)
+        else:
+            index, way = found
+            height, width = ways[index][way]
+            places[index], picked[index] = (depth, column), way
+            left.remove(index)
+            beyond = [(column + width + gap, depth, room - width - gap)] if room > width + gap else []
+            line[at : at + 1] = [(column, depth + height + gap, width + gap), *beyond]
+        line = _joined(line)
+    down, across = (
+        max(place[side] + ways[index][way][side] for index, (place, way) in enumerate(zip(places, picked, strict=True)))
+        for side in (0, 1)
+    )
+    return Packing(tuple(places), down, across), picked
+
+
+def _joined(line: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """*line* with neighbours of one depth as one stretch."""
+    found: list[tuple[int, int, int]] = []
+    for column, depth, width in line:
+        if found and found[-1][1] == depth:
+            found[-1] = (found[-1][0], depth, found[-1][2] + width)
+        else:
+            found.append((column, depth, width))
+    return found
+
+
 _Free = tuple[int, int, int, int]
 
 

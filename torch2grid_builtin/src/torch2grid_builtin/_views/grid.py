@@ -11,8 +11,9 @@ import numpy as np
 from torch2grid_builtin._codes import codes
 from torch2grid_builtin._transformers.flatten import Flatten
 from torch2grid_builtin._views.describing import source_name
+from torch2grid_builtin._views.limits import readable
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
-from torch2grid_core.grids import is_vector
+from torch2grid_core.grids import ColorScale, is_vector
 from torch2grid_core.measures import Transformed
 from torch2grid_core.text import human_count, visible
 
@@ -44,7 +45,7 @@ class GridView(View):
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),
-            (whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True),),
+            (run.heatmap(grid, scale=_scale(run, checkpoint, grid), boundaries=True, labels=True),),
             about={"transformer": transformer.name, "tensors": len(checkpoint) - left_out},
         )
         return (page,)
@@ -52,6 +53,18 @@ class GridView(View):
 
 def _whole(run: Settings) -> Transformed:
     return Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)
+
+
+def _scale(run: Settings, checkpoint: Checkpoint, grid: Grid) -> ColorScale:
+    """The scale of ``whole_model_run``, asinh where matrices differ so much that most would be pale."""
+    scale = whole_model_run(run, checkpoint, grid).color_scale(grid)
+    left_out = codes(checkpoint) | {name for name, tensor in checkpoint.items() if is_vector(tensor.shape)}
+    parts = []
+    for region in grid.regions:
+        if region.name not in left_out and region.rects:
+            cells = [grid.values[row : row + high, column : column + wide] for row, column, high, wide in region.rects]
+            parts.append(Grid(np.concatenate([each.reshape(1, -1) for each in cells], axis=1)))
+    return scale if grid.limits else readable(run, parts, scale)
 
 
 def whole_model_run(run: Settings, tensors: Mapping[str, LazyTensor], *grids: Grid) -> Settings:

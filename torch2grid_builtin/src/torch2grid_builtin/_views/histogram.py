@@ -93,8 +93,8 @@ class HistogramView(View):
         )
         small: dict[str, Histogram | Text] = {}
         shared = []
-        for column in range(len(columns.kinds)):
-            members = columns.members(column)
+        for kind in range(len(columns.kinds)):
+            members = columns.members(kind)
             edges = self._shared_edges(members, checkpoint, summaries)
             small.update({name: self._small(checkpoint[name], summaries[name], run, edges) for name in members})
             shared.append(edges)
@@ -105,17 +105,17 @@ class HistogramView(View):
             own: tuple[Any, ...] = bands if len(sheets) == 1 else ()
             places, rows = _above(len(own), sheet)
             here = set(sheet.names)
-            members_here = [[small[name] for name in columns.members(column) if name in here] for column in range(len(shared))]
+            members_here = [[small[name] for name in columns.members(kind) if name in here] for kind in range(len(shared))]
             text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
             yield Page(
                 f"histogram_overview_{index + 1}" if index else "histogram_overview",
                 text + rows_text(sheet.rows),
                 (*own, *(small[name] for name in sheet.names)),
-                columns=max(4, min(len(columns.kinds), 10)),
+                columns=max(4, min(len(columns.columns), 10)),
                 places=places,
                 row_names=tuple(map(visible, short_rows(rows))),
-                column_names=tuple(map(visible, columns.kinds)),
-                column_notes=tuple(map(self._shared_note, shared, members_here)),
+                column_names=tuple(map(visible, columns.names)),
+                column_notes=columns.each([*map(self._shared_note, shared, members_here)]),
             )
         if len(sheets) > 1:
             places, rows = _above(len(bands), None)
@@ -310,21 +310,20 @@ def _bands(columns: Columns, checkpoint: Checkpoint, summaries: Mapping[str, Dis
     Running statistics are no weights, and are left out.
     """
     groups: list[tuple[str, list[str], bool]] = []
-    for column, kind in enumerate(columns.kinds):
-        groups.append((kind, columns.members(column), True))
+    for index, kind in enumerate(columns.kinds):
+        groups.append((kind, columns.members(index), True))
     vectors = [name for name in columns.apart if checkpoint[name].ndim < 2]
     scales = [name for name in vectors if has_units(checkpoint[name], checkpoint)]
     groups.append(("matrices of no layer", [name for name in columns.apart if name not in vectors], False))
     groups.append(("vectors of no layer", [name for name in vectors if name not in scales], False))
     groups.append(("weights of normalisations of no layer", scales, False))
-    row_of = {name: title for title, own in columns.cells for name in own.values()}
     bands = []
     for kind, names, in_layers in groups:
         chosen = [name for name in names if summaries[name].count and not is_figure(name)]
         if not chosen:
             continue
         values = np.stack([summaries[name].quantiles(LEVELS) for name in chosen], axis=1)
-        labels = tuple(map(visible, short_rows([row_of[name] for name in chosen]) if in_layers else chosen))
+        labels = tuple(map(visible, short_rows([columns.owners[name] for name in chosen]) if in_layers else chosen))
         title = f"{visible(kind)}: quantiles, linear"
         bands.append(Band(labels, LEVELS, values, title=title, flags=flags_of(chosen, summaries)))
     return tuple(bands)

@@ -11,6 +11,7 @@ import numpy as np
 from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_transposed
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
+from torch2grid_builtin._views.limits import readable
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_builtin._views.sheets import columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.stacks import PerMatrix
@@ -25,7 +26,7 @@ Array = np.ndarray[Any, Any]
 FOLDER, OVERVIEW = "layers", "layer_overview"
 _PROFILED = 8  # a side of fewer rows or columns is seen at a glance
 _NAMED = 3  # the largest rows and columns, beside the bars
-# Layers up to which, and cells a side on their sheet: thousands of tensors' pictures fit in memory together.
+# Rows or columns up to which, and cells a side on their sheet: thousands of tensors' pictures fit in memory together.
 _THUMBNAILS = ((16, 64), (40, 64), (100, 40), (1 << 60, 22))
 
 
@@ -91,8 +92,9 @@ class LayersView(View):
         if not self.overview or one_picture(checkpoint, run, self.each):
             return {}
         columns = columns_of(name for name, tensor in checkpoint.items() if tensor.size)
-        side = min(next(cells for rows, cells in _THUMBNAILS if len(columns.cells) <= rows), run.tensor_cells)
-        groups = [columns.members(column) for column in range(len(columns.kinds))] + [[name] for name in columns.apart]
+        most = max(len(columns.cells), len(columns.columns))
+        side = min(next(cells for rows, cells in _THUMBNAILS if most <= rows), run.tensor_cells)
+        groups = [columns.members(kind) for kind in range(len(columns.kinds))] + [[name] for name in columns.apart]
         needs = {}
         for names in groups:
             layouts = {name: _small(checkpoint[name], side) for name in names}
@@ -109,12 +111,11 @@ class LayersView(View):
         columns = columns_of(names)
         scales: dict[str, ColorScale] = {}
         notes = []
-        for column in range(len(columns.kinds)):
-            members = columns.members(column)
+        for kind in range(len(columns.kinds)):
+            members = columns.members(kind)
             grids = [results[name] for name in members]
-            scales.update(dict.fromkeys(members, run.color_scale(*grids)))
+            scales.update(dict.fromkeys(members, readable(run, grids, run.color_scale(*grids))))
             notes.append(f"{_limits(scales[members[0]])}, {_cells(grids)}")
-        of = columns.column_of()
         sheets = columns.sheets(self.sheet)
         for index, sheet in enumerate(sheets):
             title = run.title or f"{source_name(checkpoint)} · {len(names):,} tensor{'s' if len(names) > 1 else ''}"
@@ -134,12 +135,12 @@ class LayersView(View):
                 OVERVIEW if index == 0 else f"{OVERVIEW}_{index + 1}",
                 title,
                 panels,
-                columns=max(4, min(len(of) and len(columns.kinds), 10)),
+                columns=max(4, min(len(columns.columns), 10)),
                 about={"tensors": list(sheet.names)},
                 places=sheet.places,
                 row_names=tuple(map(visible, short_rows(sheet.rows))),
-                column_names=tuple(map(visible, columns.kinds)),
-                column_notes=tuple(notes),
+                column_names=tuple(map(visible, columns.names)),
+                column_notes=columns.each(notes),
             )
 
 

@@ -648,7 +648,9 @@ class Page:
     frame: (place from 1 on, of how many), of a page that is one of a sequence: a mark shows how far it has come.
     places: of each panel its (row, column) in a table, ``()`` for panels one after the other. A renderer that can draws the
     panels of a row with a name in *row_names* small, under *column_names* and *column_notes*, such as the limits that the
-    panels of a column share; those of rows without a name with their titles.
+    panels of a column share; those of rows without a name with their titles. Columns side by side whose names are the same but
+    for one number, and whose notes are the same, share a head and a scale of counts; a row that has no column of those above
+    it begins another table.
     origin: what the page is of; torch2grid fills it in, an author leaves it alone.
     Raises ``ValueError`` for another kind, for a panel without ``as_table``, for places of another number than panels, and for
     fields of other types.

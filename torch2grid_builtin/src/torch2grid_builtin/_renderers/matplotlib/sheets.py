@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, groupby
 from typing import Any, ClassVar
 
@@ -24,6 +24,8 @@ _SIZES = ((16, 112, 8), (40, 64, 6), (100, 40, 4), (1 << 60, 22, 3))  # rows up 
 _TEXT, _NAME = 10.5, 200
 _BETWEEN = 16  # pixels between panels with titles
 _LEAST = 46  # pixels of a column, so that the head of one can be read
+_WITHIN = 4  # pixels between columns that share a head
+_STACKED = 5  # pixels between vectors one above the other
 _BEYOND, _AT_END = "#8e5ea2", 3  # bars of what lies beyond a histogram: colour, pixels across
 _BAR = (0.35, 0.5, 0.63)
 _SHADES = ((0.86, 0.9, 0.94), (0.66, 0.77, 0.86), (0.45, 0.61, 0.75))
@@ -166,38 +168,127 @@ class _Flow:
             left += each.width + _BETWEEN
 
 
+class _Heads:
+    """The heads of columns side by side that share one: (texts, whether each is a name), and below it what tells them apart."""
+
+    def __init__(self, columns: Sequence[int], page: Page, own: Mapping[int, int], within: int) -> None:
+        names = [page.column_names[column] if column < len(page.column_names) else "" for column in columns]
+        note = page.column_notes[columns[0]] if columns[0] < len(page.column_notes) else ""
+        self.columns, self.numbers = columns, list[str]()
+        name = names[0]
+        if (at := _differing(names[0], names[-1])) is not None:
+            parts = name.split(".")
+            name = ".".join([*parts[:at], "*", *parts[at + 1 :]])
+            self.numbers = [each.split(".")[at] for each in names]
+        taken = sum(own[column] for column in columns) + within * (len(columns) - 1)
+        text = max(min(text_width(part, _TEXT), 118) for part in (*name.split("."), *note.split(", ")))
+        self.wide = max(taken, math.ceil(text), _LEAST)
+        self.lines = [(line, True) for line in wrap(literal(name), self.wide, _TEXT, lines=3)]
+        self.lines += [(line, False) for line in wrap(literal(note), self.wide, _TEXT, lines=4)]
+
+
+def _differing(one: str, other: str) -> int | None:
+    """Which part of two names is another number, where they are the same but for that."""
+    pairs = list(zip(one.split("."), other.split("."), strict=False))
+    found = [place for place, (a, b) in enumerate(pairs) if a != b]
+    alike = one.count(".") == other.count(".") and len(found) == 1
+    return found[0] if alike and all(part.isdecimal() for part in pairs[found[0]]) else None
+
+
+def _sharing(page: Page, columns: Sequence[int]) -> list[list[int]]:
+    """The *columns* in runs that share a head: their names are the same, or but for one number, and so is what they note."""
+
+    def of(texts: Sequence[str], column: int) -> str:
+        return texts[column] if column < len(texts) else ""
+
+    found: list[list[int]] = []
+    for column in columns:
+        if found and column == found[-1][-1] + 1 and of(page.column_notes, column) == of(page.column_notes, found[-1][0]):
+            first, name = of(page.column_names, found[-1][0]), of(page.column_names, column)
+            at = _differing(first, name)
+            if name and (name == first or at is not None) and len({at, *_places(page, found[-1])}) == 1:
+                found[-1].append(column)
+                continue
+        found.append([column])
+    return found
+
+
+def _places(page: Page, run: Sequence[int]) -> set[int | None]:
+    return {_differing(page.column_names[run[0]], page.column_names[column]) for column in run[1:]}
+
+
 class _Table:
-    """Rows with names, under the names of the columns and what they share."""
+    """Rows with names, under the names of the columns and what they share.
+
+    Columns of vectors that stand side by side are one above the other where the rows are high.
+    """
 
     def __init__(self, page: Page, rows: Sequence[int], panels: dict[tuple[int, int], Any], style: Style) -> None:
-        _, pixels, self.gap = next(each for each in _SIZES if len(rows) <= each[0])
-        columns = sorted({column for row, column in panels if row in set(rows)})
-        counts = dict.fromkeys(columns, 1.0)
-        for (row, column), panel in panels.items():  # of these rows alone: a panel of no layer stands in no column
-            if row in set(rows) and isinstance(panel, Histogram) and len(panel.counts):
-                counts[column] = max(counts.get(column, 1.0), float(np.max(panel.counts)))
+        inside = set(rows)
+        columns = sorted({column for row, column in panels if row in inside})
+        runs = _sharing(page, columns)
+        _, pixels, self.gap = next(each for each in _SIZES if max(len(rows), len(columns)) <= each[0])
+        counts = _heights(page, panels, runs)
         self.names = [(row, fit(literal(page.row_names[row]), _NAME, _TEXT)) for row in rows]
         self.before = max(text_width(name, _TEXT) for _, name in self.names) + 10
         self.drawings = {
-            place: self._bare(panel, style, pixels, counts[place[1]])
-            for place, panel in panels.items()
-            if place[0] in set(rows)
+            place: self._bare(panel, style, pixels, counts[place[1]]) for place, panel in panels.items() if place[0] in inside
         }
-        self.heads: dict[int, list[tuple[str, bool]]] = {}
-        self.wide: dict[int, int] = {}
-        for column in columns:
-            wide = max([_LEAST, *(each.width for place, each in self.drawings.items() if place[1] == column)])
-            name = page.column_names[column] if column < len(page.column_names) else ""
-            note = page.column_notes[column] if column < len(page.column_notes) else ""
-            wide = max(wide, *(min(text_width(part, _TEXT), 118) for part in (*name.split("."), *note.split(", "))))
-            self.heads[column] = [(line, True) for line in wrap(literal(name), wide, _TEXT, lines=3)]
-            self.heads[column] += [(line, False) for line in wrap(literal(note), wide, _TEXT, lines=4)]
-            self.wide[column] = wide
+        own = {column: max(each.width for place, each in self.drawings.items() if place[1] == column) for column in columns}
+        bars = any(isinstance(each, _Bars) for each in self.drawings.values())
+        self.within = 2 * _AT_END + _WITHIN if bars else _WITHIN  # what is beyond bars is drawn beside them
+        self.heads = [_Heads(run, page, own, self.within) for run in runs]
+        self.own = own
+        self.stacks = self._stacked(panels, rows)
         self.line = round(_TEXT * LINE)
-        self.over = self.line * max((len(lines) for lines in self.heads.values()), default=0) + 6
-        self.high = {row: max([each.height for place, each in self.drawings.items() if place[0] == row]) for row in rows}
-        self.width = self.before + sum(self.wide.values()) + 12 * len(columns)
+        self.over = self.line * max(sum(len(head.lines) for head in stack) + bool(stack[0].numbers) for stack in self.stacks)
+        self.over += 6
+        self.high = {row: self._height(row) for row in rows}
+        self.width = self.before + sum(max(head.wide for head in stack) + 12 for stack in self.stacks)
         self.height = self.over + sum(self.high.values()) + self.gap * (len(rows) - 1)
+
+    def _stacked(self, panels: Mapping[tuple[int, int], Any], rows: Sequence[int]) -> list[list[_Heads]]:
+        """The heads, those of vectors side by side as stacks that are about as high as a row."""
+        most = {
+            head.columns[0]: max(each.height for place, each in self.drawings.items() if place[1] in head.columns)
+            for head in self.heads
+        }
+        usual = sorted(max(each.height for place, each in self.drawings.items() if place[0] == row) for row in rows)
+        found: list[list[_Heads]] = []
+        after_low = False
+        for head in self.heads:
+            low = len(head.columns) == 1 and all(
+                isinstance(panel, Heatmap) and panel.grid.shape[0] == 1
+                for place, panel in panels.items()
+                if place[0] in set(rows) and place[1] == head.columns[0]
+            )
+            height = most[head.columns[0]] + _STACKED
+            if low and after_low and len(found[-1]) < min((usual[len(usual) // 2] + _STACKED) // height, 4):
+                found[-1].append(head)
+            else:
+                found.append([head])
+            after_low = low
+        return found
+
+    def _height(self, row: int) -> int:
+        """In pixels, of the highest stack."""
+        return max(self._heights_in(stack, row)[-1] for stack in self.stacks)
+
+    def _heights_in(self, stack: Sequence[_Heads], row: int) -> list[int]:
+        """Where each column of a stack begins in a row, and where the last ends."""
+        if len(stack) == 1:
+            return [
+                0,
+                max(
+                    (self.drawings[row, column].height for column in stack[0].columns if (row, column) in self.drawings),
+                    default=0,
+                ),
+            ]
+        each = max(
+            drawing.height for (_, column), drawing in self.drawings.items() if any(column in head.columns for head in stack)
+        )
+        starts = [place * (each + _STACKED) for place in range(len(stack))]
+        return [*starts, starts[-1] + each]
 
     @staticmethod
     def _bare(panel: Any, style: Style, pixels: int, most: float) -> Drawing:
@@ -208,24 +299,66 @@ class _Table:
         return _Words(getattr(panel, "text", type(panel).__name__), pixels)
 
     def draw(self, canvas: Canvas, left: int, top: int) -> None:
-        starts, x = {}, left + self.before
-        for column, lines in self.heads.items():
-            starts[column] = x
-            for index, (text, is_name) in enumerate(lines):
-                y = top + self.over - 6 - self.line * (len(lines) - index)
+        starts: dict[int, tuple[float, float]] = {}  # of each column, where it begins, and its width
+        x: float = left + self.before
+        for stack in self.stacks:
+            lines = [line for head in stack for line in head.lines]
+            y = top + self.over - 6 - self.line * (len(lines) + bool(stack[0].numbers))
+            for text, is_name in lines:
                 canvas.text(x, y, text, _TEXT, INK if is_name else MUTED, va="top")
-            x += self.wide[column] + 12
+                y += self.line
+            for head in stack:
+                across = x
+                for place, column in enumerate(head.columns):
+                    if head.numbers:
+                        canvas.text(
+                            across, y, fit(head.numbers[place], self.own[column] + self.within, _TEXT), _TEXT, MUTED, va="top"
+                        )
+                    starts[column] = (across, head.wide if len(head.columns) == 1 else self.own[column])
+                    across += self.own[column] + self.within
+            x += max(head.wide for head in stack) + 12
         y, free = top + self.over, -math.inf
         for row, name in self.names:
             middle = y + self.high[row] / 2
             if middle >= free:
                 canvas.text(left + self.before - 10, middle, name, _TEXT, MUTED, ha="right", va="middle")
                 free = middle + self.line
-            for (at, column), drawing in self.drawings.items():
-                if at == row:
-                    middle_of = y + (self.high[row] - drawing.height) // 2
-                    drawing.draw(canvas, starts[column], middle_of, min(drawing.width, self.wide[column]))
+            for stack in self.stacks:
+                downs = self._heights_in(stack, row)
+                for down, head in zip(downs, stack, strict=False):
+                    for column in head.columns:
+                        if (drawing := self.drawings.get((row, column))) is None:
+                            continue
+                        room = drawing.height if len(stack) > 1 else downs[-1]
+                        at = y + (self.high[row] - downs[-1]) // 2 + down + (room - drawing.height) // 2
+                        drawing.draw(canvas, round(starts[column][0]), at, round(min(drawing.width, starts[column][1])))
             y += self.high[row] + self.gap
+
+
+def _heights(page: Page, panels: Mapping[tuple[int, int], Any], runs: Sequence[Sequence[int]]) -> dict[int, float]:
+    """Of each column the largest count of a histogram in it, and in those that share its head.
+
+    In rows with names alone: a panel of no layer stands in no column.
+    """
+    counts: dict[int, float] = {}
+    for (row, column), panel in panels.items():
+        if page.row_names[row] and isinstance(panel, Histogram) and len(panel.counts):
+            counts[column] = max(counts.get(column, 1.0), float(np.max(panel.counts)))
+    most = {column: max(counts.get(each, 1.0) for each in run) for run in runs for column in run}
+    return {**counts, **most}
+
+
+def _tables(rows: Sequence[int], panels: Mapping[tuple[int, int], Any]) -> Iterator[list[int]]:
+    """*rows* as tables: one that shares no column with those above it begins another."""
+    found, used = list[int](), set[int]()
+    for row in rows:
+        own = {column for at, column in panels if at == row}
+        if found and not own & used:
+            yield found
+            found, used = [], set()
+        found.append(row)
+        used |= own
+    yield found
 
 
 def _bands_said(page: Page) -> list[str]:
@@ -261,7 +394,11 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     """The page on a canvas just large enough for it."""
     panels = dict(zip(page.places, page.panels, strict=True))
     used = sorted({row for row, _ in panels})
-    runs = [(named, list(run)) for named, run in groupby(used, key=lambda row: bool(page.row_names[row]))]
+    runs = [
+        (named, some)
+        for named, run in groupby(used, key=lambda row: bool(page.row_names[row]))
+        for some in (_tables(list(run), panels) if named else [list(run)])
+    ]
     tables = {rows[0]: _Table(page, rows, panels, style) for named, rows in runs if named}
     wide = max((table.width for table in tables.values()), default=0)
     parts: list[_Flow | _Table] = []
@@ -274,9 +411,9 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     inner = max(360, *(part.width for part in parts))
     heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
-    straight = all(panel.scale.kind == "linear" for panel in page.panels if isinstance(panel, Heatmap))
+    kinds = sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    note = f"{limits}, {'linear' if straight else 'asinh'}"
+    note = f"{limits}, {' or '.join(kinds)}"
     legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
     said = [line for text in _bands_said(page) for line in wrap(text, inner, _TEXT, lines=3)]
     line = round(_TEXT * LINE)

@@ -112,6 +112,20 @@ async function panelElement(panel, page, scene, compact, wide) {
 }
 
 /**
+ * The columns of the first table of *rows*: up to a row that shares none with those above it, or has none.
+ * @param {number[][]} rows
+ */
+function columnsFrom(rows) {
+  /** @type {Set<number>} */
+  const found = new Set();
+  for (const own of rows) {
+    if (found.size && !own.some((column) => found.has(column))) break;
+    for (const column of own) found.add(column);
+  }
+  return [...found].sort((one, other) => one - other);
+}
+
+/**
  * Panels at their places: rows with a name as a table, small, below the names of columns; other rows as panels with titles.
  * @param {PageData} page @param {[number, number][]} places @param {Scene} scene
  */
@@ -121,11 +135,13 @@ async function sheetElements(page, places, scene) {
   for (const [index, [row, column]] of places.entries()) {
     rows.set(row, [...(rows.get(row) ?? []), [column, page.panels[index]]]);
   }
-  const across = Math.max(page.column_names.length, ...places.map(([row, column]) => (page.row_names[row] ? column + 1 : 0)));
   const parts = [];
   let sheet = null;
   let loose = null;
-  for (const [row, unsorted] of [...rows].sort(([one], [other]) => one - other)) {
+  /** @type {number[]} */
+  let columns = [];
+  const sorted = [...rows].sort(([one], [other]) => one - other);
+  for (const [place, [row, unsorted]] of sorted.entries()) {
     const cells = unsorted.sort(([one], [other]) => one - other);
     const name = page.row_names[row];
     if (!name) {
@@ -135,11 +151,13 @@ async function sheetElements(page, places, scene) {
       continue;
     }
     loose = null;
-    if (!sheet) {
+    // Rows that share no column with those above them are a table of their own.
+    if (!sheet || !cells.some(([column]) => columns.includes(column))) {
+      columns = columnsFrom(sorted.slice(place).map(([at, own]) => (page.row_names[at] ? own.map(([column]) => column) : [])));
       sheet = element("div", { class: "sheet", tabindex: "0", role: "group", "aria-label": page.title });
-      sheet.style.gridTemplateColumns = `max-content repeat(${across}, minmax(var(--cell), 1fr))`;
+      sheet.style.gridTemplateColumns = `max-content repeat(${columns.length}, minmax(var(--cell), 1fr))`;
       sheet.append(element("div", { class: "corner" }));
-      for (let column = 0; column < across; column++) {
+      for (const column of columns) {
         const note = page.column_notes[column] ?? "";
         sheet.append(element("div", { class: "column-name" }, (page.column_names[column] ?? "").replaceAll(".", ".\u200b"), element("small", { text: note })));
       }
@@ -147,7 +165,7 @@ async function sheetElements(page, places, scene) {
     }
     sheet.append(element("div", { class: "row-name", text: name }));
     const at = new Map(cells);
-    for (let column = 0; column < across; column++) {
+    for (const column of columns) {
       sheet.append(at.has(column) ? await panelElement(at.get(column), page, scene, true, false) : element("div"));
     }
   }
