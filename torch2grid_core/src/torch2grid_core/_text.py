@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-# Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators. Spaces too, but
-# for the plain one, which they look like: two names that differ must look different.
+# Categories that move the cursor, reorder or hide text: controls, formats (RTL overrides), surrogates, separators. Spaces too,
+# except the plain one, which they look like: two names that differ must look different.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 
