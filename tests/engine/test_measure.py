@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -253,6 +254,32 @@ def test_a_third_partys_need_is_split_over_workers(tmp_path: Path, monkeypatch: 
     ]
     monkeypatch.undo()
     assert [split] == list(measure(checkpoint, {"squares": Squares()}))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, ">f4"])
+@pytest.mark.parametrize("kind", ["finite", "of any bits", "negative", "few"])
+def test_bits_tell_what_the_numbers_tell(dtype: Any, kind: str) -> None:
+    rng, width = np.random.default_rng(7), np.dtype(dtype).itemsize
+    numbers = rng.normal(0.001, 0.02, (37, 4001)) if kind != "few" else rng.choice([0.0, -0.0, 1e-8, 0.5, -3.0], (37, 4001))
+    values = (-np.abs(numbers) - 1e-3 if kind == "negative" else numbers).astype(dtype)
+    if kind == "of any bits":
+        values = rng.integers(0, 256, (37, 4001 * width), np.uint8).view(dtype)
+    thresholds = (0.0, 1e-7, 2.0**-126, 2.0**-14, 0.5, np.inf)
+    found = dict(measure(checkpoint_of({"w": values}), {"all": Summary(thresholds, brief=True), "units": Profile()}))["w"]
+    alone = Distribution(thresholds, brief=True)
+    alone.update(values)
+    for one in ("count", "finite", "zeros", "nan", "posinf", "neginf", "min", "max"):
+        assert getattr(found["all"], one) == getattr(alone, one), one
+    assert [found["all"].near_zero(each) for each in thresholds] == [alone.near_zero(each) for each in thresholds]
+    np.testing.assert_allclose(found["all"].std, alone.std, rtol=1e-9)
+    np.testing.assert_allclose(found["all"].mean, alone.mean, rtol=0, atol=1e-12 * alone.rms)
+    with np.errstate(all="ignore"):
+        sizes = np.abs(values.astype(np.float64))
+        np.testing.assert_array_equal(found["units"].output_absmax, sizes.max(axis=1))
+        np.testing.assert_array_equal(found["units"].input_absmax, sizes.max(axis=0))
+        if kind != "of any bits":
+            np.testing.assert_allclose(found["units"].output_norm, np.sqrt((sizes**2).sum(axis=1)), rtol=1e-12)
+            np.testing.assert_allclose(found["units"].input_norm, np.sqrt((sizes**2).sum(axis=0)), rtol=1e-12)
 
 
 def test_small_tensors_travel_together(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch2grid_core._data.checkpoint import Action, ActionKind, Composed, Problem, Skip
 from torch2grid_core._data.combined import Combine, ComputedStorage, JointTensor
-from torch2grid_core._data.dtypes import as_float, dtype_named, is_complex, is_floating
+from torch2grid_core._data.dtypes import as_float, bits_of, dtype_named, has_sizes, is_complex, is_floating
 from torch2grid_core._data.indexing import PartShape, Taken, kept_places, stated_shape, taken_of, whole_shape
 from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
@@ -60,9 +60,11 @@ __all__ = [
     "ahead_of",
     "as_float",
     "beneath",
+    "bits_of",
     "dtype_named",
     "find_parts",
     "has_file",
+    "has_sizes",
     "is_complex",
     "is_floating",
     "kept_places",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ _MASK = re.compile(r"mask(?!_(token|emb))", re.IGNORECASE)
 _RECORD = re.compile(r"best|score|kth_value|metric|(^|_)(min|max)_vals?$", re.IGNORECASE)
 _READ = 1 << 26  # weights of a mask that are looked at one by one
 
+_last: tuple[weakref.ref[Checkpoint], Sequence[tuple[str, LazyTensor]]] | None = None
+
 
 def own(checkpoint: Checkpoint, results: Mapping[str, Any]) -> Iterator[tuple[LazyTensor, Any]]:
     """Each tensor once, tied ones under their first name, with its result."""
@@ -68,17 +71,25 @@ def weights(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> It
     Left out are biases, figures about data, scales and zero points, codes of quantised weights, states, and masks. summaries:
     of each tensor, by name.
     """
-    stored = codes(checkpoint)
-    for tensor, summary in own(checkpoint, summaries):
-        last = _last(tensor)
-        if tensor.name in stored:
-            continue
-        if not has_units(tensor, checkpoint) or is_figure(tensor.name):
-            continue
-        if tensor.ndim > 1 and (_SCALE.search(last) or _STATE.search(last)):
-            continue
-        if not is_mask(tensor, summary):
-            yield tensor, summary
+    for name, tensor in _named_weights(checkpoint):
+        if name in summaries and not is_mask(tensor, summaries[name]):
+            yield tensor, summaries[name]
+
+
+def _named_weights(checkpoint: Checkpoint) -> Sequence[tuple[str, LazyTensor]]:
+    """What is no bias, figure, scale, state or code by name and shape; looked up once for all rules."""
+    global _last
+    if _last is None or _last[0]() is not checkpoint:
+        stored = codes(checkpoint)
+        found = (pair for pair in checkpoint.items() if pair[0] not in checkpoint.aliases and pair[0] not in stored)
+        _last = (weakref.ref(checkpoint), [pair for pair in found if _is_named_weight(pair[1], checkpoint)])
+    return _last[1]
+
+
+def _is_named_weight(tensor: LazyTensor, checkpoint: Checkpoint) -> bool:
+    last = _last_part(tensor)
+    scales = tensor.ndim > 1 and (_SCALE.search(last) or _STATE.search(last))
+    return has_units(tensor, checkpoint) and not is_figure(tensor.name) and not scales
 
 
 def learned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterator[tuple[LazyTensor, Distribution]]:
@@ -87,11 +98,11 @@ def learned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> It
     Not the parameters of state spaces, as Mamba's ``A_log``, nor what an adapter adds to a weight.
     """
     for tensor, summary in weights(checkpoint, summaries):
-        if not _CONSTRUCTED.search(_last(tensor)) and not is_change(tensor, checkpoint):
+        if not _CONSTRUCTED.search(_last_part(tensor)) and not is_change(tensor, checkpoint):
             yield tensor, summary
 
 
-def _last(tensor: LazyTensor) -> str:
+def _last_part(tensor: LazyTensor) -> str:
     return tensor.name.rpartition(".")[2]
 
 
@@ -119,7 +130,7 @@ def is_matrix(tensor: LazyTensor) -> bool:
 
 def is_called_weight(tensor: LazyTensor) -> bool:
     """True for the names that weights have (``weight``, ``kernel``, ``up_proj``, ``W1``), not those of other parameters."""
-    return bool(_WEIGHT.search(_last(tensor)))
+    return bool(_WEIGHT.search(_last_part(tensor)))
 
 
 def is_single_channel(tensor: LazyTensor) -> bool:
@@ -151,12 +162,12 @@ def is_lookup(tensor: LazyTensor) -> bool:
 
 def begins_at_zero(tensor: LazyTensor) -> bool:
     """True for adapters, gates and zero convolutions: nothing but zeros means that training has not reached them."""
-    return bool(_FROM_ZERO.search(".".join(tensor.name.split(".")[-3:-1]))) or bool(_FROM_ZERO.search(_last(tensor)))
+    return bool(_FROM_ZERO.search(".".join(tensor.name.split(".")[-3:-1]))) or bool(_FROM_ZERO.search(_last_part(tensor)))
 
 
 def is_record(tensor: LazyTensor) -> bool:
     """True for figures that begin at ±Inf: the best score so far of a callback, the range that an observer has seen."""
-    return bool(_RECORD.search(_last(tensor)))
+    return bool(_RECORD.search(_last_part(tensor)))
 
 
 def is_mask(tensor: LazyTensor, summary: Distribution) -> bool:
@@ -165,7 +176,7 @@ def is_mask(tensor: LazyTensor, summary: Distribution) -> bool:
     A mask is zero where it lets pass, and the same number elsewhere (1, −Inf, −10⁹, the least of the dtype); or it is square
     and nothing but zero or −Inf on one side of the diagonal. What is called ``weight`` is none.
     """
-    last = _last(tensor)
+    last = _last_part(tensor)
     if _MASK.search(last):
         return True
     if tensor.ndim < 2 or summary.nan or summary.posinf or last.lower().endswith(("weight", "kernel")):

@@ -15,7 +15,7 @@ import numpy as np
 
 from torch2grid_core import LazyTensor, Need
 from torch2grid_core.measures import Chunk, Collector
-from torch2grid_core.sources import is_floating
+from torch2grid_core.sources import bits_of, has_sizes
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +69,11 @@ class Texture(Need[Seen]):
 class _Texture(Collector):
     def __init__(self, tensor: LazyTensor) -> None:
         width = tensor.dtype.itemsize
-        self.looks = is_floating(tensor.dtype) and width in (2, 4, 8) and tensor.size >= 2 * BLOCK
+        self.looks = has_sizes(tensor.dtype) and tensor.size >= 2 * BLOCK
+        self.native = tensor.dtype.newbyteorder("=")
+        self.tiny_from = self.infinite = 0  # as ``chunk.sizes`` has them
+        if self.looks:
+            self.tiny_from, self.infinite = bits_of(np.array([TINY, np.inf], self.native)).tolist()
         self.step = max(tensor.size // _SAMPLE, 1) | 1  # odd, so that it does not go along a column
         # Of large tensors fewer places are chosen; a block of some hundred weights has one all the same.
         self.mask = 7 if tensor.size <= 1 << 14 else 31 if tensor.size <= 1 << 17 else 127 if tensor.size <= 1 << 20 else 255
@@ -88,26 +92,23 @@ class _Texture(Collector):
     def update(self, chunk: Chunk) -> None:
         if not self.looks or not len(chunk.stored):
             return
-        stored = np.ascontiguousarray(chunk.stored)
-        if not stored.dtype.isnative:
-            stored = stored.astype(stored.dtype.newbyteorder("="))
-        bits = stored.view(f"u{stored.dtype.itemsize}")
+        bits = bits_of(chunk.stored)
         with np.errstate(all="ignore"):
             self.sample.append(chunk.values[-chunk.start % self.step :: self.step].astype(np.float64))
-            self._take_far(chunk, stored, bits)
-        self._take_runs(chunk.start, stored, bits)
+            self._take_far(chunk)
+        self._take_runs(chunk, bits)
         self._take_windows(chunk.start, bits)
 
-    def _take_far(self, chunk: Chunk, stored: Array, bits: Array) -> None:
+    def _take_far(self, chunk: Chunk) -> None:
         """Keep the weights far beyond the others of this piece; one that lies low here and far beyond the tensor is none."""
-        step = max(len(stored) // 512, 1) | 1
-        sample = np.abs(chunk.values[::step])
-        sample = sample[sample > 0]  # of NaN, too, nothing is kept
+        step = max(len(chunk.stored) // 512, 1) | 1
+        sample = chunk.sizes[::step]
+        sample = sample[(sample > 0) & (sample <= self.infinite)]  # of NaN, too, nothing is kept
         limit = 0.0
         if len(sample) >= _FEW:
-            limit = _BEYOND * float(np.partition(sample, len(sample) * 9 // 10)[len(sample) * 9 // 10])
-        most = (bits << bits.dtype.type(1)).max() >> bits.dtype.type(1)  # without the sign, sizes are in this order
-        largest = float(most.reshape(1).view(stored.dtype)[0])
+            place = len(sample) * 9 // 10
+            limit = _BEYOND * self._number(np.partition(sample, place)[place])
+        largest = self._number(chunk.sizes.max())
         if largest <= limit:  # most pieces: this is all that they cost
             self.next = max(self.next, largest)
             return
@@ -121,24 +122,27 @@ class _Texture(Collector):
         sizes[places] = 0
         self.next = max(self.next, float(sizes.max()))
 
-    def _take_runs(self, start: int, stored: Array, bits: Array) -> None:
-        head = -start % BLOCK
+    def _number(self, size: Any) -> float:
+        """The |w| that one of ``chunk.sizes`` stands for."""
+        return float(size.reshape(1).view(self.native)[0])
+
+    def _take_runs(self, chunk: Chunk, bits: Array) -> None:
+        head = -chunk.start % BLOCK
         count = max(len(bits) - head, 0) // BLOCK
         if not count:
             return
-        body = bits[head : head + count * BLOCK].reshape(count, BLOCK)
-        one = np.ones(1, bits.dtype)
-        least = np.full(1, TINY).astype(stored.dtype).view(bits.dtype) << one
-        first = body[:, 0].copy()
-        alike = np.flatnonzero(first == body[:, 1])
+        whole = slice(head, head + count * BLOCK)
+        body, sizes = bits[whole].reshape(count, BLOCK), chunk.sizes[whole].reshape(count, BLOCK)
+        words = body.view(np.uint64)
+        alike = np.flatnonzero(words[:, 0] == words[:, 1])
         alike = alike[(body[alike] == body[alike, :1]).all(axis=1)]
-        alike = alike[(body[alike, 0] << one) != 0]
-        tiny = np.flatnonzero((first << one) < least)
-        tiny = tiny[((body[tiny] << one) < least).all(axis=1)]
+        alike = alike[sizes[alike, 0] != 0]
+        tiny = np.flatnonzero(sizes[:, 0] < self.tiny_from)
+        tiny = tiny[(sizes[tiny] < self.tiny_from).all(axis=1)]
         for places, kept in ((alike, self.alike), (tiny, self.tiny)):
             if len(places):
                 self.crowded = self.crowded or len(_starts(places)) > _MOST
-                kept.append(start + head + places * BLOCK)
+                kept.append(chunk.start + head + places * BLOCK)
 
     def _take_windows(self, start: int, bits: Array) -> None:
         if self.kept > _WINDOWS or len(bits) < self.window:
@@ -146,13 +150,16 @@ class _Texture(Collector):
         places = np.flatnonzero((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
         if not len(places):
             return
-        windows = np.lib.stride_tricks.sliding_window_view(bits, self.window)[places]
-        same = (windows == windows[:, :1]).all(axis=1)
+        windows = np.ndarray((len(bits) - self.window + 1, self.window), bits.dtype, bits, 0, 2 * bits.strides)[places]
+        words = windows.view(np.uint64)
         hashes = np.zeros(len(places), np.uint64)
-        for words in windows.view(np.uint64).T:
-            hashes = (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15)
+        for each in words.T:
+            hashes = (hashes ^ each) * np.uint64(0x9E3779B97F4A7C15)
             hashes ^= hashes >> np.uint64(29)
-        places, hashes = places[~same], hashes[~same]
+        same = np.flatnonzero(words[:, 0] == words[:, 1])  # as it is where all weights are the same
+        same = same[(windows[same] == windows[same, :1]).all(axis=1)]
+        if len(same):
+            places, hashes = np.delete(places, same), np.delete(hashes, same)
         self.kept += len(places)
         self.places.append(start + places)
         self.hashes.append(hashes)

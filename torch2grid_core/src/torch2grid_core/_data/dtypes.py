@@ -89,6 +89,28 @@ def _from_halves(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return found
 
 
+def bits_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The bits of floating numbers as unsigned integers of the machine's byte order; a view where *array* is of that order."""
+    native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    found: np.ndarray[Any, Any] = np.ascontiguousarray(native).view(f"u{array.dtype.itemsize}")
+    return found
+
+
+def sizes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """|w| of floating numbers of 16 bits or more as unsigned integers, in the same order: the bits without that of the sign.
+
+    Inf is beyond every finite number, NaN beyond Inf. As many bytes as the numbers have, and as exact.
+    """
+    bits = bits_of(array)
+    found: np.ndarray[Any, Any] = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
+    return found
+
+
+def has_sizes(dtype: np.dtype[Any]) -> bool:
+    """True for real floating types of 2, 4 and 8 bytes, whose bits ``sizes_of`` puts in order."""
+    return is_floating(dtype) and dtype.itemsize in (2, 4, 8)
+
+
 def magnitudes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """|z| of complex numbers.
 

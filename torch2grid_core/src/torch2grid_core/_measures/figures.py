@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from torch2grid_core._data.crc import crc32, crc32_combine
-from torch2grid_core._data.dtypes import is_floating
+from torch2grid_core._data.dtypes import has_sizes
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
 from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
@@ -96,10 +96,13 @@ class Profile(Need[UnitProfile]):
 
 class _Profile(Collector):
     def __init__(self, tensor: LazyTensor) -> None:
-        self.profile = UnitProfile(tensor.shape)
+        self.profile, self.looks_at_bits = UnitProfile(tensor.shape), has_sizes(tensor.dtype)
 
     def update(self, chunk: Chunk) -> None:
-        self.profile.update(chunk.start, chunk.values)
+        if self.looks_at_bits:
+            self.profile._update_and_sum(chunk.start, chunk.values, chunk.sizes, chunk.stored.dtype)
+        else:
+            self.profile.update(chunk.start, chunk.values)
 
     def merge(self, other: _Profile) -> None:
         self.profile.merge(other.profile)
@@ -132,13 +135,14 @@ class _BothFigures(Collector):
     def __init__(self, tensor: LazyTensor, summary: Summary) -> None:
         self.tensor, self.profile = tensor.name, UnitProfile(tensor.shape)
         self.distribution = Distribution(summary.thresholds, summary.brief)
-        self.shares = summary.brief and is_floating(tensor.dtype) and tensor.dtype.itemsize <= 8
+        self.looks_at_bits = has_sizes(tensor.dtype)
 
     def update(self, chunk: Chunk) -> None:
-        sums = self.profile._update_and_sum(chunk.start, chunk.values)
-        if self.shares:
-            self.distribution._take_summed(chunk.values, *sums)
+        if self.looks_at_bits:
+            sums = self.profile._update_and_sum(chunk.start, chunk.values, chunk.sizes, chunk.stored.dtype)
+            self.distribution._take_summed(chunk.stored, chunk.sizes, *sums)
         else:
+            self.profile.update(chunk.start, chunk.values)
             self.distribution.update(chunk.stored)
 
     def merge(self, other: _BothFigures) -> None:

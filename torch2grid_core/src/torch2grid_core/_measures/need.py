@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from torch2grid_core._data.dtypes import as_float
+from torch2grid_core._data.dtypes import as_float, sizes_of
 from torch2grid_core._text import did_you_mean
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Chunk:
     members: of a ``JointTensor``, the stored numbers of each member at these places; empty for any other tensor.
     """
 
-    __slots__ = ("_of", "_stored", "_values", "joint", "members", "start", "tensor")
+    __slots__ = ("_of", "_sizes", "_stored", "_values", "joint", "members", "start", "tensor")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Chunk:
         self.members = {name: _read_only(array) for name, array in (members or {}).items()}
         self._stored = None if stored is None else _read_only(stored)
         self._values: Array | None = None
+        self._sizes: Array | None = None
         self._of: dict[str, Chunk] = {}
 
     @property
@@ -64,6 +65,17 @@ class Chunk:
         if self._values is None:
             self._values = _read_only(as_float(self.stored))
         return self._values
+
+    @property
+    def sizes(self) -> Array:
+        """|w| of floating numbers of 2, 4 or 8 bytes as unsigned integers, in the same order: their bits without the sign.
+
+        Computed once for all who look. Whole numbers of so few bytes are compared and counted several times as fast; Inf
+        is beyond every finite number, NaN beyond Inf.
+        """
+        if self._sizes is None:
+            self._sizes = _read_only(sizes_of(self.stored))
+        return self._sizes
 
     def of(self, member: str) -> Chunk:
         """The same run of one member of a joint tensor."""

@@ -11,10 +11,12 @@ import enum
 import math
 import sys
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._data.dtypes import sizes_of
 
 CODES = 65_536
 SIGN = 0x8000
@@ -119,6 +121,23 @@ def code_of(threshold: float) -> int:
     """The bucket that holds both numbers just below and just above *threshold* (≥ 0)."""
     single = np.array([min(threshold, FLOAT32_MAX)], dtype=np.float64).astype(np.float32)
     return int(codes_of(single)[0])
+
+
+@lru_cache(maxsize=64)
+def least_size(threshold: float, dtype: np.dtype[Any]) -> int:
+    """The least of ``sizes_of`` numbers of a floating *dtype* whose |w| is not below *threshold* (≥ 0), without rounding."""
+    with np.errstate(all="ignore"):
+        near = int(sizes_of(np.array([threshold]).astype(dtype))[0])
+
+    def is_below(size: int) -> bool:
+        number = np.array([size], f"u{dtype.itemsize}").view(dtype.newbyteorder("="))
+        return float(number.astype(np.float64)[0]) < threshold
+
+    while near and not is_below(near - 1):
+        near -= 1
+    while is_below(near):
+        near += 1
+    return near
 
 
 def count_below(numbers: Array, threshold: float) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_core._array import Array
-from torch2grid_core._data.dtypes import BY_NAME, magnitudes
+from torch2grid_core._data.dtypes import BY_NAME, bits_of, magnitudes
 from torch2grid_core._display import as_html
 from torch2grid_core._summary.buckets import (
     CODES,
@@ -23,6 +23,7 @@ from torch2grid_core._summary.buckets import (
     codes_of,
     count_below,
     has_lower_bits,
+    least_size,
     lower_bits,
     pack,
     unite,
@@ -181,20 +182,20 @@ class Distribution(Figures):
                 else:
                     self._add_wide(piece)
 
-    def _take_summed(self, numbers: Array, total: float, squares: float) -> None:
-        """As ``update`` of a brief one with float32 or float64 *numbers*, whose sum and sum of squares are known, or NaN."""
-        low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (math.nan, math.nan)
-        moments = Moments.of_sums(len(numbers), low, high, total, squares)
-        if moments is None or not self._brief:
+    def _take_summed(self, numbers: Array, sizes: Array, total: float, squares: float) -> None:
+        """As ``update`` with floating *numbers* of which others know the ``sizes_of``, the sum, or NaN, and that of squares."""
+        low, high = _extremes(numbers) if len(numbers) else (math.nan, math.nan)
+        moments = Moments.of_sums(len(numbers), low, high, total, squares) if self._brief else None
+        if moments is None:
             self.update(numbers)
             return
         self._count += len(numbers)
         self._take_extremes(low, high)
         self._moments.add(moments)
-        with np.errstate(all="ignore"):
-            step = _PIECE // numbers.dtype.itemsize
-            for start in range(0, len(numbers), step):
-                self._count_small(numbers[start : start + step], numbers[start : start + step], None)
+        least = int(sizes.min())  # there is nothing to count below most thresholds
+        self._zeros += 0 if least else int(np.count_nonzero(sizes == 0))
+        bounds = [least_size(each, numbers.dtype) for each in self._thresholds]
+        self._add_near(int(np.count_nonzero(sizes < each)) if least < each else 0 for each in bounds)
 
     def _add_narrow(self, piece: Array) -> None:
         """Weights of 8 or 16 bits: their patterns are counted, everything else is done once, in ``settle``."""
@@ -381,3 +382,17 @@ def _counts_of(mask: Array, starts: Array) -> list[int]:
     if not mask.any():
         return [0] * len(starts)
     return np.add.reduceat(mask, starts, dtype=np.intp).tolist()  # type: ignore[no-any-return]
+
+
+def _extremes(numbers: Array) -> tuple[float, float]:
+    """The least and the greatest of floating *numbers*, NaN where one of them is, from their bits: these rise with |w|.
+
+    As signed integers, the greatest are numbers above zero; as unsigned ones, those below it.
+    """
+    bits = bits_of(numbers)
+    signed = bits.view(f"i{bits.dtype.itemsize}")
+    highest, lowest = int(signed.max()), int(bits.max())
+    sign = 1 << (8 * bits.dtype.itemsize - 1)
+    found = [lowest if lowest >= sign else int(signed.min()), highest if highest >= 0 else int(bits.min())]
+    low, high = np.array(found, bits.dtype).view(numbers.dtype.newbyteorder("=")).astype(np.float64).tolist()
+    return low, high

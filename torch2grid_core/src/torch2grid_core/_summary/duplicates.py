@@ -22,6 +22,9 @@ _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile ar
 NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
 _ROWS = 128  # compared at once
+_SCREENED = 128  # looked at once, before any is compared
+_FIRST = 8  # numbers of a sketch that are looked at before the others
+_SLACK = 1.01  # for what float32 rounds
 _READ_BYTES = 4 << 20
 _KEPT_BYTES = 64 << 20  # of units that others are compared with
 FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
@@ -70,7 +73,7 @@ class Sketch:
         if self._totals is None or self._squares is None:
             self._totals = np.zeros((self.units, DIMENSIONS), block.dtype)
             self._squares = np.zeros(self.units, block.dtype)
-        self._squares[row : row + rows] += np.einsum("ij,ij->i", block, block)
+        self._squares[row : row + rows] += np.matmul(block[:, None, :], block[:, :, None])[:, 0, 0]  # BLAS' dot products
         place = 0
         while place < columns:
             tile, first = divmod(column + place, _TILE)
@@ -195,7 +198,7 @@ def _near(points: Array, reach: float) -> list[Array]:
     the triangle inequality) are united.
     """
     count = len(points)
-    if count < 2:
+    if not _are_any_near(points, reach):  # as in most tensors
         return []
     away = 2 * math.sqrt(reach)
     second, best = np.argsort(points.std(axis=0), kind="stable")[-2:]
@@ -203,9 +206,7 @@ def _near(points: Array, reach: float) -> list[Array]:
     order = np.lexsort((points[:, second], band))
     points, band = points[order], band[order]
     along = np.ascontiguousarray(points[:, second])
-    squares = np.einsum("ij,ij->i", points, points)[:, None]
-    ones = np.ones_like(squares)
-    mine, theirs = np.hstack([points, squares, ones]), np.hstack([-2 * points, ones, squares])  # products are distances
+    mine, theirs = _factors(points)
     leaders = np.empty(count, np.int64)
     kept = np.empty((count, DIMENSIONS + 2), np.float32)  # what the leaders are met with
     found = 0
@@ -239,6 +240,36 @@ def _near(points: Array, reach: float) -> list[Array]:
             found += len(new)
     shared = np.flatnonzero(np.bincount(label, minlength=count) > 1)
     return [np.sort(order[label == each]) for each in shared]
+
+
+def _factors(points: Array) -> tuple[Array, Array]:
+    """Two matrices whose rows' products are the squared distances of *points*."""
+    squares = np.einsum("ij,ij->i", points, points)[:, None]
+    ones = np.ones_like(squares)
+    return np.hstack([points, squares, ones]), np.hstack([-2 * points, ones, squares])
+
+
+def _are_any_near(points: Array, reach: float) -> bool:
+    """False where no two of *points* are nearer than √*reach*: each meets only those within reach along one coordinate."""
+    if len(points) < 2:
+        return False
+    points = points[:, np.argsort(-points.std(axis=0), kind="stable")]
+    points = points[np.argsort(points[:, 0])]
+    along, most = points[:, 0].copy(), _SLACK * reach
+    factors = [_factors(points[:, :_FIRST]), _factors(points)]
+    scratch = np.empty(min(_SCREENED, len(points)) * len(points), points.dtype)
+    for start in range(0, len(points), _SCREENED):
+        stop = min(start + _SCREENED, len(points))
+        last = int(np.searchsorted(along, along[stop - 1] + math.sqrt(most), side="right"))
+        for mine, theirs in factors:  # by their first numbers, most are too far away already
+            distances = scratch[: (stop - start) * (last - start)].reshape(stop - start, last - start)
+            np.matmul(mine[start:stop], theirs[start:last].T, out=distances)
+            np.fill_diagonal(distances, np.inf)  # of each from itself
+            if distances.min() > most:
+                break
+        else:
+            return True
+    return False
 
 
 def _leaders(rows: Array, near: Array) -> Array:

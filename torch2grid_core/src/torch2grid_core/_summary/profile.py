@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,38 +64,69 @@ class UnitProfile:
         """
         self._update_and_sum(start, values)
 
-    def _update_and_sum(self, start: int, values: Array) -> tuple[float, float]:
-        """As ``update``; the sum of the weights, NaN where nothing here needs it, and that of their squares."""
+    def _update_and_sum(
+        self, start: int, values: Array, sizes: Array | None = None, dtype: np.dtype[Any] | None = None
+    ) -> tuple[float, float]:
+        """As ``update``; the sum of the weights, NaN where nothing here needs it, and that of their squares.
+
+        sizes: ``sizes_of`` the weights as they are stored, in *dtype*, where somebody computed them.
+        """
         if start < 0 or start + len(values) > self.size:
             raise ValueError(f"weights {start}–{start + len(values)} of a tensor of {self.size}")
-        total, squares = 0.0, 0.0
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            for first in range(0, len(values), _PIECE):
-                sums = self._take(start + first, values[first : first + _PIECE])
-                total, squares = total + sums[0], squares + sums[1]
-        return total, squares
+            if self._kernel == 1 and values.dtype.kind == "f":
+                if sizes is None:
+                    sizes, dtype = np.abs(values), values.dtype
+                self._take_largest(start, sizes, dtype or values.dtype)
+                return self._take_squares(start, values)
+            pieces = range(0, len(values), _PIECE)
+            return math.nan, sum((self._take_kernels(start + first, values[first : first + _PIECE]) for first in pieces), 0.0)
 
-    def _take(self, start: int, values: Array) -> tuple[float, float]:
-        total, sum_of_squares = math.nan, 0.0
-        if self._kernel == 1 and values.dtype.kind == "f":  # |max| of the numbers as they are, squares as float64
-            group, largest = start, np.abs(values)
-            squares = values.astype(np.float64)  # and squared in place: half the time of a ufunc that converts
-            total = float(squares.sum())
-            squares *= squares
-        else:
-            group, largest, squares = _by_kernel(start, np.abs(values.astype(np.float64)), self._kernel)
-        width = self._inputs
-        for row, column, rows, columns, begin in _rectangles(group, len(largest), width):
+    def _take_largest(self, start: int, sizes: Array, dtype: np.dtype[Any]) -> None:
+        """|max| of units whose weights' *sizes* are numbers of *dtype*, or their bits."""
+
+        def numbers(found: Array) -> Array:
+            return (found if found.dtype.kind == "f" else found.view(dtype.newbyteorder("="))).astype(np.float64)
+
+        for row, column, rows, columns, begin in _rectangles(start, len(sizes), self._inputs):
+            cells = sizes[begin : begin + rows * columns].reshape(rows, columns)
+            largest = map(numbers, _reduced(cells, np.maximum))
+            self._keep_largest(slice(row, row + rows), slice(column, column + columns), *largest)
+
+    def _keep_largest(self, outputs: slice, inputs: slice, of_outputs: Array, of_inputs: Array) -> None:
+        np.maximum(self.output_absmax[outputs], of_outputs, out=self.output_absmax[outputs])
+        np.maximum(self._input_absmax[inputs], of_inputs, out=self._input_absmax[inputs])
+
+    def _take_squares(self, start: int, values: Array) -> tuple[float, float]:
+        """The sums of squares of the units; the sum of all weights, and of all squares."""
+        total = sum_of_squares = 0.0
+        scratch = np.empty(min(_PIECE, len(values)))
+        for row, column, rows, columns, begin in _blocks(start, len(values), self._inputs):
+            block = scratch[: rows * columns].reshape(rows, columns)
+            np.copyto(block.reshape(-1), values[begin : begin + rows * columns])
+            across, down = np.ones(columns), np.ones(rows)  # a product with ones is the fastest sum
+            total += float((block @ across).sum())
+            np.multiply(block, block, out=block)
+            of_outputs = block @ across
+            self._output_squares[row : row + rows] += of_outputs
+            self._input_squares[column : column + columns] += down @ block
+            sum_of_squares += float(of_outputs.sum())
+        return total, sum_of_squares
+
+    def _take_kernels(self, start: int, values: Array) -> float:
+        """Weights of units that have a kernel, or of a dtype whose |max| is no number of it; the sum of their squares."""
+        sum_of_squares = 0.0
+        group, largest, squares = _by_kernel(start, np.abs(values.astype(np.float64)), self._kernel)
+        for row, column, rows, columns, begin in _rectangles(group, len(largest), self._inputs):
             absmax = largest[begin : begin + rows * columns].reshape(rows, columns)
             square = squares[begin : begin + rows * columns].reshape(rows, columns)
             outputs, inputs = slice(row, row + rows), slice(column, column + columns)
-            largest_of, squares_of = _reduced(absmax, np.maximum), _reduced(square, np.add)
-            np.maximum(self.output_absmax[outputs], largest_of[0], out=self.output_absmax[outputs])
+            squares_of = _reduced(square, np.add)
+            self._keep_largest(outputs, inputs, *_reduced(absmax, np.maximum))
             self._output_squares[outputs] += squares_of[0]
-            np.maximum(self._input_absmax[inputs], largest_of[1], out=self._input_absmax[inputs])
             self._input_squares[inputs] += squares_of[1]
             sum_of_squares += float(squares_of[0].sum())
-        return total, sum_of_squares
+        return sum_of_squares
 
     def __getstate__(self) -> dict[str, Any]:
         """Of output units, those between the first and the last that have weights: a piece of a large tensor sees few."""
@@ -159,6 +191,16 @@ def _by_kernel(start: int, sizes: Array, kernel: int) -> tuple[int, Array, Array
 
 def _one(sizes: Array) -> tuple[Array, Array]:
     return sizes.max(keepdims=True), (sizes * sizes).sum(keepdims=True)
+
+
+def _blocks(first: int, count: int, width: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """The same range as ``_rectangles``, in blocks that a piece holds: of whole rows, or of a part of one."""
+    for row, column, rows, columns, begin in _rectangles(first, count, width):
+        height, length = max(_PIECE // columns, 1), min(columns, _PIECE)
+        for top in range(0, rows, height):
+            for left in range(0, columns, length):
+                size = min(height, rows - top), min(length, columns - left)
+                yield row + top, column + left, *size, begin + top * columns + left
 
 
 def _rectangles(first: int, count: int, width: int) -> list[tuple[int, int, int, int, int]]:
