@@ -21,6 +21,7 @@ from torch2grid_core.sources import Storage
 
 _PANEL = 8 << 20  # bytes of codes that are kept of what is stored turned
 _KEPT = 24 << 20  # bytes that are kept in all: a panel, scales and zero points of the largest size
+_EACH = 1 << 10  # bytes that an array costs beside its numbers
 
 
 class Recent:
@@ -29,6 +30,7 @@ class Recent:
     def __init__(self, kept: int = _KEPT) -> None:
         self._most = kept
         self._arrays: OrderedDict[Any, Array] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: Any, read: Callable[[], Array]) -> Array:
@@ -39,9 +41,11 @@ class Recent:
                 return found
         found = read()
         with self._lock:
-            self._arrays[key] = found
-            while len(self._arrays) > 1 and sum(each.nbytes for each in self._arrays.values()) > self._most:
-                self._arrays.popitem(last=False)
+            if key not in self._arrays:  # or another thread has read it, too
+                self._arrays[key] = found
+                self._bytes += found.nbytes + _EACH
+            while self._bytes > self._most and len(self._arrays) > 1:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes + _EACH
         return found
 
 
