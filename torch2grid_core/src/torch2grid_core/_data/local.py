@@ -146,6 +146,21 @@ class _Open:
         buffer[: len(data)] = data
         return len(data)
 
+    def read_rows_at(self, rows: Sequence[memoryview], offset: int, step: int) -> bool:
+        """Fill *rows*, of one length, from *offset* and each *step* on, in one call; False where that is not good, or not all
+        came.
+        """
+        gap = step - len(rows[0])
+        if len(rows) < 2 or not 0 <= gap <= min(_BETWEEN, 8 * len(rows[0])) or not hasattr(os, "preadv"):
+            return False
+        between = memoryview(bytearray(gap))
+        buffers = [rows[0], *(each for row in rows[1:] for each in (between, row))]
+        return os.preadv(self.descriptor, buffers, offset) == (len(rows) - 1) * step + len(rows[0])
+
+
+_ROWS = 512  # rows that one call reads: half of what Linux takes
+_BETWEEN = 16 << 10  # bytes between two rows that are read with them: another call costs more
+
 
 class _OpenFiles:
     """A few open files for each process, so that 10,000 tensors of one file cost one open. Threads read side by side."""
@@ -160,18 +175,24 @@ class _OpenFiles:
 
     def read_rows(self, source: LocalSource, offset: int, step: int, rows: Sequence[memoryview]) -> None:
         file = self._open.get((os.getpid(), str(source.path), source.identity)) or self._opened(source)
-        for buffer in rows:
-            done = 0
-            while done < len(buffer):
-                try:
-                    count = file.read_at(buffer[done:] if done else buffer, offset + done)
-                except OSError as error:
-                    raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
-                if count == 0:
-                    raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
-                done += count
-            offset += step
+        for first in range(0, len(rows), _ROWS):
+            part = rows[first : first + _ROWS]
+            try:
+                whole = file.read_rows_at(part, offset + first * step, step)
+                for place, buffer in enumerate(() if whole else part, first):
+                    self._fill(source, file, offset + place * step, buffer)
+            except OSError as error:
+                raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
         _check_unchanged(source, file.descriptor)
+
+    @staticmethod
+    def _fill(source: LocalSource, file: _Open, offset: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            count = file.read_at(buffer[done:] if done else buffer, offset + done)
+            if count == 0:
+                raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
+            done += count
 
     def _opened(self, source: LocalSource) -> _Open:
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from torch2grid_core._array import Array
-
-Read = Callable[[int, memoryview], None]  # fills a buffer from a byte of the storage
+from torch2grid_core._data.storage import Storage, read_from, read_rows_from
 
 BLOCK_BYTES = 16 << 20  # gathered at a time: the runs that a turned matrix is read in are long enough then
 _GAP = 4096  # bytes between two runs that are read with them: another read costs more
@@ -52,18 +52,18 @@ def boxes(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[tuple[i
             yield (last, *lead), low, high
 
 
-def fill(read: Read, offset: int, shape: Sequence[int], strides: Sequence[int], start: int, out: Array) -> None:
+def fill(storage: Storage, offset: int, shape: Sequence[int], strides: Sequence[int], start: int, out: Array) -> None:
     """Fill *out*, 1-D, with the elements from flat index *start* on. offset and strides are in elements."""
     place = 0
     for lead, first, last in boxes(shape, start, start + len(out)):
         axis, begin = len(lead), offset + sum(index * stride for index, stride in zip(lead, strides, strict=False))
         size = (last - first) * math.prod(shape[axis + 1 :])
         box = out[place : place + size].reshape((last - first, *shape[axis + 1 :]) if shape else ())
-        gather(read, begin + first * strides[axis] if shape else begin, strides[axis:], box)
+        gather(storage, begin + first * strides[axis] if shape else begin, strides[axis:], box)
         place += size
 
 
-def gather(read: Read, offset: int, strides: Sequence[int], out: Array) -> None:
+def gather(storage: Storage, offset: int, strides: Sequence[int], out: Array) -> None:
     """Fill *out*, which is in C order, with the elements at *strides* from *offset*. Of the storage, little else is read."""
     if not out.size:
         return
@@ -72,22 +72,22 @@ def gather(read: Read, offset: int, strides: Sequence[int], out: Array) -> None:
     stored = sorted(axes, key=lambda axis: -strides[axis])
     lengths, steps = [out.shape[axis] for axis in stored], [strides[axis] for axis in stored]
     if stored == axes and math.prod(lengths) == out.size:
-        _fill_stored(read, offset, steps, plain.reshape(lengths))
+        _fill_stored(storage, offset, steps, plain.reshape(lengths))
         return
     if not stored:  # one element, again and again
-        _fill_stored(read, offset, (), plain.reshape(-1)[:1].reshape(()))
+        _fill_stored(storage, offset, (), plain.reshape(-1)[:1].reshape(()))
         plain[...] = plain.reshape(-1)[0]
         return
     step = max(_PIECE // (math.prod(lengths[1:]) * out.itemsize), 1)
     for first in range(0, lengths[0], step):  # in pieces that stay in the cache until they are turned
         packed = np.empty([min(step, lengths[0] - first), *lengths[1:]], plain.dtype)
-        _fill_stored(read, offset + first * steps[0], steps, packed)
+        _fill_stored(storage, offset + first * steps[0], steps, packed)
         turned = packed.transpose([stored.index(axis) for axis in axes])
         part = [slice(first, first + step) if axis == stored[0] else slice(None) for axis in range(out.ndim)]
         plain[tuple(part)] = turned[tuple(slice(None) if axis in axes else None for axis in range(out.ndim))]
 
 
-def _fill_stored(read: Read, offset: int, steps: Sequence[int], out: Array) -> None:
+def _fill_stored(storage: Storage, offset: int, steps: Sequence[int], out: Array) -> None:
     """Fill *out*, which is in C order, with the elements at *steps*, which do not rise, in as few reads as is good."""
     width = out.itemsize
     lengths, steps = _merged(out.shape, steps)
@@ -99,20 +99,22 @@ def _fill_stored(read: Read, offset: int, steps: Sequence[int], out: Array) -> N
     count = math.prod(lengths[inner:])
     if span == count and steps[inner:] in ([], [1]):
         data, size = out.reshape(-1).view(np.uint8).data, count * width
-        for index, place in enumerate(places):
-            read(place * width, data[index * size : (index + 1) * size])
+        step, across = (steps[inner - 1], lengths[inner - 1]) if inner else (0, 1)
+        rows = [data[start : start + size] for start in range(0, len(data), size)]
+        for first, place in zip(range(0, len(rows), across), islice(places, 0, None, across), strict=True):
+            read_rows_from(storage, place * width, step * width, rows[first : first + across])
         return
     rows = out.reshape(-1, *lengths[inner:])
     if span * width > _STRETCH:
         step = max(min(_STRETCH // (steps[inner] * width), lengths[inner] // 2), 1)
         for row, place in zip(rows, places, strict=True):
             for first in range(0, lengths[inner], step):
-                _fill_stored(read, place + first * steps[inner], steps[inner:], row[first : first + step])
+                _fill_stored(storage, place + first * steps[inner], steps[inner:], row[first : first + step])
         return
     stretch = np.empty(span, out.dtype)
     wanted = np.ndarray(lengths[inner:], out.dtype, stretch.view(np.uint8).data, 0, [step * width for step in steps[inner:]])
     for row, place in zip(rows, places, strict=True):
-        read(place * width, stretch.view(np.uint8).data)
+        read_from(storage, place * width, stretch.view(np.uint8).data)
         row[...] = wanted
 
 

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -265,7 +264,7 @@ class LazyTensor:
             _read(self, (self.offset + start) * self.dtype.itemsize, out)
         else:
             with reading(self):
-                fill(partial(read_from, self.storage), self.offset, self.shape, self.strides or (), start, out)
+                fill(self.storage, self.offset, self.shape, self.strides or (), start, out)
 
     def _empty(self) -> Array:
         try:

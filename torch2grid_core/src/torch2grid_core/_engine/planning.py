@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -203,8 +203,11 @@ class Plan:
             else:
                 self._together.setdefault(names[-1], []).append((asked, key))
 
-    def tasks(self, name: str, more: Iterable[Ask] = (), then: Then | None = None) -> list[Task]:
-        """What is to be read with the tensor *name*. more: needs of it alone, for *then*, which is called where it is read."""
+    def tasks(self, name: str, more: Sequence[Ask] = (), then: Then | None = None) -> list[Task]:
+        """What is to be read with the tensor *name*. more: needs of it alone, for *then*, which is called where it is read.
+
+        A need that reads by itself is a task of its own, so that others do not wait for it, unless *more* has an equal one.
+        """
         asks = [
             Ask(each.number, name, each.need, each.origin, True)
             for each in self._each
@@ -216,6 +219,12 @@ class Plan:
             if (part := asked.only(name, key)) is not None
         ]
         asks += more
+        apart = []
+        for asked, key in self._together.get(name, ()):
+            if asked.error is None:
+                ask = Ask(asked.number, key, asked.need, asked.origin, True)
+                equal = asked.groups[key] == (name,) and any(each.need == ask.need for each in more)
+                (asks if equal else apart).append(ask)
         tensor = self.checkpoint[name]
         if self.counts:
             wanted = counting(tensor, [ask.need for ask in asks])
@@ -223,11 +232,8 @@ class Plan:
         found = []
         if asks:
             found.append(Task((tensor,), tuple(asks), then, alike(tensor, asks, then)))
-        for asked, key in self._together.get(name, ()):
-            if asked.error is not None:
-                continue
-            tensors = tuple(self.checkpoint[each] for each in asked.groups[key])
-            found.append(Task(tensors, (Ask(asked.number, key, asked.need, asked.origin, True),)))
+        for ask in apart:
+            found.append(Task(tuple(self.checkpoint[each] for each in self.asked[ask.number].groups[ask.key]), (ask,)))
         return found
 
     def take(self, outcome: Outcome, merged: bool = True) -> list[tuple[Asked, Hashable]]:

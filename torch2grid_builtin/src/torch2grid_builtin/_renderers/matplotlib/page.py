@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, LINE, MUTED, SERIES, Canvas, series_colors
 from torch2grid_builtin._renderers.matplotlib.drawings import (
@@ -11,7 +13,7 @@ from torch2grid_builtin._renderers.matplotlib.drawings import (
     SharedLegend,
     drawing_of,
 )
-from torch2grid_builtin._renderers.matplotlib.panel import Sizes, draw_names, rows_of_names
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_names, rows_of_names
 from torch2grid_builtin._renderers.matplotlib.sheets import draw_sheet
 from torch2grid_builtin._renderers.matplotlib.text import literal, text_width
 from torch2grid_builtin._renderers.series import shared_names
@@ -32,7 +34,7 @@ def draw_page(page: Page, style: Style) -> Canvas:
     sizes, whole = (replace(Sizes.of(count), legend_apart=bool(names)) for count in (page.columns, 1))
     across = max(1, min(page.columns, len(rest)))
     rows = [[drawing_of(panel, style, whole)] for panel in wide]
-    drawings = [drawing_of(panel, style, sizes) for panel in rest]
+    drawings = _beside(rest, style, sizes, across)
     rows += [drawings[start : start + across] for start in range(0, len(drawings), across)]
     widths = [max((row[column].width for row in rows[len(wide) :] if column < len(row)), default=0) for column in range(across)]
     gap = 16 if sizes.compact else _GAP
@@ -61,6 +63,18 @@ def draw_page(page: Page, style: Style) -> Canvas:
             left += width + gap
         top += height + gap
     return canvas
+
+
+def _beside(panels: Sequence[Any], style: Style, sizes: Sizes, across: int) -> list[Drawing]:
+    """Panels in so many columns; lines of text are as wide as the pictures of their column allow."""
+    drawings = [drawing_of(panel, style, sizes) for panel in panels]
+    for index, panel in enumerate(panels):
+        pictures = [
+            drawings[other].width for other in range(index % across, len(panels), across) if not isinstance(panels[other], Text)
+        ]
+        if isinstance(panel, Text) and pictures and max(pictures) < drawings[index].width:
+            drawings[index] = drawing_of(panel, style, replace(sizes, plot=(max(pictures), sizes.plot[1])))
+    return drawings
 
 
 class _Progress:
